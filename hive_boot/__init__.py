@@ -1,0 +1,44 @@
+"""The boot layer of an async service: secrets declared, validated, cached, kept secret."""
+
+from hive_boot.bootstrap.declare import Bootstrap
+from hive_boot.exceptions import (
+    BootError,
+    DeclarationError,
+    IllegalTransition,
+    InvalidSecrets,
+    LifecycleError,
+    MissingSecret,
+    Problem,
+    SecretsError,
+    SourceError,
+)
+from hive_boot.secrets.access import get_secret, has_secret, require_secret
+from hive_boot.secrets.declaration import secret
+from hive_boot.secrets.snapshot import SecretSet
+from hive_boot.secrets.value import Secret, SecretBytes, mask_secret
+
+__all__ = [
+    "BootError",
+    "Bootstrap",
+    "DeclarationError",
+    "IllegalTransition",
+    "InvalidSecrets",
+    "LifecycleError",
+    "MissingSecret",
+    "Problem",
+    "Secret",
+    "SecretBytes",
+    "SecretSet",
+    "SecretsError",
+    "SourceError",
+    "get_secret",
+    "has_secret",
+    "mask_secret",
+    "require_secret",
+    "secret",
+]
+
+# A traceback and a help page name what users import, not the room that it lives in.
+for _name in __all__:
+    globals()[_name].__module__ = __name__
+del _name

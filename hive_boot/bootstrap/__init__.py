@@ -1,0 +1,1 @@
+"""Where the two wings meet: the declaration of an application, and its runs."""

@@ -1,0 +1,76 @@
+"""Await the checks that need a loop, side by side, each within what time is left."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import anyio
+
+from hive_boot.secrets.validation import Pending, overdue, refused, verdict_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from hive_boot.exceptions import Problem
+    from hive_boot.secrets.declaration import Field
+    from hive_boot.secrets.sources.reading import Value
+
+
+async def await_checks(
+    pending: Sequence[Pending], left: float, seconds: float
+) -> list[Problem]:
+    """Await the checks of single fields.
+
+    Args:
+        pending: what to await.
+        left: seconds that are left.
+        seconds: seconds that there were; what a person is told.
+
+    Returns:
+        The problems, in the order of ``pending``.
+    """
+    problems: list[Problem | None] = [None] * len(pending)
+
+    async def judge(index: int, check: Pending) -> None:
+        problems[index] = await await_check(
+            check.field, check.verdict, [check.value], left=left, seconds=seconds
+        )
+
+    try:
+        async with anyio.create_task_group() as group:
+            for index, check in enumerate(pending):
+                group.start_soon(judge, index, check)
+    finally:
+        for check in pending:
+            if inspect.iscoroutine(check.verdict):
+                check.verdict.close()
+    return [problem for problem in problems if problem is not None]
+
+
+async def await_check(
+    whose: Field | str,
+    verdict: Awaitable[object],
+    values: Sequence[Value],
+    *,
+    left: float,
+    seconds: float,
+) -> Problem | None:
+    """Await one check, of a field or of the whole set.
+
+    Args:
+        whose: the field, or the name of the set.
+        verdict: what to await.
+        values: what its message must not show.
+        left: seconds that are left.
+        seconds: seconds that there were.
+    """
+    fault: BaseException | str | None = None
+    with anyio.move_on_after(max(0.0, left)) as scope:
+        try:
+            fault = verdict_fault(await verdict)
+        except Exception as exc:  # noqa: BLE001  (a check refuses by raising anything)
+            fault = exc.with_traceback(None)
+    if scope.cancelled_caught:
+        return overdue(whose, seconds)
+    return refused(whose, fault, values) if fault else None

@@ -1,0 +1,59 @@
+"""Make the settings that are not secret, and report what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.exceptions import Problem
+from hive_boot.redaction import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hive_boot.secrets.sources.reading import Value
+
+
+def make_config(
+    factory: Callable[..., Any] | None, values: Sequence[Value]
+) -> tuple[Any, list[Problem]]:
+    """Call the factory of the settings.
+
+    pydantic's errors show the input, and with it the neighbours of what is wrong:
+    so their parts are taken one by one, without it.
+
+    Args:
+        factory: what makes the settings; None makes None.
+        values: the secrets, which no message may show.
+
+    Returns:
+        The settings, or the problems.
+    """
+    if factory is None:
+        return None, []
+    try:
+        return factory(), []
+    except Exception as exc:  # noqa: BLE001  (whatever a factory raises is a report's line)
+        plain = [value.reveal() for value in values]
+        name = getattr(factory, "__name__", type(factory).__name__)
+        return None, [
+            Problem(
+                name=".".join([name, *where]),
+                kind="config",
+                message=f"is not valid: {scrub(what, plain)}",
+                hint="settings that are not secret are set in the environment",
+            )
+            for where, what in _parts(exc)
+        ]
+
+
+def _parts(exc: Exception) -> list[tuple[list[str], str]]:
+    """Take a failure apart: where in the settings, and what is wrong there."""
+    errors = getattr(exc, "errors", None)
+    if callable(errors):
+        try:
+            parts = errors(include_input=False, include_context=False, include_url=False)
+            return [([str(step) for step in part["loc"]], str(part["msg"])) for part in parts]
+        except TypeError:
+            # Another library's method of the same name.
+            return [([], type(exc).__name__)]
+    return [([], f"{type(exc).__name__}: {exc}")]

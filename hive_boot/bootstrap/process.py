@@ -1,0 +1,75 @@
+"""Own the process: its signals, its last words, its exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.exceptions import BootError, InvalidSecrets
+from hive_boot.lifecycle.signals import Latch
+from hive_boot.redaction import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+_REDACTED_FROM = 8
+"""Characters from which on a value is taken out of a traceback: shorter ones are words."""
+
+
+def own(
+    arm: Callable[[], Callable[[Any], Any]],
+    start: Callable[[], AbstractAsyncContextManager[Any]],
+    backend: str,
+) -> int:
+    """Run an application until its main ends or a signal comes.
+
+    Args:
+        arm: gives what is called with the run when it is ready, and awaited.
+        start: gives the context of a run.
+        backend: ``asyncio`` or ``trio``.
+
+    Returns:
+        The exit status: 0, what main returned, 70 or 78.
+    """
+    values: list[str | bytes] = []
+    with Latch() as latch:
+        import anyio  # noqa: PLC0415  (the latch comes first: an import takes its time)
+
+        from hive_boot.lifecycle.waking import loop_waker  # noqa: PLC0415
+
+        async def life(main: Callable[[Any], Any]) -> object:
+            with anyio.CancelScope() as scope:
+                soon = loop_waker()
+                latch.notify(lambda: soon(scope.cancel))
+                try:
+                    async with start() as run:
+                        found = run.store.generation.found.values()
+                        values.extend(each.held.reveal() for each in found)
+                        return await main(run)
+                finally:
+                    latch.forget()
+            return None
+
+        try:
+            code = anyio.run(life, arm(), backend=backend)
+        except BootError as exc:
+            return _tell(exc)
+        except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
+            long_ones = [value for value in values if len(value) >= _REDACTED_FROM]
+            print(scrub("".join(traceback.format_exception(exc)), long_ones), file=sys.stderr)
+            return 70
+    return code if isinstance(code, int) else 0
+
+
+def _tell(exc: BootError) -> int:
+    """Write what went wrong to stderr, for a person; no traceback, it is not a bug of ours."""
+    color = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    if isinstance(exc, InvalidSecrets):
+        text = exc.report(color=color)
+    else:
+        text = f"hive_boot: {type(exc).__name__}: {exc}"
+    print(text, file=sys.stderr)
+    return exc.exit_code

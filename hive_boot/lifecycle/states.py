@@ -1,0 +1,50 @@
+"""The states of a run, and the steps between them, as a table.
+
+The code only looks a step up; a step that is not in the table is an
+IllegalTransition, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from hive_boot.exceptions import IllegalTransition
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    ARMED = "armed"
+    LOADING = "loading"
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.ARMED: frozenset({State.LOADING, State.STOPPED}),
+    State.LOADING: frozenset({State.STARTING, State.STOPPED}),
+    State.STARTING: frozenset({State.READY, State.STOPPING}),
+    State.READY: frozenset({State.STOPPING}),
+    State.STOPPING: frozenset({State.STOPPED}),
+    State.STOPPED: frozenset(),
+}
+"""For each state, the ones that may follow."""
+
+
+class Machine:
+    """One walk through the table, from ARMED to STOPPED."""
+
+    def __init__(self) -> None:
+        self.state = State.ARMED
+
+    def to(self, state: State) -> None:
+        """Take a step.
+
+        Raises:
+            IllegalTransition: the table has no such step from here.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise IllegalTransition(self.state, f"make {state}")
+        self.state = state

@@ -1,0 +1,63 @@
+"""Text without the secrets in it.
+
+A person's error message is not ours to trust: a check, a configuration class or
+a parser may put a value into it, as it is or in another form. This room knows
+the forms and takes them out.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from json import dumps
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+"""What stands where a value stood."""
+
+
+def forms(value: str | bytes) -> set[str]:
+    """Give every text in which a value could stand in a message.
+
+    The value itself, what ``repr`` and JSON make of it, URL-encoded, hex, and
+    base64 in the three ways in which it can begin inside a longer text.
+    """
+    raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    text = raw.decode("utf-8", "replace")
+    found = {
+        text,
+        text.strip(),
+        repr(text)[1:-1],
+        repr(raw)[2:-1],
+        dumps(text)[1:-1],
+        dumps(text, ensure_ascii=False)[1:-1],
+        quote(raw, safe=""),
+        quote(raw),
+        quote_plus(raw),
+        raw.hex(),
+        raw.hex().upper(),
+    }
+    found |= _base64_cores(raw)
+    return {form for form in found if form}
+
+
+def _base64_cores(raw: bytes) -> set[str]:
+    """Give the characters of the base64 of ``raw`` that its neighbours cannot change."""
+    cores = set()
+    for offset in range(3):
+        encoded = b64encode(bytes(offset) + raw).decode()
+        # A character of base64 holds 6 bits: those that mix in a neighbour's bits are cut.
+        first = (offset * 8 + 5) // 6
+        last = (offset + len(raw)) * 8 // 6
+        core = encoded[first:last]
+        if len(core) >= 4:  # noqa: PLR2004  (shorter ones are everyday syllables)
+            cores |= {core, core.replace("+", "-").replace("/", "_")}
+    return cores
+
+
+def scrub(text: str, values: Iterable[str | bytes]) -> str:
+    """Replace every form of every value in ``text`` by ``***``."""
+    wanted = {form for value in values for form in forms(value) if form in text}
+    if not wanted:
+        return text
+    longest_first = sorted(wanted, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), MASK, text)

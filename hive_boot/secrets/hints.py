@@ -1,0 +1,103 @@
+"""What to type so that it works: one hint for each problem, made for the mode.
+
+A hint never asks for a value on a command line, where the shell's history and
+every user's process list would keep it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hive_boot.secrets.declaration import Field
+    from hive_boot.secrets.mode import Situation
+
+NO_VOLUME = (
+    "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
+    "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
+    "HIVE_BOOT_MODE=environment."
+)
+
+_NEAR = 0.85
+
+
+def mend(field: Field, situation: Situation, declaration: str) -> str:
+    """Say how to provide ``field`` where the process runs now."""
+    file = field.file or field.name.lower()
+    if situation.mode == "kubernetes":
+        return _kubectl(field, declaration)
+    if situation.mode == "systemd":
+        return f"in the unit: LoadCredential={file}:/etc/credstore/{file}"
+    if situation.mode == "docker":
+        return f"write it to {os.path.join(situation.directories[0], file)}"
+    if situation.mode == "environment":
+        return f"set the variable {field.name}"
+    return f"add a line to {situation.dotenv[-1]}: {field.name}=…"
+
+
+def object_name(declaration: str) -> str:
+    """Give the name that a Kubernetes Secret for ``declaration`` has in our hints."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", declaration).lower().strip("_") or "app-secrets"
+
+
+def _kubectl(field: Field, declaration: str) -> str:
+    name = object_name(declaration)
+    key = (field.file or field.name.lower()).replace("/", "-")
+    return (
+        f"kubectl create secret generic {name} --from-file={key}=/dev/stdin "
+        f"--dry-run=client -o json | kubectl patch secret {name} --patch-file=/dev/stdin"
+    )
+
+
+def only_in_environment(field: Field) -> str:
+    """Say what to do with a secret that a mounted mode found only as a variable."""
+    return (
+        f"mount {field.name} as a file, or set HIVE_BOOT_MODE=environment if this platform "
+        "injects variables, or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
+    )
+
+
+def near_misses(field: Field, names: Iterable[str]) -> list[str]:
+    """Give the names that somebody may have meant for ``field``, the nearest first.
+
+    Only such a name is ever shown: any other may itself be a secret.
+    """
+    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
+
+    wanted = {_letters(name) for name in (field.name, *field.candidates)}
+    rated = []
+    for name in set(names) - set(field.candidates) - {field.name}:
+        letters = _letters(name)
+        rating = max(SequenceMatcher(None, letters, want).ratio() for want in wanted)
+        if rating >= _NEAR:
+            rated.append((-rating, name))
+    return [name for _, name in sorted(rated)]
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str:
+    """Give the candidate that reads most like ``name``."""
+    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
+
+    return max(candidates, key=lambda want: SequenceMatcher(None, name, want).ratio())
+
+
+def printable_path(path: str) -> str | None:
+    """Give ``path`` as it may be shown: only when its directory exists.
+
+    People put the value itself where a path belongs; a value has no directory. The
+    root and the working directory do not count, because everything is below them.
+    """
+    parent = os.path.dirname(path)
+    safe = parent.strip("./") and "\n" not in path and len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    return path if safe and os.path.isdir(parent) else None
+
+
+def _letters(name: str) -> str:
+    stem = name.lower()
+    for ending in (".txt", ".env", ".key", ".secret", "_file"):
+        stem = stem.removesuffix(ending)
+    return re.sub(r"[^a-z0-9]", "", stem)

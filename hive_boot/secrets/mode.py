@@ -1,0 +1,249 @@
+"""Which sources a deployment has, how strict it is, and why we think so.
+
+Everything is decided from the surroundings before a single secret is read, and
+every decision carries its reason: it is logged at each start and shown in each
+report. Nothing here reads ``.env``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+from hive_boot.exceptions import DeclarationError, InvalidSecrets, Problem
+from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
+
+Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
+
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+FOREIGN = frozenset(
+    {
+        "kubernetes.io",
+        "eks.amazonaws.com",
+        "pods.eks.amazonaws.com",
+        "azure",
+        "tokens",
+        "rhsm",
+        "etc-pki-entitlement",
+        "redhat.repo",
+    }
+)
+"""What platforms put below /run/secrets by themselves; it is nobody's secret of ours."""
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+StrPaths: TypeAlias = "StrPath | Sequence[StrPath]"
+
+_YES = frozenset({"1", "true", "yes", "on"})
+_NO = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The machine, as far as a decision depends on it.
+
+    Attributes:
+        environ: the environment of the process, at this moment.
+        root: where the file system begins.
+        cwd: where ``.env`` is looked for.
+        pid: the process's own number; 1 in most containers.
+    """
+
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    root: str = "/"
+    cwd: str = field(default_factory=os.getcwd)
+    pid: int = field(default_factory=os.getpid)
+
+    def path(self, absolute: str) -> str:
+        """Give the path below ``root`` that ``absolute`` means."""
+        return os.path.join(self.root, absolute.lstrip("/"))
+
+    def exists(self, absolute: str) -> bool:
+        """Tell whether something is at ``absolute``, below ``root``."""
+        return os.path.exists(self.path(absolute))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What was decided.
+
+    Attributes:
+        mode: which sources are asked.
+        mode_reason: why, as the end of ``mode (…)``.
+        profile: how strict the declaration is read.
+        profile_reason: why.
+        directories: the mounted directories, in order; none in the modes
+            ``environment`` and ``development``.
+        named_by: what named the directories; empty when they are the usual ones.
+        dotenv: the ``.env`` files, the stronger one first.
+        env_fallback: whether a mounted mode takes what only the environment has.
+        environ: the environment that was seen.
+    """
+
+    mode: Mode
+    mode_reason: str
+    profile: Profile
+    profile_reason: str
+    directories: tuple[str, ...] = ()
+    named_by: str = ""
+    dotenv: tuple[str, ...] = ()
+    env_fallback: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def mounted(self) -> bool:
+        """Whether secrets are files in directories."""
+        return self.mode in {"kubernetes", "systemd", "docker"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the author of the code has decided; None leaves it to the surroundings.
+
+    Raises:
+        DeclarationError: the mode or the profile is unknown.
+    """
+
+    mode: Mode | None = None
+    profile: str | None = None
+    secrets_dirs: StrPaths | None = None
+    dotenv: StrPath | None = None
+    env_fallback: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode is not None and self.mode not in MODES:
+            message = f"mode={self.mode!r} is none of {', '.join(MODES)}"
+            raise DeclarationError(message)
+        if self.profile is not None and parse_profile(self.profile) is None:
+            message = f"profile={self.profile!r} is none of {', '.join(PROFILES)}"
+            raise DeclarationError(message)
+
+
+def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
+    """Decide mode, profile and directories.
+
+    Raises:
+        InvalidSecrets: a ``HIVE_BOOT_*`` variable, or ``APP_ENV``, has a value
+            that means nothing. Every such variable is reported.
+    """
+    problems: list[Problem] = []
+    named, named_by = _named_directories(surroundings, wishes)
+    mode, mode_reason = _mode(surroundings, wishes, named_by, problems)
+    profile, profile_reason = _profile(surroundings, wishes, mode, problems)
+    fallback = _fallback(surroundings, wishes, problems)
+    if problems:
+        raise InvalidSecrets(problems)
+    directories = named or _usual_directories(surroundings, mode)
+    mounted = mode in {"kubernetes", "systemd", "docker"}
+    return Situation(
+        mode=mode,
+        mode_reason=mode_reason,
+        profile=profile,
+        profile_reason=profile_reason,
+        directories=directories if mounted else (),
+        named_by=named_by if mounted else "",
+        dotenv=_dotenv_files(surroundings, wishes) if mode == "development" else (),
+        env_fallback=fallback,
+        environ=surroundings.environ,
+    )
+
+
+def _named_directories(surroundings: Surroundings, wishes: Wishes) -> tuple[tuple[str, ...], str]:
+    given = wishes.secrets_dirs
+    if given is not None:
+        one = isinstance(given, str | os.PathLike)
+        listed: Sequence[StrPath] = [given] if one else given  # type: ignore[list-item,assignment]
+        found = tuple(os.fspath(path) for path in listed)
+        return found, "secrets_dirs=" if found else ""
+    paths = surroundings.environ.get("HIVE_BOOT_SECRETS_DIR", "").split(os.pathsep)
+    found = tuple(path for path in paths if path)
+    return found, "HIVE_BOOT_SECRETS_DIR" if found else ""
+
+
+def _usual_directories(surroundings: Surroundings, mode: Mode) -> tuple[str, ...]:
+    credentials = surroundings.environ.get("CREDENTIALS_DIRECTORY", "")
+    if mode == "systemd" and credentials:
+        return (surroundings.path(credentials),)
+    return (surroundings.path("/run/secrets"),)
+
+
+def _mode(
+    surroundings: Surroundings, wishes: Wishes, named_by: str, problems: list[Problem]
+) -> tuple[Mode, str]:
+    environ = surroundings.environ
+    if wishes.mode is not None:
+        return wishes.mode, "Bootstrap(mode=…)"
+    if said := environ.get("HIVE_BOOT_MODE", ""):
+        for mode in MODES:
+            if said.strip().lower() == mode:
+                return mode, "HIVE_BOOT_MODE"
+        problems.append(_meaningless("HIVE_BOOT_MODE", said, MODES))
+    if environ.get("KUBERNETES_SERVICE_HOST"):
+        return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and surroundings.exists(credentials):
+        return "systemd", "CREDENTIALS_DIRECTORY is set"
+    if named_by:
+        return "docker", f"{named_by} names a directory"
+    try:
+        entries = set(os.listdir(surroundings.path("/run/secrets")))
+    except FileNotFoundError:
+        return "development", "no /run/secrets"
+    except OSError as exc:
+        return "docker", f"/run/secrets cannot be listed: {exc.strerror}"
+    if entries - FOREIGN:
+        return "docker", "/run/secrets holds files"
+    return "development", "/run/secrets holds no secrets of ours"
+
+
+def _profile(
+    surroundings: Surroundings, wishes: Wishes, mode: Mode, problems: list[Problem]
+) -> tuple[Profile, str]:
+    if wishes.profile is not None:
+        return PROFILES[wishes.profile.strip().lower()], "Bootstrap(profile=…)"
+    variables = ["HIVE_BOOT_PROFILE", *(["APP_ENV"] if mode == "development" else [])]
+    for variable in variables:
+        said = surroundings.environ.get(variable, "")
+        if said and (profile := parse_profile(said)):
+            return profile, variable
+        if said:
+            problems.append(_meaningless(variable, said, tuple(PROFILES)))
+    if mode != "development":
+        return "production", f"the default in {mode} mode"
+    for marker in ("/.dockerenv", "/run/.containerenv"):
+        if surroundings.exists(marker):
+            return "production", f"development mode, but in a container: {marker} exists"
+    if surroundings.pid == 1:
+        return "production", "development mode, but in a container: this is PID 1"
+    return "development", "the default in development mode outside a container"
+
+
+def _fallback(surroundings: Surroundings, wishes: Wishes, problems: list[Problem]) -> bool:
+    said = surroundings.environ.get("HIVE_BOOT_ENV_FALLBACK", "")
+    if said.lower() not in _YES | _NO:
+        problems.append(_meaningless("HIVE_BOOT_ENV_FALLBACK", said, ("1", "0")))
+    return wishes.env_fallback or said.lower() in _YES
+
+
+def _dotenv_files(surroundings: Surroundings, wishes: Wishes) -> tuple[str, ...]:
+    base = os.path.join(surroundings.cwd, os.fspath(wishes.dotenv or ".env"))
+    return f"{base}.local", base
+
+
+def _meaningless(variable: str, said: str, known: Sequence[str]) -> Problem:
+    """Describe a variable that says nothing known; it is shown when it is a near miss."""
+    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
+
+    near = get_close_matches(said.strip().lower(), known, n=1)
+    shown = f"is {said!r}, which means nothing; near to it is {near[0]!r}" if near else ""
+    return Problem(
+        name=variable,
+        kind="setting",
+        message=shown or "has a value that means nothing",
+        hint=f"set it to one of {', '.join(known)}, or unset it",
+    )

@@ -1,0 +1,113 @@
+"""Read ``.env`` files, by python-dotenv's grammar, and write to no environment.
+
+python-dotenv skips a line that it cannot parse and says so in a log. For secrets
+that is too quiet: a key block without quotes would lose all lines but its first.
+So each binding is looked at, and what cannot be read is a problem that names the
+line by its number, never by its content.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from hive_boot.exceptions import Problem
+from hive_boot.secrets.sources.reading import Fault, read_file
+from hive_boot.secrets.value import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dotenv.parser import Binding
+
+_PEM_BEGIN = "-----BEGIN "
+_PEM_END = "-----END "
+
+_MEND_LINE = 'write NAME=value, with quotes around a value that holds quotes, "#" or line ends'
+_MEND_PEM = 'put the whole block, its line ends included, between double quotes: NAME="-----BEGIN …"'
+
+
+@dataclass(slots=True)
+class DotenvFile:
+    """What one ``.env`` file says.
+
+    Attributes:
+        path: the file.
+        exists: whether there is such a file.
+        values: its variables; the last one of a name counts.
+        ignored: the ``HIVE_BOOT_*`` names in it, which mean nothing there.
+        problems: the lines that cannot be read, or why none can.
+    """
+
+    path: str
+    exists: bool = True
+    values: dict[str, Secret] = field(default_factory=dict, repr=False)
+    ignored: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_dotenv(path: str) -> DotenvFile:
+    """Read the file at ``path``: regular, at most 1 MiB, UTF-8."""
+    result = DotenvFile(path)
+    outcome, _ = read_file(path, path, Secret)
+    if isinstance(outcome, Secret):
+        _read_bindings(result, outcome)
+    elif outcome is None:
+        result.exists = False
+    elif isinstance(outcome, Fault) and outcome.kind != "empty":
+        result.problems.append(
+            Problem(name=path, kind=outcome.kind, message=outcome.message, places=(path,))
+        )
+    return result
+
+
+def _read_bindings(result: DotenvFile, text: Secret) -> None:
+    from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
+
+    pem = False
+    # What parses the text is alone with it: the bindings are taken over one by one.
+    for binding in parse_stream(StringIO(text.reveal())):
+        line = binding.original.line + _blank_lines_before(binding)
+        if pem:
+            pem = _PEM_END not in binding.original.string
+        elif binding.error:
+            pem = _begins_pem(binding.original.string)
+            _note(result, line, pem=pem)
+        elif binding.key is not None and binding.value is not None:
+            pem = _begins_pem(binding.value)
+            if pem:
+                _note(result, line, pem=True)
+            elif binding.key.startswith("HIVE_BOOT_"):
+                result.ignored.append(binding.key)
+            else:
+                result.values[binding.key] = Secret(binding.key, binding.value)
+
+
+def _begins_pem(text: str) -> bool:
+    return _PEM_BEGIN in text and _PEM_END not in text
+
+
+def _blank_lines_before(binding: Binding) -> int:
+    """Count the empty lines that python-dotenv reads as the beginning of a binding."""
+    string = binding.original.string
+    leading = string[: len(string) - len(string.lstrip())]
+    return leading.count("\n")
+
+
+def _note(result: DotenvFile, line: int, *, pem: bool) -> None:
+    what = "begins a PEM block that has no quotes" if pem else "cannot be read"
+    result.problems.append(
+        Problem(
+            name=f"{result.path}, line {line},",
+            kind="dotenv",
+            message=what,
+            hint=_MEND_PEM if pem else _MEND_LINE,
+        )
+    )
+
+
+def nothing_found(files: Iterable[DotenvFile]) -> str:
+    """Say in one line that no ``.env`` file is there, and where it was looked for."""
+    paths = [file.path for file in files]
+    return f"No .env file: {' and '.join(reversed(paths))} do not exist"

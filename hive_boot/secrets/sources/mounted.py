@@ -1,0 +1,241 @@
+"""Read the declared names of one mounted directory, all of one moment.
+
+Two kinds of directory are read, each as its writers allow:
+
+- A kubelet volume. Its files never change; what changes is the directory that
+  the link ``..data`` names. So that directory is opened once, everything is read
+  through its descriptor, and then the link is read again: the same link means
+  that what was read belongs together, and that what was absent is absent.
+  https://github.com/kubernetes/kubernetes/blob/master/pkg/volume/util/atomic_writer.go
+- A plain directory, where anybody may write in place. It is read when it is
+  quiet: every file untouched for a while, or the same twice, some time apart.
+
+Reading never raises: what is wrong with a file is what its hit holds, what is wrong
+with the directory is the reading's fault.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from errno import EACCES, ENOENT, EPERM
+from typing import TYPE_CHECKING
+
+from hive_boot.secrets.sources.reading import UNREADABLE, Batch, Fault, read_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from hive_boot.secrets.declaration import Field, Inventory
+    from hive_boot.secrets.sources.patience import Patience
+
+_DATA = "..data"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_REPLACED = Fault("unstable", "was replaced each time while it was read")
+_RESTLESS = Fault("unstable", "did not stay the same long enough to be read")
+_ABSENT = Fault("directory", "does not exist")
+_NO_DATA = Fault("directory", "is a volume whose ..data leads nowhere")
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one place held at one moment.
+
+    Attributes:
+        path: the directory; empty for files that were named one by one.
+        batch: what its files held.
+        names: everything in the directory, for near misses.
+        volume: whether it is a kubelet volume.
+        identity: device, inode and link of a volume's generation.
+        fault: why nothing could be read, if so.
+        torn: the directory was replaced meanwhile; what was read is void.
+        pending: what is missing may be about to come.
+    """
+
+    path: str
+    batch: Batch = field(default_factory=Batch)
+    names: Collection[str] = ()
+    volume: bool = False
+    identity: tuple[int, int, str] | None = None
+    fault: Fault | None = None
+    torn: bool = False
+    pending: bool = False
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no such directory."""
+        return self.fault is _ABSENT
+
+    def is_like(self, other: Reading | None) -> bool:
+        """Tell whether files and contents are those of ``other``."""
+        if other is None or self.batch.hits != other.batch.hits:
+            return False
+        return _signatures(self.batch) == _signatures(other.batch)
+
+
+def read_directory(
+    path: str,
+    inventory: Inventory,
+    patience: Patience,
+    *,
+    without: Collection[str] = (),
+) -> Reading:
+    """Read what ``inventory`` declares out of the directory at ``path``.
+
+    Args:
+        path: the directory; a link to it is followed anew.
+        inventory: the declared secrets.
+        patience: how long to wait for a writer.
+        without: names in the directory that are not ours to open.
+    """
+    return _read_patiently(lambda: _read_once(path, inventory, without), patience)
+
+
+def read_paths(paths: Mapping[str, Field], patience: Patience) -> Reading:
+    """Read files that were named one by one, each the value of its field.
+
+    Args:
+        paths: the fields, by the path of their file.
+        patience: how long to wait for a writer.
+    """
+
+    def read_once() -> Reading:
+        batch = read_files(paths, paths)
+        return Reading("", batch, pending=_is_refused(batch))
+
+    return _read_patiently(read_once, patience)
+
+
+def subvolumes(path: str, without: Collection[str]) -> list[str]:
+    """Give the direct subdirectories of ``path`` that are kubelet volumes, sorted."""
+    found = []
+    with suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name not in without and entry.is_dir():
+                with suppress(OSError):
+                    if _has_dotdot(os.listdir(entry.path)):
+                        found.append(entry.path)
+    return sorted(found)
+
+
+def _read_patiently(read_once: Callable[[], Reading], patience: Patience) -> Reading:
+    """Read again until what was read is of one moment, or patience ends."""
+    started = patience.monotonic()
+    previous = None
+    attempt = replaced = 0
+    while True:
+        reading = read_once()
+        waited = patience.monotonic() - started
+        if reading.torn:
+            replaced += 1
+            if replaced >= patience.tries:
+                return Reading(reading.path, fault=_REPLACED)
+            patience.pause(attempt)
+        elif reading.pending and waited < patience.absent:
+            patience.pause(attempt)
+        elif reading.volume or reading.fault or patience.is_settled(reading.batch.touched):
+            return reading
+        elif reading.is_like(previous):
+            return reading
+        elif waited >= patience.restless:
+            return Reading(reading.path, fault=_RESTLESS)
+        else:
+            previous = reading
+            patience.sleep(patience.quiet)
+        attempt += 1
+
+
+def _read_once(path: str, inventory: Inventory, without: Collection[str]) -> Reading:
+    reading = Reading(path)
+    try:
+        root = os.open(path, _DIRECTORY)
+    except OSError as exc:
+        _note_fault(reading, exc)
+        return reading
+    try:
+        reading.names = os.listdir(root)
+        if _has_dotdot(reading.names):
+            _read_volume(reading, root, inventory)
+        else:
+            _read_plain(reading, root, inventory, without)
+        before, now = os.fstat(root), os.stat(path)
+        reading.torn |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
+    except FileNotFoundError:
+        reading.torn = True
+    except OSError as exc:
+        _note_fault(reading, exc)
+    finally:
+        os.close(root)
+    return reading
+
+
+def _read_volume(reading: Reading, root: int, inventory: Inventory) -> None:
+    """Read a kubelet volume through the directory that ``..data`` names now."""
+    reading.volume = True
+    try:
+        link = os.readlink(_DATA, dir_fd=root)
+        data = os.open(link, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+    except OSError as exc:
+        reading.fault = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
+        reading.pending = True
+        return
+    try:
+        status = os.fstat(data)
+        reading.identity = (status.st_dev, status.st_ino, link)
+        reading.names = os.listdir(data)
+        _read_names(reading, data, inventory, reading.names)
+        reading.torn = os.readlink(_DATA, dir_fd=root) != link
+    finally:
+        os.close(data)
+
+
+def _read_plain(
+    reading: Reading, root: int, inventory: Inventory, without: Collection[str]
+) -> None:
+    names = [name for name in reading.names if name not in without] if without else reading.names
+    _read_names(reading, root, inventory, names)
+    # A volume whose ..data is away is known by the links into it that were left.
+    for name in reading.batch.lost:
+        with suppress(OSError):
+            if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
+                reading.volume = reading.pending = True
+                reading.fault = _NO_DATA
+
+
+def _read_names(
+    reading: Reading, directory: int, inventory: Inventory, names: Collection[str]
+) -> None:
+    if inventory.below:
+        names = [*names, *inventory.below]
+    prefix = os.path.join(reading.path, "")
+    reading.batch = read_files(names, inventory.by_file, directory=prefix, dir_fd=directory)
+    reading.pending = _is_refused(reading.batch)
+
+
+def _has_dotdot(names: Collection[str]) -> bool:
+    """Tell whether a name begins with two dots; one search is quicker than a loop."""
+    return "/.." in "/" + "/".join(names)
+
+
+def _is_refused(batch: Batch) -> bool:
+    """Tell whether a permission is missing, which may be applied late."""
+    if len(batch.stats) == sum(map(len, batch.hits.values())):
+        return False
+    return any(hit.held is UNREADABLE for hits in batch.hits.values() for hit in hits)
+
+
+def _signatures(batch: Batch) -> list[tuple[int, ...]]:
+    return [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in batch.stats]
+
+
+def _note_fault(reading: Reading, exc: OSError) -> None:
+    if exc.errno in {EACCES, EPERM}:
+        reading.fault = UNREADABLE
+        reading.pending = True
+    elif exc.errno == ENOENT:
+        reading.fault = _ABSENT
+    else:
+        why = os.strerror(exc.errno or 0).lower()
+        reading.fault = Fault("directory", f"cannot be opened as a directory: {why}")

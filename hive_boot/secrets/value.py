@@ -1,0 +1,181 @@
+"""A value that shows itself to nobody.
+
+No attribute holds the value. A slot holds a bound method of the value that gives
+the value back, and shows only its type: what walks over attributes (``vars``,
+``pprint``, a debugger's pane, an error tracker) finds a function. A closure would do
+the same, and costs three times as much to make. The one way in is ``reveal``, a
+word that is easy to search a code base for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+
+Plain = TypeVar("Plain", str, bytes)
+
+_SALT = os.urandom(16)
+
+
+class _Opaque(Generic[Plain]):
+    """What :class:`Secret` and :class:`SecretBytes` have in common."""
+
+    __slots__ = ("_name", "_open")
+
+    _name: str
+    _open: Callable[[], Plain]
+
+    def reveal(self) -> Plain:
+        """Give the value itself. Everything that happens to it next is yours."""
+        return self._open()
+
+    def matches(self, candidate: str | bytes) -> bool:
+        """Compare with ``candidate`` in a time that does not tell where they differ.
+
+        Args:
+            candidate: what a client sent; a ``str`` stands for its UTF-8 bytes.
+
+        Raises:
+            TypeError: ``candidate`` is neither ``str`` nor ``bytes``.
+        """
+        if not isinstance(candidate, str | bytes):
+            message = "a secret is compared with a str or with bytes"
+            raise TypeError(message)
+        from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
+
+        return compare_digest(_raw(self._open()), _raw(candidate))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.matches(other._open())
+
+    def __hash__(self) -> int:
+        return hash((_SALT, self._open()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._name!r}, '***')"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str, /) -> str:
+        return repr(self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        message = f"{self!r} cannot be pickled: a secret is not written down"
+        raise TypeError(message)
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        message = f"{self!r} cannot be changed"
+        raise AttributeError(message)
+
+    def __delattr__(self, name: str) -> Never:
+        message = f"{self!r} cannot be changed"
+        raise AttributeError(message)
+
+
+@final
+class Secret(_Opaque[str]):
+    """A secret text.
+
+    Args:
+        name: what the value is called wherever it shows itself.
+        value: the value.
+
+    Raises:
+        TypeError: the value is not a ``str``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, name: str, value: str, /) -> None:
+        if type(value) is not str:
+            message = f"the value of Secret({name!r}) has to be a str"
+            raise TypeError(message)
+        _set_name(self, name)
+        _set_open(self, value.__str__)
+
+    def __init_subclass__(cls) -> Never:
+        message = "Secret cannot be subclassed: what it promises would not hold"
+        raise TypeError(message)
+
+
+@final
+class SecretBytes(_Opaque[bytes]):
+    """Secret bytes: a key file, a keystore; nothing is decoded or removed.
+
+    Args:
+        name: what the value is called wherever it shows itself.
+        value: the value.
+
+    Raises:
+        TypeError: the value is not ``bytes``.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, name: str, value: bytes, /) -> None:
+        if type(value) is not bytes:
+            message = f"the value of SecretBytes({name!r}) has to be bytes"
+            raise TypeError(message)
+        _set_name(self, name)
+        _set_open(self, value.__bytes__)
+
+    def __init_subclass__(cls) -> Never:
+        message = "SecretBytes cannot be subclassed: what it promises would not hold"
+        raise TypeError(message)
+
+
+_set_name = _Opaque.__dict__["_name"].__set__
+_set_open = _Opaque.__dict__["_open"].__set__
+
+
+
+def seal(name: str, value: str) -> Secret:
+    """Make a Secret of what is known to be a ``str``, in half the time."""
+    made = _new(Secret)
+    _set_name(made, name)
+    _set_open(made, value.__str__)
+    return made
+
+
+_new = object.__new__
+
+_MASKABLE = 16
+
+
+def mask_secret(value: str) -> str:
+    """Show just enough of a value to tell it from another one.
+
+    The first 4 and the last 3 characters of 16 or more printable ASCII
+    characters without white space or ``://``; of anything else, ``***``.
+
+    Args:
+        value: the plain value.
+
+    Raises:
+        TypeError: ``value`` is not a ``str``; the message does not show it.
+    """
+    if not isinstance(value, str):
+        message = f"mask_secret takes a str, not {type(value).__name__}"
+        raise TypeError(message)
+    plain = value.isascii() and value.isprintable() and " " not in value and "://" not in value
+    return f"{value[:4]}...{value[-3:]}" if len(value) >= _MASKABLE and plain else "***"
+
+
+def _raw(value: str | bytes) -> bytes:
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value

@@ -1,0 +1,86 @@
+# Plain `make` lists the targets. Everything is installed into .venv; a stamp inside it
+# says what it holds, so the stamps go when it goes.
+
+# The interpreter that makes .venv: `make install PYTHON=python3.13`.
+PYTHON ?= python3
+# What is handed on to the tool behind `run`, `test` and `bench`.
+ARGS ?=
+
+venv := .venv
+python := $(venv)/bin/python
+made := $(venv)/.made
+installed := $(venv)/.installed
+installed_to_run := $(venv)/.installed-to-run
+pip_install := $(python) -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install run test check bench format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+
+install: $(installed) ## make .venv with everything that development needs
+
+run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://localhost:3000
+	@exec $(python) -m examples.hive $(ARGS)
+
+# coverage starts pytest, not the reverse: a pytest plugin of our own is imported before
+# pytest-cov could begin. A part of the suite cannot cover the package: with ARGS nothing is measured.
+test: $(installed) ## run the tests, 100 % coverage; or some: make test ARGS="tests/secrets -x"
+ifeq ($(strip $(ARGS)),)
+	@$(python) -m coverage erase
+	$(python) -m coverage run -m pytest -n auto
+	@$(python) -m coverage combine --quiet
+	$(python) -m coverage report
+else
+	$(python) -m pytest $(ARGS)
+endif
+
+check: $(installed) ## judge style, format, types and the directions of imports
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+	$(venv)/bin/lint-imports
+
+bench: $(installed) ## measure, beside the floors and the other libraries
+	$(python) -m benchmarks $(ARGS)
+
+format: $(installed) ## sort the imports and lay out the code
+	$(python) -m ruff check --select I --fix .
+	$(python) -m ruff format .
+
+clean: ## remove .venv, caches and what was built; examples/hive/.env stays
+	rm -rf $(venv) build dist .coverage .coverage.* htmlcov
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An interpreter that is gone, or newer than .venv, makes it anew.
+$(python):
+
+# `--clear`, because an attempt that was broken off may have left half of it.
+$(made): $(python)
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "make: no $(PYTHON) here: install Python 3.11 or newer, or name it with PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: $(PYTHON) is $$("$(PYTHON)" --version 2>&1); Python 3.11 or newer is needed, name it with PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "make: $(PYTHON) has no venv module (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear $(venv)
+	@touch $@
+
+# pip knows dependency groups since 25.1, and an interpreter may bring an older one.
+$(installed): pyproject.toml $(made)
+	$(pip_install) --upgrade 'pip>=25.1'
+	$(pip_install) --group dev --editable '.[servers,probes,metrics,pydantic]'
+	@touch $(installed_to_run) $@
+
+$(installed_to_run): pyproject.toml $(made)
+	$(pip_install) --upgrade 'pip>=25.1'
+	$(pip_install) --group example --editable .
+	@touch $@
+
+# No prerequisites: a file that somebody has edited is never written over.
+examples/hive/.env:
+	cp examples/hive/.env.example $@

@@ -73,4 +73,4 @@ async def await_check(
             fault = exc.with_traceback(None)
     if scope.cancelled_caught:
         return overdue(whose, seconds)
-    return refused(whose, fault, values) if fault else None
+    return None if fault is None else refused(whose, fault, values)

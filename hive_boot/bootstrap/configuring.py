@@ -37,7 +37,7 @@ def make_config(
         name = getattr(factory, "__name__", type(factory).__name__)
         return None, [
             Problem(
-                name=".".join([name, *where]),
+                name=".".join([name, *(scrub(step, plain) for step in where)]),
                 kind="config",
                 message=f"is not valid: {scrub(what, plain)}",
                 hint="settings that are not secret are set in the environment",
@@ -48,7 +48,7 @@ def make_config(
 
 def _parts(exc: Exception) -> list[tuple[list[str], str]]:
     """Take a failure apart: where in the settings, and what is wrong there."""
-    errors = getattr(exc, "errors", None)
+    errors: Any = getattr(exc, "errors", None)
     if callable(errors):
         try:
             parts = errors(include_input=False, include_context=False, include_url=False)

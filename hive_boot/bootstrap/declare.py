@@ -136,7 +136,8 @@ class Bootstrap(Generic[S, C]):
             message = f"@boot.main takes an async def, and {function!r} is none"
             raise DeclarationError(message)
         if self._main is not None:
-            message = f"there is a main already: {self._main.__qualname__}"
+            known = getattr(self._main, "__qualname__", repr(self._main))
+            message = f"there is a main already: {known}"
             raise DeclarationError(message)
         self._main = function
         return function

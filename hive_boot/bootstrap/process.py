@@ -46,8 +46,8 @@ def own(
                 latch.notify(lambda: soon(scope.cancel))
                 try:
                     async with start() as run:
-                        found = run.store.generation.found.values()
-                        values.extend(each.held.reveal() for each in found)
+                        loaded = run.store.generation.loaded
+                        values.extend(value.reveal() for value in loaded.values.values())
                         return await main(run)
                 finally:
                     latch.forget()

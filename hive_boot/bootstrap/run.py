@@ -93,7 +93,7 @@ class Run(Generic[S, C]):
         deadline = time.monotonic() + self._seconds
         loaded = await self._load(deadline)
         self._machine.to(State.STARTING)
-        self.store.accept(loaded.found)
+        self.store.accept(loaded)
         access.register(self.store, self._known_situation)
         self._machine.to(State.READY)
 
@@ -139,7 +139,7 @@ class Run(Generic[S, C]):
         logs.tell_loaded(loaded)
         left = deadline - time.monotonic()
         loaded.problems += await await_checks(pending, left, self._seconds)
-        values = [found.held for found in loaded.found.values()]
+        values = list(loaded.values.values())
         self.config, problems = make_config(self._factory, values)
         loaded.problems += problems
         if not loaded.problems:
@@ -159,9 +159,9 @@ class Run(Generic[S, C]):
         inventory = declared._inventory  # noqa: SLF001  (the declaration is ours to read)
         loaded = load(inventory, self._situation, declaration=declared.__name__)
         found = [
-            (field, loaded.found[field.attribute].held)
+            (field, loaded.values[field.attribute])
             for field in inventory.every
-            if field.check is not None and field.attribute in loaded.found
+            if field.check is not None and field.attribute in loaded.values
         ]
         problems, pending = call_checks(
             found, left=deadline - time.monotonic(), seconds=self._seconds
@@ -173,7 +173,7 @@ class Run(Generic[S, C]):
         self, loaded: Loaded, values: Sequence[Value], deadline: float
     ) -> list[Problem]:
         declared = self.store.declared
-        check: Any = getattr(make_set(declared, loaded.found), "check", None)
+        check: Any = getattr(make_set(declared, loaded.values), "check", None)
         if check is None:
             return []
         left = deadline - time.monotonic()

@@ -57,9 +57,13 @@ def _match(
             names = getattr(inspect.unwrap(function), "__globals__", {})
             annotation = eval(annotation, names)  # noqa: S307  (the author's code)
         except Exception:  # noqa: BLE001  (whatever it is, the name is what is left)
-            last = str(annotation).rpartition(".")[2]
+            last = str(annotation).partition("[")[0].rpartition(".")[2].strip()
             return next((key for kind, key in offered.items() if kind.__name__ == last), None)
     annotation = get_origin(annotation) or annotation
     if not isinstance(annotation, type) or annotation in {object, type}:
         return None
-    return next((key for kind, key in offered.items() if issubclass(kind, annotation)), None)
+    try:
+        return next((key for kind, key in offered.items() if issubclass(kind, annotation)), None)
+    except TypeError:
+        # A Protocol with attributes can be asked about no class.
+        return None

@@ -165,11 +165,11 @@ class _DefaultStore:
         for problem in loaded.problems:
             if problem.name == field.name or problem.kind in {"directory", "dotenv"}:
                 raise SourceError(problem)
-        found = loaded.found.get(field.attribute)
-        if found is None or not isinstance(found.held, Secret):
+        value = loaded.values.get(field.attribute)
+        if not isinstance(value, Secret):
             return None
-        self._found[field.name] = found.held
-        return found.held
+        self._found[field.name] = value
+        return value
 
 
 _default = _DefaultStore()

@@ -159,18 +159,36 @@ class Inventory:
         fields: them, by attribute.
         every: them, and the hidden optional field of each ``previous=``, whose
             attribute is the field's own and ``.previous``.
-        by_file: the field that a file name answers.
+        by_attribute: the same, by attribute.
+        ruled: those of them that have rules of length, pattern or default.
+        by_file: attribute, name and whether it is text, of the field that a file
+            name answers.
         below: the file names among these that lie in a subdirectory.
         by_variable: the field that a variable answers.
         by_pointer: the field that a variable points to a file for.
     """
 
-    __slots__ = ("below", "by_file", "by_pointer", "by_variable", "every", "fields")
+    __slots__ = (
+        "below",
+        "by_attribute",
+        "by_file",
+        "by_pointer",
+        "by_variable",
+        "every",
+        "fields",
+        "ruled",
+    )
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {field.attribute: field for field in fields}
         self.every = [each for field in self.fields.values() for each in _with_previous(field)]
-        self.by_file = {name: field for field in self.every for name in field.candidates}
+        self.by_attribute = {field.attribute: field for field in self.every}
+        self.ruled = [field for field in self.every if field.has_rules]
+        self.by_file = {
+            name: (field.attribute, field.name, field.kind is Secret)
+            for field in self.every
+            for name in field.candidates
+        }
         self.below = [name for name in self.by_file if "/" in name]
         self.by_variable = {field.name: field for field in self.every}
         self.by_pointer = {f"{field.name}_FILE": field for field in self.every}

@@ -64,7 +64,8 @@ def only_in_environment(field: Field) -> str:
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     """Give the names that somebody may have meant for ``field``, the nearest first.
 
-    Only such a name is ever shown: any other may itself be a secret.
+    Only such a name is ever shown: any other may itself be a secret. Nor is one that
+    would write on a terminal more than a name.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
 
@@ -73,7 +74,7 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     for name in set(names) - set(field.candidates) - {field.name}:
         letters = _letters(name)
         rating = max(SequenceMatcher(None, letters, want).ratio() for want in wanted)
-        if rating >= _NEAR:
+        if rating >= _NEAR and name.isprintable():
             rated.append((-rating, name))
     return [name for _, name in sorted(rated)]
 
@@ -92,7 +93,7 @@ def printable_path(path: str) -> str | None:
     root and the working directory do not count, because everything is below them.
     """
     parent = os.path.dirname(path)
-    safe = parent.strip("./") and "\n" not in path and len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    safe = parent.strip("./") and path.isprintable() and len(path) <= os.pathconf("/", "PC_PATH_MAX")
     return path if safe and os.path.isdir(parent) else None
 
 

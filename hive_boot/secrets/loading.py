@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.exceptions import Problem
 from hive_boot.secrets import hints
@@ -21,7 +21,7 @@ from hive_boot.secrets.mode import FOREIGN
 from hive_boot.secrets.sources.environment import as_value
 from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
 from hive_boot.secrets.sources.patience import Patience
-from hive_boot.secrets.sources.reading import Fault, Found, Hit, Outcome
+from hive_boot.secrets.sources.reading import EMPTY, Fault, Hit
 from hive_boot.secrets.validation import judge_shape, problem
 from hive_boot.secrets.value import Secret
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.declaration import Field, Inventory
     from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.sources.reading import Value
 
 
 @dataclass(slots=True)
@@ -38,20 +39,30 @@ class Loaded:
     """What the sources hold for a set of fields.
 
     Attributes:
-        found: the values, by attribute.
-        problems: what is wrong.
+        values: what was found, by attribute.
+        problems: what is wrong, in the order of the declaration.
         warnings: what is not wrong, and worth a line in the log.
         remarks: what is worth a quiet line.
         advice: what a report says before its problems.
         readings: what was seen in each directory.
+        elsewhere: source and place of each value that is from no directory.
     """
 
-    found: dict[str, Found] = field(default_factory=dict)
+    values: dict[str, Value] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    elsewhere: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def origin(self, attribute: str) -> tuple[str, str]:
+        """Give source and place of a value that was found."""
+        known = self.elsewhere.get(attribute)
+        if known is None:
+            reading = next(each for each in self.readings if attribute in each.batch.files)
+            known = "file", os.path.join(reading.path, reading.batch.files[attribute])
+        return known
 
 
 class _Layer(NamedTuple):
@@ -90,7 +101,7 @@ class _Load:
     """One pass over the sources; it is used once.
 
     Attributes:
-        hits: what was found for each field, by attribute.
+        hits: what was found for each field that has no single good answer.
         answered: the attributes for which a variable counts more than any file.
         judged: the attributes whose problem is noted already.
         copies: the texts of variables that a mounted mode does not read.
@@ -105,7 +116,7 @@ class _Load:
         self.declaration = declaration
         self.patience = patience
         self.loaded = Loaded()
-        self.hits: dict[str, list[Hit[Outcome]]] = {}
+        self.hits: dict[str, list[Hit]] = {}
         self.answered: set[str] = set()
         self.judged: set[str] = set()
         self.copies: dict[str, str] = {}
@@ -117,9 +128,11 @@ class _Load:
             self._ask_variables(layer)
         if self.situation.mounted:
             self._ask_directories()
-        defaults = [field.name for field in self.inventory.every if self._decide(field)]
-        if defaults:
-            self.loaded.warnings.append(f"Development defaults are in use: {', '.join(defaults)}")
+        self._settle_odd()
+        self._settle_copies()
+        self._judge_values()
+        if len(self.loaded.values) < len(self.inventory.every):
+            self._judge_absent()
         if len(self.loaded.problems) > 1:
             order = {name: number for number, name in enumerate(self.inventory.by_variable)}
             self.loaded.problems.sort(key=lambda problem: order.get(problem.name, -1))
@@ -176,26 +189,31 @@ class _Load:
                 answered.add(field.attribute)
                 place = name if layer.source == "environment" else layer.place
                 value = as_value(field, _plain(said[name]))
-                self.hits[field.attribute] = [Hit(value, layer.source, place)]
+                self._add(field.attribute, Hit(value, layer.source, place))
         self.answered |= answered
         if paths:
             self._read_pointers(paths)
 
     def _read_pointers(self, pointers: Mapping[str, Field]) -> None:
         """Read the files that ``NAME_FILE`` variables name."""
-        reading = read_paths(pointers, self.patience)
+        answers = {
+            path: (field.attribute, field.name, field.kind is Secret)
+            for path, field in pointers.items()
+        }
+        reading = read_paths(answers, self.patience)
         for path, field in pointers.items():
             pointer = f"{field.name}_FILE"
             shown = hints.printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (its text is not shown)"
-            found = reading.batch.hits.get(field.attribute)
-            held = reading.fault or (found[0].held if found else None)
-            if held is None:
+            batch = reading.batch
+            odd = batch.odd.get(field.attribute)
+            held = reading.fault or batch.values.get(field.attribute) or (odd and odd[0].held)
+            if not held:
                 message = f"is to be read from a file that does not exist: {pointer} names it"
                 hint = f"make {pointer} the path of a file that holds the value"
                 self._note(field, "missing", message, (place,), hint)
             else:
-                self.hits[field.attribute] = [Hit(held, "file", place)]
+                self._add(field.attribute, Hit(held, "file", place))
 
     def _ask_directories(self) -> None:
         situation, readings = self.situation, self.loaded.readings
@@ -226,81 +244,120 @@ class _Load:
                     hint="mount the secrets there, readable by the user of this process",
                 )
             )
-        hits = reading.batch.hits
-        if self.answered or self.hits:
-            hits = {key: hit for key, hit in hits.items() if key not in self.answered}
-            for attribute in hits.keys() & self.hits.keys():
-                hits[attribute] = self.hits[attribute] + hits[attribute]
-        self.hits |= hits
+        batch, values = reading.batch, self.loaded.values
+        if not (self.answered or self.hits or values):
+            values.update(batch.values)
+            self.hits.update(batch.odd)
+            return
+        for attribute, value in batch.values.items():
+            place = os.path.join(reading.path, batch.files[attribute])
+            self._add_file(attribute, Hit(value, "file", place))
+        for attribute, hits in batch.odd.items():
+            for hit in hits:
+                self._add_file(attribute, hit)
 
-    def _decide(self, field: Field) -> bool:
-        """Make the hits of one field a value, a problem, or an absence.
+    def _add_file(self, attribute: str, hit: Hit) -> None:
+        """Take over what a directory holds, unless a variable counts more."""
+        if attribute not in self.answered:
+            self._add(attribute, hit)
 
-        Returns:
-            Whether its development default is in use.
-        """
-        hits = self.hits.get(field.attribute, ())
-        copy = self.copies.get(field.attribute) if self.copies else None
-        if field.attribute in self.judged:
-            return False
-        if len(hits) == 1 and type(hits[0].held) is not Fault:
-            self._accept(field, hits[0], copy)
-            return False
-        faults = [hit for hit in hits if isinstance(hit.held, Fault) and hit.held.kind != "empty"]
-        values = [hit for hit in hits if not isinstance(hit.held, Fault)]
-        if faults:
-            for hit in faults:
-                self._accept(field, hit)
-        elif any(hit.held != values[0].held for hit in values[1:]):
-            places = tuple(hit.place for hit in values)
-            hint = "keep one of them, or make them the same"
-            self._note(field, "conflict", "has different values in different places", places, hint)
-        elif values:
-            self._accept(field, values[0], copy)
-        elif copy is None:
-            return self._decide_absent(field, tuple(hit.place for hit in hits))
-        elif self.situation.env_fallback:
-            self._accept(field, Hit(as_value(field, copy), "environment", field.name))
+    def _add(self, attribute: str, hit: Hit) -> None:
+        """Take over one hit: the only good one of its field is a value at once."""
+        values = self.loaded.values
+        if attribute in values:
+            source, place = self.loaded.origin(attribute)
+            self.hits[attribute] = [Hit(values.pop(attribute), source, place), hit]
+        elif attribute in self.hits:
+            self.hits[attribute].append(hit)
+        elif isinstance(hit.held, Fault):
+            self.hits[attribute] = [hit]
         else:
-            message = "is set in the environment only, which this mode does not read"
-            hint = hints.only_in_environment(field)
-            self._note(field, "environment-only", message, self._places(field), hint)
-        return False
+            self._use(attribute, hit)
 
-    def _decide_absent(self, field: Field, empty: tuple[str, ...]) -> bool:
-        """Decide about a field without a value; its empty files are at ``empty``."""
-        profile = self.situation.profile
-        if field.dev_default is not None and profile == "development":
-            value: Any = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
-            self.loaded.found[field.attribute] = Hit(value, "dev_default", "the declaration")
-            return True
-        if field.required_for(profile):
-            hint = hints.mend(field, self.situation, self.declaration)
-            if empty:
-                self._note(field, "empty", "is empty", empty, hint)
+    def _settle_odd(self) -> None:
+        """Decide about the fields that several places answer, or that one answers badly."""
+        for attribute, hits in self.hits.items():
+            field = self.inventory.by_attribute[attribute]
+            good = [hit for hit in hits if not isinstance(hit.held, Fault)]
+            for hit in hits:
+                if isinstance(hit.held, Fault) and hit.held is not EMPTY:
+                    self._note(field, hit.held.kind, hit.held.message, (hit.place,))
+            if attribute in self.judged or not good:
+                continue
+            if any(hit.held != good[0].held for hit in good):
+                places = tuple(hit.place for hit in good)
+                hint = "keep one of them, or make them the same"
+                message = "has different values in different places"
+                self._note(field, "conflict", message, places, hint)
             else:
-                refused = f"; its development default is refused in the profile {profile}"
-                message = "is missing" + (refused if field.dev_default is not None else "")
-                self._note(field, "missing", message, self._places(field), hint)
-        elif empty:
-            self.loaded.warnings.append(f"{field.name} is empty in {empty[0]}, so it is absent")
-        return False
+                self._use(attribute, good[0])
 
-    def _accept(self, field: Field, hit: Hit[Outcome], copy: str | None = None) -> None:
-        """Put a hit among what was found, unless something is wrong with it."""
-        held = hit.held
-        if isinstance(held, Fault):
-            self._note(field, held.kind, held.message, (hit.place,))
+    def _settle_copies(self) -> None:
+        """Decide about the variables of a mounted mode: they are copies, or a fallback."""
+        for attribute, text in self.copies.items():
+            field = self.inventory.by_attribute[attribute]
+            if attribute in self.loaded.values:
+                self.loaded.warnings.append(
+                    f"{field.name} is a file and also a variable of the environment: "
+                    "the file counts, and the variable is a copy that leaks more easily"
+                )
+            elif attribute in self.judged:
+                continue
+            elif not self.situation.env_fallback:
+                message = "is set in the environment only, which this mode does not read"
+                hint = hints.only_in_environment(field)
+                self._note(field, "environment-only", message, self._places(field), hint)
+            else:
+                value = as_value(field, text)
+                if isinstance(value, Fault):
+                    self._note(field, value.kind, value.message, (field.name,))
+                else:
+                    self._use(attribute, Hit(value, "environment", field.name))
+
+    def _judge_values(self) -> None:
+        """Take out what breaks the rules of its declaration."""
+        for field in self.inventory.ruled:
+            value = self.loaded.values.get(field.attribute)
+            fault = value and judge_shape(field, value, self.situation.profile)
+            if fault:
+                del self.loaded.values[field.attribute]
+                self.judged.add(field.attribute)
+                _, place = self.loaded.origin(field.attribute)
+                self.loaded.problems.append(replace(fault, places=(place,)))
+
+    def _judge_absent(self) -> None:
+        """Make a default, a problem, or nothing of each field without a value."""
+        defaults = []
+        for field in self.inventory.every:
+            if field.attribute in self.loaded.values or field.attribute in self.judged:
+                continue
+            empty = tuple(hit.place for hit in self.hits.get(field.attribute, ()))
+            if field.dev_default is not None and self.situation.profile == "development":
+                value = as_value(field, field.dev_default)
+                self._use(field.attribute, Hit(value, "dev_default", "the declaration"))
+                defaults.append(field.name)
+            elif field.required_for(self.situation.profile):
+                self._note_missing(field, empty)
+            elif empty:
+                self.loaded.warnings.append(f"{field.name} is empty in {empty[0]}, so it is absent")
+        if defaults:
+            self.loaded.warnings.append(f"Development defaults are in use: {', '.join(defaults)}")
+
+    def _use(self, attribute: str, hit: Hit) -> None:
+        """Make a hit the value of its field."""
+        assert not isinstance(hit.held, Fault)
+        self.loaded.values[attribute] = hit.held
+        self.loaded.elsewhere[attribute] = hit.source, hit.place
+
+    def _note_missing(self, field: Field, empty: tuple[str, ...]) -> None:
+        """Report a required field that has no value; its empty files are at ``empty``."""
+        hint = hints.mend(field, self.situation, self.declaration)
+        if empty:
+            self._note(field, "empty", "is empty", empty, hint)
             return
-        if field.has_rules and (fault := judge_shape(field, held, self.situation.profile)):
-            self.loaded.problems.append(replace(fault, places=(hit.place,)))
-            return
-        if copy is not None:
-            self.loaded.warnings.append(
-                f"{field.name} is a file and also a variable of the environment: "
-                "the file counts, and the variable is a copy that leaks more easily"
-            )
-        self.loaded.found[field.attribute] = hit  # type: ignore[assignment]
+        refused = f"; its development default is refused in the profile {self.situation.profile}"
+        message = "is missing" + (refused if field.dev_default is not None else "")
+        self._note(field, "missing", message, self._places(field), hint)
 
     def _places(self, field: Field) -> tuple[str, ...]:
         """Say where was looked, with what may have been meant."""

@@ -54,7 +54,7 @@ class Surroundings:
         pid: the process's own number; 1 in most containers.
     """
 
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
     root: str = "/"
     cwd: str = field(default_factory=os.getcwd)
     pid: int = field(default_factory=os.getpid)

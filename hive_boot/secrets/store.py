@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot.secrets.snapshot import SecretSet
-from hive_boot.secrets.value import Secret, SecretBytes
+from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hive_boot.secrets.declaration import Field
-    from hive_boot.secrets.sources.reading import Found
+    from hive_boot.secrets.loading import Loaded
+    from hive_boot.secrets.sources.reading import Value
 
 S = TypeVar("S", bound=SecretSet)
 
@@ -57,22 +58,22 @@ class Generation:
 
     Attributes:
         number: 1 for the first of a run.
-        found: each value with its place, by attribute.
+        loaded: what was loaded: the values, and where each is from.
         by_name: the texts by environment name, None where an optional one is
             absent; what is SecretBytes is not in it.
         since: when it came into use, on the monotonic clock.
     """
 
     number: int
-    found: Mapping[str, Found] = field(repr=False)
+    loaded: Loaded = field(repr=False)
     by_name: Mapping[str, Secret | None] = field(repr=False)
     since: float
 
 
-def make_set(declared: type[S], found: Mapping[str, Found]) -> S:
-    """Make an immutable set of the values in ``found``; what is not there is None."""
+def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
+    """Make an immutable set of ``values``; a field that is not among them is None."""
     pinned = declared.__new__(declared)
-    object.__setattr__(pinned, "__dict__", _values(declared, found))
+    object.__setattr__(pinned, "__dict__", _complete(declared, values))
     return pinned
 
 
@@ -97,14 +98,14 @@ class Store(Generic[S]):
         generation: Generation = self.view.__dict__["_generation"]
         return generation
 
-    def accept(self, found: Mapping[str, Found]) -> None:
-        """Put ``found`` into use: all of it, in one assignment."""
+    def accept(self, loaded: Loaded) -> None:
+        """Put what was loaded into use: all of it, in one assignment."""
         previous: Generation | None = self.view.__dict__.get("_generation")
         fields = self.declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
-        values = _values(self.declared, found)
+        values = _complete(self.declared, loaded.values)
         generation = Generation(
             number=previous.number + 1 if previous else 1,
-            found=found,
+            loaded=loaded,
             by_name={
                 each.name: values[attribute]
                 for attribute, each in fields.items()
@@ -112,15 +113,15 @@ class Store(Generic[S]):
             },
             since=time.monotonic(),
         )
-        pinned = make_set(self.declared, found)
+        pinned = make_set(self.declared, loaded.values)
         values |= {"_generation": generation, "_pinned": pinned}
         object.__setattr__(self.view, "__dict__", values)
 
-    def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
+    def accepted(self, attribute: str) -> tuple[Value, ...]:
         """Give every value of a field that is valid now, the current one first."""
-        found = self.generation.found
-        both = (found.get(attribute), found.get(f"{attribute}.previous"))
-        return tuple(each.held for each in both if each is not None)
+        values = self.generation.loaded.values
+        both = (values.get(attribute), values.get(f"{attribute}.previous"))
+        return tuple(value for value in both if value is not None)
 
     def status(self, profile: str) -> tuple[SecretStatus, ...]:
         """Describe every declared secret, in the order of the declaration."""
@@ -131,23 +132,22 @@ class Store(Generic[S]):
         )
 
 
-def _values(declared: type[SecretSet], found: Mapping[str, Found]) -> dict[str, object]:
-    return {
-        attribute: found[attribute].held if attribute in found else None
-        for attribute in declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
-    }
+def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[str, Any]:
+    fields = declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
+    return {attribute: values.get(attribute) for attribute in fields}
 
 
 def _status(field: Field, generation: Generation, profile: str) -> SecretStatus:
-    found = generation.found.get(field.attribute)
+    present = field.attribute in generation.loaded.values
+    source, place = generation.loaded.origin(field.attribute) if present else ("", "")
     return SecretStatus(
         name=field.name,
         attribute=field.attribute,
-        present=found is not None,
+        present=present,
         required=field.required_for(profile),
         used_by=field.used_by,
-        source=found.source if found else "",
-        place=found.place if found else "",
+        source=source,
+        place=place,
         generation=generation.number,
         age=time.monotonic() - generation.since,
     )

@@ -79,14 +79,6 @@ class _Opaque(Generic[Plain]):
         message = f"{self!r} cannot be pickled: a secret is not written down"
         raise TypeError(message)
 
-    def __setattr__(self, name: str, value: object) -> Never:
-        message = f"{self!r} cannot be changed"
-        raise AttributeError(message)
-
-    def __delattr__(self, name: str) -> Never:
-        message = f"{self!r} cannot be changed"
-        raise AttributeError(message)
-
 
 @final
 class Secret(_Opaque[str]):
@@ -106,8 +98,8 @@ class Secret(_Opaque[str]):
         if type(value) is not str:
             message = f"the value of Secret({name!r}) has to be a str"
             raise TypeError(message)
-        _set_name(self, name)
-        _set_open(self, value.__str__)
+        self._name = name
+        self._open = value.__str__
 
     def __init_subclass__(cls) -> Never:
         message = "Secret cannot be subclassed: what it promises would not hold"
@@ -132,28 +124,15 @@ class SecretBytes(_Opaque[bytes]):
         if type(value) is not bytes:
             message = f"the value of SecretBytes({name!r}) has to be bytes"
             raise TypeError(message)
-        _set_name(self, name)
-        _set_open(self, value.__bytes__)
+        self._name = name
+        self._open = value.__bytes__
 
     def __init_subclass__(cls) -> Never:
         message = "SecretBytes cannot be subclassed: what it promises would not hold"
         raise TypeError(message)
 
 
-_set_name = _Opaque.__dict__["_name"].__set__
-_set_open = _Opaque.__dict__["_open"].__set__
 
-
-
-def seal(name: str, value: str) -> Secret:
-    """Make a Secret of what is known to be a ``str``, in half the time."""
-    made = _new(Secret)
-    _set_name(made, name)
-    _set_open(made, value.__str__)
-    return made
-
-
-_new = object.__new__
 
 _MASKABLE = 16
 

@@ -13,7 +13,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
-from hive_boot.secrets.sources.reading import Fault, read_file
+from hive_boot.secrets.sources.reading import EMPTY, Fault, read_files
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -50,15 +50,16 @@ class DotenvFile:
 def read_dotenv(path: str) -> DotenvFile:
     """Read the file at ``path``: regular, at most 1 MiB, UTF-8."""
     result = DotenvFile(path)
-    outcome, _ = read_file(path, path, Secret)
-    if isinstance(outcome, Secret):
-        _read_bindings(result, outcome)
-    elif outcome is None:
-        result.exists = False
-    elif isinstance(outcome, Fault) and outcome.kind != "empty":
-        result.problems.append(
-            Problem(name=path, kind=outcome.kind, message=outcome.message, places=(path,))
-        )
+    batch = read_files([path], {path: ("text", path, True)})
+    hits = batch.odd.get("text", [])
+    if "text" in batch.values:
+        _read_bindings(result, batch.values["text"])
+    result.exists = bool(batch.values or hits)
+    result.problems += [
+        Problem(name=path, kind=hit.held.kind, message=hit.held.message, places=(path,))
+        for hit in hits
+        if isinstance(hit.held, Fault) and hit.held is not EMPTY
+    ]
     return result
 
 

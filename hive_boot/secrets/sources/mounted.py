@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from errno import EACCES, ENOENT, EPERM
 from typing import TYPE_CHECKING
 
-from hive_boot.secrets.sources.reading import UNREADABLE, Batch, Fault, read_files
+from hive_boot.secrets.sources.reading import UNREADABLE, Answer, Batch, Fault, read_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from hive_boot.secrets.declaration import Field, Inventory
+    from hive_boot.secrets.declaration import Inventory
     from hive_boot.secrets.sources.patience import Patience
 
 _DATA = "..data"
@@ -69,10 +69,10 @@ class Reading:
         return self.fault is _ABSENT
 
     def is_like(self, other: Reading | None) -> bool:
-        """Tell whether files and contents are those of ``other``."""
-        if other is None or self.batch.hits != other.batch.hits:
+        """Tell whether nothing was touched since ``other`` was read, and all is as it was."""
+        if other is None or self.batch.touched != other.batch.touched:
             return False
-        return _signatures(self.batch) == _signatures(other.batch)
+        return self.batch.values == other.batch.values and self.batch.odd == other.batch.odd
 
 
 def read_directory(
@@ -93,7 +93,7 @@ def read_directory(
     return _read_patiently(lambda: _read_once(path, inventory, without), patience)
 
 
-def read_paths(paths: Mapping[str, Field], patience: Patience) -> Reading:
+def read_paths(paths: Mapping[str, Answer], patience: Patience) -> Reading:
     """Read files that were named one by one, each the value of its field.
 
     Args:
@@ -103,7 +103,7 @@ def read_paths(paths: Mapping[str, Field], patience: Patience) -> Reading:
 
     def read_once() -> Reading:
         batch = read_files(paths, paths)
-        return Reading("", batch, pending=_is_refused(batch))
+        return Reading("", batch, pending=batch.refused)
 
     return _read_patiently(read_once, patience)
 
@@ -156,7 +156,7 @@ def _read_once(path: str, inventory: Inventory, without: Collection[str]) -> Rea
         return reading
     try:
         reading.names = os.listdir(root)
-        if _has_dotdot(reading.names):
+        if _DATA in reading.names or _has_dotdot(reading.names):
             _read_volume(reading, root, inventory)
         else:
             _read_plain(reading, root, inventory, without)
@@ -211,23 +211,12 @@ def _read_names(
         names = [*names, *inventory.below]
     prefix = os.path.join(reading.path, "")
     reading.batch = read_files(names, inventory.by_file, directory=prefix, dir_fd=directory)
-    reading.pending = _is_refused(reading.batch)
+    reading.pending = reading.batch.refused
 
 
 def _has_dotdot(names: Collection[str]) -> bool:
     """Tell whether a name begins with two dots; one search is quicker than a loop."""
     return "/.." in "/" + "/".join(names)
-
-
-def _is_refused(batch: Batch) -> bool:
-    """Tell whether a permission is missing, which may be applied late."""
-    if len(batch.stats) == sum(map(len, batch.hits.values())):
-        return False
-    return any(hit.held is UNREADABLE for hits in batch.hits.values() for hit in hits)
-
-
-def _signatures(batch: Batch) -> list[tuple[int, ...]]:
-    return [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in batch.stats]
 
 
 def _note_fault(reading: Reading, exc: OSError) -> None:

@@ -15,15 +15,14 @@ import os
 import stat
 from dataclasses import dataclass, field
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from hive_boot.secrets.value import Secret, SecretBytes, seal
+from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from hive_boot.exceptions import ProblemKind
-    from hive_boot.secrets.declaration import Field
 
 LIMIT = 1 << 20
 """The largest file read, in bytes: what a whole Kubernetes Secret may hold."""
@@ -43,6 +42,9 @@ class Fault(NamedTuple):
 
 Value = Secret | SecretBytes
 
+Answer = tuple[str, str, bool]
+"""Attribute, name and whether it is text, of the field that a file name answers."""
+
 Outcome = Value | Fault
 """A value, or what keeps it from being one."""
 
@@ -54,12 +56,10 @@ _LARGE = Fault("too-large", f"is larger than {LIMIT} bytes")
 _NUL = Fault("nul", "holds a NUL character (SecretBytes takes what is no text)")
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _BOM = b"\xef\xbb\xbf"
+_NEWLINE = 0x0A
 
 
-Held = TypeVar("Held", covariant=True)
-
-
-class Hit(NamedTuple, Generic[Held]):
+class Hit(NamedTuple):
     """What one file or variable held.
 
     Attributes:
@@ -69,13 +69,9 @@ class Hit(NamedTuple, Generic[Held]):
         place: the file or the variable.
     """
 
-    held: Held
+    held: Outcome
     source: str
     place: str
-
-
-Found = Hit[Value]
-"""A value, and where it comes from."""
 
 
 @dataclass(slots=True)
@@ -83,103 +79,123 @@ class Batch:
     """What a number of files held.
 
     Attributes:
-        hits: what was found for each field, by attribute.
-        stats: the state of each file that was opened.
-        touched: when the youngest of them was last touched, on the wall clock.
+        directory: what makes a place of a name when it is put before it.
+        values: the value of each field that one file answers well, by attribute.
+        files: the name of that file, by attribute.
+        odd: what the files of every other field held, by attribute.
+        touched: when the youngest file was last changed, on the wall clock. It is
+            the file's ctime: every write, rename and chmod moves it, and nobody can
+            set it, which holds for no other stamp.
         lost: the names that are links and lead nowhere.
+        refused: whether a permission is missing.
     """
 
-    hits: dict[str, list[Hit[Outcome]]] = field(default_factory=dict)
-    stats: list[os.stat_result] = field(default_factory=list)
+    directory: str = ""
+    values: dict[str, Value] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    odd: dict[str, list[Hit]] = field(default_factory=dict)
     touched: float = 0.0
     lost: list[str] = field(default_factory=list)
+    refused: bool = False
 
 
 def read_files(
     names: Iterable[str],
-    fields: Mapping[str, Field],
+    answers: Mapping[str, Answer],
     *,
     directory: str = "",
     dir_fd: int | None = None,
 ) -> Batch:
     """Read every file among ``names`` that answers a field, and open no other.
 
-    The loop is nearly all that a load of many secrets consists of: what each
-    ordinary file needs stands in it, and what is not ordinary is left to functions.
+    The loop is nearly all that a load of many secrets consists of. So the usual
+    file, of ASCII text without a final newline, is dealt with in it, and whatever
+    is not usual is left to functions.
 
     Args:
         names: the names, relative to ``dir_fd``, or paths when that is None.
-        fields: the field that each name answers.
+        answers: the field that each name answers.
         directory: what makes a place of a name when it is put before it.
         dir_fd: an open directory.
     """
-    batch = Batch()
-    hits, stats = batch.hits, batch.stats
+    batch = Batch(directory=directory)
+    values, files, odd = batch.values, batch.files, batch.odd
     touched = 0.0
     for name in names:
-        declared = fields.get(name)
-        if declared is None:
+        if name not in answers:
             continue
-        outcome: Outcome
+        attribute, label, is_text = answers[name]
         try:
             fd = os.open(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
-            fault = _opening_fault(exc, name, dir_fd)
-            if fault is None:
+            _note(batch, name, attribute, _opening_fault(exc, name, dir_fd))
+            continue
+        try:
+            status = os.fstat(fd)
+            size = status.st_size
+            changed = status.st_ctime
+            if changed > touched:
+                touched = changed
+            if status.st_mode & 0o170000 != stat.S_IFREG or size > LIMIT:
+                _note(batch, name, attribute, _refused(status))
                 continue
-            if fault.kind == "broken-link":
-                batch.lost.append(name)
-            outcome = fault
+            # A byte more than the size shows a file that grows, or one that hides its size.
+            raw = os.read(fd, size + 1)
+            if len(raw) != size:
+                raw = _read_rest(fd, raw)
+                if len(raw) > LIMIT:
+                    _note(batch, name, attribute, _LARGE)
+                    continue
+        except OSError as exc:
+            _note(batch, name, attribute, _reading_fault(exc))
+            continue
+        finally:
+            os.close(fd)
+        outcome: Outcome
+        if is_text and raw.isascii() and raw and raw[-1] != _NEWLINE and 0 not in raw:
+            outcome = object.__new__(Secret)
+            outcome._name = label  # noqa: SLF001  (its constructor takes longer than the rest)
+            outcome._open = raw.decode().__str__  # noqa: SLF001  (as above)
         else:
-            try:
-                status = os.fstat(fd)
-                stats.append(status)
-                if status.st_mtime > touched:
-                    touched = status.st_mtime
-                if status.st_ctime > touched:
-                    touched = status.st_ctime
-                size = status.st_size
-                if status.st_mode & 0o170000 != stat.S_IFREG or size > LIMIT:
-                    outcome = _refused(status)
-                else:
-                    # A byte more than the size shows a file that grows, or hides its size.
-                    raw = os.read(fd, size + 1)
-                    if len(raw) != size or not size:
-                        raw = _read_rest(fd, raw)
-                    outcome = _value(declared, raw)
-            except OSError as exc:
-                outcome = _reading_fault(exc)
-            finally:
-                os.close(fd)
-        hit = _new(Hit, (outcome, "file", directory + name))
-        known = hits.setdefault(declared.attribute, [])
-        known.append(hit)
+            outcome = _value(raw, label, is_text=is_text)
+        if attribute in files or attribute in odd or type(outcome) is Fault:
+            _note(batch, name, attribute, outcome)
+        else:
+            values[attribute] = outcome
+            files[attribute] = name
     batch.touched = touched
     return batch
 
 
-_new = tuple.__new__
+def _note(batch: Batch, name: str, attribute: str, outcome: Outcome | None) -> None:
+    """Put what is not the one good answer of a field among the odd ones."""
+    if outcome is None:
+        return
+    hits = batch.odd.setdefault(attribute, [])
+    if attribute in batch.files:
+        known = batch.directory + batch.files.pop(attribute)
+        hits.append(Hit(batch.values.pop(attribute), "file", known))
+    hits.append(Hit(outcome, "file", batch.directory + name))
+    if isinstance(outcome, Fault):
+        batch.refused |= outcome is UNREADABLE
+        if outcome.kind == "broken-link":
+            batch.lost.append(name)
 
 
-def _value(declared: Field, raw: bytes) -> Outcome:
+def _value(raw: bytes, label: str, *, is_text: bool) -> Outcome:
     """Make what was read a value of the declared type."""
-    if declared.kind is SecretBytes:
-        if len(raw) > LIMIT:
-            return _LARGE
-        return SecretBytes(declared.name, raw) if raw else EMPTY
-    if raw[-1:] == b"\n":
-        raw = raw[:-2] if raw[-2:] == b"\r\n" else raw[:-1]
-    if raw[:1] == b"\xef" and raw.startswith(_BOM):
-        raw = raw[3:]
+    if not is_text:
+        return SecretBytes(label, raw) if raw else EMPTY
+    raw = raw.removeprefix(_BOM)
+    if raw.endswith(b"\n"):
+        raw = raw.removesuffix(b"\r\n" if raw.endswith(b"\r\n") else b"\n")
     if not raw:
         return EMPTY
-    if len(raw) > LIMIT:
-        return _LARGE
     try:
         text = raw.decode()
     except UnicodeDecodeError:
         return NOT_UTF_8
-    return _NUL if "\0" in text else seal(declared.name, text)
+    return _NUL if "\0" in text else Secret(label, text)
 
 
 def _read_rest(fd: int, raw: bytes) -> bytes:

@@ -60,4 +60,10 @@ def scrub(text: str, values: Iterable[str | bytes]) -> str:
     if not wanted:
         return text
     longest_first = sorted(wanted, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), MASK, text)
+    kept, end = [], 0
+    # Hits that overlap are one: replacing the first alone would leave a part of the next.
+    for hit in re.finditer(f"(?=({'|'.join(map(re.escape, longest_first))}))", text):
+        if hit.start() >= end:
+            kept += [text[end : hit.start()], MASK]
+        end = max(end, hit.end(1))
+    return "".join(kept) + text[end:]

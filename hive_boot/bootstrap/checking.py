@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.reading import Value
 
 
-async def await_checks(
-    pending: Sequence[Pending], left: float, seconds: float
-) -> list[Problem]:
+async def await_checks(pending: Sequence[Pending], left: float, seconds: float) -> list[Problem]:
     """Await the checks of single fields.
 
     Args:
@@ -42,10 +40,15 @@ async def await_checks(
             for index, check in enumerate(pending):
                 group.start_soon(judge, index, check)
     finally:
-        for check in pending:
-            if inspect.iscoroutine(check.verdict):
-                check.verdict.close()
+        give_up(pending)
     return [problem for problem in problems if problem is not None]
+
+
+def give_up(pending: Sequence[Pending]) -> None:
+    """Close what nobody will await, so that Python does not warn of it."""
+    for check in pending:
+        if inspect.iscoroutine(check.verdict):
+            check.verdict.close()
 
 
 async def await_check(

@@ -85,7 +85,7 @@ class Bootstrap(Generic[S, C]):
         start_timeout: float = 30,
     ) -> None: ...
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (each is a promised name, and none has to be given)
         self,
         secrets: type[S],
         *,
@@ -97,10 +97,12 @@ class Bootstrap(Generic[S, C]):
         env_fallback: bool = False,
         start_timeout: float = 30,
     ) -> None:
-        if not (isinstance(secrets, type) and issubclass(secrets, SecretSet)):
+        given: object = secrets
+        if not (isinstance(given, type) and issubclass(given, SecretSet)):
             message = "Bootstrap takes a class that derives from SecretSet"
             raise DeclarationError(message)
-        if config is not None and not callable(config):
+        factory: object = config
+        if factory is not None and not callable(factory):
             message = "config= has to be a class or a function that makes the settings"
             raise DeclarationError(message)
         self._declared = secrets
@@ -172,7 +174,7 @@ class Bootstrap(Generic[S, C]):
             yield run.store.view
 
     @asynccontextmanager
-    async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:
+    async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002  (servers pass it)
         """Be the lifespan of an ASGI application: ``FastAPI(lifespan=boot.lifespan)``.
 
         Inside a running run it only joins it.

@@ -59,7 +59,7 @@ def own(
             return _tell(exc)
         except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
             long_ones = [value for value in values if len(value) >= _REDACTED_FROM]
-            print(scrub("".join(traceback.format_exception(exc)), long_ones), file=sys.stderr)
+            sys.stderr.write(scrub("".join(traceback.format_exception(exc)), long_ones))
             return 70
     return code if isinstance(code, int) else 0
 
@@ -71,5 +71,5 @@ def _tell(exc: BootError) -> int:
         text = exc.report(color=color)
     else:
         text = f"hive_boot: {type(exc).__name__}: {exc}"
-    print(text, file=sys.stderr)
+    sys.stderr.write(f"{text}\n")
     return exc.exit_code

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot.bootstrap import logs
-from hive_boot.bootstrap.checking import await_check, await_checks
+from hive_boot.bootstrap.checking import await_check, await_checks, give_up
 from hive_boot.bootstrap.configuring import make_config
 from hive_boot.exceptions import InvalidSecrets
 from hive_boot.lifecycle.states import Machine, State
@@ -91,10 +91,10 @@ class Run(Generic[S, C]):
         self._log.__enter__()
         self._machine.to(State.LOADING)
         deadline = time.monotonic() + self._seconds
-        loaded = await self._load(deadline)
+        situation, loaded = await self._load(deadline)
         self._machine.to(State.STARTING)
         self.store.accept(loaded)
-        access.register(self.store, self._known_situation)
+        access.register(self.store, situation)
         self._machine.to(State.READY)
 
     def stop(self) -> None:
@@ -127,14 +127,11 @@ class Run(Generic[S, C]):
             secrets=self.store.status(situation.profile) if accepted else (),
         )
 
-    @property
-    def _known_situation(self) -> Situation:
-        assert self._situation is not None
-        return self._situation
-
-    async def _load(self, deadline: float) -> Loaded:
-        loaded, pending = await in_daemon_thread(
-            lambda: self._load_without_loop(deadline), "hive_boot load"
+    async def _load(self, deadline: float) -> tuple[Situation, Loaded]:
+        situation, loaded, pending = await in_daemon_thread(
+            lambda: self._load_without_loop(deadline),
+            "hive_boot load",
+            discard=lambda late: give_up(late[2]),
         )
         logs.tell_loaded(loaded)
         left = deadline - time.monotonic()
@@ -146,18 +143,18 @@ class Run(Generic[S, C]):
             loaded.problems += await self._check_set(loaded, values, deadline)
         if loaded.problems:
             raise self._invalid(loaded.problems, loaded.advice)
-        return loaded
+        return situation, loaded
 
-    def _load_without_loop(self, deadline: float) -> tuple[Loaded, list[Pending]]:
+    def _load_without_loop(self, deadline: float) -> tuple[Situation, Loaded, list[Pending]]:
         """Do what needs no loop, in a thread: it may wait for a writer."""
         try:
-            self._situation = detect(Surroundings(), self._wishes)
+            situation = self._situation = detect(Surroundings(), self._wishes)
         except InvalidSecrets as exc:
             raise self._invalid(exc.problems, ()) from None
-        logs.tell_situation(self._situation)
+        logs.tell_situation(situation)
         declared = self.store.declared
         inventory = declared._inventory  # noqa: SLF001  (the declaration is ours to read)
-        loaded = load(inventory, self._situation, declaration=declared.__name__)
+        loaded = load(inventory, situation, declaration=declared.__name__)
         found = [
             (field, loaded.values[field.attribute])
             for field in inventory.every
@@ -167,7 +164,7 @@ class Run(Generic[S, C]):
             found, left=deadline - time.monotonic(), seconds=self._seconds
         )
         loaded.problems += problems
-        return loaded, pending
+        return situation, loaded, pending
 
     async def _check_set(
         self, loaded: Loaded, values: Sequence[Value], deadline: float

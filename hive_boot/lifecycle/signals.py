@@ -64,7 +64,7 @@ class Latch:
         """Call nothing any more."""
         self._wake = None
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.pulled is None:
             self.pulled, self._since = number, now

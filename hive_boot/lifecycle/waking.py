@@ -28,7 +28,9 @@ def loop_waker() -> Callable[[Callable[[], object]], object]:
     return found
 
 
-async def in_daemon_thread(call: Callable[[], T], name: str) -> T:
+async def in_daemon_thread(
+    call: Callable[[], T], name: str, *, discard: Callable[[T], object] = lambda _: None
+) -> T:
     """Run ``call`` in a thread of its own, and wait for it without blocking the loop.
 
     It waits for none of anyio's shared worker threads, and a cancelled wait leaves
@@ -37,6 +39,7 @@ async def in_daemon_thread(call: Callable[[], T], name: str) -> T:
     Args:
         call: what to run.
         name: what the thread is called.
+        discard: called with the result when nobody waits for it any more.
 
     Raises:
         BaseException: what ``call`` raised.
@@ -45,18 +48,32 @@ async def in_daemon_thread(call: Callable[[], T], name: str) -> T:
     soon = loop_waker()
     results: list[T] = []
     failures: list[BaseException] = []
+    abandoned = threading.Event()
+
+    def throw_away() -> None:
+        # Both sides may come here at the same moment: one of them gets the result.
+        with suppress(IndexError):
+            late = results.pop()
+            discard(late)
 
     def work() -> None:
         try:
             results.append(call())
         except BaseException as exc:  # noqa: BLE001  (it is raised where it is waited for)
             failures.append(exc)
+        if abandoned.is_set():
+            throw_away()
         # Nobody waits any more when the loop is gone.
         with suppress(RuntimeError):
             soon(done.set)
 
     threading.Thread(target=work, name=name, daemon=True).start()
-    await done.wait()
+    try:
+        await done.wait()
+    except BaseException:
+        abandoned.set()
+        throw_away()
+        raise
     for failure in failures:
         raise failure
     return results[0]

@@ -12,7 +12,8 @@ import math
 import re
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union, get_args, get_origin
 
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
@@ -69,7 +70,7 @@ class _Unread:
     arguments: dict[str, Any]
 
 
-def secret(
+def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given)
     name: str | None = None,
     *,
     file: str | None = None,
@@ -235,19 +236,18 @@ def _read_annotation(
             annotation = eval(annotation, names, dict(vars(cls)))  # noqa: S307  (the author's code)
         except Exception:  # noqa: BLE001  (any failure means that it cannot be read)
             annotation = None
-    kinds: tuple[object, ...] = get_args(annotation) or (annotation,)
-    if str(get_origin(annotation) or annotation) == "typing.ClassVar":
+    origin = get_origin(annotation)
+    if (origin or annotation) is ClassVar:
         return None, False
+    union = origin is Union or origin is UnionType
+    kinds: tuple[object, ...] = get_args(annotation) if union else (annotation,)
     required = type(None) not in kinds
     named = [kind for kind in kinds if kind is not type(None)]
-    if len(named) == 1 and (named[0] is Secret or named[0] is SecretBytes):
-        return named[0], required
-    _refuse(
-        cls,
-        attribute,
-        "is not annotated as Secret, SecretBytes, or one of them | None: "
-        "a setting that is not secret belongs into config=",
-    )
+    found = next((kind for kind in (Secret, SecretBytes) if named == [kind]), None)
+    if found is None:
+        why = "is not annotated as Secret, SecretBytes, or one of them | None"
+        _refuse(cls, attribute, f"{why}: a setting that is not secret belongs into config=")
+    return found, required
 
 
 def _read_field(
@@ -285,7 +285,7 @@ def _read_field(
 
 
 def _read_profiles(cls: type, attribute: str, given: str | Iterable[str]) -> frozenset[Profile]:
-    profiles = set()
+    profiles: set[Profile] = set()
     for text in [given] if isinstance(given, str) else given:
         profile = parse_profile(text)
         if profile is None:
@@ -372,6 +372,6 @@ def _is_relative(file: object) -> bool:
     return not set(file.split("/")) & {"", ".", ".."}
 
 
-def _refuse(cls: type, attribute: str, why: str) -> Any:  # noqa: ANN401  (it never returns)
+def _refuse(cls: type, attribute: str, why: str) -> NoReturn:
     message = f"{cls.__name__}.{attribute} {why}"
     raise DeclarationError(message)

@@ -93,7 +93,9 @@ def printable_path(path: str) -> str | None:
     root and the working directory do not count, because everything is below them.
     """
     parent = os.path.dirname(path)
-    safe = parent.strip("./") and path.isprintable() and len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    safe = (
+        parent.strip("./") and path.isprintable() and len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    )
     return path if safe and os.path.isdir(parent) else None
 
 

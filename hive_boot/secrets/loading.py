@@ -11,8 +11,8 @@ Everything here is plain functions without an event loop.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.exceptions import Problem
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.reading import Value
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Loaded:
     """What the sources hold for a set of fields.
 
@@ -48,13 +48,13 @@ class Loaded:
         elsewhere: source and place of each value that is from no directory.
     """
 
-    values: dict[str, Value] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
-    readings: list[Reading] = field(default_factory=list)
-    elsewhere: dict[str, tuple[str, str]] = field(default_factory=dict)
+    values: dict[str, Value] = dataclasses.field(default_factory=dict)
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
+    advice: list[str] = dataclasses.field(default_factory=list)
+    readings: list[Reading] = dataclasses.field(default_factory=list)
+    elsewhere: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
     def origin(self, attribute: str) -> tuple[str, str]:
         """Give source and place of a value that was found."""
@@ -272,25 +272,27 @@ class _Load:
         elif isinstance(hit.held, Fault):
             self.hits[attribute] = [hit]
         else:
-            self._use(attribute, hit)
+            self._use(attribute, hit.held, hit.source, hit.place)
 
     def _settle_odd(self) -> None:
         """Decide about the fields that several places answer, or that one answers badly."""
         for attribute, hits in self.hits.items():
             field = self.inventory.by_attribute[attribute]
-            good = [hit for hit in hits if not isinstance(hit.held, Fault)]
+            good = []
             for hit in hits:
-                if isinstance(hit.held, Fault) and hit.held is not EMPTY:
+                if not isinstance(hit.held, Fault):
+                    good.append((hit.held, hit.source, hit.place))
+                elif hit.held is not EMPTY:
                     self._note(field, hit.held.kind, hit.held.message, (hit.place,))
             if attribute in self.judged or not good:
                 continue
-            if any(hit.held != good[0].held for hit in good):
-                places = tuple(hit.place for hit in good)
+            if all(value == good[0][0] for value, _, _ in good):
+                self._use(attribute, *good[0])
+            else:
+                places = tuple(place for _, _, place in good)
                 hint = "keep one of them, or make them the same"
                 message = "has different values in different places"
                 self._note(field, "conflict", message, places, hint)
-            else:
-                self._use(attribute, good[0])
 
     def _settle_copies(self) -> None:
         """Decide about the variables of a mounted mode: they are copies, or a fallback."""
@@ -312,7 +314,7 @@ class _Load:
                 if isinstance(value, Fault):
                     self._note(field, value.kind, value.message, (field.name,))
                 else:
-                    self._use(attribute, Hit(value, "environment", field.name))
+                    self._use(attribute, value, "environment", field.name)
 
     def _judge_values(self) -> None:
         """Take out what breaks the rules of its declaration."""
@@ -323,7 +325,7 @@ class _Load:
                 del self.loaded.values[field.attribute]
                 self.judged.add(field.attribute)
                 _, place = self.loaded.origin(field.attribute)
-                self.loaded.problems.append(replace(fault, places=(place,)))
+                self.loaded.problems.append(dataclasses.replace(fault, places=(place,)))
 
     def _judge_absent(self) -> None:
         """Make a default, a problem, or nothing of each field without a value."""
@@ -333,8 +335,8 @@ class _Load:
                 continue
             empty = tuple(hit.place for hit in self.hits.get(field.attribute, ()))
             if field.dev_default is not None and self.situation.profile == "development":
-                value = as_value(field, field.dev_default)
-                self._use(field.attribute, Hit(value, "dev_default", "the declaration"))
+                value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
+                self._use(field.attribute, value, "dev_default", "the declaration")
                 defaults.append(field.name)
             elif field.required_for(self.situation.profile):
                 self._note_missing(field, empty)
@@ -343,11 +345,10 @@ class _Load:
         if defaults:
             self.loaded.warnings.append(f"Development defaults are in use: {', '.join(defaults)}")
 
-    def _use(self, attribute: str, hit: Hit) -> None:
-        """Make a hit the value of its field."""
-        assert not isinstance(hit.held, Fault)
-        self.loaded.values[attribute] = hit.held
-        self.loaded.elsewhere[attribute] = hit.source, hit.place
+    def _use(self, attribute: str, value: Value, source: str, place: str) -> None:
+        """Make a value the one of its field."""
+        self.loaded.values[attribute] = value
+        self.loaded.elsewhere[attribute] = source, place
 
     def _note_missing(self, field: Field, empty: tuple[str, ...]) -> None:
         """Report a required field that has no value; its empty files are at ``empty``."""
@@ -363,8 +364,8 @@ class _Load:
         """Say where was looked, with what may have been meant."""
         places = []
         tried = field.candidates[0] if field.file else field.name.lower()
-        others = [name for name in field.candidates if name != tried and name != f"{tried}.txt"]
-        stems = [name for name in others if not name.endswith(".txt")]
+        others = set(field.candidates) - {tried, f"{tried}.txt"}
+        stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
         also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"
         for reading in self.loaded.readings:
             places.append(f"{os.path.join(reading.path, tried)}{also}")

@@ -175,14 +175,18 @@ def _usual_directories(surroundings: Surroundings, mode: Mode) -> tuple[str, ...
 def _mode(
     surroundings: Surroundings, wishes: Wishes, named_by: str, problems: list[Problem]
 ) -> tuple[Mode, str]:
-    environ = surroundings.environ
     if wishes.mode is not None:
         return wishes.mode, "Bootstrap(mode=…)"
-    if said := environ.get("HIVE_BOOT_MODE", ""):
+    if said := surroundings.environ.get("HIVE_BOOT_MODE", ""):
         for mode in MODES:
             if said.strip().lower() == mode:
                 return mode, "HIVE_BOOT_MODE"
         problems.append(_meaningless("HIVE_BOOT_MODE", said, MODES))
+    return _detected_mode(surroundings, named_by)
+
+
+def _detected_mode(surroundings: Surroundings, named_by: str) -> tuple[Mode, str]:
+    environ = surroundings.environ
     if environ.get("KUBERNETES_SERVICE_HOST"):
         return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
     credentials = environ.get("CREDENTIALS_DIRECTORY")
@@ -190,6 +194,10 @@ def _mode(
         return "systemd", "CREDENTIALS_DIRECTORY is set"
     if named_by:
         return "docker", f"{named_by} names a directory"
+    return _mode_by_usual_directory(surroundings)
+
+
+def _mode_by_usual_directory(surroundings: Surroundings) -> tuple[Mode, str]:
     try:
         entries = set(os.listdir(surroundings.path("/run/secrets")))
     except FileNotFoundError:

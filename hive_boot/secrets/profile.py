@@ -22,4 +22,3 @@ PROFILES: dict[str, Profile] = {
 def parse_profile(text: str) -> Profile | None:
     """Give the profile that ``text`` means, or None when nothing is called so."""
     return PROFILES.get(text.strip().lower())
-

@@ -8,7 +8,7 @@ in one assignment: a reader sees all of the old one or all of the new one.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar, Never, dataclass_transform
+from typing import TYPE_CHECKING, ClassVar, Never, dataclass_transform
 
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.declaration import Field, Inventory, read_fields, secret
@@ -38,7 +38,7 @@ class SecretSet:
 
     _inventory: ClassVar[Inventory] = Inventory(())
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         parents: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hive_boot.secrets.declaration import Field
     from hive_boot.secrets.loading import Loaded
+    from hive_boot.secrets.profile import Profile
     from hive_boot.secrets.sources.reading import Value
 
 S = TypeVar("S", bound=SecretSet)
@@ -123,7 +124,7 @@ class Store(Generic[S]):
         both = (values.get(attribute), values.get(f"{attribute}.previous"))
         return tuple(value for value in both if value is not None)
 
-    def status(self, profile: str) -> tuple[SecretStatus, ...]:
+    def status(self, profile: Profile) -> tuple[SecretStatus, ...]:
         """Describe every declared secret, in the order of the declaration."""
         generation = self.generation
         return tuple(
@@ -137,7 +138,7 @@ def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[st
     return {attribute: values.get(attribute) for attribute in fields}
 
 
-def _status(field: Field, generation: Generation, profile: str) -> SecretStatus:
+def _status(field: Field, generation: Generation, profile: Profile) -> SecretStatus:
     present = field.attribute in generation.loaded.values
     source, place = generation.loaded.origin(field.attribute) if present else ("", "")
     return SecretStatus(

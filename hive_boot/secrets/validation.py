@@ -17,7 +17,7 @@ from hive_boot.redaction import scrub
 from hive_boot.secrets.declaration import shape_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping
+    from collections.abc import Awaitable, Iterable
 
     from hive_boot.secrets.declaration import Field
     from hive_boot.secrets.sources.reading import Value
@@ -91,9 +91,7 @@ def verdict_fault(verdict: object) -> str | None:
     return f"it returned {type(verdict).__name__}, and a check returns True, False or None"
 
 
-def refused(
-    field: Field | str, failure: BaseException | str, values: Iterable[Value]
-) -> Problem:
+def refused(field: Field | str, failure: BaseException | str, values: Iterable[Value]) -> Problem:
     """Describe the refusal of a check, without the values that it may have told.
 
     Args:
@@ -134,6 +132,10 @@ class _Call:
         self.done = threading.Event()
 
     def start(self) -> None:
+        if inspect.iscoroutinefunction(self.field.check):
+            # It only makes a coroutine here, which cannot hang.
+            self._run()
+            return
         name = f"hive_boot check of {self.field.name}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 

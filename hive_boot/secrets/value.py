@@ -132,8 +132,6 @@ class SecretBytes(_Opaque[bytes]):
         raise TypeError(message)
 
 
-
-
 _MASKABLE = 16
 
 
@@ -149,7 +147,8 @@ def mask_secret(value: str) -> str:
     Raises:
         TypeError: ``value`` is not a ``str``; the message does not show it.
     """
-    if not isinstance(value, str):
+    given: object = value
+    if not isinstance(given, str):
         message = f"mask_secret takes a str, not {type(value).__name__}"
         raise TypeError(message)
     plain = value.isascii() and value.isprintable() and " " not in value and "://" not in value

@@ -13,7 +13,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
-from hive_boot.secrets.sources.reading import EMPTY, Fault, read_files
+from hive_boot.secrets.sources.reading import EMPTY, Fault, Value, read_files
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _PEM_BEGIN = "-----BEGIN "
 _PEM_END = "-----END "
 
 _MEND_LINE = 'write NAME=value, with quotes around a value that holds quotes, "#" or line ends'
-_MEND_PEM = 'put the whole block, its line ends included, between double quotes: NAME="-----BEGIN …"'
+_MEND_PEM = 'put the whole block, line ends included, between double quotes: NAME="-----BEGIN …"'
 
 
 @dataclass(slots=True)
@@ -52,9 +52,9 @@ def read_dotenv(path: str) -> DotenvFile:
     result = DotenvFile(path)
     batch = read_files([path], {path: ("text", path, True)})
     hits = batch.odd.get("text", [])
-    if "text" in batch.values:
-        _read_bindings(result, batch.values["text"])
     result.exists = bool(batch.values or hits)
+    for text in batch.values.values():
+        _read_bindings(result, text)
     result.problems += [
         Problem(name=path, kind=hit.held.kind, message=hit.held.message, places=(path,))
         for hit in hits
@@ -63,12 +63,12 @@ def read_dotenv(path: str) -> DotenvFile:
     return result
 
 
-def _read_bindings(result: DotenvFile, text: Secret) -> None:
+def _read_bindings(result: DotenvFile, text: Value) -> None:
     from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
 
     pem = False
     # What parses the text is alone with it: the bindings are taken over one by one.
-    for binding in parse_stream(StringIO(text.reveal())):
+    for binding in parse_stream(StringIO(str(text.reveal()))):
         line = binding.original.line + _blank_lines_before(binding)
         if pem:
             pem = _PEM_END not in binding.original.string

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.declaration import Field
 
 
-def as_value(field: Field, text: str | bytes) -> Outcome:
+def as_value(field: Field, text: str) -> Outcome:
     """Make a text the value of ``field``.
 
     Python hands bytes that are not UTF-8 over as lone surrogates (PEP 383):
@@ -20,7 +20,6 @@ def as_value(field: Field, text: str | bytes) -> Outcome:
     """
     if field.kind is SecretBytes:
         return SecretBytes(field.name, os.fsencode(text))
-    text = os.fsdecode(text)
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -135,9 +135,7 @@ def _read_patiently(read_once: Callable[[], Reading], patience: Patience) -> Rea
             patience.pause(attempt)
         elif reading.pending and waited < patience.absent:
             patience.pause(attempt)
-        elif reading.volume or reading.fault or patience.is_settled(reading.batch.touched):
-            return reading
-        elif reading.is_like(previous):
+        elif reading.volume or reading.fault or _is_quiet(reading, previous, patience):
             return reading
         elif waited >= patience.restless:
             return Reading(reading.path, fault=_RESTLESS)
@@ -145,6 +143,10 @@ def _read_patiently(read_once: Callable[[], Reading], patience: Patience) -> Rea
             previous = reading
             patience.sleep(patience.quiet)
         attempt += 1
+
+
+def _is_quiet(reading: Reading, previous: Reading | None, patience: Patience) -> bool:
+    return patience.is_settled(reading.batch.touched) or reading.is_like(previous)
 
 
 def _read_once(path: str, inventory: Inventory, without: Collection[str]) -> Reading:

@@ -5,11 +5,13 @@ a parser may put a value into it, as it is or in another form. This room knows
 the forms and takes them out.
 """
 
+from __future__ import annotations
+
 import re
-from base64 import b64encode
-from collections.abc import Iterable
-from json import dumps
-from urllib.parse import quote, quote_plus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MASK = "***"
 """What stands where a value stood."""
@@ -21,8 +23,12 @@ def forms(value: str | bytes) -> set[str]:
     The value itself, what ``repr`` and JSON make of it, URL-encoded, hex, and
     base64 in the three ways in which it can begin inside a longer text.
     """
+    # Only a failure needs them, and every start would wait for them.
+    from json import dumps  # noqa: PLC0415
+    from urllib.parse import quote, quote_plus  # noqa: PLC0415
+
     raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
-    text = raw.decode("utf-8", "replace")
+    text = value if isinstance(value, str) else raw.decode("utf-8", "replace")
     found = {
         text,
         text.strip(),
@@ -42,9 +48,11 @@ def forms(value: str | bytes) -> set[str]:
 
 def _base64_cores(raw: bytes) -> set[str]:
     """Give the characters of the base64 of ``raw`` that its neighbours cannot change."""
+    from binascii import b2a_base64  # noqa: PLC0415  (as above)
+
     cores = set()
     for offset in range(3):
-        encoded = b64encode(bytes(offset) + raw).decode()
+        encoded = b2a_base64(bytes(offset) + raw, newline=False).decode()
         # A character of base64 holds 6 bits: those that mix in a neighbour's bits are cut.
         first = (offset * 8 + 5) // 6
         last = (offset + len(raw)) * 8 // 6

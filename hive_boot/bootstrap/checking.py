@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from hive_boot.secrets.validation import Pending, overdue, refused, verdict_fault
+from hive_boot.secrets.checks import Pending, overdue, refused, verdict_fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from hive_boot.exceptions import Problem
-    from hive_boot.secrets.declaration import Field
+    from hive_boot.secrets.field import Field
     from hive_boot.secrets.sources.reading import Value
 
 

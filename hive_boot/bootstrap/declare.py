@@ -18,7 +18,8 @@ from hive_boot.secrets.snapshot import SecretSet
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from hive_boot.bootstrap.run import Run, Status
+    from hive_boot.bootstrap.run import Run
+    from hive_boot.bootstrap.status import Status
     from hive_boot.secrets.value import Secret, SecretBytes
 
 S = TypeVar("S", bound=SecretSet)
@@ -229,16 +230,16 @@ class Bootstrap(Generic[S, C]):
 
     def status(self) -> Status:
         """Describe the application at this moment, without any value."""
-        from hive_boot.bootstrap.run import Status  # noqa: PLC0415  (it needs a loop's library)
+        from hive_boot.bootstrap.status import Status, status_of  # noqa: PLC0415  (few ask)
 
-        return Status() if self._run is None else self._run.status()
+        return Status() if self._run is None else status_of(self._run)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[Run[S, C]]:
         from hive_boot.bootstrap.run import Run  # noqa: PLC0415  (it needs a loop's library)
 
         if self._run is not None:
-            raise IllegalTransition(self._run.status().state, "start")
+            raise IllegalTransition(self._run.state, "start")
         run = self._run = Run(self._declared, self._factory, self._wishes, self._start_timeout)
         try:
             await run.start()

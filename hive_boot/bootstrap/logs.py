@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hive_boot.secrets.loading import Loaded
+    from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.mode import Situation
 
 log = logging.getLogger("hive_boot")
@@ -39,9 +39,9 @@ def tell_situation(situation: Situation) -> None:
     log.info("Profile: %s (%s)", situation.profile, situation.profile_reason)
 
 
-def tell_loaded(loaded: Loaded) -> None:
+def tell_findings(findings: Findings) -> None:
     """Log what is worth a line about what was found."""
-    for remark in loaded.remarks:
+    for remark in findings.remarks:
         log.info("%s", remark)
-    for warning in loaded.warnings:
+    for warning in findings.warnings:
         log.warning("%s", warning)

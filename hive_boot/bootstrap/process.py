@@ -46,8 +46,8 @@ def own(
                 latch.notify(lambda: soon(scope.cancel))
                 try:
                     async with start() as run:
-                        loaded = run.store.generation.loaded
-                        values.extend(value.reveal() for value in loaded.values.values())
+                        found = run.store.generation.findings.values
+                        values.extend(value.reveal() for value in found.values())
                         return await main(run)
                 finally:
                     latch.forget()

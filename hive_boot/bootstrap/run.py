@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot.bootstrap import logs
@@ -13,46 +12,23 @@ from hive_boot.exceptions import InvalidSecrets
 from hive_boot.lifecycle.states import Machine, State
 from hive_boot.lifecycle.waking import in_daemon_thread
 from hive_boot.secrets import access
-from hive_boot.secrets.loading import Loaded, load
-from hive_boot.secrets.mode import Situation, Surroundings, Wishes, detect
+from hive_boot.secrets.checks import Pending, call_checks
+from hive_boot.secrets.loading import load
+from hive_boot.secrets.mode import Surroundings, Wishes, detect
 from hive_boot.secrets.snapshot import SecretSet
-from hive_boot.secrets.store import SecretStatus, Store, make_set
-from hive_boot.secrets.validation import Pending, call_checks
+from hive_boot.secrets.store import Store, make_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from hive_boot.exceptions import Problem
+    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.sources.reading import Value
 
 S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """What may be known about an application; never a value.
-
-    Attributes:
-        state: where the run stands.
-        ready: whether it serves.
-        mode: which sources are asked; empty before that is decided.
-        mode_reason: why.
-        profile: how strict the declaration is read; empty before.
-        profile_reason: why.
-        generation: the number of the accepted set in use; 0 before the first.
-        secrets: every declared secret; empty before the first accepted set.
-    """
-
-    state: State = State.ARMED
-    ready: bool = False
-    mode: str = ""
-    mode_reason: str = ""
-    profile: str = ""
-    profile_reason: str = ""
-    generation: int = 0
-    secrets: tuple[SecretStatus, ...] = ()
 
 
 class Run(Generic[S, C]):
@@ -79,7 +55,7 @@ class Run(Generic[S, C]):
         self._wishes = wishes
         self._seconds = start_timeout
         self._machine = Machine()
-        self._situation: Situation | None = None
+        self.situation: Situation | None = None
         self._log: AbstractContextManager[None] = logs.audible()
 
     async def start(self) -> None:
@@ -91,10 +67,10 @@ class Run(Generic[S, C]):
         self._log.__enter__()
         self._machine.to(State.LOADING)
         deadline = time.monotonic() + self._seconds
-        situation, loaded = await self._load(deadline)
+        findings = await self._load(deadline)
         self._machine.to(State.STARTING)
-        self.store.accept(loaded)
-        access.register(self.store, situation)
+        self.store.accept(findings)
+        access.register(self.store, findings.situation)
         self._machine.to(State.READY)
 
     def stop(self) -> None:
@@ -110,67 +86,55 @@ class Run(Generic[S, C]):
         """Whether it serves."""
         return self._machine.state is State.READY
 
-    def status(self) -> Status:
-        """Describe the run at this moment."""
-        situation = self._situation
-        if situation is None:
-            return Status(state=self._machine.state)
-        accepted = "_generation" in self.store.view.__dict__
-        return Status(
-            state=self._machine.state,
-            ready=self.ready,
-            mode=situation.mode,
-            mode_reason=situation.mode_reason,
-            profile=situation.profile,
-            profile_reason=situation.profile_reason,
-            generation=self.store.generation.number if accepted else 0,
-            secrets=self.store.status(situation.profile) if accepted else (),
-        )
+    @property
+    def state(self) -> State:
+        """Where the run stands."""
+        return self._machine.state
 
-    async def _load(self, deadline: float) -> tuple[Situation, Loaded]:
-        situation, loaded, pending = await in_daemon_thread(
+    async def _load(self, deadline: float) -> Findings:
+        findings, pending = await in_daemon_thread(
             lambda: self._load_without_loop(deadline),
             "hive_boot load",
-            discard=lambda late: give_up(late[2]),
+            discard=lambda late: give_up(late[1]),
         )
-        logs.tell_loaded(loaded)
+        logs.tell_findings(findings)
         left = deadline - time.monotonic()
-        loaded.problems += await await_checks(pending, left, self._seconds)
-        values = list(loaded.values.values())
-        self.config, problems = make_config(self._factory, values)
-        loaded.problems += problems
-        if not loaded.problems:
-            loaded.problems += await self._check_set(loaded, values, deadline)
-        if loaded.problems:
-            raise self._invalid(loaded.problems, loaded.advice)
-        return situation, loaded
+        findings.note_refusals(await await_checks(pending, left, self._seconds))
+        values = list(findings.values.values())
+        self.config, problems = make_config(self._factory, values + findings.refused)
+        findings.problems += problems
+        if not findings.problems:
+            findings.problems += await self._check_set(values, findings, deadline)
+        if findings.problems:
+            raise self._invalid(findings.problems, findings.advice)
+        return findings
 
-    def _load_without_loop(self, deadline: float) -> tuple[Situation, Loaded, list[Pending]]:
+    def _load_without_loop(self, deadline: float) -> tuple[Findings, list[Pending]]:
         """Do what needs no loop, in a thread: it may wait for a writer."""
         try:
-            situation = self._situation = detect(Surroundings(), self._wishes)
+            self.situation = detect(Surroundings(), self._wishes)
         except InvalidSecrets as exc:
             raise self._invalid(exc.problems, ()) from None
-        logs.tell_situation(situation)
+        logs.tell_situation(self.situation)
         declared = self.store.declared
         inventory = declared._inventory  # noqa: SLF001  (the declaration is ours to read)
-        loaded = load(inventory, situation, declaration=declared.__name__)
-        found = [
-            (field, loaded.values[field.attribute])
+        findings = load(inventory, self.situation, declaration=declared.__name__)
+        to_check = [
+            (field, findings.values[field.attribute])
             for field in inventory.every
-            if field.check is not None and field.attribute in loaded.values
+            if field.check is not None and field.attribute in findings.values
         ]
         problems, pending = call_checks(
-            found, left=deadline - time.monotonic(), seconds=self._seconds
+            to_check, left=deadline - time.monotonic(), seconds=self._seconds
         )
-        loaded.problems += problems
-        return situation, loaded, pending
+        findings.note_refusals(problems)
+        return findings, pending
 
     async def _check_set(
-        self, loaded: Loaded, values: Sequence[Value], deadline: float
+        self, values: Sequence[Value], findings: Findings, deadline: float
     ) -> list[Problem]:
         declared = self.store.declared
-        check: Any = getattr(make_set(declared, loaded.values), "check", None)
+        check: Any = getattr(make_set(declared, findings.values), "check", None)
         if check is None:
             return []
         left = deadline - time.monotonic()
@@ -181,7 +145,7 @@ class Run(Generic[S, C]):
 
     def _invalid(self, problems: Sequence[Problem], advice: Sequence[str]) -> InvalidSecrets:
         facts = []
-        if situation := self._situation:
+        if situation := self.situation:
             facts.append(("mode", f"{situation.mode} ({situation.mode_reason})"))
             facts.append(("profile", f"{situation.profile} ({situation.profile_reason})"))
         return InvalidSecrets(

@@ -7,22 +7,16 @@ a test uses them as they are.
 
 from __future__ import annotations
 
-import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecret, SourceError
-from hive_boot.secrets import hints
-from hive_boot.secrets.declaration import Inventory, plain_field
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Situation, Surroundings, Wishes, detect
-from hive_boot.secrets.value import Secret, mask_secret
+from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecret
+from hive_boot.secrets.inventory import plain_field
 
 if TYPE_CHECKING:
-    from hive_boot.secrets.declaration import Field
+    from hive_boot.secrets.default import DefaultStore
+    from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.store import Store
-
-__all__ = ["get_secret", "has_secret", "mask_secret", "register", "require_secret", "unregister"]
+    from hive_boot.secrets.value import Secret
 
 
 class _Running(NamedTuple):
@@ -31,6 +25,8 @@ class _Running(NamedTuple):
 
 
 _running: list[_Running] = []
+
+_default: DefaultStore | None = None
 
 _view: Any = None
 """The live secrets of the one application that runs; None with no one or with several."""
@@ -70,9 +66,10 @@ def get_secret(name: str) -> str | None:
     else:
         try:
             secret = _view.__dict__["_generation"].by_name[name]
-        except KeyError:
+        except (KeyError, TypeError):
             raise _undeclared(name) from None
-    return None if secret is None else secret.reveal()
+    # What reveal() does, without a second call: this one is on the path of requests.
+    return None if secret is None else secret._open()  # noqa: SLF001
 
 
 def require_secret(name: str) -> str:
@@ -108,19 +105,24 @@ def has_secret(name: str) -> bool:
 
 
 def _undeclared(name: str) -> DeclarationError:
+    from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
+
+    wanted = plain_field(name)
     declared = _running[0].store.declared
     fields = {field.name: field for field in declared._inventory.fields.values()}  # noqa: SLF001  (ours)
     if name in fields:
         attribute = fields[name].attribute
         return DeclarationError(f"{name} is SecretBytes: read it as boot.secrets.{attribute}")
-    near = hints.near_misses(plain_field(name), fields)
+    near = hints.near_misses(wanted, fields)
     meant = f"; did you mean {near[0]}?" if near else ""
     return DeclarationError(f"{declared.__name__} declares no secret of this name{meant}")
 
 
 def _hint(name: str) -> str:
+    from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
+
     if _view is None:
-        return hints.mend(plain_field(name), _default.situation(), "")
+        return hints.mend(plain_field(name), _default_store().situation(), "")
     store, situation = _running[0]
     fields = store.declared._inventory.fields.values()  # noqa: SLF001  (ours)
     field = next(field for field in fields if field.name == name)
@@ -131,45 +133,14 @@ def _without_application(name: str) -> Secret | None:
     if len(_running) > 1:
         message = "several applications run here: read boot.secrets of the one that you mean"
         raise LifecycleError(message)
-    return _default.get(name)
+    return _default_store().get(name)
 
 
-class _DefaultStore:
-    """What the four functions read when no application runs.
+def _default_store() -> DefaultStore:
+    """Give the store of a process without an application; it is made when it is needed."""
+    global _default  # noqa: PLW0603  (one for the process)
+    from hive_boot.secrets import default  # noqa: PLC0415  (an application has its own)
 
-    A value is kept once it was found; what is absent is looked for again, because
-    a script has no rotation that would bring it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._found: dict[str, Secret] = {}
-        self._situation: Situation | None = None
-
-    def get(self, name: str) -> Secret | None:
-        """Give a secret, found now or before."""
-        with self._lock:
-            known = self._found.get(name) if isinstance(name, str) else None
-            if known is None:
-                known = self._load(plain_field(name))
-            return known
-
-    def situation(self) -> Situation:
-        """Give the detected mode; it stays what it was at the first call."""
-        self._situation = self._situation or detect(Surroundings(), Wishes())
-        return self._situation
-
-    def _load(self, field: Field) -> Secret | None:
-        situation = replace(self.situation(), environ=Surroundings().environ)
-        loaded = load(Inventory([field]), situation)
-        for problem in loaded.problems:
-            if problem.name == field.name or problem.kind in {"directory", "dotenv"}:
-                raise SourceError(problem)
-        value = loaded.values.get(field.attribute)
-        if not isinstance(value, Secret):
-            return None
-        self._found[field.name] = value
-        return value
-
-
-_default = _DefaultStore()
+    with default.MAKING:
+        _default = _default or default.DefaultStore()
+    return _default

@@ -11,63 +11,29 @@ import inspect
 import math
 import re
 import sys
-from dataclasses import dataclass, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union, get_args, get_origin
 
 from hive_boot.exceptions import DeclarationError
+from hive_boot.secrets.field import NAME, Field, candidates_of, shape_fault
+from hive_boot.secrets.inventory import Inventory
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-"""What a secret may be called: a variable's name, or a Kubernetes key."""
-
 RESERVED = frozenset({"current", "check"})
 """Attributes of a SecretSet that cannot be fields."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """One declared secret. Made by :func:`secret` and completed by its class."""
-
-    attribute: str = ""
-    name: str = ""
-    kind: type[Secret | SecretBytes] = Secret
-    required: bool = False
-    file: str | None = None
-    used_by: str = ""
-    required_in: frozenset[Profile] = frozenset()
-    dev_default: str | bytes | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    pattern: re.Pattern[str] | re.Pattern[bytes] | None = None
-    check: Callable[[Any], Any] | None = None
-    lead: float = 0.0
-    grace: float = 0.0
-    previous: str | None = None
-    description: str = ""
-    candidates: tuple[str, ...] = ()
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether a value can be refused for what it is, before any check."""
-        rules = (self.dev_default, self.min_length, self.max_length, self.pattern)
-        return rules != (None, None, None, None)
-
-    def required_for(self, profile: Profile) -> bool:
-        """Tell whether a start under ``profile`` needs this secret."""
-        bound = profile in self.required_in
-        return self.required or bound or (profile == "staging" and "production" in self.required_in)
-
-
-@dataclass(frozen=True, slots=True)
 class _Unread:
     """The arguments of :func:`secret`, to be judged when the class is known."""
 
-    arguments: dict[str, Any]
+    __slots__ = ("arguments",)
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
 
 
 def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given)
@@ -150,86 +116,14 @@ def read_fields(cls: type, parents: Mapping[str, Field]) -> Inventory:
     return inventory
 
 
-class Inventory:
-    """The fields of a declaration, with what a load looks up again and again.
-
-    Args:
-        fields: the declared fields.
-
-    Attributes:
-        fields: them, by attribute.
-        every: them, and the hidden optional field of each ``previous=``, whose
-            attribute is the field's own and ``.previous``.
-        by_attribute: the same, by attribute.
-        ruled: those of them that have rules of length, pattern or default.
-        by_file: attribute, name and whether it is text, of the field that a file
-            name answers.
-        below: the file names among these that lie in a subdirectory.
-        by_variable: the field that a variable answers.
-        by_pointer: the field that a variable points to a file for.
-    """
-
-    __slots__ = (
-        "below",
-        "by_attribute",
-        "by_file",
-        "by_pointer",
-        "by_variable",
-        "every",
-        "fields",
-        "ruled",
-    )
-
-    def __init__(self, fields: Iterable[Field]) -> None:
-        self.fields = {field.attribute: field for field in fields}
-        self.every = [each for field in self.fields.values() for each in _with_previous(field)]
-        self.by_attribute = {field.attribute: field for field in self.every}
-        self.ruled = [field for field in self.every if field.has_rules]
-        self.by_file = {
-            name: (field.attribute, field.name, field.kind is Secret)
-            for field in self.every
-            for name in field.candidates
-        }
-        self.below = [name for name in self.by_file if "/" in name]
-        self.by_variable = {field.name: field for field in self.every}
-        self.by_pointer = {f"{field.name}_FILE": field for field in self.every}
-
-
-def _with_previous(field: Field) -> list[Field]:
-    if field.previous is None:
-        return [field]
-    hidden = replace(
-        field,
-        attribute=f"{field.attribute}.previous",
-        name=field.previous,
-        required=False,
-        required_in=frozenset(),
-        file=None,
-        dev_default=None,
-        previous=None,
-        candidates=_candidates(field.previous, None),
-    )
-    return [field, hidden]
-
-
-def plain_field(name: str) -> Field:
-    """Make the field of a secret that no class declares.
-
-    Raises:
-        DeclarationError: ``name`` cannot be the name of a secret. It is not
-            repeated, because it may be a value in the wrong place.
-    """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        message = "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
-        raise DeclarationError(message)
-    return Field(attribute=name, name=name, candidates=_candidates(name, None))
-
-
 def _read_annotation(
     cls: type, attribute: str, annotation: object
 ) -> tuple[type[Secret | SecretBytes] | None, bool]:
     """Give the field's type and whether it is required; no type for a ClassVar."""
-    if isinstance(annotation, str):
+    # Twice, because quotes under a `from __future__ import annotations` are a text in a text.
+    for _ in range(2):
+        if not isinstance(annotation, str):
+            break
         names = {"Secret": Secret, "SecretBytes": SecretBytes}
         names |= vars(sys.modules.get(cls.__module__, object))
         try:
@@ -272,22 +166,24 @@ def _read_field(
         name=name,
         kind=kind,
         required=required,
-        candidates=_candidates(name, file),
+        candidates=candidates_of(name, file),
         **given,
     )
     _refuse_bounds(cls, field)
     _refuse_default(cls, field)
     if field.check is not None and not callable(field.check):
         _refuse(cls, attribute, "has a check= that cannot be called")
-    if field.previous is not None and not NAME.fullmatch(field.previous):
+    previous: object = field.previous
+    if previous is not None and not (isinstance(previous, str) and NAME.fullmatch(previous)):
         _refuse(cls, attribute, "has a previous= that is no variable's name")
     return field
 
 
 def _read_profiles(cls: type, attribute: str, given: str | Iterable[str]) -> frozenset[Profile]:
     profiles: set[Profile] = set()
-    for text in [given] if isinstance(given, str) else given:
-        profile = parse_profile(text)
+    many = hasattr(given, "__iter__") and not isinstance(given, str)
+    for text in given if many else [given]:
+        profile = parse_profile(text) if isinstance(text, str) else None
         if profile is None:
             known = ", ".join(PROFILES)
             _refuse(cls, attribute, f"is required in {text!r}, which is no profile ({known})")
@@ -303,10 +199,14 @@ def _read_pattern(
 ) -> re.Pattern[str] | re.Pattern[bytes] | None:
     if given is None:
         return None
+    if not isinstance(getattr(given, "pattern", given), str):
+        _refuse(cls, attribute, "has a pattern= that is no str: write it as text, for bytes too")
     try:
         pattern = re.compile(given)
-        return pattern if kind is Secret else re.compile(pattern.pattern.encode())
-    except (re.error, TypeError) as exc:
+        if kind is Secret:
+            return pattern
+        return re.compile(pattern.pattern.encode(), pattern.flags & ~re.UNICODE)
+    except re.error as exc:
         _refuse(cls, attribute, f"has a pattern= that is no regular expression: {exc}")
 
 
@@ -331,23 +231,8 @@ def _refuse_default(cls: type, field: Field) -> None:
         _refuse(cls, field.attribute, f"has a dev_default= that is no {expected.__name__} or empty")
     fault = shape_fault(field, default)
     if fault:
-        _refuse(cls, field.attribute, f"has a dev_default= that it would refuse: it {fault[1]}")
-
-
-def shape_fault(field: Field, value: str | bytes) -> tuple[str, str] | None:
-    """Tell what ``value`` breaks of the field's length and pattern, if anything.
-
-    Returns:
-        The kind of the problem and the end of a sentence, or None.
-    """
-    unit = "characters" if field.kind is Secret else "bytes"
-    if field.min_length is not None and len(value) < field.min_length:
-        return "length", f"has {len(value)} {unit}, and {field.min_length} are the fewest allowed"
-    if field.max_length is not None and len(value) > field.max_length:
-        return "length", f"has {len(value)} {unit}, and {field.max_length} are the most allowed"
-    if field.pattern is not None and not field.pattern.fullmatch(value):  # type: ignore[arg-type]
-        return "pattern", "does not match the pattern that was declared for it"
-    return None
+        why = f"has a dev_default= that it would refuse: it {fault.message}"
+        _refuse(cls, field.attribute, why)
 
 
 def _refuse_collisions(cls: type, fields: Iterable[Field]) -> None:
@@ -358,12 +243,6 @@ def _refuse_collisions(cls: type, fields: Iterable[Field]) -> None:
             owner = owners.setdefault(answer, field.attribute)
             if owner != field.attribute:
                 _refuse(cls, field.attribute, f"and {owner} would both be read from {answer!r}")
-
-
-def _candidates(name: str, file: str | None) -> tuple[str, ...]:
-    lower = name.lower()
-    stems = [file] if file is not None else [name, lower, lower.replace("_", "-")]
-    return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
 def _is_relative(file: object) -> bool:

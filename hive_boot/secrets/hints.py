@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hive_boot.secrets.declaration import Field
+    from hive_boot.secrets.field import Field
     from hive_boot.secrets.mode import Situation
 
 NO_VOLUME = (
     "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
     "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
     "HIVE_BOOT_MODE=environment."
+)
+
+NO_MOUNT = (
+    "This is a container, and nothing is mounted at /run/secrets. If that was forgotten, mount "
+    "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development."
 )
 
 _NEAR = 0.85
@@ -33,23 +38,31 @@ def mend(field: Field, situation: Situation, declaration: str) -> str:
     if situation.mode == "systemd":
         return f"in the unit: LoadCredential={file}:/etc/credstore/{file}"
     if situation.mode == "docker":
-        return f"write it to {os.path.join(situation.directories[0], file)}"
+        return f"mount a file that holds it at {os.path.join(situation.directories[0], file)}"
     if situation.mode == "environment":
         return f"set the variable {field.name}"
-    return f"add a line to {situation.dotenv[-1]}: {field.name}=…"
+    return f"set it in {situation.dotenv[-1]}: {field.name}=…"
 
 
 def object_name(declaration: str) -> str:
     """Give the name that a Kubernetes Secret for ``declaration`` has in our hints."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", declaration).lower().strip("_") or "app-secrets"
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", declaration).lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "app-secrets"
 
 
 def _kubectl(field: Field, declaration: str) -> str:
+    """Give a command that sets one key, reads it from stdin, and leaves the others alone.
+
+    A plain ``apply`` of one key removes those that an earlier one set. Server-side, a
+    field manager owns the keys that it set: so each key has a manager of its own.
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/
+    """
     name = object_name(declaration)
-    key = (field.file or field.name.lower()).replace("/", "-")
+    key = re.sub(r"[^-._a-zA-Z0-9]+", "-", field.file or field.name.lower())
     return (
         f"kubectl create secret generic {name} --from-file={key}=/dev/stdin "
-        f"--dry-run=client -o json | kubectl patch secret {name} --patch-file=/dev/stdin"
+        "--dry-run=client -o yaml | kubectl apply --server-side --force-conflicts "
+        f"--field-manager=hive-boot-{key} -f -"
     )
 
 

@@ -8,8 +8,7 @@ report. Nothing here reads ``.env``.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from hive_boot.exceptions import DeclarationError, InvalidSecrets, Problem
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
@@ -43,7 +42,6 @@ _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"", "0", "false", "no", "off"})
 
 
-@dataclass(frozen=True, slots=True)
 class Surroundings:
     """The machine, as far as a decision depends on it.
 
@@ -54,10 +52,19 @@ class Surroundings:
         pid: the process's own number; 1 in most containers.
     """
 
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    root: str = "/"
-    cwd: str = field(default_factory=os.getcwd)
-    pid: int = field(default_factory=os.getpid)
+    __slots__ = ("cwd", "environ", "pid", "root")
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        root: str = "/",
+        cwd: str | None = None,
+        pid: int | None = None,
+    ) -> None:
+        self.environ = dict(os.environ) if environ is None else environ
+        self.root = root
+        self.cwd = os.getcwd() if cwd is None else cwd
+        self.pid = os.getpid() if pid is None else pid
 
     def path(self, absolute: str) -> str:
         """Give the path below ``root`` that ``absolute`` means."""
@@ -68,8 +75,7 @@ class Surroundings:
         return os.path.exists(self.path(absolute))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class Situation(NamedTuple):
     """What was decided.
 
     Attributes:
@@ -82,6 +88,8 @@ class Situation:
         named_by: what named the directories; empty when they are the usual ones.
         dotenv: the ``.env`` files, the stronger one first.
         env_fallback: whether a mounted mode takes what only the environment has.
+        forgotten: whether development mode stands in a container, for want of a
+            mount that may have been forgotten.
         environ: the environment that was seen.
     """
 
@@ -89,19 +97,23 @@ class Situation:
     mode_reason: str
     profile: Profile
     profile_reason: str
-    directories: tuple[str, ...] = ()
-    named_by: str = ""
-    dotenv: tuple[str, ...] = ()
-    env_fallback: bool = False
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    directories: tuple[str, ...]
+    named_by: str
+    dotenv: tuple[str, ...]
+    env_fallback: bool
+    forgotten: bool
+    environ: Mapping[str, str]
 
     @property
     def mounted(self) -> bool:
         """Whether secrets are files in directories."""
         return self.mode in {"kubernetes", "systemd", "docker"}
 
+    def __repr__(self) -> str:
+        # The environment holds values; it is shown nowhere.
+        return f"Situation(mode={self.mode!r}, profile={self.profile!r})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
 class Wishes:
     """What the author of the code has decided; None leaves it to the surroundings.
 
@@ -109,19 +121,28 @@ class Wishes:
         DeclarationError: the mode or the profile is unknown.
     """
 
-    mode: Mode | None = None
-    profile: str | None = None
-    secrets_dirs: StrPaths | None = None
-    dotenv: StrPath | None = None
-    env_fallback: bool = False
+    __slots__ = ("dotenv", "env_fallback", "mode", "profile", "secrets_dirs")
 
-    def __post_init__(self) -> None:
-        if self.mode is not None and self.mode not in MODES:
-            message = f"mode={self.mode!r} is none of {', '.join(MODES)}"
+    def __init__(
+        self,
+        *,
+        mode: Mode | None = None,
+        profile: str | None = None,
+        secrets_dirs: StrPaths | None = None,
+        dotenv: StrPath | None = None,
+        env_fallback: bool = False,
+    ) -> None:
+        if mode is not None and mode not in MODES:
+            message = f"mode={mode!r} is none of {', '.join(MODES)}"
             raise DeclarationError(message)
-        if self.profile is not None and parse_profile(self.profile) is None:
-            message = f"profile={self.profile!r} is none of {', '.join(PROFILES)}"
+        if profile is not None and parse_profile(profile) is None:
+            message = f"profile={profile!r} is none of {', '.join(PROFILES)}"
             raise DeclarationError(message)
+        self.mode = mode
+        self.profile = profile
+        self.secrets_dirs = secrets_dirs
+        self.dotenv = dotenv
+        self.env_fallback = env_fallback
 
 
 def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
@@ -149,6 +170,7 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
         named_by=named_by if mounted else "",
         dotenv=_dotenv_files(surroundings, wishes) if mode == "development" else (),
         env_fallback=fallback,
+        forgotten=mode == "development" and bool(_container(surroundings)),
         environ=surroundings.environ,
     )
 
@@ -199,12 +221,13 @@ def _detected_mode(surroundings: Surroundings, named_by: str) -> tuple[Mode, str
 
 def _mode_by_usual_directory(surroundings: Surroundings) -> tuple[Mode, str]:
     try:
-        entries = set(os.listdir(surroundings.path("/run/secrets")))
+        with os.scandir(surroundings.path("/run/secrets")) as entries:
+            ours = any(entry.name not in FOREIGN for entry in entries)
     except FileNotFoundError:
         return "development", "no /run/secrets"
     except OSError as exc:
         return "docker", f"/run/secrets cannot be listed: {exc.strerror}"
-    if entries - FOREIGN:
+    if ours:
         return "docker", "/run/secrets holds files"
     return "development", "/run/secrets holds no secrets of ours"
 
@@ -223,12 +246,17 @@ def _profile(
             problems.append(_meaningless(variable, said, tuple(PROFILES)))
     if mode != "development":
         return "production", f"the default in {mode} mode"
+    if container := _container(surroundings):
+        return "production", f"development mode, but in a container: {container}"
+    return "development", "the default in development mode outside a container"
+
+
+def _container(surroundings: Surroundings) -> str:
+    """Tell by what this is known to be a container; empty when it is none."""
     for marker in ("/.dockerenv", "/run/.containerenv"):
         if surroundings.exists(marker):
-            return "production", f"development mode, but in a container: {marker} exists"
-    if surroundings.pid == 1:
-        return "production", "development mode, but in a container: this is PID 1"
-    return "development", "the default in development mode outside a container"
+            return f"{marker} exists"
+    return "this is PID 1" if surroundings.pid == 1 else ""
 
 
 def _fallback(surroundings: Surroundings, wishes: Wishes, problems: list[Problem]) -> bool:

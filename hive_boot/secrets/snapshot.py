@@ -11,11 +11,13 @@ import inspect
 from typing import TYPE_CHECKING, ClassVar, Never, dataclass_transform
 
 from hive_boot.exceptions import DeclarationError
-from hive_boot.secrets.declaration import Field, Inventory, read_fields, secret
+from hive_boot.secrets.declaration import read_fields, secret
+from hive_boot.secrets.inventory import Inventory
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from hive_boot.secrets.field import Field
     from hive_boot.secrets.value import Secret, SecretBytes
 
 

@@ -1,148 +1,165 @@
-"""Judge what was found by what was declared; every problem, not the first.
-
-Checks are the author's code, so they are called where they can hurt nobody: each
-in a thread of its own, all side by side, none waited for longer than the start
-may take. What an async check returns is awaited by whoever has a loop.
-"""
+"""Judge what was found by what was declared: every problem, not the first."""
 
 from __future__ import annotations
 
-import inspect
-import threading
-import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+import os
+from typing import TYPE_CHECKING
 
-from hive_boot.exceptions import Problem
-from hive_boot.redaction import scrub
-from hive_boot.secrets.declaration import shape_fault
+from hive_boot.secrets.field import Fault, shape_fault
+from hive_boot.secrets.sources.environment import as_value
+from hive_boot.secrets.sources.reading import EMPTY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Iterable
 
-    from hive_boot.secrets.declaration import Field
-    from hive_boot.secrets.sources.reading import Value
-
-
-class Pending(NamedTuple):
-    """A check that has to be awaited.
-
-    Attributes:
-        field: the field that it judges.
-        value: what it judges.
-        verdict: what has to be awaited.
-    """
-
-    field: Field
-    value: Value
-    verdict: Awaitable[object]
+    from hive_boot.secrets.field import Field
+    from hive_boot.secrets.findings import Findings
 
 
-def judge_shape(field: Field, value: Value, profile: str) -> Problem | None:
-    """Judge length and pattern, and refuse a development default outside development."""
-    plain = value.reveal()
-    is_default = plain == field.dev_default
-    fault = shape_fault(field, plain)
-    del plain
-    if is_default and profile != "development":
-        message = f"is the development default, which the profile {profile} refuses"
-        return problem(field, "dev-default", message, hint="provide a value of its own")
-    if fault:
-        return problem(field, fault[0], fault[1], hint="provide a value as it was declared")
-    return None
-
-
-def call_checks(
-    values: Iterable[tuple[Field, Value]], *, left: float, seconds: float
-) -> tuple[list[Problem], list[Pending]]:
-    """Call the checks of fields that have one.
+def judge(findings: Findings, judged: Iterable[str]) -> None:
+    """Make of each field a value, a problem, or an absence.
 
     Args:
-        values: the fields and the values that were found for them.
-        left: seconds that are left for all of them together.
-        seconds: seconds that there were; what a person is told.
-
-    Returns:
-        The problems, and what remains to be awaited.
+        findings: what the sources hold.
+        judged: the attributes whose problem is noted already.
     """
-    calls = [_Call(field, value) for field, value in values]
-    problems = []
-    pending = []
-    deadline = time.monotonic() + left
-    for call in calls:
-        call.start()
-    for call in calls:
-        if not call.done.wait(max(0.0, deadline - time.monotonic())):
-            problems.append(overdue(call.field, seconds))
-        elif call.failure is not None:
-            problems.append(refused(call.field, call.failure, [call.value]))
-        elif inspect.isawaitable(call.verdict):
-            pending.append(Pending(call.field, call.value, call.verdict))
-        elif fault := verdict_fault(call.verdict):
-            problems.append(refused(call.field, fault, [call.value]))
-    return problems, pending
+    _Judge(findings, set(judged)).run()
 
 
-def verdict_fault(verdict: object) -> str | None:
-    """Tell what is wrong with a check's answer: True and None pass, all else does not."""
-    if verdict is None or verdict is True:
-        return None
-    if verdict is False:
-        return "it returned False"
-    return f"it returned {type(verdict).__name__}, and a check returns True, False or None"
+class _Judge:
+    """One judgement; it is used once."""
 
+    def __init__(self, findings: Findings, judged: set[str]) -> None:
+        self.findings = findings
+        self.situation = findings.situation
+        self.judged = judged
 
-def refused(field: Field | str, failure: BaseException | str, values: Iterable[Value]) -> Problem:
-    """Describe the refusal of a check, without the values that it may have told.
+    def run(self) -> None:
+        """Settle what is odd first, because it makes values, then judge the values."""
+        findings = self.findings
+        self._settle_odd()
+        self._settle_copies()
+        self._judge_shapes()
+        if len(findings.values) < len(findings.inventory.every):
+            self._judge_absent()
+        findings.note_refusals([])
 
-    Args:
-        field: whose check it was; the name of a set for the check of a set.
-        failure: what it raised, or what is wrong with its answer.
-        values: what must not be shown.
-    """
-    text = failure if isinstance(failure, str) else _describe(failure)
-    shown = scrub(text, [value.reveal() for value in values])
-    return problem(field, "check", f"was refused by its check: {shown}")
+    def _settle_odd(self) -> None:
+        """Decide about the fields that several places answer, or that one answers badly."""
+        for attribute, hits in self.findings.odd.items():
+            field = self.findings.inventory.by_attribute[attribute]
+            good = []
+            for hit in hits:
+                if not isinstance(hit.held, Fault):
+                    good.append((hit.held, hit.source, hit.place))
+                elif hit.held is not EMPTY:
+                    self._note(field, hit.held, hit.place)
+            if attribute in self.judged:
+                self.findings.refused += [value for value, _, _ in good]
+            elif any(value != good[0][0] for value, _, _ in good):
+                self.findings.refused += [value for value, _, _ in good]
+                self.judged.add(attribute)
+                places = tuple(place for _, _, place in good)
+                hint = "keep one of them, or make them the same"
+                message = "has different values in different places"
+                self.findings.note(field, "conflict", message, places, hint)
+            elif good:
+                self.findings.use(attribute, *good[0])
 
+    def _settle_copies(self) -> None:
+        """Decide about the variables of a mounted mode: they are copies, or a fallback."""
+        findings = self.findings
+        for attribute, text in findings.copies.items():
+            field = findings.inventory.by_attribute[attribute]
+            value = as_value(field, text)
+            if attribute in findings.values:
+                findings.warnings.append(
+                    f"{field.name} is a file and also a variable of the environment: "
+                    "the file counts, and the variable is a copy that leaks more easily"
+                )
+            elif attribute in self.judged:
+                continue
+            elif not self.situation.env_fallback:
+                self._note_only_in_environment(field)
+            elif isinstance(value, Fault):
+                self._note(field, value, field.name)
+            else:
+                findings.use(attribute, value, "environment", field.name)
+                continue
+            if not isinstance(value, Fault):
+                findings.refused.append(value)
 
-def overdue(field: Field | str, seconds: float) -> Problem:
-    """Describe a check that did not answer in time."""
-    return problem(field, "check", f"was not judged: its check took more than {seconds:g} s")
+    def _judge_shapes(self) -> None:
+        """Take out what breaks length or pattern, or is a default outside development."""
+        findings, profile = self.findings, self.situation.profile
+        for field in findings.inventory.ruled:
+            value = findings.values.get(field.attribute)
+            if value is None:
+                continue
+            plain = value.reveal()
+            fault = shape_fault(field, plain)
+            if plain == field.dev_default and profile != "development":
+                message = f"is the development default, which the profile {profile} refuses"
+                fault = Fault("dev-default", message)
+            del plain
+            if fault is not None:
+                _, place = findings.origin(field.attribute)
+                findings.refused.append(findings.values.pop(field.attribute))
+                self._note(field, fault, place)
 
+    def _judge_absent(self) -> None:
+        """Make a default, a problem, or nothing of each field without a value."""
+        findings, profile = self.findings, self.situation.profile
+        defaults = []
+        for field in findings.inventory.every:
+            if field.attribute in findings.values or field.attribute in self.judged:
+                continue
+            empty = tuple(hit.place for hit in findings.odd.get(field.attribute, ()))
+            if field.dev_default is not None and profile == "development":
+                value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
+                findings.use(field.attribute, value, "dev_default", "the declaration")
+                defaults.append(field.name)
+            elif field.required_for(profile) and empty:
+                findings.note(field, "empty", "is empty", empty)
+            elif field.required_for(profile):
+                refused = f"; its development default is refused in the profile {profile}"
+                message = "is missing" + (refused if field.dev_default is not None else "")
+                findings.note(field, "missing", message, self._places(field))
+            elif empty:
+                findings.warnings.append(f"{field.name} is empty in {empty[0]}, so it is absent")
+        if defaults:
+            findings.warnings.append(f"Development defaults are in use: {', '.join(defaults)}")
 
-def problem(field: Field | str, kind: Any, message: str, **more: Any) -> Problem:  # noqa: ANN401
-    """Make the problem of a field, with the words that its declaration has for people."""
-    if isinstance(field, str):
-        return Problem(name=field, kind=kind, message=message, **more)
-    return Problem(name=field.name, kind=kind, message=message, used_by=field.used_by, **more)
+    def _note(self, field: Field, fault: Fault, place: str) -> None:
+        self.judged.add(field.attribute)
+        self.findings.note(field, fault.kind, fault.message, (place,))
 
+    def _note_only_in_environment(self, field: Field) -> None:
+        from hive_boot.secrets.hints import only_in_environment  # noqa: PLC0415  (a failure's)
 
-def _describe(failure: BaseException) -> str:
-    text = str(failure)
-    return f"{type(failure).__name__}: {text}" if text else type(failure).__name__
+        self.judged.add(field.attribute)
+        message = "is set in the environment only, which this mode does not read"
+        hint = only_in_environment(field)
+        self.findings.note(field, "environment-only", message, self._places(field), hint)
 
+    def _places(self, field: Field) -> tuple[str, ...]:
+        """Say where was looked, with what may have been meant."""
+        from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
 
-class _Call:
-    """One call of a check, in a daemon thread: a check that hangs ends with the process."""
-
-    def __init__(self, field: Field, value: Value) -> None:
-        self.field = field
-        self.value = value
-        self.verdict: object = None
-        self.failure: BaseException | None = None
-        self.done = threading.Event()
-
-    def start(self) -> None:
-        if inspect.iscoroutinefunction(self.field.check):
-            # It only makes a coroutine here, which cannot hang.
-            self._run()
-            return
-        name = f"hive_boot check of {self.field.name}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self.verdict = self.field.check(self.value.reveal())  # type: ignore[misc]
-        except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
-            self.failure = exc.with_traceback(None)
-        finally:
-            self.done.set()
+        places = []
+        tried = field.candidates[0] if field.file else field.name.lower()
+        others = set(field.candidates) - {tried, f"{tried}.txt"}
+        stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
+        also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"
+        for reading in self.findings.readings:
+            places.append(f"{os.path.join(reading.path, tried)}{also}")
+            for near in hints.near_misses(field, reading.names):
+                wanted = os.path.join(reading.path, hints.nearest(near, field.candidates))
+                places.append(f"{wanted} was tried, a file {near} stands there")
+        if not self.situation.mounted:
+            places += [f"the variable {field.name}", *self.situation.dotenv]
+            places += [
+                f"{field.name} was tried, a variable {near} is set"
+                for near in hints.near_misses(field, self.findings.names)
+            ]
+        return tuple(places)

@@ -13,7 +13,8 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
-from hive_boot.secrets.sources.reading import EMPTY, Fault, Value, read_files
+from hive_boot.secrets.field import Fault
+from hive_boot.secrets.sources.reading import EMPTY, Value, read_files
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -56,7 +57,13 @@ def read_dotenv(path: str) -> DotenvFile:
     for text in batch.values.values():
         _read_bindings(result, text)
     result.problems += [
-        Problem(name=path, kind=hit.held.kind, message=hit.held.message, places=(path,))
+        Problem(
+            name=path,
+            kind=hit.held.kind,
+            message=hit.held.message,
+            places=(path,),
+            hint="make it a text file in UTF-8 that this process may read",
+        )
         for hit in hits
         if isinstance(hit.held, Fault) and hit.held is not EMPTY
     ]

@@ -9,7 +9,7 @@ from hive_boot.secrets.sources.reading import NOT_UTF_8, Outcome
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from hive_boot.secrets.declaration import Field
+    from hive_boot.secrets.field import Field
 
 
 def as_value(field: Field, text: str) -> Outcome:

@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from errno import EACCES, ENOENT, EPERM
 from typing import TYPE_CHECKING
 
-from hive_boot.secrets.sources.reading import UNREADABLE, Answer, Batch, Fault, read_files
+from hive_boot.secrets.field import Fault
+from hive_boot.secrets.sources.reading import UNREADABLE, Answer, Batch, read_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from hive_boot.secrets.declaration import Inventory
+    from hive_boot.secrets.inventory import Inventory
     from hive_boot.secrets.sources.patience import Patience
 
 _DATA = "..data"
@@ -39,7 +40,7 @@ _ABSENT = Fault("directory", "does not exist")
 _NO_DATA = Fault("directory", "is a volume whose ..data leads nowhere")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Reading:
     """What one place held at one moment.
 
@@ -108,16 +109,15 @@ def read_paths(paths: Mapping[str, Answer], patience: Patience) -> Reading:
     return _read_patiently(read_once, patience)
 
 
-def subvolumes(path: str, without: Collection[str]) -> list[str]:
-    """Give the direct subdirectories of ``path`` that are kubelet volumes, sorted."""
+def subvolumes(path: str, names: Iterable[str]) -> list[str]:
+    """Give what is a kubelet volume among the ``names`` in ``path``, sorted."""
     found = []
-    with suppress(OSError), os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name not in without and entry.is_dir():
-                with suppress(OSError):
-                    if _has_dotdot(os.listdir(entry.path)):
-                        found.append(entry.path)
-    return sorted(found)
+    for name in sorted(names):
+        below = os.path.join(path, name)
+        with suppress(OSError):
+            if _has_dotdot(os.listdir(below)):
+                found.append(below)
+    return found
 
 
 def _read_patiently(read_once: Callable[[], Reading], patience: Patience) -> Reading:
@@ -199,7 +199,7 @@ def _read_plain(
     names = [name for name in reading.names if name not in without] if without else reading.names
     _read_names(reading, root, inventory, names)
     # A volume whose ..data is away is known by the links into it that were left.
-    for name in reading.batch.lost:
+    for name in {*reading.batch.lost, *(path.partition("/")[0] for path in inventory.below)}:
         with suppress(OSError):
             if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
                 reading.volume = reading.pending = True
@@ -226,7 +226,9 @@ def _note_fault(reading: Reading, exc: OSError) -> None:
         reading.fault = UNREADABLE
         reading.pending = True
     elif exc.errno == ENOENT:
+        # A link whose target is gone is one that is about to be switched.
         reading.fault = _ABSENT
+        reading.pending = os.path.islink(reading.path)
     else:
         why = os.strerror(exc.errno or 0).lower()
         reading.fault = Fault("directory", f"cannot be opened as a directory: {why}")

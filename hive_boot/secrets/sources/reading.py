@@ -17,27 +17,15 @@ from dataclasses import dataclass, field
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING, NamedTuple
 
+from hive_boot.secrets.field import Fault
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hive_boot.exceptions import ProblemKind
 
 LIMIT = 1 << 20
 """The largest file read, in bytes: what a whole Kubernetes Secret may hold."""
-
-
-class Fault(NamedTuple):
-    """Something is there and cannot be a value.
-
-    Attributes:
-        kind: what is wrong, as one word; ``empty`` is judged by who asked.
-        message: what is wrong, as the end of a sentence.
-    """
-
-    kind: ProblemKind
-    message: str
 
 
 Value = Secret | SecretBytes
@@ -50,6 +38,7 @@ Outcome = Value | Fault
 
 UNREADABLE = Fault("unreadable", "cannot be read: permission denied")
 EMPTY = Fault("empty", "is empty")
+A_DIRECTORY = Fault("not-a-file", "is a directory, not a file")
 NOT_UTF_8 = Fault("not-utf-8", "is not UTF-8 text (SecretBytes takes what is no text)")
 
 _LARGE = Fault("too-large", f"is larger than {LIMIT} bytes")
@@ -74,7 +63,7 @@ class Hit(NamedTuple):
     place: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Batch:
     """What a number of files held.
 
@@ -209,8 +198,9 @@ def _read_rest(fd: int, raw: bytes) -> bytes:
 def _refused(status: os.stat_result) -> Fault:
     if stat.S_ISREG(status.st_mode):
         return _LARGE
-    kinds = ((stat.S_ISDIR, "a directory"), (stat.S_ISFIFO, "a FIFO"))
-    what = next((text for test, text in kinds if test(status.st_mode)), "a device")
+    if stat.S_ISDIR(status.st_mode):
+        return A_DIRECTORY
+    what = "a FIFO" if stat.S_ISFIFO(status.st_mode) else "a device"
     return Fault("not-a-file", f"is {what}, not a file")
 
 

@@ -1,0 +1,55 @@
+"""What the four functions read when no application runs."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from hive_boot.exceptions import SourceError
+from hive_boot.secrets.inventory import Inventory, plain_field
+from hive_boot.secrets.loading import load
+from hive_boot.secrets.mode import Situation, Surroundings, Wishes, detect
+from hive_boot.secrets.value import Secret
+
+if TYPE_CHECKING:
+    from hive_boot.secrets.field import Field
+
+MAKING = threading.Lock()
+"""Held while the one default store of the process is made."""
+
+
+class DefaultStore:
+    """A store without a declaration.
+
+    A value is kept once it was found; what is absent is looked for again, because
+    a script has no rotation that would bring it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, Secret] = {}
+        self._situation: Situation | None = None
+
+    def get(self, name: str) -> Secret | None:
+        """Give a secret, found now or before."""
+        with self._lock:
+            known = self._found.get(name) if isinstance(name, str) else None
+            if known is None:
+                known = self._load(plain_field(name))
+            return known
+
+    def situation(self) -> Situation:
+        """Give the detected mode; it stays what it was at the first call."""
+        self._situation = self._situation or detect(Surroundings(), Wishes())
+        return self._situation
+
+    def _load(self, field: Field) -> Secret | None:
+        situation = self.situation()._replace(environ=Surroundings().environ)
+        loaded = load(Inventory([field]), situation)
+        if loaded.problems:
+            raise SourceError(loaded.problems[0])
+        value = loaded.values.get(field.attribute)
+        if not isinstance(value, Secret):
+            return None
+        self._found[field.name] = value
+        return value

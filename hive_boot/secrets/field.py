@@ -1,0 +1,85 @@
+"""One declared secret, as everything below the declaration sees it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hive_boot.secrets.value import Secret, SecretBytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hive_boot.exceptions import ProblemKind
+    from hive_boot.secrets.profile import Profile
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+"""What a secret may be called: a variable's name, or a Kubernetes key."""
+
+
+class Fault(NamedTuple):
+    """Something is there and cannot be a value.
+
+    Attributes:
+        kind: what is wrong, as one word; ``empty`` is judged by who asked.
+        message: what is wrong, as the end of a sentence.
+    """
+
+    kind: ProblemKind
+    message: str
+
+
+class Field(NamedTuple):
+    """One declared secret. Made by :func:`secret` and completed by its class."""
+
+    attribute: str = ""
+    name: str = ""
+    kind: type[Secret | SecretBytes] = Secret
+    required: bool = False
+    file: str | None = None
+    used_by: str = ""
+    required_in: frozenset[Profile] = frozenset()
+    dev_default: str | bytes | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: re.Pattern[str] | re.Pattern[bytes] | None = None
+    check: Callable[[Any], Any] | None = None
+    lead: float = 0.0
+    grace: float = 0.0
+    previous: str | None = None
+    description: str = ""
+    candidates: tuple[str, ...] = ()
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether a value can be refused for what it is, before any check."""
+        rules = (self.dev_default, self.min_length, self.max_length, self.pattern)
+        return rules != (None, None, None, None)
+
+    def required_for(self, profile: Profile) -> bool:
+        """Tell whether a start under ``profile`` needs this secret."""
+        bound = profile in self.required_in
+        return self.required or bound or (profile == "staging" and "production" in self.required_in)
+
+
+def shape_fault(field: Field, value: str | bytes) -> Fault | None:
+    """Tell what ``value`` breaks of the field's length and pattern, if anything."""
+    unit = "characters" if field.kind is Secret else "bytes"
+    if field.min_length is not None and len(value) < field.min_length:
+        return Fault(
+            "length", f"has {len(value)} {unit}, and {field.min_length} are the fewest allowed"
+        )
+    if field.max_length is not None and len(value) > field.max_length:
+        return Fault(
+            "length", f"has {len(value)} {unit}, and {field.max_length} are the most allowed"
+        )
+    if field.pattern is not None and not field.pattern.fullmatch(value):  # type: ignore[arg-type]
+        return Fault("pattern", "does not match the pattern that was declared for it")
+    return None
+
+
+def candidates_of(name: str, file: str | None) -> tuple[str, ...]:
+    """Give the names of the files that may hold a secret, the likeliest first."""
+    lower = name.lower()
+    stems = [file] if file is not None else [name, lower, lower.replace("_", "-")]
+    return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))

@@ -1,0 +1,124 @@
+"""What the sources hold for a declaration, and what is wrong with it so far."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from hive_boot.exceptions import Problem
+from hive_boot.secrets.field import Fault
+from hive_boot.secrets.sources.reading import Hit, Value
+
+if TYPE_CHECKING:
+    from hive_boot.exceptions import ProblemKind
+    from hive_boot.secrets.field import Field
+    from hive_boot.secrets.inventory import Inventory
+    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.sources.mounted import Reading
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Findings:
+    """What one load found; loading fills it, validation judges it.
+
+    Attributes:
+        inventory: what is declared.
+        situation: where was looked, and how strictly.
+        declaration: the name of the declaring class, for hints.
+        values: the value of each field that has one, by attribute.
+        elsewhere: source and place of each value that is from no directory.
+        odd: what was found for each field that has no single good answer.
+        copies: the texts of variables that a mounted mode does not read.
+        names: the variables there are, for near misses.
+        readings: what was seen in each directory.
+        refused: the values that are in no use, and must be shown no more than others.
+        problems: what is wrong; after validation in the order of the declaration.
+        warnings: what is not wrong, and worth a line in the log.
+        remarks: what is worth a quiet line.
+        advice: what a report says before its problems.
+    """
+
+    inventory: Inventory
+    situation: Situation
+    declaration: str = ""
+    values: dict[str, Value] = field(default_factory=dict)
+    elsewhere: dict[str, tuple[str, str]] = field(default_factory=dict)
+    odd: dict[str, list[Hit]] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+    readings: list[Reading] = field(default_factory=list)
+    refused: list[Value] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+
+    def origin(self, attribute: str) -> tuple[str, str]:
+        """Give source and place of a value that was found."""
+        known = self.elsewhere.get(attribute)
+        if known is None:
+            reading = next(each for each in self.readings if attribute in each.batch.files)
+            known = "file", os.path.join(reading.path, reading.batch.files[attribute])
+        return known
+
+    def add(self, attribute: str, hit: Hit) -> None:
+        """Take over one hit: the only good one of its field is its value at once."""
+        if attribute in self.values:
+            source, place = self.origin(attribute)
+            self.odd[attribute] = [Hit(self.values.pop(attribute), source, place), hit]
+        elif attribute in self.odd:
+            self.odd[attribute].append(hit)
+        elif isinstance(hit.held, Fault):
+            self.odd[attribute] = [hit]
+        else:
+            self.use(attribute, hit.held, hit.source, hit.place)
+
+    def use(self, attribute: str, value: Value, source: str, place: str) -> None:
+        """Make a value the one of its field."""
+        self.values[attribute] = value
+        self.elsewhere[attribute] = source, place
+
+    def note(
+        self,
+        field: Field,
+        kind: ProblemKind,
+        message: str,
+        places: tuple[str, ...],
+        hint: str | None = None,
+    ) -> None:
+        """Note what is wrong with a field.
+
+        Args:
+            field: the field.
+            kind: what is wrong, as one word.
+            message: what is wrong, as the end of a sentence.
+            places: where was looked.
+            hint: what mends it. Default: how its value is provided in this mode.
+        """
+        problem = Problem(
+            name=field.name,
+            kind=kind,
+            message=message,
+            places=places,
+            used_by=field.used_by,
+            hint=self._mend(field) if hint is None else hint,
+        )
+        self.problems.append(problem)
+
+    def note_refusals(self, problems: list[Problem]) -> None:
+        """Note what checks refused, with where each value is from and how to mend it."""
+        for problem in problems:
+            field = self.inventory.by_variable.get(problem.name)
+            if field is None:
+                self.problems.append(problem)
+            else:
+                _, place = self.origin(field.attribute)
+                self.problems.append(replace(problem, places=(place,), hint=self._mend(field)))
+        order = {name: number for number, name in enumerate(self.inventory.by_variable)}
+        self.problems.sort(key=lambda problem: order.get(problem.name, -1))
+
+    def _mend(self, field: Field) -> str:
+        from hive_boot.secrets.hints import mend  # noqa: PLC0415  (only a failure needs it)
+
+        return mend(field, self.situation, self.declaration)

@@ -1,0 +1,1 @@
+"""HIVE: a small FastAPI service that does not start without its secrets."""

@@ -1,0 +1,65 @@
+"""Start an application that does nothing: the whole life of its process."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from benchmarks.measuring import take_turns
+from benchmarks.peers import MISSING, PEERS, installed, show_peer
+from benchmarks.tables import Table
+from benchmarks.workplace import HIVE, Interpreters, wait_until_settled, write_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BOUND = 1.15
+"""How much more than a bare ``anyio.run`` a start with eight secrets may take, on asyncio."""
+
+_ROUNDS = 40
+_PEER_ROUNDS = 6
+
+_FLOOR = """\
+import anyio
+async def main():
+    pass
+anyio.run(main, backend={backend!r})
+"""
+
+_OURS = (
+    "from hive_boot import Bootstrap, Secret, SecretSet, secret\n"
+    "class HiveSecrets(SecretSet):\n"
+    + "".join(f"    {name}: Secret\n" for name in HIVE)
+    + "boot = Bootstrap(HiveSecrets)\n"
+    "@boot.main\n"
+    "async def main(secrets: HiveSecrets) -> None:\n"
+    "    pass\n"
+    "boot.run(backend={backend!r})\n"
+)
+
+
+def measure(base: Path) -> Table:
+    """Measure, with files below ``base``, an empty directory."""
+    table = Table(
+        f"spawn: a no-op application with {len(HIVE)} secrets, docker mode, spawn to exit",
+        ("floor: the whole process of a bare anyio.run of a no-op, without secrets.",),
+    )
+    directory = base / "secrets"
+    write_directory(directory, HIVE)
+    wait_until_settled(directory)
+    start = Interpreters(base, {"HIVE_BOOT_SECRETS_DIR": str(directory)})
+    for backend, bound in (("asyncio", BOUND), ("trio", None)):
+        if backend == "trio" and installed("trio") is None:
+            table.lack(backend, MISSING)
+            continue
+        bare = _FLOOR.format(backend=backend)
+        floor = start.measure(bare)
+        ours = start.measure(_OURS.format(backend=backend))
+        rounds = _ROUNDS if bound else _ROUNDS // 3
+        figures = take_turns({"floor": floor, "ours": ours}, rounds)
+        table.add(f"{backend}: hive_boot", figures, "ours", "floor", bound)
+        for peer in PEERS:
+            theirs = start.measure(f"{peer.imports}\n{peer.program}{bare}")
+            measure_peer = partial(take_turns, {"floor": floor, "peer": theirs}, _PEER_ROUNDS)
+            show_peer(table, f"{backend}: {peer.name} + anyio.run", peer, measure_peer)
+    return table

@@ -1,0 +1,1 @@
+"""The tests of hive_boot; they mirror the package."""

@@ -1,0 +1,228 @@
+"""Settings that are not secret: made once at a start, reported with the secrets' problems."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+from tests.support import failed_start
+
+VALUE = "fake-jwt-secret-0123456789-0123456789"
+
+WRONG_PORT = "no-port-but-4711-apples"
+
+
+class HiveSecrets(SecretSet):
+    """One secret."""
+
+    jwt_secret: Secret = secret(min_length=32, used_by="user-auth")
+
+
+def not_reserved(name: str) -> str:
+    """Refuse a name, and show it: whatever it is."""
+    if name != "hive":
+        message = f"{name} is reserved"
+        raise ValueError(message)
+    return name
+
+
+class Settings(BaseSettings):
+    """Settings as an application has them."""
+
+    model_config = SettingsConfigDict(env_prefix="HIVE_")
+
+    port: int = 3000
+    workers: Annotated[int, Field(ge=1)] = 1
+    name: Annotated[str, AfterValidator(not_reserved)] = "hive"
+    limits: dict[str, int] = {}
+
+
+def boot_of(config: Any) -> Bootstrap[HiveSecrets, Any]:  # noqa: ANN401  (anything that is called)
+    """Make an application with these settings, whose secrets are variables."""
+    return Bootstrap(HiveSecrets, config=config, mode="environment")
+
+
+@pytest.fixture(autouse=True)
+def provided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Provide the secret."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+
+
+@pytest.mark.anyio
+async def test_a_settings_class_is_made_once_at_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings come from the environment of the start, and stay the same object."""
+    monkeypatch.setenv("HIVE_PORT", "4000")
+    boot = boot_of(Settings)
+    async with boot.running():
+        assert isinstance(boot.config, Settings)
+        assert boot.config.port == 4000
+        monkeypatch.setenv("HIVE_PORT", "5000")
+        assert boot.config is boot.config
+        assert boot.config.port == 4000
+    async with boot.running():
+        assert boot.config.port == 5000
+
+
+@pytest.mark.anyio
+async def test_any_callable_makes_settings() -> None:
+    """A function, a lambda or a plain class will do; what it gives is handed out as it is."""
+
+    @dataclass
+    class Plain:
+        """Settings without a library."""
+
+        port: int = 3000
+
+    made = object()
+    for factory, expected in ((Plain, Plain()), (lambda: made, made)):
+        boot = boot_of(factory)
+        async with boot.running():
+            assert boot.config == expected
+
+
+@pytest.mark.anyio
+async def test_without_settings_there_are_none() -> None:
+    """An application that declares no settings has None."""
+    boot = Bootstrap(HiveSecrets, mode="environment")
+    async with boot.running():
+        assert boot.config is None
+
+
+@pytest.mark.anyio
+async def test_every_wrong_setting_is_a_problem_that_does_not_show_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each wrong field is named with what is expected, and what was there is not shown."""
+    monkeypatch.setenv("HIVE_PORT", WRONG_PORT)
+    monkeypatch.setenv("HIVE_WORKERS", "-471147114711")
+    error = await failed_start(boot_of(Settings))
+    assert [(problem.name, problem.kind) for problem in error.problems] == [
+        ("Settings.port", "config"),
+        ("Settings.workers", "config"),
+    ]
+    port, workers = error.problems
+    assert port.message.startswith("is not valid: Input should be a valid integer")
+    assert workers.message == "is not valid: Input should be greater than or equal to 1"
+    assert port.hint == "settings that are not secret are set in the environment"
+    assert WRONG_PORT not in str(error)
+    assert "471147114711" not in str(error)
+    assert "pydantic.dev" not in str(error)
+
+
+@pytest.mark.anyio
+async def test_settings_and_secrets_fail_in_one_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever deploys sees all that is wrong at once, not the settings after the secrets."""
+    monkeypatch.delenv("JWT_SECRET")
+    monkeypatch.setenv("HIVE_PORT", WRONG_PORT)
+    error = await failed_start(boot_of(Settings))
+    assert [problem.name for problem in error.problems] == ["JWT_SECRET", "Settings.port"]
+    assert "2 problems with HiveSecrets" in str(error)
+
+
+@pytest.mark.anyio
+async def test_a_secret_in_a_settings_message_is_taken_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A validator that tells what it was given does not tell a secret."""
+    monkeypatch.setenv("HIVE_NAME", VALUE)
+    error = await failed_start(boot_of(Settings))
+    (problem,) = error.problems
+    assert problem.name == "Settings.name"
+    assert problem.message == "is not valid: Value error, *** is reserved"
+
+
+@pytest.mark.anyio
+async def test_a_secret_in_a_settings_place_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of a mapping is input too, and it stands in the name of the problem."""
+    monkeypatch.setenv("HIVE_LIMITS", f'{{"{VALUE}": "many"}}')
+    error = await failed_start(boot_of(Settings))
+    (problem,) = error.problems
+    assert problem.name == "Settings.limits.***"
+    assert VALUE not in str(error)
+
+
+@pytest.mark.anyio
+async def test_a_factory_that_raises_is_reported_without_the_secret() -> None:
+    """The words of a plain factory's error are kept, and the value in them is not."""
+
+    def make_settings() -> object:
+        message = f"cannot log in with {VALUE}"
+        raise RuntimeError(message)
+
+    error = await failed_start(boot_of(make_settings))
+    (problem,) = error.problems
+    assert (problem.name, problem.kind) == ("make_settings", "config")
+    assert problem.message == "is not valid: RuntimeError: cannot log in with ***"
+    assert VALUE not in str(error)
+
+
+@pytest.mark.anyio
+async def test_a_value_that_was_itself_refused_is_taken_out_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A secret that is too short is a secret: what a factory says about it is scrubbed too."""
+    monkeypatch.setenv("JWT_SECRET", "fake-and-too-short")
+
+    def make_settings() -> object:
+        message = "cannot log in with fake-and-too-short"
+        raise RuntimeError(message)
+
+    error = await failed_start(boot_of(make_settings))
+    assert [problem.name for problem in error.problems] == ["JWT_SECRET", "make_settings"]
+    assert "fake-and-too-short" not in str(error)
+
+
+@pytest.mark.anyio
+async def test_a_factory_without_a_name_is_named_by_its_type() -> None:
+    """A callable object that raises is named by its class."""
+
+    class Maker:
+        """Makes settings, but does not."""
+
+        def __call__(self) -> object:
+            message = "no"
+            raise LookupError(message)
+
+    error = await failed_start(boot_of(Maker()))
+    (problem,) = error.problems
+    assert (problem.name, problem.message) == ("Maker", "is not valid: LookupError: no")
+
+
+@pytest.mark.anyio
+async def test_another_library_s_errors_are_not_taken_for_pydantic_s() -> None:
+    """An error with a method ``errors`` of its own is reported by its type alone."""
+
+    class OtherError(Exception):
+        """An error of another library, whose text may hold anything."""
+
+        def errors(self) -> list[str]:
+            """Give what nobody here understands."""
+            return [VALUE]
+
+    def make_settings() -> object:
+        raise OtherError(WRONG_PORT)
+
+    error = await failed_start(boot_of(make_settings))
+    (problem,) = error.problems
+    assert problem.message == "is not valid: OtherError"
+
+
+@pytest.mark.anyio
+async def test_an_error_with_a_list_of_errors_is_not_taken_for_pydantic_s() -> None:
+    """An error with an attribute ``errors`` that is no method is reported with its text."""
+
+    class ListedError(Exception):
+        """An error of another library."""
+
+        errors = ("one", "two")
+
+    def make_settings() -> object:
+        message = "two things"
+        raise ListedError(message)
+
+    error = await failed_start(boot_of(make_settings))
+    (problem,) = error.problems
+    assert problem.message == "is not valid: ListedError: two things"

@@ -1,0 +1,523 @@
+"""The declaration of an application: what it takes, what it gives, when it gives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from fastapi import FastAPI, Request
+from starlette.applications import Starlette
+
+from hive_boot import (
+    Bootstrap,
+    DeclarationError,
+    IllegalTransition,
+    InvalidSecrets,
+    LifecycleError,
+    Secret,
+    SecretBytes,
+    SecretSet,
+    get_secret,
+    secret,
+)
+from tests.support import failed_start, started_child
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+VALUE = "fake-jwt-secret-0123456789-0123456789"
+
+OLD_VALUE = "fake-old-jwt-secret-0123456789-01234"
+
+
+class HiveSecrets(SecretSet):
+    """What the application needs."""
+
+    jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS", used_by="user-auth")
+    keystore: SecretBytes | None
+
+
+@dataclass
+class Settings:
+    """What is not secret."""
+
+    port: int = 3000
+
+
+@pytest.fixture
+def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[HiveSecrets, Settings]:
+    """Give an application whose secrets are variables, and provide them."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    return Bootstrap(HiveSecrets, config=Settings, mode="environment")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, object, dict, HiveSecrets.__name__])
+def test_secrets_have_to_be_declared_by_a_set(wrong: Any) -> None:  # noqa: ANN401
+    """What is no SecretSet is refused where the application is declared."""
+    with pytest.raises(DeclarationError, match="derives from SecretSet"):
+        Bootstrap(wrong)
+
+
+def test_an_object_is_not_a_declaration() -> None:
+    """A set itself is what a start makes, not what it is given."""
+    declared: Any = HiveSecrets(jwt_secret=Secret("JWT_SECRET", VALUE), keystore=None)
+    with pytest.raises(DeclarationError, match="derives from SecretSet"):
+        Bootstrap(declared)
+
+
+def test_settings_have_to_be_made_by_something() -> None:
+    """A value where a class or a function belongs is refused where it stands."""
+    wrong: Any = 3
+    with pytest.raises(DeclarationError, match="config= has to be a class or a function"):
+        Bootstrap(HiveSecrets, config=wrong)
+
+
+@pytest.mark.parametrize("argument", ["mode", "profile"])
+def test_an_unknown_mode_or_profile_is_refused(argument: str) -> None:
+    """A word that means nothing is refused before anything starts."""
+    wishes: dict[str, Any] = {argument: "kubernets"}
+    with pytest.raises(DeclarationError, match="kubernets"):
+        Bootstrap(HiveSecrets, **wishes)
+
+
+def test_declaring_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that declares an application can be imported where no secret is."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "nonsense")
+    assert repr(Bootstrap(HiveSecrets)) == "Bootstrap(HiveSecrets)"
+
+
+def test_main_stays_what_it_was(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """A decorated main is still the function, so a test can call it."""
+
+    async def main() -> None: ...
+
+    assert boot.main(main) is main
+
+
+def test_there_is_one_main(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """A second main is refused, and the first one named."""
+
+    @boot.main
+    async def serve() -> None: ...
+
+    with pytest.raises(DeclarationError, match=r"there is a main already: .*serve$"):
+        boot.main(serve)
+
+
+def test_a_main_without_a_name_is_one_too(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """A partial can be main, and is the first one as well as any."""
+
+    async def serve(port: int) -> None: ...
+
+    boot.main(partial(serve, port=1))
+    with pytest.raises(DeclarationError, match=r"there is a main already: functools\.partial"):
+        boot.main(partial(serve, port=2))
+
+
+def test_main_is_async(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """A main that cannot be awaited is refused, also one that yields."""
+
+    def sync_main() -> None: ...
+
+    async def generator() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (sync_main, generator, 3):
+        wrong: Any = function
+        with pytest.raises(DeclarationError, match="takes an async def"):
+            boot.main(wrong)
+
+
+@pytest.mark.anyio
+async def test_running_gives_the_live_secrets(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """Inside the block everything is there, and it is the same object everywhere."""
+    async with boot.running() as secrets:
+        assert secrets.jwt_secret.reveal() == VALUE
+        assert secrets.keystore is None
+        assert boot.secrets is secrets
+        assert boot.config == Settings()
+        assert get_secret("JWT_SECRET") == VALUE
+
+
+@pytest.mark.anyio
+async def test_accepted_gives_the_current_value_and_the_previous_one(
+    boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A verifier tries every value that is valid now, the current one first."""
+    async with boot.running():
+        assert [each.reveal() for each in boot.accepted("jwt_secret")] == [VALUE]
+        assert boot.accepted("keystore") == ()
+    monkeypatch.setenv("JWT_SECRET_PREVIOUS", OLD_VALUE)
+    async with boot.running():
+        assert [each.reveal() for each in boot.accepted("jwt_secret")] == [VALUE, OLD_VALUE]
+
+
+@pytest.mark.anyio
+async def test_accepted_knows_only_declared_fields(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """A typing error is told apart from a value that is absent, running or not."""
+    with pytest.raises(DeclarationError, match="HiveSecrets declares no jwt_secrt"):
+        boot.accepted("jwt_secrt")
+    async with boot.running():
+        for name in ("jwt_secrt", "JWT_SECRET", "jwt_secret.previous"):
+            with pytest.raises(DeclarationError, match=f"HiveSecrets declares no {name}"):
+                boot.accepted(name)
+
+
+def assert_not_running(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """Assert that nothing is to be had."""
+    with pytest.raises(LifecycleError, match=r"^Bootstrap\(\w+\) is not running$"):
+        _ = boot.secrets
+    with pytest.raises(LifecycleError, match="is not running"):
+        _ = boot.config
+    with pytest.raises(LifecycleError, match="is not running"):
+        boot.accepted("jwt_secret")
+
+
+@pytest.mark.anyio
+async def test_outside_a_run_nothing_is_to_be_had(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """Before and after a run the application says that it does not run."""
+    assert_not_running(boot)
+    async with boot.running():
+        pass
+    assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_before_everything_is_judged_nothing_is_to_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While a start still judges, the application is not running, and says where it stands."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    seen: list[tuple[str, bool, str, int]] = []
+
+    class Judged(HiveSecrets):
+        """Secrets whose check looks around."""
+
+        async def check(self) -> None:
+            """Look around."""
+            await checkpoint()
+            status = early.status()
+            seen.append((status.state, status.ready, status.mode, status.generation))
+            assert_not_running(early)
+
+    early: Bootstrap[HiveSecrets, Settings] = Bootstrap(Judged, config=Settings, mode="environment")
+    async with early.running():
+        assert seen == [("loading", False, "environment", 0)]
+
+
+@pytest.mark.anyio
+async def test_it_can_be_started_again_and_again(
+    boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each start is a fresh run that reads what is there then."""
+    for number in range(3):
+        monkeypatch.setenv("JWT_SECRET", f"{VALUE}-{number}")
+        async with boot.running() as secrets:
+            assert secrets.jwt_secret.reveal() == f"{VALUE}-{number}"
+            assert boot.status().generation == 1
+
+
+@pytest.mark.anyio
+async def test_it_runs_one_at_a_time(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """A second start while it runs is refused, and the first run goes on."""
+    async with boot.running() as secrets:
+        with pytest.raises(IllegalTransition) as caught:
+            async with boot.running():
+                pytest.fail("it started twice")
+        assert str(caught.value) == "cannot start an application that is ready"
+        assert boot.secrets is secrets
+        assert get_secret("JWT_SECRET") == VALUE
+    assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_two_applications_run_side_by_side(
+    boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each application has its own secrets; only the plain functions cannot tell them apart."""
+    monkeypatch.setenv("TOKEN", "fake-token-0123456789")
+
+    class OtherSecrets(SecretSet):
+        """What the other one needs."""
+
+        token: Secret
+
+    other = Bootstrap(OtherSecrets, mode="environment")
+    async with boot.running(), other.running():
+        assert other.secrets.token.reveal() == "fake-token-0123456789"
+        assert boot.secrets.jwt_secret.reveal() == VALUE
+        with pytest.raises(LifecycleError, match=r"boot\.secrets"):
+            get_secret("TOKEN")
+    assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_a_failed_start_can_be_tried_again(
+    boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failure nothing is left in use, and a mended deployment starts."""
+    monkeypatch.delenv("JWT_SECRET")
+    for _ in range(2):
+        await failed_start(boot)
+        assert boot.status().state == "armed"
+        assert_not_running(boot)
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    async with boot.running() as secrets:
+        assert secrets.jwt_secret.reveal() == VALUE
+
+
+@pytest.mark.anyio
+async def test_an_error_in_the_block_ends_the_run(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """The body's own error comes out as it is, and the application has stopped."""
+    error = ValueError("boom")
+    with pytest.raises(ValueError, match="boom") as caught:
+        async with boot.running():
+            raise error
+    assert caught.value is error
+    assert_not_running(boot)
+    async with boot.running():
+        pass
+
+
+@pytest.mark.anyio
+async def test_status_tells_everything_but_the_values(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """Whoever operates the service sees state, mode, profile and each secret's origin."""
+    before = boot.status()
+    assert (before.state, before.ready, before.mode, before.generation) == ("armed", False, "", 0)
+    assert before.secrets == ()
+    async with boot.running():
+        status = boot.status()
+    assert (status.state, status.ready, status.generation) == ("ready", True, 1)
+    assert (status.mode, status.mode_reason) == ("environment", "Bootstrap(mode=…)")
+    assert (status.profile, status.profile_reason) == (
+        "production",
+        "the default in environment mode",
+    )
+    jwt, keystore = status.secrets
+    assert (jwt.name, jwt.attribute, jwt.used_by) == ("JWT_SECRET", "jwt_secret", "user-auth")
+    assert (jwt.present, jwt.required, jwt.source) == (True, True, "environment")
+    assert jwt.generation == 1
+    assert jwt.age >= 0
+    assert (keystore.present, keystore.required, keystore.source) == (False, False, "")
+    assert VALUE not in repr(status)
+    assert boot.status() == before
+
+
+@pytest.mark.anyio
+async def test_where_to_look_can_be_said_in_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Directories, ``.env`` file, fallback and profile are the author's to decide."""
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+    (tmp_path / "2" / "jwt_secret").write_text(VALUE)
+    os.utime(tmp_path / "2" / "jwt_secret", (1, 1))
+    mounted = Bootstrap(HiveSecrets, secrets_dirs=[tmp_path / "1", str(tmp_path / "2")])
+    async with mounted.running() as secrets:
+        assert secrets.jwt_secret.reveal() == VALUE
+        assert mounted.status().mode == "docker"
+    (tmp_path / "my.env").write_text(f"JWT_SECRET={OLD_VALUE}\n")
+    local = Bootstrap(
+        HiveSecrets, mode="development", profile="staging", dotenv=tmp_path / "my.env"
+    )
+    async with local.running() as secrets:
+        assert secrets.jwt_secret.reveal() == OLD_VALUE
+        assert local.status().profile == "staging"
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    nowhere = tmp_path / "1"
+    await failed_start(Bootstrap(HiveSecrets, secrets_dirs=nowhere))
+    async with Bootstrap(HiveSecrets, secrets_dirs=nowhere, env_fallback=True).running() as secrets:
+        assert secrets.jwt_secret.reveal() == VALUE
+
+
+class Server:
+    """An ASGI server of one application, in memory: lifespan and single requests."""
+
+    def __init__(self, app: Any) -> None:  # noqa: ANN401  (an ASGI application has no better type)
+        self.app = app
+        self.state: dict[str, Any] = {}
+        self.said: list[dict[str, Any]] = []
+        self.answered = anyio.Event()
+        self.stop = anyio.Event()
+
+    async def live(self) -> None:
+        """Run the lifespan from start-up to :attr:`stop`."""
+        steps: Iterator[str] = iter(["lifespan.startup", "lifespan.shutdown"])
+
+        async def receive() -> dict[str, str]:
+            step = next(steps)
+            if step == "lifespan.shutdown":
+                await self.stop.wait()
+            return {"type": step}
+
+        async def send(message: dict[str, Any]) -> None:
+            await checkpoint()
+            self.said.append(message)
+            self.answered.set()
+
+        await self.app({"type": "lifespan", "state": self.state}, receive, send)
+
+    async def get(self, path: str) -> bytes:
+        """Give the body of an answer."""
+        body = b""
+
+        async def receive() -> dict[str, Any]:
+            await checkpoint()
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            nonlocal body
+            await checkpoint()
+            body += message.get("body", b"")
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [],
+            "scheme": "http",
+            "server": ("test", 80),
+            "state": self.state.copy(),
+        }
+        await self.app(scope, receive, send)
+        return body
+
+
+def fastapi_app(boot: Bootstrap[HiveSecrets, Settings]) -> FastAPI:
+    """Make an application with one route that looks at what a request is given."""
+    app = FastAPI(lifespan=boot.lifespan)
+
+    @app.get("/seen")
+    async def seen(request: Request) -> dict[str, bool]:
+        return {
+            "secrets": request.state.secrets is boot.secrets,
+            "config": request.state.config is boot.config,
+        }
+
+    return app
+
+
+@pytest.mark.anyio
+async def test_the_lifespan_of_fastapi_gives_requests_the_secrets(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """The server serves when everything is ready, and a request finds it in its state."""
+    server = Server(fastapi_app(boot))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.live)
+        await server.answered.wait()
+        assert server.said == [{"type": "lifespan.startup.complete"}]
+        assert boot.status().ready
+        assert await server.get("/seen") == b'{"secrets":true,"config":true}'
+        server.stop.set()
+    assert server.said[1:] == [{"type": "lifespan.shutdown.complete"}]
+    assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_a_failed_start_is_a_failed_start_up(
+    boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is told that it must not serve, with the report and without a value."""
+    monkeypatch.setenv("KEYSTORE", VALUE)
+    monkeypatch.delenv("JWT_SECRET")
+    server = Server(Starlette(lifespan=boot.lifespan))
+    with pytest.raises(InvalidSecrets):
+        await server.live()
+    (message,) = server.said
+    assert message["type"] == "lifespan.startup.failed"
+    assert "1. JWT_SECRET is missing" in message["message"]
+    assert VALUE not in message["message"]
+    assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_a_lifespan_inside_a_run_joins_it(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """An application that is served from main starts nothing twice, and stops nothing early."""
+    async with boot.running() as secrets:
+        async with boot.lifespan(None) as state:
+            assert state == {"secrets": secrets, "config": boot.config}
+        assert boot.status().ready
+        assert boot.secrets is secrets
+    assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_a_lifespan_while_the_start_is_going_on_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is not ready cannot be joined, and it is not started a second time."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    refusals: list[str] = []
+
+    class Judged(HiveSecrets):
+        """Secrets whose check tries to serve."""
+
+        async def check(self) -> None:
+            """Try to serve."""
+            with pytest.raises(IllegalTransition) as caught:
+                async with early.lifespan(None):
+                    pytest.fail("it started twice")
+            refusals.append(str(caught.value))
+
+    early = Bootstrap(Judged, mode="environment")
+    async with early.running():
+        assert refusals == ["cannot start an application that is loading"]
+
+
+UVICORN = """
+import sys
+from fastapi import FastAPI
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+import uvicorn
+
+class HiveSecrets(SecretSet):
+    jwt_secret: Secret = secret(min_length=32)
+
+app = FastAPI(lifespan=Bootstrap(HiveSecrets).lifespan)
+uvicorn.run(app, host="127.0.0.1", port=0, log_level="info")
+"""
+
+
+def test_under_uvicorn_a_failed_start_never_serves() -> None:
+    """A server that is not ours ends with an error, the report in its log and no value."""
+    with started_child(UVICORN, HIVE_BOOT_MODE="environment", JWT_SECRET="fake-too-short") as child:
+        _, told = child.communicate()
+    assert child.returncode not in {0, -signal.SIGKILL}
+    assert "hive_boot: 1 problem with HiveSecrets, so the service does not start" in told
+    assert "JWT_SECRET has 14 characters, and 32 are the fewest allowed" in told
+    assert "Uvicorn running" not in told
+    assert "fake-too-short" not in told
+
+
+def test_under_uvicorn_a_good_start_serves() -> None:
+    """With its secrets the same service answers, and stops when it is told to."""
+    with started_child(UVICORN, HIVE_BOOT_MODE="environment", JWT_SECRET=VALUE) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if "Uvicorn running" in line:
+                child.send_signal(signal.SIGTERM)
+                break
+        _, told = child.communicate()
+    assert "Application shutdown complete" in told
+    assert child.returncode in {0, -signal.SIGTERM, 128 + signal.SIGTERM}

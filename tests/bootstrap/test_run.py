@@ -1,0 +1,139 @@
+"""One run of an application: what a failed start tells, and what it leaves behind."""
+
+import threading
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
+from hive_boot.bootstrap.status import Status
+from hive_boot.lifecycle.states import State
+from hive_boot.lifecycle.waking import loop_waker
+from tests.support import everything_told, failed_start
+
+VALUE = "fake-jwt-secret-0123456789-0123456789"
+
+
+class HiveSecrets(SecretSet):
+    """What the application needs."""
+
+    openai_api_key: Secret = secret(used_by="agents")
+    jwt_secret: Secret = secret(min_length=32)
+
+
+@pytest.mark.anyio
+async def test_a_report_says_what_was_decided_before_looking() -> None:
+    """The report names the declaration, mode and profile, and why they were chosen."""
+    error = await failed_start(Bootstrap(HiveSecrets, mode="environment"))
+    assert error.declaration == "HiveSecrets"
+    assert error.facts == (
+        ("mode", "environment (Bootstrap(mode=…))"),
+        ("profile", "production (the default in environment mode)"),
+    )
+    assert [problem.name for problem in error.problems] == ["OPENAI_API_KEY", "JWT_SECRET"]
+
+
+@pytest.mark.anyio
+async def test_a_mode_that_means_nothing_is_reported_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nobody knows where to look nothing is looked for: the report has no mode in it."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "kubernets")
+    monkeypatch.setenv("HIVE_BOOT_PROFILE", "prodction")
+    boot = Bootstrap(HiveSecrets)
+    error = await failed_start(boot)
+    assert error.declaration == "HiveSecrets"
+    assert error.facts == ()
+    assert [problem.name for problem in error.problems] == ["HIVE_BOOT_MODE", "HIVE_BOOT_PROFILE"]
+    assert boot.status().state == "armed"
+
+
+@pytest.mark.anyio
+async def test_each_start_looks_around_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mode and profile are those of the start, not those of the import."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
+    boot = Bootstrap(HiveSecrets)
+    for mode in ("environment", "development"):
+        monkeypatch.setenv("HIVE_BOOT_MODE", mode)
+        async with boot.running():
+            assert boot.status().mode == mode
+            assert boot.status().mode_reason == "HIVE_BOOT_MODE"
+
+
+@pytest.mark.anyio
+async def test_a_failed_start_holds_no_value_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an error tracker sends of a failed start shows no value in any of our frames."""
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key-0123456789")
+    monkeypatch.setenv("JWT_SECRET", "fake-too-short")
+    error = await failed_start(Bootstrap(HiveSecrets, mode="environment"))
+    told = everything_told(error)
+    assert "fake-openai-key-0123456789" not in told
+    assert "fake-too-short" not in told
+
+
+@pytest.mark.anyio
+async def test_a_failed_start_is_not_what_the_plain_functions_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was not accepted is in nobody's hands: the functions read as without a run."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    await failed_start(Bootstrap(HiveSecrets))
+    # While it runs, a name that is not declared is an error.
+    assert get_secret("OPENAI_API_KEY") is None
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
+    async with Bootstrap(HiveSecrets).running():
+        with pytest.raises(DeclarationError):
+            get_secret("UNDECLARED")
+
+
+@pytest.mark.anyio
+async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a plain check waits for a service, the application's other tasks go on."""
+    soon, going, gate = loop_waker(), anyio.Event(), threading.Event()
+
+    def wait(_: str) -> bool:
+        soon(going.set)
+        return gate.wait(20)
+
+    class Judged(SecretSet):
+        """One secret with a check that blocks."""
+
+        jwt_secret: Secret = secret(check=wait)
+
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    boot = Bootstrap(Judged, mode="environment")
+    started = anyio.Event()
+
+    async def start() -> None:
+        async with boot.running():
+            started.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await going.wait()
+        assert boot.status().state == "loading"
+        assert not started.is_set()
+        gate.set()
+    assert started.is_set()
+
+
+@pytest.mark.anyio
+async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> None:
+    """In the first moment of a start there is a state and nothing else."""
+    (tmp_path / "openai_api_key").write_text("fake-openai-key")
+    (tmp_path / "jwt_secret").write_text(VALUE)
+    seen: list[Status] = []
+
+    class Curious:
+        """A path that looks around when somebody wants to know it."""
+
+        def __fspath__(self) -> str:
+            seen.append(boot.status())
+            return str(tmp_path)
+
+    boot = Bootstrap(HiveSecrets, secrets_dirs=Curious())
+    async with boot.running():
+        assert seen == [Status(state=State.LOADING)]

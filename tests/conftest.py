@@ -1,0 +1,31 @@
+"""What every test stands on: a clean environment, and both backends."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hive_boot.secrets import access
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run each async test on both backends."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture(autouse=True)
+def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Hide what this machine says about mode and profile, and start in an empty directory."""
+    told = ("KUBERNETES_SERVICE_HOST", "CREDENTIALS_DIRECTORY", "APP_ENV", "NO_COLOR")
+    for name in list(os.environ):
+        if name.startswith("HIVE_BOOT_") or name in told:
+            monkeypatch.delenv(name)
+    workplace = tmp_path / "cwd"
+    workplace.mkdir()
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(access, "_default", None)
+    yield
+    assert access._running == [], "a run has not been taken out of use"  # noqa: SLF001

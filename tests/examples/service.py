@@ -1,0 +1,83 @@
+"""HIVE as its users have it: a process of its own, spoken to over HTTP."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support import ROOT, child_environment
+
+FAKES = {
+    "OPENAI_API_KEY": "fake-openai-key-0123456789",
+    "HIVE_API_KEY": "fake-hive-key-0123456789",
+    "JWT_SECRET": "fake-jwt-secret" + "-0123456789" * 5,
+}
+DEMO = {"username": "demo", "password": "correct horse battery staple"}
+
+_PATIENCE = 60.0
+
+
+def copy_example(home: Path) -> Path:
+    """Copy the example below ``home`` as a clone has it: without anybody's .env."""
+    leave_out = shutil.ignore_patterns(".env", ".env.local", "*.db", "__pycache__")
+    shutil.copytree(ROOT / "examples", home / "examples", ignore=leave_out)
+    return home / "examples" / "hive"
+
+
+class Service:
+    """A running process, and what it has written so far."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", written: Path) -> None:
+        self.process = process
+        self._written = written
+
+    @property
+    def output(self) -> str:
+        """What stdout and stderr have received."""
+        return self._written.read_text("utf-8")
+
+    @property
+    def url(self) -> str:
+        """Where it serves; this waits until it does."""
+        self.wait_for(lambda: "Uvicorn running on" in self.output)
+        found = re.search(r"Uvicorn running on (http://[\d.]+:\d+)", self.output)
+        assert found, self.output
+        return found.group(1)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until ``condition`` holds; an end of the process first is a failure."""
+        deadline = time.monotonic() + _PATIENCE
+        while not condition():
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.01)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and give the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(_PATIENCE)
+
+
+@contextmanager
+def started(home: Path, *arguments: str, **variables: str) -> Iterator[Service]:
+    """Start ``python -m …`` in ``home``, on any free port unless PORT is given."""
+    written = home / "output.txt"
+    with written.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env=child_environment(**{"PORT": "0", **variables}),
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+    with process:
+        try:
+            yield Service(process, written)
+        finally:
+            process.kill()

@@ -1,0 +1,173 @@
+"""HIVE started as its users start it, and stopped as their platforms stop it."""
+
+import shutil
+import signal
+import socket
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.examples.service import DEMO, FAKES, Service, started
+from tests.support import Kubelet
+
+MODULE = "examples.hive"
+UVICORN = ("uvicorn", "examples.hive.app:app", "--port")
+EXAMPLE_VALUES = ("fake-openai-api-key", "fake-hive-api-key", "fake-jwt-secret", DEMO["password"])
+
+
+def write_env(home: Path) -> None:
+    """Do what ``make run`` does when there is no .env."""
+    hive = home / "examples" / "hive"
+    shutil.copy(hive / ".env.example", hive / ".env")
+
+
+def free_port() -> int:
+    """Give a port on which nobody listens at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def use(service: Service, key: str) -> tuple[str, list[dict[str, object]]]:
+    """Log in, be recognised, and look at the inventory; give the token and the inventory."""
+    with httpx2.Client(base_url=service.url) as client:
+        login = client.post("/login", json=DEMO)
+        assert login.status_code == 200, login.text
+        token: str = login.json()["access_token"]
+        me = client.get("/me", headers={"Authorization": f"Bearer {token}"})
+        assert me.json() == {"username": "demo"}
+        inventory = client.get("/inventory", headers={"X-API-Key": key})
+        assert inventory.status_code == 200, inventory.text
+        entries: list[dict[str, object]] = inventory.json()
+    return token, entries
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("profile", ["development", "production"])
+def test_the_example_env_file_is_enough(home: Path, profile: str, number: int) -> None:
+    """A new user has a working service, in a container too, and it ends well and tells nothing."""
+    write_env(home)
+    with started(home, MODULE, HIVE_BOOT_MODE="development", HIVE_BOOT_PROFILE=profile) as service:
+        assert httpx2.get(f"{service.url}/health").json() == {
+            "status": "ok",
+            "mode": "development",
+            "generation": 1,
+        }
+        token, entries = use(service, "fake-hive-api-key-for-development")
+        assert service.stop(number) == 0, service.output
+    env_file = str(home / "examples" / "hive" / ".env")
+    assert {entry["place"] for entry in entries if entry["present"]} == {env_file}
+    assert "🔐 Secrets mode: development (HIVE_BOOT_MODE)" in service.output
+    assert "Traceback" not in service.output
+    for secret in (*EXAMPLE_VALUES, token):
+        assert secret not in service.output
+        assert secret not in str(entries)
+
+
+def test_settings_come_from_the_environment(home: Path) -> None:
+    """The service listens where PORT says, and is as quiet as LOG_LEVEL says."""
+    write_env(home)
+    port = free_port()
+    with started(home, MODULE, PORT=str(port), LOG_LEVEL="warning") as service:
+
+        def answers() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", port)) == 0
+
+        service.wait_for(answers)
+        assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        assert service.stop() == 0
+    assert "🔐 Secrets mode: " in service.output
+    assert "/health" not in service.output
+
+
+def test_without_secrets_it_does_not_start(home: Path) -> None:
+    """Whoever forgot everything reads one report of everything, and the port stays closed."""
+    variables = {"HIVE_BOOT_MODE": "development", "HIVE_BOOT_PROFILE": "production"}
+    with started(home, MODULE, PORT="no-number-at-all", **variables) as service:
+        assert service.process.wait(60) == 78, service.output
+    hive = home / "examples" / "hive"
+    assert "4 problems with HiveSecrets" in service.output
+    for name in FAKES:
+        assert f"{name} is missing" in service.output
+        assert f"set it in {hive}/.env: {name}=" in service.output
+    assert "Settings.port is not valid" in service.output
+    for unwanted in ("Traceback", "Uvicorn running", "no-number-at-all"):
+        assert unwanted not in service.output
+
+
+def test_it_runs_under_a_foreign_server(home: Path) -> None:
+    """``uvicorn examples.hive.app:app`` serves the same service."""
+    write_env(home)
+    with started(home, *UVICORN, "0") as service:
+        use(service, "fake-hive-api-key-for-development")
+        service.stop()
+    assert "🔐 Secrets mode: " in service.output
+    assert "Application shutdown complete" in service.output
+    for secret in EXAMPLE_VALUES:
+        assert secret not in service.output
+
+
+def test_a_failed_start_under_a_foreign_server_never_serves(home: Path) -> None:
+    """A server that is not ours gives up with the report, and answers nobody."""
+    port = free_port()
+    connected = False
+    with started(home, *UVICORN, str(port), HIVE_BOOT_MODE="environment") as service:
+        while service.process.poll() is None:
+            with socket.socket() as probe:
+                connected |= probe.connect_ex(("127.0.0.1", port)) == 0
+    assert not connected
+    assert service.process.returncode != 0
+    assert "OPENAI_API_KEY is missing" in service.output
+    assert "Application startup failed" in service.output
+    assert "Uvicorn running" not in service.output
+
+
+def test_it_reads_the_files_of_docker(home: Path, tmp_path: Path) -> None:
+    """With a directory of files nothing else is needed, and the .env counts for nothing."""
+    write_env(home)
+    directory = tmp_path / "secrets"
+    directory.mkdir()
+    for name, value in FAKES.items():
+        (directory / f"{name.lower()}.txt").write_text(f"{value}\n")
+    with started(home, MODULE, HIVE_BOOT_SECRETS_DIR=str(directory)) as service:
+        assert httpx2.get(f"{service.url}/health").json()["mode"] == "docker"
+        _, entries = use(service, FAKES["HIVE_API_KEY"])
+        assert service.stop() == 0
+    places = {entry["name"]: entry["place"] for entry in entries if entry["present"]}
+    assert places == {name: str(directory / f"{name.lower()}.txt") for name in FAKES}
+    for value in FAKES.values():
+        assert value not in service.output
+
+
+def test_it_reads_the_volume_of_a_cluster(home: Path, tmp_path: Path) -> None:
+    """A pod with a mounted Secret serves, and says which mode and why."""
+    volume = tmp_path / "volume"
+    Kubelet(volume).publish({name.lower(): value for name, value in FAKES.items()})
+    variables = {
+        "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+        "HIVE_BOOT_SECRETS_DIR": str(volume),
+        "DEMO_USER": "yes",
+    }
+    with started(home, MODULE, **variables) as service:
+        assert httpx2.get(f"{service.url}/health").json()["mode"] == "kubernetes"
+        _, entries = use(service, FAKES["HIVE_API_KEY"])
+        assert service.stop() == 0
+    assert {entry["source"] for entry in entries if entry["present"]} == {"file"}
+    assert "kubernetes (KUBERNETES_SERVICE_HOST is set)" in service.output
+    for value in FAKES.values():
+        assert value not in service.output
+
+
+def test_a_pod_without_its_volume_does_not_start(home: Path, tmp_path: Path) -> None:
+    """A forgotten mount ends with the way out, although a .env lies in the image."""
+    write_env(home)
+    missing = str(tmp_path / "nowhere")
+    variables = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HIVE_BOOT_SECRETS_DIR": missing}
+    with started(home, MODULE, **variables) as service:
+        assert service.process.wait(60) == 78
+    assert "HIVE_BOOT_MODE=environment" in service.output
+    assert missing in service.output
+    assert "Uvicorn running" not in service.output

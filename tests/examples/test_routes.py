@@ -1,0 +1,300 @@
+"""The routes of HIVE, called as an ASGI application on both backends."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import pytest
+from httpx2 import ASGITransport, AsyncClient, Response
+
+from examples.hive.app import app, boot
+from tests.examples.service import DEMO, FAKES
+
+JSON = {"Content-Type": "application/json"}
+OLD_KEY = "fake-old-jwt-secret-0123456789-0123456789"
+INVENTORY = {
+    "OPENAI_API_KEY": "semantic-memory, agents",
+    "HIVE_API_KEY": "auth middleware",
+    "JWT_SECRET": "user-auth (JWT signing)",
+    "STRIPE_SECRET_KEY": "billing",
+    "STRIPE_WEBHOOK_SECRET": "billing webhooks",
+    "LANGSMITH_API_KEY": "tracing",
+    "SENTRY_DSN": "error monitoring",
+    "GITHUB_TOKEN": "GitHub integrations",
+}
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def hive() -> AsyncIterator[AsyncClient]:
+    """Start HIVE with the environment of this moment, and give a client of it."""
+    async with boot.running():
+        transport = ASGITransport(app=app)
+        async with AsyncClient(transport=transport, base_url="http://hive") as client:
+            yield client
+
+
+async def me(client: AsyncClient, token: str | bytes) -> Response:
+    """Ask who the bearer of ``token`` is."""
+    raw = token.encode() if isinstance(token, str) else token
+    return await client.get("/me", headers={b"Authorization": b"Bearer " + raw})
+
+
+async def log_in(client: AsyncClient) -> str:
+    """Log in as the demo user, and give the token."""
+    answer = await client.post("/login", json=DEMO)
+    assert answer.status_code == 200, answer.text
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def forge(key: str = FAKES["JWT_SECRET"], algorithm: str = "HS256", **claims: object) -> str:
+    """Make a token like HIVE's own, but for what is given; None leaves a claim out."""
+    later = datetime.now(UTC) + timedelta(hours=1)
+    all_claims = {"sub": "demo", "iss": "hive", "exp": later, **claims}
+    present = {name: claim for name, claim in all_claims.items() if claim is not None}
+    return jwt.encode(present, key, algorithm=algorithm)
+
+
+@pytest.mark.usefixtures("platform")
+async def test_a_token_from_the_login_says_who_carries_it() -> None:
+    """A user who has logged in is known for 15 minutes."""
+    async with hive() as client:
+        token = await log_in(client)
+        answer = await me(client, token)
+    assert (answer.status_code, answer.json()) == (200, {"username": "demo"})
+    claims = jwt.decode(token, FAKES["JWT_SECRET"], algorithms=["HS256"], issuer="hive")
+    assert claims["exp"] - claims["iat"] == 15 * 60
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {**DEMO, "password": "correct horse battery stapler"},
+        {**DEMO, "password": ""},
+        {**DEMO, "password": "half a character: \ud800"},
+        {**DEMO, "username": "nobody"},
+        {**DEMO, "username": "demo' OR '1'='1"},
+    ],
+)
+@pytest.mark.usefixtures("platform")
+async def test_a_wrong_login_gets_no_token(credentials: dict[str, str]) -> None:
+    """Nobody gets in by a wrong password, and is not told which of the two was wrong."""
+    async with hive() as client:
+        answer = await client.post("/login", content=json.dumps(credentials), headers=JSON)
+    assert answer.status_code == 401
+    assert answer.json() == {"detail": "Username or password is wrong"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"password": "fake-password-0123456789"}',
+        '{"username": "demo", "password": ["fake-password-0123456789"]}',
+        '{"username": "demo", "password": "%s"}' % ("fake-password-0123456789" * 50),
+        '{"username": "demo", "password": "fake-password-0123456789',
+    ],
+)
+@pytest.mark.usefixtures("platform")
+async def test_a_malformed_login_is_not_repeated(body: str) -> None:
+    """A client that sends a password in a wrong shape does not get it back in the answer."""
+    async with hive() as client:
+        answer = await client.post("/login", content=body, headers=JSON)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["msg"]
+    assert "fake-password" not in answer.text
+
+
+async def test_the_demo_user_exists_only_where_it_is_asked_for(
+    platform: pytest.MonkeyPatch,
+) -> None:
+    """A deployment that says nothing of DEMO_USER has no account with a public password."""
+    platform.delenv("DEMO_USER")
+    async with hive() as client:
+        answer = await client.post("/login", json=DEMO)
+    assert answer.status_code == 401
+
+
+@pytest.mark.usefixtures("platform")
+async def test_an_expired_token_says_so() -> None:
+    """A user whose token is too old is told to log in again."""
+    earlier = datetime.now(UTC) - timedelta(seconds=1)
+    async with hive() as client:
+        answer = await me(client, forge(exp=earlier))
+    assert answer.status_code == 401
+    assert "expired" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        b"garbage",
+        b"a.b.c",
+        "schlüssel".encode(),
+        b"\xff.\xff.\xff",
+        forge(key="another-fake-secret-0123456789-0123456789"),
+        forge(key="", algorithm="none"),
+        forge(algorithm="HS512"),
+        forge(iss="somebody else"),
+        forge(iss=None),
+        forge(exp=None),
+        forge(sub=None),
+    ],
+)
+@pytest.mark.usefixtures("platform")
+async def test_a_token_that_is_not_ours_opens_nothing(token: str | bytes) -> None:
+    """A forged, foreign, unlimited or senseless token is refused, and nothing crashes."""
+    async with hive() as client:
+        answer = await me(client, token)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.usefixtures("platform")
+async def test_no_token_is_refused() -> None:
+    """A request without a token is told how to send one."""
+    async with hive() as client:
+        answer = await client.get("/me")
+    assert answer.status_code == 401
+    assert "Authorization: Bearer" in answer.json()["detail"]
+
+
+async def test_tokens_outlive_a_change_of_the_key(platform: pytest.MonkeyPatch) -> None:
+    """Who logged in before JWT_SECRET was replaced stays logged in; new tokens have the new key."""
+    platform.setenv("JWT_SECRET", OLD_KEY)
+    async with hive() as client:
+        old_token = await log_in(client)
+    platform.setenv("JWT_SECRET", FAKES["JWT_SECRET"])
+    async with hive() as client:
+        refused = await me(client, old_token)
+    platform.setenv("JWT_SECRET_PREVIOUS", OLD_KEY)
+    async with hive() as client:
+        answer = await me(client, old_token)
+        new_token = await log_in(client)
+    assert (refused.status_code, answer.status_code) == (401, 200)
+    assert jwt.decode(new_token, FAKES["JWT_SECRET"], algorithms=["HS256"], issuer="hive")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        b"fake-hive-key-012345678",
+        b"fake-hive-key-01234567890",
+        b"FAKE-HIVE-KEY-0123456789",
+        b"",
+        "schlüssel".encode(),
+        b"\xff\xfe",
+    ],
+)
+@pytest.mark.usefixtures("platform")
+async def test_a_wrong_key_does_not_open_the_inventory(key: bytes) -> None:
+    """A key that is nearly right, or no text at all, is refused like any other."""
+    async with hive() as client:
+        answer = await client.get("/inventory", headers={b"X-API-Key": key})
+    assert answer.status_code == 401
+    assert "OPENAI_API_KEY" not in answer.text
+
+
+@pytest.mark.usefixtures("platform")
+async def test_no_key_does_not_open_the_inventory() -> None:
+    """A request without a key is told how to send one."""
+    async with hive() as client:
+        answer = await client.get("/inventory")
+    assert answer.status_code == 401
+    assert "X-API-Key" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("key", [FAKES["HIVE_API_KEY"], "fake-schlüssel-ключ"])
+async def test_the_right_key_opens_the_inventory(platform: pytest.MonkeyPatch, key: str) -> None:
+    """A client that sends the key's own bytes gets in, whatever characters it has."""
+    platform.setenv("HIVE_API_KEY", key)
+    async with hive() as client:
+        answer = await client.get("/inventory", headers={b"X-API-Key": key.encode()})
+    assert answer.status_code == 200
+
+
+async def test_the_inventory_tells_everything_but_values(platform: pytest.MonkeyPatch) -> None:
+    """An operator sees each secret's source, place, age and users, and no part of a value."""
+    platform.setenv("SENTRY_DSN", "https://fake:dsn@sentry.invalid/1")
+    async with hive() as client:
+        answer = await client.get("/inventory", headers={"X-API-Key": FAKES["HIVE_API_KEY"]})
+    entries = {entry["name"]: entry for entry in answer.json()}
+    assert {name: entry["used_by"] for name, entry in entries.items()} == INVENTORY
+    required = {name for name, entry in entries.items() if entry["required"]}
+    assert required == {"OPENAI_API_KEY", "HIVE_API_KEY", "JWT_SECRET"}
+    for name in (*required, "SENTRY_DSN"):
+        entry = entries[name]
+        assert (entry["present"], entry["source"], entry["place"]) == (True, "environment", name)
+        assert 0 <= entry["age"] < 60
+    absent = entries["GITHUB_TOKEN"]
+    assert [absent[key] for key in ("present", "source", "place", "age")] == [False, "", "", None]
+    for value in (*FAKES.values(), "sentry.invalid"):
+        for part in (value, value[:8], value[-8:]):
+            assert part not in answer.text
+
+
+@pytest.mark.usefixtures("platform")
+async def test_health_needs_no_key() -> None:
+    """Anybody may ask how the service is."""
+    async with hive() as client:
+        answer = await client.get("/health")
+    assert answer.json() == {"status": "ok", "mode": "environment", "generation": 1}
+
+
+async def test_a_route_without_its_secret_is_closed(platform: pytest.MonkeyPatch) -> None:
+    """Where a secret may be absent, its routes say so with 503, and the others work."""
+    platform.setenv("HIVE_BOOT_PROFILE", "test")
+    platform.delenv("HIVE_API_KEY")
+    platform.delenv("JWT_SECRET")
+    async with hive() as client:
+        health = await client.get("/health")
+        closed = {
+            "HIVE_API_KEY": [await client.get("/inventory", headers={"X-API-Key": "None"})],
+            "JWT_SECRET": [await client.post("/login", json=DEMO), await me(client, forge())],
+        }
+    assert health.status_code == 200
+    for name, answers in closed.items():
+        for answer in answers:
+            assert answer.status_code == 503
+            assert answer.json() == {"detail": f"{name} is not set, so this route is closed"}
+
+
+async def test_development_needs_no_jwt_secret(platform: pytest.MonkeyPatch) -> None:
+    """On a laptop the login works before anybody has made a secret for it."""
+    platform.setenv("HIVE_BOOT_PROFILE", "development")
+    platform.delenv("JWT_SECRET")
+    async with hive() as client:
+        answer = await me(client, await log_in(client))
+    assert answer.status_code == 200
+
+
+async def test_pages_of_configured_origins_may_call(platform: pytest.MonkeyPatch) -> None:
+    """A browser lets the pages of the named origins call, and no others."""
+    platform.setenv("CORS_ORIGINS", "http://one.invalid, http://two.invalid")
+    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "X-API-Key"}
+    allowed = {}
+    async with hive() as client:
+        for origin in ("http://one.invalid", "http://two.invalid", "http://three.invalid"):
+            plain = await client.get("/health", headers={"Origin": origin})
+            before = await client.options("/inventory", headers={"Origin": origin, **asked})
+            allowed[origin] = (
+                plain.headers.get("access-control-allow-origin"),
+                before.headers.get("access-control-allow-origin"),
+                before.status_code,
+            )
+    assert allowed == {
+        "http://one.invalid": ("http://one.invalid", "http://one.invalid", 200),
+        "http://two.invalid": ("http://two.invalid", "http://two.invalid", 200),
+        "http://three.invalid": (None, None, 400),
+    }
+
+
+async def test_no_origin_may_call_unless_it_is_named(platform: pytest.MonkeyPatch) -> None:
+    """A service that says nothing of origins is open to no page."""
+    platform.setenv("CORS_ORIGINS", "")
+    async with hive() as client:
+        answer = await client.get("/health", headers={"Origin": "http://one.invalid"})
+    assert "access-control-allow-origin" not in answer.headers

@@ -1,0 +1,64 @@
+"""The table of states: what may follow what, and what a refused step leaves behind."""
+
+import pytest
+
+from hive_boot import IllegalTransition, LifecycleError
+from hive_boot.lifecycle.states import TRANSITIONS, Machine, State
+
+WALKS = [
+    [State.LOADING, State.STARTING, State.READY, State.STOPPING, State.STOPPED],
+    [State.LOADING, State.STARTING, State.STOPPING, State.STOPPED],
+    [State.LOADING, State.STOPPED],
+    [State.STOPPED],
+]
+"""Every way from ARMED to STOPPED: the whole one, and where it can break off."""
+
+REFUSED = [(state, event) for state in State for event in State if event not in TRANSITIONS[state]]
+
+
+def machine_in(state: State) -> Machine:
+    """Walk a machine to ``state`` by allowed steps."""
+    machine = Machine()
+    walk = next(walk for walk in [[State.ARMED], *WALKS] if state in walk)
+    for step in walk[: walk.index(state) + 1]:
+        if step is not State.ARMED:
+            machine.to(step)
+    return machine
+
+
+def test_a_run_begins_armed() -> None:
+    """Before anything happened a run is armed, and nothing else."""
+    assert Machine().state is State.ARMED
+
+
+@pytest.mark.parametrize("walk", WALKS, ids="-".join)
+def test_a_run_can_end_early_or_late(walk: list[State]) -> None:
+    """A run goes all the way, or breaks off while it loads or starts; it always ends stopped."""
+    machine = Machine()
+    for step in walk:
+        machine.to(step)
+        assert machine.state is step
+    assert machine.state is State.STOPPED
+
+
+def test_the_table_holds_nothing_but_these_walks() -> None:
+    """A step that is on none of the walks is in nobody's mind, so it is not in the table."""
+    steps = {pair for walk in WALKS for pair in zip([State.ARMED, *walk], walk, strict=False)}
+    assert {(state, after) for state, all_ in TRANSITIONS.items() for after in all_} == steps
+
+
+@pytest.mark.parametrize(("state", "event"), REFUSED)
+def test_a_refused_step_changes_nothing(state: State, event: State) -> None:
+    """What the table does not know is refused by name, and the run stays where it was."""
+    machine = machine_in(state)
+    with pytest.raises(IllegalTransition) as caught:
+        machine.to(event)
+    assert machine.state is state
+    assert (caught.value.state, caught.value.event) == (state, f"make {event}")
+    assert str(caught.value) == f"cannot make {event} an application that is {state}"
+    assert isinstance(caught.value, LifecycleError)
+
+
+def test_a_run_that_has_stopped_stays_stopped() -> None:
+    """Nothing follows the end: a second start is a second run."""
+    assert TRANSITIONS[State.STOPPED] == frozenset()

@@ -1,0 +1,189 @@
+"""The ways into a loop from outside: a thread's result, and a call from another thread."""
+
+import threading
+from collections.abc import Iterator
+
+import anyio
+import anyio.to_thread
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
+
+NAME = "a thread of a test"
+
+PATIENCE = 20
+"""Seconds after which a test that waits has failed."""
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Give what a thread can wait for; it is opened and the thread is gone when a test ends."""
+    event = threading.Event()
+    yield event
+    event.set()
+    for thread in threads():
+        thread.join(PATIENCE)
+    assert not threads()
+
+
+def threads() -> list[threading.Thread]:
+    """Find the threads that a test has started here."""
+    return [thread for thread in threading.enumerate() if thread.name == NAME]
+
+
+@pytest.mark.anyio
+async def test_the_result_of_the_thread_comes_back() -> None:
+    """What the call returns is what is awaited, and it ran in a named thread of its own."""
+    ran = await in_daemon_thread(threading.current_thread, NAME)
+    assert ran.name == NAME
+    assert ran is not threading.current_thread()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("failure", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
+async def test_what_the_thread_raises_is_raised_where_it_is_awaited(
+    failure: BaseException,
+) -> None:
+    """No failure is lost in the thread, also none that would end only the thread."""
+
+    def fail() -> None:
+        raise failure
+
+    with pytest.raises(type(failure)) as caught:
+        await in_daemon_thread(fail, NAME)
+    assert caught.value is failure
+
+
+@pytest.mark.anyio
+async def test_the_loop_turns_while_the_thread_works(gate: threading.Event) -> None:
+    """Another task goes on while a thread waits; here it is what lets the thread go on."""
+    soon, going = loop_waker(), anyio.Event()
+    done = []
+
+    def work() -> bool:
+        soon(going.set)
+        return gate.wait(PATIENCE)
+
+    async def wait_for_the_thread() -> None:
+        done.append(await in_daemon_thread(work, NAME))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait_for_the_thread)
+        await going.wait()
+        gate.set()
+    assert done == [True]
+
+
+@pytest.mark.anyio
+async def test_busy_worker_threads_do_not_hold_it_up() -> None:
+    """An application that keeps all of anyio's shared worker threads busy still starts."""
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    busy = [object() for _ in range(int(limiter.available_tokens))]
+    for borrower in busy:
+        limiter.acquire_on_behalf_of_nowait(borrower)
+    try:
+        with anyio.fail_after(PATIENCE):
+            assert await in_daemon_thread(lambda: "done", NAME) == "done"
+    finally:
+        for borrower in busy:
+            limiter.release_on_behalf_of(borrower)
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_wait_ends_at_once(gate: threading.Event) -> None:
+    """Who stops waiting is free, although the thread still works; it cannot hold the process."""
+    with anyio.move_on_after(0.01) as scope:
+        await in_daemon_thread(gate.wait, NAME)
+    assert scope.cancelled_caught
+    (left_behind,) = threads()
+    assert left_behind.daemon
+
+
+@pytest.mark.anyio
+async def test_a_thread_that_was_left_behind_may_fail_in_silence(gate: threading.Event) -> None:
+    """What a thread raises when nobody waits for it any more troubles nobody."""
+
+    def fail() -> None:
+        gate.wait(PATIENCE)
+        raise ValueError
+
+    with anyio.move_on_after(0.01):
+        await in_daemon_thread(fail, NAME)
+    (left_behind,) = threads()
+    gate.set()
+    left_behind.join(PATIENCE)
+    await checkpoint()
+    assert not left_behind.is_alive()
+
+
+@pytest.mark.anyio
+async def test_what_comes_too_late_can_be_thrown_away(gate: threading.Event) -> None:
+    """A result that nobody takes any more is handed to what was named for that."""
+    thrown_away: list[bool] = []
+    with anyio.move_on_after(0.01):
+        await in_daemon_thread(lambda: gate.wait(PATIENCE), NAME, discard=thrown_away.append)
+    (left_behind,) = threads()
+    assert thrown_away == []
+    gate.set()
+    left_behind.join(PATIENCE)
+    assert thrown_away == [True]
+
+
+@pytest.mark.anyio
+async def test_what_is_ready_when_the_wait_is_cancelled_is_thrown_away() -> None:
+    """A cancel that comes with the result does not lose the result unseen."""
+    thrown_away: list[str] = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await in_daemon_thread(lambda: "late", NAME, discard=thrown_away.append)
+    for thread in threads():
+        thread.join(PATIENCE)
+    assert scope.cancelled_caught
+    assert set(thrown_away) == {"late"}
+
+
+@pytest.mark.anyio
+async def test_a_result_that_is_taken_is_not_thrown_away() -> None:
+    """Only what nobody takes is handed to what was named for that."""
+    thrown_away: list[str] = []
+    assert await in_daemon_thread(lambda: "here", NAME, discard=thrown_away.append) == "here"
+    assert thrown_away == []
+
+
+def test_the_loop_may_be_gone_when_the_thread_ends(
+    anyio_backend: str, gate: threading.Event
+) -> None:
+    """A thread that outlives its loop ends without an error on anybody's screen."""
+
+    async def leave_early() -> None:
+        with anyio.move_on_after(0.01):
+            await in_daemon_thread(gate.wait, NAME)
+
+    anyio.run(leave_early, backend=anyio_backend)
+    (left_behind,) = threads()
+    gate.set()
+    left_behind.join(PATIENCE)
+    # An error in a thread would fail this test: pytest makes a warning of it.
+    assert not left_behind.is_alive()
+
+
+@pytest.mark.anyio
+async def test_a_thread_can_wake_the_loop() -> None:
+    """A call handed over by a thread runs in the loop, soon."""
+    soon = loop_waker()
+    woken = anyio.Event()
+    threading.Thread(target=soon, args=(woken.set,)).start()
+    with anyio.fail_after(PATIENCE):
+        await woken.wait()
+
+
+def test_a_loop_that_is_gone_cannot_be_woken(anyio_backend: str) -> None:
+    """Waking nobody is an error that says so, on both backends the same."""
+
+    async def give() -> object:
+        return loop_waker()
+
+    soon = anyio.run(give, backend=anyio_backend)
+    with pytest.raises(RuntimeError):
+        soon(lambda: None)  # type: ignore[operator]

@@ -1,0 +1,753 @@
+"""A mounted directory, read as of one moment, while others write into it."""
+
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_boot import Secret, SecretSet, secret
+from hive_boot.secrets.field import Fault
+from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
+from hive_boot.secrets.sources.patience import Patience
+from tests.support import SETTLED, FakeClock, Kubelet, as_ordinary_user, descriptors
+
+
+class Keys(SecretSet):
+    """Three secrets that have to be of one generation."""
+
+    a: Secret
+    b: Secret
+    c: Secret
+
+
+class Nested(SecretSet):
+    """A secret in a subdirectory, as `items:` of a volume make it, and one beside it."""
+
+    db: Secret = secret("DB_PASSWORD", file="db/password")
+    api_key: Secret | None
+
+
+ALL_OLD = {"a": "fake-1", "b": "fake-1", "c": "fake-1"}
+ALL_NEW = {"a": "fake-2", "b": "fake-2", "c": "fake-2"}
+
+NO_DATA = Fault("directory", "is a volume whose ..data leads nowhere")
+ABSENT = Fault("directory", "does not exist")
+UNREADABLE = Fault("unreadable", "cannot be read: permission denied")
+REPLACED = Fault("unstable", "was replaced each time while it was read")
+RESTLESS = Fault("unstable", "did not stay the same long enough to be read")
+
+_on_open: list[Callable[[str], object]] = []
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _on_open:
+        for act in _on_open.copy():
+            act(arguments[0])
+
+
+# Python offers no other way to do something at the very moment at which a file is opened.
+# A hook stays until the process ends, so it does nothing unless a test asks for it.
+sys.addaudithook(_audit)
+
+
+@contextmanager
+def just_before_opening(name: str, act: Callable[[], object], times: int = 1) -> Iterator[None]:
+    """Do something between the opening of a directory and that of a file in it."""
+    left = [act] * times
+
+    def watch(opened: str) -> None:
+        if opened == name and left:
+            left.pop()()
+
+    _on_open.append(watch)
+    try:
+        yield
+    finally:
+        _on_open.remove(watch)
+    assert len(left) < times, f"{name} was never opened"
+
+
+def read(
+    path: Path,
+    declared: type[SecretSet] = Keys,
+    patience: Patience = SETTLED,
+    **more: Any,  # noqa: ANN401  (what read_directory takes)
+) -> Reading:
+    """Read what a declaration wants out of a directory."""
+    return read_directory(str(path), declared._inventory, patience, **more)  # noqa: SLF001  (as a load does)
+
+
+def values(reading: Reading) -> dict[str, str | bytes]:
+    """Give the plain values that were read well, and make sure that nothing else was found."""
+    assert reading.fault is None
+    assert reading.batch.odd == {}
+    return {name: value.reveal() for name, value in reading.batch.values.items()}
+
+
+def kinds(reading: Reading) -> dict[str, list[str]]:
+    """Give what was found of each field that is not read well."""
+    return {
+        name: [hit.held.kind if isinstance(hit.held, Fault) else "value" for hit in hits]
+        for name, hits in reading.batch.odd.items()
+    }
+
+
+def fill(directory: Path, files: Mapping[str, str] = ALL_OLD) -> Path:
+    """Make a plain directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    return directory
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Give a clock on which files that were just written are fresh."""
+    return FakeClock()
+
+
+@pytest.fixture
+def kubelet(tmp_path: Path) -> Kubelet:
+    """Give a volume with one generation in it."""
+    kubelet = Kubelet(tmp_path / "volume")
+    kubelet.publish(ALL_OLD)
+    return kubelet
+
+
+def test_a_volume_is_read_at_once(kubelet: Kubelet, clock: FakeClock) -> None:
+    """The files of a kubelet volume never change, so a fresh one is not waited for."""
+    reading = read(kubelet.volume, patience=clock.patience())
+
+    assert values(reading) == ALL_OLD
+    assert reading.volume
+    assert set(reading.names) == {"a", "b", "c"}
+    assert clock.slept == []
+
+
+def test_a_place_is_shown_below_the_directory(kubelet: Kubelet) -> None:
+    """A person is told the path that is in the manifest, not what the kubelet makes of it."""
+    kubelet.publish(ALL_OLD | {"a": ""})
+    ((hit,),) = read(kubelet.volume).batch.odd.values()
+
+    assert hit.place == f"{kubelet.volume}/a"
+
+
+def test_the_links_beside_the_data_make_no_difference(kubelet: Kubelet) -> None:
+    """A key whose link is missing, or dangles, or lies, is read from the generation itself."""
+    (kubelet.volume / "a").unlink()
+    (kubelet.volume / "b").unlink()
+    (kubelet.volume / "b").symlink_to("..data/gone")
+    (kubelet.volume / "c").unlink()
+    (kubelet.volume / "c").write_text("fake-beside")
+
+    assert values(read(kubelet.volume)) == ALL_OLD
+
+
+def test_a_key_that_left_the_volume_is_absent(kubelet: Kubelet, clock: FakeClock) -> None:
+    """What the generation does not hold is really missing, whatever link was left."""
+    kubelet.publish({"a": "fake-2"})
+    (kubelet.volume / "b").symlink_to("..data/b")
+
+    assert values(read(kubelet.volume, patience=clock.patience())) == {"a": "fake-2"}
+    assert clock.slept == []
+
+
+def test_an_empty_volume_is_empty(kubelet: Kubelet, clock: FakeClock) -> None:
+    """The volume of an optional Secret that does not exist holds nothing, and is no fault."""
+    kubelet.publish({})
+    reading = read(kubelet.volume, patience=clock.patience())
+
+    assert values(reading) == {}
+    assert reading.volume
+    assert clock.slept == []
+
+
+def test_a_nested_path_is_read(tmp_path: Path) -> None:
+    """`items:` with a path put a key into a subdirectory, with .txt too."""
+    kubelet = Kubelet(tmp_path / "volume")
+    kubelet.publish({"db/password": "fake-db", "api_key": "fake-api"})
+    assert values(read(kubelet.volume, Nested)) == {"db": "fake-db", "api_key": "fake-api"}
+
+    kubelet.publish({"db/password.txt": "fake-db"})
+    assert values(read(kubelet.volume, Nested)) == {"db": "fake-db"}
+
+
+def test_a_nested_path_in_a_plain_directory_is_read(tmp_path: Path) -> None:
+    """A path works for directories of files, too."""
+    fill(tmp_path / "db", {"password": "fake-db"})
+
+    assert values(read(tmp_path, Nested)) == {"db": "fake-db"}
+
+
+def test_a_generation_has_an_identity(kubelet: Kubelet) -> None:
+    """A swap is told from no swap, also when the content is the same."""
+    first = read(kubelet.volume).identity
+    again = read(kubelet.volume).identity
+    kubelet.publish(ALL_OLD)
+    second = read(kubelet.volume).identity
+
+    assert first is not None
+    assert second is not None
+    assert first == again
+    assert first != second
+    assert second[2] == str((kubelet.volume / "..data").readlink())
+
+
+def test_a_plain_directory_has_no_identity(tmp_path: Path) -> None:
+    """Only a volume has generations."""
+    reading = read(fill(tmp_path / "plain"))
+
+    assert reading.identity is None
+    assert not reading.volume
+
+
+def test_a_swap_during_the_read_is_noticed(kubelet: Kubelet, clock: FakeClock) -> None:
+    """A volume that is replaced between two files is read again, and is of one generation."""
+    with just_before_opening("b", lambda: kubelet.publish(ALL_NEW)):
+        reading = read(kubelet.volume, patience=clock.patience())
+
+    assert values(reading) == ALL_NEW
+    assert clock.slept == [0.002]
+
+
+def test_a_volume_that_is_always_swapped_is_given_up(kubelet: Kubelet, clock: FakeClock) -> None:
+    """After eight tries a volume without a quiet moment is a problem, and nothing of it is used."""
+    with just_before_opening("a", lambda: kubelet.publish(ALL_NEW), times=100):
+        reading = read(kubelet.volume, patience=clock.patience())
+
+    assert reading.fault == REPLACED
+    assert reading.batch.values == {}
+    assert clock.slept == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1]
+
+
+def test_seven_swaps_are_survived(kubelet: Kubelet, clock: FakeClock) -> None:
+    """The eighth try still counts."""
+    with just_before_opening("a", lambda: kubelet.publish(ALL_NEW), times=7):
+        reading = read(kubelet.volume, patience=clock.patience())
+
+    assert values(reading) == ALL_NEW
+
+
+def test_data_that_vanishes_during_the_read_is_noticed(kubelet: Kubelet, clock: FakeClock) -> None:
+    """A link that is taken away while files are read makes them worth nothing."""
+    data = kubelet.volume / "..data"
+    clock.steps = [lambda: kubelet.publish(ALL_NEW)]
+    with just_before_opening("b", data.unlink):
+        reading = read(kubelet.volume, patience=clock.patience())
+
+    assert values(reading) == ALL_NEW
+    assert len(clock.slept) == 1
+
+
+def test_data_that_is_away_for_a_moment_is_waited_for(kubelet: Kubelet, clock: FakeClock) -> None:
+    """Some guests unlink ..data and link it again; the gap is no empty volume."""
+    data = kubelet.volume / "..data"
+    target = data.readlink()
+    data.unlink()
+    clock.steps = [None, None, lambda: data.symlink_to(target)]
+
+    assert values(read(kubelet.volume, patience=clock.patience())) == ALL_OLD
+    assert clock.slept == [0.002, 0.004, 0.008]
+
+
+@pytest.mark.parametrize("target", [None, "..nowhere", "a", "..data"])
+def test_data_that_leads_nowhere_for_good_is_a_fault(
+    kubelet: Kubelet, clock: FakeClock, target: str | None
+) -> None:
+    """A volume without its data is a fault after two seconds, never an empty set."""
+    data = kubelet.volume / "..data"
+    data.unlink()
+    if target is not None:
+        data.symlink_to(target)
+    started = clock.now
+    reading = read(kubelet.volume, patience=clock.patience())
+
+    assert reading.fault == NO_DATA
+    assert reading.volume
+    assert not reading.is_absent
+    assert reading.batch.values == {}
+    assert 2.0 <= clock.now - started <= 2.1
+
+
+def test_data_is_not_followed_to_another_link(kubelet: Kubelet, clock: FakeClock) -> None:
+    """The kubelet's link names a directory; a link behind it is nobody's generation."""
+    data = kubelet.volume / "..data"
+    generation = data.readlink()
+    data.unlink()
+    (kubelet.volume / "..link").symlink_to(generation)
+    data.symlink_to("..link")
+
+    assert read(kubelet.volume, patience=clock.patience()).fault == NO_DATA
+
+
+def test_links_that_were_left_tell_a_volume(kubelet: Kubelet, clock: FakeClock) -> None:
+    """When ..data and its target are both gone, the links into it are no missing secrets."""
+    generation = kubelet.volume / (kubelet.volume / "..data").readlink()
+    (kubelet.volume / "..data").unlink()
+    shutil.rmtree(generation)
+    clock.steps = [None, lambda: kubelet.publish(ALL_NEW)]
+
+    reading = read(kubelet.volume, patience=clock.patience())
+    assert values(reading) == ALL_NEW
+    assert len(clock.slept) == 2
+
+    shutil.rmtree(kubelet.volume / (kubelet.volume / "..data").readlink())
+    (kubelet.volume / "..data").unlink()
+    reading = read(kubelet.volume, patience=clock.patience())
+    assert reading.fault == NO_DATA
+    assert reading.volume
+
+
+def test_a_link_that_was_left_of_a_nested_path_tells_a_volume(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """A subdirectory of a volume is a link into ..data as well."""
+    kubelet = Kubelet(tmp_path / "volume")
+    kubelet.publish({"db/password": "fake-old"})
+    shutil.rmtree(kubelet.volume / (kubelet.volume / "..data").readlink())
+    (kubelet.volume / "..data").unlink()
+    clock.steps = [lambda: kubelet.publish({"db/password": "fake-new"})]
+
+    assert values(read(kubelet.volume, Nested, clock.patience())) == {"db": "fake-new"}
+
+
+def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """A broken link in a plain directory is a problem of that secret, at once."""
+    fill(tmp_path, {"b": "fake-1"})
+    (tmp_path / "a").symlink_to("nowhere")
+    reading = read(tmp_path, patience=SETTLED)
+
+    assert not reading.volume
+    assert reading.fault is None
+    assert kinds(reading) == {"a": ["broken-link"]}
+    assert clock.slept == []
+
+
+def test_a_volume_in_the_making_is_waited_for(tmp_path: Path, clock: FakeClock) -> None:
+    """The directory of a first generation is there before the link that names it."""
+    kubelet = Kubelet(tmp_path / "volume")
+    (kubelet.volume / "..2026_01_01_00_00_00.1").mkdir()
+    clock.steps = [lambda: kubelet.publish(ALL_OLD)]
+
+    assert values(read(kubelet.volume, patience=clock.patience())) == ALL_OLD
+
+
+def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeClock) -> None:
+    """The kubelet and Vault write first and hand over afterwards; the gap is no failure."""
+    with as_ordinary_user() as place:
+        file = fill(place) / "b"
+        file.chmod(0o000)
+        clock.steps = [None, lambda: file.chmod(0o400)]
+        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        reading = read(place, patience=patience)
+
+    assert values(reading) == ALL_OLD
+    assert clock.slept == [0.002, 0.004]
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["in a directory", "named one by one"])
+def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file(
+    clock: FakeClock, *, named: bool
+) -> None:
+    """After two seconds a file that is closed to us is told of, and the others are read."""
+    started = clock.now
+    with as_ordinary_user() as place:
+        fill(place)
+        (place / "b").chmod(0o000)
+        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        if named:
+            answers = {str(place / name): (name, name.upper(), True) for name in "abc"}
+            reading = read_paths(answers, patience)
+        else:
+            reading = read(place, patience=patience)
+
+    assert reading.fault is None
+    assert kinds(reading) == {"b": ["unreadable"]}
+    assert set(reading.batch.values) == {"a", "c"}
+    assert 2.0 <= clock.now - started <= 2.1
+
+
+def test_a_directory_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
+    """A mount whose owner is set a moment later is read then."""
+    with as_ordinary_user() as place:
+        room = fill(place / "room")
+        room.chmod(0o000)
+        clock.steps = [lambda: room.chmod(0o700)]
+        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        reading = read(room, patience=patience)
+
+    assert values(reading) == ALL_OLD
+    assert clock.slept == [0.002]
+
+
+def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
+    """After two seconds a directory that is closed to us is told of, and it is not absent."""
+    started = clock.now
+    with as_ordinary_user() as place:
+        room = fill(place / "room")
+        room.chmod(0o000)
+        reading = read(room, patience=clock.patience())
+        room.chmod(0o700)
+
+    assert reading.fault == UNREADABLE
+    assert not reading.is_absent
+    assert 2.0 <= clock.now - started <= 2.1
+
+
+def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
+    """The directory of a generation gets its permissions after it was made."""
+    with as_ordinary_user() as place:
+        kubelet = Kubelet(place / "volume")
+        kubelet.publish(ALL_OLD)
+        generation = kubelet.volume / (kubelet.volume / "..data").readlink()
+        generation.chmod(0o000)
+        closed = read(kubelet.volume, patience=clock.patience())
+        clock.steps = [lambda: generation.chmod(0o755)]
+        opened = read(kubelet.volume, patience=clock.patience())
+
+    assert closed.fault == UNREADABLE
+    assert values(opened) == ALL_OLD
+
+
+def test_a_directory_that_is_closed_during_the_read_is_waited_for(clock: FakeClock) -> None:
+    """What was read of a directory that cannot be found any more is not used."""
+    with as_ordinary_user() as place:
+        room = fill(place / "outer" / "room")
+        clock.steps = [lambda: room.parent.chmod(0o700)]
+        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        with just_before_opening("b", lambda: room.parent.chmod(0o000)):
+            reading = read(room, patience=patience)
+
+    assert values(reading) == ALL_OLD
+    assert clock.slept == [0.002]
+
+
+def test_a_root_that_is_a_link_is_followed_anew(tmp_path: Path, clock: FakeClock) -> None:
+    """A switch of the whole directory during the read, as by sops and NixOS, is noticed."""
+    fill(tmp_path / "1", ALL_OLD)
+    fill(tmp_path / "2", ALL_NEW)
+    root = tmp_path / "secrets"
+    root.symlink_to("1")
+    patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+
+    def switch() -> None:
+        (tmp_path / "next").symlink_to("2")
+        (tmp_path / "next").rename(root)
+
+    assert values(read(root, patience=patience)) == ALL_OLD
+    with just_before_opening("b", switch):
+        reading = read(root, patience=patience)
+
+    assert values(reading) == ALL_NEW
+    assert clock.slept == [0.002]
+
+
+def test_a_root_that_is_made_again_during_the_read_is_read_again(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """A directory of the same path is not the same directory."""
+    room = fill(tmp_path / "room")
+    patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+
+    def replace() -> None:
+        room.rename(tmp_path / "old")
+        fill(room, ALL_NEW)
+
+    with just_before_opening("b", replace):
+        assert values(read(room, patience=patience)) == ALL_NEW
+
+
+def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: FakeClock) -> None:
+    """What was read of a directory that is gone is not used."""
+    room = fill(tmp_path / "room")
+    with just_before_opening("b", lambda: shutil.rmtree(room)):
+        reading = read(room, patience=clock.patience())
+
+    assert reading.fault == ABSENT
+    assert reading.is_absent
+    assert reading.batch.values == {}
+
+
+def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -> None:
+    """A directory that is not there is told at once; whoever named it makes it a problem."""
+    reading = read(tmp_path / "none", patience=clock.patience())
+
+    assert reading.is_absent
+    assert reading.fault == ABSENT
+    assert clock.slept == []
+
+
+def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock) -> None:
+    """A file or a loop in the place of the directory is told at once, and is not absent."""
+    (tmp_path / "file").write_text("fake")
+    (tmp_path / "loop").symlink_to("loop")
+
+    for name, why in (
+        ("file", "not a directory"),
+        ("loop", "too many levels of symbolic links"),
+    ):
+        reading = read(tmp_path / name, patience=clock.patience())
+        assert reading.fault == ("directory", f"cannot be opened as a directory: {why}")
+        assert not reading.is_absent
+    assert clock.slept == []
+
+
+def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
+    """An error that has nothing to do with the directory is named as what it is."""
+    fill(tmp_path)
+    free = os.open(tmp_path, os.O_RDONLY)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        reading = read(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert reading.fault == ("directory", "cannot be opened as a directory: too many open files")
+
+
+def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:
+    """An ordinary boot waits for nothing."""
+    clock = FakeClock(now=time.time() + 3600)
+
+    assert values(read(fill(tmp_path / "plain"), patience=clock.patience())) == ALL_OLD
+    assert clock.slept == []
+
+
+def test_a_plain_directory_that_is_fresh_is_read_twice(tmp_path: Path, clock: FakeClock) -> None:
+    """Files that were just written are used when they were the same a moment later."""
+    assert values(read(fill(tmp_path / "plain"), patience=clock.patience())) == ALL_OLD
+    assert clock.slept == [0.3]
+
+
+def still(clock: FakeClock) -> Patience:
+    """Give a patience for which every file stays as fresh as it is now."""
+    now = clock.now
+    return Patience(wall=lambda: now, monotonic=lambda: clock.now, sleep=clock.sleep)
+
+
+def test_a_directory_that_is_being_written_is_read_when_it_is_done(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """A writer who needs a second for three files is not caught in the middle."""
+    plain = fill(tmp_path / "plain")
+    clock.steps = [
+        lambda: (plain / "a").write_text("fake-2"),
+        lambda: (plain / "b").write_text("fake-2"),
+        lambda: (plain / "c").write_text("fake-2"),
+    ]
+
+    assert values(read(plain, patience=still(clock))) == ALL_NEW
+    assert clock.slept == [0.3, 0.3, 0.3, 0.3]
+
+
+def test_a_file_that_is_half_written_is_not_used(tmp_path: Path, clock: FakeClock) -> None:
+    """A file that was opened for writing, and is empty or short, is waited for."""
+    plain = fill(tmp_path / "plain", ALL_OLD | {"b": ""})
+    clock.steps = [
+        lambda: (plain / "b").write_text("fake"),
+        lambda: (plain / "b").write_text("fake-1"),
+    ]
+
+    assert values(read(plain, patience=still(clock))) == ALL_OLD
+
+
+def test_a_file_that_appears_meanwhile_is_not_missed(tmp_path: Path, clock: FakeClock) -> None:
+    """A writer who has not come to the last file yet is waited for."""
+    plain = fill(tmp_path / "plain", {"a": "fake-1", "b": "fake-1"})
+    clock.steps = [lambda: (plain / "c").write_text("fake-1")]
+
+    assert values(read(plain, patience=still(clock))) == ALL_OLD
+    assert clock.slept == [0.3, 0.3]
+
+
+def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> None:
+    """After ten seconds a directory that goes on changing is a problem, and is not used."""
+    plain = fill(tmp_path / "plain")
+    started = clock.now
+    clock.steps = [
+        lambda number=number: (plain / "b").write_text(f"fake-{number}") for number in range(100)
+    ]
+    reading = read(plain, patience=still(clock))
+
+    assert reading.fault == RESTLESS
+    assert reading.batch.values == {}
+    assert not reading.is_absent
+    assert 10.0 <= clock.now - started < 10.4
+
+
+def test_files_that_are_named_one_by_one_are_waited_for_too(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """The file of a NAME_FILE variable is not caught in the middle either."""
+    file = fill(tmp_path, {"a": "fake"}) / "a"
+    clock.steps = [lambda: file.write_text("fake-1")]
+    reading = read_paths({str(file): ("a", "A", True)}, still(clock))
+
+    assert values(reading) == {"a": "fake-1"}
+    assert clock.slept == [0.3, 0.3]
+
+
+def test_a_file_that_was_named_and_is_absent_is_nothing(tmp_path: Path) -> None:
+    """Whoever named the file makes a problem of it."""
+    assert values(read_paths({str(tmp_path / "none"): ("a", "A", True)}, SETTLED)) == {}
+
+
+def test_two_files_of_one_name_are_both_found(tmp_path: Path) -> None:
+    """A secret that lies there twice is told with both places."""
+    fill(tmp_path, {"a": "fake-1", "A.txt": "fake-2", "b": "fake-1"})
+    reading = read(tmp_path)
+
+    assert kinds(reading) == {"a": ["value", "value"]}
+    assert {hit.place for hit in reading.batch.odd["a"]} == {
+        f"{tmp_path}/a",
+        f"{tmp_path}/A.txt",
+    }
+    assert set(reading.batch.values) == {"b"}
+
+
+def test_names_that_are_not_ours_are_not_opened(tmp_path: Path) -> None:
+    """What a platform puts beside our secrets is left alone, whatever it is called."""
+    fill(tmp_path, ALL_OLD)
+    reading = read(tmp_path, without={"b"})
+
+    assert values(reading) == {"a": "fake-1", "c": "fake-1"}
+    assert "b" in reading.names
+
+
+@pytest.mark.parametrize("volume", [False, True], ids=["plain", "volume"])
+def test_nothing_else_is_opened(tmp_path: Path, *, volume: bool) -> None:
+    """Only declared names are ever opened; what lies beside them is listed and no more."""
+    files = ALL_OLD | {"other": "fake-other", "d": "fake-d"}
+    if volume:
+        Kubelet(tmp_path / "room").publish(files)
+    else:
+        fill(tmp_path / "room", files)
+    opened: list[object] = []
+    _on_open.append(opened.append)
+    try:
+        reading = read(tmp_path / "room")
+    finally:
+        _on_open.clear()
+
+    assert values(reading) == ALL_OLD
+    assert {"other", "d"} <= set(reading.names)
+    assert {"a", "b", "c"} <= set(opened)
+    assert {"other", "d"}.isdisjoint(opened)
+
+
+def test_what_was_read_shows_no_value(kubelet: Kubelet) -> None:
+    """A reading can be printed, and tells names only."""
+    assert "fake-1" not in repr(read(kubelet.volume))
+
+
+def test_subdirectories_that_are_volumes_are_found(tmp_path: Path) -> None:
+    """Two volumes below /run/secrets are found; plain, broken and other entries are not."""
+    for name in ("b", "a", "not-asked-for"):
+        Kubelet(tmp_path / name).publish({"token": "fake"})
+    fill(tmp_path / "plain")
+    (tmp_path / "file").write_text("fake")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "linked").symlink_to("a")
+    names = ["linked", "b", "plain", "file", "dangling", "a", "none"]
+
+    assert subvolumes(str(tmp_path), names) == [
+        str(tmp_path / name) for name in ("a", "b", "linked")
+    ]
+    assert subvolumes(str(tmp_path / "none"), names) == []
+    assert subvolumes(str(tmp_path), ()) == []
+
+
+def test_a_subdirectory_that_is_closed_to_us_is_no_volume_of_ours() -> None:
+    """What belongs to another user below /run/secrets stops nobody."""
+    with as_ordinary_user() as place:
+        Kubelet(place / "a").publish({"token": "fake"})
+        Kubelet(place / "b").publish({"token": "fake"})
+        (place / "a").chmod(0o000)
+        found = subvolumes(str(place), ["a", "b"])
+        (place / "a").chmod(0o700)
+
+    assert found == [str(place / "b")]
+
+
+@contextmanager
+def storm(write: Callable[[int], object]) -> Iterator[None]:
+    """Write generation after generation, as fast as it goes, from another thread."""
+    done = threading.Event()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            try:
+                write(number)
+            except BaseException as exc:  # noqa: BLE001  (told to the test)
+                failed.append(exc)
+                return
+
+    writer = threading.Thread(target=run)
+    writer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        writer.join()
+    assert failed == []
+
+
+def test_no_set_is_torn_or_short_in_a_storm(kubelet: Kubelet) -> None:
+    """While generations are published at full speed, each read gives all of one of them."""
+    before = descriptors()
+    seen = set()
+    with storm(lambda number: kubelet.publish(dict.fromkeys("abc", f"fake-{number}"))):
+        for _ in range(50_000):
+            reading = read(kubelet.volume)
+            if reading.fault != REPLACED:
+                found = values(reading)
+                assert set(found) == {"a", "b", "c"}
+                assert len(set(found.values())) == 1
+                seen.add(found["a"])
+            if len(seen) == 100:
+                break
+
+    assert len(seen) == 100, "the storm was hardly met"
+    assert descriptors() == before
+
+
+def test_no_set_is_torn_or_short_when_the_root_is_switched(tmp_path: Path) -> None:
+    """While the whole directory is switched at full speed, each read gives one of them."""
+    root = tmp_path / "secrets"
+    fill(tmp_path / "0", dict.fromkeys("abc", "fake-0"))
+    root.symlink_to("0")
+
+    def switch(number: int) -> None:
+        fill(tmp_path / str(number), dict.fromkeys("abc", f"fake-{number}"))
+        (tmp_path / "next").symlink_to(str(number))
+        (tmp_path / "next").rename(root)
+        shutil.rmtree(tmp_path / str(number - 1))
+
+    seen = set()
+    with storm(switch):
+        for _ in range(50_000):
+            reading = read(root)
+            if reading.fault != REPLACED:
+                found = values(reading)
+                assert set(found) == {"a", "b", "c"}
+                assert len(set(found.values())) == 1
+                seen.add(found["a"])
+            if len(seen) == 100:
+                break
+
+    assert len(seen) == 100, "the storm was hardly met"

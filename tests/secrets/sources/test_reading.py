@@ -1,0 +1,484 @@
+"""One file, one secret: everything that a file can be, and what comes of it."""
+
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from hive_boot import Secret, SecretBytes
+from hive_boot.secrets.sources.reading import LIMIT, Batch, Outcome, read_files
+from tests.support import as_ordinary_user, descriptors
+
+NAME = "TOKEN"
+
+
+def read(path: Path | str, *, text: bool = True) -> Batch:
+    """Read one file as the secret TOKEN."""
+    return read_files([str(path)], {str(path): ("token", NAME, text)})
+
+
+def held(batch: Batch) -> list[Outcome]:
+    """Give what was found for TOKEN, good or not."""
+    good = [batch.values["token"]] if "token" in batch.values else []
+    return [*good, *(hit.held for hit in batch.odd.get("token", []))]
+
+
+def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
+    """Give the one value that a good file holds."""
+    batch = read(path, text=text)
+    (value,) = held(batch)
+    assert isinstance(value, Secret if text else SecretBytes)
+    assert repr(value) == f"{'Secret' if text else 'SecretBytes'}('TOKEN', '***')"
+    assert batch.files == {"token": str(path)}
+    assert not batch.refused
+    return value.reveal()
+
+
+def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
+    """Give kind and message of what is wrong with a bad file."""
+    batch = read(path, text=text)
+    (fault,) = held(batch)
+    assert isinstance(fault, tuple)
+    assert batch.values == {}
+    assert [hit.place for hit in batch.odd["token"]] == [str(path)]
+    return fault.kind, fault.message
+
+
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        (b"fake-token", "fake-token"),
+        (b"fake-token\n", "fake-token"),
+        (b"fake-token\r\n", "fake-token"),
+        (b"fake-token\n\n", "fake-token\n"),
+        (b"fake-token\r\n\r\n", "fake-token\r\n"),
+        (b"fake-token\n\r\n", "fake-token\n"),
+        (b"fake-token\r", "fake-token\r"),
+        (b"fake-token\r\r\n", "fake-token\r"),
+        (b"  fake token\t ", "  fake token\t "),
+        (b" fake-token \n", " fake-token "),
+        (b"\nfake-token", "\nfake-token"),
+        (b" ", " "),
+        (b"\n\n", "\n"),
+        (b"first\nsecond\n", "first\nsecond"),
+        (b"\xef\xbb\xbffake-token", "fake-token"),
+        (b"\xef\xbb\xbffake-token\r\n", "fake-token"),
+        (b"\xef\xbb\xbf\xef\xbb\xbffake", "\ufefffake"),
+        (b"fake\xef\xbb\xbf-token", "fake\ufeff-token"),
+        ("fäke-tökén-\U0001f511\n".encode(), "fäke-tökén-\U0001f511"),
+        (b"\x01\x7f", "\x01\x7f"),
+    ],
+)
+def test_a_text_loses_its_mark_and_one_newline_and_nothing_else(
+    content: bytes, value: str, tmp_path: Path
+) -> None:
+    """What an editor or echo adds is taken off once; spaces and inner lines stay."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+
+    assert value_of(file) == value
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
+def test_a_file_without_a_text_is_empty(content: bytes, tmp_path: Path) -> None:
+    """A file that holds no more than a newline holds no secret."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+
+    assert fault_of(file) == ("empty", "is empty")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff", b"fake-\xe4", b"\xed\xa0\x80", b"\xc0\xaf", "fake".encode("utf-16"), b"fake\xe2\x82"],
+)
+def test_what_is_not_utf_8_is_refused(content: bytes, tmp_path: Path) -> None:
+    """Latin-1, UTF-16 and half a character are problems, not guesses."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+
+    assert fault_of(file) == (
+        "not-utf-8",
+        "is not UTF-8 text (SecretBytes takes what is no text)",
+    )
+
+
+@pytest.mark.parametrize("content", [b"\0", b"fake\0", b"\0fake\n", "fä\0ke".encode()])
+def test_a_nul_is_refused(content: bytes, tmp_path: Path) -> None:
+    """A NUL, at which other programs would cut the value, is a problem."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+
+    assert fault_of(file) == (
+        "nul",
+        "holds a NUL character (SecretBytes takes what is no text)",
+    )
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf\x00\xff fake\r\n", b"\n", b"\0", b"fake\n"])
+def test_secret_bytes_are_taken_raw(content: bytes, tmp_path: Path) -> None:
+    """Not one byte of a keystore is changed."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+
+    assert value_of(file, text=False) == content
+
+
+def test_empty_secret_bytes_are_empty(tmp_path: Path) -> None:
+    """A keystore of no bytes is none."""
+    file = tmp_path / "token"
+    file.touch()
+
+    assert fault_of(file, text=False) == ("empty", "is empty")
+
+
+@given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
+@example(b"\xef\xbb\xbf\n")
+@example(b"a\r\n")
+def test_whatever_a_file_holds_it_is_a_value_or_a_fault(content: bytes) -> None:
+    """Any bytes give exactly the text that they are, or one reason why not."""
+    text = content.removeprefix(b"\xef\xbb\xbf")
+    text = text[:-1] if text.endswith(b"\n") else text
+    text = text[:-1] if text.endswith(b"\r") and content.endswith(b"\r\n") else text
+    fd = os.memfd_create("token")
+    try:
+        os.write(fd, content)
+        batch = read(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    (outcome,) = held(batch)
+
+    if isinstance(outcome, Secret):
+        assert outcome.reveal().encode() == text
+        assert text
+        assert b"\0" not in text
+    else:
+        assert isinstance(outcome, tuple)
+        assert outcome.kind == ("empty" if not text else "nul" if _is_text(text) else "not-utf-8")
+        assert outcome.kind != "nul" or b"\0" in text
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_one_mebibyte_is_the_most(tmp_path: Path, *, text: bool) -> None:
+    """A file of exactly 1 MiB is read whole; one byte more is refused, a newline too."""
+    file = tmp_path / "token"
+    file.write_bytes(b"f" * LIMIT)
+    assert LIMIT == 1024 * 1024
+    assert len(value_of(file, text=text)) == LIMIT
+
+    for end in (b"f", b"\n"):
+        file.write_bytes(b"f" * LIMIT + end)
+        assert fault_of(file, text=text) == ("too-large", "is larger than 1048576 bytes")
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, *, text: bool) -> None:
+    """A file of a tebibyte is refused at once, by its size alone."""
+    file = tmp_path / "token"
+    file.touch()
+    os.truncate(file, 1 << 40)
+
+    assert fault_of(file, text=text) == ("too-large", "is larger than 1048576 bytes")
+
+
+def test_a_file_that_hides_its_size_is_read_to_its_end() -> None:
+    """A file of /proc says that it is empty, and is read all the same."""
+    assert Path("/proc/self/stat").stat().st_size == 0
+    assert value_of("/proc/sys/kernel/ostype") == "Linux"
+    assert value_of("/proc/sys/kernel/ostype", text=False) == b"Linux\n"
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_a_file_that_hides_how_large_it_is_is_not_read_to_its_end(*, text: bool) -> None:
+    """Reading stops at the limit also where no size warns of it."""
+    variables = {f"V{number}": "x" * 100_000 for number in range(12)}
+    with subprocess.Popen(
+        [sys.executable, "-c", "print('up', flush=True); input()"],
+        env=variables,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        found = fault_of(f"/proc/{child.pid}/environ", text=text)
+        child.communicate(b"\n")
+
+    assert found == ("too-large", "is larger than 1048576 bytes")
+
+
+def test_a_file_that_cannot_be_read_after_it_was_opened() -> None:
+    """An error while reading is told in the words of the system."""
+    assert fault_of("/proc/self/mem") == ("unreadable", "cannot be read: input/output error")
+
+
+def make_nothing(path: Path) -> None:
+    """Leave the path as it is: absent."""
+
+
+def make_below_a_file(path: Path) -> None:
+    """Make the directory of the path a file."""
+    path.parent.rmdir()
+    path.parent.write_text("fake")
+
+
+@pytest.mark.parametrize("make", [make_nothing, make_below_a_file])
+def test_an_absent_file_is_nothing(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """What is not there is no problem of the file; whoever needs it says so."""
+    file = tmp_path / "room" / "token"
+    file.parent.mkdir()
+    make(file)
+
+    batch = read(file)
+
+    assert (batch.values, batch.files, batch.odd, batch.lost) == ({}, {}, {}, [])
+    assert not batch.refused
+
+
+def test_a_name_that_no_file_can_have_is_nothing(tmp_path: Path) -> None:
+    """A name that is too long for the file system is one that is not there."""
+    assert held(read(tmp_path / ("t" * 300))) == []
+
+
+def make_fifo(path: Path) -> None:
+    """Make a FIFO to which nobody writes."""
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    """Make a socket."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def make_device(path: Path) -> None:
+    """Lead to a device."""
+    path.symlink_to("/dev/zero")
+
+
+def make_dangling(path: Path) -> None:
+    """Make a link to nothing."""
+    path.symlink_to("nowhere")
+
+
+def make_loop(path: Path) -> None:
+    """Make a link to itself."""
+    path.symlink_to(path.name)
+
+
+def make_other_link_that_dangles(path: Path) -> None:
+    """Make a link to a link to nothing."""
+    path.symlink_to("second")
+    (path.parent / "second").symlink_to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (make_fifo, "not-a-file", "is a FIFO, not a file"),
+        (make_socket, "not-a-file", "is a socket or a device, not a file"),
+        (make_device, "not-a-file", "is a device, not a file"),
+        (Path.mkdir, "not-a-file", "is a directory, not a file"),
+        (make_dangling, "broken-link", "is a link that leads nowhere"),
+        (make_other_link_that_dangles, "broken-link", "is a link that leads nowhere"),
+        (make_loop, "broken-link", "is a link that leads in a circle"),
+    ],
+)
+def test_what_is_no_file_is_said_to_be_what_it_is(
+    make: Callable[[Path], None],
+    kind: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A FIFO, a socket, a device, a directory, a broken link: a problem at once, never a hang."""
+    monkeypatch.chdir(tmp_path)  # the name of a socket has to be short
+    make(Path("token"))
+
+    assert fault_of("token") == (kind, message)
+    assert fault_of("token", text=False) == (kind, message)
+    assert read("token").lost == (["token"] if kind == "broken-link" else [])
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    """Links out of the directory are how NixOS and sops lay secrets out."""
+    (tmp_path / "elsewhere").write_text("fake-token")
+    (tmp_path / "token").symlink_to(tmp_path / "elsewhere")
+
+    assert value_of(tmp_path / "token") == "fake-token"
+
+
+def test_a_permission_that_is_missing_is_told() -> None:
+    """A file that is not ours to read is a problem, and known to be one of permission."""
+    with as_ordinary_user() as place:
+        file = place / "token"
+        file.write_text("fake-token")
+        file.chmod(0o000)
+        batch = read(file)
+        told = fault_of(file)
+        file.chmod(0o400)
+        value = value_of(file)
+
+    assert told == ("unreadable", "cannot be read: permission denied")
+    assert batch.refused
+    assert value == "fake-token"
+
+
+def test_no_permission_bits_are_refused(tmp_path: Path) -> None:
+    """A file that everybody may read is read: a container's mounts are like that."""
+    file = tmp_path / "token"
+    file.write_text("fake-token")
+    file.chmod(0o777)
+
+    assert value_of(file) == "fake-token"
+
+
+def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
+    """An error that has nothing to do with the file is named as what it is."""
+    file = tmp_path / "token"
+    file.write_text("fake-token")
+    free = os.open(file, os.O_RDONLY)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        told = fault_of(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert told == ("unreadable", "cannot be read: too many open files")
+
+
+def test_only_names_that_answer_a_field_are_opened(tmp_path: Path) -> None:
+    """What was not declared is not touched, whatever lies beside it."""
+    (tmp_path / "token").write_text("fake-token")
+    (tmp_path / "other").write_text("fake-other")
+    root = os.open(tmp_path, os.O_RDONLY)
+    try:
+        batch = read_files(
+            ["other", "token", "absent"],
+            {"token": ("token", NAME, True), "missing": ("missing", "MISSING", True)},
+            directory="/shown/",
+            dir_fd=root,
+        )
+    finally:
+        os.close(root)
+
+    assert list(batch.values) == ["token"]
+    assert batch.files == {"token": "token"}
+    assert batch.odd == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcomes"),
+    [
+        ("fake-1", "fake-2", ["fake-1", "fake-2"]),
+        ("fake-1", "", ["fake-1", "empty"]),
+        ("", "fake-2", ["empty", "fake-2"]),
+        ("", "\0", ["empty", "nul"]),
+    ],
+)
+def test_every_file_of_a_field_is_reported(
+    first: str, second: str, outcomes: list[str], tmp_path: Path
+) -> None:
+    """Two files of one name are both told of, each with its place, good or not."""
+    (tmp_path / "token").write_text(first)
+    (tmp_path / "TOKEN").write_text(second)
+    root = os.open(tmp_path, os.O_RDONLY)
+    answer = ("token", NAME, True)
+    try:
+        batch = read_files(
+            ["token", "TOKEN"],
+            {"token": answer, "TOKEN": answer},
+            directory="/shown/",
+            dir_fd=root,
+        )
+    finally:
+        os.close(root)
+    hits = batch.odd["token"]
+
+    assert [hit.place for hit in hits] == ["/shown/token", "/shown/TOKEN"]
+    assert [
+        hit.held.reveal() if isinstance(hit.held, Secret | SecretBytes) else hit.held.kind
+        for hit in hits
+    ] == outcomes
+    assert batch.values == {}
+    assert batch.files == {}
+
+
+def test_what_was_read_shows_no_value(tmp_path: Path) -> None:
+    """A batch can be printed, and tells names only."""
+    (tmp_path / "token").write_text("fake-token-0123456789")
+
+    assert "fake-token" not in repr(read(tmp_path / "token"))
+
+
+def test_when_a_file_was_touched_last_is_known(tmp_path: Path) -> None:
+    """The youngest of the files tells whether somebody may be writing."""
+    for name in ("token", "TOKEN"):
+        (tmp_path / name).write_text("fake")
+    answer = ("token", NAME, True)
+    names = {str(tmp_path / name): answer for name in ("token", "TOKEN", "absent")}
+
+    youngest = max((tmp_path / name).stat().st_ctime for name in ("token", "TOKEN"))
+    assert read_files(names, names).touched == youngest
+    assert read_files([], names).touched == 0.0
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    """Good and bad files alike are closed again."""
+    (tmp_path / "directory").mkdir()
+    make_fifo(tmp_path / "fifo")
+    make_dangling(tmp_path / "dangling")
+    make_loop(tmp_path / "loop")
+    make_device(tmp_path / "device")
+    (tmp_path / "good").write_text("fake")
+    (tmp_path / "bad").write_bytes(b"\xff")
+    before = descriptors()
+
+    for path in [*tmp_path.iterdir(), Path("/proc/self/mem")]:
+        read(path)
+
+    assert descriptors() == before
+
+
+def test_a_file_that_is_rewritten_meanwhile_breaks_nothing(tmp_path: Path) -> None:
+    """A writer that truncates and writes under our eyes gives all, a part or nothing: no error."""
+    file = tmp_path / "token"
+    file.write_text("fake-token-of-thirty-characters")
+    done = threading.Event()
+
+    def rewrite() -> None:
+        while not done.is_set():
+            file.write_text("fake-token-of-thirty-characters")
+            os.truncate(file, 0)
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    seen = set()
+    try:
+        for _ in range(3000):
+            (outcome,) = held(read(file))
+            assert not isinstance(outcome, SecretBytes)
+            seen.add(outcome.reveal() if isinstance(outcome, Secret) else str(outcome[1]))
+    finally:
+        done.set()
+        writer.join()
+
+    assert {"fake-token-of-thirty-characters", "is empty"} <= seen, "the writer was never met"
+    assert all("fake-token-of-thirty-characters".startswith(part) for part in seen - {"is empty"})

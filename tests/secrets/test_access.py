@@ -1,0 +1,342 @@
+"""The four plain functions, with an application that runs and without one."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_boot import (
+    Bootstrap,
+    DeclarationError,
+    InvalidSecrets,
+    LifecycleError,
+    MissingSecret,
+    Secret,
+    SecretBytes,
+    SecretSet,
+    SourceError,
+    get_secret,
+    has_secret,
+    require_secret,
+    secret,
+)
+from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.inventory import Inventory
+from hive_boot.secrets.loading import load
+from hive_boot.secrets.mode import Situation
+from tests.support import Kubelet, everything_told, move_to
+
+FAKE = "fake-jwt-secret-0123456789-0123456789"
+OTHER = "fake-other-secret-9876543210-9876543210"
+
+BAD_NAMES: list[Any] = [
+    "../../etc/passwd",
+    "/etc/passwd",
+    "",
+    " ",
+    "JWT SECRET",
+    "1JWT_SECRET",
+    "JWT_SECRET\n",
+    "JWT\0SECRET",
+    ".env",
+    "jwt/secret",
+    "fäke",
+    None,
+    b"JWT_SECRET",
+    7,
+    ["JWT_SECRET"],
+]
+
+
+class Hive(SecretSet):
+    """What the tests declare."""
+
+    jwt_secret: Secret = secret(used_by="user-auth", previous="JWT_SECRET_PREVIOUS")
+    tls_key: SecretBytes | None
+    sentry_dsn: Secret | None
+    renamed: Secret | None = secret(name="GITHUB_TOKEN")
+
+
+@pytest.fixture
+def injected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process be one on a platform that injects variables, one of them a secret."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.setenv("JWT_SECRET", FAKE)
+
+
+# With an application
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("injected")
+async def test_they_read_the_running_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an application runs, the functions give what it was given, by the declared names."""
+    monkeypatch.setenv("GITHUB_TOKEN", OTHER)
+    async with Bootstrap(Hive).running():
+        monkeypatch.setenv("JWT_SECRET", "fake-later")
+        assert get_secret("JWT_SECRET") == require_secret("JWT_SECRET") == FAKE
+        assert get_secret("GITHUB_TOKEN") == OTHER
+        assert (has_secret("JWT_SECRET"), has_secret("SENTRY_DSN")) == (True, False)
+        assert get_secret("SENTRY_DSN") is None
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("injected")
+async def test_an_absent_optional_one_is_required_by_the_caller() -> None:
+    """require_secret raises for a declared secret that is absent, and names the variable."""
+    async with Bootstrap(Hive).running():
+        with pytest.raises(MissingSecret) as caught:
+            require_secret("SENTRY_DSN")
+    assert str(caught.value) == "SENTRY_DSN is not set: set the variable SENTRY_DSN"
+    assert caught.value.exit_code == 78
+
+
+@pytest.mark.anyio
+async def test_missing_in_a_mount_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a mounted mode the text of MissingSecret names the file."""
+    (tmp_path / "named").mkdir()
+    (tmp_path / "named/jwt_secret").write_text(FAKE)
+    move_to(tmp_path, monkeypatch)
+    boot = Bootstrap(Hive, secrets_dirs=tmp_path / "named")
+    async with boot.running():
+        with pytest.raises(MissingSecret, match=f"{tmp_path}/named/sentry_dsn"):
+            require_secret("SENTRY_DSN")
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("JWT_SECRT", "JWT_SECRET"),
+        ("jwt_secret", "JWT_SECRET"),
+        ("SENTRY-DSN", "SENTRY_DSN"),
+        ("jwt-secret.txt", "JWT_SECRET"),
+    ],
+)
+async def test_a_near_miss_is_suggested(name: str, meant: str) -> None:
+    """An undeclared name is refused by each function, with the declared one that was meant."""
+    async with Bootstrap(Hive).running():
+        for function in (get_secret, require_secret, has_secret):
+            with pytest.raises(DeclarationError) as caught:
+                function(name)
+            assert str(caught.value) == (
+                f"Hive declares no secret of this name; did you mean {meant}?"
+            )
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize("name", ["STRIPE_SECRET_KEY", "PATH", "renamed", "JWT_SECRET_PREVIOUS"])
+async def test_other_names_are_refused(name: str) -> None:
+    """What is not declared is refused, even when a variable of this name exists."""
+    async with Bootstrap(Hive).running():
+        with pytest.raises(DeclarationError, match=r"^Hive declares no secret of this name"):
+            get_secret(name)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("injected")
+async def test_bytes_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name declared as SecretBytes is refused with the attribute that gives it."""
+    monkeypatch.setenv("TLS_KEY", "fake-key-0123456789")
+    async with Bootstrap(Hive).running():
+        for function in (get_secret, require_secret, has_secret):
+            with pytest.raises(DeclarationError) as caught:
+                function("TLS_KEY")
+            assert str(caught.value) == "TLS_KEY is SecretBytes: read it as boot.secrets.tls_key"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize("name", BAD_NAMES, ids=repr)
+async def test_a_bad_name_with_an_application(name: Any) -> None:  # noqa: ANN401  (anything at all)
+    """What cannot be a name is refused as such while an application runs, and not repeated."""
+    async with Bootstrap(Hive).running():
+        for function in (get_secret, require_secret, has_secret):
+            with pytest.raises(DeclarationError) as caught:
+                function(name)
+            assert str(caught.value) == (
+                "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
+            )
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("injected")
+async def test_two_applications() -> None:
+    """With two applications the functions do not guess; with one left they go on."""
+    one, two = Bootstrap(Hive), Bootstrap(Hive)
+    async with one.running():
+        async with two.running():
+            for function in (get_secret, require_secret, has_secret):
+                with pytest.raises(LifecycleError, match=r"boot\.secrets"):
+                    function("JWT_SECRET")
+            assert two.secrets.jwt_secret.reveal() == FAKE
+        assert get_secret("JWT_SECRET") == FAKE
+        with pytest.raises(DeclarationError):
+            get_secret("STRIPE_SECRET_KEY")
+    assert get_secret("STRIPE_SECRET_KEY") is None
+
+
+# Without an application
+
+
+@pytest.mark.usefixtures("injected")
+def test_a_script_needs_no_declaration() -> None:
+    """Without an application any name that can be one is looked up, with the detected mode."""
+    assert get_secret("JWT_SECRET") == require_secret("JWT_SECRET") == FAKE
+    assert has_secret("JWT_SECRET")
+    assert get_secret("STRIPE_SECRET_KEY") is None
+    assert not has_secret("STRIPE_SECRET_KEY")
+
+
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize("name", ["_x", "a.b-c", "lower_case"])
+def test_unusual_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A name may have the letters that a Kubernetes key has."""
+    monkeypatch.setenv(name, FAKE)
+    assert get_secret(name) == FAKE
+
+
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize("name", BAD_NAMES, ids=repr)
+def test_a_bad_name_without_an_application(name: Any) -> None:  # noqa: ANN401  (anything at all)
+    """What cannot be a name is refused, opens no file, and is not repeated."""
+    for function in (get_secret, require_secret, has_secret):
+        with pytest.raises(DeclarationError) as caught:
+            function(name)
+        assert str(caught.value) == (
+            "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
+        )
+
+
+def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text of MissingSecret names what to set where the process runs: here the .env line."""
+    move_to(tmp_path, monkeypatch)
+    with pytest.raises(MissingSecret) as caught:
+        require_secret("JWT_SECRET")
+    assert str(caught.value) == (
+        f"JWT_SECRET is not set: set it in {tmp_path}/cwd/.env: JWT_SECRET=…"
+    )
+    assert (caught.value.name, caught.value.exit_code) == ("JWT_SECRET", 78)
+
+
+def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In docker mode the text of MissingSecret names the file."""
+    (tmp_path / "named").mkdir()
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
+    with pytest.raises(MissingSecret, match=f"{tmp_path}/named/jwt_secret"):
+        require_secret("JWT_SECRET")
+
+
+def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value is read once; what was absent is looked for again."""
+    volume = Kubelet(tmp_path / "run/secrets/hive")
+    volume.publish({"jwt_secret": f"{FAKE}\n"})
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    move_to(tmp_path, monkeypatch)
+    assert get_secret("JWT_SECRET") == FAKE
+    assert get_secret("SENTRY_DSN") is None
+    volume.publish({"sentry_dsn": OTHER})
+    assert get_secret("JWT_SECRET") == FAKE
+    assert get_secret("SENTRY_DSN") == OTHER
+
+
+@pytest.mark.usefixtures("injected")
+def test_a_variable_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that a script sets after a first look is found."""
+    assert get_secret("SENTRY_DSN") is None
+    monkeypatch.setenv("SENTRY_DSN", OTHER)
+    assert get_secret("SENTRY_DSN") == OTHER
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"fake-\xff-0123456789", "not-utf-8"), (b"fake-\0-0123456789", "nul")]
+)
+def test_what_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, kind: str
+) -> None:
+    """None and False mean absent only: a file that cannot be used raises SourceError."""
+    Kubelet(tmp_path / "named").publish({"jwt_secret": content})
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
+    for function in (get_secret, require_secret, has_secret):
+        with pytest.raises(SourceError) as caught:
+            function("JWT_SECRET")
+        assert caught.value.problem.kind == kind
+        assert f"{tmp_path}/named/jwt_secret" in str(caught.value)
+        assert "0123456789" not in everything_told(caught.value)
+
+
+def test_a_source_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that is not there, or none, is no absence of the secret."""
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "gone"))
+    with pytest.raises(SourceError, match="does not exist; HIVE_BOOT_SECRETS_DIR names it"):
+        get_secret("JWT_SECRET")
+
+
+@pytest.mark.parametrize(
+    "content", [b"JWT_SECRET=fake-\xff-0123456789\n", b"fake line\n", b"A=1\0\n"]
+)
+def test_a_dotenv_that_cannot_be_read_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """A .env that cannot be understood is no absence of the secret, and is not quoted."""
+    move_to(tmp_path, monkeypatch)
+    (tmp_path / "cwd/.env").write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        get_secret("JWT_SECRET")
+    assert f"{tmp_path}/cwd/.env" in str(caught.value)
+    assert "fake" not in everything_told(caught.value)
+
+
+@pytest.mark.usefixtures("injected")
+def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NAME beside NAME_FILE raises, and shows neither."""
+    monkeypatch.setenv("JWT_SECRET_FILE", OTHER)
+    with pytest.raises(SourceError, match="is set twice") as caught:
+        get_secret("JWT_SECRET")
+    told = everything_told(caught.value)
+    assert FAKE not in told
+    assert OTHER not in told
+
+
+@pytest.mark.usefixtures("injected")
+def test_an_unknown_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mode that means nothing is reported at the first call, without its text."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "nonsense-0123456789")
+    with pytest.raises(InvalidSecrets, match="HIVE_BOOT_MODE has a value that means nothing"):
+        get_secret("JWT_SECRET")
+
+
+def test_many_threads_read_each_secret_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that all ask at once all get the values, and no file is read twice."""
+    Kubelet(tmp_path / "named").publish({f"key_{n}": f"fake-{n}" for n in range(8)})
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
+    loads: list[str] = []
+
+    def counted(inventory: Inventory, situation: Situation) -> Findings:
+        loads.extend(inventory.by_variable)
+        return load(inventory, situation)
+
+    monkeypatch.setattr("hive_boot.secrets.default.load", counted)
+    together = threading.Barrier(16)
+    seen: list[list[str | None]] = []
+
+    def ask() -> None:
+        together.wait(timeout=10)
+        seen.append([get_secret(f"KEY_{n}") for n in range(8)])
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [[f"fake-{n}" for n in range(8)]] * 16
+    assert sorted(loads) == [f"KEY_{n}" for n in range(8)]

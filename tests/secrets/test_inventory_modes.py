@@ -1,0 +1,360 @@
+"""The eight secrets of the seed's inventory, in each of the six ways to provide them."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hive_boot import Bootstrap, InvalidSecrets, get_secret, has_secret, require_secret
+from hive_boot.secrets.profile import Profile
+from tests.support import Inventory, Kubelet, failed_start, look, move_to, report_of, values_of
+
+FAKES = {
+    "OPENAI_API_KEY": "fake-openai-api-key-0123456789",
+    "HIVE_API_KEY": "fake-hive-api-key-0123456789",
+    "JWT_SECRET": "fake-jwt-secret-0123456789-0123456789",
+    "STRIPE_SECRET_KEY": "fake-stripe-secret-key-0123456789",
+    "STRIPE_WEBHOOK_SECRET": "fake-stripe-webhook-secret-0123456789",
+    "LANGSMITH_API_KEY": "fake-langsmith-api-key-0123456789",
+    "SENTRY_DSN": "https://fake-sentry-dsn-0123456789@example.invalid/1",
+    "GITHUB_TOKEN": "fake-github-token-0123456789",
+}
+
+IN_PRODUCTION = ("OPENAI_API_KEY", "HIVE_API_KEY", "JWT_SECRET")
+
+
+def by_attribute(values: Mapping[str, str]) -> dict[str, str]:
+    """Give the values under the attributes of the declaration."""
+    return {name.lower(): value for name, value in values.items()}
+
+
+def fake(*names: str) -> dict[str, str]:
+    """Give the fake values of some of the secrets."""
+    return {name: FAKES[name] for name in names}
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to provide secrets.
+
+    Attributes:
+        mode: the mode that it is.
+        provide: lays the values out below a root, and gives the environment.
+        source: what the status of a secret calls the source.
+        place: where the first secret stands, relative to the root.
+        mend: what the hint for a missing HIVE_API_KEY says.
+    """
+
+    mode: str
+    provide: Callable[[Path, Mapping[str, str]], dict[str, str]]
+    source: str
+    place: str
+    mend: str
+
+
+def write_files(directory: Path, values: Mapping[str, str]) -> None:
+    """Write one file for each secret, with the newline that an editor leaves."""
+    directory.mkdir(parents=True)
+    for name, value in values.items():
+        (directory / name.lower()).write_text(f"{value}\n")
+
+
+def by_kubelet(root: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Publish a Secret volume at /run/secrets/hive."""
+    Kubelet(root / "run/secrets/hive").publish({key.lower(): v for key, v in values.items()})
+    return {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
+
+def by_systemd(root: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Write the credentials of a unit."""
+    write_files(root / "run/credentials/hive.service", values)
+    return {"CREDENTIALS_DIRECTORY": "/run/credentials/hive.service"}
+
+
+def by_docker(root: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Write the files that Compose mounts at /run/secrets."""
+    write_files(root / "run/secrets", values)
+    return {}
+
+
+def by_named_directory(root: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Write files into a directory that a variable names."""
+    write_files(root / "srv/secrets", values)
+    return {"HIVE_BOOT_SECRETS_DIR": str(root / "srv/secrets")}
+
+
+def by_environment(root: Path, values: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001  (a way)
+    """Inject variables, as Cloud Run does."""
+    return {"HIVE_BOOT_MODE": "environment", **values}
+
+
+def by_dotenv(root: Path, values: Mapping[str, str]) -> dict[str, str]:
+    """Write a ``.env`` file, and mean production by it."""
+    lines = "".join(f"{name}={value}\n" for name, value in values.items())
+    (root / "cwd/.env").write_text(lines)
+    return {"HIVE_BOOT_PROFILE": "production"}
+
+
+WAYS = {
+    "kubernetes": Way(
+        "kubernetes",
+        by_kubelet,
+        "file",
+        "run/secrets/hive/openai_api_key",
+        "kubectl create secret generic inventory --from-file=hive_api_key=/dev/stdin",
+    ),
+    "systemd": Way(
+        "systemd",
+        by_systemd,
+        "file",
+        "run/credentials/hive.service/openai_api_key",
+        "LoadCredential=hive_api_key:",
+    ),
+    "docker": Way(
+        "docker", by_docker, "file", "run/secrets/openai_api_key", "run/secrets/hive_api_key"
+    ),
+    "named directory": Way(
+        "docker", by_named_directory, "file", "srv/secrets/openai_api_key", "srv/secrets/hive_api"
+    ),
+    "environment": Way(
+        "environment", by_environment, "environment", "OPENAI_API_KEY", "set the variable HIVE_API"
+    ),
+    "development": Way("development", by_dotenv, ".env", "cwd/.env", "cwd/.env: HIVE_API_KEY="),
+}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Way:
+    """Give each of the six ways in turn."""
+    return WAYS[request.param]
+
+
+@pytest.fixture
+def machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way
+) -> Callable[[Mapping[str, str]], None]:
+    """Give what makes this process one that is provided with values in that way."""
+
+    def provide(values: Mapping[str, str]) -> None:
+        for name, value in way.provide(tmp_path, values).items():
+            monkeypatch.setenv(name, value)
+        move_to(tmp_path, monkeypatch)
+
+    return provide
+
+
+@pytest.mark.anyio
+async def test_a_service_has_all_eight(
+    machine: Callable[[Mapping[str, str]], None], way: Way, tmp_path: Path
+) -> None:
+    """A service that is given all eight serves with exactly those values."""
+    machine(FAKES)
+    boot = Bootstrap(Inventory)
+    async with boot.running() as secrets:
+        assert {name: get_secret(name) for name in FAKES} == FAKES
+        assert secrets.openai_api_key.reveal() == FAKES["OPENAI_API_KEY"]
+        assert secrets.sentry_dsn is not None
+        assert secrets.sentry_dsn.reveal() == FAKES["SENTRY_DSN"]
+        status = boot.status()
+    assert (status.mode, status.profile, status.generation) == (way.mode, "production", 1)
+    assert [each.name for each in status.secrets] == list(FAKES)
+    assert {each.source for each in status.secrets} == {way.source}
+    place = status.secrets[0].place
+    assert place in {way.place, str(tmp_path / way.place)}
+    assert not [value for value in FAKES.values() if value in repr(status)]
+
+
+@pytest.mark.anyio
+async def test_a_service_has_only_what_it_needs(
+    machine: Callable[[Mapping[str, str]], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In production three of the eight suffice, and the rest is None, without a warning."""
+    machine(fake(*IN_PRODUCTION))
+    async with Bootstrap(Inventory).running() as secrets:
+        assert require_secret("JWT_SECRET") == FAKES["JWT_SECRET"]
+        assert secrets.stripe_secret_key is None
+        assert get_secret("SENTRY_DSN") is None
+        assert not has_secret("GITHUB_TOKEN")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.anyio
+async def test_a_service_lacks_what_production_needs(
+    machine: Callable[[Mapping[str, str]], None], way: Way
+) -> None:
+    """Without what production needs nothing starts; each is named with who uses it and a mend."""
+    machine(fake("OPENAI_API_KEY", "SENTRY_DSN"))
+    failure = await failed_start(Bootstrap(Inventory))
+    assert [(each.name, each.kind) for each in failure.problems] == [
+        ("HIVE_API_KEY", "missing"),
+        ("JWT_SECRET", "missing"),
+    ]
+    assert [each.used_by for each in failure.problems] == ["auth middleware", "user-auth"]
+    assert way.mend in failure.problems[0].hint
+    assert "2 problems with Inventory" in str(failure)
+    assert f"{way.mode} (" in str(failure)
+    assert FAKES["OPENAI_API_KEY"] not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("profile", "needed"),
+    [
+        ("development", ()),
+        ("dev", ()),
+        ("test", ()),
+        ("staging", ("HIVE_API_KEY", "JWT_SECRET")),
+        ("stage", ("HIVE_API_KEY", "JWT_SECRET")),
+        ("production", ("HIVE_API_KEY", "JWT_SECRET")),
+        ("Prod", ("HIVE_API_KEY", "JWT_SECRET")),
+    ],
+)
+def test_each_profile_needs_its_own(
+    way: Way, tmp_path: Path, profile: str, needed: tuple[str, ...]
+) -> None:
+    """OPENAI_API_KEY alone is enough for work and tests, and too little for staging and on."""
+    environ = way.provide(tmp_path, fake("OPENAI_API_KEY"))
+    loaded = look(Inventory, tmp_path, environ, profile=profile)
+    assert tuple(each.name for each in loaded.problems) == needed
+    assert values_of(loaded) == by_attribute(fake("OPENAI_API_KEY"))
+
+
+@pytest.mark.parametrize("profile", ["development", "test", "staging", "production"])
+def test_what_is_always_required(way: Way, tmp_path: Path, profile: Profile) -> None:
+    """OPENAI_API_KEY is needed in every profile."""
+    environ = way.provide(tmp_path, fake("HIVE_API_KEY", "JWT_SECRET"))
+    loaded = look(Inventory, tmp_path, environ, profile=profile)
+    assert [each.name for each in loaded.problems] == ["OPENAI_API_KEY"]
+
+
+def test_development_on_a_workplace_needs_little(tmp_path: Path) -> None:
+    """Outside a container development mode asks only for what is always required."""
+    loaded = look(Inventory, tmp_path, fake("OPENAI_API_KEY"))
+    assert loaded.problems == []
+
+
+def test_a_container_without_its_mount_fails_closed(tmp_path: Path) -> None:
+    """A container whose mount was forgotten is held to production, and says what is missing."""
+    loaded = look(Inventory, tmp_path, fake("OPENAI_API_KEY"), pid=1)
+    assert [each.name for each in loaded.problems] == ["HIVE_API_KEY", "JWT_SECRET"]
+    report = report_of(loaded)
+    assert report.index("nothing is mounted at /run/secrets") < report.index("HIVE_API_KEY")
+
+
+def test_app_env_counts_in_development_mode_only(tmp_path: Path) -> None:
+    """APP_ENV=prod makes development mode strict, and cannot loosen a mounted mode."""
+    strict = look(Inventory, tmp_path, {"APP_ENV": "prod", **fake("OPENAI_API_KEY")})
+    assert [each.name for each in strict.problems] == ["HIVE_API_KEY", "JWT_SECRET"]
+    environ = {"APP_ENV": "dev", "HIVE_BOOT_MODE": "environment", **fake("OPENAI_API_KEY")}
+    mounted = look(Inventory, tmp_path, environ)
+    assert [each.name for each in mounted.problems] == ["HIVE_API_KEY", "JWT_SECRET"]
+
+
+def test_development_layers(tmp_path: Path) -> None:
+    """The process's variables count more than .env.local, and that more than .env."""
+    (tmp_path / "cwd/.env").write_text(
+        "OPENAI_API_KEY=from-env-file\nJWT_SECRET=from-env-file\nHIVE_API_KEY=from-env-file\n"
+    )
+    (tmp_path / "cwd/.env.local").write_text("OPENAI_API_KEY=from-local\nJWT_SECRET=from-local\n")
+    loaded = look(Inventory, tmp_path, {"OPENAI_API_KEY": "from-process"})
+    assert values_of(loaded) == {
+        "openai_api_key": "from-process",
+        "jwt_secret": "from-local",
+        "hive_api_key": "from-env-file",
+    }
+    assert loaded.origin("openai_api_key") == ("environment", "OPENAI_API_KEY")
+    assert loaded.origin("jwt_secret") == (".env", str(tmp_path / "cwd/.env.local"))
+    assert loaded.origin("hive_api_key") == (".env", str(tmp_path / "cwd/.env"))
+
+
+def test_an_empty_variable_hides_nothing(tmp_path: Path) -> None:
+    """A variable that is set to nothing counts as unset: the weaker source answers."""
+    (tmp_path / "cwd/.env").write_text("OPENAI_API_KEY=from-env-file\n")
+    (tmp_path / "cwd/.env.local").write_text("OPENAI_API_KEY=\n")
+    loaded = look(Inventory, tmp_path, {"OPENAI_API_KEY": ""})
+    assert values_of(loaded) == {"openai_api_key": "from-env-file"}
+
+
+def test_the_environment_is_not_written_to(tmp_path: Path) -> None:
+    """What .env says does not become a variable of the process or of its children."""
+    (tmp_path / "cwd/.env").write_text("OPENAI_API_KEY=from-env-file\n")
+    before = dict(os.environ)
+    loaded = look(Inventory, tmp_path, os.environ)
+    assert values_of(loaded) == {"openai_api_key": "from-env-file"}
+    assert dict(os.environ) == before
+
+
+def test_no_dotenv_is_said_in_one_line(tmp_path: Path) -> None:
+    """Without a .env development mode says so, with both paths, in the log and in the report."""
+    loaded = look(Inventory, tmp_path)
+    said = f"No .env file: {tmp_path}/cwd/.env and {tmp_path}/cwd/.env.local do not exist"
+    assert loaded.remarks == [said]
+    assert said in report_of(loaded)
+
+
+@pytest.mark.anyio
+async def test_no_dotenv_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A developer without a .env reads in the log where it was looked for."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    move_to(tmp_path, monkeypatch)
+    monkeypatch.setenv("OPENAI_API_KEY", FAKES["OPENAI_API_KEY"])
+    async with Bootstrap(Inventory).running():
+        pass
+    assert f"No .env file: {tmp_path}/cwd/.env" in caplog.text
+    assert "🔐 Secrets mode: development (no /run/secrets)" in caplog.text
+
+
+def test_dotenv_cannot_choose_the_mode(tmp_path: Path) -> None:
+    """HIVE_BOOT_PROFILE in .env means nothing, and a warning says so."""
+    (tmp_path / "cwd/.env").write_text("HIVE_BOOT_PROFILE=production\nOPENAI_API_KEY=fake-key\n")
+    loaded = look(Inventory, tmp_path)
+    assert loaded.problems == []
+    assert loaded.warnings == [
+        f"HIVE_BOOT_PROFILE in {tmp_path}/cwd/.env means nothing: set it in the environment"
+    ]
+
+
+@pytest.mark.parametrize("foreign", ["kubernetes.io", "rhsm", "eks.amazonaws.com", "redhat.repo"])
+def test_foreign_entries_are_no_mount(tmp_path: Path, foreign: str) -> None:
+    """What a platform puts below /run/secrets by itself does not make a mounted mode."""
+    (tmp_path / "run/secrets" / foreign).mkdir(parents=True)
+    (tmp_path / "cwd/.env").write_text("OPENAI_API_KEY=from-env-file\n")
+    assert values_of(look(Inventory, tmp_path)) == {"openai_api_key": "from-env-file"}
+
+
+@pytest.mark.parametrize("entries", [(), ("kubernetes.io",), ("kubernetes.io", "rhsm")])
+def test_a_pod_without_a_volume_is_told_two_ways_out(
+    tmp_path: Path, entries: tuple[str, ...]
+) -> None:
+    """A CI pod reads first how to say that it wants .env, or variables."""
+    for entry in entries:
+        (tmp_path / "run/secrets" / entry).mkdir(parents=True)
+    loaded = look(Inventory, tmp_path, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    report = report_of(loaded)
+    assert [each.name for each in loaded.problems] == list(IN_PRODUCTION)
+    advice = report.index("HIVE_BOOT_MODE=development")
+    assert advice < report.index("HIVE_BOOT_MODE=environment") < report.index("OPENAI_API_KEY")
+
+
+def test_a_pod_with_a_volume_is_told_nothing_of_the_kind(tmp_path: Path) -> None:
+    """A volume that lacks a key is a key that is missing, and no question of mode."""
+    environ = by_kubelet(tmp_path, fake("OPENAI_API_KEY"))
+    assert "HIVE_BOOT_MODE" not in report_of(look(Inventory, tmp_path, environ))
+
+
+def test_a_platform_that_injects_variables(tmp_path: Path) -> None:
+    """HIVE_BOOT_MODE=environment on a pod reads variables and nothing else."""
+    environ = by_kubelet(tmp_path, {"OPENAI_API_KEY": "from-file"})
+    environ |= by_environment(tmp_path, FAKES)
+    (tmp_path / "cwd/.env").write_text("OPENAI_API_KEY=from-env-file\n")
+    assert values_of(look(Inventory, tmp_path, environ)) == by_attribute(FAKES)
+
+
+def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
+    """A mode that does not exist is a problem, with the near one in its text."""
+    with pytest.raises(InvalidSecrets, match="near to it is 'kubernetes'"):
+        look(Inventory, tmp_path, {"HIVE_BOOT_MODE": "kubernetis"})

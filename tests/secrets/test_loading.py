@@ -1,0 +1,762 @@
+"""The sources in their order, and what a load says about each secret."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from hive_boot import Secret, SecretBytes, SecretSet, secret
+from hive_boot.exceptions import Problem
+from hive_boot.secrets.findings import Findings
+from tests.support import FakeClock, Inventory, Kubelet, look, report_of, values_of
+
+FAKE = "fake-jwt-secret-0123456789-0123456789"
+OTHER = "fake-other-secret-9876543210-9876543210"
+IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+
+PEM = "-----BEGIN FAKE KEY-----\nZmFrZS9mYWtl/ZmFrZQ==\n-----END FAKE KEY-----\n"
+
+
+class Two(SecretSet):
+    """One secret that is needed, and one that is not."""
+
+    jwt_secret: Secret = secret(used_by="user-auth")
+    sentry_dsn: Secret | None = secret()
+
+
+def only_problem(loaded: Findings) -> Problem:
+    """Give the one problem of a load that found one."""
+    assert len(loaded.problems) == 1, report_of(loaded)
+    return loaded.problems[0]
+
+
+def mounted(root: Path, files: Mapping[str, str | bytes]) -> dict[str, str]:
+    """Write files into a directory of its own, and give the variable that names it."""
+    directory = root / "named"
+    directory.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (directory / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    return {"HIVE_BOOT_SECRETS_DIR": str(directory)}
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """Give a file in a directory that no mode looks into."""
+    path = tmp_path / "elsewhere/key"
+    path.parent.mkdir()
+    path.write_text(f"{FAKE}\n")
+    return path
+
+
+# NAME_FILE
+
+
+def every_mode(root: Path) -> dict[str, dict[str, str]]:
+    """Give, for each mode, an environment that leads to it."""
+    (root / "run/secrets").mkdir(parents=True)
+    (root / "run/credentials").mkdir()
+    return {
+        "kubernetes": IN_CLUSTER,
+        "systemd": {"CREDENTIALS_DIRECTORY": "/run/credentials"},
+        "docker": {"HIVE_BOOT_MODE": "docker"},
+        "environment": {"HIVE_BOOT_MODE": "environment"},
+        "development": {},
+    }
+
+
+MODES = ["kubernetes", "systemd", "docker", "environment", "development"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_name_file_counts_in_every_mode(tmp_path: Path, outside: Path, mode: str) -> None:
+    """NAME_FILE=/path gives the file's text in each mode, and the status tells the file."""
+    environ = every_mode(tmp_path)[mode] | {"JWT_SECRET_FILE": str(outside)}
+    loaded = look(Two, tmp_path, environ)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+    assert loaded.origin("jwt_secret") == ("file", f"JWT_SECRET_FILE={outside}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path, mode: str) -> None:
+    """NAME beside NAME_FILE is a problem in each mode, whatever the two say."""
+    said = {"JWT_SECRET_FILE": str(outside), "JWT_SECRET": FAKE}
+    problem = only_problem(look(Two, tmp_path, every_mode(tmp_path)[mode] | said))
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "conflict")
+    assert problem.message == "is set twice, as JWT_SECRET and as JWT_SECRET_FILE"
+    assert problem.places == ("the environment",)
+    assert problem.hint == "unset one of the two in the environment"
+    assert problem.used_by == "user-auth"
+
+
+@pytest.mark.parametrize("empty", ["JWT_SECRET", "JWT_SECRET_FILE"])
+def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path, empty: str) -> None:
+    """NAME= beside NAME_FILE=/path is no contradiction, and neither is the other way round."""
+    said = {"JWT_SECRET": FAKE, "JWT_SECRET_FILE": str(outside), empty: ""}
+    loaded = look(Two, tmp_path, {"HIVE_BOOT_MODE": "environment", **said})
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+
+
+def test_name_file_counts_more_than_a_mount(tmp_path: Path, outside: Path) -> None:
+    """A file that is named counts more than one that is found, also when the two differ."""
+    environ = mounted(tmp_path, {"jwt_secret": OTHER}) | {"JWT_SECRET_FILE": str(outside)}
+    assert values_of(look(Two, tmp_path, environ)) == {"jwt_secret": FAKE}
+
+
+def test_name_file_in_dotenv(tmp_path: Path, outside: Path) -> None:
+    """A .env may name a file too; a variable of the process counts more than both."""
+    (tmp_path / "cwd/.env").write_text(f"JWT_SECRET_FILE={outside}\n")
+    assert values_of(look(Two, tmp_path)) == {"jwt_secret": FAKE}
+    assert values_of(look(Two, tmp_path, {"JWT_SECRET": OTHER})) == {"jwt_secret": OTHER}
+
+
+def test_the_process_decides_before_dotenv(tmp_path: Path, outside: Path) -> None:
+    """NAME_FILE of the process counts more than NAME in .env, without a contradiction."""
+    (tmp_path / "cwd/.env").write_text(f"JWT_SECRET={OTHER}\nJWT_SECRET_FILE=/no/such/file\n")
+    assert values_of(look(Two, tmp_path, {"JWT_SECRET_FILE": str(outside)})) == {"jwt_secret": FAKE}
+
+
+def test_a_contradiction_in_dotenv_names_the_file(tmp_path: Path, outside: Path) -> None:
+    """NAME and NAME_FILE in the same .env are a problem that names this .env."""
+    (tmp_path / "cwd/.env").write_text(f"JWT_SECRET={OTHER}\nJWT_SECRET_FILE={outside}\n")
+    problem = only_problem(look(Two, tmp_path))
+    assert problem.kind == "conflict"
+    assert problem.places == (str(tmp_path / "cwd/.env"),)
+
+
+def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
+    """Two NAME_FILE variables may name the same file: each secret has its value."""
+    environ = {"HIVE_BOOT_MODE": "environment"}
+    environ |= {"JWT_SECRET_FILE": str(outside), "SENTRY_DSN_FILE": str(outside)}
+    loaded = look(Two, tmp_path, environ)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": FAKE}
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRET", "SENTRY_DSN"])
+def test_name_file_of_a_missing_file(tmp_path: Path, name: str) -> None:
+    """A NAME_FILE that leads nowhere is a problem, for an optional secret too."""
+    path = tmp_path / "cwd/no-such-file"
+    environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": FAKE, f"{name}_FILE": str(path)}
+    if name == "JWT_SECRET":
+        del environ[name]
+    problem = only_problem(look(Two, tmp_path, environ))
+    assert (problem.name, problem.kind) == (name, "missing")
+    assert problem.message == (
+        f"is to be read from a file that does not exist: {name}_FILE names it"
+    )
+    assert problem.places == (f"{name}_FILE={path}",)
+    assert problem.hint == f"make {name}_FILE the path of a file that holds the value"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "value",
+    [
+        FAKE,
+        f"/{FAKE}",
+        f"./{FAKE}",
+        "fake/jwt+secret/0123456789==",
+        "/fake/jwt/secret/0123456789",
+        PEM,
+        PEM.replace("\n", "\\n"),
+        "fake jwt secret with spaces 0123456789",
+        "fake-jwt-secret/" * 400,
+        "fäke-jwt-secret-0123456789",
+    ],
+)
+def test_a_value_in_name_file_is_not_printed(tmp_path: Path, mode: str, value: str) -> None:
+    """Somebody puts the value itself into NAME_FILE: the report tells, and does not show it."""
+    environ = every_mode(tmp_path)[mode] | {"JWT_SECRET_FILE": value}
+    loaded = look(Two, tmp_path, environ)
+    problem = only_problem(loaded)
+    assert (problem.kind, problem.places) == (
+        "missing",
+        ("JWT_SECRET_FILE (its text is not shown)",),
+    )
+    report = report_of(loaded)
+    assert not [line for line in value.splitlines() if line in report]
+    assert not [part for part in value.split("/") if len(part) > 8 and part in report]
+
+
+def test_name_file_of_an_empty_file(tmp_path: Path) -> None:
+    """An empty file is a problem for what is required and a warning for what is not."""
+    empty = tmp_path / "cwd/empty"
+    empty.write_text("\n")
+    environ = {"HIVE_BOOT_MODE": "environment"}
+    environ |= {"JWT_SECRET_FILE": str(empty), "SENTRY_DSN_FILE": str(empty.absolute())}
+    problem = only_problem(look(Two, tmp_path, environ | {"SENTRY_DSN_FILE": ""}))
+    assert (problem.kind, problem.places) == ("empty", (f"JWT_SECRET_FILE={empty}",))
+    environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": FAKE, "SENTRY_DSN_FILE": str(empty)}
+    loaded = look(Two, tmp_path, environ)
+    assert loaded.problems == []
+    assert loaded.warnings == [f"SENTRY_DSN is empty in SENTRY_DSN_FILE={empty}, so it is absent"]
+
+
+def test_name_file_of_something_else(tmp_path: Path) -> None:
+    """A NAME_FILE that names a directory says so."""
+    environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET_FILE": str(tmp_path / "cwd")}
+    problem = only_problem(look(Two, tmp_path, environ))
+    assert (problem.kind, problem.message) == ("not-a-file", "is a directory, not a file")
+
+
+# Mounted directories and the environment
+
+
+def test_only_in_the_environment(tmp_path: Path) -> None:
+    """In a mounted mode a variable does not count, and the problem names both ways out."""
+    loaded = look(Two, tmp_path, mounted(tmp_path, {}) | {"JWT_SECRET": FAKE})
+    problem = only_problem(loaded)
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "environment-only")
+    assert problem.message == "is set in the environment only, which this mode does not read"
+    assert "HIVE_BOOT_MODE=environment" in problem.hint
+    assert "env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)" in problem.hint
+    assert problem.places[0].startswith(f"{tmp_path}/named/jwt_secret;")
+    assert FAKE not in report_of(loaded)
+
+
+def test_an_optional_one_only_in_the_environment(tmp_path: Path) -> None:
+    """An optional secret that a variable holds is a mistake as well, not an absence."""
+    environ = mounted(tmp_path, {"jwt_secret": FAKE}) | {"SENTRY_DSN": OTHER}
+    problem = only_problem(look(Two, tmp_path, environ))
+    assert (problem.name, problem.kind) == ("SENTRY_DSN", "environment-only")
+
+
+@pytest.mark.parametrize("by", ["argument", "variable"])
+def test_env_fallback_takes_the_variable(tmp_path: Path, by: str) -> None:
+    """The fallback, allowed in the code or by a variable, takes what no file holds."""
+    environ = mounted(tmp_path, {"sentry_dsn": OTHER}) | {"JWT_SECRET": FAKE}
+    if by == "variable":
+        environ["HIVE_BOOT_ENV_FALLBACK"] = "1"
+    loaded = look(Two, tmp_path, environ, env_fallback=by == "argument")
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
+    assert loaded.origin("jwt_secret") == ("environment", "JWT_SECRET")
+    assert loaded.warnings == []
+
+
+def test_env_fallback_can_be_said_off(tmp_path: Path) -> None:
+    """HIVE_BOOT_ENV_FALLBACK=0 allows nothing."""
+    environ = mounted(tmp_path, {}) | {"JWT_SECRET": FAKE, "HIVE_BOOT_ENV_FALLBACK": "0"}
+    assert only_problem(look(Two, tmp_path, environ)).kind == "environment-only"
+
+
+def test_env_fallback_does_not_invent(tmp_path: Path) -> None:
+    """With the fallback, what neither a file nor a variable holds is missing."""
+    problem = only_problem(look(Two, tmp_path, mounted(tmp_path, {}), env_fallback=True))
+    assert problem.kind == "missing"
+
+
+def test_env_fallback_of_what_is_no_text(tmp_path: Path) -> None:
+    """A variable that is not UTF-8 is a problem, by the fallback too."""
+    environ = mounted(tmp_path, {}) | {"JWT_SECRET": "fake-\udcff-0123456789"}
+    problem = only_problem(look(Two, tmp_path, environ, env_fallback=True))
+    assert (problem.kind, problem.places) == ("not-utf-8", ("JWT_SECRET",))
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+@pytest.mark.parametrize("copy", [FAKE, OTHER])
+def test_a_file_and_a_variable(tmp_path: Path, copy: str, *, fallback: bool) -> None:
+    """Of a file and a variable the file counts, and one warning tells of the copy."""
+    environ = mounted(tmp_path, {"jwt_secret": FAKE}) | {"JWT_SECRET": copy}
+    loaded = look(Two, tmp_path, environ, env_fallback=fallback)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+    assert loaded.origin("jwt_secret") == ("file", f"{tmp_path}/named/jwt_secret")
+    assert len(loaded.warnings) == 1
+    assert loaded.warnings[0].startswith("JWT_SECRET is a file and also a variable")
+    assert copy not in loaded.warnings[0]
+
+
+def test_an_unusable_file_and_a_variable(tmp_path: Path) -> None:
+    """A file that cannot be used is a problem although a variable would do."""
+    environ = mounted(tmp_path, {"jwt_secret": b"\xff\xfe"}) | {"JWT_SECRET": FAKE}
+    assert only_problem(look(Two, tmp_path, environ, env_fallback=True)).kind == "not-utf-8"
+
+
+def test_an_empty_file_and_a_variable(tmp_path: Path) -> None:
+    """An empty file is no answer: with the fallback the variable is."""
+    environ = mounted(tmp_path, {"jwt_secret": ""}) | {"JWT_SECRET": FAKE}
+    assert values_of(look(Two, tmp_path, environ, env_fallback=True)) == {"jwt_secret": FAKE}
+
+
+def test_empty_variables_are_unset(tmp_path: Path) -> None:
+    """A variable that is set to nothing is missing when required, and silent when not."""
+    environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "", "SENTRY_DSN": ""}
+    problem = only_problem(look(Two, tmp_path, environ))
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
+    mount = mounted(tmp_path, {"jwt_secret": FAKE}) | {"JWT_SECRET": "", "SENTRY_DSN": ""}
+    loaded = look(Two, tmp_path, mount)
+    assert (loaded.problems, loaded.warnings) == ([], [])
+
+
+@pytest.mark.parametrize("content", ["", "\n", "\r\n", "\ufeff", "\ufeff\n"])
+def test_empty_files(tmp_path: Path, content: str) -> None:
+    """An empty file is a problem when required; when optional it is absent, with a warning."""
+    loaded = look(Two, tmp_path, mounted(tmp_path, {"jwt_secret": content, "sentry_dsn": content}))
+    problem = only_problem(loaded)
+    assert (problem.name, problem.kind, problem.message) == ("JWT_SECRET", "empty", "is empty")
+    assert problem.places == (f"{tmp_path}/named/jwt_secret",)
+    assert f"{tmp_path}/named/jwt_secret" in problem.hint
+    assert loaded.warnings == [
+        f"SENTRY_DSN is empty in {tmp_path}/named/sentry_dsn, so it is absent"
+    ]
+    assert values_of(loaded) == {}
+
+
+# Defaults of development
+
+
+class WithDefault(SecretSet):
+    """Two secrets with a default for development, and one that has none."""
+
+    jwt_secret: Secret = secret(dev_default="dev-only-jwt-secret-0123456789", used_by="user-auth")
+    cookie_key: SecretBytes = secret(dev_default=b"dev-only-cookie-key")
+    sentry_dsn: Secret | None
+
+
+def test_development_uses_its_defaults(tmp_path: Path) -> None:
+    """On a workplace the defaults are used, and one warning names each that is."""
+    loaded = look(WithDefault, tmp_path)
+    assert loaded.problems == []
+    assert values_of(loaded) == {
+        "jwt_secret": "dev-only-jwt-secret-0123456789",
+        "cookie_key": b"dev-only-cookie-key",
+    }
+    assert loaded.warnings == ["Development defaults are in use: JWT_SECRET, COOKIE_KEY"]
+    assert loaded.origin("jwt_secret") == ("dev_default", "the declaration")
+
+
+def test_a_value_of_its_own_replaces_a_default(tmp_path: Path) -> None:
+    """The warning does not name a secret that has a value of its own."""
+    loaded = look(WithDefault, tmp_path, {"JWT_SECRET": FAKE})
+    assert values_of(loaded)["jwt_secret"] == FAKE
+    assert loaded.warnings == ["Development defaults are in use: COOKIE_KEY"]
+
+
+def test_a_default_stands_in_for_an_empty_file(tmp_path: Path) -> None:
+    """In the development profile an empty file is an absence, which the default fills."""
+    environ = mounted(tmp_path, {"jwt_secret": "", "cookie_key": b"fake-cookie-key"})
+    loaded = look(WithDefault, tmp_path, environ, profile="development")
+    assert loaded.problems == []
+    assert values_of(loaded)["jwt_secret"] == "dev-only-jwt-secret-0123456789"
+
+
+@pytest.mark.parametrize("profile", ["test", "staging", "production"])
+def test_other_profiles_refuse_defaults(tmp_path: Path, profile: str) -> None:
+    """Outside development a default is not used, and the problem says why."""
+    loaded = look(WithDefault, tmp_path, profile=profile)
+    assert values_of(loaded) == {}
+    assert loaded.warnings == []
+    assert [each.message for each in loaded.problems] == [
+        f"is missing; its development default is refused in the profile {profile}"
+    ] * 2
+
+
+@pytest.mark.parametrize("profile", ["test", "staging", "production"])
+def test_other_profiles_refuse_the_text_of_a_default(tmp_path: Path, profile: str) -> None:
+    """Outside development a source that provides the default's text is refused as well."""
+    environ = mounted(
+        tmp_path,
+        {"jwt_secret": "dev-only-jwt-secret-0123456789\n", "cookie_key": b"dev-only-cookie-key"},
+    )
+    loaded = look(WithDefault, tmp_path, environ, profile=profile)
+    assert values_of(loaded) == {}
+    assert [(each.name, each.kind) for each in loaded.problems] == [
+        ("JWT_SECRET", "dev-default"),
+        ("COOKIE_KEY", "dev-default"),
+    ]
+    first = loaded.problems[0]
+    assert first.message == f"is the development default, which the profile {profile} refuses"
+    assert first.places == (f"{tmp_path}/named/jwt_secret",)
+    assert first.used_by == "user-auth"
+    assert first.hint == f"mount a file that holds it at {tmp_path}/named/jwt_secret"
+    assert "dev-only-jwt" not in report_of(loaded)
+
+
+def test_development_accepts_the_text_of_a_default(tmp_path: Path) -> None:
+    """In development the default's text is as good from .env as from the code."""
+    (tmp_path / "cwd/.env").write_text("JWT_SECRET=dev-only-jwt-secret-0123456789\n")
+    loaded = look(WithDefault, tmp_path)
+    assert loaded.problems == []
+    assert loaded.origin("jwt_secret")[0] == ".env"
+
+
+# previous=
+
+
+class Rotated(SecretSet):
+    """A secret whose value before this one has a name of its own."""
+
+    jwt_secret: Secret = secret(
+        previous="JWT_SECRET_PREVIOUS", min_length=8, used_by="user-auth", file="jwt"
+    )
+
+
+def test_previous_is_optional(tmp_path: Path) -> None:
+    """Without the previous value nothing is wrong, in production either."""
+    loaded = look(Rotated, tmp_path, mounted(tmp_path, {"jwt": FAKE}))
+    assert (loaded.problems, loaded.warnings) == ([], [])
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+
+
+def test_previous_is_read_under_its_own_name(tmp_path: Path) -> None:
+    """The previous value comes from the file of its own name, and is no second field."""
+    files = {"jwt": FAKE, "jwt-secret-previous": OTHER}
+    loaded = look(Rotated, tmp_path, mounted(tmp_path, files))
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE, "jwt_secret.previous": OTHER}
+
+
+def test_previous_is_judged_like_the_current(tmp_path: Path) -> None:
+    """A previous value that breaks the declaration is a problem of its own name."""
+    loaded = look(Rotated, tmp_path, mounted(tmp_path, {"jwt": FAKE, "jwt_secret_previous": "x"}))
+    problem = only_problem(loaded)
+    assert (problem.name, problem.kind) == ("JWT_SECRET_PREVIOUS", "length")
+
+
+# Layouts
+
+
+def test_two_volumes(tmp_path: Path) -> None:
+    """Two Secret volumes below /run/secrets are both read, beside foreign entries."""
+    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    Kubelet(tmp_path / "run/secrets/b").publish({"sentry_dsn": OTHER})
+    foreign = Kubelet(tmp_path / "run/secrets/kubernetes.io")
+    foreign.publish({"jwt_secret": "fake-token-of-a-service-account"})
+    loaded = look(Two, tmp_path, IN_CLUSTER)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
+    assert loaded.origin("sentry_dsn") == ("file", f"{tmp_path}/run/secrets/b/sentry_dsn")
+
+
+def test_the_same_value_in_two_volumes(tmp_path: Path) -> None:
+    """A secret that two volumes hold with one value is that value, from the first."""
+    for volume in "ba":
+        Kubelet(tmp_path / "run/secrets" / volume).publish({"jwt_secret": FAKE})
+    loaded = look(Two, tmp_path, IN_CLUSTER)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+    assert loaded.origin("jwt_secret") == ("file", f"{tmp_path}/run/secrets/a/jwt_secret")
+
+
+def test_different_values_in_two_volumes(tmp_path: Path) -> None:
+    """A secret that two volumes hold with two values is a problem that names both files."""
+    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    Kubelet(tmp_path / "run/secrets/b").publish({"jwt-secret.txt": OTHER})
+    loaded = look(Two, tmp_path, IN_CLUSTER)
+    problem = only_problem(loaded)
+    assert (problem.kind, problem.message) == (
+        "conflict",
+        "has different values in different places",
+    )
+    assert problem.places == (
+        f"{tmp_path}/run/secrets/a/jwt_secret",
+        f"{tmp_path}/run/secrets/b/jwt-secret.txt",
+    )
+    assert problem.hint == "keep one of them, or make them the same"
+    assert values_of(loaded) == {}
+
+
+def test_a_third_place_is_compared_too(tmp_path: Path) -> None:
+    """Of three places that hold a secret all have to agree."""
+    for volume, value in (("a", FAKE), ("b", FAKE), ("c", OTHER)):
+        Kubelet(tmp_path / "run/secrets" / volume).publish({"jwt_secret": value})
+    assert only_problem(look(Two, tmp_path, IN_CLUSTER)).kind == "conflict"
+
+
+def test_two_names_in_one_directory(tmp_path: Path) -> None:
+    """Two spellings of one name in one directory have to agree."""
+    same = look(Two, tmp_path, mounted(tmp_path, {"JWT_SECRET": FAKE, "jwt-secret": FAKE}))
+    assert values_of(same) == {"jwt_secret": FAKE}
+    differ = look(Two, tmp_path, mounted(tmp_path, {"jwt_secret.txt": OTHER}))
+    problem = only_problem(differ)
+    assert problem.kind == "conflict"
+    assert sorted(problem.places) == [
+        f"{tmp_path}/named/{name}" for name in ("JWT_SECRET", "jwt-secret", "jwt_secret.txt")
+    ]
+
+
+def test_an_empty_place_beside_a_full_one(tmp_path: Path) -> None:
+    """An empty file in one volume does not hide the value in another."""
+    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": ""})
+    Kubelet(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
+    loaded = look(Two, tmp_path, IN_CLUSTER)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+
+
+def test_a_bad_place_beside_a_good_one(tmp_path: Path) -> None:
+    """A file that cannot be used is a problem, whatever another volume holds."""
+    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": b"\xff"})
+    Kubelet(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
+    problem = only_problem(look(Two, tmp_path, IN_CLUSTER))
+    assert problem.kind == "not-utf-8"
+    assert problem.places == (f"{tmp_path}/run/secrets/a/jwt_secret",)
+
+
+def test_a_good_place_before_a_bad_one(tmp_path: Path) -> None:
+    """It does not matter which of the two is read first."""
+    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    Kubelet(tmp_path / "run/secrets/b").publish({"jwt_secret": b"\xff"})
+    assert only_problem(look(Two, tmp_path, IN_CLUSTER)).kind == "not-utf-8"
+
+
+def test_files_beside_volumes(tmp_path: Path) -> None:
+    """Plain files in /run/secrets are read beside a volume below it."""
+    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    (tmp_path / "run/secrets/sentry_dsn").write_text(OTHER)
+    assert values_of(look(Two, tmp_path)) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
+
+
+def test_a_volume_that_is_called_like_a_secret(tmp_path: Path) -> None:
+    """A volume mounted at /run/secrets/jwt-secret is a volume, not a file that is none."""
+    Kubelet(tmp_path / "run/secrets/jwt-secret").publish({"jwt_secret": FAKE})
+    loaded = look(Two, tmp_path, IN_CLUSTER)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+
+
+def test_run_secrets_is_a_link(tmp_path: Path) -> None:
+    """A /run/secrets that is a link to a volume is read where it leads."""
+    Kubelet(tmp_path / "volumes/hive").publish({"jwt_secret": FAKE})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/secrets").symlink_to(tmp_path / "volumes/hive")
+    for environ in ({}, IN_CLUSTER):
+        loaded = look(Two, tmp_path, environ)
+        assert values_of(loaded) == {"jwt_secret": FAKE}
+        assert loaded.origin("jwt_secret") == ("file", f"{tmp_path}/run/secrets/jwt_secret")
+
+
+def test_a_sops_layout(tmp_path: Path) -> None:
+    """Secrets as NixOS and sops lay them out: numbered generations, links out of the root."""
+    generation = tmp_path / "run/secrets.d/3"
+    generation.mkdir(parents=True)
+    (generation / "jwt_secret").write_text(FAKE)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/dsn").write_text(OTHER)
+    (generation / "sentry_dsn").symlink_to(tmp_path / "elsewhere/dsn")
+    (tmp_path / "run/secrets").symlink_to(generation)
+    loaded = look(Two, tmp_path)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
+
+
+def test_only_declared_names_are_opened(tmp_path: Path) -> None:
+    """A link of a name that nobody declared is not followed, wherever it leads."""
+    environ = mounted(tmp_path, {"jwt_secret": FAKE})
+    (tmp_path / "named/other").symlink_to("/proc/self/mem")
+    (tmp_path / "named/loop").symlink_to("loop")
+    loaded = look(Two, tmp_path, environ)
+    assert (loaded.problems, values_of(loaded)) == ([], {"jwt_secret": FAKE})
+
+
+class Nested(SecretSet):
+    """A secret in a subdirectory of a volume, as ``items:`` puts it."""
+
+    tls_key: SecretBytes = secret(file="tls/server.key", used_by="TLS")
+    tls_certificate: Secret = secret(file="tls/server.crt")
+
+
+def test_nested_items_of_a_volume(tmp_path: Path) -> None:
+    """A path given by ``items:`` is read below the volume, at its declared place."""
+    Kubelet(tmp_path / "run/secrets/tls-volume").publish(
+        {"tls/server.key": b"fake\0key\n", "tls/server.crt.txt": "fake-certificate\n"}
+    )
+    loaded = look(Nested, tmp_path, IN_CLUSTER)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"tls_key": b"fake\0key\n", "tls_certificate": "fake-certificate"}
+    assert loaded.origin("tls_certificate") == (
+        "file",
+        f"{tmp_path}/run/secrets/tls-volume/tls/server.crt.txt",
+    )
+
+
+def test_nested_items_that_are_missing(tmp_path: Path) -> None:
+    """A path that is missing is named in full."""
+    Kubelet(tmp_path / "run/secrets/v").publish({"tls/server.key": b"x"})
+    problem = only_problem(look(Nested, tmp_path, IN_CLUSTER))
+    assert problem.name == "TLS_CERTIFICATE"
+    assert f"{tmp_path}/run/secrets/v/tls/server.crt; with .txt too" in problem.places
+
+
+def test_several_named_directories(tmp_path: Path) -> None:
+    """HIVE_BOOT_SECRETS_DIR names several directories like PATH, read in their order."""
+    for name, files in (
+        ("x", {"jwt_secret": FAKE}),
+        ("y", {"jwt_secret": FAKE, "sentry_dsn": "z"}),
+    ):
+        (tmp_path / name).mkdir()
+        for file, value in files.items():
+            (tmp_path / name / file).write_text(value)
+    loaded = look(Two, tmp_path, {"HIVE_BOOT_SECRETS_DIR": f"{tmp_path}/x:{tmp_path}/y"})
+    assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": "z"}
+    assert loaded.origin("jwt_secret") == ("file", f"{tmp_path}/x/jwt_secret")
+
+
+@pytest.mark.parametrize("by", ["HIVE_BOOT_SECRETS_DIR", "secrets_dirs="])
+def test_a_named_directory_that_is_absent(tmp_path: Path, by: str) -> None:
+    """A directory that somebody named and that is not there fails closed, and says who named it."""
+    gone = str(tmp_path / "gone")
+    (tmp_path / "cwd/.env").write_text(f"JWT_SECRET={FAKE}\n")
+    if by == "secrets_dirs=":
+        loaded = look(Two, tmp_path, secrets_dirs=gone)
+    else:
+        loaded = look(Two, tmp_path, {by: gone})
+    assert [(each.name, each.kind) for each in loaded.problems] == [
+        (gone, "directory"),
+        ("JWT_SECRET", "missing"),
+    ]
+    assert loaded.problems[0].message == f"does not exist; {by} names it"
+    assert loaded.problems[0].hint
+
+
+def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
+    """Without a /run/secrets a mounted mode says what is missing, and nothing of directories."""
+    problem = only_problem(look(Two, tmp_path, {"HIVE_BOOT_MODE": "docker"}))
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
+    assert problem.places[0].startswith(f"{tmp_path}/run/secrets/jwt_secret;")
+
+
+def test_run_secrets_is_a_file(tmp_path: Path) -> None:
+    """A file in the place of the directory is reported as what it is."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/secrets").write_text(FAKE)
+    loaded = look(Two, tmp_path)
+    assert [each.kind for each in loaded.problems] == ["directory", "missing"]
+    assert loaded.problems[0].message == "cannot be opened as a directory: not a directory"
+    assert FAKE not in report_of(loaded)
+
+
+def test_a_volume_that_lost_its_data(tmp_path: Path) -> None:
+    """A volume whose ..data leads nowhere is waited for, and then a problem of its own."""
+    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    (tmp_path / "run/secrets/a/..data").unlink()
+    clock = FakeClock()
+    loaded = look(Two, tmp_path, IN_CLUSTER, patience=clock.patience())
+    assert [(each.name, each.message) for each in loaded.problems] == [
+        (f"{tmp_path}/run/secrets/a", "is a volume whose ..data leads nowhere"),
+        ("JWT_SECRET", "is missing"),
+    ]
+    assert 2 <= sum(clock.slept) < 3
+
+
+# Several problems at once
+
+
+class Five(SecretSet):
+    """Five secrets, each of which will be wrong in its own way."""
+
+    openai_api_key: Secret = secret(used_by="agents")
+    hive_api_key: Secret = secret(used_by="auth middleware")
+    jwt_secret: Secret = secret(used_by="user-auth", min_length=32)
+    stripe_secret_key: Secret = secret(used_by="billing", pattern="sk-[a-z]+")
+    github_token: Secret | None = secret(used_by="GitHub integrations")
+    sentry_dsn: Secret | None = secret(used_by="error monitoring")
+
+
+def test_five_problems_are_five(tmp_path: Path) -> None:
+    """Everything that is wrong is told at once, in the order of the declaration."""
+    environ = mounted(
+        tmp_path,
+        {
+            "openai-apikey.txt": "fake-openai-0123456789",
+            "hive_api_key": "\n",
+            "jwt_secret": "fake-short",
+            "stripe_secret_key": "fake-stripe-0123456789",
+            "github_token": b"fake-github-\xff-0123456789",
+            "sentry_dsn": "fake-dsn-0123456789",
+        },
+    )
+    loaded = look(Five, tmp_path, environ)
+    named = f"{tmp_path}/named"
+    assert [(each.name, each.kind, each.used_by) for each in loaded.problems] == [
+        ("OPENAI_API_KEY", "missing", "agents"),
+        ("HIVE_API_KEY", "empty", "auth middleware"),
+        ("JWT_SECRET", "length", "user-auth"),
+        ("STRIPE_SECRET_KEY", "pattern", "billing"),
+        ("GITHUB_TOKEN", "not-utf-8", "GitHub integrations"),
+    ]
+    assert [each.places[0].split(";")[0] for each in loaded.problems] == [
+        f"{named}/{name}"
+        for name in (
+            "openai_api_key",
+            "hive_api_key",
+            "jwt_secret",
+            "stripe_secret_key",
+            "github_token",
+        )
+    ]
+    assert loaded.problems[0].places[1] == (
+        f"{named}/openai-api-key.txt was tried, a file openai-apikey.txt stands there"
+    )
+    assert f"{named}/openai_api_key" in loaded.problems[0].hint
+    report = report_of(loaded)
+    assert report.startswith("hive_boot: 5 problems")
+    assert [number for number in range(1, 9) if f"\n  {number}. " in report] == [1, 2, 3, 4, 5]
+    assert "fake-" not in report
+    assert "\x1b" not in report
+    assert values_of(loaded) == {"sentry_dsn": "fake-dsn-0123456789"}
+
+
+def test_every_problem_has_a_mend(tmp_path: Path) -> None:
+    """No problem of a secret leaves a person without a next step."""
+    environ = mounted(
+        tmp_path,
+        {
+            "hive_api_key": "\n",
+            "jwt_secret": "fake-short",
+            "stripe_secret_key": "fake-stripe-0123456789",
+            "github_token": b"fake-github-\xff-0123456789",
+        },
+    )
+    loaded = look(Five, tmp_path, environ | {"SENTRY_DSN": "fake-dsn-0123456789"})
+    assert len(loaded.problems) == 6
+    assert [each.name for each in loaded.problems if not each.hint] == []
+
+
+def test_problems_come_in_the_order_of_the_declaration(tmp_path: Path) -> None:
+    """The order does not depend on the kind of a problem, nor on that of the sources."""
+    environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake", "JWT_SECRET_FILE": "/x"}
+    environ |= {"GITHUB_TOKEN_FILE": str(tmp_path), "STRIPE_SECRET_KEY": "fake-stripe"}
+    loaded = look(Five, tmp_path, environ)
+    assert [(each.name, each.kind) for each in loaded.problems] == [
+        ("OPENAI_API_KEY", "missing"),
+        ("HIVE_API_KEY", "missing"),
+        ("JWT_SECRET", "conflict"),
+        ("STRIPE_SECRET_KEY", "pattern"),
+        ("GITHUB_TOKEN", "not-a-file"),
+    ]
+
+
+def test_a_secret_is_reported_once(tmp_path: Path) -> None:
+    """A secret whose value breaks a rule is not missing as well."""
+    loaded = look(Five, tmp_path, {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake-short"})
+    names = [each.name for each in loaded.problems]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_dotenv_problems_come_first(tmp_path: Path) -> None:
+    """A line of .env that cannot be read may explain the rest, so it comes first."""
+    (tmp_path / "cwd/.env").write_text("this is no line\nJWT_SECRET=fake-short\n")
+    loaded = look(Five, tmp_path)
+    assert loaded.problems[0].name == f"{tmp_path}/cwd/.env, line 1,"
+    assert loaded.problems[0].kind == "dotenv"
+    assert "this is no line" not in report_of(loaded)
+
+
+def test_nothing_declared_needs_nothing(tmp_path: Path) -> None:
+    """A declaration without fields loads, in every mode."""
+
+    class Nothing(SecretSet):
+        """An application that needs no secrets yet."""
+
+    for environ in every_mode(tmp_path).values():
+        loaded = look(Nothing, tmp_path, environ)
+        assert (loaded.problems, values_of(loaded)) == ([], {})
+
+
+def test_a_load_shows_no_value(tmp_path: Path) -> None:
+    """What a debugger prints of a load has no value in it."""
+    loaded = look(Inventory, tmp_path, mounted(tmp_path, {"jwt_secret": FAKE}))
+    assert FAKE not in repr(loaded)

@@ -1,0 +1,484 @@
+"""Which sources a deployment has, and how strict it is: the whole table."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_boot import DeclarationError, InvalidSecrets
+from hive_boot.secrets.mode import FOREIGN, MODES, Situation, Surroundings, Wishes, detect
+from tests.support import as_ordinary_user, run_child, situate
+
+NOT_A_CONTAINER = "the default in development mode outside a container"
+NO_MOUNT = "no /run/secrets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One machine, and what it means.
+
+    Attributes:
+        environ: its variables.
+        files: what lies on it; a path that ends in a slash is a directory.
+        pid: our number on it.
+        wishes: what the code says.
+        mode: what has to come out, with its reason.
+        profile: the same.
+    """
+
+    mode: tuple[str, str]
+    profile: tuple[str, str]
+    environ: Mapping[str, str]
+    files: tuple[str, ...] = ()
+    pid: int = 4711
+    wishes: Mapping[str, Any]
+
+
+def row(
+    mode: tuple[str, str],
+    profile: tuple[str, str],
+    *files: str,
+    pid: int = 4711,
+    wishes: Mapping[str, Any] | None = None,
+    **environ: str,
+) -> Row:
+    """Write a row of the table."""
+    return Row(
+        mode=mode, profile=profile, files=files, pid=pid, wishes=wishes or {}, environ=environ
+    )
+
+
+IN_KUBERNETES = ("production", "the default in kubernetes mode")
+IN_DOCKER = ("production", "the default in docker mode")
+ON_A_DESK = ("development", NOT_A_CONTAINER)
+KUBERNETES = ("kubernetes", "KUBERNETES_SERVICE_HOST is set")
+SYSTEMD = ("systemd", "CREDENTIALS_DIRECTORY is set")
+DOCKER = ("docker", "/run/secrets holds files")
+
+TABLE: dict[str, Row] = {
+    "a developer's machine": row(("development", NO_MOUNT), ON_A_DESK),
+    "a pod": row(KUBERNETES, IN_KUBERNETES, KUBERNETES_SERVICE_HOST="10.0.0.1"),
+    "a pod with its volume": row(
+        KUBERNETES, IN_KUBERNETES, "run/secrets/app/..data/", KUBERNETES_SERVICE_HOST="10.0.0.1"
+    ),
+    "a pod, whatever else is there": row(
+        KUBERNETES,
+        IN_KUBERNETES,
+        "creds/",
+        "run/secrets/token",
+        KUBERNETES_SERVICE_HOST="10.0.0.1",
+        CREDENTIALS_DIRECTORY="/creds",
+        HIVE_BOOT_SECRETS_DIR="/elsewhere",
+    ),
+    "a pod that wants to be in development": row(
+        KUBERNETES, IN_KUBERNETES, KUBERNETES_SERVICE_HOST="10.0.0.1", APP_ENV="development"
+    ),
+    "a pod with an APP_ENV of another framework": row(
+        KUBERNETES, IN_KUBERNETES, KUBERNETES_SERVICE_HOST="10.0.0.1", APP_ENV="produktion"
+    ),
+    "an empty KUBERNETES_SERVICE_HOST": row(
+        ("development", NO_MOUNT), ON_A_DESK, KUBERNETES_SERVICE_HOST=""
+    ),
+    "a CI pod": row(
+        KUBERNETES, IN_KUBERNETES, CI="true", KUBERNETES_SERVICE_HOST="10.0.0.1", APP_ENV="test"
+    ),
+    "a CI pod that says so": row(
+        ("development", "HIVE_BOOT_MODE"),
+        ("test", "APP_ENV"),
+        KUBERNETES_SERVICE_HOST="10.0.0.1",
+        HIVE_BOOT_MODE="development",
+        APP_ENV="test",
+    ),
+    "a CI pod in a container that says only the mode": row(
+        ("development", "HIVE_BOOT_MODE"),
+        ("production", "development mode, but in a container: /run/.containerenv exists"),
+        "run/.containerenv",
+        KUBERNETES_SERVICE_HOST="10.0.0.1",
+        HIVE_BOOT_MODE="development",
+    ),
+    "a systemd unit": row(
+        SYSTEMD,
+        ("production", "the default in systemd mode"),
+        "creds/",
+        CREDENTIALS_DIRECTORY="/creds",
+    ),
+    "a systemd unit before a docker directory": row(
+        SYSTEMD,
+        ("production", "the default in systemd mode"),
+        "creds/",
+        "run/secrets/token",
+        CREDENTIALS_DIRECTORY="/creds",
+        HIVE_BOOT_SECRETS_DIR="/elsewhere",
+    ),
+    "a GNOME terminal": row(
+        ("development", NO_MOUNT),
+        ON_A_DESK,
+        INVOCATION_ID="0123",
+        SYSTEMD_EXEC_PID="815",
+        CREDENTIALS_DIRECTORY="/run/credentials/gone",
+    ),
+    "an empty CREDENTIALS_DIRECTORY": row(
+        ("development", NO_MOUNT), ON_A_DESK, CREDENTIALS_DIRECTORY=""
+    ),
+    "Docker secrets": row(DOCKER, IN_DOCKER, "run/secrets/token"),
+    "Docker secrets among foreign ones": row(
+        DOCKER, IN_DOCKER, "run/secrets/token", "run/secrets/kubernetes.io/"
+    ),
+    "an empty /run/secrets": row(
+        ("development", "/run/secrets holds no secrets of ours"), ON_A_DESK, "run/secrets/"
+    ),
+    "a /run/secrets that is no directory": row(
+        ("docker", "/run/secrets cannot be listed: Not a directory"), IN_DOCKER, "run/secrets"
+    ),
+    "a /run that is no directory": row(
+        ("docker", "/run/secrets cannot be listed: Not a directory"), IN_DOCKER, "run"
+    ),
+    "a directory named in the code, and absent": row(
+        ("docker", "secrets_dirs= names a directory"), IN_DOCKER, wishes={"secrets_dirs": "/none"}
+    ),
+    "a directory named outside, and absent": row(
+        ("docker", "HIVE_BOOT_SECRETS_DIR names a directory"),
+        IN_DOCKER,
+        HIVE_BOOT_SECRETS_DIR="/none",
+    ),
+    "no directory named in the code": row(
+        ("development", NO_MOUNT), ON_A_DESK, wishes={"secrets_dirs": []}
+    ),
+    "no directory named outside": row(
+        ("development", NO_MOUNT), ON_A_DESK, HIVE_BOOT_SECRETS_DIR=os.pathsep
+    ),
+    "a Docker container without its mount": row(
+        ("development", NO_MOUNT),
+        ("production", "development mode, but in a container: /.dockerenv exists"),
+        ".dockerenv",
+    ),
+    "a Podman container without its mount": row(
+        ("development", NO_MOUNT),
+        ("production", "development mode, but in a container: /run/.containerenv exists"),
+        "run/.containerenv",
+    ),
+    "PID 1 without its mount": row(
+        ("development", NO_MOUNT),
+        ("production", "development mode, but in a container: this is PID 1"),
+        pid=1,
+    ),
+    "a container with foreign secrets only": row(
+        ("development", "/run/secrets holds no secrets of ours"),
+        ("production", "development mode, but in a container: /.dockerenv exists"),
+        ".dockerenv",
+        "run/secrets/rhsm/",
+    ),
+    "a container that says test": row(
+        ("development", NO_MOUNT), ("test", "APP_ENV"), ".dockerenv", pid=1, APP_ENV="test"
+    ),
+    "APP_ENV=prod": row(("development", NO_MOUNT), ("production", "APP_ENV"), APP_ENV="prod"),
+    "APP_ENV=staging": row(("development", NO_MOUNT), ("staging", "APP_ENV"), APP_ENV="staging"),
+    "an empty APP_ENV": row(("development", NO_MOUNT), ON_A_DESK, APP_ENV=""),
+    "HIVE_BOOT_PROFILE before APP_ENV": row(
+        ("development", NO_MOUNT),
+        ("staging", "HIVE_BOOT_PROFILE"),
+        HIVE_BOOT_PROFILE="stage",
+        APP_ENV="prod",
+    ),
+    "HIVE_BOOT_PROFILE in a pod": row(
+        KUBERNETES,
+        ("staging", "HIVE_BOOT_PROFILE"),
+        KUBERNETES_SERVICE_HOST="10.0.0.1",
+        HIVE_BOOT_PROFILE="staging",
+    ),
+    "the code before every variable": row(
+        ("environment", "Bootstrap(mode=…)"),
+        ("test", "Bootstrap(profile=…)"),
+        wishes={"mode": "environment", "profile": "Testing"},
+        HIVE_BOOT_MODE="docker",
+        HIVE_BOOT_PROFILE="prod",
+        KUBERNETES_SERVICE_HOST="10.0.0.1",
+    ),
+    "the code before variables that mean nothing": row(
+        ("environment", "Bootstrap(mode=…)"),
+        ("test", "Bootstrap(profile=…)"),
+        wishes={"mode": "environment", "profile": "test"},
+        HIVE_BOOT_MODE="nonsense",
+        HIVE_BOOT_PROFILE="nonsense",
+    ),
+    "HIVE_BOOT_MODE before what is there": row(
+        ("docker", "HIVE_BOOT_MODE"),
+        IN_DOCKER,
+        KUBERNETES_SERVICE_HOST="10.0.0.1",
+        HIVE_BOOT_MODE="docker",
+    ),
+    "HIVE_BOOT_MODE in capitals": row(
+        ("environment", "HIVE_BOOT_MODE"),
+        ("production", "the default in environment mode"),
+        HIVE_BOOT_MODE=" Environment ",
+    ),
+    "an empty HIVE_BOOT_MODE": row(("development", NO_MOUNT), ON_A_DESK, HIVE_BOOT_MODE=""),
+    "a platform that injects variables": row(
+        ("development", NO_MOUNT), ("production", "APP_ENV"), PORT="8080", APP_ENV="production"
+    ),
+}
+TABLE |= {
+    f"foreign {name} only": row(
+        ("development", "/run/secrets holds no secrets of ours"), ON_A_DESK, f"run/secrets/{name}/"
+    )
+    for name in sorted(FOREIGN)
+}
+
+
+@pytest.mark.parametrize("case", TABLE.values(), ids=TABLE.keys())
+def test_mode_and_profile_and_their_reasons(case: Row, tmp_path: Path) -> None:
+    """Each machine gets the mode and the profile that it means, and is told why."""
+    for name in case.files:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir()
+        else:
+            path.write_text("fake-content")
+
+    situation = situate(tmp_path, case.environ, pid=case.pid, **case.wishes)
+
+    assert (situation.mode, situation.mode_reason) == case.mode
+    assert (situation.profile, situation.profile_reason) == case.profile
+
+
+def test_environment_is_never_detected() -> None:
+    """No row that leaves the mode open ends in `environment`."""
+    open_rows = [
+        case
+        for case in TABLE.values()
+        if "HIVE_BOOT_MODE" not in case.environ and "mode" not in case.wishes
+    ]
+
+    assert {case.mode[0] for case in open_rows} == set(MODES) - {"environment"}
+
+
+def test_a_directory_that_may_not_be_listed_is_a_mount() -> None:
+    """A /run/secrets that is closed to us is somebody's, so nothing falls back to .env."""
+    with as_ordinary_user() as root:
+        secrets = root / "run" / "secrets"
+        secrets.mkdir(parents=True, mode=0o000)
+
+        situation = situate(root)
+        secrets.chmod(0o700)
+
+    assert (situation.mode, situation.profile) == ("docker", "production")
+    assert situation.mode_reason == "/run/secrets cannot be listed: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "environ", "directories", "named_by"),
+    [
+        ({"mode": "kubernetes"}, {}, ("{root}/run/secrets",), ""),
+        ({"mode": "docker"}, {}, ("{root}/run/secrets",), ""),
+        ({"mode": "systemd"}, {}, ("{root}/run/secrets",), ""),
+        ({"mode": "systemd"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("{root}/creds",), ""),
+        ({"mode": "docker"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("{root}/run/secrets",), ""),
+        ({"secrets_dirs": "/a"}, {}, ("/a",), "secrets_dirs="),
+        ({"secrets_dirs": Path("/a")}, {}, ("/a",), "secrets_dirs="),
+        ({"secrets_dirs": ["/a", Path("/b")]}, {}, ("/a", "/b"), "secrets_dirs="),
+        ({"secrets_dirs": "/a"}, {"HIVE_BOOT_SECRETS_DIR": "/b"}, ("/a",), "secrets_dirs="),
+        (
+            {},
+            {"HIVE_BOOT_SECRETS_DIR": "/a::relative/b:"},
+            ("/a", "relative/b"),
+            "HIVE_BOOT_SECRETS_DIR",
+        ),
+        (
+            {"mode": "kubernetes"},
+            {"HIVE_BOOT_SECRETS_DIR": "/a"},
+            ("/a",),
+            "HIVE_BOOT_SECRETS_DIR",
+        ),
+        ({"mode": "kubernetes", "secrets_dirs": []}, {}, ("{root}/run/secrets",), ""),
+        ({"mode": "environment", "secrets_dirs": "/a"}, {}, (), ""),
+        ({"mode": "development", "secrets_dirs": "/a"}, {}, (), ""),
+    ],
+)
+def test_directories_of_a_mode(
+    wishes: Mapping[str, Any],
+    environ: Mapping[str, str],
+    directories: tuple[str, ...],
+    named_by: str,
+    tmp_path: Path,
+) -> None:
+    """Secrets are looked for where it was said, else where the mode has them."""
+    situation = situate(tmp_path, environ, **wishes)
+
+    assert situation.directories == tuple(path.format(root=tmp_path) for path in directories)
+    assert situation.named_by == named_by
+    assert situation.mounted is bool(directories)
+
+
+@pytest.mark.parametrize(
+    ("wish", "files"),
+    [
+        (None, ("{cwd}/.env.local", "{cwd}/.env")),
+        ("dev.env", ("{cwd}/dev.env.local", "{cwd}/dev.env")),
+        (Path("/etc/app.env"), ("/etc/app.env.local", "/etc/app.env")),
+    ],
+)
+def test_dotenv_files_of_development_mode(
+    wish: str | Path | None, files: tuple[str, ...], tmp_path: Path
+) -> None:
+    """`.env` is looked for in the working directory; the local one is the stronger."""
+    situation = situate(tmp_path, dotenv=wish)
+
+    assert situation.dotenv == tuple(path.format(cwd=tmp_path / "cwd") for path in files)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "development"])
+def test_no_other_mode_reads_dotenv(mode: str, tmp_path: Path) -> None:
+    """A `.env` that was copied into an image is not read there."""
+    assert situate(tmp_path, mode=mode, dotenv=".env").dotenv == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "wish", "allowed"),
+    [
+        (None, False, False),
+        (None, True, True),
+        ("", False, False),
+        ("1", False, True),
+        ("true", False, True),
+        ("YES", False, True),
+        ("on", False, True),
+        ("0", False, False),
+        ("False", False, False),
+        ("no", False, False),
+        ("off", False, False),
+        ("0", True, True),
+    ],
+)
+def test_env_fallback_is_said_by_code_or_variable(
+    said: str | None, tmp_path: Path, *, wish: bool, allowed: bool
+) -> None:
+    """A fallback to the environment is allowed only where somebody said so."""
+    environ = {} if said is None else {"HIVE_BOOT_ENV_FALLBACK": said}
+
+    assert situate(tmp_path, environ, env_fallback=wish).env_fallback is allowed
+
+
+def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
+    """Four misspelled settings are four problems of one report, and each says what to write."""
+    environ = {
+        "HIVE_BOOT_MODE": "kubernets",
+        "HIVE_BOOT_PROFILE": "prodution",
+        "APP_ENV": "stagin",
+        "HIVE_BOOT_ENV_FALLBACK": "maybe",
+    }
+
+    with pytest.raises(InvalidSecrets) as caught:
+        situate(tmp_path, environ)
+
+    profiles = "development, develop, dev, local, test, testing, staging, stage, production, prod"
+    assert [(problem.name, problem.kind) for problem in caught.value.problems] == [
+        ("HIVE_BOOT_MODE", "setting"),
+        ("HIVE_BOOT_PROFILE", "setting"),
+        ("APP_ENV", "setting"),
+        ("HIVE_BOOT_ENV_FALLBACK", "setting"),
+    ]
+    assert [problem.message for problem in caught.value.problems] == [
+        "is 'kubernets', which means nothing; near to it is 'kubernetes'",
+        "is 'prodution', which means nothing; near to it is 'production'",
+        "is 'stagin', which means nothing; near to it is 'staging'",
+        "has a value that means nothing",
+    ]
+    assert [problem.hint for problem in caught.value.problems] == [
+        f"set it to one of {', '.join(MODES)}, or unset it",
+        f"set it to one of {profiles}, or unset it",
+        f"set it to one of {profiles}, or unset it",
+        "set it to one of 1, 0, or unset it",
+    ]
+
+
+@pytest.mark.parametrize(
+    "variable", ["HIVE_BOOT_MODE", "HIVE_BOOT_PROFILE", "APP_ENV", "HIVE_BOOT_ENV_FALLBACK"]
+)
+def test_what_is_no_near_miss_is_not_repeated(variable: str, tmp_path: Path) -> None:
+    """A value that was put into the wrong variable does not end up in a report."""
+    with pytest.raises(InvalidSecrets) as caught:
+        situate(tmp_path, {variable: "fake-jwt-secret-0123456789"})
+
+    (problem,) = caught.value.problems
+    assert problem.name == variable
+    assert problem.message == "has a value that means nothing"
+    assert "fake" not in caught.value.report()
+
+
+def test_a_mode_that_means_nothing_is_a_problem_in_a_pod_too(tmp_path: Path) -> None:
+    """A misspelled mode is never replaced by a guess."""
+    with pytest.raises(InvalidSecrets):
+        situate(tmp_path, {"HIVE_BOOT_MODE": "dev", "KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        (
+            {"mode": "k8s"},
+            "mode='k8s' is none of kubernetes, systemd, docker, environment, development",
+        ),
+        ({"mode": ""}, "mode='' is none of kubernetes, "),
+        ({"profile": "live"}, "profile='live' is none of development, develop, "),
+        ({"profile": ""}, "profile='' is none of development, "),
+    ],
+)
+def test_what_the_code_says_wrong_is_a_bug_of_the_code(wishes: Any, said: str) -> None:  # noqa: ANN401  (anything may be wrong)
+    """A wrong mode in the code is refused where it is written."""
+    with pytest.raises(DeclarationError) as caught:
+        Wishes(**wishes)
+
+    assert str(caught.value).startswith(said)
+
+
+def test_the_surroundings_are_those_of_the_process() -> None:
+    """Without being told otherwise the real machine is looked at."""
+    child = run_child(
+        "import os\n"
+        "from hive_boot.secrets.mode import Surroundings\n"
+        "seen = Surroundings()\n"
+        "assert seen.environ == dict(os.environ)\n"
+        "assert seen.environ is not os.environ\n"
+        "assert (seen.cwd, seen.pid, seen.root) == (os.getcwd(), os.getpid(), '/')\n"
+        "assert seen.path('/run/secrets') == '/run/secrets'\n"
+        "assert seen.exists('/proc/self')\n"
+        "assert not seen.exists('/no/such/place')\n"
+    )
+
+    assert child.stderr == ""
+    assert child.returncode == 0
+
+
+def test_a_situation_shows_no_environment() -> None:
+    """What was decided can be printed; the variables are kept out of it."""
+    situation = detect(Surroundings(environ={"TOKEN": "fake-token"}, root="/nowhere"), Wishes())
+
+    assert isinstance(situation, Situation)
+    assert situation.environ == {"TOKEN": "fake-token"}
+    assert "fake-token" not in repr(situation)
+
+
+@pytest.mark.parametrize(
+    ("files", "pid", "mode", "forgotten"),
+    [
+        ([".dockerenv"], 4711, None, True),
+        (["run/.containerenv"], 4711, None, True),
+        ([], 1, None, True),
+        ([], 4711, None, False),
+        ([".dockerenv"], 1, "kubernetes", False),
+        ([".dockerenv"], 1, "environment", False),
+    ],
+)
+def test_a_container_in_development_mode_may_have_forgotten_its_mount(
+    files: list[str], pid: int, mode: str | None, tmp_path: Path, *, forgotten: bool
+) -> None:
+    """A report can ask about the mount where it was probably forgotten."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    assert situate(tmp_path, pid=pid, mode=mode).forgotten is forgotten

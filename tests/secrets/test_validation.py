@@ -1,0 +1,636 @@
+"""What a declaration demands of its values, and the checks that its author wrote."""
+
+import base64
+import json
+import re
+import threading
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from hive_boot import Bootstrap, InvalidSecrets, Problem, Secret, SecretBytes, SecretSet, secret
+from tests.support import failed_start, look, values_of
+
+FAKE = "fake-jwt/secret+0123456789-\u00e4"
+INJECTED = {"HIVE_BOOT_MODE": "environment"}
+
+
+@pytest.fixture(autouse=True)
+def injected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every start here read variables, of which one is set."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.setenv("JWT_SECRET", FAKE)
+
+
+def checked(check: Callable[[str], Any]) -> Bootstrap[Any, None]:
+    """Give an application whose one secret is judged by ``check``."""
+
+    class Checked(SecretSet):
+        """One secret that somebody judges."""
+
+        jwt_secret: Secret = secret(used_by="user-auth", check=check)
+
+    return Bootstrap(Checked, start_timeout=5)
+
+
+async def refusal(check: Callable[[str], Any]) -> Problem:
+    """Start, and give the one problem that the check makes."""
+    failure = await failed_start(checked(check))
+    assert len(failure.problems) == 1
+    problem = failure.problems[0]
+    assert (problem.name, problem.kind, problem.used_by) == ("JWT_SECRET", "check", "user-auth")
+    return problem
+
+
+# Length and pattern
+
+
+class Ruled(SecretSet):
+    """Secrets with rules."""
+
+    short: Secret = secret(min_length=4, max_length=6)
+    raw: SecretBytes = secret(min_length=4, max_length=6)
+    key: Secret = secret(pattern=r"sk-[a-z]+|pk")
+    blob: SecretBytes = secret(pattern=re.compile(r"fake-\d+"))
+
+
+GOOD = {"SHORT": "fake5", "RAW": "fake5", "KEY": "sk-fake", "BLOB": "fake-123"}
+
+
+def broken(root: Path, **changes: str) -> list[tuple[str, str, str]]:
+    """Give name, kind and message of the problems with some changed values."""
+    loaded = look(Ruled, root, INJECTED | GOOD | changes)
+    return [(each.name, each.kind, each.message) for each in loaded.problems]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"SHORT": "fake"}, {"SHORT": "fake56"}, {"RAW": "fake"}, {"RAW": "fake56"}, {"KEY": "pk"}],
+)
+def test_what_keeps_the_rules_passes(tmp_path: Path, changes: dict[str, str]) -> None:
+    """The bounds themselves are allowed, and the pattern's alternatives are."""
+    assert broken(tmp_path, **changes) == []
+
+
+@pytest.mark.parametrize("field", ["SHORT", "RAW"])
+def test_too_short_and_too_long(tmp_path: Path, field: str) -> None:
+    """A value of a wrong length is refused with both numbers, in its own unit."""
+    unit = "characters" if field == "SHORT" else "bytes"
+    assert broken(tmp_path, **{field: "fak"}) == [
+        (field, "length", f"has 3 {unit}, and 4 are the fewest allowed")
+    ]
+    assert broken(tmp_path, **{field: "fake567"}) == [
+        (field, "length", f"has 7 {unit}, and 6 are the most allowed")
+    ]
+
+
+def test_length_is_counted_in_the_unit_of_the_type(tmp_path: Path) -> None:
+    """Six characters of two bytes each are six for a Secret and twelve for SecretBytes."""
+    assert broken(tmp_path, SHORT="ääääää") == []
+    assert broken(tmp_path, RAW="ääääää") == [
+        ("RAW", "length", "has 12 bytes, and 6 are the most allowed")
+    ]
+
+
+@pytest.mark.parametrize("value", ["sk-fake1", "xsk-fake", "sk-fake\n", "sk-", "pkpk", "PK"])
+def test_the_pattern_has_to_match_the_whole(tmp_path: Path, value: str) -> None:
+    """A value of which only a part matches is refused, and not shown."""
+    assert broken(tmp_path, KEY=value) == [
+        ("KEY", "pattern", "does not match the pattern that was declared for it")
+    ]
+
+
+def test_a_pattern_for_bytes(tmp_path: Path) -> None:
+    """A pattern judges SecretBytes as well."""
+    assert [name for name, *_ in broken(tmp_path, BLOB="fake-x")] == ["BLOB"]
+
+
+def test_a_refused_value_is_not_handed_out(tmp_path: Path) -> None:
+    """What breaks a rule is not among the values, and has its place and a mend beside it."""
+    loaded = look(Ruled, tmp_path, INJECTED | GOOD | {"KEY": "fake"})
+    assert "key" not in values_of(loaded)
+    assert loaded.problems[0].places == ("KEY",)
+    assert loaded.problems[0].hint == "set the variable KEY"
+
+
+# Checks of one secret
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("verdict", [True, None])
+async def test_a_check_passes(verdict: bool | None) -> None:  # noqa: FBT001  (the answer itself)
+    """True and None let a start go on, and the check saw the plain value."""
+    seen: list[str] = []
+
+    def check(value: str) -> bool | None:
+        seen.append(value)
+        return verdict
+
+    async with checked(check).running() as secrets:
+        assert secrets.jwt_secret.reveal() == FAKE
+    assert seen == [FAKE]
+
+
+@pytest.mark.anyio
+async def test_an_async_check_passes() -> None:
+    """An async check is awaited before the application is ready."""
+    seen: list[str] = []
+
+    async def check(value: str) -> bool:
+        await anyio.lowlevel.checkpoint()
+        seen.append(value)
+        return True
+
+    async with checked(check).running():
+        assert seen == [FAKE]
+
+
+@pytest.mark.anyio
+async def test_a_check_returns_false() -> None:
+    """False refuses the value."""
+    problem = await refusal(lambda _: False)
+    assert problem.message == "was refused by its check: it returned False"
+
+
+@pytest.mark.anyio
+async def test_an_async_check_returns_false() -> None:
+    """False refuses the value when it is awaited too."""
+
+    async def check(_: str) -> bool:
+        return False
+
+    problem = await refusal(check)
+    assert problem.message == "was refused by its check: it returned False"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("answer", "kind"), [(0, "int"), (1, "int"), ("", "str"), (FAKE, "str")])
+async def test_a_check_returns_something_else(answer: object, kind: str) -> None:
+    """Any other answer is a mistake, which is named by its type alone."""
+    problem = await refusal(lambda _: answer)
+    assert problem.message == (
+        f"was refused by its check: it returned {kind}, and a check returns True, False or None"
+    )
+
+
+@pytest.mark.anyio
+async def test_a_check_raises() -> None:
+    """What a check raises is the reason that the report gives."""
+
+    def check(_: str) -> None:
+        message = "the issuer does not know this key"
+        raise LookupError(message)
+
+    problem = await refusal(check)
+    assert problem.message == (
+        "was refused by its check: LookupError: the issuer does not know this key"
+    )
+
+
+@pytest.mark.anyio
+async def test_a_check_raises_without_words() -> None:
+    """An exception without a text is named by its class."""
+
+    async def check(_: str) -> None:
+        raise PermissionError
+
+    assert (await refusal(check)).message == "was refused by its check: PermissionError"
+
+
+@pytest.mark.anyio
+async def test_a_check_exits() -> None:
+    """A check that calls sys.exit refuses its value; it does not end the process."""
+
+    def check(_: str) -> None:
+        raise SystemExit(3)
+
+    assert (await refusal(check)).message == "was refused by its check: SystemExit: 3"
+
+
+class Mute(Exception):  # noqa: N818  (it says nothing, not even that)
+    """An exception that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(FAKE)
+
+
+@pytest.mark.anyio
+async def test_a_check_raises_what_cannot_be_shown() -> None:
+    """An exception whose text cannot be made is named by its class, and nothing leaks."""
+
+    def check(_: str) -> None:
+        raise Mute
+
+    assert (await refusal(check)).message == "was refused by its check: Mute"
+
+
+def forms_of_the_value() -> Iterator[tuple[str, str]]:
+    """Give the forms in which a careless message may hold the value."""
+    raw = FAKE.encode()
+    yield "plain", FAKE
+    yield "repr", repr(FAKE)
+    yield "repr of bytes", repr(raw)
+    yield "JSON", json.dumps(FAKE)
+    yield "base64", base64.b64encode(raw).decode()
+    yield "base64 in a longer text", base64.b64encode(b"user:" + raw + b"\n").decode()
+    yield "base64 for a URL", base64.urlsafe_b64encode(b"??" + raw).decode()
+    yield "hex", raw.hex()
+    yield "HEX", raw.hex().upper()
+    yield "URL-encoded", quote(FAKE, safe="")
+
+
+def is_told(text: str) -> bool:
+    """Tell whether a text holds a recognisable piece of the value in one of its forms."""
+    raw = FAKE.encode()
+    pieces = [FAKE[:12], FAKE[12:24], raw.hex()[:24], raw.hex().upper()[:24], quote(FAKE, safe="")]
+    pieces += [
+        base64.b64encode(bytes(shift) + raw).decode()[4:16].replace(*change)
+        for shift in range(3)
+        for change in (("+", "+"), ("+", "-"), ("/", "_"))
+    ]
+    return any(piece in text for piece in pieces)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "form",
+    [form for _, form in forms_of_the_value()],
+    ids=[name for name, _ in forms_of_the_value()],
+)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_check_tells_the_value(form: str, kind: str) -> None:
+    """A check that puts the value into its message, in any usual form, has it taken out."""
+    assert is_told(form)
+    message = f"token <{form}> is not known"
+
+    def check(_: str) -> None:
+        raise ValueError(message)
+
+    async def async_check(_: str) -> None:
+        raise ValueError(message)
+
+    problem = await refusal(check if kind == "sync" else async_check)
+    assert not is_told(problem.message)
+    assert "***" in problem.message
+    assert problem.message.startswith("was refused by its check: ValueError: token <")
+    assert problem.message.endswith("> is not known")
+
+
+@pytest.mark.anyio
+async def test_a_check_raises_a_key_error() -> None:
+    """An exception that is made of the value alone, as a look-up raises it, shows nothing."""
+
+    def check(value: str) -> None:
+        raise KeyError(value)
+
+    assert (await refusal(check)).message == "was refused by its check: KeyError: '***'"
+
+
+@pytest.mark.anyio
+async def test_a_check_of_bytes_tells_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of SecretBytes gets bytes, and they are taken out of its message."""
+    monkeypatch.setenv("BLOB", "fake-blob-0123456789")
+
+    def check(value: bytes) -> None:
+        message = f"cannot parse {value!r}"
+        raise ValueError(message)
+
+    class Blob(SecretSet):
+        """Bytes that somebody judges."""
+
+        blob: SecretBytes = secret(check=check)
+
+    failure = await failed_start(Bootstrap(Blob))
+    assert failure.problems[0].message == (
+        "was refused by its check: ValueError: cannot parse b'***'"
+    )
+
+
+class Judge:
+    """A callable object that judges."""
+
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def __call__(self, value: str) -> object:
+        """Give the answer that was decided before."""
+        assert value == FAKE
+        return self.answer
+
+
+class AsyncJudge:
+    """A callable object that takes its time."""
+
+    async def __call__(self, value: str) -> bool:
+        """Refuse."""
+        await anyio.lowlevel.checkpoint()
+        return value != FAKE
+
+
+class Promise:
+    """Something that can be awaited and is no coroutine."""
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from anyio.lowlevel.checkpoint().__await__()
+        message = "broken promise"
+        raise ValueError(message)
+
+
+@pytest.mark.anyio
+async def test_callable_objects_judge() -> None:
+    """An object with ``__call__``, sync or async, is as good as a function."""
+    async with checked(Judge(answer=True)).running():
+        pass
+    assert "it returned False" in (await refusal(Judge(answer=False))).message
+    assert "it returned False" in (await refusal(AsyncJudge())).message
+
+
+@pytest.mark.anyio
+async def test_anything_awaitable_is_awaited() -> None:
+    """A check may return any awaitable, not only a coroutine."""
+
+    def check(_: str) -> Awaitable[None]:
+        return Promise()
+
+    assert (await refusal(check)).message.endswith("ValueError: broken promise")
+
+
+# Several checks, and time
+
+
+@pytest.mark.anyio
+async def test_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sync checks that wait for one another all pass."""
+    together = threading.Barrier(3)
+
+    def check(_: str) -> None:
+        together.wait(timeout=10)
+
+    class Three(SecretSet):
+        """Three secrets that are judged at the same time."""
+
+        jwt_secret: Secret = secret(check=check)
+        second: Secret = secret(check=check)
+        third: Secret = secret(check=check)
+
+    monkeypatch.setenv("SECOND", "fake-second")
+    monkeypatch.setenv("THIRD", "fake-third")
+    async with Bootstrap(Three).running():
+        assert not together.broken
+
+
+@pytest.mark.anyio
+async def test_async_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two async checks of which each waits for the other both pass."""
+    one, two = anyio.Event(), anyio.Event()
+
+    async def check_one(_: str) -> None:
+        one.set()
+        await two.wait()
+
+    async def check_two(_: str) -> None:
+        two.set()
+        await one.wait()
+
+    class Two(SecretSet):
+        """Two secrets that are judged at the same time."""
+
+        jwt_secret: Secret = secret(check=check_one)
+        second: Secret = secret(check=check_two)
+
+    monkeypatch.setenv("SECOND", "fake-second")
+    async with Bootstrap(Two, start_timeout=10).running():
+        assert one.is_set()
+
+
+@pytest.mark.anyio
+async def test_every_refusal_is_told_in_the_order_of_the_declaration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sync and async refusals and a missing secret stand in the order of the declaration."""
+
+    async def later(_: str) -> bool:
+        return False
+
+    class Four(SecretSet):
+        """Four secrets, none of which is right."""
+
+        jwt_secret: Secret = secret(check=later)
+        second: Secret = secret(check=lambda _: False)
+        third: Secret
+        fourth: Secret = secret(check=later)
+
+    monkeypatch.setenv("SECOND", "fake-second")
+    monkeypatch.setenv("FOURTH", "fake-fourth")
+    failure = await failed_start(Bootstrap(Four))
+    assert [(each.name, each.kind) for each in failure.problems] == [
+        ("JWT_SECRET", "check"),
+        ("SECOND", "check"),
+        ("THIRD", "missing"),
+        ("FOURTH", "check"),
+    ]
+
+
+@pytest.mark.anyio
+async def test_what_is_absent_or_wrong_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check is not called for an absent value, nor for one that breaks a rule."""
+    seen: list[str] = []
+
+    class Unjudged(SecretSet):
+        """Secrets that no check sees."""
+
+        jwt_secret: Secret = secret(check=seen.append, min_length=1000)
+        second: Secret | None = secret(check=seen.append)
+        third: Secret = secret(check=seen.append)
+
+    monkeypatch.setenv("THIRD", "fake-third")
+    failure = await failed_start(Bootstrap(Unjudged))
+    assert [each.kind for each in failure.problems] == ["length"]
+    assert seen == ["fake-third"]
+
+
+@pytest.mark.anyio
+async def test_the_previous_value_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A previous value is judged by the same check, and reported by its own name."""
+    monkeypatch.setenv("OLD", "fake-old-0123456789")
+
+    class Rotated(SecretSet):
+        """A secret with a value before it."""
+
+        jwt_secret: Secret = secret(previous="OLD", check=lambda value: "old" not in value)
+
+    failure = await failed_start(Bootstrap(Rotated))
+    assert [each.name for each in failure.problems] == ["OLD"]
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Give what a hanging check waits for; it is released when the test ends."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.mark.anyio
+async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that never answers is named when the time is up; the others are told as well."""
+
+    class Hanging(SecretSet):
+        """One secret whose check hangs, and one that is refused."""
+
+        jwt_secret: Secret = secret(check=lambda _: release.wait(60))
+        second: Secret = secret(check=lambda _: False)
+
+    monkeypatch.setenv("SECOND", "fake-second")
+    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.2))
+    assert [(each.name, each.message) for each in failure.problems] == [
+        ("JWT_SECRET", "was not judged: its check took more than 0.2 s"),
+        ("SECOND", "was refused by its check: it returned False"),
+    ]
+    assert not release.is_set()
+
+
+@pytest.mark.anyio
+async def test_an_async_check_hangs() -> None:
+    """An async check that never answers is cancelled and named when the time is up."""
+    cancelled: list[bool] = []
+
+    async def check(_: str) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.append(True)
+
+    class Hanging(SecretSet):
+        """A secret whose check hangs."""
+
+        jwt_secret: Secret = secret(check=check)
+
+    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
+    assert [(each.name, each.message) for each in failure.problems] == [
+        ("JWT_SECRET", "was not judged: its check took more than 0.1 s")
+    ]
+    assert cancelled == [True]
+
+
+@pytest.mark.anyio
+async def test_a_hanging_check_leaves_no_time_for_others(
+    release: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is one for all checks: a sync one that used it up leaves none to an async one."""
+
+    async def check(_: str) -> None:
+        await anyio.sleep_forever()
+
+    class Hanging(SecretSet):
+        """Two secrets whose checks hang."""
+
+        jwt_secret: Secret = secret(check=lambda _: release.wait(60))
+        second: Secret = secret(check=check)
+
+    monkeypatch.setenv("SECOND", "fake-second")
+    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
+    assert {each.name for each in failure.problems} == {"JWT_SECRET", "SECOND"}
+    assert {each.message for each in failure.problems} == {
+        "was not judged: its check took more than 0.1 s"
+    }
+
+
+# The check of the whole set
+
+
+class Pair(SecretSet):
+    """A key and a certificate that belong together."""
+
+    jwt_secret: Secret
+    certificate: Secret | None
+
+    async def check(self) -> None:
+        """Refuse a pair that does not match, and tell too much about it."""
+        await anyio.lowlevel.checkpoint()
+        if self.certificate is not None and self.certificate.reveal() != self.jwt_secret.reveal():
+            message = f"{self.certificate.reveal()} is not for {self.jwt_secret.reveal()!r}"
+            raise ValueError(message)
+
+
+@pytest.mark.anyio
+async def test_a_set_passes_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole set is judged with its values, also when one of them is absent."""
+    async with Bootstrap(Pair).running() as secrets:
+        assert secrets.certificate is None
+    monkeypatch.setenv("CERTIFICATE", FAKE)
+    async with Bootstrap(Pair).running() as secrets:
+        assert secrets.certificate == Secret("CERTIFICATE", FAKE)
+
+
+@pytest.mark.anyio
+async def test_a_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal of a set is reported by the set's name, without any of its values."""
+    monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
+    failure = await failed_start(Bootstrap(Pair))
+    assert [(each.name, each.kind) for each in failure.problems] == [("Pair", "check")]
+    assert failure.problems[0].message == (
+        "was refused by its check: ValueError: *** is not for '***'"
+    )
+
+
+@pytest.mark.anyio
+async def test_a_set_check_returns_false() -> None:
+    """A set refuses itself by returning False as well."""
+
+    class Refused(SecretSet):
+        """A set that is never right."""
+
+        jwt_secret: Secret
+
+        async def check(self) -> bool:
+            """Refuse."""
+            return False
+
+    failure = await failed_start(Bootstrap(Refused))
+    assert failure.problems[0].message == "was refused by its check: it returned False"
+
+
+@pytest.mark.anyio
+async def test_a_set_check_hangs() -> None:
+    """The check of a set shares the time of the start."""
+
+    class Hanging(SecretSet):
+        """A set that is never judged."""
+
+        jwt_secret: Secret
+
+        async def check(self) -> None:
+            """Wait for ever."""
+            await anyio.sleep_forever()
+
+    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
+    assert [(each.name, each.message) for each in failure.problems] == [
+        ("Hanging", "was not judged: its check took more than 0.1 s")
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_broken_set_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set with other problems is not judged as a whole: its fields may be absent."""
+    monkeypatch.delenv("JWT_SECRET")
+    monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
+    failure = await failed_start(Bootstrap(Pair))
+    assert [each.name for each in failure.problems] == ["JWT_SECRET"]
+
+
+@pytest.mark.anyio
+async def test_a_refused_start_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a refusal the same application starts with a better value."""
+    boot = checked(lambda value: value != FAKE)
+    with pytest.raises(InvalidSecrets):
+        async with boot.running():
+            pass
+    monkeypatch.setenv("JWT_SECRET", "fake-better-0123456789")
+    async with boot.running() as secrets:
+        assert secrets.jwt_secret.reveal() == "fake-better-0123456789"

@@ -1,0 +1,350 @@
+"""A value that shows itself to nobody, and the mask for those who need a hint."""
+
+import copy
+import inspect
+import json
+import logging
+import operator
+import pickle
+import pprint
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from traceback import TracebackException
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hive_boot import Secret, SecretBytes, mask_secret
+from tests.support import run_child
+
+TEXT = "fake-jwt-secret-0123456789-0123456789"
+SHOWN = "Secret('JWT_SECRET', '***')"
+SHOWN_BYTES = "SecretBytes('KEYSTORE', '***')"
+
+both = pytest.mark.parametrize(
+    ("sealed", "shown"),
+    [(Secret("JWT_SECRET", TEXT), SHOWN), (SecretBytes("KEYSTORE", TEXT.encode()), SHOWN_BYTES)],
+    ids=["Secret", "SecretBytes"],
+)
+
+WAYS: dict[str, Callable[[Any], str]] = {
+    "repr": repr,
+    "str": str,
+    "ascii": ascii,
+    "percent s": lambda sealed: "%s" % sealed,  # noqa: UP031  (this way, too)
+    "percent r": lambda sealed: "%r" % sealed,  # noqa: UP031  (this way, too)
+    "format": format,
+    "str.format": "{}".format,
+    "f-string": lambda sealed: f"{sealed}",
+    "f-string, repr": lambda sealed: f"{sealed!r}",
+    "a width": lambda sealed: f"{sealed:>80}",
+    "a number's spec": lambda sealed: f"{sealed:08.3f}",
+    "a date's spec": lambda sealed: f"{sealed:%Y-%m-%d}",
+    "a spec of nonsense": lambda sealed: f"{sealed:reveal}",
+    "pprint": pprint.pformat,
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@both
+def test_every_way_of_showing_it_gives_its_name(
+    sealed: Secret | SecretBytes, shown: str, way: Callable[[Any], str]
+) -> None:
+    """However a secret is printed, its name and three stars come out."""
+    assert way(sealed) == shown
+
+
+@both
+def test_a_container_shows_no_more_than_it_does(sealed: Secret | SecretBytes, shown: str) -> None:
+    """A secret in a list, a dict or a dataclass shows its name there, too."""
+
+    @dataclass
+    class Settings:
+        key: Secret | SecretBytes
+
+    assert str([sealed]) == f"[{shown}]"
+    assert f"{(sealed,)}" == f"({shown},)"
+    assert repr({"key": sealed}) == f"{{'key': {shown}}}"
+    assert repr({sealed: 1}) == f"{{{shown}: 1}}"
+    assert pprint.pformat({"key": [sealed]}) == f"{{'key': [{shown}]}}"
+    assert repr(Settings(sealed)).endswith(f"Settings(key={shown})")
+    assert asdict(Settings(sealed))["key"] is sealed
+    assert repr(types.SimpleNamespace(key=sealed)) == f"namespace(key={shown})"
+
+
+@both
+def test_its_attributes_show_no_value(sealed: Secret | SecretBytes, shown: str) -> None:
+    """What walks over attributes, as debuggers and error trackers do, finds no value."""
+    with pytest.raises(TypeError):
+        vars(sealed)
+
+    assert not hasattr(sealed, "__dict__")
+    assert TEXT not in repr(dir(sealed))
+    assert TEXT not in repr(inspect.getmembers(sealed))
+    assert TEXT not in pprint.pformat(inspect.getmembers(sealed))
+    assert shown in repr(inspect.getmembers(sealed))
+
+
+@both
+def test_a_traceback_with_variables_shows_no_value(
+    sealed: Secret | SecretBytes, shown: str
+) -> None:
+    """An error report that lists the variables of each frame shows the name only."""
+
+    def fail(key: Secret | SecretBytes) -> None:
+        raise RuntimeError(key)
+
+    with pytest.raises(RuntimeError) as caught:
+        fail(sealed)
+    told = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+
+    assert f"key = {shown}" in told
+    assert TEXT not in told.replace(inspect.getsource(sys.modules[__name__]), "")
+
+
+def test_a_log_record_shows_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    """A secret that is logged is logged by its name."""
+    logging.getLogger("app").warning("the key is %s", Secret("JWT_SECRET", TEXT))
+
+    assert caplog.messages == [f"the key is {SHOWN}"]
+
+
+def test_reveal_gives_the_value_itself() -> None:
+    """The one way in gives exactly what was put in."""
+    assert Secret("A", TEXT).reveal() == TEXT
+    assert type(Secret("A", TEXT).reveal()) is str
+    assert SecretBytes("A", b"\x00\xff").reveal() == b"\x00\xff"
+    assert type(SecretBytes("A", b"fake").reveal()) is bytes
+
+
+def test_only_a_secret_of_the_same_value_is_equal() -> None:
+    """Two secrets are equal by value, whatever they are called; nothing else is equal."""
+    assert Secret("A", TEXT) == Secret("B", TEXT)
+    assert Secret("A", TEXT) != Secret("A", f"{TEXT}!")
+    assert SecretBytes("A", b"fake") == SecretBytes("B", b"fake")
+    assert SecretBytes("A", b"fake") != SecretBytes("A", b"kefa")
+    assert Secret("A", TEXT) != TEXT
+    assert not operator.eq(TEXT, Secret("A", TEXT))
+    assert Secret("A", TEXT) != SecretBytes("A", TEXT.encode())
+    assert SecretBytes("A", TEXT.encode()) != TEXT.encode()
+    assert Secret("A", TEXT) != None  # noqa: E711  (the comparison is what is tested)
+
+
+def test_equal_secrets_are_one_key_of_a_dict() -> None:
+    """Secrets go into sets and dicts by value."""
+    assert {Secret("A", TEXT), Secret("B", TEXT), Secret("A", "fake")} == {
+        Secret("C", TEXT),
+        Secret("C", "fake"),
+    }
+    assert hash(Secret("A", TEXT)) != hash(TEXT)
+
+
+def test_a_hash_says_nothing_outside_its_process() -> None:
+    """A hash that leaks cannot be looked up: it is another one in each process."""
+    source = "from hive_boot import Secret; print(hash(Secret('A', 'fake-value')))"
+    children = [run_child(source, PYTHONHASHSEED="0") for _ in range(2)]
+    printed = {child.stdout for child in children}
+
+    assert [child.returncode for child in children] == [0, 0]
+    assert len(printed) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "candidate", "same"),
+    [
+        (TEXT, TEXT, True),
+        (TEXT, TEXT.encode(), True),
+        (TEXT, TEXT[:-1], False),
+        (TEXT, "", False),
+        ("", "", True),
+        ("pässwörd-ünd-mehr", "pässwörd-ünd-mehr", True),
+        ("pässwörd", "pässwört", False),
+        ("pässwörd", "pässwörd".encode(), True),
+        ("pässwörd", "pässwörd".encode("latin-1"), False),
+        (TEXT, "\ud800 a lone surrogate", False),
+    ],
+)
+def test_matches_compares_text_and_bytes(value: str, candidate: str | bytes, *, same: bool) -> None:
+    """What a client sent is compared, as text or as bytes, non-ASCII too."""
+    assert Secret("A", value).matches(candidate) is same
+    assert SecretBytes("A", value.encode()).matches(candidate) is same
+
+
+@pytest.mark.parametrize("candidate", [None, 5, [TEXT], bytearray(b"fake"), Secret("A", TEXT)])
+def test_matches_refuses_what_no_client_can_send(candidate: object) -> None:
+    """A header that is absent is a mistake of the code, not a wrong key."""
+    with pytest.raises(TypeError) as caught:
+        Secret("A", TEXT).matches(candidate)  # type: ignore[arg-type]
+
+    assert str(caught.value) == "a secret is compared with a str or with bytes"
+
+
+@both
+def test_it_is_always_true(sealed: Secret | SecretBytes, shown: str) -> None:
+    """`if secrets.key:` asks whether there is one, and says nothing about the value."""
+    assert bool(sealed) is True
+    assert bool(Secret("A", "")) is True
+    assert bool(SecretBytes("A", b"")) is True
+    assert shown
+
+
+REFUSED: dict[str, Callable[[Any], object]] = {
+    "len": len,
+    "iteration": iter,
+    "list": list,
+    "index": lambda sealed: sealed[0],
+    "contains": lambda sealed: "f" in sealed,
+    "add to it": lambda sealed: sealed + sealed,
+    "add to text": lambda sealed: "Bearer " + sealed,
+    "add to bytes": lambda sealed: b"Bearer " + sealed,
+    "multiply": lambda sealed: sealed * 2,
+    "join": lambda sealed: ", ".join(iter([sealed])),
+    "less": lambda sealed: sealed < sealed,  # noqa: PLR0124  (any order is refused)
+    "sort": lambda sealed: sorted([sealed, sealed]),
+    "bytes": bytes,
+    "int": int,
+    "encode JSON": json.dumps,
+    "JSON inside": lambda sealed: json.dumps({"key": [sealed]}),
+    "JSON key": lambda sealed: json.dumps({sealed: 1}),
+    "pickle": pickle.dumps,
+    "old pickle": lambda sealed: pickle.dumps(sealed, 0),
+    "pickle inside": lambda sealed: pickle.dumps([sealed]),
+    "percent d": lambda sealed: "%d" % sealed,  # noqa: UP031  (this way, too)
+    "concat": lambda sealed: operator.concat("", sealed),
+}
+
+
+@pytest.mark.parametrize("use", REFUSED.values(), ids=REFUSED.keys())
+@both
+def test_using_it_as_its_value_is_refused(
+    sealed: Secret | SecretBytes, shown: str, use: Callable[[Any], object]
+) -> None:
+    """A secret in the place of a text fails at once, and the error does not tell it."""
+    with pytest.raises(TypeError) as caught:
+        use(sealed)
+
+    assert TEXT not in f"{caught.value!r}{caught.value.__context__!r}{caught.value.__cause__!r}"
+    assert shown
+
+
+@both
+def test_a_pickle_is_refused_by_name(sealed: Secret | SecretBytes, shown: str) -> None:
+    """Who sends a secret to another process is told why that fails."""
+    with pytest.raises(TypeError) as caught:
+        pickle.dumps(sealed)
+
+    assert str(caught.value) == f"{shown} cannot be pickled: a secret is not written down"
+
+
+@both
+def test_a_copy_is_itself(sealed: Secret | SecretBytes, shown: str) -> None:
+    """Copying a structure with secrets in it works, and makes no second one."""
+    assert copy.copy(sealed) is sealed
+    assert copy.deepcopy(sealed) is sealed
+    assert copy.deepcopy({"key": [sealed]})["key"][0] is sealed
+    assert shown
+
+
+@both
+def test_nothing_can_be_put_on_it(sealed: Secret | SecretBytes, shown: str) -> None:
+    """No attribute can be added to a secret, and none of what it promises can be replaced."""
+    for name in ("value", "reveal", "matches", "__class__"):
+        with pytest.raises((AttributeError, TypeError)):
+            setattr(sealed, name, "fake")
+    for name in ("value", "reveal", "matches"):
+        with pytest.raises(AttributeError):
+            delattr(sealed, name)
+
+    assert repr(sealed) == shown
+    assert sealed.matches(TEXT)
+
+
+@pytest.mark.parametrize("sealed", [Secret, SecretBytes])
+def test_it_cannot_be_subclassed(sealed: type) -> None:
+    """A class that would weaken the promise cannot be made."""
+    with pytest.raises(TypeError, match=f"^{sealed.__name__} cannot be subclassed"):
+        types.new_class("Open", (sealed,))
+
+
+def test_it_is_no_text() -> None:
+    """A secret does not pass where a str or bytes is asked for."""
+    assert not isinstance(Secret("A", TEXT), str)
+    assert not isinstance(SecretBytes("A", b"fake"), bytes)
+
+
+@pytest.mark.parametrize(
+    ("sealed", "value", "wanted"),
+    [
+        (Secret, 20260101, "the value of Secret('A') has to be a str"),
+        (Secret, b"20260101", "the value of Secret('A') has to be a str"),
+        (Secret, None, "the value of Secret('A') has to be a str"),
+        (Secret, type("Loud", (str,), {})("20260101"), "the value of Secret('A') has to be a str"),
+        (SecretBytes, "20260101", "the value of SecretBytes('A') has to be bytes"),
+        (SecretBytes, bytearray(b"20260101"), "the value of SecretBytes('A') has to be bytes"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_without_showing_it(
+    sealed: Callable[[str, object], object], value: object, wanted: str
+) -> None:
+    """A wrong value is refused by the secret's name alone."""
+    with pytest.raises(TypeError) as caught:
+        sealed("A", value)
+
+    assert str(caught.value) == wanted
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        ("sk-proj-abc...xyz", "sk-p...xyz"),
+        ("fake-0123456789-", "fake...89-"),
+        ("fake-0123456789", "***"),
+        ("fake", "***"),
+        ("", "***"),
+        ("fake 0123456789-0123", "***"),
+        ("fake\t0123456789-0123", "***"),
+        ("fake-0123456789-0123\n", "***"),
+        ("fake-0123456789-\x7f0123", "***"),
+        ("fäke-0123456789-0123", "***"),
+        ("redis://user:fake-password@host/0", "***"),
+        ("fake:0123456789//0123", "fake...123"),
+    ],
+)
+def test_a_mask_shows_a_hint_of_long_tokens_only(value: str, masked: str) -> None:
+    """A token can be told from another one; a short, spaced or composed value cannot."""
+    assert mask_secret(value) == masked
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=300)) | st.text("ab c:/\u00e4", min_size=10))
+def test_a_mask_never_shows_more_than_seven_characters(value: str) -> None:
+    """Whatever a value is, a mask holds four and three of its characters, or none."""
+    masked = mask_secret(value)
+
+    if masked != "***":
+        assert len(value) >= 16
+        assert masked[4:-3] == "..."
+        assert len(masked.replace("...", "", 1)) <= 7
+        assert value.startswith(masked[:4])
+        assert value.endswith(masked[-3:])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (b"20260101", "bytes"),
+        (20260101, "int"),
+        (None, "NoneType"),
+        (Secret("A", "20260101"), "Secret"),
+    ],
+)
+def test_a_mask_refuses_what_is_no_text_without_showing_it(value: object, kind: str) -> None:
+    """A wrong argument is named by its type."""
+    with pytest.raises(TypeError) as caught:
+        mask_secret(value)  # type: ignore[arg-type]
+
+    assert str(caught.value) == f"mask_secret takes a str, not {kind}"

@@ -1,0 +1,238 @@
+"""What several tests need: a settled clock, a kubelet, a child process."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Timer
+from traceback import TracebackException
+from typing import Any
+
+import pytest
+
+from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
+from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.loading import load
+from hive_boot.secrets.mode import Situation, Surroundings, Wishes, detect
+from hive_boot.secrets.sources.patience import Patience
+
+ROOT = Path(__file__).parent.parent
+
+SETTLED = Patience(wall=lambda: time.time() + 3600)
+"""An hour from now by the wall clock: a file just written is one that nobody touches."""
+
+
+class FakeClock:
+    """A clock that moves only when somebody sleeps; a step can be done at each sleep."""
+
+    def __init__(self, now: float | None = None) -> None:
+        self.now = time.time() if now is None else now
+        self.slept: list[float] = []
+        self.steps: list[object] = []
+
+    def patience(self) -> Patience:
+        """Give the patience that runs by this clock, both wall and monotonic."""
+        return Patience(wall=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Move on, and do what was planned for this moment."""
+        self.slept.append(seconds)
+        self.now += seconds
+        if self.steps:
+            step = self.steps.pop(0)
+            if callable(step):
+                step()
+
+
+class Kubelet:
+    """Publishes files into a directory as the kubelet's AtomicWriter does."""
+
+    def __init__(self, volume: Path) -> None:
+        self.volume = volume
+        self.count = 0
+        volume.mkdir(parents=True, exist_ok=True)
+
+    def publish(self, files: Mapping[str, str | bytes]) -> None:
+        """Make ``files``, by relative path, the volume's whole content in one rename."""
+        self.count += 1
+        data = self.volume / "..data"
+        old = data.resolve() if data.is_symlink() else None
+        fresh = self.volume / f"..2026_01_01_00_00_00.{self.count:09d}"
+        fresh.mkdir(mode=0o755)
+        for name, content in files.items():
+            path = fresh / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        link = self.volume / "..data_tmp"
+        link.symlink_to(fresh.name)
+        link.rename(data)
+        tops = {name.split("/")[0] for name in files}
+        for top in tops:
+            user_link = self.volume / top
+            if not user_link.is_symlink():
+                user_link.symlink_to(f"..data/{top}")
+        for entry in self.volume.iterdir():
+            if entry.is_symlink() and entry.name != "..data" and entry.name not in tops:
+                entry.unlink()
+        if old is not None:
+            shutil.rmtree(old)
+
+
+def child_environment(**variables: str) -> dict[str, str]:
+    """Give the environment of a child: ours, which is bare, with ``variables`` in it."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **variables}
+
+
+def run_child(
+    source: str, *arguments: str, cwd: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``source`` as a program of its own, and wait for it to end."""
+    return subprocess.run(
+        [sys.executable, "-c", source, *arguments],
+        env=child_environment(**variables),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+class Inventory(SecretSet):
+    """The eight secrets of the service that hive_boot grew from."""
+
+    openai_api_key: Secret = secret(used_by="semantic-memory, agents")
+    hive_api_key: Secret | None = secret(used_by="auth middleware", required_in="production")
+    jwt_secret: Secret | None = secret(used_by="user-auth", required_in="production")
+    stripe_secret_key: Secret | None = secret(used_by="billing")
+    stripe_webhook_secret: Secret | None = secret(used_by="billing webhooks")
+    langsmith_api_key: Secret | None = secret(used_by="tracing")
+    sentry_dsn: Secret | None = secret(used_by="error monitoring")
+    github_token: Secret | None = secret(used_by="GitHub integrations")
+
+
+def situate(
+    root: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    pid: int = 4711,
+    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
+) -> Situation:
+    """Decide mode and profile on a machine whose file system begins at ``root``."""
+    surroundings = Surroundings(
+        environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid
+    )
+    return detect(surroundings, Wishes(**wishes))
+
+
+def look(
+    declared: type[SecretSet],
+    root: Path,
+    environ: Mapping[str, str] | None = None,
+    *,
+    patience: Patience = SETTLED,
+    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
+) -> Findings:
+    """Load a declaration on a machine whose file system begins at ``root``."""
+    situation = situate(root, environ, **wishes)
+    inventory = declared._inventory  # noqa: SLF001  (as a start does)
+    return load(inventory, situation, declaration=declared.__name__, patience=patience)
+
+
+def values_of(loaded: Findings) -> dict[str, str | bytes]:
+    """Give the plain values that a load found, by attribute."""
+    return {attribute: value.reveal() for attribute, value in loaded.values.items()}
+
+
+def report_of(loaded: Findings) -> str:
+    """Give the report of a load that went wrong."""
+    return InvalidSecrets(loaded.problems, advice=loaded.advice).report()
+
+
+def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let starts see a file system that begins at ``machine``, in files that nobody touches."""
+    elsewhere = partial(Surroundings, root=str(machine), pid=4711)
+    for room in ("hive_boot.bootstrap.run", "hive_boot.secrets.default"):
+        monkeypatch.setattr(f"{room}.Surroundings", elsewhere)
+        monkeypatch.setattr(f"{room}.load", partial(load, patience=SETTLED))
+
+
+async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecrets:
+    """Start an application that cannot start, and give the error."""
+    with pytest.raises(InvalidSecrets) as caught:
+        async with boot.running():
+            pass
+    return caught.value
+
+
+def everything_told(exc: BaseException) -> str:
+    """Give all that an error tracker sends: texts, and the variables of our own frames."""
+    told = [str(exc), repr(exc), repr(exc.args)]
+    todo = [TracebackException.from_exception(exc, capture_locals=True)]
+    while todo:
+        part = todo.pop()
+        told += part.format_exception_only()
+        for frame in part.stack:
+            if f"{os.sep}hive_boot{os.sep}" in frame.filename:
+                told.append(f"{frame.name}: {frame.locals}")
+        todo += filter(None, [part.__cause__, part.__context__, *(part.exceptions or ())])
+    return "\n".join(told)
+
+
+@contextmanager
+def started_child(
+    source: str, *arguments: str, cwd: Path | None = None, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Start ``source`` as a program of its own; it is killed when it hangs, and at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", source, *arguments],
+        env=child_environment(**variables),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    with process:
+        guard = Timer(60, process.kill)
+        guard.start()
+        try:
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
+
+
+@contextmanager
+def as_ordinary_user() -> Iterator[Path]:
+    """Be somebody whom permissions bind, also when root runs the tests, in a new directory."""
+    root = os.geteuid() == 0
+    with TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o777)
+        if root:
+            os.seteuid(65534)
+        try:
+            yield place
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def descriptors() -> set[str]:
+    """Name the file descriptors that this process holds, by what they lead to."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.add(f"{entry.name} {entry.readlink()}")
+    return found

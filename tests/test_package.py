@@ -1,0 +1,124 @@
+"""The package as it is imported: what it shows, and what it leaves unloaded."""
+
+import inspect
+import os
+import pickle
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import hive_boot
+from hive_boot import InvalidSecrets, LifecycleError, MissingSecret, Problem
+from tests.support import run_child
+
+HEAVY = ["anyio", "asyncio", "dotenv", "pydantic", "pydantic_settings", "trio", "watchfiles"]
+
+VALUE = "fake-jwt-secret-0123456789-0123456789"
+
+
+def test_the_table_of_contents_is_sorted_and_complete() -> None:
+    """What can be imported by name is listed, in order, once."""
+    shown = {
+        name
+        for name, value in vars(hive_boot).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert hive_boot.__all__ == sorted(hive_boot.__all__)
+    assert set(hive_boot.__all__) == shown
+    assert len(hive_boot.__all__) == len(shown)
+
+
+@pytest.mark.parametrize("name", hive_boot.__all__)
+def test_public_objects_are_named_by_the_package(name: str) -> None:
+    """A traceback and a help page say what users import: ``hive_boot.X``, with a docstring."""
+    shown = getattr(hive_boot, name)
+    assert (shown.__module__, shown.__qualname__) == ("hive_boot", name)
+    assert inspect.getdoc(shown)
+
+
+def test_no_room_behind_the_door_is_left_over() -> None:
+    """Importing everything gives the public names and not one more."""
+    names: dict[str, object] = {}
+    exec("from hive_boot import *", names)  # noqa: S102  (it is what a user may write)
+    assert names.keys() - {"__builtins__"} == set(hive_boot.__all__)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MissingSecret("JWT_SECRET", "set the variable JWT_SECRET"),
+        InvalidSecrets([Problem(name="JWT_SECRET", kind="missing", message="is missing")]),
+        LifecycleError("it is not running"),
+    ],
+)
+def test_an_error_survives_the_way_to_another_process(error: Exception) -> None:
+    """A pool of processes hands errors over by the names that the package shows."""
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
+    assert type(again) is type(error)
+    assert again.args == error.args
+
+
+def loaded_after(source: str, **variables: str) -> set[str]:
+    """Run ``source``, and give what of the heavy modules is loaded then."""
+    child = run_child(
+        f"import sys\n{source}\nprint(*sorted(set({HEAVY}) & sys.modules.keys()))",
+        cwd=None,
+        **variables,
+    )
+    assert child.returncode == 0, child.stderr
+    return set(child.stdout.split())
+
+
+def test_an_import_is_light() -> None:
+    """A tool that only looks at a declaration loads no event loop, watcher or parser."""
+    assert loaded_after("import hive_boot") == set()
+
+
+def test_a_declaration_is_light() -> None:
+    """Declaring an application loads nothing either."""
+    source = """
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+
+class HiveSecrets(SecretSet):
+    jwt_secret: Secret = secret(min_length=32, pattern=".*", required_in="production")
+
+boot = Bootstrap(HiveSecrets)
+
+@boot.main
+async def main(secrets: HiveSecrets) -> None: ...
+"""
+    assert loaded_after(source) == set()
+
+
+STARTED = """
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class HiveSecrets(SecretSet):
+    jwt_secret: Secret
+
+boot = Bootstrap(HiveSecrets)
+
+@boot.main
+async def main(secrets: HiveSecrets) -> None:
+    secrets.jwt_secret.reveal()
+
+try:
+    boot.run()
+except SystemExit as exit:
+    assert exit.code == 0, exit.code
+"""
+
+
+def test_a_start_in_a_container_loads_only_the_loop(tmp_path: Path) -> None:
+    """In docker mode neither a watcher nor a parser of ``.env`` is loaded, nor another loop."""
+    (tmp_path / "jwt_secret").write_text(VALUE)
+    os.utime(tmp_path / "jwt_secret", (1, 1))
+    assert loaded_after(STARTED, HIVE_BOOT_SECRETS_DIR=str(tmp_path)) == {"anyio", "asyncio"}
+
+
+def test_a_start_in_development_loads_the_parser_as_well(tmp_path: Path) -> None:
+    """Where ``.env`` is read, what reads it is loaded: the test above would notice it."""
+    (tmp_path / "cwd" / ".env").write_text(f"JWT_SECRET={VALUE}\n")
+    loaded = loaded_after(STARTED, HIVE_BOOT_MODE="development", HIVE_BOOT_PROFILE="development")
+    assert loaded == {"anyio", "asyncio", "dotenv"}

@@ -1,0 +1,189 @@
+"""Whatever README.md shows is what happens."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.support import ROOT, child_environment, run_child
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+# A laptop, on whatever machine this runs: nothing mounted, and no container around it.
+LAPTOP = """
+from functools import partial
+from hive_boot.bootstrap import run
+run.Surroundings = partial(run.Surroundings, root={root!r}, pid=1000)
+"""
+
+
+class Block(NamedTuple):
+    """A block of code, and the line of README.md on which it begins."""
+
+    language: str
+    text: str
+    line: int
+
+
+def read_blocks() -> list[Block]:
+    """Give every block of README.md."""
+    found = re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [Block(match[1], match[2], README.count("\n", 0, match.start()) + 2) for match in found]
+
+
+BLOCKS = read_blocks()
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+SHELL = [block for block in BLOCKS if block.language == "sh"]
+CONSOLE = [block for block in BLOCKS if block.language == "console"]
+
+
+def name_of(block: Block) -> str:
+    """Name a test after its block."""
+    return f"line {block.line}"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """Have a directory with app.py, the first example, as a reader would have it."""
+    place = tmp_path / "srv" / "app"
+    place.mkdir(parents=True)
+    assert PYTHON[0].text.startswith("# app.py\n")
+    (place / "app.py").write_text(PYTHON[0].text)
+    return place
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> dict[str, str]:
+    """Have the environment of a laptop, where ``python`` is the interpreter of this test."""
+    tools, site, root = (tmp_path / name for name in ("tools", "site", "root"))
+    for directory in (tools, site, root):
+        directory.mkdir()
+    (site / "sitecustomize.py").write_text(LAPTOP.format(root=str(root)))
+    (tools / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tools / "python").chmod(0o755)
+    environment = child_environment()
+    environment["PYTHONPATH"] = f"{site}{os.pathsep}{environment['PYTHONPATH']}"
+    environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
+    return environment
+
+
+def replay(transcript: str, cwd: Path, environment: dict[str, str]) -> str:
+    """Type the commands of a transcript into a shell, and give what the terminal shows."""
+    script = ["last=0"]
+    for command in re.findall(r"^\$ (.*(?:\n> .*)*)", transcript, re.MULTILINE):
+        typed = command.replace("\n> ", "\n")
+        script += ["cat <<'TYPED'", f"$ {command}", "TYPED", f"(exit $last); {typed}", "last=$?"]
+    done = subprocess.run(
+        ["bash"],  # noqa: S607  (whichever bash a reader has)
+        input="\n".join(script),
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_it_is_short() -> None:
+    """A reader is through with it in a few minutes, and with the first example at a glance."""
+    assert len(README.splitlines()) < 150
+    assert len(PYTHON[0].text.splitlines()) < 20
+    promise = re.search(r"^\*\*(.*)\.\*\*$", README, re.MULTILINE)
+    assert promise
+    assert len(promise[1].split()) == 5
+
+
+def test_every_block_is_tried() -> None:
+    """No block is of a kind that this module does not know."""
+    assert len(BLOCKS) * 2 == len(re.findall(r"^```", README, re.MULTILINE))
+    assert len(PYTHON) + len(SHELL) + len(CONSOLE) == len(BLOCKS)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=name_of)
+def test_a_python_block_runs(block: Block, workplace: Path) -> None:
+    """A reader who copies the block has a program that works."""
+    done = run_child(
+        block.text,
+        cwd=workplace,
+        HIVE_BOOT_MODE="environment",
+        OPENAI_API_KEY="fake-openai-key",
+        JWT_SECRET="fake-jwt-secret-0123456789-0123456789",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_the_first_example_shows_no_value(workplace: Path, laptop: dict[str, str]) -> None:
+    """A reader sees at once that a printed secret is not shown."""
+    (workplace / ".env").write_text("OPENAI_API_KEY=fake-key\nJWT_SECRET=" + "fake" * 8)
+    output = replay("$ python app.py 2> /dev/null", workplace, laptop)
+    assert output.splitlines()[1:] == ["ready with Secret('OPENAI_API_KEY', '***')"]
+
+
+def test_the_web_example_serves(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block for FastAPI starts with its secrets, and fails without them."""
+    (block,) = [block for block in PYTHON if "FastAPI(" in block.text]
+    (workplace / "web.py").write_text(block.text)
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.syspath_prepend(str(workplace))
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    web = runpy.run_path(str(workplace / "web.py"))["web"]
+    boot = sys.modules.pop("app").boot
+    with pytest.raises(Exception, match="OPENAI_API_KEY is missing"), TestClient(web):
+        pass
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
+    monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret-0123456789-0123456789")
+    with TestClient(web):
+        assert boot.status().ready
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=name_of)
+def test_the_terminal_shows_what_is_printed(
+    block: Block, workplace: Path, laptop: dict[str, str]
+) -> None:
+    """A reader who types the commands sees exactly what the block shows."""
+    shown = replay(block.text, workplace, laptop)
+    assert shown.replace(str(workplace), "/srv/app") == block.text
+
+
+@pytest.mark.parametrize("block", SHELL, ids=name_of)
+def test_the_commands_exist(block: Block) -> None:
+    """Each command is a documented target of the Makefile, which knows how to make it."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for line in block.text.splitlines():
+        target = re.match(r"make (\w+) +# ", line)
+        assert target, f"{line!r} is no command that this test knows"
+        assert re.search(rf"^{target[1]}:.* ## ", makefile, re.MULTILINE)
+        planned = subprocess.run(
+            ["make", "--dry-run", target[1]],  # noqa: S607  (whichever make a reader has)
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert planned.returncode == 0, planned.stderr
+
+
+def test_links_lead_somewhere() -> None:
+    """What README.md links to is in the repository."""
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_what_is_named_exists() -> None:
+    """A variable that README.md names is one that the package reads."""
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "hive_boot").rglob("*.py"))
+    named = set(re.findall(r"HIVE_BOOT_[A-Z_]+", README))
+    assert named
+    for name in named:
+        assert name in source

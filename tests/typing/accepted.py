@@ -1,0 +1,124 @@
+"""Code as users write it. No type checker may find anything here."""
+
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+from hive_boot import (
+    Bootstrap,
+    Secret,
+    SecretBytes,
+    SecretSet,
+    get_secret,
+    has_secret,
+    mask_secret,
+    require_secret,
+    secret,
+)
+
+
+class HiveSecrets(SecretSet):
+    """What the HIVE service needs."""
+
+    openai_api_key: Secret = secret(used_by="semantic-memory, agents")
+    jwt_secret: Secret = secret(
+        used_by="user-auth",
+        dev_default="dev-only-jwt-secret-0123456789abcdef",
+        min_length=32,
+        lead=120,
+        grace=3600,
+    )
+    sentry_dsn: Secret | None = secret(used_by="error monitoring")
+    keystore: SecretBytes | None
+    hive_api_key: Secret | None = secret(required_in="production", pattern=r"\w+")
+
+    async def check(self) -> None:
+        """Judge the whole set."""
+        assert_type(self.jwt_secret, Secret)
+
+
+class MoreSecrets(HiveSecrets):
+    """A subclass adds fields."""
+
+    token: Secret
+
+
+@dataclass
+class Settings:
+    """What is not secret."""
+
+    port: int = 3000
+
+
+boot = Bootstrap(HiveSecrets)
+
+
+@boot.main
+async def main(secrets: HiveSecrets) -> None:
+    """Use the secrets of the run."""
+    assert_type(secrets.openai_api_key, Secret)
+    assert_type(secrets.openai_api_key.reveal(), str)
+    assert_type(secrets.jwt_secret.matches("candidate"), bool)
+    assert_type(secrets.current, HiveSecrets)
+    if secrets.sentry_dsn is not None:
+        assert_type(secrets.sentry_dsn.reveal(), str)
+    if secrets.keystore is not None:
+        assert_type(secrets.keystore.reveal(), bytes)
+
+
+configured = Bootstrap(HiveSecrets, config=Settings, mode="kubernetes", profile="production")
+
+
+@configured.main
+async def configured_main(
+    secrets: HiveSecrets, config: Settings, boot: Bootstrap[HiveSecrets, Settings]
+) -> int:
+    """Use the settings; the number is the exit status."""
+    assert_type(boot.secrets, HiveSecrets)
+    assert_type(boot.config, Settings)
+    return config.port if boot.secrets is secrets else 1
+
+
+def make_settings(port: int = 3000) -> Settings:
+    """Make the settings."""
+    return Settings(port)
+
+
+made = Bootstrap(MoreSecrets, config=make_settings, secrets_dirs=["/run/a", "/run/b"])
+
+
+async def by_hand() -> None:
+    """Start and stop without owning the process."""
+    async with boot.running() as secrets:
+        assert_type(secrets, HiveSecrets)
+        assert_type(boot.config, None)
+        assert_type(boot.accepted("jwt_secret"), tuple[Secret | SecretBytes, ...])
+        assert_type(boot.status().ready, bool)
+    async with made.running() as more:
+        assert_type(more.token, Secret)
+        assert_type(made.config.port, int)
+
+
+async def inside_a_server(app: object) -> None:
+    """Be the lifespan of an application of another library."""
+    async with boot.lifespan(app) as state:
+        assert_type(state, dict[str, Any])
+
+
+def plain_functions() -> None:
+    """Read secrets in code that was written without a declaration."""
+    assert_type(get_secret("OPENAI_API_KEY"), str | None)
+    assert_type(require_secret("OPENAI_API_KEY"), str)
+    assert_type(has_secret("OPENAI_API_KEY"), bool)
+    assert_type(mask_secret("sk-proj-abc...xyz"), str)
+
+
+for_tests = HiveSecrets(
+    openai_api_key=Secret("OPENAI_API_KEY", "fake-openai-key"),
+    jwt_secret=Secret("JWT_SECRET", "fake-jwt-secret-0123456789-0123456789"),
+    sentry_dsn=None,
+    keystore=SecretBytes("KEYSTORE", b"fake"),
+    hive_api_key=None,
+)
+
+if __name__ == "__main__":
+    boot.run(backend="trio")

@@ -107,14 +107,11 @@ class Findings:
         self.problems.append(problem)
 
     def note_refusals(self, problems: list[Problem]) -> None:
-        """Note what checks refused, with where each value is from and how to mend it."""
+        """Note what the checks of fields refused, with its place and its mend, in order."""
         for problem in problems:
-            field = self.inventory.by_variable.get(problem.name)
-            if field is None:
-                self.problems.append(problem)
-            else:
-                _, place = self.origin(field.attribute)
-                self.problems.append(replace(problem, places=(place,), hint=self._mend(field)))
+            field = self.inventory.by_variable[problem.name]
+            _, place = self.origin(field.attribute)
+            self.problems.append(replace(problem, places=(place,), hint=self._mend(field)))
         order = {name: number for number, name in enumerate(self.inventory.by_variable)}
         self.problems.sort(key=lambda problem: order.get(problem.name, -1))
 

@@ -89,6 +89,16 @@ def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path, m
     assert problem.used_by == "user-auth"
 
 
+def test_a_pointer_counts_more_than_what_is_odd_in_a_directory(
+    tmp_path: Path, outside: Path
+) -> None:
+    """NAME_FILE answers alone: two files of that name that differ are not even looked at."""
+    environ = mounted(tmp_path, {"jwt_secret": OTHER, "JWT_SECRET.txt": "fake-third-0123456789"})
+    loaded = look(Two, tmp_path, environ | {"JWT_SECRET_FILE": str(outside)})
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+
+
 @pytest.mark.parametrize("empty", ["JWT_SECRET", "JWT_SECRET_FILE"])
 def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path, empty: str) -> None:
     """NAME= beside NAME_FILE=/path is no contradiction, and neither is the other way round."""

@@ -18,7 +18,6 @@ from benchmarks.workplace import (
     write_volume,
 )
 from hive_boot import Secret, SecretSet
-from hive_boot.secrets.checks import call_checks
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.mode import Surroundings, Wishes, detect
 from hive_boot.secrets.store import Store
@@ -64,9 +63,10 @@ def measure(base: Path) -> Table:
     table = Table(
         "load: secret files to values",
         (
-            "floor: os.open, os.read(fd, 1 << 16), os.close over the same paths (..data/NAME in a",
-            "volume). load: from the surroundings to the values (detect, load). start: the same,",
-            "the checks called, the store's accept. linear: one file of 1,000 beside one of 100.",
+            "floor: for each name os.open(os.path.join(directory, name)), os.read(fd, 1 << 16),",
+            "os.close (the directory is ..data in a volume). load: from the surroundings to the",
+            "values (detect, load). start: the same, and the store's accept. linear: one file of",
+            "1,000 beside one of 100.",
         ),
     )
     layouts = {count: _lay_out(base / str(count), names) for count, names in _sizes().items()}
@@ -110,10 +110,10 @@ def _lay_out(base: Path, names: Sequence[str]) -> list[_Layout]:
 def _measure_layout(table: Table, layout: _Layout, names: Sequence[str]) -> None:
     declared = _declare(names)
     _refuse_wrong(declared, layout, names)
-    paths = [str(layout.files / name) for name in names]
+    directory = str(layout.files)
     figures = take_turns(
         {
-            "floor": timed(lambda: _bare_loop(paths)),
+            "floor": timed(lambda: _bare_loop(directory, names)),
             "load": timed(lambda: _load(declared, layout)),
             "start": timed(lambda: _start(declared, layout)),
         },
@@ -157,14 +157,13 @@ def _start(declared: type[SecretSet], layout: _Layout) -> Store[Any]:
     """Do what a start does without a loop, and put the values into use."""
     store = Store(declared)
     loaded = _load(declared, layout)
-    call_checks([], left=30.0, seconds=30.0)
     store.accept(loaded)
     return store
 
 
-def _bare_loop(paths: Sequence[str]) -> None:
-    for path in paths:
-        fd = os.open(path, os.O_RDONLY)
+def _bare_loop(directory: str, names: Sequence[str]) -> None:
+    for name in names:
+        fd = os.open(os.path.join(directory, name), os.O_RDONLY)  # noqa: PTH118  (the floor)
         os.read(fd, 1 << 16)
         os.close(fd)
 
@@ -179,13 +178,12 @@ def _refuse_wrong(declared: type[SecretSet], layout: _Layout, names: Sequence[st
 
 
 def _measure_peer(peer: Peer, directory: Path, names: Sequence[str]) -> Figures:
-    paths = [str(directory / name) for name in names]
     with environment(**peer.variables(directory, names)):
         read = peer.reader(directory, names)
         if [value.strip() for value in read()[1]] != [fake_value(name) for name in names]:
             message = f"{peer.name} reads something else"
             raise ValueError(message)
         return take_turns(
-            {"floor": timed(lambda: _bare_loop(paths)), "peer": timed(read)},
+            {"floor": timed(lambda: _bare_loop(str(directory), names)), "peer": timed(read)},
             _PEER_ROUNDS[len(names)],
         )

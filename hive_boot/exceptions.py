@@ -7,8 +7,7 @@ attributes and writes its own sentence. No class ever holds a secret's value.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 ProblemKind = Literal[
     "missing",
@@ -34,8 +33,7 @@ ProblemKind = Literal[
 """What is wrong, as a word that a program can compare."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that keeps a service from starting. It never holds a value.
 
     Attributes:

@@ -72,7 +72,7 @@ async def await_check(
     with anyio.move_on_after(max(0.0, left)) as scope:
         try:
             fault = verdict_fault(await verdict)
-        except Exception as exc:  # noqa: BLE001  (a check refuses by raising anything)
+        except (Exception, SystemExit) as exc:  # noqa: BLE001  (a check refuses by any of them)
             fault = exc.with_traceback(None)
     if scope.cancelled_caught:
         return overdue(whose, seconds)

@@ -13,23 +13,19 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.reading import Value
 
 
-def make_config(
-    factory: Callable[..., Any] | None, values: Sequence[Value]
-) -> tuple[Any, list[Problem]]:
+def make_config(factory: Callable[..., Any], values: Sequence[Value]) -> tuple[Any, list[Problem]]:
     """Call the factory of the settings.
 
     pydantic's errors show the input, and with it the neighbours of what is wrong:
     so their parts are taken one by one, without it.
 
     Args:
-        factory: what makes the settings; None makes None.
+        factory: what makes the settings.
         values: the secrets, which no message may show.
 
     Returns:
         The settings, or the problems.
     """
-    if factory is None:
-        return None, []
     try:
         return factory(), []
     except Exception as exc:  # noqa: BLE001  (whatever a factory raises is a report's line)

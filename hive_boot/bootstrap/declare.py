@@ -106,6 +106,9 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and not callable(factory):
             message = "config= has to be a class or a function that makes the settings"
             raise DeclarationError(message)
+        if inspect.iscoroutinefunction(factory):
+            message = "config= cannot be an async def: settings are made without a loop"
+            raise DeclarationError(message)
         self._declared = secrets
         self._factory = config
         self._wishes = Wishes(
@@ -161,7 +164,7 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.bootstrap.process import own  # noqa: PLC0415  (no tool needs it)
 
-        raise SystemExit(own(self._arm, self._running, backend))
+        raise SystemExit(own(lambda: self._arm(backend), self._running, backend))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[S]:
@@ -211,7 +214,8 @@ class Bootstrap(Generic[S, C]):
         Raises:
             LifecycleError: it is not running.
         """
-        return self._current().config
+        config: C = self._current().config
+        return config
 
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
         """Give every value of a secret that is valid now, the current one first.
@@ -254,8 +258,11 @@ class Bootstrap(Generic[S, C]):
             raise LifecycleError(message)
         return self._run
 
-    def _arm(self) -> Callable[[Run[S, C]], Coroutine[Any, Any, int | None]]:
+    def _arm(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, int | None]]:
         """Give what calls main with the values that its parameters ask for."""
+        if backend not in {"asyncio", "trio"}:
+            message = f"backend={backend!r} is none of asyncio, trio"
+            raise DeclarationError(message)
         main = self._main
         if main is None:
             message = f"{self!r} has no main: decorate an async def with @boot.main"

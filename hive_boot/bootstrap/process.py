@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import BootError, InvalidSecrets
 from hive_boot.lifecycle.signals import Latch
-from hive_boot.redaction import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from hive_boot.secrets.sources.reading import Value
 
 _REDACTED_FROM = 8
 """Characters from which on a value is taken out of a traceback: shorter ones are words."""
@@ -34,7 +35,7 @@ def own(
     Returns:
         The exit status: 0, what main returned, 70 or 78.
     """
-    values: list[str | bytes] = []
+    values: list[Value] = []
     with Latch() as latch:
         import anyio  # noqa: PLC0415  (the latch comes first: an import takes its time)
 
@@ -46,8 +47,7 @@ def own(
                 latch.notify(lambda: soon(scope.cancel))
                 try:
                     async with start() as run:
-                        found = run.store.generation.findings.values
-                        values.extend(value.reveal() for value in found.values())
+                        values.extend(run.store.generation.findings.values.values())
                         return await main(run)
                 finally:
                     latch.forget()
@@ -58,10 +58,18 @@ def own(
         except BootError as exc:
             return _tell(exc)
         except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
-            long_ones = [value for value in values if len(value) >= _REDACTED_FROM]
-            sys.stderr.write(scrub("".join(traceback.format_exception(exc)), long_ones))
+            _tell_crash(exc, values)
             return 70
     return code if isinstance(code, int) else 0
+
+
+def _tell_crash(exc: Exception, values: Sequence[Value]) -> None:
+    """Write a traceback to stderr, without the secrets that its messages may hold."""
+    from hive_boot.redaction import scrub  # noqa: PLC0415  (only a crash needs it)
+
+    plain = [value.reveal() for value in values]
+    long_ones = [text for text in plain if len(text) >= _REDACTED_FROM]
+    sys.stderr.write(scrub("".join(traceback.format_exception(exc)), long_ones))
 
 
 def _tell(exc: BootError) -> int:

@@ -6,13 +6,10 @@ import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot.bootstrap import logs
-from hive_boot.bootstrap.checking import await_check, await_checks, give_up
-from hive_boot.bootstrap.configuring import make_config
 from hive_boot.exceptions import InvalidSecrets
 from hive_boot.lifecycle.states import Machine, State
 from hive_boot.lifecycle.waking import in_daemon_thread
 from hive_boot.secrets import access
-from hive_boot.secrets.checks import Pending, call_checks
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.mode import Surroundings, Wishes, detect
 from hive_boot.secrets.snapshot import SecretSet
@@ -23,9 +20,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from hive_boot.exceptions import Problem
+    from hive_boot.secrets.checks import Pending
     from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.mode import Situation
-    from hive_boot.secrets.sources.reading import Value
 
 S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
@@ -41,7 +38,7 @@ class Run(Generic[S, C]):
         start_timeout: seconds that checks may take in all.
     """
 
-    config: C
+    config: Any = None
 
     def __init__(
         self,
@@ -95,16 +92,16 @@ class Run(Generic[S, C]):
         findings, pending = await in_daemon_thread(
             lambda: self._load_without_loop(deadline),
             "hive_boot load",
-            discard=lambda late: give_up(late[1]),
+            discard=lambda late: _give_up(late[1]),
         )
         logs.tell_findings(findings)
-        left = deadline - time.monotonic()
-        findings.note_refusals(await await_checks(pending, left, self._seconds))
-        values = list(findings.values.values())
-        self.config, problems = make_config(self._factory, values + findings.refused)
-        findings.problems += problems
-        if not findings.problems:
-            findings.problems += await self._check_set(values, findings, deadline)
+        if pending:
+            findings.note_refusals(await self._await_checks(pending, deadline))
+        if self._factory is not None:
+            findings.problems += self._make_config(self._factory, findings)
+        check: Any = getattr(make_set(self.store.declared, findings.values), "check", None)
+        if check is not None and not findings.problems:
+            findings.problems += await self._await_set_check(check, findings, deadline)
         if findings.problems:
             raise self._invalid(findings.problems, findings.advice)
         return findings
@@ -124,24 +121,38 @@ class Run(Generic[S, C]):
             for field in inventory.every
             if field.check is not None and field.attribute in findings.values
         ]
+        if not to_check:
+            return findings, []
+        from hive_boot.secrets.checks import call_checks  # noqa: PLC0415  (many have no check)
+
         problems, pending = call_checks(
             to_check, left=deadline - time.monotonic(), seconds=self._seconds
         )
         findings.note_refusals(problems)
         return findings, pending
 
-    async def _check_set(
-        self, values: Sequence[Value], findings: Findings, deadline: float
+    async def _await_checks(self, pending: Sequence[Pending], deadline: float) -> list[Problem]:
+        from hive_boot.bootstrap.checking import await_checks  # noqa: PLC0415  (many have none)
+
+        return await await_checks(pending, deadline - time.monotonic(), self._seconds)
+
+    async def _await_set_check(
+        self, check: Callable[[], Any], findings: Findings, deadline: float
     ) -> list[Problem]:
-        declared = self.store.declared
-        check: Any = getattr(make_set(declared, findings.values), "check", None)
-        if check is None:
-            return []
+        from hive_boot.bootstrap.checking import await_check  # noqa: PLC0415  (many have none)
+
+        values = list(findings.values.values())
         left = deadline - time.monotonic()
-        fault = await await_check(
-            declared.__name__, check(), values, left=left, seconds=self._seconds
-        )
-        return [fault] if fault else []
+        whose = self.store.declared.__name__
+        problem = await await_check(whose, check(), values, left=left, seconds=self._seconds)
+        return [] if problem is None else [problem]
+
+    def _make_config(self, factory: Callable[..., C], findings: Findings) -> list[Problem]:
+        from hive_boot.bootstrap.configuring import make_config  # noqa: PLC0415  (many have none)
+
+        values = [*findings.values.values(), *findings.refused]
+        self.config, problems = make_config(factory, values)
+        return problems
 
     def _invalid(self, problems: Sequence[Problem], advice: Sequence[str]) -> InvalidSecrets:
         facts = []
@@ -151,3 +162,11 @@ class Run(Generic[S, C]):
         return InvalidSecrets(
             problems, declaration=self.store.declared.__name__, facts=facts, advice=advice
         )
+
+
+def _give_up(pending: Sequence[Pending]) -> None:
+    """Close what nobody will await, so that Python does not warn of it."""
+    if pending:
+        from hive_boot.bootstrap.checking import give_up  # noqa: PLC0415  (many have none)
+
+        give_up(pending)

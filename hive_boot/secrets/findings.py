@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
@@ -111,7 +111,7 @@ class Findings:
         for problem in problems:
             field = self.inventory.by_variable[problem.name]
             _, place = self.origin(field.attribute)
-            self.problems.append(replace(problem, places=(place,), hint=self._mend(field)))
+            self.problems.append(problem._replace(places=(place,), hint=self._mend(field)))
         order = {name: number for number, name in enumerate(self.inventory.by_variable)}
         self.problems.sort(key=lambda problem: order.get(problem.name, -1))
 

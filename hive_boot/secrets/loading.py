@@ -183,7 +183,7 @@ class _Loading:
         situation, readings = self.situation, self.findings.readings
         usual = not situation.named_by and situation.mode != "systemd"
         for directory in situation.directories:
-            without = FOREIGN if usual else ()
+            without = FOREIGN if usual else frozenset[str]()
             reading = read_directory(directory, self.inventory, self.patience, without=without)
             readings.append(reading)
             if usual and not reading.volume:
@@ -191,7 +191,8 @@ class _Loading:
         for reading in readings:
             self._take(reading)
         if situation.mode == "kubernetes" and all(
-            reading.is_absent or not set(reading.names) - FOREIGN for reading in readings
+            reading.is_absent or not (reading.fault or set(reading.names) - FOREIGN)
+            for reading in readings
         ):
             from hive_boot.secrets.hints import NO_VOLUME  # noqa: PLC0415  (only a failure's)
 
@@ -206,7 +207,8 @@ class _Loading:
             for hit in hits
             if hit.held is A_DIRECTORY
         }
-        names = set(above.names) - self.inventory.by_file.keys() - FOREIGN
+        by_file = self.inventory.by_file
+        names = {name for name in above.names if name not in by_file} - FOREIGN
         names.update(map(os.path.basename, taken))
         below = subvolumes(above.path, names)
         for path in taken.keys() & set(below):

@@ -79,6 +79,16 @@ def test_settings_have_to_be_made_by_something() -> None:
         Bootstrap(HiveSecrets, config=wrong)
 
 
+def test_settings_are_made_without_a_loop() -> None:
+    """An async factory is refused: it would hand out a coroutine as the settings."""
+
+    async def make_settings() -> Settings:
+        return Settings()
+
+    with pytest.raises(DeclarationError, match="config= cannot be an async def"):
+        Bootstrap(HiveSecrets, config=make_settings)
+
+
 @pytest.mark.parametrize("argument", ["mode", "profile"])
 def test_an_unknown_mode_or_profile_is_refused(argument: str) -> None:
     """A word that means nothing is refused before anything starts."""

@@ -117,6 +117,14 @@ print("not reached")
     assert child.stdout == shown
 
 
+def test_an_unknown_backend_is_told_in_one_line() -> None:
+    """A backend that there is not is a bug of the application, told clearly: 70."""
+    child = run_main("curio", MAIN.format(parameters="", returns="None", body="pass"))
+    assert child.returncode == 70
+    told = "hive_boot: DeclarationError: backend='curio' is none of asyncio, trio\n"
+    assert child.stderr == told
+
+
 def test_settings_reach_main(anyio_backend: str) -> None:
     """Main is given the settings by their class."""
     body = """
@@ -400,7 +408,12 @@ def test_a_second_signal_ends_a_blocked_main_at_once(
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(first)
-        child.send_signal(second)
+        # A signal that comes just before main blocks finds its handler waiting for main:
+        # so the second is sent until it is obeyed, as a person presses Ctrl-C.
+        while child.poll() is None:
+            child.send_signal(second)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(0.06)
         out, err = child.communicate()
     # Two signals that are pending together are delivered in the order of their numbers.
     assert child.returncode in {128 + first, 128 + second}

@@ -81,7 +81,7 @@ def read_directory(
     inventory: Inventory,
     patience: Patience,
     *,
-    without: Collection[str] = (),
+    without: frozenset[str] = frozenset(),
 ) -> Reading:
     """Read what ``inventory`` declares out of the directory at ``path``.
 
@@ -149,7 +149,7 @@ def _is_quiet(reading: Reading, previous: Reading | None, patience: Patience) ->
     return patience.is_settled(reading.batch.touched) or reading.is_like(previous)
 
 
-def _read_once(path: str, inventory: Inventory, without: Collection[str]) -> Reading:
+def _read_once(path: str, inventory: Inventory, without: frozenset[str]) -> Reading:
     reading = Reading(path)
     try:
         root = os.open(path, _DIRECTORY)
@@ -193,10 +193,10 @@ def _read_volume(reading: Reading, root: int, inventory: Inventory) -> None:
         os.close(data)
 
 
-def _read_plain(
-    reading: Reading, root: int, inventory: Inventory, without: Collection[str]
-) -> None:
-    names = [name for name in reading.names if name not in without] if without else reading.names
+def _read_plain(reading: Reading, root: int, inventory: Inventory, without: frozenset[str]) -> None:
+    names = reading.names
+    if without and not without.isdisjoint(names):
+        names = [name for name in names if name not in without]
     _read_names(reading, root, inventory, names)
     # A volume whose ..data is away is known by the links into it that were left.
     for name in {*reading.batch.lost, *(path.partition("/")[0] for path in inventory.below)}:

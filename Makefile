@@ -38,11 +38,12 @@ else
 	$(python) -m pytest $(ARGS)
 endif
 
-check: $(installed) ## judge style, format, types and the directions of imports
+check: $(installed) ## judge style, format, types, imports and spelling
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 	$(venv)/bin/lint-imports
+	$(venv)/bin/codespell CHANGELOG.md README.md benchmarks examples hive_boot tests
 
 bench: $(installed) ## measure, beside the floors and the other libraries
 	$(python) -m benchmarks $(ARGS)

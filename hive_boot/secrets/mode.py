@@ -8,14 +8,14 @@ report. Nothing here reads ``.env``.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 from hive_boot.exceptions import DeclarationError, InvalidSecrets, Problem
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Mapping
 
 Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
 
@@ -35,8 +35,8 @@ FOREIGN = frozenset(
 )
 """What platforms put below /run/secrets by themselves; it is nobody's secret of ours."""
 
-StrPath: TypeAlias = "str | os.PathLike[str]"
-StrPaths: TypeAlias = "StrPath | Sequence[StrPath]"
+StrPath: TypeAlias = str | os.PathLike[str]
+StrPaths: TypeAlias = StrPath | Sequence[StrPath]
 
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"", "0", "false", "no", "off"})

@@ -8,7 +8,7 @@ in one assignment: a reader sees all of the old one or all of the new one.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, ClassVar, Never, dataclass_transform
+from typing import TYPE_CHECKING, Never, dataclass_transform
 
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.declaration import read_fields, secret
@@ -38,7 +38,8 @@ class SecretSet:
         TypeError: a field is not given, is not declared, or has another type.
     """
 
-    _inventory: ClassVar[Inventory] = Inventory(())
+    # Not annotated: whoever asks for the type hints of a declaration finds its fields.
+    _inventory = Inventory(())
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)

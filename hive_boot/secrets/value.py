@@ -10,12 +10,11 @@ word that is easy to search a code base for.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
-
 
 Plain = TypeVar("Plain", str, bytes)
 

@@ -166,7 +166,6 @@ class Run(Generic[S, C]):
 
 def _give_up(pending: Sequence[Pending]) -> None:
     """Close what nobody will await, so that Python does not warn of it."""
-    if pending:
-        from hive_boot.bootstrap.checking import give_up  # noqa: PLC0415  (many have none)
+    from hive_boot.bootstrap.checking import give_up  # noqa: PLC0415  (many have none)
 
-        give_up(pending)
+    give_up(pending)

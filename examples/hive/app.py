@@ -16,7 +16,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from pydantic import BaseModel, Field, SecretStr
 
 from examples.hive.accounts import DEMO_PASSWORD, DEMO_USERNAME, Accounts
-from examples.hive.secrets import HiveSecrets
+from examples.hive.inventory import HiveSecrets
 from examples.hive.settings import ENV_FILE, Settings
 from hive_boot import Bootstrap
 

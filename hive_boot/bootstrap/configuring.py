@@ -36,10 +36,19 @@ def make_config(factory: Callable[..., Any], values: Sequence[Value]) -> tuple[A
                 name=".".join([name, *(scrub(step, plain) for step in where)]),
                 kind="config",
                 message=f"is not valid: {scrub(what, plain)}",
-                hint="settings that are not secret are set in the environment",
+                hint=_mend(factory, where),
             )
             for where, what in _parts(exc)
         ]
+
+
+def _mend(factory: Callable[..., Any], where: Sequence[str]) -> str:
+    """Name the variable of a pydantic-settings field; of anything else nothing is known."""
+    settings: Any = getattr(factory, "model_config", {})
+    if not where or "env_prefix" not in settings:
+        return "settings that are not secret are set in the environment"
+    variable = f"{settings['env_prefix']}{where[0]}".upper()
+    return f"set the variable {variable}"
 
 
 def _parts(exc: Exception) -> list[tuple[list[str], str]]:

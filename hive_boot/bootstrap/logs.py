@@ -39,9 +39,13 @@ def tell_situation(situation: Situation) -> None:
     log.info("Profile: %s (%s)", situation.profile, situation.profile_reason)
 
 
-def tell_findings(findings: Findings) -> None:
-    """Log what is worth a line about what was found."""
+def tell_remarks(findings: Findings) -> None:
+    """Log what is worth a quiet line; a report would have said it."""
     for remark in findings.remarks:
         log.info("%s", remark)
+
+
+def tell_warnings(findings: Findings) -> None:
+    """Log what is not wrong, and worth a line."""
     for warning in findings.warnings:
         log.warning("%s", warning)

@@ -94,7 +94,7 @@ class Run(Generic[S, C]):
             "hive_boot load",
             discard=lambda late: _give_up(late[1]),
         )
-        logs.tell_findings(findings)
+        logs.tell_warnings(findings)
         if pending:
             findings.note_refusals(await self._await_checks(pending, deadline))
         if self._factory is not None:
@@ -103,7 +103,8 @@ class Run(Generic[S, C]):
         if check is not None and not findings.problems:
             findings.problems += await self._await_set_check(check, findings, deadline)
         if findings.problems:
-            raise self._invalid(findings.problems, findings.advice)
+            raise self._invalid(findings.problems, [*findings.advice, *findings.remarks])
+        logs.tell_remarks(findings)
         return findings
 
     def _load_without_loop(self, deadline: float) -> tuple[Findings, list[Pending]]:

@@ -122,11 +122,14 @@ def _hint(name: str) -> str:
     from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
 
     if _view is None:
-        return hints.mend(plain_field(name), _default_store().situation(), "")
-    store, situation = _running[0]
-    fields = store.declared._inventory.fields.values()  # noqa: SLF001  (ours)
-    field = next(field for field in fields if field.name == name)
-    return hints.mend(field, situation, store.declared.__name__)
+        field, situation, declaration = plain_field(name), _default_store().situation(), ""
+    else:
+        store, situation = _running[0]
+        declared = store.declared
+        field = declared._inventory.by_variable[name]  # noqa: SLF001  (ours)
+        declaration = declared.__name__
+    where = hints.where(field, situation)
+    return f"looked for {where}; {hints.mend(field, situation, declaration)}"
 
 
 def _without_application(name: str) -> Secret | None:

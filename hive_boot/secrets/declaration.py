@@ -15,7 +15,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union, get_args, get_origin
 
 from hive_boot.exceptions import DeclarationError
-from hive_boot.secrets.field import NAME, Field, candidates_of, shape_fault
+from hive_boot.secrets.field import NAME, Field, candidates_of, shape_faults
 from hive_boot.secrets.inventory import Inventory
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
 from hive_boot.secrets.value import Secret, SecretBytes
@@ -229,8 +229,7 @@ def _refuse_default(cls: type, field: Field) -> None:
     expected = str if field.kind is Secret else bytes
     if type(default) is not expected or not default:
         _refuse(cls, field.attribute, f"has a dev_default= that is no {expected.__name__} or empty")
-    fault = shape_fault(field, default)
-    if fault:
+    for fault in shape_faults(field, default):
         why = f"has a dev_default= that it would refuse: it {fault.message}"
         _refuse(cls, field.attribute, why)
 

@@ -62,20 +62,18 @@ class Field(NamedTuple):
         return self.required or bound or (profile == "staging" and "production" in self.required_in)
 
 
-def shape_fault(field: Field, value: str | bytes) -> Fault | None:
-    """Tell what ``value`` breaks of the field's length and pattern, if anything."""
-    unit = "characters" if field.kind is Secret else "bytes"
+def shape_faults(field: Field, value: str | bytes) -> list[Fault]:
+    """Tell everything that ``value`` breaks of the field's length and pattern."""
+    unit = "character" if field.kind is Secret else "byte"
+    has = f"has {len(value)} {unit}{'' if len(value) == 1 else 's'}"
+    faults = []
     if field.min_length is not None and len(value) < field.min_length:
-        return Fault(
-            "length", f"has {len(value)} {unit}, and {field.min_length} are the fewest allowed"
-        )
+        faults.append(Fault("length", f"{has}, and at least {field.min_length} are needed"))
     if field.max_length is not None and len(value) > field.max_length:
-        return Fault(
-            "length", f"has {len(value)} {unit}, and {field.max_length} are the most allowed"
-        )
+        faults.append(Fault("length", f"{has}, and at most {field.max_length} are allowed"))
     if field.pattern is not None and not field.pattern.fullmatch(value):  # type: ignore[arg-type]
-        return Fault("pattern", "does not match the pattern that was declared for it")
-    return None
+        faults.append(Fault("pattern", "does not match the pattern that was declared for it"))
+    return faults
 
 
 def candidates_of(name: str, file: str | None) -> tuple[str, ...]:

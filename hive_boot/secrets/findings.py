@@ -85,7 +85,7 @@ class Findings:
         kind: ProblemKind,
         message: str,
         places: tuple[str, ...],
-        hint: str | None = None,
+        hint: str,
     ) -> None:
         """Note what is wrong with a field.
 
@@ -94,28 +94,46 @@ class Findings:
             kind: what is wrong, as one word.
             message: what is wrong, as the end of a sentence.
             places: where was looked.
-            hint: what mends it. Default: how its value is provided in this mode.
+            hint: what mends it.
         """
-        problem = Problem(
-            name=field.name,
-            kind=kind,
-            message=message,
-            places=places,
-            used_by=field.used_by,
-            hint=self._mend(field) if hint is None else hint,
+        self.problems.append(
+            Problem(
+                name=field.name,
+                kind=kind,
+                message=message,
+                places=places,
+                used_by=field.used_by,
+                hint=hint,
+            )
         )
-        self.problems.append(problem)
+
+    def note_fault(self, field: Field, fault: Fault, origin: tuple[str, str]) -> None:
+        """Note what is wrong with a value that was found.
+
+        Args:
+            field: the field.
+            fault: what is wrong.
+            origin: source and place of the value.
+        """
+        hint = self._amend(field, origin)
+        self.note(field, fault.kind, fault.message, (_shown(origin),), hint)
 
     def note_refusals(self, problems: list[Problem]) -> None:
         """Note what the checks of fields refused, with its place and its mend, in order."""
         for problem in problems:
             field = self.inventory.by_variable[problem.name]
-            _, place = self.origin(field.attribute)
-            self.problems.append(problem._replace(places=(place,), hint=self._mend(field)))
+            origin = self.origin(field.attribute)
+            hint = self._amend(field, origin)
+            self.problems.append(problem._replace(places=(_shown(origin),), hint=hint))
         order = {name: number for number, name in enumerate(self.inventory.by_variable)}
         self.problems.sort(key=lambda problem: order.get(problem.name, -1))
 
-    def _mend(self, field: Field) -> str:
-        from hive_boot.secrets.hints import mend  # noqa: PLC0415  (only a failure needs it)
+    def _amend(self, field: Field, origin: tuple[str, str]) -> str:
+        from hive_boot.secrets.hints import amend  # noqa: PLC0415  (only a failure needs it)
 
-        return mend(field, self.situation, self.declaration)
+        return amend(field, origin, self.situation, self.declaration)
+
+
+def _shown(origin: tuple[str, str]) -> str:
+    source, place = origin
+    return f"the variable {place}" if source == "environment" else place

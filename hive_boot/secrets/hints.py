@@ -22,6 +22,11 @@ NO_VOLUME = (
     "HIVE_BOOT_MODE=environment."
 )
 
+STDIN = (
+    "Each kubectl command below reads its value from stdin: paste it and press Ctrl-D. "
+    "Put the name of your Secret for {name}."
+)
+
 NO_MOUNT = (
     "This is a container, and nothing is mounted at /run/secrets. If that was forgotten, mount "
     "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development."
@@ -34,7 +39,7 @@ def mend(field: Field, situation: Situation, declaration: str) -> str:
     """Say how to provide ``field`` where the process runs now."""
     file = field.file or field.name.lower()
     if situation.mode == "kubernetes":
-        return _kubectl(field, declaration)
+        return _kubectl(file, declaration) + _item(file)
     if situation.mode == "systemd":
         return f"in the unit: LoadCredential={file}:/etc/credstore/{file}"
     if situation.mode == "docker":
@@ -44,13 +49,41 @@ def mend(field: Field, situation: Situation, declaration: str) -> str:
     return f"set it in {situation.dotenv[-1]}: {field.name}=…"
 
 
+def amend(field: Field, origin: tuple[str, str], situation: Situation, declaration: str) -> str:
+    """Say how to replace a value that was found, where it was found.
+
+    Args:
+        field: the field.
+        origin: source and place of the value.
+        situation: where the process runs.
+        declaration: the name of the declaring class.
+    """
+    source, place = origin
+    if source == "environment":
+        return f"change the variable {field.name}"
+    if source == ".env":
+        return f"change it in {place}: {field.name}=…"
+    if place.startswith(f"{field.name}_FILE"):
+        return f"change the file that {field.name}_FILE names, or the variable"
+    if situation.mode == "kubernetes":
+        return _kubectl(field.file or os.path.basename(place), declaration)
+    return f"replace what {place} holds"
+
+
+def where(field: Field, situation: Situation) -> str:
+    """Name the file or the variable that ``field`` is read from first."""
+    if situation.mounted:
+        return os.path.join(situation.directories[0], field.file or field.name.lower())
+    return f"the variable {field.name}"
+
+
 def object_name(declaration: str) -> str:
     """Give the name that a Kubernetes Secret for ``declaration`` has in our hints."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", declaration).lower()
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "app-secrets"
 
 
-def _kubectl(field: Field, declaration: str) -> str:
+def _kubectl(file: str, declaration: str) -> str:
     """Give a command that sets one key, reads it from stdin, and leaves the others alone.
 
     A plain ``apply`` of one key removes those that an earlier one set. Server-side, a
@@ -58,12 +91,23 @@ def _kubectl(field: Field, declaration: str) -> str:
     https://kubernetes.io/docs/reference/using-api/server-side-apply/
     """
     name = object_name(declaration)
-    key = re.sub(r"[^-._a-zA-Z0-9]+", "-", field.file or field.name.lower())
+    key = _key(file)
     return (
         f"kubectl create secret generic {name} --from-file={key}=/dev/stdin "
         "--dry-run=client -o yaml | kubectl apply --server-side --force-conflicts "
         f"--field-manager=hive-boot-{key} -f -"
     )
+
+
+def _key(file: str) -> str:
+    """Give a key that a Kubernetes Secret allows, for the file that it becomes."""
+    return re.sub(r"[^-._a-zA-Z0-9]+", "-", file)
+
+
+def _item(file: str) -> str:
+    """Say how a key becomes a file of another name, where it has to."""
+    key = _key(file)
+    return "" if key == file else f"; in the volume: items: [{{key: {key}, path: {file}}}]"
 
 
 def only_in_environment(field: Field) -> str:

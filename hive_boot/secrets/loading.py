@@ -97,7 +97,6 @@ class _Loading:
         return layers
 
     def _dotenv_layers(self) -> list[_Layer]:
-        from hive_boot.secrets.hints import NO_MOUNT  # noqa: PLC0415  (as below)
         from hive_boot.secrets.sources.dotenv import (  # noqa: PLC0415  (only development needs it)
             nothing_found,
             read_dotenv,
@@ -106,10 +105,7 @@ class _Loading:
         findings, situation = self.findings, self.situation
         files = [read_dotenv(path) for path in situation.dotenv]
         if not any(file.exists for file in files):
-            if situation.forgotten and situation.profile == "production":
-                findings.advice.append(NO_MOUNT)
             findings.remarks.append(nothing_found(files))
-            findings.advice.append(f"{nothing_found(files)}.")
         for file in files:
             findings.problems += file.problems
             findings.warnings += [

@@ -65,7 +65,10 @@ class SecretSet:
             value = values[key]
             if not isinstance(value, field.kind) and (value is not None or field.required):
                 wanted = field.kind.__name__ + ("" if field.required else " or None")
-                message = f"{name}.{key} has to be {wanted}, not {type(value).__name__}"
+                message = (
+                    f"{name}.{key} has to be {wanted}, not {type(value).__name__}: "
+                    f"write {field.kind.__name__}({field.name!r}, …)"
+                )
                 raise TypeError(message)
         object.__setattr__(self, "__dict__", values)
 

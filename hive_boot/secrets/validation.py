@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hive_boot.secrets.field import Fault, shape_fault
+from hive_boot.secrets.field import Fault, shape_faults
 from hive_boot.secrets.sources.environment import as_value
 from hive_boot.secrets.sources.reading import EMPTY
 
@@ -43,6 +43,10 @@ class _Judge:
         if len(findings.values) < len(findings.inventory.every):
             self._judge_absent()
         findings.note_refusals([])
+        if any(problem.hint.startswith("kubectl ") for problem in findings.problems):
+            from hive_boot.secrets.hints import STDIN, object_name  # noqa: PLC0415  (a failure's)
+
+            findings.advice.append(STDIN.format(name=object_name(findings.declaration)))
 
     def _settle_odd(self) -> None:
         """Decide about the fields that several places answer, or that one answers badly."""
@@ -53,7 +57,7 @@ class _Judge:
                 if not isinstance(hit.held, Fault):
                     good.append((hit.held, hit.source, hit.place))
                 elif hit.held is not EMPTY:
-                    self._note(field, hit.held, hit.place)
+                    self._note(field, hit.held, (hit.source, hit.place))
             if attribute in self.judged:
                 self.findings.refused += [value for value, _, _ in good]
             elif any(value != good[0][0] for value, _, _ in good):
@@ -82,7 +86,7 @@ class _Judge:
             elif not self.situation.env_fallback:
                 self._note_only_in_environment(field)
             elif isinstance(value, Fault):
-                self._note(field, value, field.name)
+                self._note(field, value, ("environment", field.name))
             else:
                 findings.use(attribute, value, "environment", field.name)
                 continue
@@ -97,15 +101,16 @@ class _Judge:
             if value is None:
                 continue
             plain = value.reveal()
-            fault = shape_fault(field, plain)
+            faults = shape_faults(field, plain)
             if plain == field.dev_default and profile != "development":
                 message = f"is the development default, which the profile {profile} refuses"
-                fault = Fault("dev-default", message)
+                faults = [Fault("dev-default", message)]
             del plain
-            if fault is not None:
-                _, place = findings.origin(field.attribute)
+            if faults:
+                origin = findings.origin(field.attribute)
                 findings.refused.append(findings.values.pop(field.attribute))
-                self._note(field, fault, place)
+                for fault in faults:
+                    self._note(field, fault, origin)
 
     def _judge_absent(self) -> None:
         """Make a default, a problem, or nothing of each field without a value."""
@@ -119,20 +124,34 @@ class _Judge:
                 value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
                 findings.use(field.attribute, value, "dev_default", "the declaration")
                 defaults.append(field.name)
-            elif field.required_for(profile) and empty:
-                findings.note(field, "empty", "is empty", empty)
             elif field.required_for(profile):
-                refused = f"; its development default is refused in the profile {profile}"
-                message = "is missing" + (refused if field.dev_default is not None else "")
-                findings.note(field, "missing", message, self._places(field))
+                self._note_absent(field, empty)
             elif empty:
                 findings.warnings.append(f"{field.name} is empty in {empty[0]}, so it is absent")
         if defaults:
             findings.warnings.append(f"Development defaults are in use: {', '.join(defaults)}")
 
-    def _note(self, field: Field, fault: Fault, place: str) -> None:
+    def _note(self, field: Field, fault: Fault, origin: tuple[str, str]) -> None:
         self.judged.add(field.attribute)
-        self.findings.note(field, fault.kind, fault.message, (place,))
+        self.findings.note_fault(field, fault, origin)
+
+    def _note_absent(self, field: Field, empty: tuple[str, ...]) -> None:
+        """Report a required field without a value; its empty files are at ``empty``."""
+        from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
+
+        findings, situation = self.findings, self.situation
+        if empty:
+            hint = hints.amend(field, ("file", empty[0]), situation, findings.declaration)
+            findings.note(field, "empty", "is empty", empty, hint)
+            return
+        has_default = field.dev_default is not None
+        refused = f"; its development default is refused in the profile {situation.profile}"
+        message = "is missing" + (refused if has_default else "")
+        hint = hints.mend(field, situation, findings.declaration)
+        findings.note(field, "missing", message, self._places(field), hint)
+        lenient = has_default or not field.required_for("development")
+        if situation.forgotten and lenient and hints.NO_MOUNT not in findings.advice:
+            findings.advice.append(hints.NO_MOUNT)
 
     def _note_only_in_environment(self, field: Field) -> None:
         from hive_boot.secrets.hints import only_in_environment  # noqa: PLC0415  (a failure's)

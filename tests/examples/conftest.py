@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.hive.secrets import HiveSecrets
+from examples.hive.inventory import HiveSecrets
 from examples.hive.settings import Settings
 from tests.examples.service import FAKES, copy_example
 

@@ -7,21 +7,25 @@ the forms and takes them out.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MASK = "***"
 """What stands where a value stood."""
 
 
+_LINE = 16
+"""Characters from which on one line of a value gives it away; PEM armour gives nothing."""
+
+
 def forms(value: str | bytes) -> set[str]:
     """Give every text in which a value could stand in a message.
 
-    The value itself, what ``repr`` and JSON make of it, URL-encoded, hex, and
-    base64 in the three ways in which it can begin inside a longer text.
+    The value itself and each of its long lines, what ``repr`` and JSON make of it,
+    URL-encoded, hex, and base64 in the three ways in which it can begin inside a
+    longer text.
     """
     # Only a failure needs them, and every start would wait for them.
     from json import dumps  # noqa: PLC0415
@@ -33,6 +37,7 @@ def forms(value: str | bytes) -> set[str]:
         text,
         text.strip(),
         repr(text)[1:-1],
+        repr(text + '"')[1:-2],
         repr(raw)[2:-1],
         dumps(text)[1:-1],
         dumps(text, ensure_ascii=False)[1:-1],
@@ -42,6 +47,8 @@ def forms(value: str | bytes) -> set[str]:
         raw.hex(),
         raw.hex().upper(),
     }
+    lines = (line.strip() for line in text.splitlines())
+    found |= {line for line in lines if len(line) >= _LINE and not line.startswith("-----")}
     found |= _base64_cores(raw)
     return {form for form in found if form}
 
@@ -64,14 +71,22 @@ def _base64_cores(raw: bytes) -> set[str]:
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Replace every form of every value in ``text`` by ``***``."""
-    wanted = {form for value in values for form in forms(value) if form in text}
-    if not wanted:
-        return text
-    longest_first = sorted(wanted, key=len, reverse=True)
+    spans = sorted(span for value in values for form in forms(value) for span in _spans(text, form))
     kept, end = [], 0
     # Hits that overlap are one: replacing the first alone would leave a part of the next.
-    for hit in re.finditer(f"(?=({'|'.join(map(re.escape, longest_first))}))", text):
-        if hit.start() >= end:
-            kept += [text[end : hit.start()], MASK]
-        end = max(end, hit.end(1))
+    for start, stop in spans:
+        if start >= end:
+            kept += [text[end:start], MASK]
+        end = max(end, stop)
     return "".join(kept) + text[end:]
+
+
+def _spans(text: str, form: str) -> Iterator[tuple[int, int]]:
+    """Give the places that ``form`` covers; hits of a form that overlap itself are one."""
+    at = text.find(form)
+    while at >= 0:
+        start = at
+        while (further := text.rfind(form, at + 1, at + 2 * len(form) - 1)) > at:
+            at = further
+        yield start, at + len(form)
+        at = text.find(form, at + len(form))

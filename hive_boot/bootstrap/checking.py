@@ -61,6 +61,9 @@ async def await_check(
 ) -> Problem | None:
     """Await one check, of a field or of the whole set.
 
+    It runs in a task of its own, and it has not passed until it has said so: one
+    that cancels itself, or what it awaits, ends without a verdict.
+
     Args:
         whose: the field, or the name of the set.
         verdict: what to await.
@@ -68,12 +71,20 @@ async def await_check(
         left: seconds that are left.
         seconds: seconds that there were.
     """
-    fault: BaseException | str | None = None
-    with anyio.move_on_after(max(0.0, left)) as scope:
+    fault: BaseException | str | None = "it was cancelled before it came to a verdict"
+
+    async def judge() -> None:
+        nonlocal fault
         try:
             fault = verdict_fault(await verdict)
-        except (Exception, SystemExit) as exc:  # noqa: BLE001  (a check refuses by any of them)
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as exc:  # noqa: BLE001  (a check refuses by raising anything)
             fault = exc.with_traceback(None)
+
+    with anyio.move_on_after(max(0.0, left)) as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(judge)
     if scope.cancelled_caught:
         return overdue(whose, seconds)
     return None if fault is None else refused(whose, fault, values)

@@ -8,7 +8,7 @@ from hive_boot.exceptions import Problem
 from hive_boot.redaction import scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from hive_boot.secrets.sources.reading import Value
 
@@ -28,18 +28,22 @@ def make_config(factory: Callable[..., Any], values: Sequence[Value]) -> tuple[A
     """
     try:
         return factory(), []
-    except Exception as exc:  # noqa: BLE001  (whatever a factory raises is a report's line)
-        plain = [value.reveal() for value in values]
-        name = getattr(factory, "__name__", type(factory).__name__)
-        return None, [
-            Problem(
-                name=".".join([name, *(scrub(step, plain) for step in where)]),
-                kind="config",
-                message=f"is not valid: {scrub(what, plain)}",
-                hint=_mend(factory, where),
-            )
-            for where, what in _parts(exc)
-        ]
+    except BaseException as exc:  # noqa: BLE001  (whatever a factory raises is a report's line)
+        parts = _parts(exc, getattr(factory, "model_fields", {}))
+    name = getattr(factory, "__name__", type(factory).__name__)
+    return None, [
+        Problem(
+            name=".".join([name, *where]),
+            kind="config",
+            message=f"is not valid: {_scrubbed(what, values)}",
+            hint=_mend(factory, where),
+        )
+        for where, what in parts
+    ]
+
+
+def _scrubbed(text: str, values: Sequence[Value]) -> str:
+    return scrub(text, [value.reveal() for value in values])
 
 
 def _mend(factory: Callable[..., Any], where: Sequence[str]) -> str:
@@ -51,14 +55,21 @@ def _mend(factory: Callable[..., Any], where: Sequence[str]) -> str:
     return f"set the variable {variable}"
 
 
-def _parts(exc: Exception) -> list[tuple[list[str], str]]:
-    """Take a failure apart: where in the settings, and what is wrong there."""
-    errors: Any = getattr(exc, "errors", None)
-    if callable(errors):
-        try:
-            parts = errors(include_input=False, include_context=False, include_url=False)
-            return [([str(step) for step in part["loc"]], str(part["msg"])) for part in parts]
-        except TypeError:
-            # Another library's method of the same name.
-            return [([], type(exc).__name__)]
-    return [([], f"{type(exc).__name__}: {exc}")]
+def _parts(exc: BaseException, known: Container[str]) -> list[tuple[list[str], str]]:
+    """Take a failure apart: where in the settings, and what is wrong there.
+
+    Args:
+        exc: what the factory raised.
+        known: the fields of the settings. Any other place is a text of the input's,
+            a stray line of ``.env`` or the key of a mapping, and is not shown.
+    """
+    name = type(exc).__name__
+    try:
+        errors: Any = getattr(exc, "errors", None)
+        if not callable(errors):
+            text = str(exc)
+            return [([], f"{name}: {text}" if text else name)]
+        parts = errors(include_input=False, include_context=False, include_url=False)
+        return [([str(s) for s in part["loc"][:1] if s in known], part["msg"]) for part in parts]
+    except BaseException:  # noqa: BLE001  (a failure may fail to say what it is)
+        return [([], name)]

@@ -7,6 +7,7 @@ application is imported by tools that never start it.
 from __future__ import annotations
 
 import inspect
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
@@ -108,6 +109,10 @@ class Bootstrap(Generic[S, C]):
             raise DeclarationError(message)
         if inspect.iscoroutinefunction(factory):
             message = "config= cannot be an async def: settings are made without a loop"
+            raise DeclarationError(message)
+        seconds: object = start_timeout
+        if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+            message = "start_timeout= has to be a number of seconds above 0"
             raise DeclarationError(message)
         self._declared = secrets
         self._factory = config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import BootError, InvalidSecrets
@@ -57,27 +58,52 @@ def own(
             code = anyio.run(life, arm(), backend=backend)
         except BootError as exc:
             return _tell(exc)
-        except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
-            _tell_crash(exc, values)
-            return 70
-    return code if isinstance(code, int) else 0
+        except SystemExit as exc:
+            return _leave(exc, values)
+        except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
+            _say(_scrubbed("".join(traceback.format_exception(exc)), values))
+            return 130 if isinstance(exc, KeyboardInterrupt) else 70
+    return _status(code) if isinstance(code, int) else 0
 
 
-def _tell_crash(exc: Exception, values: Sequence[Value]) -> None:
-    """Write a traceback to stderr, without the secrets that its messages may hold."""
+def _status(code: int) -> int:
+    """Give what a process can end with; anything else, as 256, would look like a success."""
+    return code if 0 <= code < 256 else 70  # noqa: PLR2004  (a status is a byte)
+
+
+def _leave(exc: SystemExit, values: Sequence[Value]) -> int:
+    """Do what Python does with ``sys.exit(text)``, without the secrets in the text."""
+    if exc.code is None or isinstance(exc.code, int):
+        return _status(exc.code or 0)
+    _say(_scrubbed(f"{exc.code}\n", values))
+    return 1
+
+
+def _scrubbed(text: str, values: Sequence[Value]) -> str:
+    """Take the values out of a text; short ones are words, and are left."""
     from hive_boot.redaction import scrub  # noqa: PLC0415  (only a crash needs it)
 
     plain = [value.reveal() for value in values]
-    long_ones = [text for text in plain if len(text) >= _REDACTED_FROM]
-    sys.stderr.write(scrub("".join(traceback.format_exception(exc)), long_ones))
+    return scrub(text, [each for each in plain if len(each) >= _REDACTED_FROM])
 
 
 def _tell(exc: BootError) -> int:
     """Write what went wrong to stderr, for a person; no traceback, it is not a bug of ours."""
-    color = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     if isinstance(exc, InvalidSecrets):
-        text = exc.report(color=color)
+        _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
     else:
-        text = f"hive_boot: {type(exc).__name__}: {exc}"
-    sys.stderr.write(f"{text}\n")
+        _say(f"hive_boot: {type(exc).__name__}: {exc}\n")
     return exc.exit_code
+
+
+def _say(text: str) -> None:
+    """Write to stderr, if there is one: the exit status has to be right without it."""
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def _is_terminal() -> bool:
+    with suppress(AttributeError, ValueError):
+        return sys.stderr.isatty()
+    return False

@@ -63,8 +63,7 @@ class Run(Generic[S, C]):
         """
         self._log.__enter__()
         self._machine.to(State.LOADING)
-        deadline = time.monotonic() + self._seconds
-        findings = await self._load(deadline)
+        findings = await self._load()
         self._machine.to(State.STARTING)
         self.store.accept(findings)
         access.register(self.store, findings.situation)
@@ -88,11 +87,9 @@ class Run(Generic[S, C]):
         """Where the run stands."""
         return self._machine.state
 
-    async def _load(self, deadline: float) -> Findings:
-        findings, pending = await in_daemon_thread(
-            lambda: self._load_without_loop(deadline),
-            "hive_boot load",
-            discard=lambda late: _give_up(late[1]),
+    async def _load(self) -> Findings:
+        findings, pending, deadline = await in_daemon_thread(
+            self._load_without_loop, "hive_boot load", discard=lambda late: _give_up(late[1])
         )
         logs.tell_warnings(findings)
         if pending:
@@ -107,8 +104,13 @@ class Run(Generic[S, C]):
         logs.tell_remarks(findings)
         return findings
 
-    def _load_without_loop(self, deadline: float) -> tuple[Findings, list[Pending]]:
-        """Do what needs no loop, in a thread: it may wait for a writer."""
+    def _load_without_loop(self) -> tuple[Findings, list[Pending], float]:
+        """Do what needs no loop, in a thread: it may wait for a writer.
+
+        Returns:
+            What was found, the checks that remain to be awaited, and until when. The
+            time of the checks begins when everything is read.
+        """
         try:
             self.situation = detect(Surroundings(), self._wishes)
         except InvalidSecrets as exc:
@@ -122,15 +124,14 @@ class Run(Generic[S, C]):
             for field in inventory.every
             if field.check is not None and field.attribute in findings.values
         ]
+        deadline = time.monotonic() + self._seconds
         if not to_check:
-            return findings, []
+            return findings, [], deadline
         from hive_boot.secrets.checks import call_checks  # noqa: PLC0415  (many have no check)
 
-        problems, pending = call_checks(
-            to_check, left=deadline - time.monotonic(), seconds=self._seconds
-        )
+        problems, pending = call_checks(to_check, left=self._seconds, seconds=self._seconds)
         findings.note_refusals(problems)
-        return findings, pending
+        return findings, pending, deadline
 
     async def _await_checks(self, pending: Sequence[Pending], deadline: float) -> list[Problem]:
         from hive_boot.bootstrap.checking import await_checks  # noqa: PLC0415  (many have none)

@@ -43,10 +43,16 @@ class Latch:
         if threading.current_thread() is threading.main_thread():
             for number in HANDLED:
                 self._before[number] = signal.signal(number, self._handle)
+            # A forked child is not ours: a signal does to it what it did before.
+            os.register_at_fork(after_in_child=self._put_back)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for number, handler in self._before.items():
+        self._put_back()
+
+    def _put_back(self) -> None:
+        while self._before:
+            number, handler = self._before.popitem()
             # None stands for a handler that was not set from Python; it cannot be put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
 

@@ -28,6 +28,8 @@ _running: list[_Running] = []
 
 _default: DefaultStore | None = None
 
+_MISSING: Any = object()
+
 _view: Any = None
 """The live secrets of the one application that runs; None with no one or with several."""
 
@@ -67,7 +69,10 @@ def get_secret(name: str) -> str | None:
         try:
             secret = _view.__dict__["_generation"].by_name[name]
         except (KeyError, TypeError):
-            raise _undeclared(name) from None
+            secret = _MISSING
+        # Raised outside: the KeyError holds the name, which may be a value by mistake.
+        if secret is _MISSING:
+            raise _undeclared(name)
     # What reveal() does, without a second call: this one is on the path of requests.
     return None if secret is None else secret._open()  # noqa: SLF001
 
@@ -107,7 +112,10 @@ def has_secret(name: str) -> bool:
 def _undeclared(name: str) -> DeclarationError:
     from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
 
-    wanted = plain_field(name)
+    try:
+        wanted = plain_field(name)
+    except DeclarationError as exc:
+        return exc.with_traceback(None)
     declared = _running[0].store.declared
     fields = {field.name: field for field in declared._inventory.fields.values()}  # noqa: SLF001  (ours)
     if name in fields:

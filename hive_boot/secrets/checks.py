@@ -105,7 +105,7 @@ def _describe(failure: BaseException) -> str:
     name = type(failure).__name__
     try:
         text = str(failure)
-    except Exception:  # noqa: BLE001  (an exception of the author's may fail to say what it is)
+    except BaseException:  # noqa: BLE001  (an exception of the author's may fail to say what it is)
         return name
     return f"{name}: {text}" if text else name
 

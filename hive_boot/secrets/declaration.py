@@ -81,20 +81,19 @@ def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given
     return _Unread(dict(locals()))
 
 
-def read_fields(cls: type, parents: Mapping[str, Field]) -> Inventory:
-    """Read the annotations that ``cls`` itself has, on top of its parents' fields.
+def read_fields(cls: type) -> dict[str, Field]:
+    """Read the annotations that ``cls`` itself has.
 
     The field specifications are removed from the class, so that an attribute
     which holds no value is missing instead of being something else.
 
     Args:
         cls: a class that is being made.
-        parents: the fields that it inherits, by attribute.
 
     Raises:
         DeclarationError: something about the declaration is wrong.
     """
-    fields = dict(parents)
+    fields = {}
     annotations = inspect.get_annotations(cls)
     for attribute, default in list(vars(cls).items()):
         if isinstance(default, _Unread) and attribute not in annotations:
@@ -111,6 +110,35 @@ def read_fields(cls: type, parents: Mapping[str, Field]) -> Inventory:
         if attribute in cls.__dict__:
             delattr(cls, attribute)
         fields[attribute] = _read_field(cls, attribute, kind, default.arguments, required=required)
+    return fields
+
+
+def refuse_fields(mixin: type) -> None:
+    """Refuse a base that is no SecretSet and yet declares secrets: they would be lost.
+
+    Raises:
+        DeclarationError: it declares one.
+    """
+    hinted = inspect.get_annotations(mixin)
+    for attribute in {**vars(mixin), **hinted}:
+        specified = isinstance(vars(mixin).get(attribute), _Unread)
+        if specified or _is_secret(mixin, attribute, hinted.get(attribute)):
+            _refuse(mixin, attribute, f"is a secret, so {mixin.__name__} has to be a SecretSet")
+
+
+def _is_secret(mixin: type, attribute: str, annotation: object) -> bool:
+    try:
+        return _read_annotation(mixin, attribute, annotation)[0] is not None
+    except DeclarationError:
+        return False
+
+
+def make_inventory(cls: type, fields: Mapping[str, Field]) -> Inventory:
+    """Make the inventory of all the fields of ``cls``.
+
+    Raises:
+        DeclarationError: one variable or one file would answer two of them.
+    """
     inventory = Inventory(fields.values())
     _refuse_collisions(cls, inventory.every)
     return inventory

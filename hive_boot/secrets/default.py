@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from hive_boot.secrets.field import Field
 
-MAKING = threading.Lock()
+MAKING = threading.RLock()
 """Held while the one default store of the process is made."""
 
 
@@ -26,17 +27,24 @@ class DefaultStore:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._renew_lock()
+        os.register_at_fork(after_in_child=self._renew_lock)
         self._found: dict[str, Secret] = {}
         self._situation: Situation | None = None
 
     def get(self, name: str) -> Secret | None:
         """Give a secret, found now or before."""
-        with self._lock:
-            known = self._found.get(name) if isinstance(name, str) else None
-            if known is None:
-                known = self._load(plain_field(name))
+        known = self._found.get(name) if isinstance(name, str) else None
+        if known is not None:
             return known
+        field = plain_field(name)
+        with self._lock:
+            return self._found.get(name) or self._load(field)
+
+    def _renew_lock(self) -> None:
+        """Make a new lock: the one that a forked child inherits may be held for ever."""
+        # A signal handler may ask while the thread that it interrupts is asking.
+        self._lock = threading.RLock()
 
     def situation(self) -> Situation:
         """Give the detected mode; it stays what it was at the first call."""

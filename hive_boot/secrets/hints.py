@@ -10,6 +10,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from hive_boot.secrets.field import NAME
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -39,7 +41,7 @@ def mend(field: Field, situation: Situation, declaration: str) -> str:
     """Say how to provide ``field`` where the process runs now."""
     file = field.file or field.name.lower()
     if situation.mode == "kubernetes":
-        return _kubectl(file, declaration) + _item(file)
+        return _kubectl(file, declaration)
     if situation.mode == "systemd":
         return f"in the unit: LoadCredential={file}:/etc/credstore/{file}"
     if situation.mode == "docker":
@@ -104,10 +106,12 @@ def _key(file: str) -> str:
     return re.sub(r"[^-._a-zA-Z0-9]+", "-", file)
 
 
-def _item(file: str) -> str:
-    """Say how a key becomes a file of another name, where it has to."""
-    key = _key(file)
-    return "" if key == file else f"; in the volume: items: [{{key: {key}, path: {file}}}]"
+def item(field: Field, situation: Situation) -> tuple[str, ...]:
+    """Say how a key of a Secret becomes a file of another name, where it has to."""
+    key = _key(field.file or "")
+    if situation.mode != "kubernetes" or key == (field.file or ""):
+        return ()
+    return (f"the volume has to say items: [{{key: {key}, path: {field.file}}}]",)
 
 
 def only_in_environment(field: Field) -> str:
@@ -121,19 +125,28 @@ def only_in_environment(field: Field) -> str:
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     """Give the names that somebody may have meant for ``field``, the nearest first.
 
-    Only such a name is ever shown: any other may itself be a secret. Nor is one that
-    would write on a terminal more than a name.
+    Only such a name is ever shown, and only when it is made like a name: any other
+    may itself be a secret.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
 
-    wanted = {_letters(name) for name in (field.name, *field.candidates)}
-    rated = []
-    for name in set(names) - set(field.candidates) - {field.name}:
-        letters = _letters(name)
-        rating = max(SequenceMatcher(None, letters, want).ratio() for want in wanted)
-        if rating >= _NEAR and name.isprintable():
-            rated.append((-rating, name))
-    return [name for _, name in sorted(rated)]
+    rated: dict[str, float] = {}
+    others = {
+        name: _letters(name)
+        for name in set(names) - {field.name, *field.candidates}
+        if NAME.fullmatch(name.lstrip("."))
+    }
+    matcher = SequenceMatcher()
+    for want in {_letters(name) for name in (field.name, *field.candidates)}:
+        matcher.set_seq2(want)
+        for name, letters in others.items():
+            # The bounds come first: a directory may hold very many names.
+            if 2 * min(len(want), len(letters)) < _NEAR * (len(want) + len(letters)):
+                continue
+            matcher.set_seq1(letters)
+            if matcher.quick_ratio() >= _NEAR and matcher.ratio() >= _NEAR:
+                rated[name] = max(rated.get(name, 0.0), matcher.ratio())
+    return sorted(rated, key=lambda name: (-rated[name], name))
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:

@@ -117,11 +117,12 @@ class _Loading:
     def _ask_variables(self, layer: _Layer) -> None:
         """Take from one layer what no stronger one has: a variable, or its ``_FILE``."""
         # A variable that is set to nothing counts as unset.
-        said = {variable: text for variable, text in layer.values.items() if _plain(text)}
+        values = layer.values
+        said = {variable for variable, text in values.items() if _plain(text)}
         self.findings.names.update(said)
         paths: list[tuple[str, Field]] = []
         answered: set[str] = set()
-        for pointer in said.keys() & self.inventory.by_pointer.keys():
+        for pointer in said & self.inventory.by_pointer.keys():
             field = self.inventory.by_pointer[pointer]
             if field.attribute in self.answered:
                 continue
@@ -132,17 +133,17 @@ class _Loading:
                 hint = f"unset one of the two in {layer.place}"
                 self.findings.note(field, "conflict", message, (layer.place,), hint)
             else:
-                paths.append((_plain(said[pointer]), field))
-        for name in said.keys() & self.inventory.by_variable.keys():
+                paths.append((_plain(values[pointer]), field))
+        for name in said & self.inventory.by_variable.keys():
             field = self.inventory.by_variable[name]
             if field.attribute in answered | self.answered:
                 continue
             if self.situation.mounted:
-                self.findings.copies[field.attribute] = _plain(said[name])
+                self.findings.copies[field.attribute] = _plain(values[name])
             else:
                 answered.add(field.attribute)
                 place = name if layer.source == "environment" else layer.place
-                value = as_value(field, _plain(said[name]))
+                value = as_value(field, _plain(values[name]))
                 self.findings.add(field.attribute, Hit(value, layer.source, place))
         self.answered |= answered
         while paths:

@@ -42,6 +42,13 @@ _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"", "0", "false", "no", "off"})
 
 
+class Variables(dict[str, str]):
+    """The variables of an environment; it shows none of them to whoever prints it."""
+
+    def __repr__(self) -> str:
+        return f"Variables({len(self)})"
+
+
 class Surroundings:
     """The machine, as far as a decision depends on it.
 
@@ -61,7 +68,7 @@ class Surroundings:
         cwd: str | None = None,
         pid: int | None = None,
     ) -> None:
-        self.environ = dict(os.environ) if environ is None else environ
+        self.environ = Variables(os.environ if environ is None else environ)
         self.root = root
         self.cwd = os.getcwd() if cwd is None else cwd
         self.pid = os.getpid() if pid is None else pid
@@ -140,9 +147,22 @@ class Wishes:
             raise DeclarationError(message)
         self.mode = mode
         self.profile = profile
-        self.secrets_dirs = secrets_dirs
+        self.secrets_dirs = _paths(secrets_dirs)
         self.dotenv = dotenv
         self.env_fallback = env_fallback
+
+
+def _paths(given: StrPaths | None) -> tuple[str, ...]:
+    """Give the directories that the author named; none when None was given."""
+    if given is None:
+        return ()
+    many = hasattr(given, "__iter__") and not isinstance(given, str | os.PathLike)
+    listed: list[object] = list(given) if many else [given]  # type: ignore[arg-type]
+    paths = [os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in listed]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        message = "secrets_dirs= has to be a path, or several; to leave it to detection, give None"
+        raise DeclarationError(message)
+    return tuple(map(str, paths))
 
 
 def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
@@ -153,7 +173,7 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
             that means nothing. Every such variable is reported.
     """
     problems: list[Problem] = []
-    named, named_by = _named_directories(surroundings, wishes)
+    named, named_by = _named_directories(surroundings, wishes, problems)
     mode, mode_reason = _mode(surroundings, wishes, named_by, problems)
     profile, profile_reason = _profile(surroundings, wishes, mode, problems)
     fallback = _fallback(surroundings, wishes, problems)
@@ -175,16 +195,19 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
     )
 
 
-def _named_directories(surroundings: Surroundings, wishes: Wishes) -> tuple[tuple[str, ...], str]:
-    given = wishes.secrets_dirs
-    if given is not None:
-        one = isinstance(given, str | os.PathLike)
-        listed: Sequence[StrPath] = [given] if one else given  # type: ignore[list-item,assignment]
-        found = tuple(os.fspath(path) for path in listed)
-        return found, "secrets_dirs=" if found else ""
-    paths = surroundings.environ.get("HIVE_BOOT_SECRETS_DIR", "").split(os.pathsep)
-    found = tuple(path for path in paths if path)
-    return found, "HIVE_BOOT_SECRETS_DIR" if found else ""
+def _named_directories(
+    surroundings: Surroundings, wishes: Wishes, problems: list[Problem]
+) -> tuple[tuple[str, ...], str]:
+    if wishes.secrets_dirs:
+        return wishes.secrets_dirs, "secrets_dirs="
+    variable = "HIVE_BOOT_SECRETS_DIR"
+    said = surroundings.environ.get(variable, "")
+    found = tuple(path for path in said.split(os.pathsep) if path)
+    if said and not found:
+        hint = "set it to a directory, or unset it"
+        message = "names no directory"
+        problems.append(Problem(name=variable, kind="setting", message=message, hint=hint))
+    return found, variable if found else ""
 
 
 def _usual_directories(surroundings: Surroundings, mode: Mode) -> tuple[str, ...]:
@@ -272,14 +295,14 @@ def _dotenv_files(surroundings: Surroundings, wishes: Wishes) -> tuple[str, ...]
 
 
 def _meaningless(variable: str, said: str, known: Sequence[str]) -> Problem:
-    """Describe a variable that says nothing known; it is shown when it is a near miss."""
+    """Describe a variable that says nothing known; it is not shown, because it may be a value."""
     from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
 
     near = get_close_matches(said.strip().lower(), known, n=1)
-    shown = f"is {said!r}, which means nothing; near to it is {near[0]!r}" if near else ""
+    nearest = f"; near to it is {near[0]!r}" if near else ""
     return Problem(
         name=variable,
         kind="setting",
-        message=shown or "has a value that means nothing",
+        message=f"has a value that means nothing{nearest}",
         hint=f"set it to one of {', '.join(known)}, or unset it",
     )

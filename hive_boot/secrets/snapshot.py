@@ -11,7 +11,7 @@ import inspect
 from typing import TYPE_CHECKING, Never, dataclass_transform
 
 from hive_boot.exceptions import DeclarationError
-from hive_boot.secrets.declaration import read_fields, secret
+from hive_boot.secrets.declaration import make_inventory, read_fields, refuse_fields, secret
 from hive_boot.secrets.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -40,14 +40,18 @@ class SecretSet:
 
     # Not annotated: whoever asks for the type hints of a declaration finds its fields.
     _inventory = Inventory(())
+    _own = Inventory(())
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        parents: dict[str, Field] = {}
+        inherited: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
-            inventory: Inventory | None = base.__dict__.get("_inventory")
-            parents.update(inventory.fields if inventory else {})
-        cls._inventory = read_fields(cls, parents)
+            if issubclass(base, SecretSet):
+                inherited |= base.__dict__["_own"].fields
+            else:
+                refuse_fields(base)
+        cls._own = Inventory(read_fields(cls).values())
+        cls._inventory = make_inventory(cls, inherited | cls._own.fields)
         check = getattr(cls, "check", None)
         if check is not None and not inspect.iscoroutinefunction(check):
             message = f"{cls.__name__}.check has to be an async def"
@@ -69,6 +73,7 @@ class SecretSet:
                     f"{name}.{key} has to be {wanted}, not {type(value).__name__}: "
                     f"write {field.kind.__name__}({field.name!r}, …)"
                 )
+                del value, values
                 raise TypeError(message)
         object.__setattr__(self, "__dict__", values)
 

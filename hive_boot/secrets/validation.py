@@ -148,7 +148,8 @@ class _Judge:
         refused = f"; its development default is refused in the profile {situation.profile}"
         message = "is missing" + (refused if has_default else "")
         hint = hints.mend(field, situation, findings.declaration)
-        findings.note(field, "missing", message, self._places(field), hint)
+        places = self._places(field) + hints.item(field, situation)
+        findings.note(field, "missing", message, places, hint)
         lenient = has_default or not field.required_for("development")
         if situation.forgotten and lenient and hints.NO_MOUNT not in findings.advice:
             findings.advice.append(hints.NO_MOUNT)

@@ -74,9 +74,12 @@ class _Opaque(Generic[Plain]):
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __reduce_ex__(self, protocol: object) -> Never:
+    def __getstate__(self) -> Never:
         message = f"{self!r} cannot be pickled: a secret is not written down"
         raise TypeError(message)
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        self.__getstate__()
 
 
 @final
@@ -94,10 +97,11 @@ class Secret(_Opaque[str]):
     __slots__ = ()
 
     def __init__(self, name: str, value: str, /) -> None:
+        self._name = name
         if type(value) is not str:
+            del value
             message = f"the value of Secret({name!r}) has to be a str"
             raise TypeError(message)
-        self._name = name
         self._open = value.__str__
 
     def __init_subclass__(cls) -> Never:
@@ -120,10 +124,11 @@ class SecretBytes(_Opaque[bytes]):
     __slots__ = ()
 
     def __init__(self, name: str, value: bytes, /) -> None:
+        self._name = name
         if type(value) is not bytes:
+            del value
             message = f"the value of SecretBytes({name!r}) has to be bytes"
             raise TypeError(message)
-        self._name = name
         self._open = value.__bytes__
 
     def __init_subclass__(cls) -> Never:
@@ -148,7 +153,8 @@ def mask_secret(value: str) -> str:
     """
     given: object = value
     if not isinstance(given, str):
-        message = f"mask_secret takes a str, not {type(value).__name__}"
+        message = f"mask_secret takes a str, not {type(given).__name__}"
+        del value, given
         raise TypeError(message)
     plain = value.isascii() and value.isprintable() and " " not in value and "://" not in value
     return f"{value[:4]}...{value[-3:]}" if len(value) >= _MASKABLE and plain else "***"

@@ -123,8 +123,7 @@ async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.Monk
 @pytest.mark.anyio
 async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> None:
     """In the first moment of a start there is a state and nothing else."""
-    (tmp_path / "openai_api_key").write_text("fake-openai-key")
-    (tmp_path / "jwt_secret").write_text(VALUE)
+    (tmp_path / ".env").write_text(f"OPENAI_API_KEY=fake-openai-key\nJWT_SECRET={VALUE}\n")
     seen: list[Status] = []
 
     class Curious:
@@ -132,8 +131,8 @@ async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> N
 
         def __fspath__(self) -> str:
             seen.append(boot.status())
-            return str(tmp_path)
+            return str(tmp_path / ".env")
 
-    boot = Bootstrap(HiveSecrets, secrets_dirs=Curious())
+    boot = Bootstrap(HiveSecrets, mode="development", dotenv=Curious())
     async with boot.running():
         assert seen == [Status(state=State.LOADING)]

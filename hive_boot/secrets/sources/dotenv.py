@@ -13,7 +13,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
-from hive_boot.secrets.field import Fault
+from hive_boot.secrets.field import NAME, Fault
 from hive_boot.secrets.sources.reading import EMPTY, Value, read_files
 from hive_boot.secrets.value import Secret
 
@@ -86,7 +86,7 @@ def _read_bindings(result: DotenvFile, text: Value) -> None:
             pem = _begins_pem(binding.value)
             if pem:
                 _note(result, line, pem=True)
-            elif binding.key.startswith("HIVE_BOOT_"):
+            elif binding.key.startswith("HIVE_BOOT_") and NAME.fullmatch(binding.key):
                 result.ignored.append(binding.key)
             else:
                 result.values[binding.key] = Secret(binding.key, binding.value)

@@ -19,7 +19,11 @@ def as_value(field: Field, text: str) -> Outcome:
     SecretBytes get those bytes back, a Secret refuses them.
     """
     if field.kind is SecretBytes:
-        return SecretBytes(field.name, os.fsencode(text))
+        try:
+            return SecretBytes(field.name, os.fsencode(text))
+        except UnicodeEncodeError:
+            # Under an ASCII locale: this is the text of a .env file, which is UTF-8.
+            return SecretBytes(field.name, text.encode())
     try:
         text.encode()
     except UnicodeEncodeError:

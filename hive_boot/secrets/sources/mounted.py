@@ -114,9 +114,14 @@ def subvolumes(path: str, names: Iterable[str]) -> list[str]:
     found = []
     for name in sorted(names):
         below = os.path.join(path, name)
-        with suppress(OSError):
+        try:
             if _has_dotdot(os.listdir(below)):
                 found.append(below)
+        except PermissionError:
+            # It may be one. Whoever reads it waits for the permission, and reports it.
+            found.append(below)
+        except OSError:
+            continue
     return found
 
 

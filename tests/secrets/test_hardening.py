@@ -1,0 +1,468 @@
+"""What went wrong once: declarations, places, and the texts that showed a value."""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from hive_boot import (
+    Bootstrap,
+    DeclarationError,
+    Secret,
+    SecretBytes,
+    SecretSet,
+    get_secret,
+    mask_secret,
+    secret,
+)
+from hive_boot.redaction import scrub
+from hive_boot.secrets import hints
+from hive_boot.secrets.inventory import plain_field
+from hive_boot.secrets.loading import load
+from hive_boot.secrets.sources.patience import Patience
+from tests.support import (
+    FakeClock,
+    Kubelet,
+    as_ordinary_user,
+    everything_told,
+    look,
+    report_of,
+    run_child,
+    values_of,
+)
+
+FAKE = "fake-jwt-secret-0123456789-0123456789"
+
+OTHER = "fake-other-secret-9876543210-9876543210"
+
+HANGS = 20
+"""Seconds after which a test that waits has failed."""
+
+
+class Two(SecretSet):
+    """One secret that is needed, and one that is not."""
+
+    jwt_secret: Secret
+    sentry_dsn: Secret | None
+
+
+class Optional(SecretSet):
+    """One secret that may be absent."""
+
+    sentry_dsn: Secret | None
+
+
+# Declarations
+
+
+class Annotated:
+    """A mixin that annotates a secret."""
+
+    api_key: Secret
+
+
+class Quoted:
+    """A mixin that annotates a secret with quotes."""
+
+    api_key: "Secret | None"
+
+
+class Bytes:
+    """A mixin that annotates secret bytes."""
+
+    api_key: SecretBytes
+
+
+class Specified:
+    """A mixin that specifies a secret and has no annotation."""
+
+    api_key = secret()
+
+
+class Full:
+    """A mixin that does both."""
+
+    api_key: Secret = secret(min_length=32)
+
+
+class Above(Full):
+    """A mixin that inherits all of it from another."""
+
+
+@pytest.mark.parametrize(
+    ("mixin", "blamed"),
+    [
+        (Annotated, "Annotated"),
+        (Quoted, "Quoted"),
+        (Bytes, "Bytes"),
+        (Specified, "Specified"),
+        (Full, "Full"),
+        (Above, "Full"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_a_secret_of_a_plain_mixin_is_refused(*, mixin: type, blamed: str, first: bool) -> None:
+    """A secret that would be silently ignored is told, with the class that has to change."""
+    bases = (mixin, SecretSet) if first else (SecretSet, mixin)
+    with pytest.raises(DeclarationError, match=rf"\b{blamed}\b"):
+        type("Mixed", bases, {"__module__": __name__})
+
+
+def test_a_plain_mixin_without_secrets_is_welcome() -> None:
+    """A mixin with methods and other annotations takes no part in the declaration."""
+
+    class Helpful:
+        """Methods, and an attribute that is none of ours."""
+
+        port: int = 3000
+
+        def doubled(self) -> int:
+            """Use the attribute."""
+            return 2 * self.port
+
+    class Mixed(Helpful, SecretSet):
+        """One secret and the help."""
+
+        api_key: Secret
+
+    assert list(Mixed._inventory.fields) == ["api_key"]  # noqa: SLF001
+    assert Mixed(api_key=Secret("API_KEY", FAKE)).doubled() == 6000
+
+
+class Base(SecretSet):
+    """The top of a diamond."""
+
+    jwt: Secret | None
+
+
+class Strict(Base):
+    """The side that makes the secret required."""
+
+    jwt: Secret = secret(min_length=32)
+
+
+class Further(Base):
+    """The side that adds a secret, and says nothing about the other."""
+
+    api_key: Secret
+
+
+class Diamond(Further, Strict):
+    """Both sides."""
+
+
+def test_a_diamond_follows_the_order_of_its_bases(tmp_path: Path) -> None:
+    """A secret that one base made required stays so below another that only inherits it."""
+    fields = Diamond._inventory.fields  # noqa: SLF001
+    assert set(fields) == {"jwt", "api_key"}
+    assert (fields["jwt"].required, fields["jwt"].min_length) == (True, 32)
+
+    absent = look(Diamond, tmp_path, {"API_KEY": OTHER}, mode="environment")
+    assert [(each.name, each.kind) for each in absent.problems] == [("JWT", "missing")]
+    short = look(Diamond, tmp_path, {"API_KEY": OTHER, "JWT": "fake-short"}, mode="environment")
+    assert [(each.name, each.kind) for each in short.problems] == [("JWT", "length")]
+
+
+# Places
+
+
+def freshened(directory: Path) -> FakeClock:
+    """Change the directory itself, and stop a clock when its files are settled and it is not."""
+    settled = max(path.stat().st_ctime for path in directory.iterdir())
+    while directory.stat().st_ctime < settled + 0.02:
+        time.sleep(0.005)
+        (directory / "passing").write_text("")
+        (directory / "passing").unlink()
+    middle = (settled + directory.stat().st_ctime) / 2
+    return FakeClock(middle + Patience().settled)
+
+
+def test_a_complete_fresh_directory_is_not_waited_for(tmp_path: Path) -> None:
+    """A start does not wait for a directory in which everything is there and left alone."""
+    directory = tmp_path / "run/secrets"
+    directory.mkdir(parents=True)
+    (directory / "jwt_secret").write_text(FAKE)
+    (directory / "sentry_dsn").write_text(OTHER)
+    clock = freshened(directory)
+    loaded = look(Two, tmp_path, patience=clock.patience())
+    assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("declared", [Two, Optional])
+@pytest.mark.parametrize("host", ["", "10.0.0.1"], ids=["docker", "kubernetes"])
+def test_a_volume_that_may_not_be_read_is_a_problem(declared: type[SecretSet], host: str) -> None:
+    """A mount with wrong permissions is named, also when all that it holds is optional."""
+    with as_ordinary_user() as root:
+        volume = root / "run/secrets/app"
+        Kubelet(volume).publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
+        volume.chmod(0o000)
+        try:
+            environ = {"KUBERNETES_SERVICE_HOST": host} if host else {}
+            loaded = look(declared, root, environ, patience=FakeClock().patience())
+        finally:
+            volume.chmod(0o700)
+    told = [each for each in loaded.problems if each.kind == "unreadable"]
+    assert [each.name for each in told] == [str(volume)], report_of(loaded)
+    assert "permission denied" in told[0].message
+
+
+def test_bytes_of_a_dotenv_file_are_utf_8_in_any_locale(tmp_path: Path) -> None:
+    """A key with an umlaut is the same bytes in a container that sets no locale."""
+    text = "fäke-schlüssel-0123456789"
+    (tmp_path / ".env").write_text(f"KEY={text}\n", encoding="utf-8")
+    source = """
+import anyio
+from hive_boot import Bootstrap, SecretBytes, SecretSet
+
+class Keys(SecretSet):
+    key: SecretBytes
+
+async def main():
+    async with Bootstrap(Keys).running() as keys:
+        print(keys.key.reveal().hex())
+
+anyio.run(main)
+"""
+    child = run_child(
+        source,
+        cwd=tmp_path,
+        HIVE_BOOT_MODE="development",
+        LC_ALL="C",
+        PYTHONUTF8="0",
+        PYTHONCOERCECLOCALE="0",
+    )
+    assert child.stdout.strip() == text.encode().hex(), child.stderr
+
+
+# Without an application
+
+
+@pytest.fixture
+def plain_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process be a script on a platform that injects variables, one of them a secret."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.setenv("KNOWN", FAKE)
+
+
+@pytest.mark.usefixtures("plain_process")
+def test_a_known_value_does_not_wait_for_a_slow_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one thread waits for a file's writer, another reads what was found before."""
+    fresh = tmp_path / "fresh"
+    fresh.write_text(OTHER)
+    monkeypatch.setenv("SLOW_FILE", str(fresh))
+    waits, go_on, clock = threading.Event(), threading.Event(), FakeClock()
+
+    def sleep(seconds: float) -> None:
+        waits.set()
+        assert go_on.wait(HANGS)
+        clock.now += seconds
+
+    patience = Patience(wall=time.time, monotonic=lambda: clock.now, sleep=sleep)
+    monkeypatch.setattr("hive_boot.secrets.default.load", partial(load, patience=patience))
+    assert get_secret("KNOWN") == FAKE
+    order: list[str | None] = []
+    slow = threading.Thread(target=lambda: order.append(get_secret("SLOW")), daemon=True)
+    quick = threading.Thread(target=lambda: order.append(get_secret("KNOWN")), daemon=True)
+    slow.start()
+    try:
+        assert waits.wait(HANGS)
+        quick.start()
+        quick.join(3)
+        assert order == [FAKE]
+    finally:
+        go_on.set()
+        slow.join(HANGS)
+        quick.join(HANGS)
+    assert order == [FAKE, OTHER]
+
+
+@pytest.mark.parametrize("asked", ["KNOWN", "SLOW", "ABSENT", "OTHER"])
+def test_a_signal_handler_may_ask_for_a_secret(tmp_path: Path, asked: str) -> None:
+    """A handler that runs while the main thread waits inside get_secret does not hang."""
+    (tmp_path / "fresh").write_text(OTHER)
+    # The sleep is the wait for the writer of a file just written: the signal comes within it.
+    source = """
+import faulthandler, signal, sys, time
+
+faulthandler.dump_traceback_later(20, exit=True)
+really_sleep = time.sleep
+armed, got = [], []
+
+def handle(number, frame):
+    got.append(get_secret(sys.argv[1]))
+
+def sleep(seconds):
+    if not armed:
+        armed.append(True)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        while not got:
+            really_sleep(0.01)
+    really_sleep(seconds)
+
+time.sleep = sleep
+from hive_boot import get_secret
+
+signal.signal(signal.SIGALRM, handle)
+get_secret("KNOWN")
+slow = get_secret("SLOW")
+assert armed, "nothing was waited for"
+print(got[0], slow)
+"""
+    child = run_child(
+        source,
+        asked,
+        HIVE_BOOT_MODE="environment",
+        KNOWN=FAKE,
+        OTHER="fake-third",
+        SLOW_FILE=str(tmp_path / "fresh"),
+    )
+    expected = {"KNOWN": FAKE, "SLOW": OTHER, "ABSENT": None, "OTHER": "fake-third"}[asked]
+    assert child.stdout == f"{expected} {OTHER}\n", child.stderr
+
+
+# Texts that showed a value
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("ending", ["/+", "\n", "=="])
+async def test_a_value_in_the_place_of_a_name_is_in_no_chain(
+    ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that is passed as a name is in no part of the error, nor in what it came from."""
+    monkeypatch.setenv("JWT_SECRET", FAKE)
+    async with Bootstrap(Two, mode="environment").running():
+        with pytest.raises(DeclarationError) as caught:
+            get_secret(FAKE + ending)
+    exc = caught.value
+    chained = [exc.__cause__, exc.__context__]
+    assert FAKE not in "".join(f"{link!r} {link}" for link in chained)
+    assert FAKE not in "".join(traceback.format_exception(exc))
+
+
+@pytest.mark.parametrize(
+    "sealed", [Secret("JWT_SECRET", FAKE), SecretBytes("TLS_KEY", FAKE.encode())]
+)
+def test_a_secret_gives_no_state_away(sealed: Secret | SecretBytes) -> None:
+    """What saves an object by its state gets an error, not the way to the value."""
+    with pytest.raises(TypeError) as caught:
+        cast("Any", sealed).__getstate__()
+    assert FAKE not in everything_told(caught.value)
+
+
+@pytest.mark.parametrize("value", ["fake'quote-0123456789", "it's a fake 'value' 0123456789"])
+def test_an_escaped_quote_hides_no_value(value: str) -> None:
+    """A value with a quote is taken out of a repr that had to escape the quote."""
+    told = repr(f'the value "{value}" is refused')
+    assert "\\'" in told
+    assert scrub(told, [value]) == "'the value \"***\" is refused'"
+
+
+LINE = "ZmFrZWZha2VmYWtlZmFrZQ=="
+
+SHORTEST = "ZmFrZS1mYWtlLXgx"
+
+ARMOUR = ["-----BEGIN FAKE KEY-----", "-----END FAKE KEY-----"]
+
+
+@pytest.mark.parametrize("line", [LINE, SHORTEST])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize("as_bytes", [False, True], ids=["text", "bytes"])
+def test_one_line_of_a_key_is_as_secret_as_the_whole(
+    *, line: str, end: str, as_bytes: bool
+) -> None:
+    """A message that shows a single line of a key block shows it to nobody."""
+    text = end.join([ARMOUR[0], LINE, SHORTEST, ARMOUR[1], ""])
+    value = text.encode() if as_bytes else text
+    assert scrub(f"cannot read {line} here", [value]) == "cannot read *** here"
+    assert scrub(f"cannot read {text} here", [value]) == "cannot read *** here"
+
+
+@pytest.mark.parametrize("armour", ARMOUR)
+def test_the_armour_of_a_key_is_left(armour: str) -> None:
+    """A message may say what kind of block was expected."""
+    value = "\n".join([ARMOUR[0], LINE, ARMOUR[1], ""])
+    assert scrub(f"expected {armour} here", [value]) == f"expected {armour} here"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "STRIPE_WEBHOOK_SECRET:aB3d",
+        "STRIPE_WEBHOOK_SECRET:",
+        "STRIPE_WEBHOOK_SECRET=aB",
+        "STRIPE_WEBHOOK_SECRET aB",
+        "STRIPE_WEBHOOK_SECRET\n",
+        "'STRIPE_WEBHOOK_SECRET'",
+        "1STRIPE_WEBHOOK_SECRET",
+        "STRIPE_WEBHOOK_SECRÉT",
+    ],
+)
+def test_what_is_no_name_is_no_near_miss(name: str) -> None:
+    """Only what can be a name is suggested, because anything else may end in a value."""
+    field = plain_field("STRIPE_WEBHOOK_SECRET")
+    assert hints.near_misses(field, [name, "STRIPE-WEBHOOK.SECRETS"]) == ["STRIPE-WEBHOOK.SECRETS"]
+
+
+class Webhook(SecretSet):
+    """One secret that is needed."""
+
+    stripe_webhook_secret: Secret
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "STRIPE_WEBHOOK_SECRET:aB3d==",
+        "HIVE_BOOT_TOKEN:aB3dfakevalue=",
+        "HIVE_BOOT_TOKEN:aB3dfakevalue=x",
+    ],
+)
+def test_a_line_with_a_colon_is_not_echoed(tmp_path: Path, line: str) -> None:
+    """A value behind a colon in .env, where an equals sign belongs, is in no report or log."""
+    (tmp_path / "cwd").mkdir(exist_ok=True)
+    (tmp_path / "cwd/.env").write_text(f"{line}\n")
+    loaded = look(Webhook, tmp_path, mode="development", profile="development")
+    assert any(each.name == "STRIPE_WEBHOOK_SECRET" for each in loaded.problems)
+    told = [report_of(loaded), *loaded.warnings, *loaded.remarks, *loaded.advice]
+    assert "aB3d" not in "\n".join(told)
+
+
+def wrong_mask() -> None:
+    """Mask bytes."""
+    mask_secret(cast("Any", FAKE.encode()))
+
+
+def wrong_secret() -> None:
+    """Make a text of bytes."""
+    Secret("JWT_SECRET", cast("Any", FAKE.encode()))
+
+
+def wrong_bytes() -> None:
+    """Make bytes of a text."""
+    SecretBytes("JWT_SECRET", cast("Any", FAKE))
+
+
+def wrong_set() -> None:
+    """Make a set of a plain text."""
+    Two(jwt_secret=cast("Any", FAKE), sentry_dsn=None)
+
+
+def wrong_optional() -> None:
+    """Make a set of a plain text, where None would do."""
+    Two(jwt_secret=Secret("JWT_SECRET", OTHER), sentry_dsn=cast("Any", FAKE))
+
+
+@pytest.mark.parametrize("call", [wrong_mask, wrong_secret, wrong_bytes, wrong_set, wrong_optional])
+def test_our_frames_show_no_value_to_an_error_tracker(call: Callable[[], None]) -> None:
+    """An error tracker that sends the variables of our frames sends no value."""
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert FAKE not in everything_told(caught.value)

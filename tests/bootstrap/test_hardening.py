@@ -285,7 +285,7 @@ def program(main: str = "pass", check: str = "pass", settings: str = "pass") -> 
 
 def run_main(backend: str, source: str) -> subprocess.CompletedProcess[str]:
     """Run an application whose secret is provided."""
-    return run_child(source, backend, **ENVIRONMENT)
+    return run_child(source, backend, cwd=None, **ENVIRONMENT)
 
 
 def test_the_last_word_of_main_is_without_the_value(anyio_backend: str) -> None:

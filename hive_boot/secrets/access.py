@@ -136,8 +136,9 @@ def _hint(name: str) -> str:
         declared = store.declared
         field = declared._inventory.by_variable[name]  # noqa: SLF001  (ours)
         declaration = declared.__name__
-    where = hints.where(field, situation)
-    return f"looked for {where}; {hints.mend(field, situation, declaration)}"
+    mend = hints.mend(field, situation, declaration)
+    file = hints.first_file(field, situation)
+    return mend if not file or file in mend else f"looked for {file}; {mend}"
 
 
 def _without_application(name: str) -> Secret | None:

@@ -72,11 +72,11 @@ def amend(field: Field, origin: tuple[str, str], situation: Situation, declarati
     return f"replace what {place} holds"
 
 
-def where(field: Field, situation: Situation) -> str:
-    """Name the file or the variable that ``field`` is read from first."""
-    if situation.mounted:
-        return os.path.join(situation.directories[0], field.file or field.name.lower())
-    return f"the variable {field.name}"
+def first_file(field: Field, situation: Situation) -> str:
+    """Name the file that ``field`` is looked for in first; empty where there are no files."""
+    if not situation.mounted:
+        return ""
+    return os.path.join(situation.directories[0], field.file or field.name.lower())
 
 
 def object_name(declaration: str) -> str:

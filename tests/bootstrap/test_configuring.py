@@ -106,7 +106,7 @@ async def test_every_wrong_setting_is_a_problem_that_does_not_show_it(
     port, workers = error.problems
     assert port.message.startswith("is not valid: Input should be a valid integer")
     assert workers.message == "is not valid: Input should be greater than or equal to 1"
-    assert port.hint == "settings that are not secret are set in the environment"
+    assert port.hint == "set the variable HIVE_PORT"
     assert WRONG_PORT not in str(error)
     assert "471147114711" not in str(error)
     assert "pydantic.dev" not in str(error)

@@ -515,7 +515,7 @@ def test_under_uvicorn_a_failed_start_never_serves() -> None:
         _, told = child.communicate()
     assert child.returncode not in {0, -signal.SIGKILL}
     assert "hive_boot: 1 problem with HiveSecrets, so the service does not start" in told
-    assert "JWT_SECRET has 14 characters, and 32 are the fewest allowed" in told
+    assert "JWT_SECRET has 14 characters, and at least 32 are needed" in told
     assert "Uvicorn running" not in told
     assert "fake-too-short" not in told
 

@@ -64,9 +64,9 @@ def test_without_a_log_the_mode_is_said_on_stderr() -> None:
     assert lines[0] == "INFO hive_boot: 🔐 Secrets mode: development (HIVE_BOOT_MODE)"
     assert lines[1] == "INFO hive_boot: Profile: development (HIVE_BOOT_PROFILE)"
     assert re.fullmatch(
-        r"INFO hive_boot: No \.env file: \S+/\.env and \S+/\.env\.local do not exist", lines[2]
+        r"INFO hive_boot: No \.env file: \S+/\.env and \S+/\.env\.local do not exist", lines[3]
     )
-    assert lines[3] == "WARNING hive_boot: Development defaults are in use: JWT_SECRET"
+    assert lines[2] == "WARNING hive_boot: Development defaults are in use: JWT_SECRET"
     assert lines[4:] == ["INFO hive_boot: said while running"]
     assert child.stdout == ""
 

@@ -240,10 +240,10 @@ def test_a_failed_start_is_one_report_and_no_traceback(anyio_backend: str) -> No
         "  mode      environment (HIVE_BOOT_MODE)",
         "  profile   production (the default in environment mode)",
         "",
-        "  1. JWT_SECRET has 14 characters, and 32 are the fewest allowed",
-        "     looked in JWT_SECRET",
+        "  1. JWT_SECRET has 14 characters, and at least 32 are needed",
+        "     looked in the variable JWT_SECRET",
         "     used by   user-auth",
-        "     mend      set the variable JWT_SECRET",
+        "     mend      change the variable JWT_SECRET",
     ]
     assert child.stderr.count("JWT_SECRET has") == 1
     assert "Traceback" not in child.stderr

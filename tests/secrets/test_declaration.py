@@ -507,11 +507,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "a default that is too short": (
         "a: Secret = secret(dev_default='fake-default', min_length=32)",
-        "Keys.a has a dev_default= that it would refuse: it has 12 characters, and 32 are the few",
+        "Keys.a has a dev_default= that it would refuse: it has 12 characters, and at least 32 are ",
     ),
     "a default that is too long": (
         "a: SecretBytes = secret(dev_default=b'fake-default', max_length=8)",
-        "Keys.a has a dev_default= that it would refuse: it has 12 bytes, and 8 are the most ",
+        "Keys.a has a dev_default= that it would refuse: it has 12 bytes, and at most 8 are ",
     ),
     "a default that does not match": (
         "a: Secret = secret(dev_default='fake-default', pattern='[0-9]+')",

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -216,3 +217,86 @@ def test_a_link_to_a_directory_has_files(tmp_path: Path) -> None:
     """A path through a link is a path."""
     (tmp_path / "link").symlink_to(tmp_path / "cwd")
     assert printable_path(f"{tmp_path}/link/key") == f"{tmp_path}/link/key"
+
+
+# A value that was found and refused is mended where it was found
+
+
+REFUSED = "fake-short"
+
+
+class Ruled(SecretSet):
+    """One secret whose value can be refused."""
+
+    jwt_secret: Secret = secret(min_length=32)
+
+
+def only_hint(root: Path, environ: Mapping[str, str]) -> str:
+    """Give the mend of the one problem of a load."""
+    (problem,) = look(Ruled, root, environ).problems
+    assert problem.kind == "length"
+    return problem.hint
+
+
+def test_a_refused_file_is_replaced_under_its_own_name(tmp_path: Path) -> None:
+    """Another spelling beside the refused file would be a conflict, so the mend names the file."""
+    (tmp_path / "JWT_SECRET.txt").write_text(REFUSED)
+    hint = only_hint(tmp_path, {"HIVE_BOOT_SECRETS_DIR": str(tmp_path)})
+    assert hint == f"replace what {tmp_path}/JWT_SECRET.txt holds"
+
+
+def test_a_refused_key_is_replaced_under_its_own_name(tmp_path: Path) -> None:
+    """In a cluster the command sets the key that is there."""
+    Kubelet(tmp_path / "run/secrets/hive").publish({"JWT_SECRET": REFUSED})
+    hint = only_hint(tmp_path, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    assert "--from-file=JWT_SECRET=/dev/stdin" in hint
+
+
+def test_a_refused_variable_is_changed(tmp_path: Path) -> None:
+    """A line in .env would not count against the variable."""
+    assert only_hint(tmp_path, {"JWT_SECRET": REFUSED}) == "change the variable JWT_SECRET"
+
+
+@pytest.mark.parametrize("name", [".env", ".env.local"])
+def test_a_refused_line_is_changed_in_its_file(tmp_path: Path, name: str) -> None:
+    """The mend names the .env file that the value is from."""
+    (tmp_path / "cwd").mkdir(exist_ok=True)
+    (tmp_path / "cwd" / name).write_text(f"JWT_SECRET={REFUSED}\n")
+    assert only_hint(tmp_path, {}) == f"change it in {tmp_path}/cwd/{name}: JWT_SECRET=…"
+
+
+def test_a_refused_pointer_is_followed(tmp_path: Path) -> None:
+    """What NAME_FILE names is what has to change."""
+    path = tmp_path / "elsewhere" / "key"
+    path.parent.mkdir()
+    path.write_text(REFUSED)
+    hint = only_hint(tmp_path, {"JWT_SECRET_FILE": str(path)})
+    assert hint == "change the file that JWT_SECRET_FILE names, or the variable"
+
+
+def test_a_key_that_cannot_have_the_name_of_its_file(tmp_path: Path) -> None:
+    """A Secret's key has no slash, so the report tells how the volume makes a path of it."""
+
+    class Nested(SecretSet):
+        """One secret in a subdirectory."""
+
+        client_key: Secret = secret(file="tls/client.key")
+
+    loaded = look(Nested, tmp_path, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    (problem,) = loaded.problems
+    assert "the volume has to say items: [{key: tls-client.key, path: tls/client.key}]" in (
+        problem.places
+    )
+    assert any("reads its value from stdin" in sentence for sentence in loaded.advice)
+
+
+def test_both_faults_of_one_value_are_told(tmp_path: Path) -> None:
+    """A value that is too short and of a wrong form is mended once, not twice."""
+
+    class Both(SecretSet):
+        """One secret with two rules."""
+
+        key: Secret = secret(min_length=8, pattern="sk_.+")
+
+    loaded = look(Both, tmp_path, {"KEY": "foo"})
+    assert [problem.kind for problem in loaded.problems] == ["length", "pattern"]

@@ -261,7 +261,7 @@ def test_env_fallback_of_what_is_no_text(tmp_path: Path) -> None:
     """A variable that is not UTF-8 is a problem, by the fallback too."""
     environ = mounted(tmp_path, {}) | {"JWT_SECRET": "fake-\udcff-0123456789"}
     problem = only_problem(look(Two, tmp_path, environ, env_fallback=True))
-    assert (problem.kind, problem.places) == ("not-utf-8", ("JWT_SECRET",))
+    assert (problem.kind, problem.places) == ("not-utf-8", ("the variable JWT_SECRET",))
 
 
 @pytest.mark.parametrize("fallback", [False, True])
@@ -380,7 +380,7 @@ def test_other_profiles_refuse_the_text_of_a_default(tmp_path: Path, profile: st
     assert first.message == f"is the development default, which the profile {profile} refuses"
     assert first.places == (f"{tmp_path}/named/jwt_secret",)
     assert first.used_by == "user-auth"
-    assert first.hint == f"mount a file that holds it at {tmp_path}/named/jwt_secret"
+    assert first.hint == f"replace what {tmp_path}/named/jwt_secret holds"
     assert "dev-only-jwt" not in report_of(loaded)
 
 

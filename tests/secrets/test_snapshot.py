@@ -55,7 +55,10 @@ def test_fields_that_are_not_declared_are_named() -> None:
     ("wrong", "said"),
     [
         ({"api_key": TEXT}, "Keys.api_key has to be Secret, not str"),
-        ({"api_key": None}, "Keys.api_key has to be Secret, not NoneType"),
+        (
+            {"api_key": None},
+            "Keys.api_key has to be Secret, not NoneType",
+        ),
         (
             {"api_key": SecretBytes("API_KEY", b"fake")},
             "Keys.api_key has to be Secret, not SecretBytes",
@@ -75,7 +78,9 @@ def test_a_value_of_another_type_is_named_by_its_type(wrong: dict[str, object], 
     with pytest.raises(TypeError) as caught:
         Keys(**given)  # type: ignore[arg-type]
 
-    assert str(caught.value) == said
+    (attribute,) = wrong
+    kind = "SecretBytes" if attribute == "keystore" else "Secret"
+    assert str(caught.value) == f"{said}: write {kind}({attribute.upper()!r}, …)"
 
 
 def test_no_field_can_be_assigned_or_deleted() -> None:

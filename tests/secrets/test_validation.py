@@ -82,10 +82,10 @@ def test_too_short_and_too_long(tmp_path: Path, field: str) -> None:
     """A value of a wrong length is refused with both numbers, in its own unit."""
     unit = "characters" if field == "SHORT" else "bytes"
     assert broken(tmp_path, **{field: "fak"}) == [
-        (field, "length", f"has 3 {unit}, and 4 are the fewest allowed")
+        (field, "length", f"has 3 {unit}, and at least 4 are needed")
     ]
     assert broken(tmp_path, **{field: "fake567"}) == [
-        (field, "length", f"has 7 {unit}, and 6 are the most allowed")
+        (field, "length", f"has 7 {unit}, and at most 6 are allowed")
     ]
 
 
@@ -93,7 +93,7 @@ def test_length_is_counted_in_the_unit_of_the_type(tmp_path: Path) -> None:
     """Six characters of two bytes each are six for a Secret and twelve for SecretBytes."""
     assert broken(tmp_path, SHORT="ääääää") == []
     assert broken(tmp_path, RAW="ääääää") == [
-        ("RAW", "length", "has 12 bytes, and 6 are the most allowed")
+        ("RAW", "length", "has 12 bytes, and at most 6 are allowed")
     ]
 
 
@@ -114,8 +114,8 @@ def test_a_refused_value_is_not_handed_out(tmp_path: Path) -> None:
     """What breaks a rule is not among the values, and has its place and a mend beside it."""
     loaded = look(Ruled, tmp_path, INJECTED | GOOD | {"KEY": "fake"})
     assert "key" not in values_of(loaded)
-    assert loaded.problems[0].places == ("KEY",)
-    assert loaded.problems[0].hint == "set the variable KEY"
+    assert loaded.problems[0].places == ("the variable KEY",)
+    assert loaded.problems[0].hint == "change the variable KEY"
 
 
 # Checks of one secret

@@ -507,7 +507,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "a default that is too short": (
         "a: Secret = secret(dev_default='fake-default', min_length=32)",
-        "Keys.a has a dev_default= that it would refuse: it has 12 characters, and at least 32 are ",
+        "Keys.a has a dev_default= that it would refuse: it has 12 characters, and at least 32 ",
     ),
     "a default that is too long": (
         "a: SecretBytes = secret(dev_default=b'fake-default', max_length=8)",

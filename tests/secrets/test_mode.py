@@ -474,3 +474,13 @@ def test_a_container_in_development_mode_may_have_forgotten_its_mount(
         (tmp_path / name).touch()
 
     assert situate(tmp_path, pid=pid, mode=mode).forgotten is forgotten
+
+
+def test_the_environment_is_shown_to_nobody(tmp_path: Path) -> None:
+    """What prints a decision, or what it was made of, prints no variable's text."""
+    surroundings = Surroundings({"OPENAI_API_KEY": "fake-key"}, str(tmp_path), str(tmp_path), 2)
+    situation = detect(surroundings, Wishes())
+    assert situation.environ["OPENAI_API_KEY"] == "fake-key"
+    shown = f"{situation!r} {situation.environ!r} {surroundings!r} {tuple(situation)!r}"
+    assert "fake-key" not in shown
+    assert "Variables(1)" in shown

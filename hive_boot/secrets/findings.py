@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.mounted import Reading
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Findings:
     """What one load found; loading fills it, validation judges it.
 
@@ -39,20 +37,38 @@ class Findings:
         advice: what a report says before its problems.
     """
 
-    inventory: Inventory
-    situation: Situation
-    declaration: str = ""
-    values: dict[str, Value] = field(default_factory=dict)
-    elsewhere: dict[str, tuple[str, str]] = field(default_factory=dict)
-    odd: dict[str, list[Hit]] = field(default_factory=dict)
-    copies: dict[str, str] = field(default_factory=dict)
-    names: set[str] = field(default_factory=set)
-    readings: list[Reading] = field(default_factory=list)
-    refused: list[Value] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
+    __slots__ = (
+        "advice",
+        "copies",
+        "declaration",
+        "elsewhere",
+        "inventory",
+        "names",
+        "odd",
+        "problems",
+        "readings",
+        "refused",
+        "remarks",
+        "situation",
+        "values",
+        "warnings",
+    )
+
+    def __init__(self, inventory: Inventory, situation: Situation, declaration: str) -> None:
+        self.inventory = inventory
+        self.situation = situation
+        self.declaration = declaration
+        self.values: dict[str, Value] = {}
+        self.elsewhere: dict[str, tuple[str, str]] = {}
+        self.odd: dict[str, list[Hit]] = {}
+        self.copies: dict[str, str] = {}
+        self.names: set[str] = set()
+        self.readings: list[Reading] = []
+        self.refused: list[Value] = []
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+        self.remarks: list[str] = []
+        self.advice: list[str] = []
 
     def origin(self, attribute: str) -> tuple[str, str]:
         """Give source and place of a value that was found."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
 from errno import EACCES, ENOENT, EPERM
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,6 @@ _ABSENT = Fault("directory", "does not exist")
 _NO_DATA = Fault("directory", "is a volume whose ..data leads nowhere")
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Reading:
     """What one place held at one moment.
 
@@ -55,14 +53,17 @@ class Reading:
         pending: what is missing may be about to come.
     """
 
-    path: str
-    batch: Batch = field(default_factory=Batch)
-    names: Collection[str] = ()
-    volume: bool = False
-    identity: tuple[int, int, str] | None = None
-    fault: Fault | None = None
-    torn: bool = False
-    pending: bool = False
+    __slots__ = ("batch", "fault", "identity", "names", "path", "pending", "torn", "volume")
+
+    def __init__(self, path: str, *, fault: Fault | None = None) -> None:
+        self.path = path
+        self.batch = Batch()
+        self.names: Collection[str] = ()
+        self.volume = False
+        self.identity: tuple[int, int, str] | None = None
+        self.fault = fault
+        self.torn = False
+        self.pending = False
 
     @property
     def is_absent(self) -> bool:
@@ -103,8 +104,10 @@ def read_paths(paths: Mapping[str, Answer], patience: Patience) -> Reading:
     """
 
     def read_once() -> Reading:
-        batch = read_files(paths, paths)
-        return Reading("", batch, pending=batch.refused)
+        reading = Reading("")
+        reading.batch = read_files(paths, paths)
+        reading.pending = reading.batch.refused
+        return reading
 
     return _read_patiently(read_once, patience)
 

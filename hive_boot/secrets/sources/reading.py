@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,7 +62,6 @@ class Hit(NamedTuple):
     place: str
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Batch:
     """What a number of files held.
 
@@ -79,13 +77,18 @@ class Batch:
         refused: whether a permission is missing.
     """
 
-    directory: str = ""
-    values: dict[str, Value] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    odd: dict[str, list[Hit]] = field(default_factory=dict)
-    touched: float = 0.0
-    lost: list[str] = field(default_factory=list)
-    refused: bool = False
+    # Written out, like the other two that a load fills: a start would wait for what
+    # dataclasses generate.
+    __slots__ = ("directory", "files", "lost", "odd", "refused", "touched", "values")
+
+    def __init__(self, directory: str = "") -> None:
+        self.directory = directory
+        self.values: dict[str, Value] = {}
+        self.files: dict[str, str] = {}
+        self.odd: dict[str, list[Hit]] = {}
+        self.touched = 0.0
+        self.lost: list[str] = []
+        self.refused = False
 
 
 def read_files(  # noqa: C901, PLR0912  (one loop, because a call for each file is what costs)
@@ -107,7 +110,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop, because a call for each file 
         directory: what makes a place of a name when it is put before it.
         dir_fd: an open directory.
     """
-    batch = Batch(directory=directory)
+    batch = Batch(directory)
     values, files, odd = batch.values, batch.files, batch.odd
     touched = 0.0
     for name in names:

@@ -19,8 +19,9 @@ from benchmarks.workplace import (
 )
 from hive_boot import Secret, SecretSet
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Surroundings, Wishes, detect
+from hive_boot.secrets.mode import Wishes, detect
 from hive_boot.secrets.store import Store
+from hive_boot.secrets.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

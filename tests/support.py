@@ -19,8 +19,9 @@ import pytest
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Situation, Surroundings, Wishes, detect
+from hive_boot.secrets.mode import Situation, Wishes, detect
 from hive_boot.secrets.sources.patience import Patience
+from hive_boot.secrets.surroundings import Surroundings
 
 ROOT = Path(__file__).parent.parent
 

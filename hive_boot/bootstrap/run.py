@@ -11,9 +11,10 @@ from hive_boot.lifecycle.states import Machine, State
 from hive_boot.lifecycle.waking import in_daemon_thread
 from hive_boot.secrets import access
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Surroundings, Wishes, detect
+from hive_boot.secrets.mode import Wishes, detect
 from hive_boot.secrets.snapshot import SecretSet
 from hive_boot.secrets.store import Store, make_set
+from hive_boot.secrets.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

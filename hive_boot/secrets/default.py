@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from hive_boot.exceptions import SourceError
 from hive_boot.secrets.inventory import Inventory, plain_field
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Situation, Surroundings, Wishes, detect
+from hive_boot.secrets.mode import Situation, Wishes, detect
+from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hive_boot.secrets.surroundings import Surroundings
+
 Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -40,46 +42,6 @@ StrPaths: TypeAlias = StrPath | Sequence[StrPath]
 
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"", "0", "false", "no", "off"})
-
-
-class Variables(dict[str, str]):
-    """The variables of an environment; it shows none of them to whoever prints it."""
-
-    def __repr__(self) -> str:
-        return f"Variables({len(self)})"
-
-
-class Surroundings:
-    """The machine, as far as a decision depends on it.
-
-    Attributes:
-        environ: the environment of the process, at this moment.
-        root: where the file system begins.
-        cwd: where ``.env`` is looked for.
-        pid: the process's own number; 1 in most containers.
-    """
-
-    __slots__ = ("cwd", "environ", "pid", "root")
-
-    def __init__(
-        self,
-        environ: Mapping[str, str] | None = None,
-        root: str = "/",
-        cwd: str | None = None,
-        pid: int | None = None,
-    ) -> None:
-        self.environ = Variables(os.environ if environ is None else environ)
-        self.root = root
-        self.cwd = os.getcwd() if cwd is None else cwd
-        self.pid = os.getpid() if pid is None else pid
-
-    def path(self, absolute: str) -> str:
-        """Give the path below ``root`` that ``absolute`` means."""
-        return os.path.join(self.root, absolute.lstrip("/"))
-
-    def exists(self, absolute: str) -> bool:
-        """Tell whether something is at ``absolute``, below ``root``."""
-        return os.path.exists(self.path(absolute))
 
 
 class Situation(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hive_boot import DeclarationError, InvalidSecrets
-from hive_boot.secrets.mode import FOREIGN, MODES, Situation, Surroundings, Wishes, detect
+from hive_boot.secrets.mode import FOREIGN, MODES, Situation, Wishes, detect
+from hive_boot.secrets.surroundings import Surroundings
 from tests.support import as_ordinary_user, run_child, situate
 
 NOT_A_CONTAINER = "the default in development mode outside a container"
@@ -431,7 +432,7 @@ def test_the_surroundings_are_those_of_the_process() -> None:
     """Without being told otherwise the real machine is looked at."""
     child = run_child(
         "import os\n"
-        "from hive_boot.secrets.mode import Surroundings\n"
+        "from hive_boot.secrets.surroundings import Surroundings\n"
         "seen = Surroundings()\n"
         "assert seen.environ == dict(os.environ)\n"
         "assert seen.environ is not os.environ\n"

@@ -43,7 +43,8 @@ def test_bytes_in_a_real_environment() -> None:
     child = run_child(
         "from hive_boot import InvalidSecrets, Secret, SecretBytes, SecretSet\n"
         "from hive_boot.secrets.loading import load\n"
-        "from hive_boot.secrets.mode import Surroundings, Wishes, detect\n"
+        "from hive_boot.secrets.mode import Wishes, detect\n"
+        "from hive_boot.secrets.surroundings import Surroundings\n"
         "class Keys(SecretSet):\n"
         "    raw: SecretBytes\n"
         "    text: Secret\n"

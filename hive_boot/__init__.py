@@ -12,6 +12,7 @@ from hive_boot.exceptions import (
     SecretsError,
     SourceError,
 )
+from hive_boot.redaction.hidden import redact
 from hive_boot.secrets.access import get_secret, has_secret, require_secret
 from hive_boot.secrets.declaration import secret
 from hive_boot.secrets.snapshot import SecretSet
@@ -34,6 +35,7 @@ __all__ = [
     "get_secret",
     "has_secret",
     "mask_secret",
+    "redact",
     "require_secret",
     "secret",
 ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hive_boot.redaction import hooks
 from hive_boot.secrets import access
 
 
@@ -29,3 +30,8 @@ def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(access, "_default", None)
     yield
     assert access._running == [], "a run has not been taken out of use"  # noqa: SLF001
+    # A run that failed goes on scrubbing until the next one begins: here that is one of nothing.
+    last = hooks.Redaction()
+    last.open()
+    last.close()
+    assert hooks._open == [], "something is still being hidden"  # noqa: SLF001

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction import scrub
+from hive_boot.redaction.hidden import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import math
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, overload
 
 from hive_boot.bootstrap.wiring import plan
 from hive_boot.exceptions import DeclarationError, IllegalTransition, LifecycleError
@@ -18,6 +19,7 @@ from hive_boot.secrets.snapshot import SecretSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from typing import Self
 
     from hive_boot.bootstrap.run import Run
     from hive_boot.bootstrap.status import Status
@@ -51,6 +53,10 @@ class Bootstrap(Generic[S, C]):
             ``.local`` is stronger. Default: ``.env`` in the working directory.
         env_fallback: take from the environment what a mounted mode does not find
             in its directories. Default False.
+        scrub_environ: take the variables of the declared secrets out of
+            ``os.environ`` as soon as they are read, so that child processes do not
+            inherit them; they are put back when the run ends. What the process was
+            started with stays in ``/proc/<pid>/environ``. Default False.
         start_timeout: seconds that the checks of a start may take in all.
             Default 30.
 
@@ -70,6 +76,7 @@ class Bootstrap(Generic[S, C]):
         secrets_dirs: StrPaths | None = None,
         dotenv: StrPath | None = None,
         env_fallback: bool = False,
+        scrub_environ: bool = False,
         start_timeout: float = 30,
     ) -> None: ...
 
@@ -84,6 +91,7 @@ class Bootstrap(Generic[S, C]):
         secrets_dirs: StrPaths | None = None,
         dotenv: StrPath | None = None,
         env_fallback: bool = False,
+        scrub_environ: bool = False,
         start_timeout: float = 30,
     ) -> None: ...
 
@@ -97,6 +105,7 @@ class Bootstrap(Generic[S, C]):
         secrets_dirs: StrPaths | None = None,
         dotenv: StrPath | None = None,
         env_fallback: bool = False,
+        scrub_environ: bool = False,
         start_timeout: float = 30,
     ) -> None:
         given: object = secrets
@@ -124,11 +133,25 @@ class Bootstrap(Generic[S, C]):
             env_fallback=env_fallback,
         )
         self._start_timeout = start_timeout
+        self._scrub_environ = scrub_environ
         self._main: Callable[..., Coroutine[Any, Any, int | None]] | None = None
         self._run: Run[S, C] | None = None
 
     def __repr__(self) -> str:
         return f"Bootstrap({self._declared.__name__})"
+
+    def __format__(self, spec: str, /) -> str:
+        return repr(self)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        message = f"{self!r} cannot be pickled: it is this process's"
+        raise TypeError(message)
 
     def main(self, function: Main) -> Main:
         """Register the application's main; it is called when everything is ready.
@@ -169,7 +192,8 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.bootstrap.process import own  # noqa: PLC0415  (no tool needs it)
 
-        raise SystemExit(own(lambda: self._arm(backend), self._running, backend))
+        start = partial(self._running, own=True)
+        raise SystemExit(own(lambda: self._arm(backend), start, backend))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[S]:
@@ -244,17 +268,37 @@ class Bootstrap(Generic[S, C]):
         return Status() if self._run is None else status_of(self._run)
 
     @asynccontextmanager
-    async def _running(self) -> AsyncIterator[Run[S, C]]:
+    async def _running(self, *, own: bool = False) -> AsyncIterator[Run[S, C]]:
+        """Be one run.
+
+        Args:
+            own: whether the process ends with it.
+        """
+        import anyio  # noqa: PLC0415  (no tool needs it)
+
         from hive_boot.bootstrap.run import Run  # noqa: PLC0415  (it needs a loop's library)
 
         if self._run is not None:
             raise IllegalTransition(self._run.state, "start")
-        run = self._run = Run(self._declared, self._factory, self._wishes, self._start_timeout)
+        run = self._run = Run(
+            self._declared,
+            self._factory,
+            self._wishes,
+            self._start_timeout,
+            scrub_environ=self._scrub_environ,
+        )
+        failed = False
         try:
             await run.start()
             yield run
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException:
+            failed = True
+            raise
         finally:
-            run.stop()
+            # What went wrong is told by others, and later; it may hold a value.
+            run.stop(linger=own or failed)
             self._run = None
 
     def _current(self) -> Run[S, C]:

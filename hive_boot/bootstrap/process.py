@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import BootError, InvalidSecrets
 from hive_boot.lifecycle.signals import Latch
+from hive_boot.redaction.hidden import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
-
-    from hive_boot.secrets.sources.reading import Value
-
-_REDACTED_FROM = 8
-"""Characters from which on a value is taken out of a traceback: shorter ones are words."""
 
 
 def own(
@@ -36,7 +32,6 @@ def own(
     Returns:
         The exit status: 0, what main returned, 70 or 78.
     """
-    values: list[Value] = []
     with Latch() as latch:
         import anyio  # noqa: PLC0415  (the latch comes first: an import takes its time)
 
@@ -48,7 +43,6 @@ def own(
                 latch.notify(lambda: soon(scope.cancel))
                 try:
                     async with start() as run:
-                        values.extend(run.store.generation.findings.values.values())
                         return await main(run)
                 finally:
                     latch.forget()
@@ -59,9 +53,9 @@ def own(
         except BootError as exc:
             return _tell(exc)
         except SystemExit as exc:
-            return _leave(exc, values)
+            return _leave(exc)
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
-            _say(_scrubbed("".join(traceback.format_exception(exc)), values))
+            _say("".join(traceback.format_exception(exc)))
             return 130 if isinstance(exc, KeyboardInterrupt) else 70
     return _status(code) if isinstance(code, int) else 0
 
@@ -71,20 +65,12 @@ def _status(code: int) -> int:
     return code if 0 <= code < 256 else 70  # noqa: PLR2004  (a status is a byte)
 
 
-def _leave(exc: SystemExit, values: Sequence[Value]) -> int:
+def _leave(exc: SystemExit) -> int:
     """Do what Python does with ``sys.exit(text)``, without the secrets in the text."""
     if exc.code is None or isinstance(exc.code, int):
         return _status(exc.code or 0)
-    _say(_scrubbed(f"{exc.code}\n", values))
+    _say(f"{exc.code}\n")
     return 1
-
-
-def _scrubbed(text: str, values: Sequence[Value]) -> str:
-    """Take the values out of a text; short ones are words, and are left."""
-    from hive_boot.redaction import scrub  # noqa: PLC0415  (only a crash needs it)
-
-    plain = [value.reveal() for value in values]
-    return scrub(text, [each for each in plain if len(each) >= _REDACTED_FROM])
 
 
 def _tell(exc: BootError) -> int:
@@ -97,7 +83,11 @@ def _tell(exc: BootError) -> int:
 
 
 def _say(text: str) -> None:
-    """Write to stderr, if there is one: the exit status has to be right without it."""
+    """Write to stderr, if there is one: the exit status has to be right without it.
+
+    The run is over; what it hid lingers, and is taken out here.
+    """
+    text = redact(text)
     with suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot.bootstrap import logs
+from hive_boot.bootstrap.secrecy import Secrecy
 from hive_boot.exceptions import InvalidSecrets
 from hive_boot.lifecycle.states import Machine, State
 from hive_boot.lifecycle.waking import in_daemon_thread
@@ -37,6 +38,8 @@ class Run(Generic[S, C]):
         factory: what makes the settings.
         wishes: what the author decided about mode, profile and places.
         start_timeout: seconds that checks may take in all.
+        scrub_environ: whether the variables of the secrets are taken out of the
+            environment.
     """
 
     config: Any = None
@@ -47,11 +50,15 @@ class Run(Generic[S, C]):
         factory: Callable[..., C] | None,
         wishes: Wishes,
         start_timeout: float,
+        *,
+        scrub_environ: bool,
     ) -> None:
         self.store = Store(declared)
         self._factory = factory
         self._wishes = wishes
         self._seconds = start_timeout
+        self._scrub_environ = scrub_environ
+        self._secrecy = Secrecy()
         self._machine = Machine()
         self.situation: Situation | None = None
         self._log: AbstractContextManager[None] = logs.audible()
@@ -62,21 +69,30 @@ class Run(Generic[S, C]):
         Raises:
             InvalidSecrets: something is wrong; all of it is in the report.
         """
+        self._secrecy.begin()
         self._log.__enter__()
         self._machine.to(State.LOADING)
         findings = await self._load()
         self._machine.to(State.STARTING)
         self.store.accept(findings)
+        if self._scrub_environ:
+            self._secrecy.remove_variables(findings.inventory.every)
         access.register(self.store, findings.situation)
         self._machine.to(State.READY)
 
-    def stop(self) -> None:
-        """Take everything out of use. It is called however far the start came."""
+    def stop(self, *, linger: bool) -> None:
+        """Take everything out of use. It is called however far the start came.
+
+        Args:
+            linger: whether somebody has yet to tell what went wrong, so that it has to
+                be scrubbed still.
+        """
         if self._machine.state in {State.STARTING, State.READY}:
             self._machine.to(State.STOPPING)
         access.unregister(self.store)
         self._machine.to(State.STOPPED)
         self._log.__exit__(None, None, None)
+        self._secrecy.end(linger=linger)
 
     @property
     def ready(self) -> bool:
@@ -120,6 +136,7 @@ class Run(Generic[S, C]):
         declared = self.store.declared
         inventory = declared._inventory  # noqa: SLF001  (the declaration is ours to read)
         findings = load(inventory, self.situation, declaration=declared.__name__)
+        self._secrecy.cover(findings)
         to_check = [
             (field, findings.values[field.attribute])
             for field in inventory.every

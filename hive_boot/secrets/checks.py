@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction import scrub
+from hive_boot.redaction.hidden import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable

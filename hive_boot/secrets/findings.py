@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.field import Fault
-from hive_boot.secrets.sources.reading import Hit, Value
+from hive_boot.secrets.sources.reading import Hit, Outcome, Value
 
 if TYPE_CHECKING:
     from hive_boot.exceptions import ProblemKind
@@ -27,7 +27,7 @@ class Findings:
         values: the value of each field that has one, by attribute.
         elsewhere: source and place of each value that is from no directory.
         odd: what was found for each field that has no single good answer.
-        copies: the texts of variables that a mounted mode does not read.
+        copies: what the variables hold that a mounted mode does not read.
         names: the variables there are, for near misses.
         readings: what was seen in each directory.
         refused: the values that are in no use, and must be shown no more than others.
@@ -61,7 +61,7 @@ class Findings:
         self.values: dict[str, Value] = {}
         self.elsewhere: dict[str, tuple[str, str]] = {}
         self.odd: dict[str, list[Hit]] = {}
-        self.copies: dict[str, str] = {}
+        self.copies: dict[str, Outcome] = {}
         self.names: set[str] = set()
         self.readings: list[Reading] = []
         self.refused: list[Value] = []

@@ -138,12 +138,12 @@ class _Loading:
             field = self.inventory.by_variable[name]
             if field.attribute in answered | self.answered:
                 continue
+            value = as_value(field, _plain(values[name]))
             if self.situation.mounted:
-                self.findings.copies[field.attribute] = _plain(values[name])
+                self.findings.copies[field.attribute] = value
             else:
                 answered.add(field.attribute)
                 place = name if layer.source == "environment" else layer.place
-                value = as_value(field, _plain(values[name]))
                 self.findings.add(field.attribute, Hit(value, layer.source, place))
         self.answered |= answered
         while paths:

@@ -87,6 +87,9 @@ class SecretSet:
         shown = ", ".join(f"{key}={self.__dict__.get(key)!r}" for key in self._inventory.fields)
         return f"{type(self).__name__}({shown})"
 
+    def __format__(self, spec: str, /) -> str:
+        return repr(self)
+
     def __setattr__(self, name: str, value: object) -> Never:
         message = f"{type(self).__name__}.{name} cannot be assigned: secrets come from their source"
         raise AttributeError(message)

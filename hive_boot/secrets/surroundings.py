@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from hive_boot.redaction.sealing import sealed
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
 
-class Variables(dict[str, str]):
-    """The variables of an environment; it shows none of them to whoever prints it."""
+class Variables(Mapping[str, str]):
+    """The variables of an environment, as they were; they show themselves to nobody."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._open = sealed(dict(environ))
+
+    def __getitem__(self, name: str) -> str:
+        return self._open()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._open())
+
+    def __len__(self) -> int:
+        return len(self._open())
 
     def __repr__(self) -> str:
         return f"Variables({len(self)})"

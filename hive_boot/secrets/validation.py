@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from hive_boot.secrets.field import Fault, shape_faults
-from hive_boot.secrets.sources.environment import as_value
 from hive_boot.secrets.sources.reading import EMPTY
 
 if TYPE_CHECKING:
@@ -73,16 +72,15 @@ class _Judge:
     def _settle_copies(self) -> None:
         """Decide about the variables of a mounted mode: they are copies, or a fallback."""
         findings = self.findings
-        for attribute, text in findings.copies.items():
+        for attribute, value in findings.copies.items():
             field = findings.inventory.by_attribute[attribute]
-            value = as_value(field, text)
             if attribute in findings.values:
                 findings.warnings.append(
                     f"{field.name} is a file and also a variable of the environment: "
                     "the file counts, and the variable is a copy that leaks more easily"
                 )
             elif attribute in self.judged:
-                continue
+                pass  # it is reported already
             elif not self.situation.env_fallback:
                 self._note_only_in_environment(field)
             elif isinstance(value, Fault):

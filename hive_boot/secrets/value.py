@@ -1,10 +1,9 @@
 """A value that shows itself to nobody.
 
-No attribute holds the value. A slot holds a bound method of the value that gives
-the value back, and shows only its type: what walks over attributes (``vars``,
-``pprint``, a debugger's pane, an error tracker) finds a function. A closure would do
-the same, and costs three times as much to make. The one way in is ``reveal``, a
-word that is easy to search a code base for.
+No attribute holds the value, and none leads to it: what walks over attributes
+(``vars``, ``pprint``, a debugger's pane, an error tracker, a format string) finds a
+function that it would have to call. The one way in is ``reveal``, a word that is easy
+to search a code base for.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
+
+from hive_boot.redaction.sealing import sealed
 
 if TYPE_CHECKING:
     from typing import Self
@@ -102,7 +103,7 @@ class Secret(_Opaque[str]):
             del value
             message = f"the value of Secret({name!r}) has to be a str"
             raise TypeError(message)
-        self._open = value.__str__
+        self._open = sealed(value)
 
     def __init_subclass__(cls) -> Never:
         message = "Secret cannot be subclassed: what it promises would not hold"
@@ -129,7 +130,7 @@ class SecretBytes(_Opaque[bytes]):
             del value
             message = f"the value of SecretBytes({name!r}) has to be bytes"
             raise TypeError(message)
-        self._open = value.__bytes__
+        self._open = sealed(value)
 
     def __init_subclass__(cls) -> Never:
         message = "SecretBytes cannot be subclassed: what it promises would not hold"

@@ -20,7 +20,7 @@ from hive_boot import (
     mask_secret,
     secret,
 )
-from hive_boot.redaction import scrub
+from hive_boot.redaction.hidden import scrub
 from hive_boot.secrets import hints
 from hive_boot.secrets.inventory import plain_field
 from hive_boot.secrets.loading import load

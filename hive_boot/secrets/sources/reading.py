@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import stat
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from itertools import cycle
 from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.secrets.field import Fault
@@ -145,10 +146,10 @@ def read_files(  # noqa: C901, PLR0912  (one loop, because a call for each file 
             os.close(fd)
         outcome: Outcome
         if is_text and raw.isascii() and raw and raw[-1] != _NEWLINE and 0 not in raw:
-            # What Secret(label, text) does, without the call.
+            # What Secret(label, text) and sealed(text) do, without the calls.
             outcome = object.__new__(Secret)
             outcome._name = label
-            outcome._open = raw.decode().__str__
+            outcome._open = cycle((raw.decode(),)).__next__
         else:
             outcome = _value(raw, label, is_text=is_text)
         if attribute in files or attribute in odd or isinstance(outcome, Fault):

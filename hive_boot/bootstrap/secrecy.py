@@ -1,0 +1,65 @@
+"""Keep the secrets of one run out of sight: out of logs, and out of what children inherit."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hive_boot.redaction.forms import SHORTEST, is_covered
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.sealing import sealed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hive_boot.secrets.field import Field
+    from hive_boot.secrets.findings import Findings
+
+
+class Secrecy:
+    """What one run keeps out of sight, from its beginning to its end."""
+
+    def __init__(self) -> None:
+        self._redaction = Redaction()
+        self._removed = sealed(dict[str, str]())
+
+    def begin(self) -> None:
+        """Scrub from now on what Python shows to people."""
+        self._redaction.open()
+
+    def cover(self, findings: Findings) -> None:
+        """Hide every value that was found, used or not, and warn of what cannot be hidden.
+
+        What the declaration itself says, a ``dev_default``, is no secret.
+        """
+        inventory = findings.inventory
+        public = {field.dev_default for field in inventory.ruled}
+        values = [*findings.values.values(), *findings.refused]
+        self._redaction.hide(value for value in values if value.reveal() not in public)
+        short = [
+            inventory.by_attribute[attribute].name
+            for attribute, value in findings.values.items()
+            if value.reveal() not in public and not is_covered(value.reveal())
+        ]
+        if short:
+            names = ", ".join(short)
+            why = f"Too short to be taken out of logs (under {SHORTEST} characters)"
+            findings.warnings.append(f"{why}: {names}")
+
+    def remove_variables(self, fields: Iterable[Field]) -> None:
+        """Take the variables of ``fields`` out of the environment that children inherit."""
+        removed = {
+            field.name: os.environ.pop(field.name) for field in fields if field.name in os.environ
+        }
+        self._removed = sealed(removed)
+
+    def end(self, *, linger: bool) -> None:
+        """Put the variables back, and scrub no more.
+
+        Args:
+            linger: go on scrubbing, because somebody has yet to tell what went wrong.
+        """
+        for name, text in self._removed().items():
+            os.environ.setdefault(name, text)
+        self._removed = sealed(dict[str, str]())
+        self._redaction.close(linger=linger)

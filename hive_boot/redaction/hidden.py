@@ -1,0 +1,101 @@
+"""The values that must not be shown, for the whole process.
+
+Values are added by whoever reads secrets, and stay until their owner drops them: a
+value that was rotated out still opens doors. Looking them up takes no lock, because
+every log line does it, in any thread and in signal handlers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from hive_boot.redaction.matching import Matcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T")
+
+
+class Sealed(Protocol):
+    """A value that only a call gives."""
+
+    def reveal(self) -> str | bytes: ...  # noqa: D102  (a Secret's)
+
+
+_changing = threading.RLock()
+_owned: list[tuple[object, tuple[Sealed, ...]]] = []
+
+matcher: Matcher | None = None
+"""What finds the hidden values; None while there are none."""
+
+
+def hide(owner: object, values: Iterable[Sealed]) -> None:
+    """Hide ``values`` until ``owner`` drops them."""
+    with _changing:
+        _owned.append((owner, tuple(values)))
+        _renew_matcher()
+
+
+def drop(owner: object) -> None:
+    """Forget the values that ``owner`` hid, but for those that another one hides as well."""
+    with _changing:
+        _owned[:] = [each for each in _owned if each[0] is not owner]
+        _renew_matcher()
+
+
+def _renew_matcher() -> None:
+    global matcher  # noqa: PLW0603  (one for the process)
+    values = tuple(value for _, owned in _owned for value in owned)
+    matcher = Matcher(lambda: _forms(values)) if values else None
+
+
+def _forms(values: Iterable[Sealed]) -> set[str]:
+    from hive_boot.redaction.forms import SHORTEST, forms  # noqa: PLC0415  (many starts log nothing)
+
+    return {form for value in values for form in forms(value.reveal(), SHORTEST)}
+
+
+def redact(value: T) -> T:
+    """Take the secrets of the running applications out of something that is to be shown.
+
+    Log records and tracebacks are scrubbed by themselves; this is for what goes other
+    ways: an error tracker, a logger that is not Python's, a text that you write.
+
+    Args:
+        value: a text, bytes, or a dict, list, tuple or set of such, nested at will.
+            Other objects in it stay as they are.
+
+    Returns:
+        The same without the values, ``***`` in their place; ``value`` itself when there
+        are none in it, and while no application runs.
+    """
+    if matcher is None:
+        return value
+    from hive_boot.redaction.structures import scrubbed  # noqa: PLC0415  (many show nothing)
+
+    shown: T = scrubbed(value, matcher)
+    return shown
+
+
+def scrub(text: str, values: Iterable[str | bytes]) -> str:
+    """Take the given values, of any length, out of a text."""
+    from hive_boot.redaction.forms import forms  # noqa: PLC0415  (only a failure needs it)
+
+    return Matcher(lambda: {form for value in values for form in forms(value)}).scrub(text)
+
+
+def changing() -> threading.RLock:
+    """Give the lock that is held while something begins or ends to be hidden."""
+    return _changing
+
+
+def _renew_lock() -> None:
+    """Make a new lock: the one that a forked child inherits may be held for ever."""
+    global _changing  # noqa: PLW0603  (one for the process)
+    _changing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -1,0 +1,83 @@
+"""Redaction, from the moment that an application opens it to the one that it closes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.redaction import hidden
+from hive_boot.redaction.places import PLACES, Switch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hive_boot.redaction.hidden import Sealed
+
+
+class _Wrapped:
+    """One function that is wrapped.
+
+    Others wrap the same functions. So the wrapper is taken out only while it is the
+    outermost one; one that has to stay is switched off, for good.
+    """
+
+    def __init__(self, owner: Any, name: str, wrap: Callable[[Any, Switch], Any]) -> None:  # noqa: ANN401  (a module or a class)
+        self._owner, self._name = owner, name
+        self._inherited = name not in vars(owner)
+        self._before = getattr(owner, name)
+        self._switch = Switch()
+        self._wrapper = wrap(self._before, self._switch)
+        setattr(owner, name, self._wrapper)
+
+    def undo(self) -> None:
+        """Put back what was there, or let the wrapper do nothing any more."""
+        self._switch.on = False
+        if getattr(self._owner, self._name) is not self._wrapper:
+            return
+        if self._inherited:
+            delattr(self._owner, self._name)
+        else:
+            setattr(self._owner, self._name, self._before)
+
+
+_open: list[Redaction] = []
+_wrapped: list[_Wrapped] = []
+
+
+class Redaction:
+    """The redaction of one run: what it hides, and how long.
+
+    While any is open, what Python shows to people is scrubbed of the values of all that
+    are open.
+    """
+
+    lingers = False
+
+    def open(self) -> None:
+        """Begin. An earlier run that lingers is over now."""
+        with hidden.changing():
+            before = [each for each in _open if each.lingers]
+            _open.append(self)
+            if not _wrapped:
+                _wrapped.extend(_Wrapped(owner, name, wrap) for owner, name, wrap in PLACES)
+            for each in before:
+                each.close()
+
+    def hide(self, values: Iterable[Sealed]) -> None:
+        """Hide more values. Those that were hidden before stay so."""
+        hidden.hide(self, values)
+
+    def close(self, *, linger: bool = False) -> None:
+        """End, and leave everything as it was. It may be called again.
+
+        Args:
+            linger: go on until another one is opened, or the process ends: whoever
+                called has yet to tell what went wrong. Default False.
+        """
+        with hidden.changing():
+            self.lingers = linger
+            if linger or self not in _open:
+                return
+            _open.remove(self)
+            hidden.drop(self)
+            while _wrapped and not _open:
+                _wrapped.pop().undo()

@@ -1,0 +1,224 @@
+"""The functions through which Python shows things to people, each with a wrapper.
+
+A wrapper gets what stood there before and a switch; with the switch off it only hands on.
+What is Python's own is done here instead, as text that is scrubbed before it is written;
+what is somebody else's gets a stand-in, because nobody knows where it writes to.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.redaction import hidden
+from hive_boot.redaction.records import REPLACED, clean
+from hive_boot.redaction.standins import in_its_place, stand_in
+from hive_boot.redaction.structures import scrubbed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UNSHOWN = "hive_boot could not scrub what was to be shown here, so it is not shown\n"
+
+
+_LOGGERS = frozenset({logging.Logger, logging.RootLogger})
+"""Loggers that do nothing with a record but hand it to handlers."""
+
+_WRITERS = frozenset({logging.StreamHandler.emit, logging.FileHandler.emit})
+"""What handlers do that write what they format, and use nothing else of a record."""
+
+
+class Switch:
+    """Whether a wrapper does anything."""
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on = True
+
+
+def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+    """Scrub a record for others who wrap this function, and for loggers of another class."""
+    alone = before.__module__ == "logging"
+
+    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        if switch.on and not (
+            alone and logging.Logger.callHandlers is callHandlers and type(self) in _LOGGERS
+        ):
+            _clean(record)
+        before(self, record)
+
+    return callHandlers
+
+
+def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """Scrub a record for a handler that may do more with it than write what it formats.
+
+    This is what a handler does last before it emits: filters may have added to the record.
+    """
+
+    def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+        passed = before(self, record)
+        if passed and switch.on and getattr(self.emit, "__func__", None) not in _WRITERS:
+            # From Python 3.12 on a filter may give another record.
+            _clean(passed if isinstance(passed, logging.LogRecord) else record)
+        return passed
+
+    return filter
+
+
+def handler_format(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """Scrub what a handler is about to write. This is on the path of every log line."""
+
+    def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+        written = before(self, record)
+        matcher = hidden.matcher
+        if matcher is None or not switch.on:
+            return written
+        try:
+            if type(written) is str and matcher.is_clean(written):
+                return written
+            return scrubbed(written, matcher)
+        except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
+            return REPLACED
+
+    return format
+
+
+def handle_error(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+    """Scrub the complaint about a record that a handler could not write."""
+
+    def handleError(self: logging.Handler, record: logging.LogRecord) -> None:  # noqa: N802  (as above)
+        if switch.on:
+            _clean(record)
+        if switch.on and before.__module__ == "logging":
+            if logging.raiseExceptions:
+                _say(_complaint, record)
+        else:
+            before(self, record)
+
+    return handleError
+
+
+def _complaint(record: logging.LogRecord) -> str:
+    caller = sys._getframe(1)  # noqa: SLF001  (the way to a frame)
+    while caller.f_back is not None and caller.f_globals.get("__name__") in _ON_THE_WAY:
+        caller = caller.f_back
+    return (
+        f"--- Logging error ---\n{traceback.format_exc()}"
+        f"Call stack:\n{''.join(traceback.format_stack(caller))}"
+        f"Message: {record.msg!r}\nArguments: {record.args}\n"
+    )
+
+
+_ON_THE_WAY = frozenset({__name__, "logging", "logging.handlers"})
+
+
+def excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """Scrub the traceback of what ends the process."""
+
+    def excepthook(kind: type[BaseException], exc: BaseException, tb: Any) -> None:  # noqa: ANN401  (Python's)
+        matcher = hidden.matcher if switch.on else None
+        if matcher is None:
+            before(kind, exc, tb)
+        elif before is sys.__excepthook__:
+            _say(_trace, exc.with_traceback(tb))
+        else:
+            shown = stand_in(exc.with_traceback(tb), matcher)
+            before(type(shown), shown, tb)
+
+    return excepthook
+
+
+def thread_excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """Scrub the traceback of what ends a thread."""
+
+    def excepthook(args: threading.ExceptHookArgs) -> None:
+        matcher = hidden.matcher if switch.on else None
+        exc = args.exc_value
+        if matcher is None or exc is None:
+            before(args)
+        elif before is threading.__excepthook__:
+            if not isinstance(exc, SystemExit):
+                name = args.thread.name if args.thread else threading.get_ident()
+                _say(lambda it: f"Exception in thread {name}:\n{_trace(it)}", exc)
+        else:
+            shown = stand_in(exc, matcher)
+            before(threading.ExceptHookArgs((type(shown), shown, args.exc_traceback, args.thread)))
+
+    return excepthook
+
+
+def unraisablehook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """Scrub the traceback of what nobody can catch: an error in ``__del__``, in an exit."""
+
+    def unraisablehook(args: sys.UnraisableHookArgs) -> None:
+        matcher = hidden.matcher if switch.on else None
+        exc = args.exc_value
+        if matcher is None or exc is None:
+            before(args)
+        elif before is sys.__unraisablehook__:
+            what = args.err_msg or "Exception ignored in"
+            _say(lambda it: f"{what}: {args.object!r}\n{_trace(it)}", exc)
+        else:
+            shown = stand_in(exc, matcher)
+            before(
+                SimpleNamespace(
+                    exc_type=type(shown),
+                    exc_value=shown,
+                    exc_traceback=args.exc_traceback,
+                    err_msg=args.err_msg,
+                    object=in_its_place(args.object, matcher),
+                )
+            )
+
+    return unraisablehook
+
+
+def format_warning(before: Callable[..., str], switch: Switch) -> Callable[..., str]:
+    """Scrub the text of a warning, also when ``logging`` captures it."""
+
+    def formatwarning(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401  (what warnings hands over)
+        text = before(*args, **kwargs)
+        return hidden.redact(text) if switch.on else text
+
+    return formatwarning
+
+
+PLACES = (
+    (logging.Logger, "callHandlers", call_handlers),
+    (logging.Handler, "filter", handler_filter),
+    (logging.Handler, "format", handler_format),
+    (logging.Handler, "handleError", handle_error),
+    (sys, "excepthook", excepthook),
+    (threading, "excepthook", thread_excepthook),
+    (sys, "unraisablehook", unraisablehook),
+    (warnings, "formatwarning", format_warning),
+)
+"""Owner, name and wrapper of each."""
+
+
+def _clean(record: logging.LogRecord) -> None:
+    if hidden.matcher is not None:
+        clean(record, hidden.matcher)
+
+
+def _trace(exc: BaseException) -> str:
+    return "".join(traceback.format_exception(exc))
+
+
+def _say(write: Callable[[Any], str], it: object) -> None:
+    """Write to stderr what ``write`` makes of ``it``, scrubbed, if there is a stderr."""
+    try:
+        text = hidden.redact(write(it))
+    except Exception:  # noqa: BLE001  (whatever it is, nothing may pass)
+        text = UNSHOWN
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()

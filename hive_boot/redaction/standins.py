@@ -1,0 +1,140 @@
+"""What is shown in the place of something else: the same in all but the values.
+
+An exception cannot be made harmless where it is: what it says may come from any
+attribute of it, and it is the program's. So whoever shows it gets another one, of the
+same class as far as ``isinstance`` and a traceback can tell, with the same traceback,
+notes, causes and members. The same holds for any other object that a log record has.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hive_boot.redaction.matching import Matcher
+
+UNSHOWN = "<it cannot be shown>"
+"""What stands for an object that fails to say what it is."""
+
+
+class _Speaker:
+    """Says what it was told to say."""
+
+    says = shows = UNSHOWN
+
+    def __str__(self) -> str:
+        return self.says
+
+    def __repr__(self) -> str:
+        return self.shows
+
+
+def as_text(it: object, how: Callable[[object], str]) -> str:
+    """Give what ``str`` or ``repr`` makes of something, or say that it cannot be shown."""
+    try:
+        return how(it)
+    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
+        return UNSHOWN
+
+
+def in_its_place(it: object, matcher: Matcher) -> object:
+    """Give what is shown in the place of ``it``: ``it`` itself when it tells no value."""
+    says, shows = as_text(it, str), as_text(it, repr)
+    shown = _Speaker()
+    shown.says, shown.shows = matcher.scrub(says), matcher.scrub(shows)
+    return it if shown.says is says and shown.shows is shows else shown
+
+
+def told(exc: BaseException) -> list[str]:
+    """Give everything that an exception says, and those that it comes from or consists of."""
+    found: list[str] = []
+    todo: list[BaseException | None] = [exc]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        found += [as_text(each, str), as_text(each, repr)]
+        found += [as_text(note, str) for note in _notes(each)]
+        if isinstance(each, SyntaxError):
+            found.append(as_text(each.text, str))
+        todo += [each.__cause__, each.__context__, *_members(each)]
+    return found
+
+
+def stand_in(exc: BaseException, matcher: Matcher) -> BaseException:
+    """Give what is shown in the place of ``exc``: ``exc`` itself when it tells no value."""
+    return _stand_in(exc, matcher, {})
+
+
+def _stand_in(
+    exc: BaseException, matcher: Matcher, known: dict[int, BaseException]
+) -> BaseException:
+    """Give the stand-in of one of several exceptions that may lead to each other."""
+    if id(exc) in known:
+        return known[id(exc)]
+    if all(matcher.scrub(text) is text for text in told(exc)):
+        return exc
+    # For a group that one of its own members comes from, which has to exist before it.
+    known[id(exc)] = _speaker(exc, matcher, Exception, ())
+    members = [_stand_in(member, matcher, known) for member in _members(exc)]
+    if members:
+        group = next(kind for kind in type(exc).__mro__ if kind in _GROUPS)
+        message = matcher.scrub(as_text(getattr(exc, "message", ""), str))
+        shown = _speaker(exc, matcher, group, (message, members))
+    else:
+        shown = _speaker(exc, matcher, _builtin(type(exc)), ())
+    known[id(exc)] = shown
+    for note in _notes(exc):
+        shown.add_note(matcher.scrub(as_text(note, str)))
+    if exc.__cause__ is not None:
+        shown.__cause__ = _stand_in(exc.__cause__, matcher, known)
+    if exc.__context__ is not None:
+        shown.__context__ = _stand_in(exc.__context__, matcher, known)
+    shown.__suppress_context__ = exc.__suppress_context__
+    return shown.with_traceback(exc.__traceback__)
+
+
+_GROUPS = (ExceptionGroup, BaseExceptionGroup)
+
+
+def _builtin(kind: type[BaseException]) -> type[BaseException]:
+    """Give the nearest class that is Python's own, so that no code of the program's runs.
+
+    A traceback shows of a SyntaxError more than it says, so it is none here.
+    """
+    return next(
+        base
+        for base in kind.__mro__
+        if issubclass(base, BaseException)
+        and base.__module__ == "builtins"
+        and not issubclass(base, (SyntaxError, *_GROUPS))
+    )
+
+
+def _speaker(
+    exc: BaseException, matcher: Matcher, base: type[BaseException], arguments: tuple[object, ...]
+) -> BaseException:
+    """Make an exception that is called and speaks as ``exc``, without the values."""
+    kind = type(exc)
+    names = {
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "says": matcher.scrub(as_text(exc, str)),
+        "shows": matcher.scrub(as_text(exc, repr)),
+    }
+    shown: BaseException = base.__new__(type(kind.__name__, (_Speaker, base), names), *arguments)
+    shown.args = arguments or (str(shown),)
+    return shown
+
+
+def _notes(exc: BaseException) -> Sequence[object]:
+    notes = getattr(exc, "__notes__", ())
+    return notes if isinstance(notes, list) else ()
+
+
+def _members(exc: BaseException) -> Sequence[BaseException]:
+    return exc.exceptions if isinstance(exc, BaseExceptionGroup) else ()

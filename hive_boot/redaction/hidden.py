@@ -72,11 +72,13 @@ def redact(value: T) -> T:
         The same without the values, ``***`` in their place; ``value`` itself when there
         are none in it, and while no application runs.
     """
-    if matcher is None:
+    # Looked up once: another thread may drop the values meanwhile.
+    known = matcher
+    if known is None:
         return value
     from hive_boot.redaction.structures import scrubbed  # noqa: PLC0415  (many show nothing)
 
-    shown: T = scrubbed(value, matcher)
+    shown: T = scrubbed(value, known)
     return shown
 
 

@@ -205,8 +205,9 @@ PLACES = (
 
 
 def _clean(record: logging.LogRecord) -> None:
-    if hidden.matcher is not None:
-        clean(record, hidden.matcher)
+    matcher = hidden.matcher
+    if matcher is not None:
+        clean(record, matcher)
 
 
 def _trace(exc: BaseException) -> str:

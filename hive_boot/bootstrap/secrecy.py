@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.forms import SHORTEST, is_covered
 from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.matching import SHORTEST
 from hive_boot.redaction.sealing import sealed
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.sources.reading import Value
 
 
 class Secrecy:
@@ -39,7 +40,7 @@ class Secrecy:
         short = [
             inventory.by_attribute[attribute].name
             for attribute, value in findings.values.items()
-            if value.reveal() not in public and not is_covered(value.reveal())
+            if value.reveal() not in public and not _is_covered(value)
         ]
         if short:
             names = ", ".join(short)
@@ -63,3 +64,15 @@ class Secrecy:
             os.environ.setdefault(name, text)
         self._removed = sealed(dict[str, str]())
         self._redaction.close(linger=linger)
+
+
+def _is_covered(value: Value) -> bool:
+    """Tell whether everything secret about ``value`` is long enough to be looked for."""
+    plain = value.reveal()
+    if len(plain.strip()) < SHORTEST:
+        return False
+    if isinstance(plain, bytes) or "://" not in plain:
+        return True
+    from hive_boot.redaction.forms import passwords  # noqa: PLC0415  (few values are a URL)
+
+    return all(len(password) >= SHORTEST for password in passwords(plain))

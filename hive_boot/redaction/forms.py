@@ -12,11 +12,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from hive_boot.redaction.matching import SHORTEST
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-SHORTEST = 8
-"""Characters from which on a value is looked for in text: a shorter one is a word."""
 
 _LINE = 16
 """Characters from which on one line of a value gives it away."""
@@ -79,18 +78,13 @@ def forms(value: str | bytes, shortest: int = 1) -> set[str]:
         found.update(_encodings(part))
     for line in _lines(text):
         found.update(_spellings(line))
+    # Bytes are often read as Latin-1, those of a header always.
+    found |= {_bytes(form).decode("latin-1") for form in found if not form.isascii()}
     return {form for form in found if len(form.strip()) >= shortest}
 
 
-def is_covered(value: str | bytes) -> bool:
-    """Tell whether everything secret about ``value`` is long enough to be looked for."""
-    if len(value.strip()) < SHORTEST:
-        return False
-    return isinstance(value, bytes) or all(len(word) >= SHORTEST for word in _passwords(value))
-
-
 def _spellings(text: str) -> Iterator[str]:
-    """Give what a text is written as: plainly, by ``repr``, in JSON, in a URL, as a header."""
+    """Give what a text is written as: plainly, by ``repr``, in JSON, in a URL."""
     yield text
     yield text.strip()
     if re.fullmatch(_PLAIN, text):
@@ -104,8 +98,6 @@ def _spellings(text: str) -> Iterator[str]:
     yield repr(raw)[2:-1]
     yield dumps(text)[1:-1]
     yield dumps(text, ensure_ascii=False)[1:-1]
-    # A header's bytes are read as Latin-1.
-    yield raw.decode("latin-1")
     for escaped in (quote(raw), quote(raw, safe=""), quote(raw, safe="!'()*"), quote_plus(raw)):
         yield escaped
         yield re.sub(_ESCAPE, lambda match: match[0].lower(), escaped)
@@ -129,14 +121,14 @@ def _encodings(value: str | bytes) -> Iterator[str]:
 
 def _parts(text: str) -> Iterator[str]:
     """Give what is a secret by itself inside a value."""
-    for part in (*_passwords(text), *_leaves(text)):
+    for part in (*passwords(text), *_leaves(text)):
         # What parses a URL ends a password at a character that should have been escaped.
         for piece in (part, re.split("[/?#]", part, maxsplit=1)[0]):
             if len(piece) >= SHORTEST:
                 yield piece
 
 
-def _passwords(text: str) -> Iterator[str]:
+def passwords(text: str) -> Iterator[str]:
     """Give the passwords in a URL, as they stand there and as a server receives them."""
     _, is_url, rest = text.strip().partition("://")
     if not is_url:
@@ -168,7 +160,7 @@ def _leaves(text: str) -> Iterator[str]:
         elif isinstance(it, str) and name not in _PUBLIC_MEMBERS:
             if re.search(_SENSITIVE, name) or not re.fullmatch(_WORDS, it):
                 yield it
-            yield from _passwords(it)
+            yield from passwords(it)
             yield from _lines(it)
 
 

@@ -11,18 +11,18 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from hive_boot.redaction.matching import Matcher
+from hive_boot.redaction.matching import SHORTEST, Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    class Sealed(Protocol):
+        """A value that only a call gives."""
+
+        def reveal(self) -> str | bytes: ...  # noqa: D102  (a Secret's)
+
+
 T = TypeVar("T")
-
-
-class Sealed(Protocol):
-    """A value that only a call gives."""
-
-    def reveal(self) -> str | bytes: ...  # noqa: D102  (a Secret's)
 
 
 _changing = threading.RLock()
@@ -53,7 +53,7 @@ def _renew_matcher() -> None:
 
 
 def _forms(values: Iterable[Sealed]) -> set[str]:
-    from hive_boot.redaction.forms import SHORTEST, forms  # noqa: PLC0415  (many starts log nothing)
+    from hive_boot.redaction.forms import forms  # noqa: PLC0415  (many starts log nothing)
 
     return {form for value in values for form in forms(value.reveal(), SHORTEST)}
 

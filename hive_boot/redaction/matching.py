@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MASK = "***"
 """What stands where a value stood."""
 
+SHORTEST = 8
+"""Characters from which on a value is looked for in text: a shorter one is a word."""
+
 _BEHIND = 5
 """How many characters behind the rare one belong to an anchor."""
 

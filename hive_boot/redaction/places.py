@@ -3,6 +3,10 @@
 A wrapper gets what stood there before and a switch; with the switch off it only hands on.
 What is Python's own is done here instead, as text that is scrubbed before it is written;
 what is somebody else's gets a stand-in, because nobody knows where it writes to.
+
+What cannot be scrubbed is replaced: that a line is missing is told, and that a value got
+out could not be taken back. The scrubbing itself is imported when there is something to
+show, which at the end of a process may be too late: that, too, must not let a value pass.
 """
 
 from __future__ import annotations
@@ -17,21 +21,20 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.records import REPLACED, clean
-from hive_boot.redaction.standins import in_its_place, stand_in
-from hive_boot.redaction.structures import scrubbed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UNSHOWN = "hive_boot could not scrub what was to be shown here, so it is not shown\n"
+    from hive_boot.redaction.matching import Matcher
+
+REPLACED = "hive_boot could not scrub what belongs here, so it is not shown"
 
 
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
 """Loggers that do nothing with a record but hand it to handlers."""
 
 _WRITERS = frozenset({logging.StreamHandler.emit, logging.FileHandler.emit})
-"""What handlers do that write what they format, and use nothing else of a record."""
+"""How handlers emit that use nothing of a record but what they format."""
 
 
 class Switch:
@@ -65,7 +68,7 @@ def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., 
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
         passed = before(self, record)
-        if passed and switch.on and getattr(self.emit, "__func__", None) not in _WRITERS:
+        if passed and switch.on and not _only_writes(self):
             # From Python 3.12 on a filter may give another record.
             _clean(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
@@ -84,7 +87,7 @@ def handler_format(before: Callable[..., Any], switch: Switch) -> Callable[..., 
         try:
             if type(written) is str and matcher.is_clean(written):
                 return written
-            return scrubbed(written, matcher)
+            return hidden.redact(written)
         except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
             return REPLACED
 
@@ -130,7 +133,7 @@ def excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]
         elif before is sys.__excepthook__:
             _say(_trace, exc.with_traceback(tb))
         else:
-            shown = stand_in(exc.with_traceback(tb), matcher)
+            shown = _stand_in(exc.with_traceback(tb), matcher)
             before(type(shown), shown, tb)
 
     return excepthook
@@ -149,7 +152,7 @@ def thread_excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..
                 name = args.thread.name if args.thread else threading.get_ident()
                 _say(lambda it: f"Exception in thread {name}:\n{_trace(it)}", exc)
         else:
-            shown = stand_in(exc, matcher)
+            shown = _stand_in(exc, matcher)
             before(threading.ExceptHookArgs((type(shown), shown, args.exc_traceback, args.thread)))
 
     return excepthook
@@ -167,14 +170,14 @@ def unraisablehook(before: Callable[..., Any], switch: Switch) -> Callable[..., 
             what = args.err_msg or "Exception ignored in"
             _say(lambda it: f"{what}: {args.object!r}\n{_trace(it)}", exc)
         else:
-            shown = stand_in(exc, matcher)
+            shown = _stand_in(exc, matcher)
             before(
                 SimpleNamespace(
                     exc_type=type(shown),
                     exc_value=shown,
                     exc_traceback=args.exc_traceback,
                     err_msg=args.err_msg,
-                    object=in_its_place(args.object, matcher),
+                    object=args.object,
                 )
             )
 
@@ -186,7 +189,7 @@ def format_warning(before: Callable[..., str], switch: Switch) -> Callable[..., 
 
     def formatwarning(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401  (what warnings hands over)
         text = before(*args, **kwargs)
-        return hidden.redact(text) if switch.on else text
+        return _redacted(text) if switch.on else text
 
     return formatwarning
 
@@ -204,10 +207,48 @@ PLACES = (
 """Owner, name and wrapper of each."""
 
 
+def _only_writes(handler: logging.Handler) -> bool:
+    """Tell that a handler writes what Python's formatter makes, which is looked at as a whole.
+
+    Another formatter may escape once more what an exception has escaped already.
+    """
+    formatter = handler.formatter
+    return getattr(handler.emit, "__func__", None) in _WRITERS and (
+        formatter is None or type(formatter) is logging.Formatter
+    )
+
+
 def _clean(record: logging.LogRecord) -> None:
+    """Take the values out of a record, or make it say only that it is not shown."""
     matcher = hidden.matcher
-    if matcher is not None:
+    if matcher is None:
+        return
+    try:
+        from hive_boot.redaction.records import clean  # noqa: PLC0415  (many show nothing)
+
         clean(record, matcher)
+    except Exception:  # noqa: BLE001  (whatever it is, the record must not pass)
+        for name in record.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
+            del record.__dict__[name]
+        record.msg, record.args = REPLACED, ()
+        record.exc_info = record.exc_text = record.stack_info = None
+
+
+def _stand_in(exc: BaseException, matcher: Matcher) -> BaseException:
+    """Give what is shown in the place of an exception."""
+    try:
+        from hive_boot.redaction.standins import stand_in  # noqa: PLC0415  (as above)
+
+        return stand_in(exc, matcher)
+    except Exception:  # noqa: BLE001  (whatever it is, the exception must not pass)
+        return RuntimeError(REPLACED)
+
+
+def _redacted(text: str) -> str:
+    try:
+        return hidden.redact(text)
+    except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
+        return f"{REPLACED}\n"
 
 
 def _trace(exc: BaseException) -> str:
@@ -217,9 +258,10 @@ def _trace(exc: BaseException) -> str:
 def _say(write: Callable[[Any], str], it: object) -> None:
     """Write to stderr what ``write`` makes of ``it``, scrubbed, if there is a stderr."""
     try:
-        text = hidden.redact(write(it))
-    except Exception:  # noqa: BLE001  (whatever it is, nothing may pass)
-        text = UNSHOWN
+        text = write(it)
+    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
+        text = f"{REPLACED}\n"
+    text = _redacted(text)
     with suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()

@@ -1,43 +1,30 @@
 """Take values out of a log record, wherever in it they are.
 
 Records are changed in place, because whoever looks at one next (a handler, a filter, an
-error tracker) has the same object. A record without a value is left as it is. One that
-cannot be scrubbed is replaced: that a line is missing is told, that a value got out
-could not be taken back.
+error tracker) has the same object. A record without a value is left as it is.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.standins import UNSHOWN, in_its_place, stand_in, told
 from hive_boot.redaction.structures import scrubbed, texts
 
 if TYPE_CHECKING:
+    import logging
+
     from hive_boot.redaction.matching import Matcher
-
-REPLACED = "hive_boot could not scrub this record, so it is not shown"
-
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 def clean(record: logging.LogRecord, matcher: Matcher) -> None:
-    """Take the values out of ``record``; it is replaced when that fails."""
-    try:
-        if not all(map(matcher.is_clean, _texts(record))):
-            _scrub(record, matcher)
-    except Exception:  # noqa: BLE001  (whatever it is, the record must not pass)
-        replace(record)
+    """Take the values out of ``record``.
 
-
-def replace(record: logging.LogRecord) -> None:
-    """Make a record say only that it is not shown."""
-    for name in record.__dict__.keys() - _STANDARD:
-        del record.__dict__[name]
-    record.__dict__.pop("message", None)
-    record.msg, record.args = REPLACED, ()
-    record.exc_info = record.exc_text = record.stack_info = None
+    Raises:
+        Exception: it cannot be done. Then the record must not pass.
+    """
+    if not all(map(matcher.is_clean, _texts(record))):
+        _scrub(record, matcher)
 
 
 def _texts(record: logging.LogRecord) -> list[str]:

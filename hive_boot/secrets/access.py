@@ -67,7 +67,7 @@ def get_secret(name: str) -> str | None:
         secret = _without_application(name)
     else:
         try:
-            secret = _view.__dict__["_generation"].by_name[name]
+            secret = _view.__dict__["_by_name"][name]
         except (KeyError, TypeError):
             secret = _MISSING
         # Raised outside: the KeyError holds the name, which may be a value by mistake.

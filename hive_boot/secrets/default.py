@@ -53,7 +53,7 @@ class DefaultStore:
         return self._situation
 
     def _load(self, field: Field) -> Secret | None:
-        situation = self.situation()._replace(environ=Surroundings().environ)
+        situation = self.situation()._replace(variables=Surroundings().variables)
         loaded = load(Inventory([field]), situation)
         if loaded.problems:
             raise SourceError(loaded.problems[0])

@@ -91,7 +91,7 @@ class _Loading:
             self._ask_directories()
 
     def _layers(self) -> list[_Layer]:
-        layers = [_Layer("environment", "the environment", self.situation.environ)]
+        layers = [_Layer("environment", "the environment", self.situation.variables())]
         if self.situation.mode == "development":
             layers += self._dotenv_layers()
         return layers

@@ -15,7 +15,7 @@ from hive_boot.exceptions import DeclarationError, InvalidSecrets, Problem
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hive_boot.secrets.surroundings import Surroundings
 
@@ -59,7 +59,7 @@ class Situation(NamedTuple):
         env_fallback: whether a mounted mode takes what only the environment has.
         forgotten: whether development mode stands in a container, for want of a
             mount that may have been forgotten.
-        environ: the environment that was seen.
+        variables: gives the environment that was seen, and shows it to nobody.
     """
 
     mode: Mode
@@ -71,16 +71,12 @@ class Situation(NamedTuple):
     dotenv: tuple[str, ...]
     env_fallback: bool
     forgotten: bool
-    environ: Mapping[str, str]
+    variables: Callable[[], Mapping[str, str]]
 
     @property
     def mounted(self) -> bool:
         """Whether secrets are files in directories."""
         return self.mode in {"kubernetes", "systemd", "docker"}
-
-    def __repr__(self) -> str:
-        # The environment holds values; it is shown nowhere.
-        return f"Situation(mode={self.mode!r}, profile={self.profile!r})"
 
 
 class Wishes:
@@ -153,7 +149,7 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
         dotenv=_dotenv_files(surroundings, wishes) if mode == "development" else (),
         env_fallback=fallback,
         forgotten=mode == "development" and bool(_container(surroundings)),
-        environ=surroundings.environ,
+        variables=surroundings.variables,
     )
 
 
@@ -163,7 +159,7 @@ def _named_directories(
     if wishes.secrets_dirs:
         return wishes.secrets_dirs, "secrets_dirs="
     variable = "HIVE_BOOT_SECRETS_DIR"
-    said = surroundings.environ.get(variable, "")
+    said = surroundings.variable(variable)
     found = tuple(path for path in said.split(os.pathsep) if path)
     if said and not found:
         hint = "set it to a directory, or unset it"
@@ -173,7 +169,7 @@ def _named_directories(
 
 
 def _usual_directories(surroundings: Surroundings, mode: Mode) -> tuple[str, ...]:
-    credentials = surroundings.environ.get("CREDENTIALS_DIRECTORY", "")
+    credentials = surroundings.variable("CREDENTIALS_DIRECTORY")
     if mode == "systemd" and credentials:
         return (surroundings.path(credentials),)
     return (surroundings.path("/run/secrets"),)
@@ -184,7 +180,7 @@ def _mode(
 ) -> tuple[Mode, str]:
     if wishes.mode is not None:
         return wishes.mode, "Bootstrap(mode=…)"
-    if said := surroundings.environ.get("HIVE_BOOT_MODE", ""):
+    if said := surroundings.variable("HIVE_BOOT_MODE"):
         for mode in MODES:
             if said.strip().lower() == mode:
                 return mode, "HIVE_BOOT_MODE"
@@ -193,10 +189,9 @@ def _mode(
 
 
 def _detected_mode(surroundings: Surroundings, named_by: str) -> tuple[Mode, str]:
-    environ = surroundings.environ
-    if environ.get("KUBERNETES_SERVICE_HOST"):
+    if surroundings.variable("KUBERNETES_SERVICE_HOST"):
         return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
-    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    credentials = surroundings.variable("CREDENTIALS_DIRECTORY")
     if credentials and surroundings.exists(credentials):
         return "systemd", "CREDENTIALS_DIRECTORY is set"
     if named_by:
@@ -224,7 +219,7 @@ def _profile(
         return PROFILES[wishes.profile.strip().lower()], "Bootstrap(profile=…)"
     variables = ["HIVE_BOOT_PROFILE", *(["APP_ENV"] if mode == "development" else [])]
     for variable in variables:
-        said = surroundings.environ.get(variable, "")
+        said = surroundings.variable(variable)
         if said and (profile := parse_profile(said)):
             return profile, variable
         if said:
@@ -245,7 +240,7 @@ def _container(surroundings: Surroundings) -> str:
 
 
 def _fallback(surroundings: Surroundings, wishes: Wishes, problems: list[Problem]) -> bool:
-    said = surroundings.environ.get("HIVE_BOOT_ENV_FALLBACK", "")
+    said = surroundings.variable("HIVE_BOOT_ENV_FALLBACK")
     if said.lower() not in _YES | _NO:
         problems.append(_meaningless("HIVE_BOOT_ENV_FALLBACK", said, ("1", "0")))
     return wishes.env_fallback or said.lower() in _YES

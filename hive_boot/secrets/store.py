@@ -28,14 +28,11 @@ class Generation(NamedTuple):
     Attributes:
         number: 1 for the first of a run.
         findings: what was loaded: the values, and where each is from.
-        by_name: the texts by environment name, None where an optional one is
-            absent; what is SecretBytes is not in it.
         since: when it came into use, on the monotonic clock.
     """
 
     number: int
     findings: Findings
-    by_name: Mapping[str, Secret | None]
     since: float
 
 
@@ -80,15 +77,16 @@ class Store(Generic[S]):
         generation = Generation(
             number=previous.number + 1 if previous else 1,
             findings=findings,
-            by_name={
-                each.name: values[attribute]
-                for attribute, each in fields.items()
-                if each.kind is Secret
-            },
             since=time.monotonic(),
         )
+        # For get_secret: the texts by name, None where an optional one is absent.
+        by_name = {
+            each.name: values[attribute]
+            for attribute, each in fields.items()
+            if each.kind is Secret
+        }
         pinned = make_set(self.declared, findings.values)
-        values |= {"_generation": generation, "_pinned": pinned}
+        values |= {"_generation": generation, "_by_name": by_name, "_pinned": pinned}
         object.__setattr__(self.view, "__dict__", values)
 
     def accepted(self, attribute: str) -> tuple[Value, ...]:

@@ -3,47 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.sealing import sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-class Variables(Mapping[str, str]):
-    """The variables of an environment, as they were; they show themselves to nobody."""
-
-    __slots__ = ("_open",)
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._open = sealed(dict(environ))
-
-    def __getitem__(self, name: str) -> str:
-        return self._open()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._open())
-
-    def __len__(self) -> int:
-        return len(self._open())
-
-    def __repr__(self) -> str:
-        return f"Variables({len(self)})"
+    from collections.abc import Callable, Mapping
 
 
 class Surroundings:
     """The machine, as far as a decision depends on it.
 
-    Attributes:
-        environ: the environment of the process, at this moment.
+    Args:
+        environ: the environment. Default: that of the process.
         root: where the file system begins.
-        cwd: where ``.env`` is looked for.
-        pid: the process's own number; 1 in most containers.
+        cwd: where ``.env`` is looked for. Default: the working directory.
+        pid: the process's own number; 1 in most containers. Default: what it is.
+
+    Attributes:
+        variables: gives the environment of this moment, and shows it to nobody.
+        root: as given.
+        cwd: as given.
+        pid: as given.
     """
 
-    __slots__ = ("cwd", "environ", "pid", "root")
+    __slots__ = ("cwd", "pid", "root", "variables")
 
     def __init__(
         self,
@@ -52,10 +36,16 @@ class Surroundings:
         cwd: str | None = None,
         pid: int | None = None,
     ) -> None:
-        self.environ = Variables(os.environ if environ is None else environ)
+        self.variables: Callable[[], Mapping[str, str]] = sealed(
+            dict(os.environ if environ is None else environ)
+        )
         self.root = root
         self.cwd = os.getcwd() if cwd is None else cwd
         self.pid = os.getpid() if pid is None else pid
+
+    def variable(self, name: str) -> str:
+        """Give the text of a variable; empty when it is not set."""
+        return self.variables().get(name, "")
 
     def path(self, absolute: str) -> str:
         """Give the path below ``root`` that ``absolute`` means."""

@@ -1,5 +1,6 @@
 """Which sources a deployment has, and how strict it is: the whole table."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -434,8 +435,8 @@ def test_the_surroundings_are_those_of_the_process() -> None:
         "import os\n"
         "from hive_boot.secrets.surroundings import Surroundings\n"
         "seen = Surroundings()\n"
-        "assert seen.environ == dict(os.environ)\n"
-        "assert seen.environ is not os.environ\n"
+        "assert seen.variables() == dict(os.environ)\n"
+        "assert seen.variables() is not os.environ\n"
         "assert (seen.cwd, seen.pid, seen.root) == (os.getcwd(), os.getpid(), '/')\n"
         "assert seen.path('/run/secrets') == '/run/secrets'\n"
         "assert seen.exists('/proc/self')\n"
@@ -451,8 +452,10 @@ def test_a_situation_shows_no_environment() -> None:
     situation = detect(Surroundings(environ={"TOKEN": "fake-token"}, root="/nowhere"), Wishes())
 
     assert isinstance(situation, Situation)
-    assert situation.environ == {"TOKEN": "fake-token"}
+    assert situation.variables() == {"TOKEN": "fake-token"}
     assert "fake-token" not in repr(situation)
+    with pytest.raises(TypeError):
+        json.dumps(situation)
 
 
 @pytest.mark.parametrize(
@@ -481,7 +484,7 @@ def test_the_environment_is_shown_to_nobody(tmp_path: Path) -> None:
     """What prints a decision, or what it was made of, prints no variable's text."""
     surroundings = Surroundings({"OPENAI_API_KEY": "fake-key"}, str(tmp_path), str(tmp_path), 2)
     situation = detect(surroundings, Wishes())
-    assert situation.environ["OPENAI_API_KEY"] == "fake-key"
-    shown = f"{situation!r} {situation.environ!r} {surroundings!r} {tuple(situation)!r}"
+    assert situation.variables()["OPENAI_API_KEY"] == "fake-key"
+    shown = f"{situation!r} {situation.variables!r} {surroundings!r} {tuple(situation)!r}"
     assert "fake-key" not in shown
     assert "Variables(1)" in shown

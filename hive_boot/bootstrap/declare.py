@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, overlo
 
 from hive_boot.bootstrap.wiring import plan
 from hive_boot.exceptions import DeclarationError, IllegalTransition, LifecycleError
+from hive_boot.redaction.hidden import redact
 from hive_boot.secrets.mode import Mode, StrPath, StrPaths, Wishes
 from hive_boot.secrets.snapshot import SecretSet
 
@@ -274,8 +275,6 @@ class Bootstrap(Generic[S, C]):
         Args:
             own: whether the process ends with it.
         """
-        import anyio  # noqa: PLC0415  (no tool needs it)
-
         from hive_boot.bootstrap.run import Run  # noqa: PLC0415  (it needs a loop's library)
 
         if self._run is not None:
@@ -287,17 +286,19 @@ class Bootstrap(Generic[S, C]):
             self._start_timeout,
             scrub_environ=self._scrub_environ,
         )
-        failed = False
+        failed = True
         try:
             await run.start()
             yield run
-        except anyio.get_cancelled_exc_class():
-            raise
-        except BaseException:
-            failed = True
+            failed = False
+        except SystemExit as exc:
+            # Python writes this text itself, and asks nobody.
+            if not isinstance(exc.code, int | None):
+                exc.code = redact(str(exc.code))
             raise
         finally:
-            # What went wrong is told by others, and later; it may hold a value.
+            # What went wrong is told by others, and later. Who is cancelled does not know
+            # what it was.
             run.stop(linger=own or failed)
             self._run = None
 

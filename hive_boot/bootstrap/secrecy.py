@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hive_boot.redaction.hidden import redact
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import SHORTEST
 from hive_boot.redaction.sealing import sealed
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.sources.reading import Value
+
+_MUCH = 1 << 14
+"""Characters of all values from which on a log line should not wait until they can be found."""
 
 
 class Secrecy:
@@ -36,11 +40,15 @@ class Secrecy:
         inventory = findings.inventory
         public = {field.dev_default for field in inventory.ruled}
         values = [*findings.values.values(), *findings.refused]
-        self._redaction.hide(value for value in values if value.reveal() not in public)
+        self._redaction.hide([value for value in values if value.reveal() not in public])
+        if sum(len(value.reveal()) for value in values) > _MUCH:
+            redact("")
         short = [
-            inventory.by_attribute[attribute].name
-            for attribute, value in findings.values.items()
-            if value.reveal() not in public and not _is_covered(value)
+            field.name
+            for field in inventory.every
+            if (value := findings.values.get(field.attribute)) is not None
+            and value.reveal() not in public
+            and not _is_covered(value)
         ]
         if short:
             names = ", ".join(short)

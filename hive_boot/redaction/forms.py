@@ -23,42 +23,62 @@ _LINE = 16
 _BASE64 = 4
 """Characters of base64 below which they are an everyday syllable."""
 
+_MANY = 2
+"""Lines from which on a text has lines."""
+
 _ARMOUR = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
 """What stands around a key, the same for everybody's (RFC 7468, RFC 4716)."""
 
 _SENSITIVE = r"(?i)pass|pwd|secret|token|cred|bearer|signature|(?:key|auth|sig)s?$"
-"""What the name of a JSON member or of a URL's parameter has in it when it names a secret."""
+"""What the name of a JSON member or of a parameter has in it when it names a secret."""
 
 _PORT = r"\d+[/?#]"
 """What stands behind the colon of a host."""
 
-_WORDS = r"[A-Za-z]+(?:[ _.-][A-Za-z]+)*"
-"""What reads like words: ``service_account``, ``us-east``, ``example.com``."""
+_WORD = r"[A-Za-z][a-z]{,14}"
+"""What may be an everyday word."""
 
-_PUBLIC_MEMBERS = frozenset(
-    {
-        "auth_provider_x509_cert_url",
-        "auth_uri",
-        "client_email",
-        "client_id",
-        "client_x509_cert_url",
-        "project_id",
-        "quota_project_id",
-        "token_uri",
-        "token_url",
-        "type",
-        "universe_domain",
-    }
+_PUBLIC = (
+    r"(?i)(?:type|ur[il]|host|hostname|server|domain|region|engine|database|dbname|namespace"
+    r"|identifier|project_?id|client_?id|user|username|email|issuer|scopes?|kid|date|version"
+    r"|path|file)$"
 )
-"""Members of a credentials document that are no secret: addresses, names, what it is.
+"""How the names of members end that are no secret: addresses, names, what it is.
 
-https://google.aip.dev/auth/4112 and https://google.aip.dev/auth/4117
+They are those of Google's credentials (https://google.aip.dev/auth/4112), of AWS Secrets
+Manager's for databases, and of JSON Web Keys (RFC 7517).
 """
 
-_PLAIN = r"[A-Za-z0-9_.~-]*"
+_IN_ADDRESS = 20
+"""Letters and digits in a row from which on they are a secret although they are in an address."""
+
+_KEY_LINE = r"[A-Za-z0-9+/=_-]+"
+"""A line of a key between its armour."""
+
+_OPENSSH = "b3BlbnNzaC1rZXktdjEAAAAA"
+"""What the first line of every key of OpenSSH begins with."""
+
+_STRING = r'"((?:[^"\\]|\\.)*)"'
+
+_PLAIN = r"[A-Za-z0-9_.-]*"
 """Text that every spelling leaves as it is."""
 
 _ESCAPE = r"%[0-9A-F]{2}"
+
+_SAFE = ("", "/", "~", "!'()*", "/!#$%&'()*+,:;=?@[]~", "/!$&'()*+,:;=@[\\]^|~%")
+"""What is left alone by those who write a URL: RFC 3986, JavaScript, clients, browsers."""
+
+_LONG = 1 << 16
+"""Characters of a text from which on nobody puts it into a URL or a page."""
+
+_REPRLIB = 30
+"""Characters of a text that ``reprlib`` shows, the middle left out."""
+
+_IN_C = 200
+"""Characters of a ``repr`` that errors raised in C show: the format is ``%.200R``."""
+
+_WRAPPED = (64, 76)
+"""The lengths of the lines that base64 is broken into (RFC 7468, RFC 2045)."""
 
 
 def forms(value: str | bytes, shortest: int = 1) -> set[str]:
@@ -69,38 +89,90 @@ def forms(value: str | bytes, shortest: int = 1) -> set[str]:
         shortest: characters below which a text is left out, white space at its
             ends not counted. Default 1.
     """
-    text = value if isinstance(value, str) else value.decode("utf-8", "replace")
-    found = set(_encodings(value)) | set(_spellings(text))
-    if isinstance(value, bytes):
-        found.add(repr(value)[2:-1])
-    for part in _parts(text):
-        found.update(_spellings(part))
-        found.update(_encodings(part))
-    for line in _lines(text):
-        found.update(_spellings(line))
+    found = set(_encodings(value))
+    for text in _readings(value):
+        found.update(_spellings(text))
+    for text in _texts(value):
+        for part in _parts(text):
+            found.update(_spellings(part))
+            found.update(_encodings(part))
+        for line in _lines(text):
+            found.update(_spellings(line))
     # Bytes are often read as Latin-1, those of a header always.
     found |= {_bytes(form).decode("latin-1") for form in found if not form.isascii()}
     return {form for form in found if len(form.strip()) >= shortest}
 
 
+def _texts(value: str | bytes) -> set[str]:
+    """Give the text that a value is, if it is one."""
+    try:
+        text = value if isinstance(value, str) else value.decode()
+    except UnicodeDecodeError:
+        return set()
+    # A key in a variable often has its line ends written out, and is used with real ones.
+    return {text, text.replace("\\n", "\n")}
+
+
+def _readings(value: str | bytes) -> set[str]:
+    """Give the texts that a value is taken for."""
+    if isinstance(value, str):
+        return _texts(value)
+    # The second is what Python makes of the bytes of a variable (PEP 383).
+    utf_8 = {value.decode("utf-8", errors) for errors in ("replace", "surrogateescape")}
+    return _texts(value) | utf_8 | {value.decode("latin-1")}
+
+
 def _spellings(text: str) -> Iterator[str]:
-    """Give what a text is written as: plainly, by ``repr``, in JSON, in a URL."""
+    """Give what a text is written as: plainly, by ``repr``, in JSON, in HTML, in a URL."""
     yield text
     yield text.strip()
+    yield from _cuts(text)
     if re.fullmatch(_PLAIN, text):
         return
     from json import dumps  # noqa: PLC0415  (see above)
     from urllib.parse import quote, quote_plus  # noqa: PLC0415  (see above)
 
     raw = _bytes(text)
-    yield repr(text)[1:-1]
+    once = (repr(text)[1:-1], dumps(text)[1:-1], dumps(text, ensure_ascii=False)[1:-1])
+    yield from once
+    if len(text) > _LONG:
+        return
+    for written in once:
+        # An error's text is written once more by who shows the error.
+        yield repr(written)[1:-1]
+        yield dumps(written)[1:-1]
     yield repr(text + '"')[1:-2]
     yield repr(raw)[2:-1]
-    yield dumps(text)[1:-1]
-    yield dumps(text, ensure_ascii=False)[1:-1]
-    for escaped in (quote(raw), quote(raw, safe=""), quote(raw, safe="!'()*"), quote_plus(raw)):
-        yield escaped
-        yield re.sub(_ESCAPE, lambda match: match[0].lower(), escaped)
+    yield repr(raw + b'"')[2:-2]
+    yield ascii(text)[1:-1]
+    for written in once[1:]:
+        # Some escape what could end a script, or begin a comment.
+        yield written.replace("/", "\\/")
+        yield re.sub("[&<>]", lambda match: f"\\u00{ord(match[0]):02x}", written)
+    html = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    yield html
+    yield html.replace('"', "&quot;").replace("'", "&#x27;")
+    for safe in _SAFE:
+        yield from _either_case(quote(raw, safe=safe))
+    yield from _either_case(quote_plus(raw))
+    yield from _either_case(quote_plus(raw, safe="*").replace("~", "%7E"))
+
+
+def _cuts(text: str) -> Iterator[str]:
+    """Give what is left of a long text where Python itself cuts it."""
+    if len(text) > _REPRLIB:
+        from reprlib import repr as cut  # noqa: PLC0415  (see above)
+
+        # asyncio shows the arguments of a call so.
+        yield cut(text)[1:-1]
+    # The text of an error that is raised in C, as by int().
+    if len(text) >= _IN_C:
+        yield repr(text)[1:_IN_C]
+
+
+def _either_case(escaped: str) -> tuple[str, str]:
+    """Give a text with its escapes in upper and in lower case."""
+    return escaped, re.sub(_ESCAPE, lambda match: match[0].lower(), escaped)
 
 
 def _encodings(value: str | bytes) -> Iterator[str]:
@@ -117,6 +189,11 @@ def _encodings(value: str | bytes) -> Iterator[str]:
         if len(core) >= _BASE64:
             yield core
             yield core.replace("+", "-").replace("/", "_")
+            yield from _either_case(core.replace("+", "%2B").replace("/", "%2F"))
+    whole = b2a_base64(raw, newline=False).decode()
+    for width in _WRAPPED if len(raw) <= _LONG else ():
+        lines = [whole[start : start + width] for start in range(0, len(whole), width)]
+        yield from (line.rstrip("=") for line in lines if len(line) >= _LINE and len(lines) > 1)
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -129,61 +206,118 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def passwords(text: str) -> Iterator[str]:
-    """Give the passwords in a URL, as they stand there and as a server receives them."""
-    _, is_url, rest = text.strip().partition("://")
-    if not is_url:
-        return
-    from urllib.parse import parse_qsl, unquote  # noqa: PLC0415  (see above)
+    """Give the passwords in a URL or in a list of settings, also as a server receives them."""
+    from urllib.parse import unquote_plus  # noqa: PLC0415  (see above)
 
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    # A path, as in sslkey=/etc/ssl/client.key, leads to a secret and is none.
+    pairs = (pair.partition("=") for pair in re.split(r"[;&?\s]", text))
+    found = [
+        word
+        for name, _, word in pairs
+        if word and not word.startswith("/") and re.search(_SENSITIVE, name)
+    ]
+    rest = text.strip().partition("://")[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[0]
     # Without an `@` in its place, one further on may end a password that was not escaped.
-    userinfo = authority.rpartition("@")[0] or rest.rpartition("@")[0]
-    password = userinfo.partition(":")[2]
-    if password and not re.match(_PORT, password):
-        yield password
-        yield unquote(password)
-    query = rest.partition("?")[2].partition("#")[0]
-    for name, word in parse_qsl(query):
-        if re.search(_SENSITIVE, name):
-            yield word
+    name, _, password = (authority or rest.rpartition("@")[0]).partition(":")
+    if password and "/" not in name and not re.match(_PORT, password):
+        found.append(password)
+    elif len(name) >= _LINE and name == authority:
+        # A token may stand there alone.
+        found.append(name)
+    for word in found:
+        yield word
+        yield unquote_plus(word)
+        yield unquote_plus(word.replace("+", "%2B"))
 
 
 def _leaves(text: str) -> Iterator[str]:
     """Give the strings in a JSON document that may be secrets, and the secrets in those."""
     todo = [("", member) for member in _members(text)]
+    names = _names(todo)
+    has_names = any(re.search(_SENSITIVE, name) for name in names)
+    yield from (name for name in names if len(name) >= _LINE and re.search(r"\d", name))
     while todo:
         name, it = todo.pop()
         if isinstance(it, dict):
             todo += it.items()
         elif isinstance(it, list):
             todo += [(name, each) for each in it]
-        elif isinstance(it, str) and name not in _PUBLIC_MEMBERS:
-            if re.search(_SENSITIVE, name) or not re.fullmatch(_WORDS, it):
-                yield it
+        elif isinstance(it, str):
             yield from passwords(it)
             yield from _lines(it)
+            todo += [(name, member) for member in _members(it)]
+            if not _is_public(name, it, has_names=has_names):
+                yield it
+
+
+def _is_public(name: str, leaf: str, *, has_names: bool) -> bool:
+    """Tell that a string in a JSON document is no secret.
+
+    Args:
+        name: the name of the member that it is.
+        leaf: the string.
+        has_names: whether secrets have names in this document: then a word under another
+            name is only a word.
+    """
+    if re.search(_PUBLIC, name):
+        words = re.findall(r"[\w-]+", leaf)
+        return not any(
+            len(word) >= _IN_ADDRESS and re.search(r"\d", word) and re.search("[A-Za-z]", word)
+            for word in words
+        )
+    return has_names and not re.search(_SENSITIVE, name) and bool(re.fullmatch(_WORD, leaf))
+
+
+def _names(members: list[tuple[str, Any]]) -> set[str]:
+    """Give the names of all members but the public ones."""
+    found: set[str] = set()
+    todo = [it for _, it in members]
+    while todo:
+        it = todo.pop()
+        if isinstance(it, dict):
+            found.update(it)
+            todo += it.values()
+        elif isinstance(it, list):
+            todo += it
+    return {name for name in found if not re.search(_PUBLIC, name)}
 
 
 def _members(text: str) -> list[Any]:
-    """Give what a JSON document holds; nothing when it is none, or only a number or a string."""
-    if text.lstrip()[:1] not in {"{", "["}:
+    """Give what a JSON document holds; nothing when it is none, or only a number."""
+    if text.lstrip()[:1] not in {"{", "[", '"'}:
         return []
-    try:
-        from json import loads  # noqa: PLC0415  (see above)
+    from json import loads  # noqa: PLC0415  (see above)
 
+    try:
         return [loads(text)]
-    except (ValueError, RecursionError):
+    except ValueError:
         return []
+    except RecursionError:
+        # It is nested deeper than Python goes: its strings are all that is needed.
+        return [string.replace("\\", "") for string in re.findall(_STRING, text)]
 
 
 def _lines(text: str) -> Iterator[str]:
     """Give the lines that give a value away; a JSON document is known by its strings."""
     lines = [line.strip() for line in text.splitlines()]
-    if len(lines) > 1 and not _members(text):
-        for line in lines:
-            if len(line) >= _LINE and not re.fullmatch(_ARMOUR, line):
-                yield line
+    if len(lines) < _MANY or _members(text):
+        return
+    is_key = any(re.fullmatch(_ARMOUR, line) for line in lines)
+    for line in lines:
+        if len(line) >= _LINE and not (is_key and _is_common(line)):
+            yield line
+
+
+def _is_common(line: str) -> bool:
+    """Tell that a line of a key is armour, a header, or begins as those of everybody do."""
+    return not re.fullmatch(_KEY_LINE, line) or line.startswith(_OPENSSH)
 
 
 def _bytes(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
+    if isinstance(value, bytes):
+        return value
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from hive_boot.redaction.hidden import Sealed
 
 
+_MADE_BY = "__hive_boot_wrapped__"
+"""The attribute by which a wrapper of ours is known."""
+
+
 class _Wrapped:
     """One function that is wrapped.
 
@@ -23,20 +27,24 @@ class _Wrapped:
     def __init__(self, owner: Any, name: str, wrap: Callable[[Any, Switch], Any]) -> None:  # noqa: ANN401  (a module or a class)
         self._owner, self._name = owner, name
         self._inherited = name not in vars(owner)
-        self._before = getattr(owner, name)
-        self._switch = Switch()
-        self._wrapper = wrap(self._before, self._switch)
+        self.before: Any = getattr(owner, name)
+        # Whoever wrapped ours and is gone may have put it back when it was switched off.
+        while (earlier := getattr(self.before, _MADE_BY, None)) and not earlier.switch.on:
+            self.before = earlier.before
+        self.switch = Switch()
+        self._wrapper = wrap(self.before, self.switch)
+        setattr(self._wrapper, _MADE_BY, self)
         setattr(owner, name, self._wrapper)
 
     def undo(self) -> None:
         """Put back what was there, or let the wrapper do nothing any more."""
-        self._switch.on = False
+        self.switch.on = False
         if getattr(self._owner, self._name) is not self._wrapper:
             return
         if self._inherited:
             delattr(self._owner, self._name)
         else:
-            setattr(self._owner, self._name, self._before)
+            setattr(self._owner, self._name, self.before)
 
 
 _open: list[Redaction] = []

@@ -11,7 +11,7 @@ needle is compared.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hive_boot.redaction.sealing import sealed
 
@@ -27,6 +27,9 @@ SHORTEST = 8
 _BEHIND = 5
 """How many characters behind the rare one belong to an anchor."""
 
+_LARGE = 1 << 16
+"""Characters of a text from which on what is found in it is not listed."""
+
 _RARE = ("ZQXJKVYM~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvw", "6543210LDCRTANOIE")
 """Characters that are rare in log lines, the rarest first. All others are common.
 
@@ -34,17 +37,21 @@ The levels of ``logging`` are words in capitals, and the year is in every time s
 """
 
 
+Needles: TypeAlias = "dict[tuple[int, int], set[str]]"
+"""Needles by where the anchor stands in them, and their length."""
+
+
 class _Anchors:
     """The anchors that begin with the same character.
 
     Args:
         first: that character.
-        needles: for what follows it, the needles and where in each of them it stands.
+        needles: the needles, by what follows it.
     """
 
     __slots__ = ("_open",)
 
-    def __init__(self, first: str, needles: dict[str, list[tuple[int, str]]]) -> None:
+    def __init__(self, first: str, needles: dict[str, Needles]) -> None:
         others = "".join(map(re.escape, sorted(set().union(*needles))))
         behind = len(next(iter(needles)))
         follow = f"[{others}]{{{behind}}}" if behind else ""
@@ -53,16 +60,19 @@ class _Anchors:
 
     def are_absent(self, text: str) -> bool:
         """Tell that none of them is in ``text``."""
-        found = self._open()[0].findall(text)
-        return not found or self._open()[1].keys().isdisjoint(found)
+        if len(text) <= _LARGE:
+            found = self._open()[0].findall(text)
+            return not found or self._open()[1].keys().isdisjoint(found)
+        places = self._open()[0].finditer(text)
+        return self._open()[1].keys().isdisjoint(match[1] for match in places)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Give where the needles that they belong to begin and end."""
         for match in self._open()[0].finditer(text):
-            for at, needle in self._open()[1].get(match[1], ()):
+            for (at, length), needles in self._open()[1].get(match[1], {}).items():
                 start = match.start() - at
-                if start >= 0 and text.startswith(needle, start):
-                    yield start, start + len(needle)
+                if start >= 0 and text[start : start + length] in needles:
+                    yield start, start + length
 
 
 class Matcher:
@@ -107,11 +117,12 @@ class Matcher:
         # An anchor can begin only where enough follows.
         heads = {needle: needle[: len(needle) - behind] for needle in needles}
         rare = _cover(set(heads.values()))
-        found: dict[str, dict[str, list[tuple[int, str]]]] = {first: {} for first in rare}
+        found: dict[str, dict[str, Needles]] = {first: {} for first in rare}
         for needle, head in heads.items():
             first = next(filter(head.__contains__, rare))
             at = head.index(first)
-            found[first].setdefault(needle[at + 1 : at + 1 + behind], []).append((at, needle))
+            alike = found[first].setdefault(needle[at + 1 : at + 1 + behind], {})
+            alike.setdefault((at, len(needle)), set()).add(needle)
         self._anchors = [_Anchors(first, anchors) for first, anchors in found.items()]
         # Written out, because a loop over the characters takes twice as long.
         looks = {f"look{number}": each.are_absent for number, each in enumerate(self._anchors)}

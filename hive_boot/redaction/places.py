@@ -17,6 +17,7 @@ import threading
 import traceback
 import warnings
 from contextlib import suppress
+from io import StringIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,12 @@ REPLACED = "hive_boot could not scrub what belongs here, so it is not shown"
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
 """Loggers that do nothing with a record but hand it to handlers."""
 
-_WRITERS = frozenset({logging.StreamHandler.emit, logging.FileHandler.emit})
-"""How handlers emit that use nothing of a record but what they format."""
+_PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.lastResort)})
+"""Handlers that use nothing of a record but what they format."""
+
+
+_FILE = 4
+"""Where ``traceback.print_exception`` takes the file to write to, if it is not named."""
 
 
 class Switch:
@@ -47,12 +52,20 @@ class Switch:
 
 
 def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
-    """Scrub a record for others who wrap this function, and for loggers of another class."""
+    """Scrub a record for those whom no other wrapper serves.
+
+    They are loggers of another class, handlers with a ``handle`` or a ``filter`` of their
+    own, and others who wrap this function.
+    """
     alone = before.__module__ == "logging"
+    handlers = _Handlers()
 
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         if switch.on and not (
-            alone and logging.Logger.callHandlers is callHandlers and type(self) in _LOGGERS
+            alone
+            and logging.Logger.callHandlers is callHandlers
+            and type(self) in _LOGGERS
+            and handlers.are_served()
         ):
             _clean(record)
         before(self, record)
@@ -60,15 +73,42 @@ def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., 
     return callHandlers
 
 
+class _Handlers:
+    """All handlers of the process, as far as our other wrappers serve them."""
+
+    __slots__ = ("newest", "served")
+
+    def __init__(self) -> None:
+        self.newest: object = None
+        self.served = True
+
+    def are_served(self) -> bool:
+        """Tell that no handler has a ``handle`` or a ``filter`` of its own.
+
+        They are looked at again when there is one more: a new one is the last of a list.
+        """
+        everyone = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (there is no other)
+        newest = everyone[-1] if everyone else None
+        if newest is not self.newest:
+            kinds = {type(handler) for known in list(everyone) if (handler := known()) is not None}
+            self.served = self.served and all(
+                kind.handle is logging.Handler.handle and kind.filter is logging.Handler.filter
+                for kind in kinds
+            )
+            # Last, because another thread may ask meanwhile.
+            self.newest = newest
+        return self.served
+
+
 def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
-    """Scrub a record for a handler that may do more with it than write what it formats.
+    """Scrub a record for a handler that does more with it than write what Python formats.
 
     This is what a handler does last before it emits: filters may have added to the record.
     """
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
         passed = before(self, record)
-        if passed and switch.on and not _only_writes(self):
+        if passed and switch.on and not _is_plain(self):
             # From Python 3.12 on a filter may give another record.
             _clean(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
@@ -98,13 +138,17 @@ def handle_error(before: Callable[..., None], switch: Switch) -> Callable[..., N
     """Scrub the complaint about a record that a handler could not write."""
 
     def handleError(self: logging.Handler, record: logging.LogRecord) -> None:  # noqa: N802  (as above)
-        if switch.on:
-            _clean(record)
-        if switch.on and before.__module__ == "logging":
-            if logging.raiseExceptions:
-                _say(_complaint, record)
-        else:
+        matcher = hidden.matcher if switch.on else None
+        if matcher is None:
             before(self, record)
+            return
+        _clean(record)
+        exc = sys.exc_info()[1]
+        tells = exc is not None and _stand_in(exc, matcher) is not exc
+        if not tells and before.__module__ != "logging":
+            before(self, record)
+        elif logging.raiseExceptions:
+            _say(_complaint, record)
 
     return handleError
 
@@ -126,9 +170,9 @@ _ON_THE_WAY = frozenset({__name__, "logging", "logging.handlers"})
 def excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
     """Scrub the traceback of what ends the process."""
 
-    def excepthook(kind: type[BaseException], exc: BaseException, tb: Any) -> None:  # noqa: ANN401  (Python's)
+    def excepthook(kind: type[BaseException], exc: BaseException | None, tb: Any) -> None:  # noqa: ANN401  (Python's)
         matcher = hidden.matcher if switch.on else None
-        if matcher is None:
+        if matcher is None or exc is None:
             before(kind, exc, tb)
         elif before is sys.__excepthook__:
             _say(_trace, exc.with_traceback(tb))
@@ -184,6 +228,23 @@ def unraisablehook(before: Callable[..., Any], switch: Switch) -> Callable[..., 
     return unraisablehook
 
 
+def print_exception(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+    """Scrub what is printed without any hook, as ``multiprocessing`` does, and servers do."""
+
+    def print_exception(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (what traceback takes)
+        if not switch.on or hidden.matcher is None:
+            before(*args, **kwargs)
+            return
+        # The file is the fifth argument, or has its name.
+        file = kwargs.pop("file", None) if len(args) <= _FILE else args[_FILE]
+        written = StringIO()
+        chain = {"chain": args[_FILE + 1]} if len(args) > _FILE + 1 else {}
+        before(*args[:_FILE], file=written, **chain, **kwargs)
+        print(_redacted(written.getvalue()), file=sys.stderr if file is None else file, end="")
+
+    return print_exception
+
+
 def format_warning(before: Callable[..., str], switch: Switch) -> Callable[..., str]:
     """Scrub the text of a warning, also when ``logging`` captures it."""
 
@@ -202,19 +263,24 @@ PLACES = (
     (sys, "excepthook", excepthook),
     (threading, "excepthook", thread_excepthook),
     (sys, "unraisablehook", unraisablehook),
+    (traceback, "print_exception", print_exception),
     (warnings, "formatwarning", format_warning),
 )
 """Owner, name and wrapper of each."""
 
 
-def _only_writes(handler: logging.Handler) -> bool:
-    """Tell that a handler writes what Python's formatter makes, which is looked at as a whole.
+def _is_plain(handler: logging.Handler) -> bool:
+    """Tell that a handler only writes what Python's formatter makes of a record.
 
-    Another formatter may escape once more what an exception has escaped already.
+    That is looked at as a whole. Another formatter may escape what was escaped already.
     """
     formatter = handler.formatter
-    return getattr(handler.emit, "__func__", None) in _WRITERS and (
-        formatter is None or type(formatter) is logging.Formatter
+    own = handler.__dict__
+    return (
+        type(handler) in _PLAIN
+        and (formatter is None or type(formatter) is logging.Formatter)
+        and "emit" not in own
+        and "format" not in own
     )
 
 

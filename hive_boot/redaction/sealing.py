@@ -9,7 +9,7 @@ has no attribute that leads to what it repeats, and its ``repr`` shows none of i
 from __future__ import annotations
 
 from itertools import cycle
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Never, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class Endless(cycle):  # type: ignore[type-arg]  # (it takes no arguments)
+    """Repeats one thing; it cannot be written down."""
+
+    __slots__ = ()
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        message = "what is sealed cannot be pickled or copied"
+        raise TypeError(message)
+
+
 def sealed(value: T) -> Callable[[], T]:
     """Give what gives ``value`` whenever it is called, and shows it to nobody."""
-    return cycle((value,)).__next__
+    return Endless((value,)).__next__

@@ -6,18 +6,29 @@ anew; the original, which is somebody's, is not changed.
 
 from __future__ import annotations
 
+from copy import copy
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction.matching import MASK
+from hive_boot.redaction.standins import as_text, in_its_place
 
 if TYPE_CHECKING:
     from hive_boot.redaction.matching import Matcher
 
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
+_SILENT = (bool, int, float, complex, type(None), type, TracebackType)
+"""What says nothing of its own accord that could hold a value; a number does in a message."""
 
-def texts(it: object) -> list[str]:
-    """Give every text in ``it``, at any depth; of bytes the text that Latin-1 makes of them."""
+
+def texts(it: object, *, objects: bool = False) -> list[str]:
+    """Give every text in ``it``, at any depth; of bytes the text that Latin-1 makes of them.
+
+    Args:
+        it: what to look through.
+        objects: whether what an object says of itself is a text, too. Default False.
+    """
     found: list[str] = []
     todo = [it]
     seen: set[int] = set()
@@ -27,39 +38,71 @@ def texts(it: object) -> list[str]:
             found.append(each)
         elif isinstance(each, bytes | bytearray):
             found.append(each.decode("latin-1"))
-        elif isinstance(each, _CONTAINERS) and id(each) not in seen:
-            seen.add(id(each))
-            todo += [*each, *each.values()] if isinstance(each, dict) else each
+        elif isinstance(each, _CONTAINERS):
+            if id(each) not in seen:
+                seen.add(id(each))
+                todo += [*each, *each.values()] if isinstance(each, dict) else each
+        elif objects and not isinstance(each, _SILENT):
+            found.append(as_text(each, repr))
+            if type(each).__str__ is not object.__str__:
+                found.append(as_text(each, str))
     return found
 
 
-def scrubbed(it: Any, matcher: Matcher) -> Any:  # noqa: ANN401  (a text gives a text, a dict a dict)
-    """Give ``it`` without the values in it; ``it`` itself when there are none."""
+def scrubbed(it: Any, matcher: Matcher, *, objects: bool = False) -> Any:  # noqa: ANN401  (a text gives a text, a dict a dict)
+    """Give ``it`` without the values in it; ``it`` itself when there are none.
+
+    Args:
+        it: what to look through.
+        matcher: what finds the values.
+        objects: whether an object that tells a value is replaced. Default False.
+    """
     if isinstance(it, str):
         return matcher.scrub(it)
-    if all(matcher.scrub(text) is text for text in texts(it)):
+    if all(matcher.scrub(text) is text for text in texts(it, objects=objects)):
         return it
-    return _rebuilt(it, matcher, ())
+    return _rebuilt(it, matcher, (), objects=objects)
 
 
-def _rebuilt(it: Any, matcher: Matcher, above: tuple[int, ...]) -> Any:  # noqa: ANN401  (as above)
+def _rebuilt(it: Any, matcher: Matcher, above: tuple[int, ...], *, objects: bool) -> Any:  # noqa: ANN401  (as above)
     """Make ``it`` anew; what contains itself is cut there.
 
     Args:
         it: what to make anew.
         matcher: what finds the values.
         above: the identities of what it lies in.
+        objects: whether an object that tells a value is replaced.
     """
     if isinstance(it, str):
         return matcher.scrub(it)
     if isinstance(it, bytes | bytearray):
         return type(it)(matcher.scrub(it.decode("latin-1")).encode("latin-1"))
-    kind = next((kind for kind in _CONTAINERS if isinstance(it, kind)), None)
-    if kind is None:
-        return it
-    if id(it) in above:
-        return MASK
-    above = (*above, id(it))
-    members = it.items() if kind is dict else it
-    anew = (_rebuilt(member, matcher, above) for member in members)
-    return it._make(anew) if hasattr(it, "_make") else kind(anew)
+    if isinstance(it, _CONTAINERS):
+        if id(it) in above:
+            return MASK
+        members = it.items() if isinstance(it, dict) else it
+        above = (*above, id(it))
+        anew = [_rebuilt(member, matcher, above, objects=objects) for member in members]
+        return _of_its_kind(it, anew)
+    return in_its_place(it, matcher) if objects and not isinstance(it, _SILENT) else it
+
+
+def _of_its_kind(it: Any, members: list[Any]) -> Any:  # noqa: ANN401  (as above)
+    """Make a container such as ``it`` is of other members."""
+    if isinstance(it, tuple) and hasattr(it, "_make"):
+        return it._make(members)
+    kind = next(kind for kind in _CONTAINERS if isinstance(it, kind))
+    if kind is dict and type(it) is not dict:
+        return _like(it, dict(members))
+    return kind(members)
+
+
+def _like(it: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
+    """Give a dict of the same class: one that servers log with has a look-up of its own."""
+    try:
+        anew = copy(it)
+        dict.clear(anew)
+        dict.update(anew, items)
+    except Exception:  # noqa: BLE001  (it is somebody else's class)
+        return items
+    return anew

@@ -63,16 +63,24 @@ def get_secret(name: str) -> str | None:
         SourceError: the secret is there and cannot be read.
         LifecycleError: two applications run; ``boot.secrets`` is unambiguous.
     """
+    fault: DeclarationError | None = None
     if _view is None:
-        secret = _without_application(name)
+        try:
+            secret = _without_application(name)
+        except DeclarationError as exc:
+            fault = exc.with_traceback(None)
     else:
         try:
             secret = _view.__dict__["_by_name"][name]
         except (KeyError, TypeError):
             secret = _MISSING
-        # Raised outside: the KeyError holds the name, which may be a value by mistake.
+        # Made and raised outside, and without the name, which may be a value by mistake: a
+        # KeyError holds it, and so does a frame.
         if secret is _MISSING:
-            raise _undeclared(name)
+            fault = _undeclared(name)
+    if fault is not None:
+        del name
+        raise fault
     # What reveal() does, without a second call: this one is on the path of requests.
     return None if secret is None else secret._open()  # noqa: SLF001
 
@@ -89,7 +97,11 @@ def require_secret(name: str) -> str:
         SourceError: as :func:`get_secret`.
         LifecycleError: as :func:`get_secret`.
     """
-    value = get_secret(name)
+    try:
+        value = get_secret(name)
+    except DeclarationError:
+        del name
+        raise
     if value is None:
         raise MissingSecret(name, _hint(name))
     return value
@@ -106,7 +118,11 @@ def has_secret(name: str) -> bool:
         SourceError: as :func:`get_secret`.
         LifecycleError: as :func:`get_secret`.
     """
-    return get_secret(name) is not None
+    try:
+        return get_secret(name) is not None
+    except DeclarationError:
+        del name
+        raise
 
 
 def _undeclared(name: str) -> DeclarationError:

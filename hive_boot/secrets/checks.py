@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.hidden import scrub
+from hive_boot.redaction.hidden import redact, scrub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
@@ -85,7 +85,8 @@ def refused(field: Field | str, failure: BaseException | str, values: Iterable[V
         values: what must not be shown.
     """
     text = failure if isinstance(failure, str) else _describe(failure)
-    shown = scrub(text, [value.reveal() for value in values])
+    # Its own value whatever it is, and those of the others, which it may know as well.
+    shown = redact(scrub(text, [value.reveal() for value in values]))
     return problem(field, "check", f"was refused by its check: {shown}")
 
 

@@ -15,12 +15,13 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.exceptions import Problem
+from hive_boot.secrets.field import Fault
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.mode import FOREIGN
 from hive_boot.secrets.sources.environment import as_value
 from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
 from hive_boot.secrets.sources.patience import Patience
-from hive_boot.secrets.sources.reading import A_DIRECTORY, Hit
+from hive_boot.secrets.sources.reading import A_DIRECTORY, Hit, Outcome
 from hive_boot.secrets.validation import judge
 from hive_boot.secrets.value import Secret
 
@@ -136,10 +137,10 @@ class _Loading:
                 paths.append((_plain(values[pointer]), field))
         for name in said & self.inventory.by_variable.keys():
             field = self.inventory.by_variable[name]
-            if field.attribute in answered | self.answered:
-                continue
             value = as_value(field, _plain(values[name]))
-            if self.situation.mounted:
+            if field.attribute in answered | self.answered:
+                self._pass_over(value)
+            elif self.situation.mounted:
                 self.findings.copies[field.attribute] = value
             else:
                 answered.add(field.attribute)
@@ -230,13 +231,22 @@ class _Loading:
             findings.values = batch.values
             return
         for attribute, value in batch.values.items():
-            if attribute not in self.answered:
-                place = os.path.join(reading.path, batch.files[attribute])
-                findings.add(attribute, Hit(value, "file", place))
+            place = os.path.join(reading.path, batch.files[attribute])
+            self._add(attribute, Hit(value, "file", place))
         for attribute, hits in batch.odd.items():
-            if attribute not in self.answered:
-                for hit in hits:
-                    findings.add(attribute, hit)
+            for hit in hits:
+                self._add(attribute, hit)
+
+    def _add(self, attribute: str, hit: Hit) -> None:
+        if attribute in self.answered:
+            self._pass_over(hit.held)
+        else:
+            self.findings.add(attribute, hit)
+
+    def _pass_over(self, held: Outcome) -> None:
+        """Keep what is in no use: it is to be shown no more than what is."""
+        if not isinstance(held, Fault):
+            self.findings.refused.append(held)
 
 
 def _plain(text: str | Secret) -> str:

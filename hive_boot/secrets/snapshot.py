@@ -61,9 +61,11 @@ class SecretSet:
         name = type(self).__name__
         if missing := self._inventory.fields.keys() - values.keys():
             message = f"{name}() needs every field; not given: {', '.join(sorted(missing))}"
+            del values
             raise TypeError(message)
         if unknown := values.keys() - self._inventory.fields.keys():
             message = f"{name} declares no {', '.join(sorted(unknown))}"
+            del values
             raise TypeError(message)
         for key, field in self._inventory.fields.items():
             value = values[key]

@@ -45,6 +45,7 @@ class _Opaque(Generic[Plain]):
         """
         if not isinstance(candidate, str | bytes):
             message = "a secret is compared with a str or with bytes"
+            del candidate
             raise TypeError(message)
         from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
 

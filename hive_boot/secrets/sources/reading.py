@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import stat
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
-from itertools import cycle
 from typing import TYPE_CHECKING, NamedTuple
 
+from hive_boot.redaction.sealing import Endless
 from hive_boot.secrets.field import Fault
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -149,7 +149,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop, because a call for each file 
             # What Secret(label, text) and sealed(text) do, without the calls.
             outcome = object.__new__(Secret)
             outcome._name = label
-            outcome._open = cycle((raw.decode(),)).__next__
+            outcome._open = Endless((raw.decode(),)).__next__
         else:
             outcome = _value(raw, label, is_text=is_text)
         if attribute in files or attribute in odd or isinstance(outcome, Fault):

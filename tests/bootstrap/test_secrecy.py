@@ -1,0 +1,399 @@
+"""What a run keeps out of sight: in the logs of its whole life, and in what children inherit."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, redact, secret
+from hive_boot.redaction import hidden
+from tests.support import failed_start, run_child
+
+VALUE = "fake-jwt-secret-0123456789-0123456789"
+OLD = "fake-old-secret-9876543210-9876543210"
+
+log = logging.getLogger("application")
+
+
+class HiveSecrets(SecretSet):
+    """What the application needs."""
+
+    jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS")
+    sentry_dsn: Secret | None
+
+
+@pytest.fixture(autouse=True)
+def provided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Provide the secrets as variables."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    monkeypatch.setenv("JWT_SECRET_PREVIOUS", OLD)
+
+
+@pytest.fixture(autouse=True)
+def all_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Log everything."""
+    caplog.set_level(logging.DEBUG)
+
+
+# Logs
+
+
+@pytest.mark.anyio
+async def test_what_an_application_logs_holds_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    """A value, and the previous one, is stars in a log line for as long as the run lasts."""
+    async with Bootstrap(HiveSecrets).running() as secrets:
+        log.info("signed with %s, before with %s", secrets.jwt_secret.reveal(), OLD)
+    assert caplog.messages[-1] == "signed with ***, before with ***"
+    log.info("later: %s", VALUE)
+    assert caplog.messages[-1] == f"later: {VALUE}"
+
+
+@pytest.mark.anyio
+async def test_what_a_check_logs_holds_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    """Values are hidden as soon as they are read, before anybody else sees them."""
+
+    def now(value: str) -> None:
+        log.info("judging %s", value)
+
+    async def later(value: str) -> None:
+        log.info("judging later %s", value)
+        await anyio.lowlevel.checkpoint()
+
+    class Checked(SecretSet):
+        """Two secrets with checks."""
+
+        jwt_secret: Secret = secret(check=now)
+        jwt_secret_previous: Secret = secret(check=later)
+
+        async def check(self) -> None:
+            """Judge the set."""
+            log.info("judging both %s", self.jwt_secret.reveal())
+            await anyio.lowlevel.checkpoint()
+
+    async with Bootstrap(Checked).running():
+        pass
+    judged = [text for text in caplog.messages if text.startswith("judging")]
+    assert judged == ["judging ***", "judging later ***", "judging both ***"]
+
+
+@pytest.mark.anyio
+async def test_a_value_that_is_refused_is_hidden_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Who logs a failed start after it failed shows no value that was found on the way."""
+
+    class Strict(SecretSet):
+        """A secret whose value is too short."""
+
+        jwt_secret: Secret = secret(min_length=100)
+
+    await failed_start(Bootstrap(Strict))
+    log.error("could not start with %s", VALUE)
+    assert caplog.messages[-1] == "could not start with ***"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("fallback", [True, False])
+async def test_a_copy_in_the_environment_is_hidden_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, fallback: bool
+) -> None:
+    """The variable beside a file is in no use, and is a secret all the same."""
+    (tmp_path / "jwt_secret").write_text("fake-value-of-the-file")
+    boot = Bootstrap(
+        HiveSecrets,
+        mode="docker",
+        secrets_dirs=tmp_path,
+        env_fallback=fallback,
+        profile="development",
+    )
+    try:
+        async with boot.running():
+            assert fallback
+            log.info("a copy: %s", VALUE)
+    except Exception:  # noqa: BLE001  (without a fallback the old value is refused)
+        log.info("a copy: %s", VALUE)
+    assert caplog.messages[-1] == "a copy: ***"
+
+
+@pytest.mark.anyio
+async def test_a_conflict_hides_both_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two values of one name are both secret, and so is the one that a variable adds to them."""
+    monkeypatch.delenv("JWT_SECRET_PREVIOUS")
+    values = [f"fake-value-number-{number}" for number in range(2)]
+    for number, value in enumerate(values):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "jwt_secret").write_text(value)
+    directories = [tmp_path / "0", tmp_path / "1"]
+    boot = Bootstrap(HiveSecrets, mode="docker", secrets_dirs=directories)
+    await failed_start(boot)
+    log.error("%s", [*values, VALUE])
+    assert caplog.messages[-1] == "['***', '***', '***']"
+
+
+@pytest.mark.anyio
+async def test_a_crash_is_told_by_others_without_a_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What ends a run is logged after the run by whoever catches it."""
+    boot = Bootstrap(HiveSecrets)
+    try:
+        async with boot.running():
+            int(VALUE)
+    except ValueError:
+        log.exception("the application has crashed")
+    assert VALUE not in caplog.text
+    assert "invalid literal for int() with base 10: '***'" in caplog.text
+    async with boot.running():
+        pass
+    assert redact(VALUE) == VALUE
+
+
+@pytest.mark.anyio
+async def test_a_run_that_a_sibling_ends_hides_on(caplog: pytest.LogCaptureFixture) -> None:
+    """Who is cancelled does not know why: the error of a sibling is told without a value, too."""
+
+    async def fail(value: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise ValueError(value)
+
+    try:
+        async with anyio.create_task_group() as group, Bootstrap(HiveSecrets).running() as secrets:
+            group.start_soon(fail, secrets.jwt_secret.reveal())
+            await anyio.sleep_forever()
+    except ExceptionGroup:
+        log.exception("something has failed")
+    assert "ValueError: ***" in caplog.text
+    assert VALUE not in caplog.text
+
+
+@pytest.mark.anyio
+async def test_last_words_hold_no_value() -> None:
+    """What leaves the process with a text from inside a run leaves with one without values."""
+    with pytest.raises(SystemExit) as caught:
+        async with Bootstrap(HiveSecrets).running():
+            sys.exit(f"cannot go on with {VALUE}")
+    assert caught.value.code == "cannot go on with ***"
+    with pytest.raises(SystemExit) as caught:
+        async with Bootstrap(HiveSecrets).running():
+            sys.exit(3)
+    assert caught.value.code == 3
+
+
+@pytest.mark.anyio
+async def test_very_much_is_made_ready_before_the_first_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What takes long to prepare is prepared while the start waits in a thread, not in the loop."""
+    monkeypatch.setenv("SENTRY_DSN", "fake-dsn-" * 3000)
+    async with Bootstrap(HiveSecrets).running():
+        assert hidden.matcher is not None
+        assert hidden.matcher._anchors  # noqa: SLF001  (made when a first text is looked at)
+
+
+@pytest.mark.anyio
+async def test_two_applications_hide_the_values_of_both() -> None:
+    """Each application's values are hidden from the logs of the other, until it ends."""
+
+    class Other(SecretSet):
+        """Another secret."""
+
+        jwt_secret_previous: Secret
+
+    async with Bootstrap(HiveSecrets).running(), Bootstrap(Other).running():
+        assert redact([VALUE, OLD]) == ["***", "***"]
+    assert redact([VALUE, OLD]) == [VALUE, OLD]
+    assert hidden.matcher is None
+
+
+@pytest.mark.anyio
+async def test_a_default_for_development_is_no_secret() -> None:
+    """What stands in the code may stand in a log, also when a source gives it."""
+    default = "dev-only-jwt-secret-0123456789"
+
+    class Defaulted(SecretSet):
+        """Two secrets with the same default, one of them provided."""
+
+        jwt_secret: Secret = secret(dev_default=VALUE)
+        api_key: Secret = secret(dev_default=default)
+
+    async with Bootstrap(Defaulted, profile="development").running():
+        assert redact([VALUE, default]) == [VALUE, default]
+
+
+# What cannot be hidden
+
+
+class Short(SecretSet):
+    """Values of many lengths."""
+
+    pin: Secret
+    code: SecretBytes
+    padded: Secret
+    long: Secret
+    binary: SecretBytes
+    dsn: Secret
+    open_dsn: Secret
+    weak_dsn: Secret
+    absent: Secret | None
+    default: Secret = secret(dev_default="dev")
+
+
+SHORT = {
+    "PIN": "1234567",
+    "CODE": "1234567",
+    "PADDED": "  123   ",
+    "LONG": "12345678",
+    "BINARY": "12345678",
+    "DSN": "postgres://app:fake-password@db/app",
+    "OPEN_DSN": "https://errors.example:8443/1",
+    "WEAK_DSN": "postgres://app:pw@db/app",
+}
+
+
+@pytest.mark.anyio
+async def test_a_value_that_is_too_short_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning names what logs may show: values, and passwords in URLs, under 8 characters."""
+    for name, value in SHORT.items():
+        monkeypatch.setenv(name, value)
+    async with Bootstrap(Short, profile="development").running():
+        assert redact("pin 1234567, pw") == "pin 1234567, pw"
+        assert redact("12345678 fake-password") == "*** ***"
+    told = [text for text in caplog.messages if text.startswith("Too short")]
+    names = "PIN, CODE, PADDED, WEAK_DSN"
+    assert told == [f"Too short to be taken out of logs (under 8 characters): {names}"]
+
+
+@pytest.mark.anyio
+async def test_nothing_is_said_when_everything_is_long(caplog: pytest.LogCaptureFixture) -> None:
+    """An ordinary start has no such warning."""
+    async with Bootstrap(HiveSecrets).running():
+        pass
+    assert "Too short" not in caplog.text
+
+
+# The environment
+
+
+def child_sees() -> list[str]:
+    """Give the names of secrets that a child process inherits."""
+    source = "import os; print(*sorted(n for n in os.environ if 'JWT' in n or 'SENTRY' in n))"
+    command = [sys.executable, "-c", source]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.anyio
+async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With scrub_environ a child process gets no declared variable; afterwards all is as before."""
+    monkeypatch.setenv("SENTRY_DSN_FILE_NAME", "not-declared")
+    boot = Bootstrap(HiveSecrets, scrub_environ=True)
+    before = dict(os.environ)
+    for _ in range(2):
+        async with boot.running() as secrets:
+            assert child_sees() == ["SENTRY_DSN_FILE_NAME"]
+            assert secrets.jwt_secret.reveal() == VALUE
+            assert boot.accepted("jwt_secret")[1].reveal() == OLD
+        assert dict(os.environ) == before
+
+
+@pytest.mark.anyio
+async def test_what_was_set_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that somebody sets during the run is theirs."""
+    async with Bootstrap(HiveSecrets, scrub_environ=True).running():
+        monkeypatch.setenv("JWT_SECRET", "fake-value-of-somebody")
+    assert os.environ["JWT_SECRET"] == "fake-value-of-somebody"
+    assert os.environ["JWT_SECRET_PREVIOUS"] == OLD
+
+
+@pytest.mark.anyio
+async def test_a_copy_beside_a_file_is_not_inherited_either(tmp_path: Path) -> None:
+    """In a mounted mode the variable is a copy that nobody needs."""
+    (tmp_path / "jwt_secret").write_text(VALUE)
+    (tmp_path / "jwt_secret_previous").write_text(OLD)
+    boot = Bootstrap(HiveSecrets, scrub_environ=True, mode="docker", secrets_dirs=tmp_path)
+    async with boot.running():
+        assert child_sees() == []
+
+
+@pytest.mark.anyio
+async def test_without_it_the_environment_is_left_alone() -> None:
+    """The environment is somebody else's, unless it was asked for."""
+    async with Bootstrap(HiveSecrets).running():
+        assert child_sees() == ["JWT_SECRET", "JWT_SECRET_PREVIOUS"]
+
+
+@pytest.mark.anyio
+async def test_a_failed_start_leaves_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was mended can be started again, in the same process."""
+    monkeypatch.setenv("SENTRY_DSN", "fake")
+
+    class Strict(HiveSecrets):
+        """One rule more."""
+
+        sentry_dsn: Secret | None = secret(min_length=8)
+
+    boot = Bootstrap(Strict, scrub_environ=True)
+    await failed_start(boot)
+    assert child_sees() == ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "SENTRY_DSN"]
+    monkeypatch.setenv("SENTRY_DSN", "fake-dsn-0123456789")
+    async with boot.running():
+        assert child_sees() == []
+
+
+# A process of one's own
+
+PROGRAM = """
+import atexit, logging, os, sys
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class HiveSecrets(SecretSet):
+    jwt_secret: Secret
+
+boot = Bootstrap(HiveSecrets, scrub_environ=True)
+
+@boot.main
+async def main(secrets: HiveSecrets) -> None:
+    value = secrets.jwt_secret.reveal()
+    atexit.register(lambda: logging.error("at the end %s", value))
+    assert "JWT_SECRET" not in os.environ
+    {body}
+
+boot.run(backend=sys.argv[1])
+"""
+
+
+@pytest.fixture(params=["pass", "raise SystemExit(value)", "int(value)", "raise KeyError(value)"])
+def ended(request: pytest.FixtureRequest, anyio_backend: str) -> str:
+    """Give what a process wrote that ended in one of several ways."""
+    child = run_child(PROGRAM.format(body=request.param), anyio_backend)
+    return child.stdout + child.stderr
+
+
+def test_a_process_of_its_own_is_silent_to_its_end(ended: str) -> None:
+    """What is written after the run, up to the end of the process, holds no value either."""
+    assert "at the end ***" in ended
+    assert VALUE not in ended
+
+
+def test_a_report_holds_no_value_by_chance() -> None:
+    """A value that stands in what a report shows, here in a path, is taken out of that, too."""
+    place = Path.cwd() / VALUE
+    place.mkdir()
+    source = PROGRAM.format(body="pass")
+    source = source.replace("    jwt_secret: Secret", "    jwt_secret: Secret\n    other: Secret")
+    child = run_child(
+        source,
+        "asyncio",
+        cwd=place,
+        HIVE_BOOT_MODE="development",
+        HIVE_BOOT_PROFILE="production",
+    )
+    assert child.returncode == 78
+    assert "OTHER is missing" in child.stderr
+    assert VALUE not in child.stderr

@@ -139,7 +139,9 @@ class Bootstrap(Generic[S, C]):
         self._run: Run[S, C] | None = None
 
     def __repr__(self) -> str:
-        return f"Bootstrap({self._declared.__name__})"
+        # A frame of __init__ is shown, too, when it has refused its arguments.
+        declared = vars(self).get("_declared")
+        return f"Bootstrap({getattr(declared, '__name__', '')})"
 
     def __format__(self, spec: str, /) -> str:
         return repr(self)
@@ -259,6 +261,7 @@ class Bootstrap(Generic[S, C]):
         """
         if attribute not in self._declared._inventory.fields:  # noqa: SLF001  (the declaration is ours to read)
             message = f"{self._declared.__name__} declares no {attribute}"
+            del attribute
             raise DeclarationError(message)
         return self._current().store.accepted(attribute)
 

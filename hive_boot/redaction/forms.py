@@ -32,7 +32,7 @@ _ARMOUR = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
 _SENSITIVE = r"(?i)pass|pwd|secret|token|cred|bearer|signature|(?:key|auth|sig)s?$"
 """What the name of a JSON member or of a parameter has in it when it names a secret."""
 
-_PORT = r"\d+[/?#]"
+_PORT = r"\d{1,5}[/?#]"
 """What stands behind the colon of a host."""
 
 _WORD = r"[A-Za-z][a-z]{,14}"
@@ -74,6 +74,9 @@ _LONG = 1 << 16
 _REPRLIB = 30
 """Characters of a text that ``reprlib`` shows, the middle left out."""
 
+_PYDANTIC = 50
+"""Characters of a ``repr`` that pydantic shows, the middle left out."""
+
 _IN_C = 200
 """Characters of a ``repr`` that errors raised in C show: the format is ``%.200R``."""
 
@@ -89,7 +92,9 @@ def forms(value: str | bytes, shortest: int = 1) -> set[str]:
         shortest: characters below which a text is left out, white space at its
             ends not counted. Default 1.
     """
-    found = set(_encodings(value))
+    if len(value.strip()) < shortest:
+        return set()
+    found = {*_encodings(value), *_encodings(value.strip())}
     for text in _readings(value):
         found.update(_spellings(text))
     for text in _texts(value):
@@ -110,7 +115,7 @@ def _texts(value: str | bytes) -> set[str]:
     except UnicodeDecodeError:
         return set()
     # A key in a variable often has its line ends written out, and is used with real ones.
-    return {text, text.replace("\\n", "\n")}
+    return {text, text.strip(), text.replace("\\n", "\n")}
 
 
 def _readings(value: str | bytes) -> set[str]:
@@ -125,7 +130,6 @@ def _readings(value: str | bytes) -> set[str]:
 def _spellings(text: str) -> Iterator[str]:
     """Give what a text is written as: plainly, by ``repr``, in JSON, in HTML, in a URL."""
     yield text
-    yield text.strip()
     yield from _cuts(text)
     if re.fullmatch(_PLAIN, text):
         return
@@ -145,6 +149,7 @@ def _spellings(text: str) -> Iterator[str]:
     yield repr(raw)[2:-1]
     yield repr(raw + b'"')[2:-2]
     yield ascii(text)[1:-1]
+    yield ascii(text + '"')[1:-2]
     for written in once[1:]:
         # Some escape what could end a script, or begin a comment.
         yield written.replace("/", "\\/")
@@ -152,6 +157,7 @@ def _spellings(text: str) -> Iterator[str]:
     html = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     yield html
     yield html.replace('"', "&quot;").replace("'", "&#x27;")
+    yield html.replace('"', "&#34;").replace("'", "&#39;")
     for safe in _SAFE:
         yield from _either_case(quote(raw, safe=safe))
     yield from _either_case(quote_plus(raw))
@@ -165,9 +171,13 @@ def _cuts(text: str) -> Iterator[str]:
 
         # asyncio shows the arguments of a call so.
         yield cut(text)[1:-1]
+    written = repr(text)
+    if len(written) > _PYDANTIC:
+        # What pydantic shows of an input.
+        yield f"{written[1:25]}...{written[-24:-1]}"
     # The text of an error that is raised in C, as by int().
     if len(text) >= _IN_C:
-        yield repr(text)[1:_IN_C]
+        yield written[1:_IN_C]
 
 
 def _either_case(escaped: str) -> tuple[str, str]:
@@ -197,38 +207,41 @@ def _encodings(value: str | bytes) -> Iterator[str]:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """Give what is a secret by itself inside a value."""
-    for part in (*passwords(text), *_leaves(text)):
+    """Give what is a secret by itself inside a value, also as a server receives it."""
+    from urllib.parse import unquote_plus  # noqa: PLC0415  (see above)
+
+    for password in passwords(text):
         # What parses a URL ends a password at a character that should have been escaped.
-        for piece in (part, re.split("[/?#]", part, maxsplit=1)[0]):
-            if len(piece) >= SHORTEST:
-                yield piece
+        for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
+            yield from _long(piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
+    for leaf in _leaves(text):
+        yield from _long(leaf, leaf.strip())
+
+
+def _long(*parts: str) -> Iterator[str]:
+    return (part for part in parts if len(part.strip()) >= SHORTEST)
 
 
 def passwords(text: str) -> Iterator[str]:
-    """Give the passwords in a URL or in a list of settings, also as a server receives them."""
-    from urllib.parse import unquote_plus  # noqa: PLC0415  (see above)
-
-    # A path, as in sslkey=/etc/ssl/client.key, leads to a secret and is none.
-    pairs = (pair.partition("=") for pair in re.split(r"[;&?\s]", text))
-    found = [
-        word
-        for name, _, word in pairs
-        if word and not word.startswith("/") and re.search(_SENSITIVE, name)
-    ]
-    rest = text.strip().partition("://")[2]
-    authority = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[0]
-    # Without an `@` in its place, one further on may end a password that was not escaped.
-    name, _, password = (authority or rest.rpartition("@")[0]).partition(":")
-    if password and "/" not in name and not re.match(_PORT, password):
-        found.append(password)
-    elif len(name) >= _LINE and name == authority:
-        # A token may stand there alone.
-        found.append(name)
-    for word in found:
-        yield word
-        yield unquote_plus(word)
-        yield unquote_plus(word.replace("+", "%2B"))
+    """Give the passwords in URLs and in a list of settings, as they stand there."""
+    for pair in re.split(r"[;&?\s]", text):
+        name, _, word = pair.partition("=")
+        # A path, as in sslkey=/etc/ssl/client.key, leads to a secret and is none.
+        if word and not word.startswith("/") and re.search(_SENSITIVE, name):
+            yield word
+    for url in {text.strip(), *re.split(r"[\s,]+", text)}:
+        rest = url.partition("://")[2]
+        authority = re.split("[/?#]", rest, maxsplit=1)[0]
+        # The `@` may be further on, behind a password that was not escaped.
+        for userinfo in {authority.rpartition("@")[0], rest.rpartition("@")[0]}:
+            name, _, password = userinfo.partition(":")
+            if "/" in name:
+                continue
+            if password and not re.match(_PORT, password):
+                yield password
+            if len(name) >= _LINE:
+                # A token may stand there.
+                yield name
 
 
 def _leaves(text: str) -> Iterator[str]:
@@ -284,18 +297,23 @@ def _names(members: list[tuple[str, Any]]) -> set[str]:
 
 
 def _members(text: str) -> list[Any]:
-    """Give what a JSON document holds; nothing when it is none, or only a number."""
-    if text.lstrip()[:1] not in {"{", "[", '"'}:
+    """Give what one JSON document holds, or several in lines; nothing when it is none."""
+    text = text.lstrip("\ufeff \t\r\n")
+    if text[:1] not in {"{", "[", '"'}:
         return []
     from json import loads  # noqa: PLC0415  (see above)
 
     try:
         return [loads(text)]
     except ValueError:
-        return []
+        pass
     except RecursionError:
         # It is nested deeper than Python goes: its strings are all that is needed.
         return [string.replace("\\", "") for string in re.findall(_STRING, text)]
+    try:
+        return [loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return []
 
 
 def _lines(text: str) -> Iterator[str]:

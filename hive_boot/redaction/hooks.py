@@ -29,12 +29,16 @@ class _Wrapped:
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
         # Whoever wrapped ours and is gone may have put it back when it was switched off.
-        while (earlier := getattr(self.before, _MADE_BY, None)) and not earlier.switch.on:
+        while (earlier := getattr(self.before, _MADE_BY, None)) and earlier.is_over(self.before):
             self.before = earlier.before
         self.switch = Switch()
         self._wrapper = wrap(self.before, self.switch)
         setattr(self._wrapper, _MADE_BY, self)
         setattr(owner, name, self._wrapper)
+
+    def is_over(self, wrapper: object) -> bool:
+        """Tell that ``wrapper`` is this one, not one made like it, and does nothing any more."""
+        return wrapper is self._wrapper and not self.switch.on
 
     def undo(self) -> None:
         """Put back what was there, or let the wrapper do nothing any more."""
@@ -71,8 +75,13 @@ class Redaction:
                 each.close()
 
     def hide(self, values: Iterable[Sealed]) -> None:
-        """Hide more values. Those that were hidden before stay so."""
-        hidden.hide(self, values)
+        """Hide more values. Those that were hidden before stay so.
+
+        It does nothing when this redaction is closed: a start may have been given up.
+        """
+        with hidden.changing():
+            if self in _open:
+                hidden.hide(self, values)
 
     def close(self, *, linger: bool = False) -> None:
         """End, and leave everything as it was. It may be called again.

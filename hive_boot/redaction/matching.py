@@ -71,7 +71,7 @@ class _Anchors:
         for match in self._open()[0].finditer(text):
             for (at, length), needles in self._open()[1].get(match[1], {}).items():
                 start = match.start() - at
-                if start >= 0 and text[start : start + length] in needles:
+                if text[start : start + length] in needles:
                     yield start, start + length
 
 

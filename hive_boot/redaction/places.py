@@ -19,7 +19,7 @@ import warnings
 from contextlib import suppress
 from io import StringIO
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hive_boot.redaction import hidden
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hive_boot.redaction.matching import Matcher
+
+T = TypeVar("T")
 
 REPLACED = "hive_boot could not scrub what belongs here, so it is not shown"
 
@@ -36,10 +38,6 @@ _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
 
 _PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.lastResort)})
 """Handlers that use nothing of a record but what they format."""
-
-
-_FILE = 4
-"""Where ``traceback.print_exception`` takes the file to write to, if it is not named."""
 
 
 class Switch:
@@ -57,7 +55,7 @@ def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., 
     They are loggers of another class, handlers with a ``handle`` or a ``filter`` of their
     own, and others who wrap this function.
     """
-    alone = before.__module__ == "logging"
+    alone = _is_logging_s(before)
     handlers = _Handlers()
 
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
@@ -68,7 +66,12 @@ def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., 
             and handlers.are_served()
         ):
             _clean(record)
-        before(self, record)
+        try:
+            before(self, record)
+        except BaseException:
+            # What fails is the program's; but these frames hold the record.
+            _clean(record)
+            raise
 
     return callHandlers
 
@@ -76,11 +79,11 @@ def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., 
 class _Handlers:
     """All handlers of the process, as far as our other wrappers serve them."""
 
-    __slots__ = ("newest", "served")
+    __slots__ = ("_newest", "_served")
 
     def __init__(self) -> None:
-        self.newest: object = None
-        self.served = True
+        self._newest: object = self  # which is no handler
+        self._served = True
 
     def are_served(self) -> bool:
         """Tell that no handler has a ``handle`` or a ``filter`` of its own.
@@ -89,15 +92,34 @@ class _Handlers:
         """
         everyone = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (there is no other)
         newest = everyone[-1] if everyone else None
-        if newest is not self.newest:
-            kinds = {type(handler) for known in list(everyone) if (handler := known()) is not None}
-            self.served = self.served and all(
-                kind.handle is logging.Handler.handle and kind.filter is logging.Handler.filter
-                for kind in kinds
-            )
+        if newest is not self._newest:
+            self._served = self._served and all(map(_is_served, _all_handlers()))
             # Last, because another thread may ask meanwhile.
-            self.newest = newest
-        return self.served
+            self._newest = newest
+        return self._served
+
+
+def _all_handlers() -> set[logging.Handler]:
+    """Give the handlers that logging knows, and those that a new configuration left in use."""
+    known = {reference() for reference in list(logging._handlerList)}  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
+    loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]
+    used = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
+    return (known | used) - {None}
+
+
+def _is_served(handler: logging.Handler) -> bool:
+    kind = type(handler)
+    return (
+        kind.handle in {logging.Handler.handle, logging.NullHandler.handle}
+        and kind.filter is logging.Handler.filter
+        and vars(handler).keys().isdisjoint({"handle", "filter"})
+    )
+
+
+def _is_logging_s(function: Callable[..., Any]) -> bool:
+    """Tell that a function is Python's own, whatever it says of itself."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename == logging.Logger.handle.__code__.co_filename
 
 
 def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
@@ -107,7 +129,11 @@ def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., 
     """
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
-        passed = before(self, record)
+        try:
+            passed = before(self, record)
+        except BaseException:
+            _clean(record)
+            raise
         if passed and switch.on and not _is_plain(self):
             # From Python 3.12 on a filter may give another record.
             _clean(passed if isinstance(passed, logging.LogRecord) else record)
@@ -145,7 +171,7 @@ def handle_error(before: Callable[..., None], switch: Switch) -> Callable[..., N
         _clean(record)
         exc = sys.exc_info()[1]
         tells = exc is not None and _stand_in(exc, matcher) is not exc
-        if not tells and before.__module__ != "logging":
+        if not tells and not _is_logging_s(before):
             before(self, record)
         elif logging.raiseExceptions:
             _say(_complaint, record)
@@ -178,7 +204,7 @@ def excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]
             _say(_trace, exc.with_traceback(tb))
         else:
             shown = _stand_in(exc.with_traceback(tb), matcher)
-            before(type(shown), shown, tb)
+            _call(before, shown, type(shown), shown, tb)
 
     return excepthook
 
@@ -197,7 +223,8 @@ def thread_excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..
                 _say(lambda it: f"Exception in thread {name}:\n{_trace(it)}", exc)
         else:
             shown = _stand_in(exc, matcher)
-            before(threading.ExceptHookArgs((type(shown), shown, args.exc_traceback, args.thread)))
+            told = (type(shown), shown, args.exc_traceback, args.thread)
+            _call(before, shown, threading.ExceptHookArgs(told))
 
     return excepthook
 
@@ -215,31 +242,46 @@ def unraisablehook(before: Callable[..., Any], switch: Switch) -> Callable[..., 
             _say(lambda it: f"{what}: {args.object!r}\n{_trace(it)}", exc)
         else:
             shown = _stand_in(exc, matcher)
-            before(
-                SimpleNamespace(
-                    exc_type=type(shown),
-                    exc_value=shown,
-                    exc_traceback=args.exc_traceback,
-                    err_msg=args.err_msg,
-                    object=args.object,
-                )
+            told = SimpleNamespace(
+                exc_type=type(shown),
+                exc_value=shown,
+                exc_traceback=args.exc_traceback,
+                err_msg=args.err_msg and _redacted(args.err_msg),
+                object=_stand_in(args.object, matcher),
             )
+            _call(before, shown, told)
 
     return unraisablehook
+
+
+def _call(hook: Callable[..., Any], exc: BaseException, *arguments: Any) -> None:  # noqa: ANN401  (the hook's)
+    """Call a hook of somebody else's; what it fails with is told without the value, too."""
+    try:
+        hook(*arguments)
+    except Exception as failure:  # noqa: BLE001  (Python would tell both, and ask nobody)
+        _say(_trace, failure)
+        _say(_trace, exc)
 
 
 def print_exception(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
     """Scrub what is printed without any hook, as ``multiprocessing`` does, and servers do."""
 
     def print_exception(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (what traceback takes)
-        if not switch.on or hidden.matcher is None:
+        matcher = hidden.matcher if switch.on else None
+        if matcher is None:
             before(*args, **kwargs)
             return
-        # The file is the fifth argument, or has its name.
-        file = kwargs.pop("file", None) if len(args) <= _FILE else args[_FILE]
+        # The exception is the first argument, or the second; the file is the fifth.
+        given = dict(zip(("exc", "value", "tb", "limit", "file", "chain"), args, strict=False))
+        given.update(kwargs)
+        exc = given.pop("exc")
+        if isinstance(given.get("value"), BaseException):
+            exc = given["value"] = _stand_in(given["value"], matcher)
+        elif isinstance(exc, BaseException):
+            exc = _stand_in(exc, matcher)
+        file = given.pop("file", None)
         written = StringIO()
-        chain = {"chain": args[_FILE + 1]} if len(args) > _FILE + 1 else {}
-        before(*args[:_FILE], file=written, **chain, **kwargs)
+        before(exc, file=written, **given)
         print(_redacted(written.getvalue()), file=sys.stderr if file is None else file, end="")
 
     return print_exception
@@ -278,10 +320,16 @@ def _is_plain(handler: logging.Handler) -> bool:
     own = handler.__dict__
     return (
         type(handler) in _PLAIN
-        and (formatter is None or type(formatter) is logging.Formatter)
+        and (formatter is None or _writes_all(formatter))
         and "emit" not in own
         and "format" not in own
     )
+
+
+def _writes_all(formatter: logging.Formatter) -> bool:
+    """Tell that a formatter is Python's, and cuts nothing as ``%(message).20s`` does."""
+    format_ = formatter._fmt or ""  # noqa: SLF001  (there is no other way)
+    return type(formatter) is logging.Formatter and ")." not in format_ and ":." not in format_
 
 
 def _clean(record: logging.LogRecord) -> None:
@@ -300,14 +348,20 @@ def _clean(record: logging.LogRecord) -> None:
         record.exc_info = record.exc_text = record.stack_info = None
 
 
-def _stand_in(exc: BaseException, matcher: Matcher) -> BaseException:
-    """Give what is shown in the place of an exception."""
+def _stand_in(it: T, matcher: Matcher) -> T:
+    """Give what is shown in the place of an exception or another object."""
     try:
-        from hive_boot.redaction.standins import stand_in  # noqa: PLC0415  (as above)
+        from hive_boot.redaction.standins import (  # noqa: PLC0415  (many show nothing)
+            in_its_place,
+            stand_in,
+        )
 
-        return stand_in(exc, matcher)
-    except Exception:  # noqa: BLE001  (whatever it is, the exception must not pass)
-        return RuntimeError(REPLACED)
+        make: Any = stand_in if isinstance(it, BaseException) else in_its_place
+        shown: T = make(it, matcher)
+    except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
+        failed: Any = RuntimeError(REPLACED)
+        return failed  # type: ignore[no-any-return]
+    return shown
 
 
 def _redacted(text: str) -> str:
@@ -318,7 +372,10 @@ def _redacted(text: str) -> str:
 
 
 def _trace(exc: BaseException) -> str:
-    return "".join(traceback.format_exception(exc))
+    """Give a traceback. A stand-in is shown, because a group's lines are written indented."""
+    matcher = hidden.matcher
+    shown = exc if matcher is None else _stand_in(exc, matcher)
+    return "".join(traceback.format_exception(shown))
 
 
 def _say(write: Callable[[Any], str], it: object) -> None:

@@ -46,14 +46,15 @@ def clean(record: logging.LogRecord, matcher: Matcher) -> None:
     """
     message = _message(record)
     holds = [it for name, it in record.__dict__.items() if name not in _HARMLESS]
-    found = [message, *texts(holds, objects=True)]
+    found = [message, *record.__dict__, *texts(holds, objects=True)]
     if record.exc_info and record.exc_info[1] is not None:
         found += told(record.exc_info[1])
     if matcher.is_clean("\n".join(found)):
         return
     for name, it in list(record.__dict__.items()):
         if name != "exc_info":
-            record.__dict__[name] = scrubbed(it, matcher, objects=True)
+            del record.__dict__[name]
+            record.__dict__[matcher.scrub(name)] = scrubbed(it, matcher, objects=True)
     if record.exc_info and record.exc_info[1] is not None:
         shown = stand_in(record.exc_info[1], matcher)
         record.exc_info = (type(shown), shown, record.exc_info[2])

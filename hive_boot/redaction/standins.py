@@ -8,10 +8,11 @@ notes, causes and members. The same holds for any other object that a log record
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from hive_boot.redaction.matching import Matcher
 
@@ -67,6 +68,8 @@ def told(exc: BaseException) -> list[str]:
 
 def stand_in(exc: BaseException, matcher: Matcher) -> BaseException:
     """Give what is shown in the place of ``exc``: ``exc`` itself when it tells no value."""
+    if all(matcher.scrub(text) is text for text in told(exc)):
+        return exc
     return _stand_in(exc, matcher, {})
 
 
@@ -76,8 +79,6 @@ def _stand_in(
     """Give the stand-in of one of several exceptions that may lead to each other."""
     if id(exc) in known:
         return known[id(exc)]
-    if all(matcher.scrub(text) is text for text in told(exc)):
-        return exc
     # For a group that one of its own members comes from, which has to exist before it.
     known[id(exc)] = _speaker(exc, matcher, Exception, ())
     members = [_stand_in(member, matcher, known) for member in _members(exc)]
@@ -133,7 +134,7 @@ def _speaker(
 
 def _notes(exc: BaseException) -> Sequence[object]:
     notes = getattr(exc, "__notes__", ())
-    return notes if isinstance(notes, list) else ()
+    return notes if isinstance(notes, Sequence) else []
 
 
 def _members(exc: BaseException) -> Sequence[BaseException]:

@@ -61,30 +61,42 @@ def scrubbed(it: Any, matcher: Matcher, *, objects: bool = False) -> Any:  # noq
         return matcher.scrub(it)
     if all(matcher.scrub(text) is text for text in texts(it, objects=objects)):
         return it
-    return _rebuilt(it, matcher, (), objects=objects)
+    try:
+        return _Rebuilding(matcher, objects=objects).rebuilt(it)
+    except RecursionError:
+        # It is nested deeper than Python goes.
+        return MASK
 
 
-def _rebuilt(it: Any, matcher: Matcher, above: tuple[int, ...], *, objects: bool) -> Any:  # noqa: ANN401  (as above)
-    """Make ``it`` anew; what contains itself is cut there.
+class _Rebuilding:
+    """Makes one structure anew; what contains itself is cut there.
 
     Args:
-        it: what to make anew.
         matcher: what finds the values.
-        above: the identities of what it lies in.
         objects: whether an object that tells a value is replaced.
     """
-    if isinstance(it, str):
-        return matcher.scrub(it)
-    if isinstance(it, bytes | bytearray):
-        return type(it)(matcher.scrub(it.decode("latin-1")).encode("latin-1"))
-    if isinstance(it, _CONTAINERS):
-        if id(it) in above:
-            return MASK
-        members = it.items() if isinstance(it, dict) else it
-        above = (*above, id(it))
-        anew = [_rebuilt(member, matcher, above, objects=objects) for member in members]
-        return _of_its_kind(it, anew)
-    return in_its_place(it, matcher) if objects and not isinstance(it, _SILENT) else it
+
+    def __init__(self, matcher: Matcher, *, objects: bool) -> None:
+        self._matcher = matcher
+        self._objects = objects
+        self._made: dict[int, tuple[object, Any]] = {}
+
+    def rebuilt(self, it: Any) -> Any:  # noqa: ANN401  (as above)
+        """Give ``it`` without the values in it."""
+        if isinstance(it, str):
+            return self._matcher.scrub(it)
+        if isinstance(it, bytes | bytearray):
+            return type(it)(self._matcher.scrub(it.decode("latin-1")).encode("latin-1"))
+        if isinstance(it, _CONTAINERS):
+            if id(it) not in self._made:
+                # What it contains may be itself. It is kept, so that its identity is.
+                self._made[id(it)] = (it, MASK)
+                members = list(it.items() if isinstance(it, dict) else it)
+                anew = _of_its_kind(it, [self.rebuilt(each) for each in members])
+                self._made[id(it)] = (it, anew)
+            return self._made[id(it)][1]
+        said = self._objects and not isinstance(it, _SILENT)
+        return in_its_place(it, self._matcher) if said else it
 
 
 def _of_its_kind(it: Any, members: list[Any]) -> Any:  # noqa: ANN401  (as above)
@@ -101,8 +113,10 @@ def _like(it: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
     """Give a dict of the same class: one that servers log with has a look-up of its own."""
     try:
         anew = copy(it)
-        dict.clear(anew)
-        dict.update(anew, items)
+        if anew is not it:
+            anew.clear()
+            anew.update(items)
+            return anew
     except Exception:  # noqa: BLE001  (it is somebody else's class)
         return items
-    return anew
+    return items

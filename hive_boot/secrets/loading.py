@@ -21,9 +21,9 @@ from hive_boot.secrets.mode import FOREIGN
 from hive_boot.secrets.sources.environment import as_value
 from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
 from hive_boot.secrets.sources.patience import Patience
-from hive_boot.secrets.sources.reading import A_DIRECTORY, Hit, Outcome
+from hive_boot.secrets.sources.reading import A_DIRECTORY, NOT_UTF_8, Hit, Outcome
 from hive_boot.secrets.validation import judge
-from hive_boot.secrets.value import Secret
+from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,6 +138,8 @@ class _Loading:
         for name in said & self.inventory.by_variable.keys():
             field = self.inventory.by_variable[name]
             value = as_value(field, _plain(values[name]))
+            if value is NOT_UTF_8:
+                self._pass_over(SecretBytes(name, os.fsencode(_plain(values[name]))))
             if field.attribute in answered | self.answered:
                 self._pass_over(value)
             elif self.situation.mounted:
@@ -172,6 +174,9 @@ class _Loading:
             if held:
                 self.findings.add(field.attribute, Hit(held, "file", place))
             else:
+                if shown is None:
+                    # It is no path: probably it is the value.
+                    self._pass_over(Secret(field.name, path))
                 self.judged.add(field.attribute)
                 message = f"is to be read from a file that does not exist: {pointer} names it"
                 hint = f"make {pointer} the path of a file that holds the value"

@@ -93,6 +93,7 @@ class SecretSet:
         return repr(self)
 
     def __setattr__(self, name: str, value: object) -> Never:
+        del value
         message = f"{type(self).__name__}.{name} cannot be assigned: secrets come from their source"
         raise AttributeError(message)
 

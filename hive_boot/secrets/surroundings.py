@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+class Variables(dict[str, str]):
+    """The variables of an environment; a frame that holds them shows none."""
+
+    def __repr__(self) -> str:
+        return f"Variables({len(self)})"
+
+
 class Surroundings:
     """The machine, as far as a decision depends on it.
 
@@ -37,7 +44,7 @@ class Surroundings:
         pid: int | None = None,
     ) -> None:
         self.variables: Callable[[], Mapping[str, str]] = sealed(
-            dict(os.environ if environ is None else environ)
+            Variables(os.environ if environ is None else environ)
         )
         self.root = root
         self.cwd = os.getcwd() if cwd is None else cwd

@@ -143,7 +143,11 @@ def read_files(  # noqa: C901, PLR0912  (one loop, because a call for each file 
             _note(batch, name, attribute, _reading_fault(exc))
             continue
         finally:
-            os.close(fd)
+            # A network's file system may fail here; what was read was read.
+            try:  # noqa: SIM105  (a call for each file is what costs)
+                os.close(fd)
+            except OSError:
+                pass
         outcome: Outcome
         if is_text and raw.isascii() and raw and raw[-1] != _NEWLINE and 0 not in raw:
             # What Secret(label, text) and sealed(text) do, without the calls.

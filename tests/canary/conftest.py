@@ -1,0 +1,54 @@
+"""What the canary suite stands on: nothing of this machine's, and a switch for redaction."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import DEVNULL, CompletedProcess, run
+from sys import executable
+
+import pytest
+
+from tests.canary.canaries import CANARIES
+from tests.support import child_environment
+
+SWITCH = "CANARIES_WITHOUT_REDACTION"
+"""Set by the test that runs this suite once more with redaction switched off."""
+
+Program = Callable[..., "CompletedProcess[bytes]"]
+
+
+@pytest.fixture(autouse=True)
+def bare_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide what a person's shell has, and let children have no redaction where that is asked."""
+    for canary in CANARIES:
+        for name in (canary.name, f"{canary.name}_FILE"):
+            monkeypatch.delenv(name, raising=False)
+    if os.environ.get(SWITCH):
+        # Python imports the `sitecustomize` in it before anything else.
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).with_name("switched_off")))
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Have an empty directory for log files."""
+    place = tmp_path / "logs"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def program(logs: Path, tmp_path: Path) -> Program:
+    """Give what runs one of the programs to its end: its name, arguments, variables."""
+
+    def run_program(name: str, *arguments: str, **variables: str) -> "CompletedProcess[bytes]":
+        return run(
+            [executable, "-m", f"tests.canary.programs.{name}", *arguments],
+            env=child_environment(LOG_DIR=str(logs), **variables),
+            cwd=tmp_path / "cwd",
+            stdin=DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run_program

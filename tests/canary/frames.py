@@ -1,0 +1,36 @@
+"""What a traceback with the variables of its frames shows of our own."""
+
+import os
+import re
+from collections.abc import Iterator
+from traceback import TracebackException
+
+OURS = f"{os.sep}hive_boot{os.sep}"
+
+
+def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
+    """Give the variables of every frame of ours that an exception came through.
+
+    Only ours: a frame that has called ``reveal`` holds what it asked for, and no library
+    can take it out of there. So the frames of users, of tests, and of other libraries
+    are left out.
+    """
+    todo = [TracebackException.from_exception(exc, capture_locals=True)]
+    while todo:
+        part = todo.pop()
+        for frame in part.stack:
+            if OURS in frame.filename:
+                where = f"{frame.name} in {frame.filename.rpartition(OURS)[2]}"
+                yield (
+                    where,
+                    "\n".join(f"{name} = {it}" for name, it in (frame.locals or {}).items()),
+                )
+        todo += filter(None, [part.__cause__, part.__context__, *(part.exceptions or ())])
+
+
+def sections(report: str) -> Iterator[tuple[str, str]]:
+    """Give the parts of what ``pytest --showlocals`` wrote that are about frames of ours."""
+    for section in re.split(r"^(?:_ )+_?$|^_{3,} .* _{3,}$", report, flags=re.MULTILINE):
+        places = re.findall(r"^(\S+\.py):\d+: ", section, flags=re.MULTILINE)
+        if places and OURS in f"{os.sep}{places[-1]}":
+            yield places[-1], section

@@ -1,0 +1,75 @@
+"""An application whose own lifespan crashes, for the command lines of servers.
+
+``STAGE`` says when: ``start``, ``grouped start`` for a group of errors, or ``stop``.
+As a program it is served by hypercorn on trio, whose command line lets nothing stop in order.
+"""
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Never
+
+import anyio
+from anyio.lowlevel import checkpoint
+from starlette.applications import Starlette
+
+from hive_boot import Bootstrap
+from tests.canary.programs.declared import Canaries
+from tests.canary.programs.telling import all_of, log_to_files
+
+STAGE = os.environ["STAGE"]
+
+boot = Bootstrap(Canaries)
+
+log = logging.getLogger("app")
+
+
+async def fail(text: str) -> Never:
+    """Fail, with a cause and a note."""
+    await checkpoint()
+    error = RuntimeError(text)
+    error.add_note(text)
+    raise error from ValueError(text)
+
+
+async def crash(text: str) -> None:
+    """Fail, alone or in a group."""
+    if "grouped" not in STAGE:
+        await fail(text)
+    async with anyio.create_task_group() as group:
+        group.start_soon(fail, text)
+        group.start_soon(fail, text)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Wrap what hive_boot does, and crash inside."""
+    async with boot.lifespan(app):
+        log.warning("The lifespan has begun")
+        if "start" in STAGE:
+            await crash(all_of(boot.secrets))
+        try:
+            yield
+        finally:
+            # A server may cancel what it could have asked to end: nothing is awaited here.
+            text = all_of(boot.secrets)
+            raise RuntimeError(text) from ValueError(text)
+
+
+log_to_files()
+app = Starlette(lifespan=lifespan)
+
+
+async def serve() -> None:
+    """Serve, and stop at once."""
+    from hypercorn.config import Config  # noqa: PLC0415  (others are served by others)
+    from hypercorn.trio import serve  # noqa: PLC0415
+
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    await serve(app, config, shutdown_trigger=checkpoint)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    anyio.run(serve, backend="trio")

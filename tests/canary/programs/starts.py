@@ -1,0 +1,262 @@
+"""Applications that do not start: ``python -m tests.canary.programs.starts SCENARIO HOW``.
+
+HOW is ``asyncio`` or ``trio`` for ``boot.run``, or ``uvicorn`` for ``boot.lifespan``.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Never
+
+import anyio
+
+from hive_boot import Bootstrap, Secret, SecretBytes, secret
+from tests.canary.programs.declared import Canaries
+from tests.canary.programs.telling import all_of, everything, log_to_files
+
+Boot = Bootstrap[Any, Any]
+
+log = logging.getLogger("app")
+
+
+def judged(check: Callable[[Any], object] | None = None, **rules: Any) -> Boot:  # noqa: ANN401  (what secret takes)
+    """Declare one secret of each kind with these rules."""
+
+    def rule() -> Any:  # noqa: ANN401  (as secret says)
+        return secret(check=check, **rules)
+
+    class Judged(Canaries):
+        """What is judged."""
+
+        jwt_secret: Secret = rule()
+        keystore: SecretBytes = secret(check=check)
+        signing_key: Secret = rule()
+        database_url: Secret = rule()
+        service_account: Secret = rule()
+        passphrase: Secret = rule()
+
+    return Bootstrap(Judged, start_timeout=0.2)
+
+
+def as_declared() -> Boot:
+    """Start without rules of its own: it is the deployment that is wrong."""
+    return Bootstrap(Canaries)
+
+
+def plain_check() -> Boot:
+    """Refuse a value in a message that shows it."""
+
+    def refuse(value: str | bytes) -> Never:
+        raise ValueError(everything(value))
+
+    return judged(refuse)
+
+
+def chained_check() -> Boot:
+    """Refuse a value in a message that another one is the cause of."""
+
+    async def refuse(value: str | bytes) -> Never:
+        await anyio.lowlevel.checkpoint()
+        try:
+            raise KeyError(value)  # noqa: TRY301  (people do)
+        except KeyError as cause:
+            error = LookupError(everything(value))
+            error.add_note(everything(value))
+            raise error from cause
+
+    return judged(refuse)
+
+
+def grouped_check() -> Boot:
+    """Refuse a value by an error of several."""
+
+    async def fail(value: str | bytes) -> Never:
+        await anyio.lowlevel.checkpoint()
+        raise ValueError(everything(value))
+
+    async def refuse(value: str | bytes) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail, value)
+            group.start_soon(fail, value)
+
+    return judged(refuse)
+
+
+def leaving_check() -> Boot:
+    """Leave the process with the value for a last word."""
+
+    def refuse(value: str | bytes) -> Never:
+        sys.exit(everything(value))
+
+    return judged(refuse)
+
+
+def false_check() -> Boot:
+    """Refuse a value without a word."""
+    return judged(lambda _: False)
+
+
+def odd_check() -> Boot:
+    """Give the value itself for an answer."""
+    return judged(lambda value: value)
+
+
+def hanging_check() -> Boot:
+    """Hang in a thread, for ever."""
+
+    def hang(value: str | bytes) -> None:
+        log.debug("%s has to be judged", value)
+        threading.Event().wait()
+
+    return judged(hang)
+
+
+def sleeping_check() -> Boot:
+    """Hang in the loop, for ever."""
+
+    async def hang(value: str | bytes) -> None:
+        log.debug("%s has to be judged", value)
+        await anyio.sleep_forever()
+
+    return judged(hang)
+
+
+def set_check() -> Boot:
+    """Refuse the set in a message that shows all of it."""
+
+    class Whole(Canaries):
+        """A set that judges itself."""
+
+        async def check(self) -> None:
+            """Refuse."""
+            raise ValueError(all_of(self)) from KeyError(all_of(self))
+
+    return Bootstrap(Whole)
+
+
+def false_set_check() -> Boot:
+    """Refuse the set without a word."""
+
+    class Whole(Canaries):
+        """A set that judges itself."""
+
+        async def check(self) -> bool:
+            """Refuse."""
+            log.info("%s", all_of(self))
+            return False
+
+    return Bootstrap(Whole)
+
+
+def _variables() -> str:
+    names = [field.name for field in Canaries._inventory.every]  # noqa: SLF001  (what is declared)
+    said = [os.environ[name] for name in names if name in os.environ]
+    return " | ".join(everything(os.fsencode(text)) + everything_of_text(text) for text in said)
+
+
+def everything_of_text(text: str) -> str:
+    """Write a variable down in every way, if it is text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text
+    return everything(text)
+
+
+def settings_class() -> Boot:
+    """Read a secret into the settings, which refuse it in a message that shows it."""
+    from pydantic import field_validator  # noqa: PLC0415  (it takes its time, and few use it)
+    from pydantic_settings import BaseSettings  # noqa: PLC0415
+
+    class Settings(BaseSettings):
+        """Settings that have what is none of theirs."""
+
+        jwt_secret: int
+        openai_api_key: str
+        hive_api_key: str
+
+        @field_validator("openai_api_key")
+        @classmethod
+        def refuse(cls, value: str) -> Never:
+            """Refuse."""
+            raise ValueError(everything(value)) from KeyError(value)
+
+        @field_validator("hive_api_key")
+        @classmethod
+        def insist(cls, value: str) -> str:
+            """Refuse, as a test does."""
+            assert value == "", everything(value)
+            return value
+
+    return Bootstrap(Canaries, config=Settings)
+
+
+def settings_function() -> Boot:
+    """Make settings by a function that fails with all values."""
+
+    def settings() -> Never:
+        try:
+            raise KeyError(_variables())  # noqa: TRY301  (people do)
+        except KeyError as cause:
+            raise RuntimeError(_variables()) from cause
+
+    return Bootstrap(Canaries, config=settings)
+
+
+def leaving_settings() -> Boot:
+    """Make settings by a function that leaves the process with all values."""
+
+    def settings() -> Never:
+        log.error("%s", _variables())
+        sys.exit(_variables())
+
+    return Bootstrap(Canaries, config=settings)
+
+
+SCENARIOS: dict[str, Callable[[], Boot]] = {
+    "as declared": as_declared,
+    "too short": lambda: judged(min_length=5000),
+    "too long": lambda: judged(max_length=5),
+    "pattern": lambda: judged(pattern="[0-9]+"),
+    "plain check": plain_check,
+    "chained check": chained_check,
+    "grouped check": grouped_check,
+    "leaving check": leaving_check,
+    "false check": false_check,
+    "odd check": odd_check,
+    "hanging check": hanging_check,
+    "sleeping check": sleeping_check,
+    "set check": set_check,
+    "false set check": false_set_check,
+    "settings class": settings_class,
+    "settings function": settings_function,
+    "leaving settings": leaving_settings,
+}
+
+
+def start(scenario: str, how: str) -> None:
+    """Start, and log what comes of it, as a careful caller does."""
+    log_to_files()
+    boot = SCENARIOS[scenario]()
+
+    @boot.main
+    async def main() -> None:
+        print("main")  # noqa: T201  (what a test sees when nothing failed)
+
+    try:
+        if how == "uvicorn":
+            import uvicorn  # noqa: PLC0415  (it takes its time, and few use it)
+            from starlette.applications import Starlette  # noqa: PLC0415
+
+            uvicorn.run(Starlette(lifespan=boot.lifespan), port=0)
+        else:
+            boot.run(backend=how)
+    except BaseException:
+        log.exception("It did not start")
+        raise
+
+
+if __name__ == "__main__":
+    start(*sys.argv[1:])

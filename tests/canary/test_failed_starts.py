@@ -1,0 +1,269 @@
+"""Starts that fail tell what is wrong, and no value."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from examples.hive.inventory import HiveSecrets
+from tests.canary.canaries import CANARIES, ENVIRONMENT, make
+from tests.canary.conftest import Program
+from tests.canary.outputs import Outputs
+from tests.canary.programs.starts import SCENARIOS
+
+LOOSE = make("LOOSE")
+"""A value that stands where no secret is declared."""
+
+INJECTED = {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}
+
+TELLING = [
+    "plain check",
+    "chained check",
+    "grouped check",
+    "leaving check",
+    "hanging check",
+    "sleeping check",
+    "set check",
+    "false set check",
+    "settings class",
+    "settings function",
+    "leaving settings",
+]
+"""Scenarios in which the application shows values, and redaction takes them out."""
+
+SILENT = ["too short", "too long", "pattern", "false check", "odd check"]
+"""Scenarios in which only hive_boot speaks of the values."""
+
+
+def without(*names: str) -> dict[str, str]:
+    """Give all variables but these."""
+    return {name: value for name, value in INJECTED.items() if name not in names}
+
+
+def missing(_: Path) -> dict[str, str]:
+    """Leave out some of them."""
+    return without("OPENAI_API_KEY", "HIVE_API_KEY")
+
+
+def empty(_: Path) -> dict[str, str]:
+    """Set some of them to nothing."""
+    return {**INJECTED, "OPENAI_API_KEY": "", "JWT_SECRET": ""}
+
+
+def near_miss(place: Path) -> dict[str, str]:
+    """Misspell a name; put a value where a name belongs."""
+    files = mounted(place)
+    (place / "secrets" / "openai_api_key").rename(place / "secrets" / "open_ai_api_key")
+    (place / "secrets" / LOOSE.variable).write_text(LOOSE.variable)
+    return {**files, LOOSE.variable: LOOSE.variable}
+
+
+def misspelt(_: Path) -> dict[str, str]:
+    """Misspell a variable."""
+    return {**without("OPENAI_API_KEY"), "OPEN_AI_API_KEY": LOOSE.variable}
+
+
+def mounted(place: Path, **changes: bytes | None) -> dict[str, str]:
+    """Mount all of them but for what is changed; None is left out."""
+    directory = place / "secrets"
+    directory.mkdir()
+    for canary in CANARIES:
+        (directory / canary.name.lower()).write_bytes(os.fsencode(canary.variable))
+    for name, content in changes.items():
+        path = directory / name
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+    return {"HIVE_BOOT_MODE": "docker", "HIVE_BOOT_SECRETS_DIR": str(directory)}
+
+
+def conflict(place: Path) -> dict[str, str]:
+    """Have two files for one secret, which differ."""
+    return mounted(place, JWT_SECRET=LOOSE.variable.encode())
+
+
+def conflict_of_directories(place: Path) -> dict[str, str]:
+    """Have two directories that differ in one secret."""
+    variables = mounted(place)
+    other = place / "other"
+    other.mkdir()
+    (other / "jwt_secret.txt").write_text(LOOSE.variable)
+    return {**variables, "HIVE_BOOT_SECRETS_DIR": f"{place / 'secrets'}{os.pathsep}{other}"}
+
+
+def set_twice(place: Path) -> dict[str, str]:
+    """Set both a variable and the one that names a file."""
+    file = place / "jwt"
+    file.write_text(LOOSE.variable)
+    return {**INJECTED, "JWT_SECRET_FILE": str(file)}
+
+
+def a_value_for_a_path(_: Path) -> dict[str, str]:
+    """Put values where paths belong, one of them with what a path has."""
+    return {
+        **without("JWT_SECRET", "OPENAI_API_KEY"),
+        "JWT_SECRET_FILE": LOOSE.variable,
+        "OPENAI_API_KEY_FILE": f"/{LOOSE.variable}/{LOOSE.variable}",
+    }
+
+
+def only_in_the_environment(place: Path) -> dict[str, str]:
+    """Have a mount that lacks what the environment has."""
+    return {
+        **ENVIRONMENT,
+        **mounted(place, openai_api_key=None, jwt_secret=None, keystore=None),
+    }
+
+
+def default_in_production(_: Path) -> dict[str, str]:
+    """Use the default of the declaration where it opens real doors."""
+    default = HiveSecrets._inventory.fields["jwt_secret"].dev_default  # noqa: SLF001  (what is declared)
+    assert isinstance(default, str)
+    return {**INJECTED, "JWT_SECRET": default}
+
+
+def not_utf_8(place: Path) -> dict[str, str]:
+    """Have bytes that are no text in files."""
+    raw = LOOSE.variable.encode()
+    return mounted(place, openai_api_key=raw + b"\xff", jwt_secret=b"\xff\xfe" + raw)
+
+
+def not_utf_8_variable(_: Path) -> dict[str, str]:
+    """Have bytes that are no text in a variable."""
+    return {**INJECTED, "OPENAI_API_KEY": os.fsdecode(LOOSE.variable.encode() + b"\xff")}
+
+
+def nul(place: Path) -> dict[str, str]:
+    """Have a NUL in a file."""
+    return mounted(place, openai_api_key=LOOSE.variable.encode() + b"\0")
+
+
+def too_large(place: Path) -> dict[str, str]:
+    """Have a file that is no secret any more."""
+    return mounted(place, openai_api_key=LOOSE.variable.encode() * 50_000)
+
+
+def a_directory(place: Path) -> dict[str, str]:
+    """Have a directory named like a secret, with the value for a file's name."""
+    variables = mounted(place, openai_api_key=None)
+    directory = place / "secrets" / "openai_api_key"
+    directory.mkdir()
+    (directory / LOOSE.variable).write_text(LOOSE.variable)
+    return variables
+
+
+def dotenv(place: Path, text: str | bytes) -> dict[str, str]:
+    """Be in development, as if it were production, with this .env."""
+    raw = text if isinstance(text, bytes) else text.encode()
+    (place / "cwd" / ".env").write_bytes(raw)
+    return {"HIVE_BOOT_MODE": "development", "HIVE_BOOT_PROFILE": "production"}
+
+
+def unparsable_dotenv(place: Path) -> dict[str, str]:
+    """Have lines in .env that nobody can read."""
+    lines = [
+        f"JWT_SECRET='{ENVIRONMENT['JWT_SECRET']}",
+        f'OPENAI_API_KEY="{ENVIRONMENT["OPENAI_API_KEY"]}" and more',
+        LOOSE.variable,
+        f"export {LOOSE.variable}",
+        f"SIGNING_KEY={ENVIRONMENT['SIGNING_KEY']}",
+        f"{LOOSE.variable} : {LOOSE.variable}",
+        f"HIVE_BOOT_MODE={LOOSE.variable}",
+    ]
+    return dotenv(place, "\n".join(lines))
+
+
+def dotenv_that_is_no_text(place: Path) -> dict[str, str]:
+    """Have a .env that is not UTF-8."""
+    return dotenv(place, f"JWT_SECRET={ENVIRONMENT['JWT_SECRET']}".encode() + b"\xff\n")
+
+
+def setting(name: str) -> Callable[[Path], dict[str, str]]:
+    """Put a value into a variable that takes one of a few words."""
+
+    def arrange(_: Path) -> dict[str, str]:
+        said = {"HIVE_BOOT_MODE": "development"} if name == "APP_ENV" else {}
+        return {**INJECTED, **said, name: LOOSE.variable}
+
+    return arrange
+
+
+ARRANGED = {
+    "missing": missing,
+    "empty": empty,
+    "misspelt": misspelt,
+    "near miss": near_miss,
+    "conflict": conflict,
+    "conflict of directories": conflict_of_directories,
+    "set twice": set_twice,
+    "a value for a path": a_value_for_a_path,
+    "only in the environment": only_in_the_environment,
+    "default in production": default_in_production,
+    "not UTF-8": not_utf_8,
+    "not UTF-8 in a variable": not_utf_8_variable,
+    "NUL": nul,
+    "too large": too_large,
+    "a directory": a_directory,
+    "unparsable .env": unparsable_dotenv,
+    ".env not UTF-8": dotenv_that_is_no_text,
+    "mode": setting("HIVE_BOOT_MODE"),
+    "profile": setting("HIVE_BOOT_PROFILE"),
+    "APP_ENV": setting("APP_ENV"),
+    "fallback": setting("HIVE_BOOT_ENV_FALLBACK"),
+}
+
+
+Start = Callable[[str, str, dict[str, str]], str]
+
+
+@pytest.fixture
+def start(program: Program, logs: Path) -> Start:
+    """Give what runs a start that fails, searches what came out, and gives stderr."""
+
+    def fail(scenario: str, how: str, variables: dict[str, str]) -> str:
+        child = program("starts", scenario, how, **variables)
+        outputs = Outputs([*CANARIES, LOOSE])
+        outputs.add_child(child)
+        outputs.add_files(logs)
+        outputs.assert_silent()
+        assert child.returncode == (3 if how == "uvicorn" else 78), outputs.text
+        return child.stderr.decode()
+
+    return fail
+
+
+@pytest.mark.parametrize("scenario", TELLING)
+def test_a_start_that_the_application_refuses(
+    scenario: str, anyio_backend: str, start: Start
+) -> None:
+    """Checks and settings that fail with values in their messages leave none anywhere."""
+    assert "so the service does not start" in start(scenario, anyio_backend, INJECTED)
+
+
+@pytest.mark.parametrize("scenario", SILENT)
+def test_a_start_that_a_rule_refuses(scenario: str, anyio_backend: str, start: Start) -> None:
+    """A value that breaks its rules is reported without being shown."""
+    assert "JWT_SECRET" in start(scenario, anyio_backend, INJECTED)
+
+
+@pytest.mark.parametrize("arranged", ARRANGED)
+def test_a_start_that_the_deployment_lets_down(
+    arranged: str, anyio_backend: str, tmp_path: Path, start: Start
+) -> None:
+    """Whatever is missing, misplaced or misspelt, the report shows no value."""
+    variables = ARRANGED[arranged](tmp_path)
+    assert "so the service does not start" in start("as declared", anyio_backend, variables)
+
+
+@pytest.mark.parametrize("scenario", ["plain check", "set check", "settings class", "too short"])
+def test_a_start_under_a_server(scenario: str, start: Start) -> None:
+    """A server that logs why it does not serve logs no value."""
+    told = start(scenario, "uvicorn", INJECTED)
+    assert "Application startup failed. Exiting." in told
+    assert "so the service does not start" in told
+
+
+def test_every_scenario_is_driven() -> None:
+    """No scenario of the program is forgotten."""
+    assert {*TELLING, *SILENT, "as declared"} == set(SCENARIOS)

@@ -1,0 +1,283 @@
+"""Tracebacks with the variables of frames, as trackers of errors send them and pytest shows.
+
+Only frames of ours are searched, the files below ``hive_boot/``. A frame of a user's that
+has called ``reveal`` holds what it asked for: that is out of reach of any library, so
+those frames are left out.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import format_exception
+from typing import Any, Never, cast
+
+import dotenv.parser
+import pytest
+
+from hive_boot import (
+    Bootstrap,
+    DeclarationError,
+    Secret,
+    SecretBytes,
+    get_secret,
+    has_secret,
+    mask_secret,
+    require_secret,
+)
+from hive_boot.bootstrap.secrecy import Secrecy
+from hive_boot.secrets import access, loading
+from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.store import Store
+from tests.canary.canaries import CANARIES, ENVIRONMENT
+from tests.canary.frames import frames
+from tests.canary.outputs import Outputs
+from tests.canary.programs import starts
+from tests.canary.programs.declared import Canaries
+
+VALUE = ENVIRONMENT["JWT_SECRET"]
+
+FIELDS = tuple(Canaries._inventory.fields)  # noqa: SLF001  (what is declared)
+
+pytestmark = pytest.mark.anyio
+
+
+class InjectedError(Exception):
+    """What nobody expects to be raised."""
+
+
+def fail(*_: object, **__: object) -> Never:
+    """Fail, wherever it is called."""
+    raise InjectedError
+
+
+def search(*errors: BaseException) -> list[str]:
+    """Search what these say, and what our own frames held; give the frames."""
+    outputs = Outputs()
+    found = []
+    for error in errors:
+        outputs.add("the error", f"{error} {error!r} {error.args}")
+        outputs.add("its traceback", "".join(format_exception(error)))
+        for where, variables in frames(error):
+            found.append(where)
+            outputs.add(where, variables)
+    outputs.assert_silent()
+    return found
+
+
+@pytest.fixture
+def injected(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Provide every secret as a variable."""
+    for name, text in {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}.items():
+        monkeypatch.setenv(name, text)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize("scenario", [name for name in starts.SCENARIOS if name != "as declared"])
+async def test_a_start_that_is_refused(scenario: str) -> None:
+    """The error of a start that was refused has no value in a variable of ours."""
+    with pytest.raises(Exception, match="does not start") as caught:
+        async with starts.SCENARIOS[scenario]().running():
+            pass
+    assert "start in bootstrap/run.py" in search(caught.value)
+
+
+FAULTS: dict[str, tuple[object, str]] = {
+    "open": (os, "open"),
+    "fstat": (os, "fstat"),
+    "read": (os, "read"),
+    "close": (os, "close"),
+    "thread": (threading.Thread, "start"),
+    "dotenv": (dotenv.parser, "parse_stream"),
+    "value": (loading, "as_value"),
+    "findings": (Findings, "add"),
+    "fault": (Findings, "note_fault"),
+    "judge": (loading, "judge"),
+    "secrecy": (Secrecy, "cover"),
+    "store": (Store, "accept"),
+    "register": (access, "register"),
+    "log": (logging.Logger, "info"),
+}
+"""What can be made to fail deep inside a start."""
+
+REACHED = {
+    "environment": "thread value findings fault judge secrecy store register log",
+    "pointers": "open close findings",
+    "docker": "fstat read close judge",
+    "development": "open fstat read close dotenv value findings fault judge secrecy",
+}
+"""What of it a start comes to in each mode."""
+
+
+def provide(mode: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Provide every secret in the way of a mode; one of them breaks its rule."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment" if mode == "pointers" else mode)
+    directory = place / "secrets"
+    directory.mkdir()
+    for canary in CANARIES:
+        path = directory / canary.name.lower()
+        path.write_bytes(os.fsencode(canary.variable))
+        if mode == "pointers":
+            monkeypatch.setenv(f"{canary.name}_FILE", str(path))
+        if mode == "environment":
+            monkeypatch.setenv(canary.name, canary.variable)
+    if mode == "docker":
+        monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(directory))
+    lines = [
+        f"{canary.name}={json.dumps(canary.variable)}"
+        for canary in CANARIES
+        if isinstance(canary.value, str)
+    ]
+    Path(".env").write_text("\n".join(lines), encoding="utf-8")
+
+
+async def start_broken(boot: Bootstrap[Any, Any], fault: str, patch: pytest.MonkeyPatch) -> None:
+    """Start while something deep inside fails; it works again when that start is over."""
+    try:
+        patch.setattr(*FAULTS[fault], fail)
+        async with boot.running():
+            pass
+    finally:
+        patch.undo()
+
+
+@pytest.mark.parametrize(
+    ("mode", "fault"), [(mode, fault) for mode, names in REACHED.items() for fault in names.split()]
+)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_start_that_breaks(
+    mode: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something deep inside a start fails that never should; no frame above it holds a value."""
+    provide(mode, tmp_path, monkeypatch)
+    boot = starts.judged(min_length=5000) if fault == "fault" else Bootstrap(Canaries)
+    with monkeypatch.context() as patch, pytest.raises(InjectedError) as caught:
+        await start_broken(boot, fault, patch)
+    assert "start in bootstrap/run.py" in search(caught.value)
+
+
+WRONG: dict[str, Callable[[Canaries], object]] = {
+    "mask bytes": lambda _: mask_secret(VALUE.encode()),  # type: ignore[arg-type]
+    "mask a list": lambda _: mask_secret([VALUE]),  # type: ignore[arg-type]
+    "match a list": lambda it: it.openai_api_key.matches([VALUE]),  # type: ignore[arg-type]
+    "bytes for a Secret": lambda _: Secret("X", VALUE.encode()),  # type: ignore[arg-type]
+    "text for SecretBytes": lambda _: SecretBytes("X", VALUE),  # type: ignore[arg-type]
+    "texts for a set": lambda _: cast("Any", Canaries)(**dict.fromkeys(FIELDS, VALUE)),
+    "too much for a set": lambda _: cast("Any", Canaries)(**dict.fromkeys(FIELDS), other=VALUE),
+    "assign": lambda it: setattr(it, "jwt_secret", VALUE),
+    "order": lambda it: it.openai_api_key < Secret("X", VALUE),  # type: ignore[operator]
+    "measure": lambda it: len(it.openai_api_key),  # type: ignore[arg-type]
+    "pickle": lambda it: it.openai_api_key.__reduce_ex__(2),
+    "get a value": lambda _: get_secret(VALUE),
+    "get what is no name": lambda _: get_secret(f"{VALUE} "),
+    "get a list": lambda _: get_secret([VALUE]),  # type: ignore[arg-type]
+    "get bytes": lambda _: get_secret("KEYSTORE"),
+    "require a value": lambda _: require_secret(VALUE),
+    "has a value": lambda _: has_secret(VALUE),
+}
+"""Calls with what does not belong there."""
+
+
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_call_that_is_wrong() -> None:
+    """Whoever calls us with a value in the wrong place does not find it in a frame of ours."""
+    errors = []
+    async with Bootstrap(Canaries).running() as secrets:
+        for call in WRONG.values():
+            with pytest.raises((TypeError, AttributeError, DeclarationError)) as caught:
+                call(secrets)
+            errors.append(caught.value)
+    assert search(*errors)
+
+
+@pytest.mark.parametrize("name", ["get what is no name", "get a list"])
+def test_a_call_without_an_application(name: str) -> None:
+    """The same without an application, where any name may be one."""
+    with pytest.raises((TypeError, DeclarationError)) as caught:
+        WRONG[name](Canaries.__new__(Canaries))
+    assert search(caught.value)
+
+
+class Tracking(logging.Handler):
+    """Fails, and keeps what a tracker would be sent."""
+
+    def __init__(self, kept: list[BaseException], *, emits: bool) -> None:
+        super().__init__()
+        self.kept = kept
+        self.emits = emits
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Fail."""
+        if self.emits:
+            raise InjectedError
+        try:
+            self.format(record)
+        except InjectedError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's)
+        """Keep."""
+        error = sys.exc_info()[1]
+        assert error is not None
+        self.kept.append(error)
+
+
+class FailingFormatter(logging.Formatter):
+    """Fails."""
+
+    format = fail
+
+
+class FailingFilter(logging.Filter):
+    """Fails."""
+
+    filter = fail
+
+
+@contextmanager
+def handling(handler: logging.Handler) -> Iterator[logging.Logger]:
+    """Let a logger have one handler."""
+    log = logging.getLogger("tests.canary.frames")
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        log.removeHandler(handler)
+
+
+def messages() -> list[tuple[object, ...]]:
+    """Give the arguments of log calls that hold a value."""
+    return [
+        (VALUE,),
+        ("it is %s", VALUE),
+        ("it is %(it)s", {"it": VALUE}),
+        (Exception(VALUE),),
+    ]
+
+
+@pytest.mark.usefixtures("injected")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("part", ["formatter", "handler", "filter"])
+async def test_logging_that_fails(part: str) -> None:
+    """A part of logging that fails while a value is logged finds none in a frame of ours."""
+    kept: list[BaseException] = []
+    handler = Tracking(kept, emits=part == "handler")
+    if part == "formatter":
+        handler.setFormatter(FailingFormatter())
+    if part == "filter":
+        handler.addFilter(FailingFilter())
+    async with Bootstrap(Canaries).running():
+        with handling(handler) as log:
+            for arguments in messages():
+                try:
+                    log.error(*arguments)
+                except InjectedError as exc:
+                    kept.append(exc)
+    assert len(kept) == len(messages())
+    assert search(*kept)

@@ -1,0 +1,54 @@
+"""``pytest --showlocals`` shows what is in the variables of our frames: no value.
+
+As in ``test_frames.py``, only frames of ours are searched.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import DEVNULL
+
+from tests.canary.canaries import ENVIRONMENT
+from tests.canary.frames import sections
+from tests.canary.outputs import Outputs
+from tests.canary.programs import failing_tests
+from tests.support import child_environment
+
+
+def test_pytest_that_shows_variables(tmp_path: Path) -> None:
+    """A test of a user's that fails in our frames shows no value of theirs."""
+    child = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "--noconftest",
+            "--import-mode=importlib",
+            "--tb=long",
+            "--showlocals",
+            "-vv",
+            f"--rootdir={tmp_path}",
+            "-c",
+            os.devnull,
+            failing_tests.__file__,
+        ],
+        env=child_environment(HIVE_BOOT_MODE="environment", **ENVIRONMENT),
+        stdin=DEVNULL,
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    report = child.stdout.decode()
+    assert child.returncode == 1, report
+    outputs = Outputs()
+    found = set()
+    for where, section in sections(report):
+        found.add(where.rpartition("hive_boot/")[2])
+        outputs.add(where, section)
+    assert {"bootstrap/run.py", "secrets/access.py", "secrets/value.py"} <= found, report
+    outputs.assert_silent()

@@ -1,0 +1,270 @@
+"""What is hidden for the whole process, until whoever hid it drops it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hive_boot import Secret, SecretBytes, redact
+from hive_boot.redaction import hidden
+from hive_boot.redaction.hidden import scrub
+from hive_boot.redaction.matching import MASK
+from tests.redaction.test_sealing import texts_within_reach
+from tests.support import run_child
+
+TEXT = "fake-jwt-secret-0123456789"
+OTHER = "fake-api-key-9876543210"
+
+
+@pytest.fixture
+def owners() -> Iterator[tuple[object, object]]:
+    """Give two that may hide something, and drop what they hid."""
+    both = object(), object()
+    yield both
+    for each in both:
+        hidden.drop(each)
+
+
+@pytest.mark.parametrize(
+    "it", [TEXT, TEXT.encode(), {"key": [TEXT]}, (TEXT,), None, 5], ids=lambda it: type(it).__name__
+)
+def test_nothing_is_changed_while_nothing_is_hidden(it: object) -> None:
+    """Without a running application everything is given back, the same object."""
+    assert redact(it) is it
+
+
+def test_a_value_is_hidden_until_its_owner_drops_it(owners: tuple[object, object]) -> None:
+    """A value is not shown from the moment that it is hidden to the one that it is dropped."""
+    owner, _ = owners
+    text = f"it was {TEXT}"
+
+    hidden.hide(owner, [Secret("JWT_SECRET", TEXT)])
+    assert redact(text) == f"it was {MASK}"
+    hidden.drop(owner)
+    assert redact(text) is text
+
+
+def test_a_value_stays_hidden_while_another_owner_hides_it(owners: tuple[object, object]) -> None:
+    """Two applications with one secret: the first that ends does not show the other's."""
+    one, two = owners
+    hidden.hide(one, [Secret("A", TEXT)])
+    hidden.hide(two, [Secret("B", TEXT), Secret("C", OTHER)])
+
+    hidden.drop(one)
+    assert redact([TEXT, OTHER]) == [MASK, MASK]
+    hidden.drop(two)
+    assert redact([TEXT, OTHER]) == [TEXT, OTHER]
+
+
+def test_an_owner_drops_only_what_is_its_own(owners: tuple[object, object]) -> None:
+    """The end of one application shows its values, and no other's."""
+    one, two = owners
+    hidden.hide(one, [Secret("A", TEXT)])
+    hidden.hide(two, [Secret("B", OTHER)])
+
+    hidden.drop(one)
+
+    assert redact([TEXT, OTHER]) == [TEXT, MASK]
+
+
+def test_a_value_that_was_rotated_out_stays_hidden(owners: tuple[object, object]) -> None:
+    """What an owner hid before is hidden after it hides more, and all of it is dropped at once."""
+    owner, _ = owners
+    hidden.hide(owner, [Secret("A", TEXT)])
+    hidden.hide(owner, [Secret("A", OTHER)])
+
+    assert redact(f"{TEXT}, {OTHER}") == f"{MASK}, {MASK}"
+    hidden.drop(owner)
+    assert redact(f"{TEXT}, {OTHER}") == f"{TEXT}, {OTHER}"
+
+
+def test_owners_are_told_apart_though_they_are_equal() -> None:
+    """It counts who hid a value, not whom that one resembles."""
+    one, two = [0], [0]
+    hidden.hide(one, [Secret("A", TEXT)])
+    hidden.hide(two, [Secret("A", TEXT)])
+
+    hidden.drop(one)
+    after_one = redact(TEXT)
+    hidden.drop(two)
+
+    assert (after_one, redact(TEXT)) == (MASK, TEXT)
+
+
+def test_to_drop_nothing_and_to_hide_nothing_changes_nothing(
+    owners: tuple[object, object],
+) -> None:
+    """An owner without secrets, or one that is unknown, is no error and hides nothing."""
+    one, two = owners
+    hidden.drop(one)
+    hidden.hide(two, [])
+
+    assert redact(TEXT) is TEXT
+
+
+def test_values_may_come_one_by_one(owners: tuple[object, object]) -> None:
+    """Values are taken from a generator once, and are there for every text."""
+    hidden.hide(owners[0], (Secret("A", value) for value in (TEXT, OTHER)))
+
+    for _ in range(2):
+        assert redact(f"{TEXT} {OTHER}") == f"{MASK} {MASK}"
+
+
+def test_everything_that_a_tracker_is_sent_is_redacted(owners: tuple[object, object]) -> None:
+    """Dicts, lists, tuples, sets, text and bytes come out without the value, not else changed."""
+    hidden.hide(owners[0], [Secret("A", TEXT), SecretBytes("B", OTHER.encode())])
+    event: dict[str, Any] = {
+        "message": f"refused: {TEXT}",
+        "request": {"headers": [("Authorization", f"Bearer {OTHER}")], "data": TEXT.encode()},
+        "tags": {TEXT, "web"},
+        "level": 40,
+    }
+
+    assert redact(event) == {
+        "message": f"refused: {MASK}",
+        "request": {"headers": [("Authorization", f"Bearer {MASK}")], "data": MASK.encode()},
+        "tags": {MASK, "web"},
+        "level": 40,
+    }
+    assert event["request"]["data"] == TEXT.encode()
+
+
+@given(st.binary(max_size=30).filter(lambda value: len(value.decode("latin-1").strip()) >= 8))
+def test_any_bytes_are_taken_out_of_bytes(value: bytes) -> None:
+    """A key that is no text in any encoding is hidden in a body that is none either."""
+    owner = object()
+    hidden.hide(owner, [SecretBytes("KEYSTORE", value)])
+    try:
+        told = redact({"body": b"\x00\xff<" + value + b">\xff"})
+    finally:
+        hidden.drop(owner)
+
+    assert value not in told["body"]
+    assert MASK.encode() in told["body"]
+
+
+@pytest.mark.parametrize("value", ["fake-16", "true", "  fake-16  \n", ""])
+def test_a_short_value_is_not_looked_for_in_logs(owners: tuple[object, object], value: str) -> None:
+    """A value that is a word does not make every line unreadable."""
+    hidden.hide(owners[0], [Secret("A", value)])
+    text = "is it true that fake-16 is only a word?"
+
+    assert redact(text) is text
+
+
+def test_looking_takes_no_lock(owners: tuple[object, object]) -> None:
+    """A log line does not wait for somebody who begins or ends to hide something."""
+    hidden.hide(owners[0], [Secret("A", TEXT)])
+
+    with ThreadPoolExecutor(1) as thread, hidden.changing():
+        assert thread.submit(redact, TEXT).result(timeout=60) == MASK
+
+
+def test_nothing_in_the_module_leads_to_a_value(owners: tuple[object, object]) -> None:
+    """Who follows attributes and items from the matcher, or the module, finds no value."""
+    value = "fake-Zebra-Quince-0123456789"
+    hidden.hide(owners[0], [Secret("A", value)])
+    assert redact(value) == MASK
+
+    ours = [it for name, it in vars(hidden).items() if not name.startswith("__")]
+    within_reach = texts_within_reach(ours)
+
+    assert "look0" in within_reach
+    assert value not in within_reach
+    assert value.encode().hex() not in within_reach
+
+
+FORKED = """
+import os
+import sys
+from threading import Event, Thread
+from hive_boot import Secret, redact
+from hive_boot.redaction import hidden
+
+held, done = Event(), Event()
+
+def hold():
+    with hidden.changing():
+        held.set()
+        done.wait()
+
+owner, text = object(), "fake-jwt-secret-0123456789"
+hidden.hide(owner, [Secret("A", "fake-inherited-0123")])
+holder = Thread(target=hold)
+holder.start()
+held.wait()
+child = os.fork()
+if child == 0:
+    told = [redact("fake-inherited-0123")]
+    hidden.hide(text, [Secret("B", text)])
+    told.append(redact(text))
+    hidden.drop(text)
+    told.append(redact(text))
+    hidden.drop(owner)
+    told.append(redact("fake-inherited-0123"))
+    print(*told, flush=True)
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+done.set()
+holder.join()
+print(redact("fake-inherited-0123"), os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_forked_child_can_hide_though_its_parent_was_about_to() -> None:
+    """A worker that is forked at a bad moment does not hang, and hides what it inherited."""
+    child = run_child(FORKED)
+
+    assert child.stdout.splitlines() == [
+        f"{MASK} {MASK} fake-jwt-secret-0123456789 fake-inherited-0123",
+        f"{MASK} 0",
+    ], child.stderr
+
+
+def test_a_report_hides_values_of_any_length() -> None:
+    """A message about a value hides it, however short it is."""
+    assert scrub("expected a number, got abc: 'abc'", ["abc"]) == (
+        f"expected a number, got {MASK}: '{MASK}'"
+    )
+    assert scrub("7 is odd", ["7"]) == f"{MASK} is odd"
+    assert scrub("7 is odd", [b"7"]) == f"{MASK} is odd"
+
+
+def test_a_report_without_a_value_stays_as_it_is() -> None:
+    """A message that tells nothing is not changed."""
+    text = "expected 32 characters, got 7"
+
+    assert scrub(text, [TEXT]) is text
+    assert scrub(text, [""]) is text
+    assert scrub(text, []) is text
+
+
+def test_a_report_hides_each_of_several_values() -> None:
+    """Every value is hidden at every place; values of text and of bytes alike."""
+    values: list[str | bytes] = [TEXT, OTHER.encode()]
+
+    assert scrub(f"{TEXT}, {OTHER}, {TEXT}", iter(values)) == (f"{MASK}, {MASK}, {MASK}")
+
+
+@given(
+    st.text(st.characters(exclude_characters="*"), min_size=1).filter(str.strip),
+    st.text(),
+    st.text(),
+)
+def test_no_value_is_left(value: str, before: str, after: str) -> None:
+    """Whatever stands around a value, it is gone from the report afterwards."""
+    shown = scrub(before + value + after, [value])
+
+    assert MASK in shown
+    assert value not in shown
+
+
+def test_a_report_needs_nothing_to_be_hidden() -> None:
+    """Values in a report are hidden before anything runs, and only in that report."""
+    assert hidden.matcher is None
+    assert scrub(TEXT, [TEXT]) == MASK
+    assert hidden.matcher is None
+    assert redact(TEXT) is TEXT

@@ -1,0 +1,405 @@
+"""When values begin to be hidden, when that ends, and what is left behind."""
+
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from hive_boot import Secret
+from hive_boot.redaction import hidden
+from hive_boot.redaction.hidden import redact
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.matching import MASK
+from hive_boot.redaction.places import PLACES
+from tests.support import run_child
+
+VALUE = "fake-value-0123456789"
+OTHER = "fake-other-9876543210"
+
+FUNCTIONS: dict[str, tuple[Any, str]] = {
+    "callHandlers": (logging.Logger, "callHandlers"),
+    "filter": (logging.Handler, "filter"),
+    "format": (logging.Handler, "format"),
+    "handleError": (logging.Handler, "handleError"),
+    "sys.excepthook": (sys, "excepthook"),
+    "threading.excepthook": (threading, "excepthook"),
+    "sys.unraisablehook": (sys, "unraisablehook"),
+    "traceback.print_exception": (traceback, "print_exception"),
+    "warnings.formatwarning": (warnings, "formatwarning"),
+}
+
+function = pytest.mark.parametrize(("owner", "name"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
+
+
+_started: list[Redaction] = []
+"""What tests have begun, so that one that fails leaves nothing behind."""
+
+
+def current() -> dict[str, object]:
+    """Give the functions as they are now."""
+    return {each: getattr(owner, name) for each, (owner, name) in FUNCTIONS.items()}
+
+
+@pytest.fixture(autouse=True)
+def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
+    monkeypatch.setattr(logging, "_handlerList", [])
+
+
+@pytest.fixture(autouse=True)
+def _unwrapped() -> Iterator[None]:
+    """Put back, at the end, what a test has put in the place of Python's own."""
+    known = [(owner, name, vars(owner).get(name)) for owner, name in FUNCTIONS.values()]
+    yield
+    while _started:
+        _started.pop().close()
+    for owner, name, before in known:
+        if before is not None:
+            setattr(owner, name, before)
+        elif name in vars(owner):
+            delattr(owner, name)
+
+
+class Line:
+    """A logger of its own, and what its one handler writes."""
+
+    def __init__(self) -> None:
+        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+
+    def says(self, *values: str) -> str:
+        """Log the values, and give what was written."""
+        stream = StringIO()
+        handler = logging.StreamHandler(stream)
+        self.log.addHandler(handler)
+        self.log.error(" ".join(values))
+        self.log.removeHandler(handler)
+        return stream.getvalue().removesuffix("\n")
+
+    def complains_of(self, value: str) -> None:
+        """Log a value that does not fit its template."""
+        handler = logging.StreamHandler(StringIO())
+        handler.handle(logging.makeLogRecord({"msg": "%d", "args": (value,)}))
+
+
+class Keeper(logging.Handler):
+    """Keeps what records say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self.kept.append(record.getMessage())
+
+
+@pytest.fixture
+def line() -> Iterator[Line]:
+    """Give a logger that nobody else has."""
+    one = Line()
+    yield one
+    hidden.drop(one)
+
+
+def started(*values: str) -> Redaction:
+    """Hide values from now on."""
+    redaction = Redaction()
+    _started.append(redaction)
+    redaction.open()
+    redaction.hide(Secret("A", value) for value in values)
+    return redaction
+
+
+def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
+    """No place is forgotten in these tests."""
+    assert {(owner, name) for owner, name, _ in PLACES} == set(FUNCTIONS.values())
+
+
+@function
+def test_a_start_wraps_and_the_end_restores(owner: Any, name: str) -> None:  # noqa: ANN401  (a module or a class)
+    """Each function is another one while a run lasts, and the same one as before afterwards."""
+    before = getattr(owner, name)
+
+    redaction = started(VALUE)
+    wrapped = getattr(owner, name)
+    redaction.close()
+
+    assert wrapped is not before
+    assert getattr(owner, name) is before
+
+
+def test_nothing_is_left_behind() -> None:
+    """A class that inherited a function inherits it again."""
+    assert "filter" not in vars(logging.Handler)
+
+    redaction = started(VALUE)
+    assert "filter" in vars(logging.Handler)
+    redaction.close()
+
+    assert "filter" not in vars(logging.Handler)
+    assert hidden.matcher is None
+
+
+def test_importing_wraps_nothing() -> None:
+    """Python's functions are Python's until something starts."""
+    child = run_child(
+        "import logging, sys, threading, traceback, warnings\n"
+        "import hive_boot.redaction.hooks\n"
+        "shown = [sys.excepthook, sys.unraisablehook, threading.excepthook]\n"
+        "shown += [logging.Logger.callHandlers, logging.Handler.format, logging.Handler.filter]\n"
+        "shown += [logging.Handler.handleError, traceback.print_exception]\n"
+        "print(*(each.__module__ for each in [*shown, warnings.formatwarning]))\n"
+    )
+
+    assert child.stdout.split() == [
+        "sys",
+        "sys",
+        "_thread",
+        *["logging"] * 4,
+        "traceback",
+        "warnings",
+    ]
+
+
+def test_lines_are_scrubbed_from_the_start_to_the_end(line: Line) -> None:
+    """A value is hidden while a run lasts, and no longer."""
+    assert line.says(VALUE) == VALUE
+
+    redaction = started(VALUE)
+    assert line.says(VALUE) == MASK
+    redaction.close()
+
+    assert line.says(VALUE) == VALUE
+
+
+def test_a_run_that_hides_nothing_changes_nothing(line: Line) -> None:
+    """An application without secrets logs as before."""
+    keeper = Keeper()
+    line.log.addHandler(keeper)
+    redaction = started()
+
+    assert line.says(VALUE) == VALUE
+    assert keeper.kept == [VALUE]
+
+    redaction.close()
+
+
+def test_values_that_were_hidden_before_stay_so(line: Line) -> None:
+    """A value that was rotated out still opens doors, and is still hidden."""
+    redaction = started(VALUE)
+    redaction.hide([Secret("A", OTHER)])
+
+    assert line.says(VALUE, OTHER) == f"{MASK} {MASK}"
+
+    redaction.close()
+    assert line.says(VALUE, OTHER) == f"{VALUE} {OTHER}"
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_runs_each_hide_their_own(line: Line, first: int) -> None:
+    """In whatever order two runs end, the one that lasts still hides its values."""
+    before = current()
+    runs, values = [started(VALUE), started(OTHER)], [VALUE, OTHER]
+    assert line.says(VALUE, OTHER) == f"{MASK} {MASK}"
+
+    runs.pop(first).close()
+
+    gone, kept = values.pop(first), values[0]
+    assert line.says(kept, gone) == f"{MASK} {gone}"
+    assert current() != before
+
+    runs.pop().close()
+    assert current() == before
+    assert line.says(VALUE, OTHER) == f"{VALUE} {OTHER}"
+
+
+def test_a_value_of_two_runs_is_hidden_as_long_as_one_lasts(line: Line) -> None:
+    """Two applications may share a secret."""
+    one, two = started(VALUE), started(VALUE)
+
+    one.close()
+    assert line.says(VALUE) == MASK
+    two.close()
+
+    assert line.says(VALUE) == VALUE
+
+
+def test_closing_twice_is_closing_once(line: Line) -> None:
+    """A run that is stopped again does not end what another one began."""
+    one, two = started(VALUE), started(OTHER)
+
+    one.close()
+    one.close()
+
+    assert line.says(OTHER) == MASK
+    two.close()
+    two.close()
+    assert line.says(OTHER) == OTHER
+
+
+def test_closing_what_never_began_changes_nothing() -> None:
+    """A run that failed before its start is stopped like any other."""
+    before = current()
+
+    Redaction().close()
+    Redaction().close(linger=True)
+
+    assert current() == before
+
+
+def test_one_that_was_closed_may_begin_again(line: Line) -> None:
+    """What was ended can be begun."""
+    redaction = started(VALUE)
+    redaction.close()
+
+    redaction.open()
+    redaction.hide([Secret("A", VALUE)])
+    assert line.says(VALUE) == MASK
+    redaction.close()
+
+    assert line.says(VALUE) == VALUE
+
+
+def test_what_lingers_goes_on_until_the_next_start(line: Line) -> None:
+    """Whoever tells what went wrong, after the end, tells no value; the next start ends that."""
+    before = current()
+    failed = started(VALUE)
+    failed.close(linger=True)
+    assert line.says(VALUE) == MASK
+    assert redact(VALUE) == MASK
+
+    after = started(OTHER)
+
+    assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
+    after.close()
+    assert current() == before
+
+
+def test_what_lingers_is_not_ended_by_the_end_of_another(line: Line) -> None:
+    """Of two runs at a time the one that failed goes on being hidden."""
+    one, two = started(VALUE), started(OTHER)
+
+    one.close(linger=True)
+    two.close()
+
+    assert line.says(VALUE, OTHER) == f"{MASK} {OTHER}"
+    one.close()
+    assert line.says(VALUE) == VALUE
+
+
+def test_what_lingers_may_linger_again(line: Line) -> None:
+    """Being stopped twice in a failing run changes nothing."""
+    redaction = started(VALUE)
+
+    redaction.close(linger=True)
+    redaction.close(linger=True)
+    assert line.says(VALUE) == MASK
+
+    redaction.close()
+    assert line.says(VALUE) == VALUE
+
+
+def wrap(owner: Any, name: str) -> Callable[..., Any]:  # noqa: ANN401  (a module or a class)
+    """Put a function of somebody else around the current one."""
+    before = getattr(owner, name)
+
+    def foreign(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (whatever it is)
+        return before(*args, **kwargs)
+
+    setattr(owner, name, foreign)
+    return foreign
+
+
+@function
+def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out(owner: Any, name: str) -> None:  # noqa: ANN401  (as above)
+    """What somebody else put there during a run is theirs, and stays."""
+    before = current()
+    redaction = started(VALUE)
+    foreign = wrap(owner, name)
+
+    redaction.close()
+
+    assert getattr(owner, name) is foreign
+    rest = {each: it for each, it in current().items() if it is not foreign}
+    assert rest == {each: before[each] for each in rest}
+    assert len(rest) == len(before) - 1
+
+
+@function
+def test_a_foreign_wrapper_from_before_is_put_back(owner: Any, name: str) -> None:  # noqa: ANN401  (as above)
+    """What somebody else put there before a run is there again afterwards."""
+    foreign = wrap(owner, name)
+
+    started(VALUE).close()
+
+    assert getattr(owner, name) is foreign
+
+
+def test_a_wrapper_that_has_to_stay_does_nothing(
+    line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the end, nothing is scrubbed through what could not be taken out, in any place."""
+    redaction = started(VALUE)
+    for owner, name in FUNCTIONS.values():
+        wrap(owner, name)
+    redaction.close()
+    # Another run knows the value: what was switched off does not know that run.
+    hidden.hide(line, [Secret("A", VALUE)])
+    keeper = Keeper()
+    line.log.addHandler(keeper)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+
+    assert line.says(VALUE) == VALUE
+    assert keeper.kept == [VALUE]
+    assert VALUE in warnings.formatwarning(VALUE, UserWarning, "app.py", 1, "line")
+    line.complains_of(VALUE)
+    assert f"Arguments: ('{VALUE}',)" in capsys.readouterr().err
+    sys.excepthook(ValueError, ValueError(VALUE), None)
+    assert VALUE in capsys.readouterr().err
+    traceback.print_exception(ValueError(VALUE))
+    assert VALUE in capsys.readouterr().err
+
+
+def test_hooks_that_have_to_stay_hand_on_what_they_get(line: Line) -> None:
+    """After the end, others get the exception itself from what could not be taken out."""
+    got: list[Any] = []
+    sys.excepthook = lambda *args: got.append(args[1])
+    threading.excepthook = lambda args: got.append(args.exc_value)
+    sys.unraisablehook = lambda args: got.append(args.exc_value)
+    redaction = started(VALUE)
+    for owner, name in FUNCTIONS.values():
+        wrap(owner, name)
+    redaction.close()
+    hidden.hide(line, [Secret("A", VALUE)])
+    exc = ValueError(VALUE)
+    args = threading.ExceptHookArgs((ValueError, exc, None, None))
+
+    sys.excepthook(ValueError, exc, None)
+    threading.excepthook(args)
+    sys.unraisablehook(args)  # type: ignore[arg-type]
+
+    assert got == [exc, exc, exc]
+
+
+def test_the_next_start_works_on_top_of_what_stayed(line: Line) -> None:
+    """A tracker that came in one run does not keep the next one from hiding its values."""
+    first = started(VALUE)
+    for owner, name in FUNCTIONS.values():
+        wrap(owner, name)
+    on_top = current()
+    first.close()
+    keeper = Keeper()
+    line.log.addHandler(keeper)
+
+    second = started(OTHER)
+
+    assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
+    assert keeper.kept == [f"{VALUE} {MASK}"]
+    second.close()
+    assert current() == on_top

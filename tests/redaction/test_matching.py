@@ -1,0 +1,251 @@
+"""Any of many needles is found, whatever it consists of, and nothing but those."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from hive_boot.redaction.matching import MASK, Matcher
+from hive_boot.redaction.sealing import sealed
+from tests.redaction.test_sealing import texts_within_reach
+
+ALPHABETS = (
+    "ab",
+    "Zab",
+    "aA-09_ ",
+    ".^$*+?{}[]()|\\-&~#",
+    "'\"\\\n\r\t\x00 ",
+    "\u00e4\u00e9\udcff\ud800\U0001f600e",
+    "ZQX7z;es",
+)
+"""Few characters, so that needles overlap; special ones, so that none is taken for a pattern."""
+
+
+def naive(needles: list[str], text: str) -> str:
+    """Give the text without the needles, by the shortest code that does it."""
+    spans = sorted(
+        (start, start + len(needle))
+        for needle in needles
+        for start in range(len(text))
+        if text.startswith(needle, start)
+    )
+    kept, end = "", 0
+    for start, stop in spans:
+        if start >= end:
+            kept += text[end:start] + MASK
+        end = max(end, stop)
+    return kept + text[end:]
+
+
+@st.composite
+def needles_and_texts(draw: st.DrawFn) -> tuple[list[str], list[str]]:
+    """Draw needles, and texts that have needles, pieces of needles and other things in them."""
+    alphabet = draw(st.sampled_from(ALPHABETS))
+    words = st.text(alphabet, min_size=1, max_size=40)
+    needles = draw(st.lists(words, min_size=1, max_size=10))
+    whole = st.sampled_from(needles)
+    cut = st.builds(
+        lambda needle, start, stop: needle[start:stop],
+        whole,
+        st.integers(0, 5),
+        st.none() | st.integers(-5, -1),
+    )
+    pieces = st.lists(whole | cut | st.text(alphabet, max_size=8), max_size=6)
+    return needles, draw(st.lists(pieces.map("".join), min_size=1, max_size=4))
+
+
+@given(needles_and_texts())
+@example((["xxxZabcde"], ["Zabcde", "xxxZabcde", "xxZabcdexxxZabcde"]))
+@example((["aaa", "aaaa"], ["aaaaaaa", "aa", "baaab"]))
+def test_it_finds_what_the_shortest_code_finds(drawn: tuple[list[str], list[str]]) -> None:
+    """Whatever the needles and the text are, exactly the needles are gone."""
+    needles, texts = drawn
+    matcher = Matcher(lambda: needles)
+
+    for text in texts:
+        shown = matcher.scrub(text)
+
+        assert shown == naive(needles, text)
+        assert (shown is text) == (not any(needle in text for needle in needles))
+        assert not matcher.is_clean(text) or shown is text
+
+
+@given(st.text(), st.text(), st.text(min_size=1, max_size=40))
+def test_a_needle_is_found_in_any_text(before: str, after: str, needle: str) -> None:
+    """A needle of any characters is found between any others."""
+    text = before + needle + after
+
+    assert Matcher(lambda: [needle]).scrub(text) == naive([needle], text)
+
+
+@pytest.mark.parametrize("needles", [[], [""], ["", ""]])
+def test_nothing_is_looked_for_when_there_is_nothing(needles: list[str]) -> None:
+    """Without needles every text is clean; the empty text is none."""
+    matcher = Matcher(lambda: needles)
+
+    for text in ("", "a text", "***"):
+        assert matcher.scrub(text) is text
+        assert matcher.is_clean(text)
+
+
+def test_a_clean_text_is_given_back_itself() -> None:
+    """A line without a needle costs no copy, even when it looks a little like one."""
+    matcher = Matcher(lambda: ["fake-Zebra-token", "fake-Quince-token"])
+
+    for text in ("", "INFO started in 3 s", "Zebra", "fake-Zebra-toke", "ake-Zebra-token", "Z"):
+        assert matcher.scrub(text) is text
+
+
+def test_the_longer_of_two_needles_is_replaced_whole() -> None:
+    """A value that begins with another one leaves no end of itself behind."""
+    matcher = Matcher(lambda: ["fake-token", "fake-token-two"])
+
+    assert matcher.scrub("it was fake-token-two") == f"it was {MASK}"
+
+
+def test_needles_that_overlap_are_replaced_together() -> None:
+    """Two values that share characters leave no part of either behind."""
+    assert Matcher(lambda: ["one-two", "two-three"]).scrub("<one-two-three>") == f"<{MASK}>"
+
+
+def test_a_needle_that_overlaps_itself_is_replaced_whole() -> None:
+    """A repeated value leaves no half of itself behind."""
+    assert Matcher(lambda: ["abcabc"]).scrub("<abcabcabc>") == f"<{MASK}>"
+
+
+def test_a_needle_within_another_changes_nothing() -> None:
+    """A value that is a part of another one is covered with it."""
+    assert Matcher(lambda: ["fake-inner-token", "inner"]).scrub("<fake-inner-token inner>") == (
+        f"<{MASK} {MASK}>"
+    )
+
+
+def test_every_place_is_replaced() -> None:
+    """A value that is told twice is hidden twice."""
+    matcher = Matcher(lambda: ["fake-a", "fake-b"])
+
+    assert matcher.scrub("fake-a, fake-b, fake-a") == f"{MASK}, {MASK}, {MASK}"
+    assert matcher.scrub("fake-afake-b") == f"{MASK}{MASK}"
+
+
+@pytest.mark.parametrize(
+    "needle",
+    [
+        "a.c+token*",
+        "^start$ (group) [set] {2}|or",
+        "back\\slash\\d\\w",
+        "[a-z]-^&&||~~",
+        "two\nlines\r\nof it",
+        "\x00\x1f\x7f",
+        "p\u00e4ssw\u00f6rd-\u65e5\u672c\u8a9e",
+        "fake-\U0001f511-token",
+        "fake-\udcff-\ud800-token",
+        'it\'s "quoted"',
+        "{braces} %s %(name)s",
+        " ",
+        "Z",
+    ],
+)
+def test_special_characters_are_taken_literally(needle: str) -> None:
+    """A value full of punctuation, line ends or foreign letters is no pattern."""
+    matcher = Matcher(lambda: [needle])
+    other = "".join(chr(ord(character) ^ 1) for character in needle)
+
+    assert matcher.scrub(f"<{needle}>") == f"<{MASK}>"
+    assert matcher.scrub(f"{needle}") == MASK
+    assert matcher.scrub(f"<{other}>") == f"<{other}>"
+
+
+def test_a_thousand_needles_are_found() -> None:
+    """Each of very many values is found, alone and all in one text."""
+    needles = [
+        f"fake-{number:04}-{'xyzZQ'[number % 5]}-{number * 7919:x}" for number in range(1000)
+    ]
+    matcher = Matcher(lambda: needles)
+    text = "nothing of note: fake-0000 fake-9999-x-0"
+
+    assert [matcher.scrub(f"<{needle}>") for needle in needles] == [f"<{MASK}>"] * 1000
+    assert matcher.scrub(" ".join(needles)) == " ".join([MASK] * 1000)
+    assert matcher.scrub(text) is text
+
+
+def test_needles_need_have_no_character_in_common() -> None:
+    """Values in many scripts, of which no two share a character, are found as well."""
+    needles = [chr(0x4E00 + number) for number in range(100)]
+    matcher = Matcher(lambda: needles)
+
+    assert matcher.scrub("".join(needles)) == MASK * 100
+    assert matcher.scrub("a text") == "a text"
+
+
+def test_a_very_long_text_is_looked_through_to_its_end() -> None:
+    """A dump of some hundred thousand characters is treated as a line is."""
+    matcher = Matcher(lambda: ["fake-Zebra-token", "fake-Quince-token"])
+    dump = "Zebra, Quince, fake-Zebra-tok and all that; " * 4000
+
+    assert matcher.scrub(dump) is dump
+    assert matcher.scrub(f"{dump}fake-Zebra-token") == f"{dump}{MASK}"
+    assert matcher.scrub(f"fake-Quince-token{dump}") == f"{MASK}{dump}"
+
+
+def test_needles_are_asked_for_when_a_first_text_comes() -> None:
+    """A program that logs nothing makes nothing; one that logs much makes it once."""
+    asked = []
+
+    def needles() -> list[str]:
+        asked.append("once")
+        return ["fake-token"]
+
+    matcher = Matcher(needles)
+    assert asked == []
+
+    assert [matcher.scrub("fake-token") for _ in range(3)] == [MASK] * 3
+    assert asked == ["once"]
+
+
+def test_two_threads_may_look_first() -> None:
+    """When two threads meet at the first text, both find what is to be found."""
+    both_ask = Barrier(2, timeout=60)
+
+    def needles() -> list[str]:
+        both_ask.wait()
+        return ["fake-one-token", "fake-two-token", "Z"]
+
+    matcher = Matcher(needles)
+    text = "fake-one-token, fake-two-token, Z"
+
+    with ThreadPoolExecutor(2) as threads:
+        shown = list(threads.map(matcher.scrub, [text, text]))
+
+    assert shown == [f"{MASK}, {MASK}, {MASK}"] * 2
+    assert matcher.scrub(text) == shown[0]
+
+
+def test_nothing_on_it_leads_to_a_needle() -> None:
+    """Who follows attributes and items of a matcher, used or not, finds no piece of a value."""
+    needle = "fake-Zebra-Quince-0123456789"
+    matcher = Matcher(sealed([needle, needle.encode().hex()]))
+
+    before = texts_within_reach(matcher)
+    assert matcher.scrub(f"<{needle}>") == f"<{MASK}>"
+    after = texts_within_reach(matcher)
+
+    assert "look0" in after, "the walk does not come as far as what it has to judge"
+    for piece in (needle[start : start + 6] for start in range(len(needle) - 5)):
+        assert piece not in before
+        assert piece not in after
+
+
+@pytest.mark.parametrize("way", ["{0}", "{0!r}", "{0._anchors}", "{0.is_clean.__globals__}"])
+def test_it_is_printed_without_a_needle(way: str) -> None:
+    """A matcher in a traceback's variables, or in a format string, tells no value."""
+    needle = "fake-Zebra-Quince"
+    matcher = Matcher(sealed([needle]))
+    matcher.scrub("a text")
+
+    shown = way.format(matcher)
+
+    assert needle not in shown
+    assert "Zebra-" not in shown

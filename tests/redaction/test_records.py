@@ -1,0 +1,573 @@
+"""What a log record holds, and where in it a value can stand."""
+
+import ast
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from io import StringIO
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import pytest
+from pydantic import BaseModel
+
+from hive_boot import Secret
+from hive_boot.redaction import hidden
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.matching import MASK, Matcher
+from hive_boot.redaction.places import REPLACED
+from hive_boot.redaction.records import clean
+
+VALUE = "fake-value-0123456789"
+NUMBER = 4711471147114711
+
+E = TypeVar("E", bound=BaseException)
+
+
+class Teller(logging.Handler):
+    """Formats nothing, and tells everything that a record has, as error trackers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = ""
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell the message, every attribute, and the traceback."""
+        self.records.append(record)
+        self.told += f"{record.getMessage()}\n{record.__dict__}\n"
+        if record.exc_info and record.exc_info[1]:
+            exc = record.exc_info[1]
+            self.told += f"{exc!r} {exc.args!r}\n{''.join(traceback.format_exception(exc))}"
+
+
+class Json(logging.Formatter):
+    """Makes a JSON document of all that a record has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give one line of JSON."""
+        told = {**record.__dict__, "message": record.getMessage()}
+        if record.exc_info:
+            told["trace"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
+
+
+class Listener:
+    """A logger with one handler, and what came out of that."""
+
+    def __init__(self, kind: str) -> None:
+        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+        self.teller = Teller()
+        self.stream = StringIO()
+        handler = logging.StreamHandler(self.stream)
+        if kind == "everything in JSON":
+            handler.setFormatter(Json())
+        self.log.addHandler(self.teller if kind == "all attributes" else handler)
+
+    @property
+    def heard(self) -> str:
+        """All that was written or told."""
+        return self.stream.getvalue() + self.teller.told
+
+
+@pytest.fixture(autouse=True)
+def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
+    monkeypatch.setattr(logging, "_handlerList", [])
+
+
+@pytest.fixture(autouse=True)
+def redaction() -> Iterator[Redaction]:
+    """Hide the value and the number."""
+    opened = Redaction()
+    opened.open()
+    opened.hide([Secret("A", VALUE), Secret("B", str(NUMBER))])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=["a line", "everything in JSON", "all attributes"])
+def listener(request: pytest.FixtureRequest) -> Listener:
+    """Listen in each of three ways: to the formatted line, to JSON, and to the record."""
+    return Listener(request.param)
+
+
+@pytest.fixture
+def teller() -> Listener:
+    """Listen to the record itself."""
+    return Listener("all attributes")
+
+
+class Client:
+    """An object that shows how it was made."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"client of {self.key}"
+
+    def __repr__(self) -> str:
+        return f"Client(key={self.key!r})"
+
+
+class Half:
+    """An object that tells the first or the second half of the value."""
+
+    def __init__(self, half: str) -> None:
+        self.half = half
+
+    def __str__(self) -> str:
+        return self.half
+
+
+class Silent:
+    """An object that fails to say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(VALUE)
+
+    __repr__ = __str__
+
+
+class Settings(BaseModel):
+    """What a service reads."""
+
+    port: int
+
+
+def made(**members: Any) -> logging.LogRecord:  # noqa: ANN401  (whatever a record holds)
+    """Make a record as a foreign library would."""
+    return logging.makeLogRecord({"levelno": logging.ERROR, **members})
+
+
+def raised(exc: E, cause: BaseException | None = None, context: BaseException | None = None) -> E:
+    """Raise an exception, so that it has a traceback."""
+    with pytest.raises(type(exc)) as caught:
+        raise exc from cause
+    if context is not None:
+        caught.value.__context__ = context
+        caught.value.__suppress_context__ = False
+    return caught.value
+
+
+def failed(function: Callable[..., object], *arguments: object, **named: object) -> BaseException:
+    """Give what a call of somebody else's code raises."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (whatever it raises)
+        function(*arguments, **named)
+    return caught.value
+
+
+def noted(exc: E, note: str) -> E:
+    """Add a note to an exception."""
+    exc.add_note(note)
+    return exc
+
+
+MESSAGES: dict[str, Callable[[logging.Logger], None]] = {
+    "the message": lambda to: to.error("it is " + VALUE),
+    "a message that is an object": lambda to: to.error(Client(VALUE)),
+    "a message that is an exception": lambda to: to.error(ValueError(VALUE)),
+    "a text": lambda to: to.error("it is %s", VALUE),
+    "a text, by repr": lambda to: to.error("it is %r", VALUE),
+    "the second of two": lambda to: to.error("%s is %s", "it", VALUE),
+    "a dict of arguments": lambda to: to.error("it is %(key)s", {"key": VALUE}),
+    "a dict with an object": lambda to: to.error("it is %(key)s", {"key": Client(VALUE)}),
+    "a mapping of arguments": lambda to: to.error("%(key)s", MappingProxyType({"key": VALUE})),
+    "an object": lambda to: to.error("%s", Client(VALUE)),
+    "an object, by repr": lambda to: to.error("%r", Client(VALUE)),
+    "an object in a list": lambda to: to.error("%s", [Client(VALUE)]),
+    "an exception": lambda to: to.error("refused: %s", ValueError(VALUE)),
+    "an exception, by repr": lambda to: to.error("refused: %r", KeyError(VALUE)),
+    "a list": lambda to: to.error("%s", ["it", VALUE]),
+    "a dict in a tuple": lambda to: to.error("%s and %s", 1, {"key": [{"key": VALUE}]}),
+    "bytes": lambda to: to.error("%s", VALUE.encode()),
+    "a number as a number": lambda to: to.error("%d", NUMBER),
+    "a number as a text": lambda to: to.error("%s", NUMBER),
+    "a number in a dict": lambda to: to.error("%(key)d", {"key": NUMBER}),
+    "two halves": lambda to: to.error("%s%s", VALUE[:9], VALUE[9:]),
+    "two objects that tell half of it": lambda to: to.error(
+        "%s%s", Half(VALUE[:9]), Half(VALUE[9:])
+    ),
+    "extra": lambda to: to.error("it", extra={"key": VALUE}),
+    "nested extra": lambda to: to.error("it", extra={"all": {"keys": [VALUE, (VALUE,)]}}),
+    "a key in extra": lambda to: to.error("it", extra={"all": {VALUE: 1}}),
+    "bytes in extra": lambda to: to.error("it", extra={"key": b"Bearer " + VALUE.encode()}),
+    "the name of a logger": lambda to: to.handle(made(name=f"app.{VALUE}", msg="it")),
+    "a stack": lambda to: to.handle(made(msg="it", stack_info=f"Stack: connect({VALUE!r})")),
+    "an exception's text": lambda to: to.handle(made(msg="it", exc_text=f"ValueError: {VALUE}")),
+    "a message made before": lambda to: to.handle(
+        made(msg="it %s", args=(VALUE,), message=f"it {VALUE}")
+    ),
+}
+
+
+@pytest.mark.parametrize("say", MESSAGES.values(), ids=MESSAGES.keys())
+def test_a_value_is_taken_out_of_wherever_it_stands(
+    listener: Listener, say: Callable[[logging.Logger], None]
+) -> None:
+    """Whatever part of a record a value is in, nobody hears it."""
+    listener.log.propagate = False
+
+    say(listener.log)
+
+    assert listener.heard
+    assert VALUE not in listener.heard
+    assert str(NUMBER) not in listener.heard
+
+
+@pytest.mark.parametrize("say", MESSAGES.values(), ids=MESSAGES.keys())
+def test_stars_stand_in_its_place(teller: Listener, say: Callable[[logging.Logger], None]) -> None:
+    """A record with a value is not lost; it is told with stars."""
+    say(teller.log)
+
+    assert MASK in teller.heard
+    assert REPLACED not in teller.heard
+
+
+EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
+    "simple": lambda: raised(ValueError(VALUE)),
+    "never raised": lambda: ValueError(VALUE),
+    "a key that is missing": lambda: failed({}.__getitem__, VALUE),
+    "a cause": lambda: raised(ValueError("refused"), raised(TypeError(VALUE))),
+    "the cause of a cause": lambda: raised(
+        ValueError("one"), raised(ValueError("two"), KeyError(VALUE))
+    ),
+    "a context": lambda: raised(ValueError("refused"), context=TypeError(VALUE)),
+    "a suppressed context": lambda: raised(ValueError(VALUE), None),
+    "a group": lambda: raised(ExceptionGroup("two", [ValueError("fine"), ValueError(VALUE)])),
+    "a group in a group": lambda: raised(
+        ExceptionGroup("out", [ExceptionGroup("in", [raised(ValueError(VALUE))])])
+    ),
+    "a group's message": lambda: raised(ExceptionGroup(VALUE, [ValueError("fine")])),
+    "a note": lambda: noted(raised(ValueError("refused")), f"for {VALUE}"),
+    "a member's note": lambda: ExceptionGroup("one", [noted(ValueError("fine"), VALUE)]),
+    "a number": lambda: failed(int, VALUE),
+    "a pydantic model": lambda: failed(Settings, port=VALUE),
+    "several arguments": lambda: raised(OSError(2, "No such file", f"/run/{VALUE}")),
+}
+
+
+@pytest.mark.parametrize("make", EXCEPTIONS.values(), ids=EXCEPTIONS.keys())
+def test_a_traceback_tells_no_value(listener: Listener, make: Callable[[], BaseException]) -> None:
+    """An error is logged with all that led to it, and stars where the value stood."""
+    exc = make()
+
+    listener.log.error("failed", exc_info=exc)
+
+    assert VALUE not in listener.heard
+    assert MASK in listener.heard
+    assert type(exc).__name__ in listener.heard
+    assert REPLACED not in listener.heard
+
+
+UNSAID: dict[str, Callable[[], BaseException]] = {
+    "bytes that are no text": lambda: failed((VALUE.encode() + b"\xff").decode, "utf-8"),
+    "text that is no ASCII": lambda: failed(f"{VALUE}\u00e4".encode, "ascii"),
+    "a line of Python": lambda: failed(ast.literal_eval, f"{VALUE} is"),
+    "text that is no JSON": lambda: failed(json.loads, VALUE),
+}
+
+
+@pytest.mark.parametrize("make", UNSAID.values(), ids=UNSAID.keys())
+def test_what_could_not_be_read_is_not_told(
+    listener: Listener, make: Callable[[], BaseException]
+) -> None:
+    """An error that carries what it could not read is logged without it."""
+    exc = make()
+
+    listener.log.error("failed", exc_info=exc)
+
+    assert VALUE not in listener.heard
+    assert type(exc).__name__ in listener.heard
+
+
+def test_what_is_being_handled_is_scrubbed(listener: Listener) -> None:
+    """``log.exception`` shows the traceback to the frame that raised, without the value."""
+    try:
+        raise ValueError(VALUE)  # noqa: TRY301  (it is raised to be caught)
+    except ValueError:
+        listener.log.exception("failed with %s", VALUE)
+
+    assert VALUE not in listener.heard
+    assert "test_what_is_being_handled_is_scrubbed" in listener.heard
+
+
+def test_a_stack_that_is_asked_for_is_scrubbed(listener: Listener) -> None:
+    """``stack_info=True`` shows where a call came from, and no value."""
+    listener.log.error("at %s", VALUE, stack_info=True)
+
+    assert VALUE not in listener.heard
+    assert "test_a_stack_that_is_asked_for_is_scrubbed" in listener.heard
+
+
+def test_a_program_keeps_its_own_objects(teller: Listener) -> None:
+    """What was handed to the logger is the program's, and does not change."""
+    exc, extra, args = ValueError(VALUE), {"keys": [VALUE]}, {"key": VALUE}
+
+    teller.log.error("%(key)s", args, exc_info=exc, extra={"all": extra})
+
+    assert exc.args == (VALUE,)
+    assert extra == {"keys": [VALUE]}
+    assert args == {"key": VALUE}
+
+
+def test_arguments_keep_their_shape(teller: Listener) -> None:
+    """What takes arguments apart finds as many, of the types that it expects."""
+    teller.log.error("%s %s %d %s", VALUE, 1.5, 200, [VALUE])
+    teller.log.error("%(key)s %(count)d", {"key": VALUE, "count": 3})
+
+    first, second = teller.teller.records
+    assert first.args == (MASK, 1.5, 200, [MASK])
+    assert second.args == {"key": MASK, "count": 3}
+
+
+def test_a_number_that_is_a_secret_is_taken_out_of_the_message(teller: Listener) -> None:
+    """No text fits ``%d``, so the message is made, and stays the same but for the number."""
+    teller.log.error("port %d of %s", NUMBER, "host")
+
+    (record,) = teller.teller.records
+    assert record.getMessage() == f"port {MASK} of host"
+    assert not record.args
+
+
+def test_an_argument_that_is_an_object_is_replaced_by_one_that_speaks(teller: Listener) -> None:
+    """A handler may ask an argument for ``str`` or ``repr``; neither gives the value."""
+    fine = Client("other")
+    teller.log.error("%s and %s", Client(VALUE), fine)
+
+    (record,) = teller.teller.records
+    assert isinstance(record.args, tuple)
+    assert str(record.args[0]) == f"client of {MASK}"
+    assert repr(record.args[0]) == f"Client(key='{MASK}')"
+    assert record.args[1] is fine
+
+
+def test_an_exception_is_replaced_by_one_of_its_kind(teller: Listener) -> None:
+    """A handler that looks at the exception finds the kind, the traceback and the notes."""
+    exc = noted(raised(KeyError(VALUE)), VALUE)
+    teller.log.error("failed", exc_info=exc)
+
+    (record,) = teller.teller.records
+    assert record.exc_info
+    kind, shown, trace = record.exc_info
+    assert isinstance(shown, KeyError)
+    assert kind is type(shown)
+    assert trace is exc.__traceback__
+    assert shown.__notes__ == [MASK]
+
+
+def held(record: logging.LogRecord) -> dict[str, int]:
+    """Give the identity of everything that a record holds."""
+    return {name: id(it) for name, it in record.__dict__.items()}
+
+
+def test_a_record_without_a_value_is_left_exactly_as_it_is(matcher: Matcher) -> None:
+    """Nothing is made anew for a record that tells nothing: it has the same objects."""
+    exc = raised(ValueError("refused"), KeyError("key"))
+    record = made(
+        msg="%s of %s, %s",
+        args=(Client("other"), ["a list"], {"key": b"bytes"}),
+        exc_info=(type(exc), exc, exc.__traceback__),
+        stack_info="Stack",
+        user={"name": ["fake"]},
+    )
+    before = held(record)
+
+    clean(record, matcher)
+
+    assert held(record) == before
+
+
+def test_a_record_that_only_seems_to_hold_a_value_is_left_as_it_is(matcher: Matcher) -> None:
+    """A text that begins like a value is no value."""
+    client = Client(VALUE[:-1])
+    record = made(msg="%s " + VALUE[1:], args=(client,), exc_info=(None, None, None))
+    exc = ValueError(VALUE[:-1])
+    record.exc_info = (ValueError, exc, None)
+    message = record.getMessage()
+
+    clean(record, matcher)
+
+    assert record.getMessage() == message
+    assert isinstance(record.args, tuple)
+    assert record.args[0] is client
+    assert record.exc_info
+    assert record.exc_info[1] is exc
+
+
+def test_a_record_made_while_nothing_is_handled_is_left_as_it_is(matcher: Matcher) -> None:
+    """``log.exception`` outside of a handler has three times nothing."""
+    record = made(msg=VALUE, exc_info=(None, None, None))
+
+    clean(record, matcher)
+
+    assert record.exc_info == (None, None, None)
+    assert record.msg == MASK
+
+
+@pytest.fixture
+def matcher() -> Matcher:
+    """Give what finds the value now."""
+    assert hidden.matcher is not None
+    return hidden.matcher
+
+
+def test_arguments_that_do_not_fit_are_scrubbed_all_the_same(matcher: Matcher) -> None:
+    """A message that cannot be made is the handler's to complain of, without the value."""
+    record = made(msg="%d", args=(VALUE,))
+
+    clean(record, matcher)
+
+    assert record.msg == "%d"
+    assert record.args == (MASK,)
+
+
+def test_an_object_that_cannot_speak_is_passed_on(matcher: Matcher) -> None:
+    """What tells nothing needs no scrubbing."""
+    record = made(msg="it", user=Silent())
+    before = held(record)
+
+    clean(record, matcher)
+
+    assert held(record) == before
+
+
+def test_an_object_that_cannot_speak_beside_a_value_is_passed_on(matcher: Matcher) -> None:
+    """Beside a value, too."""
+    silent = Silent()
+    record = made(msg="%s", args=(VALUE, silent))
+
+    clean(record, matcher)
+
+    assert record.args == (MASK, silent)
+
+
+class Broken:
+    """What is to find values, and fails."""
+
+    def is_clean(self, text: str) -> bool:
+        """Fail at the first look."""
+        raise RuntimeError(text)
+
+    scrub = is_clean
+
+
+class BrokenLater(Broken):
+    """What is to find values, and fails when one has to be taken out."""
+
+    def is_clean(self, text: str) -> bool:  # noqa: ARG002  (whatever it is)
+        """Say that there may be one."""
+        return False
+
+
+@pytest.mark.parametrize("broken", [Broken(), BrokenLater()], ids=["at once", "later"])
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda to: to.error("it is %s", VALUE, extra={"key": VALUE}),
+        lambda to: to.error("failed", exc_info=ValueError(VALUE), stack_info=True),
+        lambda to: to.error("a record without a value"),
+    ],
+    ids=["a message", "a traceback", "nothing"],
+)
+def test_a_record_that_cannot_be_scrubbed_is_replaced(
+    listener: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: Broken,
+    say: Callable[[logging.Logger], None],
+) -> None:
+    """When the scrubbing itself fails, a line tells so, and nothing of the record is shown."""
+    monkeypatch.setattr(hidden, "matcher", broken)
+
+    say(listener.log)
+
+    assert VALUE not in listener.heard
+    assert listener.heard.startswith(REPLACED)
+    assert "a record without a value" not in listener.heard
+
+
+def test_a_replaced_record_has_nothing_of_what_it_had(
+    teller: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a filter or a caller added is gone, and what says where it came from stays."""
+    record = made(
+        msg="%s",
+        args=(VALUE,),
+        message=VALUE,
+        exc_text=VALUE,
+        stack_info=VALUE,
+        exc_info=(ValueError, ValueError(VALUE), None),
+        user=VALUE,
+        levelname="ERROR",
+        pathname="app.py",
+    )
+    monkeypatch.setattr(hidden, "matcher", Broken())
+
+    teller.log.handle(record)
+
+    assert VALUE not in f"{record.__dict__}"
+    assert record.getMessage() == REPLACED
+    assert not hasattr(record, "user")
+    assert not hasattr(record, "message")
+    assert (record.levelname, record.pathname) == ("ERROR", "app.py")
+
+
+def test_a_very_long_chain_of_errors_tells_no_value(teller: Listener) -> None:
+    """A chain of errors may be too long to follow; then it is not shown."""
+    exc: BaseException = ValueError(VALUE)
+    for _ in range(sys.getrecursionlimit()):
+        longer = ValueError("next")
+        longer.__cause__ = exc
+        exc = longer
+
+    teller.log.error("failed", exc_info=exc)
+
+    assert teller.heard
+    assert VALUE not in teller.heard
+    while exc is not None:  # so that taking it down takes no recursion
+        exc.__cause__, exc = None, exc.__cause__  # type: ignore[assignment]
+
+
+class Interrupting:
+    """An object that is interrupted while it speaks."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_goes_through(listener: Listener) -> None:
+    """A person who presses Ctrl-C while a line is made stops the program."""
+    with pytest.raises(KeyboardInterrupt):
+        listener.log.error("%s", Interrupting())
+
+
+def test_an_interrupt_while_a_value_is_taken_out_goes_through(teller: Listener) -> None:
+    """Beside a value, too."""
+    with pytest.raises(KeyboardInterrupt):
+        teller.log.error("%s %s", VALUE, Interrupting())
+
+
+def test_an_argument_that_cannot_speak_is_complained_of_without_a_value(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """``logging`` tells of an argument that fails, and what that argument said is scrubbed."""
+    listener = Listener("a line")
+
+    listener.log.error("%s is %s", VALUE, Silent())
+
+    told = capsys.readouterr().err
+    assert listener.heard == ""
+    assert VALUE not in told
+    assert told == f"{REPLACED}\n"
+
+
+def test_arguments_in_a_list_do_not_hurt(teller: Listener) -> None:
+    """A library that makes records by hand may use a list."""
+    for args in ([VALUE], [Client(VALUE)]):
+        teller.log.handle(made(msg="it is %s", args=args))
+
+    assert VALUE not in teller.heard
+    assert f"it is ['{MASK}']" in teller.heard

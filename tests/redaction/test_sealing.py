@@ -1,0 +1,141 @@
+"""What is sealed: a call gives it, and nothing else leads to it."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hive_boot.redaction.sealing import sealed
+
+LINKS = (
+    "__closure__",
+    "__code__",
+    "__defaults__",
+    "__dict__",
+    "__func__",
+    "__globals__",
+    "__kwdefaults__",
+    "__self__",
+    "cell_contents",
+    "co_consts",
+)
+"""Attributes by which one thing leads to another."""
+
+
+def texts_within_reach(start: object) -> str:
+    """Give every text that attributes and items lead to; nothing is called on the way.
+
+    It is what a debugger's pane shows to who clicks on everything. Modules, their
+    namespaces and classes, which lead to the whole program, are left out.
+    """
+    found: list[str] = []
+    todo = [start]
+    seen: dict[int, object] = {}
+    while todo:
+        it = todo.pop()
+        if id(it) in seen or isinstance(it, ModuleType | type):
+            continue
+        if isinstance(it, dict) and "__spec__" in it:
+            continue
+        seen[id(it)] = it
+        if isinstance(it, str):
+            found.append(it)
+        elif isinstance(it, bytes | bytearray):
+            found.append(it.decode("latin-1"))
+        elif isinstance(it, dict):
+            todo += it
+            todo += it.values()
+        elif isinstance(it, list | tuple | set | frozenset):
+            todo += it
+        elif not isinstance(it, int | float | None):
+            slots = [name for kind in type(it).__mro__ for name in vars(kind).get("__slots__", ())]
+            links = [name for name in LINKS if hasattr(type(it), name)]
+            todo += [getattr(it, name, None) for name in (*links, *slots)]
+    return "\n".join(found)
+
+
+class Holder:
+    """Has a plain value in an attribute."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def method(self) -> object:
+        """Give the value."""
+        return self.value
+
+
+def test_a_call_gives_what_was_sealed() -> None:
+    """Whoever needs it gets it, the same object as often as it is asked for."""
+    it = ["fake-value"]
+    reveal = sealed(it)
+
+    assert [reveal() is it for _ in range(3)] == [True, True, True]
+
+
+@given(st.none() | st.booleans() | st.text() | st.binary() | st.lists(st.text()))
+def test_whatever_is_sealed_comes_back(it: object) -> None:
+    """Nothing is too small, too empty or too false to be held."""
+    reveal = sealed(it)
+
+    assert reveal() is it
+    assert reveal() is it
+
+
+def test_no_attribute_leads_to_what_is_sealed() -> None:
+    """Who follows attributes and items, as debuggers and error trackers do, finds nothing."""
+    value = "fake-value-0123456789"
+    within_reach = {
+        "a closure": lambda: value,
+        "a bound method": Holder(value).method,
+        "an attribute": Holder({"key": [value]}),
+        "an item": [{"key": (value,)}],
+        "a method of the value": value.upper,
+        "a list's": [value].pop,
+    }
+
+    assert {way for way, it in within_reach.items() if value in texts_within_reach(it)} == set(
+        within_reach
+    )
+    assert value not in texts_within_reach(sealed(value))
+    assert value not in texts_within_reach(sealed({"key": [value]}))
+
+
+def test_what_is_sealed_is_not_printed() -> None:
+    """A seal that is printed, or whose owner is, tells nothing."""
+    value = "fake-value-0123456789"
+    reveal = sealed(value)
+
+    for shown in (repr(reveal), str(reveal), f"{reveal}", f"{reveal.__self__!r}"):  # type: ignore[attr-defined]
+        assert value not in shown
+
+
+@pytest.mark.parametrize("way", ["{0.value}", "{0.value.__self__}", "{0.value.__self__!r}"])
+def test_a_format_string_does_not_lead_to_what_is_sealed(way: str) -> None:
+    """A format field that digs through attributes finds nothing."""
+    value = "fake-value-0123456789"
+
+    assert "{0.value}".format(Holder(value)) == value  # noqa: UP030, UP032  (the attack itself)
+    assert value not in way.format(Holder(sealed(value)))
+
+
+@pytest.mark.parametrize("write", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_is_sealed_is_not_written_down(write: Callable[[object], object]) -> None:
+    """Neither a pickle nor a copy of a seal can be made, and the refusal tells nothing."""
+    reveal: Any = sealed("fake-value-0123456789")
+
+    with pytest.raises(TypeError) as caught:
+        write(reveal.__self__)
+
+    assert str(caught.value) == "what is sealed cannot be pickled or copied"
+
+
+def test_what_holds_something_sealed_is_not_pickled() -> None:
+    """A seal in what is sent to another process is refused there, too."""
+    with pytest.raises(TypeError, match="what is sealed cannot be"):
+        pickle.dumps({"key": [sealed("fake-value-0123456789")]})

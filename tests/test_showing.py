@@ -1,0 +1,213 @@
+"""However one of our objects is shown, copied or taken apart, no value comes out of it."""
+
+import copy
+import dataclasses
+import inspect
+import json
+import logging
+import pickle
+import pprint
+import reprlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from io import StringIO
+from traceback import TracebackException
+from types import ModuleType
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.pretty import pretty_repr
+
+from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
+
+TEXT = "fake-jwt-secret-0123456789-0123456789"
+
+
+class HiveSecrets(SecretSet):
+    """A secret, the one before it, and bytes."""
+
+    jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS")
+    keystore: SecretBytes
+
+
+@pytest.fixture
+async def shown(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Any]]:
+    """Have every object that an application holds, while it runs."""
+    for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "KEYSTORE"):
+        monkeypatch.setenv(name, TEXT)
+    boot = Bootstrap(HiveSecrets, mode="environment")
+    async with boot.running() as secrets:
+        yield {
+            "Secret": secrets.jwt_secret,
+            "SecretBytes": secrets.keystore,
+            "the live set": secrets,
+            "a pinned set": secrets.current,
+            "the application": boot,
+            "its status": boot.status(),
+            "accepted": boot.accepted("jwt_secret"),
+        }
+
+
+def rich_print(it: object) -> str:
+    """Print as rich does."""
+    console = Console(file=StringIO(), width=500)
+    console.print(it)
+    console.log(it, log_locals=True)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def raise_with(it: object) -> str:
+    """Give the traceback of an error about it, with the variables of each frame."""
+    try:
+        raise RuntimeError(it)
+    except RuntimeError as exc:
+        return "".join(TracebackException.from_exception(exc, capture_locals=True).format())
+
+
+def log_it(it: object) -> str:
+    """Log it in every place of a record."""
+    sink = StringIO()
+    handler = logging.StreamHandler(sink)
+    handler.setFormatter(logging.Formatter("%(message)s %(extra)s"))
+    log = logging.getLogger("tests.showing")
+    log.propagate = False
+    log.addHandler(handler)
+    log.warning("%s %r %(it)s" if isinstance(it, dict) else "%s", it, extra={"extra": it})
+    log.warning(it, extra={"extra": [it]})
+    log.removeHandler(handler)
+    return sink.getvalue()
+
+
+def take_apart(it: object) -> str:
+    """Match it as a statement can."""
+    match it:
+        case str() | bytes() | [*_] if not isinstance(it, tuple):
+            return str(it)
+        case {"value": value}:
+            return str(value)
+        case object(value=value) | object(_value=value) | object(_open=value):
+            return str(value)
+    return ""
+
+
+WAYS: dict[str, Callable[[Any], object]] = {
+    "repr": repr,
+    "str": str,
+    "ascii": ascii,
+    "percent": lambda it: "%s %r %a" % ([it], [it], [it]),  # noqa: UP031  (this way, too)
+    "format": lambda it: f"{it} {it!s} {it!r} {[it]}",
+    "a spec": lambda it: f"{it:>80}" if not isinstance(it, tuple) else "",
+    "pprint": pprint.pformat,
+    "reprlib": reprlib.repr,
+    "rich": pretty_repr,
+    "rich, printed": rich_print,
+    "vars": lambda it: str(vars(it)) + pprint.pformat(vars(it), depth=9),
+    "dir": lambda it: f"{dir(it)}{[getattr(it, name, None) for name in dir(it)]}",
+    "members": lambda it: str(inspect.getmembers(it)),
+    "asdict": lambda it: str(dataclasses.asdict(it)),
+    "asdict around it": lambda it: str(
+        dataclasses.asdict(dataclasses.make_dataclass("Around", ["it"])(it))
+    ),
+    "JSON": json.dumps,
+    "JSON, default=str": lambda it: json.dumps(it, default=str),
+    "JSON, default=repr": lambda it: json.dumps([it], default=repr),
+    "JSON, default=vars": lambda it: json.dumps(it, default=vars),
+    "pickle": lambda it: str(pickle.dumps(it)),
+    "old pickle": lambda it: str(pickle.dumps([it], 0)),
+    "reduce": lambda it: str(it.__reduce__()),
+    "reduce_ex": lambda it: str([it.__reduce_ex__(protocol) for protocol in range(6)]),
+    "object's reduce_ex": lambda it: str([object.__reduce_ex__(it, n) for n in range(6)]),
+    "state": lambda it: str(it.__getstate__()),
+    "copy": lambda it: str(copy.copy(it)),
+    "deepcopy": lambda it: str(copy.deepcopy(it)),
+    "len": len,
+    "iteration": lambda it: str(list(it)),
+    "add": lambda it: it + TEXT[:0],
+    "order": lambda it: sorted([it, it]),
+    "hash": lambda it: str(hash(it)),
+    "equality": lambda it: f"{it == it} {it == TEXT} {it != TEXT}",  # noqa: PLR0124  (with itself)
+    "key of a dict": lambda it: str({it: 1}),
+    "match": take_apart,
+    "traceback": raise_with,
+    "log": log_it,
+    "size": sys.getsizeof,
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+async def test_no_way_of_showing_gives_a_value(
+    way: Callable[[Any], object], shown: dict[str, Any]
+) -> None:
+    """Whatever is done to an object of ours gives stars, or an error without the value."""
+    for name, it in shown.items():
+        try:
+            told = str(way(it))
+        except (TypeError, ValueError, AttributeError) as exc:
+            told = f"{exc!r} {exc.__context__!r} {exc.__cause__!r}"
+        assert TEXT not in told, name
+
+
+def reachable(it: object, deep: int) -> dict[int, tuple[str, object]]:
+    """Give what a format field reaches from ``it`` by attributes and items, with the way there.
+
+    Modules, and the globals of functions, are left out: through them every object of
+    Python reaches the whole process.
+    """
+    found = {id(it): ("0", it)}
+    edge = [("0", it)]
+    for _ in range(deep):
+        further = []
+        for way, each in edge:
+            near = []
+            for name in set(dir(each)) - {"__globals__", "__builtins__", "__class__", "__dict__"}:
+                try:
+                    near.append((f"{way}.{name}", getattr(each, name)))
+                except Exception:  # noqa: BLE001, S112  (it cannot be had)
+                    continue
+            if isinstance(each, dict):
+                near += [(f"{way}[{key}]", value) for key, value in each.items()]
+            elif isinstance(each, list | tuple):
+                near += [(f"{way}[{number}]", value) for number, value in enumerate(each)]
+            if hasattr(each, "__dict__") and not isinstance(each, type | ModuleType):
+                near += [(f"{way}.{key}", value) for key, value in vars(each).items()]
+            for path, value in near:
+                if id(value) not in found and not isinstance(value, type | ModuleType):
+                    found[id(value)] = (path, value)
+                    further.append((path, value))
+        edge = further
+    return found
+
+
+@pytest.mark.anyio
+async def test_no_format_field_leads_to_a_value(shown: dict[str, Any]) -> None:
+    """A format string from somebody else, as ``{0.a.b[c]}``, follows attributes to no value."""
+    logging.getLogger("tests").warning("a log line makes what finds the values")
+    for name, it in shown.items():
+        leads = reachable(it, 5)
+        assert len(leads) > 50, name
+        for way, value in leads.values():
+            told = repr(value)
+            assert TEXT not in told, f"{name}: {way}"
+
+
+@pytest.mark.anyio
+async def test_what_holds_a_value_cannot_be_written_down(shown: dict[str, Any]) -> None:
+    """Not even the part of a secret that holds the value can be pickled or copied."""
+    for name in ("Secret", "SecretBytes"):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(shown[name]._open)
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            copy.copy(shown[name]._open.__self__)
+
+
+@pytest.mark.anyio
+async def test_an_application_is_this_process_s(shown: dict[str, Any]) -> None:
+    """An application is copied as itself, and not pickled: there is one run of it."""
+    boot = shown["the application"]
+    assert copy.copy(boot) is boot
+    assert copy.deepcopy([boot])[0] is boot
+    assert f"{boot:>30}" == "Bootstrap(HiveSecrets)"
+    with pytest.raises(TypeError, match=r"^Bootstrap\(HiveSecrets\) cannot be pickled"):
+        pickle.dumps(boot)

@@ -43,7 +43,7 @@ check: $(installed) ## judge style, format, types, imports and spelling
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 	$(venv)/bin/lint-imports
-	$(venv)/bin/codespell CHANGELOG.md README.md benchmarks examples hive_boot
+	$(venv)/bin/codespell CHANGELOG.md README.md benchmarks deploy docs examples hive_boot
 
 bench: $(installed) ## measure, beside the floors and the other libraries
 	$(python) -m benchmarks $(ARGS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
 from traceback import TracebackException
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -228,6 +229,53 @@ def as_ordinary_user() -> Iterator[Path]:
         finally:
             if root:
                 os.seteuid(0)
+
+
+LINKS = (
+    "__closure__",
+    "__code__",
+    "__defaults__",
+    "__dict__",
+    "__func__",
+    "__globals__",
+    "__kwdefaults__",
+    "__self__",
+    "cell_contents",
+    "co_consts",
+)
+"""Attributes by which one thing leads to another."""
+
+
+def texts_within_reach(start: object) -> str:
+    """Give every text that attributes and items lead to; nothing is called on the way.
+
+    It is what a debugger's pane shows to who clicks on everything. Modules, their
+    namespaces and classes, which lead to the whole program, are left out.
+    """
+    found: list[str] = []
+    todo = [start]
+    seen: dict[int, object] = {}
+    while todo:
+        it = todo.pop()
+        if id(it) in seen or isinstance(it, ModuleType | type):
+            continue
+        if isinstance(it, dict) and "__spec__" in it:
+            continue
+        seen[id(it)] = it
+        if isinstance(it, str):
+            found.append(it)
+        elif isinstance(it, bytes | bytearray):
+            found.append(it.decode("latin-1"))
+        elif isinstance(it, dict):
+            todo += it
+            todo += it.values()
+        elif isinstance(it, list | tuple | set | frozenset):
+            todo += it
+        elif not isinstance(it, int | float | None):
+            slots = [name for kind in type(it).__mro__ for name in vars(kind).get("__slots__", ())]
+            links = [name for name in LINKS if hasattr(type(it), name)]
+            todo += [getattr(it, name, None) for name in (*links, *slots)]
+    return "\n".join(found)
 
 
 def descriptors() -> set[str]:

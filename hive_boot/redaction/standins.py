@@ -8,6 +8,7 @@ notes, causes and members. The same holds for any other object that a log record
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -55,21 +56,22 @@ def told(exc: BaseException) -> list[str]:
     seen: set[int] = set()
     while todo:
         each = todo.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        found += [as_text(each, str), as_text(each, repr)]
-        found += [as_text(note, str) for note in _notes(each)]
-        if isinstance(each, SyntaxError):
-            found.append(as_text(each.text, str))
-        todo += [each.__cause__, each.__context__, *_members(each)]
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            found += _said(each)
+            todo += [each.__cause__, each.__context__, *_members(each)]
     return found
+
+
+def _said(exc: BaseException) -> list[str]:
+    """Give what an exception says itself."""
+    code = [as_text(exc.text, str)] if isinstance(exc, SyntaxError) else []
+    notes = [as_text(note, str) for note in _notes(exc)]
+    return [as_text(exc, str), as_text(exc, repr), *notes, *code]
 
 
 def stand_in(exc: BaseException, matcher: Matcher) -> BaseException:
     """Give what is shown in the place of ``exc``: ``exc`` itself when it tells no value."""
-    if all(matcher.scrub(text) is text for text in told(exc)):
-        return exc
     return _stand_in(exc, matcher, {})
 
 
@@ -79,22 +81,23 @@ def _stand_in(
     """Give the stand-in of one of several exceptions that may lead to each other."""
     if id(exc) in known:
         return known[id(exc)]
-    # For a group that one of its own members comes from, which has to exist before it.
-    known[id(exc)] = _speaker(exc, matcher, Exception, ())
+    # One may lead back to it; a group can be made only when its members are there.
+    shown = known[id(exc)] = _speaker(exc, matcher, _builtin(type(exc)), ())
+    cause = exc.__cause__ and _stand_in(exc.__cause__, matcher, known)
+    context = exc.__context__ and _stand_in(exc.__context__, matcher, known)
     members = [_stand_in(member, matcher, known) for member in _members(exc)]
+    led_by = [exc.__cause__, exc.__context__, *_members(exc)]
+    alike = all(new is old for new, old in zip([cause, context, *members], led_by, strict=True))
+    if alike and all(matcher.scrub(text) is text for text in _said(exc)):
+        known[id(exc)] = exc
+        return exc
     if members:
         group = next(kind for kind in type(exc).__mro__ if kind in _GROUPS)
         message = matcher.scrub(as_text(getattr(exc, "message", ""), str))
-        shown = _speaker(exc, matcher, group, (message, members))
-    else:
-        shown = _speaker(exc, matcher, _builtin(type(exc)), ())
-    known[id(exc)] = shown
+        shown = known[id(exc)] = _speaker(exc, matcher, group, (message, members))
     for note in _notes(exc):
         shown.add_note(matcher.scrub(as_text(note, str)))
-    if exc.__cause__ is not None:
-        shown.__cause__ = _stand_in(exc.__cause__, matcher, known)
-    if exc.__context__ is not None:
-        shown.__context__ = _stand_in(exc.__context__, matcher, known)
+    shown.__cause__, shown.__context__ = cause, context
     shown.__suppress_context__ = exc.__suppress_context__
     return shown.with_traceback(exc.__traceback__)
 
@@ -103,17 +106,15 @@ _GROUPS = (ExceptionGroup, BaseExceptionGroup)
 
 
 def _builtin(kind: type[BaseException]) -> type[BaseException]:
-    """Give the nearest class that is Python's own, so that no code of the program's runs.
-
-    A traceback shows of a SyntaxError more than it says, so it is none here.
-    """
-    return next(
+    """Give the nearest class that is Python's own, so that no code of the program's runs."""
+    found: type[BaseException] = next(
         base
         for base in kind.__mro__
         if issubclass(base, BaseException)
-        and base.__module__ == "builtins"
-        and not issubclass(base, (SyntaxError, *_GROUPS))
+        and getattr(builtins, base.__name__, None) is base
+        and not issubclass(base, _GROUPS)
     )
+    return found
 
 
 def _speaker(
@@ -129,6 +130,12 @@ def _speaker(
     }
     shown: BaseException = base.__new__(type(kind.__name__, (_Speaker, base), names), *arguments)
     shown.args = arguments or (str(shown),)
+    if isinstance(exc, SyntaxError) and isinstance(shown, SyntaxError):
+        # A traceback shows the line as well.
+        for name in ("filename", "lineno", "offset", "end_lineno", "end_offset"):
+            setattr(shown, name, getattr(exc, name))
+        shown.msg = matcher.scrub(as_text(exc.msg, str))
+        shown.text = exc.text and matcher.scrub(as_text(exc.text, str))
     return shown
 
 

@@ -12,8 +12,7 @@ from hive_boot import Secret, SecretBytes, redact
 from hive_boot.redaction import hidden
 from hive_boot.redaction.hidden import scrub
 from hive_boot.redaction.matching import MASK
-from tests.redaction.test_sealing import texts_within_reach
-from tests.support import run_child
+from tests.support import run_child, texts_within_reach
 
 TEXT = "fake-jwt-secret-0123456789"
 OTHER = "fake-api-key-9876543210"

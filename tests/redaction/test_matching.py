@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hive_boot.redaction.matching import MASK, Matcher
 from hive_boot.redaction.sealing import sealed
-from tests.redaction.test_sealing import texts_within_reach
+from tests.support import texts_within_reach
 
 ALPHABETS = (
     "ab",

@@ -251,7 +251,8 @@ def test_a_syntax_error_tells_no_line_of_what_was_parsed(matcher: Matcher) -> No
     shown = stand_in(caught.value, matcher)
 
     assert VALUE not in f"{shown_by(shown)} {vars(shown)!r}"
-    assert shown_by(shown).splitlines()[-1] == f"SyntaxError: {caught.value}"
+    assert shown_by(shown).splitlines()[-1] == f"SyntaxError: {caught.value.msg}"
+    assert f"    {MASK} is" in shown_by(shown)
 
 
 def test_a_chain_that_leads_to_itself_has_an_end(matcher: Matcher) -> None:

@@ -1,5 +1,6 @@
 """One file, one secret: everything that a file can be, and what comes of it."""
 
+import errno
 import os
 import resource
 import socket
@@ -484,3 +485,21 @@ def test_a_file_that_is_rewritten_meanwhile_breaks_nothing(tmp_path: Path) -> No
 
     assert len(seen) > 1, "the writer was never met"
     assert all("fake-token-of-thirty-characters".startswith(part) for part in seen - {"is empty"})
+
+
+def test_a_file_that_cannot_be_closed_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network's file system that fails at the close takes no value back, and ends no start."""
+    (tmp_path / "jwt_secret").write_text("fake-jwt-secret")
+    close = os.close
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", fail)
+    path = str(tmp_path / "jwt_secret")
+    batch = read_files([path], {path: ("jwt_secret", "JWT_SECRET", True)})
+    monkeypatch.undo()
+    assert batch.values["jwt_secret"].reveal() == "fake-jwt-secret"

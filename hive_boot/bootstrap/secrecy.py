@@ -81,6 +81,6 @@ def _is_covered(value: Value) -> bool:
         return False
     if isinstance(plain, bytes) or "://" not in plain:
         return True
-    from hive_boot.redaction.forms import passwords  # noqa: PLC0415  (few values are a URL)
+    from hive_boot.redaction.parts import passwords  # noqa: PLC0415  (few values are a URL)
 
     return all(len(password) >= SHORTEST for password in passwords(plain))

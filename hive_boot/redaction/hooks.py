@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.places import PLACES, Switch
+from hive_boot.redaction.places import PLACES
+from hive_boot.redaction.showing import Switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

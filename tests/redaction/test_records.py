@@ -17,8 +17,8 @@ from hive_boot import Secret
 from hive_boot.redaction import hidden
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.places import REPLACED
 from hive_boot.redaction.records import clean
+from hive_boot.redaction.showing import REPLACED
 
 VALUE = "fake-value-0123456789"
 NUMBER = 4711471147114711

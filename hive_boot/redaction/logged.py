@@ -1,0 +1,207 @@
+"""The functions of ``logging`` that every record goes through, each with a wrapper.
+
+A wrapper gets what stood there before and a switch; with the switch off it only hands on.
+A handler that only writes text has its text scrubbed. For all others the record itself is.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.redaction import hidden
+from hive_boot.redaction.showing import REPLACED, Switch, say, shown_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOGGERS = frozenset({logging.Logger, logging.RootLogger})
+"""Loggers that do nothing with a record but hand it to handlers."""
+
+_PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.lastResort)})
+"""Handlers that use nothing of a record but what they format."""
+
+
+def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+    """Scrub a record for those whom no other wrapper serves.
+
+    They are loggers of another class, handlers with a ``handle`` or a ``filter`` of their
+    own, and others who wrap this function.
+    """
+    alone = _is_logging_s(before)
+    handlers = _Handlers()
+
+    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        if switch.on and not (
+            alone
+            and logging.Logger.callHandlers is callHandlers
+            and type(self) in _LOGGERS
+            and handlers.are_served()
+        ):
+            _clean(record)
+        try:
+            before(self, record)
+        except BaseException:
+            # What fails is the program's; but these frames hold the record.
+            _clean(record)
+            raise
+
+    return callHandlers
+
+
+class _Handlers:
+    """All handlers of the process, as far as our other wrappers serve them."""
+
+    __slots__ = ("_newest", "_served")
+
+    def __init__(self) -> None:
+        self._newest: object = self  # which is no handler
+        self._served = True
+
+    def are_served(self) -> bool:
+        """Tell that no handler has a ``handle`` or a ``filter`` of its own.
+
+        They are looked at again when there is one more: a new one is the last of a list.
+        """
+        everyone = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (there is no other)
+        newest = everyone[-1] if everyone else None
+        if newest is not self._newest:
+            self._served = self._served and all(map(_is_served, _all_handlers()))
+            # Last, because another thread may ask meanwhile.
+            self._newest = newest
+        return self._served
+
+
+def _all_handlers() -> set[logging.Handler]:
+    """Give the handlers that logging knows, and those that a new configuration left in use."""
+    known = {reference() for reference in list(logging._handlerList)}  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
+    loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]
+    used = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
+    return (known | used) - {None}
+
+
+def _is_served(handler: logging.Handler) -> bool:
+    kind = type(handler)
+    return (
+        kind.handle in {logging.Handler.handle, logging.NullHandler.handle}
+        and kind.filter is logging.Handler.filter
+        and vars(handler).keys().isdisjoint({"handle", "filter"})
+    )
+
+
+def _is_logging_s(function: Callable[..., Any]) -> bool:
+    """Tell that a function is Python's own, whatever it says of itself."""
+    code = getattr(function, "__code__", None)
+    return code is not None and code.co_filename == logging.Logger.handle.__code__.co_filename
+
+
+def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """Scrub a record for a handler that does more with it than write what Python formats.
+
+    This is what a handler does last before it emits: filters may have added to the record.
+    """
+
+    def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+        try:
+            passed = before(self, record)
+        except BaseException:
+            _clean(record)
+            raise
+        if passed and switch.on and not _is_plain(self):
+            # From Python 3.12 on a filter may give another record.
+            _clean(passed if isinstance(passed, logging.LogRecord) else record)
+        return passed
+
+    return filter
+
+
+def handler_format(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+    """Scrub what a handler is about to write. This is on the path of every log line."""
+
+    def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+        written = before(self, record)
+        matcher = hidden.matcher
+        if matcher is None or not switch.on:
+            return written
+        try:
+            if type(written) is str and matcher.is_clean(written):
+                return written
+            return hidden.redact(written)
+        except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
+            return REPLACED
+
+    return format
+
+
+def handle_error(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+    """Scrub the complaint about a record that a handler could not write."""
+
+    def handleError(self: logging.Handler, record: logging.LogRecord) -> None:  # noqa: N802  (as above)
+        matcher = hidden.matcher if switch.on else None
+        if matcher is None:
+            before(self, record)
+            return
+        _clean(record)
+        exc = sys.exc_info()[1]
+        tells = exc is not None and shown_for(exc, matcher) is not exc
+        if not tells and not _is_logging_s(before):
+            before(self, record)
+        elif logging.raiseExceptions:
+            say(_complaint, record)
+
+    return handleError
+
+
+def _complaint(record: logging.LogRecord) -> str:
+    caller = sys._getframe(1)  # noqa: SLF001  (the way to a frame)
+    while caller.f_back is not None and caller.f_globals.get("__name__") in _ON_THE_WAY:
+        caller = caller.f_back
+    return (
+        f"--- Logging error ---\n{traceback.format_exc()}"
+        f"Call stack:\n{''.join(traceback.format_stack(caller))}"
+        f"Message: {record.msg!r}\nArguments: {record.args}\n"
+    )
+
+
+_ON_THE_WAY = frozenset({__name__, say.__module__, "logging", "logging.handlers"})
+
+
+def _is_plain(handler: logging.Handler) -> bool:
+    """Tell that a handler only writes what Python's formatter makes of a record.
+
+    That is looked at as a whole. Another formatter may escape what was escaped already.
+    """
+    formatter = handler.formatter
+    own = handler.__dict__
+    return (
+        type(handler) in _PLAIN
+        and (formatter is None or _writes_all(formatter))
+        and "emit" not in own
+        and "format" not in own
+    )
+
+
+def _writes_all(formatter: logging.Formatter) -> bool:
+    """Tell that a formatter is Python's, and cuts nothing as ``%(message).20s`` does."""
+    if type(formatter) is not logging.Formatter:
+        return False
+    written = formatter._fmt or ""  # noqa: SLF001  (there is no other way)
+    return ")." not in written and ":." not in written
+
+
+def _clean(record: logging.LogRecord) -> None:
+    """Take the values out of a record, or make it say only that it is not shown."""
+    matcher = hidden.matcher
+    if matcher is None:
+        return
+    try:
+        from hive_boot.redaction.records import clean  # noqa: PLC0415  (many show nothing)
+
+        clean(record, matcher)
+    except Exception:  # noqa: BLE001  (whatever it is, the record must not pass)
+        for name in record.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
+            del record.__dict__[name]
+        record.msg, record.args = REPLACED, ()
+        record.exc_info = record.exc_text = record.stack_info = None

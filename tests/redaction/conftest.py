@@ -1,0 +1,56 @@
+"""What the tests of redaction stand on: no handlers of pytest, and Python's own functions again."""
+
+import logging
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.places import PLACES
+from tests.redaction.telling import start
+
+
+@pytest.fixture(autouse=True)
+def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
+    monkeypatch.setattr(logging, "_handlerList", [])
+
+
+@pytest.fixture
+def unwrapped() -> Iterator[None]:
+    """Put back, at the end, what a test has put in the place of Python's own."""
+    known = [(owner, name, vars(owner).get(name)) for owner, name, _ in PLACES]
+    yield
+    for owner, name, before in known:
+        if before is not None:
+            setattr(owner, name, before)
+        elif name in vars(owner):
+            delattr(owner, name)
+
+
+@pytest.fixture
+def closed(unwrapped: None) -> Iterator[Redaction]:  # noqa: ARG001  (it ends later)
+    """Give a redaction that the test opens itself."""
+    redaction = Redaction()
+    yield redaction
+    redaction.close()
+
+
+@pytest.fixture
+def redaction(closed: Redaction) -> Redaction:
+    """Hide the value from the beginning."""
+    start(closed)
+    return closed
+
+
+@pytest.fixture
+def log() -> logging.Logger:
+    """Give a logger that nobody else has."""
+    return logging.Logger("app")  # noqa: LOG001  (see above)
+
+
+@pytest.fixture
+def stream() -> StringIO:
+    """Give what handlers write to."""
+    return StringIO()

@@ -1,0 +1,61 @@
+"""What the tests of redaction hide, and whom they let tell of it."""
+
+import logging
+import traceback
+from pathlib import Path
+
+from hive_boot import Secret
+from hive_boot.redaction.forms import forms
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.matching import SHORTEST, Matcher
+
+VALUE = "fake-value-0123456789"
+
+
+class Teller(logging.Handler):
+    """Formats nothing, and tells everything that a record has, as error trackers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = ""
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell the message, every attribute, and the traceback."""
+        self.records.append(record)
+        self.told += f"{record.getMessage()}\n{record.__dict__}\n"
+        if record.exc_info and record.exc_info[1]:
+            self.told += "".join(traceback.format_exception(record.exc_info[1]))
+
+
+class Broken:
+    """What is to find values, and fails."""
+
+    def is_clean(self, text: str) -> bool:
+        """Fail at the first look."""
+        raise RuntimeError(text)
+
+    scrub = is_clean
+
+
+class Client:
+    """An object that shows how it was made."""
+
+    def __repr__(self) -> str:
+        return f"Client({VALUE})"
+
+
+def start(redaction: Redaction) -> None:
+    """Hide the value."""
+    redaction.open()
+    redaction.hide([Secret("A", VALUE)])
+
+
+def written(path: Path) -> str:
+    """Give what stands in all files of a directory."""
+    return "".join(each.read_text() for each in sorted(path.iterdir()))
+
+
+def shown(text: str, value: str | bytes) -> str:
+    """Give what a log shows of a text while a value is hidden."""
+    return Matcher(lambda: forms(value, SHORTEST)).scrub(text)

@@ -1,0 +1,488 @@
+"""What Python itself writes to people, while values are hidden."""
+
+import asyncio
+import gc
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable
+from io import StringIO
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hive_boot.redaction import hidden
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.matching import MASK
+from hive_boot.redaction.showing import REPLACED
+from tests.redaction.telling import VALUE, Broken, Client, start
+from tests.support import run_child
+
+# What ends a program, a thread, or nothing at all.
+
+
+def hooks_of_python(redaction: Redaction) -> None:
+    """Let Python's own functions be what is there before the start."""
+    sys.excepthook = sys.__excepthook__
+    threading.excepthook = threading.__excepthook__
+    sys.unraisablehook = sys.__unraisablehook__
+    start(redaction)
+
+
+def failed(text: str = VALUE) -> ValueError:
+    """Give an exception that was raised."""
+    with pytest.raises(ValueError, match=text) as caught:
+        raise ValueError(text)
+    return caught.value
+
+
+def test_a_crash_is_shown_without_the_value(
+    closed: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The traceback of what ends a process has stars."""
+    hooks_of_python(closed)
+    exc = failed()
+
+    sys.excepthook(type(exc), exc, exc.__traceback__)
+
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback (most recent call last):\n")
+    assert told.endswith(f"ValueError: {MASK}\n")
+
+
+def thread_args(
+    exc: BaseException | None, thread: threading.Thread | None
+) -> threading.ExceptHookArgs:
+    """Give what a thread's hook gets."""
+    trace = None if exc is None else exc.__traceback__
+    return threading.ExceptHookArgs((type(exc or ValueError()), exc, trace, thread))
+
+
+def test_a_crash_of_a_thread_is_shown_without_the_value(
+    closed: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The traceback of what ends a thread has stars, and names the thread."""
+    hooks_of_python(closed)
+
+    threading.excepthook(thread_args(failed(), threading.Thread(name="worker")))
+    threading.excepthook(thread_args(failed(), None))
+
+    told = capsys.readouterr().err
+    assert told.startswith("Exception in thread worker:\nTraceback (most recent call last):\n")
+    assert f"Exception in thread {threading.get_ident()}:\n" in told
+    assert told.count(f"ValueError: {MASK}\n") == 2
+    assert VALUE not in told
+
+
+def test_a_thread_that_exits_says_nothing(
+    closed: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``sys.exit`` in a thread ends it in silence, as without us."""
+    hooks_of_python(closed)
+
+    threading.excepthook(thread_args(SystemExit(VALUE), threading.Thread(name="worker")))
+
+    assert capsys.readouterr().err == ""
+
+
+def unraisable(exc: BaseException | None, message: str | None = None, what: object = None) -> Any:  # noqa: ANN401  (what Python hands over cannot be made)
+    """Give what Python hands to the hook for what nobody can catch."""
+    return SimpleNamespace(
+        exc_type=type(exc),
+        exc_value=exc,
+        exc_traceback=None if exc is None else exc.__traceback__,
+        err_msg=message,
+        object=what,
+    )
+
+
+def test_what_nobody_can_catch_is_shown_without_the_value(
+    closed: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error in ``__del__`` has stars, in what it says and in what it happened to."""
+    hooks_of_python(closed)
+
+    sys.unraisablehook(unraisable(failed(), what=Client()))
+    sys.unraisablehook(unraisable(failed(), f"Ignored for {VALUE}", "it"))
+
+    told = capsys.readouterr().err
+    assert told.startswith(f"Exception ignored in: Client({MASK})\nTraceback")
+    assert f"Ignored for {MASK}: 'it'\n" in told
+    assert told.count(f"ValueError: {MASK}\n") == 2
+    assert VALUE not in told
+
+
+class Foreign:
+    """Hooks of somebody else, who shows what they get in his own way."""
+
+    def __init__(self) -> None:
+        self.got: list[Any] = []
+        sys.excepthook = self.crash
+        threading.excepthook = self.keep
+        sys.unraisablehook = self.keep
+
+    def crash(self, *arguments: object) -> None:
+        """Take the three arguments of sys.excepthook."""
+        self.keep(SimpleNamespace(exc_value=arguments[1], all=arguments))
+
+    def keep(self, args: Any) -> None:  # noqa: ANN401  (of one hook or the other)
+        """Take the argument of the others."""
+        self.got.append(args)
+
+    def told(self) -> str:
+        """Show all, in full."""
+        return "".join("".join(traceback.format_exception(args.exc_value)) for args in self.got)
+
+
+def call_all_hooks(exc: BaseException | None) -> None:
+    """Let an exception arrive at each of the three hooks."""
+    trace = None if exc is None else exc.__traceback__
+    sys.excepthook(type(exc), exc, trace)  # type: ignore[arg-type]
+    threading.excepthook(thread_args(exc, None))
+    sys.unraisablehook(unraisable(exc))
+
+
+def test_foreign_hooks_get_an_exception_without_the_value(closed: Redaction) -> None:
+    """An error tracker is called as before, with a stand-in that has the traceback."""
+    foreign = Foreign()
+    start(closed)
+    exc = failed()
+
+    call_all_hooks(exc)
+
+    assert len(foreign.got) == 3
+    assert VALUE not in foreign.told()
+    assert foreign.told().count(f"ValueError: {MASK}\n") == 3
+    for args in foreign.got:
+        assert isinstance(args.exc_value, ValueError)
+        assert args.exc_value is not exc
+        assert args.exc_value.__traceback__ is exc.__traceback__
+    kind, shown, trace = foreign.got[0].all
+    assert (kind, trace) == (type(shown), exc.__traceback__)
+    assert foreign.got[1].exc_type is type(foreign.got[1].exc_value)
+    assert foreign.got[2].exc_type is type(foreign.got[2].exc_value)
+
+
+def test_foreign_hooks_get_an_exception_without_a_value_as_it_is(closed: Redaction) -> None:
+    """What tells nothing is handed on, the same object."""
+    foreign = Foreign()
+    start(closed)
+    exc = failed("refused")
+
+    call_all_hooks(exc)
+
+    assert [args.exc_value for args in foreign.got] == [exc, exc, exc]
+
+
+def test_foreign_hooks_get_nothing_when_there_is_nothing(closed: Redaction) -> None:
+    """Where Python has no exception at hand, the hooks of others are called all the same."""
+    foreign = Foreign()
+    start(closed)
+
+    threading.excepthook(thread_args(None, None))
+    sys.unraisablehook(unraisable(None))
+
+    assert [args.exc_value for args in foreign.got] == [None, None]
+
+
+def test_hooks_hand_on_while_nothing_is_hidden(closed: Redaction) -> None:
+    """Between the start and the first value, others get what Python gave."""
+    foreign = Foreign()
+    closed.open()
+    exc = failed()
+
+    call_all_hooks(exc)
+
+    assert [args.exc_value for args in foreign.got] == [exc, exc, exc]
+
+
+def test_foreign_hooks_get_no_exception_that_cannot_be_scrubbed(
+    closed: Redaction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the scrubbing fails, a tracker is told that something is not shown."""
+    foreign = Foreign()
+    start(closed)
+    monkeypatch.setattr(hidden, "matcher", Broken())
+
+    call_all_hooks(failed())
+
+    assert VALUE not in foreign.told()
+    assert foreign.told().count(REPLACED) == 3
+
+
+def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
+    closed: Redaction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When the scrubbing fails, stderr tells that something is not shown."""
+    hooks_of_python(closed)
+    monkeypatch.setattr(hidden, "matcher", Broken())
+
+    call_all_hooks(failed())
+
+    assert capsys.readouterr().err == f"{REPLACED}\n" * 3
+
+
+@pytest.mark.usefixtures("redaction")
+def test_an_unhandled_error_in_a_loop_is_shown_without_the_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What asyncio says of a task that nobody awaited has stars."""
+
+    async def fail() -> None:
+        raise ValueError(VALUE)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(fail())
+        await asyncio.wait([task])
+        del task
+        gc.collect()
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": f"odd {VALUE}", "exception": ValueError(VALUE), "client": Client()}
+        )
+
+    asyncio.run(main())
+
+    assert "Task exception was never retrieved" in caplog.text
+    assert f"exception=ValueError('{MASK}')" in caplog.text
+    assert f"client: Client({MASK})" in caplog.text
+    assert VALUE not in caplog.text
+
+
+# Warnings.
+
+
+@pytest.mark.usefixtures("redaction")
+def test_the_text_of_a_warning_is_scrubbed() -> None:
+    """A warning is written with stars, and with the line that it is about."""
+    text = warnings.formatwarning(f"it is {VALUE}", UserWarning, "app.py", 7, f"connect({VALUE})")
+
+    assert text == f"app.py:7: UserWarning: it is {MASK}\n  connect({MASK})\n"
+
+
+@pytest.mark.usefixtures("redaction")
+def test_a_warning_that_logging_captures_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
+    """Warnings that go to the log have stars there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        try:
+            warnings.warn(f"it is {VALUE}", UserWarning, stacklevel=1)
+        finally:
+            logging.captureWarnings(capture=False)
+
+    assert f"UserWarning: it is {MASK}" in caplog.text
+    assert VALUE not in caplog.text
+
+
+# What is printed by hand.
+
+
+PRINTED: dict[str, Callable[[ValueError, StringIO], None]] = {
+    "by name": lambda exc, file: traceback.print_exception(exc, file=file),
+    "in the old way": lambda exc, file: traceback.print_exception(
+        type(exc), exc, exc.__traceback__, file=file
+    ),
+    "by position": lambda exc, file: traceback.print_exception(
+        type(exc), exc, exc.__traceback__, None, file
+    ),
+    "by position, without the chain": lambda exc, file: traceback.print_exception(
+        type(exc),
+        exc,
+        exc.__traceback__,
+        None,
+        file,
+        False,  # noqa: FBT003  (as it is called)
+    ),
+}
+
+
+@pytest.mark.usefixtures("redaction")
+@pytest.mark.parametrize("show", PRINTED.values(), ids=PRINTED.keys())
+def test_a_traceback_that_is_printed_is_scrubbed(
+    stream: StringIO, show: Callable[[ValueError, StringIO], None]
+) -> None:
+    """What a server or a pool of processes prints of an error has stars."""
+    show(failed(), stream)
+
+    assert stream.getvalue().startswith("Traceback (most recent call last):\n")
+    assert stream.getvalue().endswith(f"ValueError: {MASK}\n")
+    assert VALUE not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("redaction")
+def test_a_traceback_that_is_printed_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """``print_exc`` prints where it always did, and no chain where none is asked for."""
+    exc = failed()
+    exc.__context__ = KeyError("context")
+
+    traceback.print_exception(exc)
+    traceback.print_exception(exc, chain=False)
+
+    told = capsys.readouterr().err
+    assert told.count(f"ValueError: {MASK}\n") == 2
+    assert told.count("KeyError") == 1
+    assert VALUE not in told
+
+
+def test_a_traceback_is_printed_as_ever_while_nothing_is_hidden(
+    closed: Redaction, stream: StringIO
+) -> None:
+    """Between the start and the first value, a traceback is what it was."""
+    closed.open()
+
+    traceback.print_exception(ValueError(VALUE), file=stream)
+
+    assert stream.getvalue() == f"ValueError: {VALUE}\n"
+
+
+# Whole programs.
+
+OPEN = """
+import os
+VALUE = os.environ["HELD"]
+if os.environ["HIDDEN"]:
+    from hive_boot import Secret
+    from hive_boot.redaction.hooks import Redaction
+    redaction = Redaction()
+    redaction.open()
+    redaction.hide([Secret("A", VALUE)])
+"""
+
+PROGRAMS = {
+    "a crash": "raise ValueError(VALUE)",
+    "a chained crash": """
+try:
+    {}[VALUE]
+except KeyError as exc:
+    raise RuntimeError(f"refused {VALUE}") from exc
+""",
+    "a crash while one is handled": """
+try:
+    int(VALUE)
+except ValueError:
+    raise RuntimeError("refused")
+""",
+    "a group": "raise ExceptionGroup('two', [ValueError(VALUE), KeyError(VALUE)])",
+    "a note": """
+exc = ValueError("refused")
+exc.add_note(VALUE)
+raise exc
+""",
+    "a line of Python": """
+import ast
+ast.literal_eval(f"{VALUE} is")
+""",
+    "a thread": """
+import threading
+thread = threading.Thread(target=int, args=[VALUE], name="worker")
+thread.start()
+thread.join()
+""",
+    "__del__": """
+class Client:
+    def __del__(self):
+        raise ValueError(VALUE)
+
+Client()
+""",
+    "the end of the process": """
+import atexit
+atexit.register(int, VALUE)
+""",
+    "a task that nobody awaits": """
+import asyncio
+
+async def fail():
+    raise ValueError(VALUE)
+
+async def main():
+    task = asyncio.ensure_future(fail())
+    await asyncio.wait([task])
+
+asyncio.run(main())
+""",
+    "a callback of a loop": """
+import asyncio
+
+async def main():
+    asyncio.get_running_loop().call_soon(int, VALUE)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+asyncio.run(main())
+""",
+    "a crash in trio": """
+import trio
+
+async def fail():
+    raise ValueError(VALUE)
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail)
+
+trio.run(main)
+""",
+    "a warning": """
+import warnings
+warnings.warn(f"it is {VALUE}")
+""",
+    "a warning in the log": """
+import logging
+import warnings
+logging.basicConfig()
+logging.captureWarnings(True)
+warnings.warn(f"it is {VALUE}")
+""",
+    "a log that nobody configured": """
+import logging
+logging.getLogger("app").error("it is %s", VALUE)
+""",
+    "a log": """
+import logging
+logging.basicConfig()
+logging.getLogger("app.child").error("it is %s", VALUE, exc_info=KeyError(VALUE))
+""",
+    "a complaint of logging": """
+import logging
+logging.basicConfig()
+logging.getLogger("app").error("it is %d", VALUE)
+""",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS.keys())
+def test_a_program_shows_no_value(program: str) -> None:
+    """A program that shows its value on stderr shows the same, but for the value, when hidden."""
+    shown = run_child(OPEN + program, HELD=VALUE, HIDDEN="")
+    hidden_now = run_child(OPEN + program, HELD=VALUE, HIDDEN="1")
+
+    assert VALUE in shown.stderr, "this program is no test"
+    assert VALUE not in hidden_now.stderr + hidden_now.stdout
+    assert MASK in hidden_now.stderr
+    assert REPLACED not in hidden_now.stderr
+    assert hidden_now.returncode == shown.returncode
+
+
+CRASHES = [name for name in PROGRAMS if "crash" in name or name in {"a group", "a note"}]
+
+
+@pytest.mark.parametrize("name", CRASHES)
+def test_a_crash_looks_as_it_does_without_us(name: str) -> None:
+    """A traceback differs in nothing but the stars."""
+    shown = run_child(OPEN + PROGRAMS[name], HELD=VALUE, HIDDEN="")
+    hidden_now = run_child(OPEN + PROGRAMS[name], HELD=VALUE, HIDDEN="1")
+
+    assert hidden_now.stderr == shown.stderr.replace(VALUE, MASK)
+
+
+@pytest.mark.parametrize("how", ["sys.stderr = None", "sys.stderr.close()"])
+def test_a_program_without_stderr_ends_as_it_would(how: str) -> None:
+    """The exit status of a crash is right where there is nobody to tell."""
+    child = run_child(f"{OPEN}\nimport sys\n{how}\nraise ValueError(VALUE)", HELD=VALUE, HIDDEN="1")
+
+    assert child.returncode == 1
+    assert VALUE not in child.stderr

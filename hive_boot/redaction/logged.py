@@ -30,17 +30,18 @@ def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., 
     They are loggers of another class, handlers with a ``handle`` or a ``filter`` of their
     own, and others who wrap this function.
     """
-    alone = _is_logging_s(before)
-    handlers = _Handlers()
+    handlers = _Handlers(served=_is_logging_s(before))
+    everyone = handlers.everyone
 
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
-        if switch.on and not (
-            alone
-            and logging.Logger.callHandlers is callHandlers
-            and type(self) in _LOGGERS
-            and handlers.are_served()
-        ):
-            _clean(record)
+        if (
+            not (everyone and everyone[-1] is handlers.newest and handlers.served)
+            or type(self) is not logging.Logger
+            or logging.Logger.callHandlers is not callHandlers
+        ) and switch.on:
+            served = handlers.are_served() and type(self) in _LOGGERS
+            if not served or logging.Logger.callHandlers is not callHandlers:
+                _clean(record)
         try:
             before(self, record)
         except BaseException:
@@ -52,31 +53,37 @@ def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., 
 
 
 class _Handlers:
-    """All handlers of the process, as far as our other wrappers serve them."""
+    """All handlers of the process, as far as our other wrappers serve them.
 
-    __slots__ = ("_newest", "_served")
+    Args:
+        served: False when it does not matter, because somebody else sees each record.
 
-    def __init__(self) -> None:
-        self._newest: object = self  # which is no handler
-        self._served = True
+    Attributes:
+        everyone: what logging knows of them; a new one is the last.
+        newest: the last one when they were looked at.
+        served: whether none of them has a ``handle`` or a ``filter`` of its own.
+    """
+
+    __slots__ = ("everyone", "newest", "served")
+
+    def __init__(self, *, served: bool) -> None:
+        self.everyone: list[Any] = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (there is no other)
+        self.newest: object = self  # which is no handler
+        self.served = served
 
     def are_served(self) -> bool:
-        """Tell that no handler has a ``handle`` or a ``filter`` of its own.
-
-        They are looked at again when there is one more: a new one is the last of a list.
-        """
-        everyone = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (there is no other)
-        newest = everyone[-1] if everyone else None
-        if newest is not self._newest:
-            self._served = self._served and all(map(_is_served, _all_handlers()))
+        """Tell whether all are served; they are looked at again when there is one more."""
+        newest = self.everyone[-1] if self.everyone else None
+        if newest is not self.newest:
+            self.served = self.served and all(map(_is_served, _all_handlers(self.everyone)))
             # Last, because another thread may ask meanwhile.
-            self._newest = newest
-        return self._served
+            self.newest = newest
+        return self.served
 
 
-def _all_handlers() -> set[logging.Handler]:
+def _all_handlers(everyone: list[Any]) -> set[logging.Handler]:
     """Give the handlers that logging knows, and those that a new configuration left in use."""
-    known = {reference() for reference in list(logging._handlerList)}  # type: ignore[attr-defined]  # noqa: SLF001  (as above)
+    known = {reference() for reference in list(everyone)}
     loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]
     used = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
     return (known | used) - {None}
@@ -101,17 +108,31 @@ def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., 
     """Scrub a record for a handler that does more with it than write what Python formats.
 
     This is what a handler does last before it emits: filters may have added to the record.
+    It is on the path of every log line.
     """
+    # The formatter that was last found to be plain: none is, too.
+    plain: logging.Formatter | None = None
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+        nonlocal plain
         try:
             passed = before(self, record)
         except BaseException:
             _clean(record)
             raise
-        if passed and switch.on and not _is_plain(self):
-            # From Python 3.12 on a filter may give another record.
-            _clean(passed if isinstance(passed, logging.LogRecord) else record)
+        if passed and switch.on:
+            formatter = self.formatter
+            if formatter is not plain and _is_plain(formatter):
+                plain = formatter
+            own = self.__dict__
+            if (
+                formatter is not plain
+                or type(self) not in _PLAIN
+                or "emit" in own
+                or "format" in own
+            ):
+                # From Python 3.12 on a filter may give another record.
+                _clean(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
 
     return filter
@@ -168,23 +189,13 @@ def _complaint(record: logging.LogRecord) -> str:
 _ON_THE_WAY = frozenset({__name__, say.__module__, "logging", "logging.handlers"})
 
 
-def _is_plain(handler: logging.Handler) -> bool:
-    """Tell that a handler only writes what Python's formatter makes of a record.
+def _is_plain(formatter: logging.Formatter | None) -> bool:
+    """Tell that a formatter is Python's, and cuts nothing as ``%(message).20s`` does.
 
-    That is looked at as a whole. Another formatter may escape what was escaped already.
+    What it makes is looked at as a whole. Another one may escape what was escaped already.
     """
-    formatter = handler.formatter
-    own = handler.__dict__
-    return (
-        type(handler) in _PLAIN
-        and (formatter is None or _writes_all(formatter))
-        and "emit" not in own
-        and "format" not in own
-    )
-
-
-def _writes_all(formatter: logging.Formatter) -> bool:
-    """Tell that a formatter is Python's, and cuts nothing as ``%(message).20s`` does."""
+    if formatter is None:
+        return True
     if type(formatter) is not logging.Formatter:
         return False
     written = formatter._fmt or ""  # noqa: SLF001  (there is no other way)

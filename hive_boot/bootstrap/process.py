@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import BootError, InvalidSecrets
 from hive_boot.lifecycle.signals import Latch
-from hive_boot.redaction.hidden import redact
+from hive_boot.redaction.showing import redacted, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +54,7 @@ def own(
         except SystemExit as exc:
             return _leave(exc)
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
-            _say("".join(traceback.format_exception(exc)))
+            _say(trace(exc))
             return 130 if isinstance(exc, KeyboardInterrupt) else 70
     return _status(code) if isinstance(code, int) else 0
 
@@ -87,7 +86,7 @@ def _say(text: str) -> None:
 
     The run is over; what it hid lingers, and is taken out here.
     """
-    text = redact(text)
+    text = redacted(text)
     with suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()

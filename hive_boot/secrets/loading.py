@@ -23,7 +23,7 @@ from hive_boot.secrets.sources.mounted import Reading, read_directory, read_path
 from hive_boot.secrets.sources.patience import Patience
 from hive_boot.secrets.sources.reading import A_DIRECTORY, NOT_UTF_8, Hit, Outcome
 from hive_boot.secrets.validation import judge
-from hive_boot.secrets.value import Secret, SecretBytes
+from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,7 +139,7 @@ class _Loading:
             field = self.inventory.by_variable[name]
             value = as_value(field, _plain(values[name]))
             if value is NOT_UTF_8:
-                self._pass_over(SecretBytes(name, os.fsencode(_plain(values[name]))))
+                self._pass_over(Secret(name, _plain(values[name])))
             if field.attribute in answered | self.answered:
                 self._pass_over(value)
             elif self.situation.mounted:

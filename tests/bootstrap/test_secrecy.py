@@ -397,3 +397,81 @@ def test_a_report_holds_no_value_by_chance() -> None:
     assert child.returncode == 78
     assert "OTHER is missing" in child.stderr
     assert VALUE not in child.stderr
+
+
+# What was found, and is in no use
+
+
+@pytest.mark.anyio
+async def test_a_value_behind_a_stronger_one_is_hidden_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The value in .env is often the real one, also where a variable counts more."""
+    (tmp_path / "cwd" / ".env").write_text("JWT_SECRET=fake-value-of-the-dotenv-file\n")
+    monkeypatch.setenv("HIVE_BOOT_MODE", "development")
+    async with Bootstrap(HiveSecrets).running() as secrets:
+        assert secrets.jwt_secret.reveal() == VALUE
+        assert redact("fake-value-of-the-dotenv-file") == "***"
+
+
+@pytest.mark.anyio
+async def test_a_file_behind_a_pointer_is_hidden_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file in the mount is secret, also where NAME_FILE leads elsewhere."""
+    monkeypatch.delenv("JWT_SECRET")
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    (mount / "jwt_secret").write_text("fake-value-of-the-mount")
+    (tmp_path / "elsewhere").write_text(VALUE)
+    monkeypatch.setenv("JWT_SECRET_FILE", str(tmp_path / "elsewhere"))
+    boot = Bootstrap(HiveSecrets, mode="docker", secrets_dirs=mount, env_fallback=True)
+    async with boot.running():
+        assert redact(["fake-value-of-the-mount", VALUE]) == ["***", "***"]
+
+
+@pytest.mark.anyio
+async def test_a_name_that_is_set_twice_hides_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conflict is refused, and the variable's value is as secret as before."""
+    monkeypatch.setenv("JWT_SECRET_FILE", "/nowhere")
+    await failed_start(Bootstrap(HiveSecrets))
+    assert redact(VALUE) == "***"
+
+
+@pytest.mark.anyio
+async def test_a_value_in_the_place_of_a_path_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NAME_FILE that holds the value itself is refused; whoever logs it shows stars."""
+    monkeypatch.delenv("JWT_SECRET")
+    monkeypatch.setenv("JWT_SECRET_FILE", VALUE)
+    await failed_start(Bootstrap(HiveSecrets))
+    assert redact(VALUE) == "***"
+
+
+@pytest.mark.anyio
+async def test_a_variable_that_is_no_text_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are not UTF-8 are refused, and hidden as Python shows them."""
+    text = "fake-value-\udcff-0123456789"
+    monkeypatch.setenv("JWT_SECRET", text)
+    await failed_start(Bootstrap(HiveSecrets))
+    assert redact(f"{text} {text!r}") == "*** '***'"
+
+
+@pytest.mark.anyio
+async def test_a_check_that_tells_of_another_secret_is_scrubbed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A check may know more than its own value; the report shows none of it."""
+
+    def check(_: str) -> None:
+        message = f"differs from {OLD}"
+        raise ValueError(message)
+
+    class Checked(SecretSet):
+        """Two secrets, the first with a check that knows the second."""
+
+        jwt_secret: Secret = secret(check=check)
+        jwt_secret_previous: Secret
+
+    monkeypatch.setenv("JWT_SECRET_PREVIOUS", OLD)
+    error = await failed_start(Bootstrap(Checked))
+    assert "differs from ***" in str(error)

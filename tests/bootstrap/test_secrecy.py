@@ -475,3 +475,19 @@ async def test_a_check_that_tells_of_another_secret_is_scrubbed(
     monkeypatch.setenv("JWT_SECRET_PREVIOUS", OLD)
     error = await failed_start(Bootstrap(Checked))
     assert "differs from ***" in str(error)
+
+
+@pytest.mark.anyio
+async def test_what_is_no_value_behind_a_pointer_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file in the mount is nothing to hide where NAME_FILE leads elsewhere."""
+    monkeypatch.delenv("JWT_SECRET")
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    (mount / "jwt_secret").touch()
+    (tmp_path / "elsewhere").write_text(VALUE)
+    monkeypatch.setenv("JWT_SECRET_FILE", str(tmp_path / "elsewhere"))
+    boot = Bootstrap(HiveSecrets, mode="docker", secrets_dirs=mount, env_fallback=True)
+    async with boot.running() as secrets:
+        assert secrets.jwt_secret.reveal() == VALUE

@@ -1,5 +1,6 @@
 """When values begin to be hidden, when that ends, and what is left behind."""
 
+import functools
 import logging
 import sys
 import threading
@@ -403,3 +404,30 @@ def test_the_next_start_works_on_top_of_what_stayed(line: Line) -> None:
     assert keeper.kept == [f"{VALUE} {MASK}"]
     second.close()
     assert current() == on_top
+
+
+def test_what_is_hidden_too_late_is_not_hidden() -> None:
+    """A load that comes back when its start was given up leaves nothing behind."""
+    redaction = Redaction()
+    redaction.open()
+    redaction.close()
+    redaction.hide([Secret("A", VALUE)])
+    assert hidden.matcher is None
+
+
+@pytest.mark.parametrize(("owner", "name"), [(logging.Logger, "callHandlers"), (sys, "excepthook")])
+def test_a_wrapper_made_like_ours_is_not_taken_for_it(owner: Any, name: str) -> None:  # noqa: ANN401  (a class or a module)
+    """Who wraps a function of ours with functools.wraps, which copies its attributes, stays."""
+    redaction = Redaction()
+    redaction.open()
+    ours = getattr(owner, name)
+
+    @functools.wraps(ours)
+    def foreign(*args: object) -> None:
+        ours(*args)
+
+    setattr(owner, name, foreign)
+    redaction.close()
+    redaction.open()
+    redaction.close()
+    assert getattr(owner, name) is foreign

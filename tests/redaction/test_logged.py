@@ -1,11 +1,14 @@
 """Every way of a log record to a person, while values are hidden."""
 
+import functools
 import logging
+import logging.config
 import os
 import signal
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
@@ -14,11 +17,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import pydantic
 import pytest
 from uvicorn.logging import AccessFormatter
 
 from hive_boot import Secret
-from hive_boot.redaction import hidden
+from hive_boot.redaction import hidden, records
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
 from hive_boot.redaction.showing import REPLACED
@@ -721,3 +725,114 @@ def test_many_threads_log_while_runs_begin_and_end(redaction: Redaction) -> None
     for stream, teller in zip(streams, tellers, strict=True):
         assert stream.getvalue().count(f" is {MASK}\nValueError: {MASK}\n") == 60
         assert VALUE not in stream.getvalue() + teller.told
+
+
+# What others do with the same functions, with a formatter, and with a handler.
+
+
+def logging_to(handler: logging.Handler) -> logging.Logger:
+    """Give a logger with this handler alone."""
+    logger = logging.Logger("app")  # noqa: LOG001  (nobody else has it)
+    logger.addHandler(handler)
+    return logger
+
+
+def test_a_wrapper_that_says_it_is_python_s_is_none(closed: Redaction) -> None:
+    """A tracker that wraps with functools.wraps gets scrubbed records, too."""
+    sent = []
+    known = logging.Logger.callHandlers
+
+    @functools.wraps(known)
+    def tracker(self: logging.Logger, record: logging.LogRecord) -> None:
+        known(self, record)
+        sent.append(record.getMessage())
+
+    logging.Logger.callHandlers = tracker  # type: ignore[method-assign]
+    start(closed)
+    logging_to(logging.StreamHandler(StringIO())).error("it is %s", VALUE)
+    assert sent == ["it is ***"]
+
+
+@pytest.mark.parametrize("pattern", ["%(message).20s", "{message:.20}"])
+def test_a_format_that_cuts_shows_no_beginning(
+    redaction: Redaction, stream: StringIO, pattern: str
+) -> None:
+    """A value is taken out before a format with a precision cuts it."""
+    assert redaction
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter(pattern, style="{" if "{" in pattern else "%"))
+    logging_to(handler).error("it is %s", VALUE)
+    assert stream.getvalue() == "it is ***\n"
+
+
+@pytest.mark.parametrize("name", ["handle", "filter"])
+def test_a_single_handler_with_a_method_of_its_own_gets_no_value(
+    closed: Redaction, name: str
+) -> None:
+    """A handler one of whose methods was replaced is given a scrubbed record."""
+    told: list[str] = []
+    handler = logging.StreamHandler(StringIO())
+    setattr(handler, name, lambda record: told.append(record.getMessage()))
+    logging._handlerList.append(weakref.ref(handler))  # type: ignore[attr-defined]  # noqa: SLF001  (as logging does)
+    start(closed)
+    logging_to(handler).error("it is %s", VALUE)
+    assert told == ["it is ***"]
+
+
+def test_a_new_configuration_hides_nothing_from_us(closed: Redaction) -> None:
+    """A handler that lives on when dictConfig has forgotten it is given a scrubbed record."""
+
+    class Own(logging.Handler):
+        """A handler that does everything itself."""
+
+        told = ""
+
+        def handle(self, record: logging.LogRecord) -> bool:
+            """Tell the message."""
+            self.told += record.getMessage()
+            return True
+
+    own = Own()
+    logger = logging.getLogger("tests.redaction.logged")
+    logger.addHandler(own)
+    try:
+        start(closed)
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+        logger.error("it is %s", VALUE)
+    finally:
+        logger.removeHandler(own)
+    assert own.told == "it is ***"
+
+
+def test_a_handler_that_does_nothing_does_not_matter(
+    redaction: Redaction, stream: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NullHandler, which every library has, makes no record go a longer way."""
+    assert redaction
+    looked: list[object] = []
+    monkeypatch.setattr(records, "clean", lambda *both: looked.append(both))
+    null = logging.NullHandler()
+    logging_to(logging.StreamHandler(stream)).error("nothing")
+    assert null
+    assert looked == []
+
+
+def test_the_name_of_an_extra_is_hidden_too(redaction: Redaction) -> None:
+    """A value that somebody made the name of an attribute is taken out of it."""
+    assert redaction
+    teller = Teller()
+    logging_to(teller).error("it is", extra={VALUE: 1})
+    assert VALUE not in teller.told
+
+
+def test_a_long_value_is_hidden_where_pydantic_cuts_it(closed: Redaction, stream: StringIO) -> None:
+    """Pydantic shows both ends of a long input; neither is shown."""
+    value = "fake-" + "0123456789abcdefghij" * 5
+    closed.open()
+    closed.hide([Secret("A", value)])
+    try:
+        pydantic.TypeAdapter(int).validate_python(value)
+    except ValueError:
+        logging_to(logging.StreamHandler(stream)).exception("refused")
+    assert "input_value='***'" in stream.getvalue()
+    assert "fake-0123456789abcd" not in stream.getvalue()

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from hive_boot import Secret
 from hive_boot.redaction import hidden
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
@@ -486,3 +487,73 @@ def test_a_program_without_stderr_ends_as_it_would(how: str) -> None:
 
     assert child.returncode == 1
     assert VALUE not in child.stderr
+
+
+# What others get, and what they make of it.
+
+
+def fails(*_: object) -> None:
+    """Be a hook that fails, and that tells the value while it does."""
+    message = f"the tracker is down, with {VALUE}"
+    raise RuntimeError(message)
+
+
+@pytest.mark.usefixtures("closed")
+def test_a_hook_that_fails_tells_no_value(
+    closed: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When somebody else's hook raises both errors are told, and none of them has the value."""
+    sys.excepthook = fails
+    start(closed)
+
+    sys.excepthook(ValueError, ValueError(VALUE), None)
+
+    shown = capsys.readouterr().err
+    assert "RuntimeError: the tracker is down, with ***" in shown
+    assert "ValueError: ***" in shown
+    assert VALUE not in shown
+
+
+def test_the_object_of_what_cannot_be_raised_is_shown_without_the_value(closed: Redaction) -> None:
+    """A hook of somebody else's is given no object and no text that tells the value."""
+    got: list[Any] = []
+    sys.unraisablehook = got.append
+    start(closed)
+
+    sys.unraisablehook(
+        SimpleNamespace(
+            exc_type=ValueError,
+            exc_value=ValueError("fine"),
+            exc_traceback=None,
+            err_msg=f"Exception ignored for {VALUE}",
+            object=Client(),
+        )
+    )
+
+    assert f"{got[0].object!r} {got[0].err_msg}" == "Client(***) Exception ignored for ***"
+
+
+def test_a_value_of_short_lines_is_hidden_in_a_group(
+    closed: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A group's traceback indents each line of its members; the value is taken out before."""
+    value = "fake-one-11\nfake-two-22\nfake-three-33"
+    sys.excepthook = sys.__excepthook__
+    closed.open()
+    closed.hide([Secret("A", value)])
+
+    for show in (sys.excepthook, traceback.print_exception):
+        group = ExceptionGroup("both", [ValueError(value), KeyError("fine")])
+        show(type(group), group, None)
+
+    shown = capsys.readouterr().err
+    assert "fake-two-22" not in shown
+    assert shown.count("ValueError: ***") == 2
+
+
+@pytest.mark.usefixtures("redaction")
+def test_what_is_no_exception_is_printed_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever prints the absence of an exception sees it told."""
+    traceback.print_exception(None, None, None)
+
+    assert capsys.readouterr().err == "NoneType: None\n"

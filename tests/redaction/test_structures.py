@@ -237,3 +237,64 @@ def test_every_text_of_a_structure_is_given() -> None:
     assert sorted(texts(it)) == sorted(
         ["key", "one", "two\xff", "three", "five", "again", "object"]
     )
+
+
+def nested(deep: int) -> list[Any]:
+    """Nest a value deeper than Python's own stack goes."""
+    it: list[Any] = [VALUE]
+    for _ in range(deep):
+        it = [it]
+    return it
+
+
+def test_what_is_nested_too_deep_is_hidden_whole() -> None:
+    """A structure that cannot be made anew is shown as stars, not as it is."""
+    assert scrubbed(nested(100_000), MATCHER) == MASK
+
+
+def test_what_is_shared_is_made_anew_once() -> None:
+    """A structure that refers to itself over and over takes no time for it."""
+    it: list[Any] = [VALUE]
+    for _ in range(60):
+        it = [it, it]
+
+    shown = scrubbed(it, MATCHER)
+
+    for _ in range(60):
+        assert shown[0] is shown[1]
+        shown = shown[0]
+    assert shown == [MASK]
+
+
+def test_the_order_of_a_dict_is_kept() -> None:
+    """An OrderedDict is one afterwards, in its order, and holds no value in any part of it."""
+    it = OrderedDict([(VALUE, 1), ("b", VALUE), ("a", 2)])
+
+    shown = scrubbed(it, MATCHER)
+
+    assert type(shown) is OrderedDict
+    assert list(shown.items()) == [(MASK, 1), ("b", MASK), ("a", 2)]
+    assert list(it) == [VALUE, "b", "a"]
+
+
+class Frozen(dict[str, str]):
+    """A dict that is its own copy."""
+
+    def __copy__(self) -> "Frozen":
+        return self
+
+
+class Single(dict[str, str]):
+    """A dict that there is one of."""
+
+    def __copy__(self) -> "Single":
+        raise TypeError
+
+
+@pytest.mark.parametrize("kind", [Frozen, Single])
+def test_a_dict_that_cannot_be_copied_is_shown_as_a_plain_one(kind: type[dict[str, str]]) -> None:
+    """Somebody else's dict is not changed, whatever it makes of a copy."""
+    it = kind(a=VALUE, b="fine")
+
+    assert scrubbed(it, MATCHER) == {"a": MASK, "b": "fine"}
+    assert dict(it) == {"a": VALUE, "b": "fine"}

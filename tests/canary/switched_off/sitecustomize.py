@@ -4,11 +4,11 @@ import sys
 
 from hive_boot.redaction import hidden, hooks
 
-_TAKERS = {hidden.redact, hidden.scrub}
+_TAKERS = {hidden.hide, hidden.redact, hidden.scrub}
 
 
 def unchanged(shown: object, *_: object) -> object:
-    """Take nothing out."""
+    """Hide nothing, and take nothing out."""
     return shown
 
 

@@ -25,7 +25,8 @@ class Teller(logging.Handler):
         self.records.append(record)
         self.told += f"{record.getMessage()}\n{record.__dict__}\n"
         if record.exc_info and record.exc_info[1]:
-            self.told += "".join(traceback.format_exception(record.exc_info[1]))
+            exc = record.exc_info[1]
+            self.told += f"{exc!r} {exc.args!r}\n{''.join(traceback.format_exception(exc))}"
 
 
 class Broken:
@@ -41,8 +42,14 @@ class Broken:
 class Client:
     """An object that shows how it was made."""
 
+    def __init__(self, key: str = VALUE) -> None:
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"client of {self.key}"
+
     def __repr__(self) -> str:
-        return f"Client({VALUE})"
+        return f"Client(key={self.key!r})"
 
 
 def start(redaction: Redaction) -> None:

@@ -110,7 +110,7 @@ def test_what_nobody_can_catch_is_shown_without_the_value(
     sys.unraisablehook(unraisable(failed(), f"Ignored for {VALUE}", "it"))
 
     told = capsys.readouterr().err
-    assert told.startswith(f"Exception ignored in: Client({MASK})\nTraceback")
+    assert told.startswith(f"Exception ignored in: Client(key='{MASK}')\nTraceback")
     assert f"Ignored for {MASK}: 'it'\n" in told
     assert told.count(f"ValueError: {MASK}\n") == 2
     assert VALUE not in told
@@ -248,7 +248,7 @@ def test_an_unhandled_error_in_a_loop_is_shown_without_the_value(
 
     assert "Task exception was never retrieved" in caplog.text
     assert f"exception=ValueError('{MASK}')" in caplog.text
-    assert f"client: Client({MASK})" in caplog.text
+    assert f"client: Client(key='{MASK}')" in caplog.text
     assert VALUE not in caplog.text
 
 
@@ -530,7 +530,7 @@ def test_the_object_of_what_cannot_be_raised_is_shown_without_the_value(closed: 
         )
     )
 
-    assert f"{got[0].object!r} {got[0].err_msg}" == "Client(***) Exception ignored for ***"
+    assert f"{got[0].object!r} {got[0].err_msg}" == "Client(key='***') Exception ignored for ***"
 
 
 def test_a_value_of_short_lines_is_hidden_in_a_group(

@@ -4,7 +4,6 @@ import ast
 import json
 import logging
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from io import StringIO
 from types import MappingProxyType
@@ -19,28 +18,11 @@ from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK, Matcher
 from hive_boot.redaction.records import clean
 from hive_boot.redaction.showing import REPLACED
+from tests.redaction.telling import VALUE, Client, Teller
 
-VALUE = "fake-value-0123456789"
 NUMBER = 4711471147114711
 
 E = TypeVar("E", bound=BaseException)
-
-
-class Teller(logging.Handler):
-    """Formats nothing, and tells everything that a record has, as error trackers do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = ""
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Tell the message, every attribute, and the traceback."""
-        self.records.append(record)
-        self.told += f"{record.getMessage()}\n{record.__dict__}\n"
-        if record.exc_info and record.exc_info[1]:
-            exc = record.exc_info[1]
-            self.told += f"{exc!r} {exc.args!r}\n{''.join(traceback.format_exception(exc))}"
 
 
 class Json(logging.Formatter):
@@ -98,19 +80,6 @@ def listener(request: pytest.FixtureRequest) -> Listener:
 def teller() -> Listener:
     """Listen to the record itself."""
     return Listener("all attributes")
-
-
-class Client:
-    """An object that shows how it was made."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __str__(self) -> str:
-        return f"client of {self.key}"
-
-    def __repr__(self) -> str:
-        return f"Client(key={self.key!r})"
 
 
 class Half:

@@ -7,8 +7,7 @@ import pytest
 
 from hive_boot.redaction.matching import MASK, Matcher
 from hive_boot.redaction.standins import UNSHOWN, as_text, in_its_place, stand_in, told
-
-VALUE = "fake-value-0123456789"
+from tests.redaction.telling import VALUE, Client
 
 
 class DatabaseDownError(ConnectionRefusedError):
@@ -28,19 +27,6 @@ class SilentError(ValueError):
 
     def __str__(self) -> str:
         raise RuntimeError(VALUE)
-
-
-class Client:
-    """An object that shows how it was made."""
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-    def __str__(self) -> str:
-        return f"client of {self.key}"
-
-    def __repr__(self) -> str:
-        return f"Client(key={self.key!r})"
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 A debugger's pane, an error tracker and a format string (``"{0.a.b[c]}"``) follow
 attributes and items, and call nothing. A closure gives what it holds away as
 ``__closure__[0].cell_contents``, a bound method as ``__self__``. An endless iterator
-has no attribute that leads to what it repeats, and its ``repr`` shows none of it.
+has no attribute that leads to what it repeats.
 """
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import repeat
 from typing import TYPE_CHECKING, Never, TypeVar
 
 if TYPE_CHECKING:
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Endless(cycle):  # type: ignore[type-arg]  # (it takes no arguments)
-    """Repeats one thing; it cannot be written down."""
+class Endless(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
+    """Repeats one thing; it does not show it, and cannot be written down."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Endless(***)"
 
     def __reduce_ex__(self, protocol: object) -> Never:
         message = "what is sealed cannot be pickled or copied"
@@ -29,4 +32,4 @@ class Endless(cycle):  # type: ignore[type-arg]  # (it takes no arguments)
 
 def sealed(value: T) -> Callable[[], T]:
     """Give what gives ``value`` whenever it is called, and shows it to nobody."""
-    return Endless((value,)).__next__
+    return Endless(value).__next__

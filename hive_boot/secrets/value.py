@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
 
-from hive_boot.redaction.sealing import sealed
+from hive_boot.redaction.sealing import Endless
 
 if TYPE_CHECKING:
     from typing import Self
@@ -104,7 +104,7 @@ class Secret(_Opaque[str]):
             del value
             message = f"the value of Secret({name!r}) has to be a str"
             raise TypeError(message)
-        self._open = sealed(value)
+        self._open = Endless(value).__next__
 
     def __init_subclass__(cls) -> Never:
         message = "Secret cannot be subclassed: what it promises would not hold"
@@ -131,7 +131,7 @@ class SecretBytes(_Opaque[bytes]):
             del value
             message = f"the value of SecretBytes({name!r}) has to be bytes"
             raise TypeError(message)
-        self._open = sealed(value)
+        self._open = Endless(value).__next__
 
     def __init_subclass__(cls) -> Never:
         message = "SecretBytes cannot be subclassed: what it promises would not hold"

@@ -45,7 +45,6 @@ _LARGE = Fault("too-large", f"is larger than {LIMIT} bytes")
 _NUL = Fault("nul", "holds a NUL character (SecretBytes takes what is no text)")
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _BOM = b"\xef\xbb\xbf"
-_NEWLINE = 0x0A
 
 
 class Hit(NamedTuple):
@@ -92,7 +91,7 @@ class Batch:
         self.refused = False
 
 
-def read_files(  # noqa: C901, PLR0912  (one loop, because a call for each file is what costs)
+def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is what costs)
     names: Iterable[str],
     answers: Mapping[str, Answer],
     *,
@@ -149,11 +148,17 @@ def read_files(  # noqa: C901, PLR0912  (one loop, because a call for each file 
             except OSError:
                 pass
         outcome: Outcome
-        if is_text and raw.isascii() and raw and raw[-1] != _NEWLINE and 0 not in raw:
-            # What Secret(label, text) and sealed(text) do, without the calls.
-            outcome = object.__new__(Secret)
-            outcome._name = label
-            outcome._open = Endless((raw.decode(),)).__next__
+        if is_text and raw.isascii() and 0 not in raw:
+            text = raw.decode()
+            if text[-1:] == "\n":
+                text = text[:-2] if text[-2:] == "\r\n" else text[:-1]
+            if text:
+                # What Secret(label, text) does, without the call.
+                outcome = object.__new__(Secret)
+                outcome._name = label
+                outcome._open = Endless(text).__next__
+            else:
+                outcome = EMPTY
         else:
             outcome = _value(raw, label, is_text=is_text)
         if attribute in files or attribute in odd or isinstance(outcome, Fault):

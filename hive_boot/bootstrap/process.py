@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import BootError, InvalidSecrets
 from hive_boot.lifecycle.signals import Latch
-from hive_boot.redaction.showing import redacted, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +53,8 @@ def own(
         except SystemExit as exc:
             return _leave(exc)
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
+            from hive_boot.redaction.showing import trace  # noqa: PLC0415  (only a crash needs it)
+
             _say(trace(exc))
             return 130 if isinstance(exc, KeyboardInterrupt) else 70
     return _status(code) if isinstance(code, int) else 0
@@ -86,6 +87,8 @@ def _say(text: str) -> None:
 
     The run is over; what it hid lingers, and is taken out here.
     """
+    from hive_boot.redaction.showing import redacted  # noqa: PLC0415  (few have last words)
+
     text = redacted(text)
     with suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(text)

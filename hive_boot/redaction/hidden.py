@@ -89,6 +89,15 @@ def scrub(text: str, values: Iterable[str | bytes]) -> str:
     return Matcher(lambda: {form for value in values for form in forms(value)}).scrub(text)
 
 
+class Switch:
+    """Whether a wrapper does anything."""
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on = True
+
+
 def changing() -> threading.RLock:
     """Give the lock that is held while something begins or ends to be hidden."""
     return _changing

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.places import PLACES
-from hive_boot.redaction.showing import Switch
+from hive_boot.redaction.hidden import Switch
+from hive_boot.redaction.places import PLACES, Room, maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,20 +22,43 @@ class _Wrapped:
     """One function that is wrapped.
 
     Others wrap the same functions. So the wrapper is taken out only while it is the
-    outermost one; one that has to stay is switched off, for good.
+    outermost one; one that has to stay is switched off, for good. Until there is a value
+    to be found a plain one stands there, which only hands on.
     """
 
-    def __init__(self, owner: Any, name: str, wrap: Callable[[Any, Switch], Any]) -> None:  # noqa: ANN401  (a module or a class)
-        self._owner, self._name = owner, name
+    def __init__(self, owner: Any, name: str, room: Room, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
+        self._owner, self._name, self._room, self._made_by = owner, name, room, made_by
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
         # Whoever wrapped ours and is gone may have put it back when it was switched off.
         while (earlier := getattr(self.before, _MADE_BY, None)) and earlier.is_over(self.before):
             self.before = earlier.before
         self.switch = Switch()
-        self._wrapper = wrap(self.before, self.switch)
-        setattr(self._wrapper, _MADE_BY, self)
-        setattr(owner, name, self._wrapper)
+        self._real: Callable[..., Any] | None = None
+
+        def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (of the function)
+            if hidden.matcher is None or not self.switch.on:
+                return self.before(*args, **kwargs)
+            try:
+                real = self._real or self._make()
+            except Exception:  # noqa: BLE001  (an import at the end of a process may fail: nothing may pass)
+                return None
+            return real(*args, **kwargs)
+
+        self._put(wrapper)
+
+    def _put(self, wrapper: Callable[..., Any]) -> None:
+        self._wrapper = wrapper
+        setattr(wrapper, _MADE_BY, self)
+        setattr(self._owner, self._name, wrapper)
+
+    def _make(self) -> Callable[..., Any]:
+        """Make the wrapper that does something, and put it in the place of the plain one."""
+        real: Callable[..., Any] = maker(self._room, self._made_by)(self.before, self.switch)
+        self._real = real
+        if getattr(self._owner, self._name) is self._wrapper:
+            self._put(real)
+        return real
 
     def is_over(self, wrapper: object) -> bool:
         """Tell that ``wrapper`` is this one, not one made like it, and does nothing any more."""
@@ -71,7 +94,7 @@ class Redaction:
             before = [each for each in _open if each.lingers]
             _open.append(self)
             if not _wrapped:
-                _wrapped.extend(_Wrapped(owner, name, wrap) for owner, name, wrap in PLACES)
+                _wrapped.extend(_Wrapped(*place) for place in PLACES)
             for each in before:
                 each.close()
 

@@ -12,10 +12,12 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.showing import REPLACED, Switch, say, shown_for
+from hive_boot.redaction.showing import REPLACED, say, shown_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hive_boot.redaction.hidden import Switch
 
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
 """Loggers that do nothing with a record but hand it to handlers."""

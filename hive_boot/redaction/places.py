@@ -1,4 +1,7 @@
-"""The functions through which Python shows things to people, and their wrappers."""
+"""The functions through which Python shows things to people, and where their wrappers are.
+
+The wrappers are imported when there is something to show: many starts show nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,33 @@ import sys
 import threading
 import traceback
 import warnings
+from typing import TYPE_CHECKING, Any, Literal
 
-from hive_boot.redaction import logged, printed
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-PLACES = (
-    (logging.Logger, "callHandlers", logged.call_handlers),
-    (logging.Handler, "filter", logged.handler_filter),
-    (logging.Handler, "format", logged.handler_format),
-    (logging.Handler, "handleError", logged.handle_error),
-    (sys, "excepthook", printed.excepthook),
-    (threading, "excepthook", printed.thread_excepthook),
-    (sys, "unraisablehook", printed.unraisablehook),
-    (traceback, "print_exception", printed.print_exception),
-    (warnings, "formatwarning", printed.format_warning),
+Room = Literal["logged", "printed"]
+
+PLACES: tuple[tuple[Any, str, Room, str], ...] = (
+    (logging.Logger, "callHandlers", "logged", "call_handlers"),
+    (logging.Handler, "filter", "logged", "handler_filter"),
+    (logging.Handler, "format", "logged", "handler_format"),
+    (logging.Handler, "handleError", "logged", "handle_error"),
+    (sys, "excepthook", "printed", "excepthook"),
+    (threading, "excepthook", "printed", "thread_excepthook"),
+    (sys, "unraisablehook", "printed", "unraisablehook"),
+    (traceback, "print_exception", "printed", "print_exception"),
+    (warnings, "formatwarning", "printed", "format_warning"),
 )
-"""Owner, name and wrapper of each."""
+"""Owner and name of each, and the room and the name of what makes its wrapper."""
+
+
+def maker(room: Room, name: str) -> Callable[..., Any]:
+    """Give what makes a wrapper."""
+    if room == "logged":
+        from hive_boot.redaction import logged  # noqa: PLC0415  (see above)
+
+        return getattr(logged, name)  # type: ignore[no-any-return]
+    from hive_boot.redaction import printed  # noqa: PLC0415  (see above)
+
+    return getattr(printed, name)  # type: ignore[no-any-return]

@@ -13,10 +13,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.showing import Switch, redacted, say, shown_for, trace
+from hive_boot.redaction.showing import redacted, say, shown_for, trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hive_boot.redaction.hidden import Switch
 
 
 def excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:

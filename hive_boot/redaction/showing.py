@@ -24,15 +24,6 @@ T = TypeVar("T")
 REPLACED = "hive_boot could not scrub what belongs here, so it is not shown"
 
 
-class Switch:
-    """Whether a wrapper does anything."""
-
-    __slots__ = ("on",)
-
-    def __init__(self) -> None:
-        self.on = True
-
-
 def shown_for(it: T, matcher: Matcher) -> T:
     """Give what is shown in the place of an exception or another object."""
     try:

@@ -20,7 +20,7 @@ def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unwrapped() -> Iterator[None]:
     """Put back, at the end, what a test has put in the place of Python's own."""
-    known = [(owner, name, vars(owner).get(name)) for owner, name, _ in PLACES]
+    known = [(owner, name, vars(owner).get(name)) for owner, name, *_ in PLACES]
     yield
     for owner, name, before in known:
         if before is not None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret
-from hive_boot.redaction import hidden
+from hive_boot.redaction import hidden, hooks
 from hive_boot.redaction.hidden import redact
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
@@ -119,7 +119,7 @@ def started(*values: str) -> Redaction:
 
 def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
     """No place is forgotten in these tests."""
-    assert {(owner, name) for owner, name, _ in PLACES} == set(FUNCTIONS.values())
+    assert {(owner, name) for owner, name, *_ in PLACES} == set(FUNCTIONS.values())
 
 
 @function
@@ -431,3 +431,38 @@ def test_a_wrapper_made_like_ours_is_not_taken_for_it(owner: Any, name: str) -> 
     redaction.open()
     redaction.close()
     assert getattr(owner, name) is foreign
+
+
+def test_what_cannot_be_scrubbed_any_more_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the very end of a process nothing can be imported: then nothing is shown either."""
+
+    def fail(*_: object) -> None:
+        message = "sys.meta_path is None, Python is likely shutting down"
+        raise ImportError(message)
+
+    monkeypatch.setattr(hooks, "maker", fail)
+    redaction = Redaction()
+    redaction.open()
+    redaction.hide([Secret("A", VALUE)])
+    logging.getLogger("tests.redaction.end").error("it is %s", VALUE)
+    sys.excepthook(ValueError, ValueError(VALUE), None)
+    redaction.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_loaded_for_lines_before_there_is_a_value() -> None:
+    """A start that shows nothing but its mode does not wait for what scrubs."""
+    source = """
+import logging, sys
+from hive_boot.redaction.hooks import Redaction
+redaction = Redaction()
+redaction.open()
+logging.warning("no value is known")
+print(*(name for name in sys.modules if name in
+        ("hive_boot.redaction.logged", "hive_boot.redaction.printed")))
+"""
+    child = run_child(source)
+    assert child.stderr == "WARNING:root:no value is known\n"
+    assert child.stdout == "\n"

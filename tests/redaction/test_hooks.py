@@ -466,3 +466,47 @@ print(*(name for name in sys.modules if name in
     child = run_child(source)
     assert child.stderr == "WARNING:root:no value is known\n"
     assert child.stdout == "\n"
+
+
+def test_a_wrapper_that_was_put_back_is_looked_through() -> None:
+    """Who wrapped ours, and puts it back later, leaves Python's own function at the end."""
+    before = sys.excepthook
+    redaction = Redaction()
+    redaction.open()
+    ours = sys.excepthook
+    sys.excepthook = print
+    redaction.close()
+    sys.excepthook = ours
+    redaction.open()
+    redaction.close()
+    assert sys.excepthook is before
+
+
+def show_everything(log: logging.Logger) -> None:
+    """Let a hook, a print and a failing handler tell the value."""
+    error = ValueError(VALUE)
+    sys.excepthook(ValueError, error, None)
+    traceback.print_exception(error)
+    log.error("%d", VALUE)
+
+
+def test_where_nothing_is_left_to_hide_everything_is_handed_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second application without secrets changes nothing when the first one is over."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    log = logging.Logger("app")  # noqa: LOG001  (nobody else has it)
+    log.addHandler(logging.StreamHandler(StringIO()))
+    first, second = Redaction(), Redaction()
+    first.open()
+    second.open()
+    first.hide([Secret("A", VALUE)])
+    show_everything(log)
+    hidden_then = capsys.readouterr().err
+    first.close()
+    show_everything(log)
+    second.close()
+    shown = capsys.readouterr().err
+    assert VALUE not in hidden_then
+    assert hidden_then.count("ValueError: ***") == shown.count(f"ValueError: {VALUE}") == 2
+    assert f"Arguments: ('{VALUE}',)" in shown

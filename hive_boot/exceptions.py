@@ -112,7 +112,7 @@ class SourceError(SecretsError):
 
 
 class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
-    """The service cannot start; every problem is reported at once.
+    """The service cannot start, or cannot take a reload; every problem is reported at once.
 
     Attributes:
         problems: all of them, in the order of the declaration.
@@ -121,6 +121,7 @@ class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
             profile with their reasons, the directories.
         advice: sentences that come before the problems, because they mend more
             than one of them.
+        kept: whether the last good set stays in use: it was a reload.
     """
 
     def __init__(
@@ -130,11 +131,13 @@ class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
         declaration: str = "",
         facts: Sequence[tuple[str, str]] = (),
         advice: Sequence[str] = (),
+        kept: bool = False,
     ) -> None:
         self.problems = tuple(problems)
         self.declaration = declaration
         self.facts = tuple(facts)
         self.advice = tuple(advice)
+        self.kept = kept
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -151,7 +154,8 @@ class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
         count = len(self.problems)
         what = f"{count} problem{'' if count == 1 else 's'}"
         whose = f" with {self.declaration}" if self.declaration else ""
-        lines = [f"{red}{bold}hive_boot: {what}{whose}, so the service does not start{end}"]
+        so = "the last good set stays in use" if self.kept else "the service does not start"
+        lines = [f"{red}{bold}hive_boot: {what}{whose}, so {so}{end}"]
         lines += [f"  {dim}{label:<9}{end} {text}" for label, text in self.facts]
         for sentence in self.advice:
             lines += ["", f"  {sentence}"]

@@ -1,5 +1,8 @@
 """The latch: the first signal asks for an orderly stop, the second ends the process.
 
+SIGHUP asks for a reload, as it does of every daemon; with a controlling terminal it says
+that the terminal is gone, and is a signal to stop like the others.
+
 The handler is a plain ``signal.signal`` one, set before the loop exists: it counts
 and wakes, so that no signal is lost while the loop is blocked, and the second one
 works although it is.
@@ -25,7 +28,7 @@ _TWICE = 0.1
 
 
 class Latch:
-    """Catches SIGTERM and SIGINT from ``with`` on, and puts the old handlers back.
+    """Catches the signals from ``with`` on, and puts the old handlers back.
 
     Outside the main thread it catches nothing: Python delivers no signal there.
 
@@ -37,12 +40,18 @@ class Latch:
         self.pulled: int | None = None
         self._since = 0.0
         self._wake: Callable[[], object] | None = None
+        self._reload: Callable[[], object] | None = None
+        self._reload_wanted = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in HANDLED:
                 self._before[number] = signal.signal(number, self._handle)
+            # Who was started to survive its terminal (nohup) goes on to ignore it.
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+                handle = self._handle if _has_terminal() else self._handle_hangup
+                self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, handle)
             # A forked child is not ours: a signal does to it what it did before.
             os.register_at_fork(after_in_child=self._put_back)
         return self
@@ -66,9 +75,24 @@ class Latch:
         if self.pulled is not None:
             wake()
 
+    def notify_reload(self, reload: Callable[[], object]) -> None:
+        """Call ``reload`` at each SIGHUP, and now when one came already.
+
+        Args:
+            reload: called in the signal handler, so it has to be quick and safe there.
+        """
+        self._reload = reload
+        if self._reload_wanted:
+            reload()
+
     def forget(self) -> None:
         """Call nothing any more."""
-        self._wake = None
+        self._wake = self._reload = None
+
+    def _handle_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload_wanted = True
+        if self._reload is not None:
+            self._reload()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -78,3 +102,12 @@ class Latch:
                 self._wake()
         elif number != self.pulled or now - self._since > _TWICE:
             os._exit(128 + number)
+
+
+def _has_terminal() -> bool:
+    """Tell whether there is a controlling terminal, whose end SIGHUP would announce."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True

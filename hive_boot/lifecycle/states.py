@@ -18,6 +18,7 @@ class State(StrEnum):
     LOADING = "loading"
     STARTING = "starting"
     READY = "ready"
+    RELOADING = "reloading"
     STOPPING = "stopping"
     STOPPED = "stopped"
 
@@ -26,11 +27,15 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.ARMED: frozenset({State.LOADING, State.STOPPED}),
     State.LOADING: frozenset({State.STARTING, State.STOPPED}),
     State.STARTING: frozenset({State.READY, State.STOPPING}),
-    State.READY: frozenset({State.STOPPING}),
+    State.READY: frozenset({State.RELOADING, State.STOPPING}),
+    State.RELOADING: frozenset({State.READY, State.STOPPING}),
     State.STOPPING: frozenset({State.STOPPED}),
     State.STOPPED: frozenset(),
 }
 """For each state, the ones that may follow."""
+
+SERVING = frozenset({State.READY, State.RELOADING})
+"""The states in which the application is in use."""
 
 
 class Machine:

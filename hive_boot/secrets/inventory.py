@@ -67,6 +67,8 @@ def _with_previous(field: Field) -> list[Field]:
         required_in=frozenset(),
         file=None,
         dev_default=None,
+        lead=0.0,
+        grace=0.0,
         previous=None,
         candidates=candidates_of(field.previous, None),
     )

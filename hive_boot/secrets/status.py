@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.profile import Profile
-    from hive_boot.secrets.store import Generation, Store
+    from hive_boot.secrets.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class SecretStatus:
         place: the file or the variable it was read from; empty when absent.
         generation: the accepted set that brought the value.
         age: seconds since this process took the value into use.
+        due: seconds until a newer value, which is accepted already, comes into use;
+            None when there is none.
     """
 
     name: str
@@ -38,17 +40,21 @@ class SecretStatus:
     place: str
     generation: int
     age: float
+    due: float | None = None
 
 
 def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
     """Describe every declared secret, in the order of the declaration."""
     fields = store.declared._inventory.fields.values()  # noqa: SLF001  (ours)
-    return tuple(_describe(field, store.generation, profile) for field in fields)
+    return tuple(_describe(field, store, profile) for field in fields)
 
 
-def _describe(field: Field, generation: Generation, profile: Profile) -> SecretStatus:
-    present = field.attribute in generation.findings.values
-    source, place = generation.findings.origin(field.attribute) if present else ("", "")
+def _describe(field: Field, store: Store[Any], profile: Profile) -> SecretStatus:
+    turn, findings = store.turn(field.attribute), store.generation.findings
+    present = turn.value is not None
+    # What was taken away is in use until its successor, which is nothing, is due.
+    known = present and field.attribute in findings.values
+    source, place = findings.origin(field.attribute) if known else ("", "")
     return SecretStatus(
         name=field.name,
         attribute=field.attribute,
@@ -57,6 +63,7 @@ def _describe(field: Field, generation: Generation, profile: Profile) -> SecretS
         used_by=field.used_by,
         source=source,
         place=place,
-        generation=generation.number,
-        age=time.monotonic() - generation.since,
+        generation=turn.number,
+        age=time.monotonic() - turn.since,
+        due=store.due(field.attribute),
     )

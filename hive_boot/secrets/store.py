@@ -1,20 +1,25 @@
 """The one reference to the secrets in use.
 
-Everything that belongs to one accepted set is one :class:`Generation`; the live
-object of the declared type holds it in its ``__dict__``, and accepting another
-is the assignment of that dict.
+Everything that belongs to one set in use hangs on the ``__dict__`` of the live object of
+the declared type, and putting another into use is the assignment of that dict.
+
+A value that was accepted may come into use later, its field's ``lead``, and the one that
+it replaces stays accepted for a while, its ``grace``: the processes of a fleet see a
+rotation at different moments, and each has to accept what the others sign with.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from hive_boot.secrets.change import Change
 from hive_boot.secrets.snapshot import SecretSet
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.sources.reading import Value
@@ -28,12 +33,30 @@ class Generation(NamedTuple):
     Attributes:
         number: 1 for the first of a run.
         findings: what was loaded: the values, and where each is from.
-        since: when it came into use, on the monotonic clock.
+        since: when it was accepted, on the monotonic clock.
+        at: the same in seconds of the wall clock.
     """
 
     number: int
     findings: Findings
     since: float
+    at: float
+
+
+class Turn(NamedTuple):
+    """The time in which a field has one value; all on the monotonic clock.
+
+    Attributes:
+        value: the value; None while the secret is absent.
+        number: the accepted set that brought it.
+        since: when it came, or will come, into use.
+        until: when it ceases to be accepted; infinite while nothing is to follow it.
+    """
+
+    value: Value | None
+    number: int
+    since: float
+    until: float = math.inf
 
 
 def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
@@ -43,20 +66,38 @@ def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
     return pinned
 
 
+def changed_fields(findings: Findings, before: Findings) -> list[str]:
+    """Give the attributes whose value is another one than it was before."""
+    every = findings.inventory.by_attribute
+    return [each for each in every if not _is_same(findings.values, before.values, each)]
+
+
+def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: str) -> bool:
+    value, known = one.get(attribute), other.get(attribute)
+    return value is known or value == known
+
+
 class Store(Generic[S]):
     """The secrets of one run.
 
     Args:
         declared: the declaration.
+        clock: the monotonic clock, in seconds.
 
     Attributes:
         view: the live object that is handed out. It is empty until a first
             generation is accepted.
     """
 
-    def __init__(self, declared: type[S]) -> None:
+    def __init__(self, declared: type[S], clock: Callable[[], float] = time.monotonic) -> None:
         self.declared = declared
         self.view = declared.__new__(declared)
+        self._clock = clock
+        self._first: Generation | None = None
+        self._current: Mapping[str, Value] = {}
+        # Of the fields that have changed. The turns of a field are replaced, never altered:
+        # any thread may be reading them.
+        self._turns: dict[str, tuple[Turn, ...]] = {}
 
     @property
     def is_filled(self) -> bool:
@@ -65,35 +106,144 @@ class Store(Generic[S]):
 
     @property
     def generation(self) -> Generation:
-        """The accepted set in use."""
+        """The set that was accepted last; what has a ``lead`` may not be in use yet."""
         generation: Generation = self.view.__dict__["_generation"]
         return generation
 
-    def accept(self, findings: Findings) -> None:
-        """Put what was loaded into use: all of it, in one assignment."""
-        previous: Generation | None = self.view.__dict__.get("_generation")
-        fields = self.declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
-        values = _complete(self.declared, findings.values)
-        generation = Generation(
-            number=previous.number + 1 if previous else 1,
-            findings=findings,
-            since=time.monotonic(),
+    def accept(self, findings: Findings, *, now: bool = False) -> Change | None:
+        """Accept what was loaded, and put into use what has no ``lead``.
+
+        Args:
+            findings: what was loaded.
+            now: put everything into use at once. Default False.
+
+        Returns:
+            What has changed in the values in use; None when nothing has, and for the first.
+        """
+        moment = self._clock()
+        if self._first is None:
+            self._first = Generation(1, findings, moment, time.time())
+            self._put(self._first, findings.values)
+            return None
+        generation = Generation(self.generation.number + 1, findings, moment, time.time())
+        changed = changed_fields(findings, self.generation.findings)
+        if now:
+            self._hurry(moment)
+        for attribute in changed:
+            field = findings.inventory.by_attribute[attribute]
+            since = moment + (0.0 if now else field.lead)
+            *before, last = self._turns.get(attribute) or (self.turn(attribute),)
+            last = last._replace(until=since + field.grace)
+            turn = Turn(findings.values.get(attribute), generation.number, since)
+            self._turns[attribute] = (*before, last, turn)
+        return self._settle(generation, moment)
+
+    def advance(self, *, now: bool = False) -> Change | None:
+        """Put into use what is due, and forget what is accepted no more.
+
+        Args:
+            now: put everything that was accepted into use at once. Default False.
+
+        Returns:
+            What has changed in the values in use; None when nothing has.
+        """
+        moment = self._clock()
+        if now:
+            self._hurry(moment)
+        return self._settle(self.generation, moment)
+
+    @property
+    def next_due(self) -> float:
+        """When :meth:`advance` has something to do; infinite when nothing is to come."""
+        moment = self._clock()
+        return min(
+            (
+                due
+                for turns in self._turns.values()
+                for turn in turns
+                for due in (turn.since if turn.since > moment else math.inf, turn.until)
+            ),
+            default=math.inf,
         )
+
+    def turn(self, attribute: str) -> Turn:
+        """Give the turn of the value that a field has now."""
+        moment = self._clock()
+        turns = self._turns.get(attribute)
+        if turns is None:
+            first: Any = self._first
+            return Turn(first.findings.values.get(attribute), first.number, first.since)
+        return next((turn for turn in reversed(turns) if turn.since <= moment), turns[0])
+
+    def due(self, attribute: str) -> float | None:
+        """Tell in how many seconds a newer accepted value comes into use; None without one."""
+        moment = self._clock()
+        later = [turn.since for turn in self._turns.get(attribute, ()) if turn.since > moment]
+        return max(later) - moment if later else None
+
+    def accepted(self, attribute: str) -> tuple[Value, ...]:
+        """Give every value of a field that is valid now, the current one first.
+
+        Those that are to come follow, then those that were, then the one that
+        ``previous=`` names.
+        """
+        moment = self._clock()
+        # The current one whatever the clock says: what is signed with it has to be accepted.
+        current = self.view.__dict__[attribute]
+        turns = reversed(self._turns.get(attribute, ()))
+        others = [turn.value for turn in turns if turn.until > moment]
+        found = [current, *others, self._current.get(f"{attribute}.previous")]
+        return tuple(dict.fromkeys(value for value in found if value is not None))
+
+    def _hurry(self, moment: float) -> None:
+        """Let all turns have begun, and count the grace of what they replace from now on."""
+        fields = self.generation.findings.inventory.by_attribute
+        for attribute, turns in self._turns.items():
+            hurried = [turn._replace(since=min(turn.since, moment)) for turn in turns]
+            for number, turn in enumerate(turns[1:]):
+                if turn.since > moment:
+                    until = moment + fields[attribute].grace
+                    hurried[number] = hurried[number]._replace(until=until)
+            self._turns[attribute] = tuple(hurried)
+
+    def _settle(self, generation: Generation, moment: float) -> Change | None:
+        """Make the values of this moment the ones in use."""
+        current = dict(self._current)
+        for attribute, turns in list(self._turns.items()):
+            now = self.turn(attribute)
+            kept = tuple(turn for turn in turns if turn.until > moment or turn.since >= now.since)
+            self._turns[attribute] = kept
+            if now.value is None:
+                current.pop(attribute, None)
+            else:
+                current[attribute] = now.value
+        before = self._current
+        self._put(generation, current)
+        fields = self.declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
+        names = tuple(each for each in fields if not _is_same(before, current, each))
+        if not names:
+            return None
+        return Change(
+            names,
+            {name: before.get(name) for name in names},
+            {name: current.get(name) for name in names},
+            generation.number,
+        )
+
+    def _put(self, generation: Generation, current: Mapping[str, Value]) -> None:
+        """Put values into use: all of them, in one assignment."""
+        fields = self.declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
+        values = _complete(self.declared, current)
         # For get_secret: the texts by name, None where an optional one is absent.
         by_name = {
             each.name: values[attribute]
             for attribute, each in fields.items()
             if each.kind is Secret
         }
-        pinned = make_set(self.declared, findings.values)
+        pinned = make_set(self.declared, current)
         values |= {"_generation": generation, "_by_name": by_name, "_pinned": pinned}
+        self._current = current
         object.__setattr__(self.view, "__dict__", values)
-
-    def accepted(self, attribute: str) -> tuple[Value, ...]:
-        """Give every value of a field that is valid now, the current one first."""
-        values = self.generation.findings.values
-        both = (values.get(attribute), values.get(f"{attribute}.previous"))
-        return tuple(value for value in both if value is not None)
 
 
 def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[str, Any]:

@@ -7,11 +7,21 @@ from hive_boot.lifecycle.states import TRANSITIONS, Machine, State
 
 WALKS = [
     [State.LOADING, State.STARTING, State.READY, State.STOPPING, State.STOPPED],
+    [
+        State.LOADING,
+        State.STARTING,
+        State.READY,
+        State.RELOADING,
+        State.READY,
+        State.RELOADING,
+        State.STOPPING,
+        State.STOPPED,
+    ],
     [State.LOADING, State.STARTING, State.STOPPING, State.STOPPED],
     [State.LOADING, State.STOPPED],
     [State.STOPPED],
 ]
-"""Every way from ARMED to STOPPED: the whole one, and where it can break off."""
+"""Every way from ARMED to STOPPED: the whole ones, and where they can break off."""
 
 REFUSED = [(state, event) for state in State for event in State if event not in TRANSITIONS[state]]
 

@@ -1,0 +1,72 @@
+"""Work that goes on beside its caller, in a task of its own.
+
+A task group around the caller's body would put the body's exceptions into a group, and
+could not be entered in one task and left in another, as fixtures of tests do.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_log = logging.getLogger("hive_boot")
+
+_PATIENCE = 5.0
+"""Seconds within which work that is told to end is expected to have ended."""
+
+
+class Host:
+    """One task beside the caller's, from ``start`` to ``stop``.
+
+    Args:
+        work: what it does; it is cancelled when it is to end.
+        name: what is said of it when it fails.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._work = work
+        self._name = name
+        self._scope = anyio.CancelScope()
+        self._done = anyio.Event()
+        self._task: object = None
+
+    def start(self) -> None:
+        """Begin, in the running loop. A second call does nothing."""
+        if self._task is not None:
+            return
+        native: Any = anyio.lowlevel.current_token().native_token
+        if hasattr(native, "run_sync_soon"):
+            from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only trio's loop has it)
+
+            self._task = spawn_system_task(
+                self._live, name=self._name, context=contextvars.copy_context()
+            )
+        else:
+            self._task = native.create_task(self._live(), name=self._name)
+
+    async def stop(self) -> None:
+        """End: cancel the work, and wait until it has ended, also when the caller is cancelled."""
+        if self._task is None:
+            return
+        self._scope.cancel()
+        with anyio.move_on_after(_PATIENCE, shield=True):
+            await self._done.wait()
+        if not self._done.is_set():
+            _log.error("%s does not end, although it was cancelled", self._name)
+
+    async def _live(self) -> None:
+        try:
+            with self._scope:
+                await self._work()
+        except Exception:  # noqa: BLE001  (it is logged)
+            # On trio it would end the whole loop, on asyncio nobody would hear of it.
+            _log.exception("%s has failed", self._name)
+        finally:
+            self._done.set()

@@ -1,8 +1,8 @@
 """The values that must not be shown, for the whole process.
 
-Values are added by whoever reads secrets, and stay until their owner drops them: a
-value that was rotated out still opens doors. Looking them up takes no lock, because
-every log line does it, in any thread and in signal handlers.
+Values are hidden by whoever reads secrets, and stay so until their owner drops them.
+Looking them up takes no lock, because every log line does it, in any thread and in signal
+handlers.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ matcher: Matcher | None = None
 
 
 def hide(owner: object, values: Iterable[Sealed]) -> None:
-    """Hide ``values`` until ``owner`` drops them."""
+    """Hide ``values``, and no others, until ``owner`` drops them or hides others."""
     with _changing:
+        _owned[:] = [each for each in _owned if each[0] is not owner]
         _owned.append((owner, tuple(values)))
         _renew_matcher()
 

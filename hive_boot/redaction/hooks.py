@@ -99,7 +99,7 @@ class Redaction:
                 each.close()
 
     def hide(self, values: Iterable[Sealed]) -> None:
-        """Hide more values. Those that were hidden before stay so.
+        """Hide values, in the place of those that were hidden before.
 
         It does nothing when this redaction is closed: a start may have been given up.
         """

@@ -71,10 +71,9 @@ def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given
         pattern: a regular expression that the whole value has to match.
         check: called with the plain value; it may be async. It refuses by
             raising or by returning False, and passes by True or None.
-        lead: seconds for which a rotated value is accepted but not yet used.
-            Default 0. Secrets are read once in this version, so it has no effect.
-        grace: seconds for which the old value stays accepted. Default 0. As
-            ``lead``, it has no effect yet.
+        lead: seconds for which a rotated value is accepted but not yet used, so that
+            every other process has seen it when this one begins. Default 0.
+        grace: seconds for which the value before stays accepted after that. Default 0.
         previous: the name of a further, optional secret that holds the value
             before this one, for processes that start after a rotation.
         description: what a person should know about it.

@@ -21,7 +21,7 @@ from hive_boot.secrets.mode import FOREIGN
 from hive_boot.secrets.sources.environment import as_value
 from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
 from hive_boot.secrets.sources.patience import Patience
-from hive_boot.secrets.sources.reading import A_DIRECTORY, NOT_UTF_8, Hit, Outcome
+from hive_boot.secrets.sources.reading import A_DIRECTORY, NOT_UTF_8, Hit, Outcome, Value
 from hive_boot.secrets.validation import judge
 from hive_boot.secrets.value import Secret
 
@@ -39,6 +39,7 @@ def load(
     *,
     declaration: str = "",
     patience: Patience | None = None,
+    given: Mapping[str, Value | None] | None = None,
 ) -> Findings:
     """Load and judge every field of an inventory.
 
@@ -47,8 +48,11 @@ def load(
         situation: where to look, and how strictly.
         declaration: the name of the declaring class, for hints.
         patience: the clock and its limits.
+        given: values that count more than any source, by attribute; None says that a
+            secret is absent.
     """
     loading = _Loading(Findings(inventory, situation, declaration), patience or Patience())
+    loading.take_given(given or {})
     loading.run()
     judge(loading.findings, loading.judged)
     return loading.findings
@@ -83,6 +87,13 @@ class _Loading:
         self.patience = patience
         self.answered: set[str] = set()
         self.judged: set[str] = set()
+
+    def take_given(self, given: Mapping[str, Value | None]) -> None:
+        """Take values that no source is asked for."""
+        for attribute, value in given.items():
+            self.answered.add(attribute)
+            if value is not None:
+                self.findings.use(attribute, value, "override", "override()")
 
     def run(self) -> None:
         """Ask every source that the mode has."""

@@ -69,12 +69,13 @@ def test_an_owner_drops_only_what_is_its_own(owners: tuple[object, object]) -> N
     assert redact([TEXT, OTHER]) == [TEXT, MASK]
 
 
-def test_a_value_that_was_rotated_out_stays_hidden(owners: tuple[object, object]) -> None:
-    """What an owner hid before is hidden after it hides more, and all of it is dropped at once."""
+def test_what_an_owner_hides_is_what_it_said_last(owners: tuple[object, object]) -> None:
+    """An owner says the whole of what it hides each time, and all of it is dropped at once."""
     owner, _ = owners
     hidden.hide(owner, [Secret("A", TEXT)])
     hidden.hide(owner, [Secret("A", OTHER)])
-
+    assert redact(f"{TEXT}, {OTHER}") == f"{TEXT}, {MASK}"
+    hidden.hide(owner, [Secret("A", TEXT), Secret("A", OTHER)])
     assert redact(f"{TEXT}, {OTHER}") == f"{MASK}, {MASK}"
     hidden.drop(owner)
     assert redact(f"{TEXT}, {OTHER}") == f"{TEXT}, {OTHER}"

@@ -191,10 +191,12 @@ def test_a_run_that_hides_nothing_changes_nothing(line: Line) -> None:
     redaction.close()
 
 
-def test_values_that_were_hidden_before_stay_so(line: Line) -> None:
-    """A value that was rotated out still opens doors, and is still hidden."""
+def test_what_is_hidden_is_what_was_said_last(line: Line) -> None:
+    """Who rotates says each time all that is to be hidden, what was rotated out included."""
     redaction = started(VALUE)
     redaction.hide([Secret("A", OTHER)])
+    assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
+    redaction.hide([Secret("A", VALUE), Secret("A", OTHER)])
 
     assert line.says(VALUE, OTHER) == f"{MASK} {MASK}"
 

@@ -1,0 +1,129 @@
+"""What a load means for an application that runs: what it lost, what is tried again.
+
+The set in use is given up for a better one only. So here is judged what a start need
+not ask: whether something that was there is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot.exceptions import Problem
+from hive_boot.secrets.mode import FOREIGN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hive_boot.exceptions import ProblemKind
+    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.sources.mounted import Reading
+
+RETRIED: frozenset[ProblemKind] = frozenset(
+    {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
+)
+"""What may be right a moment later, although nobody writes. All else is what was written."""
+
+
+class Rejection(NamedTuple):
+    """A set that was refused; the one before it stays in use.
+
+    Attributes:
+        generation: the number that it would have had.
+        names: what is to blame: secrets, directories, a check.
+        kinds: what is wrong with each of them, as one word.
+        since: when it was refused first, in seconds of the wall clock.
+    """
+
+    generation: int
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    since: float
+
+    def __str__(self) -> str:
+        """Name what is to blame, and why."""
+        parts = dict.fromkeys(map(" ".join, zip(self.names, self.kinds, strict=True)))
+        return f"generation {self.generation} was refused: {', '.join(parts)}"
+
+
+def reject(problems: Iterable[Problem], generation: int) -> Rejection:
+    """Describe the refusal of a set by its problems."""
+    listed = list(problems)
+    names = tuple(problem.name for problem in listed)
+    return Rejection(generation, names, tuple(problem.kind for problem in listed), time.time())
+
+
+def losses(findings: Findings, before: Findings) -> list[Problem]:
+    """Tell which places of the accepted set are gone, or hold nothing any more.
+
+    An absent directory and an empty one are failures of whoever mounts them, never the
+    news that there are no secrets: what is meant to be removed is removed one by one.
+    """
+    problems = [_loss(known, findings) for known in before.readings]
+    noted = {problem.name for problem in findings.problems}
+    lost = [problem for problem in problems if problem is not None and problem.name not in noted]
+    return lost + _lost_files(findings, before)
+
+
+def _loss(known: Reading, findings: Findings) -> Problem | None:
+    """Tell what became of a directory that held secrets."""
+    if not known.batch.files:
+        return None
+    now = next((each for each in findings.readings if each.path == known.path), None)
+    if now is None:
+        return _lost(known.path, "directory", "is gone")
+    if now.fault is not None:
+        return _lost(known.path, now.fault.kind, now.fault.message)
+    if any(name not in FOREIGN and not name.startswith("..") for name in now.names):
+        return None
+    return _lost(known.path, "empty", "is empty")
+
+
+def _lost_files(findings: Findings, before: Findings) -> list[Problem]:
+    """Tell which ``.env`` files that gave values are gone."""
+    paths = {place for source, place in before.elsewhere.values() if source == ".env"}
+    return [
+        _lost(path, "missing", "is gone")
+        for path in findings.situation.dotenv
+        if path in paths and not os.path.exists(path)
+    ]
+
+
+def _lost(name: str, kind: ProblemKind, message: str) -> Problem:
+    return Problem(name=name, kind=kind, message=f"{message}, and it held secrets in use")
+
+
+class Backoff:
+    """How long to wait before something that fails is tried again.
+
+    Args:
+        first: seconds before the first retry.
+        most: seconds that no wait is longer than; each is twice the one before.
+        clock: the monotonic clock.
+
+    Attributes:
+        due: when to try again, on that clock.
+        tries: how often it has failed.
+    """
+
+    __slots__ = ("_clock", "_first", "_most", "due", "tries")
+
+    def __init__(
+        self, first: float, most: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._first, self._most, self._clock = first, most, clock
+        self.tries = 0
+        self.due = 0.0
+
+    def fail(self) -> float:
+        """Note a failure, and give the seconds to wait."""
+        seconds: float = min(self._first * 2**self.tries, self._most)
+        # Past the longest wait there is nothing to count: a power of two has no limit.
+        self.tries += seconds < self._most
+        self.due = self._clock() + seconds
+        return seconds
+
+    def succeed(self) -> None:
+        """Note a success: the next failure is a first one."""
+        self.tries, self.due = 0, 0.0

@@ -1,0 +1,79 @@
+"""Which files are mount points of their own, as the kernel lists them.
+
+A file that is mounted alone (a Kubernetes ``subPath``, a Compose ``file:`` secret) shows
+one inode for ever: writing into it is seen, replacing it outside never is.
+https://docs.kernel.org/filesystems/proc.html (3.5, mountinfo)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TABLE = "/proc/self/mountinfo"
+_ROOT, _POINT = 3, 4
+_DELETED = "//deleted"
+_SUBPATH = "/volume-subpaths/"
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+class Pin(NamedTuple):
+    """A file that is a mount point.
+
+    Attributes:
+        path: the file, as the declaration leads to it.
+        root: what is mounted there, in its own file system.
+        stale: whether that was removed or replaced, so that nothing written now is seen.
+    """
+
+    path: str
+    root: str
+    stale: bool
+
+    @property
+    def is_subpath(self) -> bool:
+        """Whether the kubelet mounted it for a ``subPath``, and will never update it."""
+        return _SUBPATH in self.root
+
+
+def pins(paths: Mapping[str, str], table: str = _TABLE) -> list[Pin]:
+    """Give the files that are mount points.
+
+    Args:
+        paths: files, each with where it really is.
+        table: the kernel's list of mounts; where there is none, nothing is known.
+    """
+    roots = _roots(table)
+    found = []
+    for path, real in paths.items():
+        root = roots.get(real)
+        if root is not None and not os.path.isdir(path):
+            stale = root.endswith(_DELETED) or _is_unlinked(path)
+            found.append(Pin(path, root, stale))
+    return found
+
+
+def _roots(table: str) -> dict[str, str]:
+    """Give what is mounted, by mount point; of several at one point the last is on top."""
+    try:
+        with open(table, encoding="utf-8", errors="surrogateescape") as lines:
+            rows = [line.split(" ") for line in lines]
+    except OSError:
+        return {}
+    return {_plain(row[_POINT]): _plain(row[_ROOT]) for row in rows}
+
+
+def _plain(escaped: str) -> str:
+    """Undo the kernel's escapes of white space and backslashes."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), escaped)
+
+
+def _is_unlinked(path: str) -> bool:
+    try:
+        return os.stat(path).st_nlink == 0
+    except OSError:
+        return False

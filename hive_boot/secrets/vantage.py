@@ -1,0 +1,202 @@
+"""Where every change of a declared secret can be seen from, and how it looks there now.
+
+A kernel's watch is on an inode. So what is watched are directories, never the links in a
+volume (https://github.com/kubernetes/kubernetes/blob/master/pkg/volume/util/atomic_writer.go
+replaces them), and the directory above each: it tells that a directory was removed,
+renamed, or made again, and that a link on the way was switched. A file that is a mount
+point is watched itself, because its directory does not hear of what is written into it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot.secrets.mode import FOREIGN
+from hive_boot.secrets.sources.mounted import subvolumes
+from hive_boot.secrets.sources.mounts import Pin, pins
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from hive_boot.secrets.inventory import Inventory
+    from hive_boot.secrets.mode import Situation
+
+_DATA = "..data"
+
+_STEPS = 255
+"""Parts of a path after which links are taken to lead in a circle; the kernel follows 40."""
+
+
+class View(NamedTuple):
+    """What there is to be watched, and how it looks.
+
+    Attributes:
+        places: what is watched: the names of interest in each, None for all.
+        roots: what these places are; when it differs, the watch is on something else.
+        contents: how the declared files look, without having read them.
+        pinned: the declared files that are mount points.
+    """
+
+    places: Mapping[str, frozenset[str] | None]
+    roots: tuple[object, ...]
+    contents: tuple[object, ...]
+    pinned: tuple[Pin, ...]
+
+    def concerns(self, path: str) -> bool:
+        """Tell whether an event at ``path`` may be about a declared secret."""
+        above, name = os.path.split(path)
+        for place, event in ((path, None), (above, name)):
+            names = self.places.get(place, frozenset[str]())
+            if names is None or event in names:
+                return True
+        return False
+
+
+class Vantage:
+    """The places of one situation.
+
+    Args:
+        inventory: what is declared.
+        situation: where it is looked for.
+    """
+
+    def __init__(self, inventory: Inventory, situation: Situation) -> None:
+        self._inventory = inventory
+        self._directories = situation.directories
+        self._usual = not situation.named_by and situation.mode != "systemd"
+        variables = situation.variables()
+        pointers = (variables.get(name, "") for name in inventory.by_pointer)
+        self._files = [*filter(None, pointers), *situation.dotenv]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that could change."""
+        return not self._directories and not self._files
+
+    def look(self) -> View:
+        """Look at every place once. Nothing is raised: what cannot be seen is not there."""
+        directories = list(self._all_directories())
+        pinned = pins({**self._declared(directories), **_resolved(self._files)})
+        places = self._places(directories, pinned)
+        roots = tuple((*key, path, names) for path, (key, names) in sorted(places.items()))
+        contents = [*map(self._contents, directories), *map(_signature, self._files)]
+        named = {path: names for path, (_, names) in places.items()}
+        return View(named, roots, tuple(contents), tuple(pinned))
+
+    def _all_directories(self) -> Iterator[str]:
+        for path in self._directories:
+            yield path
+            if self._usual:
+                names = _listed(path)
+                if _DATA not in names:
+                    yield from subvolumes(path, set(names) - FOREIGN)
+
+    def _declared(self, directories: Collection[str]) -> dict[str, str]:
+        """Give the declared files that may be there, each with where its directory really is."""
+        by_file, below = self._inventory.by_file, self._inventory.below
+        found = {}
+        for directory in directories:
+            real = os.path.realpath(directory)
+            for name in [*filter(by_file.__contains__, _listed(directory)), *below]:
+                found[os.path.join(directory, name)] = os.path.join(real, name)
+        return found
+
+    def _places(
+        self, directories: Collection[str], pinned: Collection[Pin]
+    ) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
+        """Give what to watch: each inode once, by the path that its events will have."""
+        wanted: list[tuple[str, set[str] | None]] = []
+        for directory in directories:
+            # Without a slash at the end: the paths of events have none either.
+            path = os.path.abspath(directory)
+            above, name = os.path.split(path)
+            wanted += [(path, None), (above, {name})]
+            wanted += [(where, {link}) for where, link in _links(directory)]
+        for file in self._files:
+            links = list(_links(file))
+            wanted += [(where, {link}) for where, link in links]
+            if all(link != _DATA for _, link in links):
+                above, name = os.path.split(os.path.realpath(file))
+                wanted.append((above, {name}))
+        wanted += [(pin.path, None) for pin in pinned]
+        inodes: dict[tuple[int, int], tuple[str, set[str] | None]] = {}
+        for path, names in wanted:
+            key = _inode(path)
+            if key is None:
+                continue
+            known, others = inodes.get(key, (path, set()))
+            both = None if names is None or others is None else names | others
+            inodes[key] = (known, both)
+        return {
+            path: (key, None if names is None else frozenset(names))
+            for key, (path, names) in inodes.items()
+        }
+
+    def _contents(self, directory: str) -> object:
+        """Give what differs when something was written, without reading it."""
+        try:
+            link = os.readlink(os.path.join(directory, _DATA))
+        except OSError:
+            link = None
+        base = directory if link is None else os.path.join(directory, link)
+        names = self._inventory.by_file.keys() & set(_listed(base))
+        files = [(name, _signature(os.path.join(base, name))) for name in sorted(names)]
+        below = [_signature(os.path.join(base, name)) for name in self._inventory.below]
+        return link, _signature(base)[:3], tuple(files), tuple(below)
+
+
+def _links(path: str) -> Iterator[tuple[str, str]]:
+    """Give each link on the way to ``path``, as the directory that it is in, and its name."""
+    todo = os.path.abspath(path).split("/")[:0:-1]
+    at = "/"
+    for _ in range(_STEPS):
+        if not todo:
+            return
+        name = todo.pop()
+        step = os.path.join(at, name)
+        try:
+            target = os.readlink(step)
+        except OSError:
+            at = os.path.normpath(step)
+            continue
+        yield at, name
+        at = "/" if target.startswith("/") else at
+        todo += [part for part in target.split("/")[::-1] if part not in {"", "."}]
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    """Give what a watch on ``path`` would be on; None when there can be none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    readable = os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
+    return (status.st_dev, status.st_ino) if readable else None
+
+
+def _resolved(files: Collection[str]) -> dict[str, str]:
+    return {path: os.path.realpath(path) for path in files}
+
+
+def _signature(path: str) -> tuple[object, ...]:
+    """Give what a file cannot be written to without changing."""
+    try:
+        status = os.stat(path)
+    except OSError as exc:
+        return (exc.errno,)
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_mode,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )

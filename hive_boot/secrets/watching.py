@@ -1,0 +1,275 @@
+"""Tell that something may have changed. What has, is for a read to decide.
+
+One thread for an application. Events of the kernel are the quick way, and a hint only:
+they are lost when a queue overflows, and never come for what is mounted over a directory,
+or unmounted. So the places are also looked at every few seconds, without reading, and
+everything is read once a minute. Where the kernel's events are not to be had (all
+containers of one user share its inotify instances) everything is read every two seconds,
+and events are tried for again and again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from hive_boot.secrets.sources.mounts import Pin
+    from hive_boot.secrets.vantage import View
+
+log = logging.getLogger("hive_boot.watching")
+
+Watch = Literal["inotify", "poll", "down", "off"]
+
+STEP = 0.025
+"""Seconds between two looks of watchfiles at its own queue: latency against idle work."""
+
+DEBOUNCE = 0.1
+"""Seconds after which a stream of events that does not pause is told of all the same."""
+
+TURN = 1.0
+"""Seconds after which the thread shows that it lives."""
+
+LOOK = 5.0
+"""Seconds between two looks at identities and signatures."""
+
+READ = 60.0
+"""Seconds between two reads of everything."""
+
+POLL = 2.0
+"""Seconds between two reads of everything while there are no events."""
+
+HUNG = 20.0
+"""Seconds of silence after which the thread is taken to hang, in a file system most likely."""
+
+_FIRST, _MOST = 0.1, 30.0
+"""Seconds before a failed watch is tried again: at first, and at most."""
+
+_PROVEN = 30.0
+"""Seconds that a watch has to last before its next failure counts as a first one."""
+
+
+_NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
+
+_FAILURES = (OSError, RuntimeError, ValueError)
+"""What a watch fails with; a path that is not UTF-8 is a ValueError."""
+
+
+class Hints(Protocol):
+    """What the kernel tells about a number of places."""
+
+    def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
+        """Give the paths that events came for; none when ``seconds`` are over, or at a stop.
+
+        Raises:
+            OSError: nothing can be told any more.
+            RuntimeError: the same.
+        """
+        ...
+
+
+class FileEvents:
+    """Events by watchfiles.
+
+    Args:
+        paths: directories, not what is below them, and files.
+
+    Raises:
+        OSError: there are no watches left, or a path is gone.
+        RuntimeError: the kernel gives no instance.
+    """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in _NOT_FORCED:
+            message = "WATCHFILES_FORCE_POLLING is set"
+            raise OSError(message)
+        # Its generators begin to watch when they are first waited for; this is documented too:
+        # https://watchfiles.helpmanual.io/api/rust_backend/
+        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415  (many do not watch)
+
+        self._native = RustNotify(list(paths), False, False, 0, False, False)  # noqa: FBT003  (no names)
+
+    def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
+        """Wait for events, and give their paths."""
+        told = self._native.watch(_ms(DEBOUNCE), _ms(STEP), _ms(seconds), stop)
+        return {path for _, path in told} if isinstance(told, set) else ()
+
+    def close(self) -> None:
+        """End the kernel's watch."""
+        self._native.close()
+
+
+class Watcher:
+    """Ticks, from a thread of its own, when a declared secret may have changed.
+
+    Args:
+        look: gives what there is to be watched, and how it looks.
+        tick: called in the thread; what it raises as RuntimeError (a loop that is gone)
+            ends the thread.
+        events: makes what gives the kernel's hints.
+
+    Attributes:
+        missed: how many changes were found by looking that no event had told of.
+        pinned: the declared files that are mount points of their own.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], View],
+        tick: Callable[[], object],
+        events: Callable[[Collection[str]], FileEvents] = FileEvents,
+    ) -> None:
+        self._look = look
+        self._tick_outside = tick
+        self._events = events
+        self._mode: Watch = "off"
+        self._stop = threading.Event()
+        self._settled = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="hive_boot watch", daemon=True)
+        self._delay = _FIRST
+        self._beat = 0.0
+        self._next_look = self._next_read = 0.0
+        self._seen: tuple[object, ...] = ()
+        self.missed = 0
+        self.pinned: tuple[Pin, ...] = ()
+
+    @property
+    def mode(self) -> Watch:
+        """How changes are noticed now."""
+        if not self._thread.is_alive():
+            return "off" if self._mode == "off" else "down"
+        return "down" if time.monotonic() - self._beat > HUNG else self._mode
+
+    def start(self, seconds: float = 5.0) -> None:
+        """Begin, and wait until events are told of, or are known not to be.
+
+        Args:
+            seconds: how long to wait for that at most. Default 5.
+        """
+        self._beat = time.monotonic()
+        self._next_read = self._beat + READ
+        self._thread.start()
+        self._settled.wait(seconds)
+
+    def stop(self) -> None:
+        """End soon; nothing is waited for."""
+        self._stop.set()
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
+
+    def _live(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._watch()
+            except _Gone:
+                break
+            except Exception:
+                log.exception("Watching the secrets has failed; it begins anew")
+                self._mode = "down"
+                self._stop.wait(self._longer())
+        self._mode = "off"
+
+    def _watch(self) -> None:
+        """Watch what there is now, until it is something else, or nothing is told any more."""
+        view = self._look()
+        since = time.monotonic()
+        try:
+            events = self._events(list(view.places))
+        except _FAILURES as exc:
+            self._fall_back(view, exc)
+            return
+        try:
+            if self._mode in {"poll", "down"}:
+                log.info("Changes of secrets are told of by inotify again")
+            self._mode = "inotify"
+            if self._settled.is_set():
+                # Whatever happened before this watch began was told to nobody.
+                self._tick()
+            self._settled.set()
+            now = self._take(self._look())
+            if now.roots == view.roots:
+                self._listen(events, now)
+        except _FAILURES as exc:
+            if time.monotonic() - since > _PROVEN:
+                self._delay = _FIRST
+            self._fall_back(view, exc)
+        finally:
+            events.close()
+
+    def _listen(self, events: Hints, view: View) -> None:
+        """Tick at hints, and at what no hint told of, until there is something else to watch."""
+        suspected = False
+        while True:
+            told = events.wait(TURN, self._stop)
+            self._beat = time.monotonic()
+            if self._stop.is_set():
+                return
+            hinted = any(map(view.concerns, told))
+            # A look may be quicker than an event: it counts when none follows.
+            self.missed += suspected and not hinted
+            suspected = False
+            if hinted or self._beat >= self._next_read:
+                self._tick()
+            if not hinted and self._beat < self._next_look:
+                continue
+            seen = self._seen
+            now = self._take(self._look())
+            if now.roots != view.roots:
+                self.missed += not hinted
+                self._tick()
+                return
+            if now.contents != seen and not hinted:
+                suspected = True
+                self._tick()
+
+    def _fall_back(self, view: View, why: Exception) -> None:
+        """Poll for a while, because the kernel tells nothing."""
+        if self._mode != "poll":
+            text = "Changes of secrets are looked for every %g s, because nothing tells of them: %s"
+            log.warning(text, POLL, why)
+        self._mode = "poll"
+        self._take(view)
+        until = time.monotonic() + self._longer()
+        first = not self._settled.is_set()
+        self._settled.set()
+        if not first:
+            self._tick()
+        while (left := until - time.monotonic()) > 0:
+            if self._stop.wait(min(left, POLL)):
+                return
+            self._beat = time.monotonic()
+            self._tick()
+
+    def _longer(self) -> float:
+        delay = self._delay
+        self._delay = min(delay * 2, _MOST)
+        return delay
+
+    def _take(self, view: View) -> View:
+        """Keep how the places look."""
+        self._next_look = time.monotonic() + LOOK
+        self._seen = view.contents
+        self.pinned = view.pinned
+        return view
+
+    def _tick(self) -> None:
+        self._next_read = time.monotonic() + READ
+        try:
+            self._tick_outside()
+        except RuntimeError as exc:
+            raise _Gone from exc
+
+
+class _Gone(Exception):  # noqa: N818  (no error: nobody is there to be told)
+    """Nobody listens any more."""
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -14,6 +14,7 @@ from hive_boot.exceptions import (
 )
 from hive_boot.redaction.hidden import redact
 from hive_boot.secrets.access import get_secret, has_secret, require_secret
+from hive_boot.secrets.change import Change
 from hive_boot.secrets.declaration import secret
 from hive_boot.secrets.snapshot import SecretSet
 from hive_boot.secrets.value import Secret, SecretBytes, mask_secret
@@ -21,6 +22,7 @@ from hive_boot.secrets.value import Secret, SecretBytes, mask_secret
 __all__ = [
     "BootError",
     "Bootstrap",
+    "Change",
     "DeclarationError",
     "IllegalTransition",
     "InvalidSecrets",

@@ -18,8 +18,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 # A laptop, on whatever machine this runs: nothing mounted, and no container around it.
 LAPTOP = """
 from functools import partial
-from hive_boot.bootstrap import run
-run.Surroundings = partial(run.Surroundings, root={root!r}, pid=1000)
+from hive_boot.bootstrap import intake
+intake.Surroundings = partial(intake.Surroundings, root={root!r}, pid=1000)
 """
 
 

@@ -6,29 +6,38 @@ application is imported by tools that never start it.
 
 from __future__ import annotations
 
-import inspect
-import math
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar
 
-from hive_boot.bootstrap.wiring import plan
+from hive_boot.bootstrap import plan
+from hive_boot.bootstrap.plan import Plan, refuse_plain, refuse_second, refuse_seconds
+from hive_boot.bootstrap.wiring import wire
 from hive_boot.exceptions import DeclarationError, IllegalTransition, LifecycleError
 from hive_boot.redaction.hidden import redact
 from hive_boot.secrets.mode import Mode, StrPath, StrPaths, Wishes
 from hive_boot.secrets.snapshot import SecretSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from typing import Self
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+    from typing import Concatenate, Self
+
+    from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.bootstrap.run import Run
     from hive_boot.bootstrap.status import Status
+    from hive_boot.secrets.change import Change
+    from hive_boot.secrets.field import Field
     from hive_boot.secrets.value import Secret, SecretBytes
 
 S = TypeVar("S", bound=SecretSet)
-C = TypeVar("C")
+if TYPE_CHECKING:
+    C = TypeVarWithDefault("C", default=None)
+else:
+    C = TypeVar("C")
 Main = TypeVar("Main", bound="Callable[..., Coroutine[Any, Any, int | None]]")
+Check = TypeVar("Check", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
+Hook = TypeVar("Hook", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]")
 
 
 class Bootstrap(Generic[S, C]):
@@ -42,6 +51,7 @@ class Bootstrap(Generic[S, C]):
         config: makes the settings that are not secret, once for each run: a
             pydantic-settings class, or any callable. What it raises is reported
             together with the problems of the secrets.
+        watch: take up changed files while the application runs. Default False.
         mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
             ``environment`` or ``development``. Default: ``HIVE_BOOT_MODE``, else
             detected.
@@ -58,90 +68,53 @@ class Bootstrap(Generic[S, C]):
             ``os.environ`` as soon as they are read, so that child processes do not
             inherit them; they are put back when the run ends. What the process was
             started with stays in ``/proc/<pid>/environ``. Default False.
-        start_timeout: seconds that the checks of a start may take in all.
-            Default 30.
+        wait: seconds that a start waits for files that are missing in mounted
+            directories, because a sidecar has yet to write them. Default 0.
+        start_timeout: seconds that the checks of a start, or of a rotation, may take
+            in all. Default 30.
 
     Raises:
         DeclarationError: ``secrets`` is no SecretSet, ``config`` cannot be called,
-            or the mode or the profile is unknown.
+            the mode or the profile is unknown, or seconds are none.
     """
-
-    @overload
-    def __init__(
-        self: Bootstrap[S, None],
-        secrets: type[S],
-        *,
-        config: None = None,
-        mode: Mode | None = None,
-        profile: str | None = None,
-        secrets_dirs: StrPaths | None = None,
-        dotenv: StrPath | None = None,
-        env_fallback: bool = False,
-        scrub_environ: bool = False,
-        start_timeout: float = 30,
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        secrets: type[S],
-        *,
-        config: Callable[..., C],
-        mode: Mode | None = None,
-        profile: str | None = None,
-        secrets_dirs: StrPaths | None = None,
-        dotenv: StrPath | None = None,
-        env_fallback: bool = False,
-        scrub_environ: bool = False,
-        start_timeout: float = 30,
-    ) -> None: ...
 
     def __init__(  # noqa: PLR0913  (each is a promised name, and none has to be given)
         self,
         secrets: type[S],
         *,
         config: Callable[..., C] | None = None,
+        watch: bool = False,
         mode: Mode | None = None,
         profile: str | None = None,
         secrets_dirs: StrPaths | None = None,
         dotenv: StrPath | None = None,
         env_fallback: bool = False,
         scrub_environ: bool = False,
+        wait: float = 0.0,
         start_timeout: float = 30,
     ) -> None:
-        given: object = secrets
-        if not (isinstance(given, type) and issubclass(given, SecretSet)):
-            message = "Bootstrap takes a class that derives from SecretSet"
-            raise DeclarationError(message)
-        factory: object = config
-        if factory is not None and not callable(factory):
-            message = "config= has to be a class or a function that makes the settings"
-            raise DeclarationError(message)
-        if inspect.iscoroutinefunction(factory):
-            message = "config= cannot be an async def: settings are made without a loop"
-            raise DeclarationError(message)
-        seconds: object = start_timeout
-        if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-            message = "start_timeout= has to be a number of seconds above 0"
-            raise DeclarationError(message)
-        self._declared = secrets
-        self._factory = config
-        self._wishes = Wishes(
+        wishes = Wishes(
             mode=mode,
             profile=profile,
             secrets_dirs=secrets_dirs,
             dotenv=dotenv,
             env_fallback=env_fallback,
         )
-        self._start_timeout = start_timeout
-        self._scrub_environ = scrub_environ
-        self._main: Callable[..., Coroutine[Any, Any, int | None]] | None = None
+        self._plan = Plan(
+            secrets,
+            config,
+            wishes,
+            watch=watch,
+            wait=wait,
+            start_timeout=start_timeout,
+            scrub_environ=scrub_environ,
+        )
         self._run: Run[S, C] | None = None
 
     def __repr__(self) -> str:
         # A frame of __init__ is shown, too, when it has refused its arguments.
-        declared = vars(self).get("_declared")
-        return f"Bootstrap({getattr(declared, '__name__', '')})"
+        plan = vars(self).get("_plan")
+        return f"Bootstrap({plan.declared.__name__ if plan else ''})"
 
     def __format__(self, spec: str, /) -> str:
         return repr(self)
@@ -169,15 +142,55 @@ class Bootstrap(Generic[S, C]):
         Raises:
             DeclarationError: it is not async, or there is a main already.
         """
-        if not inspect.iscoroutinefunction(function):
-            message = f"@boot.main takes an async def, and {function!r} is none"
-            raise DeclarationError(message)
-        if self._main is not None:
-            known = getattr(self._main, "__qualname__", repr(self._main))
-            message = f"there is a main already: {known}"
-            raise DeclarationError(message)
-        self._main = function
+        refuse_plain("@boot.main", function)
+        refuse_second(self._plan.main)
+        self._plan.main = function
         return function
+
+    def check(self, function: Check) -> Check:
+        """Register what judges a set before it is used, at a start and at each rotation.
+
+        A parameter annotated with the SecretSet is given the set that is judged; the
+        others are filled as those of :meth:`main`. Checks run in the order of their
+        declaration, after those of the fields and of the set.
+
+        Args:
+            function: an ``async def``. It refuses by raising or by returning False, and
+                passes by True or None. All checks together have ``start_timeout``.
+
+        Raises:
+            DeclarationError: it is not async.
+        """
+        refuse_plain("@boot.check", function)
+        self._plan.checks.append(function)
+        return function
+
+    def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[Hook], Hook]:
+        """Register what is to be done when secrets have changed.
+
+        The decorated ``async def`` takes the :class:`Change` first; its other parameters
+        are filled as those of :meth:`main`. Hooks run in the order of their declaration,
+        after the new values are in use. One that raises, or takes too long, is called
+        again after 1 to 60 s, until it succeeds; the others do not wait for that.
+
+        Args:
+            names: the fields that it is about. Default: every one.
+            timeout: seconds that one call may take. Default 30.
+
+        Raises:
+            DeclarationError: a field is not declared, or it is not async.
+        """
+        if unknown := [name for name in names if name not in self._fields]:
+            message = f"{self._plan.declared.__name__} declares no {', '.join(map(str, unknown))}"
+            raise DeclarationError(message)
+        refuse_seconds("timeout=", timeout)
+
+        def register(function: Hook) -> Hook:
+            refuse_plain("@boot.on_rotate()", function)
+            self._plan.hooks.append(plan.Hook(function, frozenset(names), timeout))
+            return function
+
+        return register
 
     def run(self, *, backend: str = "asyncio") -> NoReturn:
         """Own the process: start, run main, stop, exit.
@@ -252,6 +265,9 @@ class Bootstrap(Generic[S, C]):
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
         """Give every value of a secret that is valid now, the current one first.
 
+        A rotated value is in here at once, and in use after the field's ``lead``; the one
+        that it replaces stays in here for the field's ``grace`` after that.
+
         Args:
             attribute: the field of the SecretSet.
 
@@ -259,11 +275,30 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: no such field is declared.
             LifecycleError: it is not running.
         """
-        if attribute not in self._declared._inventory.fields:  # noqa: SLF001  (the declaration is ours to read)
-            message = f"{self._declared.__name__} declares no {attribute}"
+        if attribute not in self._fields:
+            message = f"{self._plan.declared.__name__} declares no {attribute}"
             del attribute
             raise DeclarationError(message)
         return self._current().store.accepted(attribute)
+
+    async def reload(self, *, now: bool = False) -> Change | None:
+        """Read everything again, and use what has changed.
+
+        It does what a changed file does by itself with ``watch=True``. When it returns
+        the new values are in use, and the hooks are about to be called.
+
+        Args:
+            now: use new values at once, whatever ``lead`` their fields have, because an
+                old one has leaked. Default False.
+
+        Returns:
+            What has changed in the values in use; None when nothing has.
+
+        Raises:
+            InvalidSecrets: what was read is refused; the last good set stays in use.
+            LifecycleError: it is not running, or this is a forked child.
+        """
+        return await self._current().reload(now=now)
 
     def status(self) -> Status:
         """Describe the application at this moment, without any value."""
@@ -282,13 +317,7 @@ class Bootstrap(Generic[S, C]):
 
         if self._run is not None:
             raise IllegalTransition(self._run.state, "start")
-        run = self._run = Run(
-            self._declared,
-            self._factory,
-            self._wishes,
-            self._start_timeout,
-            scrub_environ=self._scrub_environ,
-        )
+        run = self._run = Run(self._plan, self._offered(), self)
         failed = True
         try:
             await run.start()
@@ -302,8 +331,10 @@ class Bootstrap(Generic[S, C]):
         finally:
             # What went wrong is told by others, and later. Who is cancelled does not know
             # what it was.
-            run.stop(linger=own or failed)
-            self._run = None
+            try:
+                await run.stop(linger=own or failed)
+            finally:
+                self._run = None
 
     def _current(self) -> Run[S, C]:
         if self._run is None or not self._run.ready:
@@ -316,20 +347,24 @@ class Bootstrap(Generic[S, C]):
         if backend not in {"asyncio", "trio"}:
             message = f"backend={backend!r} is none of asyncio, trio"
             raise DeclarationError(message)
-        main = self._main
+        main = self._plan.main
         if main is None:
             message = f"{self!r} has no main: decorate an async def with @boot.main"
             raise DeclarationError(message)
-        offered: dict[type, str] = {self._declared: "secrets", type(self): "boot"}
-        if isinstance(self._factory, type):
-            offered[self._factory] = "config"
-        keys = plan(main, offered)
+        wired = wire(main, self._offered())
+        return lambda run: wired(run.given(run.store.view))
 
-        def call(run: Run[S, C]) -> Coroutine[Any, Any, int | None]:
-            given = {"secrets": run.store.view, "config": run.config, "boot": self}
-            return main(**{parameter: given[key] for parameter, key in keys.items()})
+    def _offered(self) -> dict[type, str]:
+        """Give what a function of the author's may ask for, by type."""
+        offered: dict[type, str] = {self._plan.declared: "secrets", type(self): "boot"}
+        if isinstance(self._plan.factory, type):
+            offered[self._plan.factory] = "config"
+        return offered
 
-        return call
+    @property
+    def _fields(self) -> Mapping[str, Field]:
+        fields: Mapping[str, Field] = self._plan.declared._inventory.fields  # noqa: SLF001  (ours)
+        return fields
 
 
 def _state(run: Run[Any, Any]) -> dict[str, Any]:

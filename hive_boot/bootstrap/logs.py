@@ -1,18 +1,25 @@
-"""What is said at a start: to the application's log, or to stderr when there is none."""
+"""What is said at a start and at each rotation.
+
+It goes to the application's log, or to stderr when there is none.
+"""
 
 from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hive_boot.secrets.findings import Findings
+    from hive_boot.exceptions import Problem
+    from hive_boot.secrets.change import Change
     from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.snapshot import SecretSet
+    from hive_boot.secrets.sources.mounts import Pin
 
 log = logging.getLogger("hive_boot")
+rotation = logging.getLogger("hive_boot.rotation")
 
 
 @contextmanager
@@ -39,13 +46,129 @@ def tell_situation(situation: Situation) -> None:
     log.info("Profile: %s (%s)", situation.profile, situation.profile_reason)
 
 
-def tell_remarks(findings: Findings) -> None:
+def tell_waiting(names: Iterable[str], seconds: float) -> None:
+    """Log what is waited for."""
+    log.info("Waiting up to %g s for %s", seconds, _listed(names))
+
+
+def tell_remarks(remarks: Iterable[str]) -> None:
     """Log what is worth a quiet line; a report would have said it."""
-    for remark in findings.remarks:
+    for remark in remarks:
         log.info("%s", remark)
 
 
-def tell_warnings(findings: Findings) -> None:
+def tell_warnings(warnings: Iterable[str]) -> None:
     """Log what is not wrong, and worth a line."""
-    for warning in findings.warnings:
+    for warning in warnings:
         log.warning("%s", warning)
+
+
+def tell_rotation(
+    names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
+) -> None:
+    """Log that a set was accepted.
+
+    Args:
+        names: the secrets that changed.
+        generation: the number of the set.
+        seconds: how long it took from the first read.
+        waiting: the seconds until those of them are used that have a ``lead``.
+    """
+    later = [f"{name} is used in {due:.0f} s" for name, due in waiting.items()]
+    text = "; ".join([f"Rotated {_listed(names)}: generation {generation}", *later])
+    rotation.info("%s", text, extra=_facts(names, generation, "accepted", seconds))
+
+
+def tell_in_use(change: Change, declared: type[SecretSet]) -> None:
+    """Log that values which were accepted before are used from now on."""
+    fields = declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
+    names = [fields[name].name for name in change.names]
+    rotation.info(
+        "In use now: %s of generation %d",
+        _listed(names),
+        change.generation,
+        extra=_facts(names, change.generation, "in-use", 0.0),
+    )
+
+
+def tell_refusal(problems: Sequence[Problem], generation: int, seconds: float) -> None:
+    """Log why a set was refused, and which one stays in use."""
+    names = list(dict.fromkeys(problem.name for problem in problems))
+    reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
+    rotation.error(
+        "Rotation refused, generation %d stays in use: %s",
+        generation,
+        reasons,
+        extra=_facts(names, generation + 1, "refused", seconds),
+    )
+
+
+def tell_healed(generation: int) -> None:
+    """Log that the sources hold again what is in use."""
+    rotation.info("The sources hold generation %d again, which is in use", generation)
+
+
+def tell_hook_failed(
+    label: str, generation: int, failure: BaseException | str, seconds: float, *, again: bool
+) -> None:
+    """Log that a hook failed; its traceback only at the first time."""
+    known = isinstance(failure, BaseException)
+    what = f"{type(failure).__name__}: {failure}" if known else failure
+    rotation.error(
+        "The hook %s failed at generation %d: %s; it is called again in %g s",
+        label,
+        generation,
+        what,
+        seconds,
+        exc_info=failure if isinstance(failure, BaseException) and not again else None,
+    )
+
+
+def tell_hook_healed(label: str, generation: int) -> None:
+    """Log that a hook has succeeded at last."""
+    rotation.info("The hook %s has succeeded at generation %d", label, generation)
+
+
+def tell_watch(*, is_down: bool) -> None:
+    """Log that the thread that watches hangs, or does no more."""
+    if is_down:
+        log.error("Changes of secrets are not noticed: what looks for them hangs or has ended")
+    else:
+        log.info("Changes of secrets are noticed again")
+
+
+def tell_nothing_to_watch(mode: str) -> None:
+    """Log that there is nothing that could change."""
+    log.info("Nothing is watched: in %s mode secrets are variables, which cannot change", mode)
+
+
+def tell_pins(pins: Iterable[Pin]) -> None:
+    """Log which files can be rewritten in place only."""
+    pinned = list(pins)
+    if subpaths := [pin.path for pin in pinned if pin.is_subpath]:
+        text = "Mounted with subPath, so the kubelet will never update it: %s. Mount the directory"
+        log.warning(text, _listed(subpaths))
+    if others := [pin.path for pin in pinned if not pin.is_subpath]:
+        text = "Mounted as a file of its own, so a change has to be written into that file: %s"
+        log.info(text, _listed(others))
+
+
+def tell_stale(paths: Sequence[str]) -> None:
+    """Log which mounted files were replaced outside, so that no change will be seen."""
+    if paths:
+        text = "Stale mount: %s was replaced outside, and only a restart will show the new file"
+        log.error(text, _listed(paths))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _facts(names: Sequence[str], generation: int, verdict: str, seconds: float) -> dict[str, Any]:
+    """Give what a rotation's record says to programs."""
+    return {
+        "names": list(names),
+        "generation": generation,
+        "verdict": verdict,
+        "duration": seconds,
+    }

@@ -41,6 +41,7 @@ def own(
                 latch.notify(lambda: soon(scope.cancel))
                 try:
                     async with start() as run:
+                        latch.notify_reload(lambda: soon(run.want_reload))
                         return await main(run)
                 finally:
                     latch.forget()

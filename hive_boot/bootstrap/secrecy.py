@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.sources.reading import Value
 
+_KEPT = 1000
+"""Values that were rotated out, or refused, and stay hidden; the oldest are let go first."""
+
 _MUCH = 1 << 14
 """Characters of all values from which on a log line should not wait until they can be found."""
 
@@ -27,6 +30,7 @@ class Secrecy:
     def __init__(self) -> None:
         self._redaction = Redaction()
         self._removed = sealed(dict[str, str]())
+        self._covered: dict[Value, None] = {}
 
     def begin(self) -> None:
         """Scrub from now on what Python shows to people."""
@@ -35,14 +39,19 @@ class Secrecy:
     def cover(self, findings: Findings) -> None:
         """Hide every value that was found, used or not, and warn of what cannot be hidden.
 
-        What the declaration itself says, a ``dev_default``, is no secret.
+        What the declaration itself says, a ``dev_default``, is no secret. What was found
+        before stays hidden, because it may still open a door.
         """
         inventory = findings.inventory
         public = {field.dev_default for field in inventory.ruled}
         values = [*findings.values.values(), *findings.refused]
-        self._redaction.hide([value for value in values if value.reveal() not in public])
-        if sum(len(value.reveal()) for value in values) > _MUCH:
-            redact("")
+        secret = dict.fromkeys(value for value in values if value.reveal() not in public)
+        if secret.keys() - self._covered.keys():
+            before = [value for value in self._covered if value not in secret]
+            self._covered = dict.fromkeys([*before[-_KEPT:], *secret])
+            self._redaction.hide(self._covered)
+            if sum(len(value.reveal()) for value in self._covered) > _MUCH:
+                redact("")
         short = [
             field.name
             for field in inventory.every
@@ -71,6 +80,7 @@ class Secrecy:
         for name, text in self._removed().items():
             os.environ.setdefault(name, text)
         self._removed = sealed(dict[str, str]())
+        self._covered = {}
         self._redaction.close(linger=linger)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets.status import SecretStatus, describe
@@ -19,21 +19,51 @@ class Status:
     Attributes:
         state: where the run stands.
         ready: whether it serves.
+        degraded: whether something is not as it should be, while it serves.
+        reasons: what that is; empty when it is not degraded.
         mode: which sources are asked; empty before that is decided.
         mode_reason: why.
         profile: how strict the declaration is read; empty before.
         profile_reason: why.
-        generation: the number of the accepted set in use; 0 before the first.
+        generation: the number of the set that was accepted last; 0 before the first.
+        last_read: when the sources were read last and all was well, in seconds of the
+            wall clock; 0 before the first time.
+        last_change: when a set was accepted last; 0 before the first.
+        rejected: the number that the set has which was refused last; 0 when what the
+            sources hold is accepted.
+        rejected_names: what is to blame for it: secrets, directories, a check.
+        watcher: how changes are noticed: ``inotify``, by the kernel's events; ``poll``,
+            by reading every other second; ``down``, not at all at this moment; ``off``,
+            nobody looks.
+        missed: how many changes no event had told of; a look found them.
+        pinned: the declared files that are mount points of their own: they can be
+            rewritten in place, and never replaced.
+        stale: those of them that were replaced outside; only a restart shows the new file.
+        failing_hooks: the hooks that have not succeeded yet.
+        forked: whether this process is a child that was forked from the one that started
+            the application: it keeps its secrets and watches nothing.
         secrets: every declared secret; empty before the first accepted set.
     """
 
     state: State = State.ARMED
     ready: bool = False
+    degraded: bool = False
+    reasons: tuple[str, ...] = ()
     mode: str = ""
     mode_reason: str = ""
     profile: str = ""
     profile_reason: str = ""
     generation: int = 0
+    last_read: float = 0.0
+    last_change: float = 0.0
+    rejected: int = 0
+    rejected_names: tuple[str, ...] = ()
+    watcher: Literal["inotify", "poll", "down", "off"] = "off"
+    missed: int = 0
+    pinned: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+    failing_hooks: tuple[str, ...] = ()
+    forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
 
 
@@ -41,15 +71,61 @@ def status_of(run: Run[Any, Any]) -> Status:
     """Describe a run at this moment."""
     situation = run.situation
     if situation is None:
-        return Status(state=run.state)
+        return Status(state=run.state, forked=run.forked)
     accepted = run.store.is_filled
+    reasons = _reasons(run)
     return Status(
         state=run.state,
         ready=run.ready,
+        degraded=bool(reasons),
+        reasons=reasons,
         mode=situation.mode,
         mode_reason=situation.mode_reason,
         profile=situation.profile,
         profile_reason=situation.profile_reason,
         generation=run.store.generation.number if accepted else 0,
+        forked=run.forked,
         secrets=describe(run.store, situation.profile) if accepted else (),
+        **_rotation(run),
     )
+
+
+def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
+    """Tell what is known of rotations."""
+    rotating = run.rotating
+    if not run.store.is_filled:
+        return {}
+    at = run.store.generation.at
+    known: dict[str, Any] = {"last_read": at, "last_change": at}
+    if rotating is None:
+        return known
+    known["last_read"] = rotating.last_read or at
+    known["failing_hooks"] = rotating.notifier.failing
+    if (rejection := rotating.rejection) is not None:
+        known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
+    if (watcher := rotating.watcher) is not None:
+        known |= {
+            "watcher": "off" if run.forked else watcher.mode,
+            "missed": watcher.missed,
+            "pinned": tuple(pin.path for pin in watcher.pinned),
+            "stale": _stale(run),
+        }
+    return known
+
+
+def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
+    """Say what keeps the application from being as it should be."""
+    rotating = run.rotating
+    if rotating is None:
+        return ()
+    reasons = [] if rotating.rejection is None else [str(rotating.rejection)]
+    reasons += [f"the hook {label} fails" for label in rotating.notifier.failing]
+    reasons += [f"{path} is a stale mount" for path in _stale(run)]
+    if rotating.watcher is not None and rotating.watcher.mode == "down" and not run.forked:
+        reasons.append("changes of secrets are not noticed")
+    return tuple(reasons)
+
+
+def _stale(run: Run[Any, Any]) -> tuple[str, ...]:
+    watcher = run.rotating.watcher if run.rotating is not None else None
+    return tuple(pin.path for pin in watcher.pinned if pin.stale) if watcher is not None else ()

@@ -3,18 +3,66 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, get_origin
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, NamedTuple, get_origin
 
 from hive_boot.exceptions import DeclarationError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def plan(function: Callable[..., Any], offered: Mapping[type, str]) -> dict[str, str]:
+Work = Callable[..., Coroutine[Any, Any, Any]]
+"""An ``async def`` of the author's, of whatever parameters."""
+
+
+def is_async(function: object) -> bool:
+    """Tell whether calling it gives something to be awaited."""
+    return inspect.iscoroutinefunction(function)
+
+
+def label(function: Callable[..., Any]) -> str:
+    """Give the name by which people are told of a function of the author's."""
+    name: str | None = getattr(function, "__qualname__", None)
+    return repr(function) if name is None else name.rpartition("<locals>.")[2]
+
+
+class Wired(NamedTuple):
+    """A function of the author's, and where its arguments come from.
+
+    Attributes:
+        function: what is called.
+        keys: the key of what each parameter gets.
+        label: what people are told it is.
+    """
+
+    function: Work
+    keys: Mapping[str, str]
+    label: str
+
+    def __call__(self, given: Mapping[str, object], *first: object) -> Coroutine[Any, Any, Any]:
+        """Call it with what its parameters ask for, out of ``given``."""
+        return self.function(*first, **{name: given[key] for name, key in self.keys.items()})
+
+
+def wire(function: Work, offered: Mapping[type, str], *, first: int = 0) -> Wired:
+    """Decide what a function gets, before anything runs.
+
+    Args:
+        function: what will be called.
+        offered: as for :func:`plan`.
+        first: how many parameters are given by position, whatever they are called.
+
+    Raises:
+        DeclarationError: there is nothing for a parameter, or there are too few.
+    """
+    return Wired(function, plan(function, offered, first=first), label(function))
+
+
+def plan(
+    function: Callable[..., Any], offered: Mapping[type, str], *, first: int = 0
+) -> dict[str, str]:
     """Decide what each parameter of ``function`` gets, before anything runs.
 
     A parameter is filled by the type that it is annotated with; when that cannot
@@ -25,23 +73,27 @@ def plan(function: Callable[..., Any], offered: Mapping[type, str]) -> dict[str,
         function: what will be called, with keywords.
         offered: what there is to give, as type and key. A parameter annotated
             with a base class of such a type is given it as well.
+        first: how many parameters are given by position and are not looked at.
 
     Returns:
         The key for each parameter.
 
     Raises:
-        DeclarationError: there is nothing for a parameter.
+        DeclarationError: there is nothing for a parameter, or there are too few.
     """
     planned = {}
-    for parameter in inspect.signature(function).parameters.values():
+    parameters = list(inspect.signature(function).parameters.values())
+    if any(each.kind not in _POSITIONAL for each in parameters[:first]) or len(parameters) < first:
+        message = f"{label(function)}() has to take the change as its first parameter"
+        raise DeclarationError(message)
+    for parameter in parameters[first:]:
         if parameter.default is not parameter.empty or parameter.kind in _GATHERING:
             continue
         key = _match(function, parameter.annotation, offered)
         if key is None or parameter.kind not in _NAMED:
-            whose = getattr(function, "__qualname__", repr(function))
             there = ", ".join(kind.__name__ for kind in offered)
             message = (
-                f"{whose}() has a parameter {parameter.name!r} that nothing fills: "
+                f"{label(function)}() has a parameter {parameter.name!r} that nothing fills: "
                 f"annotate it with one of {there}, or give it a default"
             )
             raise DeclarationError(message)

@@ -191,7 +191,7 @@ def test_the_refusal_names_function_parameter_and_what_there_is() -> None:
     async def main(pool: int) -> None: ...
 
     assert refused(main) == (
-        "test_the_refusal_names_function_parameter_and_what_there_is.<locals>.main() has a "
+        "main() has a "
         "parameter 'pool' that nothing fills: annotate it with one of HiveSecrets, Bootstrap, "
         "HiveSettings, or give it a default"
     )

@@ -1,0 +1,141 @@
+"""Call the hooks of a rotation, until each of them has succeeded.
+
+A hook that fails keeps its change, and later changes are joined to it: it hears of
+everything that it has not coped with yet, once, and of the newest values. One that hangs
+holds up nobody but itself.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from hive_boot.bootstrap import logs
+from hive_boot.secrets.change import join, restrict
+from hive_boot.secrets.rotation import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from anyio.abc import TaskGroup
+
+    from hive_boot.bootstrap.plan import WiredHook
+    from hive_boot.secrets.change import Change
+
+_FIRST, _MOST = 1.0, 60.0
+"""Seconds before a hook that failed is called again: at first, and at most."""
+
+_ENDING = 1.0
+"""Seconds that a hook may take to end when its time is over."""
+
+
+class _Call:
+    """One hook, and the change that it has yet to cope with."""
+
+    def __init__(self, hook: WiredHook) -> None:
+        self.hook = hook
+        self.change: Change | None = None
+        self.backoff = Backoff(_FIRST, _MOST)
+        self.failing = False
+        self.running: anyio.Event | None = None
+
+    @property
+    def due(self) -> float:
+        """When it is to be called, on the monotonic clock; infinite while it is not."""
+        runs = self.running is not None and not self.running.is_set()
+        return math.inf if self.change is None or runs else self.backoff.due
+
+
+class Notifier:
+    """Tells the hooks of one run.
+
+    Args:
+        hooks: in the order in which they are called.
+        given: gives what their parameters ask for.
+    """
+
+    def __init__(
+        self, hooks: Iterable[WiredHook], given: Callable[[], Mapping[str, object]]
+    ) -> None:
+        self._calls = [_Call(hook) for hook in hooks]
+        self._given = given
+        self._news = anyio.Event()
+
+    @property
+    def failing(self) -> tuple[str, ...]:
+        """The hooks that have failed and not succeeded since."""
+        return tuple(call.hook.work.label for call in self._calls if call.failing)
+
+    def tell(self, change: Change) -> None:
+        """Have the hooks called that a change concerns, soon."""
+        for call in self._calls:
+            names = call.hook.names
+            part = restrict(change, names) if names else change
+            if part is not None:
+                call.change = join(call.change, part)
+                call.backoff.due = 0.0
+        self._news.set()
+
+    async def live(self) -> None:
+        """Call what is due, until cancelled."""
+        async with anyio.create_task_group() as group:
+            while True:
+                self._news = anyio.Event()
+                now = time.monotonic()
+                for call in self._calls:
+                    if call.change is not None and call.due <= now:
+                        await self._call(call, call.change, group)
+                due = min((call.due for call in self._calls), default=math.inf)
+                with anyio.move_on_after(max(0.0, due - time.monotonic())):
+                    await self._news.wait()
+
+    async def _call(self, call: _Call, change: Change, group: TaskGroup) -> None:
+        call.change = None
+        done = call.running = anyio.Event()
+        scope = anyio.CancelScope()
+        failure: BaseException | str | None = "it was cancelled before its end"
+
+        async def run() -> None:
+            nonlocal failure
+            try:
+                with scope:
+                    await call.hook.work(self._given(), change)
+                    failure = None
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as exc:  # noqa: BLE001  (whatever it is, the others go on)
+                failure = exc
+            finally:
+                done.set()
+                self._news.set()
+
+        group.start_soon(run)
+        with anyio.move_on_after(call.hook.timeout):
+            await done.wait()
+        if not done.is_set():
+            scope.cancel()
+            with anyio.move_on_after(_ENDING):
+                await done.wait()
+            ends = "" if done.is_set() else ", and goes on although it was cancelled"
+            failure = f"it took more than {call.hook.timeout:g} s{ends}"
+        self._settle(call, change, failure)
+
+    def _settle(self, call: _Call, change: Change, failure: BaseException | str | None) -> None:
+        label = call.hook.work.label
+        if failure is None:
+            if call.failing:
+                logs.tell_hook_healed(label, change.generation)
+            call.failing = False
+            call.backoff.succeed()
+            return
+        newer = call.change
+        seconds = call.backoff.fail()
+        if newer is not None:
+            # There is news for it already, which may be what it needs.
+            call.backoff.due = 0.0
+        call.change = change if newer is None else join(change, newer)
+        logs.tell_hook_failed(label, change.generation, failure, seconds, again=call.failing)
+        call.failing = True

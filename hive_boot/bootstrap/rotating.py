@@ -1,0 +1,321 @@
+"""Keep the secrets of a run fresh: load, judge, swap, tell; one at a time.
+
+Whatever goes wrong before the swap leaves the set in use as it is, and is said once.
+Hints that come meanwhile are taken together: what counts is what the next read finds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import anyio
+
+from hive_boot.bootstrap import logs
+from hive_boot.exceptions import LifecycleError, Problem
+from hive_boot.lifecycle.hosting import Host
+from hive_boot.lifecycle.states import State
+from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
+from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, losses, reject
+from hive_boot.secrets.snapshot import SecretSet
+from hive_boot.secrets.store import changed_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hive_boot.bootstrap.intake import Intake
+    from hive_boot.bootstrap.notifying import Notifier
+    from hive_boot.secrets.change import Change
+    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.inventory import Inventory
+    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.store import Store
+    from hive_boot.secrets.watching import Watcher
+
+S = TypeVar("S", bound=SecretSet)
+
+_FIRST, _MOST = 1.0, 60.0
+"""Seconds before a failed read or check is repeated: at first, and at most."""
+
+_GLANCE = 15.0
+"""Seconds after which the watch is glanced at: a thread that hangs does not say so."""
+
+
+_ENDING = 2.0
+"""Seconds that the thread which watches may take to end."""
+
+
+class _Read(NamedTuple):
+    """What one read came to.
+
+    Attributes:
+        findings: what was read; its problems keep it from being used.
+        changed: the attributes whose value is another one than in the accepted set.
+        again: whether it is the very set that was refused last.
+    """
+
+    findings: Findings
+    changed: list[str]
+    again: bool
+
+
+class _Request:
+    """Somebody waits for what a reload comes to."""
+
+    def __init__(self, *, now: bool) -> None:
+        self.now = now
+        self.done = anyio.Event()
+        self.change: Change | None = None
+        self.failure: Exception | None = LifecycleError("the application stops")
+
+
+class Rotating(Generic[S]):
+    """The rotations of one run.
+
+    Args:
+        store: the secrets in use.
+        intake: reads and judges.
+        notifier: tells the hooks.
+        cover: hides the values that were read.
+        given: gives what a check may ask for, with the set that it judges.
+        enter: takes the run to RELOADING and back to READY.
+
+    Attributes:
+        rejection: the set that was refused last, while it stands.
+        last_read: when the sources were read again last and all was well, on the wall
+            clock; 0 before.
+        watcher: what looks for changes; None when nothing does.
+    """
+
+    watcher: Watcher | None = None
+
+    def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
+        self,
+        store: Store[S],
+        intake: Intake[S],
+        notifier: Notifier,
+        *,
+        cover: Callable[[Findings], None],
+        given: Callable[[S], dict[str, object]],
+        enter: Callable[[State], None],
+    ) -> None:
+        self._store = store
+        self._intake = intake
+        self.notifier = notifier
+        self._cover = cover
+        self._given = given
+        self._enter = enter
+        self._host = Host(self._live, "hive_boot rotation")
+        self._soon = loop_waker()
+        self._news = anyio.Event()
+        self._wanted = False
+        self._requests: list[_Request] = []
+        self._retry = Backoff(_FIRST, _MOST)
+        self._retry.due = math.inf
+        self._refused: Findings | None = None
+        self._stale: tuple[str, ...] = ()
+        self._was_down = False
+        self.rejection: Rejection | None = None
+        self.last_read = 0.0
+
+    def watch(self, inventory: Inventory, situation: Situation) -> None:
+        """Begin to look for changes, before the first read. It blocks for a moment."""
+        from hive_boot.secrets.vantage import Vantage  # noqa: PLC0415  (many do not watch)
+        from hive_boot.secrets.watching import Watcher  # noqa: PLC0415  (many do not watch)
+
+        vantage = Vantage(inventory, situation)
+        if vantage.is_empty:
+            logs.tell_nothing_to_watch(situation.mode)
+            return
+        self.watcher = Watcher(vantage.look, self.hint)
+        self.watcher.start()
+        logs.tell_pins(self.watcher.pinned)
+
+    def start(self) -> None:
+        """Rotate from now on. A second call does nothing."""
+        self._host.start()
+
+    async def stop(self) -> None:
+        """Rotate no more, and leave nothing behind."""
+        if self.watcher is not None:
+            self.watcher.stop()
+        await self._host.stop()
+        if self.watcher is not None:
+            with anyio.move_on_after(_ENDING, shield=True):
+                await in_daemon_thread(self.watcher.join, "hive_boot end of watch")
+
+    def hint(self) -> None:
+        """Say, in any thread or signal handler, that something may have changed.
+
+        Raises:
+            RuntimeError: the loop is gone.
+        """
+        self._soon(self._want)
+
+    async def reload(self, *, now: bool) -> Change | None:
+        """Read at once, and give what has changed in the values in use."""
+        request = _Request(now=now)
+        self._requests.append(request)
+        self._news.set()
+        await request.done.wait()
+        if request.failure is not None:
+            raise request.failure
+        return request.change
+
+    async def _live(self) -> None:
+        """Rotate whenever there is reason to, until cancelled."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.notifier.live)
+                while True:
+                    self._news = anyio.Event()
+                    self._promote(self._store.advance())
+                    if self._is_wanted():
+                        await self._rotate()
+                    self._glance()
+                    with anyio.move_on_after(self._pause()):
+                        await self._news.wait()
+        finally:
+            for request in self._requests:
+                request.done.set()
+
+    def _want(self) -> None:
+        self._wanted = True
+        self._news.set()
+
+    def _is_wanted(self) -> bool:
+        return self._wanted or bool(self._requests) or self._retry.due <= time.monotonic()
+
+    def _pause(self) -> float:
+        """Give the seconds until there is something to do of itself."""
+        if self._is_wanted():
+            return 0.0
+        glance = math.inf if self.watcher is None else time.monotonic() + _GLANCE
+        due = min(self._store.next_due, self._retry.due, glance)
+        return max(0.0, due - time.monotonic())
+
+    async def _rotate(self) -> None:
+        """Read once, and do what it asks for."""
+        requests = list(self._requests)
+        retried = self._retry.due <= time.monotonic()
+        self._wanted = False
+        started = time.perf_counter()
+        read = await self._read()
+        now = any(request.now for request in requests)
+        change, failure = None, None
+        if read.findings.problems:
+            failure = self._refuse(read, started)
+        elif not read.changed:
+            self._confirm()
+            change = self._promote(self._store.advance(now=True)) if now else None
+        elif not read.again or retried or requests:
+            self._enter(State.RELOADING)
+            try:
+                await self._judge(read)
+                if read.findings.problems:
+                    failure = self._refuse(read, started)
+                else:
+                    change = self._accept(read, started, now=now)
+            finally:
+                self._enter(State.READY)
+        for request in requests:
+            self._requests.remove(request)
+            request.change, request.failure = change, failure
+            request.done.set()
+
+    async def _read(self) -> _Read:
+        try:
+            return await in_daemon_thread(self._read_without_loop, "hive_boot reload")
+        except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays in use)
+            findings = self._intake.none()
+            what = f"could not be read: {type(exc).__name__}"
+            name = self._store.declared.__name__
+            findings.problems = [Problem(name=name, kind="unreadable", message=what)]
+            return _Read(findings, [], again=False)
+
+    def _read_without_loop(self) -> _Read:
+        findings = self._intake.read()
+        before = self._store.generation.findings
+        findings.problems += losses(findings, before)
+        changed = changed_fields(findings, before)
+        if changed or findings.problems:
+            self._cover(findings)
+        known = self._refused
+        again = known is not None and not changed_fields(findings, known)
+        return _Read(findings, changed, again)
+
+    async def _judge(self, read: _Read) -> None:
+        """Run the checks that the change concerns, and note what they refuse."""
+        deadline = self._intake.deadline()
+        await self._intake.judge_fields(read.findings, read.changed, deadline)
+        await self._intake.judge_set(read.findings, self._given, deadline)
+
+    def _accept(self, read: _Read, started: float, *, now: bool) -> Change | None:
+        store, findings = self._store, read.findings
+        change = store.accept(findings, now=now)
+        self.last_read = time.time()
+        self._heal()
+        fields = [findings.inventory.by_attribute[each] for each in read.changed]
+        waiting = {
+            field.name: due for field in fields if (due := store.due(field.attribute)) is not None
+        }
+        seconds = time.perf_counter() - started
+        names = [field.name for field in fields]
+        logs.tell_rotation(names, store.generation.number, seconds, waiting)
+        self._intake.tell_warnings(findings)
+        if change is not None:
+            self.notifier.tell(change)
+        return change
+
+    def _promote(self, change: Change | None) -> Change | None:
+        """Say that what had been accepted before has come into use."""
+        if change is not None:
+            logs.tell_in_use(change, self._store.declared)
+            self.notifier.tell(change)
+        return change
+
+    def _confirm(self) -> None:
+        """Note that the sources hold what is accepted."""
+        self.last_read = time.time()
+        if self.rejection is not None:
+            logs.tell_healed(self._store.generation.number)
+        self._heal()
+
+    def _heal(self) -> None:
+        self.rejection = self._refused = None
+        self._retry.succeed()
+        self._retry.due = math.inf
+
+    def _refuse(self, read: _Read, started: float) -> Exception:
+        """Keep the set in use; say why once, and try again what may pass by itself."""
+        number = self._store.generation.number
+        problems = read.findings.problems
+        rejection, known = reject(problems, number + 1), self.rejection
+        is_new = known is None or rejection[:3] != known[:3]
+        if is_new:
+            self.rejection = rejection
+            logs.tell_refusal(problems, number, time.perf_counter() - started)
+        kinds = {problem.kind for problem in problems}
+        judged = kinds == {"check"}
+        if is_new or (judged and not read.again):
+            self._retry.succeed()
+        # Only checks can come to another verdict on the same values.
+        self._refused = read.findings if judged else None
+        self._retry.due = math.inf
+        if kinds & RETRIED:
+            self._retry.fail()
+        return self._intake.invalid(problems, read.findings.advice, kept=True)
+
+    def _glance(self) -> None:
+        """Say when the watch hangs, or lives again, and when a mount has become stale."""
+        watcher = self.watcher
+        if watcher is None:
+            return
+        is_down = watcher.mode == "down"
+        if is_down != self._was_down:
+            logs.tell_watch(is_down=is_down)
+        self._was_down = is_down
+        stale = tuple(pin.path for pin in watcher.pinned if pin.stale)
+        logs.tell_stale([path for path in stale if path not in self._stale])
+        self._stale = stale

@@ -1,7 +1,6 @@
-"""What several tests need: a settled clock, a kubelet, a child process."""
+"""What several tests need: a settled clock, a machine, a child process."""
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -50,40 +49,6 @@ class FakeClock:
             step = self.steps.pop(0)
             if callable(step):
                 step()
-
-
-class Kubelet:
-    """Publishes files into a directory as the kubelet's AtomicWriter does."""
-
-    def __init__(self, volume: Path) -> None:
-        self.volume = volume
-        self.count = 0
-        volume.mkdir(parents=True, exist_ok=True)
-
-    def publish(self, files: Mapping[str, str | bytes]) -> None:
-        """Make ``files``, by relative path, the volume's whole content in one rename."""
-        self.count += 1
-        data = self.volume / "..data"
-        old = data.resolve() if data.is_symlink() else None
-        fresh = self.volume / f"..2026_01_01_00_00_00.{self.count:09d}"
-        fresh.mkdir(mode=0o755)
-        for name, content in files.items():
-            path = fresh / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        link = self.volume / "..data_tmp"
-        link.symlink_to(fresh.name)
-        link.rename(data)
-        tops = {name.split("/")[0] for name in files}
-        for top in tops:
-            user_link = self.volume / top
-            if not user_link.is_symlink():
-                user_link.symlink_to(f"..data/{top}")
-        for entry in self.volume.iterdir():
-            if entry.is_symlink() and entry.name != "..data" and entry.name not in tops:
-                entry.unlink()
-        if old is not None:
-            shutil.rmtree(old)
 
 
 def child_environment(**variables: str) -> dict[str, str]:
@@ -163,7 +128,7 @@ def report_of(loaded: Findings) -> str:
 def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let starts see a file system that begins at ``machine``, in files that nobody touches."""
     elsewhere = partial(Surroundings, root=str(machine), pid=4711)
-    for room in ("hive_boot.bootstrap.run", "hive_boot.secrets.default"):
+    for room in ("hive_boot.bootstrap.intake", "hive_boot.secrets.default"):
         monkeypatch.setattr(f"{room}.Surroundings", elsewhere)
         monkeypatch.setattr(f"{room}.load", partial(load, patience=SETTLED))
 

@@ -11,10 +11,10 @@ import jwt
 import pytest
 
 from examples.hive.inventory import HiveSecrets
+from hive_boot.testing import MountedVolume
 from tests.canary.canaries import CANARIES, ENVIRONMENT
 from tests.canary.outputs import Outputs
 from tests.examples.service import DEMO, Service, copy_example, started
-from tests.support import Kubelet
 
 OF_HIVE = [
     canary
@@ -127,7 +127,7 @@ def test_hive_under_uvicorn_from_a_volume(home: Path, tmp_path: Path) -> None:
     """The same under uvicorn's command line, with the secrets in a mounted volume."""
     outputs = Outputs(OF_HIVE)
     volume = tmp_path / "volume"
-    Kubelet(volume).publish({each.name.lower(): each.value for each in CANARIES})
+    MountedVolume(volume).publish({each.name.lower(): each.value for each in CANARIES})
     settings = {"HIVE_BOOT_MODE": "kubernetes", "HIVE_BOOT_SECRETS_DIR": str(volume)}
     with serving(outputs, home, *UNDER_UVICORN, **settings) as (service, client):
         assert ask_everything(outputs, service, client) >= {200, 401, 404, 405, 422}

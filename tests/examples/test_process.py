@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from hive_boot.testing import MountedVolume
 from tests.examples.service import DEMO, FAKES, Service, started
-from tests.support import Kubelet
 
 MODULE = "examples.hive"
 UVICORN = ("uvicorn", "examples.hive.app:app", "--port")
@@ -145,7 +145,7 @@ def test_it_reads_the_files_of_docker(home: Path, tmp_path: Path) -> None:
 def test_it_reads_the_volume_of_a_cluster(home: Path, tmp_path: Path) -> None:
     """A pod with a mounted Secret serves, and says which mode and why."""
     volume = tmp_path / "volume"
-    Kubelet(volume).publish({name.lower(): value for name, value in FAKES.items()})
+    MountedVolume(volume).publish({name.lower(): value for name, value in FAKES.items()})
     variables = {
         "KUBERNETES_SERVICE_HOST": "10.0.0.1",
         "HIVE_BOOT_SECRETS_DIR": str(volume),

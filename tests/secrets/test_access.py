@@ -25,7 +25,8 @@ from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.inventory import Inventory
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.mode import Situation
-from tests.support import Kubelet, everything_told, move_to
+from hive_boot.testing import MountedVolume
+from tests.support import everything_told, move_to
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
@@ -234,7 +235,7 @@ def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value is read once; what was absent is looked for again."""
-    volume = Kubelet(tmp_path / "run/secrets/hive")
+    volume = MountedVolume(tmp_path / "run/secrets/hive")
     volume.publish({"jwt_secret": f"{FAKE}\n"})
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     move_to(tmp_path, monkeypatch)
@@ -260,7 +261,7 @@ def test_what_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, kind: str
 ) -> None:
     """None and False mean absent only: a file that cannot be used raises SourceError."""
-    Kubelet(tmp_path / "named").publish({"jwt_secret": content})
+    MountedVolume(tmp_path / "named").publish({"jwt_secret": content})
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     for function in (get_secret, require_secret, has_secret):
         with pytest.raises(SourceError) as caught:
@@ -317,7 +318,7 @@ def test_many_threads_read_each_secret_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that all ask at once all get the values, and no file is read twice."""
-    Kubelet(tmp_path / "named").publish({f"key_{n}": f"fake-{n}" for n in range(8)})
+    MountedVolume(tmp_path / "named").publish({f"key_{n}": f"fake-{n}" for n in range(8)})
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     loads: list[str] = []
 

@@ -226,7 +226,7 @@ def somebody_else() -> Iterator[None]:
 async def test_a_permission_is_missing(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """What its reader may not read is a problem, once it was waited for an fsGroup to apply."""
     clock = FakeClock()
-    monkeypatch.setattr("hive_boot.bootstrap.run.load", partial(load, patience=clock.patience()))
+    monkeypatch.setattr("hive_boot.bootstrap.intake.load", partial(load, patience=clock.patience()))
     with TemporaryDirectory() as name:
         root = Path(name)
         let_everybody_in(root)
@@ -482,7 +482,7 @@ async def test_an_error_about_settings_shows_no_variable(monkeypatch: pytest.Mon
 def test_an_unknown_mode_in_the_code() -> None:
     """A mode or a profile that does not exist is a bug, found where it is declared."""
     with pytest.raises(DeclarationError, match="mode='dokcer' is none of kubernetes"):
-        Bootstrap(Two, mode="dokcer")  # type: ignore[call-overload]
+        Bootstrap(Two, mode="dokcer")  # type: ignore[arg-type]
     with pytest.raises(DeclarationError, match="profile='produktion' is none of"):
         Bootstrap(Two, profile="produktion")
 

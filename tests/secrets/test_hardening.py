@@ -25,9 +25,9 @@ from hive_boot.secrets import hints
 from hive_boot.secrets.inventory import plain_field
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.sources.patience import Patience
+from hive_boot.testing import MountedVolume
 from tests.support import (
     FakeClock,
-    Kubelet,
     as_ordinary_user,
     everything_told,
     look,
@@ -200,7 +200,7 @@ def test_a_volume_that_may_not_be_read_is_a_problem(declared: type[SecretSet], h
     """A mount with wrong permissions is named, also when all that it holds is optional."""
     with as_ordinary_user() as root:
         volume = root / "run/secrets/app"
-        Kubelet(volume).publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
+        MountedVolume(volume).publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
         volume.chmod(0o000)
         try:
             environ = {"KUBERNETES_SERVICE_HOST": host} if host else {}

@@ -10,7 +10,8 @@ import pytest
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.hints import printable_path
-from tests.support import Kubelet, look, report_of
+from hive_boot.testing import MountedVolume
+from tests.support import look, report_of
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -29,7 +30,7 @@ def problems_at(root: Path, **environ: str) -> list[Problem]:
 
 def test_kubernetes_takes_the_value_from_stdin(tmp_path: Path) -> None:
     """The kubectl line has no place for a value, so no shell's history gets one."""
-    Kubelet(tmp_path / "run/secrets/app").publish({"other": "x"})
+    MountedVolume(tmp_path / "run/secrets/app").publish({"other": "x"})
     key, nested = problems_at(tmp_path, **IN_CLUSTER)
     assert key.hint.startswith(
         "kubectl create secret generic key-and-certificate --from-file=openai_api_key=/dev/stdin "
@@ -120,7 +121,7 @@ def test_the_places_of_a_mount_name_every_file_tried(tmp_path: Path) -> None:
 def test_a_near_miss_is_named(tmp_path: Path, standing: str, tried: str) -> None:
     """A file whose name is nearly right is named beside the one that was tried."""
     volume = tmp_path / "run/secrets/app"
-    Kubelet(volume).publish({standing: "fake-value-0123456789"})
+    MountedVolume(volume).publish({standing: "fake-value-0123456789"})
     key, _ = problems_at(tmp_path, **IN_CLUSTER)
     assert key.kind == "missing"
     assert key.places[-1] == f"{volume}/{tried} was tried, a file {standing} stands there"
@@ -247,7 +248,7 @@ def test_a_refused_file_is_replaced_under_its_own_name(tmp_path: Path) -> None:
 
 def test_a_refused_key_is_replaced_under_its_own_name(tmp_path: Path) -> None:
     """In a cluster the command sets the key that is there."""
-    Kubelet(tmp_path / "run/secrets/hive").publish({"JWT_SECRET": REFUSED})
+    MountedVolume(tmp_path / "run/secrets/hive").publish({"JWT_SECRET": REFUSED})
     hint = only_hint(tmp_path, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     assert "--from-file=JWT_SECRET=/dev/stdin" in hint
 

@@ -10,7 +10,8 @@ import pytest
 
 from hive_boot import Bootstrap, InvalidSecrets, get_secret, has_secret, require_secret
 from hive_boot.secrets.profile import Profile
-from tests.support import Inventory, Kubelet, failed_start, look, move_to, report_of, values_of
+from hive_boot.testing import MountedVolume
+from tests.support import Inventory, failed_start, look, move_to, report_of, values_of
 
 FAKES = {
     "OPENAI_API_KEY": "fake-openai-api-key-0123456789",
@@ -64,7 +65,7 @@ def write_files(directory: Path, values: Mapping[str, str]) -> None:
 
 def by_kubelet(root: Path, values: Mapping[str, str]) -> dict[str, str]:
     """Publish a Secret volume at /run/secrets/hive."""
-    Kubelet(root / "run/secrets/hive").publish({key.lower(): v for key, v in values.items()})
+    MountedVolume(root / "run/secrets/hive").publish({key.lower(): v for key, v in values.items()})
     return {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
 

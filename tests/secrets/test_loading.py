@@ -8,7 +8,8 @@ import pytest
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.findings import Findings
-from tests.support import FakeClock, Inventory, Kubelet, look, report_of, values_of
+from hive_boot.testing import MountedVolume
+from tests.support import FakeClock, Inventory, look, report_of, values_of
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
@@ -430,9 +431,9 @@ def test_previous_is_judged_like_the_current(tmp_path: Path) -> None:
 
 def test_two_volumes(tmp_path: Path) -> None:
     """Two Secret volumes below /run/secrets are both read, beside foreign entries."""
-    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
-    Kubelet(tmp_path / "run/secrets/b").publish({"sentry_dsn": OTHER})
-    foreign = Kubelet(tmp_path / "run/secrets/kubernetes.io")
+    MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/b").publish({"sentry_dsn": OTHER})
+    foreign = MountedVolume(tmp_path / "run/secrets/kubernetes.io")
     foreign.publish({"jwt_secret": "fake-token-of-a-service-account"})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     assert loaded.problems == []
@@ -443,7 +444,7 @@ def test_two_volumes(tmp_path: Path) -> None:
 def test_the_same_value_in_two_volumes(tmp_path: Path) -> None:
     """A secret that two volumes hold with one value is that value, from the first."""
     for volume in "ba":
-        Kubelet(tmp_path / "run/secrets" / volume).publish({"jwt_secret": FAKE})
+        MountedVolume(tmp_path / "run/secrets" / volume).publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     assert loaded.problems == []
     assert values_of(loaded) == {"jwt_secret": FAKE}
@@ -452,8 +453,8 @@ def test_the_same_value_in_two_volumes(tmp_path: Path) -> None:
 
 def test_different_values_in_two_volumes(tmp_path: Path) -> None:
     """A secret that two volumes hold with two values is a problem that names both files."""
-    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
-    Kubelet(tmp_path / "run/secrets/b").publish({"jwt-secret.txt": OTHER})
+    MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/b").publish({"jwt-secret.txt": OTHER})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     problem = only_problem(loaded)
     assert (problem.kind, problem.message) == (
@@ -471,7 +472,7 @@ def test_different_values_in_two_volumes(tmp_path: Path) -> None:
 def test_a_third_place_is_compared_too(tmp_path: Path) -> None:
     """Of three places that hold a secret all have to agree."""
     for volume, value in (("a", FAKE), ("b", FAKE), ("c", OTHER)):
-        Kubelet(tmp_path / "run/secrets" / volume).publish({"jwt_secret": value})
+        MountedVolume(tmp_path / "run/secrets" / volume).publish({"jwt_secret": value})
     assert only_problem(look(Two, tmp_path, IN_CLUSTER)).kind == "conflict"
 
 
@@ -489,8 +490,8 @@ def test_two_names_in_one_directory(tmp_path: Path) -> None:
 
 def test_an_empty_place_beside_a_full_one(tmp_path: Path) -> None:
     """An empty file in one volume does not hide the value in another."""
-    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": ""})
-    Kubelet(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": ""})
+    MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     assert loaded.problems == []
     assert values_of(loaded) == {"jwt_secret": FAKE}
@@ -498,8 +499,8 @@ def test_an_empty_place_beside_a_full_one(tmp_path: Path) -> None:
 
 def test_a_bad_place_beside_a_good_one(tmp_path: Path) -> None:
     """A file that cannot be used is a problem, whatever another volume holds."""
-    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": b"\xff"})
-    Kubelet(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": b"\xff"})
+    MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
     problem = only_problem(look(Two, tmp_path, IN_CLUSTER))
     assert problem.kind == "not-utf-8"
     assert problem.places == (f"{tmp_path}/run/secrets/a/jwt_secret",)
@@ -507,21 +508,21 @@ def test_a_bad_place_beside_a_good_one(tmp_path: Path) -> None:
 
 def test_a_good_place_before_a_bad_one(tmp_path: Path) -> None:
     """It does not matter which of the two is read first."""
-    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
-    Kubelet(tmp_path / "run/secrets/b").publish({"jwt_secret": b"\xff"})
+    MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": b"\xff"})
     assert only_problem(look(Two, tmp_path, IN_CLUSTER)).kind == "not-utf-8"
 
 
 def test_files_beside_volumes(tmp_path: Path) -> None:
     """Plain files in /run/secrets are read beside a volume below it."""
-    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     (tmp_path / "run/secrets/sentry_dsn").write_text(OTHER)
     assert values_of(look(Two, tmp_path)) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
 
 
 def test_a_volume_that_is_called_like_a_secret(tmp_path: Path) -> None:
     """A volume mounted at /run/secrets/jwt-secret is a volume, not a file that is none."""
-    Kubelet(tmp_path / "run/secrets/jwt-secret").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/jwt-secret").publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     assert loaded.problems == []
     assert values_of(loaded) == {"jwt_secret": FAKE}
@@ -529,7 +530,7 @@ def test_a_volume_that_is_called_like_a_secret(tmp_path: Path) -> None:
 
 def test_run_secrets_is_a_link(tmp_path: Path) -> None:
     """A /run/secrets that is a link to a volume is read where it leads."""
-    Kubelet(tmp_path / "volumes/hive").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "volumes/hive").publish({"jwt_secret": FAKE})
     (tmp_path / "run").mkdir()
     (tmp_path / "run/secrets").symlink_to(tmp_path / "volumes/hive")
     for environ in ({}, IN_CLUSTER):
@@ -570,7 +571,7 @@ class Nested(SecretSet):
 
 def test_nested_items_of_a_volume(tmp_path: Path) -> None:
     """A path given by ``items:`` is read below the volume, at its declared place."""
-    Kubelet(tmp_path / "run/secrets/tls-volume").publish(
+    MountedVolume(tmp_path / "run/secrets/tls-volume").publish(
         {"tls/server.key": b"fake\0key\n", "tls/server.crt.txt": "fake-certificate\n"}
     )
     loaded = look(Nested, tmp_path, IN_CLUSTER)
@@ -584,7 +585,7 @@ def test_nested_items_of_a_volume(tmp_path: Path) -> None:
 
 def test_nested_items_that_are_missing(tmp_path: Path) -> None:
     """A path that is missing is named in full."""
-    Kubelet(tmp_path / "run/secrets/v").publish({"tls/server.key": b"x"})
+    MountedVolume(tmp_path / "run/secrets/v").publish({"tls/server.key": b"x"})
     problem = only_problem(look(Nested, tmp_path, IN_CLUSTER))
     assert problem.name == "TLS_CERTIFICATE"
     assert f"{tmp_path}/run/secrets/v/tls/server.crt; with .txt too" in problem.places
@@ -640,7 +641,7 @@ def test_run_secrets_is_a_file(tmp_path: Path) -> None:
 
 def test_a_volume_that_lost_its_data(tmp_path: Path) -> None:
     """A volume whose ..data leads nowhere is waited for, and then a problem of its own."""
-    Kubelet(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
+    MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     (tmp_path / "run/secrets/a/..data").unlink()
     clock = FakeClock()
     loaded = look(Two, tmp_path, IN_CLUSTER, patience=clock.patience())

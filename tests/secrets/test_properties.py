@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
-from tests.support import Kubelet, look, report_of, values_of
+from hive_boot.testing import MountedVolume
+from tests.support import look, report_of, values_of
 
 
 class Anything(SecretSet):
@@ -117,7 +118,7 @@ def lay_out(root: Path, mode: str, held: Mapping[str, bytes]) -> dict[str, str]:
     """Write the files of one mode, and give the environment that leads there."""
     if mode == "kubernetes":
         volume = root / "run/secrets/app"
-        Kubelet(volume).publish({name.lower(): content for name, content in held.items()})
+        MountedVolume(volume).publish({name.lower(): content for name, content in held.items()})
         return {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
     directory = root / "named"
     directory.mkdir()

@@ -17,7 +17,8 @@ from hive_boot import Secret, SecretSet, secret
 from hive_boot.secrets.field import Fault
 from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
 from hive_boot.secrets.sources.patience import Patience
-from tests.support import SETTLED, FakeClock, Kubelet, as_ordinary_user, descriptors
+from hive_boot.testing import MountedVolume
+from tests.support import SETTLED, FakeClock, as_ordinary_user, descriptors
 
 
 class Keys(SecretSet):
@@ -115,16 +116,16 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def kubelet(tmp_path: Path) -> Kubelet:
+def kubelet(tmp_path: Path) -> MountedVolume:
     """Give a volume with one generation in it."""
-    kubelet = Kubelet(tmp_path / "volume")
+    kubelet = MountedVolume(tmp_path / "volume")
     kubelet.publish(ALL_OLD)
     return kubelet
 
 
-def test_a_volume_is_read_at_once(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The files of a kubelet volume never change, so a fresh one is not waited for."""
-    reading = read(kubelet.volume, patience=clock.patience())
+    reading = read(kubelet.path, patience=clock.patience())
 
     assert values(reading) == ALL_OLD
     assert reading.volume
@@ -132,38 +133,38 @@ def test_a_volume_is_read_at_once(kubelet: Kubelet, clock: FakeClock) -> None:
     assert clock.slept == []
 
 
-def test_a_place_is_shown_below_the_directory(kubelet: Kubelet) -> None:
+def test_a_place_is_shown_below_the_directory(kubelet: MountedVolume) -> None:
     """A person is told the path that is in the manifest, not what the kubelet makes of it."""
     kubelet.publish(ALL_OLD | {"a": ""})
-    ((hit,),) = read(kubelet.volume).batch.odd.values()
+    ((hit,),) = read(kubelet.path).batch.odd.values()
 
-    assert hit.place == f"{kubelet.volume}/a"
+    assert hit.place == f"{kubelet.path}/a"
 
 
-def test_the_links_beside_the_data_make_no_difference(kubelet: Kubelet) -> None:
+def test_the_links_beside_the_data_make_no_difference(kubelet: MountedVolume) -> None:
     """A key whose link is missing, or dangles, or lies, is read from the generation itself."""
-    (kubelet.volume / "a").unlink()
-    (kubelet.volume / "b").unlink()
-    (kubelet.volume / "b").symlink_to("..data/gone")
-    (kubelet.volume / "c").unlink()
-    (kubelet.volume / "c").write_text("fake-beside")
+    (kubelet.path / "a").unlink()
+    (kubelet.path / "b").unlink()
+    (kubelet.path / "b").symlink_to("..data/gone")
+    (kubelet.path / "c").unlink()
+    (kubelet.path / "c").write_text("fake-beside")
 
-    assert values(read(kubelet.volume)) == ALL_OLD
+    assert values(read(kubelet.path)) == ALL_OLD
 
 
-def test_a_key_that_left_the_volume_is_absent(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_a_key_that_left_the_volume_is_absent(kubelet: MountedVolume, clock: FakeClock) -> None:
     """What the generation does not hold is really missing, whatever link was left."""
     kubelet.publish({"a": "fake-2"})
-    (kubelet.volume / "b").symlink_to("..data/b")
+    (kubelet.path / "b").symlink_to("..data/b")
 
-    assert values(read(kubelet.volume, patience=clock.patience())) == {"a": "fake-2"}
+    assert values(read(kubelet.path, patience=clock.patience())) == {"a": "fake-2"}
     assert clock.slept == []
 
 
-def test_an_empty_volume_is_empty(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_an_empty_volume_is_empty(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The volume of an optional Secret that does not exist holds nothing, and is no fault."""
     kubelet.publish({})
-    reading = read(kubelet.volume, patience=clock.patience())
+    reading = read(kubelet.path, patience=clock.patience())
 
     assert values(reading) == {}
     assert reading.volume
@@ -172,12 +173,12 @@ def test_an_empty_volume_is_empty(kubelet: Kubelet, clock: FakeClock) -> None:
 
 def test_a_nested_path_is_read(tmp_path: Path) -> None:
     """`items:` with a path put a key into a subdirectory, with .txt too."""
-    kubelet = Kubelet(tmp_path / "volume")
+    kubelet = MountedVolume(tmp_path / "volume")
     kubelet.publish({"db/password": "fake-db", "api_key": "fake-api"})
-    assert values(read(kubelet.volume, Nested)) == {"db": "fake-db", "api_key": "fake-api"}
+    assert values(read(kubelet.path, Nested)) == {"db": "fake-db", "api_key": "fake-api"}
 
     kubelet.publish({"db/password.txt": "fake-db"})
-    assert values(read(kubelet.volume, Nested)) == {"db": "fake-db"}
+    assert values(read(kubelet.path, Nested)) == {"db": "fake-db"}
 
 
 def test_a_nested_path_in_a_plain_directory_is_read(tmp_path: Path) -> None:
@@ -187,18 +188,18 @@ def test_a_nested_path_in_a_plain_directory_is_read(tmp_path: Path) -> None:
     assert values(read(tmp_path, Nested)) == {"db": "fake-db"}
 
 
-def test_a_generation_has_an_identity(kubelet: Kubelet) -> None:
+def test_a_generation_has_an_identity(kubelet: MountedVolume) -> None:
     """A swap is told from no swap, also when the content is the same."""
-    first = read(kubelet.volume).identity
-    again = read(kubelet.volume).identity
-    kubelet.publish(ALL_OLD)
-    second = read(kubelet.volume).identity
+    first = read(kubelet.path).identity
+    again = read(kubelet.path).identity
+    kubelet.publish(ALL_OLD, anew=True)
+    second = read(kubelet.path).identity
 
     assert first is not None
     assert second is not None
     assert first == again
     assert first != second
-    assert second[2] == str((kubelet.volume / "..data").readlink())
+    assert second[2] == str((kubelet.path / "..data").readlink())
 
 
 def test_a_plain_directory_has_no_identity(tmp_path: Path) -> None:
@@ -209,66 +210,72 @@ def test_a_plain_directory_has_no_identity(tmp_path: Path) -> None:
     assert not reading.volume
 
 
-def test_a_swap_during_the_read_is_noticed(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_a_swap_during_the_read_is_noticed(kubelet: MountedVolume, clock: FakeClock) -> None:
     """A volume that is replaced between two files is read again, and is of one generation."""
     with just_before_opening("b", lambda: kubelet.publish(ALL_NEW)):
-        reading = read(kubelet.volume, patience=clock.patience())
+        reading = read(kubelet.path, patience=clock.patience())
 
     assert values(reading) == ALL_NEW
     assert clock.slept == [0.002]
 
 
-def test_a_volume_that_is_always_swapped_is_given_up(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_a_volume_that_is_always_swapped_is_given_up(
+    kubelet: MountedVolume, clock: FakeClock
+) -> None:
     """After eight tries a volume without a quiet moment is a problem, and nothing of it is used."""
-    with just_before_opening("a", lambda: kubelet.publish(ALL_NEW), times=100):
-        reading = read(kubelet.volume, patience=clock.patience())
+    with just_before_opening("a", lambda: kubelet.publish(ALL_NEW, anew=True), times=100):
+        reading = read(kubelet.path, patience=clock.patience())
 
     assert reading.fault == REPLACED
     assert reading.batch.values == {}
     assert clock.slept == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1]
 
 
-def test_seven_swaps_are_survived(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_seven_swaps_are_survived(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The eighth try still counts."""
-    with just_before_opening("a", lambda: kubelet.publish(ALL_NEW), times=7):
-        reading = read(kubelet.volume, patience=clock.patience())
+    with just_before_opening("a", lambda: kubelet.publish(ALL_NEW, anew=True), times=7):
+        reading = read(kubelet.path, patience=clock.patience())
 
     assert values(reading) == ALL_NEW
 
 
-def test_data_that_vanishes_during_the_read_is_noticed(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_data_that_vanishes_during_the_read_is_noticed(
+    kubelet: MountedVolume, clock: FakeClock
+) -> None:
     """A link that is taken away while files are read makes them worth nothing."""
-    data = kubelet.volume / "..data"
+    data = kubelet.path / "..data"
     clock.steps = [lambda: kubelet.publish(ALL_NEW)]
     with just_before_opening("b", data.unlink):
-        reading = read(kubelet.volume, patience=clock.patience())
+        reading = read(kubelet.path, patience=clock.patience())
 
     assert values(reading) == ALL_NEW
     assert len(clock.slept) == 1
 
 
-def test_data_that_is_away_for_a_moment_is_waited_for(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_data_that_is_away_for_a_moment_is_waited_for(
+    kubelet: MountedVolume, clock: FakeClock
+) -> None:
     """Some guests unlink ..data and link it again; the gap is no empty volume."""
-    data = kubelet.volume / "..data"
+    data = kubelet.path / "..data"
     target = data.readlink()
     data.unlink()
     clock.steps = [None, None, lambda: data.symlink_to(target)]
 
-    assert values(read(kubelet.volume, patience=clock.patience())) == ALL_OLD
+    assert values(read(kubelet.path, patience=clock.patience())) == ALL_OLD
     assert clock.slept == [0.002, 0.004, 0.008]
 
 
 @pytest.mark.parametrize("target", [None, "..nowhere", "a", "..data"])
 def test_data_that_leads_nowhere_for_good_is_a_fault(
-    kubelet: Kubelet, clock: FakeClock, target: str | None
+    kubelet: MountedVolume, clock: FakeClock, target: str | None
 ) -> None:
     """A volume without its data is a fault after two seconds, never an empty set."""
-    data = kubelet.volume / "..data"
+    data = kubelet.path / "..data"
     data.unlink()
     if target is not None:
         data.symlink_to(target)
     started = clock.now
-    reading = read(kubelet.volume, patience=clock.patience())
+    reading = read(kubelet.path, patience=clock.patience())
 
     assert reading.fault == NO_DATA
     assert reading.volume
@@ -277,31 +284,31 @@ def test_data_that_leads_nowhere_for_good_is_a_fault(
     assert 2.0 <= clock.now - started <= 2.1
 
 
-def test_data_is_not_followed_to_another_link(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The kubelet's link names a directory; a link behind it is nobody's generation."""
-    data = kubelet.volume / "..data"
+    data = kubelet.path / "..data"
     generation = data.readlink()
     data.unlink()
-    (kubelet.volume / "..link").symlink_to(generation)
+    (kubelet.path / "..link").symlink_to(generation)
     data.symlink_to("..link")
 
-    assert read(kubelet.volume, patience=clock.patience()).fault == NO_DATA
+    assert read(kubelet.path, patience=clock.patience()).fault == NO_DATA
 
 
-def test_links_that_were_left_tell_a_volume(kubelet: Kubelet, clock: FakeClock) -> None:
+def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeClock) -> None:
     """When ..data and its target are both gone, the links into it are no missing secrets."""
-    generation = kubelet.volume / (kubelet.volume / "..data").readlink()
-    (kubelet.volume / "..data").unlink()
+    generation = kubelet.path / (kubelet.path / "..data").readlink()
+    (kubelet.path / "..data").unlink()
     shutil.rmtree(generation)
     clock.steps = [None, lambda: kubelet.publish(ALL_NEW)]
 
-    reading = read(kubelet.volume, patience=clock.patience())
+    reading = read(kubelet.path, patience=clock.patience())
     assert values(reading) == ALL_NEW
     assert len(clock.slept) == 2
 
-    shutil.rmtree(kubelet.volume / (kubelet.volume / "..data").readlink())
-    (kubelet.volume / "..data").unlink()
-    reading = read(kubelet.volume, patience=clock.patience())
+    shutil.rmtree(kubelet.path / (kubelet.path / "..data").readlink())
+    (kubelet.path / "..data").unlink()
+    reading = read(kubelet.path, patience=clock.patience())
     assert reading.fault == NO_DATA
     assert reading.volume
 
@@ -310,13 +317,13 @@ def test_a_link_that_was_left_of_a_nested_path_tells_a_volume(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     """A subdirectory of a volume is a link into ..data as well."""
-    kubelet = Kubelet(tmp_path / "volume")
+    kubelet = MountedVolume(tmp_path / "volume")
     kubelet.publish({"db/password": "fake-old"})
-    shutil.rmtree(kubelet.volume / (kubelet.volume / "..data").readlink())
-    (kubelet.volume / "..data").unlink()
+    shutil.rmtree(kubelet.path / (kubelet.path / "..data").readlink())
+    (kubelet.path / "..data").unlink()
     clock.steps = [lambda: kubelet.publish({"db/password": "fake-new"})]
 
-    assert values(read(kubelet.volume, Nested, clock.patience())) == {"db": "fake-new"}
+    assert values(read(kubelet.path, Nested, clock.patience())) == {"db": "fake-new"}
 
 
 def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
@@ -335,11 +342,11 @@ def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
 
 def test_a_volume_in_the_making_is_waited_for(tmp_path: Path, clock: FakeClock) -> None:
     """The directory of a first generation is there before the link that names it."""
-    kubelet = Kubelet(tmp_path / "volume")
-    (kubelet.volume / "..2026_01_01_00_00_00.1").mkdir()
+    kubelet = MountedVolume(tmp_path / "volume")
+    (kubelet.path / "..2026_01_01_00_00_00.1").mkdir()
     clock.steps = [lambda: kubelet.publish(ALL_OLD)]
 
-    assert values(read(kubelet.volume, patience=clock.patience())) == ALL_OLD
+    assert values(read(kubelet.path, patience=clock.patience())) == ALL_OLD
 
 
 def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeClock) -> None:
@@ -407,13 +414,13 @@ def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
 def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
     """The directory of a generation gets its permissions after it was made."""
     with as_ordinary_user() as place:
-        kubelet = Kubelet(place / "volume")
+        kubelet = MountedVolume(place / "volume")
         kubelet.publish(ALL_OLD)
-        generation = kubelet.volume / (kubelet.volume / "..data").readlink()
+        generation = kubelet.path / (kubelet.path / "..data").readlink()
         generation.chmod(0o000)
-        closed = read(kubelet.volume, patience=clock.patience())
+        closed = read(kubelet.path, patience=clock.patience())
         clock.steps = [lambda: generation.chmod(0o755)]
-        opened = read(kubelet.volume, patience=clock.patience())
+        opened = read(kubelet.path, patience=clock.patience())
 
     assert closed.fault == UNREADABLE
     assert values(opened) == ALL_OLD
@@ -631,7 +638,7 @@ def test_nothing_else_is_opened(tmp_path: Path, *, volume: bool) -> None:
     """Only declared names are ever opened; what lies beside them is listed and no more."""
     files = ALL_OLD | {"other": "fake-other", "d": "fake-d"}
     if volume:
-        Kubelet(tmp_path / "room").publish(files)
+        MountedVolume(tmp_path / "room").publish(files)
     else:
         fill(tmp_path / "room", files)
     opened: list[object] = []
@@ -647,15 +654,15 @@ def test_nothing_else_is_opened(tmp_path: Path, *, volume: bool) -> None:
     assert {"other", "d"}.isdisjoint(opened)
 
 
-def test_what_was_read_shows_no_value(kubelet: Kubelet) -> None:
+def test_what_was_read_shows_no_value(kubelet: MountedVolume) -> None:
     """A reading can be printed, and tells names only."""
-    assert "fake-1" not in repr(read(kubelet.volume))
+    assert "fake-1" not in repr(read(kubelet.path))
 
 
 def test_subdirectories_that_are_volumes_are_found(tmp_path: Path) -> None:
     """Two volumes below /run/secrets are found; plain, broken and other entries are not."""
     for name in ("b", "a", "not-asked-for"):
-        Kubelet(tmp_path / name).publish({"token": "fake"})
+        MountedVolume(tmp_path / name).publish({"token": "fake"})
     fill(tmp_path / "plain")
     (tmp_path / "file").write_text("fake")
     (tmp_path / "dangling").symlink_to("nowhere")
@@ -672,8 +679,8 @@ def test_subdirectories_that_are_volumes_are_found(tmp_path: Path) -> None:
 def test_a_subdirectory_that_is_closed_to_us_may_be_a_volume_of_ours() -> None:
     """What cannot be looked into is not passed over: it may hold a secret."""
     with as_ordinary_user() as place:
-        Kubelet(place / "a").publish({"token": "fake"})
-        Kubelet(place / "b").publish({"token": "fake"})
+        MountedVolume(place / "a").publish({"token": "fake"})
+        MountedVolume(place / "b").publish({"token": "fake"})
         (place / "a").chmod(0o000)
         found = subvolumes(str(place), ["a", "b"])
         (place / "a").chmod(0o700)
@@ -707,13 +714,13 @@ def storm(write: Callable[[int], object]) -> Iterator[None]:
     assert failed == []
 
 
-def test_no_set_is_torn_or_short_in_a_storm(kubelet: Kubelet) -> None:
+def test_no_set_is_torn_or_short_in_a_storm(kubelet: MountedVolume) -> None:
     """While generations are published at full speed, each read gives all of one of them."""
     before = descriptors()
     seen = set()
     with storm(lambda number: kubelet.publish(dict.fromkeys("abc", f"fake-{number}"))):
         for _ in range(50_000):
-            reading = read(kubelet.volume)
+            reading = read(kubelet.path)
             if reading.fault != REPLACED:
                 found = values(reading)
                 assert set(found) == {"a", "b", "c"}

@@ -1,0 +1,105 @@
+"""Whatever docs/testing.md promises is what happens: its blocks are run by pytest."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from hive_boot import testing
+from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory, plugin
+from tests.support import ROOT, run_child
+
+TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
+
+PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+(INI,) = re.findall(r"^```ini\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+TESTS = ["test_directory.py", "test_pinned.py", "test_volume.py"]
+
+SHOW_STATUS = """
+import pytest
+from app import boot
+
+@pytest.mark.anyio
+async def test_status(monkeypatch):
+    monkeypatch.setenv("API_KEY", "fake-key-0123456789")
+    async with boot.running():
+        assert (boot.status().mode, boot.status().profile) == ("environment", "production")
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """Have a directory with the blocks in it, as a reader would have it."""
+    place = tmp_path / "workplace"
+    place.mkdir()
+    for name, source in PYTHON.items():
+        (place / name).write_text(source, "utf-8")
+    (place / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    return place
+
+
+def run(*arguments: str, cwd: Path) -> str:
+    """Run pytest on a pod of a CI; the tests have to pass. Give what it says."""
+    child = run_child(
+        "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "pythonpath=.",
+        *arguments,
+        cwd=cwd,
+        KUBERNETES_SERVICE_HOST="10.0.0.1",
+    )
+    assert child.returncode == 0, child.stdout + child.stderr
+    return child.stdout
+
+
+def test_every_block_is_tried() -> None:
+    """No block is of a kind that this module does not know."""
+    assert sorted(PYTHON) == ["app.py", *TESTS]
+    assert 2 * (1 + len(PYTHON)) == len(re.findall(r"^```", TEXT, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_reader_s_tests_pass(workplace: Path, name: str) -> None:
+    """A reader who copies a block sees it pass, or skipped where nothing can be mounted."""
+    said = run(name, cwd=workplace)
+    assert ("passed" in said) != (name == "test_pinned.py" and PinnedFile.possible() is not None)
+
+
+def test_the_settings_are_those_of_the_plugin(workplace: Path) -> None:
+    """With the block for the ini file an application is judged as it says."""
+    (workplace / "pytest.ini").write_text(f"{INI}filterwarnings = error\n")
+    (workplace / "test_status.py").write_text(SHOW_STATUS)
+
+    assert "passed" in run("test_status.py", cwd=workplace)
+
+
+def test_the_plugin_can_be_switched_off(workplace: Path) -> None:
+    """Its name is the one that the page says."""
+    (workplace / "test_nothing.py").write_text(
+        "import os\ndef test_nothing(): assert 'HIVE_BOOT_MODE' not in os.environ\n"
+    )
+    assert "1 passed" in run("-p", "no:hive_boot", "test_nothing.py", cwd=workplace)
+
+
+def test_every_public_name_is_explained() -> None:
+    """The page tells of everything that the package has, but of a storm by its method."""
+    assert {name for name in testing.__all__ if f"`{name}" not in TEXT} == {"Storm"}
+
+
+@pytest.mark.parametrize("kind", [MountedVolume, PlainDirectory, PinnedFile])
+def test_every_method_is_mentioned(kind: type) -> None:
+    """No way to write, well or badly, is left out."""
+    methods = [name for name, _ in inspect.getmembers(kind, callable) if not name.startswith("_")]
+    assert methods
+    assert [name for name in methods if not re.search(rf"\b{name}\b", TEXT)] == []
+
+
+def test_every_fixture_is_mentioned() -> None:
+    """The two fixtures that a test asks for are on the page."""
+    for name in ("mounted_volume", "plain_directory"):
+        assert hasattr(plugin, name)
+        assert f"fixture `{name}`" in TEXT or f"fixture\n`{name}`" in TEXT

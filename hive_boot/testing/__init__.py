@@ -1,10 +1,11 @@
-"""For tests: mounted secrets that are written as platforms write them, well behaved or not.
+"""For tests: other secrets for a while, and mounts written as platforms write them, or worse.
 
 What pytest gets of it by itself, fixtures among others, is in :mod:`hive_boot.testing.plugin`.
 """
 
 from hive_boot.testing.directories import PlainDirectory
 from hive_boot.testing.mounts import MountError
+from hive_boot.testing.overriding import override
 from hive_boot.testing.pinned import PinnedFile
 from hive_boot.testing.storms import Storm
 from hive_boot.testing.volumes import MountedVolume
@@ -15,6 +16,7 @@ __all__ = [
     "PinnedFile",
     "PlainDirectory",
     "Storm",
+    "override",
 ]
 
 # A traceback and a help page name what users import, not the room that it lives in.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hive_boot.secrets import access
 from hive_boot.testing.directories import PlainDirectory
 from hive_boot.testing.volumes import MountedVolume
 
@@ -33,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def hive_boot_surroundings(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pin mode and profile, and hide the other HIVE_BOOT_* variables of this machine.
 
+    What ``get_secret`` has found in an earlier test is forgotten.
+
     A test, or a fixture that is made later, sets what it wants instead.
     """
     # The test's own monkeypatch: whatever order fixtures come in, it undoes the last change first.
@@ -43,6 +46,7 @@ def hive_boot_surroundings(pytestconfig: pytest.Config, monkeypatch: pytest.Monk
         value: str = pytestconfig.getini(option)
         if value:
             monkeypatch.setenv(name, value)
+    monkeypatch.setattr(access, "_default", None)
 
 
 @pytest.fixture

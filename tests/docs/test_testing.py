@@ -15,7 +15,7 @@ TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
 PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
 (INI,) = re.findall(r"^```ini\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
-TESTS = ["test_directory.py", "test_pinned.py", "test_volume.py"]
+TESTS = ["test_directory.py", "test_override.py", "test_pinned.py", "test_volume.py"]
 
 SHOW_STATUS = """
 import pytest

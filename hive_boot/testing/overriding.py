@@ -1,0 +1,105 @@
+"""Give an application other secrets for a while, from no source at all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.exceptions import DeclarationError, InvalidSecrets, LifecycleError
+from hive_boot.secrets.value import Secret, SecretBytes
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from hive_boot.bootstrap.declare import Bootstrap
+    from hive_boot.secrets.field import Field
+
+
+class override:  # noqa: N801  (it is used as a function is)
+    """Replace secrets of an application in a ``with`` or an ``async with`` block.
+
+    The given values count more than every source, and are judged like any other. ``with``
+    is for an application that is started in the block; ``async with`` also replaces the
+    values of one that runs, as a rotation would, and puts back what the sources hold.
+
+    Args:
+        boot: the application.
+        values: the values by field: a ``str`` for a Secret, ``bytes`` for SecretBytes;
+            None makes it absent. Other fields are loaded as ever.
+
+    Raises:
+        DeclarationError: a field is not declared, or its value has another type.
+        LifecycleError: ``with`` was used while the application runs.
+        InvalidSecrets: the running application refuses the values; it keeps those it has.
+    """
+
+    def __init__(
+        self, boot: Bootstrap[Any, Any], **values: str | bytes | Secret | SecretBytes | None
+    ) -> None:
+        plan = boot._plan  # noqa: SLF001  (what it declares is ours to read)
+        fields: dict[str, Field] = plan.declared._inventory.fields  # noqa: SLF001  (ours)
+        whose = plan.declared.__name__
+        if unknown := values.keys() - fields.keys():
+            message = f"{whose} declares no {', '.join(sorted(unknown))}"
+            del values
+            raise DeclarationError(message)
+        self._boot = boot
+        self._plan = plan
+        self._given: dict[str, Secret | SecretBytes | None] = {}
+        for attribute, field in fields.items():
+            if attribute not in values:
+                continue
+            value = values[attribute]
+            made = _make(field, value)
+            if made is None and value is not None:
+                wanted = "str" if field.kind is Secret else "bytes"
+                message = f"override({attribute}=…) has to be {wanted}, not {type(value).__name__}"
+                del value, values
+                raise DeclarationError(message)
+            self._given[attribute] = made
+        self._before = plan.given
+
+    def __enter__(self) -> Self:
+        if self._boot.status().ready:
+            message = "the application runs: write async with override(…)"
+            raise LifecycleError(message)
+        self._put()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._plan.given = self._before
+
+    async def __aenter__(self) -> Self:
+        self._put()
+        try:
+            await self._reload()
+        except BaseException:
+            self._plan.given = self._before
+            # So that the application is not degraded by what is gone.
+            with suppress(InvalidSecrets):
+                await self._reload()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._plan.given = self._before
+        await self._reload()
+
+    def _put(self) -> None:
+        self._before = self._plan.given
+        self._plan.given = {**self._before, **self._given}
+
+    async def _reload(self) -> None:
+        if self._boot.status().ready:
+            await self._boot.reload(now=True)
+
+
+def _make(field: Field, value: object) -> Secret | SecretBytes | None:
+    """Make a value of the field's type; None when it cannot be one."""
+    if isinstance(value, field.kind):
+        return value
+    if field.kind is Secret and type(value) is str:
+        return Secret(field.name, value)
+    if field.kind is SecretBytes and type(value) is bytes:
+        return SecretBytes(field.name, value)
+    return None

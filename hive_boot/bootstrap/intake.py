@@ -69,13 +69,19 @@ class Intake(Generic[S]):
         logs.tell_situation(self.situation)
         return self.situation
 
-    def read(self) -> Findings:
-        """Read everything once. It blocks, and may wait for a writer."""
+    def read(self, *, again: bool = False) -> Findings:
+        """Read everything once. It blocks, and may wait for a writer.
+
+        Args:
+            again: whether an application runs, so that there is time to see what becomes
+                of a file that was just taken away. Default False.
+        """
         return load(
             self._declared._inventory,  # noqa: SLF001  (the declaration is ours to read)
             self.situation or self.look_around(),
             declaration=self._declared.__name__,
             given=self._plan.given,
+            thorough=again,
         )
 
     def read_patiently(self) -> Findings:

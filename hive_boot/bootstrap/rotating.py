@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import anyio
 
 from hive_boot.bootstrap import logs
-from hive_boot.exceptions import LifecycleError, Problem
+from hive_boot.exceptions import InvalidSecrets, LifecycleError, Problem
 from hive_boot.lifecycle.hosting import Host
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
@@ -41,6 +41,9 @@ _FIRST, _MOST = 1.0, 60.0
 _GLANCE = 15.0
 """Seconds after which the watch is glanced at: a thread that hangs does not say so."""
 
+
+_HUNG = 30.0
+"""Seconds after which a read is taken to hang: patience with writers ends at 10."""
 
 _ENDING = 2.0
 """Seconds that the thread which watches may take to end."""
@@ -115,7 +118,7 @@ class Rotating(Generic[S]):
         self._retry.due = math.inf
         self._refused: Findings | None = None
         self._stale: tuple[str, ...] = ()
-        self._was_down = False
+        self._was_down = self._reading = False
         self.rejection: Rejection | None = None
         self.last_read = 0.0
 
@@ -201,41 +204,59 @@ class Rotating(Generic[S]):
         retried = self._retry.due <= time.monotonic()
         self._wanted = False
         started = time.perf_counter()
-        read = await self._read()
         now = any(request.now for request in requests)
         change, failure = None, None
-        if read.findings.problems:
-            failure = self._refuse(read, started)
-        elif not read.changed:
-            self._confirm()
-            change = self._promote(self._store.advance(now=True)) if now else None
-        elif not read.again or retried or requests:
-            self._enter(State.RELOADING)
-            try:
-                await self._judge(read)
-                if read.findings.problems:
-                    failure = self._refuse(read, started)
-                else:
-                    change = self._accept(read, started, now=now)
-            finally:
-                self._enter(State.READY)
+        try:
+            read = await self._read()
+            if not (read.findings.problems or read.changed):
+                self._confirm()
+                change = self._promote(self._store.advance(now=True)) if now else None
+            elif read.findings.problems or not read.again or retried or requests:
+                change = await self._replace(read, started, now=now)
+        except InvalidSecrets as exc:
+            failure = exc
         for request in requests:
             self._requests.remove(request)
             request.change, request.failure = change, failure
             request.done.set()
 
-    async def _read(self) -> _Read:
+    async def _replace(self, read: _Read, started: float, *, now: bool) -> Change | None:
+        """Judge what was read, and use it.
+
+        Raises:
+            InvalidSecrets: it is refused.
+        """
+        self._enter(State.RELOADING)
         try:
-            return await in_daemon_thread(self._read_without_loop, "hive_boot reload")
-        except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays in use)
-            findings = self._intake.none()
-            what = f"could not be read: {type(exc).__name__}"
-            name = self._store.declared.__name__
-            findings.problems = [Problem(name=name, kind="unreadable", message=what)]
-            return _Read(findings, [], again=False)
+            if not read.findings.problems:
+                await self._judge(read)
+            if read.findings.problems:
+                raise self._refuse(read, started)
+            return self._accept(read, started, now=now)
+        finally:
+            self._enter(State.READY)
+
+    async def _read(self) -> _Read:
+        """Read in a thread; one that hangs in a file system is not joined by others."""
+        why = f"could not be read within {_HUNG:g} s"
+        if not self._reading:
+            self._reading = True
+            try:
+                with anyio.move_on_after(_HUNG):
+                    return await in_daemon_thread(self._read_without_loop, "hive_boot reload")
+            except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
+                self._reading = False
+                why = f"could not be read: {type(exc).__name__}"
+        findings = self._intake.none()
+        name = self._store.declared.__name__
+        findings.problems = [Problem(name=name, kind="unreadable", message=why)]
+        return _Read(findings, [], again=False)
 
     def _read_without_loop(self) -> _Read:
-        findings = self._intake.read()
+        try:
+            findings = self._intake.read(again=True)
+        finally:
+            self._reading = False
         before = self._store.generation.findings
         findings.problems += losses(findings, before)
         changed = changed_fields(findings, before)
@@ -287,7 +308,7 @@ class Rotating(Generic[S]):
         self._retry.succeed()
         self._retry.due = math.inf
 
-    def _refuse(self, read: _Read, started: float) -> Exception:
+    def _refuse(self, read: _Read, started: float) -> InvalidSecrets:
         """Keep the set in use; say why once, and try again what may pass by itself."""
         number = self._store.generation.number
         problems = read.findings.problems

@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from hive_boot.secrets.mode import Situation
 
 
-def load(
+def load(  # noqa: PLR0913  (all that it depends on)
     inventory: Inventory,
     situation: Situation,
     *,
     declaration: str = "",
     patience: Patience | None = None,
     given: Mapping[str, Value | None] | None = None,
+    thorough: bool = False,
 ) -> Findings:
     """Load and judge every field of an inventory.
 
@@ -50,8 +51,11 @@ def load(
         patience: the clock and its limits.
         given: values that count more than any source, by attribute; None says that a
             secret is absent.
+        thorough: whether there is time to see what becomes of a file that was just
+            taken away. Default False.
     """
-    loading = _Loading(Findings(inventory, situation, declaration), patience or Patience())
+    patience = (patience or Patience())._replace(thorough=thorough)
+    loading = _Loading(Findings(inventory, situation, declaration), patience)
     loading.take_given(given or {})
     loading.run()
     judge(loading.findings, loading.judged)

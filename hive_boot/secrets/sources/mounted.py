@@ -51,9 +51,20 @@ class Reading:
         fault: why nothing could be read, if so.
         torn: the directory was replaced meanwhile; what was read is void.
         pending: what is missing may be about to come.
+        changed: when something was last made or removed in it, on the wall clock.
     """
 
-    __slots__ = ("batch", "fault", "identity", "names", "path", "pending", "torn", "volume")
+    __slots__ = (
+        "batch",
+        "changed",
+        "fault",
+        "identity",
+        "names",
+        "path",
+        "pending",
+        "torn",
+        "volume",
+    )
 
     def __init__(self, path: str, *, fault: Fault | None = None) -> None:
         self.path = path
@@ -64,6 +75,7 @@ class Reading:
         self.fault = fault
         self.torn = False
         self.pending = False
+        self.changed = 0.0
 
     @property
     def is_absent(self) -> bool:
@@ -154,7 +166,9 @@ def _read_patiently(read_once: Callable[[], Reading], patience: Patience) -> Rea
 
 
 def _is_quiet(reading: Reading, previous: Reading | None, patience: Patience) -> bool:
-    return patience.is_settled(reading.batch.touched) or reading.is_like(previous)
+    changed = reading.changed if patience.thorough else 0.0
+    touched = max(reading.batch.touched, changed)
+    return patience.is_settled(touched) or reading.is_like(previous)
 
 
 def _read_once(path: str, inventory: Inventory, without: frozenset[str]) -> Reading:
@@ -171,6 +185,7 @@ def _read_once(path: str, inventory: Inventory, without: frozenset[str]) -> Read
         else:
             _read_plain(reading, root, inventory, without)
         before, now = os.fstat(root), os.stat(path)
+        reading.changed = before.st_ctime
         reading.torn |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
     except FileNotFoundError:
         reading.torn = True

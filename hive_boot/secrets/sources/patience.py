@@ -29,6 +29,9 @@ class Patience(NamedTuple):
             missing before it is really so. Default 2.
         tries: how often a volume that is swapped while it is read is read
             again. Default 8, after pauses of 2 to 100 ms.
+        thorough: whether a directory in which something was just made or removed is
+            being written to as well. A start does not ask, because the directory itself
+            is new in each new container. Default False.
     """
 
     wall: Callable[[], float] = time.time
@@ -39,6 +42,7 @@ class Patience(NamedTuple):
     restless: float = 10.0
     absent: float = 2.0
     tries: int = 8
+    thorough: bool = False
 
     def pause(self, attempt: int) -> None:
         """Wait before the next try: 2 ms after the first, doubling up to 100 ms."""

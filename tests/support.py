@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from traceback import TracebackException
 from types import ModuleType
 from typing import Any
 
+import anyio
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
@@ -250,3 +251,10 @@ def descriptors() -> set[str]:
         with suppress(FileNotFoundError):
             found.add(f"{entry.name} {entry.readlink()}")
     return found
+
+
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for a condition, in the loop; after so many seconds the test has failed."""
+    with anyio.fail_after(seconds):
+        while not condition():
+            await anyio.sleep(0.005)  # noqa: ASYNC110  (the world that is waited for sets no event)

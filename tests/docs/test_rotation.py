@@ -1,0 +1,146 @@
+"""Whatever docs/rotation.md shows is what happens."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import hive_boot
+from hive_boot.bootstrap.status import Status
+from hive_boot.testing import MountedVolume
+from tests.support import ROOT, run_child
+
+TEXT = (ROOT / "docs" / "rotation.md").read_text("utf-8")
+
+PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+
+LOGGED = re.findall(r"^(?:INFO|ERROR) hive_boot\.rotation: .*$", TEXT, re.MULTILINE)
+
+FIRST = {"DB_PASSWORD": "fake-password-1", "JWT_SECRET": "fake-jwt-secret-0001"}
+
+# What a reader would do next, in the words of the page. The volume is argument 1.
+PROLOGUE = """
+import sys
+import anyio
+from hive_boot.testing import MountedVolume
+from app import boot
+
+FIRST = {first!r}
+volume = MountedVolume(sys.argv[1])
+
+async def until(condition):
+    with anyio.fail_after(30):
+        while not condition():
+            await anyio.sleep(0.005)
+"""
+
+ROTATE = """
+async def main():
+    async with boot.running() as secrets:
+        volume.publish({**FIRST, "DB_PASSWORD": "fake-password-2"})
+        await until(lambda: secrets.db_password.matches("fake-password-2"))
+        volume.publish({**FIRST, "DB_PASSWORD": "bad"})
+        await until(lambda: boot.status().degraded)
+        assert secrets.db_password.matches("fake-password-2")
+        print("reasons:", *boot.status().reasons)
+        volume.publish({**FIRST, "DB_PASSWORD": "fake-password-2", "tls_key": "fake-key"})
+        await until(lambda: boot.status().rejected_names == ("AppSecrets",))
+        volume.publish(
+            {**FIRST, "DB_PASSWORD": "fake-password-2", "tls_key": "k", "tls_certificate": "c"})
+        await until(lambda: not boot.status().degraded)
+        from pair import pair
+        print("pair:", *pair(secrets))
+
+anyio.run(main)
+"""
+
+CHECKED = """
+import checked
+
+async def main():
+    async with boot.running() as secrets:
+        volume.publish({**FIRST, "DB_PASSWORD": "fake-expired"})
+        await until(lambda: boot.status().rejected_names == ("database_answers",))
+        assert secrets.db_password.matches("fake-password-1")
+
+anyio.run(main)
+"""
+
+FLEET = """
+from tokens import is_ours, sign
+
+async def main():
+    async with boot.running() as secrets:
+        before = sign("text")
+        volume.publish({**FIRST, "JWT_SECRET": "fake-jwt-secret-0002"})
+        await until(lambda: len(boot.accepted("jwt_secret")) == 2)
+        assert secrets.jwt_secret.matches("fake-jwt-secret-0001")
+        assert 0 < boot.status().secrets[1].due <= 120
+        change = await boot.reload(now=True)
+        assert change.names == ("jwt_secret",)
+        assert secrets.jwt_secret.matches("fake-jwt-secret-0002")
+        assert sign("text") != before
+        assert is_ours("text", before) and is_ours("text", sign("text"))
+        assert not is_ours("text", "0" * 64)
+
+anyio.run(main)
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """Have a directory with the blocks in it, as a reader would have it."""
+    place = tmp_path / "workplace"
+    place.mkdir()
+    for name, source in PYTHON.items():
+        (place / name).write_text(source, "utf-8")
+    return place
+
+
+def run(source: str, workplace: Path) -> tuple[str, str]:
+    """Run a program beside the blocks, in front of a volume; give what it prints and logs."""
+    volume = MountedVolume(workplace / "volume")
+    volume.publish(FIRST)
+    child = run_child(
+        PROLOGUE.replace("{first!r}", repr(FIRST)) + source,
+        str(volume.path),
+        cwd=workplace,
+        HIVE_BOOT_SECRETS_DIR=str(volume.path),
+    )
+    assert child.returncode == 0, child.stdout + child.stderr
+    return child.stdout, child.stderr
+
+
+def test_every_block_is_tried() -> None:
+    """No block is of a kind that this module does not know."""
+    assert PYTHON.keys() == {"app.py", "pair.py", "checked.py", "tokens.py"}
+    assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
+    assert len(LOGGED) == 2
+
+
+def test_a_rotation_and_a_refusal(workplace: Path) -> None:
+    """New values are used and told of; bad ones are refused, named, and logged as shown."""
+    printed, logged = run(ROTATE, workplace)
+    assert "generation 2 brought db_password" in printed
+    assert "reasons: generation 3 was refused: DB_PASSWORD length" in printed
+    assert "pair: c k" in printed
+    for line in LOGGED:
+        assert line in logged.splitlines()
+
+
+def test_a_check_of_the_application(workplace: Path) -> None:
+    """What a check of the application refuses is not used."""
+    run(CHECKED, workplace)
+
+
+def test_a_fleet(workplace: Path) -> None:
+    """The old value signs and the new one is accepted, until the lead is over or skipped."""
+    run(FLEET, workplace)
+
+
+def test_the_names_are_right() -> None:
+    """What the page says that the status tells is what it tells."""
+    (paragraph,) = re.findall(r"^`boot\.status\(\)` tells(.*?)\n\n", TEXT, re.DOTALL | re.MULTILINE)
+    told = set(re.findall(r"`(\w+)`", paragraph)) - {"inotify", "poll", "down", "off"}
+    assert told <= set(Status.__dataclass_fields__)
+    assert "Change" in hive_boot.__all__

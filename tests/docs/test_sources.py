@@ -1,0 +1,28 @@
+"""Whatever docs/sources.md shows is what happens; what it tells is tested with the loading."""
+
+import re
+from pathlib import Path
+
+from tests.support import ROOT, run_child
+
+TEXT = (ROOT / "docs" / "sources.md").read_text("utf-8")
+
+(BLOCK,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+MODES = r"^(\| mode .*?)\n\n"
+
+
+def test_the_block_runs(tmp_path: Path) -> None:
+    """The four functions do what stands beside them, in a process without an application."""
+    source = f'{BLOCK}\nprint(get_secret("SENTRY_DSN"), has_secret("SENTRY_DSN"))'
+    child = run_child(source, cwd=tmp_path, HIVE_BOOT_MODE="environment", OPENAI_API_KEY="fake")
+    assert child.returncode == 0, child.stderr
+    assert child.stdout == "None False\n"
+
+
+def test_the_modes_are_those_of_the_readme() -> None:
+    """Two pages have the table of the modes, and say the same."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    tables = [re.findall(MODES, text, re.DOTALL | re.MULTILINE) for text in (TEXT, readme)]
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 1

@@ -54,6 +54,7 @@ class Intake(Generic[S]):
         self._checks = checks
         self._declared: type[Any] = plan.declared
         self._told: set[str] = set()
+        self._checking: set[str] = set()
         self._given_up = threading.Event()
 
     def look_around(self) -> Situation:
@@ -134,7 +135,8 @@ class Intake(Generic[S]):
         seconds = self._plan.start_timeout
 
         def call() -> tuple[list[Problem], list[Pending]]:
-            return call_checks(to_check, left=deadline - time.monotonic(), seconds=seconds)
+            left = deadline - time.monotonic()
+            return call_checks(to_check, left=left, seconds=seconds, running=self._checking)
 
         problems, pending = await in_daemon_thread(
             call, "hive_boot checks", discard=lambda late: give_up(late[1])

@@ -142,13 +142,16 @@ def tell_nothing_to_watch(mode: str) -> None:
     log.info("Nothing is watched: in %s mode secrets are variables, which cannot change", mode)
 
 
-def tell_pins(pins: Iterable[Pin]) -> None:
-    """Log which files can be rewritten in place only."""
-    pinned = list(pins)
-    if subpaths := [pin.path for pin in pinned if pin.is_subpath]:
+def tell_pins(pins: Iterable[Pin], mode: str) -> None:
+    """Log which files can be rewritten in place only.
+
+    Kubernetes mounts no single file but for a ``subPath``.
+    """
+    known = {pin.path: pin.is_subpath or mode == "kubernetes" for pin in pins}
+    if subpaths := [path for path, is_subpath in known.items() if is_subpath]:
         text = "Mounted with subPath, so the kubelet will never update it: %s. Mount the directory"
         log.warning(text, _listed(subpaths))
-    if others := [pin.path for pin in pinned if not pin.is_subpath]:
+    if others := [path for path, is_subpath in known.items() if not is_subpath]:
         text = "Mounted as a file of its own, so a change has to be written into that file: %s"
         log.info(text, _listed(others))
 

@@ -118,7 +118,7 @@ class Rotating(Generic[S]):
         self._retry.due = math.inf
         self._refused: Findings | None = None
         self._stale: tuple[str, ...] = ()
-        self._was_down = self._reading = False
+        self._was_down = self._reading = self._ended = False
         self.rejection: Rejection | None = None
         self.last_read = 0.0
 
@@ -131,9 +131,12 @@ class Rotating(Generic[S]):
         if vantage.is_empty:
             logs.tell_nothing_to_watch(situation.mode)
             return
-        self.watcher = Watcher(vantage.look, self.hint)
-        self.watcher.start()
-        logs.tell_pins(self.watcher.pinned)
+        watcher = self.watcher = Watcher(vantage.look, self.hint)
+        watcher.start()
+        if self._ended:
+            # The start was given up before there was something to stop.
+            watcher.stop()
+        logs.tell_pins(watcher.pinned, situation.mode)
 
     def start(self) -> None:
         """Rotate from now on. A second call does nothing."""
@@ -141,6 +144,7 @@ class Rotating(Generic[S]):
 
     async def stop(self) -> None:
         """Rotate no more, and leave nothing behind."""
+        self._ended = True
         if self.watcher is not None:
             self.watcher.stop()
         await self._host.stop()
@@ -215,6 +219,8 @@ class Rotating(Generic[S]):
                 change = await self._replace(read, started, now=now)
         except InvalidSecrets as exc:
             failure = exc
+        except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
+            failure = self._refuse(self._nothing(f"failed with {type(exc).__name__}"), started)
         for request in requests:
             self._requests.remove(request)
             request.change, request.failure = change, failure
@@ -238,21 +244,20 @@ class Rotating(Generic[S]):
 
     async def _read(self) -> _Read:
         """Read in a thread; one that hangs in a file system is not joined by others."""
-        why = f"could not be read within {_HUNG:g} s"
         if not self._reading:
-            self._reading = True
-            try:
-                with anyio.move_on_after(_HUNG):
-                    return await in_daemon_thread(self._read_without_loop, "hive_boot reload")
-            except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
-                self._reading = False
-                why = f"could not be read: {type(exc).__name__}"
+            with anyio.move_on_after(_HUNG):
+                return await in_daemon_thread(self._read_without_loop, "hive_boot reload")
+        return self._nothing(f"could not be read within {_HUNG:g} s")
+
+    def _nothing(self, why: str) -> _Read:
+        """Give what a read comes to that came to nothing."""
         findings = self._intake.none()
         name = self._store.declared.__name__
         findings.problems = [Problem(name=name, kind="unreadable", message=why)]
         return _Read(findings, [], again=False)
 
     def _read_without_loop(self) -> _Read:
+        self._reading = True
         try:
             findings = self._intake.read(again=True)
         finally:

@@ -16,7 +16,7 @@ from hive_boot.exceptions import Problem
 from hive_boot.redaction.hidden import redact, scrub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.sources.reading import Value
@@ -37,7 +37,11 @@ class Pending(NamedTuple):
 
 
 def call_checks(
-    values: Iterable[tuple[Field, Value]], *, left: float, seconds: float
+    values: Sequence[tuple[Field, Value]],
+    *,
+    left: float,
+    seconds: float,
+    running: set[str] | None = None,
 ) -> tuple[list[Problem], list[Pending]]:
     """Call the checks of fields that have one.
 
@@ -45,12 +49,17 @@ def call_checks(
         values: the fields and the values that were found for them.
         left: seconds that are left for all of them together.
         seconds: seconds that there were; what a person is told.
+        running: the fields whose check has not ended since an earlier call: it is not
+            called again before it has, because each call that hangs keeps a thread.
 
     Returns:
         The problems, and what remains to be awaited.
     """
-    calls = [_Call(field, value) for field, value in values]
-    problems = []
+    running = set() if running is None else running
+    problems = [overdue(field, seconds) for field, _ in values if field.attribute in running]
+    calls = [
+        _Call(field, value, running) for field, value in values if field.attribute not in running
+    ]
     pending = []
     deadline = time.monotonic() + left
     for call in calls:
@@ -114,9 +123,10 @@ def _describe(failure: BaseException) -> str:
 class _Call:
     """One call of a check, in a daemon thread: a check that hangs ends with the process."""
 
-    def __init__(self, field: Field, value: Value) -> None:
+    def __init__(self, field: Field, value: Value, running: set[str]) -> None:
         self.field = field
         self.value = value
+        self._running = running
         self.verdict: object = None
         self.failure: BaseException | None = None
         self.done = threading.Event()
@@ -126,6 +136,7 @@ class _Call:
             # It only makes a coroutine here, which cannot hang.
             self._run()
             return
+        self._running.add(self.field.attribute)
         name = f"hive_boot check of {self.field.name}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -135,4 +146,5 @@ class _Call:
         except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
             self.failure = exc.with_traceback(None)
         finally:
+            self._running.discard(self.field.attribute)
             self.done.set()

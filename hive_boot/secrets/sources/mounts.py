@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _TABLE = "/proc/self/mountinfo"
 _ROOT, _POINT = 3, 4
 _DELETED = "//deleted"
+_GENERATION = "/.."
 _SUBPATH = "/volume-subpaths/"
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -36,8 +37,12 @@ class Pin(NamedTuple):
 
     @property
     def is_subpath(self) -> bool:
-        """Whether the kubelet mounted it for a ``subPath``, and will never update it."""
-        return _SUBPATH in self.root
+        """Whether the kubelet mounted it for a ``subPath``, and will never update it.
+
+        Of a Secret that is the file in one generation of the volume, whose directory has
+        a name with two dots.
+        """
+        return self.root.startswith(_GENERATION) or _SUBPATH in self.root
 
 
 def pins(paths: Mapping[str, str], table: str = _TABLE) -> list[Pin]:

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
 from hive_boot.bootstrap import logs
-from hive_boot.exceptions import InvalidSecrets, LifecycleError, Problem
+from hive_boot.exceptions import InvalidSecrets, LifecycleError
 from hive_boot.lifecycle.hosting import Host
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
-from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, losses, reject
+from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, reject
 from hive_boot.secrets.snapshot import SecretSet
-from hive_boot.secrets.store import changed_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hive_boot.bootstrap.intake import Intake
     from hive_boot.bootstrap.notifying import Notifier
+    from hive_boot.bootstrap.rereading import Reread, Rereading
     from hive_boot.secrets.change import Change
-    from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.inventory import Inventory
     from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.store import Store
@@ -42,25 +41,8 @@ _GLANCE = 15.0
 """Seconds after which the watch is glanced at: a thread that hangs does not say so."""
 
 
-_HUNG = 30.0
-"""Seconds after which a read is taken to hang: patience with writers ends at 10."""
-
 _ENDING = 2.0
 """Seconds that the thread which watches may take to end."""
-
-
-class _Read(NamedTuple):
-    """What one read came to.
-
-    Attributes:
-        findings: what was read; its problems keep it from being used.
-        changed: the attributes whose value is another one than in the accepted set.
-        again: whether it is the very set that was refused last.
-    """
-
-    findings: Findings
-    changed: list[str]
-    again: bool
 
 
 class _Request:
@@ -78,9 +60,9 @@ class Rotating(Generic[S]):
 
     Args:
         store: the secrets in use.
-        intake: reads and judges.
+        intake: judges.
+        rereading: reads.
         notifier: tells the hooks.
-        cover: hides the values that were read.
         given: gives what a check may ask for, with the set that it judges.
         enter: takes the run to RELOADING and back to READY.
 
@@ -97,16 +79,16 @@ class Rotating(Generic[S]):
         self,
         store: Store[S],
         intake: Intake[S],
+        rereading: Rereading[S],
         notifier: Notifier,
         *,
-        cover: Callable[[Findings], None],
         given: Callable[[S], dict[str, object]],
         enter: Callable[[State], None],
     ) -> None:
         self._store = store
         self._intake = intake
+        self._rereading = rereading
         self.notifier = notifier
-        self._cover = cover
         self._given = given
         self._enter = enter
         self._host = Host(self._live, "hive_boot rotation")
@@ -116,9 +98,8 @@ class Rotating(Generic[S]):
         self._requests: list[_Request] = []
         self._retry = Backoff(_FIRST, _MOST)
         self._retry.due = math.inf
-        self._refused: Findings | None = None
         self._stale: tuple[str, ...] = ()
-        self._was_down = self._reading = self._ended = False
+        self._was_down = self._ended = False
         self.rejection: Rejection | None = None
         self.last_read = 0.0
 
@@ -211,7 +192,7 @@ class Rotating(Generic[S]):
         now = any(request.now for request in requests)
         change, failure = None, None
         try:
-            read = await self._read()
+            read = await self._rereading.read()
             if not (read.findings.problems or read.changed):
                 self._confirm()
                 change = self._promote(self._store.advance(now=True)) if now else None
@@ -220,13 +201,15 @@ class Rotating(Generic[S]):
         except InvalidSecrets as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
-            failure = self._refuse(self._nothing(f"failed with {type(exc).__name__}"), started)
+            failure = self._refuse(
+                self._rereading.nothing(f"failed with {type(exc).__name__}"), started
+            )
         for request in requests:
             self._requests.remove(request)
             request.change, request.failure = change, failure
             request.done.set()
 
-    async def _replace(self, read: _Read, started: float, *, now: bool) -> Change | None:
+    async def _replace(self, read: Reread, started: float, *, now: bool) -> Change | None:
         """Judge what was read, and use it.
 
         Raises:
@@ -242,42 +225,13 @@ class Rotating(Generic[S]):
         finally:
             self._enter(State.READY)
 
-    async def _read(self) -> _Read:
-        """Read in a thread; one that hangs in a file system is not joined by others."""
-        if not self._reading:
-            with anyio.move_on_after(_HUNG):
-                return await in_daemon_thread(self._read_without_loop, "hive_boot reload")
-        return self._nothing(f"could not be read within {_HUNG:g} s")
-
-    def _nothing(self, why: str) -> _Read:
-        """Give what a read comes to that came to nothing."""
-        findings = self._intake.none()
-        name = self._store.declared.__name__
-        findings.problems = [Problem(name=name, kind="unreadable", message=why)]
-        return _Read(findings, [], again=False)
-
-    def _read_without_loop(self) -> _Read:
-        self._reading = True
-        try:
-            findings = self._intake.read(again=True)
-        finally:
-            self._reading = False
-        before = self._store.generation.findings
-        findings.problems += losses(findings, before)
-        changed = changed_fields(findings, before)
-        if changed or findings.problems:
-            self._cover(findings)
-        known = self._refused
-        again = known is not None and not changed_fields(findings, known)
-        return _Read(findings, changed, again)
-
-    async def _judge(self, read: _Read) -> None:
+    async def _judge(self, read: Reread) -> None:
         """Run the checks that the change concerns, and note what they refuse."""
         deadline = self._intake.deadline()
         await self._intake.judge_fields(read.findings, read.changed, deadline)
         await self._intake.judge_set(read.findings, self._given, deadline)
 
-    def _accept(self, read: _Read, started: float, *, now: bool) -> Change | None:
+    def _accept(self, read: Reread, started: float, *, now: bool) -> Change | None:
         store, findings = self._store, read.findings
         change = store.accept(findings, now=now)
         self.last_read = time.time()
@@ -309,11 +263,11 @@ class Rotating(Generic[S]):
         self._heal()
 
     def _heal(self) -> None:
-        self.rejection = self._refused = None
+        self.rejection = self._rereading.refused = None
         self._retry.succeed()
         self._retry.due = math.inf
 
-    def _refuse(self, read: _Read, started: float) -> InvalidSecrets:
+    def _refuse(self, read: Reread, started: float) -> InvalidSecrets:
         """Keep the set in use; say why once, and try again what may pass by itself."""
         number = self._store.generation.number
         problems = read.findings.problems
@@ -327,7 +281,7 @@ class Rotating(Generic[S]):
         if is_new or (judged and not read.again):
             self._retry.succeed()
         # Only checks can come to another verdict on the same values.
-        self._refused = read.findings if judged else None
+        self._rereading.refused = read.findings if judged else None
         self._retry.due = math.inf
         if kinds & RETRIED:
             self._retry.fail()

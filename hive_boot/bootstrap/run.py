@@ -154,14 +154,14 @@ class Run(Generic[S, C]):
         """Give what keeps the secrets fresh; it is made when it is needed first."""
         if self.rotating is None:
             from hive_boot.bootstrap.notifying import Notifier  # noqa: PLC0415  (many never rotate)
+            from hive_boot.bootstrap.rereading import Rereading  # noqa: PLC0415  (many never rotate)
             from hive_boot.bootstrap.rotating import Rotating  # noqa: PLC0415  (many never rotate)
 
-            notifier = Notifier(self._hooks, lambda: self.given(self.store.view))
             self.rotating = Rotating(
                 self.store,
                 self._intake,
-                notifier,
-                cover=self._secrecy.cover,
+                Rereading(self.store, self._intake, self._secrecy.cover),
+                Notifier(self._hooks, lambda: self.given(self.store.view)),
                 given=self.given,
                 enter=self.enter,
             )

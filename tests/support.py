@@ -1,5 +1,6 @@
 """What several tests need: a settled clock, a machine, a child process."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -256,5 +257,17 @@ def descriptors() -> set[str]:
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Wait for a condition, in the loop; after so many seconds the test has failed."""
     with anyio.fail_after(seconds):
-        while not condition():
-            await anyio.sleep(0.005)  # noqa: ASYNC110  (the world that is waited for sets no event)
+        while not condition():  # noqa: ASYNC110  (what is waited for sets no event)
+            await anyio.sleep(0.005)
+
+
+@contextmanager
+def tmpfs(path: Path) -> Iterator[None]:
+    """Have an empty file system mounted over a directory; root alone may do so."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"none", bytes(path), b"tmpfs", ctypes.c_ulong(0), None) == 0
+    try:
+        yield
+    finally:
+        detach = 2  # MNT_DETACH, <sys/mount.h>
+        assert libc.umount2(bytes(path), detach) == 0

@@ -68,6 +68,11 @@ class Registry(Generic[S, C]):
             scrub_environ=scrub_environ,
         )
 
+    def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (as Generic's own)
+        # A type variable has a default since Python 3.13 only, and type checkers know it here.
+        given = parameters if isinstance(parameters, tuple) else (parameters, type(None))
+        return super().__class_getitem__(given)  # type: ignore[misc]
+
     def __repr__(self) -> str:
         # A frame of __init__ is shown, too, when it has refused its arguments.
         plan = vars(self).get("_plan")

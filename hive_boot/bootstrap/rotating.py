@@ -94,6 +94,7 @@ class Rotating(Generic[S]):
         self._host = Host(self._live, "hive_boot rotation")
         self._soon = loop_waker()
         self._news = anyio.Event()
+        self._accepted = anyio.Event()
         self._wanted = False
         self._requests: list[_Request] = []
         self._retry = Backoff(_FIRST, _MOST)
@@ -156,9 +157,9 @@ class Rotating(Generic[S]):
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.notifier.live)
+                group.start_soon(self._keep_time)
                 while True:
                     self._news = anyio.Event()
-                    self._promote(self._store.advance())
                     if self._is_wanted():
                         await self._rotate()
                     self._glance()
@@ -167,6 +168,14 @@ class Rotating(Generic[S]):
         finally:
             for request in self._requests:
                 request.done.set()
+
+    async def _keep_time(self) -> None:
+        """Use what is due and forget what is over, however long a read or a check takes."""
+        while True:
+            self._accepted = anyio.Event()
+            self._promote(self._store.advance())
+            with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
+                await self._accepted.wait()
 
     def _want(self) -> None:
         self._wanted = True
@@ -180,8 +189,7 @@ class Rotating(Generic[S]):
         if self._is_wanted():
             return 0.0
         glance = math.inf if self.watcher is None else time.monotonic() + _GLANCE
-        due = min(self._store.next_due, self._retry.due, glance)
-        return max(0.0, due - time.monotonic())
+        return max(0.0, min(self._retry.due, glance) - time.monotonic())
 
     async def _rotate(self) -> None:
         """Read once, and do what it asks for."""
@@ -195,7 +203,7 @@ class Rotating(Generic[S]):
             read = await self._rereading.read()
             if not (read.findings.problems or read.changed):
                 self._confirm()
-                change = self._promote(self._store.advance(now=True)) if now else None
+                change = self._hurry() if now else None
             elif read.findings.problems or not read.again or retried or requests:
                 change = await self._replace(read, started, now=now)
         except InvalidSecrets as exc:
@@ -234,6 +242,7 @@ class Rotating(Generic[S]):
     def _accept(self, read: Reread, started: float, *, now: bool) -> Change | None:
         store, findings = self._store, read.findings
         change = store.accept(findings, now=now)
+        self._accepted.set()
         self.last_read = time.time()
         self._heal()
         fields = [findings.inventory.by_attribute[each] for each in read.changed]
@@ -246,6 +255,12 @@ class Rotating(Generic[S]):
         self._intake.tell_warnings(findings)
         if change is not None:
             self.notifier.tell(change)
+        return change
+
+    def _hurry(self) -> Change | None:
+        """Use at once what was accepted before."""
+        change = self._promote(self._store.advance(now=True))
+        self._accepted.set()
         return change
 
     def _promote(self, change: Change | None) -> Change | None:

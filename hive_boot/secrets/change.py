@@ -14,7 +14,8 @@ class Change(NamedTuple):
     """What has changed in the secrets in use.
 
     Attributes:
-        names: the fields whose value is another one now, in the order of the declaration.
+        names: the fields whose value is another one now, in the order of the declaration;
+            where it is more than one change, those of the first one first.
         old: the value that each of them had; None where it was absent.
         new: the value that each of them has; None where it is absent.
         generation: the number of the accepted set that brought it.

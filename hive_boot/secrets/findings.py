@@ -27,6 +27,7 @@ class Findings:
         values: the value of each field that has one, by attribute.
         elsewhere: source and place of each value that is from no directory.
         odd: what was found for each field that has no single good answer.
+        dotenv: the ``.env`` files that answered anything.
         copies: what the variables hold that a mounted mode does not read.
         names: the variables there are, for near misses.
         readings: what was seen in each directory.
@@ -41,6 +42,7 @@ class Findings:
         "advice",
         "copies",
         "declaration",
+        "dotenv",
         "elsewhere",
         "inventory",
         "names",
@@ -61,6 +63,7 @@ class Findings:
         self.values: dict[str, Value] = {}
         self.elsewhere: dict[str, tuple[str, str]] = {}
         self.odd: dict[str, list[Hit]] = {}
+        self.dotenv: set[str] = set()
         self.copies: dict[str, Outcome] = {}
         self.names: set[str] = set()
         self.readings: list[Reading] = []

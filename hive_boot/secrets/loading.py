@@ -164,6 +164,8 @@ class _Loading:
                 place = name if layer.source == "environment" else layer.place
                 self.findings.add(field.attribute, Hit(value, layer.source, place))
         self.answered |= answered
+        if answered and layer.source == ".env":
+            self.findings.dotenv.add(layer.place)
         while paths:
             # Two fields may be read from one file: each round reads a file once.
             fields = dict(paths)

@@ -82,11 +82,10 @@ def _loss(known: Reading, findings: Findings) -> Problem | None:
 
 def _lost_files(findings: Findings, before: Findings) -> list[Problem]:
     """Tell which ``.env`` files that gave values are gone."""
-    paths = {place for source, place in before.elsewhere.values() if source == ".env"}
     return [
         _lost(path, "missing", "is gone")
         for path in findings.situation.dotenv
-        if path in paths and not os.path.exists(path)
+        if path in before.dotenv and not os.path.exists(path)
     ]
 
 
@@ -104,7 +103,7 @@ class Backoff:
 
     Attributes:
         due: when to try again, on that clock.
-        tries: how often it has failed.
+        tries: how often the wait was doubled.
     """
 
     __slots__ = ("_clock", "_first", "_most", "due", "tries")

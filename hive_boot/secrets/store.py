@@ -95,6 +95,7 @@ class Store(Generic[S]):
         self._clock = clock
         self._first: Generation | None = None
         self._current: Mapping[str, Value] = {}
+        self._settled = 0.0
         # Of the fields that have changed. The turns of a field are replaced, never altered:
         # any thread may be reading them.
         self._turns: dict[str, tuple[Turn, ...]] = {}
@@ -155,13 +156,12 @@ class Store(Generic[S]):
     @property
     def next_due(self) -> float:
         """When :meth:`advance` has something to do; infinite when nothing is to come."""
-        moment = self._clock()
         return min(
             (
                 due
                 for turns in self._turns.values()
                 for turn in turns
-                for due in (turn.since if turn.since > moment else math.inf, turn.until)
+                for due in (turn.since if turn.since > self._settled else math.inf, turn.until)
             ),
             default=math.inf,
         )
@@ -209,10 +209,14 @@ class Store(Generic[S]):
     def _settle(self, generation: Generation, moment: float) -> Change | None:
         """Make the values of this moment the ones in use."""
         current = dict(self._current)
-        for attribute, turns in list(self._turns.items()):
-            now = self.turn(attribute)
-            kept = tuple(turn for turn in turns if turn.until > moment or turn.since >= now.since)
-            self._turns[attribute] = kept
+        numbers: dict[str, int] = {}
+        self._settled = moment
+        for attribute, turns in self._turns.items():
+            at = max(number for number, turn in enumerate(turns) if turn.since <= moment)
+            now = turns[at]
+            kept = tuple(turn for turn in turns[:at] if turn.until > moment)
+            self._turns[attribute] = (*kept, *turns[at:])
+            numbers[attribute] = now.number
             if now.value is None:
                 current.pop(attribute, None)
             else:
@@ -227,7 +231,7 @@ class Store(Generic[S]):
             names,
             {name: before.get(name) for name in names},
             {name: current.get(name) for name in names},
-            generation.number,
+            max(numbers[name] for name in names),
         )
 
     def _put(self, generation: Generation, current: Mapping[str, Value]) -> None:

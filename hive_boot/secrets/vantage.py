@@ -125,7 +125,8 @@ class Vantage:
             key = _inode(path)
             if key is None:
                 continue
-            known, others = inodes.get(key, (path, set()))
+            # Events come with the real path on macOS, whatever was asked for.
+            known, others = inodes.get(key) or (os.path.realpath(path), set())
             both = None if names is None or others is None else names | others
             inodes[key] = (known, both)
         return {

@@ -1,5 +1,6 @@
 """The live object: always the current value, one generation at a time."""
 
+import math
 import sys
 import threading
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot import Secret, SecretBytes, SecretSet, secret
+from hive_boot import Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.profile import Profile
 from hive_boot.secrets.status import describe
@@ -165,3 +166,419 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
         reader.join()
     assert min(reads) > 0
     assert mixtures == []
+
+
+class Clock:
+    """A monotonic clock that moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Give the time."""
+        return self.now
+
+
+class Fleet(SecretSet):
+    """What the processes of a fleet sign with, and what they need beside it."""
+
+    key: Secret = secret(lead=10, grace=100, previous="KEY_BEFORE")
+    api_key: Secret | None
+    slow: Secret | None = secret(lead=20, grace=5)
+
+
+ENDS = math.inf
+"""When nothing is to come."""
+
+
+class Process:
+    """One process of the fleet, and what a test asks it.
+
+    Its sets are accepted by :meth:`rotate`; a value is known by its last letter.
+    """
+
+    def __init__(self, root: Path, **values: str) -> None:
+        self.root = root
+        self.clock = Clock()
+        self.store = Store(Fleet, self.clock)
+        self.store.accept(self.loaded(**values))
+        self.clock.now += 1
+
+    def loaded(self, **values: str) -> Findings:
+        """Load a set of the given values."""
+        fakes = {name.upper(): f"fake-value-{value}" for name, value in values.items()}
+        return look(Fleet, self.root, {"HIVE_BOOT_MODE": "environment", **fakes})
+
+    def rotate(self, *, now: bool = False, **values: str) -> Change | None:
+        """Accept a set of the given values."""
+        return self.store.accept(self.loaded(**values), now=now)
+
+    def at(self, seconds: float) -> Change | None:
+        """Go to a moment, in seconds from the start, and put into use what is due."""
+        self.clock.now = 1001 + seconds
+        return self.store.advance()
+
+    def used(self, attribute: str = "key") -> str:
+        """Give the value in use; a dash when there is none."""
+        value = getattr(self.store.view, attribute)
+        return "-" if value is None else str(value.reveal()[-1])
+
+    def accepted(self, attribute: str = "key") -> str:
+        """Give the values that are accepted, in order."""
+        return "".join(str(value.reveal())[-1] for value in self.store.accepted(attribute))
+
+    @property
+    def due(self) -> float:
+        """When something is to be done next, in seconds from the start."""
+        return self.store.next_due - 1001
+
+
+def told(change: Change | None) -> dict[str, str]:
+    """Give what a change says of each field, as ``old>new``."""
+    assert change is not None
+    assert tuple(change.old) == tuple(change.new) == change.names
+
+    def last(value: Secret | SecretBytes | None) -> str:
+        return "-" if value is None else str(value.reveal())[-1]
+
+    return {name: f"{last(change.old[name])}>{last(change.new[name])}" for name in change.names}
+
+
+def test_a_value_without_lead_is_used_at_once(tmp_path: Path) -> None:
+    """A plain secret that was rotated is in use when it is accepted, and the old one is gone."""
+    process = Process(tmp_path, key="a", api_key="a")
+    change = process.rotate(key="a", api_key="b")
+    assert told(change) == {"api_key": "a>b"}
+    assert change is not None
+    assert change.generation == 2
+    assert (process.used("api_key"), process.accepted("api_key")) == ("b", "b")
+    assert process.due == ENDS
+
+
+def test_a_first_value_has_no_lead(tmp_path: Path) -> None:
+    """A process that starts signs with what is there, and has nothing to wait for."""
+    process = Process(tmp_path, key="a")
+    assert (process.used(), process.accepted(), process.due) == ("a", "a", ENDS)
+    assert process.store.due("key") is None
+    assert process.at(1_000_000) is None
+    assert (process.used(), process.accepted()) == ("a", "a")
+
+
+def test_a_rotation_takes_its_lead_and_its_grace(tmp_path: Path) -> None:
+    """A new value is accepted at once, in use after its lead; the old one ends after its grace."""
+    process = Process(tmp_path, key="a")
+    assert process.rotate(key="b") is None
+    assert (process.used(), process.accepted(), process.due) == ("a", "ab", 10)
+    assert process.at(9.9) is None
+    assert (process.used(), process.accepted()) == ("a", "ab")
+    assert told(process.at(10)) == {"key": "a>b"}
+    assert (process.used(), process.accepted(), process.due) == ("b", "ba", 110)
+    assert process.at(109.9) is None
+    assert process.accepted() == "ba"
+    assert process.at(110) is None
+    assert (process.accepted(), process.due) == ("b", ENDS)
+
+
+def test_a_grace_ends_also_when_nobody_looks(tmp_path: Path) -> None:
+    """An old value is refused from its last moment on, whether anything runs then or not."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(10)
+    process.clock.now += 100
+    assert process.accepted() == "b"
+
+
+def test_what_is_due_says_so_until_it_is_used(tmp_path: Path) -> None:
+    """A value whose lead ended a moment ago is not slept over: it is still to be put into use."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.clock.now += 10
+    assert process.due == 10
+    process.clock.now += 1
+    assert process.due <= 11
+    assert told(process.store.advance()) == {"key": "a>b"}
+    assert process.due == 110
+
+
+def test_what_is_used_is_accepted_although_it_is_overdue(tmp_path: Path) -> None:
+    """A loop that is late goes on signing with the old value, and accepts its own tokens."""
+    process = Process(tmp_path, key="a", slow="a")
+    process.rotate(key="a", slow="b")
+    process.clock.now += 26
+    assert (process.used("slow"), process.accepted("slow")) == ("a", "ab")
+    assert told(process.store.advance()) == {"slow": "a>b"}
+    assert process.accepted("slow") == "b"
+
+
+def test_rotations_within_one_lead_follow_one_another(tmp_path: Path) -> None:
+    """Each value of a quick series has its own lead and its turn, and all of them are accepted."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(4)
+    process.rotate(key="c")
+    process.at(8)
+    process.rotate(key="d")
+    assert (process.used(), process.accepted(), process.due) == ("a", "adcb", 10)
+    seen = []
+    for moment in (10, 14, 18):
+        change = process.at(moment)
+        seen.append((moment, told(change)["key"], process.accepted(), process.due))
+    assert seen == [(10, "a>b", "bdca", 14), (14, "b>c", "cdba", 18), (18, "c>d", "dcba", 110)]
+    ends = []
+    for moment in (110, 114, 118):
+        assert process.at(moment) is None
+        ends.append((process.accepted(), process.due))
+    assert ends == [("dcb", 114), ("dc", 118), ("d", ENDS)]
+
+
+def test_a_process_that_slept_skips_what_is_over(tmp_path: Path) -> None:
+    """After a long pause the newest value that is due comes into use, in one change."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(4)
+    process.rotate(key="c")
+    assert told(process.at(50)) == {"key": "a>c"}
+    assert process.accepted() == "cba"
+
+
+def test_a_value_that_is_taken_back_in_time(tmp_path: Path) -> None:
+    """A rotation that was undone during its lead ends with the old value, accepted throughout."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(4)
+    assert process.rotate(key="a") is None
+    assert (process.used(), process.accepted()) == ("a", "ab")
+    assert told(process.at(10)) == {"key": "a>b"}
+    assert process.accepted() == "ba"
+    assert told(process.at(14)) == {"key": "b>a"}
+    assert process.accepted() == "ab"
+    process.at(114)
+    assert (process.used(), process.accepted(), process.due) == ("a", "a", ENDS)
+
+
+def test_a_return_to_the_old_value_after_its_grace(tmp_path: Path) -> None:
+    """The first value may come back long after: it has its lead again."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(10)
+    process.at(200)
+    assert process.accepted() == "b"
+    process.rotate(key="a")
+    assert (process.used(), process.accepted()) == ("b", "ba")
+    assert told(process.at(210)) == {"key": "b>a"}
+    assert process.accepted() == "ab"
+
+
+def test_now_skips_the_lead_of_the_new_value(tmp_path: Path) -> None:
+    """When a key has leaked the new one is in use at once, and the grace begins at once."""
+    process = Process(tmp_path, key="a", slow="a")
+    change = process.rotate(now=True, key="b", slow="b")
+    assert told(change) == {"key": "a>b", "slow": "a>b"}
+    assert (process.used(), process.accepted(), process.due) == ("b", "ba", 5)
+    process.at(5)
+    assert (process.accepted("slow"), process.accepted(), process.due) == ("b", "ba", 100)
+    process.at(100)
+    assert (process.accepted(), process.due) == ("b", ENDS)
+
+
+def test_now_skips_the_lead_of_what_was_accepted_before(tmp_path: Path) -> None:
+    """What waits for its turn comes into use at once, with nothing new to read."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(4)
+    assert told(process.store.advance(now=True)) == {"key": "a>b"}
+    assert (process.used(), process.accepted(), process.due) == ("b", "ba", 104)
+    assert process.store.advance(now=True) is None
+    process.at(104)
+    assert (process.accepted(), process.due) == ("b", ENDS)
+
+
+def test_now_leaves_an_old_grace_alone(tmp_path: Path) -> None:
+    """What was over before is accepted no longer because something else is hurried."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(10)
+    process.at(60)
+    process.rotate(key="c", now=True)
+    assert (process.accepted(), process.due) == ("cba", 110)
+    process.at(110)
+    assert (process.accepted(), process.due) == ("cb", 160)
+
+
+@pytest.mark.parametrize("brings", [True, False])
+def test_now_skips_everything_that_waits(tmp_path: Path, *, brings: bool) -> None:
+    """With several values on their way the newest is used at once, and the rest is forgotten."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    process.at(4)
+    if brings:
+        change = process.rotate(now=True, key="c")
+    else:
+        process.rotate(key="c")
+        change = process.store.advance(now=True)
+    assert told(change) == {"key": "a>c"}
+    assert (process.used(), process.accepted(), process.due) == ("c", "cba", 104)
+    process.at(104)
+    assert (process.used(), process.accepted(), process.due) == ("c", "c", ENDS)
+
+
+def test_an_added_secret_takes_its_lead(tmp_path: Path) -> None:
+    """An optional secret that was absent is accepted at once, and there after its lead."""
+    process = Process(tmp_path, key="a")
+    assert process.rotate(key="a", slow="b") is None
+    assert (process.used("slow"), process.accepted("slow"), process.due) == ("-", "b", 20)
+    assert told(process.at(20)) == {"slow": "->b"}
+    assert (process.used("slow"), process.accepted("slow")) == ("b", "b")
+    process.at(25)
+    assert process.due == ENDS
+
+
+def test_a_removed_secret_takes_its_lead_and_its_grace(tmp_path: Path) -> None:
+    """An optional secret that was removed is used and accepted a while longer, like an old one."""
+    process = Process(tmp_path, key="a", slow="a")
+    assert process.rotate(key="a") is None
+    assert (process.used("slow"), process.accepted("slow")) == ("a", "a")
+    assert told(process.at(20)) == {"slow": "a>-"}
+    assert (process.used("slow"), process.accepted("slow")) == ("-", "a")
+    process.at(25)
+    assert (process.accepted("slow"), process.due) == ("", ENDS)
+
+
+def test_a_removed_secret_that_returns(tmp_path: Path) -> None:
+    """A secret that was away for a moment is accepted all the while, where it has a lead."""
+    process = Process(tmp_path, key="a", slow="a", api_key="a")
+    assert told(process.rotate(key="a")) == {"api_key": "a>-"}
+    process.at(1)
+    assert told(process.rotate(key="a", slow="a", api_key="a")) == {"api_key": "->a"}
+    seen = []
+    for moment in (1, 20, 21, 25, 26):
+        process.at(moment)
+        seen.append(process.used("slow") + process.accepted("slow"))
+    assert seen == ["aa", "-a", "aa", "aa", "aa"]
+    assert process.due == ENDS
+
+
+def test_fields_come_into_use_each_by_its_own_lead(tmp_path: Path) -> None:
+    """One rotation of three fields is used at three moments; each is told with its own names."""
+    process = Process(tmp_path, key="a", api_key="a", slow="a")
+    assert told(process.rotate(key="b", api_key="b", slow="b")) == {"api_key": "a>b"}
+    assert told(process.at(10)) == {"key": "a>b"}
+    assert told(process.at(20)) == {"slow": "a>b"}
+    numbers = [each.generation for each in describe(process.store, "production")]
+    assert numbers == [2, 2, 2]
+
+
+def test_a_change_names_the_set_that_brought_it(tmp_path: Path) -> None:
+    """A value that comes into use late is told with its own set's number, not a later one's."""
+    process = Process(tmp_path, key="a")
+    process.rotate(key="b")
+    other = process.rotate(key="b", api_key="b")
+    late = process.at(10)
+    assert other is not None
+    assert late is not None
+    assert (other.generation, late.generation) == (3, 2)
+
+
+def test_the_time_to_come_is_told(tmp_path: Path) -> None:
+    """The status says of each secret in how many seconds its newest value is used, and no more."""
+    process = Process(tmp_path, key="a", slow="a")
+    process.rotate(key="b", slow="b")
+    process.at(4)
+    process.rotate(key="c", slow="b")
+    dues = [each.due for each in describe(process.store, "production")]
+    assert dues == [10, None, 16]
+    process.at(14)
+    assert [each.due for each in describe(process.store, "production")] == [None, None, 6]
+    process.at(20)
+    assert [each.due for each in describe(process.store, "production")] == [None, None, None]
+
+
+def test_a_removed_secret_is_present_while_it_is_used(tmp_path: Path) -> None:
+    """The status goes on to name a removed secret until its lead is over, then it is absent."""
+    process = Process(tmp_path, key="a", slow="a")
+    process.rotate(key="a")
+    *_, slow = describe(process.store, "production")
+    assert (slow.present, slow.place, slow.due) == (True, "", 20)
+    process.at(20)
+    *_, slow = describe(process.store, "production")
+    assert (slow.present, slow.generation, slow.due) == (False, 2, None)
+
+
+def test_the_previous_value_comes_last_and_once(tmp_path: Path) -> None:
+    """What ``previous=`` names is accepted at once and always, and no value is listed twice."""
+    process = Process(tmp_path, key="a", key_before="z")
+    assert process.accepted() == "az"
+    assert process.rotate(key="b", key_before="a") is None
+    assert process.accepted() == "ab"
+    process.at(10)
+    assert process.accepted() == "ba"
+    process.at(1000)
+    assert process.accepted() == "ba"
+    assert process.rotate(key="b") is None
+    assert (process.accepted(), process.due) == ("b", ENDS)
+
+
+def test_a_set_with_nothing_new_changes_nothing(tmp_path: Path) -> None:
+    """A set of the same values is no news for anybody, and moves no deadline."""
+    process = Process(tmp_path, key="a", slow="a")
+    process.rotate(key="b", slow="a")
+    process.at(4)
+    assert process.rotate(key="b", slow="a") is None
+    assert (process.used(), process.accepted(), process.due) == ("a", "ab", 10)
+
+
+class Numbered(SecretSet):
+    """A secret with a lead, one with a grace alone, and a plain one."""
+
+    slow: Secret = secret(lead=3, grace=5)
+    quick: Secret = secret(grace=2)
+    bare: Secret
+
+
+def misbehaviour(store: Store[Numbered], name: str) -> str:
+    """Look at one field as a reader does, and tell what is wrong; nothing when all is well."""
+    before = getattr(store.view, name)
+    accepted = store.accepted(name)
+    after = getattr(store.view, name)
+    # No value comes back, so one that is the same at both ends was it all the while.
+    if before is after and accepted[0] is not before:
+        return f"{name}: what is used is not the first of what is accepted"
+    if len(accepted) != len(set(accepted)):
+        return f"{name}: a value is accepted twice"
+    if store.turn(name).value is None or store.due(name) == 0:
+        return f"{name}: its turns are a mixture"
+    return ""
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_what_is_used_is_accepted_in_every_thread(tmp_path: Path) -> None:
+    """While sets come and go, a reader's own value is among the accepted, which hold no double."""
+    clock = Clock()
+    store = Store(Numbered, clock)
+    fields = ("slow", "quick", "bare")
+
+    def loaded(number: int) -> Findings:
+        environ = {name.upper(): f"fake-value-{number:06}" for name in fields}
+        return look(Numbered, tmp_path, {"HIVE_BOOT_MODE": "environment", **environ})
+
+    store.accept(loaded(0))
+    stop = threading.Event()
+    seen: list[set[str]] = []
+
+    def read() -> None:
+        found: set[str] = set()
+        while not stop.is_set():
+            found.update(misbehaviour(store, name) for name in fields)
+        seen.append(found)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(1, 400):
+        store.accept(loaded(number), now=number % 7 == 0)
+        clock.now += 1
+        store.advance(now=number % 11 == 0)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert seen == [{""}, {""}]

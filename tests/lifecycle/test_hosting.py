@@ -1,0 +1,414 @@
+"""Work beside its caller: it begins, it ends, and it spoils nothing of the caller's."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot.lifecycle import hosting
+from hive_boot.lifecycle.hosting import Host
+
+NAME = "the work of a test"
+
+PATIENCE = 20
+"""Seconds after which a test that waits has failed."""
+
+SETTING: ContextVar[str] = ContextVar("SETTING", default="nothing")
+
+
+class Work:
+    """Work that waits until it is cancelled, and keeps what became of it."""
+
+    def __init__(self) -> None:
+        self.started = anyio.Event()
+        self.heard: list[str] = []
+
+    async def __call__(self) -> None:
+        """Wait for ever."""
+        self.heard.append("started")
+        self.started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self.heard.append("ended")
+
+
+class Stubborn:
+    """Work that does not listen to its cancellation, before it is let go."""
+
+    def __init__(self) -> None:
+        self.started = anyio.Event()
+        self.release = anyio.Event()
+        self.over = anyio.Event()
+
+    async def __call__(self) -> None:
+        """Wait for what a test decides, and for nothing else."""
+        self.started.set()
+        with anyio.CancelScope(shield=True):
+            await self.release.wait()
+        self.over.set()
+
+
+async def within_limits(wait: Callable[[], Awaitable[object]]) -> None:
+    """Wait for something, and fail when it does not come."""
+    with anyio.fail_after(PATIENCE):
+        await wait()
+
+
+@pytest.mark.anyio
+async def test_the_caller_goes_on_beside_the_work() -> None:
+    """The work runs while its caller does other things, and has ended when it is stopped."""
+    work = Work()
+    host = Host(work, NAME)
+    host.start()
+    assert work.heard == []
+    await within_limits(work.started.wait)
+    assert work.heard == ["started"]
+    await host.stop()
+    assert work.heard == ["started", "ended"]
+
+
+@pytest.mark.anyio
+async def test_it_begins_once() -> None:
+    """Whoever starts it again, also when it was stopped, starts nothing."""
+    work = Work()
+    host = Host(work, NAME)
+    host.start()
+    host.start()
+    await within_limits(work.started.wait)
+    host.start()
+    await host.stop()
+    host.start()
+    await checkpoint()
+    assert work.heard == ["started", "ended"]
+
+
+@pytest.mark.anyio
+async def test_what_never_began_needs_no_end() -> None:
+    """A stop without a start returns at once, however often."""
+    work = Work()
+    host = Host(work, NAME)
+    await host.stop()
+    await host.stop()
+    assert work.heard == []
+
+
+@pytest.mark.anyio
+async def test_it_may_be_stopped_twice() -> None:
+    """The second stop finds nothing to do."""
+    work = Work()
+    host = Host(work, NAME)
+    host.start()
+    await within_limits(work.started.wait)
+    await host.stop()
+    await host.stop()
+    assert work.heard == ["started", "ended"]
+
+
+@pytest.mark.anyio
+async def test_it_may_be_stopped_before_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop right after the start ends the work at its first wait, and is no fault."""
+    work = Work()
+    host = Host(work, NAME)
+    host.start()
+    await host.stop()
+    assert work.heard in ([], ["started", "ended"])
+    assert caplog.records == []
+
+
+@pytest.mark.anyio
+async def test_work_that_is_done_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Work that ends by itself is no failure, and its stop returns at once."""
+    done = anyio.Event()
+
+    async def short() -> None:
+        done.set()
+
+    host = Host(short, NAME)
+    host.start()
+    await within_limits(done.wait)
+    await host.stop()
+    assert caplog.records == []
+
+
+@pytest.mark.anyio
+async def test_what_the_body_raises_comes_out_bare() -> None:
+    """The caller's own exception is what it was, in no group and with no other in its place."""
+    work = Work()
+    host = Host(work, NAME)
+    failure = ValueError("the body's")
+
+    async def body() -> None:
+        host.start()
+        try:
+            await within_limits(work.started.wait)
+            raise failure
+        finally:
+            await host.stop()
+
+    with pytest.raises(ValueError, match="the body's") as caught:
+        await body()
+    assert caught.value is failure
+    assert caught.value.__context__ is None
+    assert work.heard == ["started", "ended"]
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_caller_still_ends_the_work() -> None:
+    """Who is cancelled while it waits for other things leaves no work behind."""
+    work = Work()
+    host = Host(work, NAME)
+    with anyio.CancelScope() as scope:
+        host.start()
+        try:
+            await within_limits(work.started.wait)
+            scope.cancel()
+            await anyio.sleep_forever()
+        finally:
+            await host.stop()
+            assert work.heard == ["started", "ended"]
+    assert scope.cancelled_caught
+
+
+@pytest.mark.anyio
+async def test_work_may_take_its_time_to_end() -> None:
+    """What the work does at its end is waited for, also by a caller that is cancelled."""
+    ended: list[str] = []
+    started = anyio.Event()
+
+    async def careful() -> None:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for _ in range(10):
+                    await checkpoint()
+            ended.append("careful")
+
+    host = Host(careful, NAME)
+    host.start()
+    await within_limits(started.wait)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await host.stop()
+    assert ended == ["careful"]
+
+
+@pytest.mark.anyio
+async def test_work_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure of the work is in the log with its traceback, and its caller goes on."""
+    started = anyio.Event()
+
+    async def fail() -> None:
+        started.set()
+        message = "the work's"
+        raise ValueError(message)
+
+    host = Host(fail, NAME)
+    host.start()
+    await within_limits(started.wait)
+    await host.stop()
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("hive_boot", logging.ERROR)
+    assert record.getMessage() == f"{NAME} has failed"
+    assert "ValueError: the work's" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_group_of_failures_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Work that holds a task group fails with a group, which is logged the same way."""
+    started = anyio.Event()
+
+    async def fail(text: str) -> None:
+        raise ValueError(text)
+
+    async def work() -> None:
+        started.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail, "one of two")
+            group.start_soon(fail, "two of two")
+
+    host = Host(work, NAME)
+    host.start()
+    await within_limits(started.wait)
+    await host.stop()
+    assert [record.getMessage() for record in caplog.records] == [f"{NAME} has failed"]
+    assert "one of two" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_work_that_fails_at_its_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure in answer to the stop is told too, and the stop itself does not raise."""
+    started = anyio.Event()
+
+    async def fail_at_the_end() -> None:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            message = "at the end"
+            raise ValueError(message)
+
+    host = Host(fail_at_the_end, NAME)
+    host.start()
+    await within_limits(started.wait)
+    await host.stop()
+    assert [record.getMessage() for record in caplog.records] == [f"{NAME} has failed"]
+
+
+@pytest.mark.anyio
+async def test_work_that_ignores_its_cancellation_is_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop does not wait for ever, and says what did not end."""
+    monkeypatch.setattr(hosting, "_PATIENCE", 0.05)
+    work = Stubborn()
+    host = Host(work, NAME)
+    host.start()
+    await within_limits(work.started.wait)
+    await within_limits(host.stop)
+    assert not work.over.is_set()
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == f"{NAME} does not end, although it was cancelled"
+    work.release.set()
+    await within_limits(work.over.wait)
+    # On both backends it is a task of the loop still: let it be over.
+    await host.stop()
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_caller_does_not_wait_for_ever_either(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit holds under the shield, too."""
+    monkeypatch.setattr(hosting, "_PATIENCE", 0.05)
+    work = Stubborn()
+    host = Host(work, NAME)
+    host.start()
+    await within_limits(work.started.wait)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await host.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{NAME} does not end, although it was cancelled"
+    ]
+    work.release.set()
+    await within_limits(work.over.wait)
+    await host.stop()
+
+
+@pytest.mark.anyio
+async def test_one_task_may_start_it_and_another_stop_it() -> None:
+    """A fixture that is set up in one task and torn down in another may hold it."""
+    work = Work()
+    host = Host(work, NAME)
+
+    async def start() -> None:
+        host.start()
+
+    async def stop() -> None:
+        await host.stop()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+    await within_limits(work.started.wait)
+    assert work.heard == ["started"]
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop)
+    assert work.heard == ["started", "ended"]
+
+
+@pytest.mark.anyio
+async def test_two_tasks_may_stop_it_at_once() -> None:
+    """Both return when the work has ended."""
+    work = Work()
+    host = Host(work, NAME)
+    host.start()
+    await within_limits(work.started.wait)
+    async with anyio.create_task_group() as group:
+        group.start_soon(host.stop)
+        group.start_soon(host.stop)
+    assert work.heard == ["started", "ended"]
+
+
+@pytest.mark.anyio
+async def test_the_end_of_its_starter_does_not_end_it() -> None:
+    """A scope around the start that is cancelled, or a task that is over, is nothing to it."""
+    work = Work()
+    host = Host(work, NAME)
+    with anyio.CancelScope() as scope:
+        host.start()
+        scope.cancel()
+        await checkpoint()
+    await within_limits(work.started.wait)
+    await checkpoint()
+    assert work.heard == ["started"]
+    await host.stop()
+
+
+@pytest.mark.anyio
+async def test_the_work_sees_the_context_of_its_start() -> None:
+    """Context variables are what they were when it was started, and stay the caller's own."""
+    seen = []
+    done = anyio.Event()
+
+    async def work() -> None:
+        seen.append(SETTING.get())
+        SETTING.set("the work's")
+        done.set()
+
+    token = SETTING.set("the caller's")
+    host = Host(work, NAME)
+    host.start()
+    SETTING.set("a later one")
+    await within_limits(done.wait)
+    await host.stop()
+    assert seen == ["the caller's"]
+    assert SETTING.get() == "a later one"
+    SETTING.reset(token)
+
+
+def test_a_loop_that_ends_takes_the_work_with_it(anyio_backend: str) -> None:
+    """A program that forgets the stop ends all the same, and the work hears of it."""
+    works: list[Work] = []
+
+    async def forget() -> None:
+        work = Work()
+        works.append(work)
+        Host(work, NAME).start()
+        await within_limits(work.started.wait)
+
+    anyio.run(forget, backend=anyio_backend)
+    assert works[0].heard == ["started", "ended"]
+
+
+def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
+    """A cancellation by asyncio itself, which no shield keeps off, leaves no work behind."""
+    heard: list[str] = []
+
+    async def run() -> None:
+        work = Work()
+        host = Host(work, NAME)
+
+        async def body() -> None:
+            host.start()
+            try:
+                await anyio.sleep_forever()
+            finally:
+                await host.stop()
+
+        task = asyncio.create_task(body())
+        await within_limits(work.started.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        heard.extend(work.heard)
+
+    asyncio.run(run())
+    assert heard == ["started", "ended"]

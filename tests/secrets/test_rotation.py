@@ -1,0 +1,353 @@
+"""What a running application has lost, what is tried again, and how long it waits."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from hive_boot import Problem, Secret, SecretSet, secret
+from hive_boot.exceptions import ProblemKind
+from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.loading import load
+from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, losses, reject
+from hive_boot.testing import MountedVolume, PlainDirectory
+from tests.support import SETTLED, FakeClock, as_ordinary_user, look, situate
+
+
+class Service(SecretSet):
+    """Two secrets that may be absent: nothing but a loss is wrong when they are."""
+
+    api_key: Secret | None = secret(used_by="billing")
+    token: Secret | None
+
+
+BRISK = SETTLED._replace(absent=0.0)
+"""What is missing is missing at once."""
+
+FILES = {"api_key": "fake-api-key", "token": "fake-token"}
+
+
+class Place:
+    """What holds the secrets of a service, and what was accepted of it."""
+
+    def __init__(self, root: Path, *directories: Path, mode: str = "kubernetes") -> None:
+        self.root = root
+        self.situation = situate(root, mode=mode, secrets_dirs=directories or None)
+        self.before = self.load()
+        assert self.before.problems == []
+
+    def load(self) -> Findings:
+        """Load what there is now."""
+        return load(Service._inventory, self.situation, patience=BRISK)  # noqa: SLF001  (ours)
+
+    def lost(self) -> list[tuple[str, str]]:
+        """Name what is gone since then, by path and kind, each of them once."""
+        found = self.load()
+        problems = losses(found, self.before)
+        assert not {each.name for each in problems} & {each.name for each in found.problems}
+        return [(each.name, each.kind) for each in [*found.problems, *problems]]
+
+
+def volume_at(path: Path) -> MountedVolume:
+    """Make a volume that holds the secrets."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    volume = MountedVolume(path)
+    volume.publish(FILES)
+    return volume
+
+
+def directory_at(path: Path) -> PlainDirectory:
+    """Make a plain directory that holds the secrets."""
+    directory = PlainDirectory(path)
+    for name, value in FILES.items():
+        directory.replace(name, value)
+    return directory
+
+
+def test_nothing_is_lost_where_all_is_there(tmp_path: Path) -> None:
+    """What is as it was, or changed, or has one key less, is no loss."""
+    volume = volume_at(tmp_path / "volume")
+    place = Place(tmp_path, volume.path)
+    assert place.lost() == []
+    volume.publish({"api_key": "fake-api-key-2"})
+    assert place.lost() == []
+    volume.publish({"unknown": "fake"})
+    assert place.lost() == []
+
+
+@pytest.mark.parametrize("make", [volume_at, directory_at])
+def test_a_directory_that_is_gone(make: Callable[[Path], object], tmp_path: Path) -> None:
+    """A directory that was removed is a failure of who mounts it, not the end of its secrets."""
+    path = tmp_path / "secrets"
+    make(path)
+    place = Place(tmp_path, path)
+    shutil.rmtree(path)
+    assert place.lost() == [(str(path), "directory")]
+    make(path)
+    assert place.lost() == []
+
+
+def test_a_volume_that_is_empty(tmp_path: Path) -> None:
+    """A volume without a key is never taken as the news that there are no secrets."""
+    volume = volume_at(tmp_path / "volume")
+    place = Place(tmp_path, volume.path)
+    volume.publish({})
+    assert place.lost() == [(str(volume.path), "empty")]
+    volume.publish(FILES)
+    assert place.lost() == []
+
+
+def test_a_plain_directory_that_is_empty(tmp_path: Path) -> None:
+    """The same goes for a directory of files: what unmounting leaves behind is an empty one."""
+    directory = directory_at(tmp_path / "directory")
+    place = Place(tmp_path, directory.path)
+    directory.remove("api_key")
+    assert place.lost() == []
+    directory.remove("token")
+    assert place.lost() == [(str(directory.path), "empty")]
+
+
+def test_a_directory_that_held_nothing_of_ours_may_go(tmp_path: Path) -> None:
+    """What gave no secret is not missed when it is empty."""
+    volume, other = volume_at(tmp_path / "volume"), MountedVolume(tmp_path / "other")
+    other.publish({"unknown": "fake"})
+    place = Place(tmp_path, volume.path, other.path)
+    other.publish({})
+    assert place.lost() == []
+
+
+def test_a_volume_whose_data_is_away(tmp_path: Path) -> None:
+    """A volume without its ``..data`` has lost its secrets, whatever else is in it."""
+    volume = volume_at(tmp_path / "volume")
+    place = Place(tmp_path, volume.path)
+    with volume.without_data():
+        assert place.lost() == [(str(volume.path), "directory")]
+    with volume.dangling_data():
+        assert place.lost() == [(str(volume.path), "directory")]
+    assert place.lost() == []
+
+
+def test_a_directory_that_cannot_be_read(tmp_path: Path) -> None:
+    """A permission that was taken away is told as that, and once."""
+    with as_ordinary_user() as home:
+        volume = volume_at(home / "volume")
+        place = Place(tmp_path, volume.path)
+        volume.path.chmod(0)
+        assert place.lost() == [(str(volume.path), "unreadable")]
+        volume.path.chmod(0o755)
+        assert place.lost() == []
+
+
+def test_the_usual_directory_that_is_gone(tmp_path: Path) -> None:
+    """``/run/secrets`` may be absent at a start; once it held secrets it may not go."""
+    usual = tmp_path / "run" / "secrets"
+    directory_at(usual)
+    place = Place(tmp_path, mode="docker")
+    shutil.rmtree(usual)
+    assert place.lost() == [(str(usual), "directory")]
+
+
+def test_foreign_entries_do_not_fill_a_directory(tmp_path: Path) -> None:
+    """What platforms put below ``/run/secrets`` by themselves does not replace what was lost."""
+    usual = tmp_path / "run" / "secrets"
+    directory = directory_at(usual)
+    (usual / "kubernetes.io").mkdir()
+    place = Place(tmp_path, mode="docker")
+    for name in FILES:
+        directory.remove(name)
+    assert place.lost() == [(str(usual), "empty")]
+
+
+def gone(volume: MountedVolume) -> AbstractContextManager[None]:
+    """Unmount a volume, and remove where it was mounted."""
+    shutil.rmtree(volume.path)
+    return nullcontext()
+
+
+def unmounted(volume: MountedVolume) -> AbstractContextManager[None]:
+    """Unmount a volume; an empty directory stays."""
+    shutil.rmtree(volume.path)
+    volume.path.mkdir()
+    return nullcontext()
+
+
+def emptied(volume: MountedVolume) -> AbstractContextManager[None]:
+    """Publish nothing."""
+    volume.publish({})
+    return nullcontext()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (gone, "directory"),
+        (unmounted, "directory"),
+        (emptied, "empty"),
+        (MountedVolume.dangling_data, "directory"),
+        (MountedVolume.without_data, "directory"),
+    ],
+)
+def test_a_volume_below_the_usual_directory(
+    spoil: Callable[[MountedVolume], AbstractContextManager[None]], kind: str, tmp_path: Path
+) -> None:
+    """A volume below ``/run/secrets`` is missed like one that was named."""
+    usual = tmp_path / "run" / "secrets"
+    volume = volume_at(usual / "app")
+    place = Place(tmp_path)
+    with spoil(volume):
+        assert place.lost() == [(str(volume.path), kind)]
+
+
+def test_one_of_two_volumes_is_gone(tmp_path: Path) -> None:
+    """Of two volumes the one that is gone is named, and the other is not."""
+    usual = tmp_path / "run" / "secrets"
+    one, two = MountedVolume(usual_made(usual) / "one"), MountedVolume(usual / "two")
+    one.publish({"api_key": "fake-api-key"})
+    two.publish({"token": "fake-token"})
+    place = Place(tmp_path)
+    shutil.rmtree(two.path)
+    assert place.lost() == [(str(two.path), "directory")]
+    shutil.rmtree(one.path)
+    assert place.lost() == [(str(one.path), "directory"), (str(two.path), "directory")]
+    shutil.rmtree(usual)
+    assert place.lost() == [(str(one.path), "directory"), (str(two.path), "directory")]
+
+
+def usual_made(path: Path) -> Path:
+    """Make the directory in which volumes are mounted."""
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.mark.parametrize("name", [".env", ".env.local"])
+def test_a_dotenv_file_that_is_gone(name: str, tmp_path: Path) -> None:
+    """On a laptop a ``.env`` that an editor moved away for a moment is a loss too."""
+    home = tmp_path / "cwd"
+    home.mkdir(exist_ok=True)
+    file = home / name
+    file.write_text("API_KEY=fake-api-key\n")
+    place = Place(tmp_path, mode="development")
+    assert place.lost() == []
+    file.write_text("TOKEN=fake-token\n")
+    assert place.lost() == []
+    file.unlink()
+    assert place.lost() == [(str(file), "missing")]
+
+
+def test_a_dotenv_file_that_pointed_to_a_value_is_gone(tmp_path: Path) -> None:
+    """A ``.env`` that named the file of a secret is missed like one that held the value."""
+    home = tmp_path / "cwd"
+    home.mkdir(exist_ok=True)
+    (tmp_path / "key").write_text("fake-api-key")
+    file = home / ".env"
+    file.write_text(f"API_KEY_FILE={tmp_path / 'key'}\n")
+    place = Place(tmp_path, mode="development")
+    file.unlink()
+    assert place.lost() == [(str(file), "missing")]
+
+
+def test_a_dotenv_file_that_gave_nothing_may_go(tmp_path: Path) -> None:
+    """A file whose values all came from a stronger one is not missed."""
+    home = tmp_path / "cwd"
+    home.mkdir(exist_ok=True)
+    (home / ".env").write_text("API_KEY=fake-weaker\n")
+    (home / ".env.local").write_text("API_KEY=fake-stronger\n")
+    place = Place(tmp_path, mode="development")
+    (home / ".env").unlink()
+    assert place.lost() == []
+
+
+def test_variables_cannot_be_lost(tmp_path: Path) -> None:
+    """Where secrets are variables there is no place that could go."""
+    environ = {"HIVE_BOOT_MODE": "environment", "API_KEY": "fake-api-key"}
+    before = look(Service, tmp_path, environ)
+    assert losses(look(Service, tmp_path, {"HIVE_BOOT_MODE": "environment"}), before) == []
+
+
+def test_a_loss_says_what_is_at_stake(tmp_path: Path) -> None:
+    """The log says that the place held secrets in use, and shows none of them."""
+    volume = volume_at(tmp_path / "volume")
+    place = Place(tmp_path, volume.path)
+    volume.publish({})
+    (problem,) = losses(place.load(), place.before)
+    assert problem.message == "is empty, and it held secrets in use"
+    assert "fake" not in repr(problem)
+
+
+def problem(name: str, kind: ProblemKind) -> Problem:
+    """Make a problem."""
+    return Problem(name=name, kind=kind, message="is not as it should be")
+
+
+def test_a_rejection_names_what_is_to_blame() -> None:
+    """Who reads the status learns which set was refused, since when, and why, in names only."""
+    before = time.time()
+    rejection = reject(iter([problem("API_KEY", "length"), problem("/run/x", "empty")]), 7)
+    assert before <= rejection.since <= time.time()
+    assert rejection.generation == 7
+    assert rejection.names == ("API_KEY", "/run/x")
+    assert rejection.kinds == ("length", "empty")
+    assert str(rejection) == "generation 7 was refused: API_KEY length, /run/x empty"
+
+
+def test_a_rejection_says_each_reason_once() -> None:
+    """Two faults of one kind in one value are one reason; two kinds are two."""
+    kinds: list[ProblemKind] = ["pattern", "length", "pattern"]
+    rejection = reject([problem("API_KEY", kind) for kind in kinds], 2)
+    assert str(rejection) == "generation 2 was refused: API_KEY pattern, API_KEY length"
+    assert isinstance(rejection, Rejection)
+
+
+def test_what_was_written_wrong_is_not_tried_again() -> None:
+    """What only another value can mend waits for one; what may pass by itself is tried again."""
+    written: set[ProblemKind] = {"length", "pattern", "empty", "missing", "conflict", "not-utf-8"}
+    passing: set[ProblemKind] = {"directory", "unreadable", "unstable", "check", "broken-link"}
+    assert not RETRIED & written
+    assert passing <= RETRIED
+
+
+def test_a_wait_doubles_up_to_its_limit() -> None:
+    """What fails is tried again after one second, then two, and never after more than 60."""
+    clock = FakeClock(100.0)
+    backoff = Backoff(1, 60, lambda: clock.now)
+    assert (backoff.due, backoff.tries) == (0.0, 0)
+    waits = []
+    for _ in range(9):
+        waits.append(backoff.fail())
+        assert backoff.due == clock.now + waits[-1]
+        clock.now = backoff.due
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_success_begins_anew() -> None:
+    """After a success the next failure is a first one."""
+    backoff = Backoff(0.5, 4, lambda: 100.0)
+    for _ in range(5):
+        backoff.fail()
+    backoff.succeed()
+    assert (backoff.due, backoff.tries) == (0.0, 0)
+    assert (backoff.fail(), backoff.due) == (0.5, 100.5)
+
+
+def test_what_fails_for_years_is_still_tried() -> None:
+    """The waits have no end, and counting them overflows nothing."""
+    backoff = Backoff(0.1, 60, lambda: 0.0)
+    assert {backoff.fail() for _ in range(5000)} >= {0.1, 60}
+    assert backoff.fail() == 60
+
+
+def test_a_limit_below_the_first_wait_is_the_wait() -> None:
+    """A limit is a limit, also for the first wait."""
+    backoff = Backoff(5, 2, lambda: 0.0)
+    assert [backoff.fail() for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_wait_is_counted_by_the_monotonic_clock() -> None:
+    """Without a clock of its own it takes the one that nobody sets."""
+    backoff = Backoff(10, 60)
+    before = time.monotonic()
+    backoff.fail()
+    assert before + 10 <= backoff.due <= time.monotonic() + 10

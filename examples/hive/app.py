@@ -5,7 +5,7 @@
 
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jwt
 from fastapi import Depends, FastAPI, HTTPException, Request, Security
@@ -23,7 +23,7 @@ from hive_boot import Bootstrap
 ISSUER = "hive"
 LIFETIME = timedelta(minutes=15)
 
-boot = Bootstrap(HiveSecrets, config=Settings, dotenv=ENV_FILE)
+boot = Bootstrap(HiveSecrets, config=Settings, dotenv=ENV_FILE, watch=True)
 app = FastAPI(title="HIVE", lifespan=boot.lifespan)
 
 
@@ -64,11 +64,13 @@ class Token(BaseModel):
 
 
 class Health(BaseModel):
-    """How the service is."""
+    """How the service is; anybody may know."""
 
-    status: str
+    status: Literal["ok", "degraded"] = Field(
+        description="degraded: it serves, with the last good secrets, and its log says why"
+    )
     mode: str
-    generation: int
+    generation: int = Field(description="how many sets of secrets were accepted")
 
 
 class InventoryEntry(BaseModel):
@@ -80,7 +82,9 @@ class InventoryEntry(BaseModel):
     used_by: str
     source: str
     place: str
+    generation: int = Field(description="the accepted set that brought the value")
     age: float | None = Field(description="seconds since the value came into use")
+    due: float | None = Field(description="seconds until a newer value comes into use")
 
 
 def _unauthorized(*, detail: str, scheme: str = "Bearer") -> HTTPException:
@@ -96,7 +100,7 @@ def _closed(*, name: str) -> HTTPException:
 def current_user(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],
 ) -> str:
-    """Give the user whose token the request carries."""
+    """Give the user whose token the request carries, whichever valid key it was signed with."""
     keys = boot.accepted("jwt_secret")
     if not keys:
         raise _closed(name="JWT_SECRET")
@@ -155,14 +159,18 @@ def me(username: Annotated[str, Depends(current_user)]) -> dict[str, str]:
 
 @app.get("/health")
 async def health() -> Health:
-    """Tell that the service serves, from which mode of secrets, and their generation."""
+    """Tell that the service serves, from which mode of secrets, and their generation.
+
+    A refused rotation is no reason to restart it: it serves with the last good set.
+    """
     now = boot.status()
-    return Health(status="ok", mode=now.mode, generation=now.generation)
+    status: Literal["ok", "degraded"] = "degraded" if now.degraded else "ok"
+    return Health(status=status, mode=now.mode, generation=now.generation)
 
 
 @app.get("/inventory", dependencies=[Depends(api_key)])
 async def inventory() -> list[InventoryEntry]:
-    """List every declared secret: where it comes from, how old it is, who uses it."""
+    """List every declared secret: where it comes from, how old it is, who uses it, what follows."""
     return [
         InventoryEntry(
             name=secret.name,
@@ -171,7 +179,9 @@ async def inventory() -> list[InventoryEntry]:
             used_by=secret.used_by,
             source=secret.source,
             place=secret.place,
+            generation=secret.generation,
             age=round(secret.age, 3) if secret.present else None,
+            due=None if secret.due is None else round(secret.due, 3),
         )
         for secret in boot.status().secrets
     ]

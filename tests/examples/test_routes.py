@@ -10,9 +10,12 @@ import pytest
 from httpx2 import ASGITransport, AsyncClient, Response
 
 from examples.hive.app import app, boot
+from hive_boot.testing import MountedVolume
 from tests.examples.service import DEMO, FAKES
+from tests.support import until
 
 JSON = {"Content-Type": "application/json"}
+NEW_KEY = "fake-new-jwt-secret-0123456789-0123456789"
 OLD_KEY = "fake-old-jwt-secret-0123456789-0123456789"
 INVENTORY = {
     "OPENAI_API_KEY": "semantic-memory, agents",
@@ -179,6 +182,75 @@ async def test_tokens_outlive_a_change_of_the_key(platform: pytest.MonkeyPatch) 
     assert jwt.decode(new_token, FAKES["JWT_SECRET"], algorithms=["HS256"], issuer="hive")
 
 
+def is_signed_with(key: str, token: str) -> bool:
+    """Tell which key a token was signed with."""
+    try:
+        jwt.decode(token, key, algorithms=["HS256"], issuer="hive")
+    except jwt.InvalidSignatureError:
+        return False
+    return True
+
+
+@pytest.fixture
+def pod(platform: pytest.MonkeyPatch, mounted_volume: MountedVolume) -> MountedVolume:
+    """Be a pod, whose secrets are mounted and nowhere else."""
+    for name in FAKES:
+        platform.delenv(name)
+    platform.setenv("HIVE_BOOT_MODE", "kubernetes")
+    platform.setenv("HIVE_BOOT_SECRETS_DIR", str(mounted_volume.path))
+    mounted_volume.publish(FAKES)
+    return mounted_volume
+
+
+async def inventory_of(client: AsyncClient) -> dict[str, dict[str, object]]:
+    """Give the inventory, by name."""
+    answer = await client.get("/inventory", headers={"X-API-Key": FAKES["HIVE_API_KEY"]})
+    return {entry["name"]: entry for entry in answer.json()}
+
+
+async def test_a_rotation_logs_nobody_out(pod: MountedVolume) -> None:
+    """While the key is replaced, tokens of both keys are good; ours have the new one in time."""
+    async with hive() as client:
+        early = await log_in(client)
+        pod.publish({**FAKES, "JWT_SECRET": NEW_KEY})
+        await until(lambda: boot.status().generation == 2)
+        of_a_quicker_pod = forge(key=NEW_KEY)
+        within_lead = await log_in(client)
+        waiting = await inventory_of(client)
+        await boot.reload(now=True)
+        late = await log_in(client)
+        over = await inventory_of(client)
+        answers = [
+            await me(client, token) for token in (early, of_a_quicker_pod, within_lead, late)
+        ]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert is_signed_with(FAKES["JWT_SECRET"], within_lead)
+    assert is_signed_with(NEW_KEY, late)
+    due = {name: entry["due"] for name, entry in waiting.items() if entry["due"] is not None}
+    assert list(due) == ["JWT_SECRET"]
+    assert isinstance(due["JWT_SECRET"], float)
+    assert 0 < due["JWT_SECRET"] <= 120
+    rotated = [entries["JWT_SECRET"]["generation"] for entries in (waiting, over)]
+    assert rotated == [1, 2]
+    assert over["JWT_SECRET"]["due"] is None
+
+
+async def test_a_refused_rotation_is_no_outage(pod: MountedVolume) -> None:
+    """A key that is too short is not used: the service says that it is degraded, and goes on."""
+    async with hive() as client:
+        pod.publish({**FAKES, "JWT_SECRET": "fake-short"})
+        await until(lambda: boot.status().degraded)
+        answer = await client.get("/health")
+        who = await me(client, await log_in(client))
+        pod.publish({**FAKES, "SENTRY_DSN": "fake-dsn"})
+        await until(lambda: not boot.status().degraded)
+        healed = await client.get("/health")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "degraded", "mode": "kubernetes", "generation": 1}
+    assert who.status_code == 200
+    assert healed.json() == {"status": "ok", "mode": "kubernetes", "generation": 2}
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -232,6 +304,7 @@ async def test_the_inventory_tells_everything_but_values(platform: pytest.Monkey
         assert 0 <= entry["age"] < 60
     absent = entries["GITHUB_TOKEN"]
     assert [absent[key] for key in ("present", "source", "place", "age")] == [False, "", "", None]
+    assert {(entry["generation"], entry["due"]) for entry in entries.values()} == {(1, None)}
     for value in (*FAKES.values(), "sentry.invalid"):
         for part in (value, value[:8], value[-8:]):
             assert part not in answer.text

@@ -1,0 +1,59 @@
+"""One process of a fleet: it signs tokens and verifies those of the others, asked on stdin.
+
+``python -m tests.examples.member BACKEND VOLUME LEAD GRACE``. Each line is a request: ``sign``
+is answered by the generation and a token, ``verify TOKEN …`` by a 1 or a 0 for each token.
+The end of stdin is its end.
+"""
+
+import sys
+
+import anyio
+import jwt
+
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+
+BACKEND, VOLUME, LEAD, GRACE = sys.argv[1:]
+
+
+class FleetSecrets(SecretSet):
+    """What the processes of a fleet share."""
+
+    jwt_secret: Secret = secret(
+        min_length=32,
+        lead=float(LEAD),
+        grace=float(GRACE),
+        previous="JWT_SECRET_PREVIOUS",
+    )
+
+
+boot = Bootstrap(FleetSecrets, watch=True, mode="kubernetes", secrets_dirs=VOLUME)
+
+
+def sign() -> str:
+    """Make a token, and tell which generation was accepted last."""
+    token = jwt.encode({"sub": VOLUME}, boot.secrets.jwt_secret.reveal(), algorithm="HS256")
+    return f"{boot.status().generation} {token}"
+
+
+def is_valid(token: str) -> bool:
+    """Tell whether a token was signed with any key that is accepted now."""
+    for key in boot.accepted("jwt_secret"):
+        try:
+            jwt.decode(token, key.reveal(), algorithms=["HS256"])
+        except jwt.InvalidSignatureError:
+            continue
+        return True
+    return False
+
+
+async def main() -> None:
+    """Answer one line after the other."""
+    async with boot.running():
+        async for line in anyio.wrap_file(sys.stdin):
+            word, *tokens = line.split()
+            told = sign() if word == "sign" else "".join(str(int(is_valid(it))) for it in tokens)
+            print(told, flush=True)  # noqa: T201  (the answer)
+
+
+if __name__ == "__main__":
+    anyio.run(main, backend=BACKEND)

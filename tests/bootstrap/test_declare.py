@@ -536,4 +536,3 @@ def test_under_uvicorn_a_good_start_serves() -> None:
 def test_the_settings_need_not_be_named_in_an_annotation() -> None:
     """An annotation without settings is one of an application that has none, also at run time."""
     assert Bootstrap[HiveSecrets] == Bootstrap[HiveSecrets, None]
-    assert Bootstrap[HiveSecrets, Settings] != Bootstrap[HiveSecrets]

@@ -113,6 +113,8 @@ class Vantage:
             above, name = os.path.split(path)
             wanted += [(path, None), (above, {name})]
             wanted += [(where, {link}) for where, link in _links(directory)]
+            above, name = os.path.split(os.path.realpath(path))
+            wanted.append((above, {name}))
         for file in self._files:
             links = list(_links(file))
             wanted += [(where, {link}) for where, link in links]

@@ -70,7 +70,6 @@ class Hints(Protocol):
             OSError: nothing can be told any more.
             RuntimeError: the same.
         """
-        ...
 
 
 class FileEvents:
@@ -171,10 +170,13 @@ class Watcher:
             except _Gone:
                 break
             except Exception:
-                log.exception("Watching the secrets has failed; it begins anew")
+                if self._mode != "down":
+                    log.exception("Watching the secrets has failed; it begins anew")
                 self._mode = "down"
+                self._settled.set()
                 self._stop.wait(self._longer())
         self._mode = "off"
+        self._settled.set()
 
     def _watch(self) -> None:
         """Watch what there is now, until it is something else, or nothing is told any more."""
@@ -192,8 +194,8 @@ class Watcher:
             if self._settled.is_set():
                 # Whatever happened before this watch began was told to nobody.
                 self._tick()
-            self._settled.set()
             now = self._take(self._look())
+            self._settled.set()
             if now.roots == view.roots:
                 self._listen(events, now)
         except _FAILURES as exc:
@@ -221,9 +223,12 @@ class Watcher:
                 continue
             seen = self._seen
             now = self._take(self._look())
-            if now.roots != view.roots:
-                self.missed += not hinted
+            # What was told of a place itself: there may be another now with the old inode.
+            if now.roots != view.roots or not view.places.keys().isdisjoint(told):
                 self._tick()
+                if not hinted:
+                    late = events.wait(DEBOUNCE, self._stop)
+                    self.missed += not any(map(view.concerns, late))
                 return
             if now.contents != seen and not hinted:
                 suspected = True

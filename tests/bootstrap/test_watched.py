@@ -1,0 +1,885 @@
+"""An application whose secrets change under it, in every way that a deployment has."""
+
+import logging
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot.bootstrap import rotating
+from hive_boot.secrets import watching
+from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.secrets.vantage import Vantage, View
+from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from tests.bootstrap.rotations import be_impatient
+from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
+
+IMPOSSIBLE = PinnedFile.possible()
+
+really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
+
+PATIENCE = 20
+"""Seconds after which a test that waits has failed."""
+
+NEVER = 10_000.0
+"""Seconds that no test lives to see the end of."""
+
+
+class Keys(SecretSet):
+    """What the application needs."""
+
+    api_key: Secret
+    token: Secret | None = secret(file="token~")
+    compiled: Secret | None = secret(file="x.pyc")
+
+
+def watched(
+    place: Path,
+    **more: Any,  # noqa: ANN401  (what Bootstrap takes)
+) -> Bootstrap[Keys, None]:
+    """Declare an application that watches the secrets at ``place``."""
+    more = {"mode": "kubernetes", **more}
+    return Bootstrap(Keys, secrets_dirs=place, watch=True, **more)
+
+
+def uses(boot: Bootstrap[Keys, None], value: str) -> Callable[[], bool]:
+    """Give what tells whether this is the key in use."""
+    return lambda: boot.secrets.api_key.reveal() == value
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait whether a file that was just written is written to again."""
+    be_impatient(monkeypatch, wall=SETTLED.wall)
+
+
+@pytest.fixture
+def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing but the kernel's events tell of a change."""
+    for name in ("LOOK", "READ", "POLL"):
+        monkeypatch.setattr(watching, name, NEVER)
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often, because there will be no event."""
+    monkeypatch.setattr(watching, "TURN", 0.03)
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+
+
+@pytest.fixture
+def key(volume: MountedVolume) -> MountedVolume:
+    """Give a volume that has the one key."""
+    volume.publish({"api_key": "fake-key-0"})
+    return volume
+
+
+@pytest.fixture
+def mounts() -> Iterator[ExitStack]:
+    """Unmount at the end what a test mounts, the last first."""
+    with ExitStack() as stack:
+        yield stack
+
+
+class Lines:
+    """The log of an application."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "hive_boot")
+        self._caplog = caplog
+
+    def about(self, text: str) -> list[str]:
+        """Give the lines that have ``text`` in them, each with its level."""
+        lines = [f"{each.levelname} {each.getMessage()}" for each in self._caplog.records]
+        return [line for line in lines if text in line]
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+    """Give the log."""
+    return Lines(caplog)
+
+
+# Directories, and what becomes of them.
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only")
+async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: MountedVolume) -> None:
+    """The kubelet publishes, and the application has the new key; each time."""
+    boot = watched(key.path)
+    async with boot.running() as secrets:
+        assert boot.status().watcher == "inotify"
+        for number in range(1, 4):
+            key.publish({"api_key": f"fake-key-{number}"})
+            await until(uses(boot, f"fake-key-{number}"))
+            assert secrets.api_key.reveal() == f"fake-key-{number}"
+        status = boot.status()
+        assert (status.generation, status.missed, status.degraded) == (4, 0, False)
+    assert boot.status().watcher == "off"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only", "settled", "quick")
+@pytest.mark.parametrize("where", ["memory", "disk"])
+async def test_a_directory_that_is_gone_and_comes_back(
+    where: str, memory: Path, tmp_path: Path
+) -> None:
+    """Without it the last good set stays in use; when it is back it counts, and is watched."""
+    place = (memory if where == "memory" else tmp_path) / "secrets"
+    PlainDirectory(place).replace("api_key", "fake-key-0")
+    boot = watched(place)
+    async with boot.running():
+        for number in range(1, 4):
+            shutil.rmtree(place)
+            await until(lambda: boot.status().degraded)
+            assert boot.status().rejected_names
+            assert boot.secrets.api_key.reveal() == f"fake-key-{number - 1}"
+            PlainDirectory(place).replace("api_key", f"fake-key-{number}")
+            await until(uses(boot, f"fake-key-{number}"))
+            await until(lambda: not boot.status().degraded)
+        PlainDirectory(place).replace("api_key", "fake-key-new")
+        await until(uses(boot, "fake-key-new"))
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only")
+async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None:
+    """The application takes what is at the path now, and hears of its next change."""
+    boot = watched(key.path)
+    async with boot.running():
+        key.path.rename(key.path.with_name("away"))
+        MountedVolume(key.path).publish({"api_key": "fake-key-1"})
+        await until(uses(boot, "fake-key-1"))
+        key.publish({"api_key": "fake-key-2"})
+        await until(uses(boot, "fake-key-2"))
+
+
+@really
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick_looks", "settled", "quick")
+async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> None:
+    """No event tells of it; the application follows all the same."""
+    boot = watched(key.path)
+    async with boot.running():
+        with tmpfs(key.path):
+            await until(lambda: str(key.path) in boot.status().rejected_names)
+            assert boot.secrets.api_key.reveal() == "fake-key-0"
+            MountedVolume(key.path).publish({"api_key": "fake-key-1"})
+            await until(uses(boot, "fake-key-1"))
+        await until(uses(boot, "fake-key-0"))
+        key.publish({"api_key": "fake-key-2"})
+        await until(uses(boot, "fake-key-2"))
+        await until(lambda: boot.status().missed)
+        assert not boot.status().degraded
+
+
+def switch(link: Path, target: Path) -> None:
+    """Let a link lead elsewhere, in one step, as deployments do."""
+    fresh = link.with_name("fresh")
+    fresh.symlink_to(target)
+    fresh.rename(link)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("way", ["link", "chain", "middle"])
+async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path) -> None:
+    """Roots that are links, as NixOS and sops lay them out, wherever the link is."""
+    below = "below" if way == "middle" else ""
+    for number in range(4):
+        volume = MountedVolume(memory / f"release-{number}" / below)
+        volume.publish({"api_key": f"fake-key-{number}"})
+    link = memory / "current"
+    link.symlink_to("release-0")
+    (memory / "run").mkdir()
+    (memory / "run/secrets").symlink_to("../current")
+    boot = watched({"link": link, "chain": memory / "run/secrets", "middle": link / below}[way])
+    async with boot.running():
+        for number in range(1, 4):
+            switch(link, memory / f"release-{number}")
+            await until(uses(boot, f"fake-key-{number}"))
+            MountedVolume(memory / f"release-{number}" / below).publish(
+                {"api_key": f"fake-key-newer-{number}"}
+            )
+            await until(uses(boot, f"fake-key-newer-{number}"))
+        assert boot.status().missed == 0
+
+
+@pytest.mark.anyio
+async def test_the_volumes_below_the_usual_directory(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is named, and what is mounted below /run/secrets rotates, also what comes later."""
+    monkeypatch.setattr(watching, "TURN", 0.03)
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+    app = MountedVolume(memory / "run/secrets/app")
+    app.publish({"api_key": "fake-key-0"})
+    move_to(memory, monkeypatch)
+    boot = Bootstrap(Keys, mode="kubernetes", watch=True)
+    async with boot.running() as secrets:
+        app.publish({"api_key": "fake-key-1"})
+        await until(uses(boot, "fake-key-1"))
+        later = MountedVolume(memory / "run/secrets/later")
+        later.publish({"token~": "fake-token-0"})
+        await until(lambda: secrets.token is not None)
+        later.publish({"token~": "fake-token-1"})
+        await until(lambda: secrets.token is not None and secrets.token.matches("fake-token-1"))
+        app.publish({"api_key": "fake-key-2"})
+        await until(uses(boot, "fake-key-2"))
+
+
+# Files.
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only", "settled")
+async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDirectory) -> None:
+    """Names like ``token~`` and ``x.pyc`` may be declared."""
+    for name in ("api_key", "token~", "x.pyc"):
+        directory.replace(name, "fake-0")
+    boot = watched(directory.path)
+    async with boot.running() as secrets:
+        directory.replace("token~", "fake-1")
+        await until(lambda: secrets.token is not None and secrets.token.matches("fake-1"))
+        directory.replace("x.pyc", "fake-2")
+        await until(lambda: secrets.compiled is not None and secrets.compiled.matches("fake-2"))
+        assert boot.status().missed == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("settled")
+async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
+    directory: PlainDirectory, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else's odd file is survived, and nobody is alarmed for long."""
+    monkeypatch.setattr(watching, "POLL", 0.05)
+    directory.replace("api_key", "fake-key-0")
+    boot = watched(directory.path)
+    async with boot.running():
+        (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
+        await until(lambda: lines.about("told of by inotify again"))
+        directory.replace("api_key", "fake-key-1")
+        await until(uses(boot, "fake-key-1"))
+        status = boot.status()
+        assert (status.watcher, status.degraded) == ("inotify", False)
+    assert len(lines.about("Changes of secrets are")) == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only", "settled")
+async def test_a_file_that_a_variable_names_rotates(
+    directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``NAME_FILE`` is followed through replacement and rewriting, in environment mode too."""
+    directory.replace("key", "fake-key-0")
+    monkeypatch.setenv("API_KEY_FILE", str(directory.path / "key"))
+    boot = Bootstrap(Keys, mode="environment", watch=True)
+    async with boot.running():
+        directory.replace("key", "fake-key-1")
+        await until(uses(boot, "fake-key-1"))
+        directory.write_in_place("key", "fake-key-2")
+        await until(uses(boot, "fake-key-2"))
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only", "settled")
+async def test_a_file_that_a_variable_names_in_a_volume_rotates(
+    key: MountedVolume, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link to a link into a volume: a watch on the file itself hears of the first swap only."""
+    (memory / "link").symlink_to(key.path / "api_key")
+    monkeypatch.setenv("API_KEY_FILE", str(memory / "link"))
+    boot = Bootstrap(Keys, mode="environment", watch=True)
+    async with boot.running():
+        for number in range(1, 4):
+            key.publish({"api_key": f"fake-key-{number}"})
+            await until(uses(boot, f"fake-key-{number}"))
+        assert boot.status().missed == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only", "settled", "quick")
+async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
+    """A developer edits ``.env``, in place or as editors do, and the service has the new key."""
+    project = PlainDirectory(Path.cwd())
+    project.replace(".env", "API_KEY=fake-key-0")
+    boot = Bootstrap(Keys, mode="development", profile="development", watch=True)
+    async with boot.running():
+        project.replace(".env", "API_KEY=fake-key-1")
+        await until(uses(boot, "fake-key-1"))
+        project.write_in_place(".env", "API_KEY=fake-key-2")
+        await until(uses(boot, "fake-key-2"))
+        project.replace(".env.local", "API_KEY=fake-key-3")
+        await until(uses(boot, "fake-key-3"))
+        assert boot.status().missed == 0
+
+
+# Files that are mounted alone.
+
+
+@really
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only", "settled", "quick")
+async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lines: Lines) -> None:
+    """Rewriting the host's file works; replacing it never will, and that is said, once."""
+    with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
+        pinned.write("fake-key-0")
+        boot = watched(memory / "secrets", mode="docker")
+        path = str(pinned.path)
+        async with boot.running():
+            remark = "so a change has to be written into that file"
+            assert lines.about(path) == [f"INFO Mounted as a file of its own, {remark}: {path}"]
+            status = boot.status()
+            assert (status.pinned, status.stale, status.degraded) == ((path,), (), False)
+            for number in range(1, 3):
+                pinned.write(f"fake-key-{number}")
+                await until(uses(boot, f"fake-key-{number}"))
+            pinned.replace("fake-key-new")
+            await until(lambda: lines.about("Stale mount"))
+            status = boot.status()
+            assert (status.stale, status.degraded) == ((path,), True)
+            assert status.reasons == (f"{path} is a stale mount",)
+            assert await boot.reload() is None
+            assert boot.secrets.api_key.reveal() == "fake-key-2"
+            why = "was replaced outside, and only a restart will show the new file"
+            assert lines.about("Stale mount") == [f"ERROR Stale mount: {path} {why}"]
+
+
+@really
+@pytest.mark.anyio
+@pytest.mark.parametrize("mode", ["kubernetes", "docker"])
+async def test_a_subpath_is_warned_of_at_the_start(
+    mode: str, memory: Path, mounts: ExitStack, lines: Lines
+) -> None:
+    """The kubelet never updates a subPath; who watches one is told what to do instead."""
+    pod = memory / "pods/6f1c"
+    volume = MountedVolume(pod / "volumes/kubernetes.io~secret/app")
+    mounts.enter_context(tmpfs(volume.path))
+    volume.publish({"api_key": "fake-key-0"})
+    assert volume.generation is not None
+    bound, path = pod / "volume-subpaths/app/server/0", memory / "etc/app/api_key"
+    mounts.enter_context(PinnedFile(bound, volume.generation / "api_key"))
+    mounts.enter_context(PinnedFile(path, bound))
+    async with watched(path.parent, mode=mode).running():
+        warning = f"so the kubelet will never update it: {path}. Mount the directory"
+        assert lines.about(str(path)) == [f"WARNING Mounted with subPath, {warning}"]
+
+
+@really
+@pytest.mark.anyio
+async def test_who_does_not_watch_hears_nothing_of_mounted_files(
+    memory: Path, lines: Lines
+) -> None:
+    """Without ``watch=True`` nobody expects a change."""
+    with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
+        pinned.write("fake-key-0")
+        boot = Bootstrap(Keys, mode="docker", secrets_dirs=memory / "secrets")
+        async with boot.running():
+            assert (boot.status().watcher, boot.status().pinned) == ("off", ())
+    assert lines.about("Mounted as") == []
+
+
+# What no event tells.
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: MountedVolume) -> None:
+    """What is written behind the link, where nobody should, comes into use all the same."""
+    assert key.generation is not None
+    boot = watched(key.path)
+    async with boot.running():
+        fresh = key.generation / "fresh"
+        fresh.write_text("fake-key-1")
+        fresh.rename(key.generation / "api_key")
+        await until(uses(boot, "fake-key-1"))
+        await until(lambda: boot.status().missed)
+
+
+@pytest.mark.anyio
+async def test_ordinary_changes_are_never_counted_as_missed(
+    key: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the places are looked at beside the events: all of them were told of."""
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+    monkeypatch.setattr(watching, "TURN", 0.5)
+    boot = watched(key.path)
+    async with boot.running():
+        for number in range(1, 21):
+            key.publish({"api_key": f"fake-key-{number}"})
+            await until(uses(boot, f"fake-key-{number}"))
+        assert boot.status().missed == 0
+
+
+@pytest.mark.anyio
+async def test_a_change_between_the_first_read_and_ready_is_applied(key: MountedVolume) -> None:
+    """The watch begins before the read, so nothing falls between the two."""
+    boot = watched(key.path)
+
+    @boot.check
+    async def publish_meanwhile(secrets: Keys) -> None:
+        if secrets.api_key.matches("fake-key-0"):
+            key.publish({"api_key": "fake-key-1"})
+
+    async with boot.running() as secrets:
+        assert secrets.api_key.reveal() == "fake-key-0"
+        await until(uses(boot, "fake-key-1"))
+        assert boot.status().generation == 2
+
+
+HEAD = """
+import ctypes, json, logging, os, sys
+from pathlib import Path
+
+import anyio
+from hive_boot import Bootstrap, LifecycleError, Secret, SecretSet
+from hive_boot.secrets import watching
+from hive_boot.testing import MountedVolume
+
+backend, place, said = sys.argv[1:]
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+
+class Keys(SecretSet):
+    '''What the application needs.'''
+    api_key: Secret
+
+volume = MountedVolume(place)
+boot = Bootstrap(Keys, mode="kubernetes", secrets_dirs=place, watch=True)
+
+def key():
+    return boot.secrets.api_key.reveal()
+
+def tell(*what):
+    print(json.dumps(what), flush=True)
+
+async def until(condition):
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.005)
+"""
+
+OVERFLOW = (
+    HEAD
+    + """
+watching.LOOK = float(said)
+watching.TURN = 0.1
+
+@boot.main
+async def main() -> None:
+    tell("ready")
+    await until(lambda: key() == "fake-key-1")
+    if watching.LOOK < 1:
+        await until(lambda: boot.status().missed)
+    tell(boot.status().watcher, boot.status().missed, boot.status().degraded)
+    volume.publish({"api_key": "fake-key-2"})
+    await until(lambda: key() == "fake-key-2")
+    tell(boot.status().generation)
+
+boot.run(backend=backend)
+"""
+)
+
+
+def overflow(place: Path) -> None:
+    """Let more happen in a directory than the kernel keeps for one watch."""
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if limit > 200_000:
+        pytest.skip(f"this kernel keeps {limit} events")
+    noise, other = place / "noise", place / "other"
+    noise.touch()
+    for _ in range(limit // 4 + 1000):
+        noise.rename(other)
+        other.rename(noise)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "look", "missed"),
+    [
+        ("the directory", NEVER, 0),  # what was kept says enough
+        ("the one above", 0.1, 1),  # what was kept says nothing
+    ],
+)
+def test_an_overflow_of_events_loses_no_change(
+    noisy: str, look: float, missed: int, anyio_backend: str, key: MountedVolume
+) -> None:
+    """The last swap before which the kernel gave up is in use; a look finds it, if need be."""
+    place = key.path if noisy == "the directory" else key.path.parent
+    with started_child(OVERFLOW, anyio_backend, str(key.path), str(look)) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == '["ready"]\n'
+        child.send_signal(signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        overflow(place)
+        key.publish({"api_key": "fake-key-1"})
+        child.send_signal(signal.SIGCONT)
+        told, errors = child.communicate()
+    assert told.splitlines() == [f'["inotify", {missed}, false]', "[3]"], errors
+    assert child.returncode == 0
+
+
+# Without events.
+
+
+EXHAUSTED = (
+    HEAD
+    + """
+limit = Path("/proc/sys/user", said)
+before = limit.read_text()
+
+def allow(number):
+    limit.write_text(number)
+
+if ctypes.CDLL(None, use_errno=True).unshare(0x10000000):
+    print("no user namespace:", os.strerror(ctypes.get_errno()))
+    sys.exit()
+try:
+    allow("0")
+except OSError as exc:
+    print("the limit stands:", exc)
+    sys.exit()
+
+watching._FIRST = watching._MOST = watching.POLL = 0.05
+
+@boot.main
+async def main() -> None:
+    number = 0
+
+    async def rotate():
+        nonlocal number
+        number += 1
+        volume.publish({"api_key": f"fake-key-{number}"})
+        await until(lambda: key() == f"fake-key-{number}")
+        tell(boot.status().watcher, boot.status().generation, boot.status().degraded)
+
+    await rotate()
+    await rotate()
+    allow(before)
+    await until(lambda: boot.status().watcher == "inotify")
+    await rotate()
+    # There is room no more just when the watch has to begin anew.
+    allow("0")
+    volume.path.rename(f"{volume.path}-away")
+    volume.path.mkdir()
+    volume.publish({"api_key": "fake-key-3"})
+    await until(lambda: boot.status().watcher == "poll")
+    await rotate()
+    allow(before)
+    await until(lambda: boot.status().watcher == "inotify")
+    await rotate()
+
+boot.run(backend=backend)
+"""
+)
+
+
+@pytest.mark.parametrize("resource", ["max_inotify_instances", "max_inotify_watches"])
+def test_a_machine_without_room_for_events_is_polled(
+    resource: str, anyio_backend: str, key: MountedVolume
+) -> None:
+    """Secrets rotate all the same; events are used as soon as there is room, and both is said.
+
+    The limit is that of a user namespace, which nobody else is in.
+    """
+    child = run_child(EXHAUSTED, anyio_backend, str(key.path), resource)
+    if child.stdout.startswith(("no user namespace", "the limit stands")):
+        pytest.skip(child.stdout.strip())
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.splitlines() == [
+        '["poll", 2, false]',
+        '["poll", 3, false]',
+        '["inotify", 4, false]',
+        '["poll", 5, false]',
+        '["inotify", 6, false]',
+    ]
+    said = [line for line in child.stderr.splitlines() if "Changes of secrets" in line]
+    polled = "WARNING Changes of secrets are looked for every 0.05 s, because nothing tells"
+    assert [line.startswith(polled) for line in said] == [True, False, True, False]
+    assert said[1::2] == ["INFO Changes of secrets are told of by inotify again"] * 2
+
+
+@pytest.mark.anyio
+async def test_who_forces_polling_gets_it(
+    key: MountedVolume, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable that switches watchfiles to polling switches us too."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
+    monkeypatch.setattr(watching, "POLL", 0.05)
+    boot = watched(key.path)
+    async with boot.running():
+        key.publish({"api_key": "fake-key-1"})
+        await until(uses(boot, "fake-key-1"))
+        status = boot.status()
+        assert (status.watcher, status.degraded) == ("poll", False)
+    (line,) = lines.about("Changes of secrets are")
+    assert "WATCHFILES_FORCE_POLLING" in line
+
+
+@pytest.mark.anyio
+async def test_where_nothing_can_change_nothing_is_watched(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables alone are watched by nobody, and who asked for it is told."""
+    monkeypatch.setenv("API_KEY", "fake-key-0")
+    boot = Bootstrap(Keys, mode="environment", watch=True)
+    async with boot.running():
+        assert boot.status().watcher == "off"
+        assert not boot.status().degraded
+        assert watches() == []
+        assert await boot.reload() is None
+    assert lines.about("watched") == [
+        "INFO Nothing is watched: in environment mode secrets are variables, which cannot change"
+    ]
+
+
+def watches() -> list[threading.Thread]:
+    """Find the threads that watch."""
+    return [each for each in threading.enumerate() if each.name == "hive_boot watch"]
+
+
+IMPORTS = """
+import sys
+import anyio
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class Keys(SecretSet):
+    '''What the application needs.'''
+    api_key: Secret
+
+boot = Bootstrap(Keys, mode="kubernetes", secrets_dirs=sys.argv[2], watch=sys.argv[3] == "watch")
+
+@boot.main
+async def main() -> None:
+    print(*{"watchfiles", "hive_boot.secrets.watching"} & sys.modules.keys())
+
+boot.run(backend=sys.argv[1])
+"""
+
+
+def test_who_does_not_watch_waits_for_no_import_of_it(
+    anyio_backend: str, key: MountedVolume
+) -> None:
+    """The library watchfiles is not even imported; where it is wanted it is."""
+    without = run_child(IMPORTS, anyio_backend, str(key.path), "")
+    assert without.stdout == "\n", without.stderr
+    watching = run_child(IMPORTS, anyio_backend, str(key.path), "watch")
+    assert set(watching.stdout.split()) == {"watchfiles", "hive_boot.secrets.watching"}
+
+
+# What hangs.
+
+
+class FileSystem:
+    """A file system that may cease to answer."""
+
+    def __init__(self) -> None:
+        self.answers, self.asked = threading.Event(), threading.Event()
+        self.answers.set()
+
+    def ask(self) -> None:
+        """Wait until it answers."""
+        if not self.answers.is_set():
+            self.asked.set()
+            self.answers.wait(PATIENCE)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let nothing be answered while the block runs."""
+        self.answers.clear()
+        try:
+            yield
+        finally:
+            self.answers.set()
+
+
+@pytest.fixture
+def file_system(monkeypatch: pytest.MonkeyPatch) -> FileSystem:
+    """Let every look at the places go to a file system that may cease to answer."""
+    found, look = FileSystem(), Vantage.look
+
+    def ask_and_look(vantage: Vantage) -> View:
+        found.ask()
+        return look(vantage)
+
+    monkeypatch.setattr(Vantage, "look", ask_and_look)
+    return found
+
+
+class Clock:
+    """The monotonic clock, which can be put ahead."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Give the seconds of this clock."""
+        return time.monotonic() + self.ahead
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_file_system_that_hangs_is_told_of_once(
+    key: MountedVolume, file_system: FileSystem, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application serves on, says that it is deaf, and says when it is not any more."""
+    clock = Clock()
+    monkeypatch.setattr(watching, "time", clock)
+    monkeypatch.setattr(rotating, "_GLANCE", 0.02)
+    boot = watched(key.path)
+    async with boot.running():
+        with file_system.hanging():
+            await until(file_system.asked.is_set)
+            assert (boot.status().watcher, boot.status().degraded) == ("inotify", False)
+            clock.ahead += watching.HUNG
+            status = boot.status()
+            assert (status.watcher, status.degraded, status.ready) == ("down", True, True)
+            assert status.reasons == ("changes of secrets are not noticed",)
+            await until(lambda: lines.about("not noticed"))
+        await until(lambda: lines.about("noticed again"))
+        assert (boot.status().watcher, boot.status().degraded) == ("inotify", False)
+        key.publish({"api_key": "fake-key-1"})
+        await until(uses(boot, "fake-key-1"))
+    assert lines.about("noticed") == [
+        "ERROR Changes of secrets are not noticed: what looks for them hangs or has ended",
+        "INFO Changes of secrets are noticed again",
+    ]
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_file_system_that_hangs_holds_up_no_stop(
+    key: MountedVolume, file_system: FileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that waits for it is left behind, and holds no process."""
+    monkeypatch.setattr(rotating, "_ENDING", 0.05)
+    boot = watched(key.path)
+    with ExitStack() as stack:
+        async with boot.running():
+            stack.enter_context(file_system.hanging())
+            await until(file_system.asked.is_set)
+        (left_behind,) = watches()
+        assert left_behind.daemon
+    await until(lambda: not watches())
+
+
+# The end.
+
+
+@pytest.mark.anyio
+async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) -> None:
+    """No thread and no descriptor is left by a watch that nothing happened to."""
+    boot = watched(key.path)
+    async with boot.running():
+        pass
+    await until(lambda: not ours())
+    files = descriptors()
+    for _ in range(20):
+        async with boot.running():
+            assert boot.status().watcher == "inotify"
+        assert watches() == []
+    await until(lambda: not ours() and descriptors() <= files)
+
+
+def ours() -> list[threading.Thread]:
+    """Find every thread of a run."""
+    return [each for each in threading.enumerate() if each.name.startswith("hive_boot")]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("polling", ["", "1"])
+async def test_a_cancel_while_idle_leaves_nothing_behind(
+    polling: str, key: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is cancelled does not wait for a watch, and finds it ended."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
+    boot = watched(key.path)
+    files = descriptors()
+    with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
+        async with boot.running():
+            assert len(watches()) == 1
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert watches() == []
+    await until(lambda: not ours() and descriptors() <= files)
+
+
+@pytest.mark.anyio
+async def test_a_start_that_is_cancelled_begins_no_watch_later(
+    key: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that is left behind in a slow file system leaves no watch when it goes on."""
+    slow = FileSystem()
+
+    class Slow(Surroundings):
+        __slots__ = ()
+
+        def variable(self, name: str) -> str:
+            slow.ask()
+            return super().variable(name)
+
+    monkeypatch.setattr("hive_boot.bootstrap.intake.Surroundings", Slow)
+    boot = watched(key.path)
+    with slow.hanging():
+        async with anyio.create_task_group() as group:
+            group.start_soon(start, boot)
+            await until(slow.asked.is_set)
+            group.cancel_scope.cancel()
+    await until(lambda: not ours())
+
+
+async def start(boot: Bootstrap[Keys, None]) -> None:
+    """Run an application until cancelled."""
+    async with boot.running():
+        await anyio.sleep_forever()
+
+
+FORKED = (
+    HEAD
+    + """
+@boot.main
+async def main() -> None:
+    rotated, go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(rotated, 1)
+        try:
+            boot.reload().send(None)
+        except LifecycleError as exc:
+            tell(str(exc))
+        status = boot.status()
+        tell(status.forked, status.watcher, status.generation, status.degraded, key())
+        os._exit(0)
+    volume.publish({"api_key": "fake-key-1"})
+    await until(lambda: key() == "fake-key-1")
+    os.write(go, b"!")
+    await until(lambda: os.waitpid(pid, os.WNOHANG)[0])
+    volume.publish({"api_key": "fake-key-2"})
+    await until(lambda: key() == "fake-key-2")
+    status = boot.status()
+    tell(status.forked, status.watcher, status.generation, status.degraded, key())
+
+boot.run(backend=backend)
+"""
+)
+
+
+def test_a_forked_child_keeps_its_set_and_watches_nothing(
+    anyio_backend: str, key: MountedVolume
+) -> None:
+    """What is forked keeps the secrets that it was born with; its parent goes on rotating."""
+    child = run_child(FORKED, anyio_backend, str(key.path), "")
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.splitlines() == [
+        '["a forked child keeps the secrets that it was born with"]',
+        '[true, "off", 1, false, "fake-key-0"]',
+        '[false, "inotify", 3, false, "fake-key-2"]',
+    ]

@@ -1,0 +1,436 @@
+"""What is watched for a declaration, and what of it can be seen without reading."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_boot import Secret, SecretSet, secret
+from hive_boot.secrets.vantage import Vantage
+from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from tests.support import as_ordinary_user, situate
+
+IMPOSSIBLE = PinnedFile.possible()
+
+really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
+
+
+class Keys(SecretSet):
+    """What the service needs."""
+
+    api_key: Secret
+    tls_key: Secret | None = secret(file="tls/key.pem")
+
+
+def vantage(
+    root: Path,
+    environ: Mapping[str, str] | None = None,
+    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
+) -> Vantage:
+    """Give the vantage of a machine whose file system begins at ``root``."""
+    inventory = Keys._inventory  # noqa: SLF001  (as a start does)
+    return Vantage(inventory, situate(root, environ, **wishes))
+
+
+def over(directory: Path) -> Vantage:
+    """Give the vantage of an application whose secrets are in ``directory``."""
+    return vantage(directory.parent, mode="kubernetes", secrets_dirs=str(directory))
+
+
+def watched(seen: Vantage) -> dict[str, set[str] | None]:
+    """Give what is watched, by its real path, and the names of interest in it; None for all."""
+    places = seen.look().places
+    return {
+        os.path.realpath(path): None if names is None else set(names)
+        for path, names in places.items()
+    }
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> MountedVolume:
+    """Give a volume that has the one key."""
+    volume = MountedVolume(tmp_path / "mnt/volume")
+    volume.publish({"api_key": "fake-key"})
+    return volume
+
+
+# What is watched.
+
+
+def test_a_directory_is_watched_and_its_name_in_the_one_above(volume: MountedVolume) -> None:
+    """The directory tells of its files, the one above of its removal and its return."""
+    path = volume.path
+    assert watched(over(path)) == {str(path): None, str(path.parent): {"volume"}}
+
+
+def test_a_slash_at_the_end_makes_no_difference(volume: MountedVolume) -> None:
+    """Kernel events come by the path without it, whatever the author wrote."""
+    seen = vantage(volume.path, mode="kubernetes", secrets_dirs=f"{volume.path}//")
+    assert watched(seen) == watched(over(volume.path))
+
+
+def test_a_relative_directory_is_watched_where_it_is(volume: MountedVolume) -> None:
+    """A path from the working directory leads to the same places."""
+    seen = vantage(volume.path, mode="kubernetes", secrets_dirs=os.path.relpath(volume.path))
+    assert watched(seen) == watched(over(volume.path))
+
+
+def test_a_root_that_is_a_link_is_watched_where_the_link_is(
+    volume: MountedVolume, tmp_path: Path
+) -> None:
+    """Whoever switches the link is noticed, as well as who writes into what it leads to."""
+    link = tmp_path / "current"
+    link.symlink_to("mnt/volume")
+    assert watched(over(link)) == {
+        str(volume.path): None,
+        str(volume.path.parent): {"volume"},
+        str(tmp_path): {"current"},
+    }
+
+
+def test_each_link_of_a_chain_is_watched(tmp_path: Path) -> None:
+    """Any of them may be switched: in the middle of the path, relative, absolute, upwards."""
+    real = tmp_path / "releases/7/secrets"
+    real.mkdir(parents=True)
+    (tmp_path / "releases/current").symlink_to("./7")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/app").symlink_to(tmp_path / "releases/current")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/secrets").symlink_to("../etc/app/secrets")
+    assert watched(over(tmp_path / "run/secrets")) == {
+        str(real): None,
+        str(real.parent): {"secrets"},
+        str(tmp_path / "run"): {"secrets"},
+        str(tmp_path / "etc"): {"app"},
+        str(tmp_path / "releases"): {"current"},
+    }
+
+
+def test_links_in_a_circle_end_the_search(tmp_path: Path) -> None:
+    """A broken deployment is no endless loop: what can be mended is watched."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert watched(over(tmp_path / "a")) == {str(tmp_path): {"a", "b"}}
+
+
+def test_a_directory_that_is_not_there_is_awaited_from_above(tmp_path: Path) -> None:
+    """A directory that is mounted later, or is gone for a while, is noticed when it comes."""
+    assert watched(over(tmp_path / "secrets")) == {str(tmp_path): {"secrets"}}
+    assert watched(over(tmp_path / "no/such/secrets")) == {}
+
+
+def test_a_closed_directory_is_watched_from_above_only() -> None:
+    """What the process may not read it cannot watch; the one above tells of the permission."""
+    with as_ordinary_user() as place:
+        closed = place / "secrets"
+        closed.mkdir()
+        closed.chmod(0)
+        before = over(closed).look()
+        assert set(before.places) == {str(place)}
+        closed.chmod(0o700)
+        after = over(closed).look()
+        assert set(after.places) == {str(place), str(closed)}
+        assert before.roots != after.roots
+
+
+def test_two_directories_side_by_side_share_the_one_above(tmp_path: Path) -> None:
+    """Each inode is watched once, for the names of all."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    both = [str(tmp_path / "one"), str(tmp_path / "two")]
+    seen = vantage(tmp_path, mode="kubernetes", secrets_dirs=both)
+    assert watched(seen) == {both[0]: None, both[1]: None, str(tmp_path): {"one", "two"}}
+
+
+def test_a_directory_within_another_is_told_of_by_both(tmp_path: Path) -> None:
+    """One that is watched for all names is not narrowed to one by the other, in any order."""
+    inner = tmp_path / "outer/inner"
+    inner.mkdir(parents=True)
+    both = [str(inner.parent), str(inner)]
+    for order in (both, both[::-1]):
+        seen = vantage(tmp_path, mode="kubernetes", secrets_dirs=order)
+        assert watched(seen) == {both[0]: None, both[1]: None, str(tmp_path): {"outer"}}
+
+
+def test_one_directory_by_two_paths_is_watched_once(volume: MountedVolume, tmp_path: Path) -> None:
+    """The kernel gives an inode's events to one path only."""
+    link = tmp_path / "link"
+    link.symlink_to(volume.path)
+    both = [str(volume.path), str(link)]
+    seen = vantage(tmp_path, mode="kubernetes", secrets_dirs=both)
+    assert watched(seen) == {
+        str(volume.path): None,
+        str(volume.path.parent): {"volume"},
+        str(tmp_path): {"link"},
+    }
+
+
+def test_the_usual_directory_is_watched_with_the_volumes_in_it(tmp_path: Path) -> None:
+    """Volumes below /run/secrets are secrets; what platforms put there is not."""
+    usual = tmp_path / "run/secrets"
+    for name in ("app", "db", "kubernetes.io"):
+        MountedVolume(usual / name).publish({"api_key": "fake-key"})
+    (usual / "plain").mkdir()
+    assert watched(vantage(tmp_path, mode="kubernetes")) == {
+        str(usual): None,
+        str(usual.parent): {"secrets"},
+        str(usual / "app"): None,
+        str(usual / "db"): None,
+    }
+
+
+def test_a_usual_directory_that_is_a_volume_has_none_in_it(tmp_path: Path) -> None:
+    """A volume mounted at /run/secrets itself is not searched for others."""
+    usual = tmp_path / "run/secrets"
+    MountedVolume(usual).publish({"api_key": "fake-key"})
+    MountedVolume(usual / "below").publish({"api_key": "fake-key"})
+    assert set(watched(vantage(tmp_path, mode="docker"))) == {str(usual), str(usual.parent)}
+
+
+def test_the_volumes_in_a_named_directory_are_not_watched(tmp_path: Path) -> None:
+    """Only below /run/secrets are volumes looked for; a named directory is what was meant."""
+    MountedVolume(tmp_path / "named/app").publish({"api_key": "fake-key"})
+    assert str(tmp_path / "named/app") not in watched(over(tmp_path / "named"))
+
+
+def test_the_credentials_of_systemd_are_watched(tmp_path: Path) -> None:
+    """The directory that systemd gives is one without volumes in it."""
+    MountedVolume(tmp_path / "cred/app").publish({"api_key": "fake-key"})
+    seen = vantage(tmp_path, {"CREDENTIALS_DIRECTORY": "/cred"}, mode="systemd")
+    assert watched(seen) == {str(tmp_path / "cred"): None, str(tmp_path): {"cred"}}
+
+
+def test_dotenv_files_are_watched_by_name(tmp_path: Path) -> None:
+    """In development it is the two files, there or not, and nothing else of the project."""
+    assert watched(vantage(tmp_path, mode="development")) == {
+        str(tmp_path / "cwd"): {".env", ".env.local"}
+    }
+
+
+def test_a_dotenv_file_that_is_a_link_is_watched_at_both_ends(tmp_path: Path) -> None:
+    """Who edits the file that ``.env`` leads to is noticed like who makes the link anew."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/dev.env").write_text("API_KEY=fake-key")
+    (tmp_path / "cwd/.env").symlink_to("../shared/dev.env")
+    assert watched(vantage(tmp_path, mode="development")) == {
+        str(tmp_path / "cwd"): {".env", ".env.local"},
+        str(tmp_path / "shared"): {"dev.env"},
+    }
+
+
+def test_a_file_that_a_variable_names_is_watched_by_name(tmp_path: Path) -> None:
+    """``NAME_FILE`` concerns one file, in every mode."""
+    file = PlainDirectory(tmp_path / "etc").path / "key"
+    file.write_text("fake-key")
+    seen = vantage(tmp_path, {"API_KEY_FILE": str(file)}, mode="environment")
+    assert watched(seen) == {str(file.parent): {"key"}}
+
+
+def test_a_file_in_a_volume_is_watched_by_the_links_to_it(volume: MountedVolume) -> None:
+    """The directory behind ``..data`` is not watched, because it is never written into."""
+    environ = {"API_KEY_FILE": str(volume.path / "api_key")}
+    assert watched(vantage(volume.path, environ, mode="environment")) == {
+        str(volume.path): {"api_key", "..data"}
+    }
+
+
+def test_nothing_to_watch_is_known_as_such(tmp_path: Path) -> None:
+    """Variables alone cannot change, so no thread is started for them."""
+    assert vantage(tmp_path, {"API_KEY": "fake-key"}, mode="environment").is_empty
+    assert vantage(tmp_path, {"API_KEY_FILE": ""}, mode="environment").is_empty
+    assert not vantage(tmp_path, {"API_KEY_FILE": "/key"}, mode="environment").is_empty
+    assert not vantage(tmp_path, mode="development").is_empty
+    assert not vantage(tmp_path, mode="docker").is_empty
+
+
+# What an event is about.
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("mnt/volume", True),
+        ("mnt/volume/..data", True),
+        ("mnt/volume/token~", True),
+        ("mnt/another", False),
+        ("mnt", False),
+        ("elsewhere/volume", False),
+    ],
+)
+def test_an_event_concerns_the_directory_or_its_name_above(
+    path: str, *, expected: bool, volume: MountedVolume, tmp_path: Path
+) -> None:
+    """Whatever happens in a secret directory is looked at, and little of what happens above."""
+    assert over(volume.path).look().concerns(str(tmp_path / path)) is expected
+
+
+def test_an_event_at_a_pinned_path_concerns_it(tmp_path: Path) -> None:
+    """The other files beside ``.env`` wake nobody."""
+    view = vantage(tmp_path, mode="development").look()
+    assert view.concerns(str(tmp_path / "cwd/.env.local"))
+    assert not view.concerns(str(tmp_path / "cwd/main.py"))
+
+
+# What can be seen without reading.
+
+
+def let_a_stamp_pass(path: Path) -> None:
+    """Wait until the file system gives another time than before: some count in milliseconds."""
+    path.touch()
+    first = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == first:
+        path.touch()
+
+
+def rename_over(path: Path) -> None:
+    """Put another file with the same content at ``path``."""
+    PlainDirectory(path.parent).replace(path.name, path.read_text())
+
+
+def rewrite(path: Path) -> None:
+    """Write other bytes into the same file, as many as before, and hide the time of it."""
+    let_a_stamp_pass(path.with_name("stamp"))
+    times = path.stat()
+    path.write_text(path.read_text().swapcase())
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+CHANGES: list[Callable[[Path], object]] = [
+    rename_over,
+    rewrite,
+    Path.unlink,
+    lambda path: path.chmod(0o600),
+    lambda path: path.write_text(""),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_a_declared_file_is_seen(
+    change: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """A plain file cannot be touched without that a look sees it, its size or not."""
+    directory = PlainDirectory(tmp_path / "secrets")
+    for name in ("api_key", "tls/key.pem"):
+        directory.replace(name, "fake-key")
+    seen = over(directory.path)
+    for name in ("api_key", "tls/key.pem"):
+        before = seen.look()
+        change(directory.path / name)
+        after = seen.look()
+        assert before.contents != after.contents
+        assert before.roots == after.roots
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_a_file_that_a_variable_names_is_seen(
+    change: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """The same holds for ``NAME_FILE`` and, with it, for ``.env``."""
+    file = PlainDirectory(tmp_path / "etc").path / "key"
+    file.write_text("fake-key")
+    seen = vantage(tmp_path, {"API_KEY_FILE": str(file)}, mode="environment")
+    before = seen.look()
+    change(file)
+    assert seen.look().contents != before.contents
+
+
+def test_what_is_not_declared_is_not_looked_at(tmp_path: Path) -> None:
+    """Somebody else's file in the directory is no change of ours."""
+    directory = PlainDirectory(tmp_path / "secrets")
+    directory.replace("api_key", "fake-key")
+    directory.replace("other", "fake-other")
+    seen = over(directory.path)
+    before = seen.look()
+    directory.write_in_place("other", "fake-other-new")
+    assert seen.look() == before
+
+
+def test_a_swap_of_a_volume_is_seen(volume: MountedVolume) -> None:
+    """The link says it, also when the content is the same."""
+    seen = over(volume.path)
+    before = seen.look()
+    volume.publish(volume.content, anew=True)
+    assert seen.look().contents != before.contents
+    assert seen.look().roots == before.roots
+
+
+def test_a_change_behind_the_link_is_seen(volume: MountedVolume) -> None:
+    """Nobody writes into the directory of a generation; if it is done, it is seen."""
+    assert volume.generation is not None
+    seen = over(volume.path)
+    before = seen.look()
+    (volume.generation / "api_key").chmod(0o600)
+    between = seen.look()
+    assert between.contents != before.contents
+    volume.generation.chmod(0o711)
+    assert seen.look().contents != between.contents
+
+
+def test_two_looks_at_the_same_are_equal(volume: MountedVolume) -> None:
+    """When nothing happens, nothing is seen."""
+    seen = over(volume.path)
+    assert seen.look() == seen.look()
+
+
+def test_a_directory_that_was_replaced_is_another_root(tmp_path: Path) -> None:
+    """A watch follows the directory that was renamed away, so a new one has to begin."""
+    directory = PlainDirectory(tmp_path / "secrets")
+    seen = over(directory.path)
+    before = seen.look()
+    directory.path.rename(tmp_path / "away")
+    between = seen.look()
+    PlainDirectory(directory.path)
+    after = seen.look()
+    assert len({before.roots, between.roots, after.roots}) == 3
+
+
+def test_a_volume_that_comes_is_another_root(tmp_path: Path) -> None:
+    """One that is mounted below /run/secrets later is watched from the next look on."""
+    usual = tmp_path / "run/secrets"
+    usual.mkdir(parents=True)
+    seen = vantage(tmp_path, mode="kubernetes")
+    before = seen.look()
+    MountedVolume(usual / "app").publish({"api_key": "fake-key"})
+    after = seen.look()
+    assert before.roots != after.roots
+    assert str(usual / "app") in after.places
+
+
+# Files that are mounted alone.
+
+
+@really
+@pytest.mark.parametrize("name", ["api_key", "tls/key.pem"])
+def test_a_mounted_file_is_watched_itself(name: str, tmp_path: Path) -> None:
+    """A directory hears nothing of what is written into a file mounted over one of its own."""
+    with PinnedFile(tmp_path / "secrets" / name, tmp_path / "host/key") as pinned:
+        seen = over(tmp_path / "secrets")
+        assert watched(seen)[str(pinned.path)] is None
+        view = seen.look()
+        assert [pin.path for pin in view.pinned] == [str(pinned.path)]
+        assert view.concerns(str(pinned.path))
+        before = view.contents
+        pinned.write("fake-key")
+        assert seen.look().contents != before
+
+
+@really
+def test_a_mounted_file_is_found_through_a_link(tmp_path: Path) -> None:
+    """A root that is a link hides no mount, and the path is told as it was declared."""
+    (tmp_path / "link").symlink_to("secrets")
+    with PinnedFile(tmp_path / "secrets/api_key", tmp_path / "host/key"):
+        (pin,) = over(tmp_path / "link").look().pinned
+        assert pin.path == str(tmp_path / "link/api_key")
+
+
+@really
+def test_a_mounted_file_that_a_variable_names_is_found(tmp_path: Path) -> None:
+    """``NAME_FILE`` may well name a Compose secret, also by a link to it."""
+    (tmp_path / "link").symlink_to("secrets/key")
+    with PinnedFile(tmp_path / "secrets/key", tmp_path / "host/key"):
+        environ = {"API_KEY_FILE": str(tmp_path / "link")}
+        view = vantage(tmp_path, environ, mode="environment").look()
+        assert [pin.path for pin in view.pinned] == [str(tmp_path / "link")]
+        assert {str(tmp_path / "link"), str(tmp_path / "secrets/key")} & view.places.keys()

@@ -1,0 +1,906 @@
+"""When it is told that a secret may have changed: a real thread, real events of the kernel."""
+
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from hive_boot import Secret, SecretSet, secret
+from hive_boot.secrets import watching
+from hive_boot.secrets.vantage import Vantage, View
+from hive_boot.secrets.watching import FileEvents, Watcher
+from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from tests.support import as_ordinary_user, descriptors, situate, tmpfs
+
+IMPOSSIBLE = PinnedFile.possible()
+
+really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
+
+PATIENCE = 20
+"""Seconds after which a test that waits has failed."""
+
+NEVER = 10_000.0
+"""Seconds that no test lives to see the end of."""
+
+
+class Keys(SecretSet):
+    """What the service needs."""
+
+    api_key: Secret
+    token: Secret | None = secret(file="token~")
+    compiled: Secret | None = secret(file="x.pyc")
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for a condition; after 20 s the test has failed."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.005)
+
+
+def look_at(
+    directory: Path,
+    environ: Mapping[str, str] | None = None,
+    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
+) -> Callable[[], View]:
+    """Give what looks at the secrets in ``directory``, or where else it is said."""
+    if not wishes:
+        wishes = {"mode": "kubernetes", "secrets_dirs": str(directory)}
+    situation = situate(directory.parent, environ, **wishes)
+    return Vantage(Keys._inventory, situation).look  # noqa: SLF001  (as a start does)
+
+
+class Reader:
+    """An application: it reads a file whenever it is told to.
+
+    Attributes:
+        seen: what it has read last; None where there was nothing.
+        ticks: how often it was told.
+        watcher: what tells it.
+    """
+
+    watcher: Watcher
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.ticks = 0
+        self.seen = self._read()
+
+    def tick(self) -> None:
+        """Read, because something may have changed."""
+        self.seen = self._read()
+        self.ticks += 1
+
+    def _read(self) -> str | None:
+        try:
+            return self._path.read_text()
+        except OSError:
+            return None
+
+    def sees(self, expected: str | None) -> None:
+        """Wait until it has read this."""
+        wait_until(lambda: self.seen == expected)
+
+    @property
+    def mode(self) -> str:
+        """How changes are noticed."""
+        return self.watcher.mode
+
+    def is_told_by(self, mode: str) -> None:
+        """Wait until changes are noticed in this way."""
+        wait_until(lambda: self.mode == mode)
+
+
+@contextmanager
+def told(
+    path: Path,
+    look: Callable[[], View],
+    events: Callable[[Collection[str]], FileEvents] = FileEvents,
+    seconds: float = PATIENCE,
+) -> Iterator[Reader]:
+    """Run an application that reads ``path``."""
+    reader = Reader(path)
+    reader.watcher = Watcher(look, reader.tick, events)
+    reader.watcher.start(seconds)
+    try:
+        yield reader
+    finally:
+        reader.watcher.stop()
+        reader.watcher.join()
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """Give a directory in a file system like that of a Secret volume, where there is one."""
+    shared = Path("/dev/shm")  # noqa: S108  (tmpfs is what is wanted)
+    with TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as name:
+        (Path(name) / "cwd").mkdir()
+        yield Path(name)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def place(request: pytest.FixtureRequest, memory: Path, tmp_path: Path) -> Path:
+    """Give a directory in memory, where inodes are always new, and one on disk."""
+    return memory if request.param == "memory" else tmp_path
+
+
+@pytest.fixture
+def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing but the kernel's events tell of a change."""
+    for name in ("LOOK", "READ", "POLL"):
+        monkeypatch.setattr(watching, name, NEVER)
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often, because there will be no event."""
+    monkeypatch.setattr(watching, "TURN", 0.03)
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+    monkeypatch.setattr(watching, "READ", NEVER)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll often, and try soon whether there are events again."""
+    monkeypatch.setattr(watching, "_FIRST", 0.02)
+    monkeypatch.setattr(watching, "_MOST", 0.1)
+    monkeypatch.setattr(watching, "POLL", 0.03)
+
+
+@pytest.fixture
+def volume(memory: Path) -> MountedVolume:
+    """Give a volume in memory that has the one key."""
+    volume = MountedVolume(memory / "volume")
+    volume.publish({"api_key": "fake-0"})
+    return volume
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Give what gives the log of watching."""
+    caplog.set_level(logging.INFO, "hive_boot.watching")
+    return lambda: [f"{each.levelname} {each.getMessage()}" for each in caplog.records]
+
+
+AGAIN = "INFO Changes of secrets are told of by inotify again"
+
+
+# By events alone.
+
+
+@pytest.mark.usefixtures("events_only")
+def test_each_swap_of_a_volume_is_told(volume: MountedVolume) -> None:
+    """No swap is the last one that is noticed."""
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        assert reader.mode == "inotify"
+        for number in range(1, 11):
+            volume.publish({"api_key": f"fake-{number}"})
+            reader.sees(f"fake-{number}")
+        assert reader.watcher.missed == 0
+
+
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("name", ["api_key", "token~", "x.pyc"])
+def test_each_way_to_write_a_plain_file_is_told(name: str, memory: Path) -> None:
+    """In place, by rename, removed, made again; also a name that others take for a backup."""
+    directory = PlainDirectory(memory / "secrets")
+    with told(directory.path / name, look_at(directory.path)) as reader:
+        directory.replace(name, "fake-1")
+        reader.sees("fake-1")
+        directory.write_in_place(name, "fake-2")
+        reader.sees("fake-2")
+        directory.replace(name, "fake-3")
+        reader.sees("fake-3")
+        directory.remove(name)
+        reader.sees(None)
+        directory.write_in_place(name, "fake-4")
+        reader.sees("fake-4")
+        (directory.path / name).chmod(0o600)
+        ticks = reader.ticks
+        wait_until(lambda: reader.ticks > ticks)
+
+
+@pytest.mark.usefixtures("events_only")
+def test_a_directory_that_is_removed_and_made_again_is_told_of(place: Path) -> None:
+    """Afterwards every change is noticed as before, also where the new one has the old inode."""
+    path = place / "secrets"
+    file = path / "api_key"
+    path.mkdir()
+    file.write_text("fake-0")
+    with told(file, look_at(path)) as reader:
+        for number in range(1, 4):
+            shutil.rmtree(path)
+            path.mkdir()
+            file.write_text(f"fake-new-{number}")
+            reader.sees(f"fake-new-{number}")
+            file.write_text(f"fake-newer-{number}")
+            reader.sees(f"fake-newer-{number}")
+            file.write_text(f"fake-newest-{number}")
+            reader.sees(f"fake-newest-{number}")
+
+
+@pytest.mark.usefixtures("events_only", "quick_retries")
+def test_a_directory_that_is_gone_for_a_while_is_told_of(place: Path) -> None:
+    """Both is told, that it went and that it came; and then what is written into it."""
+    path = place / "secrets"
+    file = path / "api_key"
+    path.mkdir()
+    file.write_text("fake-0")
+    with told(file, look_at(path)) as reader:
+        for number in range(1, 4):
+            shutil.rmtree(path)
+            reader.sees(None)
+            path.mkdir()
+            file.write_text(f"fake-new-{number}")
+            reader.sees(f"fake-new-{number}")
+            file.write_text(f"fake-newer-{number}")
+            reader.sees(f"fake-newer-{number}")
+
+
+@pytest.mark.usefixtures("events_only")
+def test_a_directory_renamed_away_and_replaced_is_told_of(place: Path) -> None:
+    """What is watched is the path, not the directory that was there once."""
+    volume = MountedVolume(place / "volume")
+    volume.publish({"api_key": "fake-0"})
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        for number in range(1, 4):
+            volume.path.rename(place / f"away-{number}")
+            MountedVolume(volume.path).publish({"api_key": f"fake-new-{number}"})
+            reader.sees(f"fake-new-{number}")
+            volume.publish({"api_key": f"fake-newer-{number}"})
+            reader.sees(f"fake-newer-{number}")
+        assert reader.watcher.missed == 0
+
+
+def switch(link: Path, target: str | Path) -> None:
+    """Let a link lead elsewhere, in one step, as deployments do."""
+    fresh = link.with_name("fresh")
+    fresh.symlink_to(target)
+    fresh.rename(link)
+
+
+def a_link(memory: Path) -> tuple[Path, Path]:
+    """Give a root that is a link, and the link to switch."""
+    return memory / "root", memory / "root"
+
+
+def a_chain(memory: Path) -> tuple[Path, Path]:
+    """Give a root that is a link to a link, and the second one."""
+    (memory / "one").mkdir()
+    (memory / "one/root").symlink_to("../two/root")
+    (memory / "two").mkdir()
+    return memory / "one/root", memory / "two/root"
+
+
+def in_the_middle(memory: Path) -> tuple[Path, Path]:
+    """Give a root whose way leads over a link, and the link."""
+    return memory / "current/below", memory / "current"
+
+
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("lay_out", [a_link, a_chain, in_the_middle])
+def test_each_switch_of_a_link_to_the_root_is_told(
+    lay_out: Callable[[Path], tuple[Path, Path]], memory: Path
+) -> None:
+    """Wherever on the way the link is; what is written in between is told of too."""
+    root, link = lay_out(memory)
+    below = "below" if root.name == "below" else ""
+    volumes = [MountedVolume(memory / f"release-{number}" / below) for number in range(4)]
+    for number, volume in enumerate(volumes):
+        volume.publish({"api_key": f"fake-new-{number}"})
+    switch(link, memory / "release-0")
+    with told(root / "api_key", look_at(root)) as reader:
+        for number in range(1, 4):
+            switch(link, memory / f"release-{number}")
+            reader.sees(f"fake-new-{number}")
+            volumes[number].publish({"api_key": f"fake-newer-{number}"})
+            reader.sees(f"fake-newer-{number}")
+        assert reader.watcher.missed == 0
+
+
+@pytest.mark.usefixtures("events_only", "quick_retries")
+def test_what_a_link_leads_to_may_go_and_come_back(place: Path) -> None:
+    """The directory at the end of a link is removed and made again; the link stays."""
+    root, real = place / "root", place / "etc/real"
+    root.symlink_to("etc/real")
+    PlainDirectory(real).replace("api_key", "fake-0")
+    with told(root / "api_key", look_at(root)) as reader:
+        for number in range(1, 4):
+            shutil.rmtree(real)
+            reader.sees(None)
+            PlainDirectory(real).replace("api_key", f"fake-{number}")
+            reader.sees(f"fake-{number}")
+            PlainDirectory(real).replace("api_key", f"fake-newer-{number}")
+            reader.sees(f"fake-newer-{number}")
+
+
+@pytest.mark.usefixtures("events_only")
+def test_a_permission_that_is_lost_and_given_back_is_told_of() -> None:
+    """A closed directory cannot be watched; it is watched again as soon as it is open."""
+    with as_ordinary_user() as place:
+        directory = PlainDirectory(place / "secrets")
+        directory.replace("api_key", "fake-0")
+        with told(directory.path / "api_key", look_at(directory.path)) as reader:
+            for number in range(1, 4):
+                directory.path.chmod(0)
+                reader.sees(None)
+                directory.path.chmod(0o700)
+                reader.sees(f"fake-{number - 1}")
+                directory.replace("api_key", f"fake-{number}")
+                reader.sees(f"fake-{number}")
+
+
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("name", [".env", ".env.local"])
+def test_a_dotenv_file_is_told_of_however_it_is_written(name: str, memory: Path) -> None:
+    """Made, edited in place, replaced by rename as editors do, removed."""
+    directory = PlainDirectory(memory / "cwd")
+    look = look_at(directory.path, mode="development")
+    with told(directory.path / name, look) as reader:
+        directory.write_in_place(name, "fake-1")
+        reader.sees("fake-1")
+        directory.replace(name, "fake-2")
+        reader.sees("fake-2")
+        directory.write_in_place(name, "fake-3")
+        reader.sees("fake-3")
+        directory.remove(name)
+        reader.sees(None)
+
+
+@pytest.mark.usefixtures("events_only")
+def test_a_file_that_a_variable_names_is_told_of(memory: Path) -> None:
+    """``NAME_FILE`` leads to a file, through a link or not, that may be rewritten or replaced."""
+    directory = PlainDirectory(memory / "etc")
+    directory.replace("key", "fake-0")
+    link = memory / "link"
+    link.symlink_to("etc/key")
+    look = look_at(memory / "x", {"API_KEY_FILE": str(link)}, mode="environment")
+    with told(link, look) as reader:
+        directory.write_in_place("key", "fake-1")
+        reader.sees("fake-1")
+        directory.replace("key", "fake-2")
+        reader.sees("fake-2")
+        directory.replace("other", "fake-3")
+        switch(link, "etc/other")
+        reader.sees("fake-3")
+        directory.replace("other", "fake-4")
+        reader.sees("fake-4")
+
+
+@pytest.mark.usefixtures("events_only")
+def test_a_file_in_a_volume_that_a_variable_names_is_told_of(volume: MountedVolume) -> None:
+    """A watch on the file itself would be deaf after the first swap."""
+    file = volume.path / "api_key"
+    look = look_at(volume.path, {"API_KEY_FILE": str(file)}, mode="environment")
+    with told(file, look) as reader:
+        for number in range(1, 4):
+            volume.publish({"api_key": f"fake-{number}"})
+            reader.sees(f"fake-{number}")
+        assert reader.watcher.missed == 0
+
+
+@really
+@pytest.mark.usefixtures("events_only")
+def test_what_is_written_into_a_mounted_file_is_told(memory: Path) -> None:
+    """A directory's own events say nothing of it."""
+    with PinnedFile(memory / "secrets/api_key", memory / "host/key") as pinned:
+        pinned.write("fake-0")
+        with told(pinned.path, look_at(memory / "secrets")) as reader:
+            for number in range(1, 4):
+                pinned.write(f"fake-{number}")
+                reader.sees(f"fake-{number}")
+            assert [pin.stale for pin in reader.watcher.pinned] == [False]
+            pinned.replace("fake-new")
+            wait_until(lambda: [pin.stale for pin in reader.watcher.pinned] == [True])
+            assert reader.watcher.missed == 0
+
+
+@pytest.mark.usefixtures("events_only")
+def test_what_does_not_concern_secrets_is_not_told(memory: Path) -> None:
+    """A busy project makes nobody read ``.env`` again and again."""
+    directory = PlainDirectory(memory / "cwd")
+    look = look_at(directory.path, mode="development")
+    with told(directory.path / ".env", look) as reader:
+        for number in range(50):
+            directory.replace("main.py", f"print({number})")
+        directory.replace(".env", "fake-1")
+        reader.sees("fake-1")
+        told_once = reader.ticks
+    assert told_once <= 2
+
+
+# By a look.
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> None:
+    """What is done behind the link, where nobody should, is noticed, and counted as missed."""
+    assert volume.generation is not None
+    hidden = volume.generation / "api_key"
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        hidden.write_text("fake-1")
+        reader.sees("fake-1")
+        wait_until(lambda: reader.watcher.missed)
+        ticks, missed = reader.ticks, reader.watcher.missed
+        hidden.chmod(0o600)
+        wait_until(lambda: reader.ticks > ticks)
+        wait_until(lambda: reader.watcher.missed > missed)
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
+    """A directory further up is not watched; when it is replaced all the same is noticed."""
+    volume = MountedVolume(memory / "a/b/volume")
+    volume.publish({"api_key": "fake-0"})
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        (memory / "a").rename(memory / "away")
+        reader.sees(None)
+        MountedVolume(volume.path).publish({"api_key": "fake-1"})
+        reader.sees("fake-1")
+        assert reader.watcher.missed
+        volume.publish({"api_key": "fake-2"})
+        reader.sees("fake-2")
+
+
+@really
+@pytest.mark.usefixtures("quick_looks")
+def test_what_is_mounted_over_is_found_by_a_look(volume: MountedVolume) -> None:
+    """The kernel tells nothing of a mount, of what is hidden by it, and of its end."""
+    file = volume.path / "api_key"
+    with told(file, look_at(volume.path)) as reader:
+        with tmpfs(volume.path):
+            reader.sees(None)
+            wait_until(lambda: reader.watcher.missed == 1)
+            file.write_text("fake-1")
+            reader.sees("fake-1")
+        reader.sees("fake-0")
+        volume.publish({"api_key": "fake-2"})
+        reader.sees("fake-2")
+
+
+def test_everything_is_read_now_and_then(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no event and no look can tell of is found by a read, sooner or later."""
+    monkeypatch.setattr(watching, "TURN", 0.02)
+    monkeypatch.setattr(watching, "READ", 0.02)
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        wait_until(lambda: reader.ticks >= 3)
+        assert reader.watcher.missed == 0
+
+
+def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here each look comes right after a swap, before the kernel's event has been heard."""
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+    monkeypatch.setattr(watching, "TURN", 1.0)
+    look = look_at(volume.path)
+    swaps = iter(range(1, 4))
+
+    def swap_and_look() -> View:
+        if started.is_set() and (number := next(swaps, None)):
+            volume.publish({"api_key": f"fake-{number}"})
+        return look()
+
+    started = threading.Event()
+    with told(volume.path / "api_key", swap_and_look) as reader:
+        started.set()
+        reader.sees("fake-3")
+        volume.publish({"api_key": "fake-4"})
+        reader.sees("fake-4")
+        assert reader.watcher.missed == 0
+
+
+def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here each look comes right after a link was switched, before its event has been heard."""
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+    monkeypatch.setattr(watching, "TURN", 0.5)
+    for number in range(4):
+        MountedVolume(memory / f"v{number}").publish({"api_key": f"fake-{number}"})
+    root = memory / "root"
+    root.symlink_to("v0")
+    look = look_at(root)
+    switches: list[int] = []
+
+    def switch_and_look() -> View:
+        if switches:
+            switch(root, f"v{switches.pop()}")
+        return look()
+
+    with told(root / "api_key", switch_and_look) as reader:
+        for number in range(1, 4):
+            switches.append(number)
+            reader.sees(f"fake-{number}")
+        switch(root, "v0")
+        reader.sees("fake-0")
+        assert reader.watcher.missed == 0
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
+    """Looks alone make nobody read."""
+    looks = 0
+    look = look_at(volume.path)
+
+    def count() -> View:
+        nonlocal looks
+        looks += 1
+        return look()
+
+    with told(volume.path / "api_key", count) as reader:
+        wait_until(lambda: looks > 5)
+        assert (reader.ticks, reader.watcher.missed) == (0, 0)
+
+
+# How a watch begins.
+
+
+@pytest.mark.usefixtures("events_only")
+def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
+    """Between a look and the watch that it asks for the root may be switched, again and again."""
+    for number in range(4):
+        MountedVolume(memory / f"v{number}").publish({"api_key": f"fake-{number}"})
+    root = memory / "root"
+    root.symlink_to("v0")
+    look = look_at(root)
+    numbers = iter(range(1, 4))
+
+    def switch_after_look() -> View:
+        view = look()
+        if number := next(numbers, None):
+            switch(root, f"v{number}")
+        return view
+
+    with told(root / "api_key", switch_after_look) as reader:
+        reader.sees("fake-3")
+        MountedVolume(memory / "v3").publish({"api_key": "fake-4"})
+        reader.sees("fake-4")
+        assert reader.mode == "inotify"
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVolume) -> None:
+    """The start goes on to its first read only when it is known what a look is compared with."""
+    assert volume.generation is not None
+    look = look_at(volume.path)
+    looks = 0
+
+    def look_slowly() -> View:
+        nonlocal looks
+        looks += 1
+        if looks > 1:
+            time.sleep(0.1)
+        return look()
+
+    with told(volume.path / "api_key", look_slowly) as reader:
+        (volume.generation / "api_key").write_text("fake-1")
+        reader.sees("fake-1")
+
+
+@pytest.mark.usefixtures("events_only", "quick_retries")
+def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path) -> None:
+    """What cannot be watched is polled for the moment; then there are events again."""
+    path = memory / "secrets"
+    path.mkdir()
+    look = look_at(path)
+
+    def remove_after_look() -> View:
+        view = look()
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        return view
+
+    with told(path / "api_key", remove_after_look) as reader:
+        fresh = PlainDirectory(memory / "fresh")
+        fresh.replace("api_key", "fake-1")
+        fresh.path.rename(path)
+        reader.sees("fake-1")
+        reader.is_told_by("inotify")
+        PlainDirectory(path).replace("api_key", "fake-2")
+        reader.sees("fake-2")
+
+
+@pytest.mark.usefixtures("quick_looks")
+def test_a_directory_of_which_nothing_is_there_yet_is_found(memory: Path) -> None:
+    """Where there is not even a place to watch, a look finds what comes."""
+    path = memory / "not/yet/there"
+    with told(path / "api_key", look_at(path)) as reader:
+        assert reader.mode == "inotify"
+        MountedVolume(path).publish({"api_key": "fake-1"})
+        reader.sees("fake-1")
+        MountedVolume(path).publish({"api_key": "fake-2"})
+        reader.sees("fake-2")
+
+
+# Without events.
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("said", ["1", "true", "enable", "yes"])
+def test_who_forces_polling_gets_it(
+    said: str,
+    volume: MountedVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: Callable[[], list[str]],
+) -> None:
+    """Changes are found by reading; it is said once, and once when events are wanted again."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", said)
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        assert reader.mode == "poll"
+        for number in range(1, 4):
+            volume.publish({"api_key": f"fake-{number}"})
+            reader.sees(f"fake-{number}")
+        assert reader.mode == "poll"
+        (line,) = lines()
+        assert line == (
+            "WARNING Changes of secrets are looked for every 0.03 s, because nothing tells of "
+            "them: WATCHFILES_FORCE_POLLING is set"
+        )
+        monkeypatch.delenv("WATCHFILES_FORCE_POLLING")
+        reader.is_told_by("inotify")
+        volume.publish({"api_key": "fake-4"})
+        reader.sees("fake-4")
+        assert lines() == [line, AGAIN]
+
+
+@pytest.mark.parametrize("said", ["", "false", "Disable", "DISABLED"])
+def test_who_forces_no_polling_gets_events(
+    said: str,
+    volume: MountedVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: Callable[[], list[str]],
+) -> None:
+    """The variable means what it means to watchfiles."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", said)
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        assert reader.mode == "inotify"
+    assert lines() == []
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_file_name_that_is_not_utf_8_stops_nothing(
+    memory: Path, lines: Callable[[], list[str]]
+) -> None:
+    """Somebody's file with an odd name ends the events for a moment, and no longer."""
+    directory = PlainDirectory(memory / "secrets")
+    with told(directory.path / "api_key", look_at(directory.path)) as reader:
+        (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
+        wait_until(lambda: len(lines()) == 2)
+        assert lines()[0].startswith("WARNING Changes of secrets are looked for every 0.03 s")
+        assert lines()[1] == AGAIN
+        reader.is_told_by("inotify")
+        directory.replace("api_key", "fake-1")
+        reader.sees("fake-1")
+    with told(directory.path / "api_key", look_at(directory.path)) as reader:
+        directory.replace("api_key", "fake-2")
+        reader.sees("fake-2")
+        assert reader.mode == "inotify"
+    assert len(lines()) == 2
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_directory_whose_path_is_not_utf_8_is_polled(memory: Path) -> None:
+    """The library watchfiles cannot be given such a path; reading it can be done all the same."""
+    volume = MountedVolume(memory / os.fsdecode(b"caf\xe9"))
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        assert reader.mode == "poll"
+        volume.publish({"api_key": "fake-1"})
+        reader.sees("fake-1")
+
+
+def test_failures_far_apart_are_each_a_first_one(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
+) -> None:
+    """A watch that had worked for long is begun again at once, however often it has failed."""
+    monkeypatch.setattr(watching, "_FIRST", 0.001)
+    monkeypatch.setattr(watching, "_MOST", NEVER)
+    monkeypatch.setattr(watching, "_PROVEN", 0.0)
+    directory = PlainDirectory(memory / "secrets")
+    odd = directory.path / os.fsdecode(b"caf\xe9")
+
+    def heard(times: int) -> bool:
+        return lines().count(AGAIN) == times
+
+    with told(directory.path / "api_key", look_at(directory.path)):
+        # Doubled each time, the first wait would have become more than a test lasts.
+        for number in range(1, 21):
+            odd.write_text("fake-other")
+            wait_until(partial(heard, number))
+
+
+def test_failures_close_together_are_waited_for_longer_and_longer(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that has no room for events is not asked for them all the time."""
+    monkeypatch.setattr(watching, "_FIRST", 0.001)
+    monkeypatch.setattr(watching, "POLL", 0.001)
+    asked = 0
+
+    def refuse(_: Collection[str]) -> FileEvents:
+        nonlocal asked
+        asked += 1
+        message = "there is no room"
+        raise OSError(message)
+
+    with told(volume.path / "api_key", look_at(volume.path), refuse) as reader:
+        wait_until(lambda: reader.ticks > 500)
+    assert 3 < asked < 20
+
+
+# What goes wrong in the thread.
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_look_that_fails_is_said_once_and_done_again(
+    volume: MountedVolume, lines: Callable[[], list[str]]
+) -> None:
+    """A fault of ours leaves no application deaf."""
+    failures = 3
+    look = look_at(volume.path)
+
+    def fail() -> View:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            message = "a fault of ours"
+            raise LookupError(message)
+        return look()
+
+    with told(volume.path / "api_key", fail) as reader:
+        reader.is_told_by("inotify")
+        volume.publish({"api_key": "fake-1"})
+        reader.sees("fake-1")
+    assert lines() == ["ERROR Watching the secrets has failed; it begins anew", AGAIN]
+
+
+def test_while_a_look_fails_nothing_is_said_to_be_watched(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks is told that changes are not noticed now."""
+    monkeypatch.setattr(watching, "_FIRST", NEVER)
+
+    def fail() -> View:
+        raise LookupError
+
+    with told(volume.path / "api_key", fail, seconds=0) as reader:
+        reader.is_told_by("down")
+
+
+def test_a_look_that_hangs_is_told_as_such(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that does not answer is no reason to say that all is well."""
+    clock = Clock()
+    monkeypatch.setattr(watching, "time", clock)
+    monkeypatch.setattr(watching, "TURN", 0.02)
+    monkeypatch.setattr(watching, "LOOK", 0.0)
+    look = look_at(volume.path)
+    answers, waits = threading.Event(), threading.Event()
+    answers.set()
+
+    def hang() -> View:
+        if not answers.is_set():
+            waits.set()
+            answers.wait(PATIENCE)
+        return look()
+
+    with told(volume.path / "api_key", hang) as reader:
+        assert reader.mode == "inotify"
+        answers.clear()
+        assert waits.wait(PATIENCE)
+        assert reader.mode == "inotify"
+        clock.ahead += watching.HUNG
+        assert reader.mode == "down"
+        answers.set()
+        reader.is_told_by("inotify")
+        volume.publish({"api_key": "fake-1"})
+        reader.sees("fake-1")
+
+
+class Clock:
+    """The monotonic clock, which can be put ahead."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Give the seconds of this clock."""
+        return time.monotonic() + self.ahead
+
+
+def test_a_file_system_that_hangs_holds_up_no_start_for_ever(volume: MountedVolume) -> None:
+    """The start goes on after some seconds, and the watch begins when it can."""
+    look = look_at(volume.path)
+    answers = threading.Event()
+
+    def hang() -> View:
+        answers.wait(PATIENCE)
+        return look()
+
+    with told(volume.path / "api_key", hang, seconds=0.01) as reader:
+        assert reader.mode == "off"
+        answers.set()
+        reader.is_told_by("inotify")
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("polling", ["", "1"])
+def test_a_loop_that_is_gone_ends_the_watch(
+    polling: str, volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told any more, so nothing is watched any more; that is no fault."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
+
+    def tick() -> None:
+        message = "Event loop is closed"
+        raise RuntimeError(message)
+
+    watcher = Watcher(look_at(volume.path), tick)
+    watcher.start()
+    volume.publish({"api_key": "fake-1"})
+    watcher.join()
+    assert watcher.mode == "off"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_was_torn_down_is_told_as_such(volume: MountedVolume) -> None:
+    """What ends the thread without its knowledge does not look like a watch that was stopped."""
+    watcher = Watcher(look_at(volume.path), sys.exit)
+    watcher.start()
+    volume.publish({"api_key": "fake-1"})
+    watcher.join()
+    assert watcher.mode == "down"
+
+
+# The end.
+
+
+@pytest.mark.parametrize("polling", ["", "1"])
+def test_a_watch_that_ended_leaves_nothing_behind(
+    polling: str, volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread and no descriptor, however often it is done."""
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
+    with told(volume.path / "api_key", look_at(volume.path)):
+        pass
+    wait_until(lambda: not watches())
+    files, threads = descriptors(), native_threads()
+    for _ in range(20):
+        with told(volume.path / "api_key", look_at(volume.path)) as reader:
+            assert reader.mode == ("poll" if polling else "inotify")
+        assert reader.mode == "off"
+    assert not watches()
+    # The threads and the descriptors of watchfiles end soon after its watch was closed.
+    wait_until(lambda: descriptors() <= files and native_threads() <= threads)
+
+
+def watches() -> list[threading.Thread]:
+    """Find the threads that watch."""
+    return [each for each in threading.enumerate() if each.name == "hive_boot watch"]
+
+
+def native_threads() -> int:
+    """Count the threads of this process, those of libraries included."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> None:
+    """Who is cancelled while starting leaves nothing behind either."""
+    watcher = Watcher(look_at(volume.path), lambda: None)
+    watcher.stop()
+    watcher.start()
+    watcher.join()
+    assert watcher.mode == "off"

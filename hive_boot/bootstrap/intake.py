@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import Problem, ProblemKind
     from hive_boot.secrets.checks import Pending
     from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.sources.reading import Value
 
 S = TypeVar("S", bound=SecretSet)
 
@@ -54,7 +55,7 @@ class Intake(Generic[S]):
         self._checks = checks
         self._declared: type[Any] = plan.declared
         self._told: set[str] = set()
-        self._checking: set[str] = set()
+        self._checking: set[tuple[str, Value]] = set()
         self._given_up = threading.Event()
 
     def look_around(self) -> Situation:

@@ -6,7 +6,7 @@ It goes to the application's log, or to stderr when there is none.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def tell_remarks(remarks: Iterable[str]) -> None:
 def tell_warnings(warnings: Iterable[str]) -> None:
     """Log what is not wrong, and worth a line."""
     for warning in warnings:
-        log.warning("%s", warning)
+        _say(logging.WARNING, "%s", warning, logger=log)
 
 
 def tell_rotation(
@@ -76,14 +76,15 @@ def tell_rotation(
     """
     later = [f"{name} is used in {due:.0f} s" for name, due in waiting.items()]
     text = "; ".join([f"Rotated {_listed(names)}: generation {generation}", *later])
-    rotation.info("%s", text, extra=_facts(names, generation, "accepted", seconds))
+    _say(logging.INFO, "%s", text, extra=_facts(names, generation, "accepted", seconds))
 
 
 def tell_in_use(change: Change, declared: type[SecretSet]) -> None:
     """Log that values which were accepted before are used from now on."""
     fields = declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
     names = [fields[name].name for name in change.names]
-    rotation.info(
+    _say(
+        logging.INFO,
         "In use now: %s of generation %d",
         _listed(names),
         change.generation,
@@ -95,7 +96,8 @@ def tell_refusal(problems: Sequence[Problem], generation: int, seconds: float) -
     """Log why a set was refused, and which one stays in use."""
     names = list(dict.fromkeys(problem.name for problem in problems))
     reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
-    rotation.error(
+    _say(
+        logging.ERROR,
         "Rotation refused, generation %d stays in use: %s",
         generation,
         reasons,
@@ -105,16 +107,18 @@ def tell_refusal(problems: Sequence[Problem], generation: int, seconds: float) -
 
 def tell_healed(generation: int) -> None:
     """Log that the sources hold again what is in use."""
-    rotation.info("The sources hold generation %d again, which is in use", generation)
+    _say(logging.INFO, "The sources hold generation %d again, which is in use", generation)
 
 
 def tell_hook_failed(
     label: str, generation: int, failure: BaseException | str, seconds: float, *, again: bool
 ) -> None:
     """Log that a hook failed; its traceback only at the first time."""
-    known = isinstance(failure, BaseException)
-    what = f"{type(failure).__name__}: {failure}" if known else failure
-    rotation.error(
+    from hive_boot.secrets.checks import describe  # noqa: PLC0415  (few hooks fail)
+
+    what = describe(failure) if isinstance(failure, BaseException) else failure
+    _say(
+        logging.ERROR,
         "The hook %s failed at generation %d: %s; it is called again in %g s",
         label,
         generation,
@@ -126,15 +130,16 @@ def tell_hook_failed(
 
 def tell_hook_healed(label: str, generation: int) -> None:
     """Log that a hook has succeeded at last."""
-    rotation.info("The hook %s has succeeded at generation %d", label, generation)
+    _say(logging.INFO, "The hook %s has succeeded at generation %d", label, generation)
 
 
 def tell_watch(*, is_down: bool) -> None:
     """Log that the thread that watches hangs, or does no more."""
     if is_down:
-        log.error("Changes of secrets are not noticed: what looks for them hangs or has ended")
+        text = "Changes of secrets are not noticed: what looks for them hangs or has ended"
+        _say(logging.ERROR, text, logger=log)
     else:
-        log.info("Changes of secrets are noticed again")
+        _say(logging.INFO, "Changes of secrets are noticed again", logger=log)
 
 
 def tell_nothing_to_watch(mode: str) -> None:
@@ -160,7 +165,19 @@ def tell_stale(paths: Sequence[str]) -> None:
     """Log which mounted files were replaced outside, so that no change will be seen."""
     if paths:
         text = "Stale mount: %s was replaced outside, and only a restart will show the new file"
-        log.error(text, _listed(paths))
+        _say(logging.ERROR, text, _listed(paths), logger=log)
+
+
+def _say(
+    level: int,
+    text: str,
+    *args: object,
+    logger: logging.Logger = rotation,
+    **more: Any,  # noqa: ANN401  (of the logger's)
+) -> None:
+    """Log what is said of a rotation; a filter of the application's that raises costs none."""
+    with suppress(Exception):
+        logger.log(level, text, *args, stacklevel=2, **more)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -98,16 +98,22 @@ class Notifier:
         scope = anyio.CancelScope()
         failure: BaseException | str | None = "it was cancelled before its end"
 
-        async def run() -> None:
+        async def work() -> None:
             nonlocal failure
             try:
-                with scope:
-                    await call.hook.work(self._given(), change)
-                    failure = None
+                await call.hook.work(self._given(), change)
+                failure = None
             except anyio.get_cancelled_exc_class():
                 raise
             except BaseException as exc:  # noqa: BLE001  (whatever it is, the others go on)
                 failure = exc
+
+        async def run() -> None:
+            try:
+                # In a group of its own, where a cancellation that is none of ours ends.
+                with scope:
+                    async with anyio.create_task_group() as own:
+                        own.start_soon(work)
             finally:
                 done.set()
                 self._news.set()

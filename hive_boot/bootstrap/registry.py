@@ -142,7 +142,10 @@ class Registry(Generic[S, C]):
         Raises:
             DeclarationError: a field is not declared, or it is not async.
         """
-        if unknown := [name for name in names if name not in self._fields]:
+        if any(map(callable, names)):
+            message = "on_rotate takes the names of fields: write @boot.on_rotate()"
+            raise DeclarationError(message)
+        if unknown := [name for name in names if name not in list(self._fields)]:
             message = f"{self._plan.declared.__name__} declares no {', '.join(map(str, unknown))}"
             raise DeclarationError(message)
         refuse_seconds("timeout=", timeout)

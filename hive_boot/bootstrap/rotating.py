@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
@@ -120,6 +121,11 @@ class Rotating(Generic[S]):
             watcher.stop()
         logs.tell_pins(watcher.pinned, situation.mode)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a failure of our own has ended it."""
+        return self._host.has_ended and not self._ended
+
     def start(self) -> None:
         """Rotate from now on. A second call does nothing."""
         self._host.start()
@@ -143,7 +149,15 @@ class Rotating(Generic[S]):
         self._soon(self._want)
 
     async def reload(self, *, now: bool) -> Change | None:
-        """Read at once, and give what has changed in the values in use."""
+        """Read at once, and give what has changed in the values in use.
+
+        Raises:
+            InvalidSecrets: what was read is refused.
+            LifecycleError: nothing is read any more.
+        """
+        if self._host.has_ended:
+            message = "secrets are not rotated any more: the log says why"
+            raise LifecycleError(message)
         request = _Request(now=now)
         self._requests.append(request)
         self._news.set()
@@ -214,7 +228,8 @@ class Rotating(Generic[S]):
             )
         for request in requests:
             self._requests.remove(request)
-            request.change, request.failure = change, failure
+            # Each has its own, or they would share a traceback.
+            request.change, request.failure = change, copy(failure)
             request.done.set()
 
     async def _replace(self, read: Reread, started: float, *, now: bool) -> Change | None:

@@ -146,6 +146,8 @@ class Run(Generic[S, C]):
 
     def want_reload(self) -> None:
         """Have everything read soon, in the loop; nobody waits for it."""
+        if not self.ready:
+            return
         rotating = self._prepare()
         rotating.start()
         rotating.hint()

@@ -119,6 +119,8 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     if rotating is None:
         return ()
     reasons = [] if rotating.rejection is None else [str(rotating.rejection)]
+    if rotating.has_failed:
+        reasons.append("secrets are not rotated any more: the log says why")
     reasons += [f"the hook {label} fails" for label in rotating.notifier.failing]
     reasons += [f"{path} is a stale mount" for path in _stale(run)]
     if rotating.watcher is not None and rotating.watcher.mode == "down" and not run.forked:

@@ -51,6 +51,11 @@ class Host:
         else:
             self._task = native.create_task(self._live(), name=self._name)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the work is over, for whatever reason."""
+        return self._done.is_set()
+
     async def stop(self) -> None:
         """End: cancel the work, and wait until it has ended, also when the caller is cancelled."""
         if self._task is None:

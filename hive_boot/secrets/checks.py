@@ -41,7 +41,7 @@ def call_checks(
     *,
     left: float,
     seconds: float,
-    running: set[str] | None = None,
+    running: set[tuple[str, Value]] | None = None,
 ) -> tuple[list[Problem], list[Pending]]:
     """Call the checks of fields that have one.
 
@@ -49,17 +49,16 @@ def call_checks(
         values: the fields and the values that were found for them.
         left: seconds that are left for all of them together.
         seconds: seconds that there were; what a person is told.
-        running: the fields whose check has not ended since an earlier call: it is not
-            called again before it has, because each call that hangs keeps a thread.
+        running: the fields and values whose check has not ended since an earlier call: it
+            is not called again before it has, because each call that hangs keeps a thread.
 
     Returns:
         The problems, and what remains to be awaited.
     """
     running = set() if running is None else running
-    problems = [overdue(field, seconds) for field, _ in values if field.attribute in running]
-    calls = [
-        _Call(field, value, running) for field, value in values if field.attribute not in running
-    ]
+    calls = [_Call(field, value, running) for field, value in values]
+    problems = [overdue(call.field, seconds) for call in calls if call.key in running]
+    calls = [call for call in calls if call.key not in running]
     pending = []
     deadline = time.monotonic() + left
     for call in calls:
@@ -93,7 +92,7 @@ def refused(field: Field | str, failure: BaseException | str, values: Iterable[V
         failure: what it raised, or what is wrong with its answer.
         values: what must not be shown.
     """
-    text = failure if isinstance(failure, str) else _describe(failure)
+    text = failure if isinstance(failure, str) else describe(failure)
     # Its own value whatever it is, and those of the others, which it may know as well.
     shown = redact(scrub(text, [value.reveal() for value in values]))
     return problem(field, "check", f"was refused by its check: {shown}")
@@ -111,7 +110,8 @@ def problem(field: Field | str, kind: Any, message: str, **more: Any) -> Problem
     return Problem(name=field.name, kind=kind, message=message, used_by=field.used_by, **more)
 
 
-def _describe(failure: BaseException) -> str:
+def describe(failure: BaseException) -> str:
+    """Give type and text of an exception."""
     name = type(failure).__name__
     try:
         text = str(failure)
@@ -123,9 +123,10 @@ def _describe(failure: BaseException) -> str:
 class _Call:
     """One call of a check, in a daemon thread: a check that hangs ends with the process."""
 
-    def __init__(self, field: Field, value: Value, running: set[str]) -> None:
+    def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
         self.field = field
         self.value = value
+        self.key = (field.attribute, value)
         self._running = running
         self.verdict: object = None
         self.failure: BaseException | None = None
@@ -136,7 +137,7 @@ class _Call:
             # It only makes a coroutine here, which cannot hang.
             self._run()
             return
-        self._running.add(self.field.attribute)
+        self._running.add(self.key)
         name = f"hive_boot check of {self.field.name}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -146,5 +147,5 @@ class _Call:
         except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
             self.failure = exc.with_traceback(None)
         finally:
-            self._running.discard(self.field.attribute)
+            self._running.discard(self.key)
             self.done.set()

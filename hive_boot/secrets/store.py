@@ -222,9 +222,10 @@ class Store(Generic[S]):
             else:
                 current[attribute] = now.value
         before = self._current
-        self._put(generation, current)
         fields = self.declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
         names = tuple(each for each in fields if not _is_same(before, current, each))
+        if names or generation is not self.generation:
+            self._put(generation, current)
         if not names:
             return None
         return Change(

@@ -161,7 +161,8 @@ class Watcher:
 
     def join(self) -> None:
         """Wait until the thread has ended."""
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _live(self) -> None:
         while not self._stop.is_set():

@@ -1,0 +1,102 @@
+"""An application whose secrets change, and what is seen and heard of it."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
+from hive_boot.secrets.loading import load
+from hive_boot.secrets.sources.patience import Patience
+
+S = TypeVar("S", bound=SecretSet)
+
+
+class Service(SecretSet):
+    """What the application needs."""
+
+    api_key: Secret = secret(used_by="billing", min_length=12)
+    jwt_secret: Secret = secret(used_by="user-auth")
+    sentry_dsn: Secret | None = secret(used_by="error monitoring")
+
+
+def numbered(number: int, **more: str) -> dict[str, str]:
+    """Give the files of a generation, and ``more``."""
+    return {
+        "api_key": f"fake-api-key-{number:06}",
+        "jwt_secret": f"fake-jwt-secret-{number:06}",
+        **more,
+    }
+
+
+def number_of(value: Secret | SecretBytes | None) -> int:
+    """Give the generation that a value was written with; 0 where there is none."""
+    return 0 if value is None else int(value.reveal()[-6:])
+
+
+def mounted(
+    place: Path,
+    declared: type[S],
+    **more: Any,  # noqa: ANN401  (what Bootstrap takes)
+) -> Bootstrap[S, None]:
+    """Declare an application whose secrets are mounted at ``place``; it watches them."""
+    more = {"mode": "kubernetes", "watch": True, **more}
+    return Bootstrap(declared, secrets_dirs=place, **more)
+
+
+def be_impatient(
+    monkeypatch: pytest.MonkeyPatch,
+    **limits: Any,  # noqa: ANN401  (what Patience takes)
+) -> None:
+    """Let a load wait for writers within other limits than its own."""
+    patient = partial(load, patience=Patience(**limits))
+    monkeypatch.setattr("hive_boot.bootstrap.intake.load", patient)
+
+
+class Heard:
+    """A hook that keeps what it was told."""
+
+    def __init__(self, boot: Bootstrap[Any, Any], *names: str) -> None:
+        self.changes: list[Change] = []
+
+        @boot.on_rotate(*names)
+        async def hear(change: Change) -> None:
+            self.changes.append(change)
+
+    @property
+    def names(self) -> list[tuple[str, ...]]:
+        """What has changed each time."""
+        return [change.names for change in self.changes]
+
+
+class Log:
+    """The log of an application, from here on."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "hive_boot")
+        self._caplog = caplog
+
+    @property
+    def rotations(self) -> list[logging.LogRecord]:
+        """What was told of rotations."""
+        return [each for each in self._caplog.records if each.name == "hive_boot.rotation"]
+
+    @property
+    def verdicts(self) -> list[tuple[str, int, list[str]]]:
+        """What became of each set: verdict, generation and names."""
+        return [
+            (facts["verdict"], facts["generation"], facts["names"])
+            for facts in map(vars, self.rotations)
+            if "verdict" in facts
+        ]
+
+    @property
+    def text(self) -> str:
+        """Everything that was told, a line for each record."""
+        return self._caplog.text
+
+    def clear(self) -> None:
+        """Forget what was told so far."""
+        self._caplog.clear()

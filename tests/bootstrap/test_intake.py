@@ -1,0 +1,562 @@
+"""Taking in a set: waiting for its files, and judging it by everything that was declared."""
+
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
+from hive_boot.secrets import watching
+from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.testing import MountedVolume, PlainDirectory
+from tests.bootstrap.rotations import (
+    Heard,
+    Log,
+    Service,
+    be_impatient,
+    mounted,
+    number_of,
+    numbered,
+)
+from tests.support import failed_start, run_child, until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+
+
+def threads_of_ours() -> list[str]:
+    """Name the threads that this package has started and that are alive."""
+    return [each.name for each in threading.enumerate() if each.name.startswith("hive_boot")]
+
+
+# A sidecar that has yet to write
+
+
+@pytest.mark.parametrize("watch", [False, True])
+async def test_a_start_waits_for_a_late_volume(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
+) -> None:
+    """A sidecar writes the files while the start waits, and says for what it waits."""
+    boot = mounted(volume.path, Service, watch=watch, wait=20)
+    log = Log(caplog)
+    states: list[str] = []
+
+    async def sidecar() -> None:
+        await until(lambda: "Waiting up to 20 s for" in log.text)
+        states.append(boot.status().state)
+        volume.publish(numbered(1))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sidecar)
+        async with boot.running() as secrets:
+            assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
+    assert states == ["loading"]
+    assert log.text.count("Waiting up to") == 1
+    assert log.verdicts == []
+
+
+@pytest.mark.parametrize("name", ["late", "later/late"])
+async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
+    memory: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nor may the one above it be there; later swaps are seen all the same."""
+    # Two steps away there are no events, and the next look finds it.
+    monkeypatch.setattr(watching, "TURN", 0.05)
+    monkeypatch.setattr(watching, "LOOK", 0.1)
+    place = memory / name
+    boot = mounted(place, Service, wait=20)
+    log = Log(caplog)
+    volumes: list[MountedVolume] = []
+
+    async def sidecar() -> None:
+        await until(lambda: "Waiting up to 20 s for" in log.text)
+        volumes.append(MountedVolume(place))
+        volumes[0].publish(numbered(1))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sidecar)
+        async with boot.running() as secrets:
+            assert number_of(secrets.api_key) == 1
+            volumes[0].publish(numbered(2))
+            await until(lambda: number_of(secrets.api_key) == 2)
+            assert not boot.status().degraded
+
+
+async def test_a_start_waits_for_files_that_come_one_by_one(
+    directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits until the last one that is required is there."""
+    be_impatient(monkeypatch, quiet=0.02)
+    boot = mounted(directory.path, Service, mode="docker", wait=20)
+    log = Log(caplog)
+
+    async def sidecar() -> None:
+        await until(lambda: "Waiting up to 20 s for API_KEY, JWT_SECRET" in log.text)
+        for name, value in numbered(1).items():
+            directory.replace(name, value)
+            await anyio.sleep(0.05)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sidecar)
+        async with boot.running() as secrets:
+            assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
+
+
+async def test_what_never_comes_is_reported_at_the_end(
+    directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is over: the report is the one that a start without ``wait=`` gives at once."""
+    be_impatient(monkeypatch, quiet=0.02)
+    directory.replace("api_key", numbered(1)["api_key"])
+    waited = await failed_start(mounted(directory.path, Service, mode="docker", wait=0.05))
+    at_once = await failed_start(mounted(directory.path, Service, mode="docker"))
+    assert str(waited) == str(at_once)
+    assert [problem.name for problem in waited.problems] == ["JWT_SECRET"]
+    assert "so the service does not start" in str(waited)
+
+
+async def test_what_is_wrong_is_not_waited_for(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A value that its rules refuse will not become better: that is told at once."""
+    volume.publish(numbered(1, api_key="fake"))
+    log = Log(caplog)
+    error = await failed_start(mounted(volume.path, Service, wait=600))
+    assert [(each.name, each.kind) for each in error.problems] == [("API_KEY", "length")]
+    assert "Waiting" not in log.text
+
+
+async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody can set a variable of a process that runs."""
+    log = Log(caplog)
+    error = await failed_start(Bootstrap(Service, mode="environment", wait=600))
+    assert [problem.name for problem in error.problems] == ["API_KEY", "JWT_SECRET"]
+    assert "Waiting" not in log.text
+
+
+@pytest.mark.parametrize("watch", [False, True])
+async def test_a_start_that_is_given_up_waits_no_longer(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
+) -> None:
+    """A signal during the wait ends it, and leaves no thread behind that waits on."""
+    boot = mounted(volume.path, Service, watch=watch, wait=600)
+    log = Log(caplog)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def stop() -> None:
+                await until(lambda: "Waiting up to 600 s for" in log.text)
+                scope.cancel()
+
+            group.start_soon(stop)
+            async with boot.running():
+                pytest.fail("there is nothing to start with")
+    assert boot.status().state == "armed"
+    await until(lambda: threads_of_ours() == [])
+
+
+async def test_a_start_that_is_given_up_early_leaves_no_watch(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was still looking around, in a file system that takes its time."""
+    volume.publish(numbered(1))
+    looking, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Surroundings:
+        looking.set()
+        go_on.wait(20)
+        return Surroundings()
+
+    monkeypatch.setattr("hive_boot.bootstrap.intake.Surroundings", slow)
+    boot = mounted(volume.path, Service)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+
+            async def stop() -> None:
+                await until(looking.is_set)
+                scope.cancel()
+
+            group.start_soon(stop)
+            async with boot.running():
+                pytest.fail("it was given up")
+    assert boot.status().state == "armed"
+    go_on.set()
+    await until(lambda: threads_of_ours() == [])
+
+
+# Judging
+
+
+class Tls(SecretSet):
+    """A certificate and its key, which have to belong together."""
+
+    certificate: Secret
+    private_key: Secret
+
+    async def check(self) -> None:
+        """Refuse a key of another certificate."""
+        await checkpoint()
+        if number_of(self.certificate) != number_of(self.private_key):
+            message = f"the key {self.private_key.reveal()} is of another certificate"
+            raise ValueError(message)
+
+
+def tls(certificate: int, key: int) -> dict[str, str]:
+    """Give the files of a certificate and a key."""
+    return {
+        "certificate": f"fake-certificate-{certificate:06}",
+        "private_key": f"fake-private-key-{key:06}",
+    }
+
+
+async def test_a_key_of_another_certificate_does_not_start(volume: MountedVolume) -> None:
+    """The check of the set judges the first set too, and its report tells no value."""
+    volume.publish(tls(1, 2))
+    error = await failed_start(mounted(volume.path, Tls))
+    assert [(problem.name, problem.kind) for problem in error.problems] == [("Tls", "check")]
+    assert "is of another certificate" in str(error)
+    assert "fake-private-key" not in str(error)
+
+
+async def test_a_key_of_another_certificate_is_not_used(
+    directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that come one by one do not match for a moment: both old ones stay until they do."""
+    be_impatient(monkeypatch, quiet=0.02)
+    for name, value in tls(1, 1).items():
+        directory.replace(name, value)
+    boot = mounted(directory.path, Tls, mode="docker")
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        directory.replace("certificate", tls(2, 2)["certificate"])
+        await until(lambda: boot.status().degraded)
+        assert (number_of(secrets.certificate), number_of(secrets.private_key)) == (1, 1)
+        status = boot.status()
+        assert (status.rejected, status.rejected_names) == (2, ("Tls",))
+        assert status.reasons == ("generation 2 was refused: Tls check",)
+        directory.replace("private_key", tls(2, 2)["private_key"])
+        await until(lambda: heard.changes)
+        assert (number_of(secrets.certificate), number_of(secrets.private_key)) == (2, 2)
+        assert not boot.status().degraded
+    assert heard.names == [("certificate", "private_key")]
+    assert log.verdicts == [
+        ("refused", 2, ["Tls"]),
+        ("accepted", 2, ["CERTIFICATE", "PRIVATE_KEY"]),
+    ]
+    assert "fake-private-key" not in log.text
+
+
+async def raises(_: Secret) -> object:
+    """Refuse by raising."""
+    await checkpoint()
+    message = "the server refuses it"
+    raise ConnectionError(message)
+
+
+async def hangs(_: Secret) -> object:
+    """Never answer."""
+    await anyio.sleep_forever()
+    return True
+
+
+async def says_no(_: Secret) -> object:
+    """Refuse without a reason."""
+    await checkpoint()
+    return False
+
+
+async def says_rubbish(value: Secret) -> object:
+    """Answer with what is no verdict, and the value at that."""
+    await checkpoint()
+    return value.reveal()
+
+
+async def leaves(_: Secret) -> object:
+    """Want to end the process."""
+    await checkpoint()
+    raise SystemExit(3)
+
+
+Judge = Callable[[Secret], Awaitable[object]]
+
+VERDICTS = [
+    (raises, "was refused by its check: ConnectionError: the server refuses it"),
+    (hangs, "was not judged: its check took more than 0.2 s"),
+    (says_no, "was refused by its check: it returned False"),
+    (
+        says_rubbish,
+        "was refused by its check: it returned str, and a check returns True, False or None",
+    ),
+    (leaves, "was refused by its check: SystemExit: 3"),
+]
+
+
+def of_the_application(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
+    """Let a check of the application judge the second generation by ``judge``."""
+    boot = mounted(volume.path, Service, start_timeout=0.2)
+
+    @boot.check
+    async def judged(secrets: Service) -> Any:  # noqa: ANN401  (a check may answer wrongly)
+        return await judge(secrets.api_key) if number_of(secrets.api_key) == 2 else None
+
+    return boot
+
+
+def of_the_set(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
+    """Let the check of the set judge the second generation by ``judge``."""
+
+    class Judged(Service):
+        """An application with a check of its set."""
+
+        async def check(self) -> Any:  # noqa: ANN401  (a check may answer wrongly)
+            """Judge the set."""
+            return await judge(self.api_key) if number_of(self.api_key) == 2 else None
+
+    return mounted(volume.path, Judged, start_timeout=0.2)
+
+
+def of_the_field(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
+    """Let the check of a field judge the second generation by ``judge``."""
+
+    async def check(value: str) -> Any:  # noqa: ANN401  (a check may answer wrongly)
+        return await judge(Secret("API_KEY", value)) if value.endswith("2") else None
+
+    class Judged(Service):
+        """An application with a check of a field."""
+
+        api_key: Secret = secret(check=check)
+
+    return mounted(volume.path, Judged, start_timeout=0.2)
+
+
+WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, "API_KEY")]
+
+
+@pytest.mark.parametrize(("judge", "text"), VERDICTS)
+@pytest.mark.parametrize(("declare", "name"), WHOSE)
+async def test_what_a_check_refuses_does_not_start(
+    volume: MountedVolume,
+    declare: Callable[[MountedVolume, Judge], Bootstrap[Any, None]],
+    name: str,
+    judge: Judge,
+    text: str,
+) -> None:
+    """The report names the check, or the field, and says how it refused."""
+    volume.publish(numbered(2))
+    boot = declare(volume, judge)
+    error = await failed_start(boot)
+    assert [(each.name, each.kind, each.message) for each in error.problems] == [
+        (name, "check", text)
+    ]
+    assert boot.status().state == "armed"
+
+
+@pytest.mark.parametrize(("judge", "text"), VERDICTS)
+@pytest.mark.parametrize(("declare", "name"), WHOSE)
+async def test_what_a_check_refuses_does_not_come_into_use(  # noqa: PLR0913, PLR0917  (pytest gives them)
+    volume: MountedVolume,
+    caplog: pytest.LogCaptureFixture,
+    declare: Callable[[MountedVolume, Judge], Bootstrap[Any, None]],
+    name: str,
+    judge: Judge,
+    text: str,
+) -> None:
+    """The last good set stays, whatever the check does; the next set has its own chance."""
+    volume.publish(numbered(1))
+    boot = declare(volume, judge)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await until(lambda: boot.status().degraded)
+        assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
+        assert (boot.status().generation, boot.status().rejected_names) == (1, (name,))
+        volume.publish(numbered(3))
+        await until(lambda: number_of(secrets.api_key) == 3)
+        await until(lambda: not boot.status().degraded)
+    refused, accepted = log.rotations
+    assert refused.levelno == logging.ERROR
+    assert refused.getMessage().endswith(f"generation 1 stays in use: {name} {text}")
+    assert accepted.getMessage() == "Rotated API_KEY, JWT_SECRET: generation 2"
+    assert "fake-api-key" not in log.text
+
+
+PROGRAM = """
+import sys
+import anyio
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class Service(SecretSet):
+    api_key: Secret
+
+boot = Bootstrap(Service, mode="environment", start_timeout=0.2)
+
+@boot.check
+async def judged(secrets: Service) -> None:
+    if sys.argv[2] == "hangs":
+        await anyio.sleep_forever()
+    raise ConnectionError("the server refuses " + secrets.api_key.reveal())
+
+@boot.main
+async def main() -> None:
+    print("serving")
+
+boot.run(backend=sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("raises", "judged was refused by its check: ConnectionError: the server refuses ***"),
+        ("hangs", "judged was not judged: its check took more than 0.2 s"),
+    ],
+)
+def test_a_process_whose_check_refuses_ends_with_a_report(
+    anyio_backend: str, how: str, text: str
+) -> None:
+    """Exit status 78, the report for a person on stderr, and main is never called."""
+    done = run_child(PROGRAM, anyio_backend, how, API_KEY="fake-api-key-000001")
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert "hive_boot: 1 problem with Service, so the service does not start" in done.stderr
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "fake-api-key" not in done.stderr
+
+
+async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVolume) -> None:
+    """A plain check that hangs holds no second thread, and keeps no later value from use."""
+    release = threading.Event()
+    called: list[str] = []
+
+    def blocks(value: str) -> None:
+        called.append(value[-1])
+        if value.endswith("2"):
+            release.wait(20)
+
+    class Judged(Service):
+        """An application with a check that blocks."""
+
+        api_key: Secret = secret(check=blocks)
+
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Judged, start_timeout=0.05)
+    try:
+        async with boot.running() as secrets:
+            volume.publish(numbered(2))
+            await until(lambda: boot.status().degraded)
+            assert boot.status().rejected_names == ("API_KEY",)
+            for _ in range(3):
+                with pytest.raises(InvalidSecrets, match="API_KEY was not judged: its check took"):
+                    await boot.reload()
+            assert called == ["1", "2"]
+            volume.publish(numbered(3))
+            await until(lambda: number_of(secrets.api_key) == 3)
+            await until(lambda: not boot.status().degraded)
+    finally:
+        release.set()
+    await until(lambda: threads_of_ours() == [])
+
+
+async def test_only_what_has_changed_is_judged_field_by_field(volume: MountedVolume) -> None:
+    """A check that asks a server is not asked about a value that it has passed already."""
+    judged: list[str] = []
+
+    def note(value: str) -> None:
+        judged.append(value)
+
+    class Judged(Service):
+        """An application whose fields are checked."""
+
+        api_key: Secret = secret(check=note)
+        jwt_secret: Secret = secret(check=note)
+
+        async def check(self) -> None:
+            """Judge the set, whatever has changed in it."""
+            judged.append("set")
+
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Judged, watch=False)
+
+    @boot.check
+    async def check(_: Judged) -> None:
+        judged.append("application")
+
+    async with boot.running():
+        assert sorted(judged[:2]) == sorted(numbered(1).values())
+        assert judged[2:] == ["set", "application"]
+        judged.clear()
+        volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
+        await boot.reload()
+        assert judged == ["fake-jwt-secret-000002", "set", "application"]
+        judged.clear()
+        await boot.reload()
+        assert judged == []
+
+
+async def test_a_check_of_the_application_is_given_what_it_judges(volume: MountedVolume) -> None:
+    """The candidate, not the set in use; beside it the application, which serves the old one."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service, watch=False)
+    seen: list[tuple[int, int]] = []
+
+    @boot.check
+    async def check(candidate: Service, application: Bootstrap[Service, None]) -> bool:
+        in_use = application.secrets if application.status().ready else None
+        seen.append((number_of(candidate.api_key), number_of(in_use.api_key) if in_use else 0))
+        return True
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await boot.reload()
+    assert seen == [(1, 0), (2, 1)]
+
+
+async def test_checks_are_asked_until_one_refuses(volume: MountedVolume) -> None:
+    """In the order of their declaration; what comes after a refusal is not asked."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service, watch=False)
+    asked: list[str] = []
+
+    @boot.check
+    async def first(secrets: Service) -> bool:
+        asked.append("first")
+        return number_of(secrets.api_key) == 1
+
+    @boot.check
+    async def second() -> None:
+        asked.append("second")
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        with pytest.raises(InvalidSecrets) as caught:
+            await boot.reload()
+    assert asked == ["first", "second", "first"]
+    assert [problem.name for problem in caught.value.problems] == ["first"]
+
+
+async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) -> None:
+    """``start_timeout=`` is for all of them together: the second one has what the first left."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service, watch=False, start_timeout=0.2)
+
+    @boot.check
+    async def slow(secrets: Service) -> None:
+        if number_of(secrets.api_key) == 2:
+            # Nothing is cancelled that does not wait.
+            time.sleep(0.3)  # noqa: ASYNC251  (it blocks, as some checks do)
+
+    @boot.check
+    async def next_one() -> None:
+        await anyio.sleep(0.01)
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        with pytest.raises(InvalidSecrets, match=r"its check took more than 0\.2 s"):
+            await boot.reload()

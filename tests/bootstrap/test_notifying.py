@@ -1,0 +1,557 @@
+"""Hooks of a rotation: who is told what, in which order, and what one that fails costs."""
+
+import logging
+import threading
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap, Change, DeclarationError, Secret, SecretSet, get_secret, secret
+from hive_boot.bootstrap import notifying
+from hive_boot.lifecycle import hosting
+from hive_boot.testing import MountedVolume
+from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
+from tests.support import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+
+
+@pytest.fixture
+def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
+    """Give an application whose first generation is published."""
+    volume.publish(numbered(1))
+    return mounted(volume.path, Service)
+
+
+class Settings:
+    """The settings of an application."""
+
+
+class Broken(Exception):  # noqa: N818  (what the author calls it)
+    """What a hook may raise."""
+
+
+# Who is told what
+
+
+async def test_hooks_are_called_in_the_order_of_their_declaration(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """One begins when the one before it has ended."""
+    told: list[str] = []
+
+    @boot.on_rotate()
+    async def first(change: Change) -> None:
+        await anyio.sleep(0.01)
+        told.append(f"first of {change.generation}")
+
+    @boot.on_rotate("api_key")
+    async def second(change: Change) -> None:
+        await checkpoint()
+        told.append(f"second of {change.generation}")
+
+    @boot.on_rotate()
+    async def third(change: Change) -> None:
+        told.append(f"third of {change.generation}")
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: len(told) == 3)
+    assert told == ["first of 2", "second of 2", "third of 2"]
+
+
+async def test_a_hook_hears_of_the_names_that_it_is_about(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """What has names is told of these alone, and not at all when none of them changed."""
+    every = Heard(boot)
+    api_key = Heard(boot, "api_key")
+    both = Heard(boot, "api_key", "sentry_dsn")
+    async with boot.running():
+        volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
+        await until(lambda: len(every.changes) == 1)
+        volume.publish(numbered(3, sentry_dsn="fake-dsn-000003"))
+        await until(lambda: len(every.changes) == 2)
+        await until(lambda: both.changes)
+    assert every.names == [("jwt_secret",), ("api_key", "jwt_secret", "sentry_dsn")]
+    assert api_key.names == [("api_key",)]
+    assert both.names == [("api_key", "sentry_dsn")]
+    (change,) = both.changes
+    assert change.old.keys() == change.new.keys() == {"api_key", "sentry_dsn"}
+    assert [number_of(change.old[name]) for name in change.names] == [1, 0]
+    assert [number_of(change.new[name]) for name in change.names] == [3, 3]
+    assert change.generation == 3
+
+
+async def test_the_parameters_of_a_hook_are_filled_by_type(volume: MountedVolume) -> None:
+    """Beside the change a hook gets what main gets: secrets, settings, the application."""
+    volume.publish(numbered(1))
+    boot: Bootstrap[Service, Settings] = Bootstrap(
+        Service, config=Settings, mode="kubernetes", secrets_dirs=volume.path, watch=True
+    )
+    got: list[object] = []
+
+    @boot.on_rotate()
+    async def hook(
+        change: Change,
+        secrets: Service,
+        settings: Settings,
+        *,
+        application: Bootstrap[Service, Settings],
+        tries: int = 3,
+    ) -> None:
+        got.extend([change.generation, secrets, settings, application, tries])
+
+    async with boot.running() as live:
+        volume.publish(numbered(2))
+        await until(lambda: got)
+        assert got == [2, live, boot.config, boot, 3]
+        assert got[1] is live
+
+
+async def test_a_hook_reads_the_new_values(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """The swap comes first: whatever a hook asks for secrets, it gets the new ones."""
+    seen: list[object] = []
+
+    @boot.on_rotate("api_key")
+    async def hook(change: Change, secrets: Service) -> None:
+        new = change.new["api_key"]
+        seen.extend([secrets.api_key is new, secrets.current.api_key is new])
+        seen.extend([boot.secrets.api_key is new, boot.accepted("api_key")[0] is new])
+        seen.append(get_secret("API_KEY") == "fake-api-key-000002")
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: seen)
+    assert seen == [True] * 5
+
+
+# What cannot be
+
+
+def test_a_hook_cannot_be_about_what_is_not_declared(boot: Bootstrap[Service, None]) -> None:
+    """A name that was misspelt, or is the environment's, is told at the import."""
+    with pytest.raises(DeclarationError, match="Service declares no api_keys, JWT_SECRET"):
+        boot.on_rotate("api_key", "api_keys", "JWT_SECRET")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", True, None])
+def test_the_timeout_of_a_hook_is_a_number_of_seconds(
+    boot: Bootstrap[Service, None], seconds: object
+) -> None:
+    """Anything else is a mistake, and not a hook that never ends or never runs."""
+    with pytest.raises(DeclarationError, match="timeout= has to be a number of seconds above 0"):
+        boot.on_rotate(timeout=cast("float", seconds))
+
+
+def test_a_hook_is_an_async_def(boot: Bootstrap[Service, None]) -> None:
+    """A plain function could hold up the loop, and is refused where it is declared."""
+
+    def plain(change: Change) -> None:
+        """Do nothing."""
+
+    with pytest.raises(DeclarationError, match=r"@boot.on_rotate\(\) takes an async def"):
+        boot.on_rotate()(cast("Any", plain))
+
+
+async def takes_nothing() -> None:
+    """Take not even the change."""
+
+
+async def takes_the_unknown(change: Change, pool: dict[str, str]) -> None:
+    """Ask for what nobody offers."""
+
+
+async def takes_only_names(*, change: Change) -> None:
+    """Have no place for the change."""
+
+
+@pytest.mark.parametrize(
+    ("hook", "text"),
+    [
+        (takes_nothing, "takes_nothing() has to take the change as its first parameter"),
+        (takes_only_names, "takes_only_names() has to take the change as its first parameter"),
+        (takes_the_unknown, "takes_the_unknown() has a parameter 'pool' that nothing fills"),
+    ],
+)
+async def test_what_no_hook_can_be_given_is_told_at_the_start(
+    boot: Bootstrap[Service, None],
+    hook: Callable[..., Coroutine[Any, Any, object]],
+    text: str,
+) -> None:
+    """Before anything is read, and not at the first rotation, weeks later."""
+    boot.on_rotate()(hook)
+    with pytest.raises(DeclarationError) as caught:
+        async with boot.running():
+            pass
+    assert text in str(caught.value)
+    assert boot.status().state == "armed"
+
+
+async def test_a_decorated_hook_is_still_the_function(boot: Bootstrap[Service, None]) -> None:
+    """A test of the author's calls it as it was written."""
+
+    @boot.on_rotate()
+    async def hook(change: Change) -> int:
+        return change.generation
+
+    assert await hook(Change((), {}, {}, 7)) == 7
+
+
+# What fails
+
+
+async def broken() -> BaseException:
+    """Fail as most do."""
+    return Broken("fake-reason")
+
+
+async def leaving() -> BaseException:
+    """Want to end the process."""
+    return SystemExit(3)
+
+
+async def speechless() -> BaseException:
+    """Fail with what cannot say what it is."""
+    return Speechless()
+
+
+async def cancelled() -> BaseException:
+    """Have awaited what somebody else has cancelled, which looks like being cancelled."""
+    if anyio.get_cancelled_exc_class() is CancelledError:
+        return CancelledError()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await checkpoint()
+        except anyio.get_cancelled_exc_class() as exc:
+            kept = exc
+    return kept
+
+
+class Speechless(Exception):  # noqa: N818  (what the author calls it)
+    """An exception that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("fail", [broken, leaving, speechless, cancelled])
+async def test_a_hook_that_fails_is_called_again_until_it_succeeds(
+    boot: Bootstrap[Service, None],
+    volume: MountedVolume,
+    caplog: pytest.LogCaptureFixture,
+    fail: Callable[[], Awaitable[BaseException]],
+) -> None:
+    """Twice it raises, then it succeeds, without a new swap; the others do not wait for that."""
+    tries: list[Change] = []
+
+    @boot.on_rotate()
+    async def hook(change: Change) -> None:
+        await checkpoint()
+        tries.append(change)
+        if len(tries) < 3:
+            raise await fail()
+
+    others = Heard(boot)
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: others.changes)
+        await until(lambda: len(tries) >= 3)
+        await until(lambda: not boot.status().degraded)
+        assert len(others.changes) == 1
+        volume.publish(numbered(3))
+        await until(lambda: len(tries) == 4)
+        await until(lambda: len(others.changes) == 2)
+    assert [change.generation for change in tries] == [2, 2, 2, 3]
+    failed = [each for each in log.rotations if "The hook hook failed" in each.getMessage()]
+    assert [record.levelno for record in failed] == [logging.ERROR, logging.ERROR]
+    assert "The hook hook has succeeded at generation 2" in log.text
+
+
+async def test_a_failing_hook_is_told_with_one_traceback(
+    boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first line of a failure shows where it was, those of the retries only what it was."""
+    tries: list[int] = []
+
+    @boot.on_rotate()
+    async def hook(change: Change, secrets: Service) -> None:
+        tries.append(change.generation)
+        message = f"{secrets.api_key.reveal()} is refused"
+        raise Broken(message)
+
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: len(tries) > 3)
+    failed = [each for each in log.rotations if "The hook" in each.getMessage()]
+    assert [bool(record.exc_info or record.exc_text) for record in failed[:3]] == [
+        True,
+        False,
+        False,
+    ]
+    assert "The hook hook failed at generation 2: Broken: " in failed[0].getMessage()
+    assert "it is called again in" in failed[0].getMessage()
+    assert "fake-api-key-000002" not in log.text
+
+
+async def test_a_failing_hook_is_named_in_the_status(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """The application serves the new values, degraded, until the hook has coped with them."""
+    may_pass = threading.Event()
+
+    @boot.on_rotate()
+    async def reconnect(change: Change) -> None:
+        if not may_pass.is_set():
+            raise Broken(str(change.generation))
+
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await until(lambda: boot.status().degraded)
+        status = boot.status()
+        assert status.failing_hooks == ("reconnect",)
+        assert status.reasons == ("the hook reconnect fails",)
+        assert (status.ready, status.generation, status.rejected) == (True, 2, 0)
+        assert number_of(secrets.api_key) == 2
+        may_pass.set()
+        await until(lambda: not boot.status().degraded)
+        assert boot.status().failing_hooks == ()
+
+
+async def test_a_failed_hook_hears_of_what_it_missed_and_of_what_is_new(
+    boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two changes become one: from the oldest values to the newest, and no wait for a retry."""
+    for name in ("_FIRST", "_MOST"):
+        monkeypatch.setattr(notifying, name, 600)
+    told: list[Change] = []
+
+    @boot.on_rotate()
+    async def hook(change: Change) -> None:
+        told.append(change)
+        if len(told) < 3:
+            raise Broken
+
+    async with boot.running():
+        volume.publish({**numbered(1), "api_key": "fake-api-key-000002"})
+        await until(lambda: len(told) == 1)
+        volume.publish({**numbered(3), "api_key": "fake-api-key-000002"})
+        await until(lambda: len(told) == 2)
+        volume.publish(numbered(4))
+        await until(lambda: len(told) == 3)
+        await until(lambda: not boot.status().degraded)
+        volume.publish(numbered(5))
+        await until(lambda: len(told) == 4)
+    first, second, third, fourth = told
+    assert first.names == ("api_key",)
+    assert set(second.names) == set(third.names) == set(fourth.names) == {"api_key", "jwt_secret"}
+    assert [number_of(third.old[name]) for name in ("api_key", "jwt_secret")] == [1, 1]
+    assert [number_of(third.new[name]) for name in ("api_key", "jwt_secret")] == [4, 4]
+    assert [change.generation for change in told] == [2, 3, 4, 5]
+    # What it has coped with is over.
+    assert {number_of(value) for value in fourth.old.values()} == {4}
+
+
+async def test_joined_changes_begin_with_what_changed_first(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """In one change names are in the order of the declaration; a second one follows."""
+    told: list[Change] = []
+
+    @boot.on_rotate()
+    async def hook(change: Change) -> None:
+        told.append(change)
+        if change.generation < 3:
+            raise Broken
+
+    async with boot.running():
+        volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
+        await until(lambda: boot.status().degraded)
+        volume.publish(numbered(3))
+        await until(lambda: told[-1].generation == 3)
+        await until(lambda: not boot.status().degraded)
+    assert told[0].names == ("jwt_secret",)
+    assert told[-1].names == ("jwt_secret", "api_key")
+
+
+async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
+    boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the new value that the hook needs: the old backoff does not count."""
+    for name in ("_FIRST", "_MOST"):
+        monkeypatch.setattr(notifying, name, 600)
+    told: list[Change] = []
+    go_on = anyio.Event()
+
+    @boot.on_rotate()
+    async def hook(change: Change) -> None:
+        told.append(change)
+        if len(told) == 1:
+            await go_on.wait()
+            raise Broken
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: told)
+        volume.publish(numbered(3))
+        await until(lambda: boot.status().generation == 3)
+        go_on.set()
+        await until(lambda: len(told) == 2)
+        await until(lambda: not boot.status().degraded)
+    assert number_of(told[1].old["api_key"]) == 1
+    assert number_of(told[1].new["api_key"]) == 3
+
+
+async def test_a_hook_that_hangs_is_cancelled_and_called_again(
+    boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its ``timeout=`` is over: the others have their turn, and it has another one."""
+    told: list[str] = []
+
+    @boot.on_rotate(timeout=0.05)
+    async def hangs(change: Change) -> None:
+        told.append(f"hangs at {change.generation}")
+        if len(told) == 1:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                told.append("cancelled")
+
+    @boot.on_rotate()
+    async def other(_: Change) -> None:
+        told.append("other")
+
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: len(told) == 4)
+        await until(lambda: not boot.status().degraded)
+    assert told == ["hangs at 2", "cancelled", "other", "hangs at 2"]
+    assert "The hook hangs failed at generation 2: it took more than 0.05 s; it" in log.text
+
+
+async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
+    boot: Bootstrap[Service, None],
+    volume: MountedVolume,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes on, which is said; the others are called, and it is not called twice at once."""
+    monkeypatch.setattr(notifying, "_ENDING", 0.02)
+    release = anyio.Event()
+    calls: list[int] = []
+
+    @boot.on_rotate(timeout=0.02)
+    async def stubborn(change: Change) -> None:
+        calls.append(change.generation)
+        with anyio.CancelScope(shield=True):
+            await release.wait()
+
+    others = Heard(boot)
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: others.changes)
+        assert boot.status().failing_hooks == ("stubborn",)
+        assert "it took more than 0.02 s, and goes on although it was cancelled" in log.text
+        volume.publish(numbered(3))
+        await until(lambda: len(others.changes) == 2)
+        assert calls == [2]
+        release.set()
+        await until(lambda: not boot.status().degraded)
+        assert calls == [2, 3]
+
+
+# The end
+
+
+async def test_a_hook_that_is_called_when_the_application_stops_is_cancelled(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A stop does not wait for the timeout of a hook, and no hook is called after it."""
+    told: list[str] = []
+
+    @boot.on_rotate(timeout=600)
+    async def hangs(_: Change) -> None:
+        told.append("called")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            # What has to be put in order is put in order.
+            with anyio.CancelScope(shield=True):
+                await checkpoint()
+                told.append("cancelled")
+
+    others = Heard(boot)
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: told)
+    assert told == ["called", "cancelled"]
+    assert others.changes == []
+
+
+async def test_a_hook_that_does_not_end_is_named_at_the_stop(
+    boot: Bootstrap[Service, None],
+    volume: MountedVolume,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The stop goes on without it, and says what it leaves behind."""
+    monkeypatch.setattr(hosting, "_PATIENCE", 0.05)
+    release, ended = anyio.Event(), anyio.Event()
+    called: list[int] = []
+
+    @boot.on_rotate()
+    async def stubborn(change: Change) -> None:
+        called.append(change.generation)
+        with anyio.CancelScope(shield=True):
+            await release.wait()
+        ended.set()
+
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish(numbered(2))
+        await until(lambda: called)
+    assert boot.status().state == "armed"
+    assert "hive_boot rotation does not end, although it was cancelled" in log.text
+    release.set()
+    await until(ended.is_set)
+    assert called == [2]
+
+
+async def test_a_value_with_a_lead_is_told_of_when_it_comes_into_use(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Accepted is not used: the hook is called when its value is the current one."""
+
+    class Led(SecretSet):
+        """A key that verifies at once and signs later."""
+
+        api_key: Secret
+        jwt_secret: Secret = secret(lead=0.2, grace=600)
+
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Led)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await until(lambda: len(heard.changes) == 2)
+        assert number_of(secrets.jwt_secret) == 2
+        assert [number_of(value) for value in boot.accepted("jwt_secret")] == [2, 1]
+    assert heard.names == [("api_key",), ("jwt_secret",)]
+    assert [change.generation for change in heard.changes] == [2, 2]
+    assert log.verdicts == [
+        ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
+        ("in-use", 2, ["JWT_SECRET"]),
+    ]
+    assert "JWT_SECRET is used in 0 s" in log.text

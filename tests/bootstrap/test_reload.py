@@ -1,0 +1,333 @@
+"""``boot.reload()``: everything is read when somebody says so."""
+
+import os
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot import (
+    Bootstrap,
+    Change,
+    InvalidSecrets,
+    LifecycleError,
+    Secret,
+    SecretSet,
+    secret,
+)
+from hive_boot.testing import MountedVolume
+from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
+from tests.support import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+
+
+@pytest.fixture
+def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
+    """Give an application that does not watch; its first generation is published."""
+    volume.publish(numbered(1))
+    return mounted(volume.path, Service, watch=False)
+
+
+async def test_a_reload_gives_what_has_changed(
+    boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where nothing watches; when it returns, the new values are in use."""
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        change = await boot.reload()
+        assert change is not None
+        assert change.names == ("api_key", "jwt_secret")
+        assert (number_of(change.old["api_key"]), number_of(change.new["api_key"])) == (1, 2)
+        assert number_of(secrets.api_key) == 2
+        assert (boot.status().generation, boot.status().watcher) == (2, "off")
+        await until(lambda: heard.changes)
+    assert heard.changes == [change]
+    assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])]
+
+
+async def test_a_reload_of_the_same_gives_none(
+    boot: Bootstrap[Service, None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing has changed: None, and nothing is said, counted, or told to hooks."""
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running():
+        before = boot.status()
+        log.clear()
+        assert await boot.reload() is None
+        assert log.text == ""
+        assert boot.status().generation == 1
+        assert boot.status().last_read > before.last_read
+    assert heard.changes == []
+
+
+async def test_a_reload_that_is_refused_says_what_stays_in_use(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """Who asked gets the report; it does not say that the service does not start."""
+    async with boot.running() as secrets:
+        volume.publish({"api_key": "fake"})
+        with pytest.raises(InvalidSecrets) as caught:
+            await boot.reload()
+        report = str(caught.value)
+        assert "2 problems with Service, so the last good set stays in use" in report
+        assert "does not start" not in report
+        assert [problem.name for problem in caught.value.problems] == ["API_KEY", "JWT_SECRET"]
+        assert number_of(secrets.api_key) == 1
+        assert boot.status().rejected_names == ("API_KEY", "JWT_SECRET")
+        volume.publish(numbered(3))
+        assert await boot.reload() is not None
+        assert not boot.status().degraded
+
+
+async def test_a_refused_reload_is_repeated_by_itself_when_it_may_pass(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A check that refuses today and passes in a second needs no second reload."""
+    judged: list[int] = []
+
+    @boot.check
+    async def check(secrets: Service) -> bool:
+        judged.append(number_of(secrets.api_key))
+        return judged.count(2) != 1
+
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        with pytest.raises(InvalidSecrets):
+            await boot.reload()
+        await until(lambda: number_of(secrets.api_key) == 2)
+    assert judged == [1, 2, 2]
+
+
+async def test_many_may_ask_at_the_same_time(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """They share one rotation: each is told of the same change, and hooks hear of it once."""
+    heard = Heard(boot)
+    got: list[Change | None] = []
+
+    async def ask() -> None:
+        got.append(await boot.reload())
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(ask)
+        assert boot.status().generation == 2
+        await until(lambda: heard.changes)
+    assert got == [heard.changes[0]] * 5
+    assert len(heard.changes) == 1
+
+
+async def test_many_may_be_refused_at_the_same_time(
+    boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each has an error of its own, whose traceback is its own, and the log has one line."""
+    log = Log(caplog)
+    refusals: list[InvalidSecrets] = []
+
+    async def ask() -> None:
+        try:
+            await boot.reload()
+        except InvalidSecrets as exc:
+            refusals.append(exc)
+
+    async with boot.running():
+        volume.publish(numbered(2, api_key="fake"))
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(ask)
+    assert [refusal.kept for refusal in refusals] == [True] * 3
+    assert len(set(map(id, refusals))) == 3
+    assert [verdict for verdict, *_ in log.verdicts] == ["refused"]
+
+
+async def test_who_asks_during_a_rotation_is_told_of_what_is_read_after_it(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """An answer is never about what had been read before the question."""
+    judging, go_on = anyio.Event(), anyio.Event()
+
+    @boot.check
+    async def slow(secrets: Service) -> None:
+        if number_of(secrets.api_key) == 2:
+            judging.set()
+            await go_on.wait()
+
+    got: dict[str, Change | None] = {}
+
+    async def ask(name: str) -> None:
+        got[name] = await boot.reload()
+
+    async with boot.running(), anyio.create_task_group() as group:
+        volume.publish(numbered(2))
+        group.start_soon(ask, "early")
+        await judging.wait()
+        volume.publish(numbered(3))
+        group.start_soon(ask, "late")
+        await checkpoint()
+        assert got == {}
+        go_on.set()
+        await until(lambda: len(got) == 2)
+    early, late = got["early"], got["late"]
+    assert early is not None
+    assert late is not None
+    assert (number_of(early.new["api_key"]), number_of(late.new["api_key"])) == (2, 3)
+
+
+async def test_who_gives_up_waiting_costs_nobody_else_anything(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A request that ran out of time does not take the rotation with it."""
+    judging, go_on = anyio.Event(), anyio.Event()
+
+    @boot.check
+    async def slow(secrets: Service) -> None:
+        if number_of(secrets.api_key) == 2:
+            judging.set()
+            await go_on.wait()
+
+    async with boot.running() as secrets, anyio.create_task_group() as group:
+        volume.publish(numbered(2))
+        scope = anyio.CancelScope()
+
+        async def ask() -> None:
+            with scope:
+                await boot.reload()
+
+        group.start_soon(ask)
+        await judging.wait()
+        scope.cancel()
+        go_on.set()
+        await until(lambda: number_of(secrets.api_key) == 2)
+        assert await boot.reload() is None
+    assert scope.cancelled_caught
+
+
+class Led(SecretSet):
+    """A key that verifies at once and signs in an hour."""
+
+    api_key: Secret
+    jwt_secret: Secret = secret(lead=3600, grace=3600)
+
+
+async def test_a_reload_keeps_to_the_lead(volume: MountedVolume) -> None:
+    """A key that waits for its turn is accepted, and no change of what is in use."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Led, watch=False)
+    async with boot.running() as secrets:
+        volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
+        assert await boot.reload() is None
+        assert number_of(secrets.jwt_secret) == 1
+        assert [number_of(value) for value in boot.accepted("jwt_secret")] == [1, 2]
+        assert boot.status().generation == 2
+        # Asked for again it is still not its turn.
+        assert await boot.reload() is None
+        assert number_of(secrets.jwt_secret) == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_leak_is_answered_now(volume: MountedVolume, *, known: bool) -> None:
+    """``now=True`` skips the lead, also of what had been accepted before."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Led, watch=False)
+    heard = Heard(boot, "jwt_secret")
+    async with boot.running() as secrets:
+        volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
+        if known:
+            assert await boot.reload() is None
+        change = await boot.reload(now=True)
+        assert change is not None
+        assert change.names == ("jwt_secret",)
+        assert number_of(secrets.jwt_secret) == 2
+        await until(lambda: heard.changes)
+        assert await boot.reload(now=True) is None
+    assert heard.changes == [change]
+
+
+async def test_a_stopped_application_cannot_be_reloaded(boot: Bootstrap[Service, None]) -> None:
+    """Before and after a run there is nothing to be read again."""
+    with pytest.raises(LifecycleError, match=r"Bootstrap\(Service\) is not running"):
+        await boot.reload()
+    async with boot.running():
+        pass
+    with pytest.raises(LifecycleError, match=r"Bootstrap\(Service\) is not running"):
+        await boot.reload()
+
+
+async def test_who_waits_when_the_application_stops_is_told(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A reload that will not come to an end does not wait for ever either."""
+    judging = anyio.Event()
+
+    @boot.check
+    async def slow(secrets: Service) -> None:
+        if number_of(secrets.api_key) == 2:
+            judging.set()
+            await anyio.sleep_forever()
+
+    told: list[str] = []
+
+    async def ask() -> None:
+        try:
+            await boot.reload()
+        except LifecycleError as exc:
+            told.append(str(exc))
+
+    async with anyio.create_task_group() as group, boot.running():
+        volume.publish(numbered(2))
+        group.start_soon(ask)
+        await judging.wait()
+    assert told == ["the application stops"]
+
+
+async def test_a_hook_may_ask_for_a_reload(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """Who is told of a change may look whether there is another one already."""
+    got: list[Change | None] = []
+
+    @boot.on_rotate()
+    async def hook(_: Change, application: Bootstrap[Service, None]) -> None:
+        got.append(await application.reload())
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await boot.reload()
+        await until(lambda: got)
+    assert got == [None]
+
+
+async def test_a_reload_in_a_forked_child_is_refused(
+    boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child keeps the secrets that it was born with, and says so."""
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: -1)  # what a child finds: another process
+            with pytest.raises(LifecycleError, match="a forked child keeps the secrets"):
+                await boot.reload()
+            assert boot.status().forked
+        assert number_of(secrets.api_key) == 1
+
+
+async def test_a_reload_tells_a_warning_once(
+    boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was warned of is not repeated by each rotation that finds it again."""
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        log.clear()
+        volume.publish(numbered(2, sentry_dsn=""))
+        await boot.reload()
+        assert log.text.count("SENTRY_DSN") == 1
+        volume.publish(numbered(3, sentry_dsn=""))
+        await boot.reload()
+        assert log.text.count("SENTRY_DSN") == 1
+        assert (number_of(secrets.api_key), secrets.sentry_dsn) == (3, None)

@@ -1,0 +1,433 @@
+"""Reading again what somebody has written badly, or is still writing."""
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet
+from hive_boot.bootstrap import rereading
+from hive_boot.secrets.loading import load
+from hive_boot.testing import MountedVolume, PlainDirectory
+from tests.bootstrap.rotations import (
+    Heard,
+    Log,
+    Service,
+    be_impatient,
+    mounted,
+    number_of,
+    numbered,
+)
+from tests.support import as_ordinary_user, move_to, until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+
+
+class Relaxed(SecretSet):
+    """An application that can do without any secret."""
+
+    api_key: Secret | None
+    jwt_secret: Secret | None
+
+
+async def test_a_required_key_that_is_removed_stays_in_use(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The whole set is kept, the secret is named, and the application serves, degraded."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        volume.publish({"api_key": numbered(2)["api_key"]})
+        await until(lambda: boot.status().degraded)
+        assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
+        status = boot.status()
+        assert (status.ready, status.generation) == (True, 1)
+        assert (status.rejected, status.rejected_names) == (2, ("JWT_SECRET",))
+        assert status.reasons == ("generation 2 was refused: JWT_SECRET missing",)
+        volume.publish(numbered(3))
+        await until(lambda: heard.changes)
+        healed = boot.status()
+        assert (healed.degraded, healed.rejected, healed.rejected_names) == (False, 0, ())
+        assert healed.reasons == ()
+    assert log.verdicts == [
+        ("refused", 2, ["JWT_SECRET"]),
+        ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
+    ]
+
+
+async def test_an_empty_volume_is_never_an_empty_set(volume: MountedVolume) -> None:
+    """Also where every secret is optional: nothing at all is a failure of the mount."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Relaxed)
+    heard = Heard(boot)
+    async with boot.running() as secrets:
+        volume.publish({})
+        await until(lambda: boot.status().degraded)
+        assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
+        assert boot.status().rejected_names == (str(volume.path),)
+        volume.publish({"api_key": numbered(2)["api_key"]})
+        await until(lambda: heard.changes)
+        assert (number_of(secrets.api_key), secrets.jwt_secret) == (2, None)
+        assert not boot.status().degraded
+
+
+async def test_a_volume_below_that_is_gone_is_never_an_empty_set(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the volumes in /run/secrets vanishes: what it held is kept, and it is named."""
+    move_to(memory, monkeypatch)
+    ours = MountedVolume(memory / "run" / "secrets" / "ours")
+    ours.publish(numbered(1))
+    MountedVolume(memory / "run" / "secrets" / "others").publish({"unknown": "fake"})
+    boot = Bootstrap(Relaxed, mode="kubernetes", watch=True)
+    async with boot.running() as secrets:
+        shutil.rmtree(ours.path)
+        await until(lambda: boot.status().degraded)
+        assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
+        assert boot.status().rejected_names == (str(ours.path),)
+        MountedVolume(ours.path).publish(numbered(2))
+        await until(lambda: number_of(secrets.api_key) == 2)
+        await until(lambda: not boot.status().degraded)
+
+
+def dangling(volume: MountedVolume) -> AbstractContextManager[None]:
+    """Let ``..data`` lead nowhere."""
+    return volume.dangling_data()
+
+
+def absent(volume: MountedVolume) -> AbstractContextManager[None]:
+    """Let there be no ``..data``."""
+    return volume.without_data()
+
+
+def closed(volume: MountedVolume) -> AbstractContextManager[None]:
+    """Swap, and let nobody read the files yet."""
+    return volume.late_permissions(numbered(2))
+
+
+def locked(volume: MountedVolume) -> AbstractContextManager[None]:
+    """Swap, and let nobody into the directory yet."""
+    return volume.late_permissions(numbered(2), directory=True)
+
+
+Amiss = Callable[[MountedVolume], AbstractContextManager[None]]
+
+
+@pytest.mark.parametrize("amiss", [dangling, absent, closed, locked])
+async def test_what_is_amiss_for_a_moment_is_waited_for(
+    amiss: Amiss, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gap of 50 or 200 ms ends before anybody has heard of it."""
+    pauses = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        pauses.set()
+        time.sleep(seconds)
+
+    # A busy machine may make the gap longer, so there is more patience than the usual 2 s.
+    be_impatient(monkeypatch, absent=20, sleep=sleep)
+    with as_ordinary_user() as place:
+        volume = MountedVolume(place / "volume")
+        volume.publish(numbered(1))
+        boot = mounted(volume.path, Service)
+        heard = Heard(boot)
+        log = Log(caplog)
+        async with boot.running() as secrets:
+            with amiss(volume):
+                await until(pauses.is_set)  # it was looked at, and there was nothing to be read
+                await anyio.sleep(0.05 if amiss in {dangling, absent} else 0.2)
+                assert number_of(secrets.api_key) == 1
+                assert not boot.status().degraded
+            volume.publish(numbered(2))
+            await until(lambda: heard.changes)
+            assert number_of(secrets.api_key) == 2
+        assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])]
+
+
+@pytest.mark.parametrize(
+    ("amiss", "kind"),
+    [(dangling, "directory"), (absent, "directory"), (closed, "unreadable")],
+)
+async def test_what_stays_amiss_is_said_once_and_tried_again(
+    amiss: Amiss,
+    kind: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last good set is used meanwhile; when it passes, without a new swap, it is seen."""
+    be_impatient(monkeypatch, absent=0.05)
+    with as_ordinary_user() as place:
+        volume = MountedVolume(place / "volume")
+        volume.publish(numbered(1))
+        boot = mounted(volume.path, Service)
+        log = Log(caplog)
+        async with boot.running() as secrets:
+            with amiss(volume):
+                await until(lambda: boot.status().degraded)
+                assert kind in boot.status().reasons[0]
+                for _ in range(3):
+                    with pytest.raises(InvalidSecrets):
+                        await boot.reload()
+                assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
+                assert [verdict for verdict, *_ in log.verdicts] == ["refused"]
+                log.clear()
+            await until(lambda: not boot.status().degraded)
+            assert number_of(secrets.api_key) == (2 if amiss is closed else 1)
+        assert len(log.rotations) == 1, log.text
+
+
+async def test_what_the_sources_hold_again_is_no_rotation(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bad set that is taken back: one line, no new generation, and no hook is called."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish(numbered(2, api_key="fake"))
+        await until(lambda: boot.status().degraded)
+        log.clear()
+        volume.publish(numbered(1))
+        await until(lambda: not boot.status().degraded)
+        assert boot.status().generation == 1
+    assert [record.levelno for record in log.rotations] == [logging.INFO]
+    assert "The sources hold generation 1 again" in log.text
+    assert heard.changes == []
+
+
+async def test_an_invalid_value_is_reported_once(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often it is read it is one line, and the next good swap heals it."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        bad = numbered(2, api_key="fake-2")
+        volume.publish(bad)
+        await until(lambda: boot.status().degraded)
+        for _ in range(3):
+            volume.publish(bad, anew=True)
+            with pytest.raises(InvalidSecrets):
+                await boot.reload()
+        assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
+        assert log.verdicts == [("refused", 2, ["API_KEY"])]
+        assert "API_KEY has 6 characters, and at least 12 are needed" in log.text
+        assert "fake-2" not in log.text
+        volume.publish(numbered(3))
+        await until(lambda: heard.changes)
+        assert number_of(secrets.api_key) == 3
+        assert not boot.status().degraded
+    assert [verdict for verdict, *_ in log.verdicts] == ["refused", "accepted"]
+    assert [change.generation for change in heard.changes] == [2]
+
+
+async def test_another_fault_is_another_line(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who mends one of two values reads what is still wrong."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish({"api_key": "fake"})
+        await until(lambda: boot.status().degraded)
+        volume.publish({"api_key": "fake", "jwt_secret": "fake-jwt-secret-000002"})
+        await until(lambda: boot.status().rejected_names == ("API_KEY",))
+    assert log.verdicts == [
+        ("refused", 2, ["API_KEY", "JWT_SECRET"]),
+        ("refused", 2, ["API_KEY"]),
+    ]
+
+
+async def test_a_writer_that_pauses_halfway_is_waited_for(
+    directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Truncate, write a half, pause, write the rest: no half value is ever in use."""
+    paused, going = threading.Event(), threading.Event()
+
+    def sleep(_: float) -> None:
+        paused.set()
+        going.wait(20)
+        time.sleep(0.02)
+
+    be_impatient(monkeypatch, sleep=sleep)
+    for name, value in numbered(1).items():
+        directory.replace(name, value)
+    going.set()
+    boot = mounted(directory.path, Service, mode="docker")
+    heard = Heard(boot)
+    async with boot.running() as secrets:
+        going.clear()
+        paused.clear()
+        with directory.half_written("jwt_secret", "fake-jwt-secret-000002"):
+            await until(paused.is_set)  # the half was read, and is not believed yet
+            assert number_of(secrets.jwt_secret) == 1
+        going.set()
+        await until(lambda: heard.changes)
+        assert number_of(secrets.jwt_secret) == 2
+        assert boot.status().generation == 2
+    assert [change.new["jwt_secret"] for change in heard.changes] == [secrets.jwt_secret]
+
+
+async def test_files_that_are_renamed_one_by_one_come_into_use(directory: PlainDirectory) -> None:
+    """Vault Agent has no generations: each value is whole, and at last all are new."""
+    for name, value in numbered(1).items():
+        directory.replace(name, value)
+    boot = mounted(directory.path, Service, mode="docker")
+    heard = Heard(boot)
+    async with boot.running() as secrets:
+        for name, value in numbered(2, sentry_dsn="fake-dsn-000002").items():
+            directory.replace(name, value)
+        await until(lambda: number_of(secrets.api_key) == 2)
+        await until(lambda: number_of(secrets.jwt_secret) == 2)
+        await until(lambda: number_of(secrets.sentry_dsn) == 2)
+        await until(lambda: len(heard.changes) == boot.status().generation - 1)
+        assert not boot.status().degraded
+    told = [value for change in heard.changes for value in change.new.values()]
+    assert sorted(map(number_of, told)) == [2, 2, 2]
+
+
+async def test_a_stray_file_is_nobodys_secret(
+    directory: PlainDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A temporary file that a writer left, or has yet to rename, changes nothing."""
+    for name, value in numbered(1).items():
+        directory.replace(name, value)
+    boot = mounted(directory.path, Service, mode="docker")
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running():
+        before = boot.status()
+        log.clear()
+        (directory.path / "tmp8k2x_q").write_text("fake-api-key-000009")
+        (directory.path / ".api_key.swp").write_text("fake-api-key-000009")
+        await until(lambda: boot.status().last_read > before.last_read)
+        assert log.text == ""
+        assert boot.status().generation == 1
+    assert heard.changes == []
+
+
+def a_fifo(directory: PlainDirectory) -> None:
+    """Put a FIFO where the value was."""
+    directory.remove("api_key")
+    os.mkfifo(directory.path / "api_key")
+
+
+def too_much(directory: PlainDirectory) -> None:
+    """Put 2 MiB where the value was."""
+    directory.replace("api_key", "f" * (2 << 20))
+
+
+def not_text(directory: PlainDirectory) -> None:
+    """Put bytes that are no UTF-8 where the value was."""
+    directory.replace("api_key", b"fake-\xff-000002")
+
+
+def nothing(directory: PlainDirectory) -> None:
+    """Put an empty file where the value was."""
+    directory.replace("api_key", "")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (a_fifo, "not-a-file"),
+        (too_much, "too-large"),
+        (not_text, "not-utf-8"),
+        (nothing, "empty"),
+    ],
+)
+async def test_what_is_no_value_is_refused(
+    directory: PlainDirectory,
+    spoil: Callable[[PlainDirectory], None],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last good value is used, nothing hangs, and a good file heals it."""
+    be_impatient(monkeypatch, quiet=0.02)
+    for name, value in numbered(1).items():
+        directory.replace(name, value)
+    boot = mounted(directory.path, Service, mode="docker")
+    async with boot.running() as secrets:
+        spoil(directory)
+        await until(lambda: boot.status().degraded)
+        await until(lambda: boot.status().reasons[0].endswith(f"API_KEY {kind}"))
+        assert number_of(secrets.api_key) == 1
+        directory.replace("api_key", numbered(3)["api_key"])
+        await until(lambda: number_of(secrets.api_key) == 3)
+        assert not boot.status().degraded
+
+
+# A read that fails as a whole
+
+
+async def test_a_read_that_crashes_keeps_the_set(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that nobody foresaw is a refusal like any other, and is tried again."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    log = Log(caplog)
+    crashes = iter([True, True, False])
+
+    def crash(*args: Any, **more: Any) -> object:  # noqa: ANN401  (what load takes)
+        if next(crashes, False):
+            message = "fake-api-key-000001"
+            raise MemoryError(message)
+        return load(*args, **more)
+
+    async with boot.running() as secrets:
+        monkeypatch.setattr("hive_boot.bootstrap.intake.load", crash)
+        volume.publish(numbered(2))
+        await until(lambda: number_of(secrets.api_key) == 2)
+    assert log.verdicts == [
+        ("refused", 2, ["Service"]),
+        ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
+    ]
+    assert "Service failed with MemoryError" in log.text
+    assert "fake-api-key" not in log.text
+
+
+async def test_a_read_that_hangs_is_not_joined_by_others(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that answers no more holds one thread, and the application serves."""
+    monkeypatch.setattr(rereading, "_HUNG", 0.05)
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    log = Log(caplog)
+    hangs, answers = threading.Semaphore(0), threading.Event()
+
+    def hang(*args: Any, **more: Any) -> object:  # noqa: ANN401  (what load takes)
+        hangs.release()
+        answers.wait(20)
+        return load(*args, **more)
+
+    async with boot.running() as secrets:
+        with monkeypatch.context() as patch, ExitStack() as stack:
+            stack.callback(answers.set)
+            patch.setattr("hive_boot.bootstrap.intake.load", hang)
+            volume.publish(numbered(2))
+            await until(lambda: boot.status().degraded)
+            for _ in range(3):
+                with pytest.raises(InvalidSecrets, match="could not be read within"):
+                    await boot.reload()
+            assert number_of(secrets.api_key) == 1
+            assert hangs.acquire(blocking=False)
+            assert not hangs.acquire(blocking=False)
+        await until(lambda: number_of(secrets.api_key) == 2)
+        assert not boot.status().degraded
+    assert [verdict for verdict, *_ in log.verdicts] == ["refused", "accepted"]

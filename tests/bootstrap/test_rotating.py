@@ -1,0 +1,742 @@
+"""Secrets that change while the application runs, well written or not."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap, Change, LifecycleError, Secret, SecretSet, secret
+from hive_boot.bootstrap import rotating
+from hive_boot.lifecycle.states import State
+from hive_boot.secrets import watching
+from hive_boot.secrets.loading import load
+from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from tests.bootstrap.rotations import (
+    Heard,
+    Log,
+    Service,
+    be_impatient,
+    mounted,
+    number_of,
+    numbered,
+)
+from tests.support import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+
+
+class Ten(SecretSet):
+    """Ten secrets that belong together."""
+
+    key_0: Secret
+    key_1: Secret
+    key_2: Secret
+    key_3: Secret
+    key_4: Secret
+    key_5: Secret
+    key_6: Secret
+    key_7: Secret
+    key_8: Secret
+    key_9: Secret
+
+
+TEN = tuple(f"key_{index}" for index in range(10))
+
+
+def ten(number: int) -> dict[str, str]:
+    """Give the files of a generation of ten."""
+    return dict.fromkeys(TEN, f"fake-value-{number:06}")
+
+
+def ten_of(secrets: Ten) -> set[int]:
+    """Give the generations that the ten values of a set were written with."""
+    return {number_of(getattr(secrets, name)) for name in TEN}
+
+
+async def test_one_swap_of_ten_keys_is_one_change(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten keys in one swap: one generation, one call of a hook, one line in the log."""
+    volume.publish(ten(1))
+    boot = mounted(volume.path, Ten)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        before = secrets.current
+        volume.publish(ten(2))
+        await until(lambda: heard.changes)
+        assert ten_of(secrets) == ten_of(secrets.current) == {2}
+        assert ten_of(before) == {1}
+        assert boot.status().generation == 2
+        # Whatever else the events of this swap would bring is read before this returns.
+        assert await boot.reload() is None
+    (change,) = heard.changes
+    assert change.names == TEN
+    assert {number_of(value) for value in change.old.values()} == {1}
+    assert {number_of(value) for value in change.new.values()} == {2}
+    assert change.generation == 2
+    assert log.verdicts == [("accepted", 2, [name.upper() for name in TEN])]
+
+
+class Reader(threading.Thread):
+    """A thread of the application that reads the secrets all the time."""
+
+    def __init__(self, secrets: Ten) -> None:
+        super().__init__(name="reader", daemon=True)
+        self.secrets = secrets
+        self.over = threading.Event()
+        self.wrong: list[object] = []
+        self.seen: set[int] = set()
+
+    def run(self) -> None:
+        """Read a generation at once, and field by field."""
+        newest = 0
+        while not self.over.wait(0.0005):
+            numbers = ten_of(self.secrets.current)
+            if len(numbers) != 1:
+                self.wrong.append(numbers)
+            self.seen |= numbers
+            # Between two fields there may be a swap, and never a step back, nor a hole.
+            for name in TEN:
+                number = number_of(getattr(self.secrets, name))
+                if number < newest:
+                    self.wrong.append((name, number, newest))
+                newest = number
+
+
+async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> None:
+    """200 swaps a second for 10 s: every set belongs together, and the last one is used."""
+    # The ten seconds are what a user is promised; nothing else in the suite takes so long.
+    volume.publish(ten(0))
+    boot = mounted(volume.path, Ten)
+    heard = Heard(boot)
+    async with boot.running() as secrets:
+        reader = Reader(secrets)
+        reader.start()
+        with volume.storm(ten, rate=200, seconds=10) as storm:
+            over = threading.Event()
+
+            def wait() -> None:
+                storm.wait()
+                over.set()
+
+            threading.Thread(target=wait, name="end of storm", daemon=True).start()
+            while not over.is_set():
+                # In the loop, where the swap is made, the live view is of one moment too.
+                assert len(ten_of(secrets)) == 1
+                await anyio.sleep(0.002)
+        await until(lambda: ten_of(secrets) == {storm.count})
+        await until(lambda: not boot.status().degraded)
+        await until(lambda: number_of(heard.changes[-1].new["key_0"]) == storm.count)
+        reader.over.set()
+        await anyio.to_thread.run_sync(reader.join)
+        assert boot.status().generation == len(heard.changes) + 1
+    assert reader.wrong == []
+    assert len(reader.seen) > 10
+    assert all(change.names == TEN for change in heard.changes)
+
+
+async def test_unchanged_content_is_no_news(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same values in new files: they are read, and nothing is said, done or counted."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running():
+        before = boot.status()
+        log.clear()
+        volume.publish(numbered(1), anew=True)
+        await until(lambda: boot.status().last_read > before.last_read)
+        assert log.text == ""
+        after = boot.status()
+        assert (after.generation, after.last_change) == (1, before.last_change)
+        assert (after.degraded, after.state) == (False, "ready")
+        volume.publish(numbered(2))
+        await until(lambda: heard.changes)
+    assert [change.generation for change in heard.changes] == [2]
+
+
+async def test_a_generation_is_one_object_while_it_lasts(volume: MountedVolume) -> None:
+    """Who keeps ``secrets.current`` to see whether it is another one is not fooled by a read."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    async with boot.running() as secrets:
+        pinned = secrets.current
+        assert await boot.reload() is None
+        assert secrets.current is pinned
+        volume.publish(numbered(2))
+        await until(lambda: secrets.current is not pinned)
+    assert number_of(secrets.current.api_key) == 2
+
+
+async def test_a_key_that_is_added_comes_into_use(volume: MountedVolume) -> None:
+    """An optional secret that was absent is there as soon as the volume has it."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    async with boot.running() as secrets:
+        assert secrets.sentry_dsn is None
+        volume.publish(numbered(1, sentry_dsn="fake-dsn-000001"))
+        await until(lambda: heard.changes)
+        assert number_of(secrets.sentry_dsn) == 1
+    assert heard.names == [("sentry_dsn",)]
+    assert heard.changes[0].old == {"sentry_dsn": None}
+
+
+async def test_an_optional_key_that_is_removed_becomes_none(volume: MountedVolume) -> None:
+    """What was taken away on purpose is gone, and nothing is amiss."""
+    volume.publish(numbered(1, sentry_dsn="fake-dsn-000001"))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    async with boot.running() as secrets:
+        volume.publish(numbered(1))
+        await until(lambda: heard.changes)
+        assert secrets.sentry_dsn is None
+        assert not boot.status().degraded
+    assert heard.changes[0].new == {"sentry_dsn": None}
+    assert number_of(heard.changes[0].old["sentry_dsn"]) == 1
+
+
+# At a bad moment
+
+
+async def test_a_swap_is_seen_while_every_worker_thread_is_busy(volume: MountedVolume) -> None:
+    """Neither the watch nor the read waits for the threads that the application has taken."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    release = threading.Event()
+
+    def block() -> None:
+        release.wait()
+
+    async with boot.running() as secrets, anyio.create_task_group() as group:
+        try:
+            for _ in range(int(limiter.total_tokens)):
+                group.start_soon(anyio.to_thread.run_sync, block)
+            await until(lambda: limiter.available_tokens == 0)
+            volume.publish(numbered(2))
+            await until(lambda: number_of(secrets.api_key) == 2)
+            assert limiter.available_tokens == 0
+        finally:
+            release.set()
+
+
+async def test_a_swap_during_start_up_is_used_right_after_it(volume: MountedVolume) -> None:
+    """What changed behind the back of the first read is a rotation like any other."""
+    volume.publish(numbered(1))
+
+    def swap(value: str) -> None:
+        if value.endswith("1"):
+            volume.publish(numbered(2))
+
+    class Swapped(Service):
+        """An application whose volume is swapped while it is judged."""
+
+        api_key: Secret = secret(check=swap)
+
+    boot = mounted(volume.path, Swapped)
+    heard = Heard(boot)
+    async with boot.running() as secrets:
+        assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
+        await until(lambda: heard.changes)
+        assert (number_of(secrets.api_key), boot.status().generation) == (2, 2)
+    assert heard.names == [("api_key", "jwt_secret")]
+
+
+async def test_a_swap_during_a_rotation_is_taken_up_after_it(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slow check judges one set, and then the newest; readers have the old one meanwhile."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    judged: list[int] = []
+    go_on = anyio.Event()
+
+    @boot.check
+    async def slow(secrets: Service) -> None:
+        judged.append(number_of(secrets.api_key))
+        if judged[-1] == 2:
+            await go_on.wait()
+
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await until(lambda: judged == [1, 2])
+        assert boot.status().state == "reloading"
+        assert boot.status().ready
+        volume.publish(numbered(3))
+        volume.publish(numbered(4))
+        # In use is what it was; the plain functions and the live view agree on that.
+        assert number_of(secrets.api_key) == 1
+        go_on.set()
+        await until(lambda: number_of(secrets.api_key) == 4)
+        await until(lambda: len(heard.changes) == boot.status().generation - 1)
+        assert boot.status().state == "ready"
+    assert judged[:2] == [1, 2]
+    assert judged[-1] == 4
+    assert sorted(judged) == judged
+    assert [verdict for verdict, *_ in log.verdicts] == ["accepted"] * len(heard.changes)
+
+
+async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> None:
+    """What is being judged when the application stops comes into nobody's use."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    judged: list[int] = []
+    ended: list[int] = []
+
+    @boot.check
+    async def slow(secrets: Service) -> None:
+        judged.append(number_of(secrets.api_key))
+        if judged[-1] == 2:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                ended.append(2)
+
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await until(lambda: judged == [1, 2])
+    assert boot.status().state == "armed"
+    assert ended == [2]
+    assert number_of(secrets.api_key) == 1
+    assert heard.changes == []
+
+
+def threads_of_ours() -> list[str]:
+    """Name the threads that this package has started and that are alive."""
+    return [each.name for each in threading.enumerate() if each.name.startswith("hive_boot")]
+
+
+async def test_a_stopped_application_hears_of_nothing(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the stop nobody watches, reads or is told; a new start begins with what is there."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running() as old:
+        volume.publish(numbered(2))
+        await until(lambda: heard.changes)
+    await until(lambda: threads_of_ours() == [])
+    log.clear()
+    volume.publish(numbered(3))
+    await checkpoint()
+    assert number_of(old.api_key) == 2
+    async with boot.running() as new:
+        assert number_of(new.api_key) == 3
+        assert boot.status().generation == 1
+        volume.publish(numbered(4))
+        await until(lambda: len(heard.changes) == 2)
+    assert number_of(old.api_key) == 2
+    assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])]
+
+
+async def test_a_check_that_fails_twice_needs_no_new_swap(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a check refuses is judged again while it is there: its database may be back."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    judged: list[int] = []
+
+    @boot.check
+    async def check(secrets: Service) -> bool:
+        judged.append(number_of(secrets.api_key))
+        return judged.count(2) not in {1, 2}
+
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await until(lambda: heard.changes)
+        assert number_of(secrets.api_key) == 2
+        assert not boot.status().degraded
+    assert judged == [1, 2, 2, 2]
+    assert log.verdicts == [
+        ("refused", 2, ["check"]),
+        ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
+    ]
+
+
+async def test_a_refused_set_is_not_judged_at_every_event(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that asks a server is not asked again by events that bring nothing new."""
+    monkeypatch.setattr(rotating, "_FIRST", 60)
+    monkeypatch.setattr(rotating, "_MOST", 60)
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    judged: list[int] = []
+    reads: list[object] = []
+
+    def read(*args: Any, **more: Any) -> object:  # noqa: ANN401  (what load takes)
+        reads.append(load(*args, **more))
+        return reads[-1]
+
+    monkeypatch.setattr("hive_boot.bootstrap.intake.load", read)
+
+    @boot.check
+    async def check(secrets: Service) -> bool:
+        judged.append(number_of(secrets.api_key))
+        return judged[-1] != 2
+
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await until(lambda: boot.status().degraded)
+        assert len(reads) == 2
+        # A key that nobody declares brings an event, and the same set.
+        volume.publish(numbered(2, unknown="fake-unknown"))
+        await until(lambda: len(reads) == 3)
+        volume.publish(numbered(3))
+        await until(lambda: number_of(secrets.api_key) == 3)
+    assert judged == [1, 2, 3]
+
+
+# What is said
+
+
+async def test_each_rotation_leaves_one_structured_record(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program reads names, generation, verdict and duration; a person reads a sentence."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    log = Log(caplog)
+    async with boot.running():
+        volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
+        await until(lambda: heard.changes)
+        volume.publish({"api_key": "fake"})
+        await until(lambda: boot.status().degraded)
+    accepted, refused = log.rotations
+    assert accepted.getMessage() == "Rotated JWT_SECRET: generation 2"
+    assert accepted.levelno == logging.INFO
+    facts = vars(accepted)
+    assert (facts["names"], facts["generation"]) == (["JWT_SECRET"], 2)
+    assert facts["verdict"] == "accepted"
+    assert isinstance(facts["duration"], float)
+    assert refused.getMessage().startswith("Rotation refused, generation 2 stays in use: API_KEY ")
+    assert refused.levelno == logging.ERROR
+    facts = vars(refused)
+    assert (facts["names"], facts["generation"]) == (["API_KEY", "JWT_SECRET"], 3)
+    assert facts["verdict"] == "refused"
+    assert isinstance(facts["duration"], float)
+    assert "fake" not in log.text
+
+
+async def test_a_resync_without_change_says_nothing(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything is read every minute, and as long as it is the same nobody hears of it."""
+    monkeypatch.setattr(watching, "TURN", 0.02)
+    monkeypatch.setattr(watching, "READ", 0.05)
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    log = Log(caplog)
+    async with boot.running():
+        log.clear()
+        read = {boot.status().last_read}
+
+        def is_read_again() -> bool:
+            read.add(boot.status().last_read)
+            return len(read) > 4
+
+        await until(is_read_again)
+        assert (boot.status().generation, boot.status().missed) == (1, 0)
+        assert log.text == ""
+
+
+async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVolume) -> None:
+    """Each transition is seen in the status: a good set, a bad one, and a good one again."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    assert (boot.status().watcher, boot.status().last_read) == ("off", 0.0)
+    async with boot.running():
+        first = boot.status()
+        assert first.watcher == "inotify"
+        assert first.last_read == first.last_change > 0
+        volume.publish(numbered(2))
+        await until(lambda: boot.status().generation == 2)
+        second = boot.status()
+        assert second.last_change > first.last_change
+        assert second.last_read >= second.last_change
+        volume.publish(numbered(3, api_key="fake"))
+        await until(lambda: boot.status().degraded)
+        third = boot.status()
+        # A read that was refused is none that went well.
+        assert (third.last_read, third.last_change) == (second.last_read, second.last_change)
+        assert [each.generation for each in third.secrets] == [2, 2, 1]
+        assert (third.ready, third.state) == (True, State.READY)
+    assert boot.status().watcher == "off"
+    assert "fake" not in repr([first, second, third])
+
+
+async def test_variables_are_not_watched(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where nothing can change, ``watch=True`` says so and starts no thread."""
+    for name, value in numbered(1).items():
+        monkeypatch.setenv(name.upper(), value)
+    boot = Bootstrap(Service, mode="environment", watch=True)
+    log = Log(caplog)
+    async with boot.running():
+        assert "Nothing is watched: in environment mode" in log.text
+        assert boot.status().watcher == "off"
+        assert not boot.status().degraded
+        monkeypatch.setenv("API_KEY", numbered(2)["api_key"])
+        assert await boot.reload() is None
+
+
+async def test_a_watch_that_hangs_is_told_of_and_seen_to_live_again(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that a file system holds says nothing itself: the status and the log do."""
+    monkeypatch.setattr(rotating, "_GLANCE", 0.02)
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        monkeypatch.setattr(watching, "HUNG", -1.0)  # any silence is too long
+        await until(lambda: "Changes of secrets are not noticed" in log.text)
+        assert boot.status().watcher == "down"
+        assert boot.status().reasons == ("changes of secrets are not noticed",)
+        monkeypatch.setattr(watching, "HUNG", 20.0)
+        await until(lambda: "Changes of secrets are noticed again" in log.text)
+        assert not boot.status().degraded
+        volume.publish(numbered(2))
+        await until(lambda: number_of(secrets.api_key) == 2)
+    assert log.text.count("are not noticed") == 1
+
+
+obstacle = PinnedFile.possible()
+
+
+@pytest.mark.skipif(obstacle is not None, reason=str(obstacle))
+async def test_a_stale_mount_is_told_of_once(
+    directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mounted file that was replaced outside will never show the new one: that is said."""
+    monkeypatch.setattr(rotating, "_GLANCE", 0.02)
+    monkeypatch.setattr(watching, "TURN", 0.02)
+    monkeypatch.setattr(watching, "LOOK", 0.02)
+    be_impatient(monkeypatch, quiet=0.02)
+    directory.replace("jwt_secret", numbered(1)["jwt_secret"])
+    path = directory.path / "api_key"
+    with PinnedFile(path, host=directory.path.parent / "host" / "api_key") as pinned:
+        pinned.write(numbered(1)["api_key"])
+        boot = mounted(directory.path, Service, mode="docker")
+        log = Log(caplog)
+        async with boot.running() as secrets:
+            assert boot.status().pinned == (str(path),)
+            assert "Mounted as a file of its own" in log.text
+            pinned.write(numbered(2)["api_key"])
+            await until(lambda: number_of(secrets.api_key) == 2)
+            pinned.replace(numbered(3)["api_key"])
+            await until(lambda: boot.status().stale == (str(path),))
+            await until(lambda: "Stale mount" in log.text)
+            assert boot.status().reasons == (f"{path} is a stale mount",)
+            await boot.reload()
+            assert number_of(secrets.api_key) == 2
+        assert log.text.count("Stale mount") == 1
+
+
+# The body of the run
+
+
+class Broken(Exception):  # noqa: N818  (what the author calls it)
+    """What the body of a run may raise."""
+
+
+@pytest.mark.parametrize("error", [KeyError("fake"), Broken("fake"), SystemExit(3)])
+async def test_what_the_body_raises_comes_out_bare(
+    volume: MountedVolume, error: BaseException
+) -> None:
+    """Nobody has to unpack an exception group because somebody watches."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    with pytest.raises(type(error)) as caught:
+        async with boot.running():
+            raise error
+    assert caught.value is error
+    assert boot.status().state == "armed"
+
+
+async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
+    """A scope around the run is left in order, and nothing goes on."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    with anyio.CancelScope() as scope:
+        async with boot.running():
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert boot.status().state == "armed"
+    await until(lambda: threads_of_ours() == [])
+
+
+async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVolume) -> None:
+    """As fixtures of other plugins do it: setup here, teardown there."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    context = boot.running()
+    got: list[Service] = []
+
+    async def set_up() -> None:
+        got.append(await context.__aenter__())
+
+    async def tear_down() -> None:
+        await context.__aexit__(None, None, None)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(set_up)
+    volume.publish(numbered(2))
+    await until(lambda: number_of(got[0].api_key) == 2)
+    async with anyio.create_task_group() as group:
+        group.start_soon(tear_down)
+    assert boot.status().state == "armed"
+
+
+@pytest.fixture
+async def service(volume: MountedVolume) -> AsyncIterator[Service]:
+    """Give the secrets of an application that runs for the time of a test."""
+    volume.publish(numbered(1))
+    async with mounted(volume.path, Service).running() as secrets:
+        yield secrets
+
+
+async def test_a_fixture_of_anyio_may_be_a_run(service: Service, volume: MountedVolume) -> None:
+    """A test of a user's has the running application for a fixture, and rotates it."""
+    volume.publish(numbered(2))
+    await until(lambda: number_of(service.api_key) == 2)
+
+
+@contextmanager
+def fixture_of_a_runner(
+    runner: asyncio.Runner, boot: Bootstrap[Service, None]
+) -> Iterator[Service]:
+    """Do what pytest-asyncio does with an async fixture: a task for each half."""
+
+    async def fixture() -> AsyncIterator[Service]:
+        async with boot.running() as secrets:
+            yield secrets
+
+    halves = fixture()
+
+    async def half() -> Service:
+        return await anext(halves)
+
+    yield runner.run(half())
+    with suppress(StopAsyncIteration):
+        runner.run(half())
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+def test_a_fixture_of_two_tasks_may_be_a_run(volume: MountedVolume, anyio_backend: str) -> None:
+    """The halves of an async generator run in different tasks, one after the other."""
+    assert anyio_backend == "asyncio"
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    heard = Heard(boot)
+    with asyncio.Runner() as runner, fixture_of_a_runner(runner, boot) as secrets:
+        volume.publish(numbered(2))
+
+        async def rotated() -> None:
+            await until(lambda: heard.changes)
+
+        runner.run(rotated())
+        assert number_of(secrets.api_key) == 2
+        assert boot.status().ready
+    assert boot.status().state == "armed"
+
+
+# Accidents
+
+
+@pytest.mark.parametrize(
+    "start", ["Rotated", "Rotation refused", "The hook", "In use now", "The sources hold"]
+)
+async def test_a_log_that_fails_does_not_end_the_rotations(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, start: str
+) -> None:
+    """A filter of the application's that raises is its own fault, and costs no rotation."""
+
+    class Led(Service):
+        """An application with a key that is used a moment later."""
+
+        jwt_secret: Secret = secret(lead=0.05)
+
+    Log(caplog)
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Led)
+    failures = iter([True])
+    told: list[Change] = []
+    raised: list[str] = []
+
+    @boot.on_rotate()
+    async def hook(change: Change) -> None:
+        if next(failures, False):
+            raise KeyError
+        told.append(change)
+
+    def broken(record: logging.LogRecord) -> bool:
+        if not raised and record.getMessage().startswith(start):
+            raised.append(start)
+            raise KeyError(start)
+        return True
+
+    def has_told(number: int) -> bool:
+        known = {name: value for change in told for name, value in change.new.items()}
+        return [number_of(known.get(name)) for name in ("api_key", "jwt_secret")] == [number] * 2
+
+    logger = logging.getLogger("hive_boot.rotation")
+    logger.addFilter(broken)
+    try:
+        async with boot.running():
+            volume.publish(numbered(2))
+            await until(lambda: has_told(2))
+            await until(lambda: not boot.status().degraded)
+            volume.publish(numbered(3, api_key="fake"))
+            await until(lambda: boot.status().rejected)
+            volume.publish(numbered(2))
+            await until(lambda: not boot.status().degraded)
+            volume.publish(numbered(4))
+            await until(lambda: has_told(4))
+            await until(lambda: not boot.status().degraded)
+    finally:
+        logger.removeFilter(broken)
+    assert raised == [start]
+
+
+async def test_a_failure_of_our_own_is_not_silent(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When rotating itself breaks down the service goes on, says so, and lets nobody wait."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+
+    def fail(_: object) -> None:
+        message = "something of ours is broken"
+        raise ZeroDivisionError(message)
+
+    async with boot.running():
+        monkeypatch.setattr(rotating.Rotating, "_glance", fail)
+        volume.publish(numbered(2))
+        await until(lambda: boot.status().degraded)
+        assert boot.status().reasons == ("secrets are not rotated any more: the log says why",)
+        with pytest.raises(LifecycleError, match="not rotated any more"):
+            await boot.reload()
+        assert boot.status().ready

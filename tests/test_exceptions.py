@@ -58,6 +58,22 @@ def test_report_of_a_single_problem() -> None:
     assert report.splitlines()[0] == "hive_boot: 1 problem, so the service does not start"
 
 
+def test_report_of_a_reload_that_is_refused() -> None:
+    """A running service goes on: the report says so, and the rest as at a start."""
+    failure = InvalidSecrets([MISSING, SHORT], declaration="HiveSecrets", kept=True)
+    at_a_start = InvalidSecrets([MISSING, SHORT], declaration="HiveSecrets")
+    first, *rest = failure.report().splitlines()
+    assert first == "hive_boot: 2 problems with HiveSecrets, so the last good set stays in use"
+    assert rest == at_a_start.report().splitlines()[1:]
+    assert (failure.kept, at_a_start.kept) == (True, False)
+    assert (
+        InvalidSecrets([SHORT], kept=True)
+        .report(color=True)
+        .startswith("\x1b[31m\x1b[1mhive_boot: 1 problem, so the last good set stays in use\x1b[0m")
+    )
+    assert failure.exit_code == at_a_start.exit_code
+
+
 def test_report_in_colour_says_the_same() -> None:
     """On a terminal the report is coloured, each colour ends, and not a word is different."""
     failure = InvalidSecrets([MISSING, SHORT], declaration="HiveSecrets", facts=[("mode", "x")])

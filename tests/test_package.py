@@ -59,10 +59,10 @@ def test_an_error_survives_the_way_to_another_process(error: Exception) -> None:
     assert again.args == error.args
 
 
-def loaded_after(source: str, **variables: str) -> set[str]:
-    """Run ``source``, and give what of the heavy modules is loaded then."""
+def loaded_after(source: str, *more: str, **variables: str) -> set[str]:
+    """Run ``source``, and give what of the heavy modules, and of ``more``, is loaded then."""
     child = run_child(
-        f"import sys\n{source}\nprint(*sorted(set({HEAVY}) & sys.modules.keys()))",
+        f"import sys\n{source}\nprint(*sorted(set({[*HEAVY, *more]}) & sys.modules.keys()))",
         cwd=None,
         **variables,
     )
@@ -78,15 +78,23 @@ def test_an_import_is_light() -> None:
 def test_a_declaration_is_light() -> None:
     """Declaring an application loads nothing either."""
     source = """
-from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
 
 class HiveSecrets(SecretSet):
-    jwt_secret: Secret = secret(min_length=32, pattern=".*", required_in="production")
+    jwt_secret: Secret = secret(min_length=32, pattern=".*", required_in="production", lead=120)
 
-boot = Bootstrap(HiveSecrets)
+boot = Bootstrap(HiveSecrets, watch=True, wait=30)
+
+@boot.check
+async def check(secrets: HiveSecrets) -> None: ...
+
+@boot.on_rotate("jwt_secret", timeout=5)
+async def reconnect(change: Change, secrets: HiveSecrets) -> None: ...
 
 @boot.main
 async def main(secrets: HiveSecrets) -> None: ...
+
+boot.status()
 """
     assert loaded_after(source) == set()
 
@@ -97,11 +105,12 @@ from hive_boot import Bootstrap, Secret, SecretSet
 class HiveSecrets(SecretSet):
     jwt_secret: Secret
 
-boot = Bootstrap(HiveSecrets)
+boot = Bootstrap(HiveSecrets, watch={watch})
 
 @boot.main
 async def main(secrets: HiveSecrets) -> None:
     secrets.jwt_secret.reveal()
+    assert boot.status().ready
 
 try:
     boot.run()
@@ -110,15 +119,48 @@ except SystemExit as exit:
 """
 
 
-def test_a_start_in_a_container_loads_only_the_loop(tmp_path: Path) -> None:
-    """In docker mode neither a watcher nor a parser of ``.env`` is loaded, nor another loop."""
+ROTATION = [
+    "hive_boot.bootstrap.notifying",
+    "hive_boot.bootstrap.rereading",
+    "hive_boot.bootstrap.rotating",
+    "hive_boot.secrets.rotation",
+    "hive_boot.secrets.vantage",
+    "hive_boot.secrets.watching",
+]
+"""What only an application that rotates needs."""
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> str:
+    """Give a directory with the secret in it."""
     (tmp_path / "jwt_secret").write_text(VALUE)
     os.utime(tmp_path / "jwt_secret", (1, 1))
-    assert loaded_after(STARTED, HIVE_BOOT_SECRETS_DIR=str(tmp_path)) == {"anyio", "asyncio"}
+    return str(tmp_path)
+
+
+def test_a_start_in_a_container_loads_only_the_loop(mounted: str) -> None:
+    """In docker mode neither a watcher nor a parser of ``.env`` is loaded, nor another loop."""
+    source = STARTED.format(watch=False)
+    assert loaded_after(source, HIVE_BOOT_SECRETS_DIR=mounted) == {"anyio", "asyncio"}
+
+
+def test_a_start_that_watches_loads_the_watcher_as_well(mounted: str) -> None:
+    """Where changes are taken up, what sees them is loaded: the test above would notice it."""
+    source = STARTED.format(watch=True)
+    loaded = loaded_after(source, *ROTATION, HIVE_BOOT_SECRETS_DIR=mounted)
+    assert loaded == {"anyio", "asyncio", "watchfiles", *ROTATION}
+
+
+def test_a_start_that_does_not_watch_loads_nothing_that_rotates(mounted: str) -> None:
+    """Who does not watch pays nothing for it, not even the import of our own code."""
+    source = STARTED.format(watch=False)
+    loaded = loaded_after(source, *ROTATION, HIVE_BOOT_SECRETS_DIR=mounted)
+    assert loaded == {"anyio", "asyncio"}
 
 
 def test_a_start_in_development_loads_the_parser_as_well(tmp_path: Path) -> None:
     """Where ``.env`` is read, what reads it is loaded: the test above would notice it."""
     (tmp_path / "cwd" / ".env").write_text(f"JWT_SECRET={VALUE}\n")
-    loaded = loaded_after(STARTED, HIVE_BOOT_MODE="development", HIVE_BOOT_PROFILE="development")
+    source = STARTED.format(watch=False)
+    loaded = loaded_after(source, HIVE_BOOT_MODE="development", HIVE_BOOT_PROFILE="development")
     assert loaded == {"anyio", "asyncio", "dotenv"}

@@ -15,29 +15,41 @@ from traceback import TracebackException
 from typing import Any
 
 import pytest
+from anyio.lowlevel import checkpoint
 from rich.console import Console
 from rich.pretty import pretty_repr
 
-from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
-from tests.support import texts_within_reach
+from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
+from hive_boot.secrets import access
+from hive_boot.testing import MountedVolume
+from tests.support import texts_within_reach, until
 
 TEXT = "fake-jwt-secret-0123456789-0123456789"
 
 
 class HiveSecrets(SecretSet):
-    """A secret, the one before it, and bytes."""
+    """A secret, the one before it, and the one that is to come; and bytes."""
 
-    jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS")
+    jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS", lead=3600, grace=3600)
     keystore: SecretBytes
 
 
 @pytest.fixture
-async def shown(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Any]]:
-    """Have every object that an application holds, while it runs."""
-    for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS", "KEYSTORE"):
-        monkeypatch.setenv(name, TEXT)
-    boot = Bootstrap(HiveSecrets, mode="environment")
+async def shown(mounted_volume: MountedVolume) -> AsyncIterator[dict[str, Any]]:
+    """Have every object that an application holds, while it runs, and what it has held."""
+
+    def publish(text: str) -> None:
+        before = f"{text}, before"
+        files = {"jwt_secret": text, "jwt_secret_previous": before, "keystore": text}
+        mounted_volume.publish(files)
+
+    publish(TEXT)
+    boot = Bootstrap(HiveSecrets, mode="kubernetes", secrets_dirs=mounted_volume.path)
     async with boot.running() as secrets:
+        publish(f"{TEXT}, the second")
+        change = await boot.reload()
+        assert change is not None
+        assert len(boot.accepted("jwt_secret")) == 3
         yield {
             "Secret": secrets.jwt_secret,
             "SecretBytes": secrets.keystore,
@@ -46,6 +58,9 @@ async def shown(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, Any]
             "the application": boot,
             "its status": boot.status(),
             "accepted": boot.accepted("jwt_secret"),
+            "a change": change,
+            "an old value": change.old["keystore"],
+            "the store": access._running[-1].store,  # noqa: SLF001  (what a debugger comes to)
         }
 
 
@@ -159,6 +174,31 @@ async def test_no_format_field_leads_to_a_value(shown: dict[str, Any]) -> None:
     for name, it in shown.items():
         assert TEXT not in texts_within_reach(it), name
     assert TEXT in texts_within_reach([shown, {"a": [TEXT]}])
+
+
+@pytest.mark.anyio
+async def test_no_part_of_a_rotation_leads_to_a_value(mounted_volume: MountedVolume) -> None:
+    """Neither the watch, nor a refused set, nor a hook that has failed keeps a value in reach."""
+    mounted_volume.publish({"jwt_secret": TEXT, "keystore": TEXT})
+    place = mounted_volume.path
+    boot = Bootstrap(HiveSecrets, mode="kubernetes", secrets_dirs=place, watch=True)
+
+    @boot.on_rotate()
+    async def fail(change: Change) -> None:
+        await checkpoint()
+        old = change.old["keystore"]
+        assert old is not None
+        raise ValueError(old.reveal())
+
+    async with boot.running():
+        logging.getLogger("tests").warning("a log line makes what finds the values")
+        mounted_volume.publish({"jwt_secret": TEXT[::-1], "keystore": TEXT[::-1]})
+        await until(lambda: boot.status().failing_hooks)
+        mounted_volume.publish({"jwt_secret": f"{TEXT}\0", "keystore": f"{TEXT}, the third"})
+        await until(lambda: boot.status().rejected)
+        reach = texts_within_reach(boot)
+    assert TEXT not in reach
+    assert TEXT[::-1] not in reach
 
 
 @pytest.mark.anyio

@@ -105,6 +105,11 @@ def tell_refusal(problems: Sequence[Problem], generation: int, seconds: float) -
     )
 
 
+def tell_broken(failure: Exception) -> None:
+    """Log a failure that is a bug of ours."""
+    _say(logging.ERROR, "A rotation has failed, and is tried again", exc_info=failure)
+
+
 def tell_healed(generation: int) -> None:
     """Log that the sources hold again what is in use."""
     _say(logging.INFO, "The sources hold generation %d again, which is in use", generation)

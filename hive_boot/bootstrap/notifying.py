@@ -49,6 +49,15 @@ class _Call:
         return math.inf if self.change is None or runs else self.backoff.due
 
 
+class _Outcome:
+    """What became of a call. The failure may hold a value, so no frame shows it by itself."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self) -> None:
+        self.failure: BaseException | str | None = "it was cancelled before its end"
+
+
 class Notifier:
     """Tells the hooks of one run.
 
@@ -96,17 +105,16 @@ class Notifier:
         call.change = None
         done = call.running = anyio.Event()
         scope = anyio.CancelScope()
-        failure: BaseException | str | None = "it was cancelled before its end"
+        outcome = _Outcome()
 
         async def work() -> None:
-            nonlocal failure
             try:
                 await call.hook.work(self._given(), change)
-                failure = None
+                outcome.failure = None
             except anyio.get_cancelled_exc_class():
                 raise
             except BaseException as exc:  # noqa: BLE001  (whatever it is, the others go on)
-                failure = exc
+                outcome.failure = exc
 
         async def run() -> None:
             try:
@@ -126,12 +134,12 @@ class Notifier:
             with anyio.move_on_after(_ENDING):
                 await done.wait()
             ends = "" if done.is_set() else ", and goes on although it was cancelled"
-            failure = f"it took more than {call.hook.timeout:g} s{ends}"
-        self._settle(call, change, failure)
+            outcome.failure = f"it took more than {call.hook.timeout:g} s{ends}"
+        self._settle(call, change, outcome)
 
-    def _settle(self, call: _Call, change: Change, failure: BaseException | str | None) -> None:
+    def _settle(self, call: _Call, change: Change, outcome: _Outcome) -> None:
         label = call.hook.work.label
-        if failure is None:
+        if outcome.failure is None:
             if call.failing:
                 logs.tell_hook_healed(label, change.generation)
             call.failing = False
@@ -141,7 +149,9 @@ class Notifier:
         seconds = call.backoff.fail()
         if newer is not None:
             # There is news for it already, which may be what it needs.
-            call.backoff.due = 0.0
+            call.backoff.due = seconds = 0.0
         call.change = change if newer is None else join(change, newer)
-        logs.tell_hook_failed(label, change.generation, failure, seconds, again=call.failing)
+        logs.tell_hook_failed(
+            label, change.generation, outcome.failure, seconds, again=call.failing
+        )
         call.failing = True

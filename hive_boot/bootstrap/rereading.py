@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hive_boot.bootstrap.intake import Intake
     from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.sources.reading import Value
     from hive_boot.secrets.store import Store
 
 S = TypeVar("S", bound=SecretSet)
@@ -45,7 +46,7 @@ class Rereading(Generic[S]):
     Args:
         store: the secrets in use.
         intake: reads.
-        cover: hides the values that were read.
+        cover: hides the values that were read, and goes on to hide those that are valid.
 
     Attributes:
         refused: the set that a check refused last.
@@ -54,7 +55,7 @@ class Rereading(Generic[S]):
     refused: Findings | None = None
 
     def __init__(
-        self, store: Store[S], intake: Intake[S], cover: Callable[[Findings], None]
+        self, store: Store[S], intake: Intake[S], cover: Callable[[Findings, list[Value]], None]
     ) -> None:
         self._store = store
         self._intake = intake
@@ -85,7 +86,7 @@ class Rereading(Generic[S]):
         findings.problems += losses(findings, before)
         changed = changed_fields(findings, before)
         if changed or findings.problems:
-            self._cover(findings)
+            self._cover(findings, self._store.valid())
         refused = self.refused
         again = refused is not None and not changed_fields(findings, refused)
         return Reread(findings, changed, again)

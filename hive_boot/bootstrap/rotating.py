@@ -223,9 +223,9 @@ class Rotating(Generic[S]):
         except InvalidSecrets as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
-            failure = self._refuse(
-                self._rereading.nothing(f"failed with {type(exc).__name__}"), started
-            )
+            logs.tell_broken(exc)
+            nothing = self._rereading.nothing(f"failed with {type(exc).__name__}")
+            failure = self._refuse(nothing, started)
         for request in requests:
             self._requests.remove(request)
             # Each has its own, or they would share a traceback.

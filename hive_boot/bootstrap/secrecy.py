@@ -36,17 +36,22 @@ class Secrecy:
         """Scrub from now on what Python shows to people."""
         self._redaction.open()
 
-    def cover(self, findings: Findings) -> None:
+    def cover(self, findings: Findings, valid: Iterable[Value] = ()) -> None:
         """Hide every value that was found, used or not, and warn of what cannot be hidden.
 
         What the declaration itself says, a ``dev_default``, is no secret. What was found
         before stays hidden, because it may still open a door.
+
+        Args:
+            findings: what was found.
+            valid: the values that are accepted now, whatever was found.
         """
         inventory = findings.inventory
         public = {field.dev_default for field in inventory.ruled}
         values = [*findings.values.values(), *findings.refused]
         secret = dict.fromkeys(value for value in values if value.reveal() not in public)
         if secret.keys() - self._covered.keys():
+            secret |= dict.fromkeys(value for value in valid if value in self._covered)
             before = [value for value in self._covered if value not in secret]
             self._covered = dict.fromkeys([*before[-_KEPT:], *secret])
             self._redaction.hide(self._covered)

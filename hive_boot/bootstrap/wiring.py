@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, NamedTuple, get_origin
 
 from hive_boot.exceptions import DeclarationError
@@ -23,7 +24,12 @@ def is_async(function: object) -> bool:
 
 
 def label(function: Callable[..., Any]) -> str:
-    """Give the name by which people are told of a function of the author's."""
+    """Give the name by which people are told of a function of the author's.
+
+    Of a partial it is that of its function: its arguments may be anything.
+    """
+    while isinstance(function, partial):
+        function = function.func
     name: str | None = getattr(function, "__qualname__", None)
     return repr(function) if name is None else name.rpartition("<locals>.")[2]
 

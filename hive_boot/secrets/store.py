@@ -195,6 +195,11 @@ class Store(Generic[S]):
         found = [current, *others, self._current.get(f"{attribute}.previous")]
         return tuple(dict.fromkeys(value for value in found if value is not None))
 
+    def valid(self) -> list[Value]:
+        """Give the values of all fields that are in use, are accepted, or are to come."""
+        others = [turn.value for turns in list(self._turns.values()) for turn in turns]
+        return [*self._current.values(), *(value for value in others if value is not None)]
+
     def _hurry(self, moment: float) -> None:
         """Let all turns have begun, and count the grace of what they replace from now on."""
         fields = self.generation.findings.inventory.by_attribute

@@ -1,19 +1,25 @@
 """What went wrong once: settings, checks that end oddly, and the last words of a process."""
 
 import asyncio
+import logging
 import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any, cast
 
+import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, secret
+from hive_boot.testing import MountedVolume
+from tests.bootstrap.rotations import mounted
 from tests.support import child_environment, failed_start, run_child
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
@@ -386,3 +392,36 @@ def test_the_status_is_right_without_a_stderr(
     )
     assert child.returncode == code
     assert VALUE.encode() not in child.stdout + child.stderr
+
+
+# A log that fails
+
+
+class Full(logging.Handler):
+    """Cannot write, as on a full disk, and says so by raising."""
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002  (logging's)
+        """Fail."""
+        raise OSError(ENOSPC, "no space left on device")
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("quick")
+async def test_a_log_that_fails_ends_no_rotation(volume: MountedVolume) -> None:
+    """An application whose log breaks for a while goes on with its rotations, and answers."""
+    volume.publish({"jwt_secret": VALUE})
+    boot = mounted(volume.path, HiveSecrets, watch=False)
+    log, handler = logging.getLogger("hive_boot.rotation"), Full()
+    async with boot.running() as secrets:
+        log.addHandler(handler)
+        try:
+            volume.publish({"jwt_secret": f"{VALUE}-2"})
+            with anyio.fail_after(20), suppress(Exception):
+                await boot.reload()
+        finally:
+            log.removeHandler(handler)
+        volume.publish({"jwt_secret": f"{VALUE}-3"})
+        with anyio.fail_after(5):
+            await boot.reload()
+        assert secrets.jwt_secret.reveal() == f"{VALUE}-3"
+        assert not boot.status().degraded

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from hive_boot import Bootstrap, Secret, SecretSet
+from hive_boot.testing import MountedVolume
 from tests.support import child_environment, run_child, started_child
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
@@ -441,17 +443,19 @@ def test_the_same_signal_again_later_ends_a_blocked_main_at_once(
 def test_handlers_are_put_back(anyio_backend: str) -> None:
     """After a run the process reacts to signals as before, whoever catches the exit."""
     body = """
-before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
+before = [*map(signal.getsignal, numbers)]
 
 @boot.main
 async def main() -> None:
-    assert signal.getsignal(signal.SIGTERM) is not before[0]
+    for number, handler in zip(numbers, before):
+        assert signal.getsignal(number) is not handler
 
 try:
     boot.run(backend=backend)
 except SystemExit as exit:
     assert exit.code == 0
-assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+assert [*map(signal.getsignal, numbers)] == before
 print("as before")
 """
     child = run_main(anyio_backend, body)
@@ -552,3 +556,166 @@ def test_a_report_is_coloured_on_a_terminal_and_plain_elsewhere() -> None:
     assert RED in empty
     assert "\x1b" not in refused + piped
     assert refused == piped
+
+
+# The hang-up
+
+RELOADING = (
+    """
+import os, sys
+if os.environ.pop("UNDER_NOHUP", ""):
+    os.execvp("nohup", ["nohup", *sys.orig_argv])
+os.setsid()
+if "WITH_A_TERMINAL" in os.environ:
+    master, slave = os.openpty()
+    # What a session without a terminal opens first becomes its controlling one.
+    os.open(os.ttyname(slave), os.O_RDWR)
+"""
+    + HEAD
+    + """
+def wait(value):
+    print("judging")
+    while not os.path.exists("gate"):
+        time.sleep(0.005)
+
+class HiveSecrets(SecretSet):
+    '''What the application needs.'''
+    jwt_secret: Secret = secret(check=wait if "AT_A_GATE" in os.environ else None)
+
+watch = "WATCHING" in os.environ
+boot = Bootstrap(HiveSecrets, mode="kubernetes", secrets_dirs=sys.argv[2], watch=watch)
+
+@boot.on_rotate("jwt_secret")
+async def tell(change) -> None:
+    print(change.generation, change.new["jwt_secret"].reveal()[-3:])
+
+@boot.main
+async def main() -> None:
+    print("ready")
+    try:
+        await anyio.sleep_forever()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0)
+        if "HUNG_UP_AT_THE_END" in os.environ:
+            for _ in range(3):
+                signal.raise_signal(signal.SIGHUP)
+        print("finally")
+
+boot.run(backend=backend)
+"""
+)
+
+
+@contextmanager
+def reloading(
+    backend: str, volume: MountedVolume, *said: str
+) -> Iterator[tuple[subprocess.Popen[str], Callable[[], str]]]:
+    """Run an application that tells what it rotates; give the process, and what reads a line."""
+    publish(volume, 1)
+    variables = dict.fromkeys(said, "yes")
+    with started_child(
+        RELOADING, backend, str(volume.path), cwd=volume.path.parent, **variables
+    ) as child:
+        assert child.stdout is not None
+        yield child, child.stdout.readline
+
+
+def publish(volume: MountedVolume, number: int) -> None:
+    """Publish the value with a number."""
+    volume.publish({"jwt_secret": f"{VALUE}-{number:03}"})
+
+
+def stop(child: subprocess.Popen[str]) -> str:
+    """Stop in order; give what was told meanwhile."""
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate()
+    assert child.returncode == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+@pytest.mark.parametrize("said", [(), ("WATCHING",)])
+def test_a_hang_up_reloads(anyio_backend: str, volume: MountedVolume, said: tuple[str]) -> None:
+    """SIGHUP makes a daemon read its secrets, whether it watches them or not; it goes on."""
+    with reloading(anyio_backend, volume, *said) as (child, line):
+        assert line() == "ready\n"
+        for number in (2, 3):
+            publish(volume, number)
+            child.send_signal(signal.SIGHUP)
+            assert line() == f"{number} {number:03}\n"
+        assert stop(child) == "finally\n"
+
+
+def test_a_hang_up_while_it_starts_is_obeyed_when_it_has(
+    anyio_backend: str, volume: MountedVolume
+) -> None:
+    """A reload that was asked for early is not lost: it takes place right after the start."""
+    with reloading(anyio_backend, volume, "AT_A_GATE") as (child, line):
+        assert line() == "judging\n"
+        publish(volume, 2)
+        child.send_signal(signal.SIGHUP)
+        (volume.path.parent / "gate").touch()
+        told = [line() for _ in range(3)]
+        assert sorted(told) == ["2 002\n", "judging\n", "ready\n"]
+        assert stop(child) == "finally\n"
+
+
+@pytest.mark.parametrize("said", [(), ("WATCHING",)])
+def test_many_hang_ups_are_harmless(
+    anyio_backend: str, volume: MountedVolume, said: tuple[str]
+) -> None:
+    """Fifty in a row stop nothing, and are one reload or a few: each change is told of once."""
+    with reloading(anyio_backend, volume, *said) as (child, line):
+        assert line() == "ready\n"
+        for _ in range(50):
+            child.send_signal(signal.SIGHUP)
+        publish(volume, 2)
+        for _ in range(50):
+            child.send_signal(signal.SIGHUP)
+        assert line() == "2 002\n"
+        assert stop(child) == "finally\n"
+
+
+def test_a_hang_up_while_it_stops_changes_nothing(
+    anyio_backend: str, volume: MountedVolume
+) -> None:
+    """A daemon that is stopping finishes what it does, and its end is a success."""
+    with reloading(anyio_backend, volume, "HUNG_UP_AT_THE_END") as (child, line):
+        assert line() == "ready\n"
+        assert stop(child) == "finally\n"
+
+
+def test_a_bad_set_survives_a_hang_up(anyio_backend: str, volume: MountedVolume) -> None:
+    """What cannot be taken up is told in the log, and the service goes on as it was."""
+    with reloading(anyio_backend, volume) as (child, line):
+        assert line() == "ready\n"
+        volume.publish({})
+        child.send_signal(signal.SIGHUP)
+        assert child.stderr is not None
+        assert any("Rotation refused, generation 1 stays in use" in told for told in child.stderr)
+        publish(volume, 2)
+        child.send_signal(signal.SIGHUP)
+        assert line() == "2 002\n"
+        assert stop(child) == "finally\n"
+
+
+def test_the_end_of_the_terminal_stops_in_order(anyio_backend: str, volume: MountedVolume) -> None:
+    """Who closes the window of a service stops it, like who presses Ctrl-C: exit 0."""
+    with reloading(anyio_backend, volume, "WITH_A_TERMINAL") as (child, line):
+        assert line() == "ready\n"
+        child.send_signal(signal.SIGHUP)
+        out, err = child.communicate()
+    assert (child.returncode, out) == (0, "finally\n")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("said", [(), ("WITH_A_TERMINAL",)])
+def test_nohup_is_respected(anyio_backend: str, volume: MountedVolume, said: tuple[str]) -> None:
+    """What was started to survive its terminal is neither stopped nor reloaded by its end."""
+    with reloading(anyio_backend, volume, "UNDER_NOHUP", *said) as (child, line):
+        assert line() == "ready\n"
+        publish(volume, 2)
+        for _ in range(3):
+            child.send_signal(signal.SIGHUP)
+        assert stop(child) == "finally\n"

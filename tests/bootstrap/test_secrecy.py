@@ -9,9 +9,21 @@ from pathlib import Path
 import anyio
 import pytest
 
-from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, redact, secret
-from hive_boot.redaction import hidden
-from tests.support import failed_start, run_child
+from hive_boot import (
+    Bootstrap,
+    Change,
+    InvalidSecrets,
+    Secret,
+    SecretBytes,
+    SecretSet,
+    redact,
+    secret,
+)
+from hive_boot.bootstrap import secrecy
+from hive_boot.redaction import hidden, hooks
+from hive_boot.testing import MountedVolume
+from tests.bootstrap.rotations import mounted
+from tests.support import failed_start, run_child, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 OLD = "fake-old-secret-9876543210-9876543210"
@@ -491,3 +503,219 @@ async def test_what_is_no_value_behind_a_pointer_does_not_matter(
     boot = Bootstrap(HiveSecrets, mode="docker", secrets_dirs=mount, env_fallback=True)
     async with boot.running() as secrets:
         assert secrets.jwt_secret.reveal() == VALUE
+
+
+# What is rotated
+
+
+class Rotated(SecretSet):
+    """A secret with a rule and a check, and one that may be absent."""
+
+    jwt_secret: Secret = secret(min_length=20, check=lambda value: "bad" not in value)
+    sentry_dsn: Secret | None
+
+
+def jwt(number: int) -> str:
+    """Give the value of a generation."""
+    return f"fake-jwt-secret-{number:09}"
+
+
+def publish(volume: MountedVolume, *numbers: int) -> None:
+    """Publish the values of these numbers: the secret, and the one that may be absent."""
+    names = ("jwt_secret", "sentry_dsn")
+    volume.publish(dict(zip(names, map(jwt, numbers), strict=False)))
+
+
+@pytest.fixture
+def rotating(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Rotated, None]:
+    """Give an application that takes up its changes when it is told to."""
+    for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS"):
+        monkeypatch.delenv(name)
+    publish(volume, 1)
+    return mounted(volume.path, Rotated, watch=False)
+
+
+@pytest.mark.anyio
+async def test_what_is_rotated_in_and_out_is_hidden(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever logs an old value, late or out of a queue, shows none, for as long as the run is."""
+    async with rotating.running():
+        for number in range(2, 6):
+            publish(volume, number)
+            assert await rotating.reload()
+            log.info("%s", [jwt(each) for each in range(1, number + 1)])
+            assert caplog.messages[-1] == str(["***"] * number)
+    assert redact(jwt(1)) == jwt(1)
+
+
+@pytest.mark.anyio
+async def test_what_is_taken_away_stays_hidden(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+) -> None:
+    """An optional secret that is gone may open a door still."""
+    publish(volume, 1, 2)
+    async with rotating.running() as secrets:
+        publish(volume, 1)
+        assert await rotating.reload()
+        assert secrets.sentry_dsn is None
+        assert redact(jwt(2)) == "***"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("value", ["fake-too-short", "fake-bad-secret-0123456789"])
+async def test_a_new_value_that_is_refused_is_hidden(
+    value: str,
+    rotating: Bootstrap[Rotated, None],
+    volume: MountedVolume,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What a rule or a check refuses is somebody's secret all the same, and stays hidden."""
+    async with rotating.running():
+        volume.publish({"jwt_secret": value})
+        with pytest.raises(InvalidSecrets):
+            await rotating.reload()
+        log.error("cannot use %s", value)
+        assert caplog.messages[-1] == "cannot use ***"
+        publish(volume, 2)
+        assert await rotating.reload()
+        assert redact([value, jwt(1), jwt(2)]) == ["***"] * 3
+
+
+@pytest.mark.anyio
+async def test_a_check_sees_new_values_that_are_hidden(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A value is hidden before anybody judges it, in a rotation as in a start."""
+    publish(volume, 1)
+    boot = mounted(volume.path, Rotated, watch=False)
+
+    @boot.check
+    async def look(secrets: Rotated) -> None:
+        await anyio.lowlevel.checkpoint()
+        log.info("judging %s", secrets.jwt_secret.reveal())
+
+    async with boot.running():
+        publish(volume, 2)
+        await boot.reload()
+    judged = [text for text in caplog.messages if text.startswith("judging")]
+    assert judged == ["judging ***", "judging ***"]
+
+
+@pytest.mark.anyio
+async def test_a_hook_may_log_what_it_is_told(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Old and new are stars, also in the traceback of a hook that fails with both."""
+
+    @rotating.on_rotate("jwt_secret")
+    async def compare(change: Change) -> None:
+        await anyio.lowlevel.checkpoint()
+        old, new = change.old["jwt_secret"], change.new["jwt_secret"]
+        assert old is not None
+        assert new is not None
+        message = f"{old.reveal()!r} to {new.reveal()!r}"
+        raise ValueError(message)
+
+    async with rotating.running():
+        publish(volume, 2)
+        await rotating.reload()
+        await until(lambda: "The hook compare failed" in caplog.text)
+    assert "ValueError: '***' to '***'" in caplog.text
+    assert jwt(1) not in caplog.text
+    assert jwt(2) not in caplog.text
+
+
+@pytest.mark.anyio
+async def test_as_many_old_values_as_are_promised_stay_hidden(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of very many the newest stay hidden; a service that rotates for years grows no more."""
+    monkeypatch.setattr(secrecy, "_KEPT", 5)
+    async with rotating.running():
+        for number in range(2, 20):
+            publish(volume, number)
+            assert await rotating.reload()
+            kept = range(max(1, number - 5), number + 1)
+            assert redact([jwt(each) for each in kept]) == ["***"] * len(kept)
+        gone = [jwt(each) for each in range(1, 13)]
+        assert redact(gone) == gone
+        # Beside the five: the one in use, and the one that was while it was read.
+        assert len(hidden_values()) == 7
+
+
+@pytest.mark.anyio
+async def test_refused_values_push_out_none_that_is_in_use(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever publishes rubbish again and again does not bring the value in use to light."""
+    monkeypatch.setattr(secrecy, "_KEPT", 2)
+    async with rotating.running():
+        for number in range(10):
+            volume.publish({"jwt_secret": f"fake-bad-{number:020}"})
+            with pytest.raises(InvalidSecrets):
+                await rotating.reload()
+        assert redact(jwt(1)) == "***"
+
+
+def hidden_values() -> list[object]:
+    """Give what is hidden in this process."""
+    return [value for _, values in hidden._owned for value in values]  # noqa: SLF001  (what is measured)
+
+
+@pytest.mark.anyio
+async def test_a_thousand_old_values_stay_hidden(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+) -> None:
+    """So many are kept unless somebody decides otherwise."""
+    assert secrecy._KEPT == 1000  # noqa: SLF001  (what is promised)
+    async with rotating.running():
+        for number in range(2, 12):
+            publish(volume, number)
+            assert await rotating.reload()
+        assert len(hidden_values()) == 11
+
+
+@pytest.mark.anyio
+async def test_the_same_values_read_again_are_no_more_than_they_were(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+) -> None:
+    """Reading without a change hides nothing anew: neither memory nor work grows with time."""
+    publish(volume, 1, 2)
+    async with rotating.running():
+        known, matcher = hidden_values(), hidden.matcher
+        for _ in range(50):
+            assert await rotating.reload() is None
+        assert hidden.matcher is matcher
+        for number in (3, 1, 3, 1):
+            publish(volume, number, 2)
+            assert await rotating.reload()
+        assert len(hidden_values()) == len(known) + 1
+
+
+@pytest.mark.anyio
+async def test_the_same_refused_values_read_again_are_no_more(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+) -> None:
+    """A bad set that stands for days, and is looked at every minute, is hidden once."""
+    async with rotating.running():
+        volume.publish({"jwt_secret": "fake-too-short"})
+        counts = set()
+        for _ in range(20):
+            with pytest.raises(InvalidSecrets):
+                await rotating.reload()
+            counts.add(len(hidden_values()))
+        assert counts == {2}
+
+
+@pytest.mark.anyio
+async def test_nothing_is_hidden_any_more_after_the_run(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+) -> None:
+    """A run that has rotated leaves as little behind as one that has not."""
+    for number in (2, 3):
+        async with rotating.running():
+            publish(volume, number)
+            await rotating.reload()
+        assert hidden.matcher is None
+        assert hooks._open == []  # noqa: SLF001  (what is left behind)

@@ -198,9 +198,9 @@ def test_the_refusal_names_function_parameter_and_what_there_is() -> None:
 
 
 def test_what_is_no_plain_function_is_read_as_well() -> None:
-    """A partial of an application's function asks for what is left open, and has no name."""
+    """A partial of a function asks for what is left open, and is called by the function's name."""
 
     async def main(secrets: HiveSecrets, port: int) -> None: ...
 
     assert filled(partial(main, port=1)) == {"secrets": "secrets"}
-    assert refused(partial(main)).startswith("functools.partial(")
+    assert refused(partial(partial(main))).startswith("main() has a parameter 'port'")

@@ -256,6 +256,15 @@ def test_a_start_that_the_deployment_lets_down(
     assert "so the service does not start" in start("as declared", anyio_backend, variables)
 
 
+@pytest.mark.parametrize("arranged", ["a directory", "a value for a path", "near miss"])
+def test_a_start_that_watches(
+    arranged: str, anyio_backend: str, tmp_path: Path, start: Start
+) -> None:
+    """What looks for changes has a value for a path, or for a file's name, and tells of none."""
+    variables = ARRANGED[arranged](tmp_path)
+    assert "so the service does not start" in start("watched", anyio_backend, variables)
+
+
 @pytest.mark.parametrize("scenario", ["plain check", "set check", "settings class", "too short"])
 def test_a_start_under_a_server(scenario: str, start: Start) -> None:
     """A server that logs why it does not serve logs no value."""
@@ -266,4 +275,4 @@ def test_a_start_under_a_server(scenario: str, start: Start) -> None:
 
 def test_every_scenario_is_driven() -> None:
     """No scenario of the program is forgotten."""
-    assert {*TELLING, *SILENT, "as declared"} == set(SCENARIOS)
+    assert {*TELLING, *SILENT, "as declared", "watched"} == set(SCENARIOS)

@@ -45,6 +45,13 @@ PART = {
         "test_values_that_are_logged",
         "test_values_that_are_raised",
     ],
+    "test_rotations.py": [
+        "test_a_rotation[asyncio-accepted]",
+        "test_a_rotation[trio-refused]",
+        "test_a_rotation[asyncio-hooks]",
+        "test_a_rotation[trio-watched]",
+        "test_a_rotation[asyncio-crash]",
+    ],
 }
 """Tests in each of which only redaction keeps the process silent."""
 

@@ -22,12 +22,20 @@ with Latch() as latch:
 """
 
 
+EVERY = (*HANDLED, signal.SIGHUP)
+
+
+def in_place() -> dict[int, object]:
+    """Give the handlers that are in place."""
+    return {number: signal.getsignal(number) for number in EVERY}
+
+
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[dict[int, object]]:
     """Give the handlers that are in place, and see that a test leaves them so."""
-    before: dict[int, object] = {number: signal.getsignal(number) for number in HANDLED}
+    before = in_place()
     yield before
-    assert {number: signal.getsignal(number) for number in HANDLED} == before
+    assert in_place() == before
 
 
 @pytest.mark.parametrize("number", HANDLED)
@@ -90,7 +98,7 @@ def test_a_thread_leaves_the_signals_alone(handlers: dict[int, object]) -> None:
 
     def work() -> None:
         with Latch() as latch:
-            seen.append({number: signal.getsignal(number) for number in HANDLED})
+            seen.append(in_place())
             assert latch.pulled is None
 
     thread = threading.Thread(target=work)
@@ -122,3 +130,105 @@ def test_a_repeat_at_once_is_the_same_signal() -> None:
     source = LATCHED.format(first="SIGTERM", second="SIGTERM", between="")
     # A machine that is busy may put more than 100 ms between the two: it gets more tries.
     assert any(run_child(source).stdout == "still here, after 15\n" for _ in range(3))
+
+
+# The hang-up
+
+HUNG_UP = """
+import os, signal, sys
+from hive_boot.lifecycle.signals import Latch
+
+os.setsid()
+{before}
+heard = []
+with Latch() as latch:
+    {body}
+    print(heard, latch.pulled)
+print(signal.getsignal(signal.SIGHUP) is {after})
+"""
+
+HANG_UP = "signal.raise_signal(signal.SIGHUP)"
+LISTEN = "latch.notify_reload(lambda: heard.append('reload'))"
+WAIT = "latch.notify(lambda: heard.append('stop'))"
+
+TERMINAL = """
+master, slave = os.openpty()
+# What a session without a terminal opens first becomes its controlling one.
+os.open(os.ttyname(slave), os.O_RDWR)
+"""
+
+
+def hung_up(*body: str, before: str = "", after: str = "signal.SIG_DFL") -> str:
+    """Give what a process prints that is the first one of a session, so that it has no terminal."""
+    source = HUNG_UP.format(before=before, body="; ".join(body), after=after)
+    child = run_child(source)
+    assert child.returncode == 0, child.stderr
+    told, _, as_before = child.stdout.rstrip().rpartition("\n")
+    assert as_before == "True"
+    return told
+
+
+def test_a_hang_up_asks_for_a_reload() -> None:
+    """A daemon is told to read its secrets again by each SIGHUP, and does not stop."""
+    assert hung_up(WAIT, LISTEN, HANG_UP, HANG_UP) == "['reload', 'reload'] None"
+
+
+def test_a_hang_up_from_before_is_not_lost() -> None:
+    """One that came before anybody could reload is told as soon as somebody can."""
+    assert hung_up(HANG_UP, HANG_UP, LISTEN) == "['reload'] None"
+
+
+def test_who_reloads_no_more_is_not_told_of_a_hang_up() -> None:
+    """A loop that has ended is not called by a late SIGHUP, which ends nothing either."""
+    assert hung_up(WAIT, LISTEN, "latch.forget()", HANG_UP) == "[] None"
+
+
+def test_a_hang_up_of_the_terminal_is_a_stop() -> None:
+    """With a controlling terminal SIGHUP says that it is gone: an orderly stop."""
+    told = hung_up(WAIT, LISTEN, HANG_UP, before=TERMINAL)
+    assert told == f"['stop'] {signal.SIGHUP}"
+
+
+def test_a_stop_after_the_hang_up_of_the_terminal_is_the_second_signal() -> None:
+    """Who stops because the terminal is gone can be hurried like anybody else."""
+    raised = "signal.raise_signal(signal.SIGTERM)"
+    child = run_child(HUNG_UP.format(before=TERMINAL, body=f"{HANG_UP}; {raised}", after=None))
+    assert (child.returncode, child.stdout) == (143, "")
+
+
+def test_who_was_told_to_ignore_a_hang_up_goes_on_to_ignore_it() -> None:
+    """What nohup started is not reloaded, nor stopped, by the end of its terminal."""
+    ignored = "signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    for terminal in ("", TERMINAL):
+        before = f"{ignored}\n{terminal}"
+        told = hung_up(WAIT, LISTEN, HANG_UP, before=before, after="signal.SIG_IGN")
+        assert told == "[] None"
+
+
+def test_the_handler_of_a_hang_up_is_put_back() -> None:
+    """Whoever handled it before handles it again."""
+    before = "def handle(*_): heard.append('before')\nsignal.signal(signal.SIGHUP, handle)"
+    assert hung_up(LISTEN, HANG_UP, before=before, after="handle") == "['reload'] None"
+
+
+FORKED = """
+import os, signal
+from hive_boot.lifecycle.signals import Latch
+
+os.setsid()
+with Latch() as latch:
+    latch.notify_reload(lambda: print("the child's"))
+    pid = os.fork()
+    if not pid:
+        os.kill(os.getpid(), signal.{number})
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    print(os.waitstatus_to_exitcode(status), latch.pulled)
+"""
+
+
+@pytest.mark.parametrize("number", EVERY)
+def test_a_forked_child_is_not_ours(number: signal.Signals) -> None:
+    """A signal does to a child what it did before, and says nothing to its parent."""
+    child = run_child(FORKED.format(number=number.name))
+    assert child.stdout == f"{-number} None\n", child.stderr

@@ -8,8 +8,9 @@ import pytest
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.loading import load
 from hive_boot.testing import MountedVolume
-from tests.support import FakeClock, Inventory, look, report_of, values_of
+from tests.support import SETTLED, FakeClock, Inventory, look, report_of, situate, values_of
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
@@ -771,3 +772,104 @@ def test_a_load_shows_no_value(tmp_path: Path) -> None:
     """What a debugger prints of a load has no value in it."""
     loaded = look(Inventory, tmp_path, mounted(tmp_path, {"jwt_secret": FAKE}))
     assert FAKE not in repr(loaded)
+
+
+# What is given
+
+
+def loaded_with(
+    root: Path,
+    given: Mapping[str, Secret | SecretBytes | None],
+    environ: Mapping[str, str],
+    declared: type[SecretSet] = Two,
+) -> Findings:
+    """Load with values that count more than any source."""
+    inventory = declared._inventory  # noqa: SLF001  (as a start does)
+    return load(inventory, situate(root, environ), patience=SETTLED, given=given)
+
+
+def everywhere(root: Path, mode: str) -> dict[str, str]:
+    """Have another value wherever a mode looks; give an environment that leads to it."""
+    environ = every_mode(root)[mode] | {"JWT_SECRET": OTHER}
+    for directory in ("run/secrets", "run/credentials"):
+        if mode != "development":
+            (root / directory / "jwt_secret").write_text(OTHER)
+    return environ
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_given_counts_more_than_any_source(tmp_path: Path, mode: str) -> None:
+    """A value that a test hands over is used in every mode, and its origin says that it was."""
+    environ = everywhere(tmp_path, mode)
+    loaded = loaded_with(tmp_path, {"jwt_secret": Secret("JWT_SECRET", FAKE)}, environ)
+    assert loaded.situation.mode == mode
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+    assert loaded.origin("jwt_secret") == ("override", "override()")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_given_value_displaces_is_hidden_too(tmp_path: Path, mode: str) -> None:
+    """The real value behind a test's is as secret as before, wherever it was."""
+    environ = everywhere(tmp_path, mode)
+    loaded = loaded_with(tmp_path, {"jwt_secret": Secret("JWT_SECRET", FAKE)}, environ)
+    assert {each.reveal() for each in loaded.refused} == {OTHER}
+
+
+def test_what_is_given_as_absent_is_absent(tmp_path: Path) -> None:
+    """None takes a secret away, whatever the sources hold; a required one is missing then."""
+    environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": FAKE, "SENTRY_DSN": OTHER}
+    loaded = loaded_with(tmp_path, {"sentry_dsn": None}, environ)
+    assert (loaded.problems, values_of(loaded)) == ([], {"jwt_secret": FAKE})
+    loaded = loaded_with(tmp_path, {"jwt_secret": None}, environ)
+    assert only_problem(loaded).name == "JWT_SECRET"
+    assert only_problem(loaded).kind == "missing"
+    assert values_of(loaded) == {"sentry_dsn": OTHER}
+
+
+def test_what_is_given_ends_a_conflict(tmp_path: Path) -> None:
+    """Where two sources differ, and a pointer leads nowhere, a given value is the answer."""
+    environ = {
+        "HIVE_BOOT_MODE": "environment",
+        "JWT_SECRET": FAKE,
+        "JWT_SECRET_FILE": str(tmp_path / "nowhere"),
+        "SENTRY_DSN_FILE": str(tmp_path / "nowhere"),
+    }
+    given = {
+        "jwt_secret": Secret("JWT_SECRET", OTHER),
+        "sentry_dsn": Secret("SENTRY_DSN", FAKE),
+    }
+    loaded = loaded_with(tmp_path, given, environ)
+    assert loaded.problems == []
+    assert values_of(loaded) == {"jwt_secret": OTHER, "sentry_dsn": FAKE}
+
+
+def test_what_is_given_is_judged_like_everything(tmp_path: Path) -> None:
+    """A value of a test's has to keep to the rules of the declaration, and its fault is told."""
+
+    class Strict(SecretSet):
+        """A secret with a rule, and bytes."""
+
+        jwt_secret: Secret = secret(min_length=32)
+        keystore: SecretBytes
+
+    given: dict[str, Secret | SecretBytes] = {
+        "jwt_secret": Secret("JWT_SECRET", "fake"),
+        "keystore": SecretBytes("KEYSTORE", b"fake"),
+    }
+    environ = {"HIVE_BOOT_MODE": "environment"}
+    loaded = loaded_with(tmp_path, given, environ, Strict)
+    problem = only_problem(loaded)
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "length")
+    assert "override()" in " ".join(problem.places)
+    assert "fake" not in report_of(loaded)
+
+
+def test_what_is_given_leaves_the_others_to_their_sources(tmp_path: Path) -> None:
+    """One secret of a test's own, and the rest as it is in the mount."""
+    volume = MountedVolume(tmp_path / "named")
+    volume.publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
+    environ = {"HIVE_BOOT_SECRETS_DIR": str(volume.path)}
+    loaded = loaded_with(tmp_path, {"sentry_dsn": None}, environ)
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+    assert loaded.origin("jwt_secret") == ("file", str(volume.path / "jwt_secret"))

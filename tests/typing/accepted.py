@@ -1,10 +1,12 @@
 """Code as users write it. No type checker may find anything here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from hive_boot import (
     Bootstrap,
+    Change,
     Secret,
     SecretBytes,
     SecretSet,
@@ -96,6 +98,94 @@ async def by_hand() -> None:
     async with made.running() as more:
         assert_type(more.token, Secret)
         assert_type(made.config.port, int)
+
+
+watching = Bootstrap(
+    HiveSecrets, config=Settings, watch=True, wait=30, start_timeout=10.5, mode="kubernetes"
+)
+
+
+@watching.check
+async def judge(secrets: HiveSecrets) -> None:
+    """Refuse by raising."""
+    assert_type(secrets.jwt_secret, Secret)
+
+
+@watching.check
+async def judge_by_settings(secrets: HiveSecrets, config: Settings) -> bool:
+    """Refuse by an answer."""
+    return config.port != len(secrets.openai_api_key.reveal())
+
+
+@watching.check
+async def judge_nothing() -> bool | None:
+    """Ask for nothing."""
+    return None
+
+
+@watching.on_rotate()
+async def hear(change: Change) -> None:
+    """Hear of everything."""
+    assert_type(change.names, tuple[str, ...])
+    assert_type(change.generation, int)
+    assert_type(change.old, Mapping[str, Secret | SecretBytes | None])
+    assert_type(change.new["jwt_secret"], Secret | SecretBytes | None)
+    names, old, new, generation = change
+    assert_type(names, tuple[str, ...])
+    assert_type(generation, int)
+    assert old is not new
+
+
+@watching.on_rotate("jwt_secret", "openai_api_key", timeout=5)
+async def reconnect(
+    change: Change,
+    secrets: HiveSecrets,
+    config: Settings,
+    boot: Bootstrap[HiveSecrets, Settings],
+    retries: int = 3,
+) -> int:
+    """Hear of two, with what the application has; what is returned does not matter."""
+    assert_type(boot.config, Settings)
+    return config.port + retries if "jwt_secret" in change.names else len(repr(secrets))
+
+
+@watching.on_rotate(timeout=0.5)
+async def by_keyword(what: Change, /, *, secrets: HiveSecrets) -> None:
+    """Take the change by position, whatever it is called, and the rest by name."""
+    assert what.generation
+    assert secrets.current
+
+
+async def rotate(change: Change) -> None:
+    """Call a decorated hook and a decorated check as the functions that they are."""
+    await hear(change)
+    async with watching.running() as secrets:
+        assert_type(await reconnect(change, secrets, Settings(), watching), int)
+        assert_type(await judge_by_settings(secrets, Settings()), bool)
+        assert_type(await watching.reload(), Change | None)
+        assert_type(await watching.reload(now=True), Change | None)
+
+
+def look() -> None:
+    """Read what an application says of itself."""
+    status = watching.status()
+    assert_type(status.degraded, bool)
+    assert_type(status.reasons, tuple[str, ...])
+    assert_type(status.generation, int)
+    assert_type(status.last_read, float)
+    assert_type(status.last_change, float)
+    assert_type(status.rejected, int)
+    assert_type(status.rejected_names, tuple[str, ...])
+    assert_type(status.watcher, Literal["inotify", "poll", "down", "off"])
+    assert_type(status.missed, int)
+    assert_type(status.pinned, tuple[str, ...])
+    assert_type(status.stale, tuple[str, ...])
+    assert_type(status.failing_hooks, tuple[str, ...])
+    assert_type(status.forked, bool)
+    for each in status.secrets:
+        assert_type(each.name, str)
+        assert_type(each.generation, int)
+        assert_type(each.due, float | None)
 
 
 async def inside_a_server(app: object) -> None:

@@ -7,7 +7,7 @@ The test takes these comments away.
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
 
 
 class HiveSecrets(SecretSet):
@@ -56,6 +56,11 @@ def declare() -> None:
     Bootstrap(HiveSecrets, config=Settings())  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, mode="kubernets")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, Settings)  # type: ignore[call-arg]
+    Bootstrap(HiveSecrets, watch="yes")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, watch=None)  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, wait="30")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, wait=None)  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, start_timeout="30")  # type: ignore[arg-type]
     secret(min_lenght=32)  # type: ignore[call-arg]
     secret(min_length="32")  # type: ignore[arg-type]
 
@@ -89,3 +94,75 @@ async def text_main(secrets: HiveSecrets) -> str:
 async def generator_main(secrets: HiveSecrets) -> AsyncIterator[HiveSecrets]:
     """Yield, as no main does."""
     yield secrets
+
+
+@boot.on_rotate()  # type: ignore[type-var]
+def sync_hook(change: Change) -> None:
+    """Be called, and not awaited."""
+
+
+@boot.on_rotate()  # type: ignore[type-var]
+async def hook_of_nothing() -> None:
+    """Take no change."""
+
+
+@boot.on_rotate("jwt_secret")  # type: ignore[type-var]
+async def hook_of_secrets(secrets: HiveSecrets) -> None:
+    """Take something else first."""
+
+
+@boot.on_rotate("jwt_secret")  # type: ignore[type-var]
+async def change_last(secrets: HiveSecrets, change: Change) -> None:
+    """Take the change, and not first."""
+
+
+@boot.on_rotate()  # type: ignore[type-var]
+async def generator_hook(change: Change) -> AsyncIterator[Change]:
+    """Yield, as no hook does."""
+    yield change
+
+
+@boot.on_rotate  # type: ignore[arg-type]
+async def hook_without_brackets(change: Change) -> None:
+    """Be taken for a name."""
+
+
+@boot.check  # type: ignore[type-var]
+def sync_check(secrets: HiveSecrets) -> bool:
+    """Be called, and not awaited."""
+    return secrets.sentry_dsn is None
+
+
+@boot.check  # type: ignore[type-var]
+async def text_check(secrets: HiveSecrets) -> str:
+    """Answer what is no verdict."""
+    return repr(secrets)
+
+
+async def rotate(change: Change) -> None:
+    """Make of a rotation what it is not."""
+    boot.on_rotate(3)  # type: ignore[arg-type]
+    boot.on_rotate(["jwt_secret"])  # type: ignore[arg-type]
+    boot.on_rotate("jwt_secret", timeout="5")  # type: ignore[arg-type]
+    boot.on_rotate(names="jwt_secret")  # type: ignore[call-arg]
+    await boot.reload(now="yes")  # type: ignore[arg-type]
+    _ = (await boot.reload()).names  # type: ignore[union-attr]
+    _ = boot.reload().names  # type: ignore[attr-defined]
+    change.generation = 3  # type: ignore[misc]
+    change.new["jwt_secret"].reveal()  # type: ignore[union-attr]
+    change.new["jwt_secret"] = KEY  # type: ignore[index]
+    text: str = change.names  # type: ignore[assignment]
+    boot.accepted(3)  # type: ignore[arg-type]
+    boot.accepted("jwt_secret").reveal()  # type: ignore[attr-defined]
+    assert text
+
+
+def look() -> None:
+    """Read of a status what it has not."""
+    status = boot.status()
+    _ = status.rotations  # type: ignore[attr-defined]
+    status.degraded = True  # type: ignore[misc]
+    status.reasons.append("none")  # type: ignore[attr-defined]
+    watcher: int = status.watcher  # type: ignore[assignment]
+    seconds: float = status.secrets[0].due  # type: ignore[assignment]
+    assert seconds != watcher

@@ -45,6 +45,11 @@ def as_declared() -> Boot:
     return Bootstrap(Canaries)
 
 
+def watched() -> Boot:
+    """Watch what it is declared to need, from before the first read."""
+    return Bootstrap(Canaries, watch=True)
+
+
 def plain_check() -> Boot:
     """Refuse a value in a message that shows it."""
 
@@ -217,6 +222,7 @@ def leaving_settings() -> Boot:
 
 SCENARIOS: dict[str, Callable[[], Boot]] = {
     "as declared": as_declared,
+    "watched": watched,
     "too short": lambda: judged(min_length=5000),
     "too long": lambda: judged(max_length=5),
     "pattern": lambda: judged(pattern="[0-9]+"),

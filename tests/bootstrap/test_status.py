@@ -1,0 +1,363 @@
+"""What an application says of itself, to people and to probes: everything but a value."""
+
+import time
+from dataclasses import FrozenInstanceError, fields, replace
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretSet, secret
+from hive_boot.bootstrap.status import Status
+from hive_boot.lifecycle.states import State
+from hive_boot.secrets import watching
+from hive_boot.secrets.status import SecretStatus
+from hive_boot.testing import MountedVolume, PinnedFile
+from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.support import until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
+    """Give an application that takes up its changes when it is told to."""
+    volume.publish(numbered(1))
+    return mounted(volume.path, Service, watch=False)
+
+
+async def refuse(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
+    """Publish what is refused, and have it refused."""
+    volume.publish({**numbered(9), "api_key": "fake-short"})
+    with pytest.raises(InvalidSecrets):
+        await boot.reload()
+
+
+def of(status: Status, attribute: str) -> SecretStatus:
+    """Give the status of one secret."""
+    return next(each for each in status.secrets if each.attribute == attribute)
+
+
+async def test_an_application_that_does_not_run_says_just_that(
+    boot: Bootstrap[Service, None],
+) -> None:
+    """Before a start and after a stop there is nothing to be known."""
+    assert boot.status() == Status() == Status(state=State.ARMED, watcher="off")
+    async with boot.running():
+        assert boot.status() != Status()
+    assert boot.status() == Status()
+
+
+async def test_an_application_that_has_not_rotated_is_well(
+    boot: Bootstrap[Service, None],
+) -> None:
+    """After the start everything was read and changed at the same moment, and nothing is wrong."""
+    before = time.time()
+    async with boot.running():
+        status = boot.status()
+    assert before <= status.last_read == status.last_change <= time.time()
+    assert (status.ready, status.degraded, status.reasons) == (True, False, ())
+    assert (status.generation, status.rejected, status.rejected_names) == (1, 0, ())
+    assert (status.watcher, status.missed, status.forked) == ("off", 0, False)
+    assert (status.pinned, status.stale, status.failing_hooks) == ((), (), ())
+
+
+async def test_a_status_is_a_picture_of_its_moment(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """What was asked for earlier stays as it was, and cannot be changed."""
+    async with boot.running():
+        before = boot.status()
+        volume.publish(numbered(2))
+        await boot.reload()
+        after = boot.status()
+    assert (before.generation, after.generation) == (1, 2)
+    assert of(before, "api_key").generation == 1
+    assert of(after, "api_key").generation == 2
+    assert before.last_change < after.last_change <= after.last_read
+    for each in fields(Status):
+        with pytest.raises(FrozenInstanceError):
+            setattr(before, each.name, None)
+    assert replace(before, ready=False) != before
+
+
+async def test_reading_the_same_again_is_told_apart_from_a_change(
+    boot: Bootstrap[Service, None],
+) -> None:
+    """Who looks sees that the sources were read, and that they held what they had held."""
+    async with boot.running():
+        first = boot.status()
+        assert await boot.reload() is None
+        again = boot.status()
+    assert again.last_read > first.last_read
+    assert (again.last_change, again.generation) == (first.last_change, 1)
+
+
+async def test_a_refused_set_degrades_and_a_good_one_heals(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """The number that the refused set would have had, and who is to blame, until it is mended."""
+    async with boot.running():
+        before = boot.status()
+        await refuse(boot, volume)
+        status = boot.status()
+        assert (status.ready, status.degraded, status.generation) == (True, True, 1)
+        assert (status.rejected, status.rejected_names) == (2, ("API_KEY",))
+        assert status.reasons == ("generation 2 was refused: API_KEY length",)
+        # What was refused is not what was read well.
+        assert (status.last_read, status.last_change) == (before.last_read, before.last_change)
+        volume.publish(numbered(3))
+        await boot.reload()
+        status = boot.status()
+        assert (status.degraded, status.reasons, status.rejected) == (False, (), 0)
+        assert (status.rejected_names, status.generation) == ((), 2)
+
+
+async def test_what_the_sources_hold_again_heals_as_well(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """Who takes a bad change back needs no new generation."""
+    async with boot.running():
+        await refuse(boot, volume)
+        volume.publish(numbered(1))
+        assert await boot.reload() is None
+        status = boot.status()
+    assert (status.degraded, status.rejected, status.generation) == (False, 0, 1)
+
+
+async def test_everybody_who_is_to_blame_is_named(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A set with several faults names each secret, and a check by its name."""
+
+    @boot.check
+    async def stripe_answers(secrets: Service) -> bool:
+        await checkpoint()
+        return secrets.sentry_dsn is None
+
+    async with boot.running():
+        volume.publish({"api_key": "fake-short", "jwt_secret": ""})
+        with pytest.raises(InvalidSecrets):
+            await boot.reload()
+        assert boot.status().rejected_names == ("API_KEY", "JWT_SECRET")
+        (reason,) = boot.status().reasons
+        assert reason == "generation 2 was refused: API_KEY length, JWT_SECRET empty"
+        volume.publish(numbered(2, sentry_dsn="fake-dsn-0123456789"))
+        with pytest.raises(InvalidSecrets):
+            await boot.reload()
+        assert boot.status().rejected_names == ("stripe_answers",)
+        assert boot.status().reasons == ("generation 2 was refused: stripe_answers check",)
+
+
+async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
+    """A secret with a lead tells the seconds until its new value is used, and is of the old set."""
+
+    class Signing(SecretSet):
+        """A key that the whole fleet has to know before it is used."""
+
+        jwt_secret: Secret = secret(lead=3600)
+        api_key: Secret
+
+    volume.publish({"jwt_secret": "fake-jwt-000001", "api_key": "fake-api-000001"})
+    boot = mounted(volume.path, Signing, watch=False)
+    async with boot.running():
+        assert [each.due for each in boot.status().secrets] == [None, None]
+        volume.publish({"jwt_secret": "fake-jwt-000002", "api_key": "fake-api-000002"})
+        await boot.reload()
+        status = boot.status()
+        jwt, api = of(status, "jwt_secret"), of(status, "api_key")
+        assert status.generation == 2
+        assert jwt.due is not None
+        assert 0 < jwt.due <= 3600
+        assert (jwt.generation, api.generation, api.due) == (1, 2, None)
+        assert jwt.age > api.age
+        await boot.reload(now=True)
+        jwt = of(boot.status(), "jwt_secret")
+        assert (jwt.generation, jwt.due) == (2, None)
+
+
+async def test_an_optional_secret_that_is_removed_has_no_place(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """What is absent is from nowhere; it says which set took it away."""
+    volume.publish(numbered(1, sentry_dsn="fake-dsn-0123456789"))
+    async with boot.running():
+        dsn = of(boot.status(), "sentry_dsn")
+        assert (dsn.present, dsn.source, dsn.generation) == (True, "file", 1)
+        assert dsn.place == str(volume.path / "sentry_dsn")
+        volume.publish(numbered(1))
+        await boot.reload()
+        dsn = of(boot.status(), "sentry_dsn")
+        assert (dsn.present, dsn.source, dsn.place, dsn.generation) == (False, "", "", 2)
+
+
+async def test_a_secret_that_is_removed_later_is_still_there(volume: MountedVolume) -> None:
+    """With a lead what was taken away is in use for a while, from a place that is gone."""
+
+    class Traced(SecretSet):
+        """A secret that may be absent, and goes late."""
+
+        api_key: Secret
+        sentry_dsn: Secret | None = secret(lead=3600)
+
+    volume.publish({"api_key": "fake-api-000001", "sentry_dsn": "fake-dsn-000001"})
+    boot = mounted(volume.path, Traced, watch=False)
+    async with boot.running():
+        volume.publish({"api_key": "fake-api-000001"})
+        await boot.reload()
+        dsn = of(boot.status(), "sentry_dsn")
+        assert (dsn.present, dsn.source, dsn.place) == (True, "", "")
+        assert dsn.due is not None
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_hook_that_fails_is_named_until_it_succeeds(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A service whose pool has the old password says so."""
+    mended = anyio.Event()
+
+    @boot.on_rotate()
+    async def reconnect(_: Change) -> None:
+        await checkpoint()
+        if not mended.is_set():
+            raise ConnectionError
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await boot.reload()
+        await until(lambda: boot.status().degraded)
+        status = boot.status()
+        assert status.failing_hooks == ("reconnect",)
+        assert status.reasons == ("the hook reconnect fails",)
+        assert (status.ready, status.rejected, status.generation) == (True, 0, 2)
+        mended.set()
+        await until(lambda: not boot.status().degraded)
+        assert boot.status().failing_hooks == ()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_everything_that_is_wrong_is_told(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A refused set and a failing hook are two reasons."""
+
+    @boot.on_rotate()
+    async def reconnect(_: Change) -> None:
+        await checkpoint()
+        raise ConnectionError
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await boot.reload()
+        await until(lambda: boot.status().failing_hooks)
+        await refuse(boot, volume)
+        assert boot.status().reasons == (
+            "generation 3 was refused: API_KEY length",
+            "the hook reconnect fails",
+        )
+
+
+async def test_a_watch_is_told_with_what_it_stands_on(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who watches is told how; one that does nothing any more degrades, and one that does heals."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    async with boot.running():
+        await until(lambda: boot.status().watcher == "inotify")
+        assert not boot.status().degraded
+        with monkeypatch.context() as patch:
+            # No thread shows more often that it lives.
+            patch.setattr(watching, "HUNG", 0.0)
+            status = boot.status()
+            assert (status.watcher, status.degraded) == ("down", True)
+            assert status.reasons == ("changes of secrets are not noticed",)
+        await until(lambda: boot.status().watcher == "inotify")
+        assert boot.status().reasons == ()
+
+
+async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is mounted alone is told of; replaced on the host it degrades the service."""
+    if why := PinnedFile.possible():
+        pytest.skip(why)
+    monkeypatch.setattr(watching, "LOOK", 0.05)
+    monkeypatch.setattr(watching, "TURN", 0.05)
+    path = memory / "secrets" / "jwt_secret"
+    file = PinnedFile(path, memory / "host")
+    file.write("fake-jwt-secret-000001")
+
+    class Pinned(SecretSet):
+        """One secret."""
+
+        jwt_secret: Secret
+
+    boot = mounted(path.parent, Pinned, mode="docker")
+    with file:
+        async with boot.running():
+            assert boot.status().pinned == (str(path),)
+            assert (boot.status().stale, boot.status().degraded) == ((), False)
+            file.replace("fake-jwt-secret-000002")
+            await until(lambda: boot.status().stale)
+            status = boot.status()
+            assert (status.stale, status.pinned) == ((str(path),), (str(path),))
+            assert status.reasons == (f"{path} is a stale mount",)
+            assert status.ready
+
+
+async def test_the_state_goes_there_and_back(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """While new values are judged the application is reloading, and as ready as before."""
+    states: list[tuple[str, bool, int]] = []
+
+    @boot.check
+    async def look() -> None:
+        await checkpoint()
+        status = boot.status()
+        states.append((status.state, status.ready, status.generation))
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await boot.reload()
+        assert boot.status().state == "ready"
+    assert states == [("loading", False, 0), ("reloading", True, 1)]
+
+
+async def test_while_it_stops_it_is_not_ready(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """Between the end of the block and the end of the run it is stopping, with all it had."""
+    seen: list[Status] = []
+    going = anyio.Event()
+
+    @boot.on_rotate()
+    async def tidy(_: Change) -> None:
+        try:
+            going.set()
+            await anyio.sleep_forever()
+        finally:
+            seen.append(boot.status())
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await boot.reload()
+        await going.wait()
+    (status,) = seen
+    assert (status.state, status.ready, status.generation) == ("stopping", False, 2)
+
+
+async def test_a_full_status_shows_no_value(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """With everything in it that there can be, a status has no value, of whichever set."""
+    async with boot.running():
+        volume.publish(numbered(2, sentry_dsn="fake-dsn-0123456789"))
+        await boot.reload()
+        await refuse(boot, volume)
+        shown = list(map(partial(str.format, "{0} {0!r}"), [boot.status()]))
+    assert "fake-" not in "".join(shown)

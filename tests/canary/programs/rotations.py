@@ -1,0 +1,672 @@
+"""Rotations that are accepted, refused and healed: ``rotations SCENARIO BACKEND``.
+
+The volume is at ``VOLUME``. What is published next is in the directories ``1`` and ``2``
+below ``NEXT``, each of which holds another value for every secret.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import pickle
+import pprint
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Never
+
+import anyio
+import trio
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretBytes, SecretSet, secret
+from hive_boot.bootstrap import notifying
+from hive_boot.bootstrap.status import Status
+from hive_boot.secrets import vantage, watching
+from hive_boot.secrets.store import Store
+from hive_boot.testing import MountedVolume
+from tests.canary.frames import OURS, frames
+from tests.canary.programs.declared import Canaries
+from tests.canary.programs.telling import all_of, everything, log_to_files, plainly
+
+Boot = Bootstrap[Any, Any]
+
+log = logging.getLogger("app")
+
+PATIENCE = 20
+"""Seconds after which what is waited for has failed."""
+
+
+class Tracker(logging.Handler):
+    """Writes down what an error tracker sends: all of a record, and the variables of our frames."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self.path = directory / "tracker.txt"
+        self.errors = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it down."""
+        # The error says itself what it is; its repr escapes once more what is in its text.
+        self.write(json.dumps({**vars(record), "exc_info": None}, default=str))
+        if record.exc_info and record.exc_info[1]:
+            self.tell(record.exc_info[1])
+        self.errors += record.levelno >= logging.ERROR
+
+    def tell(self, exc: BaseException) -> None:
+        """Write down what our frames held."""
+        for where, variables in frames(exc):
+            self.write(f"{where}: {variables}")
+
+    def write(self, text: str) -> None:
+        """Write it down."""
+        with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{text}\n")
+
+
+class OddError(Exception):
+    """An error that says what it holds, and nothing that is in its arguments."""
+
+    def __init__(self, held: str) -> None:
+        super().__init__()
+        self.held = held
+
+    def __str__(self) -> str:
+        return f"it holds {self.held}"
+
+
+class SpeechlessError(Exception):
+    """An error that fails to say what it is, with the value for a reason."""
+
+    def __init__(self, held: str) -> None:
+        super().__init__()
+        self.held = held
+
+    def __str__(self) -> str:
+        raise OddError(self.held)
+
+
+volume = MountedVolume(os.environ["VOLUME"])
+START = volume.content
+
+
+def following(number: int) -> dict[str, bytes]:
+    """Give what is published next."""
+    directory = Path(os.environ["NEXT"], str(number))
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def texts(files: dict[str, bytes]) -> str:
+    """Write all values of a volume down in every way, in one text."""
+    values = [raw if name == "keystore" else raw.decode() for name, raw in files.items()]
+    return " | ".join(map(everything, values))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until it holds."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():  # noqa: ASYNC110  (whatever it is about)
+            await anyio.sleep(0.002)
+
+
+def tell_change(change: Change) -> None:
+    """Show a change in every way."""
+    told = [repr(change), str(change), f"{change} {change!r}", pprint.pformat(change, width=40)]
+    told += [str(change._asdict()), json.dumps(change, default=str), f"{dir(change)} {[*change]}"]
+    told += [f"{each} {each!r}" for each in (change.old, change.new)]
+    ways: list[Callable[[Any], object]] = [json.dumps, pickle.dumps, vars]
+    for way in ways:
+        try:
+            told.append(str(way(change)))
+        except TypeError as exc:
+            told.append(f"{exc!r} {exc.__context__!r}")
+    log.info("a change: %s %s %r", "\n".join(told), change, change, extra={"change": change})
+    print(*told, sep="\n")  # noqa: T201  (no redaction reaches it, and none is needed)
+
+
+def tell_status(status: Status) -> None:
+    """Show a status in every way; no redaction reaches what is printed."""
+    log.info("the status: %s", status, extra={"status": status})
+    print(repr(status), pprint.pformat(status), f"{status}")  # noqa: T201
+
+
+def tell_error(error: BaseException) -> None:
+    """Tell of an error in every way."""
+    log.error("refused: %s %r %s", error, error, error.args, exc_info=error)
+    log.error(error, extra={"error": error})
+    print(error, repr(error), error.args)  # noqa: T201  (no redaction reaches it)
+    tracker.tell(error)
+
+
+@asynccontextmanager
+async def running(boot: Boot) -> Any:  # noqa: ANN401  (an iterator of what it gives)
+    """Start with what was published first."""
+    volume.publish(START)
+    async with boot.running() as secrets:
+        yield secrets
+
+
+def declare(declared: type[SecretSet] = Canaries, **more: Any) -> Boot:  # noqa: ANN401  (what Bootstrap takes)
+    """Declare an application whose secrets are in the volume."""
+    return Bootstrap(declared, mode="kubernetes", secrets_dirs=volume.path, **more)
+
+
+# What is accepted
+
+
+async def accepted() -> None:
+    """Rotate twice, with a value that comes into use later, and log all that was ever valid."""
+
+    class Slow(Canaries):
+        """One secret has a lead and a grace."""
+
+        jwt_secret: Secret = secret(lead=3600, grace=3600, previous="JWT_SECRET_PREVIOUS")
+
+    boot = declare(Slow, watch=True)
+    heard: list[Change] = []
+
+    @boot.on_rotate()
+    async def hear(change: Change) -> None:
+        await checkpoint()
+        log.info("old and new: %s", " | ".join(map(_both, change.names, [change] * 99)))
+        tell_change(change)
+        heard.append(change)
+
+    async with running(boot) as secrets:
+        volume.publish(following(1))
+        await until(lambda: len(heard) == 1)
+        tell_status(boot.status())
+        log.info("later: %s", " | ".join(map(_revealed, boot.accepted("jwt_secret"))))
+        volume.publish(following(2))
+        await until(lambda: len(heard) == 2)
+        tell_status(boot.status())
+        change = await boot.reload(now=True)
+        assert change is not None
+        assert change.names == ("jwt_secret",)
+        tell_change(change)
+        await until(lambda: len(heard) == 3)
+        for files in (START, following(1), following(2)):
+            log.info("was valid: %s", texts(files))
+        print(repr(secrets), repr(boot.accepted("jwt_secret")))  # noqa: T201
+        log.info("done: %s", all_of(secrets))
+
+
+def _both(name: str, change: Change) -> str:
+    return f"{_revealed(change.old[name])} {_revealed(change.new[name])}"
+
+
+def _revealed(value: Secret | SecretBytes | None) -> str:
+    return "nothing" if value is None else everything(value.reveal())
+
+
+# What is refused
+
+
+class Strict:
+    """Whether checks refuse."""
+
+    on = False
+
+
+def refusing(refuse: Callable[[Any], object], start_timeout: float = 30) -> Boot:
+    """Declare an application whose fields are judged, by what lets the start pass."""
+
+    def check(value: str | bytes) -> object:
+        return refuse(value) if Strict.on else None
+
+    def rule(**more: Any) -> Any:  # noqa: ANN401  (what secret takes, and says)
+        return secret(check=check, **more)
+
+    class Judged(Canaries):
+        """What is judged: a word, bytes, and what is written in many ways."""
+
+        jwt_secret: Secret = rule(previous="JWT_SECRET_PREVIOUS")
+        keystore: SecretBytes = rule()
+        passphrase: Secret = rule()
+
+    return declare(Judged, start_timeout=start_timeout)
+
+
+def refuse_plainly(value: str | bytes) -> Never:
+    """Refuse in a message that shows the value."""
+    raise ValueError(everything(value))
+
+
+async def refuse_later(value: str | bytes) -> Never:
+    """Refuse in the loop, with a cause and a note."""
+    await checkpoint()
+    try:
+        raise KeyError(value)  # noqa: TRY301  (people do)
+    except KeyError as cause:
+        error = OddError(everything(value))
+        error.add_note(everything(value))
+        raise error from cause
+
+
+async def refuse_in_a_group(value: str | bytes) -> None:
+    """Refuse by an error of several."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(refuse_later, value)
+        group.start_soon(refuse_later, value)
+
+
+def refuse_without_words(value: str | bytes) -> Never:
+    """Refuse by an error that cannot be shown."""
+    raise SpeechlessError(everything(value))
+
+
+def leave(value: str | bytes) -> Never:
+    """Leave the process with the value for a last word."""
+    sys.exit(everything(value))
+
+
+def hang(value: str | bytes) -> None:
+    """Hang in a thread, for ever."""
+    log.debug("%s has to be judged", value)
+    threading.Event().wait()
+
+
+HANGING = threading.Event()
+
+
+def hang_silently(_: str | bytes) -> None:
+    """Hang in a thread, for ever, without a word: what is being logged is in frames of ours."""
+    HANGING.set()
+    threading.Event().wait()
+
+
+async def sleep(value: str | bytes) -> None:
+    """Hang in the loop, for ever."""
+    log.debug("%s has to be judged", value)
+    await anyio.sleep_forever()
+
+
+def set_check() -> Boot:
+    """Let the set judge itself, in a message that shows all of it."""
+
+    class Whole(Canaries):
+        """A set that judges itself."""
+
+        async def check(self) -> None:
+            """Refuse, when it is time to."""
+            if Strict.on:
+                raise ValueError(all_of(self)) from KeyError(all_of(self))
+
+    return declare(Whole)
+
+
+def application_check() -> Boot:
+    """Let the application judge the set, in a message that shows all of it."""
+    boot = declare()
+
+    @boot.check
+    async def insist(secrets: Canaries) -> bool:
+        await checkpoint()
+        log.info("judging %s", all_of(secrets))
+        if Strict.on:
+            raise OddError(all_of(secrets))
+        return True
+
+    return boot
+
+
+REFUSING: dict[str, Callable[[], Boot]] = {
+    "plain": lambda: refusing(refuse_plainly),
+    "later": lambda: refusing(refuse_later),
+    "in a group": lambda: refusing(refuse_in_a_group),
+    "without words": lambda: refusing(refuse_without_words),
+    "leaving": lambda: refusing(leave),
+    "false": lambda: refusing(lambda _: False),
+    "odd": lambda: refusing(lambda value: value),
+    "hanging": lambda: refusing(hang, start_timeout=1),
+    "sleeping": lambda: refusing(sleep, start_timeout=1),
+    "set": set_check,
+    "application": application_check,
+}
+"""Applications that refuse what is published next."""
+
+
+async def refused() -> None:
+    """Refuse by checks of every kind; then take what was there before, and something else."""
+    for name, make in REFUSING.items():
+        Strict.on = False
+        boot = make()
+        async with running(boot):
+            Strict.on = True
+            volume.publish(following(1))
+            await be_refused(boot, name)
+            log.info("it was refused: %s", texts(following(1)))
+            volume.publish(START)
+            assert await boot.reload() is None
+            assert not boot.status().degraded
+            Strict.on = False
+            if name == "hanging":
+                # It hangs on, and nothing is judged beside it.
+                continue
+            volume.publish(following(2))
+            assert await boot.reload()
+        log.info("it was used: %s", name)
+
+
+async def be_refused(boot: Boot, how: str) -> None:
+    """Reload, and tell why that was refused."""
+    try:
+        await boot.reload()
+    except InvalidSecrets as exc:
+        log.info("It was refused, %s", how)
+        tell_error(exc)
+    assert boot.status().degraded, how
+    tell_status(boot.status())
+
+
+def unlike(files: dict[str, bytes], name: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Give what can be wrong with a volume, with the values in it."""
+    raw = files[name]
+    without = {key: value for key, value in files.items() if key != name}
+    yield "missing", without
+    yield "empty", {**files, name: b""}
+    yield "empty volume", {}
+    yield "too short", {**files, name: raw[:30]}
+    yield "not UTF-8", {**files, name: raw + b"\xff"}
+    yield "NUL", {**files, name: raw + b"\0"}
+    yield "too large", {**files, name: raw * 50_000}
+    yield "in two places", {**files, name.upper(): raw * 2}
+    yield "under the name of a value", {**without, raw.decode(): raw}
+    yield "in a directory", {**without, f"{name}/{raw.decode()}": raw}
+
+
+async def let_down() -> None:
+    """Refuse what the deployment lets down."""
+
+    class Long(Canaries):
+        """One secret has to be of some length."""
+
+        jwt_secret: Secret = secret(min_length=32, previous="JWT_SECRET_PREVIOUS")
+
+    boot = declare(Long)
+    async with running(boot):
+        for how, files in unlike(following(1), "jwt_secret"):
+            volume.publish(files)
+            await be_refused(boot, how)
+        log.info("they were refused: %s", texts(following(1)))
+        volume.publish(START)
+        assert await boot.reload() is None
+
+
+# Hooks
+
+
+Hook = Callable[[str], Awaitable[object]]
+
+
+async def raise_plainly(text: str) -> Never:
+    """Raise."""
+    await checkpoint()
+    raise ValueError(text)
+
+
+async def raise_from(text: str) -> Never:
+    """Raise from another error, with notes."""
+    try:
+        await raise_plainly(text)
+    except ValueError as cause:
+        cause.add_note(text)
+        error = OddError(text)
+        error.add_note(text)
+        raise error from cause
+
+
+async def raise_in_a_group(text: str) -> None:
+    """Let two tasks of a group fail."""
+    async with anyio.create_task_group() as group:
+        group.start_soon(raise_from, text)
+        group.start_soon(raise_plainly, text)
+
+
+async def raise_without_words(text: str) -> Never:
+    """Raise what cannot be shown."""
+    await checkpoint()
+    raise SpeechlessError(text)
+
+
+async def leave_at_once(text: str) -> Never:
+    """Leave the process with a last word."""
+    await checkpoint()
+    sys.exit(text)
+
+
+async def hang_on(text: str) -> None:
+    """Hang, and fail at the last steps."""
+    try:
+        await anyio.sleep_forever()
+    finally:
+        raise OddError(text)
+
+
+async def hang_deaf(text: str) -> None:
+    """Hang, and be not moved by a cancel for a while."""
+    with anyio.CancelScope(shield=True):
+        log.info("Hanging with %s", text)
+        await anyio.sleep(0.3)
+
+
+HOOKS: dict[str, Hook] = {
+    "plain": raise_plainly,
+    "from another": raise_from,
+    "in a group": raise_in_a_group,
+    "without words": raise_without_words,
+    "leaving": leave_at_once,
+    "hanging": hang_on,
+    "deaf": hang_deaf,
+}
+
+
+async def hooks() -> None:
+    """Fail in hooks of every kind, at first; then succeed."""
+    vars(notifying).update(_FIRST=0.01, _ENDING=0.05)
+    boot = declare()
+    failed: set[str] = set()
+    healed: set[str] = set()
+
+    def register(name: str, fail: Hook) -> None:
+        async def hook(change: Change, secrets: Canaries) -> None:
+            if name not in failed:
+                failed.add(name)
+                old = " | ".join(_revealed(value) for value in change.old.values())
+                await fail(f"{all_of(secrets)} | {old}")
+            healed.add(name)
+
+        hook.__qualname__ = f"hook, {name}"
+        boot.on_rotate(timeout=0.1)(hook)
+
+    for name, fail in HOOKS.items():
+        register(name, fail)
+    async with running(boot):
+        volume.publish(following(1))
+        assert await boot.reload()
+        await until(lambda: boot.status().degraded)
+        while healed < HOOKS.keys():
+            tell_status(boot.status())
+            await until(lambda known=frozenset(healed): healed - known)  # type: ignore[misc]
+        await until(lambda: not boot.status().degraded)
+
+
+# The watch
+
+
+@contextmanager
+def failing(owner: object, name: str, error: Exception) -> Iterator[list[str]]:
+    """Let something of ours fail once; give its name when it has."""
+    real = getattr(owner, name)
+    failures: list[str] = []
+
+    def fail(*args: object, **kwargs: object) -> object:
+        if not failures:
+            failures.append(name)
+            raise error
+        return real(*args, **kwargs)
+
+    setattr(owner, name, fail)
+    try:
+        yield failures
+    finally:
+        setattr(owner, name, real)
+
+
+def tell_threads() -> None:
+    """Write down the variables of our frames in every thread."""
+    for number, top in sys._current_frames().items():  # noqa: SLF001  (a debugger's way)
+        frame = top
+        while frame:
+            if OURS in frame.f_code.co_filename:
+                tracker.write(f"{number} {frame.f_code.co_qualname}: {frame.f_locals}")
+            frame = frame.f_back  # type: ignore[assignment]
+
+
+async def watched() -> None:
+    """Let the watch fail, fall back and recover, and look into every thread meanwhile."""
+    vars(watching).update(_FIRST=0.05, POLL=0.05, LOOK=0.05, TURN=0.02)
+    boot = declare(watch=True)
+    async with running(boot) as secrets:
+        text = all_of(secrets)
+        await until(lambda: boot.status().watcher == "inotify")
+        with failing(vantage, "pins", OddError(text)) as failures:
+            await until(lambda: failures)
+            tell_status(boot.status())
+        await until(lambda: boot.status().watcher == "inotify")
+        os.environ["WATCHFILES_FORCE_POLLING"] = text
+        volume.path.rename(volume.path.with_name("away"))
+        await until(lambda: boot.status().watcher == "poll" and boot.status().degraded)
+        tell_status(boot.status())
+        del os.environ["WATCHFILES_FORCE_POLLING"]
+        volume.path.with_name("away").rename(volume.path)
+        await until(lambda: boot.status().watcher == "inotify" and not boot.status().degraded)
+        with failing(watching.FileEvents, "wait", OSError(text)) as failures:
+            await until(lambda: failures)
+        volume.publish(following(1))
+        await until(lambda: boot.status().generation > 1)
+        await until(lambda: boot.status().watcher == "inotify")
+        tell_threads()
+    tell_threads()
+
+
+async def threads() -> None:
+    """Look into every thread while checks hang, before a start and in a rotation."""
+    boot = refusing(hang_silently, start_timeout=1)
+    async with running(boot), anyio.create_task_group() as group:
+        Strict.on = True
+        volume.publish(following(1))
+        group.start_soon(be_refused, boot, "hanging")
+        await until(HANGING.is_set)
+        tell_threads()
+        log.info("the threads: %s", threading.enumerate())
+
+
+async def broken() -> None:
+    """Let something deep inside a rotation fail, with a text."""
+    boot = declare(watch=True)
+    async with running(boot) as secrets:
+        for number, name in enumerate(("accept", "advance"), 1):
+            known = tracker.errors
+            with failing(Store, name, OddError(plainly(secrets))):
+                volume.publish(following(number))
+                await until(lambda known=known: tracker.errors > known)  # type: ignore[misc]
+                tell_status(boot.status())
+
+
+async def debugged() -> None:
+    """Let the loop say what takes long; tell the name of each task."""
+    boot = declare(watch=True)
+    names: list[str] = []
+
+    @boot.on_rotate()
+    async def look(_: Change) -> None:
+        await checkpoint()
+        names.extend(task_names())
+
+    if sys.argv[2] == "asyncio":
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        loop.slow_callback_duration = 0
+    async with running(boot):
+        for number in (1, 2):
+            volume.publish(following(number))
+            await until(lambda number=number: boot.status().generation > number)  # type: ignore[misc]
+        await until(lambda: names)
+        names.extend(task_names())
+        print(*names, sep="\n")  # noqa: T201  (no redaction reaches it)
+
+
+def task_names() -> Iterable[str]:
+    """Show every task, and what it waits in."""
+    if sys.argv[2] == "asyncio":
+        for each in asyncio.all_tasks():
+            yield f"{each!r} {each.get_stack()}"
+        return
+    root = trio.lowlevel.current_root_task()
+    todo = [root]
+    while todo:
+        task = todo.pop()
+        assert task is not None
+        yield f"{task!r} {task.name} {task.coro}"
+        todo += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+
+
+async def stopped() -> None:
+    """Stop while a hook hangs, which fails then with every value."""
+    boot = declare()
+    going = anyio.Event()
+
+    @boot.on_rotate()
+    async def hook(_: Change, secrets: Canaries) -> None:
+        going.set()
+        await hang_on(all_of(secrets))
+
+    async with running(boot):
+        volume.publish(following(1))
+        await boot.reload()
+        await going.wait()
+
+
+SCENARIOS: dict[str, Callable[[], Awaitable[None]]] = {
+    "accepted": accepted,
+    "refused": refused,
+    "let down": let_down,
+    "hooks": hooks,
+    "watched": watched,
+    "threads": threads,
+    "broken": broken,
+    "debugged": debugged,
+    "stopped": stopped,
+}
+
+
+def crash(backend: str) -> None:
+    """Own the process, reload by a signal, and crash with what was rotated out."""
+    boot = declare()
+    volume.publish(START)
+
+    @boot.main
+    async def main(secrets: Canaries) -> None:
+        before = plainly(secrets)
+        volume.publish(following(1))
+        signal.raise_signal(signal.SIGHUP)
+        await until(lambda: boot.status().generation > 1)
+        raise OddError(" | ".join([before, plainly(secrets)]))
+
+    boot.run(backend=backend)
+
+
+if __name__ == "__main__":
+    log_to_files()
+    tracker = Tracker(Path(os.environ["LOG_DIR"]))
+    logging.getLogger().addHandler(tracker)
+    _, chosen, on = sys.argv
+    if chosen == "crash":
+        crash(on)
+    else:
+        anyio.run(SCENARIOS[chosen], backend=on)
+        log.info("The scenario has come to its end")

@@ -1,0 +1,91 @@
+"""Rotations that break deep inside: what a tracker is sent of our own frames holds no value.
+
+As in ``test_frames.py``, whose search this is, only frames of ours are searched.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hive_boot import BootError, Bootstrap
+from hive_boot.bootstrap import intake, notifying, rereading
+from hive_boot.bootstrap.secrecy import Secrecy
+from hive_boot.secrets import loading
+from hive_boot.secrets.store import Store
+from hive_boot.testing import MountedVolume
+from tests.canary.canaries import CANARIES, Canary, make
+from tests.canary.programs.declared import Canaries
+from tests.canary.test_frames import fail, search
+
+pytestmark = pytest.mark.anyio
+
+LATER = [make(canary.name) for canary in CANARIES]
+"""What the secrets become."""
+
+FAULTS: dict[str, tuple[object, str]] = {
+    "open": (os, "open"),
+    "fstat": (os, "fstat"),
+    "read": (os, "read"),
+    "thread": (threading.Thread, "start"),
+    "judge": (loading, "judge"),
+    "losses": (rereading, "losses"),
+    "compare": (rereading, "changed_fields"),
+    "cover": (Secrecy, "cover"),
+    "make a set": (intake, "make_set"),
+    "accept": (Store, "accept"),
+    "tell": (notifying.Notifier, "tell"),
+}
+"""What can be made to fail deep inside a rotation."""
+
+
+def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
+    """Give what a volume holds."""
+    return {each.name.lower(): os.fsencode(each.variable) for each in canaries}
+
+
+class Errors(logging.Handler):
+    """Keeps the errors that are logged, as a tracker does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[BaseException] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep."""
+        if record.exc_info and record.exc_info[1]:
+            self.kept.append(record.exc_info[1].with_traceback(record.exc_info[2]))
+
+
+@contextmanager
+def tracked() -> Iterator[list[BaseException]]:
+    """Keep what is logged."""
+    log, handler = logging.getLogger("hive_boot"), Errors()
+    log.addHandler(handler)
+    try:
+        yield handler.kept
+    finally:
+        log.removeHandler(handler)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_rotation_that_breaks(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something fails that never should: no text and no frame of it holds an old or a new value."""
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish(files(CANARIES))
+    boot = Bootstrap(Canaries, mode="kubernetes", secrets_dirs=volume.path)
+    with tracked() as told:
+        async with boot.running():
+            volume.publish(files(LATER))
+            with monkeypatch.context() as patch:
+                patch.setattr(*FAULTS[fault], fail)
+                with pytest.raises(BootError) as caught:
+                    await boot.reload()
+    frames = search(caught.value, *told, canaries=[*CANARIES, *LATER])
+    assert "reload in bootstrap/run.py" in frames

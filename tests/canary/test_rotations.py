@@ -1,0 +1,108 @@
+"""Rotations that are accepted, refused and healed are told of, and no value is."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hive_boot.testing import MountedVolume
+from tests.canary.canaries import CANARIES, Canary, make
+from tests.canary.conftest import Program
+from tests.canary.outputs import Outputs
+
+NEXT = [
+    [replace(make(canary.name), name=f"{canary.name} {number}") for canary in CANARIES]
+    for number in (1, 2)
+]
+"""Another value for every secret, and yet another."""
+
+TOLD = {
+    "accepted": [
+        "Rotated OPENAI_API_KEY, HIVE_API_KEY, ",
+        "JWT_SECRET is used in 3600 s",
+        "In use now: JWT_SECRET of generation 3",
+        "old={'jwt_secret': Secret('JWT_SECRET', '***')}",
+        "TypeError('Object of type Secret is not JSON serializable')",
+        "cannot be pickled: a secret is not written down",
+    ],
+    "refused": [
+        "so the last good set stays in use",
+        "was refused by its check: ValueError: ",
+        "was refused by its check: OddError: ",
+        "was refused by its check: SpeechlessError",
+        "was refused by its check: it returned False",
+        "was not judged: its check took more than 1 s",
+        "Rotation refused, generation 1 stays in use: ",
+        "The sources hold generation 1 again",
+        "Rotated ",
+    ],
+    "let down": [
+        "JWT_SECRET is missing",
+        "JWT_SECRET has 30 characters",
+        "is empty, and it held secrets in use",
+        "is not UTF-8",
+        "generation 2 was refused: ",
+    ],
+    "hooks": [
+        "The hook hook, plain failed at generation 2: ValueError: ",
+        "The hook hook, without words failed",
+        "The hook hook, leaving failed at generation 2: SystemExit: ",
+        "The hook hook, hanging failed at generation 2: it took more than 0.1 s",
+        "and goes on although it was cancelled",
+        "has succeeded at generation 2",
+        "'the hook hook, plain fails'",
+    ],
+    "watched": [
+        "Watching the secrets has failed; it begins anew",
+        "because nothing tells of them: '***'",
+        "because nothing tells of them: WATCHFILES_FORCE_POLLING is set",
+        "Changes of secrets are told of by inotify again",
+        "watcher='poll'",
+        "Watcher._watch: {",
+    ],
+    "threads": ["_Call._run: {", "its check took more than 1 s"],
+    "broken": ["OddError"],
+    "debugged": ["hive_boot rotation", "Notifier.live"],
+    "stopped": ["come to its end"],
+    "crash": ["Rotated ", "OddError: it holds "],
+}
+"""For each scenario, what shows that it took place."""
+
+
+def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
+    """Give what a volume holds."""
+    return {
+        each.name.partition(" ")[0].lower(): (
+            each.value if isinstance(each.value, bytes) else each.value.encode()
+        )
+        for each in canaries
+    }
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, str]:
+    """Publish the first values, and write the next ones; give the variables that say where."""
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish(files(CANARIES))
+    for number, canaries in enumerate(NEXT, 1):
+        directory = tmp_path / "next" / str(number)
+        directory.mkdir(parents=True)
+        for name, content in files(canaries).items():
+            (directory / name).write_bytes(content)
+    return {"VOLUME": str(volume.path), "NEXT": str(tmp_path / "next")}
+
+
+@pytest.mark.parametrize("scenario", TOLD)
+def test_a_rotation(
+    scenario: str, anyio_backend: str, places: dict[str, str], program: Program, logs: Path
+) -> None:
+    """Whatever becomes of a rotation, no value that was, is, or would be in use is shown."""
+    child = program("rotations", scenario, anyio_backend, **places)
+    outputs = Outputs([*CANARIES, *NEXT[0], *NEXT[1]])
+    outputs.add_child(child)
+    outputs.add_files(logs)
+    outputs.assert_silent()
+    assert child.returncode == (70 if scenario == "crash" else 0), outputs.text
+    for told in TOLD[scenario]:
+        assert told in outputs.text, told

@@ -904,3 +904,11 @@ def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> No
     watcher.start()
     watcher.join()
     assert watcher.mode == "off"
+
+
+def test_a_watch_that_never_began_has_ended(volume: MountedVolume) -> None:
+    """Nobody waits for a thread that was not started."""
+    watcher = Watcher(look_at(volume.path), lambda: None)
+    watcher.stop()
+    watcher.join()
+    assert watcher.mode == "off"

@@ -1,0 +1,187 @@
+"""``python -m tests.soak``: writers, good and bad, against an application under load.
+
+It is a test, and not a benchmark: what counts is that nothing goes wrong, however long
+it lasts. It prints an account, and its exit status is 1 when something is not as it
+should be.
+"""
+
+import argparse
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.soak.account import Account
+from tests.soak.clients import Client, Line
+from tests.soak.values import make_set
+from tests.soak.writers import PlainWriter, VolumeWriter, wait_for
+
+ROOT = Path(__file__).parent.parent.parent
+
+_TMPFS = "/dev/shm"  # noqa: S108  (only a directory of our own is made in it)
+
+_CLIENTS = 8
+_GOOD = 60.0
+"""Seconds after which a good set has to be in use, whatever there was before."""
+
+_EVERY = 10.0
+"""Seconds between two waits for a good set."""
+
+_STORM = 90
+"""Rotations after which what stays hidden because it was in use has reached its limit."""
+
+_SHORT = 0.5
+"""Minutes below which a soak does not warm up, so that its growth says nothing."""
+
+_ENDING = 15.0
+
+
+class Soak:
+    """One soak.
+
+    Args:
+        base: an empty directory.
+        backend: ``asyncio`` or ``trio``.
+        seed: decides what the writers do.
+        warm_up: whether memory is to grow before the soak as far as it may.
+    """
+
+    def __init__(self, base: Path, backend: str, seed: str, *, warm_up: bool) -> None:
+        self._seed = seed
+        self._stop = threading.Event()
+        self._halt = threading.Event()
+        judge = base / "judge-is-away"
+        self._volume = VolumeWriter(base / "volume", judge, seed, self._stop)
+        self._volume.heal()
+        self._plain = PlainWriter(base / "plain", seed, self._stop)
+        places = (self._volume.volume.path, self._plain.directory.path, judge)
+        # The application's memory is to be its own, not that of what measures coverage.
+        environ = {name: text for name, text in os.environ.items() if "COVERAGE" not in name}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.soak.application", backend, *map(str, places)],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.account = Account(is_warm=warm_up)
+
+    def run(self, seconds: float) -> None:
+        """Warm up, let them write for so long, and see that all is well again."""
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert said, "the application does not start"
+        port = int(said)
+        self._line = Line(port)
+        clients = [Client(port, self._halt, f"{self._seed} {each}") for each in range(_CLIENTS)]
+        for client in clients:
+            client.start()
+        if self.account.is_warm:
+            self._warm_up(seconds)
+        self.account.before = self._measure()
+        self._write(seconds)
+        self.account.after = self._measure()
+        self.account.told = self._line.ask_for_facts("tell")
+        self._halt.set()
+        for client in clients:
+            client.join()
+            self.account.requests += client.requests
+            self.account.failures += client.failures
+            self.account.slowest = max(self.account.slowest, client.slowest)
+        self._line.close()
+
+    def end(self) -> None:
+        """Stop the application, and keep what it ended with."""
+        self._stop.set()
+        self._halt.set()
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self.account.status = self._process.wait(_ENDING)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _warm_up(self, seconds: float) -> None:
+        """Rotate as often as memory grows by that, and do everything that there is to do."""
+        writer = self._volume
+
+        def next_set(_number: int) -> dict[str, str | bytes]:
+            return make_set(writer.new_tag())
+
+        with writer.volume.storm(next_set, rate=50, seconds=_GOOD):
+            wait_for(lambda: self._line.ask_for_facts("tell")["generation"] > _STORM, _GOOD)
+        writer.heal()
+        until = time.monotonic() + min(seconds / 2, 20)
+        while time.monotonic() < until:
+            writer.work()
+
+    def _write(self, seconds: float) -> None:
+        self._plain.start()
+        until = time.monotonic() + seconds
+        next_wait = time.monotonic() + _EVERY
+        while time.monotonic() < until and self._process.poll() is None:
+            self._volume.work()
+            if time.monotonic() > next_wait:
+                self._expect_good_set()
+                next_wait = time.monotonic() + _EVERY
+        self._stop.set()
+        self._plain.join()
+        self.account.done = self._volume.done + self._plain.done
+
+    def _expect_good_set(self) -> None:
+        """Publish a good set, and wait until it is in use."""
+        with self._plain.turn:
+            self._volume.heal()
+            tags = {**self._volume.tags, **self._plain.tags}
+            seconds = wait_for(lambda: self._line.ask_for_facts("tell")["tags"] == tags, _GOOD)
+            self.account.waits.append(seconds)
+
+    def _measure(self) -> dict[str, int]:
+        """Let everything come to rest, and measure."""
+        self._expect_good_set()
+        wait_for(self._is_at_rest, _GOOD)
+        measured: dict[str, int] = self._line.ask_for_facts("measure")
+        return measured
+
+    def _is_at_rest(self) -> bool:
+        told = self._line.ask_for_facts("tell")
+        is_well = told["watcher"] == "inotify" and not told["degraded"]
+        return is_well and (told["accepted"] == 1 or not self.account.is_warm)
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    in_memory = os.access(_TMPFS, os.W_OK | os.X_OK)
+    with tempfile.TemporaryDirectory(prefix="soak-", dir=_TMPFS if in_memory else None) as at:
+        yield Path(at)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Soak, print the account, and give the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0, help="default: 1")
+    parser.add_argument("--seed", default=secrets.token_hex(4), help="repeats what was written")
+    parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio")
+    options = parser.parse_args(arguments)
+    say = sys.stdout.write
+    say(f"Soaking for {options.minutes:g} min on {options.backend}, --seed {options.seed}\n")
+    sys.stdout.flush()
+    with _workplace() as base:
+        soak = Soak(base, options.backend, options.seed, warm_up=options.minutes >= _SHORT)
+        try:
+            soak.run(options.minutes * 60)
+        finally:
+            soak.end()
+    say(f"{soak.account.text()}\n")
+    return 1 if soak.account.faults() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

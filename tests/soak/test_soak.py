@@ -1,0 +1,99 @@
+"""The soak itself: what it says of a short one, and that it does not overlook anything."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.soak.account import Account
+from tests.soak.values import make_value, tag_of
+from tests.support import ROOT, child_environment
+
+OCCUPIED = {"descriptors": 20, "threads": 5, "objects": 100_000, "memory": 40 << 20}
+
+GOOD = Account(
+    requests=1000,
+    waits=[0.5, 0.2],
+    told={"watcher": "inotify", "verdicts": {"accepted": 3}, "seen": {"samples": 10}},
+    before=OCCUPIED,
+    after=OCCUPIED,
+    status=0,
+)
+
+
+def told(**facts: object) -> dict[str, Any]:
+    """Give what a good application tells, but for ``facts``."""
+    return {**GOOD.told, **facts}
+
+
+def test_a_short_soak_ends_well(anyio_backend: str) -> None:
+    """Whoever runs ``make soak`` reads an account, and that all is well."""
+    command = [sys.executable, "-m", "tests.soak", "--minutes", "0.03", "--seed", "of the tests"]
+    ended = subprocess.run(
+        [*command, "--backend", anyio_backend],
+        cwd=ROOT,
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "--seed of the tests" in ended.stdout
+    assert "All is as it should be." in ended.stdout
+
+
+def test_an_account_without_a_fault_has_none() -> None:
+    """What is as it should be is not complained of."""
+    assert GOOD.faults() == []
+    assert "All is as it should be." in GOOD.text()
+
+
+def test_a_short_soak_may_grow() -> None:
+    """Without a warm-up more is occupied at the end, and that says nothing."""
+    after = {**OCCUPIED, "objects": 200_000, "memory": 80 << 20}
+    assert replace(GOOD, after=after, is_warm=False).faults() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"failures": ["refused"]}, "1 requests failed, the first: refused"),
+        ({"requests": 0}, "there were no requests"),
+        ({"status": None}, "the application ended with None"),
+        ({"status": 70}, "the application ended with 70"),
+        ({"told": told(seen={"torn": 1, "torn samples": 2})}, "3 torn sets were seen"),
+        ({"told": told(seen={"gaps": 1})}, "1 changes were not told to a hook"),
+        ({"told": told(leaks=2)}, "2 log records held a value"),
+        ({"told": told(surprises=["oh"])}, "logged as an error: oh"),
+        ({"told": told(reasons=["a hook fails"])}, "degraded at the end: a hook fails"),
+        ({"told": told(watcher="poll")}, "the watcher is poll at the end"),
+        ({"told": told(verdicts={})}, "nothing was rotated"),
+        ({"waits": [0.5, None]}, "a good set did not come into use"),
+        ({"waits": []}, "a good set did not come into use"),
+        ({"after": {**OCCUPIED, "descriptors": 21}}, "growth of descriptors: from 20 to 21"),
+        ({"after": {**OCCUPIED, "threads": 6}}, "growth of threads: from 5 to 6"),
+        ({"after": {**OCCUPIED, "objects": 102_000}}, "growth of objects: from 100000 to 102000"),
+        (
+            {"after": {**OCCUPIED, "memory": 50 << 20}},
+            "growth of memory: from 40.0 MiB to 50.0 MiB",
+        ),
+    ],
+)
+def test_every_fault_is_told(change: dict[str, Any], fault: str) -> None:
+    """One thing that is not as it should be is enough, and it is named."""
+    account = replace(GOOD, **change)
+    assert account.faults() == [fault]
+    assert f"WRONG: {fault}" in account.text()
+
+
+def test_a_value_that_was_cut_or_mixed_up_is_known() -> None:
+    """A torn value could not be taken for a whole one."""
+    value = make_value("api_key", 7)
+    assert tag_of("api_key", value) == 7
+    assert all(tag_of("api_key", value[:end]) is None for end in range(len(value)))
+    assert tag_of("token", value) is None
+    assert tag_of("api_key", value.replace("00000007", "00000008")) is None

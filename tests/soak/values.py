@@ -1,0 +1,69 @@
+"""What the soak writes: values that show what they belong to, and whether they are whole.
+
+The first digit of a tag is its mood: what an application meets that takes it up.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+VOLUME = (
+    "api_key",
+    "blob",
+    "ca",
+    "certificate",
+    "private_key",
+    "signing_key",
+    "spare",
+    *(f"other_{number}" for number in range(1, 7)),
+)
+"""The secrets in the volume: each set of them has one tag."""
+
+PLAIN = ("password", "token", "note")
+"""The secrets in the plain directory: each is written by itself."""
+
+OPTIONAL = ("spare", "note")
+
+LATE = "signing_key"
+"""The one that comes into use after the others, and stays accepted for a while."""
+
+FILES = {"ca": "tls/ca.pem"}
+"""The files that are not called as the secret is."""
+
+GOOD, REFUSED, UNJUDGED, HOOK_RAISES, HOOK_HANGS = range(5)
+"""Moods: all is well, a check refuses, a check hangs, a hook raises, a hook hangs."""
+
+_MOOD = 10_000_000
+_WHOLE = re.compile(r"fake-([a-z_0-9]+)-(\d{8})-([0-9a-f]{32})")
+
+
+def make_tag(number: int, mood: int = GOOD) -> int:
+    """Give the tag of one set, or of one value."""
+    return mood * _MOOD + number
+
+
+def mood_of(tag: int) -> int:
+    """Tell what an application meets that takes up a value with this tag."""
+    return tag // _MOOD
+
+
+def make_value(field: str, tag: int) -> str:
+    """Give a value that cannot be cut, nor taken for another's, without its being seen."""
+    return f"fake-{field}-{tag:08}-{_digest(field, f'{tag:08}')}"
+
+
+def tag_of(field: str, text: str) -> int | None:
+    """Give the tag of a value; None when it is not whole."""
+    match = _WHOLE.fullmatch(text)
+    if match is None or match[1] != field or match[3] != _digest(field, match[2]):
+        return None
+    return int(match[2])
+
+
+def make_set(tag: int, fields: Iterable[str] = VOLUME) -> dict[str, str | bytes]:
+    """Give what the volume holds, by file."""
+    return {FILES.get(field, field): make_value(field, tag) for field in fields}
+
+
+def _digest(field: str, tag: str) -> str:
+    return hashlib.sha256(f"{field} {tag}".encode()).hexdigest()[:32]

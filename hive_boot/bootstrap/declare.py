@@ -108,8 +108,9 @@ class Bootstrap(Registry[S, C]):
 
         Raises:
             InvalidSecrets: secrets or settings are wrong: the server does not serve.
+            IllegalTransition: it is starting or stopping at this moment.
         """
-        if self._run is not None and self._run.ready:
+        if self._run is not None and self._run.ready and not self._run.lost:
             yield _state(self._run)
         else:
             async with self._running() as run:
@@ -168,7 +169,8 @@ class Bootstrap(Registry[S, C]):
 
         Raises:
             InvalidSecrets: what was read is refused; the last good set stays in use.
-            LifecycleError: it is not running, or this is a forked child.
+            LifecycleError: it is not running, or not in this process and this loop; or a
+                check of a rotation asks.
         """
         return await self._current().reload(now=now)
 
@@ -187,6 +189,9 @@ class Bootstrap(Registry[S, C]):
         """
         from hive_boot.bootstrap.run import Run  # noqa: PLC0415  (it needs a loop's library)
 
+        if self._run is not None and self._run.lost:
+            self._run.disown()
+            self._run = None
         if self._run is not None:
             raise IllegalTransition(self._run.state, "start")
         run = self._run = Run(self._plan, self._offered(), self)

@@ -6,6 +6,7 @@ Hints that come meanwhile are taken together: what counts is what the next read 
 
 from __future__ import annotations
 
+import contextvars
 import math
 import time
 from copy import copy
@@ -46,6 +47,10 @@ _ENDING = 2.0
 """Seconds that the thread which watches may take to end."""
 
 
+_judging = contextvars.ContextVar("hive_boot_judging", default=False)
+"""Whether a check is running: the task that would reload waits for it."""
+
+
 class _Request:
     """Somebody waits for what a reload comes to."""
 
@@ -66,6 +71,7 @@ class Rotating(Generic[S]):
         notifier: tells the hooks.
         given: gives what a check may ask for, with the set that it judges.
         enter: takes the run to RELOADING and back to READY.
+        context: the variables that checks and hooks see.
 
     Attributes:
         rejection: the set that was refused last, while it stands.
@@ -85,6 +91,7 @@ class Rotating(Generic[S]):
         *,
         given: Callable[[S], dict[str, object]],
         enter: Callable[[State], None],
+        context: contextvars.Context,
     ) -> None:
         self._store = store
         self._intake = intake
@@ -92,7 +99,7 @@ class Rotating(Generic[S]):
         self.notifier = notifier
         self._given = given
         self._enter = enter
-        self._host = Host(self._live, "hive_boot rotation")
+        self._host = Host(self._live, "hive_boot rotation", context)
         self._soon = loop_waker()
         self._news = anyio.Event()
         self._accepted = anyio.Event()
@@ -155,6 +162,9 @@ class Rotating(Generic[S]):
             InvalidSecrets: what was read is refused.
             LifecycleError: nothing is read any more.
         """
+        if _judging.get():
+            message = "a check cannot reload: it is asked whether what was read may be used"
+            raise LifecycleError(message)
         if self._host.has_ended:
             message = "secrets are not rotated any more: the log says why"
             raise LifecycleError(message)
@@ -250,6 +260,13 @@ class Rotating(Generic[S]):
 
     async def _judge(self, read: Reread) -> None:
         """Run the checks that the change concerns, and note what they refuse."""
+        _judging.set(True)
+        try:
+            await self._run_checks(read)
+        finally:
+            _judging.set(False)
+
+    async def _run_checks(self, read: Reread) -> None:
         deadline = self._intake.deadline()
         await self._intake.judge_fields(read.findings, read.changed, deadline)
         await self._intake.judge_set(read.findings, self._given, deadline)

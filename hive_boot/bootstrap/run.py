@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio.lowlevel
 
 from hive_boot.bootstrap import logs
 from hive_boot.bootstrap.intake import Intake
@@ -60,6 +63,8 @@ class Run(Generic[S, C]):
         self._machine = Machine()
         self._log: AbstractContextManager[None] = logs.audible()
         self._pid = os.getpid()
+        self._loop: Any = anyio.lowlevel.current_token().native_token
+        self._context = contextvars.copy_context()
 
     async def start(self) -> None:
         """Load, judge, and put into use.
@@ -93,7 +98,8 @@ class Run(Generic[S, C]):
             self._machine.to(State.STOPPING)
         self._intake.give_up()
         try:
-            if self.rotating is not None:
+            # A forked child has neither the task nor the thread.
+            if self.rotating is not None and not self.forked:
                 await self.rotating.stop()
         finally:
             access.unregister(self.store)
@@ -121,6 +127,16 @@ class Run(Generic[S, C]):
         """Whether this process is a child of the one that started it."""
         return os.getpid() != self._pid
 
+    @property
+    def lost(self) -> bool:
+        """Whether nobody will ever stop it: it is another process's, or its loop is gone."""
+        is_closed = getattr(self._loop, "is_closed", None)
+        return self.forked or (is_closed is not None and is_closed())
+
+    def disown(self) -> None:
+        """Leave a lost run alone: another one takes its place."""
+        access.unregister(self.store)
+
     def enter(self, state: State) -> None:
         """Go between READY and RELOADING; a run that stops stays on its way."""
         if self.ready and self.state is not state:
@@ -135,10 +151,14 @@ class Run(Generic[S, C]):
 
         Raises:
             InvalidSecrets: what was read is refused; the set in use stays.
-            LifecycleError: this process was forked from the one that runs.
+            LifecycleError: this process was forked from the one that runs, or this is
+                another loop than that of the start.
         """
         if self.forked:
             message = "a forked child keeps the secrets that it was born with"
+            raise LifecycleError(message)
+        if anyio.lowlevel.current_token().native_token is not self._loop:
+            message = "reload() has to be awaited in the loop that started the application"
             raise LifecycleError(message)
         rotating = self._prepare()
         rotating.start()
@@ -166,6 +186,7 @@ class Run(Generic[S, C]):
                 Notifier(self._hooks, lambda: self.given(self.store.view)),
                 given=self.given,
                 enter=self.enter,
+                context=self._context,
             )
         return self.rotating
 

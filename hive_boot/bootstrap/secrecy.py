@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.hidden import redact
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import SHORTEST
 from hive_boot.redaction.sealing import sealed
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.reading import Value
 
 _KEPT = 1000
-"""Values that were rotated out, or refused, and stay hidden; the oldest are let go first."""
+_KEPT_LENGTH = 1 << 16
+"""Values, and characters of them all, that were rotated out or refused, and stay hidden."""
 
 _MUCH = 1 << 14
 """Characters of all values from which on a log line should not wait until they can be found."""
@@ -52,11 +52,11 @@ class Secrecy:
         secret = dict.fromkeys(value for value in values if value.reveal() not in public)
         if secret.keys() - self._covered.keys():
             secret |= dict.fromkeys(value for value in valid if value in self._covered)
-            before = [value for value in self._covered if value not in secret]
-            self._covered = dict.fromkeys([*before[-_KEPT:], *secret])
-            self._redaction.hide(self._covered)
-            if sum(len(value.reveal()) for value in self._covered) > _MUCH:
-                redact("")
+            old = _newest([value for value in self._covered if value not in secret])
+            # A start need not wait for what a first line in the log may never need.
+            at_once = bool(self._covered) or _length(secret) > _MUCH
+            self._covered = dict.fromkeys([*old, *secret])
+            self._redaction.hide(self._covered, at_once=at_once)
         short = [
             field.name
             for field in inventory.every
@@ -87,6 +87,20 @@ class Secrecy:
         self._removed = sealed(dict[str, str]())
         self._covered = {}
         self._redaction.close(linger=linger)
+
+
+def _newest(values: list[Value]) -> list[Value]:
+    """Give as many of the newest as stay hidden, in their order; the last one in any case."""
+    kept: list[Value] = []
+    for value in reversed(values[-_KEPT:]):
+        if kept and _length([*kept, value]) > _KEPT_LENGTH:
+            break
+        kept.append(value)
+    return kept[::-1]
+
+
+def _length(values: Iterable[Value]) -> int:
+    return sum(len(value.reveal()) for value in values)
 
 
 def _is_covered(value: Value) -> bool:

@@ -28,13 +28,21 @@ class Host:
     Args:
         work: what it does; it is cancelled when it is to end.
         name: what is said of it when it fails.
+        context: the variables that it sees. Default: those of the caller of ``start``.
     """
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    def __init__(
+        self,
+        work: Callable[[], Coroutine[Any, Any, None]],
+        name: str,
+        context: contextvars.Context | None = None,
+    ) -> None:
         self._work = work
         self._name = name
+        self._context = context
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
+        self._is_to_end = False
         self._task: object = None
 
     def start(self) -> None:
@@ -42,14 +50,16 @@ class Host:
         if self._task is not None:
             return
         native: Any = anyio.lowlevel.current_token().native_token
+        context = self._context or contextvars.copy_context()
         if hasattr(native, "run_sync_soon"):
             from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only trio's loop has it)
 
-            self._task = spawn_system_task(
-                self._live, name=self._name, context=contextvars.copy_context()
-            )
+            self._task = spawn_system_task(self._live, name=self._name, context=context)
         else:
-            self._task = native.create_task(self._live(), name=self._name)
+            task = native.create_task(self._live(), name=self._name, context=context)
+            # One that is cancelled before its first step never gets to its own end.
+            task.add_done_callback(lambda _: self._end())
+            self._task = task
 
     @property
     def has_ended(self) -> bool:
@@ -60,6 +70,7 @@ class Host:
         """End: cancel the work, and wait until it has ended, also when the caller is cancelled."""
         if self._task is None:
             return
+        self._is_to_end = True
         self._scope.cancel()
         with anyio.move_on_after(_PATIENCE, shield=True):
             await self._done.wait()
@@ -70,8 +81,15 @@ class Host:
         try:
             with self._scope:
                 await self._work()
+                self._is_to_end = True
         except Exception:  # noqa: BLE001  (it is logged)
             # On trio it would end the whole loop, on asyncio nobody would hear of it.
             _log.exception("%s has failed", self._name)
+            self._is_to_end = True
         finally:
-            self._done.set()
+            self._end()
+
+    def _end(self) -> None:
+        if not (self._done.is_set() or self._is_to_end):
+            _log.error("%s was ended from outside", self._name)
+        self._done.set()

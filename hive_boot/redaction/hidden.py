@@ -32,12 +32,19 @@ matcher: Matcher | None = None
 """What finds the hidden values; None while there are none."""
 
 
-def hide(owner: object, values: Iterable[Sealed]) -> None:
-    """Hide ``values``, and no others, until ``owner`` drops them or hides others."""
+def hide(owner: object, values: Iterable[Sealed], *, at_once: bool = False) -> None:
+    """Hide ``values``, and no others, until ``owner`` drops them or hides others.
+
+    Args:
+        owner: who hides them.
+        values: all of them.
+        at_once: have everything ready before they take the place of others, so that the
+            next line that is logged need not wait. Default False.
+    """
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
         _owned.append((owner, tuple(values)))
-        _renew_matcher()
+        _renew_matcher(at_once=at_once)
 
 
 def drop(owner: object) -> None:
@@ -47,10 +54,13 @@ def drop(owner: object) -> None:
         _renew_matcher()
 
 
-def _renew_matcher() -> None:
+def _renew_matcher(*, at_once: bool = False) -> None:
     global matcher  # noqa: PLW0603  (one for the process)
     values = tuple(value for _, owned in _owned for value in owned)
-    matcher = Matcher(lambda: _forms(values)) if values else None
+    made = Matcher(lambda: _forms(values)) if values else None
+    if made is not None and at_once:
+        made.is_clean("")
+    matcher = made
 
 
 def _forms(values: Iterable[Sealed]) -> set[str]:

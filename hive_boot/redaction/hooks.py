@@ -98,14 +98,19 @@ class Redaction:
             for each in before:
                 each.close()
 
-    def hide(self, values: Iterable[Sealed]) -> None:
+    def hide(self, values: Iterable[Sealed], *, at_once: bool = False) -> None:
         """Hide values, in the place of those that were hidden before.
 
         It does nothing when this redaction is closed: a start may have been given up.
+
+        Args:
+            values: all of them.
+            at_once: have everything ready before they take the place of others. Default
+                False: the next line that is logged waits for it.
         """
         with hidden.changing():
             if self in _open:
-                hidden.hide(self, values)
+                hidden.hide(self, values, at_once=at_once)
 
     def close(self, *, linger: bool = False) -> None:
         """End, and leave everything as it was. It may be called again.

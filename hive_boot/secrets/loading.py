@@ -168,21 +168,29 @@ class _Loading:
             self.findings.dotenv.add(layer.place)
         while paths:
             # Two fields may be read from one file: each round reads a file once.
-            fields = dict(paths)
+            fields = {
+                os.path.join(self.situation.cwd, path): (path, field) for path, field in paths
+            }
             self._read_pointers(fields)
-            paths = [(path, field) for path, field in paths if fields[path] is not field]
+            read = [field for _, field in fields.values()]
+            paths = [(path, field) for path, field in paths if field not in read]
 
-    def _read_pointers(self, pointers: Mapping[str, Field]) -> None:
-        """Read the files that ``NAME_FILE`` variables name."""
+    def _read_pointers(self, pointers: Mapping[str, tuple[str, Field]]) -> None:
+        """Read the files that ``NAME_FILE`` variables name.
+
+        Args:
+            pointers: the text of the variable, which may be a value by mistake, and the
+                field, by the path that it leads to.
+        """
         from hive_boot.secrets.hints import printable_path  # noqa: PLC0415  (few are used)
 
         answers = {
             path: (field.attribute, field.name, field.kind is Secret)
-            for path, field in pointers.items()
+            for path, (_, field) in pointers.items()
         }
         reading = read_paths(answers, self.patience)
         batch = reading.batch
-        for path, field in pointers.items():
+        for path, field in pointers.values():
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (its text is not shown)"

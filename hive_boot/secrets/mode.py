@@ -60,6 +60,7 @@ class Situation(NamedTuple):
         forgotten: whether development mode stands in a container, for want of a
             mount that may have been forgotten.
         variables: gives the environment that was seen, and shows it to nobody.
+        cwd: the working directory of that moment, which relative paths start from.
     """
 
     mode: Mode
@@ -72,6 +73,7 @@ class Situation(NamedTuple):
     env_fallback: bool
     forgotten: bool
     variables: Callable[[], Mapping[str, str]]
+    cwd: str
 
     @property
     def mounted(self) -> bool:
@@ -137,6 +139,8 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
     fallback = _fallback(surroundings, wishes, problems)
     if problems:
         raise InvalidSecrets(problems)
+    # Not made shorter: what is below a link has another directory above it.
+    named = tuple(os.path.join(surroundings.cwd, path) for path in named)
     directories = named or _usual_directories(surroundings, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
     return Situation(
@@ -150,6 +154,7 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
         env_fallback=fallback,
         forgotten=mode == "development" and bool(_container(surroundings)),
         variables=surroundings.variables,
+        cwd=surroundings.cwd,
     )
 
 

@@ -68,7 +68,7 @@ def losses(findings: Findings, before: Findings) -> list[Problem]:
 
 def _loss(known: Reading, findings: Findings) -> Problem | None:
     """Tell what became of a directory that held secrets."""
-    if not known.batch.files:
+    if all(_is_a_file(findings, attribute) for attribute in known.batch.files):
         return None
     now = next((each for each in findings.readings if each.path == known.path), None)
     if now is None:
@@ -78,6 +78,11 @@ def _loss(known: Reading, findings: Findings) -> Problem | None:
     if any(name not in FOREIGN and not name.startswith("..") for name in now.names):
         return None
     return _lost(known.path, "empty", "is empty")
+
+
+def _is_a_file(findings: Findings, attribute: str) -> bool:
+    """Tell whether a secret was read from a file, here or in another directory by now."""
+    return attribute in findings.values and findings.origin(attribute)[0] == "file"
 
 
 def _lost_files(findings: Findings, before: Findings) -> list[Problem]:

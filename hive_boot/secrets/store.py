@@ -219,7 +219,9 @@ class Store(Generic[S]):
         for attribute, turns in self._turns.items():
             at = max(number for number, turn in enumerate(turns) if turn.since <= moment)
             now = turns[at]
-            kept = tuple(turn for turn in turns[:at] if turn.until > moment)
+            later = {turn.value for turn in turns[at:]}
+            # A value that has come back is accepted by its new turn.
+            kept = [turn for turn in turns[:at] if turn.until > moment and turn.value not in later]
             self._turns[attribute] = (*kept, *turns[at:])
             numbers[attribute] = now.number
             if now.value is None:

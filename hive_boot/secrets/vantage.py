@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _DATA = "..data"
 
+_NONE = frozenset[str]()
+
 _STEPS = 255
 """Parts of a path after which links are taken to lead in a circle; the kernel follows 40."""
 
@@ -33,24 +35,36 @@ class View(NamedTuple):
 
     Attributes:
         places: what is watched: the names of interest in each, None for all.
+        homes: the directories among them that hold secrets, where names with two dots
+            are of interest too.
         roots: what these places are; when it differs, the watch is on something else.
         contents: how the declared files look, without having read them.
         pinned: the declared files that are mount points.
     """
 
     places: Mapping[str, frozenset[str] | None]
+    homes: frozenset[str]
     roots: tuple[object, ...]
     contents: tuple[object, ...]
     pinned: tuple[Pin, ...]
 
     def concerns(self, path: str) -> bool:
         """Tell whether an event at ``path`` may be about a declared secret."""
+        if path in self.homes or self.places.get(path, _NONE) is None:
+            return True
         above, name = os.path.split(path)
-        for place, event in ((path, None), (above, name)):
-            names = self.places.get(place, frozenset[str]())
-            if names is None or event in names:
-                return True
-        return False
+        names = self.places.get(above, _NONE)
+        if names is None or name in names:
+            return True
+        return above in self.homes and name.startswith("..")
+
+    def is_near(self, path: str) -> bool:
+        """Tell whether an event at ``path`` is beside the declared secrets."""
+        return os.path.dirname(path) in self.homes
+
+    def is_of_a_place(self, path: str) -> bool:
+        """Tell whether an event at ``path`` may mean that something else is to be watched."""
+        return path in self.places or os.path.dirname(path) not in self.homes
 
 
 class Vantage:
@@ -66,8 +80,11 @@ class Vantage:
         self._directories = situation.directories
         self._usual = not situation.named_by and situation.mode != "systemd"
         variables = situation.variables()
-        pointers = (variables.get(name, "") for name in inventory.by_pointer)
-        self._files = [*filter(None, pointers), *situation.dotenv]
+        pointers = filter(None, (variables.get(name, "") for name in inventory.by_pointer))
+        named = [os.path.join(situation.cwd, pointer) for pointer in pointers]
+        self._files = [*named, *situation.dotenv]
+        tops = {name.partition("/")[0] for name in inventory.below}
+        self._names = frozenset(inventory.by_file.keys() | tops)
 
     @property
     def is_empty(self) -> bool:
@@ -82,7 +99,8 @@ class Vantage:
         roots = tuple((*key, path, names) for path, (key, names) in sorted(places.items()))
         contents = [*map(self._contents, directories), *map(_signature, self._files)]
         named = {path: names for path, (_, names) in places.items()}
-        return View(named, roots, tuple(contents), tuple(pinned))
+        homes = frozenset(map(os.path.realpath, directories)) & named.keys()
+        return View(named, homes, roots, tuple(contents), tuple(pinned))
 
     def _all_directories(self) -> Iterator[str]:
         for path in self._directories:
@@ -106,35 +124,36 @@ class Vantage:
         self, directories: Collection[str], pinned: Collection[Pin]
     ) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
         """Give what to watch: each inode once, by the path that its events will have."""
-        wanted: list[tuple[str, set[str] | None]] = []
+        wanted: list[tuple[str, frozenset[str] | None]] = []
         for directory in directories:
-            # Without a slash at the end: the paths of events have none either.
-            path = os.path.abspath(directory)
-            above, name = os.path.split(path)
-            wanted += [(path, None), (above, {name})]
-            wanted += [(where, {link}) for where, link in _links(directory)]
-            above, name = os.path.split(os.path.realpath(path))
-            wanted.append((above, {name}))
+            is_plain = not os.path.islink(os.path.join(directory, _DATA))
+            # There a volume may come, whatever it is called.
+            names = None if is_plain and self._usual else self._names
+            wanted += [(directory, names), *_ways(directory)]
+            if is_plain:
+                wanted += self._ways_out(directory)
         for file in self._files:
-            links = list(_links(file))
-            wanted += [(where, {link}) for where, link in links]
-            if all(link != _DATA for _, link in links):
-                above, name = os.path.split(os.path.realpath(file))
-                wanted.append((above, {name}))
+            wanted += _ways(file)
         wanted += [(pin.path, None) for pin in pinned]
-        inodes: dict[tuple[int, int], tuple[str, set[str] | None]] = {}
+        inodes: dict[tuple[int, int], tuple[str, frozenset[str] | None]] = {}
         for path, names in wanted:
             key = _inode(path)
             if key is None:
                 continue
             # Events come with the real path on macOS, whatever was asked for.
-            known, others = inodes.get(key) or (os.path.realpath(path), set())
+            known, others = inodes.get(key) or (os.path.realpath(path), frozenset())
             both = None if names is None or others is None else names | others
             inodes[key] = (known, both)
-        return {
-            path: (key, None if names is None else frozenset(names))
-            for key, (path, names) in inodes.items()
-        }
+        return {path: (key, names) for key, (path, names) in inodes.items()}
+
+    def _ways_out(self, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
+        """Give what is on the way to the files of a plain directory that lie elsewhere."""
+        for name in filter(self._inventory.by_file.__contains__, _listed(directory)):
+            path = os.path.join(directory, name)
+            if os.path.islink(path):
+                yield from _ways(path)
+        for name in self._inventory.below:
+            yield from _ways(os.path.join(directory, name))
 
     def _contents(self, directory: str) -> object:
         """Give what differs when something was written, without reading it."""
@@ -149,9 +168,23 @@ class Vantage:
         return link, _signature(base)[:3], tuple(files), tuple(below)
 
 
+def _ways(path: str) -> Iterator[tuple[str, frozenset[str]]]:
+    """Give where it shows that ``path`` leads to something else: the directories on the way.
+
+    What a volume's ``..data`` leads to is not among them: it is another one each time.
+    """
+    links = list(_links(path))
+    yield from ((where, frozenset({link})) for where, link in links)
+    if all(link != _DATA for _, link in links):
+        above, name = os.path.split(os.path.realpath(path))
+        yield above, frozenset({name})
+    above, name = os.path.split(path.rstrip("/"))
+    yield above, frozenset({name})
+
+
 def _links(path: str) -> Iterator[tuple[str, str]]:
-    """Give each link on the way to ``path``, as the directory that it is in, and its name."""
-    todo = os.path.abspath(path).split("/")[:0:-1]
+    """Give each link on the way to an absolute path: the directory that it is in, its name."""
+    todo = [part for part in path.split("/")[::-1] if part not in {"", "."}]
     at = "/"
     for _ in range(_STEPS):
         if not todo:
@@ -161,6 +194,7 @@ def _links(path: str) -> Iterator[tuple[str, str]]:
         try:
             target = os.readlink(step)
         except OSError:
+            # No link is above it, so two dots mean what they seem to.
             at = os.path.normpath(step)
             continue
         yield at, name

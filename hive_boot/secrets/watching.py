@@ -38,6 +38,9 @@ TURN = 1.0
 LOOK = 5.0
 """Seconds between two looks at identities and signatures."""
 
+PAUSE = 1.0
+"""Seconds between two looks while events come: a look at many files has its price."""
+
 READ = 60.0
 """Seconds between two reads of everything."""
 
@@ -56,7 +59,7 @@ _PROVEN = 30.0
 
 _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
-_FAILURES = (OSError, RuntimeError, ValueError)
+_FAILURES = (ImportError, OSError, RuntimeError, ValueError)
 """What a watch fails with; a path that is not UTF-8 is a ValueError."""
 
 
@@ -132,7 +135,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._live, name="hive_boot watch", daemon=True)
         self._delay = _FIRST
         self._beat = 0.0
-        self._next_look = self._next_read = 0.0
+        self._last_look = self._next_look = self._next_read = 0.0
         self._seen: tuple[object, ...] = ()
         self.missed = 0
         self.pinned: tuple[Pin, ...] = ()
@@ -184,10 +187,25 @@ class Watcher:
         view = self._look()
         since = time.monotonic()
         try:
-            events = self._events(list(view.places))
+            self._watch_events(view)
+        except FileNotFoundError:
+            # It went between the look and the watch, or goes while it is listened to.
+            self._stop.wait(_FIRST)
         except _FAILURES as exc:
+            if time.monotonic() - since > _PROVEN:
+                self._delay = _FIRST
+            # No event is held on to while others may need the room.
             self._fall_back(view, exc)
-            return
+
+    def _watch_events(self, view: View) -> None:
+        """Listen to events of the places in ``view``.
+
+        Raises:
+            OSError: there is nothing to listen to.
+            RuntimeError: the same.
+            ValueError: the same.
+        """
+        events = self._events(list(view.places))
         try:
             if self._mode in {"poll", "down"}:
                 log.info("Changes of secrets are told of by inotify again")
@@ -199,41 +217,43 @@ class Watcher:
             self._settled.set()
             if now.roots == view.roots:
                 self._listen(events, now)
-        except _FAILURES as exc:
-            if time.monotonic() - since > _PROVEN:
-                self._delay = _FIRST
-            self._fall_back(view, exc)
         finally:
             events.close()
 
     def _listen(self, events: Hints, view: View) -> None:
         """Tick at hints, and at what no hint told of, until there is something else to watch."""
-        suspected = False
+        suspected = told_of = False
         while True:
             told = events.wait(TURN, self._stop)
             self._beat = time.monotonic()
             if self._stop.is_set():
                 return
-            hinted = any(map(view.concerns, told))
+            hints = [path for path in told if view.concerns(path)]
             # A look may be quicker than an event: it counts when none follows.
-            self.missed += suspected and not hinted
+            self.missed += suspected and not hints
             suspected = False
-            if hinted or self._beat >= self._next_read:
+            if hints or self._beat >= self._next_read:
                 self._tick()
-            if not hinted and self._beat < self._next_look:
+            if hints or any(map(view.is_near, told)):
+                # Where much happens to other files, events of ours may be lost.
+                told_of = True
+                self._next_look = min(self._next_look, self._last_look + PAUSE)
+            moved = any(map(view.is_of_a_place, hints))
+            if not moved and self._beat < self._next_look:
                 continue
             seen = self._seen
             now = self._take(self._look())
             # What was told of a place itself: there may be another now with the old inode.
-            if now.roots != view.roots or not view.places.keys().isdisjoint(told):
+            if now.roots != view.roots or not view.places.keys().isdisjoint(hints):
                 self._tick()
-                if not hinted:
+                if not hints:
                     late = events.wait(DEBOUNCE, self._stop)
                     self.missed += not any(map(view.concerns, late))
                 return
-            if now.contents != seen and not hinted:
-                suspected = True
+            if now.contents != seen and not hints:
+                suspected = not told_of
                 self._tick()
+            told_of = False
 
     def _fall_back(self, view: View, why: Exception) -> None:
         """Poll for a while, because the kernel tells nothing."""
@@ -260,7 +280,8 @@ class Watcher:
 
     def _take(self, view: View) -> View:
         """Keep how the places look."""
-        self._next_look = time.monotonic() + LOOK
+        self._last_look = time.monotonic()
+        self._next_look = self._last_look + LOOK
         self._seen = view.contents
         self.pinned = view.pinned
         return view

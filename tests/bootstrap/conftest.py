@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import watchfiles  # noqa: F401  (who is another user in a test may not be able to import it)
 
 from hive_boot.bootstrap import notifying, rotating
 from hive_boot.testing import MountedVolume, PlainDirectory

@@ -279,7 +279,7 @@ def test_a_directory_that_may_not_be_listed_is_a_mount() -> None:
         (
             {},
             {"HIVE_BOOT_SECRETS_DIR": "/a::relative/b:"},
-            ("/a", "relative/b"),
+            ("/a", "{root}/cwd/relative/b"),
             "HIVE_BOOT_SECRETS_DIR",
         ),
         (

@@ -85,6 +85,7 @@ class Model:
         self.lead, self.grace = lead, grace
         self.used, self.before = values
         self.turns: list[tuple[str | None, float]] = [(self.used, -math.inf)]
+        self.merged: set[int] = set()
 
     def rotate(self, values: Values, now: float, *, hurry: bool) -> None:
         """Accept a set."""
@@ -103,7 +104,11 @@ class Model:
         """Put into use what is due."""
         if hurry:
             self.hurry(now)
-        self.used = [value for value, since in self.turns if since <= now][-1]
+        at = max(number for number, (_, since) in enumerate(self.turns) if since <= now)
+        values = [value for value, _ in self.turns]
+        self.used = values[at]
+        # A value that has come back needs no grace for the time when it was used before.
+        self.merged |= {number for number in range(at) if values[number] in values[at:]}
 
     def accepted(self, now: float) -> list[str]:
         """Give what is valid: what is used, then what is to come and what was, the newest first."""
@@ -118,7 +123,9 @@ class Model:
 
     def next_due(self, now: float) -> float:
         """Give the next moment at which a value comes into use, or its predecessor ends."""
-        moments = [each for _, since in self.turns[1:] for each in (since, since + self.grace)]
+        moments = [since for _, since in self.turns[1:]]
+        ends = [since + self.grace for since in moments]
+        moments += [end for number, end in enumerate(ends) if number not in self.merged]
         return min((moment for moment in moments if moment > now), default=math.inf)
 
     def is_overdue(self, now: float) -> bool:

@@ -40,12 +40,17 @@ def over(directory: Path) -> Vantage:
 
 
 def watched(seen: Vantage) -> dict[str, set[str] | None]:
-    """Give what is watched, by its real path, and the names of interest in it; None for all."""
-    places = seen.look().places
-    return {
-        os.path.realpath(path): None if names is None else set(names)
-        for path, names in places.items()
-    }
+    """Give what is watched, by its real path, and the names of interest in it.
+
+    None stands for the names of the declared secrets, and whatever has two dots.
+    """
+    view = seen.look()
+    found: dict[str, set[str] | None] = {}
+    for path, names in view.places.items():
+        assert names is None or path not in view.homes or names >= {"api_key", "API_KEY.txt"}
+        known = names is None or path in view.homes
+        found[os.path.realpath(path)] = None if known else set(names or ())
+    return found
 
 
 @pytest.fixture
@@ -73,7 +78,8 @@ def test_a_slash_at_the_end_makes_no_difference(volume: MountedVolume) -> None:
 
 def test_a_relative_directory_is_watched_where_it_is(volume: MountedVolume) -> None:
     """A path from the working directory leads to the same places."""
-    seen = vantage(volume.path, mode="kubernetes", secrets_dirs=os.path.relpath(volume.path))
+    root = volume.path.parent.parent
+    seen = vantage(root, mode="kubernetes", secrets_dirs="../mnt/volume")
     assert watched(seen) == watched(over(volume.path))
 
 
@@ -253,7 +259,9 @@ def test_nothing_to_watch_is_known_as_such(tmp_path: Path) -> None:
     [
         ("mnt/volume", True),
         ("mnt/volume/..data", True),
-        ("mnt/volume/token~", True),
+        ("mnt/volume/api_key", True),
+        ("mnt/volume/tls", True),
+        ("mnt/volume/token~", False),
         ("mnt/another", False),
         ("mnt", False),
         ("elsewhere/volume", False),
@@ -262,7 +270,7 @@ def test_nothing_to_watch_is_known_as_such(tmp_path: Path) -> None:
 def test_an_event_concerns_the_directory_or_its_name_above(
     path: str, *, expected: bool, volume: MountedVolume, tmp_path: Path
 ) -> None:
-    """Whatever happens in a secret directory is looked at, and little of what happens above."""
+    """What happens to the declared names counts, and to the directory, and little else above."""
     assert over(volume.path).look().concerns(str(tmp_path / path)) is expected
 
 

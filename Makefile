@@ -3,8 +3,10 @@
 
 # The interpreter that makes .venv: `make install PYTHON=python3.13`.
 PYTHON ?= python3
-# What is handed on to the tool behind `run`, `test` and `bench`.
+# What is handed on to the tool behind `run`, `test`, `bench` and `soak`.
 ARGS ?=
+# How long `soak` lasts.
+MINUTES ?= 1
 
 venv := .venv
 python := $(venv)/bin/python
@@ -16,7 +18,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test check bench format clean
+.PHONY: help install run test check bench soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -47,6 +49,9 @@ check: $(installed) ## judge style, format, types, imports and spelling
 
 bench: $(installed) ## measure, beside the floors and the other libraries
 	$(python) -m benchmarks $(ARGS)
+
+soak: $(installed) ## let bad writers loose on an application under load: make soak MINUTES=10
+	$(python) -m tests.soak --minutes $(MINUTES) $(ARGS)
 
 format: $(installed) ## sort the imports and lay out the code
 	$(python) -m ruff check --select I --fix .

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import access, imports, load, redaction, spawn
+from benchmarks import access, imports, load, redaction, rotation, spawn
 from benchmarks.peers import PEERS, installed
 from benchmarks.workplace import forget_surroundings, workplace
 
@@ -30,6 +30,7 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "import": imports.measure,
     "spawn": spawn.measure,
     "redaction": redaction.measure,
+    "rotation": rotation.measure,
 }
 
 

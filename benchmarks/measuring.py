@@ -49,6 +49,10 @@ class Figures:
         """Give the middle time of one thing, in seconds."""
         return statistics.median(self.seconds[name])
 
+    def tail(self, name: str) -> float:
+        """Give the time that one in a hundred takes longer than, in seconds."""
+        return statistics.quantiles(self.seconds[name], n=100, method="inclusive")[-1]
+
     def ratio(self, name: str, floor: str) -> Ratio:
         """Compare one thing with its floor, round by round."""
         pairs = zip(self.seconds[name], self.seconds[floor], strict=True)

@@ -22,7 +22,7 @@ _PEER_ROUNDS = 6
 _FLOOR = """\
 import anyio
 async def main():
-    pass
+    {main}
 anyio.run(main, backend={backend!r})
 """
 
@@ -30,19 +30,26 @@ _OURS = (
     "from hive_boot import Bootstrap, Secret, SecretSet, secret\n"
     "class HiveSecrets(SecretSet):\n"
     + "".join(f"    {name}: Secret\n" for name in HIVE)
-    + "boot = Bootstrap(HiveSecrets)\n"
+    + "boot = Bootstrap(HiveSecrets, watch={watch})\n"
     "@boot.main\n"
     "async def main(secrets: HiveSecrets) -> None:\n"
-    "    pass\n"
+    "    {main}\n"
     "boot.run(backend={backend!r})\n"
 )
+
+_NOTHING = "pass"
+_LEAVE = "os._exit(0)"
+"""What main does when being ready is the end: a watch would take up to a step to stop."""
 
 
 def measure(base: Path) -> Table:
     """Measure, with files below ``base``, an empty directory."""
     table = Table(
         f"spawn: a no-op application with {len(HIVE)} secrets, docker mode, spawn to exit",
-        ("floor: the whole process of a bare anyio.run of a no-op, without secrets.",),
+        (
+            "floor: the whole process of a bare anyio.run of a no-op, without secrets.",
+            "to ready: main leaves by os._exit; with watch, the floor imports watchfiles too.",
+        ),
     )
     directory = base / "secrets"
     write_directory(directory, HIVE)
@@ -52,12 +59,21 @@ def measure(base: Path) -> Table:
         if backend == "trio" and installed("trio") is None:
             table.lack(backend, MISSING)
             continue
-        bare = _FLOOR.format(backend=backend)
-        floor = start.measure(bare)
-        ours = start.measure(_OURS.format(backend=backend))
         rounds = _ROUNDS if bound else _ROUNDS // 3
+        bare = _FLOOR.format(backend=backend, main=_NOTHING)
+        floor = start.measure(bare)
+        ours = start.measure(_OURS.format(backend=backend, main=_NOTHING, watch=False))
         figures = take_turns({"floor": floor, "ours": ours}, rounds)
         table.add(f"{backend}: hive_boot", figures, "ours", "floor", bound)
+        for watch, imports in ((False, "import os\n"), (True, "import os, watchfiles\n")):
+            to_ready = {
+                "floor": imports + _FLOOR.format(backend=backend, main=_LEAVE),
+                "ours": "import os\n" + _OURS.format(backend=backend, main=_LEAVE, watch=watch),
+            }
+            sides = {side: start.measure(program) for side, program in to_ready.items()}
+            figures = take_turns(sides, rounds)
+            what = f"{backend}: hive_boot, watch={watch}, to ready"
+            table.add(what, figures, "ours", "floor", bound)
         for peer in PEERS:
             theirs = start.measure(f"{peer.imports}\n{peer.program}{bare}")
             measure_peer = partial(take_turns, {"floor": floor, "peer": theirs}, _PEER_ROUNDS)

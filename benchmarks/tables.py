@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.measuring import Figures, Ratio
 
-_HEADER = ("what", "time", "floor", "ratio", "middle half", "bound", "")
+_HEADER = ("what", "time", "p99", "floor", "ratio", "middle half", "bound", "")
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -19,6 +19,7 @@ class Row:
     Attributes:
         what: what was measured.
         time: how long it takes, in seconds.
+        tail: how long it takes at most, but for one time in a hundred; None where nobody asks.
         floor: how long the floor takes, in seconds.
         ratio: the one over the other; None when there is nothing to say.
         bound: the promise; None where there is none.
@@ -27,6 +28,7 @@ class Row:
 
     what: str
     time: float = 0.0
+    tail: float | None = None
     floor: float = 0.0
     ratio: Ratio | None = None
     bound: float | None = None
@@ -40,10 +42,11 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Give what stands in each column."""
         if self.ratio is None:
-            return (self.what, self.remark, "", "", "", "", "")
+            return (self.what, self.remark, "", "", "", "", "", "")
         return (
             self.what,
             readable(self.time),
+            "" if self.tail is None else readable(self.tail),
             readable(self.floor),
             f"{self.ratio.median:.2f}",
             f"{self.ratio.low:.2f}-{self.ratio.high:.2f}",
@@ -66,8 +69,15 @@ class Table:
     notes: tuple[str, ...] = ()
     rows: list[Row] = field(default_factory=list)
 
-    def add(
-        self, what: str, figures: Figures, name: str, floor: str, bound: float | None = None
+    def add(  # noqa: PLR0913  (the cells of a line)
+        self,
+        what: str,
+        figures: Figures,
+        name: str,
+        floor: str,
+        bound: float | None = None,
+        *,
+        tail: bool = False,
     ) -> None:
         """Add a line.
 
@@ -77,11 +87,13 @@ class Table:
             name: what it is called there.
             floor: what its floor is called there.
             bound: the largest ratio that was promised.
+            tail: whether to show how long it takes at worst. Default False.
         """
         self.rows.append(
             Row(
                 what=what,
                 time=figures.median(name),
+                tail=figures.tail(name) if tail else None,
                 floor=figures.median(floor),
                 ratio=figures.ratio(name, floor),
                 bound=bound,
@@ -100,6 +112,8 @@ class Table:
     def text(self) -> str:
         """Write the table."""
         lines = [_HEADER, *(row.cells() for row in self.rows)]
+        if all(row.tail is None for row in self.rows):
+            lines = [(*cells[:2], *cells[3:]) for cells in lines]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         widths[1] = max(len(cells[1]) for cells in lines if any(cells[2:]))
         written = [self.title, *(f"  {note}" for note in self.notes)]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from hive_boot.bootstrap.plan import WiredHook
+    from hive_boot.bootstrap.plan import Hook
+    from hive_boot.bootstrap.wiring import Wired
     from hive_boot.secrets.change import Change
 
 _FIRST, _MOST = 1.0, 60.0
@@ -35,7 +36,8 @@ _ENDING = 1.0
 class _Call:
     """One hook, and the change that it has yet to cope with."""
 
-    def __init__(self, hook: WiredHook) -> None:
+    def __init__(self, work: Wired, hook: Hook) -> None:
+        self.work = work
         self.hook = hook
         self.change: Change | None = None
         self.backoff = Backoff(_FIRST, _MOST)
@@ -62,21 +64,21 @@ class Notifier:
     """Tells the hooks of one run.
 
     Args:
-        hooks: in the order in which they are called.
+        hooks: in the order in which they are called, each with what calls it.
         given: gives what their parameters ask for.
     """
 
     def __init__(
-        self, hooks: Iterable[WiredHook], given: Callable[[], Mapping[str, object]]
+        self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Mapping[str, object]]
     ) -> None:
-        self._calls = [_Call(hook) for hook in hooks]
+        self._calls = [_Call(work, hook) for work, hook in hooks]
         self._given = given
         self._news = anyio.Event()
 
     @property
     def failing(self) -> tuple[str, ...]:
         """The hooks that have failed and not succeeded since."""
-        return tuple(call.hook.work.label for call in self._calls if call.failing)
+        return tuple(call.work.label for call in self._calls if call.failing)
 
     def tell(self, change: Change) -> None:
         """Have the hooks called that a change concerns, soon."""
@@ -109,7 +111,7 @@ class Notifier:
 
         async def work() -> None:
             try:
-                await call.hook.work(self._given(), change)
+                await call.work(self._given(), change)
                 outcome.failure = None
             except anyio.get_cancelled_exc_class():
                 raise
@@ -138,7 +140,7 @@ class Notifier:
         self._settle(call, change, outcome)
 
     def _settle(self, call: _Call, change: Change, outcome: _Outcome) -> None:
-        label = call.hook.work.label
+        label = call.work.label
         if outcome.failure is None:
             if call.failing:
                 logs.tell_hook_healed(label, change.generation)

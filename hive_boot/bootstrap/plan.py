@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap.wiring import Wired, is_async, label, wire
 from hive_boot.exceptions import DeclarationError
@@ -17,32 +17,21 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.reading import Value
 
 
-class Hook(NamedTuple):
+class Hook:
     """What is called after a rotation.
 
-    Attributes:
+    Args:
         work: the function.
         names: the fields that it is about; none stands for all.
         timeout: seconds that one call may take.
     """
 
-    work: Work
-    names: frozenset[str]
-    timeout: float
+    __slots__ = ("names", "timeout", "work")
 
-
-class WiredHook(NamedTuple):
-    """A hook of a run: what fills its parameters is known.
-
-    Attributes:
-        work: what is called, with the change first.
-        names: as for :class:`Hook`.
-        timeout: as for :class:`Hook`.
-    """
-
-    work: Wired
-    names: frozenset[str]
-    timeout: float
+    def __init__(self, work: Work, names: frozenset[str], timeout: float) -> None:
+        self.work = work
+        self.names = names
+        self.timeout = timeout
 
 
 class Plan:
@@ -115,16 +104,13 @@ class Plan:
         """
         return [wire(work, offered) for work in self.checks]
 
-    def wire_hooks(self, offered: Mapping[type, str]) -> list[WiredHook]:
+    def wire_hooks(self, offered: Mapping[type, str]) -> list[tuple[Wired, Hook]]:
         """Decide what each hook gets, beside the change.
 
         Raises:
             DeclarationError: a parameter asks for what there is not.
         """
-        return [
-            WiredHook(wire(hook.work, offered, first=1), hook.names, hook.timeout)
-            for hook in self.hooks
-        ]
+        return [(wire(hook.work, offered, first=1), hook) for hook in self.hooks]
 
 
 def refuse_seconds(name: str, value: object, *, least: float | None = None) -> None:

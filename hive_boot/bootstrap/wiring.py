@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, NamedTuple, get_origin
+from typing import Any, get_origin
 
 from hive_boot.exceptions import DeclarationError
 
@@ -34,22 +34,27 @@ def label(function: Callable[..., Any]) -> str:
     return repr(function) if name is None else name.rpartition("<locals>.")[2]
 
 
-class Wired(NamedTuple):
+class Wired:
     """A function of the author's, and where its arguments come from.
 
-    Attributes:
+    Args:
         function: what is called.
         keys: the key of what each parameter gets.
+
+    Attributes:
         label: what people are told it is.
     """
 
-    function: Work
-    keys: Mapping[str, str]
-    label: str
+    __slots__ = ("_function", "_keys", "label")
+
+    def __init__(self, function: Work, keys: Mapping[str, str]) -> None:
+        self._function = function
+        self._keys = keys
+        self.label = label(function)
 
     def __call__(self, given: Mapping[str, object], *first: object) -> Coroutine[Any, Any, Any]:
         """Call it with what its parameters ask for, out of ``given``."""
-        return self.function(*first, **{name: given[key] for name, key in self.keys.items()})
+        return self._function(*first, **{name: given[key] for name, key in self._keys.items()})
 
 
 def wire(function: Work, offered: Mapping[type, str], *, first: int = 0) -> Wired:
@@ -63,7 +68,7 @@ def wire(function: Work, offered: Mapping[type, str], *, first: int = 0) -> Wire
     Raises:
         DeclarationError: there is nothing for a parameter, or there are too few.
     """
-    return Wired(function, plan(function, offered, first=first), label(function))
+    return Wired(function, plan(function, offered, first=first))
 
 
 def plan(

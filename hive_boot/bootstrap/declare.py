@@ -211,7 +211,8 @@ class Bootstrap(Registry[S, C]):
             try:
                 await run.stop(linger=own or failed)
             finally:
-                self._run = None
+                if self._run is run:
+                    self._run = None
 
     def _current(self) -> Run[S, C]:
         if self._run is None or not self._run.ready:

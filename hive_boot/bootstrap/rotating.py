@@ -47,7 +47,7 @@ _ENDING = 2.0
 """Seconds that the thread which watches may take to end."""
 
 
-_judging = contextvars.ContextVar("hive_boot_judging", default=False)
+_judging: contextvars.ContextVar[object] = contextvars.ContextVar("hive_boot_judging", default=None)
 """Whether a check is running: the task that would reload waits for it."""
 
 
@@ -104,6 +104,7 @@ class Rotating(Generic[S]):
         self._news = anyio.Event()
         self._accepted = anyio.Event()
         self._wanted = False
+        self._judgement: object = None
         self._requests: list[_Request] = []
         self._retry = Backoff(_FIRST, _MOST)
         self._retry.due = math.inf
@@ -147,6 +148,10 @@ class Rotating(Generic[S]):
             with anyio.move_on_after(_ENDING, shield=True):
                 await in_daemon_thread(self.watcher.join, "hive_boot end of watch")
 
+    def leave(self) -> None:
+        """Leave the rotations of another process alone."""
+        self._host.leave()
+
     def hint(self) -> None:
         """Say, in any thread or signal handler, that something may have changed.
 
@@ -162,7 +167,7 @@ class Rotating(Generic[S]):
             InvalidSecrets: what was read is refused.
             LifecycleError: nothing is read any more.
         """
-        if _judging.get():
+        if self._judgement is not None and _judging.get() is self._judgement:
             message = "a check cannot reload: it is asked whether what was read may be used"
             raise LifecycleError(message)
         if self._host.has_ended:
@@ -260,11 +265,12 @@ class Rotating(Generic[S]):
 
     async def _judge(self, read: Reread) -> None:
         """Run the checks that the change concerns, and note what they refuse."""
-        _judging.set(True)
+        self._judgement = object()
+        _judging.set(self._judgement)
         try:
             await self._run_checks(read)
         finally:
-            _judging.set(False)
+            self._judgement = None
 
     async def _run_checks(self, read: Reread) -> None:
         deadline = self._intake.deadline()

@@ -99,7 +99,9 @@ class Run(Generic[S, C]):
         self._intake.give_up()
         try:
             # A forked child has neither the task nor the thread.
-            if self.rotating is not None and not self.forked:
+            if self.rotating is not None and self.forked:
+                self.rotating.leave()
+            elif self.rotating is not None:
                 await self.rotating.stop()
         finally:
             access.unregister(self.store)

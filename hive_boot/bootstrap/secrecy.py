@@ -92,8 +92,10 @@ class Secrecy:
 def _newest(values: list[Value]) -> list[Value]:
     """Give as many of the newest as stay hidden, in their order; the last one in any case."""
     kept: list[Value] = []
+    length = 0
     for value in reversed(values[-_KEPT:]):
-        if kept and _length([*kept, value]) > _KEPT_LENGTH:
+        length += _length([value])
+        if kept and length > _KEPT_LENGTH:
             break
         kept.append(value)
     return kept[::-1]

@@ -50,7 +50,7 @@ class Host:
         if self._task is not None:
             return
         native: Any = anyio.lowlevel.current_token().native_token
-        context = self._context or contextvars.copy_context()
+        context = contextvars.copy_context() if self._context is None else self._context
         if hasattr(native, "run_sync_soon"):
             from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only trio's loop has it)
 
@@ -65,6 +65,10 @@ class Host:
     def has_ended(self) -> bool:
         """Whether the work is over, for whatever reason."""
         return self._done.is_set()
+
+    def leave(self) -> None:
+        """Say nothing at its end: it is another process's."""
+        self._is_to_end = True
 
     async def stop(self) -> None:
         """End: cancel the work, and wait until it has ended, also when the caller is cancelled."""

@@ -134,6 +134,7 @@ class Watcher:
         self._settled = threading.Event()
         self._thread = threading.Thread(target=self._live, name="hive_boot watch", daemon=True)
         self._delay = _FIRST
+        self._vanished = False
         self._beat = 0.0
         self._last_look = self._next_look = self._next_read = 0.0
         self._seen: tuple[object, ...] = ()
@@ -188,10 +189,11 @@ class Watcher:
         since = time.monotonic()
         try:
             self._watch_events(view)
-        except FileNotFoundError:
-            # It went between the look and the watch, or goes while it is listened to.
-            self._stop.wait(_FIRST)
         except _FAILURES as exc:
+            if isinstance(exc, FileNotFoundError) and not self._vanished:
+                # It went between the look and the watch: another look has other places.
+                self._vanished = True
+                return
             if time.monotonic() - since > _PROVEN:
                 self._delay = _FIRST
             # No event is held on to while others may need the room.
@@ -214,6 +216,7 @@ class Watcher:
                 # Whatever happened before this watch began was told to nobody.
                 self._tick()
             now = self._take(self._look())
+            self._vanished = False
             self._settled.set()
             if now.roots == view.roots:
                 self._listen(events, now)

@@ -1,8 +1,14 @@
 """``boot.reload()``: everything is read when somebody says so."""
 
+import asyncio
 import os
+from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -315,6 +321,161 @@ async def test_a_reload_in_a_forked_child_is_refused(
                 await boot.reload()
             assert boot.status().forked
         assert number_of(secrets.api_key) == 1
+
+
+@pytest.mark.parametrize("watch", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_reload_in_another_loop_is_refused(
+    volume: MountedVolume, anyio_backend: str, *, watch: bool, known: bool
+) -> None:
+    """A thread with a loop of its own is told so, and takes nothing of the application with it."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service, watch=watch)
+
+    async def ask() -> str:
+        with anyio.fail_after(20), pytest.raises(LifecycleError) as caught:
+            await boot.reload()
+        return str(caught.value)
+
+    async with boot.running() as secrets:
+        if known:
+            assert await boot.reload() is None
+        told = await anyio.to_thread.run_sync(partial(anyio.run, ask, backend=anyio_backend))
+        assert told == "reload() has to be awaited in the loop that started the application"
+        for number in (2, 3):
+            volume.publish(numbered(number))
+            await boot.reload()
+            assert number_of(secrets.api_key) == number
+        assert not boot.status().degraded
+
+
+REFUSAL = "a check cannot reload: it is asked whether what was read may be used"
+
+
+@pytest.mark.parametrize("kind", ["field", "set", "application"])
+@pytest.mark.parametrize("watch", [False, True])
+async def test_a_check_that_asks_for_a_reload_is_refused(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, kind: str, *, watch: bool
+) -> None:
+    """It would wait for itself; it is told at once, and the log and who reloads are told why."""
+    booted: list[Bootstrap[Any, None]] = []
+
+    async def ask(asked: str) -> None:
+        if asked == kind and booted[0].status().ready:
+            await booted[0].reload()
+
+    class Asking(SecretSet):
+        """A key, and checks that ask."""
+
+        api_key: Secret = secret(check=lambda _: ask("field"))
+
+        async def check(self) -> None:
+            await ask("set")
+
+    volume.publish({"api_key": "fake-api-key-000001"})
+    boot = mounted(volume.path, Asking, watch=watch)
+    booted.append(boot)
+
+    @boot.check
+    async def judge(_: Asking) -> None:
+        await ask("application")
+
+    log = Log(caplog)
+    async with boot.running() as secrets:
+        volume.publish({"api_key": "fake-api-key-000002"})
+        with pytest.raises(InvalidSecrets) as caught:
+            await boot.reload()
+        assert f"LifecycleError: {REFUSAL}" in str(caught.value)
+        assert log.text.count(REFUSAL) == 1
+        assert number_of(secrets.api_key) == 1
+        assert boot.status().degraded
+
+
+async def test_a_check_may_have_another_application_reloaded(
+    volume: MountedVolume, memory: Path
+) -> None:
+    """Only its own rotation waits for it."""
+    other_volume = MountedVolume(memory / "other")
+    for each in (volume, other_volume):
+        each.publish(numbered(1))
+    boot, other = (mounted(each.path, Service, watch=False) for each in (volume, other_volume))
+
+    @boot.check
+    async def ask(_: Service) -> None:
+        if boot.status().ready:
+            await other.reload()
+
+    async with boot.running() as secrets, other.running() as others:
+        for each in (volume, other_volume):
+            each.publish(numbered(2))
+        await boot.reload()
+        assert (number_of(secrets.api_key), number_of(others.api_key)) == (2, 2)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_a_check_leaves_running_may_reload_later(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A pool that a check opens may reload when its password is refused, long after the check."""
+    tasks: list[asyncio.Task[Change | None]] = []
+    refused = anyio.Event()
+
+    async def reload_later() -> Change | None:
+        await refused.wait()
+        return await boot.reload()
+
+    @boot.check
+    async def open_pool(_: Service) -> None:
+        if boot.status().ready and not tasks:
+            tasks.append(asyncio.create_task(reload_later()))
+
+    async with boot.running() as secrets:
+        volume.publish(numbered(2))
+        await boot.reload()
+        volume.publish(numbered(3))
+        refused.set()
+        change = await tasks[0]
+        assert change is not None
+        assert number_of(secrets.api_key) == 3
+
+
+WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
+
+
+@pytest.mark.parametrize("watch", [False, True])
+async def test_checks_and_hooks_see_the_context_of_the_start(
+    volume: MountedVolume, *, watch: bool
+) -> None:
+    """Who reloads first, a request for example, does not lend its variables to all that follow."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service, watch=watch)
+    seen: dict[str, list[str]] = {"check": [], "hook": []}
+
+    @boot.check
+    async def check(_: Service) -> None:
+        seen["check"].append(WHO.get())
+
+    @boot.on_rotate()
+    async def hook(_: Change) -> None:
+        seen["hook"].append(WHO.get())
+
+    async def ask(name: str, number: int) -> None:
+        WHO.set(name)
+        volume.publish(numbered(number))
+        await boot.reload()
+
+    def heard(count: int) -> bool:
+        return len(seen["hook"]) == count
+
+    token = WHO.set("the application")
+    async with boot.running():
+        for number, name in enumerate(("alice", "bob"), start=2):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask, name, number)
+            await until(partial(heard, number - 1))
+        assert WHO.get() == "the application"
+    WHO.reset(token)
+    assert seen == {"check": ["the application"] * 3, "hook": ["the application"] * 2}
 
 
 async def test_a_reload_tells_a_warning_once(

@@ -740,3 +740,28 @@ async def test_a_failure_of_our_own_is_not_silent(
         with pytest.raises(LifecycleError, match="not rotated any more"):
             await boot.reload()
         assert boot.status().ready
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_rotation_that_somebody_else_cancels_is_told_of(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, started: bool
+) -> None:
+    """Who cancels all tasks that there are has an application that says what it does no more."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service)
+    async with boot.running() as secrets:
+        if started:
+            assert await boot.reload() is None
+        others = {each for each in asyncio.all_tasks() if "hive_boot rotation" in each.get_name()}
+        assert len(others) == 1
+        for task in others:
+            task.cancel()
+        await until(lambda: boot.status().degraded)
+        assert boot.status().reasons == ("secrets are not rotated any more: the log says why",)
+        assert caplog.text.count("hive_boot rotation was ended from outside") == 1
+        with pytest.raises(LifecycleError, match="not rotated any more"):
+            await boot.reload()
+        assert number_of(secrets.api_key) == 1
+    # The stop has waited for nothing that had ended.
+    assert "does not end" not in caplog.text

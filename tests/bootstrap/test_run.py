@@ -1,6 +1,8 @@
 """One run of an application: what a failed start tells, and what it leaves behind."""
 
+import asyncio
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -10,7 +12,9 @@ from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret
 from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
-from tests.support import everything_told, failed_start
+from hive_boot.testing import PlainDirectory
+from tests.bootstrap.rotations import be_impatient
+from tests.support import SETTLED, everything_told, failed_start
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -136,3 +140,49 @@ async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> N
     boot = Bootstrap(HiveSecrets, mode="development", dotenv=Curious())
     async with boot.running():
         assert seen == [Status(state=State.LOADING)]
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
+    directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch, *, watch: bool
+) -> None:
+    """A loop that was closed without a stop, as in a test, costs the next start nothing."""
+
+    class Key(SecretSet):
+        """What the application needs."""
+
+        api_key: Secret
+
+    be_impatient(monkeypatch, wall=SETTLED.wall)
+    directory.replace("api_key", "fake-key-1")
+    boot = Bootstrap(Key, mode="kubernetes", secrets_dirs=directory.path, watch=watch)
+    lost = boot.running()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(lost.__aenter__())
+    # The rotation has begun, and is cancelled as asyncio.run would; nobody stops the run.
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            loop.run_until_complete(task)
+    loop.close()
+    directory.replace("api_key", "fake-key-2")
+
+    async def again() -> None:
+        for _ in range(2):
+            async with boot.running() as secrets:
+                assert secrets.api_key.reveal() == "fake-key-2"
+                assert get_secret("API_KEY") == "fake-key-2"
+            async with boot.lifespan(None):
+                assert get_secret("API_KEY") == "fake-key-2"
+
+    async def stop_late() -> None:
+        async with boot.running() as secrets:
+            await lost.__aexit__(None, None, None)
+            assert boot.secrets is secrets
+            assert boot.status().ready
+            assert get_secret("API_KEY") == "fake-key-2"
+
+    asyncio.run(again())
+    # Whoever comes back to the lost one ends that, and nothing else.
+    asyncio.run(stop_late())

@@ -4,7 +4,11 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -674,6 +678,76 @@ async def test_a_thousand_old_values_stay_hidden(
             publish(volume, number)
             assert await rotating.reload()
         assert len(hidden_values()) == 11
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("limit", "kept"), [(100, 4), (99, 3), (10, 1)])
+async def test_long_old_values_stay_hidden_up_to_a_length(
+    rotating: Bootstrap[Rotated, None],
+    volume: MountedVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: int,
+    kept: int,
+) -> None:
+    """Of certificates and their keys fewer stay hidden; the newest old one does in any case."""
+    monkeypatch.setattr(secrecy, "_KEPT_LENGTH", limit)
+    assert len(jwt(1)) == 25
+    async with rotating.running():
+        for number in range(2, 12):
+            publish(volume, number)
+            assert await rotating.reload()
+        # Beside them: the one in use, and the one that was while it was read.
+        assert len(hidden_values()) == kept + 2
+        old = [jwt(each) for each in range(1, 10)]
+        assert redact(old) == [*old[:-kept], *["***"] * kept]
+
+
+@pytest.mark.anyio
+async def test_a_very_long_old_value_stays_hidden_until_another_is_old(
+    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+) -> None:
+    """One that is longer than all that is kept may open a door as well."""
+    assert secrecy._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
+    long = [f"fake-{letter * 70_000}" for letter in "ab"]
+    async with rotating.running():
+        for value in long:
+            volume.publish({"jwt_secret": value})
+            assert await rotating.reload()
+        publish(volume, 2)
+        assert await rotating.reload()
+        assert redact([*long, jwt(1), jwt(2)]) == ["***", "***", jwt(1), "***"]
+        publish(volume, 3)
+        assert await rotating.reload()
+        assert redact([*long, jwt(2), jwt(3)]) == [long[0], "***", "***", "***"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("value", [jwt(2), "fake-too-short"])
+async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
+    value: str,
+    rotating: Bootstrap[Rotated, None],
+    volume: MountedVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What takes long to prepare is prepared by who reads, in a thread, accepted or not."""
+    threads: list[threading.Thread] = []
+    forms = hidden._forms  # noqa: SLF001  (what takes long)
+
+    def note(values: Iterable[Any]) -> set[str]:
+        threads.append(threading.current_thread())
+        return forms(values)
+
+    async with rotating.running():
+        redact("the first line")
+        monkeypatch.setattr(hidden, "_forms", note)
+        volume.publish({"jwt_secret": value})
+        with suppress(InvalidSecrets):
+            await rotating.reload()
+        log.info("%s", [value, jwt(1)])
+        assert caplog.messages[-1] == "['***', '***']"
+        assert threads
+        assert threading.current_thread() not in threads
 
 
 @pytest.mark.anyio

@@ -883,3 +883,115 @@ def test_a_forked_child_keeps_its_set_and_watches_nothing(
         '[true, "off", 1, false, "fake-key-0"]',
         '[false, "inotify", 3, false, "fake-key-2"]',
     ]
+
+
+BORN_ANEW = (
+    HEAD
+    + """
+import threading
+from hive_boot import get_secret
+
+async def live():
+    if said == "running":
+        async with boot.running() as secrets:
+            await judge(secrets)
+    else:
+        async with boot.lifespan(None) as state:
+            await judge(state["secrets"])
+
+async def judge(secrets):
+    volume.publish({"api_key": "fake-key-1"})
+    await until(lambda: get_secret("API_KEY") == "fake-key-1")
+    status = boot.status()
+    tell(status.forked, status.watcher, secrets.api_key.reveal(), key())
+
+async def main() -> None:
+    async with boot.running():
+        pid = os.fork()
+        if pid == 0:
+            # The thread that forked is in a loop already, as far as its library knows.
+            thread = threading.Thread(target=lambda: anyio.run(live, backend=backend))
+            thread.start()
+            thread.join()
+            os._exit(0)
+        await until(lambda: os.waitpid(pid, os.WNOHANG)[0])
+        await until(lambda: key() == "fake-key-1")
+        volume.publish({"api_key": "fake-key-2"})
+        await until(lambda: key() == "fake-key-2")
+        tell(boot.status().forked, boot.status().degraded, key())
+
+anyio.run(main, backend=backend)
+"""
+)
+
+
+@pytest.mark.parametrize("way", ["running", "lifespan"])
+def test_a_forked_child_may_start_the_same_application(
+    way: str, anyio_backend: str, key: MountedVolume
+) -> None:
+    """A worker that was forked from a running application has one of its own, which watches."""
+    child = run_child(BORN_ANEW, anyio_backend, str(key.path), way)
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.splitlines() == [
+        '[false, "inotify", "fake-key-1", "fake-key-1"]',
+        '[false, false, "fake-key-2"]',
+    ], child.stderr
+
+
+LEFT = (
+    HEAD
+    + """
+async def main() -> None:
+    async with boot.running():
+        pid = os.fork()
+        if pid == 0:
+            raise SystemExit(5)
+        status = []
+        await until(lambda: status.extend(os.waitpid(pid, os.WNOHANG)) or status[-2])
+        tell(os.waitstatus_to_exitcode(status[-1]))
+
+anyio.run(main, backend=backend)
+"""
+)
+
+
+def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
+    """Its exit is its own, although the block that it leaves belongs to an application.
+
+    On asyncio: a loop of trio cannot be left in a forked child, with or without us.
+    """
+    child = run_child(LEFT, "asyncio", str(key.path), "")
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.splitlines() == ["[5]"]
+    assert "ERROR" not in child.stderr
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.parametrize("by", ["secrets_dirs=", "HIVE_BOOT_SECRETS_DIR", "API_KEY_FILE"])
+async def test_a_relative_path_is_that_of_the_start(
+    by: str, memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that changes its working directory goes on with the secrets that it had."""
+    ours, other = (PlainDirectory(memory / home / "keys") for home in ("home", "elsewhere"))
+    ours.replace("api_key", "fake-key-1")
+    other.replace("api_key", "fake-of-somebody-else")
+    monkeypatch.chdir(memory / "home")
+    if by == "API_KEY_FILE":
+        monkeypatch.setenv(by, "keys/api_key")
+        boot = Bootstrap(Keys, mode="environment", watch=True)
+    elif by == "HIVE_BOOT_SECRETS_DIR":
+        monkeypatch.setenv(by, "keys")
+        boot = Bootstrap(Keys, watch=True)
+    else:
+        boot = Bootstrap(Keys, mode="docker", secrets_dirs="keys", watch=True)
+    async with boot.running() as secrets:
+        monkeypatch.chdir(memory / "elsewhere")
+        assert await boot.reload() is None
+        for number in (2, 3):
+            ours.replace("api_key", f"fake-key-{number}")
+            await until(uses(boot, f"fake-key-{number}"))
+        other.replace("api_key", "fake-of-somebody-else-again")
+        assert await boot.reload() is None
+        assert secrets.api_key.reveal() == "fake-key-3"
+        assert (boot.status().degraded, boot.status().missed) == (False, 0)

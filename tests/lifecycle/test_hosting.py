@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 
 import anyio
 import pytest
@@ -412,3 +412,56 @@ def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
 
     asyncio.run(run())
     assert heard == ["started", "ended"]
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_work_that_somebody_else_cancels_is_named(
+    caplog: pytest.LogCaptureFixture, *, started: bool
+) -> None:
+    """Who cancels all tasks that there are ends the work too: the log says it, once."""
+    work = Work()
+    ended: list[bool] = []
+
+    async def run() -> None:
+        host = Host(work, NAME)
+        host.start()
+        if started:
+            await within_limits(work.started.wait)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with anyio.fail_after(PATIENCE):
+            while not host.has_ended:
+                await checkpoint()
+        ended.append(host.has_ended)
+        await host.stop()
+
+    asyncio.run(run())
+    assert ended == [True]
+    assert work.heard == ["started", "ended"] * started
+    assert [(each.levelname, each.getMessage()) for each in caplog.records] == [
+        ("ERROR", f"{NAME} was ended from outside")
+    ]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_empty", [False, True])
+async def test_the_work_sees_the_context_that_it_was_given(*, is_empty: bool) -> None:
+    """What was set for one request, whose handler starts the work, is not the work's.
+
+    Most programs set nothing before their start: a context of nothing is one too.
+    """
+    seen: list[str] = []
+    done = anyio.Event()
+
+    async def work() -> None:
+        seen.append(SETTING.get())
+        done.set()
+
+    token = SETTING.set("the run's")
+    host = Host(work, NAME, Context() if is_empty else copy_context())
+    SETTING.set("a request's")
+    host.start()
+    await within_limits(done.wait)
+    await host.stop()
+    assert seen == ["nothing" if is_empty else "the run's"]
+    SETTING.reset(token)

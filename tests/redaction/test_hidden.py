@@ -1,6 +1,6 @@
 """What is hidden for the whole process, until whoever hid it drops it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -44,6 +44,35 @@ def test_a_value_is_hidden_until_its_owner_drops_it(owners: tuple[object, object
     assert redact(text) == f"it was {MASK}"
     hidden.drop(owner)
     assert redact(text) is text
+
+
+def test_what_is_hidden_at_once_is_ready_before_it_counts(
+    owners: tuple[object, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines that are logged meanwhile wait for nothing: what was hidden before is found still."""
+    seen: list[object] = []
+    forms = hidden._forms  # noqa: SLF001  (what takes long)
+
+    def look(values: Iterable[Any]) -> set[str]:
+        if not seen:
+            seen.append(redact([TEXT, OTHER]))
+        return forms(values)
+
+    owner, _ = owners
+    hidden.hide(owner, [Secret("A", TEXT)])
+    redact("the first line")
+    monkeypatch.setattr(hidden, "_forms", look)
+    hidden.hide(owner, [Secret("A", TEXT), Secret("B", OTHER)], at_once=True)
+    monkeypatch.undo()
+    assert seen == [[MASK, OTHER]]
+    assert redact([TEXT, OTHER]) == [MASK, MASK]
+
+
+def test_nothing_at_all_can_be_hidden_at_once(owners: tuple[object, object]) -> None:
+    """Who has no value has nothing to prepare."""
+    owner, _ = owners
+    hidden.hide(owner, [], at_once=True)
+    assert redact(TEXT) is TEXT
 
 
 def test_a_value_stays_hidden_while_another_owner_hides_it(owners: tuple[object, object]) -> None:

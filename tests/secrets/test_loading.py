@@ -145,6 +145,36 @@ def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": FAKE}
 
 
+def test_two_names_of_one_file(tmp_path: Path) -> None:
+    """One variable may say from the working directory what another says in full."""
+    file = tmp_path / "cwd/key"
+    file.write_text(FAKE)
+    for texts in (("key", str(file)), (str(file), "key")):
+        environ = {"HIVE_BOOT_MODE": "environment"}
+        environ |= zip(("JWT_SECRET_FILE", "SENTRY_DSN_FILE"), texts, strict=True)
+        loaded = look(Two, tmp_path, environ)
+        assert loaded.problems == []
+        assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": FAKE}
+        assert (str(tmp_path) in loaded.origin("jwt_secret")[1]) is (texts[0] == str(file))
+
+
+def test_a_relative_path_counts_from_the_working_directory_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who changes the directory later reads the same files, named by variables or code."""
+    for home, value in (("cwd", FAKE), ("elsewhere", OTHER)):
+        (tmp_path / home / "named").mkdir(parents=True)
+        (tmp_path / home / "named/jwt_secret").write_text(value)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for environ in (
+        {"HIVE_BOOT_MODE": "environment", "JWT_SECRET_FILE": "named/jwt_secret"},
+        {"HIVE_BOOT_SECRETS_DIR": "named"},
+    ):
+        assert values_of(look(Two, tmp_path, environ)) == {"jwt_secret": FAKE}
+    loaded = look(Two, tmp_path, mode="docker", secrets_dirs="named")
+    assert values_of(loaded) == {"jwt_secret": FAKE}
+
+
 @pytest.mark.parametrize("name", ["JWT_SECRET", "SENTRY_DSN"])
 def test_name_file_of_a_missing_file(tmp_path: Path, name: str) -> None:
     """A NAME_FILE that leads nowhere is a problem, for an optional secret too."""
@@ -189,6 +219,16 @@ def test_a_value_in_name_file_is_not_printed(tmp_path: Path, mode: str, value: s
     report = report_of(loaded)
     assert not [line for line in value.splitlines() if line in report]
     assert not [part for part in value.split("/") if len(part) > 8 and part in report]
+
+
+def test_one_value_in_two_name_files_is_not_printed(tmp_path: Path) -> None:
+    """The same mistake twice is told twice, and the value is hidden as it was written."""
+    environ = {"HIVE_BOOT_MODE": "environment"}
+    environ |= dict.fromkeys(("JWT_SECRET_FILE", "SENTRY_DSN_FILE"), FAKE)
+    loaded = look(Two, tmp_path, environ)
+    assert [problem.name for problem in loaded.problems] == ["JWT_SECRET", "SENTRY_DSN"]
+    assert FAKE not in report_of(loaded)
+    assert [value.reveal() for value in loaded.refused] == [FAKE, FAKE]
 
 
 def test_name_file_of_an_empty_file(tmp_path: Path) -> None:

@@ -275,6 +275,13 @@ def test_a_directory_that_may_not_be_listed_is_a_mount() -> None:
         ({"secrets_dirs": "/a"}, {}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": Path("/a")}, {}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": ["/a", Path("/b")]}, {}, ("/a", "/b"), "secrets_dirs="),
+        ({"secrets_dirs": "a"}, {}, ("{root}/cwd/a",), "secrets_dirs="),
+        (
+            {"secrets_dirs": ["link/../a", "/b/../c"]},
+            {},
+            ("{root}/cwd/link/../a", "/b/../c"),
+            "secrets_dirs=",
+        ),
         ({"secrets_dirs": "/a"}, {"HIVE_BOOT_SECRETS_DIR": "/b"}, ("/a",), "secrets_dirs="),
         (
             {},

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, losses, reject
 from hive_boot.testing import MountedVolume, PlainDirectory
-from tests.support import SETTLED, FakeClock, as_ordinary_user, look, situate
+from tests.support import SETTLED, FakeClock, as_ordinary_user, look, situate, values_of
 
 
 class Service(SecretSet):
@@ -33,9 +33,21 @@ FILES = {"api_key": "fake-api-key", "token": "fake-token"}
 class Place:
     """What holds the secrets of a service, and what was accepted of it."""
 
-    def __init__(self, root: Path, *directories: Path, mode: str = "kubernetes") -> None:
+    def __init__(
+        self,
+        root: Path,
+        *directories: Path,
+        mode: str = "kubernetes",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.root = root
-        self.situation = situate(root, mode=mode, secrets_dirs=directories or None)
+        self.situation = situate(
+            root,
+            variables,
+            mode=mode,
+            secrets_dirs=directories or None,
+            env_fallback=variables is not None,
+        )
         self.before = self.load()
         assert self.before.problems == []
 
@@ -214,6 +226,64 @@ def test_one_of_two_volumes_is_gone(tmp_path: Path) -> None:
     assert place.lost() == [(str(one.path), "directory"), (str(two.path), "directory")]
     shutil.rmtree(usual)
     assert place.lost() == [(str(one.path), "directory"), (str(two.path), "directory")]
+
+
+VARIABLES = {"API_KEY": "fake-variable", "TOKEN": "fake-variable"}
+
+
+@pytest.mark.parametrize("variables", [None, VARIABLES])
+@pytest.mark.parametrize("spoil", [gone, unmounted, emptied])
+def test_a_key_that_moved_to_another_volume_is_no_loss(
+    spoil: Callable[[MountedVolume], object],
+    variables: Mapping[str, str] | None,
+    tmp_path: Path,
+) -> None:
+    """Two deployments may share keys out anew: what is read elsewhere now is not lost."""
+    usual = usual_made(tmp_path / "run/secrets")
+    one, two = MountedVolume(usual / "one"), MountedVolume(usual / "two")
+    one.publish({"api_key": "fake-api-key"})
+    two.publish({"token": "fake-token"})
+    place = Place(tmp_path, variables=variables)
+    two.publish(FILES)
+    spoil(one)
+    assert place.lost() == []
+    assert place.load().origin("api_key") == ("file", str(two.path / "api_key"))
+
+
+@pytest.mark.parametrize("variables", [None, VARIABLES])
+def test_a_named_volume_whose_keys_moved_may_be_empty(
+    variables: Mapping[str, str] | None, tmp_path: Path
+) -> None:
+    """A volume that the deployment names has to be there, and need not hold anything."""
+    one, two = volume_at(tmp_path / "one"), MountedVolume(tmp_path / "two")
+    place = Place(tmp_path, one.path, two.path, variables=variables)
+    two.publish(FILES)
+    one.publish({})
+    assert place.lost() == []
+    shutil.rmtree(one.path)
+    assert place.lost() == [(str(one.path), "directory")]
+
+
+def test_a_key_of_several_that_did_not_move_is_a_loss(tmp_path: Path) -> None:
+    """As long as one of them is nowhere, its volume has lost it."""
+    one, two = volume_at(tmp_path / "one"), MountedVolume(tmp_path / "two")
+    place = Place(tmp_path, one.path, two.path)
+    two.publish({"api_key": "fake-api-key"})
+    one.publish({})
+    assert place.lost() == [(str(one.path), "empty")]
+
+
+@pytest.mark.parametrize("spoil", [gone, unmounted, emptied])
+def test_a_variable_does_not_replace_a_volume(
+    spoil: Callable[[MountedVolume], object], tmp_path: Path
+) -> None:
+    """What the environment has may be years old: a volume that went is a loss, fallback or not."""
+    usual = usual_made(tmp_path / "run/secrets")
+    volume = volume_at(usual / "one")
+    place = Place(tmp_path, variables=VARIABLES)
+    spoil(volume)
+    assert values_of(place.load()) == {"api_key": "fake-variable", "token": "fake-variable"}
+    assert [name for name, _ in place.lost()] == [str(volume.path)]
 
 
 def usual_made(path: Path) -> Path:

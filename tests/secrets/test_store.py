@@ -369,6 +369,19 @@ def test_a_return_to_the_old_value_after_its_grace(tmp_path: Path) -> None:
     assert process.accepted() == "ab"
 
 
+def test_two_values_that_alternate_are_kept_once_each(tmp_path: Path) -> None:
+    """Who switches there and back for days, within one grace, makes no list that grows."""
+    process = Process(tmp_path, key="a")
+    for number in range(1, 40):
+        new, old = ("ba", "ab")[number % 2 == 0]
+        process.rotate(key=new)
+        assert told(process.at(10 * number)) == {"key": f"{old}>{new}"}
+        assert process.accepted() == new + old
+        assert len(process.store.valid()) == 3
+    process.at(490)
+    assert (process.used(), process.accepted(), process.due) == ("b", "b", ENDS)
+
+
 def test_now_skips_the_lead_of_the_new_value(tmp_path: Path) -> None:
     """When a key has leaked the new one is in use at once, and the grace begins at once."""
     process = Process(tmp_path, key="a", slow="a")

@@ -309,6 +309,85 @@ def test_each_switch_of_a_link_to_the_root_is_told(
         assert reader.watcher.missed == 0
 
 
+class Below(SecretSet):
+    """A secret in a directory within the directory."""
+
+    api_key: Secret = secret(file="tls/key.pem")
+
+
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bool) -> None:
+    """Each way to write it, and its directory may come later, or go and come back."""
+    directory = PlainDirectory(memory / "secrets")
+    name = "tls/key.pem"
+    if is_there:
+        directory.replace(name, "fake-0")
+    situation = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
+    look = Vantage(Below._inventory, situation).look  # noqa: SLF001  (as a start does)
+    with told(directory.path / name, look) as reader:
+        for number in range(3):
+            directory.replace(name, f"fake-new-{number}")
+            reader.sees(f"fake-new-{number}")
+            directory.write_in_place(name, f"fake-newer-{number}")
+            reader.sees(f"fake-newer-{number}")
+            shutil.rmtree(directory.path / "tls")
+            reader.sees(None)
+        assert reader.watcher.missed == 0
+
+
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("way", ["real/key", "current/key"])
+def test_a_file_that_is_a_link_out_of_the_directory_is_told_of(way: str, memory: Path) -> None:
+    """What it leads to may be replaced, written, or be another one by a link on the way."""
+    directory = PlainDirectory(memory / "secrets")
+    real, other = PlainDirectory(memory / "etc/real"), PlainDirectory(memory / "etc/other")
+    for each in (real, other):
+        each.replace("key", f"fake-{each.path.name}")
+    (memory / "etc/current").symlink_to("real")
+    file = directory.path / "api_key"
+    file.symlink_to(memory / "etc" / way)
+    with told(file, look_at(directory.path)) as reader:
+        for number in range(3):
+            real.replace("key", f"fake-new-{number}")
+            reader.sees(f"fake-new-{number}")
+            real.write_in_place("key", f"fake-newer-{number}")
+            reader.sees(f"fake-newer-{number}")
+            if way == "current/key":
+                switch(memory / "etc/current", "other")
+                reader.sees("fake-other")
+                switch(memory / "etc/current", "real")
+                reader.sees(f"fake-newer-{number}")
+        switch(file, "elsewhere")
+        reader.sees(None)
+        directory.replace("api_key", "fake-plain")
+        reader.sees("fake-plain")
+        assert reader.watcher.missed == 0
+
+
+@pytest.mark.usefixtures("events_only")
+@pytest.mark.parametrize("at_the_end", ["", "/"])
+def test_what_is_above_a_link_is_told_of(at_the_end: str, memory: Path) -> None:
+    """Two dots behind a link lead to what is above its target, for the kernel and for us."""
+    (memory / "real/in").mkdir(parents=True)
+    (memory / "link").symlink_to("real/in")
+    directory = PlainDirectory(memory / "real/keys")
+    directory.replace("api_key", "fake-0")
+    PlainDirectory(memory / "keys").replace("api_key", "fake-of-somebody-else")
+    path = f"{memory}/link/../keys{at_the_end}"
+    look = look_at(memory, mode="kubernetes", secrets_dirs=path)
+    with told(Path(os.path.join(path, "api_key")), look) as reader:  # noqa: PTH118  (the dots stay)
+        assert reader.seen == "fake-0"
+        for number in range(1, 4):
+            directory.replace("api_key", f"fake-{number}")
+            reader.sees(f"fake-{number}")
+        directory.path.rename(memory / "away")
+        reader.sees(None)
+        PlainDirectory(directory.path).replace("api_key", "fake-anew")
+        reader.sees("fake-anew")
+        assert reader.watcher.missed == 0
+
+
 @pytest.mark.usefixtures("events_only", "quick_retries")
 def test_what_a_link_leads_to_may_go_and_come_back(place: Path) -> None:
     """The directory at the end of a link is removed and made again; the link stays."""
@@ -418,6 +497,83 @@ def test_what_does_not_concern_secrets_is_not_told(memory: Path) -> None:
         reader.sees("fake-1")
         told_once = reader.ticks
     assert told_once <= 2
+
+
+class Looks:
+    """A look, and how often it was taken."""
+
+    def __init__(self, look: Callable[[], View]) -> None:
+        self._look = look
+        self.count = 0
+
+    def __call__(self) -> View:
+        """Look."""
+        self.count += 1
+        return self._look()
+
+    def are_more_than(self, count: int) -> bool:
+        """Tell whether there were more."""
+        return self.count > count
+
+
+def make_noise(directory: PlainDirectory, times: int = 100) -> None:
+    """Write files that nobody has declared."""
+    for number in range(times):
+        (directory.path / f"noise-{number}").write_text("fake-noise")
+
+
+@pytest.mark.usefixtures("events_only")
+def test_other_files_of_a_plain_directory_make_nobody_read(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do they make anybody look, as long as there was a look a moment ago."""
+    monkeypatch.setattr(watching, "PAUSE", NEVER)
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    looks = Looks(look_at(directory.path))
+    with told(directory.path / "api_key", looks) as reader:
+        at_the_start = looks.count
+        make_noise(directory)
+        directory.write_in_place("api_key", "fake-1")
+        reader.sees("fake-1")
+        make_noise(directory)
+        directory.write_in_place("api_key", "fake-2")
+        reader.sees("fake-2")
+        assert looks.count == at_the_start
+        # An event may be told of in two parts, as the file is emptied and as it is written.
+        assert reader.ticks <= 4
+        assert reader.watcher.missed == 0
+
+
+class DeafEvents(FileEvents):
+    """Events of which those that count are lost, as in a queue that is full."""
+
+    def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
+        """Give the paths of others."""
+        return {path for path in super().wait(seconds, stop) if not path.endswith("/api_key")}
+
+
+@pytest.mark.usefixtures("events_only")
+def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(
+    memory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where much happens a look follows, not a read; what it finds was told of, in a way."""
+    monkeypatch.setattr(watching, "PAUSE", 0.02)
+    monkeypatch.setattr(watching, "TURN", 0.05)
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    looks = Looks(look_at(directory.path))
+    with told(directory.path / "api_key", looks, DeafEvents) as reader:
+        for number in range(1, 6):
+            ticks, seen = reader.ticks, looks.count
+            make_noise(directory, 10)
+            wait_until(partial(looks.are_more_than, seen))
+            assert reader.ticks == ticks
+            directory.write_in_place("api_key", f"fake-{number}")
+            make_noise(directory, 10)
+            reader.sees(f"fake-{number}")
+        assert reader.watcher.missed == 0
+        assert reader.mode == "inotify"
 
 
 # By a look.
@@ -592,8 +748,10 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
 
 
 @pytest.mark.usefixtures("events_only", "quick_retries")
-def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path) -> None:
-    """What cannot be watched is polled for the moment; then there are events again."""
+def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(
+    memory: Path, lines: Callable[[], list[str]]
+) -> None:
+    """What cannot be watched is looked for anew at once; nobody polls, and nothing is said."""
     path = memory / "secrets"
     path.mkdir()
     look = look_at(path)
@@ -612,6 +770,7 @@ def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path) 
         reader.is_told_by("inotify")
         PlainDirectory(path).replace("api_key", "fake-2")
         reader.sees("fake-2")
+    assert lines() == []
 
 
 @pytest.mark.usefixtures("quick_looks")
@@ -655,6 +814,57 @@ def test_who_forces_polling_gets_it(
         volume.publish({"api_key": "fake-4"})
         reader.sees("fake-4")
         assert lines() == [line, AGAIN]
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_who_has_no_watchfiles_polls(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
+) -> None:
+    """A library that cannot be imported costs the events, not the rotation."""
+    monkeypatch.setitem(sys.modules, "watchfiles._rust_notify", None)
+    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        assert reader.mode == "poll"
+        for number in range(1, 4):
+            volume.publish({"api_key": f"fake-{number}"})
+            reader.sees(f"fake-{number}")
+        assert reader.mode == "poll"
+        (line,) = lines()
+        assert line.startswith("WARNING Changes of secrets are looked for every 0.03 s")
+
+
+@pytest.mark.usefixtures("events_only", "quick_retries")
+def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
+    """There is little room for them on a machine, and others may need it."""
+    alive: list[FileEvents] = []
+    while_polling: list[int] = []
+
+    class FailingEvents(FileEvents):
+        """Events that fail at the first wait, and are counted."""
+
+        def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
+            super().wait(min(seconds, 0.01), stop)
+            message = "fake failure"
+            raise OSError(message)
+
+        def close(self) -> None:
+            alive.remove(self)
+            super().close()
+
+    def events(paths: Collection[str]) -> FileEvents:
+        alive.append(FailingEvents(paths))
+        return alive[0]
+
+    look = look_at(volume.path)
+    with told(volume.path / "api_key", look, events) as reader:
+        wait_until(lambda: reader.mode == "poll")
+        tick = reader.tick
+        reader.watcher._tick_outside = lambda: while_polling.append(  # noqa: SLF001  (who is asked)
+            len(alive) if reader.watcher._mode == "poll" else 0  # noqa: SLF001  (in its thread)
+        )
+        wait_until(lambda: len(while_polling) > 5)
+        reader.watcher._tick_outside = tick  # noqa: SLF001  (as it was)
+    assert set(while_polling) == {0}
+    assert alive == []
 
 
 @pytest.mark.parametrize("said", ["", "false", "Disable", "DISABLED"])

@@ -33,10 +33,11 @@ def own(
     with Latch() as latch:
         import anyio  # noqa: PLC0415  (the latch comes first: an import takes its time)
 
-        from hive_boot.lifecycle.waking import loop_waker  # noqa: PLC0415
+        from hive_boot.lifecycle.waking import loop_waker, wake_on_signals  # noqa: PLC0415
 
         async def life(main: Callable[[Any], Any]) -> object:
             with anyio.CancelScope() as scope:
+                wake_on_signals()
                 soon = loop_waker()
                 latch.notify(lambda: soon(scope.cancel))
                 try:

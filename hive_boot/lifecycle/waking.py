@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,20 @@ def loop_waker() -> Callable[[Callable[[], object]], object]:
     soon = getattr(native, "run_sync_soon", None)
     found: Callable[[Callable[[], object]], object] = soon or native.call_soon_threadsafe
     return found
+
+
+def wake_on_signals() -> None:
+    """Let a signal wake the running loop, also one that comes just before it waits.
+
+    Python runs a handler between two instructions, and none is run while a loop waits. A
+    descriptor that the kernel's handler writes to ends that wait. trio and uvloop have
+    one; asyncio has one as soon as it handles any signal itself, so it gets one that is
+    ignored by default. https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
+    """
+    native: Any = anyio.lowlevel.current_token().native_token
+    handle = getattr(native, "add_signal_handler", None)
+    if handle is not None and threading.current_thread() is threading.main_thread():
+        handle(signal.SIGURG, lambda: None)
 
 
 async def in_daemon_thread(

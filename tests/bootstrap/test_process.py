@@ -719,3 +719,23 @@ def test_nohup_is_respected(anyio_backend: str, volume: MountedVolume, said: tup
         for _ in range(3):
             child.send_signal(signal.SIGHUP)
         assert stop(child) == "finally\n"
+
+
+def test_a_signal_that_another_thread_takes_stops_in_order(anyio_backend: str) -> None:
+    """The kernel may hand a signal to any thread, while the loop waits and runs no handler."""
+    body = MAIN.format(
+        parameters="",
+        returns="None",
+        body="""
+    def take():
+        time.sleep(0.1)   # until the loop waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        threading.Event().wait()
+    threading.Thread(target=take, daemon=True).start()
+    await anyio.sleep_forever()
+""",
+    )
+    source = f"import anyio, signal, threading, time\n{DECLARED}\n{body}"
+    child = run_child(source, anyio_backend, cwd=None, **ENVIRONMENT)
+    assert (child.returncode, child.stdout) == (0, "")
+    assert "Traceback" not in child.stderr

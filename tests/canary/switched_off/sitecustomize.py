@@ -7,7 +7,7 @@ from hive_boot.redaction import hidden, hooks
 _TAKERS = {hidden.hide, hidden.redact, hidden.scrub}
 
 
-def unchanged(shown: object, *_: object) -> object:
+def unchanged(shown: object, *_: object, **__: object) -> object:
     """Hide nothing, and take nothing out."""
     return shown
 

@@ -8,6 +8,9 @@ ARGS ?=
 # How long `soak` lasts.
 MINUTES ?= 1
 
+# One more than there are processors: many tests wait for a process.
+workers := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 venv := .venv
 python := $(venv)/bin/python
 made := $(venv)/.made
@@ -33,7 +36,7 @@ run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://
 test: $(installed) ## run the tests, 100 % coverage; or some: make test ARGS="tests/secrets -x"
 ifeq ($(strip $(ARGS)),)
 	@$(python) -m coverage erase
-	$(python) -m coverage run -m pytest -n auto
+	$(python) -m coverage run -m pytest -n $(workers)
 	@$(python) -m coverage combine --quiet
 	$(python) -m coverage report
 else

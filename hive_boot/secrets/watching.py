@@ -59,6 +59,9 @@ _PROVEN = 30.0
 
 _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
+_watched_by: dict[str, int] = {}
+"""The process that watched first. A child of its may inherit a lock of native code, for ever."""
+
 _FAILURES = (ImportError, OSError, RuntimeError, ValueError)
 """What a watch fails with; a path that is not UTF-8 is a ValueError."""
 
@@ -89,6 +92,9 @@ class FileEvents:
     def __init__(self, paths: Collection[str]) -> None:
         if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in _NOT_FORCED:
             message = "WATCHFILES_FORCE_POLLING is set"
+            raise OSError(message)
+        if _watched_by.setdefault("pid", os.getpid()) != os.getpid():
+            message = "this process was forked from one that watches"
             raise OSError(message)
         # Its generators begin to watch when they are first waited for; this is documented too:
         # https://watchfiles.helpmanual.io/api/rust_backend/

@@ -929,11 +929,11 @@ anyio.run(main, backend=backend)
 def test_a_forked_child_may_start_the_same_application(
     way: str, anyio_backend: str, key: MountedVolume
 ) -> None:
-    """A worker that was forked from a running application has one of its own, which watches."""
+    """A worker that was forked from a running application has one of its own, which polls."""
     child = run_child(BORN_ANEW, anyio_backend, str(key.path), way)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == [
-        '[false, "inotify", "fake-key-1", "fake-key-1"]',
+        '[false, "poll", "fake-key-1", "fake-key-1"]',
         '[false, false, "fake-key-2"]',
     ], child.stderr
 

@@ -10,6 +10,7 @@ point is watched itself, because its directory does not hear of what is written 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.secrets.mode import FOREIGN
@@ -148,10 +149,11 @@ class Vantage:
 
     def _ways_out(self, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
         """Give what is on the way to the files of a plain directory that lie elsewhere."""
-        for name in filter(self._inventory.by_file.__contains__, _listed(directory)):
-            path = os.path.join(directory, name)
-            if os.path.islink(path):
-                yield from _ways(path)
+        # What a scan tells of links costs no look at each file.
+        with suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name in self._inventory.by_file and entry.is_symlink():
+                    yield from _ways(entry.path)
         for name in self._inventory.below:
             yield from _ways(os.path.join(directory, name))
 

@@ -1,6 +1,5 @@
 """The boot layer of an async service: secrets declared, validated, cached, kept secret."""
 
-from hive_boot.bootstrap.declare import Bootstrap
 from hive_boot.exceptions import (
     BootError,
     DeclarationError,
@@ -10,7 +9,9 @@ from hive_boot.exceptions import (
     MissingSecret,
     Problem,
     SecretsError,
+    ShutdownTimeout,
     SourceError,
+    StartupFailed,
 )
 from hive_boot.redaction.hidden import redact
 from hive_boot.secrets.access import get_secret, has_secret, require_secret
@@ -18,6 +19,7 @@ from hive_boot.secrets.change import Change
 from hive_boot.secrets.declaration import secret
 from hive_boot.secrets.snapshot import SecretSet
 from hive_boot.secrets.value import Secret, SecretBytes, mask_secret
+from hive_boot.serving.bootstrap import Bootstrap
 
 __all__ = [
     "BootError",
@@ -33,7 +35,9 @@ __all__ = [
     "SecretBytes",
     "SecretSet",
     "SecretsError",
+    "ShutdownTimeout",
     "SourceError",
+    "StartupFailed",
     "get_secret",
     "has_secret",
     "mask_secret",

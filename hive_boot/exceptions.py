@@ -175,6 +175,43 @@ class LifecycleError(BootError):
     """The application is not in a state in which this can be done."""
 
 
+class StartupFailed(LifecycleError):  # noqa: N818  (the promised name)
+    """A part could not start, or not in time; ``__cause__`` is what it raised.
+
+    Attributes:
+        part: the name of the part.
+        reason: the kind of its failure, or that its time was over.
+        standing: what each part did at that moment, a line for each; empty when the part
+            has raised.
+    """
+
+    def __init__(self, part: str, reason: str, standing: Sequence[str] = ()) -> None:
+        self.part = part
+        self.reason = reason
+        self.standing = tuple(standing)
+        super().__init__(part, reason)
+
+    def __str__(self) -> str:
+        """Name the part, and what the others did."""
+        return "\n  ".join([f"the part {self.part} failed to start: {self.reason}", *self.standing])
+
+
+class ShutdownTimeout(LifecycleError):  # noqa: N818  (the promised name)
+    """What was to be stopped has not ended within its time.
+
+    Attributes:
+        pending: the names of what took too long.
+    """
+
+    def __init__(self, pending: Sequence[str]) -> None:
+        self.pending = tuple(pending)
+        super().__init__(self.pending)
+
+    def __str__(self) -> str:
+        """Name what took too long."""
+        return f"did not stop in time: {', '.join(self.pending)}"
+
+
 class IllegalTransition(LifecycleError):  # noqa: N818  (the promised name)
     """The table of states knows no such step.
 

@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import inspect
+import random
+import time
 from typing import TYPE_CHECKING
 
 import anyio
 
+from hive_boot.bootstrap import logs
 from hive_boot.secrets.checks import Pending, overdue, refused, verdict_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from hive_boot.bootstrap.plan import Check
+    from hive_boot.bootstrap.wiring import Given, Wired
     from hive_boot.exceptions import Problem
+    from hive_boot.lifecycle.timeline import Outcome, Timeline
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.sources.reading import Value
+
+_FIRST, _MOST = 0.1, 5.0
+"""Seconds before a check that may pass by itself is asked again: at first, and at most."""
+
+_OVERDUE = TimeoutError()
+"""What speaks against a check whose time is over."""
+
+_FINAL = (
+    str,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    NotImplementedError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What speaks against the value, or the check itself: to ask again would change nothing."""
 
 
 async def await_checks(pending: Sequence[Pending], left: float, seconds: float) -> list[Problem]:
@@ -61,15 +88,83 @@ async def await_check(
 ) -> Problem | None:
     """Await one check, of a field or of the whole set.
 
-    It runs in a task of its own, and it has not passed until it has said so: one
-    that cancels itself, or what it awaits, ends without a verdict.
-
     Args:
         whose: the field, or the name of the set.
         verdict: what to await.
         values: what its message must not show.
         left: seconds that are left.
-        seconds: seconds that there were.
+        seconds: seconds that there were; what a person is told.
+    """
+    fault = await _judge(verdict, left)
+    if fault is _OVERDUE:
+        return overdue(whose, seconds)
+    return None if fault is None else refused(whose, fault, values)
+
+
+async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
+    checks: Sequence[tuple[Wired, Check]],
+    given: Callable[[], Given],
+    values: Sequence[Value],
+    *,
+    deadline: float,
+    seconds: float,
+    timeline: Timeline,
+    patient: bool,
+) -> list[Problem]:
+    """Ask the checks of an application, side by side.
+
+    Args:
+        checks: what to ask, each with what calls it.
+        given: gives what their parameters ask for.
+        values: what no message may show.
+        deadline: until when, on the monotonic clock.
+        seconds: seconds that there were; what a person is told.
+        timeline: is told of each of them.
+        patient: whether what may pass by itself is asked again until then.
+
+    Returns:
+        The problems, in the order of ``checks``.
+    """
+    problems: list[Problem | None] = [None] * len(checks)
+
+    async def ask(index: int, work: Wired, check: Check) -> None:
+        step = timeline.begin(work.label, "check")
+        outcome: Outcome = "cancelled"
+        pause = _FIRST
+        try:
+            while True:
+                left = deadline - time.monotonic()
+                fault = await _judge(work(given()), min(left, check.timeout or left))
+                if fault is None:
+                    outcome = "done"
+                    return
+                outcome = "failed"
+                if fault is _OVERDUE:
+                    problem = overdue(work.label, check.timeout or seconds)
+                else:
+                    problem = refused(work.label, fault, values)
+                wait = pause * random.uniform(0.5, 1)  # noqa: S311  (many replicas ask)
+                is_final = isinstance(fault, _FINAL) or not patient
+                if is_final or time.monotonic() + wait >= deadline:
+                    problems[index] = problem
+                    return
+                logs.tell_check_failed(problem, wait)
+                await anyio.sleep(wait)
+                pause = min(_MOST, pause * 2)
+        finally:
+            timeline.end(step, outcome)
+
+    async with anyio.create_task_group() as group:
+        for index, (work, check) in enumerate(checks):
+            group.start_soon(ask, index, work, check)
+    return [problem for problem in problems if problem is not None]
+
+
+async def _judge(verdict: Awaitable[object], left: float) -> BaseException | str | None:
+    """Await a verdict, and give what speaks against it.
+
+    It runs in a task of its own, and it has not passed until it has said so: one
+    that cancels itself, or what it awaits, ends without a verdict.
     """
     fault: BaseException | str | None = "it was cancelled before it came to a verdict"
 
@@ -85,6 +180,4 @@ async def await_check(
     with anyio.move_on_after(max(0.0, left)) as scope:
         async with anyio.create_task_group() as group:
             group.start_soon(judge)
-    if scope.cancelled_caught:
-        return overdue(whose, seconds)
-    return None if fault is None else refused(whose, fault, values)
+    return _OVERDUE if scope.cancelled_caught else fault

@@ -10,111 +10,97 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hive_boot.bootstrap.refusals import refuse_backend
 from hive_boot.bootstrap.registry import C, Registry, S
 from hive_boot.bootstrap.wiring import wire
 from hive_boot.exceptions import DeclarationError, IllegalTransition, LifecycleError
+from hive_boot.lifecycle.states import State
 from hive_boot.redaction.hidden import redact
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from hive_boot.bootstrap.run import Run
+    from hive_boot.bootstrap.run import Door, Run
     from hive_boot.bootstrap.status import Status
     from hive_boot.secrets.change import Change
     from hive_boot.secrets.value import Secret, SecretBytes
 
 
-class Bootstrap(Registry[S, C]):
-    """The declaration of an application, typed by its secrets and its settings.
-
-    Each start makes a fresh run, so one Bootstrap can be started many times, one
-    run at a time.
-
-    Args:
-        secrets: the declared :class:`SecretSet`.
-        config: makes the settings that are not secret, once for each run: a
-            pydantic-settings class, or any callable. What it raises is reported
-            together with the problems of the secrets.
-        watch: take up changed files while the application runs. Default False.
-        mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
-            ``environment`` or ``development``. Default: ``HIVE_BOOT_MODE``, else
-            detected.
-        profile: how strict the declaration is read: ``development``, ``test``,
-            ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, else
-            decided.
-        secrets_dirs: the mounted directory, or several. Default:
-            ``HIVE_BOOT_SECRETS_DIR``, else ``/run/secrets`` and the volumes in it.
-        dotenv: the ``.env`` file that development mode reads; the same path with
-            ``.local`` is stronger. Default: ``.env`` in the working directory.
-        env_fallback: take from the environment what a mounted mode does not find
-            in its directories. Default False.
-        scrub_environ: take the variables of the declared secrets out of
-            ``os.environ`` as soon as they are read, so that child processes do not
-            inherit them; they are put back when the run ends. What the process was
-            started with stays in ``/proc/<pid>/environ``. Default False.
-        wait: seconds that a start waits for files that are missing in mounted
-            directories, because a sidecar has yet to write them. Default 0.
-        start_timeout: seconds that the checks of a start, or of a rotation, may take
-            in all. Default 30.
-
-    Raises:
-        DeclarationError: ``secrets`` is no SecretSet, ``config`` cannot be called,
-            the mode or the profile is unknown, or seconds are none.
-    """
+class Application(Registry[S, C]):
+    """What can be started: each start makes a fresh run, one at a time."""
 
     _run: Run[S, C] | None = None
 
     def run(self, *, backend: str = "asyncio") -> NoReturn:
         """Own the process: start, run main, stop, exit.
 
-        The first SIGTERM or SIGINT stops in order, the second ends the process at
-        once.
+        The first SIGTERM or SIGINT stops in order, after ``drain`` seconds; the second ends
+        the process at once. What has not stopped a second after ``stop_timeout`` is named,
+        and left behind: exit 70.
 
         Args:
-            backend: ``asyncio`` or ``trio``.
+            backend: ``asyncio``, ``uvloop`` (asyncio on uvloop, which has to be installed)
+                or ``trio``.
 
         Raises:
-            SystemExit: always. 0, or what main returned; 70 when main raised or
-                the declaration is wrong; 78 when secrets or settings are, after
-                a report on stderr; 128 + n after a second signal.
+            SystemExit: always. 0, or what main returned; 70 when main or a part has failed,
+                or the declaration is wrong; 78 when secrets or settings are, after a report
+                on stderr; 128 + n after a second signal, and after the first when main
+                ``must_finish``.
         """
         from hive_boot.bootstrap.process import own  # noqa: PLC0415  (no tool needs it)
 
         start = partial(self._running, own=True)
-        raise SystemExit(own(lambda: self._arm(backend), start, backend))
+        raise SystemExit(
+            own(lambda: self._arm(backend), start, backend, must_finish=self._plan.must_finish)
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[S]:
         """Start, give the live secrets, and stop at the end of the block.
 
+        When a part or a service fails for good, the block is cancelled.
+
         Raises:
             InvalidSecrets: secrets or settings are wrong; ``str()`` is the report.
+            StartupFailed: a part could not start; several come as a group.
+            ShutdownTimeout: a part has not stopped in time.
             IllegalTransition: it is running already.
+            Exception: what a part, or a service that has spent its budget, has raised.
         """
+        from hive_boot.lifecycle.bodies import Body  # noqa: PLC0415  (it needs a loop's library)
+
         async with self._running() as run:
-            yield run.store.view
+            with Body() as body:
+                run.runner.cannot_go_on = body.cancel
+                yield run.store.view
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002  (servers pass it)
         """Be the lifespan of an ASGI application: ``FastAPI(lifespan=boot.lifespan)``.
 
-        Inside a running run it only joins it.
+        Inside a running run it only joins it. When a part or a service fails for good, the
+        server is told to end by SIGTERM.
 
         Args:
             app: the application; it is not used.
 
         Yields:
-            The live secrets and the settings, for ``request.state``.
+            The live secrets, the settings, and the parts by name, for ``request.state``.
 
         Raises:
             InvalidSecrets: secrets or settings are wrong: the server does not serve.
+            StartupFailed: a part could not start: the server does not serve.
             IllegalTransition: it is starting or stopping at this moment.
         """
-        if self._run is not None and self._run.ready and not self._run.lost:
-            yield _state(self._run)
+        from hive_boot.lifecycle.signals import terminate  # noqa: PLC0415  (many have no server)
+
+        if self._run is not None and self._run.can_be_joined:
+            yield self._run.shared
         else:
             async with self._running() as run:
-                yield _state(run)
+                run.runner.cannot_go_on = terminate
+                yield run.shared
 
     @property
     def secrets(self) -> S:
@@ -181,11 +167,19 @@ class Bootstrap(Registry[S, C]):
         return Status() if self._run is None else status_of(self._run)
 
     @asynccontextmanager
-    async def _running(self, *, own: bool = False) -> AsyncIterator[Run[S, C]]:
+    async def _running(
+        self,
+        known: Callable[[Run[S, C]], object] = lambda _: None,
+        *,
+        own: bool = False,
+        **more: Any,  # noqa: ANN401  (what a run takes)
+    ) -> AsyncIterator[Run[S, C]]:
         """Be one run.
 
         Args:
+            known: called with the run before it starts.
             own: whether the process ends with it.
+            more: as for :class:`Run`.
         """
         from hive_boot.bootstrap.run import Run  # noqa: PLC0415  (it needs a loop's library)
 
@@ -194,25 +188,42 @@ class Bootstrap(Registry[S, C]):
             self._run = None
         if self._run is not None:
             raise IllegalTransition(self._run.state, "start")
-        run = self._run = Run(self._plan, self._offered(), self)
-        failed = True
+        more.setdefault("doors", self._doors())
+        run = self._run = Run(self._plan, self._offered(), self, **more)
+        known(run)
+        raised: BaseException | None = None
         try:
             await run.start()
             yield run
-            failed = False
-        except SystemExit as exc:
-            # Python writes this text itself, and asks nobody.
-            if not isinstance(exc.code, int | None):
+        except BaseException as exc:
+            raised = exc
+            if isinstance(exc, SystemExit) and not isinstance(exc.code, int | None):
+                # Python writes this text itself, and asks nobody.
                 exc.code = redact(str(exc.code))
             raise
         finally:
             # What went wrong is told by others, and later. Who is cancelled does not know
             # what it was.
             try:
-                await run.stop(linger=own or failed)
+                failures = await run.stop(linger=own or raised is not None)
             finally:
                 if self._run is run:
                     self._run = None
+            _raise(raised, failures)
+
+    def _doors(self) -> Sequence[tuple[str, Door]]:
+        """Give what answers from outside while it runs."""
+        return ()
+
+    @property
+    def _state(self) -> State:
+        return State.ARMED if self._run is None else self._run.state
+
+    def _value_of(self, part: str) -> object:
+        if self._run is None:
+            message = f"the part {part} is not running"
+            raise LifecycleError(message)
+        return self._run.value_of(part)
 
     def _current(self) -> Run[S, C]:
         if self._run is None or not self._run.ready:
@@ -220,11 +231,9 @@ class Bootstrap(Registry[S, C]):
             raise LifecycleError(message)
         return self._run
 
-    def _arm(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, int | None]]:
+    def _arm(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
         """Give what calls main with the values that its parameters ask for."""
-        if backend not in {"asyncio", "trio"}:
-            message = f"backend={backend!r} is none of asyncio, trio"
-            raise DeclarationError(message)
+        refuse_backend(backend)
         main = self._plan.main
         if main is None:
             message = f"{self!r} has no main: decorate an async def with @boot.main"
@@ -233,5 +242,16 @@ class Bootstrap(Registry[S, C]):
         return lambda run: wired(run.given(run.store.view))
 
 
-def _state(run: Run[Any, Any]) -> dict[str, Any]:
-    return {"secrets": run.store.view, "config": run.config}
+def _raise(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
+    """Raise what a run has failed with, beside what its body raises anyway.
+
+    Who was cancelled is told the reason instead.
+    """
+    from hive_boot.lifecycle.failures import is_cancellation, joined  # noqa: PLC0415  (as above)
+
+    failures = [failure for failure in failures if failure is not raised]
+    if not failures:
+        return
+    if raised is not None and not is_cancellation(raised):
+        failures.insert(0, raised)
+    raise joined(failures) from None

@@ -19,9 +19,10 @@ from hive_boot.secrets.surroundings import Surroundings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from hive_boot.bootstrap.plan import Plan
-    from hive_boot.bootstrap.wiring import Wired
+    from hive_boot.bootstrap.plan import Check, Plan
+    from hive_boot.bootstrap.wiring import Given, Wired
     from hive_boot.exceptions import Problem, ProblemKind
+    from hive_boot.lifecycle.timeline import Timeline
     from hive_boot.secrets.checks import Pending
     from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.sources.reading import Value
@@ -43,6 +44,7 @@ class Intake(Generic[S]):
     Args:
         plan: what was declared.
         checks: what judges a set, beside its own rules.
+        timeline: is told of the checks.
 
     Attributes:
         situation: mode, profile and places; None before they are known.
@@ -50,9 +52,12 @@ class Intake(Generic[S]):
 
     situation: Situation | None = None
 
-    def __init__(self, plan: Plan, checks: Sequence[Wired]) -> None:
+    def __init__(
+        self, plan: Plan, checks: Sequence[tuple[Wired, Check]], timeline: Timeline
+    ) -> None:
         self._plan = plan
         self._checks = checks
+        self._timeline = timeline
         self._declared: type[Any] = plan.declared
         self._told: set[str] = set()
         self._checking: set[tuple[str, Value]] = set()
@@ -145,43 +150,61 @@ class Intake(Generic[S]):
         problems += await await_checks(pending, deadline - time.monotonic(), seconds)
         findings.note_refusals(problems)
 
-    async def judge_set(
-        self,
-        findings: Findings,
-        given: Callable[[S], dict[str, object]],
-        deadline: float,
-    ) -> None:
-        """Run the check of the set, then those of the application, until one refuses.
+    async def judge_set(self, findings: Findings, deadline: float) -> None:
+        """Run the check of the set, if its values have passed theirs.
 
         Args:
             findings: what was read.
-            given: what there is to give to a check of the application, with the set.
             deadline: until when, on the monotonic clock.
         """
         candidate: S = make_set(self._declared, findings.values)
         check: Callable[[], Awaitable[object]] | None = getattr(candidate, "check", None)
-        if check is not None and not findings.problems:
-            findings.problems += await self._await(
-                self._declared.__name__, check(), findings, deadline
-            )
-        for work in self._checks:
-            if not findings.problems:
-                verdict = work(given(candidate))
-                findings.problems += await self._await(work.label, verdict, findings, deadline)
-
-    async def _await(
-        self,
-        whose: str,
-        verdict: Awaitable[object],
-        findings: Findings,
-        deadline: float,
-    ) -> list[Problem]:
+        if check is None or findings.problems:
+            return
         from hive_boot.bootstrap.checking import await_check  # noqa: PLC0415  (many have none)
 
-        values = list(findings.values.values())
         left, seconds = deadline - time.monotonic(), self._plan.start_timeout
-        problem = await await_check(whose, verdict, values, left=left, seconds=seconds)
-        return [] if problem is None else [problem]
+        values = list(findings.values.values())
+        problem = await await_check(
+            self._declared.__name__, check(), values, left=left, seconds=seconds
+        )
+        findings.problems += [] if problem is None else [problem]
+
+    async def judge_outside(
+        self,
+        findings: Findings,
+        given: Callable[[S], Given],
+        deadline: float,
+        concerned: Collection[str] | None = None,
+    ) -> None:
+        """Run the checks of the application, side by side, if all others have passed.
+
+        Args:
+            findings: what was read.
+            given: what there is to give to a check, with the set.
+            deadline: until when, on the monotonic clock.
+            concerned: the attributes that have changed; None at a start, where there is
+                time to try a check again.
+        """
+        checks = [
+            (work, check)
+            for work, check in self._checks
+            if concerned is None or not check.names or check.names.intersection(concerned)
+        ]
+        if not checks or findings.problems:
+            return
+        from hive_boot.bootstrap.checking import ask_checks  # noqa: PLC0415  (many have none)
+
+        candidate: S = make_set(self._declared, findings.values)
+        findings.problems += await ask_checks(
+            checks,
+            lambda: given(candidate),
+            list(findings.values.values()),
+            deadline=deadline,
+            seconds=self._plan.start_timeout,
+            timeline=self._timeline,
+            patient=concerned is None,
+        )
 
     def deadline(self) -> float:
         """Give until when the checks of what was just read may take."""

@@ -63,6 +63,28 @@ def tell_warnings(warnings: Iterable[str]) -> None:
         _say(logging.WARNING, "%s", warning, logger=log)
 
 
+def tell_check_failed(problem: Problem, seconds: float) -> None:
+    """Log that a check of a start is asked again."""
+    text = "%s %s; it is asked again in %.1f s"
+    _say(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
+
+
+def tell_ready(seconds: float) -> None:
+    """Log that the application is ready."""
+    log.info("Ready after %.2f s", seconds)
+
+
+def tell_signal(name: str, drain: float) -> None:
+    """Log which signal ends the application."""
+    then = f"draining for {drain:g} s, then stopping" if drain else "stopping"
+    _say(logging.INFO, "%s: %s", name, then, logger=log)
+
+
+def tell_stopped(seconds: float) -> None:
+    """Log that everything has ended."""
+    _say(logging.INFO, "Stopped in %.2f s", seconds, logger=log)
+
+
 def tell_rotation(
     names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
 ) -> None:
@@ -79,8 +101,8 @@ def tell_rotation(
     _say(logging.INFO, "%s", text, extra=_facts(names, generation, "accepted", seconds))
 
 
-def tell_in_use(change: Change, declared: type[SecretSet]) -> None:
-    """Log that values which were accepted before are used from now on."""
+def tell_in_use(change: Change, declared: type[SecretSet]) -> list[str]:
+    """Log that values which were accepted before are used from now on, and give their names."""
     fields = declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
     names = [fields[name].name for name in change.names]
     _say(
@@ -90,6 +112,7 @@ def tell_in_use(change: Change, declared: type[SecretSet]) -> None:
         change.generation,
         extra=_facts(names, change.generation, "in-use", 0.0),
     )
+    return names
 
 
 def tell_refusal(problems: Sequence[Problem], generation: int, seconds: float) -> None:

@@ -18,12 +18,12 @@ from hive_boot.secrets.change import join, restrict
 from hive_boot.secrets.rotation import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskGroup
 
     from hive_boot.bootstrap.plan import Hook
-    from hive_boot.bootstrap.wiring import Wired
+    from hive_boot.bootstrap.wiring import Given, Wired
     from hive_boot.secrets.change import Change
 
 _FIRST, _MOST = 1.0, 60.0
@@ -42,6 +42,7 @@ class _Call:
         self.change: Change | None = None
         self.backoff = Backoff(_FIRST, _MOST)
         self.failing = False
+        self.failures = 0
         self.running: anyio.Event | None = None
 
     @property
@@ -69,7 +70,7 @@ class Notifier:
     """
 
     def __init__(
-        self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Mapping[str, object]]
+        self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Given]
     ) -> None:
         self._calls = [_Call(work, hook) for work, hook in hooks]
         self._given = given
@@ -79,6 +80,11 @@ class Notifier:
     def failing(self) -> tuple[str, ...]:
         """The hooks that have failed and not succeeded since."""
         return tuple(call.work.label for call in self._calls if call.failing)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each hook has failed."""
+        return {call.work.label: call.failures for call in self._calls}
 
     def tell(self, change: Change) -> None:
         """Have the hooks called that a change concerns, soon."""
@@ -147,6 +153,7 @@ class Notifier:
             call.failing = False
             call.backoff.succeed()
             return
+        call.failures += 1
         newer = call.change
         seconds = call.backoff.fail()
         if newer is not None:

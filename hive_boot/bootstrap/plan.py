@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot.bootstrap.wiring import Wired, is_async, label, wire
+from hive_boot.bootstrap.refusals import refuse_seconds
+from hive_boot.bootstrap.wiring import Offer, Wired, is_async, wire
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.snapshot import SecretSet
 
@@ -34,6 +34,48 @@ class Hook:
         self.timeout = timeout
 
 
+class Check(NamedTuple):
+    """What judges a set.
+
+    Attributes:
+        work: the function.
+        names: the fields that it is about; none stands for all.
+        timeout: seconds that one call may take; None for what the start has left.
+    """
+
+    work: Work
+    names: frozenset[str]
+    timeout: float | None
+
+
+class PartPlan(NamedTuple):
+    """What is started and stopped.
+
+    Attributes:
+        work: the function.
+        timeout: seconds that its start, and its stop, may take; None for no bound of its own.
+    """
+
+    work: Work
+    timeout: float | None
+
+
+class ServicePlan(NamedTuple):
+    """What works in the background.
+
+    Attributes:
+        work: the function.
+        restart: whether it is started again after a failure.
+        budget: how many times within ``within``.
+        within: seconds.
+    """
+
+    work: Work
+    restart: bool
+    budget: int
+    within: float
+
+
 class Plan:
     """What the author has declared.
 
@@ -45,11 +87,17 @@ class Plan:
         wait: seconds that missing files are waited for.
         start_timeout: seconds that the checks of a start, or of a rotation, may take.
         scrub_environ: whether the variables of the secrets leave the environment.
+        probe_port: where the probes are answered; None for nowhere.
+        drain: seconds between the wish to stop and the stop; None to decide by the mode.
+        stop_timeout: seconds that the stop may take in all.
 
     Attributes:
         main: what runs when everything is ready.
+        must_finish: whether a stop before its end is no success.
         checks: what judges a set before it is in use.
         hooks: what hears of a rotation.
+        parts: what is started and stopped, by name.
+        services: what works in the background.
         given: values that count more than any source, by attribute; None for none.
 
     Raises:
@@ -66,6 +114,9 @@ class Plan:
         wait: float,
         start_timeout: float,
         scrub_environ: bool,
+        probe_port: int | None,
+        drain: float | None,
+        stop_timeout: float,
     ) -> None:
         given: object = declared
         if not (isinstance(given, type) and issubclass(given, SecretSet)):
@@ -84,6 +135,13 @@ class Plan:
             raise DeclarationError(message)
         refuse_seconds("start_timeout=", start_timeout)
         refuse_seconds("wait=", wait, least=0)
+        refuse_seconds("stop_timeout=", stop_timeout)
+        if drain is not None:
+            refuse_seconds("drain=", drain, least=0)
+        port: object = probe_port
+        if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
+            message = "probe_port= has to be a number of a port, or 0 for any that is free"
+            raise DeclarationError(message)
         self.declared = declared
         self.factory = factory
         self.wishes = wishes
@@ -91,20 +149,26 @@ class Plan:
         self.wait = wait
         self.start_timeout = start_timeout
         self.scrub_environ = scrub_environ
+        self.probe_port = probe_port
+        self.drain = drain
+        self.stop_timeout = stop_timeout
         self.main: Work | None = None
-        self.checks: list[Work] = []
+        self.must_finish = False
+        self.checks: list[Check] = []
         self.hooks: list[Hook] = []
+        self.parts: dict[str, PartPlan] = {}
+        self.services: list[ServicePlan] = []
         self.given: Mapping[str, Value | None] = {}
 
-    def wire_checks(self, offered: Mapping[type, str]) -> list[Wired]:
-        """Decide what each check gets.
+    def wire_checks(self, offered: Offer) -> list[tuple[Wired, Check]]:
+        """Decide what each check gets. There are no parts yet when it runs.
 
         Raises:
             DeclarationError: a parameter asks for what there is not.
         """
-        return [wire(work, offered) for work in self.checks]
+        return [(wire(check.work, Offer(offered.kinds)), check) for check in self.checks]
 
-    def wire_hooks(self, offered: Mapping[type, str]) -> list[tuple[Wired, Hook]]:
+    def wire_hooks(self, offered: Offer) -> list[tuple[Wired, Hook]]:
         """Decide what each hook gets, beside the change.
 
         Raises:
@@ -112,42 +176,27 @@ class Plan:
         """
         return [(wire(hook.work, offered, first=1), hook) for hook in self.hooks]
 
+    def wire_services(self, offered: Offer) -> list[tuple[Wired, ServicePlan]]:
+        """Decide what each service gets.
 
-def refuse_seconds(name: str, value: object, *, least: float | None = None) -> None:
-    """Refuse what is no number of seconds.
+        Raises:
+            DeclarationError: a parameter asks for what there is not.
+        """
+        return [(wire(service.work, offered), service) for service in self.services]
 
-    Args:
-        name: what is said of it.
-        value: what was given.
-        least: the smallest number that is allowed; None when it has to be above 0.
+    def wire_parts(self, offered: Offer) -> dict[str, tuple[Wired, PartPlan]]:
+        """Decide what each part gets; each comes after those that it asks for.
 
-    Raises:
-        DeclarationError: it is none.
-    """
-    bad = not isinstance(value, int | float) or isinstance(value, bool) or not value < math.inf
-    if bad or (value <= 0 if least is None else value < least):  # type: ignore[operator]
-        bound = "above 0" if least is None else f"from {least:g} on"
-        message = f"{name} has to be a number of seconds {bound}"
-        raise DeclarationError(message)
+        Raises:
+            DeclarationError: a parameter asks for what there is not, or parts ask for each
+                other.
+        """
+        if not self.parts:
+            return {}
+        from hive_boot.lifecycle.parts import in_order  # noqa: PLC0415  (many have none)
 
-
-def refuse_plain(decorator: str, function: object) -> None:
-    """Refuse what cannot be awaited.
-
-    Raises:
-        DeclarationError: it is no ``async def``.
-    """
-    if not is_async(function):
-        message = f"{decorator} takes an async def, and {function!r} is none"
-        raise DeclarationError(message)
-
-
-def refuse_second(function: Work | None) -> None:
-    """Refuse a second main.
-
-    Raises:
-        DeclarationError: there is one already.
-    """
-    if function is not None:
-        message = f"there is a main already: {label(function)}"
-        raise DeclarationError(message)
+        wired = {name: wire(part.work, offered) for name, part in self.parts.items()}
+        needs = {
+            name: [key for key in each.needs if key in self.parts] for name, each in wired.items()
+        }
+        return {name: (wired[name], self.parts[name]) for name in in_order(needs)}

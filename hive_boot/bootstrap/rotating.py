@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import anyio
 
 from hive_boot.bootstrap import logs
+from hive_boot.bootstrap.tally import Tally
 from hive_boot.exceptions import InvalidSecrets, LifecycleError
 from hive_boot.lifecycle.hosting import Host
 from hive_boot.lifecycle.states import State
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hive_boot.bootstrap.intake import Intake
     from hive_boot.bootstrap.notifying import Notifier
     from hive_boot.bootstrap.rereading import Reread, Rereading
+    from hive_boot.bootstrap.wiring import Given
     from hive_boot.secrets.change import Change
     from hive_boot.secrets.inventory import Inventory
     from hive_boot.secrets.mode import Situation
@@ -78,6 +80,7 @@ class Rotating(Generic[S]):
         last_read: when the sources were read again last and all was well, on the wall
             clock; 0 before.
         watcher: what looks for changes; None when nothing does.
+        tally: what became of the rotations.
     """
 
     watcher: Watcher | None = None
@@ -89,7 +92,7 @@ class Rotating(Generic[S]):
         rereading: Rereading[S],
         notifier: Notifier,
         *,
-        given: Callable[[S], dict[str, object]],
+        given: Callable[[S], Given],
         enter: Callable[[State], None],
         context: contextvars.Context,
     ) -> None:
@@ -112,6 +115,7 @@ class Rotating(Generic[S]):
         self._was_down = self._ended = False
         self.rejection: Rejection | None = None
         self.last_read = 0.0
+        self.tally = Tally()
 
     def watch(self, inventory: Inventory, situation: Situation) -> None:
         """Begin to look for changes, before the first read. It blocks for a moment."""
@@ -275,7 +279,8 @@ class Rotating(Generic[S]):
     async def _run_checks(self, read: Reread) -> None:
         deadline = self._intake.deadline()
         await self._intake.judge_fields(read.findings, read.changed, deadline)
-        await self._intake.judge_set(read.findings, self._given, deadline)
+        await self._intake.judge_set(read.findings, deadline)
+        await self._intake.judge_outside(read.findings, self._given, deadline, read.changed)
 
     def _accept(self, read: Reread, started: float, *, now: bool) -> Change | None:
         store, findings = self._store, read.findings
@@ -290,6 +295,7 @@ class Rotating(Generic[S]):
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
         logs.tell_rotation(names, store.generation.number, seconds, waiting)
+        self.tally.note("accepted", store.generation.number, names, seconds)
         self._intake.tell_warnings(findings)
         if change is not None:
             self.notifier.tell(change)
@@ -304,7 +310,8 @@ class Rotating(Generic[S]):
     def _promote(self, change: Change | None) -> Change | None:
         """Say that what had been accepted before has come into use."""
         if change is not None:
-            logs.tell_in_use(change, self._store.declared)
+            names = logs.tell_in_use(change, self._store.declared)
+            self.tally.note("in-use", change.generation, names)
             self.notifier.tell(change)
         return change
 
@@ -328,7 +335,9 @@ class Rotating(Generic[S]):
         is_new = known is None or rejection[:3] != known[:3]
         if is_new:
             self.rejection = rejection
-            logs.tell_refusal(problems, number, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            logs.tell_refusal(problems, number, seconds)
+            self.tally.note("refused", number + 1, rejection.names, seconds)
         kinds = {problem.kind for problem in problems}
         judged = kinds == {"check"}
         if is_new or (judged and not read.again):

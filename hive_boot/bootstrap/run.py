@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import contextvars
 import os
+import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import anyio
 import anyio.lowlevel
 
 from hive_boot.bootstrap import logs
 from hive_boot.bootstrap.intake import Intake
 from hive_boot.bootstrap.secrecy import Secrecy
+from hive_boot.bootstrap.wiring import Given
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.states import SERVING, Machine, State
+from hive_boot.lifecycle.runner import Runner
+from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.lifecycle.waking import in_daemon_thread
 from hive_boot.secrets import access
 from hive_boot.secrets.snapshot import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from hive_boot.bootstrap.plan import Plan
     from hive_boot.bootstrap.rotating import Rotating
+    from hive_boot.bootstrap.wiring import Offer
     from hive_boot.exceptions import Problem
     from hive_boot.secrets.change import Change
     from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.mode import Situation
 
+    Door = Callable[..., Awaitable[object]]
+    Last = Callable[["Run[Any, Any]"], AbstractAsyncContextManager[object]]
+
 S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
+
+_DRAIN = 5.0
+"""Seconds that a server goes on accepting in Kubernetes, where the endpoints take time to learn."""
 
 
 class Run(Generic[S, C]):
@@ -38,12 +49,17 @@ class Run(Generic[S, C]):
 
     Args:
         plan: what was declared.
-        offered: what a check's and a hook's parameters may ask for, by type.
+        offered: what the author's functions may ask for.
         boot: the Bootstrap, for those that ask for it.
+        doors: what answers from outside from before the first read until the end, by name.
+        last: the last part, started after all others; None for none.
+        serves: whether somebody has to be kept from sending requests before the stop.
 
     Attributes:
         config: the settings.
         rotating: what keeps the secrets fresh; None before it is needed.
+        runner: its life.
+        hooks: the labels of what hears of rotations.
 
     Raises:
         DeclarationError: a parameter asks for what there is not.
@@ -52,72 +68,133 @@ class Run(Generic[S, C]):
     config: Any = None
     rotating: Rotating[S] | None = None
 
-    def __init__(self, plan: Plan, offered: Mapping[type, str], boot: object) -> None:
+    def __init__(  # noqa: PLR0913  (what is declared, and what a door adds)
+        self,
+        plan: Plan,
+        offered: Offer,
+        boot: object,
+        *,
+        doors: Sequence[tuple[str, Door]] = (),
+        last: Last | None = None,
+        serves: bool = False,
+    ) -> None:
         declared: type[Any] = plan.declared
         self.store: Store[S] = Store(declared)
         self._plan = plan
         self._boot = boot
+        self._doors = doors
+        self._serves = serves
+        self._has_last = last is not None
+        self._context = contextvars.copy_context()
+        self.runner = Runner(
+            drain=plan.drain or 0.0, stop_timeout=plan.stop_timeout, context=self._context
+        )
+        self._plan_life(offered, last)
         self._hooks = plan.wire_hooks(offered)
-        self._intake: Intake[S] = Intake(plan, plan.wire_checks(offered))
+        self.hooks = [work.label for work, _ in self._hooks]
+        self._intake: Intake[S] = Intake(plan, plan.wire_checks(offered), self.runner.timeline)
         self._secrecy = Secrecy()
-        self._machine = Machine()
         self._log: AbstractContextManager[None] = logs.audible()
         self._pid = os.getpid()
         self._loop: Any = anyio.lowlevel.current_token().native_token
-        self._context = contextvars.copy_context()
 
     async def start(self) -> None:
-        """Load, judge, and put into use.
+        """Load, judge, put into use, and start the parts.
 
         Raises:
             InvalidSecrets: something is wrong; all of it is in the report.
+            StartupFailed: a part cannot start; several come as a group.
         """
+        runner = self.runner
         self._secrecy.begin()
         self._log.__enter__()
-        self._machine.to(State.LOADING)
+        for name, door in self._doors:
+            await runner.open_door(door, name)
+        runner.to(State.LOADING)
         if self._plan.watch:
             self._prepare()
-        findings = await self._load()
-        self._machine.to(State.STARTING)
+        findings, deadline = await self._load()
+        # Who was told to stop at this moment is cancelled here, and not one step later.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        runner.to(State.STARTING)
+        await runner.watch_over()
+        await self._intake.judge_outside(findings, self.given, deadline)
+        self._refuse(findings)
         self.store.accept(findings)
         if self._plan.scrub_environ:
             self._secrecy.remove_variables(findings.inventory.every)
         access.register(self.store, findings.situation)
-        self._machine.to(State.READY)
+        if self._plan.drain is None and self._serves and findings.situation.mode == "kubernetes":
+            runner.drain = _DRAIN
+        await runner.start_parts(deadline, self._plan.start_timeout)
+        await runner.start_services()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        if runner.failure is not None:
+            raise runner.failure
+        runner.to(State.READY)
+        logs.tell_ready(runner.timeline.age)
         if self.rotating is not None:
             self.rotating.start()
 
-    async def stop(self, *, linger: bool) -> None:
+    async def stop(self, *, linger: bool) -> list[BaseException]:
         """Take everything out of use. It is called however far the start came.
 
         Args:
             linger: whether somebody has yet to tell what went wrong, so that it has to
                 be scrubbed still.
+
+        Returns:
+            What went wrong: what ended the run, and what failed to stop.
         """
-        if self._machine.state in {State.STARTING, *SERVING}:
-            self._machine.to(State.STOPPING)
+        runner = self.runner
+        began = time.monotonic()
+        failures: list[BaseException] = []
         self._intake.give_up()
         try:
-            # A forked child has neither the task nor the thread.
-            if self.rotating is not None and self.forked:
-                self.rotating.leave()
-            elif self.rotating is not None:
-                await self.rotating.stop()
+            if self.forked:
+                # A child has neither the tasks nor the thread.
+                if self.rotating is not None:
+                    self.rotating.leave()
+                runner.leave()
+                return []
+            with anyio.CancelScope(shield=True):
+                runner.begin_stop()
+                failures += await runner.stop_services()
+                if self.rotating is not None:
+                    await self.rotating.stop()
+                failures += await runner.stop_parts()
+                await runner.end()
+            if runner.failure is not None:
+                failures.insert(0, runner.failure)
+            if runner.started and linger:
+                logs.tell_stopped(time.monotonic() - began)
         finally:
             access.unregister(self.store)
-            self._machine.to(State.STOPPED)
             self._log.__exit__(None, None, None)
-            self._secrecy.end(linger=linger)
+            self._secrecy.end(linger=linger or bool(failures))
+        return failures
 
     @property
     def ready(self) -> bool:
         """Whether it serves."""
-        return self._machine.state in SERVING
+        return self.runner.state in SERVING
 
     @property
     def state(self) -> State:
         """Where the run stands."""
-        return self._machine.state
+        return self.runner.state
+
+    @property
+    def can_be_joined(self) -> bool:
+        """Whether an inner lifespan may use what this run has."""
+        at_last = self._has_last and self.runner.is_at_last_part
+        return (self.ready or at_last) and not self.lost
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What requests get as their state: the secrets, the settings, the parts by name."""
+        parts = {name: self.value_of(name) for name in self._plan.parts}
+        return {**parts, "secrets": self.store.view, "config": self.config}
 
     @property
     def situation(self) -> Situation | None:
@@ -142,11 +219,23 @@ class Run(Generic[S, C]):
     def enter(self, state: State) -> None:
         """Go between READY and RELOADING; a run that stops stays on its way."""
         if self.ready and self.state is not state:
-            self._machine.to(state)
+            self.runner.to(state)
 
-    def given(self, secrets: S) -> dict[str, object]:
+    def given(self, secrets: S) -> Given:
         """Give what the author's functions may ask for."""
-        return {"secrets": secrets, "config": self.config, "boot": self._boot}
+        known = {"secrets": secrets, "config": self.config, "boot": self._boot}
+        return Given(known, self.value_of)
+
+    def value_of(self, part: str) -> object:
+        """Give the value of a part that runs.
+
+        Raises:
+            LifecycleError: it does not.
+        """
+        if self.runner.parts is None:
+            message = f"the part {part} is not running"
+            raise LifecycleError(message)
+        return self.runner.parts.value(part)
 
     async def reload(self, *, now: bool) -> Change | None:
         """Read everything at once.
@@ -192,18 +281,27 @@ class Run(Generic[S, C]):
             )
         return self.rotating
 
-    async def _load(self) -> Findings:
+    async def _load(self) -> tuple[Findings, float]:
+        """Give what was read, all of it good, and until when the rest of the start may take."""
         findings = await in_daemon_thread(self._load_without_loop, "hive_boot load")
         self._intake.tell_warnings(findings)
         deadline = self._intake.deadline()
         await self._intake.judge_fields(findings, findings.values.keys(), deadline)
         findings.problems += self._make_config(findings)
-        await self._intake.judge_set(findings, self.given, deadline)
+        await self._intake.judge_set(findings, deadline)
+        self._refuse(findings)
+        logs.tell_remarks(findings.remarks)
+        return findings, deadline
+
+    def _refuse(self, findings: Findings) -> None:
+        """Raise what is wrong.
+
+        Raises:
+            InvalidSecrets: something is.
+        """
         if findings.problems:
             advice = [*findings.advice, *findings.remarks]
             raise self._intake.invalid(findings.problems, advice)
-        logs.tell_remarks(findings.remarks)
-        return findings
 
     def _load_without_loop(self) -> Findings:
         """Do what needs no loop, in a thread: it may wait for a writer."""
@@ -223,3 +321,20 @@ class Run(Generic[S, C]):
         values = [*findings.values.values(), *findings.refused]
         self.config, problems = make_config(self._plan.factory, values)
         return problems
+
+    def _plan_life(self, offered: Offer, last: Last | None) -> None:
+        """Say what the parts and services of this run are, if there are some.
+
+        Raises:
+            DeclarationError: a parameter asks for what there is not.
+        """
+        if not (self._plan.parts or self._plan.services or last):
+            return
+        from hive_boot.bootstrap.assembly import assemble  # noqa: PLC0415  (many have none)
+
+        def given() -> Given:
+            return self.given(self.store.view)
+
+        opens_last = None if last is None else lambda: last(self)
+        parts, services = assemble(self._plan, offered, given, opens_last)
+        self.runner.plan(parts, services)

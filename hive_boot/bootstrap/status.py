@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets.status import SecretStatus, describe
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hive_boot.bootstrap.run import Run
+    from hive_boot.bootstrap.tally import RotationStatus
+    from hive_boot.lifecycle.timeline import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +23,8 @@ class Status:
     Attributes:
         state: where the run stands.
         ready: whether it serves.
+        started: whether it has been ready.
+        uptime: seconds since the start began; 0 when it is not running.
         degraded: whether something is not as it should be, while it serves.
         reasons: what that is; empty when it is not degraded.
         mode: which sources are asked; empty before that is decided.
@@ -40,6 +46,12 @@ class Status:
             rewritten in place, and never replaced.
         stale: those of them that were replaced outside; only a restart shows the new file.
         failing_hooks: the hooks that have not succeeded yet.
+        hook_failures: how often each hook has failed, by its name.
+        rotations: the last rotations, the newest first.
+        rotations_total: how many rotations were ``accepted`` and ``refused``.
+        failing_services: the services that wait to be started again.
+        failed: the part or service whose failure ends the application; empty for none.
+        timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process is a child that was forked from the one that started
             the application: it keeps its secrets and watches nothing.
         secrets: every declared secret; empty before the first accepted set.
@@ -47,6 +59,8 @@ class Status:
 
     state: State = State.ARMED
     ready: bool = False
+    started: bool = False
+    uptime: float = 0.0
     degraded: bool = False
     reasons: tuple[str, ...] = ()
     mode: str = ""
@@ -63,20 +77,37 @@ class Status:
     pinned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     failing_hooks: tuple[str, ...] = ()
+    hook_failures: Mapping[str, int] = field(default_factory=dict)
+    rotations: tuple[RotationStatus, ...] = ()
+    rotations_total: Mapping[str, int] = field(default_factory=dict)
+    failing_services: tuple[str, ...] = ()
+    failed: str = ""
+    timeline: tuple[Step, ...] = ()
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
 
 
 def status_of(run: Run[Any, Any]) -> Status:
     """Describe a run at this moment."""
+    runner = run.runner
+    life: dict[str, Any] = {
+        "state": runner.state,
+        "ready": run.ready,
+        "started": runner.started,
+        "uptime": runner.timeline.age,
+        "failed": runner.failed,
+        "timeline": runner.timeline.steps,
+        "forked": run.forked,
+    }
+    if runner.services is not None:
+        life["failing_services"] = runner.services.waiting
     situation = run.situation
     if situation is None:
-        return Status(state=run.state, forked=run.forked)
+        return Status(**life)
     accepted = run.store.is_filled
     reasons = _reasons(run)
     return Status(
-        state=run.state,
-        ready=run.ready,
+        **life,
         degraded=bool(reasons),
         reasons=reasons,
         mode=situation.mode,
@@ -84,7 +115,6 @@ def status_of(run: Run[Any, Any]) -> Status:
         profile=situation.profile,
         profile_reason=situation.profile_reason,
         generation=run.store.generation.number if accepted else 0,
-        forked=run.forked,
         secrets=describe(run.store, situation.profile) if accepted else (),
         **_rotation(run),
     )
@@ -96,11 +126,19 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     if not run.store.is_filled:
         return {}
     at = run.store.generation.at
-    known: dict[str, Any] = {"last_read": at, "last_change": at}
+    known: dict[str, Any] = {
+        "last_read": at,
+        "last_change": at,
+        "rotations_total": {"accepted": 0, "refused": 0},
+        "hook_failures": dict.fromkeys(run.hooks, 0),
+    }
     if rotating is None:
         return known
     known["last_read"] = rotating.last_read or at
     known["failing_hooks"] = rotating.notifier.failing
+    known["hook_failures"] = rotating.notifier.failures
+    known["rotations"] = rotating.tally.last
+    known["rotations_total"] = dict(rotating.tally.totals)
     if (rejection := rotating.rejection) is not None:
         known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
     if (watcher := rotating.watcher) is not None:
@@ -115,10 +153,12 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
 
 def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     """Say what keeps the application from being as it should be."""
-    rotating = run.rotating
+    rotating, services = run.rotating, run.runner.services
+    waiting = () if services is None else services.waiting
+    reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
     if rotating is None:
-        return ()
-    reasons = [] if rotating.rejection is None else [str(rotating.rejection)]
+        return tuple(reasons)
+    reasons += [] if rotating.rejection is None else [str(rotating.rejection)]
     if rotating.has_failed:
         reasons.append("secrets are not rotated any more: the log says why")
     reasons += [f"the hook {label} fails" for label in rotating.notifier.failing]

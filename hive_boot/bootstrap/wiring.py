@@ -1,11 +1,11 @@
-"""Parameters are dependencies: what a function of the author's asks for, by its types."""
+"""Parameters are dependencies: what a function of the author's asks for, by name and by type."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, get_origin
+from typing import Any, NamedTuple, get_origin
 
 from hive_boot.exceptions import DeclarationError
 
@@ -14,8 +14,37 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 _GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-Work = Callable[..., Coroutine[Any, Any, Any]]
+Work = Callable[..., Any]
 """An ``async def`` of the author's, of whatever parameters."""
+
+
+class Offer(NamedTuple):
+    """What the functions of the author's may ask for.
+
+    Attributes:
+        kinds: the type of what there is, and its key.
+        parts: the names of the parts, which are their keys.
+    """
+
+    kinds: Mapping[type, str]
+    parts: Collection[str] = ()
+
+
+class Given:
+    """What there is to give, by key. It shows none of it: a part may hold what is secret."""
+
+    __slots__ = ("_known", "_part")
+
+    def __init__(
+        self, known: Mapping[str, object], part: Callable[[str], object] | None = None
+    ) -> None:
+        self._known = known
+        self._part = part
+
+    def __getitem__(self, key: str) -> object:
+        if key in self._known or self._part is None:
+            return self._known[key]
+        return self._part(key)
 
 
 def is_async(function: object) -> bool:
@@ -52,12 +81,17 @@ class Wired:
         self._keys = keys
         self.label = label(function)
 
-    def __call__(self, given: Mapping[str, object], *first: object) -> Coroutine[Any, Any, Any]:
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The keys of what it is given."""
+        return tuple(dict.fromkeys(self._keys.values()))
+
+    def __call__(self, given: Given, *first: object) -> Any:  # noqa: ANN401  (what the author gives)
         """Call it with what its parameters ask for, out of ``given``."""
         return self._function(*first, **{name: given[key] for name, key in self._keys.items()})
 
 
-def wire(function: Work, offered: Mapping[type, str], *, first: int = 0) -> Wired:
+def wire(function: Work, offered: Offer, *, first: int = 0) -> Wired:
     """Decide what a function gets, before anything runs.
 
     Args:
@@ -71,19 +105,17 @@ def wire(function: Work, offered: Mapping[type, str], *, first: int = 0) -> Wire
     return Wired(function, plan(function, offered, first=first))
 
 
-def plan(
-    function: Callable[..., Any], offered: Mapping[type, str], *, first: int = 0
-) -> dict[str, str]:
+def plan(function: Callable[..., Any], offered: Offer, *, first: int = 0) -> dict[str, str]:
     """Decide what each parameter of ``function`` gets, before anything runs.
 
-    A parameter is filled by the type that it is annotated with; when that cannot
-    be evaluated (an import under ``TYPE_CHECKING``), by the last name in it.
+    A parameter is filled by the part of its name; else by the type that it is annotated
+    with; when that cannot be evaluated (an import under ``TYPE_CHECKING``), by the last name in it.
     Parameters with a default are left alone.
 
     Args:
         function: what will be called, with keywords.
-        offered: what there is to give, as type and key. A parameter annotated
-            with a base class of such a type is given it as well.
+        offered: what there is to give. A parameter annotated with a base class of a
+            type that is offered is given it as well.
         first: how many parameters are given by position and are not looked at.
 
     Returns:
@@ -100,16 +132,23 @@ def plan(
     for parameter in parameters[first:]:
         if parameter.default is not parameter.empty or parameter.kind in _GATHERING:
             continue
-        key = _match(function, parameter.annotation, offered)
+        if parameter.name in offered.parts:
+            key: str | None = parameter.name
+        else:
+            key = _match(function, parameter.annotation, offered.kinds)
         if key is None or parameter.kind not in _NAMED:
-            there = ", ".join(kind.__name__ for kind in offered)
-            message = (
-                f"{label(function)}() has a parameter {parameter.name!r} that nothing fills: "
-                f"annotate it with one of {there}, or give it a default"
-            )
-            raise DeclarationError(message)
+            raise DeclarationError(_unfilled(function, parameter.name, offered))
         planned[parameter.name] = key
     return planned
+
+
+def _unfilled(function: Callable[..., Any], name: str, offered: Offer) -> str:
+    kinds = ", ".join(kind.__name__ for kind in offered.kinds)
+    parts = f"call it like one of the parts {', '.join(offered.parts)}, " if offered.parts else ""
+    return (
+        f"{label(function)}() has a parameter {name!r} that nothing fills: {parts}annotate it "
+        f"with one of {kinds}, or give it a default"
+    )
 
 
 def _match(

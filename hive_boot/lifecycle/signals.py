@@ -10,10 +10,13 @@ works although it is.
 
 from __future__ import annotations
 
+import logging
 import os
+import select
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +24,12 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Self
 
+_log = logging.getLogger("hive_boot")
+
 HANDLED = (signal.SIGTERM, signal.SIGINT)
+
+_STDERR = 2
+"""The descriptor: what Python has for it may be locked by the code that was interrupted."""
 
 _TWICE = 0.1
 """Seconds within which a signal repeated is the same one: a terminal's parent forwards it."""
@@ -42,6 +50,7 @@ class Latch:
         self._wake: Callable[[], object] | None = None
         self._reload: Callable[[], object] | None = None
         self._reload_wanted = False
+        self._last_word: Callable[[], str] | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -85,8 +94,16 @@ class Latch:
         if self._reload_wanted:
             reload()
 
+    def notify_force(self, last_word: Callable[[], str]) -> None:
+        """Call ``last_word`` at the second signal.
+
+        Args:
+            last_word: gives where the application stands; called in the signal handler.
+        """
+        self._last_word = last_word
+
     def forget(self) -> None:
-        """Call nothing any more."""
+        """Wake nobody any more."""
         self._wake = self._reload = None
 
     def _handle_hangup(self, _number: int, _frame: FrameType | None) -> None:
@@ -101,7 +118,27 @@ class Latch:
             if self._wake is not None:
                 self._wake()
         elif number != self.pulled or now - self._since > _TWICE:
-            os._exit(128 + number)
+            self._force(number)
+
+    def _force(self, number: int) -> None:
+        """End at once. A stderr that takes nothing, a full pipe, holds up nobody."""
+        state = "ended" if self._last_word is None else self._last_word()
+        text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
+        with suppress(OSError, ValueError):
+            if select.select([], [_STDERR], [], 0)[1]:
+                os.write(_STDERR, text.encode())
+        os._exit(128 + number)
+
+
+def terminate() -> None:
+    """Ask the server around us to end, by SIGTERM, if it listens to that.
+
+    Where nobody does, as in a test's client, the process would be gone without a stop.
+    """
+    if callable(signal.getsignal(signal.SIGTERM)):
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        _log.error("Nobody here handles SIGTERM: the server goes on, and is not ready")
 
 
 def _has_terminal() -> bool:

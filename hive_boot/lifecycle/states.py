@@ -19,23 +19,28 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     RELOADING = "reloading"
+    DRAINING = "draining"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    FORCED = "forced"
 
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.ARMED: frozenset({State.LOADING, State.STOPPED}),
-    State.LOADING: frozenset({State.STARTING, State.STOPPED}),
-    State.STARTING: frozenset({State.READY, State.STOPPING}),
-    State.READY: frozenset({State.RELOADING, State.STOPPING}),
-    State.RELOADING: frozenset({State.READY, State.STOPPING}),
-    State.STOPPING: frozenset({State.STOPPED}),
-    State.STOPPED: frozenset(),
+    State.ARMED: frozenset({State.LOADING, State.STOPPED, State.FORCED}),
+    State.LOADING: frozenset({State.STARTING, State.STOPPED, State.FORCED}),
+    State.STARTING: frozenset({State.READY, State.STOPPING, State.FORCED}),
+    State.READY: frozenset({State.RELOADING, State.DRAINING, State.FORCED}),
+    State.RELOADING: frozenset({State.READY, State.DRAINING, State.FORCED}),
+    State.DRAINING: frozenset({State.STOPPING, State.FORCED}),
+    State.STOPPING: frozenset({State.STOPPED, State.FORCED}),
+    State.STOPPED: frozenset({State.FORCED}),
+    State.FORCED: frozenset(),
 }
 """For each state, the ones that may follow."""
 
 SERVING = frozenset({State.READY, State.RELOADING})
 """The states in which the application is in use."""
+
 
 
 class Machine:

@@ -11,7 +11,7 @@ from hive_boot.secrets.value import Secret, SecretBytes
 if TYPE_CHECKING:
     from typing import Self
 
-    from hive_boot.bootstrap.declare import Bootstrap
+    from hive_boot.bootstrap.declare import Application
     from hive_boot.secrets.field import Field
 
 
@@ -34,7 +34,7 @@ class override:  # noqa: N801  (it is used as a function is)
     """
 
     def __init__(
-        self, boot: Bootstrap[Any, Any], **values: str | bytes | Secret | SecretBytes | None
+        self, boot: Application[Any, Any], **values: str | bytes | Secret | SecretBytes | None
     ) -> None:
         plan = boot._plan  # noqa: SLF001  (what it declares is ours to read)
         fields: dict[str, Field] = plan.declared._inventory.fields  # noqa: SLF001  (ours)

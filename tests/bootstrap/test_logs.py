@@ -72,7 +72,10 @@ def test_without_a_log_the_mode_is_said_on_stderr() -> None:
         r"INFO hive_boot: No \.env file: \S+/\.env and \S+/\.env\.local do not exist", lines[3]
     )
     assert lines[2] == "WARNING hive_boot: Development defaults are in use: JWT_SECRET"
-    assert lines[4:] == ["INFO hive_boot: said while running"]
+    assert re.fullmatch(r"INFO hive_boot: Ready after \d+\.\d\d s", lines[4])
+    assert lines[5] == "INFO hive_boot: said while running"
+    assert re.fullmatch(r"INFO hive_boot: Stopped in \d+\.\d\d s", lines[6])
+    assert not lines[7:]
     assert child.stdout == ""
 
 
@@ -86,7 +89,7 @@ def test_an_application_s_own_logging_is_used_and_nothing_added() -> None:
     assert child.returncode == 0, child.stderr
     lines = child.stderr.splitlines()
     assert lines[0] == "app 🔐 Secrets mode: development (HIVE_BOOT_MODE)"
-    assert lines[-1] == "app said while running"
+    assert lines[-2] == "app said while running"
     assert all(line.startswith("app ") for line in lines)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hive_boot import Bootstrap, Change, DeclarationError, Secret, SecretSet
-from hive_boot.bootstrap import plan
+from hive_boot.bootstrap import refusals
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -245,5 +245,5 @@ def test_a_second_main_names_the_first() -> None:
 
     async def serve() -> None: ...
 
-    plan.refuse_second(None)
-    assert refusal(lambda: plan.refuse_second(serve)) == "there is a main already: serve"
+    refusals.refuse_second(None)
+    assert refusal(lambda: refusals.refuse_second(serve)) == "there is a main already: serve"

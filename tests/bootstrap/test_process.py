@@ -123,7 +123,7 @@ def test_an_unknown_backend_is_told_in_one_line() -> None:
     """A backend that there is not is a bug of the application, told clearly: 70."""
     child = run_main("curio", MAIN.format(parameters="", returns="None", body="pass"))
     assert child.returncode == 70
-    told = "hive_boot: DeclarationError: backend='curio' is none of asyncio, trio\n"
+    told = "hive_boot: DeclarationError: backend='curio' is none of asyncio, trio, uvloop\n"
     assert child.stderr == told
 
 

@@ -588,8 +588,9 @@ async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
     await until(lambda: threads_of_ours() == [])
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVolume) -> None:
-    """As fixtures of other plugins do it: setup here, teardown there."""
+    """As fixtures of other plugins do it on asyncio: setup here, teardown there."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service)
     context = boot.running()

@@ -139,7 +139,8 @@ async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> N
 
     boot = Bootstrap(HiveSecrets, mode="development", dotenv=Curious())
     async with boot.running():
-        assert seen == [Status(state=State.LOADING)]
+        (status,) = seen
+        assert (status.state, status.mode, status.secrets) == (State.LOADING, "", ())
 
 
 @pytest.mark.parametrize("watch", [False, True])

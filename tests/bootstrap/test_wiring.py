@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet
-from hive_boot.bootstrap.wiring import plan
+from hive_boot.bootstrap.wiring import Offer, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class WithToken(Protocol):
     token: Secret
 
 
-OFFERED: dict[type, str] = {HiveSecrets: "secrets", Bootstrap: "boot", HiveSettings: "config"}
+OFFERED = Offer({HiveSecrets: "secrets", Bootstrap: "boot", HiveSettings: "config"})
 
 
 def filled(function: Callable[..., Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from hive_boot import IllegalTransition, LifecycleError
 from hive_boot.lifecycle.states import TRANSITIONS, Machine, State
 
 WALKS = [
-    [State.LOADING, State.STARTING, State.READY, State.STOPPING, State.STOPPED],
+    [State.LOADING, State.STARTING, State.READY, State.DRAINING, State.STOPPING, State.STOPPED],
     [
         State.LOADING,
         State.STARTING,
@@ -14,6 +14,7 @@ WALKS = [
         State.RELOADING,
         State.READY,
         State.RELOADING,
+        State.DRAINING,
         State.STOPPING,
         State.STOPPED,
     ],
@@ -29,7 +30,7 @@ REFUSED = [(state, event) for state in State for event in State if event not in 
 def machine_in(state: State) -> Machine:
     """Walk a machine to ``state`` by allowed steps."""
     machine = Machine()
-    walk = next(walk for walk in [[State.ARMED], *WALKS] if state in walk)
+    walk = next(walk for walk in [[State.ARMED], *WALKS, [State.FORCED]] if state in walk)
     for step in walk[: walk.index(state) + 1]:
         if step is not State.ARMED:
             machine.to(step)
@@ -54,6 +55,7 @@ def test_a_run_can_end_early_or_late(walk: list[State]) -> None:
 def test_the_table_holds_nothing_but_these_walks() -> None:
     """A step that is on none of the walks is in nobody's mind, so it is not in the table."""
     steps = {pair for walk in WALKS for pair in zip([State.ARMED, *walk], walk, strict=False)}
+    steps |= {(state, State.FORCED) for state in State if state is not State.FORCED}
     assert {(state, after) for state, all_ in TRANSITIONS.items() for after in all_} == steps
 
 
@@ -70,5 +72,6 @@ def test_a_refused_step_changes_nothing(state: State, event: State) -> None:
 
 
 def test_a_run_that_has_stopped_stays_stopped() -> None:
-    """Nothing follows the end: a second start is a second run."""
-    assert TRANSITIONS[State.STOPPED] == frozenset()
+    """Nothing follows the end but a process that ends at once: a second start is a second run."""
+    assert TRANSITIONS[State.STOPPED] == {State.FORCED}
+    assert TRANSITIONS[State.FORCED] == frozenset()

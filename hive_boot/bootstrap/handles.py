@@ -1,0 +1,48 @@
+"""What a decorated part is from then on: a handle for its running value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Handle(Generic[T]):
+    """A part, for those who ask for its value while the application runs.
+
+    ``await handle()`` gives it, and so does FastAPI's ``Depends(handle)``.
+
+    Attributes:
+        fn: the decorated function, for tests.
+        name: what functions of the application ask for it by.
+    """
+
+    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (it is above)
+        self.fn = fn
+        self.name: str = fn.__name__
+        self._boot = boot
+        self.__doc__ = fn.__doc__
+
+    @property
+    def value(self) -> T:
+        """The running value.
+
+        Raises:
+            LifecycleError: the part is not running.
+        """
+        value: T = self._boot._value_of(self.name)  # noqa: SLF001  (ours)
+        return value
+
+    async def __call__(self) -> T:
+        """Give the running value.
+
+        Raises:
+            LifecycleError: the part is not running.
+        """
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"<part {self.name}>"

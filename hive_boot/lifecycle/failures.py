@@ -1,0 +1,31 @@
+"""What is left of several failures: one comes out bare, several as one group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def bare(failure: BaseException) -> BaseException:
+    """Take a single exception out of the groups that task groups put it into."""
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
+    return failure
+
+
+def joined(failures: Sequence[BaseException]) -> BaseException:
+    """Give what is to be raised for failures, of which there is at least one."""
+    if len(failures) == 1:
+        return failures[0]
+    return BaseExceptionGroup(f"{len(failures)} failures in one run", failures)
+
+
+def is_cancellation(failure: BaseException) -> bool:
+    """Tell whether it says only that somebody was cancelled; in the loop."""
+    if isinstance(failure, BaseExceptionGroup):
+        return all(map(is_cancellation, failure.exceptions))
+    return isinstance(failure, anyio.get_cancelled_exc_class())

@@ -1,0 +1,188 @@
+"""What makes a process end although something holds it.
+
+A main thread that is blocked, a worker thread that hangs, a pipe that nobody reads: each
+of them keeps Python from ending. So whatever may hang is done in a daemon thread and given
+a moment, and ``os._exit`` waits for nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+# This is imported before it is needed: a process that ends may be unable to open a file.
+from hive_boot.lifecycle.standing import thread_stands_at
+from hive_boot.redaction.showing import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from typing import NoReturn
+
+_MOMENT = 0.5
+"""Seconds that anything may take which is done for the last time."""
+
+_SLICE = 0.05
+"""Seconds between two looks at threads that are waited for."""
+
+_UNTOLD = "hive_boot: the time is over, and what has not ended cannot be told"
+
+
+class Deadline:
+    """Ends the process when the time is over, whatever the main thread does.
+
+    Only code that keeps the interpreter to itself (an extension in C, a regular expression
+    that runs wild) holds it up, and that only until it lets go.
+
+    Args:
+        seconds: the time from ``start`` on.
+        pending: gives the text that is written to stderr then: what has not ended. It is
+            called in a thread of its own, and may fail or hang.
+        status: the exit status of the process.
+    """
+
+    def __init__(self, seconds: float, pending: Callable[[], str], status: int) -> None:
+        self._seconds = seconds
+        self._pending = pending
+        self._status = status
+        self._cancelled = threading.Event()
+
+    def start(self) -> None:
+        """Let the time run, once.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
+        # While it waits for threads at its end, Python 3.12 starts none: then the last words
+        # are said in the first of these two, and the second sees that it does not hang.
+        _daemon(lambda: self._wait(self._seconds, self._end), "hive_boot: deadline")
+        _daemon(
+            lambda: self._wait(self._seconds + 4 * _MOMENT, self._leave), "hive_boot: last deadline"
+        )
+
+    def cancel(self) -> None:
+        """Let the process go on, if the time is not over yet."""
+        self._cancelled.set()
+
+    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
+        if not self._cancelled.wait(min(seconds, threading.TIMEOUT_MAX)):
+            then()
+
+    def _end(self) -> None:
+        told = [_UNTOLD]
+
+        def ask() -> None:
+            told[0] = self._pending()
+
+        _within_a_moment(ask)
+        leave(self._status, told[0])
+
+    def _leave(self) -> None:
+        os._exit(self._status)
+
+
+def leave(status: int, text: str) -> NoReturn:
+    """End the process now: nothing is unwound, and no thread is waited for.
+
+    What has been printed and logged is written first, if that takes no more than a moment.
+
+    Args:
+        status: the exit status.
+        text: what is written to stderr before, without the secrets in it.
+    """
+    _within_a_moment(lambda: _say(text))
+    _within_a_moment(*map(_flush, ("stdout", "stderr")), logging.shutdown)
+    os._exit(status)
+
+
+def threads_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
+    """Find the threads that were started since, and that hold the process.
+
+    Args:
+        before: what ``threading.enumerate`` gave then.
+
+    Returns:
+        Those that are alive, but for daemon threads, the current and the main one.
+    """
+    but = {threading.current_thread(), threading.main_thread(), *before}
+    return [each for each in threading.enumerate() if not each.daemon and each not in but]
+
+
+def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:
+    """Wait for threads to end. Idle ones of a pool are not waited for: Python ends them.
+
+    Args:
+        threads: those to wait for.
+        seconds: the time for all of them.
+
+    Returns:
+        The names of those that have not ended, each with the line where it stands.
+    """
+    end = time.monotonic() + seconds
+    while (holding := [each for each in threads if _holds(each)]) and time.monotonic() < end:
+        holding[0].join(min(_SLICE, max(0.0, end - time.monotonic())))
+    return [_named(each) for each in holding]
+
+
+def _holds(thread: threading.Thread) -> bool:
+    """Tell whether Python would wait for a thread at its end.
+
+    It tells the threads of both kinds of pools to end when there is no work for them left.
+    """
+    if not thread.is_alive() or not getattr(thread, "pending_work_items", True):
+        return False  # the latter is what the one thread of a ProcessPoolExecutor has to do
+    pools = sys.modules.get("concurrent.futures.thread")
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (documented)
+    if pools is None or frame is None:
+        return True
+    # A worker without work is in the loop that takes some; the queue it waits at has no frame.
+    return frame.f_code is not pools._worker.__code__  # noqa: SLF001
+
+
+def _named(thread: threading.Thread) -> str:
+    place = thread_stands_at(thread)
+    return f"{thread.name} stands at {place}" if place else thread.name
+
+
+def _say(text: str) -> None:
+    """Write a text to stderr, as lines."""
+    if text:
+        shown = redacted(text)
+        sys.stderr.write(shown if shown.endswith("\n") else f"{shown}\n")
+        sys.stderr.flush()
+
+
+def _flush(name: str) -> Callable[[], None]:
+    """Give what writes out a stream, if there is one then."""
+    return lambda: getattr(sys, name).flush()
+
+
+def _within_a_moment(*calls: Callable[[], object]) -> None:
+    """Do what may fail or hang, side by side; what hangs is left behind."""
+    threads = []
+    for call in calls:
+        try:
+            threads.append(_daemon(call, "hive_boot: last words"))
+        except RuntimeError:
+            # There are too many threads, or Python is at its end.
+            with suppress(BaseException):
+                call()
+    end = time.monotonic() + _MOMENT
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+
+
+def _daemon(call: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread, in which nothing is said about a failure."""
+
+    def work() -> None:
+        with suppress(BaseException):
+            call()
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread

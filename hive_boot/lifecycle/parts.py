@@ -1,0 +1,332 @@
+"""The parts of an application: started when what they need is there, stopped in reverse.
+
+Each lives in one task of its own from its start to its stop, inside a shielded scope: a
+task group or a cancel scope that is entered above the ``yield`` is left by the task that
+entered it, and nobody else's cancellation comes in between. Whoever starts and stops only
+sets events, and waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import anyio.lowlevel
+
+from hive_boot.exceptions import DeclarationError, LifecycleError, ShutdownTimeout, StartupFailed
+from hive_boot.lifecycle.failures import bare, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from anyio.abc import TaskGroup
+
+    from hive_boot.lifecycle.timeline import Outcome, Timeline
+
+_log = logging.getLogger("hive_boot")
+
+_ENDING = 0.5
+"""Seconds that a part may take to end after it was cancelled."""
+
+SHARE = 0.75
+"""How much of the time that is left one may use that others are to be stopped after."""
+
+
+class Part(NamedTuple):
+    """One part, as it is started.
+
+    Attributes:
+        name: what others ask for it by.
+        open: gives the context that starts it, yields its value, and stops it.
+        needs: the parts that it is given.
+        timeout: seconds that its start, and its stop, may take; None for no bound of its own.
+    """
+
+    name: str
+    open: Callable[[], AbstractAsyncContextManager[object]]
+    needs: tuple[str, ...] = ()
+    timeout: float | None = None
+
+
+def in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Sort parts so that each comes after those that it needs.
+
+    Args:
+        parts: what each of them needs.
+
+    Raises:
+        DeclarationError: some of them need each other.
+    """
+    try:
+        return list(TopologicalSorter(parts).static_order())
+    except CycleError as exc:
+        circle = " → ".join(reversed(exc.args[1]))
+    message = f"parts need each other, so that none of them can be the first: {circle}"
+    raise DeclarationError(message)
+
+
+class _Hosted:
+    """One part of one run."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.step = -1
+        self.began = self.due = math.inf
+        self.context: Any = None
+        self.value: object = None
+        self.failure: BaseException | None = None
+        self.is_overdue = self.is_told = False
+        self.scope = anyio.CancelScope(shield=True)
+        self.started = anyio.Event()
+        self.stop = anyio.Event()
+        self.done = anyio.Event()
+        self.over = anyio.Event()
+
+    @property
+    def runs(self) -> bool:
+        return self.started.is_set() and not self.done.is_set()
+
+
+class Parts:
+    """The parts of one run.
+
+    Args:
+        parts: in an order in which each comes after those that it needs.
+        timeline: is told of every start and stop.
+        crashed: called with the name and the failure of a part that ends by itself.
+
+    Attributes:
+        left: how many have not started yet.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        timeline: Timeline,
+        crashed: Callable[[str, BaseException], None],
+    ) -> None:
+        self._all = {part.name: _Hosted(part) for part in parts}
+        self._above: dict[str, list[_Hosted]] = {name: [] for name in self._all}
+        for hosted in self._all.values():
+            for need in hosted.part.needs:
+                self._above[need].append(hosted)
+        self._timeline = timeline
+        self._crashed = crashed
+        self._news = anyio.Event()
+        self.left = len(parts)
+        self._failed: list[_Hosted] = []
+        self._is_starting = True
+
+    def value(self, name: str) -> object:
+        """Give the value of a part that runs.
+
+        Raises:
+            LifecycleError: it does not.
+        """
+        hosted = self._all[name]
+        if not hosted.runs:
+            message = f"the part {name} is not running"
+            raise LifecycleError(message)
+        return hosted.value
+
+    @property
+    def running(self) -> list[str]:
+        """The names of those that have something to stop."""
+        return [name for name, hosted in self._all.items() if hosted.runs]
+
+    async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:
+        """Start every part as soon as those are there that it needs.
+
+        Args:
+            group: holds the tasks of the parts.
+            deadline: until when, on the monotonic clock.
+            seconds: how many there were; what a person is told.
+
+        Raises:
+            StartupFailed: one could not start, or not in time. Several come as a group.
+                Those that have started are still to be stopped.
+        """
+        for hosted in self._all.values():
+            hosted.step = self._timeline.begin(
+                hosted.part.name, "part", waits_for=hosted.part.needs, outcome="waiting"
+            )
+            group.start_soon(self._live, hosted)
+        while self.left and not self._failed:
+            self._news = anyio.Event()
+            late = self._late(deadline)
+            if late is not None:
+                raise self._overdue(late, deadline, seconds)
+            due = min(deadline, *(hosted.due for hosted in self._all.values()))
+            with anyio.move_on_after(max(0.0, due - time.monotonic())):
+                await self._news.wait()
+        # What starts at the same moment may fail at the same moment.
+        await anyio.lowlevel.checkpoint()
+        self._is_starting = False
+        if self._failed:
+            raise joined([_failed_start(hosted) for hosted in self._failed])
+
+    async def stop(self, deadline: float) -> list[BaseException]:
+        """Stop what has started, in reverse; what is starting is cancelled.
+
+        A part begins to stop when those that need it have stopped, and leaves those that it
+        needs a quarter of the time. One that goes on although it was cancelled is waited for
+        at the end; a process that is ours ends without it.
+
+        Args:
+            deadline: until when, on the monotonic clock.
+
+        Returns:
+            What went wrong, and was not told before.
+        """
+        self._is_starting = False
+        async with anyio.create_task_group() as group:
+            for hosted in self._all.values():
+                group.start_soon(self._stop, hosted, deadline)
+        failures: list[BaseException] = []
+        for hosted in reversed(self._all.values()):
+            if hosted.failure is not None and not hosted.is_told:
+                hosted.failure.add_note(f"(raised by the part {hosted.part.name})")
+                failures.append(hosted.failure)
+        if late := [name for name, hosted in self._all.items() if hosted.is_overdue]:
+            failures.append(ShutdownTimeout(tuple(reversed(late))))
+        return failures
+
+    def standing(self) -> list[str]:
+        """Say of each part what it does at this moment, a line for each."""
+        from hive_boot.lifecycle.standing import stands_at  # noqa: PLC0415  (only a hang needs it)
+
+        lines = []
+        steps = self._timeline.steps
+        for name, hosted in self._all.items():
+            if hosted.step < 0:
+                continue
+            step = steps[hosted.step]
+            where = ""
+            if step.outcome == "waiting":
+                open_needs = [need for need in step.waits_for if not self._all[need].runs]
+                where = f"for {', '.join(open_needs)}" if open_needs else ""
+            elif not hosted.done.is_set() and (step.end is None or hosted.stop.is_set()):
+                where = stands_at(getattr(hosted.context, "gen", None))
+            doing = "stopping" if hosted.runs and hosted.stop.is_set() else step.outcome
+            seconds = (self._timeline.age if step.end is None else step.end) - step.start
+            lines.append(f"{doing:<9} {name}, {seconds:.1f} s  {where}".rstrip())
+        return lines
+
+    async def _live(self, hosted: _Hosted) -> None:
+        """Be the one task of a part."""
+        part = hosted.part
+        try:
+            with hosted.scope:
+                for need in part.needs:
+                    await self._all[need].started.wait()
+                self._begin(hosted)
+                hosted.context = part.open()
+                async with hosted.context as hosted.value:
+                    self._note_start(hosted)
+                    await hosted.stop.wait()
+                if not hosted.stop.is_set():
+                    message = f"the part {part.name} has ended by itself"
+                    hosted.failure = LifecycleError(message)
+        except anyio.get_cancelled_exc_class():
+            hosted.failure = LifecycleError(f"the part {part.name} was cancelled from outside")
+            raise
+        except BaseException as exc:  # noqa: BLE001  (it is told by who stops)
+            hosted.failure = bare(exc)
+        finally:
+            self._end(hosted)
+
+    def _begin(self, hosted: _Hosted) -> None:
+        self._timeline.resume(hosted.step)
+        hosted.began = time.monotonic()
+        if hosted.part.timeout is not None:
+            hosted.due = hosted.began + hosted.part.timeout
+            self._news.set()
+
+    def _note_start(self, hosted: _Hosted) -> None:
+        self._timeline.end(hosted.step)
+        hosted.due = math.inf
+        hosted.started.set()
+        self.left -= 1
+        if not self.left:
+            self._news.set()
+
+    def _end(self, hosted: _Hosted) -> None:
+        hosted.value = hosted.context = None
+        hosted.done.set()
+        hosted.due = math.inf
+        outcome: Outcome = "cancelled" if hosted.failure is None else "failed"
+        self._timeline.end(hosted.step, outcome)
+        if hosted.failure is None or hosted.stop.is_set():
+            return
+        if self._is_starting:
+            self._failed.append(hosted)
+            self._news.set()
+        elif hosted.started.is_set():
+            hosted.is_told = True
+            self._crashed(hosted.part.name, hosted.failure)
+
+    async def _stop(self, hosted: _Hosted, deadline: float) -> None:
+        for above in self._above[hosted.part.name]:
+            await above.over.wait()
+        now = time.monotonic()
+        own = math.inf if hosted.part.timeout is None else hosted.part.timeout
+        until = now + min(own, (deadline - now) * (SHARE if hosted.part.needs else 1))
+        if not hosted.runs:
+            hosted.scope.cancel()
+            await self._see_end(hosted, until)
+            return
+        step = self._timeline.begin(hosted.part.name, "stop")
+        hosted.stop.set()
+        await self._see_end(hosted, until)
+        outcome: Outcome = "done" if hosted.failure is None else "failed"
+        self._timeline.end(step, "overdue" if hosted.is_overdue else outcome)
+
+    async def _see_end(self, hosted: _Hosted, until: float) -> None:
+        """Wait for the end of a part; one that takes too long is cancelled, and named."""
+        if hosted.step < 0:
+            hosted.done.set()
+        with anyio.move_on_after(max(0.0, until - time.monotonic())):
+            await hosted.done.wait()
+        if not hosted.done.is_set():
+            hosted.is_overdue = True
+            hosted.scope.cancel()
+            with anyio.move_on_after(_ENDING):
+                await hosted.done.wait()
+        # Those below have their time, too, whatever this one does with its own.
+        hosted.over.set()
+        if not hosted.done.is_set():
+            lines = "\n  ".join(self.standing())
+            text = "The part %s goes on although it was cancelled:\n  %s"
+            _log.error(text, hosted.part.name, lines)
+            await hosted.done.wait()
+
+    def _late(self, deadline: float) -> _Hosted | None:
+        """Give the part that has had its time; of several the one that began first."""
+        now = time.monotonic()
+        late = [
+            hosted
+            for hosted in self._all.values()
+            if not hosted.started.is_set() and (now >= deadline or now >= hosted.due)
+        ]
+        return min(late, key=lambda hosted: hosted.began, default=None)
+
+    def _overdue(self, late: _Hosted, deadline: float, seconds: float) -> StartupFailed:
+        lines = self.standing()
+        self._timeline.end(late.step, "overdue")
+        late.is_told = True
+        own = late.part.timeout
+        if own is not None and time.monotonic() < deadline:
+            seconds = own
+        return StartupFailed(late.part.name, f"it takes more than {seconds:g} s", lines)
+
+
+def _failed_start(hosted: _Hosted) -> StartupFailed:
+    failed = StartupFailed(hosted.part.name, type(hosted.failure).__name__)
+    failed.__cause__ = hosted.failure
+    hosted.is_told = True
+    return failed

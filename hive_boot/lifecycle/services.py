@@ -1,0 +1,168 @@
+"""Services: work in the background, started again when it fails, until it fails too often."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+
+from hive_boot.lifecycle.failures import bare
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from anyio.abc import TaskGroup
+
+    from hive_boot.lifecycle.timeline import Timeline
+
+_log = logging.getLogger("hive_boot")
+
+_FIRST, _MOST = 0.1, 30.0
+"""Seconds before a service that failed is started again: at first, and at most."""
+
+
+class Service(NamedTuple):
+    """One service, as it is run.
+
+    Attributes:
+        label: what people are told it is.
+        call: runs it once.
+        restart: whether it is started again after a failure.
+        budget: how many times within ``within``.
+        within: seconds.
+    """
+
+    label: str
+    call: Callable[[], Awaitable[object]]
+    restart: bool
+    budget: int
+    within: float
+
+
+class Services:
+    """The services of one run.
+
+    Args:
+        services: what is to be run.
+        timeline: is told of each of their runs.
+        spent: called with the label and the failure of one that is not started again.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        timeline: Timeline,
+        spent: Callable[[str, BaseException], None],
+    ) -> None:
+        self._services = services
+        self._timeline = timeline
+        self._spent = spent
+        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._waiting: dict[str, None] = {}
+        self._none_left = anyio.Event()
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Those that have failed, and wait to be started again."""
+        return tuple(self._waiting)
+
+    @property
+    def running(self) -> list[str]:
+        """Those that have not ended."""
+        return list(self._scopes)
+
+    def start(self, group: TaskGroup) -> None:
+        """Start them all.
+
+        Args:
+            group: holds their tasks.
+        """
+        for service in self._services:
+            self._scopes[service.label] = anyio.CancelScope()
+            group.start_soon(self._supervise, service)
+
+    async def stop(self, seconds: float) -> list[str]:
+        """Cancel them, and wait until they have ended.
+
+        Args:
+            seconds: how long that may take.
+
+        Returns:
+            Those that go on.
+        """
+        for scope in list(self._scopes.values()):
+            scope.cancel()
+        if self._scopes:
+            with anyio.move_on_after(max(0.0, seconds)):
+                await self._none_left.wait()
+        return self.running
+
+    async def _supervise(self, service: Service) -> None:
+        try:
+            with self._scopes[service.label]:
+                await self._keep_up(service)
+        finally:
+            del self._scopes[service.label]
+            self._waiting.pop(service.label, None)
+            if not self._scopes:
+                self._none_left.set()
+
+    async def _keep_up(self, service: Service) -> None:
+        failures: deque[float] = deque()
+        row = 0
+        while True:
+            began = time.monotonic()
+            failure = await self._once(service)
+            if failure is None:
+                return
+            now = time.monotonic()
+            row = 0 if now - began > service.within else row + 1
+            failures.append(now)
+            while failures[0] < now - service.within:
+                failures.popleft()
+            fatal = not (service.restart and isinstance(failure, Exception))
+            if fatal or len(failures) > service.budget:
+                failure.add_note(f"(raised by the service {service.label})")
+                self._spent(service.label, failure)
+                return
+            await self._pause(service, failure, row)
+
+    async def _once(self, service: Service) -> BaseException | None:
+        step = self._timeline.begin(service.label, "service")
+        failure: BaseException | None = None
+
+        async def work() -> None:
+            nonlocal failure
+            try:
+                await service.call()
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as exc:  # noqa: BLE001  (whatever it is, it is started again)
+                failure = bare(exc)
+
+        try:
+            # In a group of its own, where a cancellation that is none of ours ends.
+            async with anyio.create_task_group() as group:
+                group.start_soon(work)
+        except BaseException:
+            self._timeline.end(step, "cancelled")
+            raise
+        self._timeline.end(step, "done" if failure is None else "failed")
+        return failure
+
+    async def _pause(self, service: Service, failure: BaseException, row: int) -> None:
+        # Many replicas that fail at one moment do not come back at one moment.
+        seconds = min(_MOST, _FIRST * 2 ** min(row, 20)) * random.uniform(0.5, 1)  # noqa: S311
+        self._waiting[service.label] = None
+        _log.error(
+            "The service %s has failed, and is started again in %.1f s",
+            service.label,
+            seconds,
+            exc_info=failure,
+        )
+        await anyio.sleep(seconds)
+        del self._waiting[service.label]

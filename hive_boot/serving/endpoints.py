@@ -1,0 +1,228 @@
+"""What each endpoint answers, and the same as an ASGI application.
+
+``answer`` is a plain function: the ASGI application and the probe server both ask it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hive_boot.lifecycle.readiness import liveness, readiness, startup
+from hive_boot.redaction.hidden import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from hive_boot.bootstrap.status import Status
+    from hive_boot.serving.asgi import Receive, Scope, Send
+
+PROBES = ("/livez", "/readyz", "/startupz")
+"""What a kubelet asks; the answers hold no name."""
+
+PATHS = (*PROBES, "/health", "/boot", "/metrics")
+"""All the endpoints."""
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Response(NamedTuple):
+    """An answer of HTTP.
+
+    Attributes:
+        status: the status.
+        headers: names in lower case, and values.
+        body: what follows; empty for a HEAD.
+    """
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def answer(  # noqa: PLR0913  (a request, the application, and what is asked of it)
+    method: str,
+    path: str,
+    status: Status,
+    *,
+    name: str = "",
+    accept: str = "",
+    only: Collection[str] = PATHS,
+) -> Response:
+    """Answer one request.
+
+    Args:
+        method: the method.
+        path: the path, below whatever the endpoints are mounted at.
+        status: the application at this moment.
+        name: what people call the application.
+        accept: the header ``Accept``; it matters to ``/metrics`` alone.
+        only: the endpoints that there are. Default: all.
+    """
+    head = method == "HEAD"
+    if path not in only:
+        known = "".join(f"{each}\n" for each in only)
+        return respond(404, f"there is no such page; there are\n{known}", head=head)
+    if method not in {"GET", "HEAD"}:
+        return respond(405, "only GET and HEAD are answered\n", (b"allow", b"GET, HEAD"))
+    response = _page(path, status, name, accept)
+    return response._replace(body=b"") if head else response
+
+
+def respond(
+    code: int,
+    body: str | bytes,
+    *more: tuple[bytes, bytes],
+    kind: str = _TEXT,
+    head: bool = False,
+) -> Response:
+    """Make an answer that nobody keeps.
+
+    Args:
+        code: the status.
+        body: what follows.
+        more: further headers.
+        kind: the media type of the body.
+        head: whether it answers a HEAD: the body is measured, and left out.
+    """
+    # The name of a file need not be Unicode.
+    content = body if isinstance(body, bytes) else body.encode("utf-8", "replace")
+    headers = (
+        (b"content-type", kind.encode("latin-1")),
+        (b"content-length", b"%d" % len(content)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        *more,
+    )
+    return Response(code, headers, b"" if head else content)
+
+
+def _page(path: str, status: Status, name: str, accept: str) -> Response:
+    if path == "/metrics":
+        return _metrics(status, accept)
+    if path == "/boot":
+        from hive_boot.serving.page import HEADERS, page  # noqa: PLC0415  (for people only)
+
+        return respond(200, page(name, status), *HEADERS, kind="text/html; charset=utf-8")
+    if path == "/health":
+        health = json.dumps(describe(status), ensure_ascii=False)
+        return respond(200 if status.ready else 503, f"{health}\n", kind="application/json")
+    if path == "/livez":
+        told = liveness(status.state)
+    elif path == "/readyz":
+        told = readiness(status.state)
+    else:
+        told = startup(status.state, started=status.started)
+    return respond(told.status, f"{told.word}\n")
+
+
+def _metrics(status: Status, accept: str) -> Response:
+    from hive_boot.serving.metrics import expose  # noqa: PLC0415  (for collectors only)
+
+    try:
+        content_type, body = expose(status, accept)
+    except ModuleNotFoundError as exc:
+        # Other collectors are called too, and what they lack is another matter.
+        if (exc.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        return respond(501, "there are no metrics: pip install 'hive_boot[metrics]'\n")
+    return respond(200, body, kind=content_type)
+
+
+def describe(status: Status) -> dict[str, Any]:
+    """Describe the application in short, for a program; the reasons hold names and no values."""
+    word = "degraded" if status.degraded else "ok"
+    return {
+        "status": word if status.ready else str(status.state),
+        "ready": status.ready,
+        "degraded": status.degraded,
+        "reasons": redact(list(status.reasons)),
+        "state": str(status.state),
+        "mode": status.mode,
+        "profile": status.profile,
+        "generation": status.generation,
+        "uptime": round(status.uptime, 3),
+    }
+
+
+class Endpoints:
+    """All the endpoints, as an ASGI application of its own.
+
+    It can be mounted below any prefix, and served alone.
+
+    Args:
+        status: describes the application at this moment.
+        name: what people call the application.
+    """
+
+    def __init__(self, status: Callable[[], Status], name: str) -> None:
+        self._status = status
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; say yes to a lifespan, and no to a websocket."""
+        if scope["type"] == "http":
+            response = answer(
+                scope["method"],
+                path_of(scope).rstrip("/"),  # Litestar puts one at the end of a mount's paths
+                self._status(),
+                name=self._name,
+                accept=_accept(scope),
+            )
+            await _send(response, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+
+async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -> bool:
+    """Answer ``/livez``, ``/readyz`` and ``/startupz``, and nothing else.
+
+    Args:
+        scope: the scope of an ASGI application.
+        send: what it sends by.
+        status: describes the application at this moment; asked only by a probe.
+
+    Returns:
+        Whether that was one of them; when not, nothing was sent.
+    """
+    if scope["type"] != "http" or (path := path_of(scope)) not in PROBES:
+        return False
+    await _send(answer(scope["method"], path, status(), only=PROBES), send)
+    return True
+
+
+def path_of(scope: Scope) -> str:
+    """Give the path of a request below the prefix that the application is mounted at.
+
+    A server or a router tells the prefix as ``root_path``, and may have taken it off the
+    path or not: https://asgi.readthedocs.io/en/latest/specs/www.html#http-connection-scope
+    """
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "").rstrip("/")
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+
+
+def _accept(scope: Scope) -> str:
+    values = [value for name, value in scope["headers"] if name == b"accept"]
+    return b",".join(values).decode("latin-1")
+
+
+async def _send(response: Response, send: Send) -> None:
+    start = {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": list(response.headers),
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Go through a lifespan in which there is nothing to do."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

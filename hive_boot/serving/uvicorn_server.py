@@ -1,0 +1,81 @@
+"""uvicorn, told what to do by us alone."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from math import ceil
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from hive_boot.serving.http_server import BACKLOG, HttpServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from socket import socket
+
+    from hive_boot.serving.asgi import App
+
+
+class UvicornServer(HttpServer):
+    """uvicorn on asyncio. Requests are logged by ``uvicorn.access``, where a handler hears it."""
+
+    _server: _Server | None = None
+
+    async def _run(self, app: App, sock: socket, tell: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            server_header=False,
+            backlog=BACKLOG,
+        )
+        self._server = _Server(config, tell)
+        self._server.should_exit = self._stopping.is_set()
+        try:
+            await self._server.serve(sockets=[sock])
+        finally:
+            await self._server.hang_up()
+
+    def _leave(self, seconds: float) -> None:
+        if self._server is not None:
+            self._server.leave(seconds)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals alone, and its connections in order.
+
+    Args:
+        config: what to serve, and how.
+        tell: called when connections are accepted.
+    """
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Accept connections, and say so."""
+        await super().startup(sockets)
+        self._tell()
+
+    def leave(self, seconds: float) -> None:
+        """Stop listening at once; the rest is done at the next tick."""
+        self.config.timeout_graceful_shutdown = ceil(seconds)
+        self.should_exit = True
+        for server in getattr(self, "servers", ()):
+            server.close()
+
+    async def hang_up(self) -> None:
+        """Cut the connections that are left: a client may take nothing of its answer."""
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks)

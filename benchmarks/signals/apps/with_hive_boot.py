@@ -1,0 +1,85 @@
+"""The application as parts of hive_boot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from benchmarks.signals.apps.trouble import (
+    CACHE,
+    DATABASE,
+    DRAIN,
+    PORT,
+    QUEUE,
+    STOP_TIMEOUT,
+    WITH_HTTP,
+    WITH_QUEUE,
+    WITH_WORK,
+    say,
+    work,
+)
+from hive_boot import Bootstrap, SecretSet
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class NoSecrets(SecretSet):
+    """Secrets are another matter."""
+
+
+boot = Bootstrap(NoSecrets, drain=DRAIN if WITH_HTTP else None, stop_timeout=STOP_TIMEOUT)
+
+
+@boot.part
+async def database() -> AsyncIterator[bool]:
+    """Start above the yield, stop below it."""
+    await DATABASE.start()
+    yield True
+    await DATABASE.stop(anyio.to_thread.run_sync)
+
+
+@boot.part
+async def cache(database: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (it is needed)
+    """Start above the yield, stop below it."""
+    await CACHE.start()
+    yield True
+    await CACHE.stop(anyio.to_thread.run_sync)
+
+
+if WITH_QUEUE:
+
+    @boot.part
+    async def queue(cache: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (it is needed)
+        """Start above the yield, stop below it."""
+        await QUEUE.start()
+        yield True
+        await QUEUE.stop(anyio.to_thread.run_sync)
+
+
+if WITH_WORK:
+
+    @boot.service(restart="never")
+    async def background(cache: bool) -> None:  # noqa: ARG001, FBT001  (it is needed)
+        """Do the background work."""
+        await work()
+
+
+if not WITH_HTTP:
+
+    @boot.main
+    async def main() -> None:
+        """Be ready."""
+        say("ready")
+        await anyio.sleep_forever()
+
+
+if __name__ == "__main__":
+    if WITH_HTTP:
+        from benchmarks.signals.apps.pages import pages
+
+        boot.serve(pages(), host="127.0.0.1", port=PORT)
+    else:
+        boot.run()

@@ -1,0 +1,79 @@
+"""Who is measured, and how each is started."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.peers import installed
+from benchmarks.signals.apps import __name__ as _apps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Something that runs an application.
+
+    Attributes:
+        name: how it is called in the table.
+        distributions: what has to be installed, the one whose version counts first.
+        command: what starts the application; ``{port}`` is where it serves.
+    """
+
+    name: str
+    distributions: Sequence[str]
+    command: Sequence[str]
+
+    @property
+    def versions(self) -> str:
+        """Name what is installed of it."""
+        return ", ".join(f"{name} {installed(name) or 'missing'}" for name in self.distributions)
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be measured."""
+        return all(installed(name) for name in self.distributions)
+
+    def arguments(self, port: int) -> list[str]:
+        """Give the command line."""
+        return [sys.executable, "-u", *(part.format(port=port) for part in self.command)]
+
+
+OURS = Subject(
+    name="hive_boot",
+    distributions=("hive_boot",),
+    command=("-m", f"{_apps}.with_hive_boot"),
+)
+
+SUBJECTS = (
+    OURS,
+    Subject(
+        name="asphalt",
+        distributions=("asphalt", "asphalt-web"),
+        command=("-m", f"{_apps}.with_asphalt"),
+    ),
+    Subject(
+        name="aiomisc",
+        distributions=("aiomisc",),
+        command=("-m", f"{_apps}.with_aiomisc"),
+    ),
+    Subject(
+        name="uvicorn",
+        distributions=("uvicorn", "starlette"),
+        command=(
+            *("-m", "uvicorn", f"{_apps}.with_starlette:app", "--port", "{port}"),
+            *("--timeout-graceful-shutdown", "5", "--no-use-colors"),
+        ),
+    ),
+    Subject(
+        name="hypercorn",
+        distributions=("hypercorn", "starlette"),
+        command=(
+            *("-m", "hypercorn", f"{_apps}.with_starlette:app"),
+            *("--config", f"python:{_apps}.hypercorn_settings"),
+        ),
+    ),
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from hive_boot.bootstrap.wiring import is_async, label
@@ -123,7 +122,11 @@ def refuse_backend(backend: object) -> None:
     if backend not in {"asyncio", "trio", "uvloop"}:
         message = f"backend={backend!r} is none of asyncio, trio, uvloop"
         raise DeclarationError(message)
-    if backend != "asyncio" and find_spec(str(backend)) is None:
+    if backend == "asyncio":
+        return
+    from importlib.util import find_spec  # noqa: PLC0415  (most run on asyncio)
+
+    if find_spec(str(backend)) is None:
         message = f"backend={backend!r} needs the package {backend}: pip install {backend}"
         raise DeclarationError(message)
 

@@ -201,11 +201,10 @@ class Parts:
         from hive_boot.lifecycle.standing import stands_at  # noqa: PLC0415  (only a hang needs it)
 
         lines = []
-        steps = self._timeline.steps
         for name, hosted in self._all.items():
             if hosted.step < 0:
                 continue
-            step = steps[hosted.step]
+            step = self._timeline.step(hosted.step)
             where = ""
             if step.outcome == "waiting":
                 open_needs = [need for need in step.waits_for if not self._all[need].runs]

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections import deque
+from typing import Literal, NamedTuple
 
 Kind = Literal["phase", "check", "part", "service", "stop"]
 """What a step is: a phase of the run, a check, the start of a part, a service, a stop."""
@@ -17,8 +13,7 @@ Outcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"
 """What has become of a step; the last four are final."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """One step of a run.
 
     Attributes:
@@ -38,12 +33,18 @@ class Step:
     waits_for: tuple[str, ...] = ()
 
 
+_MOST = 200
+"""How many runs of services are remembered: they fail and come back for as long as it runs."""
+
+
 class Timeline:
     """The steps of one run, in the order in which they began."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._steps: list[Step] = []
+        self._steps: dict[int, Step] = {}
+        self._services: deque[int] = deque()
+        self._next = 0
 
     @property
     def age(self) -> float:
@@ -53,7 +54,11 @@ class Timeline:
     @property
     def steps(self) -> tuple[Step, ...]:
         """All steps until now."""
-        return tuple(self._steps)
+        return tuple(self._steps.values())
+
+    def step(self, number: int) -> Step:
+        """Give one step."""
+        return self._steps[number]
 
     def begin(
         self,
@@ -68,31 +73,21 @@ class Timeline:
         Returns:
             The number by which the step is told of later.
         """
-        self._steps.append(
-            Step(name=name, kind=kind, start=self.age, outcome=outcome, waits_for=waits_for)
-        )
-        return len(self._steps) - 1
+        number = self._next
+        self._next += 1
+        self._steps[number] = Step(name, kind, self.age, None, outcome, waits_for)
+        if kind == "service":
+            self._services.append(number)
+            if len(self._services) > _MOST:
+                del self._steps[self._services.popleft()]
+        return number
 
     def resume(self, number: int) -> None:
         """Note that a step which was waiting begins in earnest."""
-        self._steps[number] = replace(self._steps[number], outcome="running", start=self.age)
+        self._steps[number] = self._steps[number]._replace(outcome="running", start=self.age)
 
     def end(self, number: int, outcome: Outcome = "done") -> None:
         """Note that something has ended; a second end changes nothing."""
-        step = self._steps[number]
-        if step.end is None:
-            self._steps[number] = replace(step, end=self.age, outcome=outcome)
-
-    @contextmanager
-    def step(self, name: str, kind: Kind) -> Iterator[None]:
-        """Note the start and the end of what the block does."""
-        number = self.begin(name, kind)
-        try:
-            yield
-        except Exception:
-            self.end(number, "failed")
-            raise
-        except BaseException:
-            self.end(number, "cancelled")
-            raise
-        self.end(number)
+        step = self._steps.get(number)
+        if step is not None and step.end is None:
+            self._steps[number] = step._replace(end=self.age, outcome=outcome)

@@ -11,6 +11,7 @@ import anyio
 
 from hive_boot.bootstrap.registry import C, S
 from hive_boot.exceptions import LifecycleError
+from hive_boot.lifecycle.parts import SHARE
 from hive_boot.serving.gate import Gate
 from hive_boot.serving.lifespans import app_lifespan
 from hive_boot.serving.servers import bind, http_server
@@ -100,8 +101,10 @@ class Serving(Generic[S, C]):
         try:
             await self._done.wait()
         finally:
-            self._server.stop(max(0.0, run.runner.stop_by - time.monotonic()))
+            # The parts, too, have to be stopped in the time that there is.
+            self._server.stop(max(0.0, run.runner.stop_by - time.monotonic()) * SHARE)
             with anyio.CancelScope(shield=True):
                 await self._done.wait()
-        message = "the HTTP server has ended by itself"
-        raise LifecycleError(message)
+        if run.runner.failure is None:
+            message = "the HTTP server has ended by itself"
+            raise LifecycleError(message)

@@ -129,6 +129,9 @@ class _Clients:
             # What a client does wrong is its own affair; the network's faults are nobody's.
             with client, suppress(OSError), scope:
                 await self._converse(client)
+        except Exception:
+            # A fault of ours; the application does not end because of a probe.
+            log.exception("A client of the probe port could not be answered")
         finally:
             with suppress(ValueError):
                 self._open.remove(scope)
@@ -137,6 +140,7 @@ class _Clients:
         import h11  # noqa: PLC0415  (as above)
 
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
+        request = None
         try:
             request = await _request(connection, client)
         except h11.RemoteProtocolError as exc:
@@ -154,7 +158,9 @@ class _Clients:
             ],
             reason=HTTPStatus(response.status).phrase.encode(),
         )
-        events = (head, h11.Data(data=response.body), h11.EndOfMessage())
+        is_head = request is not None and request.method == b"HEAD"
+        body = h11.Data(data=b"" if is_head else response.body)
+        events = (head, body, h11.EndOfMessage())
         await _send(client, b"".join(connection.send(event) or b"" for event in events))
         await _part(client)
 

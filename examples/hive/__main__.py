@@ -2,30 +2,30 @@
 
 import logging
 
-import uvicorn
+from pydantic import ValidationError
 
 from examples.hive.app import app, boot
 from examples.hive.settings import Settings
 
 
-@boot.main
-async def serve(settings: Settings) -> None:
-    """Serve until a signal comes.
-
-    uvicorn answers what is in flight, and then raises the signal once more for
-    ``boot.run``, which stops in order and exits with 0.
-    """
+@boot.part
+async def log_level(settings: Settings) -> None:
+    """Log as much as the settings say."""
     logging.getLogger().setLevel(settings.log_level)
-    config = uvicorn.Config(
-        app,
-        host=settings.bind_host,
-        port=settings.port,
-        log_config=None,
-        timeout_graceful_shutdown=8,
-    )
-    await uvicorn.Server(config).serve()
+
+
+def where() -> Settings:
+    """Give the settings for the socket, which is open before anything is read.
+
+    What is wrong with them is told by the start, together with everything else.
+    """
+    try:
+        return Settings()
+    except ValidationError:
+        return Settings.model_construct(port=0)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level="INFO", format="%(levelname)-7s %(name)s: %(message)s")
-    boot.run()
+    settings = where()
+    boot.serve(app, host=settings.bind_host, port=settings.port)

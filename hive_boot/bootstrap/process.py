@@ -149,15 +149,22 @@ class _Owner:
         if self._run is not None:
             seconds = self._run.runner.stop_timeout + _PATIENCE
             self._deadline = Deadline(seconds, self._pending, 70)
-            self._deadline.start()
+            # A system that gives no thread any more gives no bound either: the stop goes on.
+            with suppress(RuntimeError):
+                self._deadline.start()
 
     def _pending(self) -> str:
         """Say what has not ended, in another thread."""
-        from hive_boot.lifecycle.standing import stands_at  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.standing import (  # noqa: PLC0415  (only a hang needs it)
+            stands_at,
+            thread_stands_at,
+        )
 
         lines = [] if self._run is None else self._run.runner.pending()
         if self._main is not None and inspect.getcoroutinestate(self._main) != inspect.CORO_CLOSED:
-            lines.insert(0, f"{'running':<9} main  {stands_at(self._main)}".rstrip())
+            # One that blocks the loop is not suspended anywhere.
+            where = stands_at(self._main) or thread_stands_at(threading.main_thread())
+            lines.insert(0, f"{'running':<9} main  {where}".rstrip())
         return _farewell(lines)
 
 

@@ -50,6 +50,8 @@ class Deadline:
         self._pending = pending
         self._status = status
         self._cancelled = threading.Event()
+        self._decided = threading.Event()
+        self._is_over = False
 
     def start(self) -> None:
         """Let the time run, once.
@@ -59,18 +61,26 @@ class Deadline:
         """
         # While it waits for threads at its end, Python 3.12 starts none: then the last words
         # are said in the first of these two, and the second sees that it does not hang.
-        _daemon(lambda: self._wait(self._seconds, self._end), "hive_boot: deadline")
-        _daemon(
-            lambda: self._wait(self._seconds + 4 * _MOMENT, self._leave), "hive_boot: last deadline"
-        )
+        _daemon(self._wait, "hive_boot: deadline")
+        _daemon(self._insist, "hive_boot: last deadline")
 
     def cancel(self) -> None:
         """Let the process go on, if the time is not over yet."""
         self._cancelled.set()
+        self._decided.set()
 
-    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
-        if not self._cancelled.wait(min(seconds, threading.TIMEOUT_MAX)):
-            then()
+    def _wait(self) -> None:
+        if not self._cancelled.wait(min(self._seconds, threading.TIMEOUT_MAX)):
+            self._is_over = True
+            self._decided.set()
+            self._end()
+
+    def _insist(self) -> None:
+        # Counted from here: what kept the interpreter to itself may have taken any time.
+        self._decided.wait()
+        if self._is_over:
+            time.sleep(4 * _MOMENT)
+            os._exit(self._status)
 
     def _end(self) -> None:
         told = [_UNTOLD]
@@ -80,9 +90,6 @@ class Deadline:
 
         _within_a_moment(ask)
         leave(self._status, told[0])
-
-    def _leave(self) -> None:
-        os._exit(self._status)
 
 
 def leave(status: int, text: str) -> NoReturn:

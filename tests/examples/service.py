@@ -21,6 +21,9 @@ DEMO = {"username": "demo", "password": "correct horse battery staple"}
 
 _PATIENCE = 60.0
 
+_SERVES = re.compile(r"Uvicorn running on|(?s:Listening on .* Ready after)")
+"""What is said when requests are answered: under uvicorn, and under ``boot.serve``."""
+
 
 def copy_example(home: Path) -> Path:
     """Copy the example below ``home`` as a clone has it: without anybody's .env."""
@@ -44,8 +47,8 @@ class Service:
     @property
     def url(self) -> str:
         """Where it serves; this waits until it does."""
-        self.wait_for(lambda: "Uvicorn running on" in self.output)
-        found = re.search(r"Uvicorn running on (http://[\d.]+:\d+)", self.output)
+        self.wait_for(lambda: bool(_SERVES.search(self.output)))
+        found = re.search(r"(?:Listening|Uvicorn running) on (http://[\d.]+:\d+)", self.output)
         assert found, self.output
         return found.group(1)
 

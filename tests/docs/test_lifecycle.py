@@ -1,0 +1,117 @@
+"""Whatever docs/lifecycle.md shows is what happens."""
+
+import re
+import signal
+import socket
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from hive_boot.bootstrap.process import _PATIENCE
+from hive_boot.lifecycle.services import _FIRST, _MOST
+from hive_boot.lifecycle.states import State
+from tests.support import ROOT, run_child, started_child
+
+TEXT = (ROOT / "docs" / "lifecycle.md").read_text("utf-8")
+
+PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+
+CONSOLE = re.findall(r"^```console\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+ENVIRONMENT = {"HIVE_BOOT_MODE": "environment", "DB_PASSWORD": "fake-password"}
+
+RUN = "import runpy; runpy.run_path({!r}, run_name='__main__')"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """Have a directory with the blocks in it, as a reader would have it."""
+    place = tmp_path / "workplace"
+    place.mkdir()
+    for name, source in PYTHON.items():
+        (place / name).write_text(source, "utf-8")
+    return place
+
+
+def test_every_block_is_tried() -> None:
+    """No block is of a kind that this module does not know."""
+    assert PYTHON.keys() == {"app.py", "main.py", "web.py"}
+    assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
+    assert len(CONSOLE) == 1
+
+
+def test_the_application_prints_what_is_shown(workplace: Path) -> None:
+    """Checks, parts, main, Ctrl-C, parts: in this order, and the exit is 0."""
+    lines = CONSOLE[0].splitlines()
+    before, after = lines[1 : lines.index("^C")], lines[lines.index("^C") + 1 : -2]
+    assert lines[-2:] == ["$ echo $?", "0"]
+    with started_child(RUN.format("main.py"), cwd=workplace, **ENVIRONMENT) as child:
+        assert child.stdout is not None
+        assert [child.stdout.readline().rstrip("\n") for _ in before] == before
+        child.send_signal(signal.SIGINT)
+        assert child.stdout.read().splitlines() == after
+        assert child.wait() == 0
+
+
+def test_the_web_application_has_its_parts(workplace: Path) -> None:
+    """A request finds a part by its handle and in its state, and the probes are answered."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    (workplace / "web.py").write_text(PYTHON["web.py"].replace("8000", str(port)), "utf-8")
+    with started_child(RUN.format("web.py"), cwd=workplace, **ENVIRONMENT) as child:
+        assert child.stderr is not None
+        assert any("Ready after" in line for line in child.stderr)
+        url = f"http://127.0.0.1:{port}"
+        assert httpx2.get(f"{url}/idle").json() == [3, 3]
+        assert httpx2.get(f"{url}/readyz").status_code == 200
+        child.send_signal(signal.SIGTERM)
+        assert child.wait() == 0
+
+
+def test_a_part_that_hangs_is_told_as_it_is_shown(workplace: Path) -> None:
+    """The text of a start timeout names the culprit, its line, and who waits for it."""
+    source = """
+import anyio
+from app import Pool, boot
+
+async def connect():
+    await anyio.sleep_forever()
+
+async def pool(secrets):
+    await connect()
+    yield Pool("")
+
+boot._plan.parts["pool"] = boot._plan.parts["pool"]._replace(timeout=0.2, work=pool)
+pool.__annotations__["secrets"] = boot._plan.declared
+
+@boot.part
+async def settings() -> None: ...
+
+import main
+boot.run()
+"""
+    child = run_child(source, cwd=workplace, **ENVIRONMENT)
+    shown = re.findall(r"^```text\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)[0]
+    wanted = {
+        re.sub(r"\d+(\.\d+)? s", "n s", line.replace("app.py:17 in pool: ", "").strip())
+        for line in shown.splitlines()
+    }
+    told = {
+        re.sub(r"\d+(\.\d+)? s", "n s", re.sub(r"\S+:\d+ in \w+: ", "", line).strip())
+        for line in child.stderr.splitlines()
+    }
+    assert child.returncode == 70
+    head, *lines = sorted(wanted, key=lambda line: not line.startswith("hive_boot"))
+    assert head in told
+    assert {line.split(",")[0] for line in lines} <= {line.split(",")[0] for line in told}
+
+
+def test_every_state_and_number_is_the_true_one() -> None:
+    """The table has the states of a run, and the seconds in the text are those of the code."""
+    states = re.findall(r"^\| (\w+) \| [^|]+ \| (?:503|200)? *\|", TEXT, re.MULTILINE)
+    assert states == [state for state in State if state not in {State.STOPPED, State.FORCED}]
+    assert f"from {_FIRST:g} to {_MOST:g} s" in TEXT
+    assert "A second after the budget" in TEXT
+    assert _PATIENCE == 1

@@ -1,0 +1,381 @@
+"""A process ends although something holds it, and says what: in processes of their own."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hive_boot.lifecycle.leaving import Deadline, join_threads, threads_since
+from hive_boot.lifecycle.standing import thread_stands_at
+from tests.support import run_child, started_child, until
+
+LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
+
+HOLDS = {
+    "a sleep": "time.sleep(60)",
+    "a lock": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "a busy loop": "while True: pass",
+    "a hung thread at the end": "threading.Thread(target=time.sleep, args=(60,)).start()",
+    "what is done at the exit": "atexit.register(time.sleep, 60)",
+    "a loop that swallows": """
+async def swallow():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            time.sleep(0.01)
+asyncio.run(swallow())
+""",
+}
+"""What can hold a process."""
+
+HELD = """
+import asyncio, atexit, ctypes, logging, os, sys, threading, time
+from hive_boot.lifecycle import leaving
+
+{before}
+leaving._MOMENT = {moment}
+leaving.Deadline({seconds}, {pending}, 70).start()
+{hold}
+"""
+
+
+def held_by(
+    hold: str,
+    *,
+    pending: str = "lambda: 'what is pending'",
+    before: str = "",
+    seconds: float = 0.1,
+    moment: float = 20,
+) -> str:
+    """Write a program that something holds, and a deadline ends.
+
+    The moment is long where nothing takes all of it: this machine may be busy.
+    """
+    return HELD.format(hold=hold, pending=pending, before=before, seconds=seconds, moment=moment)
+
+
+@pytest.mark.parametrize("hold", HOLDS)
+def test_a_process_ends_whatever_its_main_thread_does(hold: str) -> None:
+    """When the time is over the process is gone, with the status, and has said what it was."""
+    child = run_child(held_by(HOLDS[hold]))
+    assert (child.returncode, child.stderr) == (70, "what is pending\n")
+
+
+def test_a_process_that_ends_by_itself_is_left_alone() -> None:
+    """A deadline that is far away holds no process that has nothing left to do."""
+    child = run_child(held_by("print('done')", seconds=1e100))
+    assert (child.returncode, child.stdout, child.stderr) == (0, "done\n", "")
+
+
+def test_code_that_lets_no_thread_run_delays_the_end_alone() -> None:
+    """What keeps the interpreter to itself is survived, and what is pending is said then."""
+    # A call through PyDLL keeps the interpreter, as a regular expression does that runs wild.
+    child = run_child(held_by("ctypes.PyDLL(None).sleep(2); time.sleep(60)", moment=0.4))
+    assert (child.returncode, child.stderr) == (70, "what is pending\n")
+
+
+CANCELLED = """
+import time
+from hive_boot.lifecycle.leaving import Deadline
+
+deadline = Deadline(1, lambda: "the time is over", 70)
+deadline.start()
+deadline.cancel()
+Deadline(1.1, lambda: "the time of the other is over", 71).start()
+time.sleep(60)
+"""
+
+
+def test_a_deadline_that_is_cancelled_does_nothing() -> None:
+    """A stop that came in time is not interrupted afterwards."""
+    child = run_child(CANCELLED)
+    assert (child.returncode, child.stderr) == (71, "the time of the other is over\n")
+
+
+@pytest.mark.anyio
+async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
+    """A process that starts and stops applications again and again collects nothing."""
+    before = threading.enumerate()
+    deadline = Deadline(3600, lambda: "", 70)
+    deadline.start()
+    started = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and thread.name.startswith("hive_boot")
+    ]
+    assert [thread.daemon for thread in started] == [True, True]
+    deadline.cancel()
+    await until(lambda: not any(thread.is_alive() for thread in started))
+
+
+@pytest.mark.parametrize(
+    "pending",
+    [
+        "lambda: 1 / 0",
+        "lambda: sys.exit(3)",
+        "lambda: time.sleep(60)",
+        "lambda: threading.Event().wait()",
+    ],
+)
+def test_what_cannot_say_what_is_pending_holds_nobody(pending: str) -> None:
+    """A description that fails, or hangs, is left out, and the process ends."""
+    child = run_child(held_by("time.sleep(60)", pending=pending, moment=1))
+    assert child.returncode == 70
+    assert child.stderr == ("hive_boot: the time is over, and what has not ended cannot be told\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"), [("", ""), ("a line", "a line\n"), ("two\nlines\n", "two\nlines\n")]
+)
+def test_the_last_words_are_lines(text: str, written: str) -> None:
+    """What is said ends with a line feed, and nothing makes no empty line."""
+    child = run_child(f"from hive_boot.lifecycle.leaving import leave; leave(3, {text!r})")
+    assert (child.returncode, child.stdout, child.stderr) == (3, "", written)
+
+
+FILLED = """
+import os, sys
+for stream in ({streams}):
+    os.set_blocking(stream.fileno(), False)
+    try:
+        while True:
+            os.write(stream.fileno(), b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(stream.fileno(), True)
+"""
+"""A pipe that nobody reads, filled to its end."""
+
+
+@pytest.mark.parametrize("streams", ["sys.stdout,", "sys.stderr,", "sys.stdout, sys.stderr"])
+def test_pipes_that_nobody_reads_hold_nobody(streams: str) -> None:
+    """A log collector that hangs does not keep a process from ending."""
+    source = held_by(
+        "sys.stdout.write('more'); time.sleep(60)",
+        before=FILLED.format(streams=streams),
+        moment=0.2,
+    )
+    # Nothing is read from the pipes until it is over.
+    with started_child(source) as process:
+        assert process.wait(50) == 70
+
+
+def test_a_full_stdout_does_not_cost_the_last_words() -> None:
+    """What is said on stderr, and what was logged, is there although stdout is stuck."""
+    before = FILLED.format(streams="sys.stdout,")
+    with started_child(
+        held_by("print('more'); time.sleep(60)", before=before, moment=1)
+    ) as process:
+        assert process.wait(50) == 70
+        assert process.stderr is not None
+        assert process.stderr.read() == "what is pending\n"
+
+
+BUFFERED = """
+import logging, logging.handlers, sys
+from hive_boot.lifecycle.leaving import leave
+
+kept = logging.handlers.MemoryHandler(100, target=logging.FileHandler({path!r}))
+logging.getLogger().addHandler(kept)
+logging.warning("was kept")
+print("was printed", end="")
+leave(70, "last words")
+"""
+
+
+def test_what_was_printed_and_logged_is_written(tmp_path: Path) -> None:
+    """Nothing that a program has said before it was made to end is lost."""
+    log = tmp_path / "log"
+    child = run_child(BUFFERED.format(path=str(log)))
+    assert (child.returncode, child.stdout) == (70, "was printed")
+    assert child.stderr == "last words\n"
+    assert log.read_text() == "was kept\n"
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "logging.getLogger().addHandler(handler := logging.StreamHandler()); handler.acquire()",
+        "logging._lock.acquire()",
+        "sys.stdout = sys.stderr = None",
+        "sys.stdout.close(); sys.stderr.close()",
+        "logging.shutdown = lambda: 1 / 0",
+    ],
+)
+def test_a_broken_log_holds_nobody(hold: str) -> None:
+    """Streams that are gone, and a lock of the logs that is never given back, do not matter."""
+    child = run_child(held_by(f"{hold}; time.sleep(60)", moment=0.2))
+    assert child.returncode == 70
+
+
+def test_the_last_words_hold_no_secret() -> None:
+    """What is said at the end is scrubbed like everything else that is written."""
+    before = """
+from hive_boot.redaction import hidden
+
+class Sealed:
+    def reveal(self):
+        return "fake-value-of-a-test"
+
+hidden.hide(leaving, [Sealed()])
+"""
+    source = held_by("time.sleep(60)", pending="lambda: 'fake-value-of-a-test'", before=before)
+    child = run_child(source)
+    assert child.returncode == 70
+    assert child.stderr.strip()
+    assert "fake-value" not in child.stderr
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_process_that_can_start_no_thread_ends(*, stuck: bool) -> None:
+    """With all threads used up the last words are said all the same, or left out."""
+    # The limit on threads, which root does not have: the one place that starts them refuses.
+    refuse = """
+def refuse(*arguments, **keywords):
+    raise RuntimeError("can't start new thread")
+threading._start_new_thread = threading._start_joinable_thread = refuse
+time.sleep(60)
+"""
+    before = FILLED.format(streams="sys.stderr,") if stuck else ""
+    with started_child(held_by(refuse, before=before, seconds=0.3, moment=0.3)) as process:
+        assert process.wait(50) == 70
+        assert process.stderr is not None
+        told = process.stderr.read()
+    assert told.strip("x") == ("" if stuck else "what is pending\n")
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Give what a thread can wait for; it is opened when a test ends."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> None:
+    """Of the threads started since, those that Python would wait for are found."""
+    old = threading.Thread(target=gate.wait)
+    old.start()
+    before = threading.enumerate()
+    assert threads_since(before) == []
+    holding = [threading.Thread(target=gate.wait) for _ in range(2)]
+    daemon = threading.Thread(target=gate.wait, daemon=True)
+    over = threading.Thread(target=int)
+    for thread in (*holding, daemon, over):
+        thread.start()
+    over.join()
+    threading.Thread(target=gate.wait)
+    assert set(threads_since(before)) == set(holding)
+    assert set(threads_since([])) == {old, *holding}
+    gate.set()
+    for thread in (old, *holding, daemon):
+        thread.join()
+    assert threads_since(before) == []
+
+
+def test_who_asks_does_not_find_itself(gate: threading.Event) -> None:
+    """A thread that looks for what holds the process is not in its own way."""
+    found: list[threading.Thread] = []
+    other = threading.Thread(target=gate.wait)
+    other.start()
+    asks = threading.Thread(target=lambda: found.extend(threads_since([])))
+    asks.start()
+    asks.join()
+    assert found == [other]
+    gate.set()
+    other.join()
+
+
+def test_threads_that_end_are_waited_for(gate: threading.Event) -> None:
+    """A thread that needs a moment gets it, and nothing is said of it."""
+    threads = [threading.Thread(target=gate.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    threading.Timer(0.1, gate.set).start()
+    assert join_threads(threads, 30) == []
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seconds", [0, 0.15])
+async def test_threads_that_hang_are_named(gate: threading.Event, seconds: float) -> None:
+    """Who looks for what holds the process is told the thread, the line, and its source."""
+
+    def crunch() -> None:
+        gate.wait(30)
+
+    threads = [threading.Thread(target=crunch, name="the cruncher"), threading.Thread(target=int)]
+    for thread in threads:
+        thread.start()
+    threads[1].join()
+    await until(lambda: thread_stands_at(threads[0]).endswith(" in crunch: gate.wait(30)"))
+    (named,) = join_threads(threads, seconds)
+    line = LINES.index("        gate.wait(30)") + 1
+    assert named == (
+        f"the cruncher stands at lifecycle/test_leaving.py:{line} in crunch: gate.wait(30)"
+    )
+    gate.set()
+    assert join_threads(threads, 30) == []
+
+
+def test_a_thread_without_a_line_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread whose place cannot be found is told of all the same."""
+    gate = threading.Event()
+    thread = threading.Thread(target=gate.wait, name="the hidden one")
+    thread.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "_current_frames", dict)
+        assert join_threads([thread], 0) == ["the hidden one"]
+    gate.set()
+    thread.join()
+
+
+@pytest.mark.anyio
+async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
+    """The workers of a pool that was never shut down end with Python, unless they work."""
+    begun = threading.Event()
+
+    def crunch() -> None:
+        begun.set()
+        gate.wait()
+
+    before = threading.enumerate()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        (worker,) = threads_since(before)
+        await until(lambda: join_threads([worker], 0) == [])
+        assert worker.is_alive()
+        pool.submit(crunch)
+        assert begun.wait(20)
+        (named,) = join_threads([worker], 0)
+        assert named.startswith(f"{worker.name} stands at lifecycle/test_leaving.py:")
+        gate.set()
+        assert join_threads([worker], 30) == []
+
+
+PROCESSES = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from hive_boot.lifecycle.leaving import join_threads, threads_since
+
+if __name__ == "__main__":
+    pool = ProcessPoolExecutor(1)
+    pool.submit(int).result()
+    while named := join_threads(threads_since([]), 0):
+        time.sleep(0.01)
+    print("idle")
+    working = pool.submit(time.sleep, 60)
+    print(*(each.split(" ")[1] for each in join_threads(threads_since([]), 0)))
+    for process in multiprocessing.active_children():
+        process.kill()
+    working.exception()
+"""
+
+
+def test_an_idle_pool_of_processes_holds_nobody() -> None:
+    """The thread that leads processes ends with Python too, when none of them works."""
+    child = run_child(PROCESSES)
+    assert (child.returncode, child.stdout, child.stderr) == (0, "idle\nstands\n", "")

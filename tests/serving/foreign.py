@@ -1,0 +1,50 @@
+"""Applications for the command lines of servers: ``app`` lives by ``boot.lifespan``.
+
+``wrapped`` knows nothing of it, and is wrapped in what does.
+
+As a program it is served by hypercorn on trio, whose command line decides its exit status
+by its number of processes.
+"""
+
+import sys
+
+import anyio
+from fastapi import FastAPI
+
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot.serving.outermost import Outermost
+
+
+class Secrets(SecretSet):
+    """What the application needs."""
+
+    openai_api_key: Secret = secret(used_by="agents")
+
+
+boot = Bootstrap(Secrets)
+
+app = FastAPI(lifespan=boot.lifespan)
+
+
+@app.get("/")
+async def root() -> str:
+    """Say that it is served."""
+    return "served"
+
+
+wrapped = Outermost(FastAPI(routes=app.routes), boot.lifespan, boot.status)
+
+
+async def serve(name: str, address: str) -> None:
+    """Serve until the end."""
+    from hypercorn.config import Config  # noqa: PLC0415  (others are served by others)
+    from hypercorn.trio import serve  # noqa: PLC0415
+
+    config = Config()
+    config.bind = [address]
+    await serve(globals()[name], config)
+
+
+if __name__ == "__main__":
+    _, name, address = sys.argv
+    anyio.run(serve, name, address, backend="trio")

@@ -1,0 +1,170 @@
+"""Applications as they may be found, made up: what status() would tell of each."""
+
+import time
+from typing import Any
+
+from hive_boot.bootstrap.status import Status
+from hive_boot.bootstrap.tally import RotationStatus
+from hive_boot.lifecycle.states import State
+from hive_boot.lifecycle.timeline import Step
+from hive_boot.secrets.status import SecretStatus
+
+NAMES = (
+    "OPENAI_API_KEY",
+    "HIVE_API_KEY",
+    "JWT_SECRET",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+    "LANGSMITH_API_KEY",
+    "SENTRY_DSN",
+    "GITHUB_TOKEN",
+)
+
+PLACE = "/run/secrets/hive/{}"
+
+
+def secret_status(name: str, **more: Any) -> SecretStatus:  # noqa: ANN401  (any field)
+    """Describe a secret that is there."""
+    told: dict[str, Any] = {
+        "name": name,
+        "attribute": name.lower(),
+        "present": True,
+        "required": True,
+        "used_by": "semantic-memory, agents",
+        "source": "file",
+        "place": PLACE.format(name),
+        "generation": 1,
+        "age": 8_000.0,
+    }
+    return SecretStatus(**(told | more))
+
+
+def secrets(count: int = 8) -> tuple[SecretStatus, ...]:
+    """Describe so many secrets; the seventh is an optional one that is absent."""
+    names = [NAMES[n] if n < len(NAMES) else f"PARTNER_{n}_API_KEY" for n in range(count)]
+    found = [secret_status(name) for name in names]
+    found[2] = secret_status(names[2], generation=4, age=40.0, due=80.0)
+    found[6] = secret_status(
+        names[6], present=False, required=False, source="", place="", generation=0, age=9_000.0
+    )
+    return tuple(found)
+
+
+STARTED = (
+    Step(name="loading", kind="phase", start=0.0, end=0.085, outcome="done"),
+    Step(name="starting", kind="phase", start=0.085, end=1.61, outcome="done"),
+    Step(name="stripe_secret_key", kind="check", start=0.09, end=0.62, outcome="done"),
+    Step(name="database", kind="part", start=0.09, end=0.84, outcome="done"),
+    Step(name="cache", kind="part", start=0.09, end=0.31, outcome="done"),
+    Step(name="agents", kind="part", start=0.84, end=1.6, outcome="done", waits_for=("database",)),
+    Step(name="heartbeat", kind="service", start=1.6),
+)
+"""A start that took a second and a half, and a service that goes on."""
+
+
+def starting(count: int = 8) -> Status:
+    """Describe an application that starts; one part hangs, one waits for it."""
+    return Status(
+        state=State.STARTING,
+        uptime=4.2,
+        mode="kubernetes",
+        mode_reason="KUBERNETES_SERVICE_HOST is set",
+        profile="production",
+        profile_reason="nothing else is said",
+        generation=1 if count > 8 else 0,
+        secrets=secrets(count) if count > 8 else (),
+        timeline=(
+            STARTED[0],
+            Step(name="starting", kind="phase", start=0.085),
+            STARTED[2],
+            STARTED[4],
+            Step(name="database", kind="part", start=0.09),
+            Step(
+                name="agents", kind="part", start=0.09, outcome="waiting", waits_for=("database",)
+            ),
+            Step(name="mailer", kind="part", start=0.09, end=2.0, outcome="overdue"),
+        ),
+    )
+
+
+def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
+    """Describe an application that serves, and has rotated three times."""
+    now = time.time()
+    told: dict[str, Any] = {
+        "state": State.READY,
+        "ready": True,
+        "started": True,
+        "uptime": 9_000.0,
+        "mode": "kubernetes",
+        "mode_reason": "KUBERNETES_SERVICE_HOST is set",
+        "profile": "production",
+        "profile_reason": "nothing else is said",
+        "generation": 4,
+        "last_read": now - 12,
+        "last_change": now - 40,
+        "watcher": "inotify",
+        "hook_failures": {"reconnect": 0, "agents": 0},
+        "rotations": (
+            RotationStatus(
+                at=now - 40, generation=4, verdict="accepted", names=("jwt_secret",), duration=0.021
+            ),
+            RotationStatus(
+                at=now - 900, generation=3, verdict="refused", names=("JWT_SECRET",), duration=0.02
+            ),
+            RotationStatus(
+                at=now - 4000, generation=2, verdict="in-use", names=("sentry_dsn",), duration=3.0
+            ),
+        ),
+        "rotations_total": {"accepted": 2, "refused": 1},
+        "timeline": STARTED,
+        "secrets": secrets(count),
+    }
+    return Status(**(told | more))
+
+
+def degraded(count: int = 8) -> Status:
+    """Describe an application that serves while several things are wrong."""
+    pinned = PLACE.format(NAMES[0]), PLACE.format(NAMES[1])
+    return ready(
+        count,
+        degraded=True,
+        reasons=(
+            "generation 5 was refused: JWT_SECRET length",
+            "the hook reconnect fails",
+            f"{pinned[0]} is a stale mount",
+        ),
+        rejected=5,
+        rejected_names=("JWT_SECRET",),
+        pinned=pinned,
+        stale=pinned[:1],
+        failing_hooks=("reconnect",),
+        hook_failures={"reconnect": 7, "agents": 0},
+        watcher="poll",
+    )
+
+
+def stopping() -> Status:
+    """Describe an application that stops, because a part has failed."""
+    return ready(
+        state=State.STOPPING,
+        ready=False,
+        failed="agents",
+        timeline=(
+            *STARTED[:-1],
+            Step(name="heartbeat", kind="service", start=1.6, end=7_000.0, outcome="failed"),
+            Step(name="heartbeat", kind="service", start=7_001.0, end=8_999.0, outcome="cancelled"),
+            Step(name="stopping", kind="phase", start=8_999.0),
+            Step(name="agents", kind="stop", start=8_999.1, end=8_999.4, outcome="done"),
+            Step(name="database", kind="stop", start=8_999.4),
+        ),
+    )
+
+
+def crowded() -> Status:
+    """Describe a start of a thousand parts, of which one hangs."""
+    parts = [
+        Step(name=f"part_{n}", kind="part", start=n / 1000, end=n / 1000 + 0.2, outcome="done")
+        for n in range(1000)
+    ]
+    parts[900] = Step(name="part_900", kind="part", start=0.9)
+    return ready(200, state=State.STARTING, ready=False, started=False, timeline=tuple(parts))

@@ -1,0 +1,359 @@
+"""What a served application's own start and stop do to whoever serves it."""
+
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+from fastapi import FastAPI
+from litestar import Litestar
+from starlette.applications import Starlette
+
+from hive_boot import LifecycleError
+from hive_boot.serving.asgi import App, Receive, Scope, Send
+from hive_boot.serving.lifespans import app_lifespan
+from tests.support import until
+
+pytestmark = pytest.mark.anyio
+
+Lifespan = Callable[[Any], Any]
+
+FRAMEWORKS: dict[str, Callable[[Lifespan], App]] = {
+    "FastAPI": lambda lifespan: FastAPI(lifespan=lifespan),
+    "Starlette": lambda lifespan: Starlette(lifespan=lifespan),
+    "Litestar": lambda lifespan: Litestar(lifespan=[lifespan], logging_config=None),  # type: ignore[dict-item,return-value]
+}
+
+framework = pytest.mark.parametrize("make", FRAMEWORKS.values(), ids=FRAMEWORKS)
+
+
+class Stubborn(Exception):  # noqa: N818  (a name that only a test has)
+    """What goes wrong here."""
+
+
+def fail(text: str) -> None:
+    """Fail, as far as a type checker knows only perhaps."""
+    raise Stubborn(text)
+
+
+@framework
+async def test_an_application_starts_before_the_block_and_stops_after_it(
+    make: Callable[[Lifespan], App],
+) -> None:
+    """An application's own lifespan is entered and left, as under any server."""
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        # A task group that is entered and left in two tasks would break both backends.
+        async with anyio.create_task_group():
+            told.append("start")
+            yield
+            told.append("stop")
+
+    async with app_lifespan(make(lifespan), {}):
+        told.append("serve")
+    assert told == ["start", "serve", "stop"]
+
+
+@pytest.mark.parametrize("make", [FRAMEWORKS["FastAPI"], FRAMEWORKS["Starlette"]])
+async def test_what_a_lifespan_yields_is_for_its_requests(
+    make: Callable[[Lifespan], App],
+) -> None:
+    """The state that a lifespan yields is added to what was there."""
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[dict[str, Any]]:
+        yield {"pool": 1}
+
+    state: dict[str, Any] = {"secrets": 2}
+    async with app_lifespan(make(lifespan), state):
+        assert state == {"secrets": 2, "pool": 1}
+
+
+@framework
+async def test_a_failed_start_comes_out_and_nothing_is_served(
+    make: Callable[[Lifespan], App],
+) -> None:
+    """When an application's start fails the error says why, and what was raised is its cause."""
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        await checkpoint()
+        fail("no database")
+        yield
+
+    with pytest.raises(LifecycleError, match="no database") as caught:
+        async with app_lifespan(make(lifespan), {}):
+            pytest.fail("it serves")
+    assert isinstance(caught.value.__cause__, Stubborn)
+
+
+@framework
+async def test_a_failed_stop_comes_out(make: Callable[[Lifespan], App]) -> None:
+    """When an application's stop fails the error says why."""
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        yield
+        fail("not flushed")
+
+    with pytest.raises(LifecycleError, match="not flushed") as caught:
+        async with app_lifespan(make(lifespan), {}):
+            pass
+    assert isinstance(caught.value.__cause__, Stubborn)
+
+
+@framework
+async def test_an_error_of_the_block_comes_out_bare_after_an_orderly_stop(
+    make: Callable[[Lifespan], App],
+) -> None:
+    """What fails beside an application stops it in order, and is not put into a group."""
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        yield
+        told.append("stop")
+
+    with pytest.raises(KeyError) as caught:
+        async with app_lifespan(make(lifespan), {}):
+            raise KeyError
+    assert told == ["stop"]
+    assert caught.value.__context__ is None
+
+
+@framework
+async def test_a_crash_while_serving_ends_the_block(make: Callable[[Lifespan], App]) -> None:
+    """When an application's background work crashes nothing goes on as if it had not."""
+    crash = anyio.Event()
+
+    async def work() -> None:
+        await crash.wait()
+        raise Stubborn
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield
+
+    # A framework says that its stop has failed, although nobody has asked it to stop.
+    with pytest.raises(LifecycleError, match="Stubborn"):
+        await serve_until(crash, make(lifespan))
+
+
+async def serve_until(crash: anyio.Event, app: App) -> None:
+    """Serve an application that crashes when it is told to."""
+    async with app_lifespan(app, {}):
+        crash.set()
+        await anyio.sleep_forever()
+
+
+async def bare(_scope: Scope, receive: Receive, send: Send) -> None:
+    """Be started and stopped, and go on listening, as some do."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+
+
+async def test_an_application_that_listens_for_ever_is_stopped() -> None:
+    """An application that waits for more after its stop does not hold the process."""
+    async with app_lifespan(bare, {}):
+        pass
+
+
+async def test_the_scope_is_a_lifespan() -> None:
+    """An application is told what is asked of it, with the state that it may fill."""
+    state: dict[str, Any] = {}
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await bare(scope, receive, send)
+
+    async with app_lifespan(app, state):
+        pass
+    assert seen[0]["type"] == "lifespan"
+    assert seen[0]["asgi"]["version"] == "3.0"
+    assert seen[0]["state"] is state
+
+
+async def test_an_application_that_refuses_the_scope_is_served_without_a_lifespan(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An application that knows only requests is served, and the log says that it is so."""
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise ValueError(scope["type"])
+
+    served = False
+    with caplog.at_level(logging.INFO, "hive_boot"):
+        async with app_lifespan(app, {}):
+            served = True
+    assert served
+    assert "no lifespan" in caplog.text
+
+
+@pytest.mark.parametrize("listens", [False, True])
+async def test_an_application_that_returns_is_served_without_a_lifespan(*, listens: bool) -> None:
+    """An application that has nothing to say to its start is served."""
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        if listens:
+            await receive()
+
+    served = False
+    async with app_lifespan(app, {}):
+        served = True
+    assert served
+
+
+async def test_an_application_may_be_over_once_it_has_started() -> None:
+    """An application with a start and no stop is served to the end."""
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+
+    async with app_lifespan(app, {}):
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_an_error_after_the_start_was_asked_for_is_a_failed_start() -> None:
+    """An application that breaks while it starts is not served: other servers would."""
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        raise Stubborn
+
+    with pytest.raises(Stubborn):
+        async with app_lifespan(app, {}):
+            pytest.fail("it serves")
+
+
+@pytest.mark.parametrize("step", ["startup", "shutdown"])
+async def test_a_failure_without_a_word_is_a_failure(step: str) -> None:
+    """An application need not say why it failed, nor end by itself."""
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != f"lifespan.{step}":
+            await send({"type": f"{message['type']}.complete"})
+        await send({"type": f"lifespan.{step}.failed"})
+        await receive()
+
+    with pytest.raises(LifecycleError, match=f"its {step} has failed"):
+        async with app_lifespan(app, {}):
+            assert step == "shutdown"
+
+
+async def test_a_crash_of_a_bare_application_ends_the_block() -> None:
+    """What an application raises while it serves comes out as it is."""
+    crash = anyio.Event()
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await crash.wait()
+        raise Stubborn
+
+    with pytest.raises(Stubborn):
+        await serve_until(crash, app)
+
+
+async def test_an_error_in_the_stop_of_a_bare_application_comes_out() -> None:
+    """What an application raises while it stops comes out as it is."""
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise Stubborn
+
+    with pytest.raises(Stubborn):
+        async with app_lifespan(app, {}):
+            pass
+
+
+async def test_a_system_exit_of_an_application_does_not_end_the_loop() -> None:
+    """``sys.exit`` in an application's start comes to whoever serves it."""
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        sys.exit(3)
+
+    with pytest.raises(SystemExit) as caught:
+        async with app_lifespan(app, {}):
+            pytest.fail("it serves")
+    assert caught.value.code == 3
+
+
+async def test_two_failures_are_both_told() -> None:
+    """When the block and the stop fail, neither hides the other."""
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        raise Stubborn
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with app_lifespan(app, {}):
+            raise KeyError
+    assert [type(each) for each in caught.value.exceptions] == [KeyError, Stubborn]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_cancelled_block_ends_the_application_at_once(*, grouped: bool) -> None:
+    """When time is up an application is cancelled, whatever it is waiting for."""
+    told: list[str] = []
+    forever = anyio.Event()
+    text = "tasks"
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        try:
+            await forever.wait()
+        finally:
+            told.append("cancelled")
+
+    with anyio.CancelScope() as scope:
+        async with app_lifespan(app, {}):
+            scope.cancel()
+            try:
+                await anyio.sleep_forever()
+            except anyio.get_cancelled_exc_class() as exc:
+                if grouped:
+                    # A nursery of trio puts the cancellations of its tasks together.
+                    raise BaseExceptionGroup(text, [exc]) from None
+                raise
+    assert told == ["cancelled"]
+    assert scope.cancelled_caught or grouped
+
+
+async def test_a_start_that_is_cancelled_is_over() -> None:
+    """A start that takes too long can be given up."""
+    told: list[str] = []
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        await receive()
+        told.append("starting")
+        try:
+            await anyio.sleep_forever()
+        finally:
+            told.append("given up")
+
+    async def start() -> None:
+        async with app_lifespan(app, {}):
+            pytest.fail("it serves")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await until(lambda: told)
+        group.cancel_scope.cancel()
+    assert told == ["starting", "given up"]

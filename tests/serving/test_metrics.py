@@ -1,0 +1,117 @@
+"""What Prometheus is told."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
+from prometheus_client.parser import text_string_to_metric_families as families
+
+from hive_boot.bootstrap.status import Status
+from hive_boot.serving.metrics import Collector, expose
+from tests.serving.situations import degraded, ready
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+def samples(text: str) -> Samples:
+    """Read a page as Prometheus does: names with the values of labels, and numbers."""
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in families(text)
+        for sample in family.samples
+    }
+
+
+def ours(told: Samples) -> Samples:
+    """Leave out what is not of hive_boot."""
+    return {key: value for key, value in told.items() if key[0].startswith("hive_boot_")}
+
+
+def test_every_metric_is_there_with_its_value() -> None:
+    """The names of the metrics are a promise, because alerts are set on them."""
+    status = replace(degraded(), last_read=1_700_000_060.0, last_change=1_700_000_000.0)
+    assert ours(samples(expose(status).body.decode())) == {
+        ("hive_boot_ready", ()): 1,
+        ("hive_boot_degraded", ()): 1,
+        ("hive_boot_generation", ()): 4,
+        ("hive_boot_last_read_timestamp_seconds", ()): 1_700_000_060,
+        ("hive_boot_last_change_timestamp_seconds", ()): 1_700_000_000,
+        ("hive_boot_pinned_files", ()): 2,
+        ("hive_boot_rotations_total", ("accepted",)): 2,
+        ("hive_boot_rotations_total", ("refused",)): 1,
+        ("hive_boot_hook_failures_total", ("reconnect",)): 7,
+        ("hive_boot_hook_failures_total", ("agents",)): 0,
+        ("hive_boot_watcher", ("inotify",)): 0,
+        ("hive_boot_watcher", ("poll",)): 1,
+        ("hive_boot_watcher", ("down",)): 0,
+        ("hive_boot_watcher", ("off",)): 0,
+    }
+
+
+def test_what_counts_begins_at_nothing() -> None:
+    """A first failure is a step from 0 to 1, which an alert can see, and not from nowhere."""
+    told = samples(expose(Status()).body.decode())
+    assert told["hive_boot_rotations_total", ("accepted",)] == 0
+    assert told["hive_boot_rotations_total", ("refused",)] == 0
+    assert told["hive_boot_watcher", ("off",)] == 1
+    assert told["hive_boot_ready", ()] == 0
+
+
+def test_a_worker_s_own_metrics_are_on_the_same_page() -> None:
+    """A worker without HTTP has one page for all of its metrics."""
+    jobs = Counter("fake_jobs", "Jobs that were done.")
+    try:
+        jobs.inc(3)
+        assert samples(expose(ready()).body.decode())["fake_jobs_total", ()] == 3
+    finally:
+        REGISTRY.unregister(jobs)
+
+
+def test_nothing_is_told_twice() -> None:
+    """A collector that was also registered by hand makes no second sample, which is refused."""
+    collector = Collector(degraded)
+    REGISTRY.register(collector)
+    try:
+        text = expose(ready()).body.decode()
+    finally:
+        REGISTRY.unregister(collector)
+    assert text.count("\nhive_boot_degraded ") == 1
+    assert "\nhive_boot_degraded 0.0\n" in text
+
+
+def test_it_can_be_put_into_a_registry_of_one_s_own() -> None:
+    """A registry of the user's tells our metrics as they are when it is asked."""
+    now = ready()
+    registry = CollectorRegistry(auto_describe=True)
+    registry.register(Collector(lambda: now))
+    assert str(registry.get_sample_value("hive_boot_degraded")) == "0.0"
+    now = degraded()
+    assert registry.get_sample_value("hive_boot_degraded") == 1
+    assert "hive_boot_ready 1.0" in generate_latest(registry).decode()
+    with pytest.raises(ValueError, match="hive_boot_ready"):
+        registry.register(Collector(ready))
+
+
+def test_open_metrics_are_given_to_who_asks() -> None:
+    """Prometheus asks for OpenMetrics first, and its strict parser takes the page."""
+    content_type, body = expose(ready(), "application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    names = {family.name for family in open_families(body.decode())}  # type: ignore[no-untyped-call]
+    assert {"hive_boot_rotations", "hive_boot_watcher", "process_start_time_seconds"} <= names
+
+
+def test_the_client_is_imported_by_a_scrape_alone() -> None:
+    """An application without metrics does not pay for them."""
+    program = (
+        "import sys\n"
+        "from hive_boot.serving.endpoints import answer\n"
+        "from hive_boot.bootstrap.status import Status\n"
+        "assert answer('GET', '/boot', Status()).status == 200\n"
+        "assert 'prometheus_client' not in sys.modules, 'too early'\n"
+        "answer('GET', '/metrics', Status())\n"
+        "assert 'prometheus_client' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

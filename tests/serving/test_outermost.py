@@ -1,0 +1,224 @@
+"""An application and what it needs, under somebody else's server."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import FastAPI, Request
+from httpx2 import ASGITransport, AsyncClient
+
+from hive_boot import InvalidSecrets
+from hive_boot.bootstrap.status import Status
+from hive_boot.exceptions import Problem
+from hive_boot.lifecycle.states import State
+from hive_boot.redaction import hidden
+from hive_boot.secrets.value import Secret
+from hive_boot.serving.asgi import App, Message, Receive, Scope, Send
+from hive_boot.serving.outermost import Outermost
+from tests.support import until
+
+pytestmark = pytest.mark.anyio
+
+
+class Boot:
+    """What an application needs, or what keeps it from starting.
+
+    Attributes:
+        told: what has happened, in order.
+        state: where it stands.
+    """
+
+    def __init__(self, failure: BaseException | None = None) -> None:
+        self.told: list[str] = []
+        self.state = State.ARMED
+        self._failure = failure
+
+    def status(self) -> Status:
+        """Describe it."""
+        return Status(state=self.state, started=self.state is not State.ARMED)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncIterator[dict[str, Any]]:
+        """Be ready while the block lasts."""
+        if self._failure is not None:
+            raise self._failure
+        self.told.append("secrets")
+        self.state = State.READY
+        try:
+            yield {"secrets": "here"}
+        finally:
+            self.told.append("no secrets")
+            self.state = State.STOPPED
+
+
+def inner(told: list[str], fail: str = "") -> FastAPI:
+    """Make an application with a lifespan, which may fail."""
+
+    @asynccontextmanager
+    async def lifespan(_app: object) -> AsyncIterator[dict[str, Any]]:
+        if fail == "start":
+            raise KeyError(fail)
+        told.append("start")
+        yield {"pool": "open"}
+        told.append("stop")
+        if fail == "stop":
+            raise KeyError(fail)
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/")
+    async def state(request: Request) -> dict[str, str]:
+        return {"secrets": request.state.secrets, "pool": request.state.pool}
+
+    return app
+
+
+class Server:
+    """The lifespan as a server drives it, step by step.
+
+    Attributes:
+        said: what the application has said.
+        raised: what came out of it instead.
+    """
+
+    def __init__(self, app: App, *, knows_state: bool = True) -> None:
+        self.said: list[Message] = []
+        self.raised: BaseException | None = None
+        self.state: dict[str, Any] = {}
+        self._app = app
+        self._scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0"}}
+        if knows_state:
+            self._scope["state"] = self.state
+        self._stop = anyio.Event()
+        self._spoken = anyio.Event()
+
+    async def run(self) -> None:
+        """Call the application once."""
+        asked = 0
+
+        async def receive() -> Message:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                return {"type": "lifespan.startup"}
+            await self._stop.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: Message) -> None:
+            self.said.append(message)
+            self._spoken.set()
+
+        try:
+            await self._app(self._scope, receive, send)
+        except Exception as exc:  # noqa: BLE001  (a server goes on)
+            self.raised = exc
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[AsyncClient]:
+        """Start, give a client, and stop."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.run)
+            await self._spoken.wait()
+            async with AsyncClient(
+                transport=ASGITransport(self._app), base_url="http://here"
+            ) as client:
+                yield client
+            self._stop.set()
+
+
+@pytest.mark.parametrize("knows_state", [True, False])
+async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
+    """Secrets come before the application's own start, and go after its stop."""
+    boot = Boot()
+    app = Outermost(inner(boot.told), boot.lifespan, boot.status)
+    server = Server(app, knows_state=knows_state)
+    async with server.serving() as client:
+        assert server.said == [{"type": "lifespan.startup.complete"}]
+        answer = await client.get("/")
+        assert answer.json() == {"secrets": "here", "pool": "open"}
+        assert (await client.get("/readyz")).status_code == 200
+    assert boot.told == ["secrets", "start", "stop", "no secrets"]
+    assert server.said[1:] == [{"type": "lifespan.shutdown.complete"}]
+    assert server.raised is None
+    assert server.state == ({"secrets": "here", "pool": "open"} if knows_state else {})
+
+
+async def test_nobody_comes_in_when_the_server_runs_no_lifespan() -> None:
+    """A server that is told to leave lifespans out serves no application without secrets."""
+    boot = Boot()
+    app = Outermost(inner(boot.told), boot.lifespan, boot.status)
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
+        assert (await client.get("/")).status_code == 503
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/livez")).status_code == 200
+
+
+async def test_a_start_without_secrets_is_a_failed_start() -> None:
+    """The server is told what is missing, in the words of the report, and nothing is raised."""
+    missing = InvalidSecrets([Problem("JWT_SECRET", "missing", "is missing")])
+    boot = Boot(missing)
+    server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
+    await server.run()
+    assert server.said == [{"type": "lifespan.startup.failed", "message": str(missing)}]
+    assert server.raised is None
+    assert boot.told == []
+
+
+@pytest.mark.parametrize("fail", ["start", "stop"])
+async def test_a_failure_of_the_application_is_told(fail: str) -> None:
+    """A server is told where an application's own start or stop has failed."""
+    boot = Boot()
+    server = Server(Outermost(inner(boot.told, fail), boot.lifespan, boot.status))
+    async with server.serving():
+        pass
+    step = {"start": "startup", "stop": "shutdown"}[fail]
+    assert server.said[-1]["type"] == f"lifespan.{step}.failed"
+    assert f"KeyError: '{fail}'" in server.said[-1]["message"]
+    assert server.raised is None
+    assert boot.told[-1] == "no secrets"
+
+
+@pytest.mark.parametrize(
+    "make", [RuntimeError, lambda text: ExceptionGroup(text, [KeyError(text)])]
+)
+async def test_no_value_is_told(make: Callable[[str], Exception]) -> None:
+    """What is told to a server, which prints it, holds no secret."""
+    owner, value = object(), "fake-value-that-nobody-may-see"
+    hidden.hide(owner, [Secret("TOKEN", value)])
+    try:
+        boot = Boot(make(f"cannot connect with {value}"))
+        server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
+        await server.run()
+    finally:
+        hidden.drop(owner)
+    told = server.said[0]["message"]
+    assert value not in told
+    assert "cannot connect with ***" in told
+    assert "Traceback" in told
+
+
+async def test_a_cancelled_lifespan_is_just_over() -> None:
+    """A server that cancels the lifespan is not told anything: it does not listen."""
+    boot = Boot()
+    server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.run)
+        await until(lambda: server.said)
+        group.cancel_scope.cancel()
+    assert server.said == [{"type": "lifespan.startup.complete"}]
+    assert boot.told[-1] == "no secrets"
+
+
+async def no_lifespan(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Have nothing to say."""
+
+
+async def test_an_application_without_a_lifespan_has_what_it_needs() -> None:
+    """An application that knows nothing of lifespans still starts after its secrets."""
+    boot = Boot()
+    server = Server(Outermost(no_lifespan, boot.lifespan, boot.status))
+    async with server.serving():
+        assert boot.told == ["secrets"]
+    assert boot.told == ["secrets", "no secrets"]

@@ -1,0 +1,256 @@
+"""The page for people, opened in a browser: on a phone and a screen, by day and by night."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import pytest
+from anyio.from_thread import start_blocking_portal
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from hive_boot.bootstrap.status import Status
+from hive_boot.serving import page
+from hive_boot.serving.probe_server import serve_probes
+from tests.serving.situations import crowded, degraded, ready, starting, stopping
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    pytest.mark.skipif(DRIVER is None, reason="chromedriver is not installed"),
+]
+
+SIZES = {"phone": (390, 844), "tablet": (768, 1024), "screen": (1280, 800)}
+
+ENOUGH = 4.5
+"""The contrast of a text that WCAG 2 asks for at level AA: https://www.w3.org/TR/WCAG22/."""
+
+OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # tests may be run by root, whom Chromium gives no sandbox
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+
+CONTRASTS = """
+const channels = (text) => {
+  const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
+  return [r, g, b, a];
+};
+const over = ([r, g, b, a], [r2, g2, b2]) => [r, g, b].map(
+  (each, i) => each * a + [r2, g2, b2][i] * (1 - a));
+const luminance = (color) => {
+  const [r, g, b] = color.map((each) => each / 255).map(
+    (each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const papers = new Map();
+const paper = (element) => {
+  if (!element) return [255, 255, 255];
+  if (!papers.has(element)) {
+    const own = channels(getComputedStyle(element).backgroundColor);
+    papers.set(element, over(own, paper(element.parentElement)));
+  }
+  return papers.get(element);
+};
+const contrast = (color, below) => {
+  const [dark, light] = [luminance(over(channels(color), below)), luminance(below)].sort(
+    (a, b) => a - b);
+  return (light + 0.05) / (dark + 0.05);
+};
+const found = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement;
+  const text = walker.currentNode.data;
+  if (text.trim()) {
+    found.push([text, contrast(getComputedStyle(element).color, paper(element))]);
+  }
+}
+for (const element of document.querySelectorAll("td")) {
+  const before = getComputedStyle(element, "::before");
+  if (before.content !== "none") {
+    found.push([before.content, contrast(before.color, paper(element))]);
+  }
+}
+return found;
+"""
+
+SPILLED = """
+const width = document.documentElement.clientWidth;
+const wide = [...document.querySelectorAll("body *")].filter(
+  (each) => each.getBoundingClientRect().right > width + 0.5 && !each.closest(".bar, thead"));
+const full = [...document.querySelectorAll("section, li, td, th")].filter(
+  (each) => each.scrollWidth > each.clientWidth + 1 && !each.closest("thead"));
+const page = document.documentElement.scrollWidth > width ? [document.documentElement] : [];
+return [...page, ...wide, ...full].map((each) => `${each.tagName} ${each.textContent}`);
+"""
+
+
+@dataclass
+class Host:
+    """A worker that serves its page on loopback."""
+
+    port: int = 0
+    status: Status = field(default_factory=Status)
+    asked: int = 0
+
+    def describe(self) -> Status:
+        """Say how it is, and count who asks."""
+        self.asked += 1
+        return self.status
+
+    @property
+    def url(self) -> str:
+        """Where its page is."""
+        return f"http://127.0.0.1:{self.port}/boot"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """Serve the page of an application that the test makes up."""
+    host = Host()
+    with start_blocking_portal() as portal:
+        served, host.port = portal.start_task(serve_probes, host.describe, "hive <hive>", 0)
+        yield host
+        served.cancel()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    """Have one browser, which resolves no name and so reaches nothing but this machine."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for option in OPTIONS:
+        options.add_argument(option)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # The driver is named, so that nothing is looked for, or fetched.
+    chrome = webdriver.Chrome(options=options, service=Service(executable_path=str(DRIVER)))
+    try:
+        chrome.set_page_load_timeout(60)
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+@pytest.fixture(autouse=True)
+def stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a page that follows a start wait until it has been looked at."""
+    monkeypatch.setattr(page, "REFRESH", 3600)
+
+
+def show(browser: webdriver.Chrome, size: str, scheme: str) -> None:
+    """Be a phone, a tablet or a screen, by day or by night."""
+    width, height = SIZES[size]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size != "screen"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def logged(browser: webdriver.Chrome, kind: str) -> list[dict[str, Any]]:
+    """Give what the browser has logged since the last time."""
+    entries: list[dict[str, Any]] = browser.get_log(kind)  # type: ignore[no-untyped-call]
+    return entries
+
+
+def requested(browser: webdriver.Chrome) -> list[str]:
+    """Give every address that the browser has asked for since the last time."""
+    log = logged(browser, "performance")
+    events = [json.loads(entry["message"])["message"] for entry in log]
+    urls = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    return [url for url in urls if not url.startswith("data:")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["phone", "screen"])
+@pytest.mark.parametrize("count", [8, 200])
+@pytest.mark.parametrize("make", [starting, ready, degraded])
+def test_the_page_is_readable(  # noqa: PLR0913, PLR0917  (each is one thing that is tried)
+    make: Callable[[int], Status],
+    count: int,
+    size: str,
+    scheme: str,
+    host: Host,
+    browser: webdriver.Chrome,
+) -> None:
+    """On every device, and at any hour, the page asks once, fits, and can be read."""
+    look_at(make(count), size, scheme, host, browser)
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"), [("phone", "dark"), ("tablet", "dark"), ("screen", "light")]
+)
+@pytest.mark.parametrize(
+    "status",
+    [
+        stopping(),
+        crowded(),
+        replace(degraded(), failed="agents", forked=True),
+        replace(ready(), mode_reason="x" * 200, reasons=("y" * 400,), degraded=True),
+    ],
+    ids=["stopping", "crowded", "failed", "long"],
+)
+def test_the_page_is_readable_in_bad_times(
+    status: Status, size: str, scheme: str, host: Host, browser: webdriver.Chrome
+) -> None:
+    """It is so as well when everything is wrong, much, or long."""
+    look_at(status, size, scheme, host, browser)
+
+
+def look_at(status: Status, size: str, scheme: str, host: Host, browser: webdriver.Chrome) -> None:
+    """Open the page of an application, and look at it closely."""
+    host.status = status
+    show(browser, size, scheme)
+    logged(browser, "performance")
+    asked = host.asked
+    browser.get(host.url)
+    assert browser.title.endswith(": hive <hive>")
+    width: Any = browser.execute_script("return innerWidth")
+    dark: Any = browser.execute_script("return matchMedia('(prefers-color-scheme: dark)').matches")
+    assert (width, dark) == (SIZES[size][0], scheme == "dark")
+    assert browser.execute_script(SPILLED) == []
+    contrasts: Any = browser.execute_script(CONTRASTS)
+    assert len(contrasts) > 50
+    assert [each for each in contrasts if each[1] < ENOUGH] == []
+    assert requested(browser) == [host.url]
+    assert host.asked == asked + 1
+    assert logged(browser, "browser") == []
+
+
+def test_a_start_is_followed_until_it_is_over(
+    host: Host, browser: webdriver.Chrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks at a start sees it end, without a finger on the screen."""
+    monkeypatch.setattr(page, "REFRESH", 0)
+    host.status = starting()
+    browser.get("about:blank")
+    browser.get(host.url)
+    asked = host.asked
+    wait(lambda: host.asked > asked)
+    host.status = ready()
+    wait(lambda: browser.title == "ready: hive <hive>")
+
+
+def wait(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition; after so many seconds the test has failed."""
+
+    async def until() -> None:
+        with anyio.fail_after(seconds):
+            while not condition():  # noqa: ASYNC110  (what is waited for sets no event)
+                await anyio.sleep(0.02)
+
+    anyio.run(until)

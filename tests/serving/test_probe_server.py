@@ -1,0 +1,409 @@
+"""The server for workers without HTTP: whatever comes to its port, a probe is answered."""
+
+import logging
+import os
+import random
+import resource
+import socket
+import struct
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from anyio.abc import SocketStream, TaskGroup
+
+from hive_boot.bootstrap.status import Status
+from hive_boot.exceptions import DeclarationError, LifecycleError
+from hive_boot.serving import probe_server
+from hive_boot.serving.endpoints import PATHS, Response, respond
+from hive_boot.serving.probe_server import serve_probes
+from tests.serving.situations import ready, starting
+from tests.support import until
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET %s HTTP/1.1\r\nHost: worker\r\n\r\n"
+
+TLS_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(range(256)) * 2
+
+PATIENCE = 20
+"""Seconds after which a test that waits has failed."""
+
+
+@asynccontextmanager
+async def served(status: Callable[[], Status] = ready) -> AsyncIterator[int]:
+    """Have a probe server, and give its port."""
+    async with anyio.create_task_group() as group:
+        yield await start(group, status)
+        group.cancel_scope.cancel()
+
+
+async def start(group: TaskGroup, status: Callable[[], Status] = ready, port: int = 0) -> int:
+    """Start a probe server, and give its port."""
+    given: int = await group.start(serve_probes, status, "hive", port)
+    return given
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[SocketStream]:
+    """Be a client."""
+    async with await anyio.connect_tcp("127.0.0.1", port) as client:
+        yield client
+
+
+async def everything(client: SocketStream) -> bytes:
+    """Read until the server closes, or takes the connection away."""
+    told = b""
+    with anyio.fail_after(PATIENCE):
+        while True:
+            try:
+                told += await client.receive()
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return told
+
+
+async def ask(port: int, request: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Send something, and give status, headers and body of what comes back."""
+    async with connected(port) as client:
+        await client.send(request)
+        head, _, body = (await everything(client)).partition(b"\r\n\r\n")
+    first, *lines = head.split(b"\r\n")
+    headers = dict(line.split(b": ", 1) for line in lines)
+    return int(first.split()[1]), headers, body
+
+
+async def assert_answers(port: int) -> None:
+    """See that a probe is answered."""
+    assert (await ask(port, GET % b"/readyz"))[0] == 200
+
+
+def plain_socket(port: int) -> socket.socket:
+    """Connect as a client does that knows nothing of loops."""
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def reset(client: socket.socket) -> None:
+    """Break a connection off, as a machine does that loses its power."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
+    """A worker without HTTP can be probed, scraped, and looked at."""
+    async with served() as port:
+        for path in PATHS:
+            status, headers, body = await ask(port, GET % path.encode())
+            assert status == 200
+            assert headers[b"connection"] == b"close"
+            assert headers[b"cache-control"] == b"no-store"
+            assert headers[b"date"].endswith(b"GMT")
+            assert int(headers[b"content-length"]) == len(body) > 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"HEAD /readyz HTTP/1.1\r\nHost: worker\r\n\r\n", 200),
+        (b"GET /readyz HTTP/1.0\r\n\r\n", 200),
+        (GET % b"/readyz?verbose=1", 200),
+        (GET % b"http://worker:8081/readyz", 200),
+        (GET % b"http://worker", 404),
+        (GET % b"*", 404),
+        (GET % b"/nothing", 404),
+        (b"GET /livez HTTP/1.1\r\nHost: worker\r\nContent-Length: 0\r\n\r\n", 200),
+        (b"POST /livez HTTP/1.1\r\nHost: worker\r\nContent-Length: 3\r\n\r\nabc", 405),
+        (b"GET /livez HTTP/1.1\r\nHost: worker\r\nContent-Length: 3\r\n\r\nabc", 413),
+        (
+            b"GET /livez HTTP/1.1\r\nHost: worker\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            413,
+        ),
+        (b"GET /livez HTTP/1.1\r\n\r\n", 400),
+        (b"\x00\x01\x02\r\n\r\n", 400),
+        (TLS_HELLO, 400),
+        (b"HEAD /livez HTTP/1.1\r\nHost: worker\r\nContent-Length: 3\r\n\r\nabc", 413),
+        (b"HEAD /nothing HTTP/1.1\r\nHost: worker\r\n\r\n", 404),
+        (b"CONNECT worker:443 HTTP/1.1\r\nHost: worker\r\n\r\n", 404),
+        (b"GET /livez HTTP/1.1\r\nHost: worker\r\nUpgrade: websocket\r\n\r\n", 200),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 404),
+        (b"GET /livez HTTP/1.1\r\nHost: worker\r\nX-Long: " + b"x" * 30_000 + b"\r\n\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\nHost: worker\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ],
+)
+async def test_right_and_wrong_requests(request_: bytes, status: int) -> None:
+    """What can be understood is answered; the rest is told what it is, and closed."""
+    async with served() as port:
+        told, _, body = await ask(port, request_)
+        assert told == status
+        assert (body == b"") is request_.startswith(b"HEAD")
+        await assert_answers(port)
+
+
+async def test_the_header_accept_is_heard() -> None:
+    """Prometheus gets OpenMetrics here too."""
+    request = (
+        b"GET /metrics HTTP/1.1\r\nHost: worker\r\nAccept: application/openmetrics-text\r\n\r\n"
+    )
+    async with served() as port:
+        _, headers, body = await ask(port, request)
+    assert headers[b"content-type"].startswith(b"application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+
+
+async def test_a_client_may_write_slowly() -> None:
+    """A request that comes byte by byte is a request."""
+    async with served() as port, connected(port) as client:
+        for byte in GET % b"/livez":
+            await client.send(bytes([byte]))
+            await anyio.lowlevel.checkpoint()
+        assert (await everything(client)).endswith(b"\r\n\r\nready\n")
+
+
+async def test_who_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is silent, or stops in the middle, has so many seconds and no more."""
+    monkeypatch.setattr(probe_server, "LIMIT", 0.05)
+    async with served() as port, connected(port) as silent, connected(port) as slow:
+        await slow.send(b"GET /livez HTTP/1.1\r\nHo")
+        assert await everything(silent) == b""
+        assert await everything(slow) == b""
+
+
+async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks for much and takes nothing of it does not keep its connection."""
+    monkeypatch.setattr(probe_server, "LIMIT", 0.1)
+    monkeypatch.setattr(probe_server, "answer", partial(long_answer, 30_000_000))
+    async with served() as port:
+        client = plain_socket(port)
+
+        def read_nothing() -> None:
+            with client:
+                client.sendall(GET % b"/boot")
+                while True:
+                    client.sendall(b"x")  # until the server has closed
+                    time.sleep(0.005)
+
+        with pytest.raises(ConnectionError):
+            await anyio.to_thread.run_sync(read_nothing)
+        monkeypatch.undo()
+        await assert_answers(port)
+
+
+def long_answer(length: int, *_: object, **__: object) -> Response:
+    """Answer at length."""
+    return respond(200, b"x" * length)
+
+
+async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``nc -N`` says that it has no more to say, and still reads: also more than a buffer holds."""
+    monkeypatch.setattr(probe_server, "answer", partial(long_answer, 8_000_000))
+    async with served() as port, connected(port) as client:
+        await client.send(GET % b"/boot")
+        await client.send_eof()
+        assert (await everything(client)).endswith(b"\r\n\r\n" + b"x" * 8_000_000)
+
+
+async def test_who_leaves_before_asking_is_forgotten() -> None:
+    """A TCP check, which connects and closes, is nothing to speak of."""
+    async with served() as port:
+        async with connected(port) as client:
+            await client.send_eof()
+            assert await everything(client) == b""
+        await assert_answers(port)
+
+
+async def test_who_goes_on_talking_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client sends after its request is read for a while, and then no more."""
+    monkeypatch.setattr(probe_server, "LIMIT", PATIENCE)
+    async with served() as port:
+        client = plain_socket(port)
+
+        def talk() -> None:
+            with client:
+                client.sendall(GET % b"/livez")
+                while True:
+                    client.sendall(b"x" * 10_000)
+
+        with pytest.raises(ConnectionError):
+            await anyio.to_thread.run_sync(talk)
+        await assert_answers(port)
+
+
+async def test_resets_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """Connections that break off, at any moment, are neither logged nor felt."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    async with served(lambda: ready(200)) as port:
+        for said in (b"", b"GET /livez HT", GET % b"/livez", GET % b"/boot"):
+            client = plain_socket(port)
+            client.sendall(said)
+            reset(client)
+            await assert_answers(port)
+        late = plain_socket(port)
+        late.sendall(GET % b"/boot")
+        await anyio.to_thread.run_sync(late.recv, 10)
+        reset(late)
+        await assert_answers(port)
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert f"port {port}" in caplog.text
+
+
+async def test_a_full_house_lets_a_probe_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one connection too many the oldest is dropped: silence keeps nobody out."""
+    monkeypatch.setattr(probe_server, "MOST", 3)
+    async with served() as port:
+        silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(6)]
+        for client in silent[:3]:
+            assert await everything(client) == b""
+        await assert_answers(port)
+        assert await everything(silent[3]) == b""
+        # The other two have not lost their turn.
+        for client in silent[4:]:
+            await client.send(GET % b"/livez")
+            assert (await everything(client)).endswith(b"ready\n")
+        for client in silent:
+            await client.aclose()
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing further."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_a_process_without_descriptors_is_survived(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the worker has leaked its descriptors it says so once, and answers when it can."""
+    monkeypatch.setattr(probe_server, "PAUSE", 0.0)
+    async with served() as port:
+        client = socket.socket()
+        client.settimeout(PATIENCE)
+        with client:
+            with no_descriptor_left():
+                client.connect(("127.0.0.1", port))
+                client.sendall(GET % b"/livez")
+                await until(lambda: "takes no connection" in caplog.text)
+                for _ in range(50):  # time for some more attempts, which are not told of
+                    await anyio.lowlevel.checkpoint()
+            answered = await anyio.to_thread.run_sync(client.recv, 4096)
+        assert answered.startswith(b"HTTP/1.1 200")
+    assert caplog.text.count("takes no connection: Too many open files") == 1
+
+
+@dataclass
+class Moody:
+    """An application that cannot always say how it is."""
+
+    moods: list[bool] = field(default_factory=lambda: [False, True])
+
+    def __call__(self) -> Status:
+        """Describe it, or fail."""
+        if not self.moods.pop(0):
+            message = "not now"
+            raise RuntimeError(message)
+        return ready()
+
+
+async def test_a_failure_of_ours_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """When something cannot be told, that is said and logged, and the next one is answered."""
+    async with served(Moody()) as port:
+        assert (await ask(port, GET % b"/boot"))[0] == 500
+        await assert_answers(port)
+    assert "/boot could not be answered" in caplog.text
+    assert "not now" in caplog.text
+
+
+async def test_a_fault_of_ours_ends_nothing_either(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that cannot even be written costs one connection, and not the application."""
+    async with served() as port:
+        monkeypatch.setattr(probe_server, "answer", lambda *_, **__: respond(999, ""))
+        async with connected(port) as client:
+            await client.send(GET % b"/livez")
+            assert await everything(client) == b""
+        monkeypatch.undo()
+        await assert_answers(port)
+    assert "could not be answered" in caplog.text
+
+
+async def test_whatever_is_sent_a_probe_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    """Requests that are garbled at random are answered or dropped, and leave nothing in the log."""
+    dice = random.Random(4711)  # noqa: S311  (nothing secret)
+    pieces = [b"GET", b"HEAD", b" ", b"/boot", b"HTTP/1.1", b"\r\n", b"\n", b"Host: a", b":", b"\0"]
+    pieces += [
+        b"Content-Length: 5",
+        b"Transfer-Encoding: chunked",
+        b"Expect: 100-continue",
+        b"\xff",
+    ]
+    async with served() as port:
+        for number in range(200):
+            said = dice.choices(pieces, k=8)
+            if number % 2:
+                said = [GET % b"/livez", *said]
+                said[0] = said[0].replace(
+                    dice.choice([b"\r", b"1", b"/", b"e"]), dice.choice(pieces)
+                )
+            async with connected(port) as client:
+                with suppress(anyio.BrokenResourceError):
+                    await client.send(b"".join(said))
+                    await client.send_eof()
+                await everything(client)
+        await assert_answers(port)
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_it_ends_at_once_when_it_is_told_to() -> None:
+    """Clients that are slow do not hold up the end of the worker, and nothing is left open."""
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            port = await start(group, starting)
+            silent, slow = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(2)]
+            await slow.send(b"GET /li")
+            assert (await ask(port, GET % b"/readyz"))[0] == 503
+            group.cancel_scope.cancel()
+    for client in (silent, slow):
+        assert await everything(client) == b""
+        await client.aclose()
+    with pytest.raises(OSError, match="refused"):
+        plain_socket(port)
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    """The log of a worker that cannot have its port says which, in one error."""
+    async with served() as port:
+        with pytest.raises(LifecycleError, match=rf"probe_port {port} .* in use"):
+            await serve_probes(ready, "hive", port)
+
+
+async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The port that was asked for is the one, again and again."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    async with served() as port:
+        await assert_answers(port)
+    for _ in range(2):
+        async with anyio.create_task_group() as group:
+            assert await start(group, port=port) == port
+            await assert_answers(port)
+            group.cancel_scope.cancel()
+    assert caplog.text.count(f"Probes are answered on port {port}") == 3
+
+
+async def test_without_h11_the_declaration_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who declares a probe port without h11 is told what to install."""
+    monkeypatch.setitem(sys.modules, "h11", None)
+    with pytest.raises(DeclarationError, match=r"pip install 'hive_boot\[probes\]'"):
+        await serve_probes(ready, "hive", 0)

@@ -1,0 +1,64 @@
+"""What a request hears that comes, or is still there, when the time is up."""
+
+from typing import Any
+
+import anyio
+import pytest
+
+from hive_boot.serving.asgi import Message, Receive, Scope, Send
+from hive_boot.serving.requests import Requests
+
+pytestmark = pytest.mark.anyio
+
+
+async def slow(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Be busy for ever."""
+    await anyio.sleep_forever()
+
+
+async def answer_late(scope: Scope) -> list[Message]:
+    """Call an application that never answers, when the time is up; give what is sent."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    requests = Requests(slow)
+    requests.end()
+    await requests(scope, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("version", "closing"), [("1.0", True), ("1.1", True), ("2", False), ("3", False)]
+)
+async def test_a_request_that_comes_too_late_is_refused(version: str, *, closing: bool) -> None:
+    """It is told that nobody answers; only HTTP/1 has a header for the connection's end."""
+    start, body = await answer_late({"type": "http", "http_version": version})
+    assert start["status"] == 503
+    assert ((b"connection", b"close") in start["headers"]) is closing
+    assert body == {"type": "http.response.body"}
+
+
+async def test_a_websocket_that_comes_too_late_is_closed() -> None:
+    """It is told that the service restarts."""
+    assert await answer_late({"type": "websocket"}) == [{"type": "websocket.close", "code": 1012}]
+
+
+async def test_the_lifespan_of_a_server_is_answered() -> None:
+    """A server that insists on a lifespan gets one; the application has been started already."""
+    steps = ["lifespan.startup", "lifespan.shutdown"]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": steps[len(sent)]}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: dict[str, Any] = {"type": "lifespan"}
+    await Requests(slow)(scope, receive, send)
+    assert [each["type"] for each in sent] == [f"{step}.complete" for step in steps]

@@ -1,0 +1,419 @@
+"""A server that is told when to stop, on each backend that it runs on."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import anyio
+import pytest
+from wsproto.events import TextMessage
+
+from hive_boot import DeclarationError, LifecycleError
+from hive_boot.serving import http_server as ending
+from hive_boot.serving.asgi import App, Receive, Scope, Send
+from hive_boot.serving.http_server import HttpServer
+from hive_boot.serving.servers import bind, http_server
+from tests.serving.talking import connected, refuses, until_refused, websocket
+from tests.support import until
+
+pytestmark = pytest.mark.anyio
+
+CASES: dict[str, tuple[str, Any]] = {
+    "uvicorn": ("uvicorn", "asyncio"),
+    "uvicorn on uvloop": ("uvicorn", ("asyncio", {"use_uvloop": True})),
+    "hypercorn": ("hypercorn", "asyncio"),
+    "hypercorn on trio": ("hypercorn", "trio"),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    """Go through the servers, each on the loops that it runs on."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def anyio_backend(case: str) -> Any:  # noqa: ANN401  (what anyio's plugin takes)
+    """Run a test on the loop of its server."""
+    return CASES[case][1]
+
+
+@pytest.fixture
+def server(case: str) -> HttpServer:
+    """Give a server that has not begun."""
+    return http_server(CASES[case][0], "trio" if "trio" in case else "asyncio")
+
+
+class Application:
+    """An application that answers when it is told to.
+
+    Attributes:
+        asked: how many requests it was asked.
+        to_answer: set when they are to be answered.
+        ended: how each of them ended.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.to_answer = anyio.Event()
+        self.ended: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer ``/`` at once, ``/slow`` when told to, and ``/half`` only half until then."""
+        assert scope["type"] != "lifespan", "somebody else starts it"
+        self.asked += 1
+        try:
+            if scope["type"] == "websocket":
+                await self._echo(receive, send)
+            else:
+                await self._answer(scope["path"], send)
+        except anyio.get_cancelled_exc_class():
+            self.ended.append("cancelled")
+            raise
+        self.ended.append("done")
+
+    async def _answer(self, path: str, send: Send) -> None:
+        if path == "/slow":
+            await self.to_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if path == "/half":
+            await send({"type": "http.response.body", "body": b"half", "more_body": True})
+            await self.to_answer.wait()
+        if path == "/endless":
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        await send({"type": "http.response.body", "body": b"whole"})
+
+    async def _echo(self, receive: Receive, send: Send) -> None:
+        await receive()
+        if self.to_answer.is_set():
+            await anyio.sleep_forever()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+@asynccontextmanager
+async def serving(server: HttpServer, app: App) -> AsyncIterator[tuple[int, anyio.Event]]:
+    """Serve while the block lasts; give the port, and what is set when the server has ended."""
+    sock = bind("127.0.0.1", 0)
+    ended = anyio.Event()
+
+    async def serve(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await server.serve(app, sock, task_status=task_status)
+        ended.set()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            await group.start(serve)
+            yield sock.getsockname()[1], ended
+            server.stop(0)
+
+
+async def test_requests_are_answered_on_one_connection(server: HttpServer) -> None:
+    """A client asks twice on the connection that it keeps, and hears nothing of the server."""
+    async with serving(server, Application()) as (port, _), connected(port) as client:
+        for _each in range(2):
+            answer = await client.ask()
+            assert (answer.status, answer.body) == (200, b"whole")
+            assert "server" not in answer.headers
+
+
+async def test_clients_that_come_before_the_server_are_answered(server: HttpServer) -> None:
+    """From the moment the socket is open no client is refused: it waits."""
+    sock = bind("127.0.0.1", 0)
+    async with connected(sock.getsockname()[1]) as client:
+        await client.send()
+        async with anyio.create_task_group() as group:
+            await group.start(partial(server.serve, Application(), sock))
+            assert (await client.answer()).status == 200
+            server.stop(0)
+
+
+async def test_the_socket_accepts_until_the_stop_and_refuses_after_it(server: HttpServer) -> None:
+    """A client comes in as long as the server is not told to stop, and then no more."""
+    async with serving(server, Application()) as (port, ended):
+        assert not await refuses(port)
+        server.stop(5)
+        await until_refused(port)
+        await ended.wait()
+
+
+async def test_a_connection_that_is_kept_does_not_hold_the_stop(server: HttpServer) -> None:
+    """Idle connections are closed at the stop, whatever grace requests have."""
+    async with serving(server, Application()) as (port, ended), connected(port) as client:
+        await client.ask()
+        server.stop(60)
+        assert await client.is_closed()
+        await ended.wait()
+
+
+async def test_a_request_in_flight_is_answered(server: HttpServer) -> None:
+    """A request that was asked before the stop is answered within the grace."""
+    app = Application()
+    async with serving(server, app) as (port, ended), connected(port) as client:
+        await client.send("/slow")
+        await until(lambda: app.asked)
+        server.stop(60)
+        await until_refused(port)
+        assert not ended.is_set()
+        app.to_answer.set()
+        answer = await client.answer()
+        assert (answer.status, answer.body, answer.is_whole) == (200, b"whole", True)
+        assert await client.is_closed()
+        await ended.wait()
+    assert app.ended == ["done"]
+
+
+async def test_a_request_that_does_not_end_is_ended(
+    server: HttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the grace is over a client is told so, and the log says how many there were."""
+    app = Application()
+    async with serving(server, app) as (port, ended), connected(port) as client:
+        await client.send("/slow")
+        await until(lambda: app.asked)
+        server.stop(0.05)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (503, "close")
+        await ended.wait()
+    assert app.ended == ["cancelled"]
+    assert "1 request did not end in time and is cancelled" in caplog.text
+
+
+async def test_an_answer_that_does_not_end_is_cut(
+    server: HttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clients see that an answer is not whole; nothing is added to it."""
+    app = Application()
+    async with (
+        serving(server, app) as (port, ended),
+        connected(port) as client,
+        connected(port) as other,
+    ):
+        await client.send("/half")
+        await other.send("/half")
+        await until(lambda: app.asked == 2)
+        server.stop(0.05)
+        answer = await client.answer()
+        assert (answer.status, answer.body, answer.is_whole) == (200, b"half", False)
+        await ended.wait()
+    assert app.ended == ["cancelled"] * 2
+    assert "2 requests did not end in time and are cancelled" in caplog.text
+
+
+async def test_a_client_that_takes_nothing_does_not_hold_the_stop(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that reads nothing of a long answer is cut off."""
+    monkeypatch.setattr(ending, "_MARGIN", 0.1)
+    app = Application()
+    async with serving(server, app) as (port, ended), connected(port) as client:
+        await client.send("/endless")
+        await until(lambda: app.asked)
+        server.stop(0.05)
+        await ended.wait()
+    assert app.ended == ["cancelled"]
+
+
+async def test_a_second_stop_shortens_the_grace(server: HttpServer) -> None:
+    """Whoever has no time left says so; a longer grace than the first one is not given."""
+    app = Application()
+    async with serving(server, app) as (port, ended), connected(port) as client:
+        await client.send("/slow")
+        await until(lambda: app.asked)
+        server.stop(60)
+        server.stop(0.05)
+        server.stop(60)
+        assert (await client.answer()).status == 503
+        await ended.wait()
+
+
+async def test_a_server_that_is_to_stop_before_it_begins_serves_nobody(
+    server: HttpServer,
+) -> None:
+    """A stop that comes during the start ends the server as soon as there is one."""
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    server.stop(60)
+    with anyio.fail_after(30):
+        await server.serve(Application(), sock)
+    assert await refuses(port)
+
+
+async def test_a_request_that_cannot_be_cancelled_does_not_hold_the_stop(
+    case: str, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On asyncio a request that swallows its cancellation is left behind; trio waits for it."""
+    if "trio" in case:
+        pytest.skip("trio leaves no task behind")
+    monkeypatch.setattr(ending, "_MARGIN", 0.1)
+    app = Application()
+
+    async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
+        while not app.to_answer.is_set():
+            with suppress(BaseException):
+                await app(scope, receive, send)
+
+    try:
+        async with serving(server, stubborn) as (port, ended), connected(port) as client:
+            await client.send("/slow")
+            await until(lambda: app.asked)
+            server.stop(0.05)
+            await ended.wait()
+    finally:
+        app.to_answer.set()
+
+
+async def test_a_cancelled_server_ends_its_requests(server: HttpServer) -> None:
+    """When whoever serves is cancelled nothing is left behind, in the loop or of the socket."""
+    app = Application()
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    async with connected(port) as client:
+        async with anyio.create_task_group() as group:
+            await group.start(partial(server.serve, app, sock))
+            await client.send("/slow")
+            await until(lambda: app.asked)
+            group.cancel_scope.cancel()
+        assert app.ended == ["cancelled"]
+        assert (await client.answer()).status == 503
+    assert await refuses(port)
+    assert sock.fileno() == -1
+
+
+async def test_websockets_are_served_and_closed_at_the_stop(server: HttpServer) -> None:
+    """A websocket is told that the service restarts, at the latest when the grace is over."""
+    app = Application()
+    async with serving(server, app) as (port, ended), websocket(port) as client:
+        assert await client.open() == 101
+        await client.send("hello")
+        event = await client.next()
+        assert isinstance(event, TextMessage)
+        assert event.data == "hello"
+        server.stop(0.05)
+        assert await client.close_code() == 1012
+        await ended.wait()
+
+
+async def test_a_websocket_that_is_not_yet_open_is_refused_at_the_stop(
+    server: HttpServer,
+) -> None:
+    """A client that waits for its websocket hears that there is none."""
+    app = Application()
+    app.to_answer.set()
+    async with serving(server, app) as (port, ended), websocket(port) as client:
+        async with anyio.create_task_group() as group:
+            statuses: list[int] = []
+
+            async def ask() -> None:
+                statuses.append(await client.open())
+
+            group.start_soon(ask)
+            await until(lambda: app.asked)
+            server.stop(0.05)
+        assert statuses[0] in {403, 500}
+        await ended.wait()
+    assert app.ended == ["cancelled"]
+
+
+async def test_signals_and_logging_are_left_alone(server: HttpServer) -> None:
+    """A server has no say in what a signal does, nor in where a log line goes."""
+
+    def look() -> list[object]:
+        names = ("uvicorn", "uvicorn.error", "uvicorn.access", "hypercorn.error", "")
+        loggers = [logging.getLogger(name) for name in names]
+        return [
+            *map(signal.getsignal, (signal.SIGTERM, signal.SIGINT)),
+            *[(list(each.handlers), each.level, each.propagate) for each in loggers],
+        ]
+
+    before = look()
+    async with serving(server, Application()) as (port, _), connected(port) as client:
+        await client.ask()
+        assert look() == before
+    assert look() == before
+
+
+async def test_the_socket_is_inherited_by_no_program(server: HttpServer) -> None:
+    """A program that the application starts does not keep the port after a restart."""
+    sock = bind("127.0.0.1", 0)
+    async with anyio.create_task_group() as group:
+        await group.start(partial(server.serve, Application(), sock))
+        assert not os.get_inheritable(sock.fileno())
+        server.stop(0)
+
+
+async def test_a_server_that_crashes_says_why(server: HttpServer) -> None:
+    """What keeps a server from serving comes out bare."""
+    sock = bind("127.0.0.1", 0)
+    sock.close()
+    with pytest.raises((OSError, ValueError)):
+        await server.serve(Application(), sock)
+
+
+class TestBind:
+    """The socket, which is there before anything else; no loop is needed."""
+
+    @pytest.fixture
+    def case(self) -> str:
+        """Need no server."""
+        return "uvicorn"
+
+    def test_a_port_that_is_taken_is_named(self) -> None:
+        """Whoever starts a service twice is told which address is in use, in one sentence."""
+        with bind("127.0.0.1", 0) as first:
+            port = first.getsockname()[1]
+            with pytest.raises(LifecycleError, match=f"cannot listen on 127.0.0.1:{port}: Addr"):
+                bind("127.0.0.1", port)
+
+    def test_an_address_of_the_sixth_version_is_listened_on(self) -> None:
+        """A host with colons is one of IPv6, and is shown in brackets."""
+        with bind("::1", 0) as first:
+            assert first.family == socket.AF_INET6
+            port = first.getsockname()[1]
+            with pytest.raises(LifecycleError, match=rf"on \[::1\]:{port}: "):
+                bind("::1", port)
+
+    @pytest.mark.parametrize(
+        ("host", "port"), [("127.0.0.1", 70000), ("no.such.host.invalid", 1), ("203.0.113.1", 1)]
+    )
+    def test_an_address_that_cannot_be_had_is_named(self, host: str, port: int) -> None:
+        """A host or a port that is none is told, and no socket is left."""
+        with pytest.raises(LifecycleError, match=f"cannot listen on {host}:{port}: .+"):
+            bind(host, port)
+
+
+class TestChoice:
+    """Which server it is, said in the code."""
+
+    @pytest.fixture
+    def case(self) -> str:
+        """Need no loop."""
+        return "uvicorn"
+
+    def test_an_unknown_server_is_refused(self) -> None:
+        """Whoever asks for a server that is not supported is told which ones are."""
+        with pytest.raises(DeclarationError, match=r"no server 'gunicorn': .*uvicorn, hypercorn"):
+            http_server("gunicorn", "asyncio")
+
+    def test_uvicorn_is_refused_on_trio(self) -> None:
+        """Whoever chooses trio is told which server runs on it."""
+        with pytest.raises(DeclarationError, match="choose server='hypercorn'"):
+            http_server("uvicorn", "trio")
+
+    @pytest.mark.parametrize("name", ["uvicorn", "hypercorn"])
+    def test_a_server_that_is_not_installed_is_named(
+        self, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever lacks the server is told what to install."""
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(DeclarationError, match=f"pip install {name}"):
+            http_server(name, "asyncio")

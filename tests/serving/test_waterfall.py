@@ -1,0 +1,102 @@
+"""How a timeline is drawn."""
+
+import re
+from dataclasses import replace
+
+from hive_boot.bootstrap.status import Status
+from hive_boot.lifecycle.states import State
+from hive_boot.lifecycle.timeline import Step
+from hive_boot.serving.waterfall import waterfall
+from tests.serving.situations import STARTED, crowded, ready, starting, stopping
+
+
+def bars(drawn: str) -> dict[str, tuple[float, float]]:
+    """Read where each bar begins, and how long it is, in percent."""
+    found = re.findall(r"<b>(.*?)</b> <small>(\w+)</small>.*?left:([\d.]+)%;width:([\d.]+)%", drawn)
+    return {
+        f"{name.replace('<wbr>', '')} {kind}": (float(left), float(width))
+        for name, kind, left, width in found
+    }
+
+
+def headings(drawn: str) -> list[str]:
+    """Read the headings."""
+    return re.findall(r"<h2 .*?>(\w[\w, ]*) <small>", drawn)
+
+
+def test_without_steps_nothing_is_drawn() -> None:
+    """An application that was never started has no timeline."""
+    assert waterfall(Status()) == ""
+
+
+def test_bars_stand_where_the_steps_were() -> None:
+    """A step that took half of the start has half of the width."""
+    steps = (
+        Step(name="starting", kind="phase", start=0.0, end=2.0, outcome="done"),
+        Step(name="half", kind="part", start=1.0, end=2.0, outcome="done"),
+        Step(name="later", kind="service", start=2.0),
+    )
+    drawn = waterfall(Status(state=State.READY, started=True, uptime=500.0, timeline=steps))
+    assert bars(drawn) == {
+        "starting phase": (0, 100),
+        "half part": (50, 50),
+        "later service": (99, 0),
+    }
+    assert "at 1.0 s, took 1.0 s" in drawn
+    assert "at 2.0 s, for 8 min 18 s" in drawn
+
+
+def test_what_goes_on_reaches_to_now() -> None:
+    """While it starts, what is not done is drawn to the right edge, and says so in words."""
+    drawn = waterfall(starting())
+    assert bars(drawn)["database part"] == (2.14, 97.86)
+    assert 'class="waiting open"' in drawn
+    assert "at 90 ms, for 4.1 s, waits for database" in drawn
+    for outcome in ("done", "running", "waiting", "overdue"):
+        assert f">{outcome}</span>" in drawn
+
+
+def test_start_and_stop_have_scales_of_their_own() -> None:
+    """After weeks of service one still sees what took how long in the start, and in the stop."""
+    assert headings(waterfall(ready())) == ["Start"]
+    drawn = waterfall(stopping())
+    assert headings(drawn) == ["Start", "Since then, the newest first", "Stop"]
+    assert bars(drawn)["stopping phase"] == (0, 100)
+    assert bars(drawn)["database stop"][0] > 30
+
+
+def test_of_what_came_since_the_last_is_drawn_first() -> None:
+    """Of a service that fails for weeks one sees how it fails now."""
+    crashes = tuple(
+        Step(name=f"try{number}", kind="service", start=number, end=number + 0.5, outcome="failed")
+        for number in range(2, 1_002)
+    )
+    drawn = waterfall(replace(ready(), timeline=(*STARTED[:-1], *crashes)))
+    assert "try1001 service" in bars(drawn)
+    assert "try2 service" not in bars(drawn)
+    assert "800 more steps are not shown; 0 of them are done." in drawn
+
+
+def test_without_a_phase_the_parts_tell_when_the_start_was_over() -> None:
+    """The scale is right also when only parts are told of."""
+    parts = tuple(step for step in STARTED if step.kind == "part")
+    drawn = waterfall(replace(ready(), timeline=parts))
+    assert bars(drawn)["agents part"] == (52.5, 47.5)
+    lone = Step(name="lone", kind="service", start=0.0)
+    assert bars(waterfall(replace(ready(), timeline=(lone,)))) == {"lone service": (0, 0)}
+
+
+def test_of_many_steps_those_that_matter_are_drawn() -> None:
+    """Of a thousand parts the one that hangs comes first."""
+    drawn = waterfall(crowded())
+    assert len(bars(drawn)) == 200
+    assert next(iter(bars(drawn))) == "part_900 part"
+    assert "800 more steps are not shown; 800 of them are done." in drawn
+
+
+def test_who_waits_for_many_names_a_few() -> None:
+    """A part that waits for a hundred others does not fill the page."""
+    names = tuple(f"part{number}" for number in range(100))
+    step = Step(name="last", kind="part", start=0.0, outcome="waiting", waits_for=names)
+    drawn = waterfall(Status(state=State.STARTING, uptime=1.0, timeline=(step,)))
+    assert "waits for part0, part1, part2, part3, part4 and 95 more" in drawn

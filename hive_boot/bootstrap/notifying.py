@@ -69,9 +69,7 @@ class Notifier:
         given: gives what their parameters ask for.
     """
 
-    def __init__(
-        self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Given]
-    ) -> None:
+    def __init__(self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Given]) -> None:
         self._calls = [_Call(work, hook) for work, hook in hooks]
         self._given = given
         self._news = anyio.Event()

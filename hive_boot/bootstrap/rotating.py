@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import anyio
 
 from hive_boot.bootstrap import logs
+from hive_boot.bootstrap.lookout import Lookout
 from hive_boot.bootstrap.tally import Tally
 from hive_boot.exceptions import InvalidSecrets, LifecycleError
 from hive_boot.lifecycle.hosting import Host
 from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
+from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, reject
 from hive_boot.secrets.snapshot import SecretSet
 
@@ -31,23 +32,12 @@ if TYPE_CHECKING:
     from hive_boot.bootstrap.rereading import Reread, Rereading
     from hive_boot.bootstrap.wiring import Given
     from hive_boot.secrets.change import Change
-    from hive_boot.secrets.inventory import Inventory
-    from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.store import Store
-    from hive_boot.secrets.watching import Watcher
 
 S = TypeVar("S", bound=SecretSet)
 
 _FIRST, _MOST = 1.0, 60.0
 """Seconds before a failed read or check is repeated: at first, and at most."""
-
-_GLANCE = 15.0
-"""Seconds after which the watch is glanced at: a thread that hangs does not say so."""
-
-
-_ENDING = 2.0
-"""Seconds that the thread which watches may take to end."""
-
 
 _judging: contextvars.ContextVar[object] = contextvars.ContextVar("hive_boot_judging", default=None)
 """Whether a check is running: the task that would reload waits for it."""
@@ -79,11 +69,9 @@ class Rotating(Generic[S]):
         rejection: the set that was refused last, while it stands.
         last_read: when the sources were read again last and all was well, on the wall
             clock; 0 before.
-        watcher: what looks for changes; None when nothing does.
+        lookout: what looks for changes.
         tally: what became of the rotations.
     """
-
-    watcher: Watcher | None = None
 
     def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
         self,
@@ -111,27 +99,11 @@ class Rotating(Generic[S]):
         self._requests: list[_Request] = []
         self._retry = Backoff(_FIRST, _MOST)
         self._retry.due = math.inf
-        self._stale: tuple[str, ...] = ()
-        self._was_down = self._ended = False
+        self._ended = False
         self.rejection: Rejection | None = None
         self.last_read = 0.0
         self.tally = Tally()
-
-    def watch(self, inventory: Inventory, situation: Situation) -> None:
-        """Begin to look for changes, before the first read. It blocks for a moment."""
-        from hive_boot.secrets.vantage import Vantage  # noqa: PLC0415  (many do not watch)
-        from hive_boot.secrets.watching import Watcher  # noqa: PLC0415  (many do not watch)
-
-        vantage = Vantage(inventory, situation)
-        if vantage.is_empty:
-            logs.tell_nothing_to_watch(situation.mode)
-            return
-        watcher = self.watcher = Watcher(vantage.look, self.hint)
-        watcher.start()
-        if self._ended:
-            # The start was given up before there was something to stop.
-            watcher.stop()
-        logs.tell_pins(watcher.pinned, situation.mode)
+        self.lookout = Lookout(self.hint)
 
     @property
     def has_failed(self) -> bool:
@@ -145,12 +117,9 @@ class Rotating(Generic[S]):
     async def stop(self) -> None:
         """Rotate no more, and leave nothing behind."""
         self._ended = True
-        if self.watcher is not None:
-            self.watcher.stop()
+        self.lookout.end()
         await self._host.stop()
-        if self.watcher is not None:
-            with anyio.move_on_after(_ENDING, shield=True):
-                await in_daemon_thread(self.watcher.join, "hive_boot end of watch")
+        await self.lookout.join()
 
     def leave(self) -> None:
         """Leave the rotations of another process alone."""
@@ -195,7 +164,7 @@ class Rotating(Generic[S]):
                     self._news = anyio.Event()
                     if self._is_wanted():
                         await self._rotate()
-                    self._glance()
+                    self.lookout.glance()
                     with anyio.move_on_after(self._pause()):
                         await self._news.wait()
         finally:
@@ -221,8 +190,7 @@ class Rotating(Generic[S]):
         """Give the seconds until there is something to do of itself."""
         if self._is_wanted():
             return 0.0
-        glance = math.inf if self.watcher is None else time.monotonic() + _GLANCE
-        return max(0.0, min(self._retry.due, glance) - time.monotonic())
+        return max(0.0, min(self._retry.due, self.lookout.due) - time.monotonic())
 
     async def _rotate(self) -> None:
         """Read once, and do what it asks for."""
@@ -348,16 +316,3 @@ class Rotating(Generic[S]):
         if kinds & RETRIED:
             self._retry.fail()
         return self._intake.invalid(problems, read.findings.advice, kept=True)
-
-    def _glance(self) -> None:
-        """Say when the watch hangs, or lives again, and when a mount has become stale."""
-        watcher = self.watcher
-        if watcher is None:
-            return
-        is_down = watcher.mode == "down"
-        if is_down != self._was_down:
-            logs.tell_watch(is_down=is_down)
-        self._was_down = is_down
-        stale = tuple(pin.path for pin in watcher.pinned if pin.stale)
-        logs.tell_stale([path for path in stale if path not in self._stale])
-        self._stale = stale

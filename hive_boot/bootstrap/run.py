@@ -308,7 +308,7 @@ class Run(Generic[S, C]):
         situation = self._intake.look_around()
         if self.rotating is not None:
             inventory = self.store.declared._inventory  # noqa: SLF001  (the declaration is ours to read)
-            self.rotating.watch(inventory, situation)
+            self.rotating.lookout.begin(inventory, situation)
         findings = self._intake.read_patiently()
         self._secrecy.cover(findings)
         return findings

@@ -141,7 +141,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     known["rotations_total"] = dict(rotating.tally.totals)
     if (rejection := rotating.rejection) is not None:
         known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
-    if (watcher := rotating.watcher) is not None:
+    if (watcher := rotating.lookout.watcher) is not None:
         known |= {
             "watcher": "off" if run.forked else watcher.mode,
             "missed": watcher.missed,
@@ -163,11 +163,12 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
         reasons.append("secrets are not rotated any more: the log says why")
     reasons += [f"the hook {label} fails" for label in rotating.notifier.failing]
     reasons += [f"{path} is a stale mount" for path in _stale(run)]
-    if rotating.watcher is not None and rotating.watcher.mode == "down" and not run.forked:
+    watcher = rotating.lookout.watcher
+    if watcher is not None and watcher.mode == "down" and not run.forked:
         reasons.append("changes of secrets are not noticed")
     return tuple(reasons)
 
 
 def _stale(run: Run[Any, Any]) -> tuple[str, ...]:
-    watcher = run.rotating.watcher if run.rotating is not None else None
+    watcher = run.rotating.lookout.watcher if run.rotating is not None else None
     return tuple(pin.path for pin in watcher.pinned if pin.stale) if watcher is not None else ()

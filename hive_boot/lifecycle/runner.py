@@ -304,4 +304,3 @@ class Runner:
         self._phase = self.timeline.begin(state, "phase")
         if state is State.STOPPED:
             self.timeline.end(self._phase)
-

@@ -42,7 +42,6 @@ SERVING = frozenset({State.READY, State.RELOADING})
 """The states in which the application is in use."""
 
 
-
 class Machine:
     """One walk through the table, from ARMED to STOPPED."""
 

@@ -142,4 +142,3 @@ class Bootstrap(Application[S, C]):
     @property
     def _name(self) -> str:
         return self._plan.declared.__name__
-

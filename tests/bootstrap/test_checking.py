@@ -1,4 +1,4 @@
-"""Checks that have to be awaited: of one field, and of the whole set."""
+"""Checks that have to be awaited: of one field, of the whole set, and of the application."""
 
 import gc
 import threading
@@ -9,9 +9,13 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
+from hive_boot.bootstrap import checking
 from hive_boot.lifecycle.waking import loop_waker
-from tests.support import failed_start
+from hive_boot.testing import MountedVolume
+from tests.bootstrap.applications import Meeting, outcomes
+from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.support import failed_start, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -335,3 +339,330 @@ async def test_what_is_no_coroutine_can_be_awaited_as_well() -> None:
     error = await failed_start(boot_of(one_check(Answer)))
     (problem,) = error.problems
     assert problem.message == "was refused by its check: it returned False"
+
+
+# Checks of the application
+
+
+class Pair(SecretSet):
+    """Two secrets that services outside know."""
+
+    jwt_secret: Secret
+    api_key: Secret
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a check that may pass by itself be asked again soon."""
+    monkeypatch.setattr(checking, "_FIRST", 0.01)
+    monkeypatch.setattr(checking, "_MOST", 0.02)
+
+
+class Asked:
+    """A check that keeps what it was asked, and answers what it is told to."""
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.values: list[str] = []
+
+    async def __call__(self, secrets: SecretSet) -> Any:  # noqa: ANN401  (it may answer wrongly)
+        """Answer, the last answer for ever."""
+        await checkpoint()
+        value: Secret = getattr(secrets, "api_key")  # noqa: B009  (each set here has it)
+        self.values.append(value.reveal())
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def judged_by(
+    asked: Asked,
+    *names: str,
+    **more: Any,  # noqa: ANN401  (what Bootstrap takes)
+) -> Bootstrap[Pair, None]:
+    """Declare an application with one check of two secrets."""
+    boot = Bootstrap(Pair, mode="environment", **more)
+
+    @boot.check(*names)
+    async def stripe_answers(secrets: Pair) -> bool | None:
+        answer: bool | None = await asked(secrets)
+        return answer
+
+    return boot
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("answer", [None, True])
+async def test_a_check_of_the_application_passes_once(answer: object) -> None:
+    """It is asked one time, of the set that is about to be used."""
+    asked = Asked(answer)
+    boot = judged_by(asked, "jwt_secret")
+    async with boot.running():
+        assert asked.values == [OTHER]
+        assert outcomes(boot, "check") == [("stripe_answers", "done")]
+
+
+FINAL = [
+    (False, "it returned False"),
+    (3, "it returned int, and a check returns True, False or None"),
+    (ValueError(f"{OTHER} is revoked"), "ValueError: *** is revoked"),
+    (LookupError("no account"), "LookupError: no account"),
+    (AssertionError(), "AssertionError"),
+    (TypeError("no"), "TypeError: no"),
+    (SystemExit(1), "SystemExit: 1"),
+    (KeyboardInterrupt(), "KeyboardInterrupt"),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("answer", "reason"), FINAL)
+async def test_what_will_not_pass_by_itself_is_asked_once(answer: object, reason: str) -> None:
+    """A value that is wrong stays wrong: the start does not wait for another answer."""
+    asked = Asked(answer)
+    error = await failed_start(judged_by(asked))
+    (problem,) = error.problems
+    assert (problem.name, problem.kind) == ("stripe_answers", "check")
+    assert problem.message == f"was refused by its check: {reason}"
+    assert asked.values == [OTHER]
+    assert OTHER not in str(error)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("soon")
+async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A service outside that is not up yet is waited for, and the log says so."""
+    asked = Asked(ConnectionError(f"no route with {OTHER}"), TimeoutError(), None)
+    boot = judged_by(asked)
+    async with boot.running():
+        assert asked.values == [OTHER] * 3
+        assert outcomes(boot, "check") == [("stripe_answers", "done")]
+    told = "stripe_answers was refused by its check: ConnectionError: no route with ***; it is"
+    assert told in caplog.text
+    assert caplog.text.count("it is asked again in") == 2
+    assert OTHER not in caplog.text
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("soon")
+async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
+    """At the end of ``start_timeout`` the report has the last refusal."""
+    asked = Asked(ConnectionError("no route"), OSError("no disk"))
+    error = await failed_start(judged_by(asked, start_timeout=0.3))
+    (problem,) = error.problems
+    assert problem.message == "was refused by its check: OSError: no disk"
+    assert len(asked.values) > 1
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("soon")
+async def test_a_check_that_hangs_for_its_own_time_is_asked_again() -> None:
+    """A call that takes too long may be a lost packet: the next one may come through."""
+    boot = Bootstrap(Pair, mode="environment")
+    calls: list[None] = []
+
+    @boot.check(timeout=0.05)
+    async def stripe_answers() -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            await anyio.sleep_forever()
+
+    async with boot.running():
+        assert len(calls) == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("own", "total", "told"), [(None, 0.2, "0.2"), (0.15, 0.2, "0.15"), (30, 0.2, "0.2")]
+)
+async def test_a_check_that_hangs_for_ever_is_reported(
+    own: float | None, total: float, told: str
+) -> None:
+    """The start ends, and the report says whose time was over, and how long that was."""
+    boot = Bootstrap(Pair, mode="environment", start_timeout=total)
+
+    @boot.check("api_key", timeout=own)
+    async def stripe_answers() -> None:
+        await anyio.sleep_forever()
+
+    (problem,) = (await failed_start(boot)).problems
+    assert problem.name == "stripe_answers"
+    assert problem.message == f"was not judged: its check took more than {told} s"
+
+
+@pytest.mark.anyio
+async def test_the_checks_of_an_application_run_side_by_side() -> None:
+    """Three slow services are asked at once."""
+    boot = Bootstrap(Pair, mode="environment", start_timeout=PATIENCE)
+    meeting = Meeting(3)
+
+    @boot.check
+    async def openai_answers() -> None:
+        await meeting.come()
+
+    @boot.check("jwt_secret")
+    async def stripe_answers() -> None:
+        await meeting.come()
+
+    @boot.check()
+    async def database_answers() -> None:
+        await meeting.come()
+
+    async with boot.running():
+        assert sorted(outcomes(boot, "check")) == [
+            ("database_answers", "done"),
+            ("openai_answers", "done"),
+            ("stripe_answers", "done"),
+        ]
+
+
+@pytest.mark.anyio
+async def test_all_that_refuse_are_reported_in_the_order_of_the_declaration() -> None:
+    """One refusal does not hide another one, whichever comes first."""
+    boot = Bootstrap(Pair, mode="environment")
+    refused = anyio.Event()
+
+    @boot.check
+    async def late() -> bool:
+        await refused.wait()
+        return False
+
+    @boot.check
+    async def good() -> bool:
+        await checkpoint()
+        return True
+
+    @boot.check
+    async def early() -> bool:
+        await checkpoint()
+        refused.set()
+        return False
+
+    error = await failed_start(boot)
+    assert [problem.name for problem in error.problems] == ["late", "early"]
+
+
+@pytest.mark.anyio
+async def test_nobody_outside_is_asked_about_a_set_that_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A check that costs a call over the network is for sets that have passed all else."""
+    monkeypatch.delenv("JWT_SECRET")
+    asked = Asked(None)
+    error = await failed_start(judged_by(asked, "api_key"))
+    assert [problem.name for problem in error.problems] == ["JWT_SECRET"]
+    assert asked.values == []
+
+
+@pytest.mark.anyio
+async def test_a_check_of_the_application_with_no_time_at_all_warns_of_nothing() -> None:
+    """It passes or it is late; Python has nothing to say about a coroutine."""
+    boot = Bootstrap(Pair, mode="environment", start_timeout=1e-9)
+
+    @boot.check
+    async def stripe_answers() -> None:
+        await anyio.sleep_forever()
+
+    (problem,) = (await failed_start(boot)).problems
+    gc.collect()
+    assert problem.message == "was not judged: its check took more than 1e-09 s"
+
+
+@pytest.mark.anyio
+async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop does not wait until a check would have been asked again."""
+    monkeypatch.setattr(checking, "_FIRST", 20.0)
+    boot = judged_by(Asked(ConnectionError()))
+
+    async def start() -> None:
+        async with boot.running():
+            pytest.fail("it has started")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await until(lambda: "it is asked again" in caplog.text)
+        group.cancel_scope.cancel()
+    assert boot.status().state == "armed"
+
+
+class Counted:
+    """An application with three checks, about one field each and about all."""
+
+    def __init__(self, volume: MountedVolume) -> None:
+        volume.publish(numbered(1))
+        self.boot = boot = mounted(volume.path, Service, watch=False)
+        self.asked: list[str] = []
+        self.answer: object = None
+
+        @boot.check("api_key", timeout=3)
+        async def stripe_answers(secrets: Service) -> None:
+            await self.judge("stripe_answers", secrets)
+
+        @boot.check("jwt_secret", "sentry_dsn")
+        async def signatures_hold(secrets: Service) -> None:
+            await self.judge("signatures_hold", secrets)
+
+        @boot.check
+        async def all_is_well(secrets: Service) -> None:
+            await self.judge("all_is_well", secrets)
+
+    async def judge(self, name: str, secrets: Service) -> None:
+        """Note who was asked about which set."""
+        await checkpoint()
+        self.asked.append(f"{name} {secrets.api_key.reveal()[-1]}{secrets.jwt_secret.reveal()[-1]}")
+        if isinstance(self.answer, Exception):
+            raise self.answer
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("changed", "asked"),
+    [
+        ({"api_key": "fake-api-key-000002"}, ["all_is_well 21", "stripe_answers 21"]),
+        ({"jwt_secret": "fake-jwt-secret-000002"}, ["all_is_well 12", "signatures_hold 12"]),
+        ({"sentry_dsn": "fake-dsn-0123456789"}, ["all_is_well 11", "signatures_hold 11"]),
+        (numbered(2), ["all_is_well 22", "signatures_hold 22", "stripe_answers 22"]),
+    ],
+)
+async def test_a_rotation_asks_those_whose_secrets_have_changed(
+    volume: MountedVolume, changed: dict[str, str], asked: list[str]
+) -> None:
+    """They are asked about the new set before anybody uses it; a start asks them all."""
+    counted = Counted(volume)
+    async with counted.boot.running():
+        assert sorted(counted.asked) == [
+            "all_is_well 11",
+            "signatures_hold 11",
+            "stripe_answers 11",
+        ]
+        counted.asked.clear()
+        volume.publish(numbered(1, **changed))
+        assert await counted.boot.reload()
+        assert sorted(counted.asked) == asked
+        assert await counted.boot.reload() is None
+        assert len(counted.asked) == len(asked)
+        names = [name for name, _ in outcomes(counted.boot, "check")]
+        assert sorted(names[3:]) == [each.split()[0] for each in asked]
+
+
+@pytest.mark.anyio
+async def test_a_rotation_asks_once(volume: MountedVolume) -> None:
+    """What fails is not asked again while a rotation waits: the last good set stays in use."""
+    counted = Counted(volume)
+    async with counted.boot.running() as secrets:
+        counted.asked.clear()
+        counted.answer = ConnectionError("no route")
+        volume.publish(numbered(2))
+        with pytest.raises(InvalidSecrets) as caught:
+            await counted.boot.reload()
+        assert sorted(problem.name for problem in caught.value.problems) == [
+            "all_is_well",
+            "signatures_hold",
+            "stripe_answers",
+        ]
+        assert len(counted.asked) == 3
+        assert secrets.api_key.reveal() == "fake-api-key-000001"
+        assert {outcome for _, outcome in outcomes(counted.boot, "check")[3:]} == {"failed"}
+        assert counted.boot.status().degraded

@@ -13,7 +13,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, LifecycleError, Secret, SecretSet, secret
-from hive_boot.bootstrap import rotating
+from hive_boot.bootstrap import lookout, rotating
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets import watching
 from hive_boot.secrets.loading import load
@@ -505,7 +505,7 @@ async def test_a_watch_that_hangs_is_told_of_and_seen_to_live_again(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that a file system holds says nothing itself: the status and the log do."""
-    monkeypatch.setattr(rotating, "_GLANCE", 0.02)
+    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service)
     log = Log(caplog)
@@ -530,7 +530,7 @@ async def test_a_stale_mount_is_told_of_once(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mounted file that was replaced outside will never show the new one: that is said."""
-    monkeypatch.setattr(rotating, "_GLANCE", 0.02)
+    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
     monkeypatch.setattr(watching, "TURN", 0.02)
     monkeypatch.setattr(watching, "LOOK", 0.02)
     be_impatient(monkeypatch, quiet=0.02)
@@ -734,7 +734,7 @@ async def test_a_failure_of_our_own_is_not_silent(
         raise ZeroDivisionError(message)
 
     async with boot.running():
-        monkeypatch.setattr(rotating.Rotating, "_glance", fail)
+        monkeypatch.setattr(lookout.Lookout, "glance", fail)
         volume.publish(numbered(2))
         await until(lambda: boot.status().degraded)
         assert boot.status().reasons == ("secrets are not rotated any more: the log says why",)

@@ -4,17 +4,20 @@ import asyncio
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
-from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import PlainDirectory
 from tests.bootstrap.rotations import be_impatient
 from tests.support import SETTLED, everything_told, failed_start
+
+if TYPE_CHECKING:
+    from hive_boot.bootstrap.status import Status
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -128,7 +131,7 @@ async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.Monk
 async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> None:
     """In the first moment of a start there is a state and nothing else."""
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY=fake-openai-key\nJWT_SECRET={VALUE}\n")
-    seen: list[Status] = []
+    seen: list["Status"] = []
 
     class Curious:
         """A path that looks around when somebody wants to know it."""

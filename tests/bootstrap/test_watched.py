@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
-from hive_boot.bootstrap import rotating
+from hive_boot.bootstrap import lookout
 from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.secrets.vantage import Vantage, View
@@ -732,7 +732,7 @@ async def test_a_file_system_that_hangs_is_told_of_once(
     """The application serves on, says that it is deaf, and says when it is not any more."""
     clock = Clock()
     monkeypatch.setattr(watching, "time", clock)
-    monkeypatch.setattr(rotating, "_GLANCE", 0.02)
+    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
     boot = watched(key.path)
     async with boot.running():
         with file_system.hanging():
@@ -759,7 +759,7 @@ async def test_a_file_system_that_hangs_holds_up_no_stop(
     key: MountedVolume, file_system: FileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that waits for it is left behind, and holds no process."""
-    monkeypatch.setattr(rotating, "_ENDING", 0.05)
+    monkeypatch.setattr(lookout, "_ENDING", 0.05)
     boot = watched(key.path)
     with ExitStack() as stack:
         async with boot.running():

@@ -29,7 +29,6 @@ _OVERDUE = TimeoutError()
 """What speaks against a check whose time is over."""
 
 _FINAL = (
-    str,
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -41,7 +40,7 @@ _FINAL = (
     TypeError,
     ValueError,
 )
-"""What speaks against the value, or the check itself: to ask again would change nothing."""
+"""What is raised about the value, or the check itself: to ask again would change nothing."""
 
 
 async def await_checks(pending: Sequence[Pending], left: float, seconds: float) -> list[Problem]:
@@ -140,11 +139,12 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
                     return
                 outcome = "failed"
                 if fault is _OVERDUE:
-                    problem = overdue(work.label, check.timeout or seconds)
+                    problem = overdue(work.label, min(seconds, check.timeout or seconds))
                 else:
                     problem = refused(work.label, fault, values)
                 wait = pause * random.uniform(0.5, 1)  # noqa: S311  (many replicas ask)
-                is_final = isinstance(fault, _FINAL) or not patient
+                may_pass = isinstance(fault, Exception) and not isinstance(fault, _FINAL)
+                is_final = not (may_pass and patient)
                 if is_final or time.monotonic() + wait >= deadline:
                     problems[index] = problem
                     return

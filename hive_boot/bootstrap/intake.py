@@ -216,6 +216,15 @@ class Intake(Generic[S]):
         self._told.update(fresh)
         logs.tell_warnings(fresh)
 
+    def refuse(self, findings: Findings) -> None:
+        """Raise what is wrong with a first set.
+
+        Raises:
+            InvalidSecrets: something is.
+        """
+        if findings.problems:
+            raise self.invalid(findings.problems, [*findings.advice, *findings.remarks])
+
     def invalid(
         self, problems: Sequence[Problem], advice: Sequence[str] = (), *, kept: bool = False
     ) -> InvalidSecrets:

@@ -12,12 +12,12 @@ import anyio.lowlevel
 
 from hive_boot.bootstrap import logs
 from hive_boot.bootstrap.intake import Intake
+from hive_boot.bootstrap.opening import read_first
 from hive_boot.bootstrap.secrecy import Secrecy
 from hive_boot.bootstrap.wiring import Given
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.states import SERVING, State
-from hive_boot.lifecycle.waking import in_daemon_thread
 from hive_boot.secrets import access
 from hive_boot.secrets.snapshot import SecretSet
 from hive_boot.secrets.store import Store
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from hive_boot.bootstrap.plan import Plan
     from hive_boot.bootstrap.rotating import Rotating
     from hive_boot.bootstrap.wiring import Offer
-    from hive_boot.exceptions import Problem
     from hive_boot.secrets.change import Change
-    from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.mode import Situation
 
     Door = Callable[..., Awaitable[object]]
@@ -113,13 +111,14 @@ class Run(Generic[S, C]):
         runner.to(State.LOADING)
         if self._plan.watch:
             self._prepare()
-        findings, deadline = await self._load()
+        opened = await read_first(self._plan, self._intake, self._secrecy, self.rotating)
+        findings, self.config, deadline = opened
         # Who was told to stop at this moment is cancelled here, and not one step later.
         await anyio.lowlevel.checkpoint_if_cancelled()
         runner.to(State.STARTING)
         await runner.watch_over()
         await self._intake.judge_outside(findings, self.given, deadline)
-        self._refuse(findings)
+        self._intake.refuse(findings)
         self.store.accept(findings)
         if self._plan.scrub_environ:
             self._secrecy.remove_variables(findings.inventory.every)
@@ -280,47 +279,6 @@ class Run(Generic[S, C]):
                 context=self._context,
             )
         return self.rotating
-
-    async def _load(self) -> tuple[Findings, float]:
-        """Give what was read, all of it good, and until when the rest of the start may take."""
-        findings = await in_daemon_thread(self._load_without_loop, "hive_boot load")
-        self._intake.tell_warnings(findings)
-        deadline = self._intake.deadline()
-        await self._intake.judge_fields(findings, findings.values.keys(), deadline)
-        findings.problems += self._make_config(findings)
-        await self._intake.judge_set(findings, deadline)
-        self._refuse(findings)
-        logs.tell_remarks(findings.remarks)
-        return findings, deadline
-
-    def _refuse(self, findings: Findings) -> None:
-        """Raise what is wrong.
-
-        Raises:
-            InvalidSecrets: something is.
-        """
-        if findings.problems:
-            advice = [*findings.advice, *findings.remarks]
-            raise self._intake.invalid(findings.problems, advice)
-
-    def _load_without_loop(self) -> Findings:
-        """Do what needs no loop, in a thread: it may wait for a writer."""
-        situation = self._intake.look_around()
-        if self.rotating is not None:
-            inventory = self.store.declared._inventory  # noqa: SLF001  (the declaration is ours to read)
-            self.rotating.lookout.begin(inventory, situation)
-        findings = self._intake.read_patiently()
-        self._secrecy.cover(findings)
-        return findings
-
-    def _make_config(self, findings: Findings) -> list[Problem]:
-        if self._plan.factory is None:
-            return []
-        from hive_boot.bootstrap.configuring import make_config  # noqa: PLC0415  (many have none)
-
-        values = [*findings.values.values(), *findings.refused]
-        self.config, problems = make_config(self._plan.factory, values)
-        return problems
 
     def _plan_life(self, offered: Offer, last: Last | None) -> None:
         """Say what the parts and services of this run are, if there are some.

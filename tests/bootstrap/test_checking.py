@@ -13,7 +13,7 @@ from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
 from hive_boot.bootstrap import checking
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.applications import Meeting, outcomes
+from tests.bootstrap.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.support import failed_start, until
 
@@ -488,6 +488,20 @@ async def test_a_check_that_hangs_for_ever_is_reported(
     (problem,) = (await failed_start(boot)).problems
     assert problem.name == "stripe_answers"
     assert problem.message == f"was not judged: its check took more than {told} s"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("declare", [one_check, set_check])
+async def test_a_check_that_hangs_in_a_group_of_the_loop_is_late(
+    declare: Callable[[Any], type[SecretSet]],
+) -> None:
+    """Several tasks that are cancelled when the time is over are no refusal."""
+
+    async def hang(_: object) -> None:
+        await sleep_in_a_group_of_the_loop()
+
+    (problem,) = (await failed_start(boot_of(declare(hang), start_timeout=0.2))).problems
+    assert problem.message == "was not judged: its check took more than 0.2 s"
 
 
 @pytest.mark.anyio

@@ -131,7 +131,7 @@ async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.Monk
 async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> None:
     """In the first moment of a start there is a state and nothing else."""
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY=fake-openai-key\nJWT_SECRET={VALUE}\n")
-    seen: list["Status"] = []
+    seen: list[Status] = []
 
     class Curious:
         """A path that looks around when somebody wants to know it."""

@@ -1,0 +1,159 @@
+"""Whatever docs/probes.md shows is what happens."""
+
+import json
+import re
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hive_boot.bootstrap.status import Status
+from hive_boot.lifecycle.states import State
+from hive_boot.serving import page, probe_server, waterfall
+from hive_boot.serving.endpoints import PATHS, PROBES, describe
+from hive_boot.serving.metrics import expose
+from tests.support import ROOT, run_child, started_child
+
+TEXT = (ROOT / "docs" / "probes.md").read_text("utf-8")
+
+PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+YAML = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+(JSON,) = re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+ENVIRONMENT = {"HIVE_BOOT_MODE": "environment", "DB_PASSWORD": "fake-password-1"}
+
+# Serves an application with uvicorn, and asks it for what the arguments name.
+ASK = """
+import sys
+import anyio
+import httpx2
+import uvicorn
+
+async def ask(app):
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="on"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(server._serve)
+        with anyio.fail_after(30):
+            while not server.started:
+                await anyio.sleep(0.005)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for path in sys.argv[1:]:
+                response = await client.get(path)
+                print(path, response.status_code, response.text.partition("\\n")[0])
+        server.should_exit = True
+
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """Have a directory with the blocks in it, as a reader would have it."""
+    place = tmp_path / "workplace"
+    place.mkdir()
+    for name, source in PYTHON.items():
+        (place / name).write_text(source, "utf-8")
+    return place
+
+
+def run(source: str, workplace: Path, *arguments: str) -> list[str]:
+    """Run a program beside the blocks, and give the lines that it prints."""
+    child = run_child(source, *arguments, cwd=workplace, **ENVIRONMENT)
+    assert child.returncode == 0, child.stdout + child.stderr
+    return child.stdout.splitlines()
+
+
+def test_every_block_is_tried() -> None:
+    """No block is of a kind that this module does not know."""
+    blocks = {"app.py", "wrapped.py", "mounted.py", "worker.py", "registered.py"}
+    assert PYTHON.keys() == blocks
+    assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(blocks)
+    assert len(YAML) == 2
+
+
+def test_around_an_application(workplace: Path) -> None:
+    """The three probes are answered, the other endpoints are not, the application goes on."""
+    paths = [*PATHS, "/orders"]
+    told = run(f"{ASK}from wrapped import app\nanyio.run(ask, app)\n", workplace, *paths)
+    assert [line.split()[1] for line in told] == ["200"] * 3 + ["404"] * 3 + ["200"]
+
+
+def test_mounted_by_hand(workplace: Path) -> None:
+    """All six are where they were mounted."""
+    paths = [f"/internal{path}" for path in PATHS]
+    told = run(f"{ASK}from mounted import app\nanyio.run(ask, app)\n", workplace, *paths)
+    assert [line.split()[1] for line in told] == ["200"] * 6
+    assert {line.split()[2] for line in told[:3]} == {State.READY}
+
+
+def test_on_a_port_of_its_own(workplace: Path) -> None:
+    """A worker answers on the port that it names, and stops in order."""
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    worker = workplace / "worker.py"
+    worker.write_text(PYTHON["worker.py"].replace("8081", str(port)), "utf-8")
+    program = "import runpy; runpy.run_path('worker.py', run_name='__main__')"
+    with started_child(program, cwd=workplace, **ENVIRONMENT) as child:
+        patience = time.monotonic() + 30
+        while fetch(port, "/readyz") != 200:
+            assert child.poll() is None
+            assert time.monotonic() < patience
+            time.sleep(0.02)
+        assert [fetch(port, path) for path in PATHS] == [200] * 6
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 0
+
+
+def fetch(port: int, path: str) -> int:
+    """Ask for a page, and give the status; 0 while nobody listens."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as response:
+            status: int = response.status
+            return status
+    except urllib.error.HTTPError as exc:
+        exc.close()
+        return exc.code
+    except OSError:
+        return 0
+
+
+def test_a_registry_of_one_s_own(workplace: Path) -> None:
+    """The metrics can be put among others."""
+    program = (
+        "import anyio\n"
+        "from registered import boot, registry\n"
+        "async def main():\n"
+        "    async with boot.running():\n"
+        "        print(registry.get_sample_value('hive_boot_ready'))\n"
+        "anyio.run(main)\n"
+    )
+    assert run(program, workplace) == ["1.0"]
+
+
+def test_the_names_are_right() -> None:
+    """Paths, metrics with their labels, and fields are those that there are."""
+    assert set(re.findall(r"^\| `(/\w+)` \|", TEXT, re.MULTILINE)) == set(PATHS)
+    shown = dict(re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \|", TEXT, re.MULTILINE))
+    status = Status(hook_failures={"reconnect": 0})
+    there = {
+        sample.name: "".join(sample.labels)
+        for family in text_string_to_metric_families(expose(status).body.decode())
+        for sample in family.samples
+        if sample.name.startswith("hive_boot_")
+    }
+    assert shown == there
+    assert set(re.findall(r"hive_boot_\w+", YAML[1])) <= there.keys()
+    assert json.loads(JSON).keys() == describe(status).keys()
+    assert set(re.findall(r"path: (/\w+)", YAML[0])) == set(PROBES)
+
+
+def test_the_numbers_are_right() -> None:
+    """What the page says of seconds and limits is what the code has."""
+    assert (probe_server.LIMIT, probe_server.MOST) == (10, 100)
+    assert (page.REFRESH, waterfall.SHOWN) == (2, 200)

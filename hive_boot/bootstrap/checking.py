@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot.bootstrap import logs
+from hive_boot.lifecycle.failures import is_cancellation
 from hive_boot.secrets.checks import Pending, overdue, refused, verdict_fault
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
     async def ask(index: int, work: Wired, check: Check) -> None:
         step = timeline.begin(work.label, "check")
         outcome: Outcome = "cancelled"
+        problem: Problem | None = None
         pause = _FIRST
         try:
             while True:
@@ -138,10 +140,11 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
                     outcome = "done"
                     return
                 outcome = "failed"
-                if fault is _OVERDUE:
-                    problem = overdue(work.label, min(seconds, check.timeout or seconds))
-                else:
+                if fault is not _OVERDUE:
                     problem = refused(work.label, fault, values)
+                elif problem is None or time.monotonic() < deadline:
+                    # What the end of the start cuts short says less than what came before it.
+                    problem = overdue(work.label, min(seconds, check.timeout or seconds))
                 wait = pause * random.uniform(0.5, 1)  # noqa: S311  (many replicas ask)
                 may_pass = isinstance(fault, Exception) and not isinstance(fault, _FINAL)
                 is_final = not (may_pass and patient)
@@ -172,9 +175,9 @@ async def _judge(verdict: Awaitable[object], left: float) -> BaseException | str
         nonlocal fault
         try:
             fault = verdict_fault(await verdict)
-        except anyio.get_cancelled_exc_class():
-            raise
-        except BaseException as exc:  # noqa: BLE001  (a check refuses by raising anything)
+        except BaseException as exc:  # a check refuses by raising anything
+            if is_cancellation(exc):
+                raise
             fault = exc.with_traceback(None)
 
     with anyio.move_on_after(max(0.0, left)) as scope:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot.bootstrap import logs
+from hive_boot.lifecycle.failures import is_cancellation
 from hive_boot.secrets.change import join, restrict
 from hive_boot.secrets.rotation import Backoff
 
@@ -117,9 +118,9 @@ class Notifier:
             try:
                 await call.work(self._given(), change)
                 outcome.failure = None
-            except anyio.get_cancelled_exc_class():
-                raise
-            except BaseException as exc:  # noqa: BLE001  (whatever it is, the others go on)
+            except BaseException as exc:  # whatever it is, the others go on
+                if is_cancellation(exc):
+                    raise
                 outcome.failure = exc
 
         async def run() -> None:

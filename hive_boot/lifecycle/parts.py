@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, ShutdownTimeout, StartupFailed
-from hive_boot.lifecycle.failures import bare, joined
+from hive_boot.lifecycle.failures import bare, is_cancellation, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,7 +75,7 @@ class _Hosted:
 
     def __init__(self, part: Part) -> None:
         self.part = part
-        self.step = -1
+        self.step = self.stop_step = -1
         self.began = self.due = math.inf
         self.context: Any = None
         self.value: object = None
@@ -209,9 +209,11 @@ class Parts:
             if step.outcome == "waiting":
                 open_needs = [need for need in step.waits_for if not self._all[need].runs]
                 where = f"for {', '.join(open_needs)}" if open_needs else ""
-            elif not hosted.done.is_set() and (step.end is None or hosted.stop.is_set()):
+            elif not hosted.done.is_set() and (hosted.stop.is_set() or not hosted.runs):
                 where = stands_at(getattr(hosted.context, "gen", None))
-            doing = "stopping" if hosted.runs and hosted.stop.is_set() else step.outcome
+            doing: str = step.outcome
+            if hosted.runs and hosted.stop.is_set():
+                doing, step = "stopping", self._timeline.step(hosted.stop_step)
             seconds = (self._timeline.age if step.end is None else step.end) - step.start
             lines.append(f"{doing:<9} {name}, {seconds:.1f} s  {where}".rstrip())
         return lines
@@ -231,11 +233,12 @@ class Parts:
                 if not hosted.stop.is_set():
                     message = f"the part {part.name} has ended by itself"
                     hosted.failure = LifecycleError(message)
-        except anyio.get_cancelled_exc_class():
-            hosted.failure = LifecycleError(f"the part {part.name} was cancelled from outside")
-            raise
         except BaseException as exc:  # noqa: BLE001  (it is told by who stops)
             hosted.failure = bare(exc)
+            if is_cancellation(exc):
+                # By the task's own handle: passed on, it would end the others' tasks, too.
+                message = f"the part {part.name} was cancelled from outside"
+                hosted.failure = LifecycleError(message)
         finally:
             self._end(hosted)
 
@@ -279,7 +282,7 @@ class Parts:
             hosted.scope.cancel()
             await self._see_end(hosted, until)
             return
-        step = self._timeline.begin(hosted.part.name, "stop")
+        step = hosted.stop_step = self._timeline.begin(hosted.part.name, "stop")
         hosted.stop.set()
         await self._see_end(hosted, until)
         outcome: Outcome = "done" if hosted.failure is None else "failed"

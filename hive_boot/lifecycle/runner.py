@@ -174,7 +174,9 @@ class Runner:
             await self.parts.start(await self.open(), deadline, seconds)
 
     async def start_services(self) -> None:
-        """Start the services."""
+        """Start the services, and have what a drain needs."""
+        if self.drain:
+            await self.open()
         if self._services:
             from hive_boot.lifecycle.services import Services  # noqa: PLC0415  (many have none)
 
@@ -227,7 +229,7 @@ class Runner:
         """End the services.
 
         Returns:
-            What is to be said of those that go on.
+            What they have raised at their end, and what is to be said of those that go on.
         """
         if self.services is None:
             return []
@@ -235,7 +237,7 @@ class Runner:
 
         share = SHARE if self.parts is not None else 1
         late = await self.services.stop((self.stop_by - time.monotonic()) * share)
-        return [ShutdownTimeout(late)] if late else []
+        return [*self.services.failures, *([ShutdownTimeout(late)] if late else [])]
 
     async def stop_parts(self) -> list[BaseException]:
         """Stop the parts.

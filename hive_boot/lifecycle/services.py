@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from hive_boot.lifecycle.failures import bare
+from hive_boot.lifecycle.failures import bare, is_cancellation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -50,6 +50,9 @@ class Services:
         services: what is to be run.
         timeline: is told of each of their runs.
         spent: called with the label and the failure of one that is not started again.
+
+    Attributes:
+        failures: what they have raised when they were told to end.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Services:
         self._services = services
         self._timeline = timeline
         self._spent = spent
+        self.failures: list[BaseException] = []
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._waiting: dict[str, None] = {}
         self._none_left = anyio.Event()
@@ -119,8 +123,11 @@ class Services:
             failure = await self._once(service)
             if failure is None:
                 return
+            if self._scopes[service.label].cancel_called:
+                self._note(service, failure)
+                return
             now = time.monotonic()
-            row = 0 if now - began > service.within else row + 1
+            row = 1 if now - began > service.within else row + 1
             failures.append(now)
             while failures[0] < now - service.within:
                 failures.popleft()
@@ -139,9 +146,9 @@ class Services:
             nonlocal failure
             try:
                 await service.call()
-            except anyio.get_cancelled_exc_class():
-                raise
-            except BaseException as exc:  # noqa: BLE001  (whatever it is, it is started again)
+            except BaseException as exc:  # whatever it is, it is started again
+                if is_cancellation(exc):
+                    raise
                 failure = bare(exc)
 
         try:
@@ -149,10 +156,16 @@ class Services:
             async with anyio.create_task_group() as group:
                 group.start_soon(work)
         except BaseException:
-            self._timeline.end(step, "cancelled")
+            self._timeline.end(step, "cancelled" if failure is None else "failed")
+            if failure is not None:
+                self._note(service, failure)
             raise
         self._timeline.end(step, "done" if failure is None else "failed")
         return failure
+
+    def _note(self, service: Service, failure: BaseException) -> None:
+        failure.add_note(f"(raised by the service {service.label})")
+        self.failures.append(failure)
 
     async def _pause(self, service: Service, failure: BaseException, row: int) -> None:
         # Many replicas that fail at one moment do not come back at one moment.

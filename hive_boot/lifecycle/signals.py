@@ -122,7 +122,7 @@ class Latch:
 
     def _force(self, number: int) -> None:
         """End at once. A stderr that takes nothing, a full pipe, holds up nobody."""
-        state = "ended" if self._last_word is None else self._last_word()
+        state = "armed" if self._last_word is None else self._last_word()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:

@@ -23,13 +23,14 @@ from hive_boot import (
     Secret,
     SecretBytes,
     SecretSet,
+    StartupFailed,
     get_secret,
     secret,
 )
-from tests.support import failed_start, started_child
+from tests.support import failed_start, started_child, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
@@ -470,6 +471,172 @@ async def test_a_lifespan_inside_a_run_joins_it(
         assert boot.status().ready
         assert boot.secrets is secrets
     assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_the_state_of_requests_has_the_parts_by_name(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """Beside the secrets and the settings a request finds every part, joined or not."""
+
+    @boot.part
+    async def pool() -> AsyncIterator[list[str]]:
+        yield []
+
+    @boot.part
+    async def agents(pool: list[str]) -> tuple[list[str], str]:
+        await checkpoint()
+        return pool, "agents"
+
+    async with boot.lifespan(None) as state:
+        assert state == {
+            "pool": pool.value,
+            "agents": agents.value,
+            "secrets": boot.secrets,
+            "config": boot.config,
+        }
+        assert state["agents"][0] is state["pool"]
+        async with boot.lifespan(None) as joined:
+            assert joined == state
+            assert joined["pool"] is state["pool"]
+        assert pool.value is state["pool"]
+    async with boot.running():
+        async with boot.lifespan(None) as state:
+            assert state["pool"] is pool.value is not joined["pool"]
+        assert boot.status().ready
+    assert_not_running(boot)
+
+
+def crashing(boot: Bootstrap[HiveSecrets, Settings], failure: Exception) -> Callable[[], object]:
+    """Declare a part that crashes when what is returned is called."""
+    crash = anyio.Event()
+
+    @boot.part
+    async def workers() -> AsyncIterator[None]:
+        async def work() -> None:
+            await crash.wait()
+            raise failure
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield
+
+    return crash.set
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", ["part", "service"])
+async def test_a_server_is_told_to_end_when_it_cannot_go_on(
+    boot: Bootstrap[HiveSecrets, Settings],
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    """Under ``lifespan`` a failure for good is readiness lost, a line, and SIGTERM to itself."""
+    failure = ConnectionError("no route")
+    crash = crashing(boot, failure) if kind == "part" else None
+    if crash is None:
+
+        @boot.service(restart="never")
+        async def workers() -> None:
+            await until(lambda: boot.status().ready)
+            raise failure
+
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    try:
+        with pytest.raises(ConnectionError) as caught:  # noqa: PT012  (what a server does)
+            async with boot.lifespan(None):
+                if crash is not None:
+                    crash()
+                await until(lambda: told)
+                # It goes on until the server has ended, and is not ready.
+                await checkpoint()
+                status = boot.status()
+                assert (status.state, status.ready) == ("draining", False)
+                assert status.failed == "workers"
+                assert_not_running(boot)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value is failure
+    assert told == [signal.SIGTERM]
+    assert caplog.text.count("workers has failed, and the application cannot go on") == 1
+    assert boot.status().state == "armed"
+
+
+@pytest.mark.anyio
+async def test_where_nobody_listens_to_sigterm_the_process_is_left_alone(
+    boot: Bootstrap[HiveSecrets, Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a test's client the signal would end the tests: a line in the log has to do."""
+    failure = ConnectionError("no route")
+    crash = crashing(boot, failure)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(ConnectionError) as caught:  # noqa: PT012  (what a client does)
+            async with boot.lifespan(None):
+                crash()
+                await until(lambda: "Nobody here handles SIGTERM" in caplog.text)
+                assert not boot.status().ready
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value is failure
+
+
+@pytest.mark.anyio
+async def test_a_part_that_cannot_start_is_a_failed_start_up(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """The server is told that it must not serve, and which part it was; nothing is left."""
+    lines: list[str] = []
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        yield
+        lines.append("pool stops")
+
+    @boot.part
+    async def agents(pool: None) -> None:
+        await checkpoint()
+        raise ConnectionError(pool)
+
+    server = Server(Starlette(lifespan=boot.lifespan))
+    with pytest.raises(StartupFailed):
+        await server.live()
+    (message,) = server.said
+    assert message["type"] == "lifespan.startup.failed"
+    assert "StartupFailed: the part agents failed to start: ConnectionError" in message["message"]
+    assert lines == ["pool stops"]
+    assert_not_running(boot)
+
+
+@pytest.mark.anyio
+async def test_one_fails_and_the_next_start_is_fine(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """What ended one run is nothing to the next one, in the block or in a lifespan."""
+    left = 2
+    gate = anyio.Event()
+
+    @boot.service(restart="never")
+    async def poll() -> None:
+        nonlocal left
+        await gate.wait()
+        left -= 1
+        if left >= 0:
+            raise ConnectionError
+        await anyio.sleep_forever()
+
+    gate.set()
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            async with boot.running():
+                await anyio.sleep_forever()
+        assert_not_running(boot)
+    async with boot.running():
+        await until(lambda: left < 0)
+        assert boot.status().ready
+    async with boot.lifespan(None):
+        assert boot.status().failed == ""
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""What an author declares about rotation, and what is refused where it stands."""
+"""What an author declares, and what is refused where it stands."""
 
 import math
 from collections.abc import AsyncIterator, Callable
@@ -247,3 +247,134 @@ def test_a_second_main_names_the_first() -> None:
 
     refusals.refuse_second(None)
     assert refusal(lambda: refusals.refuse_second(serve)) == "there is a main already: serve"
+
+
+@pytest.mark.parametrize("wrong", [*NO_NUMBERS, -1, 0, 0.0])
+def test_stop_timeout_is_a_number_of_seconds(wrong: Any) -> None:  # noqa: ANN401  (what is wrong)
+    """A stop without any time would break off everything."""
+    told = refusal(lambda: Bootstrap(HiveSecrets, stop_timeout=wrong))
+    assert told == "stop_timeout= has to be a number of seconds above 0"
+
+
+@pytest.mark.parametrize("wrong", [*NO_NUMBERS[1:], -1, -0.001])
+def test_drain_is_a_number_of_seconds_or_none(wrong: Any) -> None:  # noqa: ANN401  (what is wrong)
+    """None leaves it to the mode, 0 is no drain; a drain without end would never stop."""
+    told = refusal(lambda: Bootstrap(HiveSecrets, drain=wrong))
+    assert told == "drain= has to be a number of seconds from 0 on"
+
+
+@pytest.mark.parametrize("wrong", ["8081", -1, 65536, 8081.0, True, False, "", []])
+def test_the_port_of_the_probes_is_a_port(wrong: Any) -> None:  # noqa: ANN401  (what is wrong)
+    """What nothing can listen on is refused where it stands, and so are yes and no."""
+    told = refusal(lambda: Bootstrap(HiveSecrets, probe_port=wrong))
+    assert told == "probe_port= has to be a number of a port, or 0 for any that is free"
+
+
+def test_good_arguments_of_a_stop_are_taken() -> None:
+    """Each of them may be left out, or be as small as it can."""
+    for drain in (None, 0, 0.5, 30):
+        Bootstrap(HiveSecrets, drain=drain, stop_timeout=0.001)
+    for port in (None, 0, 1, 8081, 65535):
+        Bootstrap(HiveSecrets, probe_port=port, stop_timeout=3600)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("jwt_secrt",), "HiveSecrets declares no jwt_secrt"),
+        (("JWT_SECRET", "api_key"), "HiveSecrets declares no JWT_SECRET"),
+        (("api_key", "a", "jwt_secret", "b"), "HiveSecrets declares no a, b"),
+        (("",), "HiveSecrets declares no "),
+        ((3, None), "HiveSecrets declares no 3, None"),
+    ],
+)
+def test_a_check_is_about_fields(
+    names: tuple[Any, ...], told: str, boot: Bootstrap[HiveSecrets, Settings]
+) -> None:
+    """A typing error would be a check that no rotation asks: all of them are named at once."""
+    assert refusal(lambda: boot.check(*names)) == told
+    assert refusal(lambda: boot.check(*names, timeout=3)) == told
+
+
+def test_two_functions_are_no_names(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """One check is declared at a time."""
+
+    async def check() -> None: ...
+
+    wrong: Any = check
+    assert "HiveSecrets declares no <function" in refusal(lambda: boot.check(wrong, wrong))
+
+
+def test_a_check_is_declared_in_three_forms(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """Bare, with empty brackets, with names and a time: it stays the function that it is."""
+
+    async def check(secrets: HiveSecrets) -> None: ...
+
+    assert boot.check(check) is check
+    assert boot.check()(check) is check
+    assert boot.check("jwt_secret", "api_key", timeout=3)(check) is check
+    declared = boot._plan.checks  # noqa: SLF001  (as a start takes it)
+    assert [(each.work, sorted(each.names), each.timeout) for each in declared] == [
+        (check, [], None),
+        (check, [], None),
+        (check, ["api_key", "jwt_secret"], 3),
+    ]
+
+
+def test_a_main_is_declared_in_two_forms() -> None:
+    """Bare, or with what is to be said of it."""
+
+    async def main() -> None: ...
+
+    for declare in (lambda boot: boot.main, lambda boot: boot.main(must_finish=False)):
+        boot = Bootstrap(HiveSecrets)
+        assert declare(boot)(main) is main
+        assert not boot._plan.must_finish  # noqa: SLF001  (as a start takes it)
+    boot = Bootstrap(HiveSecrets)
+    assert boot.main(must_finish=True)(main) is main
+    assert boot._plan.must_finish  # noqa: SLF001  (as a start takes it)
+    with pytest.raises(DeclarationError, match=r"there is a main already: .*main"):
+        boot.main(must_finish=False)(main)
+    assert boot._plan.must_finish  # noqa: SLF001  (as a start takes it)
+
+
+def test_parts_are_put_in_order_before_anything_runs(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """Each comes after those that it asks for, and an application without parts has none."""
+    plan, offered = boot._plan, boot._offered()  # noqa: SLF001  (as a start does)
+    assert plan.wire_parts(offered) == {}
+
+    @boot.part
+    async def api(agents: int, pool: int, secrets: HiveSecrets) -> None: ...
+
+    @boot.part(timeout=3)
+    async def agents(pool: int) -> None: ...
+
+    @boot.part
+    async def pool(config: Settings) -> None: ...
+
+    wired = plan.wire_parts(boot._offered())  # noqa: SLF001  (as a start does)
+    assert list(wired) == ["pool", "agents", "api"]
+    assert [work.needs for work, _ in wired.values()] == [
+        ("config",),
+        ("pool",),
+        ("agents", "pool", "secrets"),
+    ]
+    assert [part.timeout for _, part in wired.values()] == [None, 3, None]
+
+
+@pytest.mark.anyio
+async def test_the_parameters_of_a_service_are_looked_at_before_anything_runs(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """A service that cannot be called is told at the start, and not each time it fails."""
+
+    @boot.service
+    async def poll(pool: int) -> None: ...
+
+    with pytest.raises(DeclarationError) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    assert str(caught.value) == f"poll() has a parameter 'pool' that nothing fills: {THERE}"
+    assert boot.status().state == "armed"

@@ -1,6 +1,7 @@
 """What an application says of itself, to people and to probes: everything but a value."""
 
 import time
+from collections.abc import AsyncIterator
 from dataclasses import FrozenInstanceError, fields, replace
 from functools import partial
 from pathlib import Path
@@ -9,8 +10,9 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretSet, StartupFailed, secret
 from hive_boot.bootstrap.status import Status
+from hive_boot.lifecycle import services
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets import watching
 from hive_boot.secrets.status import SecretStatus
@@ -361,3 +363,240 @@ async def test_a_full_status_shows_no_value(
         await refuse(boot, volume)
         shown = list(map(partial(str.format, "{0} {0!r}"), [boot.status()]))
     assert "fake-" not in "".join(shown)
+
+
+async def test_a_run_tells_how_old_it_is_and_whether_it_was_ready(
+    boot: Bootstrap[Service, None],
+) -> None:
+    """A probe that asks whether it has started, and a person who asks since when, are answered."""
+    seen: list[Status] = []
+
+    @boot.part
+    async def look() -> AsyncIterator[None]:
+        await checkpoint()
+        seen.append(boot.status())
+        yield
+        await checkpoint()
+        seen.append(boot.status())
+
+    assert (boot.status().started, boot.status().uptime) == (False, 0.0)
+    async with boot.running():
+        seen.append(boot.status())
+    starting, ready, stopping = seen
+    assert [(each.state, each.started, each.ready) for each in seen] == [
+        ("starting", False, False),
+        ("ready", True, True),
+        ("stopping", True, False),
+    ]
+    assert 0 < starting.uptime <= ready.uptime <= stopping.uptime
+    assert (boot.status().started, boot.status().uptime) == (False, 0.0)
+
+
+async def test_the_timeline_has_every_step_of_the_life(boot: Bootstrap[Service, None]) -> None:
+    """Phases, checks, parts, services and stops, each with its start, its end and its outcome."""
+    seen: list[Status] = []
+
+    @boot.part
+    async def last() -> AsyncIterator[None]:
+        yield
+        await checkpoint()
+        seen.append(boot.status())
+
+    @boot.part
+    async def pool(last: None) -> AsyncIterator[None]:
+        yield last
+
+    @boot.check
+    async def stripe_answers() -> None:
+        await checkpoint()
+
+    @boot.service
+    async def poll() -> None:
+        await anyio.sleep_forever()
+
+    async with boot.running():
+        await until(lambda: ("poll", "service") in known(boot.status()))
+        status = boot.status()
+        assert known(status) == {
+            ("armed", "phase"): "done",
+            ("loading", "phase"): "done",
+            ("starting", "phase"): "done",
+            ("stripe_answers", "check"): "done",
+            ("last", "part"): "done",
+            ("pool", "part"): "done",
+            ("poll", "service"): "running",
+            ("ready", "phase"): "running",
+        }
+        for step in status.timeline:
+            assert step.start >= 0
+            assert (step.end is None) == (step.outcome == "running")
+            assert step.end is None or step.start <= step.end <= status.uptime
+    (stopping,) = seen
+    assert known(stopping) == {
+        **known(status),
+        ("poll", "service"): "cancelled",
+        ("ready", "phase"): "done",
+        ("draining", "phase"): "done",
+        ("stopping", "phase"): "running",
+        ("pool", "stop"): "done",
+        ("last", "stop"): "running",
+    }
+
+
+def known(status: Status) -> dict[tuple[str, str], str]:
+    """Give what the timeline has, and what became of it."""
+    return {(step.name, step.kind): step.outcome for step in status.timeline}
+
+
+async def test_what_failed_at_the_start_is_on_the_timeline(
+    boot: Bootstrap[Service, None],
+) -> None:
+    """While a failed start is unwound, who looks sees which part it was."""
+    seen: list[Status] = []
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        yield
+        await checkpoint()
+        seen.append(boot.status())
+
+    @boot.part
+    async def agents(pool: None) -> None:
+        await checkpoint()
+        raise ConnectionError(pool)
+
+    @boot.part
+    async def api(agents: None) -> None: ...
+
+    with pytest.raises(StartupFailed):
+        async with boot.running():
+            pytest.fail("it has started")
+    (status,) = seen
+    assert (status.state, status.started) == ("stopping", False)
+    steps = known(status)
+    assert steps["pool", "part"] == "done"
+    assert steps["agents", "part"] == "failed"
+    assert steps["api", "part"] == "cancelled"
+
+
+async def test_what_ended_it_is_named(boot: Bootstrap[Service, None]) -> None:
+    """A part that crashes, or a service that has spent its budget, is told until the end."""
+    seen: list[Status] = []
+
+    @boot.service(restart="never")
+    async def poll() -> None:
+        await checkpoint()
+        raise ConnectionError
+
+    @boot.part
+    async def look() -> AsyncIterator[None]:
+        yield
+        await checkpoint()
+        seen.append(boot.status())
+
+    with pytest.raises(ConnectionError):
+        async with boot.running():
+            await anyio.sleep_forever()
+    (status,) = seen
+    assert (status.failed, status.ready, status.state) == ("poll", False, "stopping")
+    assert boot.status().failed == ""
+
+
+async def test_services_that_wait_are_named_with_the_other_reasons(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """A failing service and a refused set are two reasons, and neither makes it not ready."""
+
+    @boot.service
+    async def poll() -> None:
+        await checkpoint()
+        raise ConnectionError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services, "_FIRST", 3600.0)
+        patch.setattr(services, "_MOST", 3600.0)
+        async with boot.running():
+            await until(lambda: boot.status().failing_services == ("poll",))
+            await refuse(boot, volume)
+            assert boot.status().reasons == (
+                "the service poll has failed, and will be started again",
+                "generation 2 was refused: API_KEY length",
+            )
+            assert boot.status().ready
+
+
+async def test_rotations_are_remembered_and_counted(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """The newest comes first, with its names and its verdict; those of earlier runs are gone."""
+    async with boot.running():
+        assert boot.status().rotations == ()
+        assert boot.status().rotations_total == {"accepted": 0, "refused": 0}
+        before = time.time()
+        volume.publish(numbered(2))
+        await boot.reload()
+        await refuse(boot, volume)
+        status = boot.status()
+        assert [(each.verdict, each.generation, each.names) for each in status.rotations] == [
+            ("refused", 3, ("API_KEY",)),
+            ("accepted", 2, ("API_KEY", "JWT_SECRET")),
+        ]
+        assert status.rotations_total == {"accepted": 1, "refused": 1}
+        newest, oldest = status.rotations
+        assert before <= oldest.at <= newest.at <= time.time()
+        assert min(newest.duration, oldest.duration) > 0
+        # The same refusal is one, and a look that finds nothing new is none.
+        with pytest.raises(InvalidSecrets):
+            await boot.reload()
+        assert boot.status().rotations_total == {"accepted": 1, "refused": 1}
+        # What was asked for earlier stays as it was.
+        volume.publish(numbered(3))
+        await boot.reload()
+        assert status.rotations_total == {"accepted": 1, "refused": 1}
+        assert boot.status().rotations_total == {"accepted": 2, "refused": 1}
+    async with boot.running():
+        assert boot.status().rotations == ()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_failures_of_each_hook_are_counted(
+    boot: Bootstrap[Service, None], volume: MountedVolume
+) -> None:
+    """From the start on each hook has its number, and success does not take it back."""
+    answers = [ConnectionError(), ConnectionError(), None]
+
+    @boot.on_rotate()
+    async def reconnect(_: Change) -> None:
+        await checkpoint()
+        if failure := answers.pop(0):
+            raise failure
+
+    @boot.on_rotate("sentry_dsn")
+    async def report(_: Change) -> None: ...
+
+    async with boot.running():
+        assert boot.status().hook_failures == {"reconnect": 0, "report": 0}
+        volume.publish(numbered(2))
+        await boot.reload()
+        await until(lambda: not answers and not boot.status().failing_hooks)
+        assert boot.status().hook_failures == {"reconnect": 2, "report": 0}
+
+
+async def test_while_it_loads_nothing_is_known_of_rotations(volume: MountedVolume) -> None:
+    """Before the first set is accepted there are neither totals nor hooks to be told of."""
+    seen: list[Status] = []
+
+    class Judged(Service):
+        """Secrets whose check looks around."""
+
+        async def check(self) -> None:
+            """Look around."""
+            await checkpoint()
+            seen.append(boot.status())
+
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Judged)
+    async with boot.running():
+        (status,) = seen
+        assert (status.rotations_total, status.hook_failures, status.secrets) == ({}, {}, ())
+        assert known(status) == {("armed", "phase"): "done", ("loading", "phase"): "running"}

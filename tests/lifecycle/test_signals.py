@@ -232,3 +232,77 @@ def test_a_forked_child_is_not_ours(number: signal.Signals) -> None:
     """A signal does to a child what it did before, and says nothing to its parent."""
     child = run_child(FORKED.format(number=number.name))
     assert child.stdout == f"{-number} None\n", child.stderr
+
+
+# The last word
+
+FORCED = """
+import os, signal, sys, time
+from hive_boot.lifecycle.signals import Latch
+
+with Latch() as latch:
+    {before}
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+def last_word(before: str = "") -> str:
+    """Give what a process writes to stderr that is forced to end."""
+    child = run_child(FORCED.format(before=before))
+    assert (child.returncode, child.stdout) == (130, "")
+    return child.stderr
+
+
+def test_the_second_signal_says_what_it_has_broken_off() -> None:
+    """Whoever reads the log sees which signal it was, and where the application stood."""
+    told = last_word("latch.notify_force(lambda: 'draining')")
+    assert told == "hive_boot: a second signal, SIGINT, while draining: forced\n"
+
+
+def test_the_second_signal_has_a_word_before_there_is_a_run() -> None:
+    """When nobody knows a state it is said all the same."""
+    assert last_word() == "hive_boot: a second signal, SIGINT, while ended: forced\n"
+
+
+FULL = "r, w = os.pipe(); os.set_blocking(w, False)\n    "
+FULL += (
+    "try:\n        while True: os.write(w, bytes(65536))\n    except BlockingIOError: pass\n    "
+)
+FULL += "os.set_blocking(w, True); os.dup2(w, 2)"
+
+
+@pytest.mark.parametrize("stderr", [FULL, "os.close(2)"], ids=["full", "closed"])
+def test_a_stderr_that_takes_nothing_holds_up_nobody(stderr: str) -> None:
+    """A full pipe that nobody reads, or none at all: the process is gone with its status."""
+    assert last_word(stderr) == ""
+
+
+# The signal to oneself
+
+TOLD = """
+import logging, signal
+from hive_boot.lifecycle.signals import terminate
+
+logging.basicConfig(format="%(levelname)s %(message)s")
+{before}
+terminate()
+print("still here", flush=True)
+"""
+
+
+def test_a_server_around_us_is_asked_to_end() -> None:
+    """It gets the signal that it would get from outside."""
+    before = "signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True))"
+    child = run_child(TOLD.format(before=before))
+    assert (child.returncode, child.stdout, child.stderr) == (0, "asked\nstill here\n", "")
+
+
+@pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN"])
+def test_where_nobody_listens_nobody_is_killed(handler: str) -> None:
+    """In a test's client, which handles no signal, the process lives, and the log says why."""
+    child = run_child(TOLD.format(before=f"signal.signal(signal.SIGTERM, signal.{handler})"))
+    assert (child.returncode, child.stdout) == (0, "still here\n")
+    assert child.stderr == (
+        "ERROR Nobody here handles SIGTERM: the server goes on, and is not ready\n"
+    )

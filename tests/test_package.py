@@ -9,10 +9,32 @@ from types import ModuleType
 import pytest
 
 import hive_boot
-from hive_boot import InvalidSecrets, LifecycleError, MissingSecret, Problem
+from hive_boot import (
+    BootError,
+    InvalidSecrets,
+    LifecycleError,
+    MissingSecret,
+    Problem,
+    ShutdownTimeout,
+    StartupFailed,
+)
 from tests.support import run_child
 
-HEAVY = ["anyio", "asyncio", "dotenv", "pydantic", "pydantic_settings", "trio", "watchfiles"]
+HEAVY = [
+    "anyio",
+    "asyncio",
+    "dotenv",
+    "h11",
+    "hypercorn",
+    "prometheus_client",
+    "pydantic",
+    "pydantic_settings",
+    "starlette",
+    "trio",
+    "uvicorn",
+    "uvloop",
+    "watchfiles",
+]
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -27,6 +49,28 @@ def test_the_table_of_contents_is_sorted_and_complete() -> None:
     assert hive_boot.__all__ == sorted(hive_boot.__all__)
     assert set(hive_boot.__all__) == shown
     assert len(hive_boot.__all__) == len(shown)
+
+
+PROMISED = """
+    Bootstrap Change Secret SecretBytes SecretSet secret redact
+    get_secret has_secret mask_secret require_secret
+    BootError DeclarationError
+    SecretsError InvalidSecrets MissingSecret SourceError Problem
+    LifecycleError IllegalTransition ShutdownTimeout StartupFailed
+"""
+
+
+def test_what_is_promised_can_be_imported() -> None:
+    """Nothing is shown that was not promised, and nothing is missing."""
+    assert set(hive_boot.__all__) == set(PROMISED.split())
+    assert repr(hive_boot.Bootstrap) == "<class 'hive_boot.Bootstrap'>"
+
+
+@pytest.mark.parametrize("error", [StartupFailed, ShutdownTimeout])
+def test_what_goes_wrong_in_a_life_is_nobodys_deployment(error: type[BootError]) -> None:
+    """A service manager sees a fault of the software, 70, and not of the configuration, 78."""
+    assert issubclass(error, LifecycleError)
+    assert error.exit_code == 70
 
 
 @pytest.mark.parametrize("name", hive_boot.__all__)
@@ -50,6 +94,8 @@ def test_no_room_behind_the_door_is_left_over() -> None:
         MissingSecret("JWT_SECRET", "set the variable JWT_SECRET"),
         InvalidSecrets([Problem(name="JWT_SECRET", kind="missing", message="is missing")]),
         LifecycleError("it is not running"),
+        StartupFailed("agents", "it takes more than 30 s", ["running   agents, 30.0 s"]),
+        ShutdownTimeout(["agents", "pool"]),
     ],
 )
 def test_an_error_survives_the_way_to_another_process(error: Exception) -> None:
@@ -57,6 +103,7 @@ def test_an_error_survives_the_way_to_another_process(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)
     assert type(again) is type(error)
     assert again.args == error.args
+    assert str(again) == str(error)
 
 
 def loaded_after(source: str, *more: str, **variables: str) -> set[str]:
@@ -70,9 +117,31 @@ def loaded_after(source: str, *more: str, **variables: str) -> set[str]:
     return set(child.stdout.split())
 
 
+LIFE = [
+    "hive_boot.bootstrap.assembly",
+    "hive_boot.bootstrap.checking",
+    "hive_boot.bootstrap.process",
+    "hive_boot.bootstrap.run",
+    "hive_boot.bootstrap.status",
+    "hive_boot.lifecycle.leaving",
+    "hive_boot.lifecycle.parts",
+    "hive_boot.lifecycle.runner",
+    "hive_boot.lifecycle.services",
+    "hive_boot.lifecycle.signals",
+    "hive_boot.serving.endpoints",
+    "hive_boot.serving.http",
+    "hive_boot.serving.metrics",
+    "hive_boot.serving.outermost",
+    "hive_boot.serving.page",
+    "hive_boot.serving.probe_server",
+    "hive_boot.serving.servers",
+]
+"""What only an application that lives needs, or one that answers from outside."""
+
+
 def test_an_import_is_light() -> None:
-    """A tool that only looks at a declaration loads no event loop, watcher or parser."""
-    assert loaded_after("import hive_boot") == set()
+    """A tool that only looks at a declaration loads no loop, watcher, parser or server."""
+    assert loaded_after("import hive_boot", *LIFE) == set()
 
 
 def test_a_declaration_is_light() -> None:
@@ -83,10 +152,23 @@ from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
 class HiveSecrets(SecretSet):
     jwt_secret: Secret = secret(min_length=32, pattern=".*", required_in="production", lead=120)
 
-boot = Bootstrap(HiveSecrets, watch=True, wait=30)
+boot = Bootstrap(HiveSecrets, watch=True, wait=30, probe_port=8081, drain=5, stop_timeout=20)
 
 @boot.check
 async def check(secrets: HiveSecrets) -> None: ...
+
+@boot.check("jwt_secret", timeout=3)
+async def signatures_hold(secrets: HiveSecrets) -> None: ...
+
+@boot.part
+async def pool(secrets: HiveSecrets):
+    yield "pool"
+
+@boot.part(timeout=3)
+async def agents(pool: str) -> str: ...
+
+@boot.service(budget=3)
+async def poll(agents: str) -> None: ...
 
 @boot.on_rotate("jwt_secret", timeout=5)
 async def reconnect(change: Change, secrets: HiveSecrets) -> None: ...
@@ -95,8 +177,10 @@ async def reconnect(change: Change, secrets: HiveSecrets) -> None: ...
 async def main(secrets: HiveSecrets) -> None: ...
 
 boot.status()
+boot.lifespan
+boot.asgi
 """
-    assert loaded_after(source) == set()
+    assert loaded_after(source, *LIFE) == set()
 
 
 STARTED = """
@@ -142,6 +226,22 @@ def test_a_start_in_a_container_loads_only_the_loop(mounted: str) -> None:
     """In docker mode neither a watcher nor a parser of ``.env`` is loaded, nor another loop."""
     source = STARTED.format(watch=False)
     assert loaded_after(source, HIVE_BOOT_SECRETS_DIR=mounted) == {"anyio", "asyncio"}
+
+
+UNUSED = [
+    name
+    for name in LIFE
+    if name.startswith("hive_boot.serving.")
+    or name.endswith((".assembly", ".checking", ".parts", ".services"))
+]
+"""What an application without parts, services, checks and doors never asks for."""
+
+
+def test_a_start_of_secrets_alone_loads_nothing_of_parts_and_doors(mounted: str) -> None:
+    """Who declares no part, service or check, and serves nothing, does not pay for them."""
+    source = STARTED.format(watch=False)
+    loaded = loaded_after(source, *UNUSED, HIVE_BOOT_SECRETS_DIR=mounted)
+    assert loaded == {"anyio", "asyncio"}
 
 
 def test_a_start_that_watches_loads_the_watcher_as_well(mounted: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -46,3 +46,15 @@ class Handle(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<part {self.name}>"
+
+
+class PartDecorator(Protocol):
+    """What ``@boot.part(timeout=...)`` is."""
+
+    @overload
+    def __call__(self, function: Callable[..., AsyncGenerator[T, None]], /) -> Handle[T]: ...
+    @overload
+    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> Handle[T]: ...
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> Handle[T]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Handle[Any]: ...

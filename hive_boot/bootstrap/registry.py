@@ -5,9 +5,9 @@ Registering starts nothing and reads nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, overload
 
-from hive_boot.bootstrap.handles import Handle
+from hive_boot.bootstrap.handles import Handle, PartDecorator
 from hive_boot.bootstrap.plan import Check, Hook, PartPlan, Plan, ServicePlan
 from hive_boot.bootstrap.refusals import (
     refuse_part,
@@ -44,20 +44,6 @@ T = TypeVar("T")
 OnRotate = TypeVar(
     "OnRotate", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
 )
-
-
-class PartDecorator(Protocol):
-    """What ``@boot.part(timeout=...)`` is."""
-
-    @overload
-    def __call__(self, function: Callable[..., AsyncGenerator[T, None]], /) -> Handle[T]: ...
-    @overload
-    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> Handle[T]: ...
-    @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> Handle[T]: ...
-    def __call__(self, function: Callable[..., Any], /) -> Handle[Any]:
-        """Take the function."""
-        ...
 
 
 class Registry(Generic[S, C]):

@@ -76,7 +76,8 @@ async def serve_probes(
         everywhere = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
     except OSError as exc:
         message = f"probe_port {port} cannot be had: {exc.strerror or exc}"
-        raise LifecycleError(message) from exc
+        # The reason is in the sentence: a traceback would add nothing.
+        raise LifecycleError(message) from None
     try:
         async with anyio.create_task_group() as group:
             clients = _Clients(status, name)

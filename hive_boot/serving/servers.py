@@ -42,7 +42,8 @@ def bind(host: str, port: int) -> socket.socket:
         why = (exc.strerror if isinstance(exc, OSError) else None) or exc
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         message = f"cannot listen on {where}: {why}"
-        raise LifecycleError(message) from exc
+        # The reason is in the sentence: a traceback would add nothing.
+        raise LifecycleError(message) from None
     return sock
 
 

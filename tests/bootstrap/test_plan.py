@@ -326,10 +326,12 @@ def test_a_main_is_declared_in_two_forms() -> None:
 
     async def main() -> None: ...
 
-    for declare in (lambda boot: boot.main, lambda boot: boot.main(must_finish=False)):
-        boot = Bootstrap(HiveSecrets)
-        assert declare(boot)(main) is main
-        assert not boot._plan.must_finish  # noqa: SLF001  (as a start takes it)
+    boot = Bootstrap(HiveSecrets)
+    assert boot.main(main) is main
+    assert not boot._plan.must_finish  # noqa: SLF001  (as a start takes it)
+    boot = Bootstrap(HiveSecrets)
+    assert boot.main(must_finish=False)(main) is main
+    assert not boot._plan.must_finish  # noqa: SLF001  (as a start takes it)
     boot = Bootstrap(HiveSecrets)
     assert boot.main(must_finish=True)(main) is main
     assert boot._plan.must_finish  # noqa: SLF001  (as a start takes it)

@@ -592,11 +592,11 @@ async def test_while_it_loads_nothing_is_known_of_rotations(volume: MountedVolum
         async def check(self) -> None:
             """Look around."""
             await checkpoint()
-            seen.append(boot.status())
+            seen.append(loading.status())
 
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Judged)
-    async with boot.running():
+    loading = mounted(volume.path, Judged)
+    async with loading.running():
         (status,) = seen
         assert (status.rotations_total, status.hook_failures, status.secrets) == ({}, {}, ())
         assert known(status) == {("armed", "phase"): "done", ("loading", "phase"): "running"}

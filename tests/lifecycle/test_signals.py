@@ -261,8 +261,8 @@ def test_the_second_signal_says_what_it_has_broken_off() -> None:
 
 
 def test_the_second_signal_has_a_word_before_there_is_a_run() -> None:
-    """When nobody knows a state it is said all the same."""
-    assert last_word() == "hive_boot: a second signal, SIGINT, while ended: forced\n"
+    """From the first line on it is armed, also when nobody can be asked yet."""
+    assert last_word() == "hive_boot: a second signal, SIGINT, while armed: forced\n"
 
 
 FULL = "r, w = os.pipe(); os.set_blocking(w, False)\n    "

@@ -1,8 +1,18 @@
 """Code as users write it. No type checker may find anything here."""
 
-from collections.abc import Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+    MutableMapping,
+)
 from dataclasses import dataclass
-from typing import Any, Literal, assert_type
+from types import TracebackType
+from typing import Annotated, Any, Literal, NoReturn, Self, assert_type
+
+from fastapi import Depends, FastAPI
 
 from hive_boot import (
     Bootstrap,
@@ -10,6 +20,8 @@ from hive_boot import (
     Secret,
     SecretBytes,
     SecretSet,
+    ShutdownTimeout,
+    StartupFailed,
     get_secret,
     has_secret,
     mask_secret,
@@ -100,6 +112,189 @@ async def by_hand() -> None:
         assert_type(made.config.port, int)
 
 
+class AgentPool:
+    """What a part gives."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+
+
+living = Bootstrap(HiveSecrets, config=Settings, probe_port=8081, drain=2.5, stop_timeout=20)
+
+
+@living.part
+async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:
+    """Be a part as an iterator."""
+    async with AgentPool(secrets.openai_api_key.reveal()) as pool:
+        yield pool
+
+
+@living.part
+async def cache(agents: AgentPool, config: Settings) -> AsyncGenerator[dict[str, int], None]:
+    """Be a part as a generator."""
+    yield {agents.key: config.port}
+
+
+@living.part
+async def size(cache: dict[str, int]) -> int:
+    """Be a part that has nothing to stop."""
+    return len(cache)
+
+
+@living.part(timeout=3)
+async def slow(size: int, boot: Bootstrap[HiveSecrets, Settings]) -> AsyncIterator[str]:
+    """Be a part with a time of its own, as an iterator."""
+    yield f"{boot.config.port} {size}"
+
+
+@living.part(timeout=0.5)
+async def slow_generator() -> AsyncGenerator[bytes, None]:
+    """Be a part with a time of its own, as a generator."""
+    yield b""
+
+
+@living.part(timeout=3)
+async def slow_size(slow: str) -> tuple[str, int]:
+    """Be a part with a time of its own that has nothing to stop."""
+    return slow, len(slow)
+
+
+@living.part
+async def migrated() -> None:
+    """Be a part without a value."""
+
+
+async def use_parts(secrets: HiveSecrets) -> None:
+    """Take the values of parts, and call them as the functions that they are."""
+    assert_type(agents.value, AgentPool)
+    assert_type(await agents(), AgentPool)
+    assert_type(agents.name, str)
+    assert_type(cache.value, dict[str, int])
+    assert_type(await cache(), dict[str, int])
+    assert_type(size.value, int)
+    assert_type(await size(), int)
+    assert_type(slow.value, str)
+    assert_type(await slow(), str)
+    assert_type(slow_generator.value, bytes)
+    assert_type(slow_size.value, tuple[str, int])
+    assert_type(await slow_size(), tuple[str, int])
+    assert_type(migrated.value, None)
+    async for pool in agents.fn(secrets):
+        assert pool
+
+
+@living.service
+async def poll(agents: AgentPool, secrets: HiveSecrets) -> None:
+    """Work for ever."""
+
+
+@living.service(restart="never")
+async def sweep(agents: AgentPool) -> int:
+    """Work once; what is returned does not matter."""
+    return len(agents.key)
+
+
+@living.service(restart="on-failure", budget=3, within=10.5)
+async def publish() -> NoReturn:
+    """Never end by itself."""
+    raise NotImplementedError
+
+
+@living.check("openai_api_key", timeout=3)
+async def openai_answers(secrets: HiveSecrets) -> bool:
+    """Judge one field."""
+    return secrets.openai_api_key.matches("key")
+
+
+@living.check("openai_api_key", "jwt_secret")
+async def both_hold(secrets: HiveSecrets, config: Settings) -> None:
+    """Judge two fields."""
+
+
+@living.check(timeout=0.5)
+async def quick() -> bool | None:
+    """Judge everything, in a time."""
+    return None
+
+
+@living.check()
+async def empty() -> None:
+    """Judge everything, with brackets."""
+
+
+@living.on_rotate("openai_api_key")
+async def reconnect_agents(change: Change, agents: AgentPool) -> None:
+    """Hear of a change, with a part."""
+
+
+@living.main(must_finish=True)
+async def work(secrets: HiveSecrets, agents: AgentPool, size: int) -> int:
+    """Be a main with parts, and stay the function that it is."""
+    await poll(agents, secrets)
+    assert_type(await sweep(agents), int)
+    assert_type(await openai_answers(secrets), bool)
+    await reconnect_agents(Change((), {}, {}, 2), agents)
+    return size
+
+
+web = FastAPI(lifespan=living.lifespan)
+web.mount("/internal", living.probes)
+
+
+@web.get("/agents")
+async def look_at_agents(pool: Annotated[AgentPool, Depends(agents)]) -> int:
+    """Get a part from FastAPI."""
+    return len(pool.key)
+
+
+Message = MutableMapping[str, Any]
+
+
+async def bare_app(
+    scope: Message,
+    receive: Callable[[], Awaitable[Message]],
+    send: Callable[[Message], Awaitable[None]],
+) -> None:
+    """Be an ASGI application without a library."""
+
+
+wrapped = living.asgi(web)
+also_wrapped = living.asgi(bare_app)
+twice_wrapped = living.asgi(living.asgi(living.probes))
+
+
+def serve() -> NoReturn:
+    """Own the process, and serve."""
+    if living.status().started:
+        living.serve(web, host="0.0.0.0", port=0, server="hypercorn", backend="trio")  # noqa: S104
+    if living.status().ready:
+        living.serve(bare_app)
+    assert_type(living.run(backend="uvloop"), NoReturn)
+    living.serve(wrapped, port=8080)
+
+
+def told(error: StartupFailed | ShutdownTimeout) -> str:
+    """Take an error of a start or a stop apart."""
+    if isinstance(error, StartupFailed):
+        assert_type(error.part, str)
+        assert_type(error.standing, tuple[str, ...])
+        return error.reason
+    assert_type(error.pending, tuple[str, ...])
+    return ", ".join(error.pending)
+
+
 watching = Bootstrap(
     HiveSecrets, config=Settings, watch=True, wait=30, start_timeout=10.5, mode="kubernetes"
 )
@@ -182,6 +377,19 @@ def look() -> None:
     assert_type(status.stale, tuple[str, ...])
     assert_type(status.failing_hooks, tuple[str, ...])
     assert_type(status.forked, bool)
+    assert_type(status.started, bool)
+    assert_type(status.uptime, float)
+    assert_type(status.failed, str)
+    assert_type(status.failing_services, tuple[str, ...])
+    assert_type(status.hook_failures, Mapping[str, int])
+    assert_type(status.rotations_total, Mapping[str, int])
+    for rotation in status.rotations:
+        assert_type(rotation.verdict, Literal["accepted", "refused", "in-use"])
+        assert_type(rotation.names, tuple[str, ...])
+    for step in status.timeline:
+        assert_type(step.name, str)
+        assert_type(step.end, float | None)
+        assert_type(step.waits_for, tuple[str, ...])
     for each in status.secrets:
         assert_type(each.name, str)
         assert_type(each.generation, int)

@@ -4,7 +4,7 @@ A ``type: ignore`` is for both of them, a ``pyright: ignore`` marks what mypy do
 The test takes these comments away.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
@@ -139,6 +139,120 @@ async def text_check(secrets: HiveSecrets) -> str:
     return repr(secrets)
 
 
+@boot.check("jwt_secret", timeout=3)  # type: ignore[type-var]
+def sync_check_of_one(secrets: HiveSecrets) -> bool:
+    """Be called, and not awaited, by a decorator with arguments."""
+    return secrets.sentry_dsn is None
+
+
+@boot.check("jwt_secret")  # type: ignore[type-var]
+async def generator_check(secrets: HiveSecrets) -> AsyncIterator[HiveSecrets]:
+    """Yield, as no check does."""
+    yield secrets
+
+
+class Pool:
+    """What a part gives."""
+
+    size: int = 3
+
+
+@boot.part  # type: ignore[arg-type]
+def sync_part() -> Pool:
+    """Be called, and not awaited."""
+    return Pool()
+
+
+@boot.part  # type: ignore[arg-type]
+def sync_generator_part() -> Iterator[Pool]:
+    """Yield, and not wait."""
+    yield Pool()
+
+
+@boot.part(timeout=3)  # type: ignore[arg-type]
+def sync_part_with_time() -> Pool:
+    """Be called, and not awaited, by a decorator with arguments."""
+    return Pool()
+
+
+@boot.part
+async def pool() -> AsyncIterator[Pool]:
+    """Be a good part."""
+    yield Pool()
+
+
+@boot.service  # type: ignore[type-var]
+def sync_service(pool: Pool) -> None:
+    """Be called, and not awaited."""
+
+
+@boot.service(budget=3)  # type: ignore[type-var]
+def sync_service_with_budget(pool: Pool) -> None:
+    """Be called, and not awaited, by a decorator with arguments."""
+
+
+@boot.service  # type: ignore[type-var]
+async def generator_service(pool: Pool) -> AsyncIterator[Pool]:
+    """Yield, as no service does."""
+    yield pool
+
+
+@boot.main(must_finish=True)  # type: ignore[type-var]
+def sync_main_with_arguments(pool: Pool) -> None:
+    """Be called, and not awaited, by a decorator with arguments."""
+
+
+def take(pool: Pool) -> int:
+    """Take what the part gives."""
+    return pool.size
+
+
+async def use_parts() -> None:
+    """Take a part for what it is not."""
+    take(pool)  # type: ignore[arg-type]
+    take(await pool())
+    take(pool())  # type: ignore[arg-type]
+    take(pool.value)
+    _ = pool.size  # type: ignore[attr-defined]
+    text: str = pool.value  # type: ignore[assignment]
+    pool.value = Pool()  # type: ignore[misc]
+    _ = pool.value.sizes  # type: ignore[attr-defined]
+    value: Callable[[], Awaitable[str]] = pool  # type: ignore[assignment]
+    await pool(secrets=boot.secrets)  # type: ignore[call-arg]
+    assert (text, value) != (None, None)
+
+
+def declare_life() -> None:
+    """Give what parts, services, checks and the stop do not take."""
+    boot.part(timeout="3")  # type: ignore[call-overload]
+    boot.part(timeout=None)  # type: ignore[call-overload]
+    boot.part(restart="never")  # type: ignore[call-overload]
+    boot.part("pool")  # type: ignore[call-overload]
+    boot.service(restart="always")  # type: ignore[call-overload]
+    boot.service(within="60")  # type: ignore[call-overload]
+    boot.service(budget=1.5)  # type: ignore[call-overload]
+    boot.service("poll")  # type: ignore[call-overload]
+    boot.check(3)  # type: ignore[call-overload]
+    boot.check(names=["jwt_secret"])  # type: ignore[call-overload]
+    boot.check("jwt_secret", timeout="3")  # type: ignore[call-overload]
+    boot.main(must_finish="yes")  # type: ignore[call-overload]
+    Bootstrap(HiveSecrets, probe_port="8081")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, drain="5")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, stop_timeout=None)  # type: ignore[arg-type]
+    boot.asgi(3)  # type: ignore[arg-type]
+    boot.probes()  # type: ignore[call-arg]
+
+
+# None of these returns, so nobody looks at what would stand below.
+OWNERS = [
+    lambda: boot.run("trio"),  # type: ignore[call-arg]
+    lambda: boot.serve(host="127.0.0.1"),  # type: ignore[call-arg]
+    lambda: boot.serve(pool),  # type: ignore[arg-type]
+    lambda: boot.serve(boot.probes, port="8000"),  # type: ignore[arg-type]
+    lambda: boot.serve(boot.probes, "127.0.0.1"),  # type: ignore[call-arg]
+]
+
+
 async def rotate(change: Change) -> None:
     """Make of a rotation what it is not."""
     boot.on_rotate(3)  # type: ignore[arg-type]
@@ -160,9 +274,14 @@ async def rotate(change: Change) -> None:
 def look() -> None:
     """Read of a status what it has not."""
     status = boot.status()
-    _ = status.rotations  # type: ignore[attr-defined]
+    _ = status.rotation  # type: ignore[attr-defined]
+    status.timeline[0].end = 3.0  # type: ignore[misc]
+    seconds_left: float = status.timeline[-1].end  # type: ignore[assignment]
+    status.rotations_total["accepted"] = 3  # type: ignore[index]
+    status.rotations.clear()  # type: ignore[attr-defined]
+    status.failed = "pool"  # type: ignore[misc]
     status.degraded = True  # type: ignore[misc]
     status.reasons.append("none")  # type: ignore[attr-defined]
     watcher: int = status.watcher  # type: ignore[assignment]
     seconds: float = status.secrets[0].due  # type: ignore[assignment]
-    assert seconds != watcher
+    assert seconds != watcher != seconds_left

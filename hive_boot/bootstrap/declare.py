@@ -249,8 +249,12 @@ def _raise(raised: BaseException | None, failures: Sequence[BaseException]) -> N
     """
     from hive_boot.lifecycle.failures import is_cancellation, joined  # noqa: PLC0415  (as above)
 
-    failures = [failure for failure in failures if failure is not raised]
+    cancelled = [failure for failure in failures if is_cancellation(failure)]
+    failures = [each for each in failures if each is not raised and each not in cancelled]
     if not failures:
+        # Who is cancelled while all stops has to hear of it.
+        if cancelled and raised is None:
+            raise cancelled[0]
         return
     if raised is not None and not is_cancellation(raised):
         failures.insert(0, raised)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -16,6 +17,7 @@ from hive_boot.bootstrap.opening import read_first
 from hive_boot.bootstrap.secrecy import Secrecy
 from hive_boot.bootstrap.wiring import Given
 from hive_boot.exceptions import LifecycleError
+from hive_boot.lifecycle.hosting import to_its_end
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.secrets import access
@@ -156,13 +158,9 @@ class Run(Generic[S, C]):
                     self.rotating.leave()
                 runner.leave()
                 return []
-            with anyio.CancelScope(shield=True):
-                runner.begin_stop()
-                failures += await runner.stop_services()
-                if self.rotating is not None:
-                    await self.rotating.stop()
-                failures += await runner.stop_parts()
-                await runner.end()
+            cancelled = await to_its_end(partial(self._unwind, failures))
+            if cancelled is not None:
+                failures.append(cancelled)
             if runner.failure is not None:
                 failures.insert(0, runner.failure)
             if runner.started and linger:
@@ -172,6 +170,16 @@ class Run(Generic[S, C]):
             self._log.__exit__(None, None, None)
             self._secrecy.end(linger=linger or bool(failures))
         return failures
+
+    async def _unwind(self, failures: list[BaseException]) -> None:
+        """Stop what has started, in reverse, and note what went wrong."""
+        runner = self.runner
+        runner.begin_stop()
+        failures += await runner.stop_services()
+        if self.rotating is not None:
+            await self.rotating.stop()
+        failures += await runner.stop_parts()
+        await runner.end()
 
     @property
     def ready(self) -> bool:

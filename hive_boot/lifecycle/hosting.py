@@ -13,13 +13,43 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from hive_boot.lifecycle.telling import say
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_log = logging.getLogger("hive_boot")
-
 _PATIENCE = 5.0
 """Seconds within which work that is told to end is expected to have ended."""
+
+
+async def to_its_end(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
+    """Do what has to be done, whoever is cancelled meanwhile.
+
+    A shielded scope keeps out what comes from scopes. On asyncio a task can be cancelled by
+    itself as well, as ``asyncio.timeout`` does it: so there the work has a task of its own.
+
+    Args:
+        work: what it does.
+
+    Returns:
+        The cancellation that came meanwhile, to be raised when all is told; on asyncio.
+    """
+    native: Any = anyio.lowlevel.current_token().native_token
+    with anyio.CancelScope(shield=True):
+        if hasattr(native, "run_sync_soon"):
+            await work()
+            return None
+        import asyncio  # noqa: PLC0415  (trio has none of it)
+
+        task = native.create_task(work())
+        cancelled: BaseException | None = None
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as exc:
+                cancelled = exc
+        task.result()
+    return cancelled
 
 
 class Host:
@@ -79,7 +109,7 @@ class Host:
         with anyio.move_on_after(_PATIENCE, shield=True):
             await self._done.wait()
         if not self._done.is_set():
-            _log.error("%s does not end, although it was cancelled", self._name)
+            say(logging.ERROR, "%s does not end, although it was cancelled", self._name)
 
     async def _live(self) -> None:
         try:
@@ -88,12 +118,12 @@ class Host:
                 self._is_to_end = True
         except Exception:  # noqa: BLE001  (it is logged)
             # On trio it would end the whole loop, on asyncio nobody would hear of it.
-            _log.exception("%s has failed", self._name)
+            say(logging.ERROR, "%s has failed", self._name, exc_info=True)
             self._is_to_end = True
         finally:
             self._end()
 
     def _end(self) -> None:
         if not (self._done.is_set() or self._is_to_end):
-            _log.error("%s was ended from outside", self._name)
+            say(logging.ERROR, "%s was ended from outside", self._name)
         self._done.set()

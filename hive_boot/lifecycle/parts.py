@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle.failures import bare, is_cancellation, joined
+from hive_boot.lifecycle.telling import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot.lifecycle.timeline import Outcome, Timeline
-
-_log = logging.getLogger("hive_boot")
 
 _ENDING = 0.5
 """Seconds that a part may take to end after it was cancelled."""
@@ -196,6 +195,14 @@ class Parts:
             failures.append(ShutdownTimeout(tuple(reversed(late))))
         return failures
 
+    def give_up(self) -> None:
+        """Note the end of those whose tasks have ended without a step."""
+        for hosted in self._all.values():
+            if hosted.step >= 0 and not hosted.done.is_set():
+                name = hosted.part.name
+                hosted.failure = LifecycleError(f"the part {name} was cancelled from outside")
+                self._end(hosted)
+
     def standing(self) -> list[str]:
         """Say of each part what it does at this moment, a line for each."""
         from hive_boot.lifecycle.standing import stands_at  # noqa: PLC0415  (only a hang needs it)
@@ -304,7 +311,7 @@ class Parts:
         if not hosted.done.is_set():
             lines = "\n  ".join(self.standing())
             text = "The part %s goes on although it was cancelled:\n  %s"
-            _log.error(text, hosted.part.name, lines)
+            say(logging.ERROR, text, hosted.part.name, lines)
             await hosted.done.wait()
 
     def _late(self, deadline: float) -> _Hosted | None:

@@ -18,6 +18,7 @@ from hive_boot.lifecycle.failures import bare
 from hive_boot.lifecycle.hosting import Host
 from hive_boot.lifecycle.notify import Notify
 from hive_boot.lifecycle.states import SERVING, TRANSITIONS, Machine, State
+from hive_boot.lifecycle.telling import say
 from hive_boot.lifecycle.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from hive_boot.lifecycle.parts import Part, Parts
     from hive_boot.lifecycle.services import Service, Services
-
-_log = logging.getLogger("hive_boot")
 
 
 class Runner:
@@ -186,10 +185,15 @@ class Runner:
     def fail(self, name: str, failure: BaseException) -> None:
         """End the run: something without which it cannot go on has failed."""
         if self.failure is not None:
-            _log.error("%s has failed, too", name, exc_info=failure)
+            say(logging.ERROR, "%s has failed, too", name, exc_info=failure)
             return
         self.failure, self.failed = failure, name
-        _log.critical("%s has failed, and the application cannot go on", name, exc_info=failure)
+        say(
+            logging.CRITICAL,
+            "%s has failed, and the application cannot go on",
+            name,
+            exc_info=failure,
+        )
         if self._is_ending:
             return
         if self.state in SERVING:
@@ -284,6 +288,12 @@ class Runner:
         finally:
             self._group = None
             self._opened.set()
+            # On asyncio a task that is cancelled before its first step does nothing at all,
+            # and nobody would ever say that it has ended.
+            if self.parts is not None:
+                self.parts.give_up()
+            if self.services is not None:
+                self.services.give_up()
 
     async def _drain(self) -> None:
         await anyio.sleep(self.drain)

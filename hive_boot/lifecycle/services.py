@@ -9,8 +9,11 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
+import anyio.lowlevel
 
+from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.failures import bare, is_cancellation
+from hive_boot.lifecycle.telling import say
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot.lifecycle.timeline import Timeline
-
-_log = logging.getLogger("hive_boot")
 
 _FIRST, _MOST = 0.1, 30.0
 """Seconds before a service that failed is started again: at first, and at most."""
@@ -105,12 +106,18 @@ class Services:
                 await self._none_left.wait()
         return self.running
 
+    def give_up(self) -> None:
+        """Note the end of those whose tasks have ended without a step."""
+        self._scopes.clear()
+        self._waiting.clear()
+        self._none_left.set()
+
     async def _supervise(self, service: Service) -> None:
         try:
             with self._scopes[service.label]:
                 await self._keep_up(service)
         finally:
-            del self._scopes[service.label]
+            self._scopes.pop(service.label, None)
             self._waiting.pop(service.label, None)
             if not self._scopes:
                 self._none_left.set()
@@ -141,11 +148,13 @@ class Services:
     async def _once(self, service: Service) -> BaseException | None:
         step = self._timeline.begin(service.label, "service")
         failure: BaseException | None = None
+        has_returned = False
 
         async def work() -> None:
-            nonlocal failure
+            nonlocal failure, has_returned
             try:
                 await service.call()
+                has_returned = True
             except BaseException as exc:  # whatever it is, it is started again
                 if is_cancellation(exc):
                     raise
@@ -155,11 +164,16 @@ class Services:
             # In a group of its own, where a cancellation that is none of ours ends.
             async with anyio.create_task_group() as group:
                 group.start_soon(work)
+            # The group may keep to itself that it was we who were cancelled.
+            await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
             self._timeline.end(step, "cancelled" if failure is None else "failed")
             if failure is not None:
                 self._note(service, failure)
             raise
+        if failure is None and not has_returned:
+            # It has cancelled itself, or what it awaits was cancelled.
+            failure = LifecycleError("it was cancelled from outside")
         self._timeline.end(step, "done" if failure is None else "failed")
         return failure
 
@@ -171,7 +185,8 @@ class Services:
         # Many replicas that fail at one moment do not come back at one moment.
         seconds = min(_MOST, _FIRST * 2 ** min(row, 20)) * random.uniform(0.5, 1)  # noqa: S311
         self._waiting[service.label] = None
-        _log.error(
+        say(
+            logging.ERROR,
             "The service %s has failed, and is started again in %.1f s",
             service.label,
             seconds,

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from hive_boot.bootstrap.process import _PATIENCE
+from hive_boot.bootstrap.owner import _PATIENCE
 from hive_boot.lifecycle.services import _FIRST, _MOST
 from hive_boot.lifecycle.states import State
 from tests.support import ROOT, run_child, started_child

@@ -1,0 +1,191 @@
+"""Who runs the loop of a process, and sees to it that both end."""
+
+from __future__ import annotations
+
+import _thread
+import inspect
+import signal
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.bootstrap import logs
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Coroutine, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from hive_boot.bootstrap.run import Run
+    from hive_boot.lifecycle.leaving import Deadline
+    from hive_boot.lifecycle.signals import Latch
+
+    Main = Callable[[Run[Any, Any]], Coroutine[Any, Any, object]]
+
+_PATIENCE = 1.0
+"""Seconds beyond the time of the stop that the process has, to say what holds it."""
+
+
+class Owner:
+    """One life of a loop that the process is there for.
+
+    Args:
+        latch: what the signals say.
+
+    Attributes:
+        has_finished: whether main has come to its end by itself.
+        exit: a ``sys.exit`` beside main, which asyncio takes for the end of the loop.
+    """
+
+    def __init__(self, latch: Latch) -> None:
+        self._latch = latch
+        self._thread = threading.current_thread()
+        self._before = threading.enumerate()
+        self._run: Run[Any, Any] | None = None
+        self._main: Coroutine[Any, Any, object] | None = None
+        self._deadline: Deadline | None = None
+        self._want_end: Callable[[], object] | None = None
+        self.has_finished = False
+        self.exit: SystemExit | None = None
+
+    def make_loop(self, backend: str) -> AbstractEventLoop:
+        """Make a loop of asyncio that goes on after a ``sys.exit`` in a task beside main.
+
+        asyncio would end it, and cancel all tasks at one moment: no stop would be in order.
+        """
+        import asyncio  # noqa: PLC0415  (trio has none of it)
+
+        if backend == "uvloop":
+            import uvloop  # noqa: PLC0415  (few have it)
+
+            loop: Any = uvloop.new_event_loop()
+        else:
+            loop = asyncio.new_event_loop()
+        run_forever = loop.run_forever
+
+        def go_on() -> None:
+            while True:
+                try:
+                    run_forever()
+                    break
+                except SystemExit as exc:
+                    if self._want_end is None:
+                        raise
+                    self.exit = exc
+                    loop.call_soon(self._want_end)
+
+        loop.run_forever = go_on
+        made: AbstractEventLoop = loop
+        return made
+
+    async def live(
+        self,
+        main: Main,
+        start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
+    ) -> object:
+        """Be the whole life of the loop."""
+        import anyio  # noqa: PLC0415  (as above)
+
+        from hive_boot.lifecycle.waking import loop_waker, wake_on_signals  # noqa: PLC0415
+
+        latch = self._latch
+        with anyio.CancelScope() as scope:
+            wake_on_signals()
+            soon = loop_waker()
+
+            def know(run: Run[Any, Any]) -> None:
+                self._run = run
+                self._want_end = run.runner.want_end
+                run.runner.wants_end = scope.cancel
+                run.runner.cannot_go_on = run.runner.want_end
+                run.runner.stops = self._begin_to_end
+                latch.notify_force(run.runner.force)
+                latch.notify(lambda: self._note_signal(run, soon))
+
+            try:
+                async with start(know) as run:
+                    latch.notify_reload(lambda: soon(run.want_reload))
+                    self._main = main(run)
+                    code = await self._main
+                    self.has_finished = True
+                    return code
+            finally:
+                self._want_end = None
+                latch.forget()
+        return None
+
+    def part_from(self) -> None:
+        """Let go of the process, if no thread of the application holds it."""
+        from hive_boot.lifecycle.leaving import join_threads, leave, threads_since  # noqa: PLC0415
+
+        if threads := threads_since(self._before):
+            # Half of it: at the end of it comes the deadline.
+            patience = _PATIENCE / 2
+            runner = None if self._run is None else self._run.runner
+            left = patience if runner is None else runner.stop_by + patience - time.monotonic()
+            if hung := join_threads(threads, max(0.0, left)):
+                leave(70, _farewell(hung))
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _end(self) -> None:
+        """Begin the end, in the loop, after the first signal."""
+        run, number = self._run, self._latch.pulled
+        if run is not None and number is not None:
+            logs.tell_signal(signal.Signals(number).name, run.runner.drain if run.ready else 0)
+            run.runner.want_end()
+
+    def _note_signal(
+        self, run: Run[Any, Any], soon: Callable[[Callable[[], object]], object]
+    ) -> None:
+        """Have the loop begin the end; one that takes no notice ends all the same.
+
+        It is called in the signal handler, where a Thread could wait for a lock that the
+        interrupted code holds; a bare one cannot.
+        """
+        seconds = run.runner.drain + run.runner.stop_timeout
+
+        def insist() -> None:
+            time.sleep(min(seconds, threading.TIMEOUT_MAX))
+            if self._deadline is None:
+                self._set_deadline(_PATIENCE)
+
+        with suppress(RuntimeError):
+            _thread.start_new_thread(insist, ())
+        soon(self._end)
+
+    def _begin_to_end(self) -> None:
+        """See to it that the process ends when the time of the stop is over."""
+        if self._run is not None:
+            self._set_deadline(self._run.runner.stop_timeout + _PATIENCE)
+
+    def _set_deadline(self, seconds: float) -> None:
+        from hive_boot.lifecycle.leaving import Deadline  # noqa: PLC0415  (a short life needs none)
+
+        self._deadline = Deadline(seconds, self._pending, 70)
+        # A system that gives no thread any more gives no bound either: the stop goes on.
+        with suppress(RuntimeError):
+            self._deadline.start()
+
+    def _pending(self) -> str:
+        """Say what has not ended, in another thread."""
+        from hive_boot.lifecycle.leaving import join_threads, threads_since  # noqa: PLC0415  (as below)
+        from hive_boot.lifecycle.standing import (  # noqa: PLC0415  (only a hang needs it)
+            stands_at,
+            thread_stands_at,
+        )
+
+        lines = [] if self._run is None else self._run.runner.pending()
+        if self._main is not None and inspect.getcoroutinestate(self._main) != inspect.CORO_CLOSED:
+            # One that blocks the loop is not suspended anywhere.
+            where = stands_at(self._main) or thread_stands_at(self._thread)
+            lines.insert(0, f"{'running':<9} main  {where}".rstrip())
+        else:
+            # A loop of asyncio waits at its end for those of its pool.
+            lines += join_threads(threads_since(self._before), 0)
+        return _farewell(lines)
+
+
+def _farewell(lines: Sequence[str]) -> str:
+    return "\n  ".join(["hive_boot: not everything has stopped in time; exit 70", *lines]) + "\n"

@@ -122,7 +122,6 @@ LIFE = [
     "hive_boot.bootstrap.checking",
     "hive_boot.bootstrap.process",
     "hive_boot.bootstrap.run",
-    "hive_boot.bootstrap.status",
     "hive_boot.lifecycle.leaving",
     "hive_boot.lifecycle.parts",
     "hive_boot.lifecycle.runner",

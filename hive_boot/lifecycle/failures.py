@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 def bare(failure: BaseException) -> BaseException:
-    """Take a single exception out of the groups that task groups put it into."""
+    """Take a single exception out of the groups that task groups put it into.
+
+    On trio those of its tasks that were only cancelled are in the group as well.
+    """
+    if isinstance(failure, BaseExceptionGroup):
+        failure = failure.split(is_cancellation)[1] or failure
     while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
         failure = failure.exceptions[0]
     return failure
@@ -25,7 +30,10 @@ def joined(failures: Sequence[BaseException]) -> BaseException:
 
 
 def is_cancellation(failure: BaseException) -> bool:
-    """Tell whether it says only that somebody was cancelled; in the loop."""
+    """Tell whether it says only that somebody was cancelled; outside a loop nobody is."""
     if isinstance(failure, BaseExceptionGroup):
         return all(map(is_cancellation, failure.exceptions))
-    return isinstance(failure, anyio.get_cancelled_exc_class())
+    try:
+        return isinstance(failure, anyio.get_cancelled_exc_class())
+    except RuntimeError:
+        return False

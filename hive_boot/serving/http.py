@@ -101,9 +101,11 @@ class Serving(Generic[S, C]):
         try:
             await self._done.wait()
         finally:
-            # The parts, too, have to be stopped in the time that there is.
-            self._server.stop(max(0.0, run.runner.stop_by - time.monotonic()) * SHARE)
-            with anyio.CancelScope(shield=True):
+            # The parts, too, have to be stopped in the time that there is; a request in a
+            # thread cannot be cancelled, and they do not wait for it.
+            left = max(0.0, run.runner.stop_by - time.monotonic())
+            self._server.stop(left * SHARE)
+            with anyio.move_on_after(left * (1 + SHARE) / 2, shield=True):
                 await self._done.wait()
         if run.runner.failure is None:
             message = "the HTTP server has ended by itself"

@@ -116,17 +116,14 @@ class Owner:
         return None
 
     def part_from(self) -> None:
-        """Let go of the process, if no thread of the application holds it."""
-        from hive_boot.lifecycle.leaving import join_threads, leave, threads_since  # noqa: PLC0415
+        """Let go of the process, unless a thread of the application holds it at its end."""
+        from hive_boot.lifecycle.leaving import threads_since  # noqa: PLC0415  (as below)
 
-        if threads := threads_since(self._before):
-            # Half of it: at the end of it comes the deadline.
-            patience = _PATIENCE / 2
-            runner = None if self._run is None else self._run.runner
-            left = patience if runner is None else runner.stop_by + patience - time.monotonic()
-            if hung := join_threads(threads, max(0.0, left)):
-                leave(70, _farewell(hung))
-        if self._deadline is not None:
+        if self._deadline is None:
+            return
+        if threads_since(self._before):
+            self._deadline.spare_the_living()
+        else:
             self._deadline.cancel()
 
     def _end(self) -> None:

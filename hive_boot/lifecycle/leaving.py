@@ -52,6 +52,7 @@ class Deadline:
         self._cancelled = threading.Event()
         self._decided = threading.Event()
         self._is_over = False
+        self._only_at_exit = False
 
     def start(self) -> None:
         """Let the time run, once.
@@ -69,10 +70,16 @@ class Deadline:
         self._cancelled.set()
         self._decided.set()
 
+    def spare_the_living(self) -> None:
+        """End from now on only a process that waits for its threads, and does nothing else."""
+        self._only_at_exit = True
+
     def _wait(self) -> None:
-        if not self._cancelled.wait(min(self._seconds, threading.TIMEOUT_MAX)):
-            self._is_over = True
-            self._decided.set()
+        if self._cancelled.wait(min(self._seconds, threading.TIMEOUT_MAX)):
+            return
+        self._is_over = _is_exiting() or not self._only_at_exit
+        self._decided.set()
+        if self._is_over:
             self._end()
 
     def _insist(self) -> None:
@@ -104,6 +111,13 @@ def leave(status: int, text: str) -> NoReturn:
     _within_a_moment(lambda: _say(text))
     _within_a_moment(*map(_flush, ("stdout", "stderr")), logging.shutdown)
     os._exit(status)
+
+
+def _is_exiting() -> bool:
+    """Tell whether the main thread is over, and Python waits for the others."""
+    # Those of a pool are waited for before the main thread is said to be over.
+    is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
+    return is_shutting_down or not threading.main_thread().is_alive()
 
 
 def threads_since(before: Collection[threading.Thread]) -> list[threading.Thread]:

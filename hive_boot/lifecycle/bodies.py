@@ -26,6 +26,7 @@ class Body:
         self._scope = anyio.CancelScope()
         self._task: Any = None
         self._is_cancelled = False
+        self._before = 0
 
     def __enter__(self) -> Self:
         if self._is_trio:
@@ -33,7 +34,8 @@ class Body:
         else:
             import asyncio  # noqa: PLC0415  (trio has none of it)
 
-            self._task = asyncio.current_task()
+            task: Any = asyncio.current_task()
+            self._task, self._before = task, task.cancelling()
         return self
 
     def __exit__(
@@ -47,8 +49,11 @@ class Body:
         task, self._task = self._task, None
         if not self._is_cancelled:
             return False
-        task.uncancel()
-        return kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
+        # Somebody else's cancellation, of the same moment, goes on.
+        is_only_ours = task.uncancel() <= self._before
+        return (
+            is_only_ours and kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
+        )
 
     def cancel(self) -> None:
         """End the block, in its loop; a second call does nothing."""

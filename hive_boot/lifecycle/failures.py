@@ -16,7 +16,9 @@ def bare(failure: BaseException) -> BaseException:
     On trio those of its tasks that were only cancelled are in the group as well.
     """
     if isinstance(failure, BaseExceptionGroup):
-        failure = failure.split(is_cancellation)[1] or failure
+        cancelled, others = failure.split(is_cancellation)
+        # To split is to copy, also where there is nothing to part with.
+        failure = failure if cancelled is None or others is None else others
     while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
         failure = failure.exceptions[0]
     return failure

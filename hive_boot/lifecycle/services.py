@@ -130,9 +130,6 @@ class Services:
             failure = await self._once(service)
             if failure is None:
                 return
-            if self._scopes[service.label].cancel_called:
-                self._note(service, failure)
-                return
             now = time.monotonic()
             row = 1 if now - began > service.within else row + 1
             failures.append(now)

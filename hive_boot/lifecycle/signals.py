@@ -47,6 +47,7 @@ class Latch:
     def __init__(self) -> None:
         self.pulled: int | None = None
         self._since = 0.0
+        self._is_forcing = False
         self._wake: Callable[[], object] | None = None
         self._reload: Callable[[], object] | None = None
         self._reload_wanted = False
@@ -122,6 +123,10 @@ class Latch:
 
     def _force(self, number: int) -> None:
         """End at once. A stderr that takes nothing, a full pipe, holds up nobody."""
+        if self._is_forcing:
+            # Another one came while this handler ran: it changes nothing.
+            return
+        self._is_forcing = True
         state = "armed" if self._last_word is None else self._last_word()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         with suppress(OSError, ValueError):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import _thread
 import inspect
 import signal
 import threading
 import time
 from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap import logs
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from hive_boot.bootstrap.run import Run
     from hive_boot.lifecycle.leaving import Deadline
+    from hive_boot.lifecycle.runner import Runner
     from hive_boot.lifecycle.signals import Latch
 
     Main = Callable[[Run[Any, Any]], Coroutine[Any, Any, object]]
@@ -45,6 +47,7 @@ class Owner:
         self._run: Run[Any, Any] | None = None
         self._main: Coroutine[Any, Any, object] | None = None
         self._deadline: Deadline | None = None
+        self._signalled: SimpleQueue[None] = SimpleQueue()
         self._want_end: Callable[[], object] | None = None
         self.has_finished = False
         self.exit: SystemExit | None = None
@@ -99,9 +102,23 @@ class Owner:
                 self._want_end = run.runner.want_end
                 run.runner.wants_end = scope.cancel
                 run.runner.cannot_go_on = run.runner.want_end
-                run.runner.stops = self._begin_to_end
+                seconds = run.runner.stop_timeout + _PATIENCE
+                run.runner.stops = partial(self._set_deadline, seconds)
                 latch.notify_force(run.runner.force)
-                latch.notify(lambda: self._note_signal(run, soon))
+                with suppress(RuntimeError):
+                    threading.Thread(
+                        target=self._insist,
+                        args=[run.runner],
+                        name="hive_boot: first signal",
+                        daemon=True,
+                    ).start()
+
+                def note() -> None:
+                    # Its queue is safe in a signal handler, as the standard library says.
+                    self._signalled.put(None)
+                    soon(partial(self._end, run))
+
+                latch.notify(note)
 
             try:
                 async with start(know) as run:
@@ -119,6 +136,7 @@ class Owner:
         """Let go of the process, unless a thread of the application holds it at its end."""
         from hive_boot.lifecycle.leaving import threads_since  # noqa: PLC0415  (as below)
 
+        self._signalled.put(None)
         if self._deadline is None:
             return
         if threads_since(self._before):
@@ -126,38 +144,26 @@ class Owner:
         else:
             self._deadline.cancel()
 
-    def _end(self) -> None:
+    def _end(self, run: Run[Any, Any]) -> None:
         """Begin the end, in the loop, after the first signal."""
-        run, number = self._run, self._latch.pulled
-        if run is not None and number is not None:
-            logs.tell_signal(signal.Signals(number).name, run.runner.drain if run.ready else 0)
-            run.runner.want_end()
+        name = signal.Signals(self._latch.pulled or signal.SIGTERM).name
+        logs.tell_signal(name, run.runner.drain if run.ready else 0)
+        run.runner.want_end()
 
-    def _note_signal(
-        self, run: Run[Any, Any], soon: Callable[[Callable[[], object]], object]
-    ) -> None:
-        """Have the loop begin the end; one that takes no notice ends all the same.
+    def _insist(self, runner: Runner) -> None:
+        """See to it that a loop which takes no notice of the first signal ends all the same.
 
-        It is called in the signal handler, where a Thread could wait for a lock that the
-        interrupted code holds; a bare one cannot.
+        It is a thread that waits from the beginning: a signal handler cannot start one, for
+        it could wait for a lock that the interrupted code holds.
         """
-        seconds = run.runner.drain + run.runner.stop_timeout
-
-        def insist() -> None:
-            time.sleep(min(seconds, threading.TIMEOUT_MAX))
-            if self._deadline is None:
-                self._set_deadline(_PATIENCE)
-
-        with suppress(RuntimeError):
-            _thread.start_new_thread(insist, ())
-        soon(self._end)
-
-    def _begin_to_end(self) -> None:
-        """See to it that the process ends when the time of the stop is over."""
-        if self._run is not None:
-            self._set_deadline(self._run.runner.stop_timeout + _PATIENCE)
+        self._signalled.get()
+        if self._deadline is None:
+            time.sleep(min(runner.drain + runner.stop_timeout, threading.TIMEOUT_MAX))
+        if self._deadline is None:
+            self._set_deadline(_PATIENCE)
 
     def _set_deadline(self, seconds: float) -> None:
+        """See to it that the process ends when the time of the stop is over."""
         from hive_boot.lifecycle.leaving import Deadline  # noqa: PLC0415  (a short life needs none)
 
         self._deadline = Deadline(seconds, self._pending, 70)

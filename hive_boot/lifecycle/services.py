@@ -144,11 +144,12 @@ class Services:
 
     async def _once(self, service: Service) -> BaseException | None:
         step = self._timeline.begin(service.label, "service")
+        scope = self._scopes[service.label]
         failure: BaseException | None = None
-        has_returned = False
+        has_returned = was_told = False
 
         async def work() -> None:
-            nonlocal failure, has_returned
+            nonlocal failure, has_returned, was_told
             try:
                 await service.call()
                 has_returned = True
@@ -156,6 +157,7 @@ class Services:
                 if is_cancellation(exc):
                     raise
                 failure = bare(exc)
+                was_told = scope.cancel_called
 
         try:
             # In a group of its own, where a cancellation that is none of ours ends.
@@ -166,7 +168,7 @@ class Services:
         except BaseException:
             self._timeline.end(step, "cancelled" if failure is None else "failed")
             if failure is not None:
-                self._note(service, failure)
+                self._note(service, failure, was_told=was_told)
             raise
         if failure is None and not has_returned:
             # It has cancelled itself, or what it awaits was cancelled.
@@ -174,9 +176,17 @@ class Services:
         self._timeline.end(step, "done" if failure is None else "failed")
         return failure
 
-    def _note(self, service: Service, failure: BaseException) -> None:
+    def _note(self, service: Service, failure: BaseException, *, was_told: bool) -> None:
+        """Tell of a failure that is not followed by another start."""
+        if not was_told and service.restart and isinstance(failure, Exception):
+            # It was there before the wish to stop, which alone kept it from being mended.
+            say(logging.ERROR, "The service %s has failed", service.label, exc_info=failure)
+            return
         failure.add_note(f"(raised by the service {service.label})")
-        self.failures.append(failure)
+        if was_told:
+            self.failures.append(failure)
+        else:
+            self._spent(service.label, failure)
 
     async def _pause(self, service: Service, failure: BaseException, row: int) -> None:
         # Many replicas that fail at one moment do not come back at one moment.

@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot.lifecycle import hosting
-from hive_boot.lifecycle.hosting import Host
+from hive_boot.lifecycle.hosting import Host, to_its_end
 
 NAME = "the work of a test"
 
@@ -465,3 +465,54 @@ async def test_the_work_sees_the_context_that_it_was_given(*, is_empty: bool) ->
     await host.stop()
     assert seen == ["nothing" if is_empty else "the run's"]
     SETTING.reset(token)
+
+
+# What is done to its end
+
+
+@pytest.mark.anyio
+async def test_a_scope_that_is_cancelled_does_not_break_it_off() -> None:
+    """What has to be done is done, whoever is cancelled meanwhile, and says what it raises."""
+    said: list[str] = []
+
+    async def work() -> None:
+        await anyio.sleep(0.001)
+        said.append("done")
+
+    async def fail() -> None:
+        await work()
+        raise ValueError
+
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        assert await to_its_end(work) is None
+        with pytest.raises(ValueError, match=r"^$"):
+            await to_its_end(fail)
+    assert said == ["done", "done"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_that_is_cancelled_does_not_break_it_off() -> None:
+    """On asyncio a cancellation of the task itself waits, however often it comes, and is told."""
+    begun, gate = anyio.Event(), anyio.Event()
+    said: list[object] = []
+
+    async def work() -> None:
+        begun.set()
+        await gate.wait()
+        said.append("done")
+
+    async def wait() -> None:
+        said.append(await to_its_end(work))
+
+    task = asyncio.create_task(wait())
+    await within_limits(begun.wait)
+    for _ in range(2):
+        task.cancel()
+        await checkpoint()
+    assert said == []
+    gate.set()
+    await within_limits(lambda: asyncio.wait([task]))
+    assert said[0] == "done"
+    assert isinstance(said[1], asyncio.CancelledError)

@@ -265,6 +265,16 @@ def test_the_second_signal_has_a_word_before_there_is_a_run() -> None:
     assert last_word() == "hive_boot: a second signal, SIGINT, while armed: forced\n"
 
 
+def test_a_third_signal_changes_nothing() -> None:
+    """Whoever presses once more while the last word is found gets that word, and once."""
+    before = """def find():
+        signal.raise_signal(signal.SIGINT)
+        return 'stopping'
+    latch.notify_force(find)"""
+    told = last_word(before)
+    assert told == "hive_boot: a second signal, SIGINT, while stopping: forced\n"
+
+
 FULL = "r, w = os.pipe(); os.set_blocking(w, False)\n    "
 FULL += (
     "try:\n        while True: os.write(w, bytes(65536))\n    except BlockingIOError: pass\n    "

@@ -1,0 +1,770 @@
+"""The parts of an application, as it declares them: started before it is ready, and stopped."""
+
+import contextvars
+import random
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot import (
+    Bootstrap,
+    Change,
+    DeclarationError,
+    LifecycleError,
+    ShutdownTimeout,
+    StartupFailed,
+)
+from hive_boot.bootstrap.status import Status
+from hive_boot.testing import MountedVolume
+from tests.bootstrap.applications import (
+    PATIENCE,
+    VALUE,
+    Meeting,
+    Needs,
+    Settings,
+    application,
+    outcomes,
+    run_once,
+)
+from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.support import until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the secret into the environment."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+
+
+@pytest.fixture
+def boot() -> Bootstrap[Needs, Settings]:
+    """Give an application without parts."""
+    return application()
+
+
+class Diary:
+    """What happens to the parts of an application, in order."""
+
+    def __init__(self, boot: Bootstrap[Any, Any]) -> None:
+        self.boot = boot
+        self.lines: list[str] = []
+
+    def part(self, name: str, *needs: str, **more: Any) -> None:  # noqa: ANN401  (of boot.part)
+        """Declare a part that writes when it starts and stops, and needs others."""
+        lines = self.lines
+
+        async def work(**values: object) -> AsyncIterator[str]:
+            assert values == {need: f"<{need}>" for need in needs}
+            await checkpoint()
+            lines.append(f"+{name}")
+            yield f"<{name}>"
+            await checkpoint()
+            lines.append(f"-{name}")
+
+        parameters = ", ".join(needs)
+        passed = ", ".join(f"{need}={need}" for need in needs)
+        source = (
+            f"async def {name}({parameters}):\n"
+            f"    async for value in work({passed}):\n        yield value\n"
+        )
+        names: dict[str, Any] = {"work": work}
+        exec(source, names)  # noqa: S102  (parameters are dependencies, and these vary)
+        if more:
+            self.boot.part(**more)(names[name])
+        else:
+            self.boot.part(names[name])
+
+
+# Start and stop
+
+
+async def test_a_part_lives_from_before_the_block_until_after_it(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """What stands above the yield is done when the block begins; what stands below follows it."""
+    lines: list[str] = []
+
+    @boot.part
+    async def pool(secrets: Needs, config: Settings) -> AsyncIterator[int]:
+        await checkpoint()
+        lines.append(f"starting, {boot.status().state}, {secrets.jwt_secret.reveal() == VALUE}")
+        yield config.port
+        await checkpoint()
+        lines.append(f"stopping, {boot.status().state}, {secrets.jwt_secret.reveal() == VALUE}")
+
+    async with boot.running():
+        assert lines == ["starting, starting, True"]
+        assert pool.value == 3000
+        assert boot.status().state == "ready"
+    assert lines[1:] == ["stopping, stopping, True"]
+
+
+async def test_a_part_without_a_yield_is_its_value(boot: Bootstrap[Needs, Settings]) -> None:
+    """What needs no stop is a function that returns; the value may be anything, None as well."""
+
+    @boot.part
+    async def number(config: Settings) -> int:
+        await checkpoint()
+        return config.port
+
+    @boot.part
+    async def migrated() -> None:
+        await checkpoint()
+
+    @boot.part
+    async def doubled(number: int, migrated: None) -> int:
+        assert migrated is None
+        await checkpoint()
+        return number * 2
+
+    async with boot.running():
+        assert (number.value, migrated.value, doubled.value) == (3000, None, 6000)
+
+
+async def test_parts_start_when_what_they_need_is_there_and_stop_in_reverse(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """The parameters decide, whatever the order of the declarations."""
+    diary = Diary(boot)
+    diary.part("api", "agents", "cache")
+    diary.part("agents", "pool")
+    diary.part("cache", "pool")
+    diary.part("pool")
+    async with boot.running():
+        assert diary.lines[0] == "+pool"
+        assert diary.lines[-1] == "+api"
+        assert sorted(diary.lines[1:3]) == ["+agents", "+cache"]
+        diary.lines.clear()
+    assert diary.lines[0] == "-api"
+    assert diary.lines[-1] == "-pool"
+    assert sorted(diary.lines[1:3]) == ["-agents", "-cache"]
+
+
+async def test_parts_that_do_not_need_each_other_start_and_stop_side_by_side(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """Three slow ones take the time of one: each of them waits here for the two others."""
+    starts, stops = Meeting(3), Meeting(3)
+
+    async def slow() -> AsyncIterator[None]:
+        await starts.come()
+        yield
+        await stops.come()
+
+    for name in "abc":
+
+        async def part() -> AsyncIterator[None]:
+            async for _ in slow():
+                yield
+
+        part.__name__ = name
+        boot.part(part)
+    with anyio.fail_after(PATIENCE):
+        async with boot.running():
+            pass
+
+
+async def test_a_thousand_parts_start_in_the_order_that_they_allow_and_stop_in_reverse(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """However tangled, nothing starts before what it needs, or stops before what needs it."""
+    diary, chance = Diary(boot), random.Random(5)  # noqa: S311  (the same graph each time)
+    names = [f"part_{number}" for number in range(1000)]
+    chance.shuffle(names)
+    needs = {
+        name: chance.sample(names[:index], min(index, chance.randrange(4)))
+        for index, name in enumerate(names)
+    }
+    for name in sorted(names):
+        diary.part(name, *needs[name])
+    async with boot.running():
+        started = {line: place for place, line in enumerate(diary.lines)}
+        assert len(started) == 1000
+        for name in names:
+            assert all(started[f"+{need}"] < started[f"+{name}"] for need in needs[name])
+        diary.lines.clear()
+    stopped = {line: place for place, line in enumerate(diary.lines)}
+    assert len(stopped) == 1000
+    for name in names:
+        assert all(stopped[f"-{need}"] > stopped[f"-{name}"] for need in needs[name])
+
+
+async def test_each_start_makes_its_parts_anew(boot: Bootstrap[Needs, Settings]) -> None:
+    """A test that starts the application once more gets nothing of the one before."""
+    diary = Diary(boot)
+    diary.part("pool")
+    diary.part("agents", "pool")
+    pools: list[object] = []
+
+    @boot.part
+    async def fresh() -> object:
+        await checkpoint()
+        pools.append(object())
+        return pools[-1]
+
+    for _ in range(3):
+        async with boot.running():
+            assert fresh.value is pools[-1]
+    assert len(set(map(id, pools))) == 3
+    assert diary.lines == ["+pool", "+agents", "-agents", "-pool"] * 3
+
+
+async def test_parts_see_the_variables_of_who_starts(boot: Bootstrap[Needs, Settings]) -> None:
+    """A request identifier or a tenant that was set before the start is there in the parts."""
+    tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="none")
+    seen: list[str] = []
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        await checkpoint()
+        seen.append(tenant.get())
+        yield
+        seen.append(tenant.get())
+
+    tenant.set("hive")
+    async with boot.running():
+        tenant.set("changed later")
+    assert seen == ["hive", "hive"]
+
+
+async def test_a_part_may_hold_a_task_group(boot: Bootstrap[Needs, Settings]) -> None:
+    """A group that is opened above the yield is left below it, with what it has to finish."""
+    lines: list[str] = []
+
+    @boot.part
+    async def workers() -> AsyncIterator[anyio.Event]:
+        done = anyio.Event()
+
+        async def work() -> None:
+            try:
+                await done.wait()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.01)
+                lines.append("work")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield done
+            group.cancel_scope.cancel()
+        lines.append("workers")
+
+    async with boot.running():
+        assert not workers.value.is_set()
+    assert lines == ["work", "workers"]
+
+
+async def test_hooks_ask_for_parts(volume: MountedVolume) -> None:
+    """A hook gets the pool that it has to reconnect, by its name, beside the change."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service, watch=False)
+    told: list[tuple[int, list[str], bool]] = []
+
+    @boot.part
+    async def pool(secrets: Service) -> list[str]:
+        await checkpoint()
+        return [secrets.api_key.reveal()]
+
+    @boot.on_rotate("api_key")
+    async def reconnect(change: Change, pool: list[str], *, secrets: Service) -> None:
+        await checkpoint()
+        pool.append(secrets.api_key.reveal())
+        told.append((change.generation, pool, secrets is boot.secrets))
+
+    async with boot.running():
+        volume.publish(numbered(2))
+        await boot.reload()
+        await until(lambda: told)
+        assert told == [(2, pool.value, True)]
+        assert pool.value == ["fake-api-key-000001", "fake-api-key-000002"]
+
+
+def test_main_asks_for_parts(anyio_backend: str) -> None:
+    """Main is called when all is ready, with what it names; its number is the exit status."""
+    boot = application()
+    diary = Diary(boot)
+    diary.part("pool")
+    diary.part("agents", "pool")
+
+    @boot.main
+    async def main(agents: str, secrets: Needs, boot: Bootstrap[Needs, Settings]) -> int:
+        await checkpoint()
+        diary.lines.append(f"main with {agents}")
+        assert boot.secrets is secrets
+        return 3
+
+    with pytest.raises(SystemExit) as caught:
+        boot.run(backend=anyio_backend)
+    assert caught.value.code == 3
+    assert diary.lines == ["+pool", "+agents", "main with <agents>", "-agents", "-pool"]
+
+
+# Failures at the start
+
+
+async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Settings]) -> None:
+    """Its error is the cause; what had started stops, and what needs it never starts."""
+    diary = Diary(boot)
+    diary.part("pool")
+    diary.part("api", "agents")
+    failure = ConnectionError("no route")
+    seen: list[Status] = []
+
+    @boot.part
+    async def agents(pool: str) -> AsyncIterator[str]:
+        await checkpoint()
+        seen.append(boot.status())
+        raise failure
+        yield pool  # type: ignore[unreachable]
+
+    with pytest.raises(StartupFailed) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    assert (caught.value.part, caught.value.reason) == ("agents", "ConnectionError")
+    assert caught.value.__cause__ is failure
+    assert str(caught.value) == "the part agents failed to start: ConnectionError"
+    assert diary.lines == ["+pool", "-pool"]
+    assert seen[0].state == "starting"
+    assert boot.status() == Status()
+
+
+async def test_a_start_that_failed_can_be_tried_again(boot: Bootstrap[Needs, Settings]) -> None:
+    """What was not there at first may be there at the second time."""
+    answers = [ConnectionError("no route"), None]
+
+    @boot.part
+    async def pool() -> str:
+        await checkpoint()
+        if failure := answers.pop(0):
+            raise failure
+        return "pool"
+
+    with pytest.raises(StartupFailed):
+        async with boot.running():
+            pytest.fail("it has started")
+    async with boot.running():
+        assert pool.value == "pool"
+
+
+async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settings]) -> None:
+    """Neither failure hides the other: both come in one group."""
+    meeting = Meeting(2)
+
+    @boot.part
+    async def pool() -> None:
+        await meeting.come()
+        raise ConnectionError
+
+    @boot.part
+    async def cache() -> None:
+        await meeting.come()
+        raise OSError
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    failed = [each for each in caught.value.exceptions if isinstance(each, StartupFailed)]
+    assert sorted((each.part, each.reason) for each in failed) == [
+        ("cache", "OSError"),
+        ("pool", "ConnectionError"),
+    ]
+    assert len(failed) == len(caught.value.exceptions)
+
+
+@pytest.mark.parametrize(
+    ("total", "own", "told"), [(30, 0.05, "0.05"), (0.05, None, "0.05"), (0.05, 30, "0.05")]
+)
+async def test_a_part_that_hangs_is_named_with_what_the_others_do(
+    total: float, own: float | None, told: str
+) -> None:
+    """The time of a start is over: who is to blame, where it stands, and who waits for it."""
+    boot = application(start_timeout=total)
+    diary = Diary(boot)
+    diary.part("cache")
+    diary.part("api", "pool")
+
+    async def pool(cache: str) -> AsyncIterator[str]:
+        await anyio.sleep_forever()
+        yield cache
+
+    boot.part(pool) if own is None else boot.part(timeout=own)(pool)
+    with pytest.raises(StartupFailed) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    error = caught.value
+    assert (error.part, error.reason) == ("pool", f"it takes more than {told} s")
+    doing = {line.split()[1].rstrip(","): line for line in error.standing}
+    assert doing["cache"].startswith("done")
+    assert doing["pool"].startswith("running")
+    assert "test_parts.py" in doing["pool"]
+    assert re.fullmatch(r"waiting +api, [\d.]+ s +for pool", doing["api"])
+    assert diary.lines == ["+cache", "-cache"]
+
+
+async def test_a_part_that_never_yields_is_told(boot: Bootstrap[Needs, Settings]) -> None:
+    """Who forgets the yield on one way through the function is told the part."""
+
+    @boot.part
+    async def pool(config: Settings) -> AsyncIterator[int]:
+        await checkpoint()
+        if config.port == 1:
+            yield config.port
+
+    with pytest.raises(StartupFailed) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    assert (caught.value.part, caught.value.reason) == ("pool", "RuntimeError")
+
+
+async def test_a_start_that_is_cancelled_stops_what_has_started(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A stop while a part hangs ends that one, and stops the others."""
+    diary = Diary(boot)
+    diary.part("pool")
+    hangs = anyio.Event()
+
+    @boot.part
+    async def agents(pool: str) -> AsyncIterator[str]:
+        try:
+            hangs.set()
+            await anyio.sleep_forever()
+        finally:
+            diary.lines.append("agents ends")
+        yield pool
+
+    async def start() -> None:
+        async with boot.running():
+            pytest.fail("it has started")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await hangs.wait()
+        group.cancel_scope.cancel()
+    assert diary.lines == ["+pool", "agents ends", "-pool"]
+    assert boot.status() == Status()
+
+
+# Failures at the stop
+
+
+async def test_a_part_that_fails_to_stop_comes_out_bare(boot: Bootstrap[Needs, Settings]) -> None:
+    """One failure is raised as it is, with the part's name in a note; the others still stop."""
+    diary = Diary(boot)
+    diary.part("pool")
+    diary.part("api", "agents")
+    failure = OSError("it is gone")
+
+    @boot.part
+    async def agents(pool: str) -> AsyncIterator[str]:
+        assert pool == "<pool>"
+        yield "<agents>"
+        await checkpoint()
+        raise failure
+
+    with pytest.raises(OSError, match="it is gone") as caught:
+        async with boot.running():
+            pass
+    assert caught.value is failure
+    assert "(raised by the part agents)" in failure.__notes__
+    assert diary.lines == ["+pool", "+api", "-api", "-pool"]
+
+
+def two_that_fail_to_stop(boot: Bootstrap[Needs, Settings]) -> None:
+    """Declare two parts, neither of which stops well."""
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        yield
+        await checkpoint()
+        raise OSError
+
+    @boot.part
+    async def cache(pool: None) -> AsyncIterator[None]:
+        yield pool
+        await checkpoint()
+        raise ConnectionError
+
+
+async def test_two_stops_that_fail_come_out_as_one_group(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """Both are told, and both have run."""
+    two_that_fail_to_stop(boot)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with boot.running():
+            pass
+    assert sorted(type(each).__name__ for each in caught.value.exceptions) == [
+        "ConnectionError",
+        "OSError",
+    ]
+    assert str(caught.value) == "2 failures in one run (2 sub-exceptions)"
+
+
+async def test_the_error_of_the_block_comes_with_those_of_the_stop(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """The block's own error is the first of one flat group; none of the others is lost."""
+    two_that_fail_to_stop(boot)
+    mine = KeyError("mine")
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with boot.running():
+            raise mine
+    first, *others = caught.value.exceptions
+    assert first is mine
+    assert sorted(type(each).__name__ for each in others) == ["ConnectionError", "OSError"]
+
+
+async def test_who_is_cancelled_is_told_what_failed_to_stop(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A cancellation from outside does not swallow the failure of a stop."""
+    failure = OSError("it is gone")
+    inside = anyio.Event()
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        yield
+        await checkpoint()
+        raise failure
+
+    caught: list[BaseException] = []
+
+    async def live() -> None:
+        try:
+            async with boot.running():
+                inside.set()
+                await anyio.sleep_forever()
+        except OSError as exc:
+            caught.append(exc)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(live)
+        await inside.wait()
+        group.cancel_scope.cancel()
+    assert caught == [failure]
+
+
+@pytest.mark.parametrize("own", [None, 0.05])
+async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named(
+    own: float | None,
+) -> None:
+    """Its own time is a cap within that of the whole stop; the others have theirs, too."""
+    boot = application(stop_timeout=1 if own is None else 30)
+    diary = Diary(boot)
+    diary.part("cache")
+
+    async def pool(cache: str) -> AsyncIterator[str]:
+        yield cache
+        await anyio.sleep_forever()
+
+    boot.part(pool) if own is None else boot.part(timeout=own)(pool)
+    with pytest.raises(ShutdownTimeout) as caught:
+        async with boot.running():
+            pass
+    assert caught.value.pending == ("pool",)
+    assert diary.lines == ["+cache", "-cache"]
+
+
+# Failures in between
+
+
+async def test_a_part_that_crashes_ends_the_block(boot: Bootstrap[Needs, Settings]) -> None:
+    """Whoever is in the block is cancelled, and the failure comes out bare."""
+    diary = Diary(boot)
+    diary.part("pool")
+    diary.part("api", "workers")
+    failure = ConnectionError("no route")
+    crash = anyio.Event()
+    ended: list[str] = []
+
+    @boot.part
+    async def workers(pool: str) -> AsyncIterator[str]:
+        async def work() -> None:
+            await crash.wait()
+            raise failure
+
+        assert pool == "<pool>"
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield "<workers>"
+
+    async def body() -> None:
+        crash.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(boot.status().failed)
+
+    with pytest.raises(ConnectionError) as caught:
+        await run_once(boot, body)
+    assert caught.value is failure
+    assert ended == ["workers"]
+    assert diary.lines == ["+pool", "+api", "-api", "-pool"]
+    await checkpoint()  # nobody is cancelled any more
+    assert boot.status() == Status()
+
+
+async def test_a_crash_and_a_failing_stop_come_out_together(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """What ended the application comes first, and what the stop brought after it."""
+    crash = anyio.Event()
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        yield
+        await checkpoint()
+        raise OSError
+
+    @boot.part
+    async def workers(pool: None) -> AsyncIterator[None]:
+        async def work() -> None:
+            await crash.wait()
+            raise ConnectionError
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield pool
+
+    async def body() -> None:
+        crash.set()
+        await anyio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run_once(boot, body)
+    assert [type(each) for each in caught.value.exceptions] == [ConnectionError, OSError]
+
+
+async def test_a_block_that_has_its_own_answer_to_the_end_keeps_it(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """An error of the block's own comes with the failure that ended it."""
+    crash = anyio.Event()
+
+    @boot.part
+    async def workers() -> AsyncIterator[None]:
+        async def work() -> None:
+            await crash.wait()
+            raise ConnectionError
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield
+
+    async def body() -> None:
+        crash.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise KeyError
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run_once(boot, body)
+    assert {type(each) for each in caught.value.exceptions} == {ConnectionError, KeyError}
+
+
+async def test_a_part_that_ends_by_itself_is_a_crash(boot: Bootstrap[Needs, Settings]) -> None:
+    """One whose own group was cancelled is gone, and nobody may go on as if it were there."""
+    end = anyio.Event()
+
+    @boot.part
+    async def workers() -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+
+            async def give_up() -> None:
+                await end.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(give_up)
+            yield
+
+    async def body() -> None:
+        end.set()
+        await anyio.sleep_forever()
+
+    with pytest.raises(LifecycleError, match="the part workers has ended by itself"):
+        await run_once(boot, body)
+
+
+# What is refused before anything runs
+
+
+@pytest.mark.parametrize(
+    ("parts", "circle"),
+    [
+        ({"agents": ["agents"]}, {"agents"}),
+        ({"a": ["b"], "b": ["a"]}, {"a", "b"}),
+        ({"pool": [], "a": ["pool", "c"], "b": ["a"], "c": ["b"]}, {"a", "b", "c"}),
+    ],
+)
+async def test_parts_that_need_each_other_are_refused(
+    parts: dict[str, list[str]], circle: set[str]
+) -> None:
+    """The circle is shown, and nothing has been read or started."""
+    boot = application()
+    diary = Diary(boot)
+    for name, needs in parts.items():
+        diary.part(name, *needs)
+    with pytest.raises(DeclarationError) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    sentence, _, shown = str(caught.value).rpartition(": ")
+    assert sentence == "parts need each other, so that none of them can be the first"
+    assert set(shown.split(" → ")) == circle
+    assert diary.lines == []
+    assert boot.status() == Status()
+
+
+async def test_a_part_that_asks_for_what_there_is_not_is_refused(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """The refusal names the parts that there are."""
+    diary = Diary(boot)
+    diary.part("pool")
+    diary.part("agents", "pol")
+    with pytest.raises(DeclarationError) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    assert str(caught.value) == (
+        "agents() has a parameter 'pol' that nothing fills: call it like one of the parts pool, "
+        "agents, annotate it with one of Needs, Bootstrap, Settings, or give it a default"
+    )
+    assert diary.lines == []
+
+
+async def test_a_check_cannot_ask_for_a_part(boot: Bootstrap[Needs, Settings]) -> None:
+    """Checks judge before parts start, so the name of a part is none for them."""
+    diary = Diary(boot)
+    diary.part("pool")
+
+    @boot.check
+    async def judge(pool: str) -> None: ...
+
+    with pytest.raises(DeclarationError) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    assert str(caught.value) == (
+        "judge() has a parameter 'pool' that nothing fills: annotate it with one of Needs, "
+        "Bootstrap, Settings, or give it a default"
+    )
+
+
+async def test_the_timeline_tells_of_every_part(boot: Bootstrap[Needs, Settings]) -> None:
+    """Who looks at a slow start sees each part, what it waited for and what became of it."""
+    diary = Diary(boot)
+    diary.part("agents", "pool")
+    diary.part("pool")
+    async with boot.running():
+        assert outcomes(boot, "part") == [("pool", "done"), ("agents", "done")]
+        pool, agents = (step for step in boot.status().timeline if step.kind == "part")
+        assert (pool.waits_for, agents.waits_for) == ((), ("pool",))
+        assert pool.end is not None
+        assert agents.end is not None
+        assert pool.start <= pool.end <= agents.end

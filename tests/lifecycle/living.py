@@ -1,0 +1,104 @@
+"""Parts that tell what they do, and a life for them."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import anyio
+import anyio.abc
+
+from hive_boot.lifecycle.parts import Part, Parts
+from hive_boot.lifecycle.timeline import Timeline
+
+Act = Callable[[], Awaitable[object]]
+
+LONG = 20.0
+"""Seconds that nothing takes here."""
+
+
+class Diary(list[str]):
+    """What has happened, in order."""
+
+    def part(
+        self,
+        name: str,
+        *needs: str,
+        start: Act | None = None,
+        stop: Act | None = None,
+        timeout: float | None = None,
+    ) -> Part:
+        """Make a part that writes down what it does, and does something besides."""
+
+        @asynccontextmanager
+        async def keep() -> AsyncIterator[str]:
+            self.append(f"{name} starts")
+            if start is not None:
+                await start()
+            self.append(f"{name} started")
+            yield f"the {name}"
+            self.append(f"{name} stops")
+            if stop is not None:
+                await stop()
+            self.append(f"{name} stopped")
+
+        return Part(name, keep, needs, timeout)
+
+
+class Life:
+    """Parts in a loop, from ``async with`` on; they are cancelled at its end."""
+
+    def __init__(self, *parts: Part) -> None:
+        self.timeline = Timeline()
+        self.crashes: list[tuple[str, BaseException]] = []
+        self.parts = Parts(parts, self.timeline, lambda *crash: self.crashes.append(crash))
+        self.group: anyio.abc.TaskGroup
+
+    async def __aenter__(self) -> Self:
+        self.group = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        # A test that has failed waits for none of its parts.
+        if exc is not None:
+            await self.parts.stop(time.monotonic())
+        return await self.group.__aexit__(kind, exc, trace)
+
+    async def start(self, seconds: float = LONG) -> None:
+        """Start them, within so many seconds."""
+        with anyio.fail_after(2 * LONG):
+            await self.parts.start(self.group, time.monotonic() + seconds, seconds)
+
+    async def stop(self, seconds: float = LONG) -> list[BaseException]:
+        """Stop them, within so many seconds, and give what went wrong."""
+        with anyio.fail_after(2 * LONG):
+            return await self.parts.stop(time.monotonic() + seconds)
+
+    def outcomes(self, kind: str) -> dict[str, str]:
+        """Give what has become of the steps of a kind."""
+        return {step.name: step.outcome for step in self.timeline.steps if step.kind == kind}
+
+
+def raising(failure: BaseException) -> Act:
+    """Make something that fails at once."""
+
+    async def fail() -> None:
+        raise failure
+
+    return fail
+
+
+def enduring(gate: anyio.Event) -> Act:
+    """Make something that ends when the gate opens, and not before; or after a long time."""
+
+    async def endure() -> None:
+        with anyio.move_on_after(LONG, shield=True):
+            await gate.wait()
+
+    return endure

@@ -1,0 +1,320 @@
+"""Services: what is started again and when, what is not, and what is left at the stop."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from hive_boot.lifecycle import services as room
+from hive_boot.lifecycle.services import Service, Services
+from hive_boot.lifecycle.timeline import Timeline
+from tests.lifecycle.living import LONG, Act, enduring, raising
+from tests.support import until
+
+pytestmark = pytest.mark.anyio
+
+
+class Work:
+    """Services in a loop, and what becomes of them."""
+
+    def __init__(self, *services: Service) -> None:
+        self.timeline = Timeline()
+        self.spent: list[tuple[str, BaseException]] = []
+        self.services = Services(services, self.timeline, lambda *one: self.spent.append(one))
+
+    @property
+    def outcomes(self) -> list[str]:
+        """Give what has become of each run, in order."""
+        return [step.outcome for step in self.timeline.steps]
+
+    async def stop(self, seconds: float = LONG) -> list[str]:
+        """End them, and give those that go on."""
+        with anyio.fail_after(2 * LONG):
+            return await self.services.stop(seconds)
+
+
+@asynccontextmanager
+async def at_work(*services: Service) -> AsyncIterator[Work]:
+    """Run services; those of a test that has failed are cancelled."""
+    work = Work(*services)
+    async with anyio.create_task_group() as group:
+        work.services.start(group)
+        try:
+            yield work
+        except BaseException:
+            group.cancel_scope.cancel()
+            raise
+
+
+def service(
+    call: Act, label: str = "mailer", *, restart: bool = True, budget: int = 5, within: float = 60
+) -> Service:
+    """Make a service."""
+    return Service(label, call, restart, budget, within)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pauses that are short, and grow to 16 times the first."""
+    monkeypatch.setattr(room, "_FIRST", 0.001)
+    monkeypatch.setattr(room, "_MOST", 0.016)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pauses that nobody lives to see the end of."""
+    monkeypatch.setattr(room, "_FIRST", 3600)
+    monkeypatch.setattr(room, "_MOST", 3600)
+
+
+def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
+    """Give the pauses that were announced, in seconds."""
+    told: list[Any] = [record.args for record in caplog.records]
+    return [seconds for _, seconds in told]
+
+
+# Started again
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_service_that_fails_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    """A failure is logged with its traceback, and after a pause the service is there again."""
+    failures = [ValueError("one"), ExceptionGroup("group", [KeyError("two")])]
+    is_back = anyio.Event()
+
+    async def work() -> None:
+        if failures:
+            raise failures.pop(0)
+        is_back.set()
+        await anyio.sleep_forever()
+
+    async with at_work(service(work)) as life:
+        with anyio.fail_after(LONG):
+            await is_back.wait()
+        assert life.services.running == ["mailer"]
+        assert life.services.waiting == ()
+        assert await life.stop() == []
+    assert life.outcomes == ["failed", "failed", "cancelled"]
+    assert life.spent == []
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert "The service mailer has failed, and is started again in 0.0 s" in caplog.text
+    # What a task group has put around a single failure is gone.
+    kinds = [record.exc_info and record.exc_info[0] for record in caplog.records]
+    assert kinds == [ValueError, KeyError]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_the_pauses_grow_up_to_a_bound(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is twice the one before, less up to a half at random, and none is longer than most."""
+    async with at_work(service(raising(ValueError()), budget=8)) as life:
+        await until(lambda: life.spent)
+    most = [0.002, 0.004, 0.008, 0.016, 0.016, 0.016, 0.016, 0.016]
+    for told, longest in zip(pauses(caplog), most, strict=True):
+        assert longest / 2 <= told <= longest
+
+
+@pytest.mark.usefixtures("slow")
+async def test_many_that_fail_at_one_moment_come_back_one_by_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The pauses differ, so that what they all need is not run down again."""
+    some = [service(raising(ValueError()), f"s{number}") for number in range(20)]
+    async with at_work(*some) as life:
+        await until(lambda: len(life.services.waiting) == 20)
+        assert await life.stop() == []
+    assert len(set(pauses(caplog))) > 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_pause_after_a_good_while_is_like_the_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that has worked for long before it fails is not punished for what was earlier."""
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        began = time.monotonic()
+        await until(lambda: time.monotonic() > began + 0.01)
+        raise ValueError
+
+    # It fails far more often than its budget, but never twice within its window.
+    async with at_work(service(work, budget=1, within=0.002)) as life:
+        await until(lambda: runs > 5)
+        assert await life.stop() == []
+    assert life.spent == []
+    assert all(0.001 <= told <= 0.002 for told in pauses(caplog)), pauses(caplog)
+
+
+# Not started again
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("budget", [1, 3])
+async def test_a_budget_is_spent(budget: int) -> None:
+    """So many times it is started again within its window, and then the application hears of it."""
+    runs = 0
+    failure = ValueError("again")
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        raise failure
+
+    async with at_work(service(work, budget=budget)) as life:
+        await until(lambda: life.spent)
+        await until(lambda: not life.services.running)
+        assert await life.stop() == []
+    assert runs == budget + 1
+    assert life.spent == [("mailer", failure)]
+    assert failure.__notes__ == ["(raised by the service mailer)"]
+
+
+@pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt()])
+async def test_an_exit_is_obeyed_at_once(failure: BaseException) -> None:
+    """Whoever calls ``sys.exit`` in a service does not want it to be started again."""
+    async with at_work(service(raising(failure))) as life:
+        await until(lambda: life.spent)
+    assert life.spent == [("mailer", failure)]
+    assert life.outcomes == ["failed"]
+
+
+async def test_one_that_is_never_to_be_started_again_is_not() -> None:
+    """With ``restart="never"`` the first failure is for good."""
+    failure = ValueError("once")
+    async with at_work(service(raising(failure), restart=False)) as life:
+        await until(lambda: life.spent)
+    assert life.spent == [("mailer", failure)]
+    assert life.outcomes == ["failed"]
+
+
+@pytest.mark.parametrize("restart", [True, False])
+async def test_one_that_returns_has_done_its_work(*, restart: bool) -> None:
+    """It is not started again, and nothing is said; a stop afterwards finds nothing."""
+    async with at_work(service(anyio.lowlevel.checkpoint, restart=restart)) as life:
+        await until(lambda: not life.services.running)
+        assert await life.stop() == []
+    assert life.outcomes == ["done"]
+    assert life.spent == []
+
+
+async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:
+    """A time limit within a service is its own business."""
+
+    async def work() -> None:
+        with anyio.move_on_after(0.001):
+            await anyio.sleep_forever()
+
+    async with at_work(service(work)) as life:
+        await until(lambda: not life.services.running)
+    assert life.outcomes == ["done"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_one_that_cancels_itself_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """On asyncio a task can cancel itself: it is started again, and no other one is cancelled."""
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    async with at_work(service(work), service(anyio.sleep_forever, "other")) as life:
+        await until(lambda: life.services.running == ["other"])
+        await anyio.lowlevel.checkpoint()
+        assert life.services.running == ["other"]
+        assert await life.stop() == []
+    assert runs == 6
+    assert [(name, str(failure)) for name, failure in life.spent] == [
+        ("mailer", "it was cancelled from outside")
+    ]
+    assert len(caplog.records) == 5
+
+
+# The stop
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_stop_does_not_wait_for_a_pause(caplog: pytest.LogCaptureFixture) -> None:
+    """One that waits to be started again is named while it does, and ends at once."""
+    async with at_work(service(raising(ValueError())), service(anyio.sleep_forever, "o")) as life:
+        await until(lambda: life.services.waiting)
+        assert list(life.services.waiting) == ["mailer"]
+        assert life.services.running == ["mailer", "o"]
+        assert await life.stop() == []
+        assert list(life.services.waiting) == life.services.running == []
+    assert len(caplog.records) == 1
+    assert sorted(life.outcomes) == ["cancelled", "failed"]
+
+
+async def test_a_stop_lets_them_clean_up() -> None:
+    """A service ends when it has ended, and the stop waits for that."""
+    said: list[str] = []
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.01)
+            said.append("cleaned up")
+
+    async with at_work(service(work)) as life:
+        await anyio.wait_all_tasks_blocked()
+        assert await life.stop() == []
+        assert said == ["cleaned up"]
+
+
+@pytest.mark.parametrize("seconds", [0.02, -1])
+async def test_one_that_swallows_its_cancellation_is_named(seconds: float) -> None:
+    """The stop does not wait longer than it may, and says who goes on."""
+    gate = anyio.Event()
+    services = service(enduring(gate), "stubborn"), service(anyio.sleep_forever)
+    async with at_work(*services) as life:
+        await anyio.wait_all_tasks_blocked()
+        late = await life.stop(seconds)
+        gate.set()
+        assert "stubborn" in late
+        await until(lambda: not life.services.running)
+
+
+async def test_a_stop_right_after_the_start_is_a_stop() -> None:
+    """What had no time to begin is not begun."""
+    async with at_work(service(anyio.sleep_forever)) as life:
+        assert await life.stop() == []
+    assert life.spent == []
+
+
+async def test_what_fails_when_it_is_cancelled_does_not_come_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A failure on the way out is noted as one, and nobody is told that it is started again."""
+
+    async def work() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError
+
+    async with at_work(service(work)) as life:
+        await anyio.wait_all_tasks_blocked()
+        assert await life.stop() == []
+    assert life.outcomes == ["failed"]
+    assert (life.services.running, life.spent, caplog.records) == ([], [], [])
+
+
+async def test_without_services_there_is_nothing_to_stop() -> None:
+    """A stop of none returns at once."""
+    async with at_work() as life:
+        assert await life.stop() == []

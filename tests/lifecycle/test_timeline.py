@@ -1,0 +1,85 @@
+"""The timeline: what each step was, how long it took, and what became of it."""
+
+import pytest
+
+from hive_boot.lifecycle import timeline as room
+from hive_boot.lifecycle.timeline import Outcome, Step, Timeline
+
+
+class Clock:
+    """A clock that goes on by a second whenever somebody looks at it."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        """Give the time."""
+        self.now += 1
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing depend on the machine."""
+    monkeypatch.setattr(room, "time", Clock())
+
+
+def test_a_step_has_a_start_an_end_and_an_outcome() -> None:
+    """Times are seconds since the run began."""
+    timeline = Timeline()
+    number = timeline.begin("pool", "part")
+    assert timeline.steps == (Step("pool", "part", 1.0),)
+    timeline.end(number)
+    assert timeline.steps == (Step("pool", "part", 1.0, 2.0, "done"),)
+    assert timeline.step(number) == timeline.steps[0]
+    assert timeline.age == 3.0
+
+
+@pytest.mark.parametrize("outcome", ["failed", "overdue", "cancelled"])
+def test_it_tells_how_a_step_ended(outcome: Outcome) -> None:
+    """A step that went wrong is told from one that is done."""
+    timeline = Timeline()
+    timeline.end(timeline.begin("pool", "part"), outcome)
+    assert [step.outcome for step in timeline.steps] == [outcome]
+
+
+def test_the_first_end_counts() -> None:
+    """What has ended keeps its time and its outcome, whatever is said of it later."""
+    timeline = Timeline()
+    number = timeline.begin("pool", "part")
+    timeline.end(number, "overdue")
+    timeline.end(number, "done")
+    assert timeline.steps == (Step("pool", "part", 1.0, 2.0, "overdue"),)
+
+
+def test_a_wait_is_no_part_of_the_work() -> None:
+    """What waits for others begins anew when they are there, and remembers them."""
+    timeline = Timeline()
+    number = timeline.begin("api", "part", waits_for=("pool",), outcome="waiting")
+    assert timeline.step(number) == Step("api", "part", 1.0, None, "waiting", ("pool",))
+    timeline.resume(number)
+    assert timeline.step(number) == Step("api", "part", 2.0, None, "running", ("pool",))
+    timeline.end(number)
+    assert timeline.step(number) == Step("api", "part", 2.0, 3.0, "done", ("pool",))
+
+
+def test_steps_stand_in_the_order_of_their_beginning() -> None:
+    """The list is read from above, also when what began first ends last."""
+    timeline = Timeline()
+    first = timeline.begin("loading", "phase")
+    timeline.end(timeline.begin("stripe", "check"))
+    timeline.end(first)
+    assert [step.name for step in timeline.steps] == ["loading", "stripe"]
+
+
+def test_a_service_that_fails_for_years_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the runs of services the last ones are remembered, and of all else everything."""
+    monkeypatch.setattr(room, "_MOST", 3)
+    timeline = Timeline()
+    phase = timeline.begin("ready", "phase")
+    runs = [timeline.begin(f"run {number}", "service") for number in range(5)]
+    timeline.begin("pool", "stop")
+    assert [step.name for step in timeline.steps] == ["ready", "run 2", "run 3", "run 4", "pool"]
+    # One that has lasted since before is forgotten, and may end all the same.
+    for number in (phase, *runs):
+        timeline.end(number)
+    assert [step.end is not None for step in timeline.steps] == [True] * 4 + [False]

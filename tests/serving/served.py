@@ -1,0 +1,329 @@
+"""Whole applications that are served, each in a process of its own, and who speaks to them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Thread, Timer
+from typing import IO, NamedTuple
+
+import pytest
+
+from tests.support import child_environment, started_child
+
+SERVERS = {
+    "uvicorn": ("uvicorn", "asyncio"),
+    "uvicorn on uvloop": ("uvicorn", "uvloop"),
+    "hypercorn": ("hypercorn", "asyncio"),
+    "hypercorn on trio": ("hypercorn", "trio"),
+}
+"""The servers that ``boot.serve`` knows, on each loop that they run on."""
+
+each_server = pytest.mark.parametrize(("server", "backend"), SERVERS.values(), ids=SERVERS)
+"""Where servers differ: what they do with sockets, connections and requests."""
+
+_TWO = ("uvicorn", "hypercorn on trio")
+
+both_servers = pytest.mark.parametrize(
+    ("server", "backend"), [SERVERS[name] for name in _TWO], ids=_TWO
+)
+"""Where they differ only in what they are built on."""
+
+HEAD = """
+import os, sys
+import anyio
+from hive_boot import Bootstrap, Secret, SecretSet
+
+server, backend = sys.argv[1:3]
+
+
+class Needs(SecretSet):
+    '''What the application needs.'''
+
+    jwt_secret: Secret
+
+
+sleep = anyio.sleep
+
+
+async def at(gate):
+    '''Wait until there is a file of this name.'''
+    print("at", gate)
+    while not os.path.exists(gate):
+        await sleep(0.005)
+
+
+async def pass_time(seconds):
+    '''Let a drain of 77 seconds be over when somebody says so.'''
+    await (at("drained") if seconds == 77 else sleep(seconds))
+
+
+anyio.sleep = pass_time
+
+
+async def answer(send, body):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def app(scope, receive, send):
+    '''Answer at once; what begins with /slow when there is a file of this name.'''
+    if scope["type"] == "lifespan":
+        await receive()
+        print("app starts with", *sorted(scope["state"]))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("app stops")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"].startswith("/slow"):
+        await at(scope["path"][1:])
+    await answer(send, b"served")
+"""
+"""What the sources have in common."""
+
+PARTS = """
+@boot.part
+async def base():
+    print("base starts")
+    yield "base"
+    print("base stops")
+
+@boot.part
+async def pool(base: str):
+    print("pool starts")
+    yield "pool"
+    print("pool stops")
+"""
+
+SERVE = """
+boot.serve(app, port=0, server=server, backend=backend)
+"""
+
+STARTED = ["base starts", "pool starts", "app starts with base config pool secrets"]
+STOPPED = ["app stops", "pool stops", "base stops"]
+
+
+class Answer(NamedTuple):
+    """What was answered.
+
+    Attributes:
+        status: the status.
+        body: the body, without white space around it.
+        leaves: whether the connection is closed after it.
+        retry: the header Retry-After.
+    """
+
+    status: int
+    body: str
+    leaves: bool
+    retry: str | None
+
+
+class Client:
+    """One connection, which is kept as long as the server keeps it."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        self.connection.connect()
+
+    def ask(self, path: str = "/") -> Answer:
+        """Ask, and wait for the answer."""
+        self.send(path)
+        return self.answer()
+
+    def send(self, path: str) -> None:
+        """Ask."""
+        self.connection.request("GET", path)
+
+    def answer(self) -> Answer:
+        """Wait for the answer."""
+        response = self.connection.getresponse()
+        body = response.read().decode().strip()
+        leaves = response.getheader("connection") == "close"
+        return Answer(response.status, body, leaves, response.getheader("retry-after"))
+
+    def is_closed(self) -> bool:
+        """Wait until the server closes the connection; nothing else may come."""
+        sock: socket.socket = self.connection.sock
+        return sock.recv(1) == b""
+
+    def close(self) -> None:
+        """Leave."""
+        self.connection.close()
+
+
+class Served:
+    """A process, what it has written so far, and its ports.
+
+    Attributes:
+        process: the process.
+        out: the lines of its stdout.
+        err: the lines of its stderr.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]", cwd: Path) -> None:
+        self.process = process
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._cwd = cwd
+        self._clients: list[Client] = []
+        self._readers = [
+            Thread(target=_collect, args=each, daemon=True)
+            for each in ((process.stdout, self.out), (process.stderr, self.err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Wait until a condition holds; an end of the process first is a failure."""
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert self.process.poll() is None, self.err
+            assert time.monotonic() < deadline, (self.out, self.err)
+            time.sleep(0.005)
+
+    def wait_told(self, line: str) -> None:
+        """Wait for a line on stdout."""
+        self.wait_for(lambda: line in self.out)
+
+    def wait_logged(self, text: str) -> str:
+        """Wait for a line on stderr that has a text in it, and give what follows."""
+        self.wait_for(lambda: any(text in line for line in self.err))
+        return next(line for line in self.err if text in line).partition(text)[2]
+
+    @property
+    def port(self) -> int:
+        """Where it serves, as soon as it does."""
+        return int(self.wait_logged("Listening on http://127.0.0.1:"))
+
+    @property
+    def probe_port(self) -> int:
+        """Where its probes are answered, as soon as they are."""
+        return int(self.wait_logged("Probes are answered on port "))
+
+    def connect(self, port: int | None = None) -> Client:
+        """Connect, as a new client."""
+        client = Client(self.port if port is None else port)
+        self._clients.append(client)
+        return client
+
+    def ask(self, path: str = "/", port: int | None = None) -> Answer:
+        """Ask as a new client."""
+        return self.connect(port).ask(path)
+
+    def probes(self, port: int | None = None) -> list[tuple[int, str]]:
+        """Ask all the probes, as a new client each."""
+        return [self.ask(path, port)[:2] for path in ("/livez", "/readyz", "/startupz")]
+
+    def wait_ready(self) -> None:
+        """Wait until it wants to be sent requests."""
+        self.wait_for(lambda: self.ask("/readyz").status == 200)
+
+    def wait_refused(self) -> None:
+        """Wait until nobody can connect any more."""
+        port = self.port
+        self.wait_for(lambda: asked(port, "/livez") is None)
+
+    def open(self, gate: str) -> None:
+        """Let go what waits for a file of this name."""
+        (self._cwd / gate).touch()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for the end, and give the exit status."""
+        code = self.process.wait(60)
+        for reader in self._readers:
+            reader.join()
+        assert self.process.stdout is not None
+        return code
+
+    def close(self) -> None:
+        """Leave no connection."""
+        for client in self._clients:
+            client.close()
+        self.process.kill()
+        for reader in self._readers:
+            reader.join()
+
+
+def _collect(pipe: IO[str], lines: list[str]) -> None:
+    lines += (line.rstrip("\n") for line in pipe)
+
+
+def free_port() -> int:
+    """Give a port on which nobody listens at the moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def asked(port: int, path: str = "/") -> int | None:
+    """Give the status that a new client is answered with; None when it is not."""
+    try:
+        client = Client(port)
+    except OSError:
+        return None
+    try:
+        return client.ask(path).status
+    except (OSError, HTTPException):
+        return None
+    finally:
+        client.close()
+
+
+KNOWN = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake-jwt-secret-0123456789"}
+"""The variables of each of them, unless others are given."""
+
+
+@contextmanager
+def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterator[Served]:
+    """Start a process; it is killed when it hangs, and at the end."""
+    known = {**KNOWN, **variables}
+    with started_child(HEAD + source, *arguments, cwd=cwd, **known) as process:
+        served = Served(process, cwd)
+        try:
+            yield served
+        finally:
+            served.close()
+
+
+@contextmanager
+def under(*line: str, cwd: Path) -> Iterator[Served]:
+    """Run the command line of a server, with the processes that it starts; end all of them."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", *line],
+        env=child_environment(**KNOWN),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+
+    def kill() -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    guard = Timer(60, kill)
+    guard.start()
+    with process:
+        served = Served(process, cwd)
+        try:
+            yield served
+        finally:
+            guard.cancel()
+            kill()
+            served.close()

@@ -1,0 +1,291 @@
+"""An application that is served, from its socket to its last answer; no process is needed."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from hive_boot import Bootstrap, DeclarationError, LifecycleError, Secret, SecretSet, StartupFailed
+from hive_boot.serving.http import Serving
+from hive_boot.serving.servers import bind
+from tests.serving.talking import connected, refuses, until_refused
+from tests.support import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hive_boot.bootstrap.run import Run
+    from hive_boot.serving.asgi import App, Receive, Scope, Send
+
+pytestmark = pytest.mark.anyio
+
+
+class Needs(SecretSet):
+    """What the application needs."""
+
+    jwt_secret: Secret
+
+
+class Inner:
+    """What is served.
+
+    Attributes:
+        told: what has happened, in order.
+        asked: how many requests for ``/slow`` it has.
+        to_answer: set when they are to be answered.
+        to_crash: set when its lifespan is to crash.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.asked = 0
+        self.to_answer = anyio.Event()
+        self.to_crash = anyio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Live, or answer with what is in the state."""
+        if scope["type"] == "lifespan":
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._crash)
+                await self._live(scope, receive, send)
+                group.cancel_scope.cancel()
+            return
+        if scope["path"] == "/slow":
+            self.asked += 1
+            await self.to_answer.wait()
+        body = " ".join(f"{name}={scope['state'][name]!r}" for name in ("pool", "mine"))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body.encode()})
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        self.told.append("starts")
+        scope["state"]["mine"] = 1
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.told.append("stops")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _crash(self) -> None:
+        await self.to_crash.wait()
+        message = "the lifespan crashes"
+        raise RuntimeError(message)
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Hear what is logged."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    return caplog
+
+
+@pytest.fixture
+def server(anyio_backend_name: str) -> str:
+    """Choose a server for the loop."""
+    return "hypercorn" if anyio_backend_name == "trio" else "uvicorn"
+
+
+@pytest.fixture
+def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
+    """Declare an application with a part."""
+    monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret-0123456789")
+    boot = Bootstrap(Needs, mode="environment", stop_timeout=20)
+
+    @boot.part
+    async def pool() -> str:
+        return "open"
+
+    return boot
+
+
+@asynccontextmanager
+async def running(
+    boot: Bootstrap[Needs], serving: Serving[Needs, None]
+) -> AsyncIterator[Run[Needs, None]]:
+    """Do what ``boot.serve`` does, without a process of its own."""
+    doors = [("the HTTP server", serving.open)]
+    start = boot._running(doors=doors, last=serving.lifespan, serves=True)  # noqa: SLF001
+    with anyio.fail_after(30):
+        async with start as run:
+            yield run
+
+
+def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> Serving[Needs, None]:
+    """Make what serves."""
+    serving: Serving[Needs, None] = Serving(boot, app, "127.0.0.1", 0)
+    serving.choose(server, backend)
+    return serving
+
+
+def port_of(told: pytest.LogCaptureFixture) -> int:
+    """Find where it serves."""
+    return int(told.text.partition("Listening on http://127.0.0.1:")[2].partition("\n")[0])
+
+
+async def test_a_request_in_flight_ends_before_the_application_stops(
+    boot: Bootstrap[Needs],
+    server: str,
+    anyio_backend_name: str,
+    told: pytest.LogCaptureFixture,
+) -> None:
+    """What a request needs is there until it is answered; then the application stops."""
+    inner = Inner()
+    serving = make(boot, inner, server, anyio_backend_name)
+    async with running(boot, serving) as run, anyio.create_task_group() as group:
+        port = port_of(told)
+        assert inner.told == ["starts"]
+        group.start_soon(serving.live, run)
+        async with connected(port) as client:
+            assert (await client.ask()).body == b"pool='open' mine=1"
+            await client.send("/slow")
+            await until(lambda: inner.asked)
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await until_refused(port)
+                assert inner.told == ["starts"]
+                inner.to_answer.set()
+                answer = await client.answer()
+                assert (answer.status, answer.is_whole) == (200, True)
+    assert inner.told == ["starts", "stops"]
+
+
+async def test_an_application_can_be_served_again(
+    boot: Bootstrap[Needs],
+    server: str,
+    anyio_backend_name: str,
+    told: pytest.LogCaptureFixture,
+) -> None:
+    """A second start has a socket, and a state, of its own."""
+    inner = Inner()
+    serving = make(boot, inner, server, anyio_backend_name)
+    for _ in range(2):
+        told.clear()
+        async with running(boot, serving), connected(port_of(told)) as client:
+            assert (await client.ask()).body == b"pool='open' mine=1"
+        assert await refuses(port_of(told))
+    assert inner.told == ["starts", "stops"] * 2
+
+
+async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
+    boot: Bootstrap[Needs],
+    server: str,
+    anyio_backend_name: str,
+    told: pytest.LogCaptureFixture,
+) -> None:
+    """The log has an address to click on."""
+    serving: Serving[Needs, None] = Serving(boot, Inner(), "::1", 0)
+    serving.choose(server, anyio_backend_name)
+    async with running(boot, serving):
+        assert "Listening on http://[::1]:" in told.text
+
+
+async def test_a_server_that_ends_by_itself_is_a_failure(
+    boot: Bootstrap[Needs], server: str, anyio_backend_name: str
+) -> None:
+    """A process that serves no more does not go on as if it did."""
+    serving = make(boot, Inner(), server, anyio_backend_name)
+
+    async def live() -> None:
+        async with running(boot, serving) as run:
+            assert serving._server is not None  # noqa: SLF001  (nobody else ends it)
+            serving._server.stop(0)  # noqa: SLF001
+            await serving.live(run)
+
+    with pytest.raises(LifecycleError, match="the HTTP server has ended by itself"):
+        await live()
+
+
+async def test_what_has_failed_before_the_server_ended_is_told(
+    boot: Bootstrap[Needs], server: str, anyio_backend_name: str
+) -> None:
+    """Whose fault it was comes out, and not that the server has ended as well."""
+    serving = make(boot, Inner(), server, anyio_backend_name)
+
+    async def live() -> None:
+        async with running(boot, serving) as run:
+            run.runner.fail("a part", RuntimeError("the connection is lost"))
+            assert serving._server is not None  # noqa: SLF001  (as above)
+            serving._server.stop(0)  # noqa: SLF001
+            await serving.live(run)
+
+    with pytest.raises(RuntimeError, match="the connection is lost"):
+        await live()
+
+
+async def test_without_a_server_there_is_nothing_to_wait_for(boot: Bootstrap[Needs]) -> None:
+    """Where no door was opened nobody waits for it to close."""
+    serving: Serving[Needs, None] = Serving(boot, Inner(), "127.0.0.1", 0)
+    async with boot._running() as run:  # noqa: SLF001
+        await serving.live(run)
+
+
+async def test_a_lifespan_that_crashes_ends_what_is_served(
+    boot: Bootstrap[Needs], server: str, anyio_backend_name: str
+) -> None:
+    """The application's own failure is what comes out, and not that the server has ended."""
+    inner = Inner()
+    serving = make(boot, inner, server, anyio_backend_name)
+
+    async def live() -> None:
+        async with running(boot, serving) as run, anyio.create_task_group() as group:
+            run.runner.cannot_go_on = group.cancel_scope.cancel
+            group.start_soon(serving.live, run)
+            inner.to_crash.set()
+
+    with pytest.raises(RuntimeError, match="the lifespan crashes"):
+        await live()
+    assert inner.told == ["starts"]
+
+
+async def test_a_start_that_fails_closes_the_socket(
+    boot: Bootstrap[Needs],
+    server: str,
+    anyio_backend_name: str,
+    told: pytest.LogCaptureFixture,
+) -> None:
+    """What an application says of its failed start is said, and nobody is served."""
+
+    async def failing(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "the tables are missing"})
+
+    serving = make(boot, failing, server, anyio_backend_name)
+    with pytest.raises(StartupFailed, match="the ASGI application failed to start") as caught:
+        async with running(boot, serving):
+            pytest.fail("it was served")
+    assert str(caught.value.__cause__) == "the tables are missing"
+    assert await refuses(port_of(told))
+
+
+async def test_a_port_that_is_taken_is_told(
+    boot: Bootstrap[Needs], server: str, anyio_backend_name: str
+) -> None:
+    """Nothing is read and nothing starts where nobody could be answered."""
+    inner = Inner()
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        serving: Serving[Needs, None] = Serving(boot, inner, "127.0.0.1", port)
+        serving.choose(server, anyio_backend_name)
+        with pytest.raises(LifecycleError, match=f"cannot listen on 127.0.0.1:{port}: "):
+            async with running(boot, serving):
+                pytest.fail("it was served")
+    assert inner.told == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "fits"), [("asyncio", True), ("uvloop", True), ("trio", False)]
+)
+def test_the_server_has_to_run_on_the_loop(
+    boot: Bootstrap[Needs], backend: str, *, fits: bool
+) -> None:
+    """The server uvicorn is taken on asyncio, whatever drives that, and refused on trio."""
+    serving: Serving[Any, Any] = Serving(boot, Inner(), "127.0.0.1", 0)
+    if fits:
+        serving.choose("uvicorn", backend)
+        return
+    with pytest.raises(DeclarationError, match="not on trio"):
+        serving.choose("uvicorn", backend)

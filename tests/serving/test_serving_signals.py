@@ -1,0 +1,326 @@
+"""``boot.serve`` as its users have it: a process, a socket, and signals."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.serving.served import (
+    HEAD,
+    PARTS,
+    SERVE,
+    STARTED,
+    STOPPED,
+    Served,
+    asked,
+    both_servers,
+    each_server,
+    free_port,
+    serving,
+    under,
+)
+
+
+def without_gates(lines: list[str]) -> list[str]:
+    """Leave out what waits for a file."""
+    return [line for line in lines if not line.startswith("at ")]
+
+
+@each_server
+def test_probes_are_answered_from_the_first_moment(
+    server: str, backend: str, tmp_path: Path
+) -> None:
+    """While it loads and starts it is alive and not ready, others come again; SIGTERM unwinds."""
+    source = f"""
+boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[3], wait=3600)
+{PARTS}
+@boot.part
+async def hangs(pool: str):
+    try:
+        await at("never")
+    finally:
+        print("the start is given up")
+    yield
+{SERVE}"""
+    mount = tmp_path / "secrets"
+    mount.mkdir()
+    with serving(source, server, backend, str(mount), cwd=tmp_path, JWT_SECRET="") as it:
+        it.wait_logged("Waiting up to 3600 s for JWT_SECRET")
+        assert it.probes() == [(200, "loading"), (503, "loading"), (503, "loading")]
+        assert it.ask("/anything") == (503, "starting", False, "1")
+        kept = it.connect()
+        assert kept.ask() == (503, "starting", False, "1")
+        (mount / "jwt_secret").write_text("fake-jwt-secret-0123456789")
+        it.wait_told("at never")
+        assert it.probes() == [(200, "starting"), (503, "starting"), (503, "starting")]
+        assert kept.ask() == (503, "starting", False, "1")
+        it.send(signal.SIGTERM)
+        assert it.end() == 0, it.err
+    assert it.out == [
+        "base starts",
+        "pool starts",
+        "at never",
+        "the start is given up",
+        "pool stops",
+        "base stops",
+    ]
+    assert "SIGTERM: stopping" in it.err[-1]
+
+
+@each_server
+def test_a_drain_loses_no_request(server: str, backend: str, tmp_path: Path) -> None:
+    """New clients come in while it is not ready, what is in flight ends well, and parts stop."""
+    source = f"""
+boot = Bootstrap(Needs, drain=77, probe_port=0)
+{PARTS}
+@boot.part
+async def last(pool: str):
+    yield "last"
+    await at("stopped")
+{SERVE}"""
+    with serving(source, server, backend, cwd=tmp_path) as it:
+        it.wait_ready()
+        assert it.probes() == [(200, "ready")] * 3
+        kept, idle, first, second = [it.connect() for _ in range(4)]
+        assert kept.ask() == idle.ask() == (200, "served", False, None)
+        first.send("/slow1")
+        second.send("/slow2")
+        it.wait_told("at slow1")
+        it.wait_told("at slow2")
+
+        it.send(signal.SIGTERM)
+        it.wait_told("at drained")
+        assert it.probes() == [(200, "draining"), (503, "draining"), (200, "draining")]
+        assert it.ask() == (200, "served", True, None)
+        assert kept.ask() == (200, "served", True, None)
+        it.open("slow1")
+        assert first.answer() == (200, "served", True, None)
+
+        it.open("drained")
+        it.wait_refused()
+        assert idle.is_closed()
+        its_probes = it.probes(it.probe_port)
+        assert its_probes == [(200, "stopping"), (503, "stopping"), (200, "stopping")]
+        assert "app stops" not in it.out
+        it.open("slow2")
+        assert second.answer() == (200, "served", True, None)
+        it.wait_told("at stopped")
+        assert it.probes(it.probe_port) == its_probes
+        it.open("stopped")
+        assert it.end() == 0, it.err
+    told = without_gates(it.out)
+    assert told[-3:] == STOPPED
+    assert [line for line in it.err if "SIGTERM: " in line] == [
+        "INFO hive_boot: SIGTERM: draining for 77 s, then stopping"
+    ]
+    assert not any("Traceback" in line for line in it.err)
+
+
+@each_server
+def test_a_request_that_is_too_long_holds_nobody(server: str, backend: str, tmp_path: Path) -> None:
+    """It is ended within the budget of the stop, and the parts are stopped after it."""
+    source = f"""
+boot = Bootstrap(Needs, stop_timeout=2)
+{PARTS}
+{SERVE}"""
+    with serving(source, server, backend, cwd=tmp_path) as it:
+        it.wait_ready()
+        client = it.connect()
+        client.send("/slow1")
+        it.wait_told("at slow1")
+        it.send(signal.SIGTERM)
+        assert client.answer()[0] == 503
+        assert it.end() == 0, it.err
+    assert it.out == [*STARTED, "at slow1", *STOPPED]
+    assert any("1 request did not end in time and is cancelled" in line for line in it.err)
+    # Outside of Kubernetes nobody has to learn that it goes.
+    assert "INFO hive_boot: SIGTERM: stopping" in it.err
+    assert not any("Traceback" in line for line in it.err)
+
+
+@both_servers
+def test_a_second_signal_ends_a_drain(server: str, backend: str, tmp_path: Path) -> None:
+    """In a cluster it drains for 5 s; who cannot wait is not held, by a request neither."""
+    source = f"""
+boot = Bootstrap(Needs, mode="kubernetes", env_fallback=True, secrets_dirs=sys.argv[3])
+{PARTS}
+{SERVE}"""
+    with serving(source, server, backend, str(tmp_path), cwd=tmp_path) as it:
+        it.wait_ready()
+        client = it.connect()
+        client.send("/slow1")
+        it.wait_told("at slow1")
+        it.send(signal.SIGTERM)
+        it.wait_logged("SIGTERM: draining for 5 s, then stopping")
+        it.send(signal.SIGINT)
+        assert it.end() == 128 + signal.SIGINT
+    assert it.out == [*STARTED, "at slow1"]
+    assert it.err[-1] == "hive_boot: a second signal, SIGINT, while draining: forced"
+
+
+CRASHING = """
+@boot.part
+async def culprit(pool: str):
+    async def crash():
+        await at("crash")
+        raise RuntimeError("the connection is lost")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(crash)
+        yield "culprit"
+"""
+
+
+@both_servers
+def test_a_part_that_crashes_ends_what_is_served(server: str, backend: str, tmp_path: Path) -> None:
+    """Nobody is sent there any more, whoever comes is answered still, and it is exit 70."""
+    source = f"""
+boot = Bootstrap(Needs, drain=77)
+{PARTS}{CRASHING}{SERVE}"""
+    with serving(source, server, backend, cwd=tmp_path) as it:
+        it.wait_ready()
+        it.open("crash")
+        it.wait_told("at drained")
+        assert it.probes() == [(200, "draining"), (503, "draining"), (200, "draining")]
+        assert it.ask() == (200, "served", True, None)
+        it.open("drained")
+        assert it.end() == 70
+    assert without_gates(it.out)[-3:] == STOPPED
+    told = "\n".join(it.err)
+    assert "culprit has failed, and the application cannot go on" in told
+    assert it.err[-1] == "RuntimeError: the connection is lost"
+
+
+FOREIGN = f"""
+{HEAD.replace("server, backend = sys.argv[1:3]", "")}
+boot = Bootstrap(Needs)
+{PARTS}{CRASHING}
+
+async def inner(scope, receive, send):
+    '''Answer /slow when it is over with the application, with what a probe is told then.'''
+    if scope["type"] == "http" and scope["path"] == "/slow":
+        print("slow is asked")
+        while boot.status().ready:
+            await sleep(0.005)
+        await wrapped({{**scope, "path": "/readyz", "raw_path": b"/readyz"}}, receive, send)
+    else:
+        await app(scope, receive, send)
+
+wrapped = boot.asgi(inner)
+
+if __name__ == "__main__":
+    from hypercorn.config import Config
+    from hypercorn.trio import serve
+
+    config = Config()
+    config.bind = sys.argv[1:]
+    anyio.run(serve, wrapped, config, backend="trio")
+"""
+
+ENDING = {
+    "uvicorn": (-signal.SIGTERM, ["uvicorn", "foreign:wrapped", "--port", "{port}"]),
+    "hypercorn alone": (
+        1,
+        ["hypercorn", "foreign:wrapped", "--bind", "127.0.0.1:{port}", "--workers", "0"],
+    ),
+    "granian": (1, ["granian", "--interface", "asgi", "foreign:wrapped", "--port", "{port}"]),
+}
+"""For each server that takes a SIGTERM the exit status after it, and the command line."""
+
+STAYING = {
+    "hypercorn": ["hypercorn", "foreign:wrapped", "--bind", "127.0.0.1:{port}"],
+    "hypercorn on trio": ["foreign", "127.0.0.1:{port}"],
+}
+"""The servers whose worker, or whose loop, handles no SIGTERM: it would kill."""
+
+
+@contextmanager
+def crashed(line: list[str], path: Path) -> Iterator[tuple[Served, int]]:
+    """Serve, and let a part crash while a request is in flight; give the process and its port."""
+    (path / "foreign.py").write_text(FOREIGN)
+    port = free_port()
+    with under(*[each.format(port=port) for each in line], cwd=path) as it:
+        it.wait_for(lambda: asked(port, "/readyz") == 200)
+        client = it.connect(port)
+        client.send("/slow")
+        it.wait_told("slow is asked")
+        it.open("crash")
+        assert client.answer() == (503, "draining", True, None)
+        it.wait_logged("culprit has failed, and the application cannot go on")
+        yield it, port
+
+
+@pytest.mark.parametrize("server", ENDING)
+def test_a_part_that_crashes_ends_the_server_around_it(server: str, tmp_path: Path) -> None:
+    """Under somebody else's server it is not ready from then on, and the server stops in order."""
+    code, line = ENDING[server]
+    with crashed(line, tmp_path) as (it, _):
+        assert it.end() == code
+    told = [line for line in it.out if line in STOPPED]
+    assert told == STOPPED
+    assert "RuntimeError: the connection is lost" in it.out + it.err
+
+
+@pytest.mark.parametrize("server", STAYING)
+def test_a_server_that_would_die_of_a_signal_is_sent_none(server: str, tmp_path: Path) -> None:
+    """It goes on, says so in the log, and is sent nobody, until somebody ends it."""
+    with crashed(STAYING[server], tmp_path) as (it, port):
+        it.wait_logged("Nobody here handles SIGTERM: the server goes on, and is not ready")
+        assert it.probes(port) == [(200, "draining"), (503, "draining"), (200, "draining")]
+        it.send(signal.SIGTERM)
+        it.end()
+
+
+@both_servers
+def test_a_request_that_cannot_be_ended_holds_no_part(
+    server: str, backend: str, tmp_path: Path
+) -> None:
+    """A thread that works for a request goes on; the parts stop all the same, and it is exit 70."""
+    source = f"""
+boot = Bootstrap(Needs, stop_timeout=2)
+{PARTS}
+async def answer(send, body):
+    import threading
+    from anyio.to_thread import run_sync
+
+    def hang():
+        print("hangs")
+        threading.Event().wait()
+
+    await run_sync(hang)
+{SERVE}"""
+    with serving(source, server, backend, cwd=tmp_path) as it:
+        it.wait_ready()
+        client = it.connect()
+        client.send("/")
+        it.wait_told("hangs")
+        it.send(signal.SIGTERM)
+        assert it.end() == 70
+    assert it.out == [*STARTED, "hangs", *STOPPED]
+    assert any("1 request did not end in time and is cancelled" in line for line in it.err)
+    assert "hive_boot: not everything has stopped in time; exit 70" in it.err
+
+
+def test_a_request_that_blocks_the_loop_holds_nobody(tmp_path: Path) -> None:
+    """A loop that hears of no signal is left when the time is over; it says where it stood."""
+    source = f"""
+boot = Bootstrap(Needs, stop_timeout=0.5)
+{PARTS}
+async def answer(send, body):
+    import time
+
+    print("blocks")
+    time.sleep(3600)
+{SERVE}"""
+    with serving(source, "uvicorn", "asyncio", cwd=tmp_path) as it:
+        it.wait_ready()
+        client = it.connect()
+        client.send("/")
+        it.wait_told("blocks")
+        it.send(signal.SIGTERM)
+        assert it.end() == 70
+    assert it.out == [*STARTED, "blocks"]
+    assert "hive_boot: not everything has stopped in time; exit 70" in it.err
+    assert any("in answer" in line for line in it.err)

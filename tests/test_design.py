@@ -1,0 +1,83 @@
+"""The example that says what the package is for, run as it is written."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_boot import LifecycleError
+from hive_boot.testing import MountedVolume
+from tests.support import run_child, until
+from tests.typing.design import EXAMPLE, POOL
+
+KEY = "fake-openai-api-key-0123456789"
+
+TOKEN = "fake-jwt-secret-0123456789-0123456789"
+
+VALUES = {"openai_api_key": KEY, "jwt_secret": TOKEN}
+
+
+def test_it_runs(tmp_path: Path) -> None:
+    """The pool is opened before main and closed after it, and the process ends well."""
+    child = run_child(
+        POOL + EXAMPLE,
+        cwd=tmp_path,
+        HIVE_BOOT_MODE="environment",
+        OPENAI_API_KEY=KEY,
+        JWT_SECRET=TOKEN,
+    )
+    assert (child.returncode, child.stdout) == (0, f"opened with {len(KEY)}\nclosed\n"), child
+    for told in ("Secrets mode: environment", "Ready after", "Stopped in"):
+        assert told in child.stderr
+    assert not [value for value in VALUES.values() if value in child.stderr]
+
+
+def test_it_runs_where_secrets_are_mounted(tmp_path: Path) -> None:
+    """The same program in a container, with what the kubelet has written."""
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish({name.upper(): value for name, value in VALUES.items()})
+    child = run_child(
+        POOL + EXAMPLE,
+        cwd=tmp_path,
+        HIVE_BOOT_MODE="kubernetes",
+        HIVE_BOOT_SECRETS_DIR=str(volume.path),
+    )
+    assert (child.returncode, child.stdout) == (0, f"opened with {len(KEY)}\nclosed\n"), child
+
+
+def test_it_says_what_is_missing(tmp_path: Path) -> None:
+    """Without its secrets nothing is opened, and the report says who needs them."""
+    child = run_child(POOL + EXAMPLE, cwd=tmp_path, HIVE_BOOT_MODE="environment")
+    assert (child.returncode, child.stdout) == (78, "")
+    assert "2 problems with HiveSecrets" in child.stderr
+    assert "semantic-memory, agents" in child.stderr
+    assert "user-auth" in child.stderr
+    assert "Traceback" not in child.stderr
+
+
+@pytest.mark.anyio
+async def test_its_hook_hears_of_a_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The new key is there at once, the new token after its lead, and the hook gets the pool."""
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish(VALUES)
+    monkeypatch.setenv("HIVE_BOOT_MODE", "kubernetes")
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(volume.path))
+    (tmp_path / "app.py").write_text(POOL + EXAMPLE)
+    app = runpy.run_path(str(tmp_path / "app.py"))
+    boot: Any = app["boot"]
+    agents: Any = app["agents"]
+    async with boot.running() as secrets:
+        assert isinstance(agents.value, app["AgentPool"])
+        assert agents.value.key == KEY
+        volume.publish({name: f"{value}-new" for name, value in VALUES.items()})
+        await until(lambda: secrets.openai_api_key.reveal() == f"{KEY}-new")
+        assert secrets.jwt_secret.reveal() == TOKEN
+        assert [each.reveal() for each in boot.accepted("jwt_secret")] == [TOKEN, f"{TOKEN}-new"]
+        assert boot.status().hook_failures == {"reconnect": 0}
+        assert not boot.status().degraded
+    assert capsys.readouterr().out == f"opened with {len(KEY)}\nclosed\n"
+    with pytest.raises(LifecycleError):
+        _ = agents.value

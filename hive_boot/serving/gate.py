@@ -70,8 +70,10 @@ class Gate:
         self.in_flight += 1
         try:
             # A shallow copy for each request, as ASGI asks of servers.
-            values = {**scope.get("state", {}), **self._values()}
-            await self._app({**scope, "state": values}, receive, send)
+            # A part may be what is secret, so no variable holds them here.
+            await self._app(
+                {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
+            )
         finally:
             self.in_flight -= 1
 

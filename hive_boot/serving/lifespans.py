@@ -15,9 +15,10 @@ import anyio
 
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.failures import bare, is_cancellation, joined
+from hive_boot.redaction.sealing import sealed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from anyio.abc import TaskGroup
 
@@ -41,10 +42,13 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         LifecycleError: it says that its start, or its stop, has failed.
         Exception: what it raised itself; a group only when the block has failed as well.
     """
+    # A part may be what is secret, so no variable holds it here while something can be raised.
+    kept = sealed(state)
+    del state
     failures: list[BaseException] = []
     async with anyio.create_task_group() as group:
         talk = _Talk(group)
-        group.start_soon(talk.live, app, state)
+        group.start_soon(talk.live, app, kept)
         await talk.started.wait()
         if talk.failure is None:
             # Whatever the block raises is raised below, where no group is put around it.
@@ -81,15 +85,13 @@ class _Talk:
         self._asked = 0
         self._is_up = False
 
-    async def live(self, app: App, state: dict[str, Any]) -> None:
+    async def live(self, app: App, state: Callable[[], dict[str, Any]]) -> None:
         """Call the application: once, and in one task from its start to its end."""
-        scope = {
-            "type": "lifespan",
-            "asgi": {"version": "3.0", "spec_version": "2.0"},
-            "state": state,
-        }
+        version = {"version": "3.0", "spec_version": "2.0"}
         try:
-            await app(scope, self._receive, self._send)
+            await app(
+                {"type": "lifespan", "asgi": version, "state": state()}, self._receive, self._send
+            )
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as exc:  # noqa: BLE001  (a SystemExit would end the loop from here)

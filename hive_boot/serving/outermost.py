@@ -82,4 +82,8 @@ class Outermost:
 
 def _tell(exc: BaseException) -> str:
     """Say what went wrong, without values; where it did, too, when it is not one of ours."""
-    return redacted(str(exc) if isinstance(exc, BootError) else trace(exc))
+    if not isinstance(exc, BootError):
+        return redacted(trace(exc))
+    # A part's failure is not one of ours, and its traceback says whose it is.
+    cause = "" if exc.__cause__ is None else trace(exc.__cause__)
+    return redacted(f"{cause}{exc}")

@@ -456,6 +456,25 @@ async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("soon")
+async def test_the_end_of_the_start_hides_no_refusal() -> None:
+    """A last call that the end cuts short says nothing: what was said before it is reported."""
+    boot = Bootstrap(Pair, mode="environment", start_timeout=0.3)
+    calls: list[None] = []
+
+    @boot.check
+    async def stripe_answers() -> None:
+        calls.append(None)
+        if len(calls) > 1:
+            await anyio.sleep_forever()
+        raise ConnectionError
+
+    (problem,) = (await failed_start(boot)).problems
+    assert problem.message == "was refused by its check: ConnectionError"
+    assert len(calls) == 2
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("soon")
 async def test_a_check_that_hangs_for_its_own_time_is_asked_again() -> None:
     """A call that takes too long may be a lost packet: the next one may come through."""
     boot = Bootstrap(Pair, mode="environment")

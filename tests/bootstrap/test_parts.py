@@ -1,5 +1,6 @@
 """The parts of an application, as it declares them: started before it is ready, and stopped."""
 
+import asyncio
 import contextvars
 import random
 import re
@@ -549,6 +550,62 @@ async def test_who_is_cancelled_is_told_what_failed_to_stop(
         await inside.wait()
         group.cancel_scope.cancel()
     assert caught == [failure]
+
+
+async def test_who_is_cancelled_while_all_stops_hears_of_it(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """The stop comes to its end, and what stands below the block is not reached."""
+    lines: list[str] = []
+    scope = anyio.CancelScope()
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        yield
+        scope.cancel()
+        await anyio.sleep(0.01)
+        lines.append("pool stops")
+
+    async def nothing() -> None:
+        await checkpoint()
+
+    with scope:
+        await run_once(boot, nothing)
+        await checkpoint()
+        lines.append("below the block")
+    assert scope.cancelled_caught
+    assert lines == ["pool stops"]
+    assert boot.status() == Status()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("failure", [None, OSError()])
+async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it(
+    boot: Bootstrap[Needs, Settings], failure: OSError | None
+) -> None:
+    """``asyncio.timeout`` around the block is told when its time is over in the stop."""
+    lines: list[str] = []
+    task = asyncio.current_task()
+    assert task is not None
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        yield
+        task.cancel()
+        await anyio.sleep(0.01)
+        lines.append("pool stops")
+        if failure is not None:
+            raise failure
+
+    async def nothing() -> None:
+        await checkpoint()
+
+    with pytest.raises((asyncio.CancelledError, OSError)) as caught:
+        await run_once(boot, nothing)
+    task.uncancel()
+    assert caught.value is failure or failure is None
+    assert lines == ["pool stops"]
+    assert boot.status() == Status()
 
 
 @pytest.mark.parametrize("own", [None, 0.05])

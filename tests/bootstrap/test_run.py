@@ -2,19 +2,21 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyio.abc import TaskStatus
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import PlainDirectory
 from tests.bootstrap.rotations import be_impatient
-from tests.support import SETTLED, everything_told, failed_start
+from tests.support import SETTLED, everything_told, failed_start, until
 
 if TYPE_CHECKING:
     from hive_boot.bootstrap.status import Status
@@ -190,3 +192,34 @@ def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
     asyncio.run(again())
     # Whoever comes back to the lost one ends that, and nothing else.
     asyncio.run(stop_late())
+
+
+@pytest.mark.anyio
+async def test_what_answers_from_outside_may_fail_while_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A door that falls shut before READY is a failed start, however well the parts do."""
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    boot = Bootstrap(HiveSecrets, mode="environment")
+    fall = anyio.Event()
+    lines: list[str] = []
+
+    async def door(*, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        await fall.wait()
+        raise ConnectionError
+
+    @boot.part
+    async def pool() -> AsyncIterator[None]:
+        fall.set()
+        await until(lambda: boot.status().failed)
+        lines.append(boot.status().failed)
+        yield
+        lines.append("pool stops")
+
+    with pytest.raises(ConnectionError):
+        async with boot._running(doors=[("the door", door)]):  # noqa: SLF001  (as a server does)
+            pytest.fail("it has started")
+    assert lines == ["the door", "pool stops"]
+    assert boot.status().state == "armed"

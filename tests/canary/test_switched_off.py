@@ -40,6 +40,17 @@ PART = {
         "test_a_lifespan_that_crashes[start-uvicorn]",
         "test_a_lifespan_that_crashes[stop-hypercorn alone]",
     ],
+    "test_lives.py": [
+        *(
+            f"test_a_life[asyncio-{scenario}]"
+            for scenario in ("part fails", "part crashes", "stops fail", "asked again")
+        ),
+        "test_a_life[trio-parts fail]",
+        "test_a_life[trio-service crashes]",
+        "test_a_life[trio-thread hangs]",
+        "test_a_start_under_a_server[parts fail-asgi]",
+        "test_a_start_under_a_server[part fails-lifespan]",
+    ],
     "test_requests.py": [
         "test_hive_as_a_program",
         "test_values_that_are_logged",

@@ -379,3 +379,31 @@ def test_an_idle_pool_of_processes_holds_nobody() -> None:
     """The thread that leads processes ends with Python too, when none of them works."""
     child = run_child(PROCESSES)
     assert (child.returncode, child.stdout, child.stderr) == (0, "idle\nstands\n", "")
+
+
+SPARED = """
+import sys, threading, time
+from hive_boot.lifecycle.leaving import Deadline
+
+deadline = Deadline(0.05, lambda: "what holds it", 70)
+deadline.start()
+deadline.spare_the_living()
+if sys.argv[1] == "held":
+    threading.Thread(target=threading.Event().wait).start()
+    sys.exit(3)
+while any(thread.name.startswith("hive_boot") for thread in threading.enumerate()):
+    time.sleep(0.01)
+print("goes on")
+"""
+
+
+def test_who_goes_on_after_a_run_is_spared() -> None:
+    """The program that had a run in it has more to do: the time of that run is not its own."""
+    child = run_child(SPARED, "free")
+    assert (child.returncode, child.stdout, child.stderr) == (0, "goes on\n", "")
+
+
+def test_a_process_that_only_waits_for_a_thread_is_ended() -> None:
+    """Nothing is left to be done but to wait for a thread that hangs."""
+    child = run_child(SPARED, "held")
+    assert (child.returncode, child.stderr) == (70, "what holds it\n")

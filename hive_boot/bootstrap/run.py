@@ -195,7 +195,8 @@ class Run(Generic[S, C]):
     def can_be_joined(self) -> bool:
         """Whether an inner lifespan may use what this run has."""
         at_last = self._has_last and self.runner.is_at_last_part
-        return (self.ready or at_last) and not self.lost
+        is_here = anyio.lowlevel.current_token().native_token is self._loop
+        return (self.ready or at_last) and is_here and not self.lost
 
     @property
     def shared(self) -> dict[str, Any]:

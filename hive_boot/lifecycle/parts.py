@@ -80,6 +80,7 @@ class _Hosted:
         self.value: object = None
         self.failure: BaseException | None = None
         self.is_overdue = self.is_told = False
+        self.told: StartupFailed | None = None
         self.scope = anyio.CancelScope(shield=True)
         self.started = anyio.Event()
         self.stop = anyio.Event()
@@ -191,6 +192,9 @@ class Parts:
             if hosted.failure is not None and not hosted.is_told:
                 hosted.failure.add_note(f"(raised by the part {hosted.part.name})")
                 failures.append(hosted.failure)
+            if hosted.told is not None:
+                # What it raised when it was cancelled may say what it has waited for.
+                hosted.told.__cause__ = hosted.failure
         if late := [name for name, hosted in self._all.items() if hosted.is_overdue]:
             failures.append(ShutdownTimeout(tuple(reversed(late))))
         return failures
@@ -331,7 +335,8 @@ class Parts:
         own = late.part.timeout
         if own is not None and time.monotonic() < deadline:
             seconds = own
-        return StartupFailed(late.part.name, f"it takes more than {seconds:g} s", lines)
+        late.told = StartupFailed(late.part.name, f"it takes more than {seconds:g} s", lines)
+        return late.told
 
 
 def _failed_start(hosted: _Hosted) -> StartupFailed:

@@ -37,7 +37,7 @@ class Runner:
     Args:
         drain: seconds between the wish to stop and the stop.
         stop_timeout: seconds that the stop may take in all.
-        context: the variables that parts and services see.
+        context: the variables that the task sees in which they are held.
 
     Attributes:
         timeline: every step.
@@ -252,7 +252,9 @@ class Runner:
         return [] if self.parts is None else await self.parts.stop(self.stop_by)
 
     async def end(self) -> None:
-        """Close what is open, and be STOPPED."""
+        """Close what is open when all has ended, and be STOPPED."""
+        if self.services is not None:
+            await self.services.join()
         await self._host.stop()
         self.to(State.STOPPED)
 

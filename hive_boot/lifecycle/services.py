@@ -106,6 +106,16 @@ class Services:
                 await self._none_left.wait()
         return self.running
 
+    async def join(self) -> None:
+        """Wait for those that go on although they were cancelled."""
+        if self._scopes:
+            say(
+                logging.ERROR,
+                "Services go on although they were cancelled: %s",
+                ", ".join(self.running),
+            )
+            await self._none_left.wait()
+
     def give_up(self) -> None:
         """Note the end of those whose tasks have ended without a step."""
         self._scopes.clear()

@@ -703,3 +703,26 @@ def test_under_uvicorn_a_good_start_serves() -> None:
 def test_the_settings_need_not_be_named_in_an_annotation() -> None:
     """An annotation without settings is one of an application that has none, also at run time."""
     assert Bootstrap[HiveSecrets] == Bootstrap[HiveSecrets, None]
+
+
+@pytest.mark.anyio
+async def test_a_lifespan_of_another_loop_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts belong to the loop that started them: a second test client is refused."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+
+    class OneSecret(SecretSet):
+        """One secret."""
+
+        jwt_secret: Secret
+
+    boot = Bootstrap(OneSecret, mode="environment")
+
+    async def elsewhere() -> str:
+        with pytest.raises(IllegalTransition) as caught:
+            async with boot.lifespan(None):
+                pytest.fail("it has joined")
+        return str(caught.value)
+
+    async with boot.running(), boot.lifespan(None):
+        told = await anyio.to_thread.run_sync(partial(anyio.run, elsewhere))
+    assert told == "cannot start an application that is ready"

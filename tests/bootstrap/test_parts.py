@@ -825,3 +825,22 @@ async def test_the_timeline_tells_of_every_part(boot: Bootstrap[Needs, Settings]
         assert pool.end is not None
         assert agents.end is not None
         assert pool.start <= pool.end <= agents.end
+
+
+async def test_what_an_overdue_part_raises_at_its_end_is_the_cause(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A client that says at last what it has waited for is heard."""
+
+    @boot.part(timeout=0.05)
+    async def pool() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            message = "no route to the database"
+            raise ConnectionError(message)
+
+    with pytest.raises(StartupFailed) as caught:
+        await run_once(boot, checkpoint)
+    assert "it takes more than 0.05 s" in str(caught.value)
+    assert isinstance(caught.value.__cause__, ConnectionError)

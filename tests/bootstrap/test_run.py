@@ -12,6 +12,7 @@ import pytest
 from anyio.abc import TaskStatus
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
+from hive_boot.bootstrap.declare import Application
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import PlainDirectory
@@ -20,6 +21,7 @@ from tests.support import SETTLED, everything_told, failed_start, until
 
 if TYPE_CHECKING:
     from hive_boot.bootstrap.status import Status
+    from hive_boot.secrets.mode import Mode
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -223,3 +225,45 @@ async def test_what_answers_from_outside_may_fail_while_it_starts(
             pytest.fail("it has started")
     assert lines == ["the door", "pool stops"]
     assert boot.status().state == "armed"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("case", "drain"),
+    [
+        (("kubernetes", True, None), 5),
+        (("kubernetes", True, 0), 0),
+        (("kubernetes", True, 2.5), 2.5),
+        (("kubernetes", False, None), 0),
+        (("docker", True, None), 0),
+        (("docker", True, 2.5), 2.5),
+    ],
+)
+async def test_who_serves_in_kubernetes_drains(
+    directory: PlainDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    case: "tuple[Mode, bool, float | None]",
+    drain: float,
+) -> None:
+    """The endpoints of a cluster take time to learn of a stop; what the author says counts more."""
+    mode, serves, said = case
+    be_impatient(monkeypatch, wall=SETTLED.wall)
+    directory.replace("openai_api_key", "fake-openai-key")
+    directory.replace("jwt_secret", VALUE)
+    boot = Bootstrap(HiveSecrets, mode=mode, secrets_dirs=directory.path, drain=said)
+    async with boot._running(serves=serves) as run:  # noqa: SLF001  (as a server does)
+        assert run.runner.drain == drain
+        run.runner.drain = 0.0
+
+
+@pytest.mark.anyio
+async def test_an_application_without_doors_answers_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What stands below the doors lives without them."""
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    application: Application[HiveSecrets, None] = Application(HiveSecrets, mode="environment")
+    async with application.running() as secrets:
+        assert application.status().ready
+        assert secrets.jwt_secret.reveal() == VALUE

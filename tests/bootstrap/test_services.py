@@ -273,6 +273,28 @@ async def test_a_service_that_does_not_end_is_named() -> None:
     assert caught.value.pending == ("stubborn",)
 
 
+async def test_a_service_that_goes_on_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    """In somebody else's process nothing is left behind: it is named, and the block ends later."""
+    boot = application(stop_timeout=0.05)
+    works, let_go = anyio.Event(), anyio.Event()
+
+    @boot.service
+    async def stubborn() -> None:
+        with anyio.CancelScope(shield=True):
+            works.set()
+            await let_go.wait()
+
+    async def look() -> None:
+        await until(lambda: "Services go on although they were cancelled" in caplog.text)
+        assert boot.status().state == "stopping"
+        let_go.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(look)
+        with pytest.raises(ShutdownTimeout):
+            await run_once(boot, works.wait)
+
+
 async def test_a_service_that_fails_while_it_is_ended_is_heard(
     boot: Bootstrap[Needs, Settings],
 ) -> None:

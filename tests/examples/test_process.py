@@ -73,8 +73,10 @@ def test_settings_come_from_the_environment(home: Path) -> None:
     with started(home, MODULE, PORT=str(port), LOG_LEVEL="warning") as service:
 
         def answers() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
+            try:
+                return httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+            except httpx2.ConnectError:
+                return False
 
         service.wait_for(answers)
         assert httpx2.get(f"http://127.0.0.1:{port}/health").status_code == 200

@@ -1,0 +1,360 @@
+"""Lives that go wrong: ``python -m tests.canary.programs.lives SCENARIO HOW``.
+
+HOW is ``asyncio`` or ``trio`` for ``boot.run``; ``lifespan`` or ``asgi`` for ``boot.lifespan``
+or ``boot.asgi`` under uvicorn. What systemd is told, and what probes are answered, is
+written below ``LOG_DIR``.
+"""
+
+import logging
+import os
+import pprint
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap
+from tests.canary.frames import frames
+from tests.canary.programs.declared import Canaries
+from tests.canary.programs.telling import all_of, log_to_files, plainly
+
+Boot = Bootstrap[Any, Any]
+
+log = logging.getLogger("app")
+
+LOG_DIR = Path(os.environ.get("LOG_DIR", ""))
+
+
+class OddError(Exception):
+    """An error that says what it holds."""
+
+    def __init__(self, held: str) -> None:
+        super().__init__()
+        self.held = held
+
+    def __str__(self) -> str:
+        return f"it holds {self.held}"
+
+
+class Tracker(logging.Handler):
+    """Writes down what an error tracker sends: the variables of our frames."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write it down."""
+        if record.exc_info and record.exc_info[1]:
+            with (LOG_DIR / "tracker.txt").open("a", encoding="utf-8") as file:
+                for where, variables in frames(record.exc_info[1]):
+                    file.write(f"{where}: {variables}\n")
+
+
+async def fail(text: str) -> None:
+    """Fail, with a cause and a note."""
+    await checkpoint()
+    error = OddError(text)
+    error.add_note(text)
+    raise error from ValueError(text)
+
+
+def holding(boot: Boot) -> None:
+    """Have parts whose values are plain, one of which needs the other."""
+
+    @boot.part
+    async def plain(secrets: Canaries) -> AsyncIterator[str]:
+        yield plainly(secrets)
+
+    @boot.part
+    async def text(plain: str, secrets: Canaries) -> str:
+        await checkpoint()
+        return f"{plain} {all_of(secrets)}"
+
+    HANDLES[:] = [plain, text]
+
+
+HANDLES: list[object] = []
+"""What the names of decorated parts stand for."""
+
+
+# What fails
+
+
+def part_fails(boot: Boot) -> None:
+    """Let a part fail in its start."""
+
+    @boot.part
+    async def failing(text: str) -> AsyncIterator[str]:
+        await fail(text)
+        yield text
+
+
+def parts_fail(boot: Boot) -> None:
+    """Let two parts fail at one moment."""
+    part_fails(boot)
+
+    @boot.part
+    async def failing_too(text: str) -> None:
+        await fail(text)
+
+
+def part_hangs(boot: Boot) -> None:
+    """Let a part take too long, and fail when it is cancelled."""
+
+    @boot.part(timeout=0.2)
+    async def hanging(text: str) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise OddError(text)
+
+
+def part_crashes(boot: Boot) -> None:
+    """Let a part crash when all is ready."""
+
+    @boot.part
+    async def crashing(text: str) -> AsyncIterator[str]:
+        async def crash() -> None:
+            while not boot.status().ready:  # noqa: ASYNC110  (there is no event for it)
+                await anyio.sleep(0.001)
+            await fail(text)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(crash)
+            yield text
+
+
+def service_crashes(boot: Boot) -> None:
+    """Let a service spend its budget."""
+
+    @boot.service(budget=1)
+    async def crashing(text: str) -> None:
+        await fail(text)
+
+
+def stops_fail(boot: Boot) -> None:
+    """Let two parts fail in their stops, after a main that has failed."""
+
+    @boot.part
+    async def failing(text: str) -> AsyncIterator[str]:
+        yield text
+        await fail(text)
+
+    @boot.part
+    async def failing_too(failing: str) -> AsyncIterator[str]:
+        yield failing
+        await fail(failing)
+
+    @boot.main
+    async def main(text: str) -> None:
+        await fail(text)
+
+
+def never_ends(boot: Boot) -> None:
+    """Let a part hang in its stop, and a thread of the application's for ever."""
+
+    @boot.part
+    async def hanging(plain: str) -> AsyncIterator[str]:
+        yield plain
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep_forever()
+
+
+def thread_hangs(boot: Boot) -> None:
+    """Let a thread hang whose name holds the values."""
+
+    @boot.main
+    async def main(text: str) -> None:
+        threading.Thread(target=threading.Event().wait, name=text).start()
+        await checkpoint()
+
+
+def forced(boot: Boot) -> None:
+    """Come to an end by a second signal."""
+
+    @boot.main
+    async def main(plain: str) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            log.info("in the middle of %s", plain)
+            signal.raise_signal(signal.SIGINT)
+
+
+# What is asked
+
+
+def asked_again(boot: Boot) -> None:
+    """Ask a check again that fails twice."""
+    tries: list[int] = []
+
+    @boot.check
+    async def ask(secrets: Canaries) -> None:
+        await checkpoint()
+        tries.append(1)
+        if len(tries) < 3:
+            raise ConnectionError(all_of(secrets)) from OddError(plainly(secrets))
+
+
+def shown(boot: Boot) -> None:
+    """Show all there is to see of a life, while a service waits; redaction reaches no print."""
+
+    @boot.service(budget=100)
+    async def failing(text: str) -> None:
+        await fail(text)
+
+    @boot.main
+    async def main(secrets: Canaries) -> None:
+        with anyio.fail_after(20):
+            while not boot.status().failing_services:  # noqa: ASYNC110  (as above)
+                await anyio.sleep(0.001)
+        run = boot._run  # noqa: SLF001  (what a debugger shows)
+        assert run is not None
+        status, runner = boot.status(), run.runner
+        told: list[object] = [boot, *HANDLES, status, *status.timeline, run, run.given(secrets)]
+        told += [runner, runner.timeline, runner.services, runner.parts, runner.pending()]
+        for it in [*told, *vars(runner.parts)["_all"].values()]:
+            print(it, repr(it), f"{it}", pprint.pformat(it))  # noqa: T201  (no redaction reaches it)
+
+
+def probed(boot: Boot) -> None:
+    """Answer every probe, and requests that hold the values, while a service fails."""
+
+    @boot.service(budget=100)
+    async def failing(text: str) -> None:
+        await fail(text)
+
+    @boot.main
+    async def main(text: str) -> None:
+        with anyio.fail_after(20):
+            while not boot.status().failing_services:  # noqa: ASYNC110  (as above)
+                await anyio.sleep(0.001)
+        await anyio.to_thread.run_sync(ask, PORTS.port, text)
+
+
+def ask(port: int, text: str) -> None:
+    """Ask for everything, and write down what comes."""
+    path = quote(text[:2000].encode(errors="surrogateescape"))
+    paths = ["/livez", "/readyz", "/startupz", "/health", "/boot", "/metrics"]
+    with (LOG_DIR / "answers.txt").open("wb") as file:
+        for method, target in [
+            *(("GET", each) for each in paths),
+            *(("HEAD", each) for each in paths),
+            ("GET", f"/{path}"),
+            ("GET", f"/health?{path}"),
+            ("POST", "/health"),
+            ("DELETE", f"/{path}"),
+        ]:
+            client = HTTPConnection("127.0.0.1", port, timeout=20)
+            client.request(method, target, headers={"X-Key": path})
+            answer = client.getresponse()
+            head = "".join(f"{name}: {value}\n" for name, value in answer.getheaders())
+            place = target if target in paths else "elsewhere"
+            file.write(f"{method} {place} {answer.status} {answer.reason}\n{head}\n".encode())
+            file.write(answer.read())
+            client.close()
+
+
+class Ports(logging.Handler):
+    """Hears on which port probes are answered."""
+
+    port = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Listen."""
+        if "Probes are answered" in str(record.msg):
+            assert isinstance(record.args, tuple)
+            self.port = int(str(record.args[0]))
+
+
+PORTS = Ports()
+
+SCENARIOS: dict[str, Callable[[Boot], None]] = {
+    "part fails": part_fails,
+    "parts fail": parts_fail,
+    "part hangs": part_hangs,
+    "part crashes": part_crashes,
+    "service crashes": service_crashes,
+    "stops fail": stops_fail,
+    "never ends": never_ends,
+    "thread hangs": thread_hangs,
+    "forced": forced,
+    "asked again": asked_again,
+    "shown": shown,
+    "probed": probed,
+}
+
+MORE: dict[str, dict[str, Any]] = {
+    "never ends": {"stop_timeout": 0.2},
+    "thread hangs": {"stop_timeout": 0.2},
+    "probed": {"probe_port": 0},
+}
+"""What Bootstrap takes in a scenario."""
+
+ENDLESS = {"part crashes", "service crashes"}
+"""Those in which main goes on until the end."""
+
+
+def declare(scenario: str) -> Boot:
+    """Declare the application of a scenario."""
+    boot: Boot = Bootstrap(Canaries, **MORE.get(scenario, {}))
+    holding(boot)
+    SCENARIOS[scenario](boot)
+    if boot._plan.main is None:  # noqa: SLF001  (a scenario may have its own)
+
+        @boot.main
+        async def main(plain: str) -> None:
+            log.info("main begins with %s", plain)
+            await (anyio.sleep_forever() if scenario in ENDLESS else checkpoint())
+
+    return boot
+
+
+@contextmanager
+def manager() -> Iterator[None]:
+    """Be systemd: write down what it is told."""
+    # The path of a socket is short on every system, and that of a test is not.
+    os.chdir(LOG_DIR)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
+        ours.bind("notify")
+        os.environ["NOTIFY_SOCKET"] = str(LOG_DIR / "notify")
+        try:
+            yield
+        finally:
+            ours.setblocking(False)  # noqa: FBT003  (the standard library's)
+            with (LOG_DIR / "told.txt").open("ab") as file:
+                while True:
+                    try:
+                        file.write(ours.recv(65536) + b"\n")
+                    except BlockingIOError:
+                        break
+
+
+def live(scenario: str, how: str) -> None:
+    """Live, and let a caller log what comes out."""
+    log_to_files()
+    logging.getLogger().addHandler(Tracker())
+    logging.getLogger("hive_boot").addHandler(PORTS)
+    boot = declare(scenario)
+    if how in {"lifespan", "asgi"}:
+        import uvicorn  # noqa: PLC0415  (it takes its time, and few use it)
+        from starlette.applications import Starlette  # noqa: PLC0415
+
+        app: Any = Starlette(lifespan=boot.lifespan)
+        if how == "asgi":
+            app = boot.asgi(Starlette())
+        uvicorn.run(app, port=0)
+    else:
+        with manager():
+            boot.run(backend=how)
+
+
+if __name__ == "__main__":
+    live(*sys.argv[1:])

@@ -1,0 +1,105 @@
+"""Lives that fail: what a tracker is sent of our own frames holds no value of a part.
+
+As in ``test_frames.py``, whose search this is, only frames of ours are searched.
+"""
+
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap, LifecycleError
+from hive_boot.serving.gate import Gate
+from hive_boot.serving.lifespans import app_lifespan
+from hive_boot.serving.requests import Requests
+from tests.canary.canaries import ENVIRONMENT
+from tests.canary.programs import lives
+from tests.canary.programs.declared import Canaries
+from tests.canary.programs.lives import HANDLES, declare, holding
+from tests.canary.test_frames import InjectedError, search
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Provide every secret as a variable; what fails says nothing itself."""
+    for name, text in {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr(lives, "fail", fail)
+
+
+async def fail(_: str) -> None:
+    """Fail without a word."""
+    await checkpoint()
+    raise InjectedError
+
+
+FAILING = {
+    "part fails": "_live in lifecycle/parts.py",
+    "parts fail": "_live in lifecycle/parts.py",
+    "part hangs": "start in lifecycle/parts.py",
+    "part crashes": "_raise in bootstrap/declare.py",
+    "service crashes": "work in lifecycle/services.py",
+}
+"""Lives that cannot go on, and a frame that their failures came through."""
+
+
+@pytest.mark.parametrize("scenario", FAILING)
+async def test_a_life_that_cannot_go_on(scenario: str) -> None:
+    """What comes out of a failed life has no value of a part, or of a secret, in a variable."""
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  (a group, or one)
+        async with declare(scenario).running():
+            await anyio.sleep_forever()
+    assert FAILING[scenario] in search(caught.value)
+
+
+async def test_stops_that_fail() -> None:
+    """Several failures of a stop come as one group, in whose frames there is no value."""
+    with pytest.raises(ExceptionGroup, match="2 failures") as caught:
+        async with declare("stops fail").running():
+            pass
+    assert "_live in lifecycle/parts.py" in search(caught.value)
+
+
+async def test_a_part_that_does_not_run() -> None:
+    """Who asks for a part that is not there finds nothing of the others in a frame."""
+    boot = Bootstrap(Canaries)
+    holding(boot)
+    handle: Any = HANDLES[0]
+    with pytest.raises(LifecycleError) as caught:
+        _ = handle.value
+    assert "value in bootstrap/handles.py" in search(caught.value)
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, ARG001  (ASGI's)
+    """Fail, with all that requests and lifespans are given."""
+    if scope["type"] == "lifespan":
+        await receive()
+    await fail(scope["state"]["plain"])
+
+
+async def nothing(*_: object) -> Any:  # noqa: ANN401  (as above)
+    """Send or receive nothing."""
+    return {}
+
+
+REQUEST = {"type": "http", "method": "GET", "path": "/", "http_version": "1.1", "headers": []}
+
+
+async def test_a_served_application_that_fails() -> None:
+    """Parts whose values are plain are given to requests and lifespans, and no frame shows them."""
+    boot = Bootstrap(Canaries)
+    holding(boot)
+    async with boot.running():
+        run = boot._run  # noqa: SLF001  (what a server's side is given)
+        assert run is not None
+        with pytest.raises(InjectedError) as lifespan:
+            async with app_lifespan(app, run.shared):
+                pass
+        gate = Gate(app, boot.status, lambda: run.shared)
+        with pytest.raises(InjectedError) as request:
+            await Requests(gate)(dict(REQUEST), nothing, nothing)
+    found = search(lifespan.value, request.value)
+    assert {"live in serving/lifespans.py", "__call__ in serving/gate.py"} <= {*found}

@@ -17,7 +17,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import PlainDirectory
 from tests.bootstrap.rotations import be_impatient
-from tests.support import SETTLED, everything_told, failed_start, until
+from tests.support import SETTLED, everything_told, failed_start, run_child, until
 
 if TYPE_CHECKING:
     from hive_boot.bootstrap.status import Status
@@ -267,3 +267,33 @@ async def test_an_application_without_doors_answers_nowhere(
     async with application.running() as secrets:
         assert application.status().ready
         assert secrets.jwt_secret.reveal() == VALUE
+
+
+FORKING = """
+import os, sys, anyio
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class Needs(SecretSet):
+    jwt_secret: Secret
+
+boot = Bootstrap(Needs, mode="environment")
+
+async def main():
+    async with boot.running():
+        child = os.fork()
+        if child:
+            _, status = os.waitpid(child, 0)
+            print("the child ended with", os.waitstatus_to_exitcode(status), flush=True)
+    if not child:
+        os._exit(3 if boot.status().state == "armed" else 4)
+    print(boot.status().state)
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+def test_a_forked_child_leaves_the_block_without_a_stop(anyio_backend: str) -> None:
+    """What runs is its parent's; it goes on, and stops when the parent says so."""
+    child = run_child(FORKING, anyio_backend, JWT_SECRET=VALUE)
+    assert (child.returncode, child.stdout) == (0, "the child ended with 3\narmed\n")
+    assert "Traceback" not in child.stderr

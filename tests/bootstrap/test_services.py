@@ -475,3 +475,19 @@ async def test_a_failure_just_before_the_stop_is_none_of_the_stop(
 
     await run_once(boot, failed.wait)
     assert "The service poll has failed" in caplog.text
+
+
+async def test_a_failure_for_good_just_before_the_stop_is_raised(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """What would have ended the application fails it, also when it is ending anyway."""
+    failed = anyio.Event()
+
+    @boot.service(restart="never")
+    async def poll() -> None:
+        await checkpoint()
+        failed.set()
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await run_once(boot, failed.wait)

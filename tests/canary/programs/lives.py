@@ -112,7 +112,8 @@ def part_hangs(boot: Boot) -> None:
         try:
             await anyio.sleep_forever()
         finally:
-            raise OddError(text)
+            with anyio.CancelScope(shield=True):
+                await fail(text)
 
 
 def part_crashes(boot: Boot) -> None:

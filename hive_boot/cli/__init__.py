@@ -1,0 +1,1 @@
+"""The command line: ``hive-boot``, also ``python -m hive_boot``."""

@@ -1,0 +1,99 @@
+"""Find what ``APP`` names: a Bootstrap, or a SecretSet that becomes one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.bootstrap.declare import Application
+from hive_boot.cli.usage import UsageError
+from hive_boot.exceptions import DeclarationError
+from hive_boot.secrets.snapshot import SecretSet
+from hive_boot.serving.bootstrap import Bootstrap
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def find(app: str) -> Bootstrap[Any, Any]:
+    """Import what ``app`` names. The working directory counts, as with ``python -m``.
+
+    Args:
+        app: ``package.module:name``, of a :class:`Bootstrap` or a :class:`SecretSet`.
+
+    Raises:
+        UsageError: it names nothing.
+        DeclarationError: it names something else, or its import fails.
+    """
+    found: Any = named(app)
+    if isinstance(found, type) and issubclass(found, SecretSet):
+        return Bootstrap(found)
+    if not isinstance(found, Bootstrap):
+        message = f"{app} is neither a Bootstrap nor a SecretSet"
+        raise DeclarationError(message)
+    return found
+
+
+def named(app: str) -> object:
+    """Give the object that ``package.module:name`` names.
+
+    Raises:
+        UsageError: it names nothing.
+        DeclarationError: its import fails.
+    """
+    module, _, name = app.partition(":")
+    if not module or not name:
+        message = f"APP is package.module:name, as app:boot, and {app!r} is not"
+        raise UsageError(message)
+    found: Any = imported(module)
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            there = [key for key, it in vars(found).items() if _is_app(it)]
+            hint = f"; there is {', '.join(sorted(there))}" if there else ""
+            message = f"{module} has no {name}{hint}"
+            raise UsageError(message) from None
+    return found
+
+
+def imported(module: str) -> ModuleType:
+    """Import a module of the author's.
+
+    Raises:
+        UsageError: there is no such module.
+        DeclarationError: it raises.
+    """
+    with_directory()
+    try:
+        known = find_spec(module) is not None
+    except ModuleNotFoundError as exc:
+        known = exc.name is not None and not module.startswith(exc.name)
+    except (ImportError, ValueError):
+        known = False
+    if not known:
+        message = f"there is no module {module} here ({os.getcwd()} is where it was looked for)"
+        raise UsageError(message)
+    try:
+        return import_module(module)
+    except Exception as exc:
+        from hive_boot.redaction.showing import trace  # noqa: PLC0415  (only a failure needs it)
+
+        message = f"{module} cannot be imported:\n{trace(exc)}".rstrip()
+        raise DeclarationError(message) from None
+
+
+def with_directory() -> None:
+    """Have the working directory searched for modules, as ``python -m`` does."""
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _is_app(it: object) -> bool:
+    if isinstance(it, type):
+        return issubclass(it, SecretSet) and it is not SecretSet
+    return isinstance(it, Application)

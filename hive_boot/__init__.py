@@ -1,25 +1,36 @@
-"""The boot layer of an async service: secrets declared, validated, cached, kept secret."""
+"""The boot layer of an async service: secrets declared, validated, cached, kept secret.
 
-from hive_boot.exceptions import (
-    BootError,
-    DeclarationError,
-    IllegalTransition,
-    InvalidSecrets,
-    LifecycleError,
-    MissingSecret,
-    Problem,
-    SecretsError,
-    ShutdownTimeout,
-    SourceError,
-    StartupFailed,
-)
-from hive_boot.redaction.hidden import redact
-from hive_boot.secrets.access import get_secret, has_secret, require_secret
-from hive_boot.secrets.change import Change
-from hive_boot.secrets.declaration import secret
-from hive_boot.secrets.snapshot import SecretSet
-from hive_boot.secrets.value import Secret, SecretBytes, mask_secret
-from hive_boot.serving.bootstrap import Bootstrap
+What stands here is imported when the first name of it is asked for: a health check by
+``hive-boot probe`` starts an interpreter each time, and asks for none.
+"""
+
+TYPE_CHECKING = False  # typing would take as long as all of a probe
+if TYPE_CHECKING:
+    from hive_boot.contents import (
+        BootError,
+        Bootstrap,
+        Change,
+        DeclarationError,
+        IllegalTransition,
+        InvalidSecrets,
+        LifecycleError,
+        MissingSecret,
+        Problem,
+        Secret,
+        SecretBytes,
+        SecretsError,
+        SecretSet,
+        ShutdownTimeout,
+        SourceError,
+        StartupFailed,
+        get_secret,
+        has_secret,
+        mask_secret,
+        redact,
+        require_secret,
+        secret,
+    )
+del TYPE_CHECKING
 
 __all__ = [
     "BootError",
@@ -46,7 +57,17 @@ __all__ = [
     "secret",
 ]
 
-# A traceback and a help page name what users import, not the room that it lives in.
-for _name in __all__:
-    globals()[_name].__module__ = __name__
-del _name
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from hive_boot import contents  # noqa: PLC0415  (as said)
+
+    globals().update({each: getattr(contents, each) for each in __all__})
+    shown: object = globals()[name]
+    return shown
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

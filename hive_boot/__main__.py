@@ -1,8 +1,6 @@
 """``python -m hive_boot`` is ``hive-boot``."""
 
-import sys
-
-from hive_boot.cli.main import main
+from hive_boot.cli.main import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -126,7 +126,7 @@ class Plan:
         if maker is not None and not callable(maker):
             message = "config= has to be a class or a function that makes the settings"
             raise DeclarationError(message)
-        if is_async(factory):
+        if factory is not None and is_async(factory):
             message = "config= cannot be an async def: settings are made without a loop"
             raise DeclarationError(message)
         flag: object = watch

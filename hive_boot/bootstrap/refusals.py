@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,9 @@ def refuse_part(function: object, taken: Collection[str]) -> None:
         DeclarationError: it is neither an async generator nor an ``async def``, or its name
             is taken.
     """
-    if not (inspect.isasyncgenfunction(function) or is_async(function)):
+    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no part)
+
+    if not (isasyncgenfunction(function) or is_async(function)):
         message = f"@boot.part takes an async def, with one yield or with none: {function!r}"
         raise DeclarationError(message)
     name = getattr(function, "__name__", "")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, get_origin
 
 from hive_boot.exceptions import DeclarationError
 
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_GATHERING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
+_POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
+_NAMED = ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
+_GATHERING = ("VAR_POSITIONAL", "VAR_KEYWORD")
 
 Work = Callable[..., Any]
 """An ``async def`` of the author's, of whatever parameters."""
@@ -49,7 +47,9 @@ class Given:
 
 def is_async(function: object) -> bool:
     """Tell whether calling it gives something to be awaited."""
-    return inspect.iscoroutinefunction(function)
+    from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)
+
+    return iscoroutinefunction(function)
 
 
 def label(function: Callable[..., Any]) -> str:
@@ -124,19 +124,21 @@ def plan(function: Callable[..., Any], offered: Offer, *, first: int = 0) -> dic
     Raises:
         DeclarationError: there is nothing for a parameter, or there are too few.
     """
+    import inspect  # noqa: PLC0415  (a bare declaration has no function)
+
     planned = {}
     parameters = list(inspect.signature(function).parameters.values())
-    if any(each.kind not in _POSITIONAL for each in parameters[:first]) or len(parameters) < first:
+    if any(each.kind.name not in _POSITIONAL for each in parameters[:first]) or len(parameters) < first:
         message = f"{label(function)}() has to take the change as its first parameter"
         raise DeclarationError(message)
     for parameter in parameters[first:]:
-        if parameter.default is not parameter.empty or parameter.kind in _GATHERING:
+        if parameter.default is not parameter.empty or parameter.kind.name in _GATHERING:
             continue
         if parameter.name in offered.parts:
             key: str | None = parameter.name
         else:
             key = _match(function, parameter.annotation, offered.kinds)
-        if key is None or parameter.kind not in _NAMED:
+        if key is None or parameter.kind.name not in _NAMED:
             raise DeclarationError(_unfilled(function, parameter.name, offered))
         planned[parameter.name] = key
     return planned
@@ -156,7 +158,9 @@ def _match(
 ) -> str | None:
     if isinstance(annotation, str):
         try:
-            names = getattr(inspect.unwrap(function), "__globals__", {})
+            from inspect import unwrap  # noqa: PLC0415  (as above)
+
+            names = getattr(unwrap(function), "__globals__", {})
             annotation = eval(annotation, names)  # noqa: S307  (the author's code)
         except Exception:  # noqa: BLE001  (whatever it is, the name is what is left)
             last = str(annotation).partition("[")[0].rpartition(".")[2].strip()

@@ -7,7 +7,6 @@ may take. What an async check returns is awaited by whoever has a loop.
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,6 +54,8 @@ def call_checks(
     Returns:
         The problems, and what remains to be awaited.
     """
+    from inspect import isawaitable  # noqa: PLC0415  (many have no check)
+
     running = set() if running is None else running
     calls = [_Call(field, value, running) for field, value in values]
     problems = [overdue(call.field, seconds) for call in calls if call.key in running]
@@ -68,7 +69,7 @@ def call_checks(
             problems.append(overdue(call.field, seconds))
         elif call.failure is not None:
             problems.append(refused(call.field, call.failure, [call.value]))
-        elif inspect.isawaitable(call.verdict):
+        elif isawaitable(call.verdict):
             pending.append(Pending(call.field, call.value, call.verdict))
         elif fault := verdict_fault(call.verdict):
             problems.append(refused(call.field, fault, [call.value]))
@@ -133,7 +134,9 @@ class _Call:
         self.done = threading.Event()
 
     def start(self) -> None:
-        if inspect.iscoroutinefunction(self.field.check):
+        from inspect import iscoroutinefunction  # noqa: PLC0415  (as above)
+
+        if iscoroutinefunction(self.field.check):
             # It only makes a coroutine here, which cannot hang.
             self._run()
             return

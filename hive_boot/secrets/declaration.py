@@ -7,7 +7,6 @@ the mend.
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 import sys
@@ -94,7 +93,7 @@ def read_fields(cls: type) -> dict[str, Field]:
         DeclarationError: something about the declaration is wrong.
     """
     fields = {}
-    annotations = inspect.get_annotations(cls)
+    annotations = _annotations(cls)
     for attribute, default in list(vars(cls).items()):
         if isinstance(default, _Unread) and attribute not in annotations:
             _refuse(cls, attribute, f"has no annotation: write {attribute}: Secret = secret(…)")
@@ -119,11 +118,20 @@ def refuse_fields(mixin: type) -> None:
     Raises:
         DeclarationError: it declares one.
     """
-    hinted = inspect.get_annotations(mixin)
+    hinted = _annotations(mixin)
     for attribute in {**vars(mixin), **hinted}:
         specified = isinstance(vars(mixin).get(attribute), _Unread)
         if specified or _is_secret(mixin, attribute, hinted.get(attribute)):
             _refuse(mixin, attribute, f"is a secret, so {mixin.__name__} has to be a SecretSet")
+
+
+def _annotations(cls: type) -> Mapping[str, Any]:
+    """Give the annotations of a class's own; a type that is made in C has none.
+
+    What :func:`inspect.get_annotations` gives of a class, without the time of its import.
+    """
+    annotations: Mapping[str, Any] = getattr(cls, "__annotations__", {})
+    return annotations
 
 
 def _is_secret(mixin: type, attribute: str, annotation: object) -> bool:

@@ -41,7 +41,7 @@ def mend(field: Field, situation: Situation, declaration: str) -> str:
     """Say how to provide ``field`` where the process runs now."""
     file = field.file or field.name.lower()
     if situation.mode == "kubernetes":
-        return _kubectl(file, declaration)
+        return kubectl(file, object_name(declaration))
     if situation.mode == "systemd":
         return f"in the unit: LoadCredential={file}:/etc/credstore/{file}"
     if situation.mode == "docker":
@@ -68,7 +68,7 @@ def amend(field: Field, origin: tuple[str, str], situation: Situation, declarati
     if place.startswith(f"{field.name}_FILE"):
         return f"change the file that {field.name}_FILE names, or the variable"
     if situation.mode == "kubernetes":
-        return _kubectl(field.file or os.path.basename(place), declaration)
+        return kubectl(field.file or os.path.basename(place), object_name(declaration))
     return f"replace what {place} holds"
 
 
@@ -85,14 +85,17 @@ def object_name(declaration: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "app-secrets"
 
 
-def _kubectl(file: str, declaration: str) -> str:
+def kubectl(file: str, name: str) -> str:
     """Give a command that sets one key, reads it from stdin, and leaves the others alone.
 
     A plain ``apply`` of one key removes those that an earlier one set. Server-side, a
     field manager owns the keys that it set: so each key has a manager of its own.
     https://kubernetes.io/docs/reference/using-api/server-side-apply/
+
+    Args:
+        file: the file that the key becomes.
+        name: the name of the Secret.
     """
-    name = object_name(declaration)
     key = _key(file)
     return (
         f"kubectl create secret generic {name} --from-file={key}=/dev/stdin "

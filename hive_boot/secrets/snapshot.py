@@ -7,7 +7,6 @@ in one assignment: a reader sees all of the old one or all of the new one.
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Never, dataclass_transform
 
 from hive_boot.exceptions import DeclarationError
@@ -53,9 +52,12 @@ class SecretSet:
         cls._own = Inventory(read_fields(cls).values())
         cls._inventory = make_inventory(cls, inherited | cls._own.fields)
         check = getattr(cls, "check", None)
-        if check is not None and not inspect.iscoroutinefunction(check):
-            message = f"{cls.__name__}.check has to be an async def"
-            raise DeclarationError(message)
+        if check is not None:
+            from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
+
+            if not iscoroutinefunction(check):
+                message = f"{cls.__name__}.check has to be an async def"
+                raise DeclarationError(message)
 
     def __init__(self, **values: Secret | SecretBytes | None) -> None:
         name = type(self).__name__

@@ -8,7 +8,6 @@ line by its number, never by its content.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,6 @@ _MEND_LINE = 'write NAME=value, with quotes around a value that holds quotes, "#
 _MEND_PEM = 'put the whole block, line ends included, between double quotes: NAME="-----BEGIN …"'
 
 
-@dataclass(slots=True)
 class DotenvFile:
     """What one ``.env`` file says.
 
@@ -41,11 +39,14 @@ class DotenvFile:
         problems: the lines that cannot be read, or why none can.
     """
 
-    path: str
-    exists: bool = True
-    values: dict[str, Secret] = field(default_factory=dict, repr=False)
-    ignored: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    __slots__ = ("exists", "ignored", "path", "problems", "values")
+
+    def __init__(self, path: str, *, exists: bool = True) -> None:
+        self.path = path
+        self.exists = exists
+        self.values: dict[str, Secret] = {}
+        self.ignored: list[str] = []
+        self.problems: list[Problem] = []
 
 
 def read_dotenv(path: str) -> DotenvFile:

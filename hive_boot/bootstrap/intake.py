@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot.bootstrap import logs
 from hive_boot.exceptions import InvalidSecrets
-from hive_boot.lifecycle.waking import in_daemon_thread
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.mode import detect
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import Problem, ProblemKind
     from hive_boot.lifecycle.timeline import Timeline
     from hive_boot.secrets.checks import Pending
+    from hive_boot.secrets.field import Field
     from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.sources.reading import Value
 
@@ -126,16 +126,11 @@ class Intake(Generic[S]):
             concerned: the attributes to judge.
             deadline: until when, on the monotonic clock.
         """
-        to_check = [
-            (field, findings.values[field.attribute])
-            for field in findings.inventory.every
-            if field.check is not None
-            and field.attribute in findings.values
-            and field.attribute in concerned
-        ]
+        to_check = fields_to_check(findings, concerned)
         if not to_check:
             return
         from hive_boot.bootstrap.checking import await_checks, give_up  # noqa: PLC0415  (many have none)
+        from hive_boot.lifecycle.waking import in_daemon_thread  # noqa: PLC0415  (many have none)
         from hive_boot.secrets.checks import call_checks  # noqa: PLC0415  (many have none)
 
         seconds = self._plan.start_timeout
@@ -242,6 +237,22 @@ class Intake(Generic[S]):
         return InvalidSecrets(
             problems, declaration=self._declared.__name__, facts=facts, advice=advice, kept=kept
         )
+
+
+def fields_to_check(findings: Findings, concerned: Collection[str]) -> list[tuple[Field, Value]]:
+    """Give the fields that have a check, and the values that it judges.
+
+    Args:
+        findings: what was read.
+        concerned: the attributes to judge.
+    """
+    return [
+        (field, findings.values[field.attribute])
+        for field in findings.inventory.every
+        if field.check is not None
+        and field.attribute in findings.values
+        and field.attribute in concerned
+    ]
 
 
 def _missing(findings: Findings) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.bootstrap import logs
-from hive_boot.lifecycle.waking import in_daemon_thread
 
 if TYPE_CHECKING:
     from hive_boot.bootstrap.intake import Intake
@@ -44,6 +43,8 @@ async def read_first(
         InvalidSecrets: something is wrong; all of it is in the report.
     """
 
+    from hive_boot.lifecycle.waking import in_daemon_thread  # noqa: PLC0415  (it needs a loop)
+
     def read() -> Findings:
         # In a thread, because it may wait for a writer.
         situation = intake.look_around()
@@ -57,14 +58,15 @@ async def read_first(
     intake.tell_warnings(findings)
     deadline = intake.deadline()
     await intake.judge_fields(findings, findings.values.keys(), deadline)
-    config = _make_config(plan, findings)
+    config = settings_of(plan, findings)
     await intake.judge_set(findings, deadline)
     intake.refuse(findings)
     logs.tell_remarks(findings.remarks)
     return Opened(findings, config, deadline)
 
 
-def _make_config(plan: Plan, findings: Findings) -> object:
+def settings_of(plan: Plan, findings: Findings) -> object:
+    """Make the settings, and note what is wrong with them; None without any."""
     if plan.factory is None:
         return None
     from hive_boot.bootstrap.configuring import make_config  # noqa: PLC0415  (many have none)

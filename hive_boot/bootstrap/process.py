@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap.owner import Owner
 from hive_boot.exceptions import BootError, InvalidSecrets
-from hive_boot.lifecycle.signals import Latch
+from hive_boot.lifecycle.signals import take_latch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def own(
     Returns:
         The exit status: 0, what main returned, 70, 78, or 128 + the signal.
     """
-    with Latch() as latch:
+    with take_latch() as latch:
         import anyio  # noqa: PLC0415  (the latch comes first: an import takes its time)
 
         owner = Owner(latch)
@@ -52,18 +52,18 @@ def own(
             if owner.exit is not None:
                 status = _leave(owner.exit)
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
-            status = _fail(exc)
+            status = fail(exc)
         owner.part_from()
     return status
 
 
-def _fail(exc: BaseException) -> int:
+def fail(exc: BaseException) -> int:
     """Say what an application has failed with, and give the exit status."""
     from hive_boot.lifecycle.failures import bare  # noqa: PLC0415  (only a failure needs it)
 
     only = bare(exc)
     if isinstance(only, BootError):
-        return _tell(only)
+        return tell(only)
     if isinstance(only, SystemExit):
         return _leave(only)
     from hive_boot.redaction.showing import trace  # noqa: PLC0415  (only a crash needs it)
@@ -85,8 +85,12 @@ def _leave(exc: SystemExit) -> int:
     return 1
 
 
-def _tell(exc: BootError) -> int:
-    """Write what went wrong to stderr, for a person; no traceback, it is not a bug of ours."""
+def tell(exc: BootError) -> int:
+    """Write what went wrong to stderr, for a person; no traceback, it is not a bug of ours.
+
+    Returns:
+        The exit status.
+    """
     if isinstance(exc, InvalidSecrets):
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from hive_boot.secrets.snapshot import SecretSet
 from hive_boot.serving.bootstrap import Bootstrap
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 
@@ -67,30 +69,35 @@ def imported(module: str) -> ModuleType:
         UsageError: there is no such module.
         DeclarationError: it raises.
     """
-    with_directory()
-    try:
-        known = find_spec(module) is not None
-    except ModuleNotFoundError as exc:
-        known = exc.name is not None and not module.startswith(exc.name)
-    except (ImportError, ValueError):
-        known = False
-    if not known:
-        message = f"there is no module {module} here ({os.getcwd()} is where it was looked for)"
-        raise UsageError(message)
+    spec_of(module)
     try:
         return import_module(module)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  (whatever the author's module raises)
         from hive_boot.redaction.showing import trace  # noqa: PLC0415  (only a failure needs it)
 
         message = f"{module} cannot be imported:\n{trace(exc)}".rstrip()
-        raise DeclarationError(message) from None
+    raise DeclarationError(message)
 
 
-def with_directory() -> None:
-    """Have the working directory searched for modules, as ``python -m`` does."""
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
+def spec_of(module: str) -> ModuleSpec:
+    """Find a module; its packages are imported. The working directory counts.
+
+    Raises:
+        UsageError: there is no such module.
+        DeclarationError: a package above it raises.
+    """
+    here = os.getcwd()  # noqa: PTH109  (an import less on the way of a check)
+    if not {here, ""}.intersection(sys.path):
         sys.path.insert(0, here)
+    found = None
+    with suppress(ValueError):
+        above, _, _ = module.rpartition(".")
+        if not above or imported(above).__spec__ is not None:
+            found = find_spec(module)
+    if found is None:
+        message = f"there is no module {module}: neither in {here}, nor where Python looks"
+        raise UsageError(message)
+    return found
 
 
 def _is_app(it: object) -> bool:

@@ -55,6 +55,9 @@ class Latch:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
+        if self._before:
+            # It was put in early, and is taken over now.
+            return self
         if threading.current_thread() is threading.main_thread():
             for number in HANDLED:
                 self._before[number] = signal.signal(number, self._handle)
@@ -133,6 +136,22 @@ class Latch:
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, text.encode())
         os._exit(128 + number)
+
+
+_early: list[Latch] = []
+
+
+def catch_early() -> None:
+    """Catch the signals from now on, for whoever owns this process later.
+
+    As PID 1 a signal without a handler is dropped, also while an application is imported.
+    """
+    _early.append(Latch().__enter__())
+
+
+def take_latch() -> Latch:
+    """Give the latch that was put in early, or a new one."""
+    return _early.pop() if _early else Latch()
 
 
 def terminate() -> None:

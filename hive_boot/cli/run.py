@@ -1,0 +1,115 @@
+"""``hive-boot run``: run an application, with the signals caught before it is imported.
+
+As PID 1 a signal without a handler is dropped, so a container that is stopped while it
+imports would be killed in the end. Here the first signal is remembered, and the
+application stops in order as soon as it can: only then is it known whether its main
+``must_finish``, and what the exit status has to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.cli.usage import Parser, UsageError
+from hive_boot.lifecycle.signals import catch_early
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+def parser() -> Parser:
+    """Give what it takes."""
+    parser = Parser(
+        "run",
+        "Run an application, with the signals caught before it is imported.\n"
+        "The exit status is the application's: 0, what main returned, 70, 78 or 128 + n.",
+        example="hive-boot run app:boot\n"
+        "hive-boot run app:boot --serve app:web --host 0.0.0.0 --port 8000\n"
+        "hive-boot run -m package.that.calls.run --its-own arguments",
+    )
+    parser.usage = (
+        "hive-boot run [--backend BACKEND] APP\n"
+        "       hive-boot run APP --serve ASGI [--host HOST] [--port PORT] [--server SERVER]\n"
+        "       hive-boot run -m MODULE [ARGUMENT …]"
+    )
+    parser.add_argument(
+        "app", nargs="?", metavar="APP", help="the Bootstrap, as package.module:boot"
+    )
+    parser.add_argument(
+        "-m",
+        dest="module",
+        nargs=argparse.REMAINDER,
+        metavar="MODULE",
+        help="a module that calls boot.run() or boot.serve(), as python -m, and its arguments",
+    )
+    parser.add_argument(
+        "--serve", metavar="ASGI", help="an ASGI application to serve, as package.module:web"
+    )
+    parser.add_argument("--host", help="the address to serve at (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="the port to serve at (8000)")
+    parser.add_argument("--server", help="uvicorn or hypercorn (uvicorn)")
+    parser.add_argument("--backend", help="asyncio, uvloop or trio (asyncio)")
+    return parser
+
+
+def run(arguments: Namespace) -> int:
+    """Do it; it comes back only from a module that does not end the process itself.
+
+    Raises:
+        UsageError: what to run is not said, or not clearly.
+        SystemExit: as :meth:`Bootstrap.run`.
+    """
+    catch_early()
+    given = {
+        name: value
+        for name in ("host", "port", "server", "backend")
+        if (value := getattr(arguments, name)) is not None
+    }
+    _refuse(arguments, given)
+    if arguments.module:
+        return _run_module(arguments.module)
+    from hive_boot.cli.applications import find, named  # noqa: PLC0415  (the signals come first)
+
+    boot = find(arguments.app)
+    if arguments.serve is None:
+        return boot.run(**given)
+    app: Any = named(arguments.serve)
+    return boot.serve(app, **given)
+
+
+def _refuse(arguments: Namespace, given: dict[str, Any]) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        UsageError: something does not.
+    """
+    if (arguments.app is None) == (not arguments.module):
+        message = "say what to run: APP, or -m MODULE"
+    elif arguments.module and (given or arguments.serve):
+        message = "-m MODULE says itself how it runs: its arguments come after it"
+    elif arguments.serve is None and given.keys() - {"backend"}:
+        message = f"--{', --'.join(given.keys() - {'backend'})} goes with --serve"
+    elif not 0 <= given.get("port", 0) < 1 << 16:
+        message = "--port has to be a number from 0 to 65535; 0 takes any that is free"
+    else:
+        return
+    raise UsageError(message)
+
+
+def _run_module(words: list[str]) -> int:
+    """Run a module as ``python -m`` does.
+
+    Raises:
+        UsageError: there is no such module, or it is a package without ``__main__``.
+    """
+    import runpy  # noqa: PLC0415  (the signals come first)
+
+    from hive_boot.cli.applications import spec_of  # noqa: PLC0415  (as above)
+
+    if spec_of(words[0]).submodule_search_locations is not None:
+        spec_of(f"{words[0]}.__main__")
+    sys.argv = list(words)
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    return 0

@@ -6,15 +6,19 @@ every import.
 
 from __future__ import annotations
 
+import atexit
+import gc
+import os
 import sys
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.usage import NO, USAGE, Parser, Refusal, UsageError
 
+TYPE_CHECKING = False  # typing would take as long as all of a probe
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any, NoReturn
 
 COMMANDS = {
     "check": "judge secrets and settings as a start would, and start nothing",
@@ -26,7 +30,25 @@ COMMANDS = {
     "probe": "ask an endpoint whether it is well, for images without curl",
 }
 
-_SOFTWARE = 70
+
+def script() -> NoReturn:
+    """Be the process of one command.
+
+    Whoever waits for an init container or a health check waits for the end of the
+    interpreter too. So it leaves without taking itself apart: what was registered for the
+    exit is called, and nothing is collected on the way.
+
+    Raises:
+        SystemExit: an application was run.
+    """
+    if sys.argv[1:2] != ["run"]:
+        gc.disable()
+    status = main()
+    atexit._run_exitfuncs()  # noqa: SLF001  (what Python itself calls at this point)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,13 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             sys.stdout.close()
         return NO
-    except Exception as exc:
-        # What knows of all errors knows of much: it is imported when there is one.
-        from hive_boot.exceptions import BootError  # noqa: PLC0415  (as said)
+    except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
+        # What knows of errors knows of much: it is imported when there is one.
+        from hive_boot.bootstrap.process import fail  # noqa: PLC0415  (as said)
 
-        if not isinstance(exc, BootError):
-            raise
-        return _say(exc, exc.exit_code)
+        return fail(exc)
 
 
 def _command(typed: list[str]) -> int:

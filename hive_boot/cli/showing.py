@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
 
+TYPE_CHECKING = False  # typing would take as long as all of a probe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
-class Cell(NamedTuple):
+class Cell:
     """A text of a table, with how it looks on a terminal.
 
     Attributes:
@@ -24,8 +24,11 @@ class Cell(NamedTuple):
         style: ``bold``, ``dim``, ``red``, ``green``, ``yellow``, or nothing.
     """
 
-    text: str
-    style: str = ""
+    __slots__ = ("style", "text")
+
+    def __init__(self, text: str, style: str = "") -> None:
+        self.text = text
+        self.style = style
 
 
 def say(text: str = "") -> None:

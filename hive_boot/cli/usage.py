@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import NoReturn
+import sys
+
+TYPE_CHECKING = False  # typing would take as long as all of a probe
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_WIDTH = 80
 
 NO = 1
 USAGE = 64
@@ -38,7 +44,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"hive-boot {command}".strip(),
             description=about,
             epilog=f"example:\n{examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_formatter,
             allow_abbrev=False,
         )
 
@@ -62,6 +68,18 @@ class Parser(argparse.ArgumentParser):
     def takes_json(self) -> None:
         """Have the command take ``--json``."""
         self.add_argument("--json", action="store_true", help="answer in JSON, for programs")
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Lay out a help page: argparse would import all of shutil to learn how wide it may be."""
+    try:
+        width = int(os.environ.get("COLUMNS", "")) or _WIDTH
+    except ValueError:
+        try:
+            width = os.get_terminal_size(sys.stdout.fileno()).columns or _WIDTH
+        except (AttributeError, OSError, ValueError):
+            width = _WIDTH
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(40, min(width, 100) - 2))
 
 
 def reason(exc: OSError) -> str:

@@ -89,11 +89,12 @@ def spec_of(module: str) -> ModuleSpec:
     here = os.getcwd()  # noqa: PTH109  (an import less on the way of a check)
     if not {here, ""}.intersection(sys.path):
         sys.path.insert(0, here)
+    above = module.rpartition(".")[0]
+    if above:
+        imported(above)
     found = None
-    with suppress(ValueError):
-        above, _, _ = module.rpartition(".")
-        if not above or imported(above).__spec__ is not None:
-            found = find_spec(module)
+    with suppress(ImportError, ValueError):
+        found = find_spec(module)
     if found is None:
         message = f"there is no module {module}: neither in {here}, nor where Python looks"
         raise UsageError(message)

@@ -1,0 +1,87 @@
+"""RECONSTRUCTED from its tests: the original was overwritten by mistake; put it back.
+
+Applications that commands are asked about.
+"""
+
+from collections.abc import AsyncIterator
+
+from pydantic_settings import BaseSettings
+
+from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
+
+
+class Needs(SecretSet):
+    """Secrets of every kind."""
+
+    jwt_secret: Secret = secret(used_by="logins", min_length=12, previous="JWT_SECRET_PREVIOUS")
+    client_key: SecretBytes | None = secret(required_in="production")
+    sentry_dsn: Secret | None = secret()
+
+
+class Settings(BaseSettings):
+    """Settings that are not secret."""
+
+    workers: int = 1
+
+
+def is_ascii(value: str) -> bool:
+    """Judge a value at once."""
+    return value.isascii()
+
+
+async def is_long(value: str) -> bool:
+    """Judge a value, and have to be awaited."""
+    return len(value) > len("fake")
+
+
+class Checked(SecretSet):
+    """A field and a set that judge."""
+
+    jwt_secret: Secret = secret(check=is_ascii)
+
+    async def check(self) -> bool:
+        """Judge the set."""
+        return not self.jwt_secret.reveal().endswith("no-use")
+
+
+class Awaited(SecretSet):
+    """A field whose check has to be awaited."""
+
+    jwt_secret: Secret = secret(check=is_long)
+
+
+boot = Bootstrap(Needs)
+configured = Bootstrap(Needs, config=Settings)
+judged = Bootstrap(Needs)
+unwired = Bootstrap(Needs)
+tangled = Bootstrap(Needs)
+something_else = "neither"
+
+
+@judged.check
+async def knows_the_door(secrets: Needs) -> bool:
+    """Judge the set, as the application."""
+    return secrets.jwt_secret.reveal().startswith("open-")
+
+
+@judged.part
+async def never_started() -> AsyncIterator[None]:
+    """Be no part of a check."""
+    message = "a part was started"
+    raise AssertionError(message)
+    yield
+
+
+@unwired.part
+async def asking(nobody_knows: object) -> None:
+    """Ask for what there is not."""
+
+
+@tangled.part
+async def first(second: object) -> None:
+    """Ask for the second."""
+
+
+@tangled.part
+async def second(first: object) -> None:
+    """Ask for the first."""

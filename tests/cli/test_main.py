@@ -1,0 +1,196 @@
+"""The command line as a whole: its help, its exit statuses, how it ends."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from hive_boot.cli.main import COMMANDS, main
+from tests.support import child_environment
+
+SCRIPT = str(Path(sys.executable).with_name("hive-boot"))
+
+
+def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command line in a process of its own."""
+    return subprocess.run(
+        command,
+        env=child_environment(**variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("command", [[SCRIPT], [sys.executable, "-m", "hive_boot"]])
+def test_it_is_a_script_and_a_module(command: list[str]) -> None:
+    """Both print the version that is installed, and end with 0."""
+    ended = run(*command, "--version")
+    assert (ended.returncode, ended.stdout) == (0, f"hive_boot {version('hive_boot')}\n")
+
+
+def test_the_exit_status_of_the_process_is_that_of_the_command() -> None:
+    """78 for what a deployment has to mend, and what was written is there."""
+    variables = {"HIVE_BOOT_MODE": "environment"}
+    ended = run(SCRIPT, "check", "tests.cli.declared:boot", **variables)
+    assert ended.returncode == 78
+    assert "JWT_SECRET" in ended.stdout
+    assert "so the service does not start" in ended.stderr
+    assert run(SCRIPT, "chekc").returncode == 64
+
+
+def test_what_a_module_has_registered_for_the_exit_is_called() -> None:
+    """The process leaves early, and not before that."""
+    Path("leaving.py").write_text(
+        "import atexit\nfrom hive_boot import SecretSet\natexit.register(print, 'last words')\n"
+        "class Needs(SecretSet): ...\n",
+        "utf-8",
+    )
+    ended = run(SCRIPT, "check", "leaving:Needs")
+    assert (ended.returncode, ended.stdout.splitlines()[-1]) == (0, "last words")
+
+
+@pytest.mark.parametrize("typed", [["--help"], ["-h"], []])
+def test_the_help_lists_every_command(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Asked for, it is an answer; with nothing typed, it is a mistake of usage."""
+    if typed:
+        with pytest.raises(SystemExit) as ended:
+            main(typed)
+        assert ended.value.code == 0
+    else:
+        assert main(typed) == 64
+    out = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"\n  {name} " in out] == list(COMMANDS)
+    assert "example:\n  hive-boot check app:boot\n" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_an_example(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What to type is shown, not only what there is."""
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: hive-boot {command} ")
+    assert "\nexample:\n  " in out
+    assert f"hive-boot {command} " in out.partition("\nexample:\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["chekc"], "there is no command of this name; did you mean check?"),
+        (["x"], "there is no command of this name; there are check, doctor"),
+        (["check"], "the following arguments are required: APP\nusage: hive-boot check"),
+        (["check", "a:b", "--jsn"], "unrecognized arguments: --jsn"),
+        (["check", "nowhere:boot"], "there is no module nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_64_and_one_clear_word(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing goes to stdout, where a program reads."""
+    assert main(typed) == 64
+    out, err = capsys.readouterr()
+    assert (out, err.startswith("hive-boot: ")) == ("", True)
+    assert told in err
+
+
+def test_a_reader_that_has_gone_is_no_crash() -> None:
+    """`hive-boot check … | head -0`: no traceback, not even at the end of the interpreter."""
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [SCRIPT, "check", "tests.cli.declared:boot"],
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_a_command_that_is_interrupted_ends_quietly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """130, as every shell expects, and no traceback."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hive_boot.cli.check.find", interrupt)
+    assert main(["check", "a:b"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_fault_of_ours_is_a_traceback_and_70(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told where it happened, and no status of another meaning."""
+
+    def fail(*_: object) -> None:
+        message = "a fault"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("hive_boot.cli.check.find", fail)
+    assert main(["check", "a:b"]) == 70
+    assert capsys.readouterr().err.endswith("RuntimeError: a fault\n")
+
+
+def test_a_refusal_is_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command was right, and the answer is no."""
+    from hive_boot.cli.usage import Refusal  # noqa: PLC0415  (beside what raises it)
+
+    def refuse(*_: object) -> None:
+        message = "not today"
+        raise Refusal(message)
+
+    monkeypatch.setattr("hive_boot.cli.check.find", refuse)
+    assert main(["check", "a:b"]) == 1
+    assert capsys.readouterr().err == "hive-boot: not today\n"
+
+
+def test_without_a_stderr_the_status_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon may have none."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["chekc"]) == 64
+
+
+def test_a_health_check_imports_next_to_nothing() -> None:
+    """Neither the rest of the package, nor what a start needs."""
+    ended = run(
+        sys.executable,
+        "-c",
+        "import sys; from hive_boot.cli.main import main; main(['probe', '--port', '1']);"
+        "print(*sorted(name for name in sys.modules if name.startswith('hive_boot')));"
+        "print(*sorted({'typing', 'anyio', 'logging', 'inspect', 'pathlib'} & {*sys.modules}))",
+    )
+    assert ended.stdout.splitlines()[-2:] == [
+        "hive_boot hive_boot.cli hive_boot.cli.main hive_boot.cli.probe hive_boot.cli.showing "
+        "hive_boot.cli.usage",
+        "",
+    ]
+
+
+def test_a_check_without_checks_imports_no_loop() -> None:
+    """An init container waits for every import."""
+    ended = run(
+        sys.executable,
+        "-c",
+        "import sys; from hive_boot.cli.main import main; main(['check', 'examples.hive.inventory:HiveSecrets']);"
+        "print(*sorted({'anyio', 'asyncio', 'trio', 'watchfiles'} & {*sys.modules}))",
+    )
+    assert ended.stdout.splitlines()[-1] == ""

@@ -1,0 +1,288 @@
+"""``hive-boot run``, in processes of their own, under real signals."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from hive_boot.cli.main import main
+from hive_boot.lifecycle.signals import Latch, catch_early, take_latch
+from tests.serving.served import free_port
+from tests.support import child_environment
+
+MODULE = """
+import os, sys, time
+from hive_boot import Bootstrap, Secret, SecretSet
+
+{importing}
+
+
+class Needs(SecretSet):
+    jwt_secret: Secret
+
+
+boot = Bootstrap(Needs, mode="environment", drain=0)
+
+
+@boot.part
+async def pool():
+    print("pool starts", flush=True)
+    yield
+    print("pool stops", flush=True)
+
+
+async def web(scope, receive, send):
+    if scope["type"] == "http":
+        start = {{"type": "http.response.start", "status": 200, "headers": []}}
+        await send(start)
+        await send({{"type": "http.response.body", "body": b"served"}})
+"""
+
+MAIN = """
+
+@boot.main{how}
+async def main():
+    import anyio, sniffio
+    print("ready", sys.argv[1:], sniffio.current_async_library(), flush=True)
+    {then}
+"""
+
+IMPORTING = """
+print("importing", flush=True)
+while not os.path.exists("gate"):
+    time.sleep(0.01)
+print("imported", flush=True)
+"""
+
+
+def write(
+    *, importing: str = "", then: str = "await anyio.sleep_forever()", how: str = "", end: str = ""
+) -> None:
+    """Write the program ``program.py``."""
+    source = MODULE.format(importing=importing)
+    if then:
+        source += MAIN.format(how=how, then=then)
+    Path("program.py").write_text(f"{source}\n{end}\n", "utf-8")
+
+
+@contextmanager
+def running(*typed: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command; it is killed when it hangs."""
+    variables = {"JWT_SECRET": "fake-jwt-secret-0123456789", **variables}
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "hive_boot", *typed],
+        env=child_environment(**variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        guard = Timer(60, process.kill)
+        guard.start()
+        try:
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
+
+
+def line(process: "subprocess.Popen[str]") -> str:
+    """Wait for the next line of its stdout."""
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, list[str], str]:
+    """Wait for its end: the exit status, the lines that were left, and its stderr."""
+    out, err = process.communicate()
+    return process.returncode, out.splitlines(), err
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
+def test_it_runs_an_application(backend: str) -> None:
+    """As boot.run() does, and the status is what main returned."""
+    write(then="return 3")
+    with running("run", "program:boot", "--backend", backend) as process:
+        status, out, err = ended(process)
+    library = "trio" if backend == "trio" else "asyncio"
+    assert (status, out[0], out[2]) == (3, "pool starts", "pool stops"), err
+    assert out[1].endswith(f"] {library}")
+
+
+def test_a_signal_stops_it_in_order() -> None:
+    """The latch that was put in early is the one that the run listens to."""
+    write()
+    with running("run", "program:boot") as process:
+        assert line(process) == "pool starts"
+        assert line(process).startswith("ready")
+        process.send_signal(signal.SIGTERM)
+        status, out, err = ended(process)
+    assert (status, out) == (0, ["pool stops"]), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_imports_is_not_lost(number: signal.Signals) -> None:
+    """The import comes to its end, nothing starts, and the exit status is 0."""
+    write(importing=IMPORTING)
+    with running("run", "program:boot") as process:
+        assert line(process) == "importing"
+        process.send_signal(number)
+        Path("gate").touch()
+        status, out, err = ended(process)
+    assert (status, out) == (0, ["imported"]), err
+    assert "Traceback" not in err
+
+
+def test_a_job_that_was_stopped_while_it_imports_is_not_done() -> None:
+    """Kubernetes counts 0 as done: with must_finish it is 128 + n."""
+    write(importing=IMPORTING, how="(must_finish=True)")
+    with running("run", "program:boot") as process:
+        assert line(process) == "importing"
+        process.send_signal(signal.SIGTERM)
+        Path("gate").touch()
+        status, out, err = ended(process)
+    assert (status, out) == (143, ["imported"]), err
+
+
+def test_a_second_signal_while_it_imports_ends_it_at_once() -> None:
+    """Also an import that hangs for ever."""
+    write(importing=IMPORTING)
+    with running("run", "program:boot") as process:
+        assert line(process) == "importing"
+        # The kernel keeps no order among signals that wait, and Python takes the lower one first.
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        status, out, err = ended(process)
+    assert (status, out) == (143, []), err
+    assert "a second signal, SIGTERM, while armed: forced" in err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a PID namespace here")
+def test_as_pid_1_a_signal_while_it_imports_is_not_lost() -> None:
+    """There a signal without a handler is dropped by the kernel."""
+    write(importing="assert os.getpid() == 1\n" + IMPORTING)
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-u"]
+    with subprocess.Popen(
+        [*command, "-m", "hive_boot", "run", "program:boot"],
+        env=child_environment(JWT_SECRET="fake-jwt-secret-0123456789"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        guard = Timer(60, process.kill)
+        guard.start()
+        assert line(process) == "importing"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8")
+        os.kill(int(children.split()[0]), signal.SIGTERM)
+        Path("gate").touch()
+        status, out, err = ended(process)
+        guard.cancel()
+    assert (status, out) == (0, ["imported"]), err
+
+
+@pytest.mark.parametrize("server", [[], ["--server", "hypercorn", "--backend", "trio"]])
+def test_it_serves_an_application(server: list[str]) -> None:
+    """`--serve` names what boot.serve() takes; the probe says when it is ready."""
+    write(then="")
+    port = str(free_port())
+    where = ["--host", "127.0.0.1", "--port", port]
+    with running("run", "program:boot", "--serve", "program:web", *where, *server) as process:
+        assert line(process) == "pool starts"
+        while main(["probe", "--port", port]) and process.poll() is None:
+            pass
+        assert main(["probe", "--port", port, "--path", "/anything"]) == 0
+        process.send_signal(signal.SIGTERM)
+        status, out, err = ended(process)
+    assert (status, out) == (0, ["pool stops"]), err
+
+
+def test_a_module_that_owns_the_process_is_run_as_python_does() -> None:
+    """`-m` gives it its own arguments, and it finds the latch that was put in before it."""
+    write(importing=IMPORTING, end="if __name__ == '__main__':\n    boot.run()")
+    Path("gate").touch()
+    with running("run", "-m", "program", "--its", "own") as process:
+        assert [line(process) for _ in range(3)] == ["importing", "imported", "pool starts"]
+        assert line(process) == "ready ['--its', 'own'] asyncio"
+        process.send_signal(signal.SIGTERM)
+        assert ended(process)[:2] == (0, ["pool stops"])
+    Path("gate").unlink()
+    with running("run", "-m", "program") as process:
+        assert line(process) == "importing"
+        process.send_signal(signal.SIGTERM)
+        Path("gate").touch()
+        assert ended(process)[:2] == (0, ["imported"])
+
+
+def test_a_module_that_ends_by_itself_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does is its own affair."""
+    Path("plain.py").write_text("import sys; print('plain', sys.argv[1:])", "utf-8")
+    with running("run", "-m", "plain", "one") as process:
+        assert ended(process)[:2] == (0, ["plain ['one']"])
+
+
+def test_what_is_wrong_with_the_secrets_is_78() -> None:
+    """The report is on stderr, as with boot.run()."""
+    write()
+    with running("run", "program:boot", JWT_SECRET="") as process:
+        status, out, err = ended(process)
+    assert (status, out) == (78, [])
+    assert "1. JWT_SECRET is missing" in err
+
+
+def test_what_cannot_be_imported_is_70() -> None:
+    """With the traceback of the author's module."""
+    Path("program.py").write_text("1 / 0", "utf-8")
+    with running("run", "program:boot") as process:
+        status, _, err = ended(process)
+    assert status == 70
+    assert "program cannot be imported" in err
+    assert "ZeroDivisionError" in err
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ([], "say what to run: APP, or -m MODULE"),
+        (["-m"], "say what to run: APP, or -m MODULE"),
+        (["tests.cli.declared:boot", "-m", "plain"], "say what to run: APP, or -m MODULE"),
+        (["--serve", "a:b", "-m", "plain"], "its arguments come after it"),
+        (["--port", "1", "-m", "plain"], "its arguments come after it"),
+        (["a:b", "--port", "1"], "--port goes with --serve"),
+        (["a:b", "--serve", "a:c", "--port", "65536"], "--port has to be a number"),
+        (["nowhere:boot"], "there is no module nowhere"),
+        (["-m", "nowhere"], "there is no module nowhere"),
+        (["-m", "tests.cli"], "there is no module tests.cli.__main__"),
+        (["tests.cli.declared:boot", "--serve", "nowhere:web"], "there is no module nowhere"),
+    ],
+)
+def test_what_cannot_be_run_is_64(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is started, and a typo is not taken for a fault of the software."""
+    try:
+        assert main(["run", *typed]) == 64
+    finally:
+        with take_latch():
+            pass
+    assert told in capsys.readouterr().err
+
+
+def test_a_latch_that_was_put_in_early_is_taken_once() -> None:
+    """Who comes after has one of his own, and the handlers are back as they were."""
+    before = signal.getsignal(signal.SIGTERM)
+    catch_early()
+    early = signal.getsignal(signal.SIGTERM)
+    assert early is not before
+    with take_latch() as latch:
+        assert signal.getsignal(signal.SIGTERM) is early
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert latch.pulled == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert isinstance(take_latch(), Latch)

@@ -158,7 +158,11 @@ class Application(Registry[S, C]):
             LifecycleError: it is not running, or not in this process and this loop; or a
                 check of a rotation asks.
         """
-        return await self._current().reload(now=now)
+        run = self._current()
+        if not run.ready:
+            message = f"{self!r} is stopping"
+            raise LifecycleError(message)
+        return await run.reload(now=now)
 
     def status(self) -> Status:
         """Describe the application at this moment, without any value."""
@@ -226,7 +230,8 @@ class Application(Registry[S, C]):
         return self._run.value_of(part)
 
     def _current(self) -> Run[S, C]:
-        if self._run is None or not self._run.ready:
+        """Give the run, from its first READY to its end: a drain still serves."""
+        if self._run is None or not self._run.runner.started:
             message = f"{self!r} is not running"
             raise LifecycleError(message)
         return self._run

@@ -554,7 +554,8 @@ async def test_a_server_is_told_to_end_when_it_cannot_go_on(
                 status = boot.status()
                 assert (status.state, status.ready) == ("draining", False)
                 assert status.failed == "workers"
-                assert_not_running(boot)
+                # What is in flight has its secrets to the end.
+                assert boot.secrets.jwt_secret.reveal() == VALUE
     finally:
         signal.signal(signal.SIGTERM, before)
     assert caught.value is failure
@@ -726,3 +727,29 @@ async def test_a_lifespan_of_another_loop_joins_nothing(monkeypatch: pytest.Monk
     async with boot.running(), boot.lifespan(None):
         told = await anyio.to_thread.run_sync(partial(anyio.run, elsewhere))
     assert told == "cannot start an application that is ready"
+
+
+@pytest.mark.anyio
+async def test_who_stops_still_has_its_secrets() -> None:
+    """What is in flight, and a part that says goodbye, sign with the key until the end."""
+
+    class Needs(SecretSet):
+        jwt_secret: Secret = secret(dev_default=VALUE)
+
+    boot = Bootstrap(Needs, config=object, mode="environment", profile="development")
+    seen: list[object] = []
+
+    @boot.part
+    async def session() -> AsyncIterator[None]:
+        with pytest.raises(LifecycleError, match="is not running"):
+            _ = boot.secrets
+        yield
+        seen.append(boot.secrets.jwt_secret.reveal())
+        seen.append(type(boot.config))
+        seen.append(len(boot.accepted("jwt_secret")))
+        with pytest.raises(LifecycleError, match=r"^Bootstrap\(Needs\) is stopping$"):
+            await boot.reload()
+
+    async with boot.running():
+        pass
+    assert seen == [VALUE, object, 1]

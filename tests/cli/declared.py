@@ -3,7 +3,6 @@
 Applications that commands are asked about.
 """
 
-from collections.abc import AsyncIterator
 
 from pydantic_settings import BaseSettings
 
@@ -65,11 +64,10 @@ async def knows_the_door(secrets: Needs) -> bool:
 
 
 @judged.part
-async def never_started() -> AsyncIterator[None]:
+async def never_started() -> None:
     """Be no part of a check."""
     message = "a part was started"
     raise AssertionError(message)
-    yield
 
 
 @unwired.part

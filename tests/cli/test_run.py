@@ -220,7 +220,7 @@ def test_a_module_that_owns_the_process_is_run_as_python_does() -> None:
         assert ended(process)[:2] == (0, ["imported"])
 
 
-def test_a_module_that_ends_by_itself_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_ends_by_itself_is_no_failure() -> None:
     """What it does is its own affair."""
     Path("plain.py").write_text("import sys; print('plain', sys.argv[1:])", "utf-8")
     with running("run", "-m", "plain", "one") as process:

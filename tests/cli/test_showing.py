@@ -82,7 +82,7 @@ def test_without_rich_a_terminal_gets_columns_in_colour() -> None:
 @pytest.mark.parametrize("before", [WITHOUT_RICH, ""])
 def test_who_wants_no_colour_gets_none(before: str, variables: dict[str, str]) -> None:
     """NO_COLOR is a promise of every program, with rich and without."""
-    shown = on_terminal(SHOW.format(before=before), **variables)
+    shown = on_terminal(SHOW.format(before=before), 80, **variables)
     assert "JWT_SECRET" in shown
     assert "\x1b[3" not in shown
 

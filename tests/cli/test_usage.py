@@ -28,9 +28,7 @@ def test_a_page_is_as_wide_as_the_terminal(
     assert most - 10 < widest <= most
 
 
-def test_a_page_asks_the_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_asks_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a real terminal answers counts when no variable says it."""
     import fcntl  # noqa: PLC0415  (beside what it is for)
     import pty  # noqa: PLC0415

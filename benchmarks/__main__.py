@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import access, imports, load, redaction, rotation, spawn
+from benchmarks import access, command, imports, load, redaction, rotation, spawn
 from benchmarks.peers import PEERS, installed
 from benchmarks.workplace import forget_surroundings, workplace
 
@@ -31,6 +31,7 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "spawn": spawn.measure,
     "redaction": redaction.measure,
     "rotation": rotation.measure,
+    "command": command.measure,
 }
 
 

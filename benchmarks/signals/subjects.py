@@ -45,7 +45,7 @@ class Subject:
 OURS = Subject(
     name="hive_boot",
     distributions=("hive_boot",),
-    command=("-m", f"{_apps}.with_hive_boot"),
+    command=("-m", "hive_boot", "run", "-m", f"{_apps}.with_hive_boot"),
 )
 
 SUBJECTS = (

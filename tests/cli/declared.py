@@ -1,8 +1,4 @@
-"""RECONSTRUCTED from its tests: the original was overwritten by mistake; put it back.
-
-Applications that commands are asked about.
-"""
-
+"""Applications that commands are asked about."""
 
 from pydantic_settings import BaseSettings
 

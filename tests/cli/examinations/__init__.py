@@ -1,0 +1,1 @@
+"""What the doctor looks at, each on files and processes as they really are."""

@@ -1,0 +1,16 @@
+"""Applications that commands are asked about."""
+
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+
+
+class Needs(SecretSet):
+    """What the applications need."""
+
+    api_key: Secret = secret(used_by="agents")
+    jwt_secret: Secret | None = secret(dev_default="dev-only-jwt-secret", used_by="auth")
+    sentry_dsn: Secret | None = secret()
+
+
+boot = Bootstrap(Needs)
+
+watched = Bootstrap(Needs, watch=True)

@@ -1,0 +1,164 @@
+"""The command line handles every value, and shows none."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import CompletedProcess, run
+from sys import executable
+from types import MappingProxyType
+
+import pytest
+
+from tests.canary.canaries import CANARIES, ENVIRONMENT, make
+from tests.canary.outputs import Outputs
+from tests.support import child_environment
+
+APP = "tests.canary.programs.declared:Canaries"
+
+LOOSE = make("LOOSE")
+"""A value that stands where no secret is declared."""
+
+NEXT = {canary.name: make(canary.name) for canary in CANARIES}
+"""The values that follow."""
+
+TEXTS = {name: value for name, value in ENVIRONMENT.items() if name != "KEYSTORE"}
+"""What a ``.env`` file can hold."""
+
+
+def command(
+    *typed: str,
+    stdin: bytes = b"",
+    mode: str = "development",
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> "CompletedProcess[bytes]":
+    """Type a command in a process of its own."""
+    return run(
+        [executable, "-m", "hive_boot", *typed],
+        env={**child_environment(HIVE_BOOT_MODE=mode, HIVE_BOOT_PROFILE="test"), **variables},
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def assert_silent(*children: "CompletedProcess[bytes]") -> str:
+    """Assert that nobody has shown a value, old or new; give all that was shown."""
+    outputs = Outputs([*CANARIES, *NEXT.values(), LOOSE])
+    for child in children:
+        outputs.add_child(child)
+        assert b"Traceback" not in child.stderr
+    outputs.assert_silent()
+    return outputs.text
+
+
+def write_directory() -> Path:
+    """Mount every value, and what does not belong there."""
+    place = Path("secrets")
+    place.mkdir()
+    for canary in CANARIES:
+        value = canary.value
+        path = place / canary.name.lower()
+        path.write_bytes(value if isinstance(value, bytes) else f"{value}\n".encode())
+    (place / LOOSE.variable).write_text(LOOSE.variable, "utf-8")
+    (place / "openai_api_kye").write_text(LOOSE.variable, "utf-8")
+    (place / "jwt_secret~").write_text(LOOSE.variable, "utf-8")
+    return place
+
+
+def write_dotenv(**more: str) -> Path:
+    """Write every value that is text as people do who know the quotes."""
+    lines = []
+    for name, value in {**TEXTS, **more}.items():
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        lines.append(f"{name}='{escaped}'")
+    path = Path(".env")
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["check", "doctor"])
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_is_judged_is_not_shown(name: str, more: list[str]) -> None:
+    """Good values and bad ones, in files and in variables, and what stands beside them."""
+    place = str(write_directory())
+    mounted = {"HIVE_BOOT_SECRETS_DIR": place, "KEYSTORE": LOOSE.variable}
+    short = {**ENVIRONMENT, "JWT_SECRET": LOOSE.variable[:20]}
+    text = assert_silent(
+        command(name, APP, *more, mode="docker", variables=mounted),
+        command(name, APP, *more, mode="docker", variables={**ENVIRONMENT, **mounted}),
+        command(name, APP, *more, mode="environment", variables=ENVIRONMENT),
+        command(name, APP, *more, mode="environment", variables=short),
+        command(name, APP, *more, variables={"HIVE_BOOT_MODE": LOOSE.variable}),
+        command(name, APP, *more, variables={"OPENAI_API_KEY_FILE": LOOSE.variable}),
+    )
+    assert "Canaries" in text
+
+
+def test_what_is_migrated_is_not_shown() -> None:
+    """Nor what keeps it from being migrated: a line that cannot be read, another value."""
+    dotenv = write_dotenv()
+    typed = ("migrate", APP, "--env-file", ".env", "--to", "secrets")
+    dry = [command(*typed, "--dry-run", *more) for more in ([], ["--json"], ["--rewrite"])]
+    done = command(*typed, variables={name: canary.variable for name, canary in NEXT.items()})
+    assert [child.returncode for child in [*dry, done]] == [0, 0, 0, 0]
+    assert Path("secrets/jwt_secret").read_text("utf-8") == TEXTS["JWT_SECRET"]
+    write_dotenv(JWT_SECRET=NEXT["JWT_SECRET"].variable)
+    differs = [command(*typed, *more) for more in ([], ["--json"])]
+    assert all(child.returncode for child in differs)
+    same = command(*typed, "--rewrite") if write_dotenv() else differs[0]
+    assert same.returncode == 0
+    dotenv.write_text(f"JWT_SECRET='{LOOSE.variable}\n{LOOSE.variable}\n", "utf-8")
+    broken = command(*typed)
+    assert broken.returncode
+    text = assert_silent(*dry, done, *differs, same, broken)
+    assert "JWT_SECRET" in text
+
+
+def test_what_is_rotated_is_not_shown() -> None:
+    """Neither the old value nor the new one, taken or refused, nor one that is typed."""
+    place = str(write_directory())
+    typed = ("rotate", "JWT_SECRET", "--to", place)
+    value = NEXT["JWT_SECRET"].variable.encode()
+    children = [
+        command(*typed, stdin=value),
+        command(*typed, "--json", "--backup", stdin=LOOSE.variable.encode()),
+        command(*typed, "--app", APP, stdin=LOOSE.variable[:30].encode()),
+        command(*typed, LOOSE.variable, stdin=value),
+        command(*typed, f"--value={LOOSE.variable}", stdin=value),
+        command("rotate", NEXT["GITHUB_TOKEN"].variable, "--to", place, stdin=value),
+        command("rotate", "JWT_SECRET", "--to", f"{place}/{LOOSE.variable}", stdin=value),
+        command(*typed, "--kubernetes", "hive", stdin=value),
+    ]
+    assert [bool(child.returncode) for child in children[:2]] == [False, False]
+    assert [bool(child.returncode) for child in children[2:6]] == [True] * 4
+    # A directory that is misspelt is named by the person who typed it.
+    named = children.pop(6)
+    assert named.returncode
+    assert "JWT_SECRET" in assert_silent(*children)
+
+
+def test_what_is_rendered_holds_no_value() -> None:
+    """A manifest is made of the declaration alone, whatever stands in files and variables."""
+    write_directory()
+    write_dotenv()
+    targets = ("compose", "kubernetes", "systemd", "env-example", "markdown")
+    children = [
+        command("manifests", APP, "--target", target, *more, variables=ENVIRONMENT)
+        for target in targets
+        for more in ([], ["--json"], ["--check"])
+    ]
+    assert "jwt_secret" in assert_silent(*children)
+
+
+def test_a_probe_shows_no_more_than_a_line() -> None:
+    """What a URL holds beside host and path is refused, and not repeated."""
+    child = command("probe", f"http://user:{LOOSE.variable}@127.0.0.1:1/")
+    assert child.returncode == 64
+    assert_silent(child)
+
+
+def test_json_is_json() -> None:
+    """What was searched above is what a program reads."""
+    child = command("check", APP, "--json", mode="environment", variables=ENVIRONMENT)
+    assert json.loads(child.stdout)["declaration"] == "Canaries"

@@ -1,96 +1,43 @@
 """Whatever README.md shows is what happens."""
 
-import os
 import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.support import ROOT, child_environment, run_child
+from tests.docs.reading import (
+    Block,
+    blocks_of,
+    make_laptop,
+    make_workplace,
+    name_of,
+    read_page,
+    replay,
+)
+from tests.support import ROOT, run_child
 
-README = (ROOT / "README.md").read_text("utf-8")
+README = read_page("README.md")
 
-# A laptop, on whatever machine this runs: nothing mounted, and no container around it.
-LAPTOP = """
-from functools import partial
-from hive_boot.bootstrap import intake
-intake.Surroundings = partial(intake.Surroundings, root={root!r}, pid=1000)
-"""
-
-
-class Block(NamedTuple):
-    """A block of code, and the line of README.md on which it begins."""
-
-    language: str
-    text: str
-    line: int
-
-
-def read_blocks() -> list[Block]:
-    """Give every block of README.md."""
-    found = re.finditer(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    return [Block(match[1], match[2], README.count("\n", 0, match.start()) + 2) for match in found]
-
-
-BLOCKS = read_blocks()
+BLOCKS = blocks_of(README)
 PYTHON = [block for block in BLOCKS if block.language == "python"]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 CONSOLE = [block for block in BLOCKS if block.language == "console"]
 
 
-def name_of(block: Block) -> str:
-    """Name a test after its block."""
-    return f"line {block.line}"
-
-
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with app.py, the first example, as a reader would have it."""
-    place = tmp_path / "srv" / "app"
-    place.mkdir(parents=True)
-    assert PYTHON[0].text.startswith("# app.py\n")
-    (place / "app.py").write_text(PYTHON[0].text)
-    return place
+    return make_workplace(tmp_path)
 
 
 @pytest.fixture
 def laptop(tmp_path: Path) -> dict[str, str]:
     """Have the environment of a laptop, where ``python`` is the interpreter of this test."""
-    tools, site, root = (tmp_path / name for name in ("tools", "site", "root"))
-    for directory in (tools, site, root):
-        directory.mkdir()
-    (site / "sitecustomize.py").write_text(LAPTOP.format(root=str(root)))
-    (tools / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (tools / "python").chmod(0o755)
-    environment = child_environment()
-    environment["PYTHONPATH"] = f"{site}{os.pathsep}{environment['PYTHONPATH']}"
-    environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
-    return environment
-
-
-def replay(transcript: str, cwd: Path, environment: dict[str, str]) -> str:
-    """Type the commands of a transcript into a shell, and give what the terminal shows."""
-    script = ["last=0"]
-    for command in re.findall(r"^\$ (.*(?:\n> .*)*)", transcript, re.MULTILINE):
-        typed = command.replace("\n> ", "\n")
-        script += ["cat <<'TYPED'", f"$ {command}", "TYPED", f"(exit $last); {typed}", "last=$?"]
-    done = subprocess.run(
-        ["bash"],  # noqa: S607  (whichever bash a reader has)
-        input="\n".join(script),
-        cwd=cwd,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        timeout=60,
-        check=True,
-    )
-    return done.stdout
+    return make_laptop(tmp_path)
 
 
 def test_it_is_short() -> None:

@@ -1,0 +1,91 @@
+"""What the tests of documents share: the blocks of a page, a laptop, and who types there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support import ROOT, child_environment
+
+# A laptop, on whatever machine this runs: nothing mounted, and no container around it.
+_LAPTOP = """
+from functools import partial
+from hive_boot.bootstrap import intake
+intake.Surroundings = partial(intake.Surroundings, root={root!r}, pid=1000)
+"""
+
+_TOOLS = {
+    "python": '#!/bin/sh\nexec "{python}" "$@"\n',
+    "hive-boot": '#!/bin/sh\nexec "{python}" -m hive_boot "$@"\n',
+}
+
+
+class Block(NamedTuple):
+    """A block of code, and the line of its page on which it begins."""
+
+    language: str
+    text: str
+    line: int
+
+
+def read_page(path: str) -> str:
+    """Give a page, by its path in the repository."""
+    return (ROOT / path).read_text("utf-8")
+
+
+def blocks_of(page: str) -> list[Block]:
+    """Give every block of a page."""
+    found = re.finditer(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [Block(match[1], match[2], page.count("\n", 0, match.start()) + 2) for match in found]
+
+
+def name_of(block: Block) -> str:
+    """Name a test after its block."""
+    return f"line {block.line}"
+
+
+def make_workplace(base: Path) -> Path:
+    """Make a directory with app.py, the README's first example, as a reader would have it."""
+    place = base / "srv" / "app"
+    place.mkdir(parents=True)
+    first = next(block for block in blocks_of(read_page("README.md")) if block.language == "python")
+    assert first.text.startswith("# app.py\n")
+    (place / "app.py").write_text(first.text, "utf-8")
+    return place
+
+
+def make_laptop(base: Path) -> dict[str, str]:
+    """Make the environment of a laptop, where ``python`` is the interpreter of this test."""
+    tools, site, root = (base / name for name in ("tools", "site", "root"))
+    for directory in (tools, site, root):
+        directory.mkdir()
+    (site / "sitecustomize.py").write_text(_LAPTOP.format(root=str(root)), "utf-8")
+    for name, script in _TOOLS.items():
+        (tools / name).write_text(script.format(python=sys.executable), "utf-8")
+        (tools / name).chmod(0o755)
+    environment = child_environment()
+    environment["PYTHONPATH"] = f"{site}{os.pathsep}{environment['PYTHONPATH']}"
+    environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
+    return environment
+
+
+def replay(transcript: str, cwd: Path, environment: dict[str, str]) -> str:
+    """Type the commands of a transcript into a shell, and give what the terminal shows."""
+    script = ["last=0"]
+    for command in re.findall(r"^\$ (.*(?:\n> .*)*)", transcript, re.MULTILINE):
+        typed = command.replace("\n> ", "\n")
+        script += ["cat <<'TYPED'", f"$ {command}", "TYPED", f"(exit $last); {typed}", "last=$?"]
+    done = subprocess.run(
+        ["bash"],  # noqa: S607  (whichever bash a reader has)
+        input="\n".join(script),
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=60,
+        check=True,
+    )
+    return done.stdout

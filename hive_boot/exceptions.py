@@ -22,6 +22,7 @@ ProblemKind = Literal[
     "conflict",
     "environment-only",
     "dev-default",
+    "placeholder",
     "length",
     "pattern",
     "check",

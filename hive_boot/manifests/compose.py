@@ -1,0 +1,177 @@
+"""Compose: one file for development, at the root, and one for production."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hive_boot.manifests.deployment import USER
+from hive_boot.manifests.image import ports_of
+from hive_boot.manifests.writing import block, comment, header, joined, quoted
+
+if TYPE_CHECKING:
+    from hive_boot.manifests.deployment import Deployment, Item
+    from hive_boot.secrets.profile import Profile
+
+_ROTATION = (
+    "To rotate, write to the file in place, as hive-boot rotate does: a container goes on seeing "
+    "the file that it was started with, and would not see another that took its name."
+)
+
+
+def development(deployment: Deployment) -> str:
+    """Render ``docker-compose.yml``."""
+    about = (
+        "For development: docker compose up --build. What is yours alone belongs into "
+        "docker-compose.override.yml, which Compose reads by itself."
+    )
+    return _file(deployment, "development", about, context=".", secrets="./secrets")
+
+
+def production(deployment: Deployment) -> str:
+    """Render ``deploy/docker-compose.yml``."""
+    about = (
+        f"For production: docker compose --file deploy/docker-compose.yml up --detach. {_ROTATION}"
+    )
+    return _file(deployment, "production", about, context="..", secrets="./secrets")
+
+
+def _file(
+    deployment: Deployment, profile: Profile, about: str, *, context: str, secrets: str
+) -> str:
+    where = (
+        f"The secrets are files in {secrets} beside this file, each 0444 in a directory 0700: "
+        "hive-boot migrate writes them so."
+    )
+    return joined(
+        header(deployment, "compose", about, where),
+        f"name: {deployment.name}{'' if profile == 'production' else f'-{profile}'}",
+        "",
+        "services:",
+        f"  {deployment.name}:",
+        _service(deployment, profile, context),
+        _mounted(deployment, profile),
+        _volumes(deployment),
+        _sources(deployment, profile, secrets),
+    )
+
+
+def _service(deployment: Deployment, profile: Profile, context: str) -> list[str]:
+    lines = block(
+        f"""
+        image: {quoted(deployment.image, dollar="$$")}
+        build:
+          context: {context}
+          dockerfile: deploy/Dockerfile
+        user: "{USER}:{USER}"
+        read_only: true
+        cap_drop: [ALL]
+        security_opt: ["no-new-privileges:true"]
+        tmpfs:
+          - /tmp:mode=1777,size=64m
+        environment:
+          HIVE_BOOT_MODE: docker
+          HIVE_BOOT_PROFILE: {profile}
+        """,
+        4,
+    )
+    for name, value in deployment.env.items():
+        lines.append(f"      {quoted(name)}: {quoted(value, dollar='$$')}")
+    ports = [port for port in ports_of(deployment) if port == deployment.port]
+    if ports:
+        lines += [
+            "    ports:",
+            "      # To this machine alone; what faces the world stands before it.",
+        ]
+        lines += [f'      - "127.0.0.1:{port}:{port}"' for port in ports]
+    if deployment.writable:
+        lines.append("    volumes:")
+        for at, path in enumerate(deployment.writable):
+            lines += [
+                "      - type: volume",
+                f"        source: {_volume(at)}",
+                f"        target: {quoted(path, dollar='$$')}",
+            ]
+    probed = deployment.probe_port or deployment.port
+    lines += block(
+        f"""
+        healthcheck:
+          test: [CMD, hive-boot, probe, --port, "{probed}"]
+          interval: 10s
+          timeout: 5s
+          start_period: {deployment.start_seconds}s
+          retries: 3
+        """,
+        4,
+    )
+    lines += [
+        "    # What a stop may take, and a second.",
+        f"    stop_grace_period: {deployment.grace()}s",
+    ]
+    if profile == "production":
+        lines += block(
+            """
+            # Also after a start of the machine. A start that fails is tried again later and later.
+            restart: unless-stopped
+            mem_limit: 512m
+            pids_limit: 256
+            logging:
+              driver: local
+            """,
+            4,
+        )
+    return lines
+
+
+def _mounted(deployment: Deployment, profile: Profile) -> list[str]:
+    """Give what the service is given."""
+    required, optional = deployment.required(profile), deployment.optional(profile)
+    if not required and not optional:
+        return []
+    lines = ["    secrets:" if required else "    # secrets:"]
+    for item in required:
+        lines += _mount(item)
+    if optional:
+        lines.append(
+            "      # Optional. To use one, make its file, and take the # away here and below."
+        )
+    for item in optional:
+        lines += [f"      # {line[6:]}" for line in _mount(item)]
+    return lines
+
+
+def _mount(item: Item) -> list[str]:
+    if not item.renamed:
+        return [f"      - {quoted(item.key)}"]
+    target = quoted(f"/run/secrets/{item.file}", dollar="$$")
+    return [f"      - source: {quoted(item.key)}", f"        target: {target}"]
+
+
+def _volumes(deployment: Deployment) -> list[str]:
+    if not deployment.writable:
+        return []
+    return ["", "volumes:", *(f"  {_volume(at)}: {{}}" for at, _ in enumerate(deployment.writable))]
+
+
+def _volume(at: int) -> str:
+    return f"data{at + 1 if at else ''}"
+
+
+def _sources(deployment: Deployment, profile: Profile, directory: str) -> list[str]:
+    """Give where the secrets come from."""
+    required, optional = deployment.required(profile), deployment.optional(profile)
+    if not required and not optional:
+        return []
+    lines = ["", "secrets:" if required else "# secrets:"]
+    for item in required:
+        lines += [*comment(item.about, 2), *_source(item, directory)]
+    for item in optional:
+        lines += [
+            *comment(item.about, 2),
+            *(f"  # {line[2:]}" for line in _source(item, directory)),
+        ]
+    return lines
+
+
+def _source(item: Item, directory: str) -> list[str]:
+    file = quoted(f"{directory}/{item.file}", dollar="$$")
+    return [f"  {quoted(item.key)}:", f"    file: {file}"]

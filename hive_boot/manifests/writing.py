@@ -1,0 +1,105 @@
+"""Write an author's words into a file so that they stay words.
+
+A manifest is a text with places. What is put into a place is quoted for where it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hive_boot.manifests.deployment import Deployment
+
+_WIDTH = 98
+
+RENDERED = "Rendered by hive-boot"
+"""How the first line of every file of ours begins."""
+
+_PLAIN = re.compile(r"(\./|/)?[A-Za-z][-A-Za-z0-9_./:]*[A-Za-z0-9]")
+_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+
+
+def quoted(text: str, *, dollar: str = "$") -> str:
+    """Give a text as a scalar of YAML that no reader takes for anything else.
+
+    Args:
+        text: any text.
+        dollar: what stands for a dollar sign.
+    """
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return f'"{"".join(dollar if each == "$" else _escaped(each) for each in text)}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if code < 1 << 8:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+
+
+def one_line(text: str) -> str:
+    """Give a text as one line: for a comment, or where a line end would end more."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def comment(text: str, indent: int = 0) -> list[str]:
+    """Give a text as lines of comment; none for no text."""
+    head = f"{' ' * indent}# "
+    lines = textwrap.wrap(one_line(text), _WIDTH - indent, break_on_hyphens=False)
+    return [head + line for line in lines]
+
+
+def words_of_json(words: tuple[str, ...]) -> str:
+    """Give a command in the form that a Dockerfile executes as it is."""
+    return json.dumps(list(words), ensure_ascii=False)
+
+
+def header(deployment: Deployment, target: str, *about: str) -> list[str]:
+    """Give the first lines of a file: what has rendered it, and what it is.
+
+    Args:
+        deployment: what is deployed.
+        target: what was asked for.
+        about: paragraphs for who reads the file.
+    """
+    app, *options = deployment.told
+    words = ["hive-boot", "manifests", app, "--target", target, *options, "--write"]
+    lines = [f"# {RENDERED} from {one_line(deployment.declared)}; do not edit, render it again:"]
+    lines += command(words)
+    for paragraph in about:
+        lines += ["#", *comment(paragraph)]
+    return lines
+
+
+def command(words: list[str]) -> list[str]:
+    """Give a command for a shell as lines of comment."""
+    lines = []
+    line = "#    "
+    for word in [one_line(shlex.quote(word)) for word in words]:
+        if len(line) + len(word) > _WIDTH:
+            lines.append(line)
+            line = "#        "
+        line = f"{line} {word}"
+    return [*lines, line]
+
+
+def joined(*parts: list[str] | str) -> str:
+    """Put lines together to a file."""
+    lines: list[str] = []
+    for part in parts:
+        lines += [part] if isinstance(part, str) else part
+    return "\n".join(lines) + "\n"
+
+
+def block(text: str, indent: int = 0) -> list[str]:
+    """Give the lines of a written-out piece, moved to where it stands."""
+    return textwrap.indent(textwrap.dedent(text).strip("\n"), " " * indent).split("\n")

@@ -1,0 +1,20 @@
+"""Applications whose manifests are rendered."""
+
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+
+
+class WorkerSecrets(SecretSet):
+    """What the worker needs."""
+
+    token: Secret = secret(used_by="the queue")
+
+
+worker = Bootstrap(WorkerSecrets, probe_port=9000)
+quiet = Bootstrap(WorkerSecrets)
+served = Bootstrap(WorkerSecrets)
+
+
+@worker.main
+@quiet.main
+async def main() -> None:
+    """Work."""

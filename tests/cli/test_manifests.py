@@ -1,0 +1,242 @@
+"""``hive-boot manifests``: what is typed, and what is answered."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hive_boot.cli.main import main
+from tests.support import ROOT, as_ordinary_user
+
+SERVED = ("--command", "hive-boot run tests.cli.deployed:served --serve x:web")
+
+
+def manifests(app: str, *more: str) -> int:
+    """Ask for manifests of one of the declared applications."""
+    return main(["manifests", f"tests.cli.deployed:{app}", *more])
+
+
+def all_of(place: Path) -> dict[str, bytes]:
+    """Give what is below a directory."""
+    files = [path for path in place.rglob("*") if path.is_file()]
+    return {str(path.relative_to(place)): path.read_bytes() for path in files}
+
+
+def test_a_single_file_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is written to a file by the shell is what ``--write`` would write."""
+    assert manifests("worker", "--target", "systemd") == 0
+    printed = capsys.readouterr().out
+    assert manifests("worker", "--target", "systemd", "--write") == 0
+    assert Path("deploy/systemd/worker.service").read_text() == printed
+
+
+def test_several_files_are_printed_with_their_paths(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of Kubernetes' are one stream of documents, as ``kubectl`` takes it."""
+    assert manifests("worker", "--target", "kubernetes") == 0
+    out = capsys.readouterr().out
+    documents = list(yaml.safe_load_all(out))
+    assert [document["kind"] for document in documents] == [
+        "Deployment",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "Secret",
+        "Kustomization",
+    ]
+    assert "---\n# deploy/k8s/secret.yaml\n# Rendered by hive-boot" in out
+    assert not list(Path.cwd().iterdir())
+
+
+def test_files_of_other_kinds_are_printed_one_after_the_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A mark between documents stands between documents alone."""
+    assert manifests("worker", "--target", "env-example", "--target", "compose") == 0
+    out = capsys.readouterr().out
+    paths = [line for line in out.splitlines() if line in {f"# {path}" for path in COMPOSE}]
+    assert paths == [f"# {path}" for path in COMPOSE]
+    assert out.count("\n---\n") == 1
+
+
+COMPOSE = ["docker-compose.yml", "deploy/docker-compose.yml", "deploy/Dockerfile", ".dockerignore"]
+
+
+def test_a_program_gets_the_files_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON has paths and texts."""
+    assert manifests("worker", "--target", "markdown", "--json") == 0
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert file["path"] == "SECRETS.md"
+    assert "| `TOKEN` |" in file["text"]
+
+
+def test_writing_tells_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    """New, changed, unchanged: and a second time nothing is done."""
+    target = ("--target", "compose")
+    assert manifests("worker", *target, "--write") == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["new", path] for path in COMPOSE
+    ]
+    before = all_of(Path.cwd())
+    assert manifests("worker", *target, "--write", ".") == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["unchanged"] * 4
+    assert all_of(Path.cwd()) == before
+    assert manifests("worker", *target, "--image", "registry.example/worker:2", "--write") == 0
+    assert "changed    docker-compose.yml\n" in capsys.readouterr().out
+    assert manifests("worker", *target, "--write", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["ok"], told["files"][0]["state"]) == (True, "changed")
+
+
+def test_a_check_that_holds_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0, in CI and for programs."""
+    assert manifests("worker", "--target", "kubernetes", "--write") == 0
+    capsys.readouterr()
+    assert manifests("worker", "--target", "kubernetes", "--check") == 0
+    assert capsys.readouterr().out == "All 5 files are as the declaration has them.\n"
+    assert manifests("worker", "--target", "kubernetes", "--check", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is True
+    assert {file["state"] for file in told["files"]} == {"same"}
+
+
+def test_a_check_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1, each file by its name, with its lines, and nothing is written."""
+    assert manifests("worker", "--target", "compose", "--write") == 0
+    capsys.readouterr()
+    compose = Path("deploy/docker-compose.yml")
+    compose.write_text(compose.read_text().replace("read_only: true", "read_only: false"))
+    Path("deploy/Dockerfile").unlink()
+    before = all_of(Path.cwd())
+    assert manifests("worker", "--target", "compose", "--check") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "differs: deploy/docker-compose.yml"
+    assert lines[-4:] == [
+        "  -    read_only: ***",
+        "  +    read_only: true",
+        "missing: deploy/Dockerfile",
+        "2 of 4 differ; to write them: the same with --write",
+    ]
+    assert manifests("worker", "--target", "compose", "--check", "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [file["state"] for file in told["files"]] == ["same", "differs", "missing", "same"]
+    assert all_of(Path.cwd()) == before
+
+
+def test_a_file_that_is_not_ours_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1, and none of the others is written either."""
+    Path("docker-compose.yml").write_text("services: {}\n")
+    assert manifests("worker", "--target", "compose", "--write") == 1
+    assert "docker-compose.yml was not rendered by this command" in capsys.readouterr().err
+    assert list(all_of(Path.cwd())) == ["docker-compose.yml"]
+
+
+def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1 with the path and the reason; 64 when there is no such directory."""
+    with as_ordinary_user() as place:
+        closed = place / "closed"
+        closed.mkdir(0o500)
+        assert manifests("worker", "--target", "markdown", "--write", str(closed)) == 1
+    assert "Permission denied" in capsys.readouterr().err
+    assert manifests("worker", "--target", "markdown", "--check", "nowhere") == 64
+    assert "nowhere is no directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("app", "more", "told"),
+    [
+        ("worker", (), "--target"),
+        ("worker", ("--target", "swarm"), "swarm"),
+        ("worker", ("--target", "markdown", "--name", "Bad_Name"), "--name is"),
+        ("worker", ("--target", "markdown", "--env", "NAME"), "--env is NAME=VALUE"),
+        ("worker", ("--target", "markdown", "--env", "1=2"), "--env is NAME=VALUE"),
+        ("worker", ("--target", "markdown", "--env", "TOKEN=fake-x"), "TOKEN is a secret"),
+        ("worker", ("--target", "markdown", "--env", "TOKEN_FILE=x"), "TOKEN_FILE is a secret"),
+        ("worker", ("--target", "markdown", "--env", "HIVE_BOOT_MODE=x"), "by the manifests"),
+        ("worker", ("--target", "markdown", "--env", "A=a\nb"), "one line"),
+        ("worker", ("--target", "markdown", "--base", ""), "--base has to be"),
+        ("worker", ("--target", "markdown", "--image", "a\nb"), "--image has to be"),
+        ("worker", ("--target", "markdown", "--install", "a\nb"), "--install has to be"),
+        ("worker", ("--target", "markdown", "--command", "'"), "--command"),
+        ("worker", ("--target", "markdown", "--command", " "), "--command"),
+        ("worker", ("--target", "markdown", "--command", "a 'b\nc'"), "--command"),
+        ("worker", ("--target", "markdown", "--port", "70000"), "--port"),
+        ("worker", ("--target", "markdown", "--copy", "/x"), "'/x'"),
+        ("worker", ("--target", "markdown", "--context", "a/../b"), "'a/../b'"),
+        ("worker", ("--target", "markdown", "--writable", "x"), "--writable is"),
+        ("worker", ("--target", "markdown", "--writable", "/a/../b"), "--writable is"),
+        ("worker", ("--target", "markdown", "--writable", "/"), "--writable is"),
+        ("served", ("--target", "compose"), "has no main"),
+        ("quiet", ("--target", "kubernetes"), "answers no probe"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    app: str, more: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence says what, exit 64, and no value is repeated."""
+    assert manifests(app, *more) == 64
+    err = capsys.readouterr().err
+    assert told in err
+    assert "fake-x" not in err
+
+
+def test_a_service_has_a_port_and_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a main it serves at 8000, or where it is said."""
+    assert manifests("served", "--target", "kubernetes", *SERVED) == 0
+    assert "containerPort: 8000" in capsys.readouterr().out
+    assert manifests("served", "--target", "kubernetes", *SERVED, "--port", "80") == 0
+    assert "containerPort: 80\n" in capsys.readouterr().out
+    assert manifests("quiet", "--target", "kubernetes", "--port", "9999") == 0
+    assert "containerPort: 9999" in capsys.readouterr().out
+
+
+def test_a_set_alone_is_enough_for_what_has_no_process(capsys: pytest.CaptureFixture[str]) -> None:
+    """A library's declaration has a table too."""
+    assert manifests("WorkerSecrets", "--target", "markdown") == 0
+    assert "# The secrets of worker" in capsys.readouterr().out
+
+
+def test_the_build_sees_what_the_application_is_imported_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package is a directory, and a module a file."""
+    assert manifests("worker", "--target", "compose") == 0
+    assert "\n!tests\n" in capsys.readouterr().out
+    Path("single_shop.py").write_text("from tests.cli.deployed import worker\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    try:
+        assert main(["manifests", "single_shop:worker", "--target", "compose"]) == 0
+    finally:
+        sys.modules.pop("single_shop", None)
+    assert "\n!single_shop.py\n" in capsys.readouterr().out
+
+
+def test_the_header_renders_the_same_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever copies the command out of a file gets that file."""
+    options = (
+        *("--target", "compose", "--port", "8080", "--image", "x:1", "--base", "python:3.12-slim"),
+        *("--command", "hive-boot run a:b --name 'x y'", "--install", ".[a] b", "--name", "shop"),
+        *("--env", "A=b c", "--writable", "/data/", "--context", "a/", "--copy", "b"),
+    )
+    assert manifests("served", *options, "--write") == 0
+    lines = Path("deploy/Dockerfile").read_text().splitlines()
+    command = " ".join(line[1:].strip() for line in lines[1 : lines.index("#")])
+    words = shlex.split(command)
+    assert words[:2] == ["hive-boot", "manifests"]
+    assert words[-1] == "--write"
+    capsys.readouterr()
+    assert main([*words[1:-1], "--check"]) == 0, capsys.readouterr().out
+
+
+def test_the_files_of_the_example_are_as_its_declaration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """``make manifests`` would change nothing in the repository."""
+    recipe = (
+        (ROOT / "Makefile").read_text("utf-8").partition("\nmanifests:")[2].partition("\n\n")[0]
+    )
+    words = shlex.split(recipe.partition("\n\t")[2].replace("\\\n", " "))
+    assert words[:3] == ["@$(venv)/bin/hive-boot", "manifests", "examples.hive.app:boot"]
+    assert words[-1] == "--write"
+    assert main([*words[1:-1], "--check", str(ROOT)]) == 0, capsys.readouterr().out

@@ -1,0 +1,86 @@
+"""Deployments to be rendered, and the files that they become, as their readers read them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
+from hive_boot.manifests.deployment import Deployment, described
+from hive_boot.manifests.targets import render
+
+
+class ShopSecrets(SecretSet):
+    """Secrets of every kind."""
+
+    api_key: Secret = secret(used_by="billing", description="from the console", min_length=8)
+    signing_key: SecretBytes = secret(max_length=64)
+    jwt_secret: Secret | None = secret(
+        required_in="production", dev_default="fake-default-for-development", previous="JWT_BEFORE"
+    )
+    sentry_dsn: Secret | None = secret(pattern="https://.*")
+
+
+class Renamed(SecretSet):
+    """Files whose names are no keys."""
+
+    certificate: Secret = secret(file="tls/certificate.pem")
+    other: Secret = secret(file="tls-certificate.pem")
+    hidden: SecretBytes | None = secret(file="..hidden file")
+
+
+class Nothing(SecretSet):
+    """A service without secrets."""
+
+
+class Optional(SecretSet):
+    """A service that can do without."""
+
+    token: Secret | None = secret()
+
+
+def deployment(
+    declared: type[SecretSet] = ShopSecrets,
+    boot: Bootstrap[Any, Any] | None = None,
+    **changes: Any,  # noqa: ANN401  (what a Deployment has)
+) -> Deployment:
+    """Give a deployment of a declaration, with what is said about it."""
+    facts = described((boot or Bootstrap(declared))._plan)  # noqa: SLF001  (as the command does)
+    made = Deployment(
+        **facts,
+        name="shop",
+        port=8000,
+        image="shop:1",
+        base="python:3.13-slim",
+        command=("hive-boot", "run", "shop.app:boot", "--serve", "shop.app:web"),
+        env={},
+        install=".",
+        context=("shop",),
+        copies=(),
+        writable=(),
+        told=("shop.app:boot",),
+    )
+    return replace(made, **changes)
+
+
+def text_of(made: Deployment, path: str) -> str:
+    """Give a rendered file."""
+    targets = ("compose", "kubernetes", "systemd", "env-example", "markdown")
+    return render(made, targets)[path]
+
+
+def read(made: Deployment, path: str) -> Any:  # noqa: ANN401  (what is in the file)
+    """Give what a rendered file of YAML says."""
+    return yaml.safe_load(text_of(made, path))
+
+
+def uncommented(text: str, indent: str) -> str:
+    """Take the ``#`` away as a person would who wants what stands behind it."""
+    lines = []
+    for line in text.splitlines():
+        head, mark, rest = line.partition("# ")
+        is_code = mark and not head.strip() and head == indent
+        lines.append(head + rest if is_code and (":" in rest or rest.startswith(" ")) else line)
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""The Compose files, read as Compose reads them."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from hive_boot import Bootstrap
+from hive_boot.manifests.deployment import Deployment
+from tests.manifests.deployments import Nothing, Optional, Renamed, ShopSecrets, read, text_of
+from tests.manifests.deployments import deployment as deploy
+
+DEVELOPMENT, PRODUCTION = "docker-compose.yml", "deploy/docker-compose.yml"
+
+
+def service(made: Deployment, path: str = PRODUCTION) -> dict[str, Any]:
+    """Give the one service of a file."""
+    (found,) = read(made, path)["services"].values()
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("path", [DEVELOPMENT, PRODUCTION])
+def test_a_container_can_do_little(path: str) -> None:
+    """It is nobody, writes nowhere but in memory, and gains no right."""
+    found = service(deploy(), path)
+    assert int(found["user"].partition(":")[0]) >= 10_000
+    assert found["read_only"] is True
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert [each.partition(":")[0] for each in found["tmpfs"]] == ["/tmp"]  # noqa: S108  (in a container)
+    assert found["environment"]["HIVE_BOOT_MODE"] == "docker"
+    assert found["ports"] == ["127.0.0.1:8000:8000"]
+    assert "init" not in found
+
+
+def test_each_file_has_the_secrets_that_its_profile_needs() -> None:
+    """Compose refuses a file that is not there, so the optional ones wait behind a ``#``."""
+    development, production = read(deploy(), DEVELOPMENT), read(deploy(), PRODUCTION)
+    assert set(development["secrets"]) == {"api_key", "signing_key"}
+    assert set(production["secrets"]) == {"api_key", "signing_key", "jwt_secret"}
+    for found in (development, production):
+        (one,) = found["services"].values()
+        assert set(one["secrets"]) == set(found["secrets"])
+        for name, source in found["secrets"].items():
+            assert source == {"file": f"./secrets/{name}"}
+    assert development["services"]["shop"]["environment"]["HIVE_BOOT_PROFILE"] == "development"
+    assert production["services"]["shop"]["environment"]["HIVE_BOOT_PROFILE"] == "production"
+    assert development["name"] != production["name"]
+
+
+def test_an_optional_secret_is_switched_on_by_hand() -> None:
+    """Who takes the ``#`` away in both places has it mounted."""
+    text = text_of(deploy(), PRODUCTION)
+    for line in ("      # - sentry_dsn", "  # sentry_dsn:", "  #   file: ./secrets/sentry_dsn"):
+        assert f"\n{line}\n" in text
+        text = text.replace(f"\n{line}\n", f"\n{line.replace('# ', '', 1)}\n")
+    found = yaml.safe_load(text)
+    assert "sentry_dsn" in found["services"]["shop"]["secrets"]
+    assert found["secrets"]["sentry_dsn"] == {"file": "./secrets/sentry_dsn"}
+
+
+def test_a_service_that_needs_nothing_mounts_nothing() -> None:
+    """Neither of no secrets nor of optional ones is there an empty list."""
+    for declared in (Nothing, Optional):
+        found = read(deploy(declared), PRODUCTION)
+        assert "secrets" not in found
+        assert "secrets" not in found["services"]["shop"]
+    text = text_of(deploy(Optional), PRODUCTION)
+    assert "    # secrets:\n" in text
+    assert "\n# secrets:\n  # token:\n" in text
+
+
+def test_a_file_of_another_name_is_mounted_under_it() -> None:
+    """The container has the file where the declaration says, the host too."""
+    found = read(deploy(Renamed), PRODUCTION)
+    assert found["services"]["shop"]["secrets"] == [
+        {"source": "tls-certificate.pem", "target": "/run/secrets/tls/certificate.pem"},
+        {"source": "tls-certificate.pem-2", "target": "/run/secrets/tls-certificate.pem"},
+    ]
+    assert found["secrets"]["tls-certificate.pem"] == {"file": "./secrets/tls/certificate.pem"}
+
+
+@pytest.mark.parametrize(
+    ("boot", "seconds"),
+    [
+        (Bootstrap(ShopSecrets), 9),
+        (Bootstrap(ShopSecrets, drain=3.5, stop_timeout=20), 25),
+    ],
+)
+def test_a_stop_has_its_time(boot: Bootstrap[Any, Any], seconds: int) -> None:
+    """Docker's ten seconds are not what decides."""
+    assert service(deploy(boot=boot))["stop_grace_period"] == f"{seconds}s"
+
+
+def test_its_health_is_asked_where_it_answers() -> None:
+    """A start may take as long as it was declared to."""
+    boot = Bootstrap(ShopSecrets, probe_port=9000, wait=60)
+    check = service(deploy(boot=boot))["healthcheck"]
+    assert check["test"] == ["CMD", "hive-boot", "probe", "--port", "9000"]
+    assert check["start_period"] == "90s"
+    assert service(deploy())["healthcheck"]["test"][-1] == "8000"
+    assert "ports" not in service(deploy(boot=boot, port=None))
+
+
+def test_what_is_written_survives_the_container() -> None:
+    """A directory that was named is a volume."""
+    found = read(deploy(writable=("/var/lib/shop", "/var/cache/shop")), PRODUCTION)
+    mounts = found["services"]["shop"]["volumes"]
+    assert [each["target"] for each in mounts] == ["/var/lib/shop", "/var/cache/shop"]
+    assert [each["source"] for each in mounts] == list(found["volumes"])
+
+
+def test_settings_are_what_was_said() -> None:
+    """Compose puts no variable of the host into a value."""
+    env = {"A": "${HOME} $x", "B": "no", "C": "1e3", "D": 'it\'s: "so"', "E": ""}
+    found = service(deploy(env=env))["environment"]
+    assert {name: found[name].replace("$$", "$") for name in env} == env
+    assert "$" not in found["A"].replace("$$", "")

@@ -1,0 +1,61 @@
+"""What a deployment is called, and what it needs."""
+
+import pytest
+
+from hive_boot import Secret, SecretSet, secret
+from hive_boot.manifests.deployment import items_of, name_of
+from tests.manifests.deployments import Nothing, ShopSecrets
+from tests.manifests.deployments import deployment as deploy
+
+
+@pytest.mark.parametrize(
+    ("declared", "module", "name"),
+    [
+        ("HiveSecrets", "hive.app", "hive"),
+        ("OrderServiceSecrets", "shop", "order-service"),
+        ("SHOP_SECRETS", "shop", "shop"),
+        ("BillingSecret", "shop", "billing"),
+        ("Secrets", "shop.app", "shop"),
+        ("SecretSet", "my_shop.app", "my-shop"),
+        ("Inventory", "__main__", "app"),
+        ("Größe", "x", "gr-e"),
+        ("_9", "__main__", "app"),
+        ("A" * 80, "x", "a" * 50),
+    ],
+)
+def test_an_application_is_called_as_its_class(declared: str, module: str, name: str) -> None:
+    """A name is one that Kubernetes, Compose and systemd take."""
+    assert name_of(type(declared, (SecretSet,), {"__module__": module})) == name
+
+
+def test_no_two_secrets_share_a_key() -> None:
+    """Also not where letters differ in their case alone."""
+
+    class Near(SecretSet):
+        """Files that look alike."""
+
+        one: Secret = secret(file="a/b")
+        two: Secret = secret(file="a b")
+        three: Secret = secret(file="A-B")
+        four: Secret = secret(file="..c")
+        five: Secret = secret(file="...")
+        six: Secret = secret(file="x" * 255)
+
+    keys = [item.key for item in items_of(Near._inventory.every)]  # noqa: SLF001  (as the command does)
+    assert keys == ["a-b", "a-b-2", "A-B-3", "c", "secret", "x" * 200]
+
+
+def test_what_a_profile_needs() -> None:
+    """A default of the declaration is enough for development alone."""
+    made = deploy(ShopSecrets)
+    assert [item.name for item in made.required("production")] == [
+        "API_KEY",
+        "SIGNING_KEY",
+        "JWT_SECRET",
+    ]
+    assert [item.name for item in made.optional("development")] == [
+        "JWT_SECRET",
+        "JWT_BEFORE",
+        "SENTRY_DSN",
+    ]
+    assert deploy(Nothing).required("production") == []

@@ -1,0 +1,136 @@
+"""What is there, and what writing makes of it."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from hive_boot.manifests.files import File, compared, write
+from hive_boot.secrets.placeholder import placeholder
+from tests.manifests.deployments import deployment as deploy
+from tests.manifests.deployments import text_of
+from tests.support import as_ordinary_user
+
+SECRET = "deploy/k8s/secret.yaml"
+EXAMPLE = ".env.example"
+
+
+def file(path: str, there: str | None, text: str) -> File:
+    """Give a file as it was found."""
+    return File(path=path, text=text, there=there)
+
+
+def filled(path: str, name: str, value: str) -> File:
+    """Give a rendered file in which somebody has put a value."""
+    text = text_of(deploy(), path)
+    pattern = {
+        SECRET: f"(?m)^(  {name}: ).*$",
+        EXAMPLE: f"(?m)^({name}=).*$",
+    }[path]
+    there, count = re.subn(pattern, rf"\g<1>{value}", text)
+    assert count == 1
+    return file(path, there, text)
+
+
+def test_files_are_written_where_they_belong() -> None:
+    """Directories are made; the same again changes nothing."""
+    place = Path.cwd()
+    rendered = {"a": "# Rendered by hive-boot\n", "b/c/d": "# Rendered by hive-boot\nü\n"}
+    files = compared(place, rendered)
+    assert [each.state for each in files] == ["new", "new"]
+    write(place, files)
+    assert (place / "b/c/d").read_bytes() == rendered["b/c/d"].encode()
+    assert sorted(path.name for path in place.rglob("*")) == ["a", "b", "c", "d"]
+    before = (place / "a").stat()
+    files = compared(place, rendered)
+    assert [each.state for each in files] == ["unchanged", "unchanged"]
+    write(place, files)
+    assert (place / "a").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_file_keeps_its_mode_and_a_link_its_aim(tmp_path: Path) -> None:
+    """What is changed is the content alone."""
+    aim = tmp_path / "aim"
+    aim.write_text("# Rendered by hive-boot\n")
+    aim.chmod(0o640)
+    (tmp_path / "a").symlink_to(aim)
+    write(tmp_path, compared(tmp_path, {"a": "# Rendered by hive-boot\nmore\n"}))
+    assert (tmp_path / "a").is_symlink()
+    assert aim.read_text().endswith("more\n")
+    assert aim.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_new_file_is_as_open_as_others(tmp_path: Path) -> None:
+    """The mask of the process decides, as for any editor."""
+    mask = os.umask(0o027)
+    try:
+        write(tmp_path, compared(tmp_path, {"a": "text\n"}))
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_nothing_half_written_stays() -> None:
+    """A directory that cannot be written to has what it had."""
+    with as_ordinary_user() as place:
+        (place / "a").mkdir()
+        (place / "a" / "b").write_text("# Rendered by hive-boot\n")
+        (place / "a").chmod(0o500)
+        with pytest.raises(PermissionError):
+            write(place, compared(place, {"a/b": "new\n"}))
+        (place / "a").chmod(0o700)
+        assert [path.name for path in (place / "a").iterdir()] == ["b"]
+
+
+def test_what_cannot_be_put_in_place_is_removed() -> None:
+    """Where a directory has the name, no temporary file is left behind."""
+    place = Path.cwd()
+    (place / "a").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write(place, [file("a", None, "text\n")])
+    assert [path.name for path in place.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("path", ["deploy/Dockerfile", SECRET, EXAMPLE])
+def test_a_file_of_somebody_else_is_no_file_of_ours(path: str) -> None:
+    """What was not rendered is not written over; what was rendered is, by a newer one."""
+    text = text_of(deploy(), path)
+    assert file(path, "FROM scratch\n", text).obstacle == "was not rendered by this command"
+    assert file(path, None, text).obstacle == ""
+    assert file(path, text, text).obstacle == ""
+    assert file(path, text + "# more\n", text).obstacle == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(SECRET, "api_key"), (SECRET, "signing_key"), (EXAMPLE, "API_KEY")],
+)
+def test_a_value_is_not_lost_and_not_shown(path: str, name: str) -> None:
+    """Who has filled in a file that is for none keeps the value, and nobody sees it."""
+    value = "fake-value-0123456789"
+    found = filled(path, name, value)
+    assert found.obstacle == "holds what may be a value"
+    shown = "\n".join(found.difference)
+    assert value not in shown
+    assert f"-{name}=***" in shown or f"-  {name}: ***" in shown
+
+
+def test_a_newer_declaration_replaces_older_placeholders() -> None:
+    """A secret that is gone was a placeholder, which nobody misses."""
+    text = text_of(deploy(), SECRET)
+    there = text.replace("api_key: ", "gone: ").replace("signing_key: ", "raw: ")
+    assert file(SECRET, there, text).obstacle == ""
+    assert file(SECRET, text.replace("name: shop", "name: other"), text).obstacle == ""
+    example = text_of(deploy(), EXAMPLE)
+    assert file(EXAMPLE, example.replace("API_KEY=", "GONE="), example).obstacle == ""
+
+
+def test_a_difference_is_short() -> None:
+    """The first lines tell what it is about, and how many there are."""
+    there = "".join(f"{number}\n" for number in range(40))
+    lines = file("a", there, "").difference
+    assert lines[:3] == ["--- there", "+++ rendered", "@@ -1,40 +0,0 @@"]
+    assert lines[-1] == "… and 31 lines more"
+    assert file("a", "1\na b: 2\n", "1\na b: 3\n").difference[-2:] == ["-***", "+a b: 3"]
+    assert placeholder("A") in "\n".join(file(SECRET, "", f"a: {placeholder('A')}\n").difference)

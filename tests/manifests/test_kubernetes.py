@@ -1,0 +1,240 @@
+"""The manifests of Kubernetes, read as the cluster reads them."""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hive_boot import Bootstrap
+from hive_boot.cli.main import main
+from hive_boot.manifests.deployment import Deployment
+from hive_boot.testing import MountedVolume
+from tests.manifests.deployments import Nothing, Optional, Renamed, ShopSecrets, read, text_of
+from tests.manifests.deployments import deployment as deploy
+from tests.support import ROOT
+
+
+def pod(made: Deployment) -> dict[str, Any]:
+    """Give what the Deployment says about its pods."""
+    spec: dict[str, Any] = read(made, "deploy/k8s/deployment.yaml")["spec"]["template"]["spec"]
+    return spec
+
+
+def container(made: Deployment) -> dict[str, Any]:
+    """Give what it says about the one container."""
+    (found,) = pod(made)["containers"]
+    assert isinstance(found, dict)
+    return found
+
+
+def volume(made: Deployment) -> dict[str, Any]:
+    """Give the volume of the secrets."""
+    (found,) = [each["secret"] for each in pod(made)["volumes"] if each["name"] == "secrets"]
+    assert isinstance(found, dict)
+    return found
+
+
+def variables(made: Deployment) -> dict[str, str]:
+    """Give the variables of the container, as the kubelet expands them."""
+    return {
+        each["name"]: re.sub(r"\$(\$|\(\w+\))", lambda match: match[1][:1], each["value"])
+        for each in container(made)["env"]
+    }
+
+
+def test_a_pod_can_do_little() -> None:
+    """It passes the restricted standard, and holds no token of the cluster."""
+    spec = pod(deploy())
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] >= 10_000
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(deploy())["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert set(container(deploy())["resources"]) == {"requests", "limits"}
+
+
+def test_secrets_are_a_volume_that_its_process_can_read() -> None:
+    """It is where the process looks, for its group alone, and the pod waits until it is there."""
+    made = deploy()
+    assert volume(made) == {
+        "secretName": "shop-secrets",
+        "optional": False,
+        "defaultMode": 0o400,
+    }
+    assert pod(made)["securityContext"]["fsGroup"] == pod(made)["securityContext"]["runAsGroup"]
+    mounts = {each["name"]: each for each in container(made)["volumeMounts"]}
+    assert mounts["secrets"]["mountPath"] == "/run/secrets/shop"
+    assert mounts["secrets"]["readOnly"] is True
+    assert variables(made) == {
+        "HIVE_BOOT_MODE": "kubernetes",
+        "HIVE_BOOT_PROFILE": "production",
+        "HIVE_BOOT_SECRETS_DIR": "/run/secrets/shop",
+    }
+
+
+def test_what_is_written_has_a_place() -> None:
+    """The root is read-only, so ``/tmp`` and what was named are volumes."""
+    made = deploy(writable=("/var/lib/shop", "/var/cache/shop"))
+    mounts = {each["mountPath"]: each["name"] for each in container(made)["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod(made)["volumes"]}
+    for path in ("/tmp", "/var/lib/shop", "/var/cache/shop"):  # noqa: S108  (in a container)
+        assert "emptyDir" in volumes[mounts[path]]
+    assert len(set(mounts.values())) == 4
+
+
+@pytest.mark.parametrize(
+    ("boot", "seconds"),
+    [
+        (Bootstrap(ShopSecrets), 5 + 5 + 8 + 1),
+        (Bootstrap(ShopSecrets, drain=0, stop_timeout=2), 5 + 0 + 2 + 1),
+        (Bootstrap(ShopSecrets, drain=10.2, stop_timeout=20), 5 + 11 + 20 + 1),
+    ],
+)
+def test_the_grace_period_covers_a_stop(boot: Bootstrap[Any, Any], seconds: int) -> None:
+    """What is told to stop is not killed before it has had its time."""
+    made = deploy(boot=boot)
+    assert pod(made)["terminationGracePeriodSeconds"] == seconds
+    assert container(made)["lifecycle"]["preStop"] == {"sleep": {"seconds": 5}}
+    assert container(made)["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_what_has_a_main_does_not_drain() -> None:
+    """A worker has no balancer that has to forget it."""
+    boot = Bootstrap(ShopSecrets, probe_port=9000)
+
+    @boot.main
+    async def main() -> None:
+        """Work."""
+
+    made = deploy(boot=boot, port=None)
+    assert pod(made)["terminationGracePeriodSeconds"] == 5 + 0 + 8 + 1
+    assert "service.yaml" not in text_of(made, "deploy/k8s/kustomization.yaml")
+    assert container(made)["ports"] == [{"name": "probes", "containerPort": 9000}]
+    assert read(made, "deploy/k8s/networkpolicy.yaml")["spec"]["ingress"] == []
+
+
+@pytest.mark.parametrize(("probe_port", "port"), [(None, "http"), (9000, "probes")])
+def test_each_probe_has_its_endpoint(probe_port: int | None, port: str) -> None:
+    """A slow start is not a dead process, and a process that drains is not one either."""
+    found = container(deploy(boot=Bootstrap(ShopSecrets, probe_port=probe_port)))
+    for kind, path in (("startup", "/startupz"), ("readiness", "/readyz"), ("liveness", "/livez")):
+        assert found[f"{kind}Probe"]["httpGet"] == {"path": path, "port": port}
+    assert {"http"} <= {each["name"] for each in found["ports"]}
+
+
+@pytest.mark.parametrize(("wait", "start_timeout"), [(0, 30), (60, 45.5)])
+def test_the_startup_probe_waits_as_long_as_a_start_may_take(
+    wait: float, start_timeout: float
+) -> None:
+    """What waits for a sidecar's files is not killed meanwhile."""
+    boot = Bootstrap(ShopSecrets, wait=wait, start_timeout=start_timeout)
+    probe = container(deploy(boot=boot))["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] > wait + start_timeout
+
+
+def test_two_pods_are_never_gone_together() -> None:
+    """A drained node or a rollout leaves one that serves."""
+    made = deploy()
+    spec = read(made, "deploy/k8s/deployment.yaml")["spec"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    budget = read(made, "deploy/k8s/poddisruptionbudget.yaml")["spec"]
+    assert budget["maxUnavailable"] == 1
+    labels = spec["template"]["metadata"]["labels"]
+    service = read(made, "deploy/k8s/service.yaml")["spec"]
+    policy = read(made, "deploy/k8s/networkpolicy.yaml")["spec"]
+    assert spec["selector"]["matchLabels"] == labels
+    assert budget["selector"]["matchLabels"] == labels
+    assert service["selector"] == labels
+    assert policy["podSelector"]["matchLabels"] == labels
+
+
+def test_the_secret_holds_placeholders_alone() -> None:
+    """What production needs is there, text as text and bytes as base64, and the rest to be read."""
+    found = read(deploy(), "deploy/k8s/secret.yaml")
+    assert found["metadata"]["name"] == "shop-secrets"
+    assert set(found["stringData"]) == {"api_key", "jwt_secret"}
+    assert (
+        found["stringData"]["api_key"] == "<hive-boot placeholder: put the value of API_KEY here>"
+    )
+    assert set(found["data"]) == {"signing_key"}
+    assert b"put the value of SIGNING_KEY" in base64.b64decode(found["data"]["signing_key"])
+    text = text_of(deploy(), "deploy/k8s/secret.yaml")
+    assert "  # used by billing; from the console\n" in text
+    assert '\n  # sentry_dsn: "<hive-boot placeholder' in text
+    assert '\n  # jwt_before: "<hive-boot placeholder' in text
+
+
+def test_kustomize_leaves_the_secret_alone() -> None:
+    """Nobody who applies the directory puts placeholders over values."""
+    assert read(deploy(), "deploy/k8s/kustomization.yaml")["resources"] == [
+        "deployment.yaml",
+        "networkpolicy.yaml",
+        "poddisruptionbudget.yaml",
+        "service.yaml",
+    ]
+
+
+def test_a_file_that_is_no_key_gets_one() -> None:
+    """The volume says which key becomes which file, and no two are the same."""
+    made = deploy(Renamed)
+    files = {
+        "tls-certificate.pem": "tls/certificate.pem",
+        "tls-certificate.pem-2": "tls-certificate.pem",
+    }
+    assert {each["key"]: each["path"] for each in volume(made)["items"]} == files
+    assert set(read(made, "deploy/k8s/secret.yaml")["stringData"]) == set(files)
+    text = text_of(made, "deploy/k8s/deployment.yaml")
+    assert '              # - key: hidden-file\n              #   path: "..hidden file"\n' in text
+    command = "kubectl create secret generic renamed --from-file=tls-certificate.pem=secrets/tls/"
+    assert command in text_of(made, "deploy/k8s/secret.yaml").replace("\n#        ", "")
+
+
+def test_a_service_without_secrets_has_an_empty_secret() -> None:
+    """What needs nothing is deployed all the same."""
+    assert "stringData" not in read(deploy(Nothing), "deploy/k8s/secret.yaml")
+    found = read(deploy(Optional), "deploy/k8s/secret.yaml")
+    assert "stringData" not in found
+    assert "# stringData:\n  # token: " in text_of(deploy(Optional), "deploy/k8s/secret.yaml")
+
+
+def test_settings_are_what_was_said() -> None:
+    """A dollar sign, a parenthesis and a word that YAML knows arrive as they are."""
+    env = {"A": "$(HOME) $$ $x", "B": "yes", "C": "0123", "D": 'a: "b" # c', "E": "", "YES": "1"}
+    found = variables(deploy(env=env))
+    assert {name: found[name] for name in env} == env
+
+
+def test_every_document_is_one_of_yaml() -> None:
+    """No file has a second meaning, and each says what has rendered it."""
+    made = deploy()
+    for name in ("secret", "deployment", "service", "networkpolicy", "kustomization"):
+        text = text_of(made, f"deploy/k8s/{name}.yaml")
+        assert len(list(yaml.safe_load_all(text))) == 1
+        assert text.startswith("# Rendered by hive-boot from ShopSecrets")
+        assert "hive-boot manifests shop.app:boot --target kubernetes --write" in text
+
+
+def test_a_secret_that_was_applied_as_it_is_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who forgets to put values in reads so, for each of them, before anything is served."""
+    held = yaml.safe_load((ROOT / "deploy/k8s/secret.yaml").read_text("utf-8"))["stringData"]
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish(held)
+    monkeypatch.setenv("HIVE_BOOT_MODE", "kubernetes")
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(volume.path))
+    assert main(["check", "examples.hive.app:boot", "--json"]) == 78
+    problems = json.loads(capsys.readouterr().out)["problems"]
+    assert {(each["name"], each["kind"]) for each in problems} == {
+        (name.upper(), "placeholder") for name in held
+    }

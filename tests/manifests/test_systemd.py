@@ -1,0 +1,94 @@
+"""The unit, line by line."""
+
+from typing import Any
+
+import pytest
+
+from hive_boot import Bootstrap
+from hive_boot.manifests.deployment import Deployment
+from tests.manifests.deployments import Renamed, ShopSecrets, text_of
+from tests.manifests.deployments import deployment as deploy
+
+
+def settings(made: Deployment) -> dict[str, list[str]]:
+    """Give what the unit says, by name."""
+    found: dict[str, list[str]] = {}
+    for line in text_of(made, "deploy/systemd/shop.service").splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_each_required_secret_is_a_credential() -> None:
+    """Those of production are loaded, and each of the others waits behind a ``#``."""
+    store = "/etc/credstore/shop"
+    assert settings(deploy())["LoadCredential"] == [
+        f"{name}:{store}/{name}" for name in ("api_key", "signing_key", "jwt_secret")
+    ]
+    text = text_of(deploy(), "deploy/systemd/shop.service")
+    assert f"\n# LoadCredential=sentry_dsn:{store}/sentry_dsn\n" in text
+    assert settings(deploy())["Environment"][0] == "HIVE_BOOT_MODE=systemd"
+
+
+def test_a_credential_of_another_name_is_pointed_to() -> None:
+    """A file below a directory can be no credential, so a variable says where it is."""
+    found = settings(deploy(Renamed))
+    assert found["LoadCredential"][0] == (
+        "tls-certificate.pem:/etc/credstore/shop/tls-certificate.pem"
+    )
+    assert "CERTIFICATE_FILE=%d/tls-certificate.pem" in found["Environment"]
+    text = text_of(deploy(Renamed), "deploy/systemd/shop.service")
+    assert "\n# Environment=HIDDEN_FILE=%d/hidden-file\n" in text
+
+
+def test_it_is_run_as_it_should_be() -> None:
+    """The system is told when it is ready, and does not start again what cannot start."""
+    found = settings(deploy())
+    assert found["Type"] == ["notify"]
+    assert found["RestartPreventExitStatus"] == ["78"]
+    assert found["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert found["ExecStart"] == [
+        "/opt/shop/.venv/bin/hive-boot run shop.app:boot --serve shop.app:web"
+    ]
+    assert found["DynamicUser"] == ["yes"]
+    assert found["ProtectSystem"] == ["strict"]
+
+
+@pytest.mark.parametrize(
+    ("boot", "start", "stop"),
+    [
+        (Bootstrap(ShopSecrets), "35", "9"),
+        (Bootstrap(ShopSecrets, wait=1.5, start_timeout=60, drain=2, stop_timeout=0.5), "67", "4"),
+    ],
+)
+def test_it_has_the_time_that_was_declared(
+    boot: Bootstrap[Any, Any], start: str, stop: str
+) -> None:
+    """Neither a start nor a stop is broken off before its own bound."""
+    found = settings(deploy(boot=boot))
+    assert (found["TimeoutStartSec"], found["TimeoutStopSec"]) == ([start], [stop])
+
+
+def test_what_it_writes_has_a_place() -> None:
+    """A directory of its state is made for it, and another is let in."""
+    found = settings(deploy(writable=("/var/lib/shop", "/srv/shop%data", "/var/lib/a/b")))
+    assert found["StateDirectory"] == ["shop"]
+    assert found["ReadWritePaths"] == ["/srv/shop%%data", "/var/lib/a/b"]
+
+
+def test_words_and_settings_are_what_was_said() -> None:
+    """Neither a specifier nor a variable is put into them."""
+    made = deploy(
+        command=("/usr/bin/env", "a b", "100%", "$HOME", 'say "so"'),
+        env={"A": "50% $x", "B": 'a "b" \\ c', "C": ""},
+    )
+    found = settings(made)
+    assert found["ExecStart"] == [
+        '/usr/bin/env "a b" 100%% $$HOME "say \\"so\\""',
+    ]
+    assert found["Environment"][3:] == [
+        '"A=50%% $x"',
+        '"B=a \\"b\\" \\\\ c"',
+        "C=",
+    ]

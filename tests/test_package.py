@@ -263,3 +263,19 @@ def test_a_start_in_development_loads_the_parser_as_well(tmp_path: Path) -> None
     source = STARTED.format(watch=False)
     loaded = loaded_after(source, HIVE_BOOT_MODE="development", HIVE_BOOT_PROFILE="development")
     assert loaded == {"anyio", "asyncio", "dotenv"}
+
+
+def test_what_was_put_in_the_place_of_a_name_stays() -> None:
+    """The names come when the first is asked for, and a test may have replaced one before."""
+    child = run_child(
+        "import hive_boot; hive_boot.redact = 1; hive_boot.Secret; print(hive_boot.redact)"
+    )
+    assert child.stdout == "1\n"
+
+
+def test_a_name_that_is_none_is_told_as_of_any_module() -> None:
+    """And what there is, is listed before anything was asked for."""
+    with pytest.raises(AttributeError, match="module 'hive_boot' has no attribute 'Bootstrapp'"):
+        _ = hive_boot.Bootstrapp  # type: ignore[attr-defined]
+    child = run_child("import hive_boot; print(set(hive_boot.__all__) <= set(dir(hive_boot)))")
+    assert child.stdout == "True\n"

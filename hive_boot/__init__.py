@@ -30,6 +30,21 @@ if TYPE_CHECKING:
         require_secret,
         secret,
     )
+else:
+    # A type checker would take it for a promise of any name.
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        from hive_boot import contents  # noqa: PLC0415  (as said)
+
+        for each in __all__:
+            # What somebody has put here, as a test does, stays.
+            globals().setdefault(each, getattr(contents, each))
+        shown: object = globals()[name]
+        return shown
+
+
 del TYPE_CHECKING
 
 __all__ = [
@@ -56,19 +71,6 @@ __all__ = [
     "require_secret",
     "secret",
 ]
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    from hive_boot import contents  # noqa: PLC0415  (as said)
-
-    for each in __all__:
-        # What somebody has put here, as a test does, stays.
-        globals().setdefault(each, getattr(contents, each))
-    shown: object = globals()[name]
-    return shown
 
 
 def __dir__() -> list[str]:

@@ -175,9 +175,11 @@ def test_a_health_check_imports_next_to_nothing() -> None:
     ended = run(
         sys.executable,
         "-c",
-        "import sys; from hive_boot.cli.main import main; main(['probe', '--port', '1']);"
-        "print(*sorted(name for name in sys.modules if name.startswith('hive_boot')));"
-        "print(*sorted({'typing', 'anyio', 'logging', 'inspect', 'pathlib'} & {*sys.modules}))",
+        "import sys; before = {*sys.modules};"
+        "from hive_boot.cli.main import main; main(['probe', '--port', '1']);"
+        "new = {*sys.modules} - before;"
+        "print(*sorted(name for name in new if name.startswith('hive_boot')));"
+        "print(*sorted({'typing', 'anyio', 'logging', 'inspect', 'pathlib'} & new))",
     )
     assert ended.stdout.splitlines()[-2:] == [
         " ".join(["hive_boot", *(f"hive_boot.{each}" for each in rooms)]),
@@ -190,8 +192,9 @@ def test_a_check_without_checks_imports_no_loop() -> None:
     ended = run(
         sys.executable,
         "-c",
-        "import sys; from hive_boot.cli.main import main;"
+        "import sys; before = {*sys.modules};"
+        "from hive_boot.cli.main import main;"
         "main(['check', 'examples.hive.inventory:HiveSecrets']);"
-        "print(*sorted({'anyio', 'asyncio', 'trio', 'watchfiles'} & {*sys.modules}))",
+        "print(*sorted({'anyio', 'asyncio', 'trio', 'watchfiles'} & {*sys.modules} - before))",
     )
     assert ended.stdout.splitlines()[-1] == ""

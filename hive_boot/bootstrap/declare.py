@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 class Application(Registry[S, C]):
     """What can be started: each start makes a fresh run, one at a time."""
 
+    _only_declared = False
+    """Whether a tool imports what declares it, so that nothing may start."""
+
     _run: Run[S, C] | None = None
 
     def run(self, *, backend: str = "asyncio") -> NoReturn:
@@ -50,6 +53,7 @@ class Application(Registry[S, C]):
         """
         from hive_boot.bootstrap.process import own  # noqa: PLC0415  (no tool needs it)
 
+        self._refuse_tools("run")
         start = partial(self._running, own=True)
         raise SystemExit(
             own(lambda: self._arm(backend), start, backend, must_finish=self._plan.must_finish)
@@ -214,6 +218,19 @@ class Application(Registry[S, C]):
                 if self._run is run:
                     self._run = None
             _raise(raised, failures)
+
+    def _refuse_tools(self, method: str) -> None:
+        """Refuse to own the process of a tool that only imports what is declared.
+
+        Raises:
+            DeclarationError: this is one.
+        """
+        if self._only_declared:
+            message = (
+                f"boot.{method}() is called when the module is imported: it belongs below "
+                '`if __name__ == "__main__":`'
+            )
+            raise DeclarationError(message)
 
     def _doors(self) -> Sequence[tuple[str, Door]]:
         """Give what answers from outside while it runs."""

@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def find(app: str) -> Bootstrap[Any, Any]:
+def find(app: str, *, to_run: bool = False) -> Bootstrap[Any, Any]:
     """Import what ``app`` names. The working directory counts, as with ``python -m``.
 
     Args:
         app: ``package.module:name``, of a :class:`Bootstrap` or a :class:`SecretSet`.
+        to_run: whether the import may start it. Default False.
 
     Raises:
         UsageError: it names nothing.
-        DeclarationError: it names something else, or its import fails.
+        DeclarationError: it names something else, or its import fails; or starts it, or
+            ends the process, so that a tool would seem to have found all well.
     """
-    found: Any = named(app)
+    found: Any = named(app) if to_run else _declared(app)
     if isinstance(found, type) and issubclass(found, SecretSet):
         return Bootstrap(found)
     if not isinstance(found, Bootstrap):
@@ -55,7 +57,7 @@ def named(app: str) -> object:
         try:
             found = getattr(found, part)
         except AttributeError:
-            there = [key for key, it in vars(found).items() if _is_app(it)]
+            there = [key for key, it in getattr(found, "__dict__", {}).items() if _is_app(it)]
             hint = f"; there is {', '.join(sorted(there))}" if there else ""
             message = f"{module} has no {name}{hint}"
             raise UsageError(message) from None
@@ -83,10 +85,10 @@ def spec_of(module: str) -> ModuleSpec:
     """Find a module; its packages are imported. The working directory counts.
 
     Raises:
-        UsageError: there is no such module.
+        UsageError: there is no such module, or no working directory.
         DeclarationError: a package above it raises.
     """
-    here = os.getcwd()  # noqa: PTH109  (an import less on the way of a check)
+    here = _working_directory()
     if not {here, ""}.intersection(sys.path):
         sys.path.insert(0, here)
     above = module.rpartition(".")[0]
@@ -99,6 +101,35 @@ def spec_of(module: str) -> ModuleSpec:
         message = f"there is no module {module}: neither in {here}, nor where Python looks"
         raise UsageError(message)
     return found
+
+
+def _declared(app: str) -> object:
+    """Give what ``app`` names, without starting it."""
+    Application._only_declared = True  # noqa: SLF001  (ours)
+    try:
+        return named(app)
+    except SystemExit:
+        module = app.partition(":")[0]
+        message = (
+            f"{module} ends the process when it is imported: what calls sys.exit() belongs "
+            'below `if __name__ == "__main__":`'
+        )
+    finally:
+        Application._only_declared = False  # noqa: SLF001  (ours)
+    raise DeclarationError(message)
+
+
+def _working_directory() -> str:
+    """Give the working directory, where a module and ``.env`` files are looked for.
+
+    Raises:
+        UsageError: it was removed.
+    """
+    try:
+        return os.getcwd()  # noqa: PTH109  (an import less on the way of a check)
+    except FileNotFoundError:
+        message = "the working directory is gone: cd to one that is there"
+    raise UsageError(message)
 
 
 def _is_app(it: object) -> bool:

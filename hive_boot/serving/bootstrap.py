@@ -102,6 +102,7 @@ class Bootstrap(Application[S, C]):
             serving.choose(server, backend)
             return serving.live
 
+        self._refuse_tools("serve")
         start = partial(
             self._running,
             own=True,

@@ -37,6 +37,7 @@ def test_a_set_of_secrets_becomes_an_application() -> None:
         ("tests.cli.declared:boot.nothing", "has no boot.nothing"),
         ("tests.support:nothing", "has no nothing; there is Inventory"),
         ("tests.cli:nothing", "tests.cli has no nothing"),
+        ("sys:maxsize.nothing", "sys has no maxsize.nothing"),
     ],
 )
 def test_what_names_nothing_is_told_with_what_there_is(app: str, told: str) -> None:
@@ -71,3 +72,45 @@ def test_the_working_directory_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert named("found_here_only:answer") == 42
     assert spec_of("found_here_only") is not None
     assert sys.path.count(str(Path.cwd())) == 1
+
+
+def test_a_working_directory_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has removed it behind a shell's back reads what to do, and no traceback."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(UsageError, match="the working directory is gone"):
+        find("tests.cli.declared:boot")
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("boot.run()", "boot.run() is called when the module is imported"),
+        ("boot.serve(None)", "boot.serve() is called when the module is imported"),
+        ("raise SystemExit(0)", "own_end ends the process when it is imported"),
+    ],
+)
+def test_a_module_that_runs_itself_is_no_check_that_has_passed(
+    line: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who forgets the guard is told so: nothing is started, and the status is not 0."""
+    source = "from hive_boot import Bootstrap, SecretSet\nboot = Bootstrap(SecretSet)\n"
+    (tmp_path / "own_end.py").write_text(f"{source}{line}\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_end", raising=False)
+    with pytest.raises(DeclarationError) as caught:
+        find("own_end:boot")
+    assert told in str(caught.value)
+
+
+def test_what_is_run_may_end_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it ended with is the answer, as with python itself."""
+    (tmp_path / "own_way.py").write_text("raise SystemExit(3)\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        find("own_way:boot", to_run=True)
+    assert caught.value.code == 3

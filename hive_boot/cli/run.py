@@ -32,7 +32,7 @@ def parser() -> Parser:
     parser.usage = (
         "hive-boot run [--backend BACKEND] APP\n"
         "       hive-boot run APP --serve ASGI [--host HOST] [--port PORT] [--server SERVER]\n"
-        "       hive-boot run -m MODULE [ARGUMENT …]"
+        "       hive-boot run -m MODULE [ARGUMENT ...]"
     )
     parser.add_argument(
         "app", nargs="?", metavar="APP", help="the Bootstrap, as package.module:boot"
@@ -59,6 +59,7 @@ def run(arguments: Namespace) -> int:
 
     Raises:
         UsageError: what to run is not said, or not clearly.
+        DeclarationError: what to serve is no ASGI application.
         SystemExit: as :meth:`Bootstrap.run`.
     """
     catch_early()
@@ -71,11 +72,16 @@ def run(arguments: Namespace) -> int:
     if arguments.module:
         return _run_module(arguments.module)
     from hive_boot.cli.applications import find, named  # noqa: PLC0415  (the signals come first)
+    from hive_boot.exceptions import DeclarationError  # noqa: PLC0415  (as above)
+    from hive_boot.secrets.snapshot import SecretSet  # noqa: PLC0415  (as above)
 
-    boot = find(arguments.app)
+    boot = find(arguments.app, to_run=True)
     if arguments.serve is None:
         return boot.run(**given)
     app: Any = named(arguments.serve)
+    if not callable(app) or (isinstance(app, type) and issubclass(app, SecretSet)):
+        message = f"--serve: {arguments.serve} is no ASGI application, which is called"
+        raise DeclarationError(message)
     return boot.serve(app, **given)
 
 

@@ -227,6 +227,15 @@ def test_a_module_that_ends_by_itself_is_no_failure() -> None:
         assert ended(process)[:2] == (0, ["plain ['one']"])
 
 
+def test_a_thread_of_a_module_comes_to_its_end() -> None:
+    """What a module has begun is done before the process ends, as with python -m."""
+    source = "from threading import Thread, main_thread\n"
+    source += "Thread(target=lambda: (main_thread().join(), print('done'))).start()\n"
+    Path("plain.py").write_text(source, "utf-8")
+    with running("run", "-m", "plain") as process:
+        assert ended(process)[:2] == (0, ["done"])
+
+
 def test_what_is_wrong_with_the_secrets_is_78() -> None:
     """The report is on stderr, as with boot.run()."""
     write()
@@ -272,6 +281,20 @@ def test_what_cannot_be_run_is_64(
         with take_latch():
             pass
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("web", ["boot", "Needs", "something_else"])
+def test_what_is_no_asgi_application_is_not_served(
+    web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else the service would say that it is ready, and answer each request with 500."""
+    try:
+        typed = ["run", "tests.cli.declared:Needs", "--serve", f"tests.cli.declared:{web}"]
+        assert main(typed) == 70
+    finally:
+        with take_latch():
+            pass
+    assert f"tests.cli.declared:{web} is no ASGI application" in capsys.readouterr().err
 
 
 def test_a_latch_that_was_put_in_early_is_taken_once() -> None:

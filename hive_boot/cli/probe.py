@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 _MOST = 1 << 16
 """Bytes of an answer that are read."""
 
+_PATH = "/readyz"
+
+_LONGEST = 86400.0
+"""Seconds: more than a day is a slip, and more than a clock can count is an error."""
+
 _SHOWN = 200
 """Characters of an answer that are shown."""
 
@@ -61,7 +66,7 @@ def parser() -> Parser:
     )
     parser.add_argument("url", nargs="?", metavar="URL", help="what is asked")
     parser.add_argument("--port", type=int, help="the port, of this machine")
-    parser.add_argument("--path", default="/readyz", help="the path, with --port (%(default)s)")
+    parser.add_argument("--path", help=f"the path, with --port ({_PATH})")
     parser.add_argument(
         "--timeout", type=float, default=3.0, metavar="SECONDS", help="in all (%(default)s)"
     )
@@ -75,6 +80,9 @@ def run(arguments: Namespace) -> int:
     status, text = 0, ""
     try:
         status, text = _ask(place, arguments.timeout)
+    except UnicodeError:
+        # Python raises this of a name that no host can have: an empty part, a long one.
+        text = "this is no name of a host"
     except OSError as exc:
         text = exc.strerror or (str(exc) or type(exc).__name__)
     well = 200 <= status < 400  # noqa: PLR2004  (what the kubelet takes for success)
@@ -92,14 +100,18 @@ def _place(arguments: Namespace) -> _Place:
     Raises:
         UsageError: it is not said, or not clearly.
     """
-    if not 0 < arguments.timeout < float("inf"):
-        message = "--timeout has to be a number of seconds, more than 0"
+    if not 0 < arguments.timeout <= _LONGEST:
+        message = f"--timeout has to be a number of seconds, more than 0, at most {_LONGEST:g}"
         raise UsageError(message)
     if (arguments.url is None) == (arguments.port is None):
         message = "say what to ask, by URL or by --port"
         raise UsageError(message)
     if arguments.url is None:
-        scheme, rest = "http", f"127.0.0.1:{arguments.port}/{arguments.path.lstrip('/')}"
+        path = _PATH if arguments.path is None else arguments.path
+        scheme, rest = "http", f"127.0.0.1:{arguments.port}/{path.lstrip('/')}"
+    elif arguments.path is not None:
+        message = "--path goes with --port; a URL has its path at its end"
+        raise UsageError(message)
     else:
         scheme, _, rest = arguments.url.partition("://")
     if scheme.lower() not in {"http", "https"} or not rest.isprintable() or " " in rest:
@@ -147,6 +159,9 @@ def _ask(place: _Place, timeout: float) -> tuple[int, str]:
             if not chunk:
                 break
             received += chunk
+            if _is_whole(received):
+                # Some keep the connection, whatever they were asked.
+                break
     head, _, body = received.partition(b"\r\n\r\n")
     protocol, _, rest = head.partition(b" ")
     status = rest[:3]
@@ -154,6 +169,18 @@ def _ask(place: _Place, timeout: float) -> tuple[int, str]:
         message = "what answers there does not speak HTTP"
         raise OSError(message)
     return int(status), body.decode("utf-8", "replace")
+
+
+def _is_whole(received: bytes) -> bool:
+    """Tell whether an answer that says how long it is has come to its end."""
+    head, end, body = received.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    for line in head.split(b"\r\n")[1:]:
+        name, _, length = line.partition(b":")
+        if name.lower() == b"content-length" and length.strip().isdigit():
+            return len(body) >= int(length)
+    return False
 
 
 def _secured(plain: socket.socket, place: _Place) -> socket.socket:

@@ -135,6 +135,8 @@ def test_an_address_of_the_newer_kind_is_asked(capsys: pytest.CaptureFixture[str
         ["--port", "-1"],
         ["--port", "8000", "--timeout", "0"],
         ["--port", "8000", "--timeout", "nan"],
+        ["--port", "8000", "--timeout", "1e300"],
+        ["http://127.0.0.1:8000", "--path", "/livez"],
     ],
 )
 def test_what_cannot_be_asked_is_a_mistake_of_usage(
@@ -143,6 +145,37 @@ def test_what_cannot_be_asked_is_a_mistake_of_usage(
     """Exit 64, so that a health check with a typo is not taken for a sick service."""
     assert main(["probe", *typed]) == 64
     assert capsys.readouterr().err.startswith("hive-boot: ")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_name_that_no_host_can_have_is_not_well(
+    host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says so, and no traceback."""
+    assert main(["probe", f"http://{host}/"]) == 1
+    assert capsys.readouterr().out == f"http://{host}:80/: this is no name of a host\n"
+
+
+def test_who_keeps_the_connection_is_well_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An answer that says how long it is ends there, and not when the time is over."""
+    asked = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(WELL)
+                asked.wait(60)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        status = main(["probe", "--port", str(server.getsockname()[1]), "--timeout", "50"])
+        asked.set()
+        thread.join()
+    assert status == 0
+    assert capsys.readouterr().out.endswith("/readyz: 200 ready\n")
 
 
 def test_a_url_without_a_port_means_the_usual_one(capsys: pytest.CaptureFixture[str]) -> None:

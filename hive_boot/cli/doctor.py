@@ -192,8 +192,9 @@ def _show(symptoms: Sequence[Symptom]) -> None:
 def _show_row(label: str, text: str, style: str, width: int) -> None:
     if not text:
         return
-    # A command that is copied has to be whole.
-    text = _COMMAND.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
+    if label == "mend":
+        # A command that is copied has to be whole.
+        text = _COMMAND.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
     lines = textwrap.wrap(
         text, max(width - _INDENT, _NARROWEST), break_long_words=False, break_on_hyphens=False
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from hive_boot.cli.examinations.patient import Symptom
 from hive_boot.cli.examinations.told import warnings_of_the_check
 from hive_boot.cli.main import main
 from hive_boot.secrets.surroundings import Surroundings
@@ -225,6 +226,19 @@ def test_text_fits_80_columns(machine: Path, ask: Asked) -> None:
 
     lines = [line for line in out.splitlines() if str(machine) not in line]
     assert max(map(len, lines)) <= 80
+
+
+def test_a_sentence_that_begins_like_a_command_is_wrapped_too(
+    machine: Path, ask: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is to be copied stays whole."""
+    symptom = Symptom("warning", "x", f"git {'tracks what holds secrets ' * 9}", mend="nothing")
+    monkeypatch.setattr("hive_boot.cli.doctor.EXAMINATIONS", (lambda _: [symptom],))
+    write(machine / "run/secrets/api_key", "fake-value-of-the-key")
+
+    _, out, _ = ask()
+
+    assert max(map(len, out.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])

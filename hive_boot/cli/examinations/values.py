@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _REFERENCE = re.compile(r"\$\{[^}]*\}|\$\([^)]*\)|\$[A-Z_][A-Z0-9_]+|%[A-Z_][A-Z0-9_]+%|\{\{.*\}\}")
 _PLACEHOLDER = re.compile(
     r"<[^<>]*>|\.{3,}|x{3,}|\*{3,}|todo|tbd|fixme|none|null|undefined|placeholder|secret|password"
-    r"|(?:please[-_ ])?(?:change|replace|fill)[-_ ]?(?:me|this|it|in)\b.*|your[-_ ].*|.*[-_ ]here"
-    r"|my[-_ ](?:secret|token|key|api|password).*",
+    r"|(?:please[-_ ])?(?:change|replace|fill)[-_ ]?(?:me|this|it|in)(?![a-z]).*"
+    r"|your[-_ ].*|.*[-_ ]here|my[-_ ](?:secret|token|key|api|password).*",
     re.IGNORECASE,
 )
 _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
@@ -124,7 +124,9 @@ def _slips(value: Secret) -> Iterator[tuple[Severity, str, str, str]]:
 
 
 def _has_space_around(plain: str) -> bool:
-    return plain != plain.strip()
+    bare = plain.strip()
+    # Who reads a PEM block or JSON passes over what is around it.
+    return plain != bare and not (_is_pem(bare) or bare[:1] + bare[-1:] in {"{}", "[]"})
 
 
 def _is_quoted(plain: str) -> bool:
@@ -162,6 +164,15 @@ def _has_carriage_return(plain: str) -> bool:
 def _has_lines(plain: str) -> bool:
     bare = plain.strip().replace("\r", "")
     return "\n" in bare and bare[:1] not in "-{[" and "-----BEGIN " not in bare
+
+
+def _is_pem(bare: str) -> bool:
+    return bare.startswith("-----BEGIN ")
+
+
+def _has_lost_lines(plain: str) -> bool:
+    bare = plain.strip()
+    return _is_pem(bare) and "\n" not in bare and "\r" not in bare
 
 
 def _is_encoded_twice(plain: str) -> bool:
@@ -231,6 +242,13 @@ _SLIPS: tuple[tuple[Callable[[str], bool], Severity, str, str, str], ...] = (
         "carriage-return",
         "holds a carriage return: it was written with the line ends of Windows",
         "write it again without (tr -d '\\r')",
+    ),
+    (
+        _has_lost_lines,
+        "warning",
+        "lost-lines",
+        r"is a PEM block without line ends, or with \n in their place, which stays as it is",
+        "write it with real line ends; in a .env file, double quotes do that",
     ),
     (
         _has_lines,

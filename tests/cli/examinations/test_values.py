@@ -36,6 +36,8 @@ def found(machine: Path, value: str) -> list[tuple[str, str]]:
         ("<your key>", "placeholder"),
         ("changeme", "placeholder"),
         ("CHANGE-ME-please", "placeholder"),
+        ("change_me_please", "placeholder"),
+        ("CHANGEME123", "placeholder"),
         ("your-api-key", "placeholder"),
         ("put it here", "placeholder"),
         ("xxxxxxxx", "placeholder"),
@@ -44,6 +46,8 @@ def found(machine: Path, value: str) -> list[tuple[str, str]]:
         ("fake\u200bvalue", "invisible"),
         ("fake\u2019value", "typographic"),
         ("fake-1\rfake-2", "carriage-return"),
+        (r"-----BEGIN FAKE-----\nAAAA\n-----END FAKE-----\n", "lost-lines"),
+        ("-----BEGIN FAKE----- AAAA -----END FAKE-----", "lost-lines"),
     ],
 )
 def test_a_slip_is_a_warning(machine: Path, value: str, kind: str) -> None:
@@ -73,7 +77,10 @@ def test_what_may_be_meant_is_a_remark(machine: Path, value: str, kind: str) -> 
         "/not/there/at/all",
         "/a" * 3000,
         "-----BEGIN FAKE-----\r\nAAAA\r\n-----END FAKE-----",
+        "-----BEGIN FAKE-----\nAAAA\n-----END FAKE-----\n\n",
         '{"fake": 1,\n "json": 2}',
+        '{"fake": "-----BEGIN FAKE-----\\nAAAA"}\n\n',
+        "changeling-fake-1",
         base64.b64encode(b"fake-value-of-a-secret").decode(),
         base64.b64encode(bytes(range(120, 250)) + b"\n").decode(),
         "AAAAAAAAAAAAAAAAAAAAAAAAAAAA",

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = Fault("placeholder", "is the placeholder of a rendered manifest, not a value")
 
+_SHOWN = 3
+"""Names like one that is missing that are told: more of them make a report that nobody reads."""
+
 
 def judge(findings: Findings, judged: Iterable[str]) -> None:
     """Make of each field a value, a problem, or an absence.
@@ -184,13 +187,13 @@ class _Judge:
         also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"
         for reading in self.findings.readings:
             places.append(f"{os.path.join(reading.path, tried)}{also}")
-            for near in hints.near_misses(field, reading.names):
+            for near in hints.near_misses(field, reading.names)[:_SHOWN]:
                 wanted = os.path.join(reading.path, hints.nearest(near, field.candidates))
                 places.append(f"{wanted} was tried, a file {near} stands there")
         if not self.situation.mounted:
             places += [f"the variable {field.name}", *self.situation.dotenv]
             places += [
                 f"{field.name} was tried, a variable {near} is set"
-                for near in hints.near_misses(field, self.findings.names)
+                for near in hints.near_misses(field, self.findings.names)[:_SHOWN]
             ]
         return tuple(places)

@@ -176,6 +176,16 @@ def test_a_near_miss_among_variables_is_named(tmp_path: Path) -> None:
     assert "fake-value" not in report_of(loaded)
 
 
+def test_of_many_near_misses_the_nearest_few_are_named(tmp_path: Path) -> None:
+    """Where all names are alike, a report still fits a screen."""
+    alike = {f"OPENAI_API_KEY_{number}": "fake-value-0123456789" for number in range(9)}
+    nearest = {"OPEN_AI_API_KEY": "fake-value-0123456789"}
+    environ = {"HIVE_BOOT_MODE": "environment", **alike, **nearest}
+    _, first, *others = look(KeyAndCertificate, tmp_path, environ).problems[0].places
+    assert first == "OPENAI_API_KEY was tried, a variable OPEN_AI_API_KEY is set"
+    assert len(others) == 2
+
+
 def test_a_near_miss_in_dotenv_is_named(tmp_path: Path) -> None:
     """A line of .env whose name is nearly right is named."""
     (tmp_path / "cwd/.env").write_text("OPENAI_API_KY=fake-value-0123456789\n")

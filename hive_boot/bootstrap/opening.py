@@ -42,7 +42,6 @@ async def read_first(
     Raises:
         InvalidSecrets: something is wrong; all of it is in the report.
     """
-
     from hive_boot.lifecycle.waking import in_daemon_thread  # noqa: PLC0415  (it needs a loop)
 
     def read() -> Findings:

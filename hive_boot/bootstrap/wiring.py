@@ -128,7 +128,8 @@ def plan(function: Callable[..., Any], offered: Offer, *, first: int = 0) -> dic
 
     planned = {}
     parameters = list(inspect.signature(function).parameters.values())
-    if any(each.kind.name not in _POSITIONAL for each in parameters[:first]) or len(parameters) < first:
+    given = parameters[:first]
+    if len(given) < first or any(each.kind.name not in _POSITIONAL for each in given):
         message = f"{label(function)}() has to take the change as its first parameter"
         raise DeclarationError(message)
     for parameter in parameters[first:]:

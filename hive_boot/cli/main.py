@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import os
 import sys
 from contextlib import suppress
@@ -39,16 +40,30 @@ def script() -> NoReturn:
     exit is called, and nothing is collected on the way.
 
     Raises:
-        SystemExit: an application was run.
+        SystemExit: an application was run. What it has left behind, as a thread that is
+            still at work, is waited for as Python does.
     """
-    if sys.argv[1:2] != ["run"]:
-        gc.disable()
+    if sys.argv[1:2] == ["run"]:
+        sys.exit(main())
+    gc.disable()
+    if os.getpid() == 1:
+        _hear_sigterm()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # As stderr does: what a terminal cannot show, or a name that is no text, is no crash.
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = main()
     atexit._run_exitfuncs()  # noqa: SLF001  (what Python itself calls at this point)
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
     os._exit(status)
+
+
+def _hear_sigterm() -> None:
+    """End at SIGTERM: as PID 1, of an init container, the kernel drops it without a handler."""
+    import signal  # noqa: PLC0415  (few are the first process)
+
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from hive_boot.cli.usage import Refusal, reason
+
 TYPE_CHECKING = False  # typing would take as long as all of a probe
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,15 +34,30 @@ class Cell:
 
 
 def say(text: str = "") -> None:
-    """Write a line to stdout."""
-    print(text, flush=True)  # noqa: T201  (a command's answer)
+    """Write a line to stdout.
+
+    Raises:
+        Refusal: it takes none, as of a disk that is full.
+    """
+    try:
+        print(text, flush=True)  # noqa: T201  (a command's answer)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        message = f"the answer cannot be written to stdout: {reason(exc).lower()}"
+        raise Refusal(message) from None
 
 
 def answer(facts: object) -> None:
-    """Write JSON to stdout, for programs."""
+    """Write JSON to stdout, for programs; with escapes where stdout cannot write it as it is."""
     import json  # noqa: PLC0415  (few ask)
 
-    say(json.dumps(facts, indent=2, ensure_ascii=False))
+    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(facts, indent=2)
+    say(text)
 
 
 def painted(text: str, style: str) -> str:

@@ -1,10 +1,13 @@
 """The command line as a whole: its help, its exit statuses, how it ends."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from json import loads
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -119,6 +122,79 @@ def test_a_reader_that_has_gone_is_no_crash() -> None:
     )
     os.close(write)
     assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("typed", [["--help"], ["run", "--help"], ["doctor", "--help"]])
+def test_a_terminal_that_knows_few_characters_is_no_crash(typed: list[str]) -> None:
+    """What it cannot show is spelt out."""
+    ended = run(SCRIPT, *typed, PYTHONIOENCODING="ascii")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("usage: hive-boot")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
+def test_a_directory_whose_name_is_no_text_is_shown(encoding: str, tmp_path: Path) -> None:
+    """In JSON too, which stays JSON."""
+    directory = tmp_path / os.fsdecode(b"\xff\xc3\xa9")
+    directory.mkdir()
+    for json in ([], ["--json"]):
+        ended = run(
+            SCRIPT,
+            "doctor",
+            "tests.cli.declared:boot",
+            *json,
+            HIVE_BOOT_SECRETS_DIR=str(directory),
+            PYTHONIOENCODING=encoding,
+        )
+        assert ended.returncode == 78
+        assert "\\udcff" in ended.stdout + ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert not json or loads(ended.stdout)["check"]["directories"] == [str(directory)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has one")
+def test_a_disk_that_is_full_is_no_crash() -> None:
+    """One line says so, and the answer is not taken for a good one."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            [SCRIPT, "check", "tests.cli.declared:boot"],
+            env=child_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    told = "hive-boot: the answer cannot be written to stdout: no space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, told)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a PID namespace here")
+def test_an_init_container_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """A check that waits for its files does not hold up the end of the pod."""
+    source = "from hive_boot import Bootstrap, Secret, SecretSet\n"
+    source += "class Needs(SecretSet):\n    api_key: Secret\n"
+    source += "print('imported', flush=True)\nboot = Bootstrap(Needs, wait=60)\n"
+    (tmp_path / "waiting.py").write_text(source, "utf-8")
+    command = ["unshare", "--pid", "--fork", "--kill-child", SCRIPT]
+    with subprocess.Popen(
+        [*command, "check", "waiting:boot"],
+        cwd=tmp_path,
+        env=child_environment(HIVE_BOOT_SECRETS_DIR=str(tmp_path / "nothing")),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        guard = Timer(50, process.kill)
+        guard.start()
+        assert process.stdout is not None
+        assert process.stdout.readline() == "imported\n"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8")
+        os.kill(int(children.split()[0]), signal.SIGTERM)
+        status = process.wait()
+        guard.cancel()
+    assert status == 143
 
 
 def test_a_command_that_is_interrupted_ends_quietly(

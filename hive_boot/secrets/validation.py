@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from hive_boot.secrets.field import Fault, shape_faults
-from hive_boot.secrets.placeholder import is_placeholder
+from hive_boot.secrets.placeholder import MARK, is_placeholder
 from hive_boot.secrets.sources.reading import EMPTY
 
 if TYPE_CHECKING:
@@ -102,6 +102,13 @@ class _Judge:
     def _judge_placeholders(self) -> None:
         """Take out what nobody has put a value in for."""
         values = self.findings.values
+        try:
+            # One search through all of them: a call for each is what would cost.
+            is_suspect = MARK in "\n".join([value._open() for value in values.values()])  # type: ignore[misc]  # noqa: SLF001
+        except TypeError:
+            is_suspect = True  # there are bytes among them
+        if not is_suspect:
+            return
         for attribute in [each for each, value in values.items() if is_placeholder(value.reveal())]:
             origin = self.findings.origin(attribute)
             self.findings.refused.append(values.pop(attribute))

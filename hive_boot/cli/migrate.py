@@ -94,6 +94,12 @@ def _refuse_place(to: str, files: Sequence[Path]) -> None:
     if directory.exists() and not directory.is_dir():
         message = f"--to has to be a directory; {to} is a file"
         raise UsageError(message)
+    if any((each / "__init__.py").exists() for each in (directory, *directory.parents)):
+        message = (
+            f"--to has to be a directory outside of packages, as secrets/; {to} is in one, "
+            "and would go with it into what is built"
+        )
+        raise UsageError(message)
 
 
 def perform(migration: Migration) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.cli.dotenv_lines import comment_out
-from hive_boot.cli.gitignore import Amendment, amendment, tracked
+from hive_boot.cli.gitignore import Amendment, amendment, repository_of, tracked
 from hive_boot.cli.secret_files import file_name
 from hive_boot.cli.sightings import (
     differing,
@@ -23,7 +23,7 @@ from hive_boot.redaction.sealing import sealed
 from hive_boot.secrets.field import shape_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.findings import Findings
@@ -121,7 +121,7 @@ class Migration:
         self.amendment: Amendment | None = amendment(self.directory, made)
         self.warnings = [*self.found.warnings, *self._broken_rules(), *self._stronger_ones()]
         self.tightens = self._is_to_be_tightened()
-        self._warn_of_git()
+        self._mind_git()
         self.rewritings = self._rewritings() if rewrite else []
 
     def _value(self, field: Field) -> Value | None:
@@ -246,13 +246,7 @@ class Migration:
         status = self.directory.stat()
         if not status.st_mode & ~DIRECTORY_MODE & 0o777:
             return False
-        tops = {file.partition("/")[0] for field in self._fields for file in field.candidates}
-        tops |= {".gitignore", ".gitkeep"}
-        foreign = [
-            path
-            for path in self.directory.iterdir()
-            if not any(path.name == top or path.name.startswith(f"{top}.") for top in tops)
-        ]
+        foreign = self._foreign(path.name for path in self.directory.iterdir())
         if not foreign and os.geteuid() in {0, status.st_uid}:
             return True
         self.warnings.append(
@@ -261,8 +255,28 @@ class Migration:
         )
         return False
 
-    def _warn_of_git(self) -> None:
-        if names := tracked(self.directory):
+    def _foreign(self, names: Iterable[str]) -> list[str]:
+        """Give those names of entries that are no file of a secret."""
+        tops = {file.partition("/")[0] for field in self._fields for file in field.candidates}
+        tops |= {".gitignore", ".gitkeep"}
+        return [
+            name
+            for name in names
+            if not any(name == top or name.startswith(f"{top}.") for top in tops)
+        ]
+
+    def _mind_git(self) -> None:
+        """Refuse a directory that is the project's, and warn of secrets that git tracks."""
+        names = tracked(self.directory)
+        root = repository_of(self.directory)
+        below = [Path(root or "", name).relative_to(self.directory).parts[0] for name in names]
+        if self.amendment and (foreign := self._foreign(below)):
+            message = (
+                f"git would ignore all of {self.shown} from now on, and it tracks "
+                f"{self.shown / foreign[0]}: say --to a directory for secrets alone, as secrets/"
+            )
+            raise Refusal(message)
+        if names:
             self.warnings.append(
                 f"git tracks {', '.join(names)}: take that out with git rm -r --cached {self.shown}"
             )

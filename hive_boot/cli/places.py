@@ -30,13 +30,14 @@ class Place(NamedTuple):
     path: Path
 
 
-def place_of(field: Field, shown: Path, *, create: bool) -> Place:
+def place_of(field: Field, shown: Path, *, create: bool, declared: bool = True) -> Place:
     """Find the file of a secret in a directory.
 
     Args:
         field: the secret.
         shown: the directory, as a person knows it.
         create: whether there need not be a file yet.
+        declared: whether the declaration has said what the file is called.
 
     Raises:
         UsageError: there is none, or no such directory.
@@ -63,7 +64,8 @@ def place_of(field: Field, shown: Path, *, create: bool) -> Place:
     if not there and not create:
         near = hints.near_misses(field, names)
         meant = f"; there is {', '.join(str(shown / name) for name in near)}" if near else ""
-        message = f"{shown} holds no file of this secret{meant}; --create makes one"
+        other = "" if declared else "if its file= is another, --app APP knows it; else "
+        message = f"{shown} holds no file of this secret{meant}; {other}--create makes one"
         raise UsageError(message)
     file = there[0] if there else file_name(field)
     path = (directory / file).resolve()

@@ -3,13 +3,16 @@
 A file that is mounted by itself, as Compose mounts its secrets, is one inode for ever: a
 file that took its place would be seen on the host only. So it is written over, in one
 call, and cut; what a reader can see between the two is as short as that. When anything
-fails, what was there before is written back.
+fails, what was there before is written back. Two at once take turns: what one writes back
+is never older than what the other has written.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.staging import undisturbed
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+
+_PATIENCE = 10.0
+"""Seconds that another one may take, who writes to the same file."""
 
 
 def rewrite(path: Path, content: bytes, accept: Callable[[], bool], *, backup: Path | None) -> None:
@@ -34,11 +40,12 @@ def rewrite(path: Path, content: bytes, accept: Callable[[], bool], *, backup: P
     Raises:
         OSError: it cannot be opened or read, or the backup cannot be written.
         Refusal: it could not be written, and holds what it did before; unless that could
-            not be written either, which is said.
+            not be written either, which is said. Or somebody else writes to it.
     """
     with undisturbed():
         fd = _open(path)
         try:
+            _lock(fd)
             before = _held(fd)
             if backup is not None:
                 _save(backup, before)
@@ -87,6 +94,8 @@ def _open(path: Path) -> int:
     except PermissionError:
         look = os.open(path, os.O_RDONLY | _FLAGS)
     try:
+        # Else the mode that is put back might be the one that another has lent it.
+        _lock(look)
         status = os.fstat(look)
         mode = stat.S_IMODE(status.st_mode)
         # The permission counts when a file is opened, and not after that.
@@ -98,6 +107,29 @@ def _open(path: Path) -> int:
     finally:
         os.close(look)
     return fd
+
+
+def _lock(fd: int) -> None:
+    """Wait until nobody else writes to a file; that takes milliseconds.
+
+    Raises:
+        Refusal: it takes much longer.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            late = time.monotonic() >= deadline
+        except OSError:
+            # A file system without locks.
+            return
+        else:
+            return
+        if late:
+            message = "somebody else is writing to it: try again"
+            raise Refusal(message)
+        time.sleep(0.01)
 
 
 def _held(fd: int) -> bytes:

@@ -24,6 +24,7 @@ from hive_boot.secrets.field import NAME, Field, candidates_of
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from hive_boot.secrets.snapshot import SecretSet
     from hive_boot.secrets.sources.reading import Value
 
 _ONLY = "rotate takes the name of a secret and options; the value comes from stdin or a prompt"
@@ -96,10 +97,11 @@ def run(arguments: Namespace) -> int:
     """
     if arguments.more:
         raise UsageError(_ONLY)
-    field, declaration = _field(arguments.name, arguments.app)
+    field, declared = _field(arguments.name, arguments.app)
     if arguments.kubernetes is not None:
-        return _tell_kubectl(field, arguments.kubernetes, declaration, json=arguments.json)
-    place = place_of(field, Path(arguments.to), create=arguments.create)
+        return _tell_kubectl(field, arguments.kubernetes, declared, json=arguments.json)
+    named = declared is not None
+    place = place_of(field, Path(arguments.to), create=arguments.create, declared=named)
     value = ask(field)
     notes = _judge(field, value) if arguments.app else []
     if _present(field, place.directory) == value:
@@ -117,14 +119,14 @@ def run(arguments: Namespace) -> int:
     return _tell(outcome, field, place, json=arguments.json)
 
 
-def _field(name: str, app: str | None) -> tuple[Field, str]:
-    """Give the secret of that name, and the name of its declaration; neither with APP none."""
+def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
+    """Give the secret of that name, and its declaration; without APP none is known."""
     plain = Field(attribute=name, name=name, candidates=candidates_of(name, None))
     if not NAME.fullmatch(name):
         message = "NAME is the name of a secret: letters, digits, '_', '.' and '-'; this is none"
         raise UsageError(message)
     if app is None:
-        return plain, ""
+        return plain, None
     from hive_boot.cli.applications import find  # noqa: PLC0415  (not all name one)
 
     declared = find(app)._plan.declared  # noqa: SLF001  (ours)
@@ -134,7 +136,7 @@ def _field(name: str, app: str | None) -> tuple[Field, str]:
         meant = f"; did you mean {near[0]}?" if near else f"; it declares {', '.join(fields)}"
         message = f"{declared.__name__} declares no secret of this name{meant}"
         raise UsageError(message)
-    return fields[name], declared.__name__
+    return fields[name], declared
 
 
 def _judge(field: Field, value: Value) -> list[str]:
@@ -237,13 +239,23 @@ def _tell(outcome: _Outcome, field: Field, place: Place, *, json: bool) -> int:
     return 0
 
 
-def _tell_kubectl(field: Field, name: str, declaration: str, *, json: bool) -> int:
+def _key(field: Field, declared: type[SecretSet] | None) -> str:
+    """Give the key of a Secret that becomes the file, as the manifests have it."""
+    if declared is None:
+        return file_name(field)
+    from hive_boot.manifests.deployment import items_of  # noqa: PLC0415  (not all name an APP)
+
+    items = items_of(declared._inventory.every)  # noqa: SLF001  (ours)
+    return next(item.key for item in items if item.name == field.name)
+
+
+def _tell_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
     """Print the command; it reads stdin, so that no shell's history holds the value."""
-    name = name or hints.object_name(declaration)
+    name = name or hints.object_name(declared.__name__ if declared else "")
     if not _OBJECT.fullmatch(name):
         message = "--kubernetes takes the name of a Secret: a-z, 0-9, '-' and '.'; this is none"
         raise UsageError(message)
-    command = hints.kubectl(file_name(field), name)
+    command = hints.kubectl(_key(field, declared), name)
     if json:
         answer({"name": field.name, "command": command, "reads": "stdin"})
     else:

@@ -9,6 +9,7 @@ Who is killed outright leaves a hidden directory behind; the next one here remov
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -84,10 +85,11 @@ class Staging:
                 (staged / parent).mkdir(DIRECTORY_MODE, exist_ok=True)
             _write(staged / name, content, FILE_MODE)
             path = directory / name
-            top = next(
-                each for each in (*reversed(path.parents), path) if not os.path.lexists(each)
-            )
-            tops.append(top)
+            above = [each for each in (*reversed(path.parents), path) if not os.path.lexists(each)]
+            if not above:
+                # It was not there when that was decided.
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            tops.append(above[0])
         for top in dict.fromkeys(tops):
             self.steps.append(Addition(mirror / top.relative_to(base), top))
         return staged

@@ -59,7 +59,7 @@ def show(migration: Migration, app: str, *, dry: bool) -> None:
     say("  A directory means the profile production; on this machine there may be")
     say("  HIVE_BOOT_PROFILE=development before it.")
     say("- run it with Compose:")
-    say(f"    hive-boot manifests {app} --target compose")
+    say(f"    hive-boot manifests {app} --target compose --write")
     say("- change one later, in place:")
     say(f"    hive-boot rotate NAME --to {directory}")
 

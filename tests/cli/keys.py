@@ -16,6 +16,14 @@ class Keys(SecretSet):
     certificate: Secret | None = secret("TLS_CERT", file="tls/cert.pem")
 
 
+class Alike(SecretSet):
+    """Files whose names are no keys, or nearly the same ones."""
+
+    tls_key: Secret | None = secret(file="tls/key")
+    other: Secret | None = secret(file="tls-key")
+    hidden: Secret | None = secret(file="..hidden")
+
+
 async def later(value: str) -> bool:
     """Judge a value, some time."""
     return value.isdigit()

@@ -438,6 +438,30 @@ def test_a_directory_of_more_than_secrets_is_refused(
     assert "--to has to be" in said
 
 
+@pytest.mark.parametrize("to", ["shop", "shop/secrets", "shop/data/secrets"])
+def test_a_package_is_no_place_for_secrets(
+    here: Path, capsys: pytest.CaptureFixture[str], to: str
+) -> None:
+    """They would go into what is built, and git would ignore the package."""
+    (here / "shop/data").mkdir(parents=True)
+    (here / "shop/__init__.py").touch()
+
+    assert "outside of packages" in refused(capsys, "--to", to, status=64)
+
+
+def test_a_directory_of_the_project_is_not_ignored(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is new in it would never get into git, and nobody would notice."""
+    (here / "deploy").mkdir()
+    (here / "deploy/Dockerfile").touch()
+    for command in (["init", "-q"], ["add", "deploy"]):
+        subprocess.run(["git", *command], check=True)  # noqa: S607
+
+    said = refused(capsys, "--to", "deploy", status=1)
+    assert "git would ignore all of deploy from now on, and it tracks deploy/Dockerfile" in said
+
+
 def test_a_file_in_place_of_the_directory_is_told(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

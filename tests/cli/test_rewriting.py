@@ -1,12 +1,16 @@
 """A file gets a new value and stays the same file, or keeps the old value."""
 
+import errno
+import fcntl
 import os
 import stat
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from hive_boot.cli import rewriting
 from hive_boot.cli.rewriting import rewrite
 from hive_boot.cli.usage import Refusal
 from tests.cli.disks import full_disk
@@ -151,3 +155,47 @@ def test_a_link_is_not_followed(path: Path) -> None:
         rewrite(link, b"fake-new", yes, backup=None)
 
     assert path.read_bytes() == b"fake-old"
+
+
+def test_two_at_once_take_turns(path: Path) -> None:
+    """Both succeed, and the file holds the value of the one that came later."""
+    taken: list[bytes] = []
+
+    def accept() -> bool:
+        taken.append(path.read_bytes())
+        return True
+
+    later = Thread(target=rewrite, args=(path, b"fake-later", accept), kwargs={"backup": None})
+
+    def accept_and_be_followed() -> bool:
+        later.start()
+        return accept()
+
+    rewrite(path, b"fake-first, and longer", accept_and_be_followed, backup=None)
+    later.join()
+
+    assert taken == [b"fake-first, and longer", b"fake-later"]
+    assert path.read_bytes() == b"fake-later"
+
+
+def test_who_does_not_end_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else holds the file: nothing is written to it, and that is said."""
+    monkeypatch.setattr(rewriting, "_PATIENCE", 0.0)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Refusal, match="somebody else is writing to it"):
+            rewrite(path, b"fake-new", yes, backup=None)
+
+    assert path.read_bytes() == b"fake-old"
+
+
+def test_a_file_system_without_locks_does(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network file systems have none: the file is written all the same."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    rewrite(path, b"fake-new", yes, backup=None)
+
+    assert path.read_bytes() == b"fake-new"

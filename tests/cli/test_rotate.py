@@ -251,7 +251,11 @@ def test_without_that_request_the_near_misses_are_named(
     assert main(["rotate", "APIKEY"]) == 64
     assert capsys.readouterr().err == (
         "hive-boot: secrets holds no file of this secret; there is secrets/api_key; "
-        "--create makes one\n"
+        "if its file= is another, --app APP knows it; else --create makes one\n"
+    )
+    assert main(["rotate", "TLS_CERT", *KEYS]) == 64
+    assert capsys.readouterr().err == (
+        "hive-boot: secrets holds no file of this secret; --create makes one\n"
     )
     assert main(["rotate", "fake-value-in-the-wrong-place"]) == 64
     assert "fake" not in capsys.readouterr().err
@@ -508,6 +512,13 @@ def test_a_failure_shows_no_value_to_an_error_tracker(typing: Typing) -> None:
 
 
 # Kubernetes.
+
+
+def test_the_key_is_the_one_that_the_manifests_have(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two files' names may become one key; the other secret's must not be written over."""
+    for name, key in (("TLS_KEY", "tls-key"), ("OTHER", "tls-key-2"), ("HIDDEN", "hidden")):
+        assert main(["rotate", name, "--app", "tests.cli.keys:Alike", "--kubernetes"]) == 0
+        assert f" alike --from-file={key}=/dev/stdin " in capsys.readouterr().out
 
 
 def test_the_command_for_kubernetes_reads_stdin(

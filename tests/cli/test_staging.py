@@ -216,6 +216,16 @@ def test_a_file_that_comes_meanwhile_is_not_overwritten(place: Path) -> None:
     assert contents(place / "secrets") == {"key": b"somebody's"}
 
 
+def test_a_file_that_came_before_that_is_not_overwritten(place: Path) -> None:
+    """Nor is one that somebody else makes while it is prepared."""
+    (place / "secrets").mkdir()
+    (place / "secrets/key").write_bytes(b"theirs")
+    with pytest.raises(FileExistsError, match="secrets/key"), Staging() as staging:
+        staging.add(place / "secrets", FILES)
+
+    assert contents(place) == {".env": b"A=x\n", "secrets/key": b"theirs"}
+
+
 def test_a_file_that_changes_meanwhile_is_not_replaced(place: Path) -> None:
     """An editor that saves at this moment has its way."""
     with Staging() as staging:

@@ -129,21 +129,30 @@ def _mounted(deployment: Deployment, profile: Profile) -> list[str]:
         return []
     lines = ["    secrets:" if required else "    # secrets:"]
     for item in required:
-        lines += _mount(item)
+        lines += _mount(item, _called(deployment, item))
     if optional:
         lines.append(
-            "      # Optional. To use one, make its file, and take the # away here and below."
+            "      # Optional. To use one, make its file, and render this with --use NAME."
         )
     for item in optional:
-        lines += [f"      # {line[6:]}" for line in _mount(item)]
+        lines += [f"      # {line[6:]}" for line in _mount(item, _called(deployment, item))]
     return lines
 
 
-def _mount(item: Item) -> list[str]:
-    if not item.renamed:
-        return [f"      - {quoted(item.key)}"]
+def _called(deployment: Deployment, item: Item) -> str:
+    """Name a secret: what begins with ``x-`` is no secret to Compose, but an extension."""
+    taken = {each.key for each in deployment.items}
+    name = item.key
+    while name.startswith("x-") or (name != item.key and name in taken):
+        name = f"_{name}"
+    return name
+
+
+def _mount(item: Item, name: str) -> list[str]:
+    if name == item.file:
+        return [f"      - {quoted(name)}"]
     target = quoted(f"/run/secrets/{item.file}", dollar="$$")
-    return [f"      - source: {quoted(item.key)}", f"        target: {target}"]
+    return [f"      - source: {quoted(name)}", f"        target: {target}"]
 
 
 def _volumes(deployment: Deployment) -> list[str]:
@@ -163,15 +172,15 @@ def _sources(deployment: Deployment, profile: Profile, directory: str) -> list[s
         return []
     lines = ["", "secrets:" if required else "# secrets:"]
     for item in required:
-        lines += [*comment(item.about, 2), *_source(item, directory)]
+        lines += [*comment(item.about, 2), *_source(item, _called(deployment, item), directory)]
     for item in optional:
         lines += [
             *comment(item.about, 2),
-            *(f"  # {line[2:]}" for line in _source(item, directory)),
+            *(f"  # {line[2:]}" for line in _source(item, _called(deployment, item), directory)),
         ]
     return lines
 
 
-def _source(item: Item, directory: str) -> list[str]:
+def _source(item: Item, name: str, directory: str) -> list[str]:
     file = quoted(f"{directory}/{item.file}", dollar="$$")
-    return [f"  {quoted(item.key)}:", f"    file: {file}"]
+    return [f"  {quoted(name)}:", f"    file: {file}"]

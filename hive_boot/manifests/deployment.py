@@ -83,6 +83,7 @@ class Deployment:
         base: the image that it stands on.
         command: what starts it.
         env: settings that are not secret.
+        used: optional secrets that are there all the same, by the names of their variables.
         install: what pip is told to install.
         context: what of the repository the build needs.
         copies: what of that is laid into the image as it is.
@@ -104,6 +105,7 @@ class Deployment:
     base: str
     command: tuple[str, ...]
     env: Mapping[str, str]
+    used: frozenset[str]
     install: str
     context: tuple[str, ...]
     copies: tuple[str, ...]
@@ -140,17 +142,16 @@ class Deployment:
         return math.ceil((PRE_STOP if kubernetes else 0) + drain + self.stop + _SPARE)
 
     def required(self, profile: Profile) -> list[Item]:
-        """Give the secrets that a start under ``profile`` needs."""
+        """Give the secrets that a start under ``profile`` needs, and those that are used."""
         return [item for item in self.items if self._needs(item, profile)]
 
     def optional(self, profile: Profile) -> list[Item]:
         """Give the others."""
         return [item for item in self.items if not self._needs(item, profile)]
 
-    @staticmethod
-    def _needs(item: Item, profile: Profile) -> bool:
+    def _needs(self, item: Item, profile: Profile) -> bool:
         default = item.field.dev_default is not None and profile == "development"
-        return item.field.required_for(profile) and not default
+        return item.name in self.used or (item.field.required_for(profile) and not default)
 
 
 def items_of(fields: Iterable[Field]) -> tuple[Item, ...]:

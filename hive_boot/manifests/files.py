@@ -61,12 +61,14 @@ class File:
 
     @property
     def difference(self) -> list[str]:
-        """Give the first lines of a unified difference.
+        """Give the first lines of a unified difference, or what else it is; none for none.
 
         What is there is shown up to its ``:`` or ``=`` only: people put values everywhere.
         """
         there, text = (self.there or "").splitlines(), self.text.splitlines()
         lines = list(difflib.unified_diff(there, text, "there", "rendered", n=0, lineterm=""))
+        if not lines and self.there != self.text:
+            return ["the same lines, but other line ends: \\n is rendered, also after the last"]
         lines = lines[:3] + [_masked(line) if line[:1] == "-" else line for line in lines[3:]]
         more = len(lines) - _SHOWN
         return [*lines[:_SHOWN], *([f"… and {more} lines more"] if more > 0 else [])]

@@ -95,18 +95,24 @@ def _credentials(deployment: Deployment, store: str) -> list[str]:
         lines += [*comment(item.about), *_credential(item, store)]
     optional = deployment.optional("production")
     if optional:
-        lines.append("# Optional. To use one, make its file, and take the # away.")
+        lines.append("# Optional. To use one, make its file, and render this with --use NAME.")
     for item in optional:
         lines += [*comment(item.about), *(f"# {line}" for line in _credential(item, store))]
     return lines
 
 
 def _credential(item: Item, store: str) -> list[str]:
-    lines = [f"LoadCredential={item.key}:{store}/{item.key}"]
+    lines = [f"LoadCredential={item.key}:{store}/{_stored(item)}"]
     if item.renamed:
         # A credential cannot be called as the file is, so a variable says where it is.
         lines.append(f"Environment={item.name}_FILE=%d/{item.key}")
     return lines
+
+
+def _stored(item: Item) -> str:
+    """Give what a file in the store is called: what migrate and rotate call it, if a line can."""
+    file = item.file
+    return _value(file) if file.isprintable() and file == file.strip("\\ ") else item.key
 
 
 def _hardening(deployment: Deployment) -> list[str]:

@@ -20,7 +20,8 @@ RENDERED = "Rendered by hive-boot"
 """How the first line of every file of ours begins."""
 
 _PLAIN = re.compile(r"(\./|/)?[A-Za-z][-A-Za-z0-9_./:]*[A-Za-z0-9]")
-_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+"""What YAML 1.1 takes for something else than text."""
 
 
 def quoted(text: str, *, dollar: str = "$") -> str:
@@ -30,7 +31,7 @@ def quoted(text: str, *, dollar: str = "$") -> str:
         text: any text.
         dollar: what stands for a dollar sign.
     """
-    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+    if _PLAIN.fullmatch(text) and text.lower() not in WORDS:
         return text
     return f'"{"".join(dollar if each == "$" else _escaped(each) for each in text)}"'
 

@@ -11,7 +11,8 @@ import yaml
 from hive_boot.cli.main import main
 from tests.support import ROOT, as_ordinary_user
 
-SERVED = ("--command", "hive-boot run tests.cli.deployed:served --serve x:web")
+SERVE = "hive-boot run tests.cli.deployed:served --serve x:web"
+SERVED = ("--command", f"{SERVE} --host 0.0.0.0")
 
 
 def manifests(app: str, *more: str) -> int:
@@ -155,6 +156,7 @@ def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[s
         ("worker", ("--target", "markdown", "--env", "TOKEN_FILE=x"), "TOKEN_FILE is a secret"),
         ("worker", ("--target", "markdown", "--env", "HIVE_BOOT_MODE=x"), "by the manifests"),
         ("worker", ("--target", "markdown", "--env", "A=a\nb"), "one line"),
+        ("worker", ("--target", "markdown", "--use", "TOKE"), "'TOKE' is none"),
         ("worker", ("--target", "markdown", "--base", ""), "--base has to be"),
         ("worker", ("--target", "markdown", "--image", "a\nb"), "--image has to be"),
         ("worker", ("--target", "markdown", "--install", "a\nb"), "--install has to be"),
@@ -167,8 +169,17 @@ def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[s
         ("worker", ("--target", "markdown", "--writable", "x"), "--writable is"),
         ("worker", ("--target", "markdown", "--writable", "/a/../b"), "--writable is"),
         ("worker", ("--target", "markdown", "--writable", "/"), "--writable is"),
+        ("worker", ("--target", "markdown", "--writable", "/tmp/"), "its place already"),  # noqa: S108  (refused)
+        ("worker", ("--target", "markdown", "--writable", "/run/secrets/worker"), "its place"),
+        ("worker", ("--target", "markdown", "--copy", "secrets/"), "no part of an image"),
+        ("worker", ("--target", "markdown", "--context", "deploy/secrets/a"), "no part of an"),
+        ("worker", ("--target", "markdown", "--name", "on"), "say another --name"),
+        ("worker", ("--target", "markdown", "--port", "9000"), "9000 is the probe_port"),
         ("served", ("--target", "compose"), "has no main"),
         ("quiet", ("--target", "kubernetes"), "answers no probe"),
+        ("served", ("--target", "compose", "--command", SERVE), "say --host 0.0.0.0"),
+        ("served", ("--target", "compose", *SERVED, "--port", "80"), "say --port 80 in it"),
+        ("served", ("--target", "compose", "--command", f"{SERVE} --port x"), "--port"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -185,10 +196,33 @@ def test_a_service_has_a_port_and_a_command(capsys: pytest.CaptureFixture[str]) 
     """Without a main it serves at 8000, or where it is said."""
     assert manifests("served", "--target", "kubernetes", *SERVED) == 0
     assert "containerPort: 8000" in capsys.readouterr().out
-    assert manifests("served", "--target", "kubernetes", *SERVED, "--port", "80") == 0
+    assert (
+        manifests(
+            "served",
+            "--target",
+            "kubernetes",
+            *SERVED[:1],
+            f"{SERVED[1]} --port 80",
+            "--port",
+            "80",
+        )
+        == 0
+    )
+    assert "containerPort: 80\n" in capsys.readouterr().out
+    own = ("--command", "uvicorn x:web", "--port", "80")
+    assert manifests("served", "--target", "kubernetes", *own) == 0
     assert "containerPort: 80\n" in capsys.readouterr().out
     assert manifests("quiet", "--target", "kubernetes", "--port", "9999") == 0
     assert "containerPort: 9999" in capsys.readouterr().out
+
+
+def test_a_directory_that_is_said_twice_is_mounted_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Kubernetes refuses a pod in which two volumes have one place."""
+    twice = ("--writable", "/data", "--writable", "/data/")
+    assert manifests("worker", "--target", "kubernetes", *twice) == 0
+    assert capsys.readouterr().out.count("mountPath: /data\n") == 1
 
 
 def test_a_set_alone_is_enough_for_what_has_no_process(capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +251,7 @@ def test_the_header_renders_the_same_again(capsys: pytest.CaptureFixture[str]) -
     options = (
         *("--target", "compose", "--port", "8080", "--image", "x:1", "--base", "python:3.12-slim"),
         *("--command", "hive-boot run a:b --name 'x y'", "--install", ".[a] b", "--name", "shop"),
+        *("--use", "TOKEN"),
         *("--env", "A=b c", "--writable", "/data/", "--context", "a/", "--copy", "b"),
     )
     assert manifests("served", *options, "--write") == 0

@@ -56,6 +56,7 @@ def deployment(
         base="python:3.13-slim",
         command=("hive-boot", "run", "shop.app:boot", "--serve", "shop.app:web"),
         env={},
+        used=frozenset(),
         install=".",
         context=("shop",),
         copies=(),

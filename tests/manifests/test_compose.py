@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hive_boot import Bootstrap
+from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.manifests.deployment import Deployment
 from tests.manifests.deployments import Nothing, Optional, Renamed, ShopSecrets, read, text_of
 from tests.manifests.deployments import deployment as deploy
@@ -117,3 +117,21 @@ def test_settings_are_what_was_said() -> None:
     found = service(deploy(env=env))["environment"]
     assert {name: found[name].replace("$$", "$") for name in env} == env
     assert "$" not in found["A"].replace("$$", "")
+
+
+def test_a_secret_is_no_extension() -> None:
+    """Compose reads over what begins with ``x-``, so such a file is mounted by another name."""
+
+    class Headers(SecretSet):
+        one: Secret = secret(file="x-api-key")
+        two: Secret = secret(file="_x-api-key")
+
+    found = read(deploy(Headers), PRODUCTION)
+    assert found["secrets"] == {
+        "__x-api-key": {"file": "./secrets/x-api-key"},
+        "_x-api-key": {"file": "./secrets/_x-api-key"},
+    }
+    assert service(deploy(Headers))["secrets"] == [
+        {"source": "__x-api-key", "target": "/run/secrets/x-api-key"},
+        "_x-api-key",
+    ]

@@ -4,7 +4,7 @@ import pytest
 
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.manifests.deployment import items_of, name_of
-from tests.manifests.deployments import Nothing, ShopSecrets
+from tests.manifests.deployments import Nothing, ShopSecrets, text_of
 from tests.manifests.deployments import deployment as deploy
 
 
@@ -59,3 +59,18 @@ def test_what_a_profile_needs() -> None:
         "SENTRY_DSN",
     ]
     assert deploy(Nothing).required("production") == []
+
+
+def test_an_optional_secret_that_is_used_is_where_the_required_ones_are() -> None:
+    """It is asked for by name; a render without the name leaves it out again."""
+    for path in (
+        "deploy/docker-compose.yml",
+        "docker-compose.yml",
+        "deploy/k8s/secret.yaml",
+        "deploy/systemd/shop.service",
+        ".env.example",
+    ):
+        for used, there in ((frozenset(), False), (frozenset({"SENTRY_DSN"}), True)):
+            text = text_of(deploy(used=used), path)
+            lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+            assert any("sentry_dsn" in line.lower() for line in lines) is there

@@ -126,6 +126,14 @@ def test_a_newer_declaration_replaces_older_placeholders() -> None:
     assert file(EXAMPLE, example.replace("API_KEY=", "GONE="), example).obstacle == ""
 
 
+def test_other_line_ends_are_told() -> None:
+    """A checkout may have changed them; no line is different then."""
+    for there in ("a\r\nb\r\n", "a\nb"):
+        (line,) = file("a", there, "a\nb\n").difference
+        assert line.startswith("the same lines, but other line ends")
+    assert file("a", "a\n", "a\n").difference == []
+
+
 def test_a_difference_is_short() -> None:
     """The first lines tell what it is about, and how many there are."""
     there = "".join(f"{number}\n" for number in range(40))

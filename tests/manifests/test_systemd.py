@@ -1,10 +1,11 @@
 """The unit, line by line."""
 
+import re
 from typing import Any
 
 import pytest
 
-from hive_boot import Bootstrap
+from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.manifests.deployment import Deployment
 from tests.manifests.deployments import Renamed, ShopSecrets, text_of
 from tests.manifests.deployments import deployment as deploy
@@ -32,14 +33,31 @@ def test_each_required_secret_is_a_credential() -> None:
 
 
 def test_a_credential_of_another_name_is_pointed_to() -> None:
-    """A file below a directory can be no credential, so a variable says where it is."""
+    """A file below a directory can be no credential, so a variable says where it is.
+
+    In the store it lies where ``hive-boot rotate`` and ``migrate`` write it.
+    """
     found = settings(deploy(Renamed))
     assert found["LoadCredential"][0] == (
-        "tls-certificate.pem:/etc/credstore/shop/tls-certificate.pem"
+        "tls-certificate.pem:/etc/credstore/shop/tls/certificate.pem"
     )
     assert "CERTIFICATE_FILE=%d/tls-certificate.pem" in found["Environment"]
     text = text_of(deploy(Renamed), "deploy/systemd/shop.service")
+    assert "\n# LoadCredential=hidden-file:/etc/credstore/shop/..hidden file\n" in text
     assert "\n# Environment=HIDDEN_FILE=%d/hidden-file\n" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "path"), [("a b%/c.key", "a b%%/c.key"), ("a\nb", "a-b"), ("a\\", "a-"), ("b ", "b-")]
+)
+def test_what_a_line_cannot_say_is_not_said(file: str, path: str) -> None:
+    """A name with a line end in it, for one: then the file is called as the credential is."""
+
+    class Odd(SecretSet):
+        one: Secret = secret(file=file)
+
+    key = re.sub("[^a-z.]+", "-", file)
+    assert settings(deploy(Odd))["LoadCredential"] == [f"{key}:/etc/credstore/shop/{path}"]
 
 
 def test_it_is_run_as_it_should_be() -> None:

@@ -11,7 +11,7 @@ import gc
 import io
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 
 from hive_boot.cli.usage import NO, USAGE, Parser, Refusal, UsageError
@@ -19,7 +19,7 @@ from hive_boot.cli.usage import NO, USAGE, Parser, Refusal, UsageError
 TYPE_CHECKING = False  # typing would take as long as all of a probe
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 
 COMMANDS = {
     "check": "judge secrets and settings as a start would, and start nothing",
@@ -32,12 +32,14 @@ COMMANDS = {
 }
 
 
-def script() -> NoReturn:
+def script() -> None:
     """Be the process of one command.
 
     Whoever waits for an init container or a health check waits for the end of the
     interpreter too. So it leaves without taking itself apart: what was registered for the
     exit is called, and nothing is collected on the way.
+
+    It does not come back.
 
     Raises:
         SystemExit: an application was run. What it has left behind, as a thread that is
@@ -52,11 +54,12 @@ def script() -> NoReturn:
         # As stderr does: what a terminal cannot show, or a name that is no text, is no crash.
         sys.stdout.reconfigure(errors="backslashreplace")
     status = main()
-    atexit._run_exitfuncs()  # noqa: SLF001  (what Python itself calls at this point)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    os._exit(status)
+    with ExitStack() as last:
+        # A flush that fails keeps nobody from leaving.
+        last.callback(os._exit, status)
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            last.callback(stream.flush)
+        atexit._run_exitfuncs()  # noqa: SLF001  (what Python itself calls at this point)
 
 
 def _hear_sigterm() -> None:

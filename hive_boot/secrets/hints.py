@@ -43,12 +43,19 @@ def mend(field: Field, situation: Situation, declaration: str) -> str:
     if situation.mode == "kubernetes":
         return kubectl(file, object_name(declaration))
     if situation.mode == "systemd":
-        return f"in the unit: LoadCredential={file}:/etc/credstore/{file}"
+        return _credential(field.name, file)
     if situation.mode == "docker":
         return f"mount a file that holds it at {os.path.join(situation.directories[0], file)}"
     if situation.mode == "environment":
         return f"set the variable {field.name}"
     return f"set it in {situation.dotenv[-1]}: {field.name}=…"
+
+
+def _credential(name: str, file: str) -> str:
+    """Give the lines of a unit; a credential's name is one of a file, not of a path."""
+    key = _key(file)
+    pointer = "" if key == file else f" and Environment={name}_FILE=%d/{key}"
+    return f"in the unit: LoadCredential={key}:/etc/credstore/{file}{pointer}"
 
 
 def amend(field: Field, origin: tuple[str, str], situation: Situation, declaration: str) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from json import loads
 from pathlib import Path
@@ -35,6 +36,11 @@ def test_it_is_a_script_and_a_module(command: list[str]) -> None:
     """Both print the version that is installed, and end with 0."""
     ended = run(*command, "--version")
     assert (ended.returncode, ended.stdout) == (0, f"hive_boot {version('hive_boot')}\n")
+
+
+def test_importing_it_runs_nothing() -> None:
+    """A tool that walks through all modules, as for documentation, is not taken for a person."""
+    assert import_module("hive_boot.__main__").__name__ == "hive_boot.__main__"
 
 
 def test_the_exit_status_of_the_process_is_that_of_the_command() -> None:
@@ -125,9 +131,10 @@ def test_a_reader_that_has_gone_is_no_crash() -> None:
 
 
 @pytest.mark.parametrize("typed", [["--help"], ["run", "--help"], ["doctor", "--help"]])
-def test_a_terminal_that_knows_few_characters_is_no_crash(typed: list[str]) -> None:
-    """What it cannot show is spelt out."""
-    ended = run(SCRIPT, *typed, PYTHONIOENCODING="ascii")
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:replace"])
+def test_a_terminal_that_knows_few_characters_is_no_crash(typed: list[str], encoding: str) -> None:
+    """What it cannot show is spelt out, or what the person has asked for."""
+    ended = run(SCRIPT, *typed, PYTHONIOENCODING=encoding)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("usage: hive-boot")
 

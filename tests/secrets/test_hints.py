@@ -65,10 +65,17 @@ def test_a_secret_is_called_what_kubernetes_allows(tmp_path: Path) -> None:
 
 
 def test_systemd_shows_the_line_of_the_unit(tmp_path: Path) -> None:
-    """Under systemd the hint is a line of the unit, with the name that is looked for."""
+    """Under systemd the hint is a line of the unit, with the name that is looked for.
+
+    No credential is called as a path, so then a variable leads to it.
+    """
     (tmp_path / "credentials").mkdir()
-    key, _ = problems_at(tmp_path, CREDENTIALS_DIRECTORY="/credentials")
+    key, nested = problems_at(tmp_path, CREDENTIALS_DIRECTORY="/credentials")
     assert key.hint == "in the unit: LoadCredential=openai_api_key:/etc/credstore/openai_api_key"
+    assert nested.hint == (
+        "in the unit: LoadCredential=tls-server.key:/etc/credstore/tls/server.key "
+        "and Environment=TLS_KEY_FILE=%d/tls-server.key"
+    )
 
 
 def test_docker_shows_the_file(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def test_no_other_program_is_asked_for() -> None:
         *("cp", "docker", "hive-boot", "install", "kubectl", "openssl", "python3", "systemctl"),
         "/opt/hive/.venv/bin/pip",
     }
-    assert {command[1] for command in COMMANDS if command[0] == "docker"} == {"compose"}
+    told = {command[1] for command in COMMANDS if command[0] == "docker"}
+    assert told == {"build", "compose", "push"}
 
 
 @pytest.mark.parametrize("directory", ["deploy/secrets", "/etc/credstore/hive"])
@@ -108,7 +109,18 @@ def test_a_cluster_gets_a_secret_of_these_files(tmp_path: Path) -> None:
     assert f"secretName: {name}\n" in text
 
 
-@pytest.mark.parametrize("words", of("kubectl") + of("docker"), ids=" ".join)
+def test_the_image_that_is_pushed_is_the_one_that_is_used() -> None:
+    """It is built from the file that is here, and the overlay names it as it was pushed."""
+    build, push = [words for words in of("docker") if words[0] != "compose"]
+    assert build == ["build", "--file", "deploy/Dockerfile", "--tag", push[1], "."]
+    assert push[0] == "push"
+    assert push[1] == "registry.example/hive:1"
+
+
+COMPOSE = [words for words in of("docker") if words[0] == "compose"]
+
+
+@pytest.mark.parametrize("words", of("kubectl") + COMPOSE, ids=" ".join)
 def test_the_tools_of_the_platforms_know_the_options(words: list[str]) -> None:
     """With ``--help`` behind it nothing is done, and an option that is unknown is refused."""
     program = "kubectl"

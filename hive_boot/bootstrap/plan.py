@@ -193,7 +193,7 @@ class Plan:
         """
         if not self.parts:
             return {}
-        from hive_boot.lifecycle.parts import in_order  # noqa: PLC0415  (many have none)
+        from hive_boot.lifecycle.ordering import in_order  # noqa: PLC0415  (many have none)
 
         wired = {name: wire(part.work, offered) for name, part in self.parts.items()}
         needs = {

@@ -11,18 +11,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 import anyio.lowlevel
 
-from hive_boot.exceptions import DeclarationError, LifecycleError, ShutdownTimeout, StartupFailed
+from hive_boot.exceptions import LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle.failures import bare, is_cancellation, joined
 from hive_boot.lifecycle.telling import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -50,23 +49,6 @@ class Part(NamedTuple):
     open: Callable[[], AbstractAsyncContextManager[object]]
     needs: tuple[str, ...] = ()
     timeout: float | None = None
-
-
-def in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sort parts so that each comes after those that it needs.
-
-    Args:
-        parts: what each of them needs.
-
-    Raises:
-        DeclarationError: some of them need each other.
-    """
-    try:
-        return list(TopologicalSorter(parts).static_order())
-    except CycleError as exc:
-        circle = " → ".join(reversed(exc.args[1]))
-    message = f"parts need each other, so that none of them can be the first: {circle}"
-    raise DeclarationError(message)
 
 
 class _Hosted:

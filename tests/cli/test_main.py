@@ -281,3 +281,18 @@ def test_a_check_without_checks_imports_no_loop() -> None:
         "print(*sorted({'anyio', 'asyncio', 'trio', 'watchfiles'} & {*sys.modules} - before))",
     )
     assert ended.stdout.splitlines()[-1] == ""
+
+
+def test_a_check_of_parts_imports_no_loop_either(tmp_path: Path) -> None:
+    """Whether they need each other is found out without starting any."""
+    source = "from hive_boot import Bootstrap, SecretSet\nclass Needs(SecretSet): ...\n"
+    source += "boot = Bootstrap(Needs)\n@boot.part\nasync def pool(): ...\n"
+    (tmp_path / "cwd" / "parted.py").write_text(source, "utf-8")
+    ended = run(
+        sys.executable,
+        "-c",
+        "import sys; before = {*sys.modules};"
+        "from hive_boot.cli.main import main; print(main(['check', 'parted:boot']));"
+        "print(*sorted({'anyio', 'asyncio', 'trio'} & {*sys.modules} - before))",
+    )
+    assert ended.stdout.splitlines()[-2:] == ["0", ""]

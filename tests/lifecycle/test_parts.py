@@ -6,15 +6,15 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from itertools import pairwise
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from hive_boot.exceptions import DeclarationError, LifecycleError, ShutdownTimeout, StartupFailed
+from hive_boot.exceptions import LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle import parts as room
-from hive_boot.lifecycle.parts import Part, in_order
+from hive_boot.lifecycle.ordering import in_order
+from hive_boot.lifecycle.parts import Part
 from tests.lifecycle.living import Diary, Life, enduring, raising
 from tests.support import until
 
@@ -55,30 +55,6 @@ def text_of(failures: list[BaseException]) -> list[str]:
 
 
 # The order
-
-
-def test_each_part_comes_after_those_that_it_needs() -> None:
-    """The order of the declaration does not matter."""
-    order = in_order({"api": ["pool", "cache"], "cache": ["pool"], "pool": []})
-    assert order == ["pool", "cache", "api"]
-
-
-@pytest.mark.parametrize(
-    ("needs", "circle"),
-    [
-        ({"a": ["a"]}, "a → a"),
-        ({"a": ["b"], "b": ["a"]}, "(a → b → a|b → a → b)"),
-        ({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}, "(a → b → c → a|b → c → a → b|.*c)"),
-    ],
-)
-def test_a_circle_is_named_in_order(needs: dict[str, list[str]], circle: str) -> None:
-    """Each in the text needs the next one, so that a person sees which arrow to cut."""
-    with pytest.raises(DeclarationError) as caught:
-        in_order(needs)
-    told = str(caught.value)
-    assert re.fullmatch(f"parts need each other, so that none of them .* first: {circle}", told)
-    names = told.rpartition(": ")[2].split(" → ")
-    assert all(need in needs[name] for name, need in pairwise(names))
 
 
 @pytest.mark.anyio

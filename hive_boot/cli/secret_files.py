@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from hive_boot.secrets.field import Fault
 from hive_boot.secrets.placeholder import is_placeholder
-from hive_boot.secrets.sources.reading import LIMIT
+from hive_boot.secrets.sources.reading import EMPTY, LIMIT, NUL
+from hive_boot.secrets.validation import PLACEHOLDER
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ def fault_of(value: Value) -> Fault | None:
     """Tell why no start would take ``value`` from a file; None when it would."""
     plain = value.reveal()
     if not plain:
-        return Fault("empty", "is empty")
+        return EMPTY
     if isinstance(plain, str) and "\0" in plain:
-        return Fault("nul", "holds a NUL character (SecretBytes takes what is no text)")
+        return NUL
     if is_placeholder(plain):
-        return Fault("placeholder", "is the placeholder of a rendered manifest, not a value")
+        return PLACEHOLDER
     if len(content_of(value)) > LIMIT:
         return Fault("too-large", f"is larger than the {LIMIT} bytes that a start reads")
     return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.findings import Findings
 
 
-_PLACEHOLDER = Fault("placeholder", "is the placeholder of a rendered manifest, not a value")
+PLACEHOLDER = Fault("placeholder", "is the placeholder of a rendered manifest, not a value")
 
 _SHOWN = 3
 """Names like one that is missing that are told: more of them make a report that nobody reads."""
@@ -112,7 +112,7 @@ class _Judge:
         for attribute in [each for each, value in values.items() if is_placeholder(value.reveal())]:
             origin = self.findings.origin(attribute)
             self.findings.refused.append(values.pop(attribute))
-            self._note(self.findings.inventory.by_attribute[attribute], _PLACEHOLDER, origin)
+            self._note(self.findings.inventory.by_attribute[attribute], PLACEHOLDER, origin)
 
     def _judge_shapes(self) -> None:
         """Take out what breaks length or pattern, or is a default outside development."""

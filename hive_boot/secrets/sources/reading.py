@@ -42,7 +42,7 @@ A_DIRECTORY = Fault("not-a-file", "is a directory, not a file")
 NOT_UTF_8 = Fault("not-utf-8", "is not UTF-8 text (SecretBytes takes what is no text)")
 
 _LARGE = Fault("too-large", f"is larger than {LIMIT} bytes")
-_NUL = Fault("nul", "holds a NUL character (SecretBytes takes what is no text)")
+NUL = Fault("nul", "holds a NUL character (SecretBytes takes what is no text)")
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _BOM = b"\xef\xbb\xbf"
 
@@ -198,7 +198,7 @@ def _value(raw: bytes, label: str, *, is_text: bool) -> Outcome:
         text = raw.decode()
     except UnicodeDecodeError:
         return NOT_UTF_8
-    return _NUL if "\0" in text else Secret(label, text)
+    return NUL if "\0" in text else Secret(label, text)
 
 
 def _read_rest(fd: int, raw: bytes) -> bytes:

@@ -24,7 +24,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test test-containers check manifests bench soak format clean
+.PHONY: help install run test coverage test-containers check manifests bench soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -34,17 +34,16 @@ install: $(installed) ## make .venv with everything that development needs
 run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://localhost:3000
 	@exec $(python) -m examples.hive $(ARGS)
 
+test: $(installed) $(tools_installed) ## run the tests; or some: make test ARGS="tests/secrets -x"
+	$(python) -m pytest $(if $(strip $(ARGS)),$(ARGS),-n $(workers))
+
 # coverage starts pytest, not the reverse: a pytest plugin of our own is imported before
-# pytest-cov could begin. A part of the suite cannot cover the package: with ARGS nothing is measured.
-test: $(installed) $(tools_installed) ## run the tests, 100 % coverage; or some: make test ARGS="tests/secrets -x"
-ifeq ($(strip $(ARGS)),)
+# pytest-cov could begin.
+coverage: $(installed) $(tools_installed) ## run the tests and measure which lines they reach
 	@$(python) -m coverage erase
 	$(python) -m coverage run -m pytest -n $(workers)
 	@$(python) -m coverage combine --quiet
 	$(python) -m coverage report
-else
-	$(python) -m pytest $(ARGS)
-endif
 
 # As root, on Debian's podman. What is missing is said, and is a failure.
 test-containers: $(installed) ## run the tests in real containers: make test-containers ARGS="-k stop"

@@ -10,11 +10,18 @@ from hive_boot.redaction import hooks
 from hive_boot.secrets import access
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run each async test on both backends."""
-    backend: str = request.param
+    """Return the event loop of an async test: asyncio, unless the test asks for both backends."""
+    backend: str = getattr(request, "param", "asyncio")
     return backend
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that are marked `both_backends` on asyncio and on trio."""
+    both = metafunc.definition.get_closest_marker("both_backends")
+    if both is not None and "anyio_backend" in metafunc.fixturenames:
+        metafunc.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -157,6 +157,17 @@ def test_concurrent_writers_take_turns(path: Path) -> None:
     assert path.read_bytes() == b"fake-later"
 
 
+def test_a_lock_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other writer ends while this one waits."""
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        monkeypatch.setattr("hive_boot.cli.in_place.time.sleep", lambda _: held.close())
+        write_in_place(path, b"fake-new", accept, backup=None)
+        assert held.closed
+
+    assert path.read_bytes() == b"fake-new"
+
+
 def test_a_lock_that_is_held_too_long_is_an_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,28 @@ def test_a_program_gets_json(here: Path, facts: Facts) -> None:
     assert mode(here / "deploy/secrets") == 0o700
 
 
+def test_the_report_has_only_what_is_changed(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lines of each file; a directory that is closed; nothing else the second time."""
+    (here / "more.env").write_text("\nAPI_KEY=fake-more\n")
+    (here / "secrets").mkdir(0o755)
+    both = ("--env-file", ".env", "--env-file", "more.env")
+    assert run(*both) == 0
+    first = capsys.readouterr().out
+    assert run(*both) == 0
+    second = capsys.readouterr().out
+
+    for text in ("0444", "0700: ", "/secrets/"):
+        assert text in first, text
+        assert text not in second, text
+    for out in (first, second):
+        lines = [line for line in out.splitlines() if line.startswith(("- ", "    line"))]
+        files = [at for at, line in enumerate(lines) if ".env " in line]
+        assert "API_KEY" in lines[files[0] + 1]
+        assert lines[files[1] + 1] == "    line 2: API_KEY"
+
+
 def test_a_required_secret_that_is_missing_is_named(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

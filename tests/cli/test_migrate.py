@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.cli.disks import full_disk
 from tests.cli.keys import APP, Keys
 from tests.fixtures.golden import assert_golden
 from tests.fixtures.trees import contents, mode
-from tests.support import as_ordinary_user, everything_told, look, values_of
+from tests.support import as_ordinary_user, everything_told, look, run_child, values_of
 
 STRICT = "tests.cli.keys:Strict"
 
@@ -80,9 +81,10 @@ def facts(capsys: pytest.CaptureFixture[str]) -> Facts:
     return facts
 
 
-def git(*arguments: str) -> None:
-    """Run git in the working directory."""
-    subprocess.run(["git", *arguments], check=True, capture_output=True)  # noqa: S607
+def git(*arguments: str) -> str:
+    """Run git in the working directory and return its output."""
+    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)  # noqa: S607
+    return done.stdout
 
 
 # What it does.
@@ -484,6 +486,39 @@ def test_a_full_disk_changes_nothing(here: Path, capsys: pytest.CaptureFixture[s
         assert contents(here) == {".env": ENV.encode()}, size
         assert not (here / "secrets").exists()
         assert "file too large" in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hive_boot.cli.main import main
+
+original = Path.hardlink_to
+
+def kill(self, target):
+    if self.name == "token":
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(self, target)
+
+Path.hardlink_to = kill
+main(sys.argv[1:])
+"""
+"""Migrates, and is killed before the file of TOKEN has its name."""
+
+
+def test_a_killed_migration_can_be_repeated(here: Path) -> None:
+    """It leaves a temporary file, which git ignores and no start reads."""
+    git("init", "-q")
+    assert run_child(KILLED, "migrate", APP, cwd=here).returncode == -signal.SIGKILL
+    (left,) = (path for path in here.rglob(".hive-boot-*.tmp"))
+    assert left.parent == here / "secrets"
+
+    assert run() == 0
+    found = contents(here / "secrets")
+    assert found.pop(left.name) == FILES["token"]
+    assert found == FILES
+    git("add", ".")
+    assert git("ls-files") == ".env\n.gitignore\n"
 
 
 def test_files_that_a_start_would_read_otherwise_are_refused(

@@ -146,6 +146,7 @@ def test_the_report_has_only_what_is_changed(
     """Lines of each file; a directory that is closed; nothing else the second time."""
     (here / "more.env").write_text("\nAPI_KEY=fake-more\n")
     (here / "secrets").mkdir(0o755)
+    (here / ".env.local").write_text("TOKEN=fake-local\n")
     both = ("--env-file", ".env", "--env-file", "more.env")
     assert run(*both) == 0
     first = capsys.readouterr().out
@@ -160,6 +161,7 @@ def test_the_report_has_only_what_is_changed(
         files = [at for at, line in enumerate(lines) if ".env " in line]
         assert "API_KEY" in lines[files[0] + 1]
         assert lines[files[1] + 1] == "    line 2: API_KEY"
+        assert "warning: .env.local " in out
 
 
 def test_a_required_secret_that_is_missing_is_named(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot._git import git_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,30 +75,11 @@ def amendment(directory: Path, files: Sequence[Path]) -> Amendment | None:
 def tracked(directory: Path) -> list[str]:
     """Give the files of a directory that git tracks, whatever it ignores."""
     root = repository_of(directory)
-    listed = _git(root, "ls-files", "-z", "--", str(directory)) if root else None
-    return sorted(filter(None, listed.split("\0"))) if listed else []
+    return sorted(git_paths(root, "ls-files", "-z", "--", str(directory)) or ()) if root else []
 
 
 def _are_ignored(root: Path, files: Sequence[Path]) -> bool | None:
     """Ask git whether it ignores all of some files; None when it cannot tell."""
-    asked = "\0".join(map(str, files))
-    answer = _git(root, "check-ignore", "--no-index", "-z", "--stdin", asked=asked)
-    return None if answer is None else set(filter(None, answer.split("\0"))) >= set(map(str, files))
-
-
-def _git(root: Path, *arguments: str, asked: str = "") -> str | None:
-    """Ask git; None when there is none, or it does not answer."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    # What a hook of git's is started with names another repository, perhaps.
-    environ = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
-    answer = subprocess.run(  # noqa: S603  (git, with arguments of ours)
-        [git, "-C", str(root), *arguments],
-        input=os.fsencode(asked),
-        env=environ,
-        capture_output=True,
-        check=False,
-    )
-    # 1: none of the files is ignored.
-    return os.fsdecode(answer.stdout) if answer.returncode in {0, 1} else None
+    names = [*map(str, files)]
+    ignored = git_paths(root, "check-ignore", "--no-index", "-z", "--stdin", stdin_paths=names)
+    return None if ignored is None else {*ignored} >= {*names}

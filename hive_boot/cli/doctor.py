@@ -131,7 +131,7 @@ def run(arguments: Namespace) -> int:
         answer({"ok": status == 0, "check": facts_of(examination), **_facts(symptoms)})
     else:
         # They are told below, with what mends them.
-        examination.findings.warnings = []
+        examination.findings.load_warnings = []
         show(examination)
         _show(symptoms)
     return status

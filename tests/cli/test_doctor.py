@@ -180,7 +180,7 @@ def test_development_is_warned_of_settings_and_told_of_defaults(machine: Path, a
 def test_a_warning_that_is_new_is_not_lost(machine: Path) -> None:
     """Whatever ``check`` learns to say is told, with or without a mend."""
     patient = mounted(machine)
-    patient.findings.warnings.append("Something else is odd")
+    patient.findings.warn("empty", "Something else is odd")
 
     (symptom,) = warnings_of_the_check(patient)
 

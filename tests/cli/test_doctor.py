@@ -198,6 +198,7 @@ def test_a_check_that_fails_is_a_note(machine: Path, doctor: Doctor) -> None:
         ("warning", "space-around", ["API_KEY"]),
         ("note", "check-failed", ["short_grace_period"]),
     ]
+    assert "short_grace_period" in doctor("--manifests", "/proc/self/mem")[1]
 
 
 def test_lines_fit_the_terminal_except_commands(
@@ -206,7 +207,13 @@ def test_lines_fit_the_terminal_except_commands(
     """At most 100 columns, 80 without a terminal; a command stays whole, to be copied."""
     command = f"chmod 600 {'x' * 90} {'y' * 20}"
     message = f"git {'tracks files of secrets ' * 9}".strip()
-    finding = Finding(severity="warning", kind="x", message=message, fix=f"run `{command}` soon")
+    finding = Finding(
+        severity="warning",
+        kind="x",
+        message=message,
+        locations=("/srv/a\nb",),
+        fix=f"run `{command}` soon",
+    )
     monkeypatch.setattr("hive_boot.cli.doctor.CHECKS", (lambda _: [finding],))
     monkeypatch.setenv("TERM", "xterm")
     write(machine / "run/secrets/api_key", "fake-value-of-the-key")
@@ -222,6 +229,7 @@ def test_lines_fit_the_terminal_except_commands(
         _, separator, report = re.sub(r"\x1b\[\d+m", "", text).partition("warning: ")
         lines = f"{separator}{report}".splitlines()
         assert [line for line in lines if command in line] == [f"    `{command}`"]
+        assert r"  Location: /srv/a\nb" in lines
         others = [line for line in lines if command not in line]
         assert max(map(len, others)) <= min(columns, 100), columns
         assert message in " ".join(report.split())

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap.examining import Examination, examine
-from hive_boot.cli.applications import find
-from hive_boot.cli.check import facts_of, report, show
+from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
+from hive_boot.cli.check import print_problems, print_report, report_facts
 from hive_boot.cli.doctor_checks import (
     configuration,
     environment,
@@ -29,8 +30,7 @@ from hive_boot.cli.doctor_checks import (
 )
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
-from hive_boot.cli.showing import answer, is_terminal, painted, say
-from hive_boot.cli.usage import NO, Parser, UsageError, reason
+from hive_boot.cli.output import is_terminal, print_json, print_line, styled
 from hive_boot.exceptions import InvalidSecrets
 from hive_boot.secrets.surroundings import Surroundings
 
@@ -82,8 +82,8 @@ def parser() -> Parser:
     )
     # argparse would accept APP as one of the paths of an option before it.
     parser.usage = "hive-boot doctor APP [--json] [--manifests PATH …]"
-    parser.takes_app()
-    parser.takes_json()
+    parser.add_app()
+    parser.add_json()
     parser.add_argument(
         "--manifests",
         nargs="+",
@@ -101,7 +101,7 @@ def run(arguments: Namespace) -> int:
         UsageError: a manifest does not exist.
     """
     manifests = _manifests(arguments.manifests)
-    boot = find(arguments.app)
+    boot = load_application(arguments.app)
     try:
         examination = examine(boot)
     except InvalidSecrets as exc:
@@ -109,20 +109,20 @@ def run(arguments: Namespace) -> int:
         if arguments.json:
             problems = [problem._asdict() for problem in exc.problems]
             check = {"ok": False, "problems": problems, "advice": list(exc.advice)}
-            answer({"ok": False, "check": check, **_as_json([])})
+            print_json({"ok": False, "check": check, **_as_json([])})
         else:
-            report(exc)
+            print_problems(exc)
         return exc.exit_code
     findings = run_checks(_context(boot._plan, examination, manifests))  # noqa: SLF001  (ours)
     error = examination.error
     has_findings = any(finding.severity != "note" for finding in findings)
-    status = (NO if has_findings else 0) if error is None else error.exit_code
+    status = (EXIT_FAILURE if has_findings else 0) if error is None else error.exit_code
     if arguments.json:
-        answer({"ok": status == 0, "check": facts_of(examination), **_as_json(findings)})
+        print_json({"ok": status == 0, "check": report_facts(examination), **_as_json(findings)})
     else:
         # They are among the findings, with their fixes.
         examination.findings.load_warnings = []
-        show(examination)
+        print_report(examination)
         _print_findings(findings)
     return status
 
@@ -139,7 +139,7 @@ def run_checks(context: DoctorContext) -> list[Finding]:
                 Finding(
                     severity="note",
                     kind="check-failed",
-                    message=f"the check {name} failed: {reason(exc).lower()}",
+                    message=f"the check {name} failed: {os_error_text(exc).lower()}",
                     names=(name,),
                     locations=(str(exc.filename),) if exc.filename else (),
                 )
@@ -175,9 +175,9 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
-    say()
+    print_line()
     if not findings:
-        say(painted("No findings.", "green"))
+        print_line(styled("No findings.", "green"))
         return
     width = _WIDTH
     if is_terminal():
@@ -185,19 +185,19 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     for finding in findings:
         label = f"{finding.severity}:"
         lines = _wrapped(f"{label} {finding.message} [{finding.kind}]", width, indent="  ")
-        say(painted(label, _STYLES[finding.severity]) + lines[0].removeprefix(label))
+        print_line(styled(label, _STYLES[finding.severity]) + lines[0].removeprefix(label))
         for line in lines[1:]:
-            say(line)
+            print_line(line)
         for location in finding.locations:
             # A path is not wrapped, so that it can be copied.
-            say(painted(f"  Location: {_escaped(location)}", "dim"))
+            print_line(styled(f"  Location: {_escaped(location)}", "dim"))
         if finding.fix:
             for line in _wrapped(f"  Fix: {finding.fix}", width, indent="    "):
-                say(painted(line, "dim"))
-        say()
+                print_line(styled(line, "dim"))
+        print_line()
     counts = _counts(findings).items()
     total = [pluralize(number, severity) for severity, number in counts if number]
-    say(painted(", ".join(total), "bold"))
+    print_line(styled(", ".join(total), "bold"))
 
 
 def _escaped(text: str) -> str:

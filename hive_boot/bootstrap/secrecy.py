@@ -67,7 +67,7 @@ class Secrecy:
         if short:
             names = ", ".join(short)
             why = f"Too short to be taken out of logs (under {SHORTEST} characters)"
-            findings.warnings.append(f"{why}: {names}")
+            findings.warn("short-value", f"{why}: {names}", *short)
 
     def remove_variables(self, fields: Iterable[Field]) -> None:
         """Take the variables of ``fields`` out of the environment that children inherit."""

@@ -1,7 +1,7 @@
-"""``hive-boot doctor``: checks, and finds what is likely to fail later.
+"""``hive-boot doctor``: check, and report what is likely to fail later.
 
-Each check is a plain function that inspects one thing and starts nothing. Their order here is
-the order in which findings of the same severity are shown.
+A check is a function that examines one subject and starts nothing. The order of the checks
+is the order in which findings of the same severity are reported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import textwrap
-import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +18,18 @@ from hive_boot.bootstrap.examining import Examination, examine
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
 from hive_boot.cli.check import print_problems, print_report, report_facts
-from hive_boot.cli.examinations import (
-    clock,
+from hive_boot.cli.doctor_checks import (
+    configuration,
     environment,
+    grace_period,
+    inotify_limits,
     mounts,
     permissions,
-    process,
-    situations,
-    stopping,
-    strangers,
-    told,
-    values,
-    versioned,
-    watching,
+    tracked_secrets,
+    typos,
 )
-from hive_boot.cli.examinations.manifests import named_manifests, usual_manifests
-from hive_boot.cli.examinations.patient import Patient, Symptom, counted
+from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
+from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.cli.output import is_terminal, print_json, print_line, styled
 from hive_boot.exceptions import InvalidSecrets
 from hive_boot.secrets.surroundings import Surroundings
@@ -43,41 +39,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from hive_boot.bootstrap.plan import Plan
-    from hive_boot.cli.examinations.patient import Severity
+    from hive_boot.cli.doctor_checks.context import Severity
 
-CHECKS: tuple[Callable[[Patient], list[Symptom]], ...] = (
-    mounts.pinned_files,
-    mounts.files_of_the_image,
-    versioned.files_in_git,
-    permissions.files_that_others_may_write,
-    permissions.files_that_others_may_read,
-    permissions.files_of_others,
-    environment.environment_of_the_container,
-    told.warnings_of_the_check,
-    values.tokens_that_expire,
-    values.odd_values,
-    values.equal_values,
-    strangers.near_names,
-    strangers.leftovers,
-    strangers.unknown_files,
-    strangers.links_that_lead_out,
-    watching.watch_impossible,
-    mounts.remote_file_systems,
-    stopping.killed_too_soon,
-    process.shell_as_the_first_process,
-    process.limits,
-    clock.clock_behind,
-    situations.odd_situation,
-    situations.odd_declaration,
+CHECKS: tuple[Callable[[DoctorContext], list[Finding]], ...] = (
+    mounts.mounted_files,
+    mounts.secrets_in_image,
+    tracked_secrets.secrets_tracked_by_git,
+    permissions.writable_by_others,
+    permissions.readable_by_others,
+    permissions.owned_by_others,
+    environment.container_env_copies,
+    configuration.load_warnings,
+    typos.stray_characters,
+    typos.near_names,
+    inotify_limits.watch_limits,
+    mounts.file_systems_without_events,
+    grace_period.short_grace_period,
+    configuration.platform_mismatch,
+    environment.used_env_fallback,
+    configuration.ineffective_declaration,
 )
 
-_STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "remark": "dim"}
+_STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "dim"}
 
 _WIDTH = 80
-_NARROWEST, _WIDEST = 20, 100
-_INDENT = 11
+_MIN_WIDTH, _MAX_WIDTH = 30, 100
 
-_COMMAND = re.compile(r"^(?:chmod|git|rm|sudo) [^;]*|sysctl -w \S+|ulimit -\w \d+")
+_COMMAND = re.compile(r"`[^`]+`")
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
 
 
@@ -85,12 +73,14 @@ def parser() -> Parser:
     """Return the parser of the command's arguments."""
     parser = Parser(
         "doctor",
-        "Check, and find what is likely to fail later; start nothing.\n"
-        "Exit 0 without findings (remarks are allowed), 1 with warnings or errors,\n"
-        "78 when a start would not go on.",
+        "Check, and report what is likely to fail later; start nothing.\n"
+        "Exit 0 without findings (notes are allowed), 1 with warnings or errors,\n"
+        "78 when a start would fail.\n\n"
+        "For keys in a repository use gitleaks or trufflehog, for the rest of the\n"
+        "manifests kube-linter or checkov, for Dockerfiles hadolint.",
         example="hive-boot doctor app:boot\nhive-boot doctor app:boot --manifests deploy/k8s",
     )
-    # With several paths after an option, argparse would take APP for one of them.
+    # argparse would accept APP as one of the paths of an option before it.
     parser.usage = "hive-boot doctor APP [--json] [--manifests PATH …]"
     parser.add_app()
     parser.add_json()
@@ -98,14 +88,14 @@ def parser() -> Parser:
         "--manifests",
         nargs="+",
         metavar="PATH",
-        help="manifests, or directories of them, that set the grace period of a stop "
-        "(./deploy and ./docker-compose*.yml)",
+        help="manifests, or directories of them, whose grace period is compared with the "
+        "shutdown (default: ./deploy and ./docker-compose*.yml)",
     )
     return parser
 
 
 def run(arguments: Namespace) -> int:
-    """Run the command.
+    """Run the command and return its exit status.
 
     Raises:
         UsageError: a manifest does not exist.
@@ -115,102 +105,122 @@ def run(arguments: Namespace) -> int:
     try:
         examination = examine(boot)
     except InvalidSecrets as exc:
-        # A setting such as HIVE_BOOT_MODE is invalid, so nothing can be checked.
+        # Without a mode there are no sources, so nothing can be checked.
         if arguments.json:
             problems = [problem._asdict() for problem in exc.problems]
             check = {"ok": False, "problems": problems, "advice": list(exc.advice)}
-            print_json({"ok": False, "check": check, **_facts([])})
+            print_json({"ok": False, "check": check, **_as_json([])})
         else:
             print_problems(exc)
         return exc.exit_code
-    symptoms = run_checks(_patient(boot._plan, examination, manifests))  # noqa: SLF001  (ours)
+    findings = run_checks(_context(boot._plan, examination, manifests))  # noqa: SLF001  (ours)
     error = examination.error
-    has_findings = any(symptom.severity != "remark" for symptom in symptoms)
+    has_findings = any(finding.severity != "note" for finding in findings)
     status = (EXIT_FAILURE if has_findings else 0) if error is None else error.exit_code
     if arguments.json:
-        print_json({"ok": status == 0, "check": report_facts(examination), **_facts(symptoms)})
+        print_json({"ok": status == 0, "check": report_facts(examination), **_as_json(findings)})
     else:
-        # They are printed below as findings, with their fixes.
-        examination.findings.warnings = []
+        # They are among the findings, with their fixes.
+        examination.findings.load_warnings = []
         print_report(examination)
-        _print_findings(symptoms)
+        _print_findings(findings)
     return status
 
 
-def run_checks(patient: Patient) -> list[Symptom]:
-    """Run all checks and return the findings, the most severe first."""
-    symptoms: list[Symptom] = []
+def run_checks(context: DoctorContext) -> list[Finding]:
+    """Run every check and return the findings, the most severe first."""
+    findings: list[Finding] = []
     for check in CHECKS:
         try:
-            symptoms += check(patient)
+            findings += check(context)
         except OSError as exc:
-            what = check.__name__.replace("_", " ")
-            text = f"{what}: could not be checked ({os_error_text(exc).lower()})"
-            symptoms.append(Symptom("remark", "not-examined", text, str(exc.filename or "")))
-    return sorted(symptoms, key=lambda symptom: [*_STYLES].index(symptom.severity))
+            name = check.__name__
+            findings.append(
+                Finding(
+                    severity="note",
+                    kind="check-failed",
+                    message=f"the check {name} failed: {os_error_text(exc).lower()}",
+                    names=(name,),
+                    locations=(str(exc.filename),) if exc.filename else (),
+                )
+            )
+    return sorted(findings, key=lambda finding: [*_STYLES].index(finding.severity))
 
 
-def _patient(plan: Plan, examination: Examination, manifests: Sequence[Path]) -> Patient:
-    machine = Surroundings()
-    return Patient(plan, examination.findings, machine, manifests, os.geteuid(), time.time())
+def _context(
+    declarations: Plan, examination: Examination, manifests: Sequence[Path]
+) -> DoctorContext:
+    return DoctorContext(
+        declarations=declarations,
+        load_result=examination.findings,
+        host=Surroundings(),
+        manifests=manifests,
+        user_id=os.geteuid(),
+    )
 
 
-def _manifests(named: Sequence[str] | None) -> list[Path]:
-    """Return the manifests that were named, else those in the usual places.
+def _manifests(paths: Sequence[str] | None) -> list[Path]:
+    """Return the manifests at the given paths, or those in the usual locations.
 
     Raises:
-        UsageError: one does not exist.
+        UsageError: a path does not exist.
     """
-    if named is None:
-        return usual_manifests(Path())
-    for path in named:
+    if paths is None:
+        return find_manifests(Path())
+    for path in paths:
         if not Path(path).exists():
             message = f"--manifests: {path} does not exist"
             raise UsageError(message)
-    return named_manifests(map(Path, named))
+    return expand_manifests(map(Path, paths))
 
 
-def _print_findings(symptoms: Sequence[Symptom]) -> None:
+def _print_findings(findings: Sequence[Finding]) -> None:
     print_line()
-    if not symptoms:
-        print_line(styled("Nothing was found that is likely to go wrong later.", "green"))
+    if not findings:
+        print_line(styled("No findings.", "green"))
         return
     width = _WIDTH
     if is_terminal():
-        width = min(shutil.get_terminal_size().columns, _WIDEST)
-    for symptom in symptoms:
-        style = _STYLES[symptom.severity]
-        _print_row(symptom.severity, symptom.what, style, width)
-        _print_row("where", symptom.where, "dim", width)
-        _print_row("mend", symptom.mend, "dim", width)
+        width = max(_MIN_WIDTH, min(shutil.get_terminal_size().columns, _MAX_WIDTH))
+    for finding in findings:
+        label = f"{finding.severity}:"
+        lines = _wrapped(f"{label} {finding.message} [{finding.kind}]", width, indent="  ")
+        print_line(styled(label, _STYLES[finding.severity]) + lines[0].removeprefix(label))
+        for line in lines[1:]:
+            print_line(line)
+        for location in finding.locations:
+            # A path is not wrapped, so that it can be copied.
+            print_line(styled(f"  Location: {_escaped(location)}", "dim"))
+        if finding.fix:
+            for line in _wrapped(f"  Fix: {finding.fix}", width, indent="    "):
+                print_line(styled(line, "dim"))
         print_line()
-    counts = _counts(symptoms)
-    said = [counted(number, severity) for severity, number in counts.items() if number]
-    print_line(styled(", ".join(said), "bold"))
+    counts = _counts(findings).items()
+    total = [pluralize(number, severity) for severity, number in counts if number]
+    print_line(styled(", ".join(total), "bold"))
 
 
-def _print_row(label: str, text: str, style: str, width: int) -> None:
-    if not text:
-        return
-    if label == "mend":
-        # A command that is copied has to be whole.
-        text = _COMMAND.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
+def _escaped(text: str) -> str:
+    """Return a text without control characters."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _wrapped(text: str, width: int, *, indent: str) -> list[str]:
+    """Return the lines of a text. A command in backquotes stays on one line, to be copied."""
+    text = _COMMAND.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
     lines = textwrap.wrap(
-        text, max(width - _INDENT, _NARROWEST), break_long_words=False, break_on_hyphens=False
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    first, *others = (line.replace(_HARD_SPACE, " ") for line in lines)
-    print_line(f"{styled(f'{label:>9}', style)}  {first}")
-    for line in others:
-        print_line(" " * _INDENT + line)
+    return [line.replace(_HARD_SPACE, " ") for line in lines]
 
 
-def _facts(symptoms: Sequence[Symptom]) -> dict[str, Any]:
+def _as_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {
-        "findings": [symptom._asdict() for symptom in symptoms],
-        "counts": _counts(symptoms),
+        "findings": [asdict(finding) for finding in findings],
+        "counts": _counts(findings),
     }
 
 
-def _counts(symptoms: Sequence[Symptom]) -> dict[str, int]:
-    found = [symptom.severity for symptom in symptoms]
-    return {severity: found.count(severity) for severity in _STYLES}
+def _counts(findings: Sequence[Finding]) -> dict[str, int]:
+    severities = [finding.severity for finding in findings]
+    return {severity: severities.count(severity) for severity in _STYLES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.field import Fault
@@ -15,6 +15,27 @@ if TYPE_CHECKING:
     from hive_boot.secrets.inventory import Inventory
     from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.sources.mounted import Reading
+
+
+WarningKind = Literal[
+    "short-value", "environment-copy", "dotenv-setting", "development-default", "empty"
+]
+
+
+class LoadWarning(NamedTuple):
+    """A warning of a load, which does not stop a start.
+
+    Attributes:
+        kind: the type of the warning.
+        message: the line for the log.
+        names: the secrets, or the setting, concerned.
+        location: the file or the variable; empty when there is none.
+    """
+
+    kind: WarningKind
+    message: str
+    names: tuple[str, ...]
+    location: str
 
 
 class Findings:
@@ -33,7 +54,7 @@ class Findings:
         readings: what was seen in each directory.
         refused: the values that are in no use, and must be shown no more than others.
         problems: what is wrong; after validation in the order of the declaration.
-        warnings: what is not wrong, and worth a line in the log.
+        load_warnings: what is not wrong, and worth a line in the log.
         remarks: what is worth a quiet line.
         advice: what a report says before its problems.
     """
@@ -45,6 +66,7 @@ class Findings:
         "dotenv",
         "elsewhere",
         "inventory",
+        "load_warnings",
         "names",
         "odd",
         "problems",
@@ -53,7 +75,6 @@ class Findings:
         "remarks",
         "situation",
         "values",
-        "warnings",
     )
 
     def __init__(self, inventory: Inventory, situation: Situation, declaration: str) -> None:
@@ -69,9 +90,25 @@ class Findings:
         self.readings: list[Reading] = []
         self.refused: list[Value] = []
         self.problems: list[Problem] = []
-        self.warnings: list[str] = []
+        self.load_warnings: list[LoadWarning] = []
         self.remarks: list[str] = []
         self.advice: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """The messages of the warnings."""
+        return [warning.message for warning in self.load_warnings]
+
+    def warn(self, kind: WarningKind, message: str, *names: str, location: str = "") -> None:
+        """Add a warning.
+
+        Args:
+            kind: the type of the warning.
+            message: the line for the log.
+            names: the secrets, or the setting, concerned.
+            location: the file or the variable, if there is one.
+        """
+        self.load_warnings.append(LoadWarning(kind, message, names, location))
 
     def origin(self, attribute: str) -> tuple[str, str]:
         """Give source and place of a value that was found."""

@@ -124,10 +124,9 @@ class _Loading:
             findings.remarks.append(nothing_found(files))
         for file in files:
             findings.problems += file.problems
-            findings.warnings += [
-                f"{name} in {file.path} means nothing: set it in the environment"
-                for name in file.ignored
-            ]
+            for name in file.ignored:
+                message = f"{name} in {file.path} means nothing: set it in the environment"
+                findings.warn("dotenv-setting", message, name, location=file.path)
         return [_Layer(".env", file.path, file.values) for file in files]
 
     def _ask_variables(self, layer: _Layer) -> None:

@@ -83,9 +83,12 @@ class _Judge:
         for attribute, value in findings.copies.items():
             field = findings.inventory.by_attribute[attribute]
             if attribute in findings.values:
-                findings.warnings.append(
+                findings.warn(
+                    "environment-copy",
                     f"{field.name} is a file and also a variable of the environment: "
-                    "the file counts, and the variable is a copy that leaks more easily"
+                    "the file counts, and the variable is a copy that leaks more easily",
+                    field.name,
+                    location=f"the variable {field.name}",
                 )
             elif attribute in self.judged:
                 pass  # it is reported already
@@ -148,9 +151,11 @@ class _Judge:
             elif field.required_for(profile):
                 self._note_absent(field, empty)
             elif empty:
-                findings.warnings.append(f"{field.name} is empty in {empty[0]}, so it is absent")
+                message = f"{field.name} is empty in {empty[0]}, so it is absent"
+                findings.warn("empty", message, field.name, location=empty[0])
         if defaults:
-            findings.warnings.append(f"Development defaults are in use: {', '.join(defaults)}")
+            message = f"Development defaults are in use: {', '.join(defaults)}"
+            findings.warn("development-default", message, *defaults)
 
     def _note(self, field: Field, fault: Fault, origin: tuple[str, str]) -> None:
         self.judged.add(field.attribute)

@@ -8,18 +8,16 @@ https://docs.kernel.org/filesystems/proc.html (3.5, mountinfo)
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot._mounts import TABLE, read_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TABLE = "/proc/self/mountinfo"
-_ROOT, _POINT = 3, 4
 _DELETED = "//deleted"
 _GENERATION = "/.."
 _SUBPATH = "/volume-subpaths/"
-_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Pin(NamedTuple):
@@ -45,14 +43,15 @@ class Pin(NamedTuple):
         return self.root.startswith(_GENERATION) or _SUBPATH in self.root
 
 
-def pins(paths: Mapping[str, str], table: str = _TABLE) -> list[Pin]:
+def pins(paths: Mapping[str, str], table: str = TABLE) -> list[Pin]:
     """Give the files that are mount points.
 
     Args:
         paths: files, each with where it really is.
         table: the kernel's list of mounts; where there is none, nothing is known.
     """
-    roots = _roots(table)
+    # Of several mounts at one point the last one is visible.
+    roots = {mount.point: mount.root for mount in read_mounts(table)}
     found = []
     for path, real in paths.items():
         root = roots.get(real)
@@ -60,21 +59,6 @@ def pins(paths: Mapping[str, str], table: str = _TABLE) -> list[Pin]:
             stale = root.endswith(_DELETED) or _is_unlinked(path)
             found.append(Pin(path, root, stale))
     return found
-
-
-def _roots(table: str) -> dict[str, str]:
-    """Give what is mounted, by mount point; of several at one point the last is on top."""
-    try:
-        with open(table, encoding="utf-8", errors="surrogateescape") as lines:
-            rows = [line.split(" ") for line in lines]
-    except OSError:
-        return {}
-    return {_plain(row[_POINT]): _plain(row[_ROOT]) for row in rows}
-
-
-def _plain(escaped: str) -> str:
-    """Undo the kernel's escapes of white space and backslashes."""
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), escaped)
 
 
 def _is_unlinked(path: str) -> bool:

@@ -1,10 +1,10 @@
-"""Applications that commands are asked about."""
+"""Applications for the tests of ``hive-boot doctor``."""
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 
 
 class Needs(SecretSet):
-    """What the applications need."""
+    """Secrets of the applications."""
 
     api_key: Secret = secret(used_by="agents")
     jwt_secret: Secret | None = secret(dev_default="dev-only-jwt-secret", used_by="auth")

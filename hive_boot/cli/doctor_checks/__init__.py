@@ -1,0 +1,1 @@
+"""Checks of ``hive-boot doctor``, one module for each subject."""

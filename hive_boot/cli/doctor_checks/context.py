@@ -1,0 +1,155 @@
+"""Doctor context and findings: what each check of ``hive-boot doctor`` gets and returns."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Sequence
+
+    from hive_boot.bootstrap.plan import Plan
+    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.surroundings import Surroundings
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One result of a check. It never contains a value.
+
+    Attributes:
+        severity: ``error`` fails for certain, ``warning`` may fail, ``note`` is information.
+        kind: the type of the finding, as a short word that a program can compare.
+        message: what was found, as a sentence without its full stop.
+        names: the secrets, settings or variables concerned.
+        locations: the files, directories or variables where it was found.
+        fix: what to do about it. Commands are in backquotes.
+    """
+
+    severity: Severity
+    kind: str
+    message: str
+    names: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+    fix: str = ""
+
+
+class SecretFile(NamedTuple):
+    """A file that contains the value of a declared secret.
+
+    Attributes:
+        name: the name of the secret.
+        path: the file.
+    """
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorContext:
+    """An application and the machine that it runs on.
+
+    Attributes:
+        declarations: what the application declares.
+        load_result: what a start would read.
+        host: the machine.
+        manifests: the files that describe the deployment.
+        user_id: the effective user of this process.
+    """
+
+    declarations: Plan
+    load_result: Findings
+    host: Surroundings
+    manifests: Sequence[Path]
+    user_id: int
+
+    @property
+    def sources(self) -> Situation:
+        """Mode, profile and the locations of the sources."""
+        return self.load_result.situation
+
+    @property
+    def in_container(self) -> bool:
+        """Whether this process runs in a container."""
+        return (
+            self.host.pid == 1
+            or bool(self.host.variable("KUBERNETES_SERVICE_HOST"))
+            or self.host.exists("/.dockerenv")
+            or self.host.exists("/run/.containerenv")
+        )
+
+    def read_system_file(self, absolute: str) -> str:
+        """Return the text of a file of the system, empty when it cannot be read."""
+        try:
+            return Path(self.host.path(absolute)).read_text("utf-8", "surrogateescape")
+        except OSError:
+            return ""
+
+    @property
+    def secret_files(self) -> list[SecretFile]:
+        """The files that contain declared secrets."""
+        index = self.load_result.inventory
+        found: dict[Path, SecretFile] = {}
+        for reading in self.load_result.readings:
+            # In a kubelet volume the links beside ..data may be missing.
+            base = Path(reading.path, "..data" if reading.volume else "")
+            conflicting = [hit.place for hits in reading.batch.odd.values() for hit in hits]
+            prefix = reading.batch.directory
+            relative = [path.removeprefix(prefix) for path in conflicting]
+            for file in [*reading.batch.files.values(), *relative]:
+                name = index.by_file[file][1]
+                found.setdefault(base / file, SecretFile(name, base / file))
+        for attribute, (_, origin) in self.load_result.elsewhere.items():
+            name = index.by_attribute[attribute].name
+            variable, separator, path = origin.partition("=")
+            if separator and variable == f"{name}_FILE":
+                absolute = Path(self.sources.cwd, path)
+                found.setdefault(absolute, SecretFile(name, absolute))
+        return [file for file in found.values() if is_file(file.path)]
+
+    @property
+    def dotenv_files(self) -> list[Path]:
+        """The ``.env`` files that exist."""
+        return [Path(path) for path in self.sources.dotenv if is_file(Path(path))]
+
+    @property
+    def names_by_path(self) -> dict[Path, tuple[str, ...]]:
+        """Each file of secrets, with the secret that it contains; a ``.env`` file has no name."""
+        files: dict[Path, tuple[str, ...]] = {file.path: (file.name,) for file in self.secret_files}
+        return files | dict.fromkeys(self.dotenv_files, ())
+
+    def location_of(self, attribute: str) -> str:
+        """Return where the value of a field was found."""
+        source, location = self.load_result.origin(attribute)
+        return f"the variable {location}" if source == "environment" else location
+
+
+def file_status(path: Path) -> os.stat_result | None:
+    """Return the status of a file, None when it does not exist or cannot be reached."""
+    try:
+        return path.stat()
+    except (OSError, ValueError):
+        return None
+
+
+def is_file(path: Path) -> bool:
+    """Return whether ``path`` is a regular file that can be reached."""
+    status = file_status(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 file``, ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def join_sorted(names: Iterable[str]) -> str:
+    """Return names as text: sorted, each once."""
+    return ", ".join(sorted(set(names)))

@@ -1,0 +1,294 @@
+"""Grace period: whether the platform waits as long as a shutdown of the application may take.
+
+Manifests are searched for a few keys, line by line, without a YAML parser. A value in another
+form (a template, an anchor) is skipped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from hive_boot.cli.doctor_checks.context import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from hive_boot.bootstrap.plan import Plan
+    from hive_boot.cli.doctor_checks.context import DoctorContext
+
+Platform = Literal["kubernetes", "docker", "systemd"]
+
+_DELAY = 5.0
+"""Seconds of ``drain=None`` under ``serve`` in kubernetes mode."""
+
+_MARGIN = 1.0
+"""Seconds after the deadline in which the process reports what hangs, and exits."""
+
+_ROUNDED_TO = 5
+"""Seconds: a suggested grace period is a multiple of this."""
+
+_PLATFORMS: dict[str, Platform] = {
+    "kubernetes": "kubernetes",
+    "docker": "docker",
+    "systemd": "systemd",
+}
+"""The platform of each mode that has one."""
+
+_KEYS: dict[Platform, str] = {
+    "kubernetes": "terminationGracePeriodSeconds",
+    "docker": "stop_grace_period",
+    "systemd": "TimeoutStopSec",
+}
+
+_LINES: dict[Platform, str] = {
+    "kubernetes": "terminationGracePeriodSeconds: {}",
+    "docker": "stop_grace_period: {}s",
+    "systemd": "TimeoutStopSec={}",
+}
+
+_DEFAULTS: dict[Platform, float] = {"kubernetes": 30.0, "docker": 10.0, "systemd": 90.0}
+"""Seconds that a platform waits without a setting.
+
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
+https://docs.docker.com/reference/cli/docker/container/stop/
+systemd-system.conf(5), ``DefaultTimeoutStopSec=``
+"""
+
+_ENDINGS = frozenset({".yaml", ".yml", ".json", ".service"})
+
+_COMMENT = re.compile(r"(?:(?<=\s)|^)#.*", re.MULTILINE)
+_DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
+_WORKLOAD = re.compile(
+    r"""^\s*["']?kind["']?\s*:\s*["']?"""
+    r"(?:Pod|Deployment|StatefulSet|DaemonSet|ReplicaSet|Job|CronJob)\b",
+    re.MULTILINE,
+)
+_CONTAINERS = re.compile(r"""^\s*["']?containers["']?\s*:""", re.MULTILINE)
+_SERVICES = re.compile(r"^services\s*:\s*$", re.MULTILINE)
+_SERVICE = re.compile(r"^([ \t]+)[\"']?[\w.-]+[\"']?\s*:", re.MULTILINE)
+_UNIT_SERVICE = re.compile(r"^\[Service\]", re.MULTILINE)
+_TIMEOUT = r"(?m)^[ \t]*Timeout(?:Stop)?Sec[ \t]*=([^\n]*)"
+_USES_HIVE_BOOT = re.compile(r"hive[-_]boot", re.IGNORECASE)
+_INHERITS = re.compile(r"^\s*(?:<<|extends)\s*:", re.MULTILINE)
+_IS_BUILT = re.compile(r"^\s*build\s*:", re.MULTILINE)
+_PRE_STOP = re.compile(r"""["']?preStop["']?\s*:""")
+_SLEEP = re.compile(
+    r"""\bsleep["']?\s*:\s*\{?\s*["']?seconds["']?\s*:\s*(\d+)"""
+    r"""|\bsleep[\s"',(-]+(\d+(?:\.\d+)?)"""
+)
+
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LONG_UNITS = {
+    "sec": "s",
+    "second": "s",
+    "min": "m",
+    "minute": "m",
+    "hr": "h",
+    "hour": "h",
+    "day": "d",
+}
+_TIME_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GracePeriod:
+    """The time that a platform waits between the request to stop and SIGKILL.
+
+    Attributes:
+        platform: the platform.
+        seconds: the grace period.
+        pre_stop: the seconds of it that a ``preStop`` hook takes.
+        location: the file and the line; empty without a manifest.
+        explicit: whether the manifest sets it; otherwise it is the platform's default.
+    """
+
+    platform: Platform
+    seconds: float
+    pre_stop: float = 0.0
+    location: str = ""
+    explicit: bool = False
+
+
+class _Block(NamedTuple):
+    """A part of a file (a document, a service or a unit) and its offset in the file."""
+
+    offset: int
+    text: str
+
+
+def short_grace_period(context: DoctorContext) -> list[Finding]:
+    """Return where the platform kills the process before a shutdown must have ended."""
+    found = [each for path in context.manifests for each in grace_periods(path)]
+    platform = _PLATFORMS.get(context.sources.mode)
+    if not context.manifests and platform is not None:
+        found = [GracePeriod(platform=platform, seconds=_DEFAULTS[platform])]
+    findings = [_short_grace_period(grace, context.declarations) for grace in found]
+    return [finding for finding in findings if finding is not None]
+
+
+def _short_grace_period(grace: GracePeriod, declared: Plan) -> Finding | None:
+    delay = declared.drain
+    if delay is None:
+        # An application with a main is started by run(), which has no delay.
+        is_served = grace.platform == "kubernetes" and declared.main is None
+        delay = _DELAY if is_served else 0.0
+    needed = grace.pre_stop + delay + declared.stop_timeout + _MARGIN
+    if grace.seconds >= needed:
+        return None
+    terms = [("preStop", grace.pre_stop), ("drain", delay), ("stop", declared.stop_timeout)]
+    total = " + ".join([*(f"{name} {value:g}" for name, value in terms if value), f"{_MARGIN:g}"])
+    suggested = math.ceil(needed / _ROUNDED_TO) * _ROUNDED_TO
+    default = "" if grace.explicit else f", the default of {grace.platform}"
+    return Finding(
+        severity="warning",
+        kind="grace-period",
+        message=f"a shutdown can take {needed:g} s ({total}), and the process is killed after "
+        f"{grace.seconds:g} s{default}",
+        names=(_KEYS[grace.platform],),
+        locations=(grace.location,) if grace.location else (),
+        fix=f"{_LINES[grace.platform].format(suggested)}, or a shorter stop_timeout= or drain=",
+    )
+
+
+def find_manifests(directory: Path) -> list[Path]:
+    """Return the manifests in the usual locations: ``deploy`` and Compose files."""
+    found = [*directory.glob("docker-compose*.y*ml"), *directory.glob("compose*.y*ml")]
+    return sorted({*found, *_files_below(directory / "deploy")})
+
+
+def expand_manifests(paths: Iterable[Path]) -> list[Path]:
+    """Return the given files, and the manifests in the given directories."""
+    return [file for path in paths for file in (_files_below(path) if path.is_dir() else [path])]
+
+
+def grace_periods(path: Path) -> list[GracePeriod]:
+    """Return the grace periods in a manifest, empty when it has no workload of ours.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    # A comment becomes spaces, so that offsets stay the same.
+    text = _COMMENT.sub(lambda match: " " * len(match[0]), path.read_text("utf-8", "replace"))
+    platform: Platform
+    if path.suffix == ".service":
+        platform, blocks = "systemd", [_Block(0, text)] if _UNIT_SERVICE.search(text) else []
+    elif services := _SERVICES.search(text):
+        platform, blocks = "docker", _compose_services(text, services.end())
+        blocks = _preferred(blocks, _IS_BUILT)
+    else:
+        platform, blocks = "kubernetes", _workload_documents(text)
+    found = [
+        _grace_period(platform, block, path, text) for block in _preferred(blocks, _USES_HIVE_BOOT)
+    ]
+    return [grace for grace in found if grace is not None]
+
+
+def parse_time_span(text: str) -> float | None:
+    """Return the seconds of a time span, None when it is not one.
+
+    Args:
+        text: ``20``, ``10s``, ``1m30s``, ``1min 30s``, ``infinity``.
+    """
+    text = text.strip().strip("\"'").strip().lower()
+    if text == "infinity":
+        return math.inf
+    if not text or _TIME_SPAN.sub("", text):
+        return None
+    total = 0.0
+    for number, unit in _TIME_SPAN.findall(text):
+        short = _LONG_UNITS.get(unit.removesuffix("s") or unit, unit) or "s"
+        if short not in _UNITS:
+            return None
+        total += float(number) * _UNITS[short]
+    return total
+
+
+def _grace_period(platform: Platform, block: _Block, path: Path, text: str) -> GracePeriod | None:
+    """Return the grace period of a block, None when it is set in a form that is not known."""
+    key = _KEYS[platform]
+    pattern = _TIMEOUT if platform == "systemd" else rf"""\b{key}["']?\s*:\s*([^\n,}}]*)"""
+    matches = list(re.finditer(pattern, block.text))
+    offset = block.offset + (matches[-1].start() if matches else _header(platform, block))
+    location = f"{path}:{text.count(chr(10), 0, offset) + 1}"
+    pre_stop = _pre_stop_seconds(block.text) if platform == "kubernetes" else 0.0
+    if not matches and platform == "docker" and _INHERITS.search(block.text):
+        return None
+    seconds = parse_time_span(matches[-1][1]) if matches else _DEFAULTS[platform]
+    if platform == "systemd" and seconds == 0:
+        # systemd.service(5): 0 means no limit.
+        seconds = math.inf
+    if seconds is None:
+        return None
+    return GracePeriod(
+        platform=platform,
+        seconds=seconds,
+        pre_stop=pre_stop,
+        location=location,
+        explicit=bool(matches),
+    )
+
+
+def _header(platform: Platform, block: _Block) -> int:
+    """Return the offset in a block of the line that names its type."""
+    pattern = {"kubernetes": _WORKLOAD, "docker": _SERVICE, "systemd": _UNIT_SERVICE}[platform]
+    match = pattern.search(block.text)
+    return 0 if match is None else match.end()
+
+
+def _pre_stop_seconds(text: str) -> float:
+    """Return the longest sleep of a ``preStop`` hook, which counts towards the grace period."""
+    longest = 0.0
+    for match in _PRE_STOP.finditer(text):
+        sleep = _SLEEP.search(_indented_below(text, match.start()))
+        if sleep is not None:
+            longest = max(longest, float(sleep[1] or sleep[2]))
+    return longest
+
+
+def _indented_below(text: str, offset: int) -> str:
+    """Return a line, and the lines below it that are indented more."""
+    begin = text.rfind("\n", 0, offset) + 1
+    first, *rest = text[begin:].split("\n")
+    depth = offset - begin
+    kept = [first]
+    for line in rest:
+        if line.strip() and len(line) - len(line.lstrip()) <= depth:
+            break
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _workload_documents(text: str) -> list[_Block]:
+    """Return the documents of a Kubernetes file that create pods."""
+    edges = [0, *(match.end() for match in _DOCUMENT.finditer(text)), len(text)]
+    blocks = [_Block(begin, text[begin:end]) for begin, end in pairwise(edges)]
+    return [
+        block for block in blocks if _WORKLOAD.search(block.text) and _CONTAINERS.search(block.text)
+    ]
+
+
+def _compose_services(text: str, begin: int) -> list[_Block]:
+    """Return the services of a Compose file."""
+    end = re.compile(r"^\S", re.MULTILINE).search(text, begin)
+    part = text[begin : end.start() if end else len(text)]
+    first = _SERVICE.search(part)
+    if first is None:
+        return []
+    starts = [match.start() for match in _SERVICE.finditer(part) if match[1] == first[1]]
+    edges = [*starts, len(part)]
+    return [_Block(begin + offset, part[offset:stop]) for offset, stop in pairwise(edges)]
+
+
+def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
+    """Return the blocks that match ``pattern``, all of them when none does."""
+    return [block for block in blocks if pattern.search(block.text)] or blocks
+
+
+def _files_below(directory: Path) -> Iterator[Path]:
+    files = sorted(directory.rglob("*")) if directory.is_dir() else []
+    return (file for file in files if file.suffix in _ENDINGS and file.is_file())

@@ -1,0 +1,1 @@
+"""Checks of ``hive-boot doctor``, on real files and processes."""

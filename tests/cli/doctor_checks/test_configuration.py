@@ -1,0 +1,140 @@
+"""Modes, profiles and settings that do not fit the platform, or have no effect."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
+from hive_boot.cli.doctor_checks.configuration import (
+    ineffective_declaration,
+    load_warnings,
+    platform_mismatch,
+)
+from hive_boot.secrets.findings import WarningKind
+from tests.cli.doctor_checks.contexts import Needs, context_of, kinds, mounted, write
+
+
+def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> None:
+    """Also the kinds that a load does not report here."""
+    context = mounted(machine)
+    for kind in get_args(WarningKind):
+        context.load_result.warn(kind, "a message", "API_KEY", location="/a/file")
+
+    findings = load_warnings(context)
+
+    assert [finding.kind for finding in findings] == list(get_args(WarningKind))
+    for finding in findings:
+        severity = "note" if finding.kind == "development-default" else "warning"
+        assert finding.severity == severity
+        assert (finding.names, finding.locations) == (("API_KEY",), ("/a/file",))
+        assert finding.fix
+
+
+def test_warnings_of_the_load_have_names_and_locations(machine: Path) -> None:
+    """An empty file, and a variable beside a mounted file."""
+    write(machine / "secrets/api_key")
+    empty = write(machine / "secrets/sentry_dsn", "")
+
+    findings = load_warnings(mounted(machine, environ={"API_KEY": "fake-value"}))
+
+    assert [(finding.kind, finding.names, finding.locations) for finding in findings] == [
+        ("environment-copy", ("API_KEY",), ("the variable API_KEY",)),
+        ("empty", ("SENTRY_DSN",), (str(empty),)),
+    ]
+
+
+def test_a_setting_in_a_dotenv_file_is_reported(machine: Path) -> None:
+    """It has no effect there."""
+    file = write(machine / "cwd/.env", "API_KEY=fake-value\nHIVE_BOOT_MODE=docker\n")
+
+    (finding,) = load_warnings(context_of(machine))
+
+    assert kinds([finding]) == [("warning", "dotenv-setting")]
+    assert (finding.names, finding.locations) == (("HIVE_BOOT_MODE",), (str(file),))
+
+
+def test_development_mode_in_a_container_is_a_warning(machine: Path) -> None:
+    """The usual reason is a missing mount."""
+    write(machine / ".dockerenv")
+
+    (finding,) = platform_mismatch(context_of(machine, {"API_KEY": "fake"}))
+
+    assert kinds([finding]) == [("warning", "development-mode")]
+    assert "/run/secrets" in finding.message
+
+
+def test_the_development_profile_in_a_container_is_a_note(machine: Path) -> None:
+    """A container for development is possible too."""
+    write(machine / ".dockerenv")
+    environ = {"HIVE_BOOT_PROFILE": "development"}
+
+    for context in (mounted(machine, environ=environ), context_of(machine, environ)):
+        (finding,) = platform_mismatch(context)
+        assert kinds([finding]) == [("note", "development-profile")]
+        assert finding.names == ("HIVE_BOOT_PROFILE",)
+
+
+def test_a_mount_that_the_mode_does_not_read_is_a_warning(machine: Path) -> None:
+    """``HIVE_BOOT_MODE`` is set, and the mount would be found without it."""
+    write(machine / "run/secrets/api_key")
+
+    (finding,) = platform_mismatch(context_of(machine, {"HIVE_BOOT_MODE": "environment"}))
+
+    assert kinds([finding]) == [("warning", "mount-not-read")]
+    assert (finding.names, finding.locations) == (("API_KEY",), (f"{machine}/run/secrets",))
+
+
+def test_usual_platforms_have_no_mismatch(machine: Path) -> None:
+    """A development machine with a ``.env``, and a container with a mount."""
+    write(machine / "secrets/api_key")
+    write(machine / "cwd/.env", "API_KEY=fake-value")
+
+    assert platform_mismatch(context_of(machine)) == []
+    write(machine / ".dockerenv")
+    assert platform_mismatch(mounted(machine)) == []
+
+
+def test_hooks_without_watch_are_a_note(machine: Path) -> None:
+    """They run only after a reload on request."""
+    boot = Bootstrap(Needs)
+
+    @boot.on_rotate()
+    async def reconnect(_: Change) -> None: ...
+
+    declarations = boot._plan  # noqa: SLF001  (as the command does)
+    context = context_of(machine)
+
+    (finding,) = ineffective_declaration(replace(context, declarations=declarations))
+    assert kinds([finding]) == [("note", "no-watch")]
+    assert ineffective_declaration(context) == []
+
+
+def test_an_old_value_that_a_restart_forgets_is_a_note(machine: Path) -> None:
+    """A process that starts during a rotation rejects what the others accept."""
+
+    class Forgetful(SecretSet):
+        """One secret whose old value is accepted for some time."""
+
+        jwt_secret: Secret | None = secret(grace=60)
+
+    (finding,) = ineffective_declaration(context_of(machine, declared=Forgetful))
+
+    assert kinds([finding]) == [("note", "no-previous")]
+    assert finding.names == ("JWT_SECRET",)
+
+
+def test_a_probe_port_without_its_package_is_an_error(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start would fail."""
+    context = context_of(machine, probe_port=8081)
+    assert ineffective_declaration(context) == []
+
+    monkeypatch.setitem(sys.modules, "h11", None)
+
+    (finding,) = ineffective_declaration(context)
+    assert kinds([finding]) == [("error", "missing-package")]
+    assert "hive_boot[probes]" in finding.fix

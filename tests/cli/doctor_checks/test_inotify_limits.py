@@ -1,0 +1,141 @@
+"""Inotify: with the real limits of a child process."""
+
+import json
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hive_boot.cli.doctor_checks.inotify_limits import try_to_watch, watch_limits
+from tests.cli.doctor_checks.contexts import kinds, mounted, write
+from tests.support import descriptors, run_child
+
+NOT_ALLOWED = 77
+
+IN_NAMESPACE = f"""
+import ctypes, os, sys
+from pathlib import Path
+user = os.geteuid()
+if ctypes.CDLL(None).unshare(0x10000000):  # CLONE_NEWUSER, <sched.h>
+    sys.exit({NOT_ALLOWED})
+from hive_boot.cli.main import main
+try:
+    Path("/proc/self/uid_map").write_text(f"{{user}} {{user}} 1")
+    for limit in sys.argv[1:]:
+        name, number = limit.split("=")
+        Path("/proc/sys/user", name).write_text(number)
+        main(["doctor", "tests.cli.doctor_checks.declared:watched", "--json"])
+        print("---")
+        Path("/proc/sys/user", name).write_text("100")
+except OSError:
+    sys.exit({NOT_ALLOWED})
+"""
+"""Run the command in a user namespace, once with each lower limit of the kernel."""
+
+LIMITS = {"max_user_instances": "128", "max_user_watches": "8192"}
+
+needs_inotify = pytest.mark.skipif(
+    not Path("/proc/sys/fs/inotify").exists(), reason="this kernel has no inotify"
+)
+
+
+def findings_with(directory: Path, *limits: str) -> list[list[dict[str, Any]]]:
+    """Return the command's findings about watching, for each limit of the kernel."""
+    write(directory / "secrets/api_key")
+    child = run_child(
+        IN_NAMESPACE,
+        *limits,
+        cwd=directory,
+        HIVE_BOOT_MODE="docker",
+        HIVE_BOOT_SECRETS_DIR=str(directory / "secrets"),
+    )
+    if child.returncode == NOT_ALLOWED:
+        pytest.skip("this machine does not allow user namespaces")
+    assert child.stderr == ""
+    *answers, rest = child.stdout.split("---\n")
+    assert (len(answers), rest) == (len(limits), "")
+    found: list[list[dict[str, Any]]] = [json.loads(answer)["findings"] for answer in answers]
+    return [[each for each in findings if each["kind"].startswith("watch")] for findings in found]
+
+
+@needs_inotify
+def test_exhausted_limits_are_reported_with_their_setting(machine: Path) -> None:
+    """No instance left, few instances left, no watch left."""
+    (none,), (few,), (no_watch,) = findings_with(
+        machine, "max_inotify_instances=0", "max_inotify_instances=3", "max_inotify_watches=0"
+    )
+
+    assert (none["severity"], none["kind"]) == ("warning", "watch-impossible")
+    assert none["names"] == ["fs.inotify.max_user_instances"]
+    assert none["locations"] == ["/proc/sys/fs/inotify/max_user_instances"]
+    assert "sysctl -w fs.inotify.max_user_instances=" in none["fix"]
+
+    assert (few["severity"], few["kind"]) == ("note", "watch-nearly-impossible")
+    assert few["names"] == ["fs.inotify.max_user_instances"]
+    assert " 3 " in few["message"]
+
+    assert (no_watch["severity"], no_watch["kind"]) == ("warning", "watch-impossible")
+    assert no_watch["names"] == ["fs.inotify.max_user_watches"]
+    assert "sysctl -w fs.inotify.max_user_watches=" in no_watch["fix"]
+
+
+@needs_inotify
+def test_the_trial_leaves_no_descriptor(tmp_path: Path) -> None:
+    """With enough instances and watches there is no finding either."""
+    before = descriptors()
+
+    assert try_to_watch([str(tmp_path)], LIMITS) == []
+    assert descriptors() == before
+
+
+@needs_inotify
+def test_a_location_that_cannot_be_watched_is_reported(tmp_path: Path) -> None:
+    """It has disappeared, or the user may not list it."""
+    (finding,) = try_to_watch([str(tmp_path / "gone")], LIMITS)
+
+    assert kinds([finding]) == [("warning", "watch-impossible")]
+    assert finding.locations == (str(tmp_path / "gone"),)
+
+
+@needs_inotify
+def test_a_process_without_descriptors_is_reported_as_such(tmp_path: Path) -> None:
+    """The kernel's error is that of an exhausted sysctl."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208  (only names)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
+    opened: list[int] = []
+    try:
+        while True:
+            opened.append(os.dup(0))
+    except OSError:
+        findings = try_to_watch([str(tmp_path)], LIMITS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in opened:
+            os.close(descriptor)
+
+    assert kinds(findings) == [("warning", "watch-impossible")]
+    assert findings[0].names == ("RLIMIT_NOFILE",)
+    assert "ulimit -n" in findings[0].fix
+
+
+def test_without_watch_or_inotify_nothing_is_tried(machine: Path) -> None:
+    """An application that follows no changes, and a machine such as macOS."""
+    write(machine / "secrets/api_key")
+    assert watch_limits(mounted(machine, watch=True)) == []
+
+    write(machine / "proc/sys/fs/inotify/max_user_instances", "128\n")
+    assert watch_limits(mounted(machine)) == []
+
+
+def test_forced_polling_is_a_note(machine: Path) -> None:
+    """The variable belongs to watchfiles."""
+    write(machine / "secrets/api_key")
+    environ = {"WATCHFILES_FORCE_POLLING": "true"}
+
+    (finding,) = watch_limits(mounted(machine, environ=environ, watch=True))
+
+    assert kinds([finding]) == [("note", "watch-polls")]
+    assert finding.names == ("WATCHFILES_FORCE_POLLING",)

@@ -1,1 +1,0 @@
-"""What the doctor looks at, each on files and processes as they really are."""

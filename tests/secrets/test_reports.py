@@ -60,6 +60,12 @@ def fail(value: str) -> None:
     raise LookupError(value)
 
 
+def expect_first_value(value: str) -> None:
+    """Raise an error that holds the value, unless it is the first one."""
+    if value != VALUE:
+        raise LookupError(value)
+
+
 async def test_a_start_in_development_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: threading.Event
 ) -> None:
@@ -234,7 +240,7 @@ async def test_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
         openai_api_key: Secret = secret(used_by="semantic-memory, agents")
         jwt_secret: Secret = secret(min_length=16, used_by="user-auth")
-        github_token: Secret = secret(check=lambda value: value == VALUE or fail(value))
+        github_token: Secret = secret(check=expect_first_value)
         sentry_dsn: Secret | None
         redis_url: Secret
 
@@ -245,8 +251,9 @@ async def test_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     move_to(tmp_path, monkeypatch)
     boot = Bootstrap(HiveSecrets, mode="kubernetes")
     async with boot.running() as secrets:
-        new = {"jwt_secret": "fake-short", "github_token": f"{VALUE}-new", "redis_url": b"\xff"}
-        volumes["a"].publish(new)
+        volumes["a"].publish(
+            {"jwt_secret": "fake-short", "github_token": f"{VALUE}-new", "redis_url": b"\xff"}
+        )
         volumes["b"].publish({})
         shutil.rmtree(volumes["c"].path)
         with pytest.raises(InvalidSecrets) as caught:

@@ -18,6 +18,7 @@ from hive_boot.redaction.hidden import redact
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
 from hive_boot.redaction.places import PLACES
+from tests.fixtures.cases import case
 from tests.support import run_child
 
 VALUE = "fake-value-0123456789"
@@ -417,22 +418,24 @@ def test_what_is_hidden_too_late_is_not_hidden() -> None:
     assert hidden.matcher is None
 
 
-@pytest.mark.parametrize(("owner", "name"), [(logging.Logger, "callHandlers"), (sys, "excepthook")])
-def test_a_wrapper_made_like_ours_is_not_taken_for_it(owner: Any, name: str) -> None:  # noqa: ANN401  (a class or a module)
+def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
     """Who wraps a function of ours with functools.wraps, which copies its attributes, stays."""
-    redaction = Redaction()
-    redaction.open()
-    ours = getattr(owner, name)
+    cases: list[tuple[Any, str]] = [(logging.Logger, "callHandlers"), (sys, "excepthook")]
+    for owner, name in cases:
+        with case(owner, name):
+            redaction = Redaction()
+            redaction.open()
+            ours = getattr(owner, name)
 
-    @functools.wraps(ours)
-    def foreign(*args: object) -> None:
-        ours(*args)
+            @functools.wraps(ours)
+            def foreign(*args: object, ours: Any = ours) -> None:
+                ours(*args)
 
-    setattr(owner, name, foreign)
-    redaction.close()
-    redaction.open()
-    redaction.close()
-    assert getattr(owner, name) is foreign
+            setattr(owner, name, foreign)
+            redaction.close()
+            redaction.open()
+            redaction.close()
+            assert getattr(owner, name) is foreign
 
 
 def test_what_cannot_be_scrubbed_any_more_is_not_shown(

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hive_boot.redaction.sealing import sealed
+from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 
 
@@ -69,24 +69,27 @@ def test_what_is_sealed_is_not_printed() -> None:
         assert value not in shown
 
 
-@pytest.mark.parametrize("way", ["{0.value}", "{0.value.__self__}", "{0.value.__self__!r}"])
-def test_a_format_string_does_not_lead_to_what_is_sealed(way: str) -> None:
+def test_a_format_string_does_not_lead_to_what_is_sealed() -> None:
     """A format field that digs through attributes finds nothing."""
-    value = "fake-value-0123456789"
+    cases: list[str] = ["{0.value}", "{0.value.__self__}", "{0.value.__self__!r}"]
+    for way in cases:
+        with case(way):
+            value = "fake-value-0123456789"
 
-    assert "{0.value}".format(Holder(value)) == value  # noqa: UP030, UP032  (the attack itself)
-    assert value not in way.format(Holder(sealed(value)))
+            assert "{0.value}".format(Holder(value)) == value  # noqa: UP030, UP032  (the attack itself)
+            assert value not in way.format(Holder(sealed(value)))
 
 
-@pytest.mark.parametrize("write", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_what_is_sealed_is_not_written_down(write: Callable[[object], object]) -> None:
+def test_what_is_sealed_is_not_written_down() -> None:
     """Neither a pickle nor a copy of a seal can be made, and the refusal tells nothing."""
-    reveal: Any = sealed("fake-value-0123456789")
+    for write in (pickle.dumps, copy.copy, copy.deepcopy):
+        with case(write):
+            reveal: Any = sealed("fake-value-0123456789")
 
-    with pytest.raises(TypeError) as caught:
-        write(reveal.__self__)
+            with pytest.raises(TypeError) as caught:
+                write(reveal.__self__)
 
-    assert str(caught.value) == "what is sealed cannot be pickled or copied"
+            assert str(caught.value) == "what is sealed cannot be pickled or copied"
 
 
 def test_what_holds_something_sealed_is_not_pickled() -> None:

@@ -18,6 +18,7 @@ from hive_boot.secrets.field import Fault
 from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
 from hive_boot.secrets.sources.patience import Patience
 from hive_boot.testing import MountedVolume
+from tests.fixtures.cases import case, empty_machines
 from tests.support import SETTLED, FakeClock, as_ordinary_user, descriptors
 
 
@@ -633,25 +634,28 @@ def test_names_that_are_not_ours_are_not_opened(tmp_path: Path) -> None:
     assert "b" in reading.names
 
 
-@pytest.mark.parametrize("volume", [False, True], ids=["plain", "volume"])
-def test_nothing_else_is_opened(tmp_path: Path, *, volume: bool) -> None:
+def test_nothing_else_is_opened(tmp_path: Path) -> None:
     """Only declared names are ever opened; what lies beside them is listed and no more."""
-    files = ALL_OLD | {"other": "fake-other", "d": "fake-d"}
-    if volume:
-        MountedVolume(tmp_path / "room").publish(files)
-    else:
-        fill(tmp_path / "room", files)
-    opened: list[object] = []
-    _on_open.append(opened.append)
-    try:
-        reading = read(tmp_path / "room")
-    finally:
-        _on_open.clear()
+    machines = empty_machines(tmp_path)
+    for volume in (False, True):
+        with case(volume):
+            root = next(machines)
+            files = ALL_OLD | {"other": "fake-other", "d": "fake-d"}
+            if volume:
+                MountedVolume(root / "room").publish(files)
+            else:
+                fill(root / "room", files)
+            opened: list[object] = []
+            _on_open.append(opened.append)
+            try:
+                reading = read(root / "room")
+            finally:
+                _on_open.clear()
 
-    assert values(reading) == ALL_OLD
-    assert {"other", "d"} <= set(reading.names)
-    assert {"a", "b", "c"} <= set(opened)
-    assert {"other", "d"}.isdisjoint(opened)
+            assert values(reading) == ALL_OLD
+            assert {"other", "d"} <= set(reading.names)
+            assert {"a", "b", "c"} <= set(opened)
+            assert {"other", "d"}.isdisjoint(opened)
 
 
 def test_what_was_read_shows_no_value(kubelet: MountedVolume) -> None:

@@ -428,7 +428,7 @@ def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
             ours = getattr(owner, name)
 
             @functools.wraps(ours)
-            def foreign(*args: object, ours: Any = ours) -> None:
+            def foreign(*args: object, ours: Callable[..., object] = ours) -> None:
                 ours(*args)
 
             setattr(owner, name, foreign)

@@ -89,10 +89,10 @@ def test_what_is_sealed_is_not_written_down() -> None:
             with pytest.raises(TypeError) as caught:
                 write(reveal.__self__)
 
-            assert str(caught.value) == "what is sealed cannot be pickled or copied"
+            assert "fake-value" not in str(caught.value)
 
 
 def test_what_holds_something_sealed_is_not_pickled() -> None:
     """A seal in what is sent to another process is refused there, too."""
-    with pytest.raises(TypeError, match="what is sealed cannot be"):
+    with pytest.raises(TypeError):
         pickle.dumps({"key": [sealed("fake-value-0123456789")]})

@@ -1,13 +1,10 @@
 """Everything that people put where a secret belongs, each as a whole start."""
 
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -25,7 +22,8 @@ from hive_boot import (
 )
 from hive_boot.secrets.loading import load
 from tests.fixtures.cases import case, empty_machines
-from tests.support import FakeClock, everything_told, failed_start, move_to
+from tests.fixtures.files import make_loop, make_socket
+from tests.support import FakeClock, as_ordinary_user, everything_told, failed_start, move_to
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
@@ -64,11 +62,6 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def write(path: Path, content: str | bytes) -> None:
     """Write what a person would have written before the start."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def let_everybody_in(directory: Path) -> None:
-    """Let any user enter a directory, as temporary ones do not."""
-    directory.chmod(0o755)
 
 
 async def refused(boot: Bootstrap[Any, Any], *values: str) -> InvalidSecrets:
@@ -174,23 +167,6 @@ async def test_a_huge_file_is_not_read(mount: Path) -> None:
 # What is no file
 
 
-def make_socket(path: Path) -> None:
-    """Bind a socket to a path, which may be longer than a socket's address can be."""
-    here = os.getcwd()  # noqa: PTH109  (to go back to)
-    os.chdir(path.parent)
-    try:
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(path.name)
-    finally:
-        os.chdir(here)
-
-
-def make_loop(path: Path) -> None:
-    """Make two links that lead to each other."""
-    path.symlink_to("other-link")
-    (path.parent / "other-link").symlink_to(path.name)
-
-
 NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a FIFO": (os.mkfifo, "not-a-file"),
     "a directory": (Path.mkdir, "not-a-file"),
@@ -211,49 +187,28 @@ async def test_what_is_no_file(mounts: Iterator[Path]) -> None:
             assert await only_problem() == ("JWT_SECRET", kind)
 
 
-@contextmanager
-def somebody_else() -> Iterator[None]:
-    """Be another user than root, who may read everything; any other user stays who he is."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
 @pytest.mark.anyio
-async def test_a_permission_is_missing() -> None:
+async def test_a_permission_is_missing(mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What its reader may not read is a problem, once it was waited for an fsGroup to apply."""
+    # Whatever a start imports is imported before, by a user who may read it.
+    await failed_start(Bootstrap(Two))
+    (mount / "jwt_secret").write_text(FAKE)
+    async with Bootstrap(Two).running():
+        pass
     for what in ("file", "directory"):
-        with pytest.MonkeyPatch.context() as monkeypatch, case(what):
-            clock = FakeClock()
-            monkeypatch.setattr(
-                "hive_boot.bootstrap.intake.load", partial(load, patience=clock.patience())
-            )
-            with TemporaryDirectory() as name:
-                root = Path(name)
-                let_everybody_in(root)
-                mount = root / "secrets"
-                mount.mkdir()
-                (mount / "jwt_secret").write_text(FAKE)
-                boot = Bootstrap(Two, secrets_dirs=mount)
-                # Whatever a start imports is imported while this user may read it.
-                async with boot.running():
-                    pass
-                (mount / "jwt_secret").unlink()
-                await failed_start(boot)
-                (mount / "jwt_secret").write_text(FAKE)
-                (mount / "jwt_secret" if what == "file" else mount).chmod(0)
-                clock.slept.clear()
-                with somebody_else():
-                    failure = await failed_start(boot)
-                let_everybody_in(mount)
+        clock = FakeClock()
+        patient = partial(load, patience=clock.patience())
+        monkeypatch.setattr("hive_boot.bootstrap.intake.load", patient)
+        with case(what), as_ordinary_user() as root:
+            named = root / "named"
+            named.mkdir()
+            (named / "jwt_secret").write_text(FAKE)
+            (named / "jwt_secret" if what == "file" else named).chmod(0)
+            failure = await failed_start(Bootstrap(Two, secrets_dirs=named))
+            named.chmod(0o700)
             assert 2 <= sum(clock.slept) < 3
             assert failure.problems[0].kind == "unreadable"
-            assert failure.problems[0].name == ("JWT_SECRET" if what == "file" else str(mount))
+            assert failure.problems[0].name == ("JWT_SECRET" if what == "file" else str(named))
             assert FAKE not in everything_told(failure)
 
 

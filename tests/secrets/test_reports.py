@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from hive_boot.secrets.loading import load
 from hive_boot.secrets.placeholder import placeholder
 from hive_boot.secrets.sources.patience import Patience
 from hive_boot.testing import MountedVolume
+from tests.fixtures.files import make_socket
 from tests.fixtures.golden import assert_golden
 from tests.support import FakeClock, as_ordinary_user, failed_start, move_to
 
@@ -25,14 +24,6 @@ pytestmark = pytest.mark.anyio
 MIB = 1 << 20
 
 VALUE = "fake-value-0123456789"
-
-
-@pytest.fixture
-def release() -> Iterator[threading.Event]:
-    """Return what a check that hangs waits for; it is set when the test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 def let_time_fly(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
@@ -160,9 +151,7 @@ async def test_a_start_in_docker_mode(tmp_path: Path, monkeypatch: pytest.Monkey
     os.mkfifo(named / "fifo")
     (named / "folder").mkdir()
     (named / "device").symlink_to("/dev/zero")
-    monkeypatch.chdir(named)  # a socket's address is short
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind("socket")
+    make_socket(named / "socket")
     (named / "dangling").symlink_to("nowhere")
     (named / "loop").symlink_to("loop")
     (named / "differing").write_text(VALUE)

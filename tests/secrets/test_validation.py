@@ -470,14 +470,6 @@ async def test_the_previous_value_is_checked(monkeypatch: pytest.MonkeyPatch) ->
     assert [each.name for each in failure.problems] == ["OLD"]
 
 
-@pytest.fixture
-def release() -> Iterator[threading.Event]:
-    """Give what a hanging check waits for; it is released when the test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
 @pytest.mark.anyio
 async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that never answers is named when the time is up; the others are told as well."""

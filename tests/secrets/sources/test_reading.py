@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from hive_boot import Secret, SecretBytes
 from hive_boot.secrets.sources.reading import LIMIT, Batch, Outcome, read_files
 from tests.fixtures.cases import case, empty_machines
+from tests.fixtures.files import make_loop, make_socket
 from tests.support import as_ordinary_user, descriptors
 
 if TYPE_CHECKING:
@@ -289,12 +289,6 @@ def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-def make_socket(path: Path) -> None:
-    """Make a socket."""
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-
-
 def make_device(path: Path) -> None:
     """Lead to a device."""
     path.symlink_to("/dev/zero")
@@ -303,11 +297,6 @@ def make_device(path: Path) -> None:
 def make_dangling(path: Path) -> None:
     """Make a link to nothing."""
     path.symlink_to("nowhere")
-
-
-def make_loop(path: Path) -> None:
-    """Make a link to itself."""
-    path.symlink_to(path.name)
 
 
 def make_other_link_that_dangles(path: Path) -> None:
@@ -331,7 +320,7 @@ def test_what_is_no_file_is_said_to_be_what_it_is(tmp_path: Path) -> None:
     for make, kind, named in cases:
         with pytest.MonkeyPatch.context() as monkeypatch, case(make):
             root = next(machines)
-            monkeypatch.chdir(root)  # the name of a socket has to be short
+            monkeypatch.chdir(root)
             make(Path("token"))
 
             told = fault_of("token")

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,77 +128,66 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> Way:
-    """Give each of the six ways in turn."""
-    return WAYS[request.param]
-
-
-@pytest.fixture
-def machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: Way
-) -> Callable[[Mapping[str, str]], None]:
-    """Give what makes this process one that is provided with values in that way."""
-
-    def provide(values: Mapping[str, str]) -> None:
-        for name, value in way.provide(tmp_path, values).items():
+@contextmanager
+def provided(way: Way, root: Path, values: Mapping[str, str]) -> Iterator[None]:
+    """Make this process one that is provided with values in one of the ways."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(root / "cwd")
+        for name, value in way.provide(root, values).items():
             monkeypatch.setenv(name, value)
-        move_to(tmp_path, monkeypatch)
-
-    return provide
+        move_to(root, monkeypatch)
+        yield
 
 
 @pytest.mark.anyio
-async def test_a_service_has_all_eight(
-    machine: Callable[[Mapping[str, str]], None], way: Way, tmp_path: Path
-) -> None:
+async def test_a_service_has_all_eight(tmp_path: Path) -> None:
     """A service that is given all eight serves with exactly those values."""
-    machine(FAKES)
-    boot = Bootstrap(Inventory)
-    async with boot.running() as secrets:
-        assert {name: get_secret(name) for name in FAKES} == FAKES
-        assert secrets.openai_api_key.reveal() == FAKES["OPENAI_API_KEY"]
-        assert secrets.sentry_dsn is not None
-        assert secrets.sentry_dsn.reveal() == FAKES["SENTRY_DSN"]
-        status = boot.status()
-    assert (status.mode, status.profile, status.generation) == (way.mode, "production", 1)
-    assert [each.name for each in status.secrets] == list(FAKES)
-    assert {each.source for each in status.secrets} == {way.source}
-    place = status.secrets[0].place
-    assert place in {way.place, str(tmp_path / way.place)}
-    assert not [value for value in FAKES.values() if value in repr(status)]
+    for (label, way), root in zip(WAYS.items(), empty_machines(tmp_path), strict=False):
+        with case(label), provided(way, root, FAKES):
+            boot = Bootstrap(Inventory)
+            async with boot.running() as secrets:
+                assert {name: get_secret(name) for name in FAKES} == FAKES
+                assert secrets.openai_api_key.reveal() == FAKES["OPENAI_API_KEY"]
+                assert secrets.sentry_dsn is not None
+                assert secrets.sentry_dsn.reveal() == FAKES["SENTRY_DSN"]
+                status = boot.status()
+            assert (status.mode, status.profile, status.generation) == (way.mode, "production", 1)
+            assert [each.name for each in status.secrets] == list(FAKES)
+            assert {each.source for each in status.secrets} == {way.source}
+            assert status.secrets[0].place in {way.place, str(root / way.place)}
+            assert not [value for value in FAKES.values() if value in repr(status)]
 
 
 @pytest.mark.anyio
 async def test_a_service_has_only_what_it_needs(
-    machine: Callable[[Mapping[str, str]], None], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In production three of the eight suffice, and the rest is None, without a warning."""
-    machine(fake(*IN_PRODUCTION))
-    async with Bootstrap(Inventory).running() as secrets:
-        assert require_secret("JWT_SECRET") == FAKES["JWT_SECRET"]
-        assert secrets.stripe_secret_key is None
-        assert get_secret("SENTRY_DSN") is None
-        assert not has_secret("GITHUB_TOKEN")
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    for (label, way), root in zip(WAYS.items(), empty_machines(tmp_path), strict=False):
+        with case(label), provided(way, root, fake(*IN_PRODUCTION)):
+            async with Bootstrap(Inventory).running() as secrets:
+                assert require_secret("JWT_SECRET") == FAKES["JWT_SECRET"]
+                assert secrets.stripe_secret_key is None
+                assert get_secret("SENTRY_DSN") is None
+                assert not has_secret("GITHUB_TOKEN")
+            assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.anyio
-async def test_a_service_lacks_what_production_needs(
-    machine: Callable[[Mapping[str, str]], None], way: Way
-) -> None:
-    """Without what production needs nothing starts; each is named with who uses it and a mend."""
-    machine(fake("OPENAI_API_KEY", "SENTRY_DSN"))
-    failure = await failed_start(Bootstrap(Inventory))
-    assert [(each.name, each.kind) for each in failure.problems] == [
-        ("HIVE_API_KEY", "missing"),
-        ("JWT_SECRET", "missing"),
-    ]
-    assert [each.used_by for each in failure.problems] == ["auth middleware", "user-auth"]
-    assert way.mend in failure.problems[0].hint
-    assert failure.declaration == "Inventory"
-    assert dict(failure.facts)["mode"].split()[0] == way.mode
-    assert FAKES["OPENAI_API_KEY"] not in str(failure)
+async def test_a_service_lacks_what_production_needs(tmp_path: Path) -> None:
+    """Without what production needs nothing starts; each is named with who uses it and a fix."""
+    for (label, way), root in zip(WAYS.items(), empty_machines(tmp_path), strict=False):
+        with case(label), provided(way, root, fake("OPENAI_API_KEY", "SENTRY_DSN")):
+            failure = await failed_start(Bootstrap(Inventory))
+            assert [(each.name, each.kind) for each in failure.problems] == [
+                ("HIVE_API_KEY", "missing"),
+                ("JWT_SECRET", "missing"),
+            ]
+            assert [each.used_by for each in failure.problems] == ["auth middleware", "user-auth"]
+            assert way.mend in failure.problems[0].hint
+            assert failure.declaration == "Inventory"
+            assert dict(failure.facts)["mode"].split()[0] == way.mode
+            assert FAKES["OPENAI_API_KEY"] not in str(failure)
 
 
 def test_each_profile_needs_its_own(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot import Secret, SecretBytes, SecretSet, secret
-from hive_boot.exceptions import Problem
+from hive_boot import Problem, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.loading import load
 from hive_boot.testing import MountedVolume

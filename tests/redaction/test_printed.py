@@ -468,19 +468,9 @@ def test_a_program_shows_no_value() -> None:
             assert MASK in hidden_now.stderr
             assert REPLACED not in hidden_now.stderr
             assert hidden_now.returncode == shown.returncode
-
-
-CRASHES = [name for name in PROGRAMS if "crash" in name or name in {"a group", "a note"}]
-
-
-def test_a_crash_looks_as_it_does_without_us() -> None:
-    """A traceback differs in nothing but the stars."""
-    for name in CRASHES:
-        with case(name):
-            shown = run_child(OPEN + PROGRAMS[name], HELD=VALUE, HIDDEN="")
-            hidden_now = run_child(OPEN + PROGRAMS[name], HELD=VALUE, HIDDEN="1")
-
-            assert hidden_now.stderr == shown.stderr.replace(VALUE, MASK)
+            if "crash" in name or name in {"a group", "a note"}:
+                # A traceback differs in nothing but the stars.
+                assert hidden_now.stderr == shown.stderr.replace(VALUE, MASK)
 
 
 def test_a_program_without_stderr_ends_as_it_would() -> None:

@@ -1,5 +1,6 @@
 """What the tests of redaction hide, and whom they let tell of it."""
 
+import json
 import logging
 import traceback
 from pathlib import Path
@@ -27,6 +28,17 @@ class Teller(logging.Handler):
         if record.exc_info and record.exc_info[1]:
             exc = record.exc_info[1]
             self.told += f"{exc!r} {exc.args!r}\n{''.join(traceback.format_exception(exc))}"
+
+
+class Json(logging.Formatter):
+    """Makes a JSON document of all that a record has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON."""
+        told = {**record.__dict__, "message": record.getMessage()}
+        if record.exc_info:
+            told["trace"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
 
 
 class Broken:

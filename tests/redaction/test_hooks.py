@@ -12,16 +12,15 @@ from typing import Any
 
 import pytest
 
-from hive_boot import Secret
+from hive_boot import Secret, redact
 from hive_boot.redaction import hidden, hooks
-from hive_boot.redaction.hidden import redact
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
 from hive_boot.redaction.places import PLACES
 from tests.fixtures.cases import case
+from tests.redaction.telling import VALUE
 from tests.support import run_child
 
-VALUE = "fake-value-0123456789"
 OTHER = "fake-other-9876543210"
 
 FUNCTIONS: dict[str, tuple[Any, str]] = {
@@ -46,12 +45,6 @@ _started: list[Redaction] = []
 def current() -> dict[str, object]:
     """Give the functions as they are now."""
     return {each: getattr(owner, name) for each, (owner, name) in FUNCTIONS.items()}
-
-
-@pytest.fixture(autouse=True)
-def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
-    monkeypatch.setattr(logging, "_handlerList", [])
 
 
 @pytest.fixture(autouse=True)

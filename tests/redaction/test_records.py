@@ -19,22 +19,11 @@ from hive_boot.redaction.matching import MASK, Matcher
 from hive_boot.redaction.records import clean
 from hive_boot.redaction.showing import REPLACED
 from tests.fixtures.cases import case
-from tests.redaction.telling import VALUE, Client, Teller
+from tests.redaction.telling import VALUE, Broken, Client, Json, Teller
 
 NUMBER = 4711471147114711
 
 E = TypeVar("E", bound=BaseException)
-
-
-class Json(logging.Formatter):
-    """Makes a JSON document of all that a record has."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Give one line of JSON."""
-        told = {**record.__dict__, "message": record.getMessage()}
-        if record.exc_info:
-            told["trace"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
 
 
 class Listener:
@@ -53,12 +42,6 @@ class Listener:
     def heard(self) -> str:
         """All that was written or told."""
         return self.stream.getvalue() + self.teller.told
-
-
-@pytest.fixture(autouse=True)
-def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
-    monkeypatch.setattr(logging, "_handlerList", [])
 
 
 @pytest.fixture(autouse=True)
@@ -424,16 +407,6 @@ def test_an_object_that_cannot_speak_beside_a_value_is_passed_on(matcher: Matche
     clean(record, matcher)
 
     assert record.args == (MASK, silent)
-
-
-class Broken:
-    """What is to find values, and fails."""
-
-    def is_clean(self, text: str) -> bool:
-        """Fail at the first look."""
-        raise RuntimeError(text)
-
-    scrub = is_clean
 
 
 class BrokenLater(Broken):

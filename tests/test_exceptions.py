@@ -1,5 +1,6 @@
 """The errors: their fields, their exit statuses, and in a golden file what each of them says."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hive_boot import (
     SourceError,
     StartupFailed,
     get_secret,
+    mask_secret,
     require_secret,
     secret,
 )
@@ -90,6 +92,25 @@ WRONG_DECLARATIONS: list[Callable[[], object]] = [
 ]
 
 
+TOKEN = Secret("TOKEN", "fake-token")
+
+WRONG_USES: list[Callable[[], object]] = [
+    lambda: Secret("TOKEN", 5),  # type: ignore[arg-type]
+    lambda: SecretBytes("TOKEN", "fake-token"),  # type: ignore[arg-type]
+    lambda: type("Open", (Secret,), {}),
+    lambda: TOKEN.matches(None),  # type: ignore[arg-type]
+    lambda: pickle.dumps(TOKEN),
+    lambda: mask_secret(5),  # type: ignore[arg-type]
+    lambda: Hive(jwt_secret=TOKEN),  # type: ignore[call-arg]
+    lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=None, other=None),  # type: ignore[call-arg]
+    lambda: Hive(jwt_secret="fake", tls_key=None, sentry_dsn=None),  # type: ignore[arg-type]
+    lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN).__setattr__("tls_key", None),
+    lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN).__delattr__("tls_key"),
+    lambda: pickle.dumps(Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN)),
+    lambda: pickle.dumps(Bootstrap(Hive)),
+]
+
+
 class Hive(SecretSet):
     """What an application declares that runs."""
 
@@ -98,9 +119,9 @@ class Hive(SecretSet):
     sentry_dsn: Secret | None
 
 
-def error_of(call: Callable[[], object]) -> BootError:
+def error_of(call: Callable[[], object]) -> Exception:
     """Return what a call raises."""
-    with pytest.raises(BootError) as caught:
+    with pytest.raises((BootError, TypeError, AttributeError)) as caught:
         call()
     return caught.value
 
@@ -110,7 +131,7 @@ async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Each error says what is wrong, of what, and what to do about it."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret")
-    errors = [error_of(call) for call in WRONG_DECLARATIONS]
+    errors = [error_of(call) for call in (*WRONG_USES, *WRONG_DECLARATIONS)]
     boot = Bootstrap(Hive)
     async with boot.running():
         errors += [

@@ -7,6 +7,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
@@ -35,8 +36,6 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "warnings.formatwarning": (warnings, "formatwarning"),
 }
 
-function = pytest.mark.parametrize(("owner", "name"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
-
 
 _started: list[Redaction] = []
 """What tests have begun, so that one that fails leaves nothing behind."""
@@ -47,9 +46,9 @@ def current() -> dict[str, object]:
     return {each: getattr(owner, name) for each, (owner, name) in FUNCTIONS.items()}
 
 
-@pytest.fixture(autouse=True)
-def _unwrapped() -> Iterator[None]:
-    """Put back, at the end, what a test has put in the place of Python's own."""
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put back, at the end, what the block has put in the place of Python's own."""
     known = [(owner, name, vars(owner).get(name)) for owner, name in FUNCTIONS.values()]
     yield
     while _started:
@@ -59,6 +58,13 @@ def _unwrapped() -> Iterator[None]:
             setattr(owner, name, before)
         elif name in vars(owner):
             delattr(owner, name)
+
+
+@pytest.fixture(autouse=True)
+def _unwrapped() -> Iterator[None]:
+    """Put back, at the end, what a test has put in the place of Python's own."""
+    with restored():
+        yield
 
 
 class Line:
@@ -116,17 +122,18 @@ def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
     assert {(owner, name) for owner, name, *_ in PLACES} == set(FUNCTIONS.values())
 
 
-@function
-def test_a_start_wraps_and_the_end_restores(owner: Any, name: str) -> None:  # noqa: ANN401  (a module or a class)
+def test_a_start_wraps_and_the_end_restores() -> None:
     """Each function is another one while a run lasts, and the same one as before afterwards."""
-    before = getattr(owner, name)
+    for label, (owner, name) in FUNCTIONS.items():
+        with case(label), restored():
+            before = getattr(owner, name)
 
-    redaction = started(VALUE)
-    wrapped = getattr(owner, name)
-    redaction.close()
+            redaction = started(VALUE)
+            wrapped = getattr(owner, name)
+            redaction.close()
 
-    assert wrapped is not before
-    assert getattr(owner, name) is before
+            assert wrapped is not before
+            assert getattr(owner, name) is before
 
 
 def test_nothing_is_left_behind() -> None:
@@ -313,29 +320,31 @@ def wrap(owner: Any, name: str) -> Callable[..., Any]:  # noqa: ANN401  (a modul
     return foreign
 
 
-@function
-def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out(owner: Any, name: str) -> None:  # noqa: ANN401  (as above)
+def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out() -> None:
     """What somebody else put there during a run is theirs, and stays."""
-    before = current()
-    redaction = started(VALUE)
-    foreign = wrap(owner, name)
+    for label, (owner, name) in FUNCTIONS.items():
+        with case(label), restored():
+            before = current()
+            redaction = started(VALUE)
+            foreign = wrap(owner, name)
 
-    redaction.close()
+            redaction.close()
 
-    assert getattr(owner, name) is foreign
-    rest = {each: it for each, it in current().items() if it is not foreign}
-    assert rest == {each: before[each] for each in rest}
-    assert len(rest) == len(before) - 1
+            assert getattr(owner, name) is foreign
+            rest = {each: it for each, it in current().items() if it is not foreign}
+            assert rest == {each: before[each] for each in rest}
+            assert len(rest) == len(before) - 1
 
 
-@function
-def test_a_foreign_wrapper_from_before_is_put_back(owner: Any, name: str) -> None:  # noqa: ANN401  (as above)
+def test_a_foreign_wrapper_from_before_is_put_back() -> None:
     """What somebody else put there before a run is there again afterwards."""
-    foreign = wrap(owner, name)
+    for label, (owner, name) in FUNCTIONS.items():
+        with case(label), restored():
+            foreign = wrap(owner, name)
 
-    started(VALUE).close()
+            started(VALUE).close()
 
-    assert getattr(owner, name) is foreign
+            assert getattr(owner, name) is foreign
 
 
 def test_a_wrapper_that_has_to_stay_does_nothing(

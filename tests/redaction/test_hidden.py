@@ -176,13 +176,14 @@ def test_any_bytes_are_taken_out_of_bytes(value: bytes) -> None:
     assert MASK.encode() in told["body"]
 
 
-@pytest.mark.parametrize("value", ["fake-16", "true", "  fake-16  \n", ""])
-def test_a_short_value_is_not_looked_for_in_logs(owners: tuple[object, object], value: str) -> None:
+def test_a_short_value_is_not_looked_for_in_logs(owners: tuple[object, object]) -> None:
     """A value that is a word does not make every line unreadable."""
-    hidden.hide(owners[0], [Secret("A", value)])
-    text = "is it true that fake-16 is only a word?"
+    for value in ("fake-16", "true", "  fake-16  \n", ""):
+        with case(value):
+            hidden.hide(owners[0], [Secret("A", value)])
+            text = "is it true that fake-16 is only a word?"
 
-    assert redact(text) is text
+            assert redact(text) is text
 
 
 def test_looking_takes_no_lock(owners: tuple[object, object]) -> None:

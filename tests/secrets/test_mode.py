@@ -14,8 +14,8 @@ from hive_boot.secrets.surroundings import Surroundings
 from tests.fixtures.cases import case, empty_machines
 from tests.support import as_ordinary_user, run_child, situate
 
-NOT_A_CONTAINER = "the default in development mode outside a container"
-NO_MOUNT = "no /run/secrets"
+NOT_A_CONTAINER = "development mode"
+NO_MOUNT = "/run/secrets"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Row:
         files: what lies on it; a path that ends in a slash is a directory.
         pid: our number on it.
         wishes: what the code says.
-        mode: what has to come out, with its reason.
+        mode: what has to come out, and what its reason has to name.
         profile: the same.
     """
 
@@ -53,12 +53,12 @@ def row(
     )
 
 
-IN_KUBERNETES = ("production", "the default in kubernetes mode")
-IN_DOCKER = ("production", "the default in docker mode")
+IN_KUBERNETES = ("production", "kubernetes mode")
+IN_DOCKER = ("production", "docker mode")
 ON_A_DESK = ("development", NOT_A_CONTAINER)
-KUBERNETES = ("kubernetes", "KUBERNETES_SERVICE_HOST is set")
-SYSTEMD = ("systemd", "CREDENTIALS_DIRECTORY is set")
-DOCKER = ("docker", "/run/secrets holds files")
+KUBERNETES = ("kubernetes", "KUBERNETES_SERVICE_HOST")
+SYSTEMD = ("systemd", "CREDENTIALS_DIRECTORY")
+DOCKER = ("docker", "/run/secrets")
 
 TABLE: dict[str, Row] = {
     "a developer's machine": row(("development", NO_MOUNT), ON_A_DESK),
@@ -96,20 +96,20 @@ TABLE: dict[str, Row] = {
     ),
     "a CI pod in a container that says only the mode": row(
         ("development", "HIVE_BOOT_MODE"),
-        ("production", "development mode, but in a container: /run/.containerenv exists"),
+        ("production", "/run/.containerenv"),
         "run/.containerenv",
         KUBERNETES_SERVICE_HOST="10.0.0.1",
         HIVE_BOOT_MODE="development",
     ),
     "a systemd unit": row(
         SYSTEMD,
-        ("production", "the default in systemd mode"),
+        ("production", "systemd mode"),
         "creds/",
         CREDENTIALS_DIRECTORY="/creds",
     ),
     "a systemd unit before a docker directory": row(
         SYSTEMD,
-        ("production", "the default in systemd mode"),
+        ("production", "systemd mode"),
         "creds/",
         "run/secrets/token",
         CREDENTIALS_DIRECTORY="/creds",
@@ -129,41 +129,37 @@ TABLE: dict[str, Row] = {
     "Docker secrets among foreign ones": row(
         DOCKER, IN_DOCKER, "run/secrets/token", "run/secrets/kubernetes.io/"
     ),
-    "an empty /run/secrets": row(
-        ("development", "/run/secrets holds no secrets of ours"), ON_A_DESK, "run/secrets/"
-    ),
+    "an empty /run/secrets": row(("development", "/run/secrets"), ON_A_DESK, "run/secrets/"),
     "a /run/secrets that is no directory": row(
-        ("docker", "/run/secrets cannot be listed: Not a directory"), IN_DOCKER, "run/secrets"
+        ("docker", "Not a directory"), IN_DOCKER, "run/secrets"
     ),
-    "a /run that is no directory": row(
-        ("docker", "/run/secrets cannot be listed: Not a directory"), IN_DOCKER, "run"
-    ),
+    "a /run that is no directory": row(("docker", "Not a directory"), IN_DOCKER, "run"),
     "a directory named in the code, and absent": row(
-        ("docker", "secrets_dirs= names a directory"), IN_DOCKER, wishes={"secrets_dirs": "/none"}
+        ("docker", "secrets_dirs="), IN_DOCKER, wishes={"secrets_dirs": "/none"}
     ),
     "a directory named outside, and absent": row(
-        ("docker", "HIVE_BOOT_SECRETS_DIR names a directory"),
+        ("docker", "HIVE_BOOT_SECRETS_DIR"),
         IN_DOCKER,
         HIVE_BOOT_SECRETS_DIR="/none",
     ),
     "a Docker container without its mount": row(
         ("development", NO_MOUNT),
-        ("production", "development mode, but in a container: /.dockerenv exists"),
+        ("production", "/.dockerenv"),
         ".dockerenv",
     ),
     "a Podman container without its mount": row(
         ("development", NO_MOUNT),
-        ("production", "development mode, but in a container: /run/.containerenv exists"),
+        ("production", "/run/.containerenv"),
         "run/.containerenv",
     ),
     "PID 1 without its mount": row(
         ("development", NO_MOUNT),
-        ("production", "development mode, but in a container: this is PID 1"),
+        ("production", "PID 1"),
         pid=1,
     ),
     "a container with foreign secrets only": row(
-        ("development", "/run/secrets holds no secrets of ours"),
-        ("production", "development mode, but in a container: /.dockerenv exists"),
+        ("development", "/run/secrets"),
+        ("production", "/.dockerenv"),
         ".dockerenv",
         "run/secrets/rhsm/",
     ),
@@ -186,16 +182,16 @@ TABLE: dict[str, Row] = {
         HIVE_BOOT_PROFILE="staging",
     ),
     "the code before every variable": row(
-        ("environment", "Bootstrap(mode=…)"),
-        ("test", "Bootstrap(profile=…)"),
+        ("environment", "Bootstrap(mode="),
+        ("test", "Bootstrap(profile="),
         wishes={"mode": "environment", "profile": "Testing"},
         HIVE_BOOT_MODE="docker",
         HIVE_BOOT_PROFILE="prod",
         KUBERNETES_SERVICE_HOST="10.0.0.1",
     ),
     "the code before variables that mean nothing": row(
-        ("environment", "Bootstrap(mode=…)"),
-        ("test", "Bootstrap(profile=…)"),
+        ("environment", "Bootstrap(mode="),
+        ("test", "Bootstrap(profile="),
         wishes={"mode": "environment", "profile": "test"},
         HIVE_BOOT_MODE="nonsense",
         HIVE_BOOT_PROFILE="nonsense",
@@ -208,7 +204,7 @@ TABLE: dict[str, Row] = {
     ),
     "HIVE_BOOT_MODE in capitals": row(
         ("environment", "HIVE_BOOT_MODE"),
-        ("production", "the default in environment mode"),
+        ("production", "environment mode"),
         HIVE_BOOT_MODE=" Environment ",
     ),
     "an empty HIVE_BOOT_MODE": row(("development", NO_MOUNT), ON_A_DESK, HIVE_BOOT_MODE=""),
@@ -217,9 +213,7 @@ TABLE: dict[str, Row] = {
     ),
 }
 TABLE |= {
-    f"foreign {name} only": row(
-        ("development", "/run/secrets holds no secrets of ours"), ON_A_DESK, f"run/secrets/{name}/"
-    )
+    f"foreign {name} only": row(("development", "/run/secrets"), ON_A_DESK, f"run/secrets/{name}/")
     for name in sorted(FOREIGN)
 }
 
@@ -240,8 +234,12 @@ def test_mode_and_profile_and_their_reasons(tmp_path: Path) -> None:
 
             situation = situate(root, machine.environ, pid=machine.pid, **machine.wishes)
 
-            assert (situation.mode, situation.mode_reason) == machine.mode
-            assert (situation.profile, situation.profile_reason) == machine.profile
+            for (decided, reason), (expected, named) in (
+                ((situation.mode, situation.mode_reason), machine.mode),
+                ((situation.profile, situation.profile_reason), machine.profile),
+            ):
+                assert decided == expected
+                assert named in reason
 
 
 def test_environment_is_never_detected() -> None:
@@ -265,7 +263,7 @@ def test_a_directory_that_may_not_be_listed_is_a_mount() -> None:
         secrets.chmod(0o700)
 
     assert (situation.mode, situation.profile) == ("docker", "production")
-    assert situation.mode_reason == "/run/secrets cannot be listed: Permission denied"
+    assert "Permission denied" in situation.mode_reason
 
 
 def test_directories_of_a_mode(tmp_path: Path) -> None:

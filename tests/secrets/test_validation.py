@@ -145,6 +145,7 @@ async def test_a_check_passes() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_an_async_check_passes() -> None:
     """An async check is awaited before the application is ready."""
     seen: list[str] = []
@@ -353,6 +354,7 @@ async def test_callable_objects_judge() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_anything_awaitable_is_awaited() -> None:
     """A check may return any awaitable, not only a coroutine."""
 
@@ -366,6 +368,7 @@ async def test_anything_awaitable_is_awaited() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three sync checks that wait for one another all pass."""
     together = threading.Barrier(3)
@@ -387,6 +390,7 @@ async def test_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_async_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two async checks of which each waits for the other both pass."""
     one, two = anyio.Event(), anyio.Event()
@@ -471,6 +475,7 @@ async def test_the_previous_value_is_checked(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that never answers is named when the time is up; the others are told as well."""
 
@@ -491,6 +496,7 @@ async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.Monke
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_an_async_check_hangs() -> None:
     """An async check that never answers is cancelled and named when the time is up."""
     cancelled: list[bool] = []
@@ -514,6 +520,7 @@ async def test_an_async_check_hangs() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_hanging_check_leaves_no_time_for_others(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -562,6 +569,7 @@ async def test_a_set_passes_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal of a set is reported by the set's name, without any of its values."""
     monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
@@ -588,6 +596,7 @@ async def test_a_set_check_returns_false() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_set_check_hangs() -> None:
     """The check of a set shares the time of the start."""
 

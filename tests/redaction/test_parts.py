@@ -48,8 +48,8 @@ URLS: dict[str, tuple[str, str]] = {
 
 def test_the_password_in_a_url_is_hidden_by_itself() -> None:
     """A server that refuses a password says so without it, and without the URL."""
-    for url, password in URLS.values():
-        with case(url, password):
+    for label, (url, password) in URLS.items():
+        with case(label):
             assert shown(f"refused: {password}!", url) == f"refused: {MASK}!"
             assert shown(f"refused: {b64encode(password.encode()).decode()}", url).startswith(
                 f"refused: {MASK}"
@@ -199,8 +199,8 @@ LEAVES: dict[str, tuple[object, str]] = {
 
 def test_the_strings_of_a_json_document_are_hidden_by_themselves() -> None:
     """A text that was taken out of a JSON value is as secret as the whole, at any depth."""
-    for document, secret in LEAVES.values():
-        with case(document, secret):
+    for label, (document, secret) in LEAVES.items():
+        with case(label):
             for value in (json.dumps(document), f"  {json.dumps(document, indent=2)}\n"):
                 assert shown(f"it was {secret}!", value) == f"it was {MASK}!"
 
@@ -321,8 +321,8 @@ def test_each_long_line_of_a_key_is_hidden_and_armour_is_not() -> None:
     """A parser that complains of a line shows none of the key; what kind of key it is stays."""
     for end_of_line in ("\n", "\r\n"):
         for as_bytes in (False, True):
-            for begin, end in ARMOUR.values():
-                with case(end_of_line, as_bytes, begin, end):
+            for label, (begin, end) in ARMOUR.items():
+                with case(label, end_of_line, as_bytes):
                     text = armoured(begin, end).replace("\n", end_of_line)
                     value = text.encode() if as_bytes else text
 

@@ -109,8 +109,8 @@ def test_what_holds_no_value_is_given_back_itself() -> None:
 
 def test_what_holds_a_value_is_made_anew_without_it() -> None:
     """The same comes out, of the same type, with stars where the value stood."""
-    for it, shown in HELD.values():
-        with case(it, shown):
+    for label, (it, shown) in HELD.items():
+        with case(label):
             before = repr(it)
 
             anew = scrubbed(it, MATCHER)

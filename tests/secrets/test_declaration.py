@@ -442,6 +442,8 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "a pattern that is a number": ("a: Secret = secret(pattern=5)", ("Keys.a", "pattern=")),
     "a check that is none": ("a: Secret = secret(check='length')", ("Keys.a", "check=")),
     "a previous that is no name": ("a: Secret = secret(previous='A OLD')", ("Keys.a", "previous=")),
+    "a previous that is a path": ("a: Secret = secret(previous='a/b')", ("Keys.a", "previous=")),
+    "an empty previous": ("a: Secret = secret(previous='')", ("Keys.a", "previous=")),
     "a previous that is no text": ("a: Secret = secret(previous=5)", ("Keys.a", "previous=")),
     "a default of another type": (
         "a: Secret = secret(dev_default=b'fake-default')",

@@ -256,7 +256,7 @@ def test_nothing_to_watch_is_known_as_such(tmp_path: Path) -> None:
 
 
 def test_an_event_concerns_the_directory_or_its_name_above(
-    *, volume: MountedVolume, tmp_path: Path
+    volume: MountedVolume, tmp_path: Path
 ) -> None:
     """What happens to the declared names counts, and to the directory, and little else above."""
     cases: list[tuple[str, bool]] = [

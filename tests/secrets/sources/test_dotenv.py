@@ -100,8 +100,8 @@ DOCUMENTED: dict[str, tuple[str, dict[str, str]]] = {
 
 def test_the_documented_syntax(env: Path) -> None:
     """A file that works elsewhere means the same here."""
-    for text, expected in DOCUMENTED.values():
-        with case(text, expected):
+    for label, (text, expected) in DOCUMENTED.items():
+        with case(label):
             result = parse(env, text)
 
             assert values(result) == expected

@@ -145,7 +145,7 @@ def test_a_file_renamed_over_on_the_host_is_stale(tmp_path: Path) -> None:
         assert pinned.path.read_text() == "fake-old"
 
 
-def test_a_subpath_is_told_by_the_generation_that_it_is_in(*, file: Path, table: Path) -> None:
+def test_a_subpath_is_told_by_the_generation_that_it_is_in(file: Path, table: Path) -> None:
     """What the kernel lists of a Secret is a file in a directory that the kubelet has stamped."""
     cases: list[tuple[str, bool]] = [
         ("/..2026_11_24_13_31_10.2690541472/api_key", True),

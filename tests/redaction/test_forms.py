@@ -9,7 +9,7 @@ from textwrap import wrap
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.forms import forms
@@ -109,6 +109,7 @@ def test_a_very_large_value_is_found() -> None:
         assert "0123456789" not in shown(f"<{written}>", value)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=8, max_size=30).filter(lambda value: len(value.strip()) >= 8))
 def test_no_value_is_shown_by_what_python_writes(value: str) -> None:
     """Any value at all is found where repr, JSON, hex and a URL have it."""
@@ -133,6 +134,7 @@ def test_no_value_is_shown_by_what_python_writes(value: str) -> None:
 
 
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+@settings(deadline=None)
 @given(before=st.binary(max_size=5), value=st.binary(min_size=9, max_size=40), after=st.binary())
 def test_base64_is_found_wherever_the_value_begins(
     encode: Callable[[bytes], bytes], before: bytes, value: bytes, after: bytes
@@ -230,6 +232,7 @@ def test_eight_characters_are_looked_for() -> None:
     assert shown("it is abcdefgh", "\tabcdefgh\n") == f"it is {MASK}"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12) | st.binary(max_size=12), st.integers(1, 20))
 def test_no_form_is_shorter_than_wanted(value: str | bytes, shortest: int) -> None:
     """What is too short is left out, however long the white space around it is."""
@@ -263,6 +266,7 @@ def test_bytes_are_found_however_they_are_read() -> None:
                 assert shown(f"<{written}>", value).startswith(f"<{MASK}")
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=40).filter(lambda value: len(value.strip()) >= 8))
 def test_any_bytes_are_found_as_hex_and_repr(value: bytes) -> None:
     """No byte is too strange to be found."""

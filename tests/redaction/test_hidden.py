@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, redact
@@ -162,6 +162,7 @@ def test_everything_that_a_tracker_is_sent_is_redacted(owners: tuple[object, obj
     assert event["request"]["data"] == TEXT.encode()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=30).filter(lambda value: len(value.decode("latin-1").strip()) >= 8))
 def test_any_bytes_are_taken_out_of_bytes(value: bytes) -> None:
     """A key that is no text in any encoding is hidden in a body that is none either."""
@@ -280,6 +281,7 @@ def test_a_report_hides_each_of_several_values() -> None:
     assert scrub(f"{TEXT}, {OTHER}, {TEXT}", iter(values)) == (f"{MASK}, {MASK}, {MASK}")
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(exclude_characters="*"), min_size=1).filter(str.strip),
     st.text(),

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Barrier
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matching import MASK, Matcher
@@ -57,6 +57,7 @@ def needles_and_texts(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     return needles, draw(st.lists(pieces.map("".join), min_size=1, max_size=4))
 
 
+@settings(deadline=None)
 @given(needles_and_texts())
 @example((["xxxZabcde"], ["Zabcde", "xxxZabcde", "xxZabcdexxxZabcde"]))
 @example((["aaa", "aaaa"], ["aaaaaaa", "aa", "baaab"]))
@@ -73,6 +74,7 @@ def test_it_finds_what_the_shortest_code_finds(drawn: tuple[list[str], list[str]
         assert not matcher.is_clean(text) or shown is text
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text(min_size=1, max_size=40))
 def test_a_needle_is_found_in_any_text(before: str, after: str, needle: str) -> None:
     """A needle of any characters is found between any others."""

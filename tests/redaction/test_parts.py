@@ -5,7 +5,7 @@ from base64 import b64encode
 from itertools import pairwise
 from urllib.parse import quote
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matching import MASK
@@ -99,6 +99,7 @@ def test_a_short_password_in_a_url_is_left_alone() -> None:
 safe = st.text("abcXYZ0189-_.~!$&'()*+,;=", min_size=8, max_size=20)
 
 
+@settings(deadline=None)
 @given(
     st.text("abc.-", max_size=5),
     st.text("abZ09%:@/?#&=+ \u00e4\"'\\[]", min_size=8, max_size=20).filter(
@@ -273,6 +274,7 @@ def leaves_of(document: object) -> list[str]:
     return [str(document)]
 
 
+@settings(deadline=None)
 @given(documents.filter(lambda document: not isinstance(document, str)))
 def test_no_token_in_any_document_is_shown(document: object) -> None:
     """Wherever a token stands in a document, it is hidden."""
@@ -357,6 +359,7 @@ def test_a_line_is_found_as_python_and_json_write_it() -> None:
         assert shown(f"<{written}>", value) == f"<{MASK}>"
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abZ09+/=", min_size=16, max_size=24), min_size=2, max_size=5))
 def test_any_two_lines_of_a_value_are_hidden(lines: list[str]) -> None:
     """A part of a value that has a whole line in it shows nothing of that line."""

@@ -5,7 +5,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.sealing import sealed
@@ -32,6 +32,7 @@ def test_a_call_gives_what_was_sealed() -> None:
     assert [reveal() is it for _ in range(3)] == [True, True, True]
 
 
+@settings(deadline=None)
 @given(st.none() | st.booleans() | st.text() | st.binary() | st.lists(st.text()))
 def test_whatever_is_sealed_comes_back(it: object) -> None:
     """Nothing is too small, too empty or too false to be held."""

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matching import MASK, Matcher
@@ -197,6 +197,7 @@ def test_a_part_that_stands_in_two_places_is_shown_in_both() -> None:
     assert scrubbed([shared, {"again": shared}], MATCHER) == [[MASK], {"again": [MASK]}]
 
 
+@settings(deadline=None)
 @given(st.binary(), st.binary())
 def test_the_bytes_around_a_value_stay(before: bytes, after: bytes) -> None:
     """Bytes that are no text in any encoding come out as they went in."""
@@ -221,6 +222,7 @@ structures = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(structures)
 def test_any_structure_prints_as_before_but_for_the_values(it: object) -> None:
     """Values are gone at any depth, and everything else is there, in its order."""

@@ -15,7 +15,7 @@ from traceback import TracebackException
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, mask_secret
@@ -327,6 +327,7 @@ def test_a_mask_shows_a_hint_of_long_tokens_only() -> None:
             assert mask_secret(value) == masked
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=300)) | st.text("ab c:/\u00e4", min_size=10))
 def test_a_mask_never_shows_more_than_seven_characters(value: str) -> None:
     """Whatever a value is, a mask holds four and three of its characters, or none."""

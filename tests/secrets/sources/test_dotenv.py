@@ -109,7 +109,7 @@ def test_the_documented_syntax(env: Path) -> None:
             assert result.ignored == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet="AB= '\"#\\n$\n\r\t{}", max_size=30))
 def test_it_agrees_with_python_dotenv(text: str) -> None:
     """Whatever it can read python-dotenv reads alike, and what that passes over is a problem."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
@@ -157,6 +157,7 @@ def test_empty_secret_bytes_are_empty(tmp_path: Path) -> None:
     assert fault_of(file, text=False)[0] == "empty"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
 @example(b"\xef\xbb\xbf\n")
 @example(b"a\r\n")

@@ -1,19 +1,37 @@
-"""The errors, and the report that a failed start shows."""
+"""The errors: their fields, their exit statuses, and in a golden file what each of them says."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hive_boot
 from hive_boot import (
     BootError,
+    Bootstrap,
     DeclarationError,
     IllegalTransition,
     InvalidSecrets,
     LifecycleError,
     MissingSecret,
     Problem,
+    Secret,
+    SecretBytes,
     SecretsError,
+    SecretSet,
+    ShutdownTimeout,
     SourceError,
+    StartupFailed,
+    get_secret,
+    mask_secret,
+    require_secret,
+    secret,
 )
+from tests.fixtures.cases import case
+from tests.fixtures.golden import assert_golden
+from tests.support import situate
 
 MISSING = Problem(
     name="JWT_SECRET",
@@ -26,121 +44,197 @@ MISSING = Problem(
 SHORT = Problem(name="HIVE_API_KEY", kind="length", message="has 3 characters")
 
 
-def test_report_of_a_failed_start() -> None:
-    """A person reads how many problems there are, whose, in which mode, and the mend of each."""
-    failure = InvalidSecrets(
-        [MISSING, SHORT],
-        declaration="HiveSecrets",
-        facts=[("mode", "docker (/run/secrets holds files)"), ("profile", "production (default)")],
-        advice=["Something that mends more than one."],
-    )
-    assert failure.report().splitlines() == [
-        "hive_boot: 2 problems with HiveSecrets, so the service does not start",
-        "  mode      docker (/run/secrets holds files)",
-        "  profile   production (default)",
-        "",
-        "  Something that mends more than one.",
-        "",
-        "  1. JWT_SECRET is missing",
-        "     looked in /run/secrets/jwt_secret",
-        "               a second place",
-        "     used by   user-auth",
-        "     mend      write it to /run/secrets/jwt_secret",
-        "",
-        "  2. HIVE_API_KEY has 3 characters",
+def declare(kind: Any = Secret, **arguments: Any) -> Callable[[], object]:  # noqa: ANN401  (wrong ones)
+    """Return a function that declares one secret."""
+    return lambda: make(token=(kind, secret(**arguments)))
+
+
+def make(**fields: tuple[Any, Any]) -> type[SecretSet]:
+    """Declare secrets, each given by its annotation and what is assigned to it."""
+    annotations = {name: kind for name, (kind, _) in fields.items() if kind is not None}
+    assigned = {name: it for name, (_, it) in fields.items() if it is not None}
+    return type("Keys", (SecretSet,), {"__annotations__": annotations, **assigned})
+
+
+class Mixin:
+    """A class with a secret that is not a SecretSet."""
+
+    token: Secret
+
+
+WRONG_DECLARATIONS: list[Callable[[], object]] = [
+    lambda: make(current=(Secret, None)),
+    lambda: make(token=(Secret, "fake-value")),
+    lambda: make(token=(None, secret())),
+    lambda: make(token=(int, None)),
+    lambda: make(one=(Secret, secret("TOKEN")), two=(Secret, secret("TOKEN"))),
+    lambda: type("Keys", (Mixin, SecretSet), {}),
+    lambda: type("Keys", (SecretSet,), {"check": len}),
+    declare(name="API KEY"),
+    declare(file="../token"),
+    declare(required_in="prodction"),
+    declare(previous="A OLD"),
+    declare(min_length=-1),
+    declare(min_length=9, max_length=8),
+    declare(lead=-1),
+    declare(grace=-1),
+    declare(pattern="["),
+    declare(pattern=5),
+    declare(check="length"),
+    declare(dev_default=""),
+    declare(SecretBytes, dev_default="fake-default"),
+    declare(dev_default="fake-default", min_length=32),
+    declare(dev_default="fake-default", pattern="[0-9]+"),
+    lambda: Bootstrap(SecretSet, mode="k8s"),  # type: ignore[arg-type]
+    lambda: Bootstrap(SecretSet, profile="live"),
+    lambda: Bootstrap(SecretSet, secrets_dirs=""),
+    lambda: get_secret("../../etc/passwd"),
+]
+
+
+TOKEN = Secret("TOKEN", "fake-token")
+
+WRONG_USES: list[Callable[[], object]] = [
+    lambda: Secret("TOKEN", 5),  # type: ignore[arg-type]
+    lambda: SecretBytes("TOKEN", "fake-token"),  # type: ignore[arg-type]
+    lambda: type("Open", (Secret,), {}),
+    lambda: TOKEN.matches(None),  # type: ignore[arg-type]
+    lambda: pickle.dumps(TOKEN),
+    lambda: mask_secret(5),  # type: ignore[arg-type]
+    lambda: Hive(jwt_secret=TOKEN),  # type: ignore[call-arg]
+    lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=None, other=None),  # type: ignore[call-arg]
+    lambda: Hive(jwt_secret="fake", tls_key=None, sentry_dsn=None),  # type: ignore[arg-type]
+    lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN).__setattr__("tls_key", None),
+    lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN).__delattr__("tls_key"),
+    lambda: pickle.dumps(Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN)),
+    lambda: pickle.dumps(Bootstrap(Hive)),
+]
+
+
+class Hive(SecretSet):
+    """What an application declares that runs."""
+
+    jwt_secret: Secret
+    tls_key: SecretBytes | None
+    sentry_dsn: Secret | None
+
+
+def error_of(call: Callable[[], object]) -> Exception:
+    """Return what a call raises."""
+    with pytest.raises((BootError, TypeError, AttributeError)) as caught:
+        call()
+    return caught.value
+
+
+@pytest.mark.anyio
+async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each error says what is wrong, of what, and what to do about it."""
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret")
+    errors = [error_of(call) for call in (*WRONG_USES, *WRONG_DECLARATIONS)]
+    boot = Bootstrap(Hive)
+    async with boot.running():
+        errors += [
+            error_of(lambda: get_secret("JWT_SECRT")),
+            error_of(lambda: get_secret("STRIPE_SECRET_KEY")),
+            error_of(lambda: get_secret("TLS_KEY")),
+            error_of(lambda: require_secret("SENTRY_DSN")),
+        ]
+        async with Bootstrap(Hive).running():
+            errors.append(error_of(lambda: get_secret("JWT_SECRET")))
+    (tmp_path / "named").mkdir()
+    monkeypatch.delenv("HIVE_BOOT_MODE")
+    monkeypatch.delenv("JWT_SECRET")
+    monkeypatch.setattr("hive_boot.secrets.access._default", None)
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
+    errors.append(error_of(lambda: require_secret("JWT_SECRET")))
+    settings = {
+        "HIVE_BOOT_MODE": "kubernets",
+        "HIVE_BOOT_PROFILE": "prodution",
+        "HIVE_BOOT_ENV_FALLBACK": "maybe",
+        "HIVE_BOOT_SECRETS_DIR": ":",
+    }
+    errors += [
+        error_of(lambda: situate(tmp_path, settings)),
+        InvalidSecrets(
+            [MISSING, SHORT],
+            declaration="HiveSecrets",
+            facts=[("mode", "docker (a reason)"), ("profile", "production (a reason)")],
+            advice=["A sentence that concerns more than one problem."],
+        ),
+        InvalidSecrets([SHORT], kept=True),
+        SourceError(MISSING),
+        SourceError(SHORT),
+        StartupFailed("database", "ConnectionError", ["cache: started", "database: starting"]),
+        ShutdownTimeout(["database", "cache"]),
+        IllegalTransition("ready", "start"),
     ]
-    assert str(failure) == failure.report()
-
-
-def test_report_of_a_single_problem() -> None:
-    """One problem is not called problems, and a report without a declaration names none."""
-    report = InvalidSecrets([SHORT]).report()
-    assert report.splitlines()[0] == "hive_boot: 1 problem, so the service does not start"
-
-
-def test_report_of_a_reload_that_is_refused() -> None:
-    """A running service goes on: the report says so, and the rest as at a start."""
-    failure = InvalidSecrets([MISSING, SHORT], declaration="HiveSecrets", kept=True)
-    at_a_start = InvalidSecrets([MISSING, SHORT], declaration="HiveSecrets")
-    first, *rest = failure.report().splitlines()
-    assert first == "hive_boot: 2 problems with HiveSecrets, so the last good set stays in use"
-    assert rest == at_a_start.report().splitlines()[1:]
-    assert (failure.kept, at_a_start.kept) == (True, False)
-    assert (
-        InvalidSecrets([SHORT], kept=True)
-        .report(color=True)
-        .startswith("\x1b[31m\x1b[1mhive_boot: 1 problem, so the last good set stays in use\x1b[0m")
-    )
-    assert failure.exit_code == at_a_start.exit_code
+    text = "\n\n".join(f"{type(error).__name__}: {error}" for error in errors)
+    assert_golden("error_messages", text, {str(tmp_path): "<root>"})
 
 
 def test_report_in_colour_says_the_same() -> None:
     """On a terminal the report is coloured, each colour ends, and not a word is different."""
-    failure = InvalidSecrets([MISSING, SHORT], declaration="HiveSecrets", facts=[("mode", "x")])
-    plain, coloured = failure.report(), failure.report(color=True)
-    assert "\x1b" not in plain
-    assert "\x1b[1mJWT_SECRET\x1b[0m is missing" in coloured
-    assert coloured.startswith("\x1b[31m")
-    stripped = coloured
-    for code in ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"):
-        stripped = stripped.replace(code, "")
-    assert stripped == plain
-    assert all("\x1b" not in line or line.rfind("\x1b[0m") > 0 for line in coloured.splitlines())
+    for kept in (False, True):
+        failure = InvalidSecrets(
+            [MISSING, SHORT], declaration="HiveSecrets", facts=[("mode", "x")], kept=kept
+        )
+        plain, coloured = failure.report(), failure.report(color=True)
+        assert str(failure) == plain
+        assert "\x1b" not in plain
+        assert "\x1b[1mJWT_SECRET\x1b[0m" in coloured
+        assert coloured.startswith("\x1b[31m")
+        stripped = coloured
+        for code in ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"):
+            stripped = stripped.replace(code, "")
+        assert stripped == plain
+        lines = coloured.splitlines()
+        assert all("\x1b" not in line or line.rfind("\x1b[0m") > 0 for line in lines)
 
 
-def test_later_changes_of_a_list_change_no_error() -> None:
-    """A program reads the problems as data, and they stay what they were when it was raised."""
+def test_an_error_carries_what_it_is_about() -> None:
+    """A program reads the facts as attributes; a later change of a list changes no error."""
     problems = [MISSING, SHORT]
     failure = InvalidSecrets(problems)
     problems.clear()
     assert failure.problems == (MISSING, SHORT)
     assert [problem.kind for problem in failure.problems] == ["missing", "length"]
-
-
-def test_missing_secret_says_what_to_do() -> None:
-    """The text of MissingSecret names the secret and the way to mend it."""
-    failure = MissingSecret("JWT_SECRET", "set the variable JWT_SECRET")
-    assert str(failure) == "JWT_SECRET is not set: set the variable JWT_SECRET"
-    assert (failure.name, failure.hint) == ("JWT_SECRET", "set the variable JWT_SECRET")
-
-
-def test_source_error_says_where() -> None:
-    """The text of SourceError names the secret, what is wrong, where, and the mend if known."""
-    assert str(SourceError(MISSING)) == (
-        "JWT_SECRET is missing (/run/secrets/jwt_secret): write it to /run/secrets/jwt_secret"
-    )
-    assert str(SourceError(SHORT)) == "HIVE_API_KEY has 3 characters"
+    assert (failure.kept, InvalidSecrets([SHORT], kept=True).kept) == (False, True)
+    missing = MissingSecret("JWT_SECRET", "set the variable JWT_SECRET")
+    assert (missing.name, missing.hint) == ("JWT_SECRET", "set the variable JWT_SECRET")
     assert SourceError(SHORT).problem is SHORT
+    transition = IllegalTransition("ready", "start")
+    assert (transition.state, transition.event) == ("ready", "start")
+    startup = StartupFailed("database", "ConnectionError", ["cache: started"])
+    assert (startup.part, startup.reason) == ("database", "ConnectionError")
+    assert startup.standing == ("cache: started",)
+    assert ShutdownTimeout(["database"]).pending == ("database",)
 
 
-def test_illegal_transition_names_state_and_event() -> None:
-    """The text of IllegalTransition says what was asked, and of what."""
-    failure = IllegalTransition("ready", "start")
-    assert str(failure) == "cannot start an application that is ready"
-    assert (failure.state, failure.event) == ("ready", "start")
-
-
-@pytest.mark.parametrize(
-    ("error", "family", "code"),
-    [
+def test_who_is_to_blame() -> None:
+    """A supervisor tells a wrong deployment (78) from a bug (70) by the exit status."""
+    cases: list[tuple[type[BootError], type[BootError], int]] = [
         (DeclarationError, BootError, 70),
         (LifecycleError, BootError, 70),
+        (StartupFailed, LifecycleError, 70),
+        (ShutdownTimeout, LifecycleError, 70),
         (IllegalTransition, LifecycleError, 70),
         (SecretsError, BootError, 78),
         (MissingSecret, SecretsError, 78),
         (SourceError, SecretsError, 78),
         (InvalidSecrets, SecretsError, 78),
-    ],
-)
-def test_who_is_to_blame(error: type[BootError], family: type[BootError], code: int) -> None:
-    """A supervisor tells a wrong deployment (78) from a bug (70) by the exit status."""
-    assert issubclass(error, family)
-    assert error.exit_code == code
+    ]
+    for error, family, code in cases:
+        with case(error):
+            assert issubclass(error, family)
+            assert error.exit_code == code
+    assert InvalidSecrets([SHORT], kept=True).exit_code == 78
 
 
-@pytest.mark.parametrize("name", hive_boot.__all__)
-def test_a_traceback_names_what_is_imported(name: str) -> None:
+def test_a_traceback_names_what_is_imported() -> None:
     """Every public name says that it lives in hive_boot, where a user finds it."""
-    public = getattr(hive_boot, name)
-    assert public.__module__ == "hive_boot"
-    assert public.__doc__
+    for name in hive_boot.__all__:
+        with case(name):
+            public = getattr(hive_boot, name)
+            assert public.__module__ == "hive_boot"
+            assert public.__doc__

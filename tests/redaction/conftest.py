@@ -8,7 +8,7 @@ import pytest
 
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.places import PLACES
-from tests.redaction.telling import start
+from tests.redaction.telling import new_log, start
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def redaction(closed: Redaction) -> Redaction:
 @pytest.fixture
 def log() -> logging.Logger:
     """Give a logger that nobody else has."""
-    return logging.Logger("app")  # noqa: LOG001  (see above)
+    return new_log()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the tests of redaction hide, and whom they let tell of it."""
 
+import json
 import logging
 import traceback
 from pathlib import Path
@@ -29,6 +30,17 @@ class Teller(logging.Handler):
             self.told += f"{exc!r} {exc.args!r}\n{''.join(traceback.format_exception(exc))}"
 
 
+class Json(logging.Formatter):
+    """Makes a JSON document of all that a record has."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON."""
+        told = {**record.__dict__, "message": record.getMessage()}
+        if record.exc_info:
+            told["trace"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
+
+
 class Broken:
     """What is to find values, and fails."""
 
@@ -50,6 +62,11 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client(key={self.key!r})"
+
+
+def new_log() -> logging.Logger:
+    """Return a logger that no other code has."""
+    return logging.Logger("app")  # noqa: LOG001  (it is in no tree of loggers)
 
 
 def start(redaction: Redaction) -> None:

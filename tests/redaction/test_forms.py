@@ -9,12 +9,13 @@ from textwrap import wrap
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.forms import forms
 from hive_boot.redaction.hidden import scrub
 from hive_boot.redaction.matching import MASK
+from tests.fixtures.cases import case
 from tests.redaction.telling import shown
 
 VALUE = 'fake/key+with "quotes", it\'s \u00e4 \\ slash'
@@ -53,18 +54,19 @@ WRITTEN: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN.keys())
-def test_every_form_of_a_value_is_replaced(text: str) -> None:
+def test_every_form_of_a_value_is_replaced() -> None:
     """A message shows stars where a value stood, in whatever form it stood there."""
-    assert shown(f"before {text}", VALUE).startswith(f"before {MASK}")
-    assert scrub(f"before {text}", [VALUE]).startswith(f"before {MASK}")
-    for piece in (text[start : start + 8] for start in range(len(text) - 7)):
-        assert piece not in shown(f"before {text} after", VALUE)
+    for name, text in WRITTEN.items():
+        with case(name):
+            assert shown(f"before {text}", VALUE).startswith(f"before {MASK}")
+            assert scrub(f"before {text}", [VALUE]).startswith(f"before {MASK}")
+            for piece in (text[start : start + 8] for start in range(len(text) - 7)):
+                assert piece not in shown(f"before {text} after", VALUE)
 
 
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [
+def test_repr_is_found_with_either_quote() -> None:
+    """Python chooses the quotes by the text around a value, and both are known."""
+    cases: list[tuple[str, str]] = [
         ("it's a f\u00e4ke token", repr("it's a f\u00e4ke token \"")),
         ("it's a f\u00e4ke token", repr("it's a f\u00e4ke token \"".encode())[1:]),
         ("it's a fake token", '"it\'s a fake token"'),
@@ -72,11 +74,10 @@ def test_every_form_of_a_value_is_replaced(text: str) -> None:
         ('a "fake" token', "'a \"fake\" token'"),
         ('it\'s a "fake" token', "'it\\'s a \"fake\" token'"),
         ("a fake\ttoken\x00\n!", "'a fake\\ttoken\\x00\\n!'"),
-    ],
-)
-def test_repr_is_found_with_either_quote(value: str, written: str) -> None:
-    """Python chooses the quotes by the text around a value, and both are known."""
-    assert shown(written, value).strip("'\" ") == MASK
+    ]
+    for value, written in cases:
+        with case(value, written):
+            assert shown(written, value).strip("'\" ") == MASK
 
 
 def test_a_long_value_is_found_where_python_cuts_it() -> None:
@@ -108,6 +109,7 @@ def test_a_very_large_value_is_found() -> None:
         assert "0123456789" not in shown(f"<{written}>", value)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=8, max_size=30).filter(lambda value: len(value.strip()) >= 8))
 def test_no_value_is_shown_by_what_python_writes(value: str) -> None:
     """Any value at all is found where repr, JSON, hex and a URL have it."""
@@ -132,6 +134,7 @@ def test_no_value_is_shown_by_what_python_writes(value: str) -> None:
 
 
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
+@settings(deadline=None)
 @given(before=st.binary(max_size=5), value=st.binary(min_size=9, max_size=40), after=st.binary())
 def test_base64_is_found_wherever_the_value_begins(
     encode: Callable[[bytes], bytes], before: bytes, value: bytes, after: bytes
@@ -146,37 +149,40 @@ def test_base64_is_found_wherever_the_value_begins(
     assert encoded[first:last] not in told
 
 
-@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])
-@pytest.mark.parametrize("user", ["", "a", "me", "web"])
-def test_a_header_with_a_password_is_found(encode: Callable[[bytes], bytes], user: str) -> None:
+def test_a_header_with_a_password_is_found() -> None:
     """Basic authentication is base64 of user and password; a character at each end may stay."""
-    password = "fake-\u00ff?>~-password-0123"
-    header = encode(f"{user}:{password}".encode()).decode()
+    for encode in (b64encode, urlsafe_b64encode):
+        for user in ("", "a", "me", "web"):
+            with case(encode, user):
+                password = "fake-\u00ff?>~-password-0123"
+                header = encode(f"{user}:{password}".encode()).decode()
 
-    before, _, after = shown(f"Basic {header}", password).partition(MASK)
+                before, _, after = shown(f"Basic {header}", password).partition(MASK)
 
-    assert before.startswith("Basic ")
-    assert len(before) <= len("Basic ") + (len(user) + 1) * 8 / 6 + 1
-    assert len(after.rstrip("=")) <= 1
+                assert before.startswith("Basic ")
+                assert len(before) <= len("Basic ") + (len(user) + 1) * 8 / 6 + 1
+                assert len(after.rstrip("=")) <= 1
 
 
-@pytest.mark.parametrize("width", [64, 76])
-def test_base64_is_found_in_lines(width: int) -> None:
+def test_base64_is_found_in_lines() -> None:
     """A long value in base64 that is broken into lines shows no whole line of it."""
-    value = "fake-value-0123456789" * 12
-    lines = wrap(b64encode(value.encode()).decode(), width)
+    for width in (64, 76):
+        with case(width):
+            value = "fake-value-0123456789" * 12
+            lines = wrap(b64encode(value.encode()).decode(), width)
 
-    for line in lines[:-1]:
-        assert shown(f"<{line}>", value) == f"<{MASK}>"
+            for line in lines[:-1]:
+                assert shown(f"<{line}>", value) == f"<{MASK}>"
 
 
-@pytest.mark.parametrize("quoting", [quote, quote_plus])
-def test_base64_is_found_in_a_url(quoting: Callable[..., str]) -> None:
+def test_base64_is_found_in_a_url() -> None:
     """A token in base64 that is a parameter of a URL is hidden."""
-    value = "fake-\u00fb\u00ff?>~\u00fe-value-0123"
-    encoded = b64encode(value.encode()).decode().rstrip("=")[:-1]
+    for quoting in (quote, quote_plus):
+        with case(quoting):
+            value = "fake-\u00fb\u00ff?>~\u00fe-value-0123"
+            encoded = b64encode(value.encode()).decode().rstrip("=")[:-1]
 
-    assert shown(f"<{quoting(encoded, safe='')}>", value).startswith(f"<{MASK}")
+            assert shown(f"<{quoting(encoded, safe='')}>", value).startswith(f"<{MASK}")
 
 
 def test_base64_of_a_very_short_value_does_not_eat_everyday_text() -> None:
@@ -192,13 +198,14 @@ def test_a_value_is_found_without_the_space_around_it() -> None:
     assert shown("refused: fake-token!", "  fake-token\n") == f"refused: {MASK}!"
 
 
-@pytest.mark.parametrize("half", ["\udcff", "\ud800", "\ud800\udcff"])  # noqa: PT014  (these differ)
-def test_a_value_with_lone_surrogates_is_hidden(half: str) -> None:
+def test_a_value_with_lone_surrogates_is_hidden() -> None:
     """A variable whose bytes are not UTF-8, and half a pair out of JSON, are hidden alike."""
-    value = f"fake-{half}-token"
+    for half in ("\udcff", "\ud800", "\ud800\udcff"):
+        with case(half):
+            value = f"fake-{half}-token"
 
-    for written in (value, repr(value)[1:-1], ascii(value)[1:-1], json.dumps(value)[1:-1]):
-        assert shown(f"it was <{written}>", value) == f"it was <{MASK}>"
+            for written in (value, repr(value)[1:-1], ascii(value)[1:-1], json.dumps(value)[1:-1]):
+                assert shown(f"it was <{written}>", value) == f"it was <{MASK}>"
 
 
 def test_the_bytes_of_a_variable_are_hidden() -> None:
@@ -210,12 +217,13 @@ def test_the_bytes_of_a_variable_are_hidden() -> None:
         assert shown(f"it was <{written}>", value) == f"it was <{MASK}>"
 
 
-@pytest.mark.parametrize("value", ["abcdefg", "  abcdefg \n", "\n" * 20, "", " a b c \t"])
-def test_a_short_value_is_left_alone(value: str) -> None:
+def test_a_short_value_is_left_alone() -> None:
     """Under eight characters a value is a word; white space at its ends makes it no longer."""
-    text = f"abcdefg {value} a b c"
+    for value in ("abcdefg", "  abcdefg \n", "\n" * 20, "", " a b c \t"):
+        with case(value):
+            text = f"abcdefg {value} a b c"
 
-    assert shown(text, value) == text
+            assert shown(text, value) == text
 
 
 def test_eight_characters_are_looked_for() -> None:
@@ -224,6 +232,7 @@ def test_eight_characters_are_looked_for() -> None:
     assert shown("it is abcdefgh", "\tabcdefgh\n") == f"it is {MASK}"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=12) | st.binary(max_size=12), st.integers(1, 20))
 def test_no_form_is_shorter_than_wanted(value: str | bytes, shortest: int) -> None:
     """What is too short is left out, however long the white space around it is."""
@@ -234,24 +243,30 @@ def test_no_form_is_shorter_than_wanted(value: str | bytes, shortest: int) -> No
 # Bytes
 
 
-@pytest.mark.parametrize(
-    "value", [b"fake\xff\x00bytes", b"fake bytes", "fake-\u00e4-bytes".encode(), b"it's fake!\x80"]
-)
-def test_bytes_are_found_however_they_are_read(value: bytes) -> None:
+def test_bytes_are_found_however_they_are_read() -> None:
     """The value of SecretBytes is hidden in whatever way bytes come into a message."""
-    for written in (
-        repr(value)[2:-1],
-        value.decode("utf-8", "replace"),
-        value.decode("utf-8", "surrogateescape"),
-        value.decode("latin-1"),
-        quote(value),
-        value.hex(),
-        value.hex().upper(),
-        b64encode(value).decode().rstrip("=")[:-1],
-    ):
-        assert shown(f"<{written}>", value).startswith(f"<{MASK}")
+    cases: list[bytes] = [
+        b"fake\xff\x00bytes",
+        b"fake bytes",
+        "fake-\u00e4-bytes".encode(),
+        b"it's fake!\x80",
+    ]
+    for value in cases:
+        with case(value):
+            for written in (
+                repr(value)[2:-1],
+                value.decode("utf-8", "replace"),
+                value.decode("utf-8", "surrogateescape"),
+                value.decode("latin-1"),
+                quote(value),
+                value.hex(),
+                value.hex().upper(),
+                b64encode(value).decode().rstrip("=")[:-1],
+            ):
+                assert shown(f"<{written}>", value).startswith(f"<{MASK}")
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=40).filter(lambda value: len(value.strip()) >= 8))
 def test_any_bytes_are_found_as_hex_and_repr(value: bytes) -> None:
     """No byte is too strange to be found."""

@@ -16,12 +16,13 @@ from queue import SimpleQueue
 from string import ascii_letters, digits
 from urllib.parse import quote, quote_plus
 
-import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
 from hive_boot.redaction.hooks import Redaction
+from tests.fixtures.cases import case
+from tests.redaction.telling import Json
 
 SHORTEST = 8
 """What is shorter is a word, and not hidden."""
@@ -208,17 +209,6 @@ PLACES: dict[str, Callable[[logging.Logger, str], None]] = {
 }
 
 
-class Json(logging.Formatter):
-    """Makes a JSON document of all that a record has."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Give one line of JSON."""
-        told = {**record.__dict__, "message": record.getMessage()}
-        if record.exc_info:
-            told["trace"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
-
-
 class Teller(logging.Handler):
     """Formats nothing, and tells everything that a record has, as error trackers do."""
 
@@ -243,12 +233,6 @@ class Odd(logging.Handler):
         """Tell the message."""
         self.told += f"{record.getMessage()}\n"
         return True
-
-
-@pytest.fixture(autouse=True)
-def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
-    monkeypatch.setattr(logging, "_handlerList", [])
 
 
 def strings(it: object) -> Iterator[str]:
@@ -335,15 +319,16 @@ def test_no_secret_is_shown_in_any_record(data: st.DataObject, those: list[Held]
 PLAIN = a_text("fake-value-0123456789")
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_the_same_search_finds_a_secret_that_is_not_hidden(place: str) -> None:
+def test_the_same_search_finds_a_secret_that_is_not_hidden() -> None:
     """The search can fail: without a run, every form of a value is found in every place."""
-    for name, text in PLAIN.texts.items():
-        listeners = Listeners()
+    for place, log in PLACES.items():
+        with case(place):
+            for name, text in PLAIN.texts.items():
+                listeners = Listeners()
 
-        PLACES[place](listeners.log, f"<{text}>")
+                log(listeners.log, f"<{text}>")
 
-        assert name in seen(listeners.heard(), [PLAIN])
+                assert name in seen(listeners.heard(), [PLAIN])
 
 
 @settings(max_examples=50, deadline=None)

@@ -7,20 +7,21 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
 import pytest
 
-from hive_boot import Secret
+from hive_boot import Secret, redact
 from hive_boot.redaction import hidden, hooks
-from hive_boot.redaction.hidden import redact
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
 from hive_boot.redaction.places import PLACES
+from tests.fixtures.cases import case
+from tests.redaction.telling import VALUE
 from tests.support import run_child
 
-VALUE = "fake-value-0123456789"
 OTHER = "fake-other-9876543210"
 
 FUNCTIONS: dict[str, tuple[Any, str]] = {
@@ -35,8 +36,6 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "warnings.formatwarning": (warnings, "formatwarning"),
 }
 
-function = pytest.mark.parametrize(("owner", "name"), FUNCTIONS.values(), ids=FUNCTIONS.keys())
-
 
 _started: list[Redaction] = []
 """What tests have begun, so that one that fails leaves nothing behind."""
@@ -47,15 +46,9 @@ def current() -> dict[str, object]:
     return {each: getattr(owner, name) for each, (owner, name) in FUNCTIONS.items()}
 
 
-@pytest.fixture(autouse=True)
-def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
-    monkeypatch.setattr(logging, "_handlerList", [])
-
-
-@pytest.fixture(autouse=True)
-def _unwrapped() -> Iterator[None]:
-    """Put back, at the end, what a test has put in the place of Python's own."""
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put back, at the end, what the block has put in the place of Python's own."""
     known = [(owner, name, vars(owner).get(name)) for owner, name in FUNCTIONS.values()]
     yield
     while _started:
@@ -65,6 +58,13 @@ def _unwrapped() -> Iterator[None]:
             setattr(owner, name, before)
         elif name in vars(owner):
             delattr(owner, name)
+
+
+@pytest.fixture(autouse=True)
+def _unwrapped() -> Iterator[None]:
+    """Put back, at the end, what a test has put in the place of Python's own."""
+    with restored():
+        yield
 
 
 class Line:
@@ -122,17 +122,18 @@ def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
     assert {(owner, name) for owner, name, *_ in PLACES} == set(FUNCTIONS.values())
 
 
-@function
-def test_a_start_wraps_and_the_end_restores(owner: Any, name: str) -> None:  # noqa: ANN401  (a module or a class)
+def test_a_start_wraps_and_the_end_restores() -> None:
     """Each function is another one while a run lasts, and the same one as before afterwards."""
-    before = getattr(owner, name)
+    for label, (owner, name) in FUNCTIONS.items():
+        with case(label), restored():
+            before = getattr(owner, name)
 
-    redaction = started(VALUE)
-    wrapped = getattr(owner, name)
-    redaction.close()
+            redaction = started(VALUE)
+            wrapped = getattr(owner, name)
+            redaction.close()
 
-    assert wrapped is not before
-    assert getattr(owner, name) is before
+            assert wrapped is not before
+            assert getattr(owner, name) is before
 
 
 def test_nothing_is_left_behind() -> None:
@@ -319,29 +320,31 @@ def wrap(owner: Any, name: str) -> Callable[..., Any]:  # noqa: ANN401  (a modul
     return foreign
 
 
-@function
-def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out(owner: Any, name: str) -> None:  # noqa: ANN401  (as above)
+def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out() -> None:
     """What somebody else put there during a run is theirs, and stays."""
-    before = current()
-    redaction = started(VALUE)
-    foreign = wrap(owner, name)
+    for label, (owner, name) in FUNCTIONS.items():
+        with case(label), restored():
+            before = current()
+            redaction = started(VALUE)
+            foreign = wrap(owner, name)
 
-    redaction.close()
+            redaction.close()
 
-    assert getattr(owner, name) is foreign
-    rest = {each: it for each, it in current().items() if it is not foreign}
-    assert rest == {each: before[each] for each in rest}
-    assert len(rest) == len(before) - 1
+            assert getattr(owner, name) is foreign
+            rest = {each: it for each, it in current().items() if it is not foreign}
+            assert rest == {each: before[each] for each in rest}
+            assert len(rest) == len(before) - 1
 
 
-@function
-def test_a_foreign_wrapper_from_before_is_put_back(owner: Any, name: str) -> None:  # noqa: ANN401  (as above)
+def test_a_foreign_wrapper_from_before_is_put_back() -> None:
     """What somebody else put there before a run is there again afterwards."""
-    foreign = wrap(owner, name)
+    for label, (owner, name) in FUNCTIONS.items():
+        with case(label), restored():
+            foreign = wrap(owner, name)
 
-    started(VALUE).close()
+            started(VALUE).close()
 
-    assert getattr(owner, name) is foreign
+            assert getattr(owner, name) is foreign
 
 
 def test_a_wrapper_that_has_to_stay_does_nothing(
@@ -417,22 +420,24 @@ def test_what_is_hidden_too_late_is_not_hidden() -> None:
     assert hidden.matcher is None
 
 
-@pytest.mark.parametrize(("owner", "name"), [(logging.Logger, "callHandlers"), (sys, "excepthook")])
-def test_a_wrapper_made_like_ours_is_not_taken_for_it(owner: Any, name: str) -> None:  # noqa: ANN401  (a class or a module)
+def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
     """Who wraps a function of ours with functools.wraps, which copies its attributes, stays."""
-    redaction = Redaction()
-    redaction.open()
-    ours = getattr(owner, name)
+    cases: list[tuple[Any, str]] = [(logging.Logger, "callHandlers"), (sys, "excepthook")]
+    for owner, name in cases:
+        with case(owner, name):
+            redaction = Redaction()
+            redaction.open()
+            ours = getattr(owner, name)
 
-    @functools.wraps(ours)
-    def foreign(*args: object) -> None:
-        ours(*args)
+            @functools.wraps(ours)
+            def foreign(*args: object, ours: Callable[..., object] = ours) -> None:
+                ours(*args)
 
-    setattr(owner, name, foreign)
-    redaction.close()
-    redaction.open()
-    redaction.close()
-    assert getattr(owner, name) is foreign
+            setattr(owner, name, foreign)
+            redaction.close()
+            redaction.open()
+            redaction.close()
+            assert getattr(owner, name) is foreign
 
 
 def test_what_cannot_be_scrubbed_any_more_is_not_shown(

@@ -26,7 +26,8 @@ from hive_boot.redaction import hidden, records
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
 from hive_boot.redaction.showing import REPLACED
-from tests.redaction.telling import VALUE, Broken, Teller, start, written
+from tests.fixtures.cases import case
+from tests.redaction.telling import VALUE, Broken, Teller, new_log, start, written
 
 # Loggers and handlers.
 
@@ -96,23 +97,26 @@ def add_user(record: logging.LogRecord) -> bool:
 
 
 @pytest.mark.usefixtures("redaction")
-@pytest.mark.parametrize("where", ["logger", "handler"])
-def test_what_a_filter_adds_is_scrubbed(log: logging.Logger, stream: StringIO, where: str) -> None:
+def test_what_a_filter_adds_is_scrubbed() -> None:
     """A filter that adds to records adds no value to what is shown."""
-    teller = Teller()
-    for handler in (logging.StreamHandler(stream), teller):
-        handler.setFormatter(logging.Formatter("%(message)s %(user)s"))
-        log.addHandler(handler)
-        if where == "handler":
-            handler.addFilter(add_user)
-    if where == "logger":
-        log.addFilter(add_user)
+    for where in ("logger", "handler"):
+        with case(where):
+            log = new_log()
+            stream = StringIO()
+            teller = Teller()
+            for handler in (logging.StreamHandler(stream), teller):
+                handler.setFormatter(logging.Formatter("%(message)s %(user)s"))
+                log.addHandler(handler)
+                if where == "handler":
+                    handler.addFilter(add_user)
+            if where == "logger":
+                log.addFilter(add_user)
 
-    log.error("done")
+            log.error("done")
 
-    assert stream.getvalue() == f"done by {MASK} {MASK}\n"
-    assert VALUE not in teller.told
-    assert f"done by {MASK}" in teller.told
+            assert stream.getvalue() == f"done by {MASK} {MASK}\n"
+            assert VALUE not in teller.told
+            assert f"done by {MASK}" in teller.told
 
 
 def other(record: logging.LogRecord) -> logging.LogRecord:
@@ -307,22 +311,22 @@ def test_a_logger_without_a_handler_is_scrubbed(
 
 
 @pytest.mark.usefixtures("redaction")
-@pytest.mark.parametrize("template", ["it is %d", "it is %s %s"])
-def test_a_complaint_of_logging_tells_no_value(
-    log: logging.Logger, capsys: pytest.CaptureFixture[str], template: str
-) -> None:
+def test_a_complaint_of_logging_tells_no_value(capsys: pytest.CaptureFixture[str]) -> None:
     """Arguments that do not fit are complained of as Python does, with stars."""
-    log.addHandler(logging.StreamHandler(StringIO()))
+    for template in ("it is %d", "it is %s %s"):
+        with case(template):
+            log = new_log()
+            log.addHandler(logging.StreamHandler(StringIO()))
 
-    log.error(template, VALUE)
+            log.error(template, VALUE)
 
-    told = capsys.readouterr().err
-    assert VALUE not in told
-    assert told.startswith("--- Logging error ---\nTraceback")
-    assert "TypeError: " in told
-    assert "log.error(template, VALUE)" in told.partition("Call stack:")[2]
-    assert "in _complaint" not in told
-    assert told.endswith(f"Message: '{template}'\nArguments: ('{MASK}',)\n")
+            told = capsys.readouterr().err
+            assert VALUE not in told
+            assert told.startswith("--- Logging error ---\nTraceback")
+            assert "TypeError: " in told
+            assert "log.error(template, VALUE)" in told.partition("Call stack:")[2]
+            assert "in _complaint" not in told
+            assert told.endswith(f"Message: '{template}'\nArguments: ('{MASK}',)\n")
 
 
 class Failing(StringIO):
@@ -427,19 +431,19 @@ def test_a_foreign_way_to_complain_gets_what_it_would_without_a_value(
 
 
 @pytest.mark.usefixtures("redaction")
-@pytest.mark.parametrize("stderr", [None, StringIO()], ids=["none", "closed"])
-def test_a_process_without_stderr_goes_on(
-    log: logging.Logger, monkeypatch: pytest.MonkeyPatch, stderr: StringIO | None
-) -> None:
+def test_a_process_without_stderr_goes_on() -> None:
     """A daemon has no stderr; nothing breaks because of that."""
-    if stderr is not None:
-        stderr.close()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    log.addHandler(logging.StreamHandler(Failing()))
+    for stderr in (None, StringIO()):
+        with pytest.MonkeyPatch.context() as monkeypatch, case(stderr):
+            log = new_log()
+            if stderr is not None:
+                stderr.close()
+            monkeypatch.setattr(sys, "stderr", stderr)
+            monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+            log.addHandler(logging.StreamHandler(Failing()))
 
-    log.error("it is %s", VALUE)
-    sys.excepthook(ValueError, ValueError(VALUE), None)
+            log.error("it is %s", VALUE)
+            sys.excepthook(ValueError, ValueError(VALUE), None)
 
 
 @pytest.mark.usefixtures("redaction")
@@ -513,8 +517,7 @@ def test_a_handler_with_ways_of_its_own_tells_no_value(
 
 
 @pytest.mark.usefixtures("redaction")
-@pytest.mark.parametrize("name", ["emit", "format"])
-def test_a_handler_that_was_changed_tells_no_value(log: logging.Logger, name: str) -> None:
+def test_a_handler_that_was_changed_tells_no_value() -> None:
     """A single handler of which somebody replaced a part sees no value."""
     told: list[str] = []
 
@@ -522,13 +525,15 @@ def test_a_handler_that_was_changed_tells_no_value(log: logging.Logger, name: st
         told.append(record.getMessage())
         return ""
 
-    handler = logging.StreamHandler(StringIO())
-    setattr(handler, name, tell)
-    log.addHandler(handler)
+    for name in ("emit", "format"):
+        with case(name):
+            told.clear()
+            handler = logging.StreamHandler(StringIO())
+            setattr(handler, name, tell)
 
-    log.error("it is %s", VALUE)
+            logging_to(handler).error("it is %s", VALUE)
 
-    assert told == [f"it is {MASK}"]
+            assert told == [f"it is {MASK}"]
 
 
 class Keeping(logging.Logger):
@@ -753,16 +758,16 @@ def test_a_wrapper_that_says_it_is_python_s_is_none(closed: Redaction) -> None:
     assert sent == ["it is ***"]
 
 
-@pytest.mark.parametrize("pattern", ["%(message).20s", "{message:.20}"])
-def test_a_format_that_cuts_shows_no_beginning(
-    redaction: Redaction, stream: StringIO, pattern: str
-) -> None:
+def test_a_format_that_cuts_shows_no_beginning(redaction: Redaction) -> None:
     """A value is taken out before a format with a precision cuts it."""
-    assert redaction
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter(pattern, style="{" if "{" in pattern else "%"))
-    logging_to(handler).error("it is %s", VALUE)
-    assert stream.getvalue() == "it is ***\n"
+    for pattern in ("%(message).20s", "{message:.20}"):
+        with case(pattern):
+            stream = StringIO()
+            assert redaction
+            handler = logging.StreamHandler(stream)
+            handler.setFormatter(logging.Formatter(pattern, style="{" if "{" in pattern else "%"))
+            logging_to(handler).error("it is %s", VALUE)
+            assert stream.getvalue() == "it is ***\n"
 
 
 @pytest.mark.parametrize("name", ["handle", "filter"])

@@ -2,16 +2,15 @@
 
 import json
 from base64 import b64encode
-from collections.abc import Callable
 from itertools import pairwise
 from urllib.parse import quote
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matching import MASK
 from hive_boot.redaction.parts import passwords
+from tests.fixtures.cases import case
 from tests.redaction.telling import shown
 
 # URLs
@@ -47,19 +46,20 @@ URLS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("url", "password"), URLS.values(), ids=URLS.keys())
-def test_the_password_in_a_url_is_hidden_by_itself(url: str, password: str) -> None:
+def test_the_password_in_a_url_is_hidden_by_itself() -> None:
     """A server that refuses a password says so without it, and without the URL."""
-    assert shown(f"refused: {password}!", url) == f"refused: {MASK}!"
-    assert shown(f"refused: {b64encode(password.encode()).decode()}", url).startswith(
-        f"refused: {MASK}"
-    )
-    assert shown(f"cannot open {url.strip()}", url) == f"cannot open {MASK}"
+    for label, (url, password) in URLS.items():
+        with case(label):
+            assert shown(f"refused: {password}!", url) == f"refused: {MASK}!"
+            assert shown(f"refused: {b64encode(password.encode()).decode()}", url).startswith(
+                f"refused: {MASK}"
+            )
+            assert shown(f"cannot open {url.strip()}", url) == f"cannot open {MASK}"
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_a_url_without_a_password_has_none() -> None:
+    """A port, a path or a harmless parameter is not taken for a password."""
+    cases: list[str] = [
         "https://host:8443/path@x",
         "https://host:8443?next=a@b.example",
         "https://host:8443#a@b.example",
@@ -71,13 +71,12 @@ def test_the_password_in_a_url_is_hidden_by_itself(url: str, password: str) -> N
         "postgres:///app",
         "user:fake-pw-0123@host",
         "",
-    ],
-)
-def test_a_url_without_a_password_has_none(url: str) -> None:
-    """A port, a path or a harmless parameter is not taken for a password."""
-    assert list(passwords(url)) == []
-    for piece in ("8443", "host.example.com", "fake-page-0123", "created-at"):
-        assert shown(piece, url) == piece
+    ]
+    for url in cases:
+        with case(url):
+            assert list(passwords(url)) == []
+            for piece in ("8443", "host.example.com", "fake-page-0123", "created-at"):
+                assert shown(piece, url) == piece
 
 
 def test_the_rest_of_a_url_stays_readable() -> None:
@@ -100,6 +99,7 @@ def test_a_short_password_in_a_url_is_left_alone() -> None:
 safe = st.text("abcXYZ0189-_.~!$&'()*+,;=", min_size=8, max_size=20)
 
 
+@settings(deadline=None)
 @given(
     st.text("abc.-", max_size=5),
     st.text("abZ09%:@/?#&=+ \u00e4\"'\\[]", min_size=8, max_size=20).filter(
@@ -140,32 +140,34 @@ ACCOUNT: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-def test_the_key_of_a_service_account_is_hidden(indent: int | None) -> None:
+def test_the_key_of_a_service_account_is_hidden() -> None:
     """The key of a credentials document is hidden whole, by line, and as it stands in JSON."""
-    value = json.dumps(ACCOUNT, indent=indent)
-    key = ACCOUNT["private_key"]
-    assert isinstance(key, str)
+    for indent in (None, 2):
+        with case(indent):
+            value = json.dumps(ACCOUNT, indent=indent)
+            key = ACCOUNT["private_key"]
+            assert isinstance(key, str)
 
-    for written in (
-        value,
-        key,
-        json.dumps(key)[1:-1],
-        "RkFLRS9saW5lK29uZS8wMTIzNDU2Nzg5",
-        "RkFLRS9saW5lK3R3by8wMTIzNDU2Nzg5",
-        "fake0123456789abcdef",
-    ):
-        assert shown(f"<{written}>", value) == f"<{MASK}>"
+            for written in (
+                value,
+                key,
+                json.dumps(key)[1:-1],
+                "RkFLRS9saW5lK29uZS8wMTIzNDU2Nzg5",
+                "RkFLRS9saW5lK3R3by8wMTIzNDU2Nzg5",
+                "fake0123456789abcdef",
+            ):
+                assert shown(f"<{written}>", value) == f"<{MASK}>"
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-def test_what_everybody_knows_of_a_service_account_is_shown(indent: int | None) -> None:
+def test_what_everybody_knows_of_a_service_account_is_shown() -> None:
     """Its type, its addresses and its names stay readable, and so does armour."""
-    value = json.dumps(ACCOUNT, indent=indent)
-    public = [text for name, text in ACCOUNT.items() if not name.startswith("private_key")]
+    for indent in (None, 2):
+        with case(indent):
+            value = json.dumps(ACCOUNT, indent=indent)
+            public = [text for name, text in ACCOUNT.items() if not name.startswith("private_key")]
 
-    for text in (*public, '"type": "service_account"', "-----BEGIN FAKE PRIVATE KEY-----"):
-        assert shown(f"<{text}>", value) == f"<{text}>"
+            for text in (*public, '"type": "service_account"', "-----BEGIN FAKE PRIVATE KEY-----"):
+                assert shown(f"<{text}>", value) == f"<{text}>"
 
 
 LEAVES: dict[str, tuple[object, str]] = {
@@ -196,28 +198,26 @@ LEAVES: dict[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize(("document", "secret"), LEAVES.values(), ids=LEAVES.keys())
-def test_the_strings_of_a_json_document_are_hidden_by_themselves(
-    document: object, secret: str
-) -> None:
+def test_the_strings_of_a_json_document_are_hidden_by_themselves() -> None:
     """A text that was taken out of a JSON value is as secret as the whole, at any depth."""
-    for value in (json.dumps(document), f"  {json.dumps(document, indent=2)}\n"):
-        assert shown(f"it was {secret}!", value) == f"it was {MASK}!"
+    for label, (document, secret) in LEAVES.items():
+        with case(label):
+            for value in (json.dumps(document), f"  {json.dumps(document, indent=2)}\n"):
+                assert shown(f"it was {secret}!", value) == f"it was {MASK}!"
 
 
-@pytest.mark.parametrize("encode", [bytes.hex, lambda raw: b64encode(raw).decode()])
-def test_the_strings_of_a_json_document_are_hidden_when_encoded(
-    encode: Callable[[bytes], str],
-) -> None:
+def test_the_strings_of_a_json_document_are_hidden_when_encoded() -> None:
     """A password out of a JSON value is hidden in a header, too."""
-    value = json.dumps({"password": "fake-leaf-012"})
+    for encode in (bytes.hex, lambda raw: b64encode(raw).decode()):
+        with case(encode):
+            value = json.dumps({"password": "fake-leaf-012"})
 
-    assert shown(f"it was {encode(b'fake-leaf-012')}", value).startswith(f"it was {MASK}")
+            assert shown(f"it was {encode(b'fake-leaf-012')}", value).startswith(f"it was {MASK}")
 
 
-@pytest.mark.parametrize(
-    ("document", "text"),
-    [
+def test_what_is_no_secret_in_a_json_document_is_shown() -> None:
+    """Words, numbers and the names of members are everybody's."""
+    cases: list[tuple[object, str]] = [
         ({"mode": "production", "password": "fake-leaf-0123"}, "production"),
         ({"a": [{"mode": "Production"}], "b": {"token": "fake-leaf-0123"}}, "Production"),
         ({"modes": ["everywhere", "at home"], "secret": "fake-leaf-0123"}, "everywhere, at home"),
@@ -227,29 +227,34 @@ def test_the_strings_of_a_json_document_are_hidden_when_encoded(
         ({"secret": "short"}, "short"),
         ({"long-member-name": "fake-leaf-0123"}, "long-member-name"),
         ({"list": []}, "nothing"),
-    ],
-)
-def test_what_is_no_secret_in_a_json_document_is_shown(document: object, text: str) -> None:
-    """Words, numbers and the names of members are everybody's."""
-    assert shown(text, json.dumps(document)) == text
-    assert shown(text, json.dumps(document, indent=2)) == text
+    ]
+    for document, text in cases:
+        with case(document, text):
+            assert shown(text, json.dumps(document)) == text
+            assert shown(text, json.dumps(document, indent=2)) == text
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["{fake-token-0123}", "[fake-token-0123", "{'fake': 'token-0123'}", "[" * 100_000, "{"],
-)
-def test_what_only_begins_like_json_is_hidden_as_any_other(value: str) -> None:
+def test_what_only_begins_like_json_is_hidden_as_any_other() -> None:
     """A value that is no JSON document is hidden whole, and does no harm."""
-    told = shown(f"it was {value}!", value)
+    cases: list[str] = [
+        "{fake-token-0123}",
+        "[fake-token-0123",
+        "{'fake': 'token-0123'}",
+        "[" * 20_000,
+        "{",
+    ]
+    for value in cases:
+        with case(value):
+            told = shown(f"it was {value}!", value)
 
-    assert told == (f"it was {MASK}!" if len(value) >= 8 else f"it was {value}!")
+            assert told == (f"it was {MASK}!" if len(value) >= 8 else f"it was {value}!")
 
 
-@pytest.mark.parametrize("value", ['"fake-token-0123"', "12345678", "true-fake"])
-def test_a_json_value_that_is_no_document_is_hidden_whole(value: str) -> None:
+def test_a_json_value_that_is_no_document_is_hidden_whole() -> None:
     """A number or a quoted text is a token, not a document."""
-    assert shown(f"it was {value}!", value) == f"it was {MASK}!"
+    for value in ('"fake-token-0123"', "12345678", "true-fake"):
+        with case(value):
+            assert shown(f"it was {value}!", value) == f"it was {MASK}!"
 
 
 leaf_texts = st.text("abAZ09/+=-_", min_size=7, max_size=20).map(lambda text: f"{text}1")
@@ -269,6 +274,7 @@ def leaves_of(document: object) -> list[str]:
     return [str(document)]
 
 
+@settings(deadline=None)
 @given(documents.filter(lambda document: not isinstance(document, str)))
 def test_no_token_in_any_document_is_shown(document: object) -> None:
     """Wherever a token stands in a document, it is hidden."""
@@ -313,21 +319,20 @@ def test_a_key_whose_line_ends_are_written_out_is_hidden_by_its_lines() -> None:
     assert shown(f"{begin} {end} RkFLRTA=", value) == f"{begin} {end} RkFLRTA="
 
 
-@pytest.mark.parametrize("end_of_line", ["\n", "\r\n"])
-@pytest.mark.parametrize("as_bytes", [False, True], ids=["text", "bytes"])
-@pytest.mark.parametrize(("begin", "end"), ARMOUR.values(), ids=ARMOUR.keys())
-def test_each_long_line_of_a_key_is_hidden_and_armour_is_not(
-    begin: str, end: str, *, as_bytes: bool, end_of_line: str
-) -> None:
+def test_each_long_line_of_a_key_is_hidden_and_armour_is_not() -> None:
     """A parser that complains of a line shows none of the key; what kind of key it is stays."""
-    text = armoured(begin, end).replace("\n", end_of_line)
-    value = text.encode() if as_bytes else text
+    for end_of_line in ("\n", "\r\n"):
+        for as_bytes in (False, True):
+            for label, (begin, end) in ARMOUR.items():
+                with case(label, end_of_line, as_bytes):
+                    text = armoured(begin, end).replace("\n", end_of_line)
+                    value = text.encode() if as_bytes else text
 
-    assert shown("in line RkFLRS9saW5lK29uZS8wMTIz", value) == f"in line {MASK}"
-    assert shown("in line RkFLRS9saW5lK3R3by8wMTIz", value) == f"in line {MASK}"
-    assert shown(f"{begin} {end} RkFLRTA=", value) == f"{begin} {end} RkFLRTA="
-    assert shown(f"<{text}>", value) == f"<{MASK}>"
-    assert shown(f"<{text.encode()!r}>", value) == f"<b'{MASK}'>"
+                    assert shown("in line RkFLRS9saW5lK29uZS8wMTIz", value) == f"in line {MASK}"
+                    assert shown("in line RkFLRS9saW5lK3R3by8wMTIz", value) == f"in line {MASK}"
+                    assert shown(f"{begin} {end} RkFLRTA=", value) == f"{begin} {end} RkFLRTA="
+                    assert shown(f"<{text}>", value) == f"<{MASK}>"
+                    assert shown(f"<{text.encode()!r}>", value) == f"<b'{MASK}'>"
 
 
 def test_armour_that_is_no_armour_is_hidden() -> None:
@@ -354,6 +359,7 @@ def test_a_line_is_found_as_python_and_json_write_it() -> None:
         assert shown(f"<{written}>", value) == f"<{MASK}>"
 
 
+@settings(deadline=None)
 @given(st.lists(st.text("abZ09+/=", min_size=16, max_size=24), min_size=2, max_size=5))
 def test_any_two_lines_of_a_value_are_hidden(lines: list[str]) -> None:
     """A part of a value that has a whole line in it shows nothing of that line."""

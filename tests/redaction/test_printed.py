@@ -19,6 +19,7 @@ from hive_boot.redaction import hidden
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
 from hive_boot.redaction.showing import REPLACED
+from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Broken, Client, start
 from tests.support import run_child
 
@@ -301,16 +302,16 @@ PRINTED: dict[str, Callable[[ValueError, StringIO], None]] = {
 
 
 @pytest.mark.usefixtures("redaction")
-@pytest.mark.parametrize("show", PRINTED.values(), ids=PRINTED.keys())
-def test_a_traceback_that_is_printed_is_scrubbed(
-    stream: StringIO, show: Callable[[ValueError, StringIO], None]
-) -> None:
+def test_a_traceback_that_is_printed_is_scrubbed() -> None:
     """What a server or a pool of processes prints of an error has stars."""
-    show(failed(), stream)
+    for name, show in PRINTED.items():
+        with case(name):
+            stream = StringIO()
+            show(failed(), stream)
 
-    assert stream.getvalue().startswith("Traceback (most recent call last):\n")
-    assert stream.getvalue().endswith(f"ValueError: {MASK}\n")
-    assert VALUE not in stream.getvalue()
+            assert stream.getvalue().startswith("Traceback (most recent call last):\n")
+            assert stream.getvalue().endswith(f"ValueError: {MASK}\n")
+            assert VALUE not in stream.getvalue()
 
 
 @pytest.mark.usefixtures("redaction")
@@ -455,38 +456,33 @@ logging.getLogger("app").error("it is %d", VALUE)
 }
 
 
-@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS.keys())
-def test_a_program_shows_no_value(program: str) -> None:
+def test_a_program_shows_no_value() -> None:
     """A program that shows its value on stderr shows the same, but for the value, when hidden."""
-    shown = run_child(OPEN + program, HELD=VALUE, HIDDEN="")
-    hidden_now = run_child(OPEN + program, HELD=VALUE, HIDDEN="1")
+    for name, program in PROGRAMS.items():
+        with case(name):
+            shown = run_child(OPEN + program, HELD=VALUE, HIDDEN="")
+            hidden_now = run_child(OPEN + program, HELD=VALUE, HIDDEN="1")
 
-    assert VALUE in shown.stderr, "this program is no test"
-    assert VALUE not in hidden_now.stderr + hidden_now.stdout
-    assert MASK in hidden_now.stderr
-    assert REPLACED not in hidden_now.stderr
-    assert hidden_now.returncode == shown.returncode
-
-
-CRASHES = [name for name in PROGRAMS if "crash" in name or name in {"a group", "a note"}]
-
-
-@pytest.mark.parametrize("name", CRASHES)
-def test_a_crash_looks_as_it_does_without_us(name: str) -> None:
-    """A traceback differs in nothing but the stars."""
-    shown = run_child(OPEN + PROGRAMS[name], HELD=VALUE, HIDDEN="")
-    hidden_now = run_child(OPEN + PROGRAMS[name], HELD=VALUE, HIDDEN="1")
-
-    assert hidden_now.stderr == shown.stderr.replace(VALUE, MASK)
+            assert VALUE in shown.stderr, "this program is no test"
+            assert VALUE not in hidden_now.stderr + hidden_now.stdout
+            assert MASK in hidden_now.stderr
+            assert REPLACED not in hidden_now.stderr
+            assert hidden_now.returncode == shown.returncode
+            if "crash" in name or name in {"a group", "a note"}:
+                # A traceback differs in nothing but the stars.
+                assert hidden_now.stderr == shown.stderr.replace(VALUE, MASK)
 
 
-@pytest.mark.parametrize("how", ["sys.stderr = None", "sys.stderr.close()"])
-def test_a_program_without_stderr_ends_as_it_would(how: str) -> None:
+def test_a_program_without_stderr_ends_as_it_would() -> None:
     """The exit status of a crash is right where there is nobody to tell."""
-    child = run_child(f"{OPEN}\nimport sys\n{how}\nraise ValueError(VALUE)", HELD=VALUE, HIDDEN="1")
+    for how in ("sys.stderr = None", "sys.stderr.close()"):
+        with case(how):
+            child = run_child(
+                f"{OPEN}\nimport sys\n{how}\nraise ValueError(VALUE)", HELD=VALUE, HIDDEN="1"
+            )
 
-    assert child.returncode == 1
-    assert VALUE not in child.stderr
+            assert child.returncode == 1
+            assert VALUE not in child.stderr
 
 
 # What others get, and what they make of it.

@@ -18,22 +18,12 @@ from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK, Matcher
 from hive_boot.redaction.records import clean
 from hive_boot.redaction.showing import REPLACED
-from tests.redaction.telling import VALUE, Client, Teller
+from tests.fixtures.cases import case
+from tests.redaction.telling import VALUE, Broken, Client, Json, Teller
 
 NUMBER = 4711471147114711
 
 E = TypeVar("E", bound=BaseException)
-
-
-class Json(logging.Formatter):
-    """Makes a JSON document of all that a record has."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Give one line of JSON."""
-        told = {**record.__dict__, "message": record.getMessage()}
-        if record.exc_info:
-            told["trace"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
 
 
 class Listener:
@@ -55,12 +45,6 @@ class Listener:
 
 
 @pytest.fixture(autouse=True)
-def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
-    monkeypatch.setattr(logging, "_handlerList", [])
-
-
-@pytest.fixture(autouse=True)
 def redaction() -> Iterator[Redaction]:
     """Hide the value and the number."""
     opened = Redaction()
@@ -70,10 +54,8 @@ def redaction() -> Iterator[Redaction]:
     opened.close()
 
 
-@pytest.fixture(params=["a line", "everything in JSON", "all attributes"])
-def listener(request: pytest.FixtureRequest) -> Listener:
-    """Listen in each of three ways: to the formatted line, to JSON, and to the record."""
-    return Listener(request.param)
+KINDS = ("a line", "everything in JSON", "all attributes")
+"""The ways to listen: to the formatted line, to JSON, and to the record."""
 
 
 @pytest.fixture
@@ -173,27 +155,30 @@ MESSAGES: dict[str, Callable[[logging.Logger], None]] = {
 }
 
 
-@pytest.mark.parametrize("say", MESSAGES.values(), ids=MESSAGES.keys())
-def test_a_value_is_taken_out_of_wherever_it_stands(
-    listener: Listener, say: Callable[[logging.Logger], None]
-) -> None:
+def test_a_value_is_taken_out_of_wherever_it_stands() -> None:
     """Whatever part of a record a value is in, nobody hears it."""
-    listener.log.propagate = False
+    for name, say in MESSAGES.items():
+        for kind in KINDS:
+            with case(name, kind):
+                listener = Listener(kind)
+                listener.log.propagate = False
 
-    say(listener.log)
+                say(listener.log)
 
-    assert listener.heard
-    assert VALUE not in listener.heard
-    assert str(NUMBER) not in listener.heard
+                assert listener.heard
+                assert VALUE not in listener.heard
+                assert str(NUMBER) not in listener.heard
 
 
-@pytest.mark.parametrize("say", MESSAGES.values(), ids=MESSAGES.keys())
-def test_stars_stand_in_its_place(teller: Listener, say: Callable[[logging.Logger], None]) -> None:
+def test_stars_stand_in_its_place() -> None:
     """A record with a value is not lost; it is told with stars."""
-    say(teller.log)
+    for name, say in MESSAGES.items():
+        with case(name):
+            teller = Listener("all attributes")
+            say(teller.log)
 
-    assert MASK in teller.heard
-    assert REPLACED not in teller.heard
+            assert MASK in teller.heard
+            assert REPLACED not in teller.heard
 
 
 EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
@@ -219,17 +204,20 @@ EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
 }
 
 
-@pytest.mark.parametrize("make", EXCEPTIONS.values(), ids=EXCEPTIONS.keys())
-def test_a_traceback_tells_no_value(listener: Listener, make: Callable[[], BaseException]) -> None:
+def test_a_traceback_tells_no_value() -> None:
     """An error is logged with all that led to it, and stars where the value stood."""
-    exc = make()
+    for name, make in EXCEPTIONS.items():
+        for kind in KINDS:
+            with case(name, kind):
+                listener = Listener(kind)
+                exc = make()
 
-    listener.log.error("failed", exc_info=exc)
+                listener.log.error("failed", exc_info=exc)
 
-    assert VALUE not in listener.heard
-    assert MASK in listener.heard
-    assert type(exc).__name__ in listener.heard
-    assert REPLACED not in listener.heard
+                assert VALUE not in listener.heard
+                assert MASK in listener.heard
+                assert type(exc).__name__ in listener.heard
+                assert REPLACED not in listener.heard
 
 
 UNSAID: dict[str, Callable[[], BaseException]] = {
@@ -240,36 +228,43 @@ UNSAID: dict[str, Callable[[], BaseException]] = {
 }
 
 
-@pytest.mark.parametrize("make", UNSAID.values(), ids=UNSAID.keys())
-def test_what_could_not_be_read_is_not_told(
-    listener: Listener, make: Callable[[], BaseException]
-) -> None:
+def test_what_could_not_be_read_is_not_told() -> None:
     """An error that carries what it could not read is logged without it."""
-    exc = make()
+    for name, make in UNSAID.items():
+        for kind in KINDS:
+            with case(name, kind):
+                listener = Listener(kind)
+                exc = make()
 
-    listener.log.error("failed", exc_info=exc)
+                listener.log.error("failed", exc_info=exc)
 
-    assert VALUE not in listener.heard
-    assert type(exc).__name__ in listener.heard
+                assert VALUE not in listener.heard
+                assert type(exc).__name__ in listener.heard
 
 
-def test_what_is_being_handled_is_scrubbed(listener: Listener) -> None:
+def test_what_is_being_handled_is_scrubbed() -> None:
     """``log.exception`` shows the traceback to the frame that raised, without the value."""
-    try:
-        raise ValueError(VALUE)  # noqa: TRY301  (it is raised to be caught)
-    except ValueError:
-        listener.log.exception("failed with %s", VALUE)
+    for kind in KINDS:
+        with case(kind):
+            listener = Listener(kind)
+            try:
+                raise ValueError(VALUE)  # noqa: TRY301  (it is raised to be caught)
+            except ValueError:
+                listener.log.exception("failed with %s", VALUE)
 
-    assert VALUE not in listener.heard
-    assert "test_what_is_being_handled_is_scrubbed" in listener.heard
+            assert VALUE not in listener.heard
+            assert "test_what_is_being_handled_is_scrubbed" in listener.heard
 
 
-def test_a_stack_that_is_asked_for_is_scrubbed(listener: Listener) -> None:
+def test_a_stack_that_is_asked_for_is_scrubbed() -> None:
     """``stack_info=True`` shows where a call came from, and no value."""
-    listener.log.error("at %s", VALUE, stack_info=True)
+    for kind in KINDS:
+        with case(kind):
+            listener = Listener(kind)
+            listener.log.error("at %s", VALUE, stack_info=True)
 
-    assert VALUE not in listener.heard
-    assert "test_a_stack_that_is_asked_for_is_scrubbed" in listener.heard
+            assert VALUE not in listener.heard
+            assert "test_a_stack_that_is_asked_for_is_scrubbed" in listener.heard
 
 
 def test_a_program_keeps_its_own_objects(teller: Listener) -> None:
@@ -414,16 +409,6 @@ def test_an_object_that_cannot_speak_beside_a_value_is_passed_on(matcher: Matche
     assert record.args == (MASK, silent)
 
 
-class Broken:
-    """What is to find values, and fails."""
-
-    def is_clean(self, text: str) -> bool:
-        """Fail at the first look."""
-        raise RuntimeError(text)
-
-    scrub = is_clean
-
-
 class BrokenLater(Broken):
     """What is to find values, and fails when one has to be taken out."""
 
@@ -432,30 +417,25 @@ class BrokenLater(Broken):
         return False
 
 
-@pytest.mark.parametrize("broken", [Broken(), BrokenLater()], ids=["at once", "later"])
-@pytest.mark.parametrize(
-    "say",
-    [
+def test_a_record_that_cannot_be_scrubbed_is_replaced() -> None:
+    """When the scrubbing itself fails, a line tells so, and nothing of the record is shown."""
+    say_cases: list[Callable[[logging.Logger], None]] = [
         lambda to: to.error("it is %s", VALUE, extra={"key": VALUE}),
         lambda to: to.error("failed", exc_info=ValueError(VALUE), stack_info=True),
         lambda to: to.error("a record without a value"),
-    ],
-    ids=["a message", "a traceback", "nothing"],
-)
-def test_a_record_that_cannot_be_scrubbed_is_replaced(
-    listener: Listener,
-    monkeypatch: pytest.MonkeyPatch,
-    broken: Broken,
-    say: Callable[[logging.Logger], None],
-) -> None:
-    """When the scrubbing itself fails, a line tells so, and nothing of the record is shown."""
-    monkeypatch.setattr(hidden, "matcher", broken)
+    ]
+    for broken in (Broken(), BrokenLater()):
+        for say in say_cases:
+            for kind in KINDS:
+                with pytest.MonkeyPatch.context() as monkeypatch, case(broken, say, kind):
+                    listener = Listener(kind)
+                    monkeypatch.setattr(hidden, "matcher", broken)
 
-    say(listener.log)
+                    say(listener.log)
 
-    assert VALUE not in listener.heard
-    assert listener.heard.startswith(REPLACED)
-    assert "a record without a value" not in listener.heard
+                    assert VALUE not in listener.heard
+                    assert listener.heard.startswith(REPLACED)
+                    assert "a record without a value" not in listener.heard
 
 
 def test_a_replaced_record_has_nothing_of_what_it_had(
@@ -507,10 +487,13 @@ class Interrupting:
         raise KeyboardInterrupt
 
 
-def test_an_interrupt_goes_through(listener: Listener) -> None:
+def test_an_interrupt_goes_through() -> None:
     """A person who presses Ctrl-C while a line is made stops the program."""
-    with pytest.raises(KeyboardInterrupt):
-        listener.log.error("%s", Interrupting())
+    for kind in KINDS:
+        with case(kind):
+            listener = Listener(kind)
+            with pytest.raises(KeyboardInterrupt):
+                listener.log.error("%s", Interrupting())
 
 
 def test_an_interrupt_while_a_value_is_taken_out_goes_through(teller: Listener) -> None:

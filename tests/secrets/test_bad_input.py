@@ -1,13 +1,10 @@
 """Everything that people put where a secret belongs, each as a whole start."""
 
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -24,7 +21,9 @@ from hive_boot import (
     secret,
 )
 from hive_boot.secrets.loading import load
-from tests.support import FakeClock, everything_told, failed_start, move_to
+from tests.fixtures.cases import case, empty_machines
+from tests.fixtures.files import make_loop, make_socket
+from tests.support import FakeClock, as_ordinary_user, everything_told, failed_start, move_to
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
@@ -39,24 +38,30 @@ class Two(SecretSet):
     tls_key: SecretBytes | None = secret(used_by="TLS")
 
 
-@pytest.fixture
-def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the directory that starts read, on a machine of our own."""
-    move_to(tmp_path, monkeypatch)
-    directory = tmp_path / "run/secrets"
+def mounted_machine(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory that starts read, on a machine of our own in docker mode."""
+    move_to(root, monkeypatch)
+    directory = root / "run/secrets"
     directory.mkdir(parents=True)
     monkeypatch.setenv("HIVE_BOOT_MODE", "docker")
     return directory
 
 
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the directory that starts read, on a machine of our own in docker mode."""
+    return mounted_machine(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return such directories, a machine for each."""
+    return (mounted_machine(root, monkeypatch) for root in empty_machines(tmp_path))
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Write what a person would have written before the start."""
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def let_everybody_in(directory: Path) -> None:
-    """Let any user enter a directory, as temporary ones do not."""
-    directory.chmod(0o755)
 
 
 async def refused(boot: Bootstrap[Any, Any], *values: str) -> InvalidSecrets:
@@ -67,53 +72,50 @@ async def refused(boot: Bootstrap[Any, Any], *values: str) -> InvalidSecrets:
     return failure
 
 
-async def only_problem(*values: str) -> tuple[str, str, str]:
-    """Start, and give name, kind and message of the one problem that there is."""
+async def only_problem(*values: str) -> tuple[str, str]:
+    """Start, and return name and kind of the one problem that there is."""
     failure = await refused(Bootstrap(Two), *values)
     assert len(failure.problems) == 1, str(failure)
     problem = failure.problems[0]
-    return problem.name, problem.kind, problem.message
+    return problem.name, problem.kind
 
 
 # Contents of a file
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("content", "kind", "message"),
-    [
-        (b"", "empty", "is empty"),
-        (b"\n", "empty", "is empty"),
-        (b"\r\n", "empty", "is empty"),
-        (b"\xef\xbb\xbf", "empty", "is empty"),
-        (FAKE.encode() + b"\xff", "not-utf-8", "is not UTF-8 text"),
-        (b"\xff\xfe" + FAKE.encode("utf-16-le"), "not-utf-8", "is not UTF-8 text"),
-        (FAKE.encode("utf-16-le"), "nul", "holds a NUL character"),
-        (FAKE.encode() + b"\0", "nul", "holds a NUL character"),
-        (FAKE.encode() + b"\xed\xa0\x80", "not-utf-8", "is not UTF-8 text"),
-        (FAKE.encode().ljust(MIB + 1, b"-"), "too-large", "is larger than 1048576 bytes"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",
-)
-async def test_a_bad_content(mount: Path, content: bytes, kind: str, message: str) -> None:
+async def test_a_bad_content(mounts: Iterator[Path]) -> None:
     """Each content that is no text is refused with its own reason, and none of it is shown."""
-    (mount / "jwt_secret").write_bytes(content)
-    name, told_kind, told_message = await only_problem(FAKE[:20])
-    assert (name, told_kind) == ("JWT_SECRET", kind)
-    assert told_message.startswith(message)
+    cases: list[tuple[bytes, str]] = [
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"\r\n", "empty"),
+        (b"\xef\xbb\xbf", "empty"),
+        (FAKE.encode() + b"\xff", "not-utf-8"),
+        (b"\xff\xfe" + FAKE.encode("utf-16-le"), "not-utf-8"),
+        (FAKE.encode("utf-16-le"), "nul"),
+        (FAKE.encode() + b"\0", "nul"),
+        (FAKE.encode() + b"\xed\xa0\x80", "not-utf-8"),
+        (FAKE.encode().ljust(MIB + 1, b"-"), "too-large"),
+    ]
+    for content, kind in cases:
+        with case(content, kind):
+            mount = next(mounts)
+            (mount / "jwt_secret").write_bytes(content)
+            assert await only_problem(FAKE[:20]) == ("JWT_SECRET", kind)
 
 
 @pytest.mark.anyio
 async def test_missing(mount: Path) -> None:
     """Without a file the secret is missing."""
     (mount / "another-file").write_text(OTHER)
-    assert await only_problem() == ("JWT_SECRET", "missing", "is missing")
+    assert await only_problem() == ("JWT_SECRET", "missing")
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("content", "value"),
-    [
+async def test_an_odd_content(mounts: Iterator[Path]) -> None:
+    """One BOM and one final newline are removed; spaces and everything else are the value's."""
+    cases: list[tuple[bytes, str]] = [
         (b"\xef\xbb\xbf" + FAKE.encode(), FAKE),
         (FAKE.encode() + b"\r\n", FAKE),
         (FAKE.encode() + b"\n", FAKE),
@@ -124,25 +126,26 @@ async def test_missing(mount: Path) -> None:
         (b" ", " "),
         ("gehe\u00efm-\U0001f510".encode(), "gehe\u00efm-\U0001f510"),
         (FAKE.encode().ljust(MIB, b"-"), FAKE.ljust(MIB, "-")),
-    ],
-    ids=lambda value: f"{len(value)} {type(value).__name__}",
-)
-async def test_an_odd_content(mount: Path, content: bytes, value: str) -> None:
-    """One BOM and one final newline are removed; spaces and everything else are the value's."""
-    (mount / "jwt_secret").write_bytes(content)
-    async with Bootstrap(Two).running() as secrets:
-        assert secrets.jwt_secret.reveal() == value
+    ]
+    for content, value in cases:
+        with case(content, value):
+            mount = next(mounts)
+            (mount / "jwt_secret").write_bytes(content)
+            async with Bootstrap(Two).running() as secrets:
+                assert secrets.jwt_secret.reveal() == value
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("content", [b"\n", b"\0\xff", b"\xef\xbb\xbfx\r\n", b"x" * MIB])
-async def test_bytes_are_taken_raw(mount: Path, content: bytes) -> None:
+async def test_bytes_are_taken_raw(mounts: Iterator[Path]) -> None:
     """SecretBytes are the file's bytes, whatever they are."""
-    (mount / "jwt_secret").write_text(FAKE)
-    (mount / "tls_key").write_bytes(content)
-    async with Bootstrap(Two).running() as secrets:
-        assert secrets.tls_key is not None
-        assert secrets.tls_key.reveal() == content
+    for content in (b"\n", b"\0\xff", b"\xef\xbb\xbfx\r\n", b"x" * MIB):
+        with case(content):
+            mount = next(mounts)
+            (mount / "jwt_secret").write_text(FAKE)
+            (mount / "tls_key").write_bytes(content)
+            async with Bootstrap(Two).running() as secrets:
+                assert secrets.tls_key is not None
+                assert secrets.tls_key.reveal() == content
 
 
 @pytest.mark.anyio
@@ -150,7 +153,7 @@ async def test_too_many_bytes(mount: Path) -> None:
     """SecretBytes have the same limit."""
     (mount / "jwt_secret").write_text(FAKE)
     (mount / "tls_key").write_bytes(OTHER.encode().ljust(MIB + 1))
-    assert (await only_problem())[:2] == ("TLS_KEY", "too-large")
+    assert await only_problem() == ("TLS_KEY", "too-large")
 
 
 @pytest.mark.anyio
@@ -158,98 +161,55 @@ async def test_a_huge_file_is_not_read(mount: Path) -> None:
     """A file of a terabyte, which has no blocks, is refused at once."""
     with (mount / "jwt_secret").open("wb") as file:
         file.truncate(1 << 40)
-    assert (await only_problem())[:2] == ("JWT_SECRET", "too-large")
+    assert await only_problem() == ("JWT_SECRET", "too-large")
 
 
 # What is no file
 
 
-def make_socket(path: Path) -> None:
-    """Bind a socket to a path, which may be longer than a socket's address can be."""
-    here = os.getcwd()  # noqa: PTH109  (to go back to)
-    os.chdir(path.parent)
-    try:
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(path.name)
-    finally:
-        os.chdir(here)
-
-
-def make_loop(path: Path) -> None:
-    """Make two links that lead to each other."""
-    path.symlink_to("other-link")
-    (path.parent / "other-link").symlink_to(path.name)
-
-
-NO_FILES: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "a FIFO": (os.mkfifo, "not-a-file", "is a FIFO, not a file"),
-    "a directory": (Path.mkdir, "not-a-file", "is a directory, not a file"),
-    "a socket": (make_socket, "not-a-file", "is a socket or a device, not a file"),
-    "a device": (
-        lambda path: path.symlink_to("/dev/zero"),
-        "not-a-file",
-        "is a device, not a file",
-    ),
-    "a dangling link": (
-        lambda path: path.symlink_to("no-such-file"),
-        "broken-link",
-        "is a link that leads nowhere",
-    ),
-    "a loop of links": (make_loop, "broken-link", "is a link that leads in a circle"),
+NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a FIFO": (os.mkfifo, "not-a-file"),
+    "a directory": (Path.mkdir, "not-a-file"),
+    "a socket": (make_socket, "not-a-file"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "not-a-file"),
+    "a dangling link": (lambda path: path.symlink_to("no-such-file"), "broken-link"),
+    "a loop of links": (make_loop, "broken-link"),
 }
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("what", NO_FILES)
-async def test_what_is_no_file(mount: Path, what: str) -> None:
+async def test_what_is_no_file(mounts: Iterator[Path]) -> None:
     """A FIFO, a directory, a socket, a device or a broken link is named, and nothing hangs."""
-    make, kind, message = NO_FILES[what]
-    make(mount / "jwt_secret")
-    assert await only_problem() == ("JWT_SECRET", kind, message)
-
-
-@contextmanager
-def somebody_else() -> Iterator[None]:
-    """Be another user than root, who may read everything; any other user stays who he is."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
+    for what, (make, kind) in NO_FILES.items():
+        with case(what):
+            mount = next(mounts)
+            make(mount / "jwt_secret")
+            assert await only_problem() == ("JWT_SECRET", kind)
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("what", ["file", "directory"])
-async def test_a_permission_is_missing(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+async def test_a_permission_is_missing(mount: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What its reader may not read is a problem, once it was waited for an fsGroup to apply."""
-    clock = FakeClock()
-    monkeypatch.setattr("hive_boot.bootstrap.intake.load", partial(load, patience=clock.patience()))
-    with TemporaryDirectory() as name:
-        root = Path(name)
-        let_everybody_in(root)
-        mount = root / "secrets"
-        mount.mkdir()
-        (mount / "jwt_secret").write_text(FAKE)
-        boot = Bootstrap(Two, secrets_dirs=mount)
-        # Whatever a start imports is imported while this user may read it.
-        async with boot.running():
-            pass
-        (mount / "jwt_secret").unlink()
-        await failed_start(boot)
-        (mount / "jwt_secret").write_text(FAKE)
-        (mount / "jwt_secret" if what == "file" else mount).chmod(0)
-        clock.slept.clear()
-        with somebody_else():
-            failure = await failed_start(boot)
-        let_everybody_in(mount)
-    assert 2 <= sum(clock.slept) < 3
-    assert failure.problems[0].kind == "unreadable"
-    assert failure.problems[0].message.startswith("cannot be read: permission denied")
-    assert failure.problems[0].name == ("JWT_SECRET" if what == "file" else str(mount))
-    assert FAKE not in everything_told(failure)
+    # Whatever a start imports is imported before, by a user who may read it.
+    await failed_start(Bootstrap(Two))
+    (mount / "jwt_secret").write_text(FAKE)
+    async with Bootstrap(Two).running():
+        pass
+    for what in ("file", "directory"):
+        clock = FakeClock()
+        patient = partial(load, patience=clock.patience())
+        monkeypatch.setattr("hive_boot.bootstrap.intake.load", patient)
+        with case(what), as_ordinary_user() as root:
+            named = root / "named"
+            named.mkdir()
+            (named / "jwt_secret").write_text(FAKE)
+            (named / "jwt_secret" if what == "file" else named).chmod(0)
+            failure = await failed_start(Bootstrap(Two, secrets_dirs=named))
+            named.chmod(0o700)
+            assert 2 <= sum(clock.slept) < 3
+            assert failure.problems[0].kind == "unreadable"
+            assert failure.problems[0].name == ("JWT_SECRET" if what == "file" else str(named))
+            assert FAKE not in everything_told(failure)
 
 
 # Contradictions
@@ -264,22 +224,29 @@ async def test_name_and_name_file(
     (tmp_path / "key").write_text(FAKE)
     monkeypatch.setenv("JWT_SECRET", OTHER)
     monkeypatch.setenv("JWT_SECRET_FILE", str(tmp_path / "key"))
-    assert (await only_problem())[:2] == ("JWT_SECRET", "conflict")
+    assert await only_problem() == ("JWT_SECRET", "conflict")
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "value", [FAKE, f"/{FAKE}", f"../{FAKE}", "fake/jwt/0123456789", f"-----BEGIN-----\n{FAKE}/\n"]
-)
-async def test_a_value_in_name_file(
-    mount: Path, monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
+async def test_a_value_in_name_file(mounts: Iterator[Path]) -> None:
     """A value that was put into NAME_FILE is told, and not shown."""
-    (mount / "jwt_secret").write_text(OTHER)
-    monkeypatch.setenv("JWT_SECRET_FILE", value)
-    failure = await refused(Bootstrap(Two), value)
-    assert [(each.name, each.kind) for each in failure.problems] == [("JWT_SECRET", "missing")]
-    assert "JWT_SECRET_FILE (its text is not shown)" in str(failure)
+    cases: list[str] = [
+        FAKE,
+        f"/{FAKE}",
+        f"../{FAKE}",
+        "fake/jwt/0123456789",
+        f"-----BEGIN-----\n{FAKE}/\n",
+    ]
+    for value in cases:
+        with pytest.MonkeyPatch.context() as monkeypatch, case(value):
+            mount = next(mounts)
+            (mount / "jwt_secret").write_text(OTHER)
+            monkeypatch.setenv("JWT_SECRET_FILE", value)
+            failure = await refused(Bootstrap(Two), value)
+            assert [(each.name, each.kind) for each in failure.problems] == [
+                ("JWT_SECRET", "missing")
+            ]
+            assert "JWT_SECRET_FILE" in failure.problems[0].places[0]
 
 
 @pytest.mark.anyio
@@ -300,83 +267,30 @@ async def test_only_in_the_environment(mount: Path, monkeypatch: pytest.MonkeyPa
     assert (await only_problem())[1] == "environment-only"
 
 
-# Declarations
-
-
-def declare(**fields: object) -> type[SecretSet]:
-    """Make a declaration of texts."""
-    return type("Wrong", (SecretSet,), {"__annotations__": dict.fromkeys(fields, Secret), **fields})
-
-
-@pytest.mark.parametrize(
-    "file",
-    ["../jwt", "/etc/passwd", "a/../../b", "./a", "a/.", "..", ".", "", "a//b", "a/", "a\0b"],
-)
-def test_a_file_name_that_leads_out(file: str) -> None:
-    """A file= that is absolute, leads upwards or holds NUL is a bug, found at the import."""
-    with pytest.raises(DeclarationError, match=r"Wrong\.jwt has a file= that is absolute"):
-        declare(jwt=secret(file=file))
-
-
-@pytest.mark.parametrize("name", ["../jwt", "/etc/passwd", "a/b", "a\0b", "", "1A", "A B", "ä"])
-def test_a_name_that_is_none(name: str) -> None:
-    """A name= that no variable has is a bug, found at the import."""
-    with pytest.raises(DeclarationError, match=r"Wrong\.jwt has a name= that is no variable's"):
-        declare(jwt=secret(name))
-    with pytest.raises(DeclarationError, match=r"Wrong\.jwt has a previous= that is no variable's"):
-        declare(jwt=secret(previous=name))
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"one": secret("JWT"), "two": secret("JWT")},
-        {"one": secret("JWT"), "two": secret(file="jwt")},
-        {"jwt": secret(), "jwt_file": secret()},
-        {"one": secret("A-B"), "two": secret("A_B")},
-        {"one": secret(previous="TWO"), "two": secret()},
-    ],
-)
-def test_two_fields_of_one_name(fields: dict[str, object]) -> None:
-    """Two fields that one variable or one file would answer are a bug that names both."""
-    first, second = fields
-    with pytest.raises(
-        DeclarationError, match=rf"Wrong\.{second} and {first}.* would both be read from"
-    ):
-        declare(**fields)
-
-
-def test_an_unknown_profile() -> None:
-    """A required_in= of no profile is a bug that names the known ones."""
-    with pytest.raises(DeclarationError, match="is required in 'produktion', which is no profile"):
-        declare(jwt=secret(required_in="produktion"))
-
-
-@pytest.mark.parametrize("name", ["current", "check", "_hidden"])
-def test_a_reserved_name(name: str) -> None:
-    """A field that would hide what every SecretSet has is a bug."""
-    with pytest.raises(DeclarationError, match=rf"Wrong\.{name} is a reserved name"):
-        declare(**{name: secret()})
+# Defaults
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("provided", [False, True])
-async def test_a_default_in_production(mount: Path, *, provided: bool) -> None:
+async def test_a_default_in_production(mounts: Iterator[Path]) -> None:
     """In production a development default is refused, from the code and from a file."""
+    for provided in (False, True):
+        with case(provided):
+            mount = next(mounts)
 
-    class Defaulted(SecretSet):
-        """A secret with a harmless value."""
+            class Defaulted(SecretSet):
+                """A secret with a harmless value."""
 
-        jwt_secret: Secret = secret(dev_default=FAKE)
+                jwt_secret: Secret = secret(dev_default=FAKE)
 
-    if provided:
-        (mount / "jwt_secret").write_text(FAKE)
-    failure = await failed_start(Bootstrap(Defaulted, profile="production"))
-    assert [each.kind for each in failure.problems] == ["dev-default" if provided else "missing"]
-    assert "development default" in failure.problems[0].message
-    assert FAKE not in str(failure)
-    async with Bootstrap(Defaulted, profile="development").running() as secrets:
-        assert secrets.jwt_secret.reveal() == FAKE
+            if provided:
+                (mount / "jwt_secret").write_text(FAKE)
+            failure = await failed_start(Bootstrap(Defaulted, profile="production"))
+            assert [each.kind for each in failure.problems] == [
+                "dev-default" if provided else "missing"
+            ]
+            assert FAKE not in str(failure)
+            async with Bootstrap(Defaulted, profile="development").running() as secrets:
+                assert secrets.jwt_secret.reveal() == FAKE
 
 
 # .env
@@ -384,15 +298,15 @@ async def test_a_default_in_production(mount: Path, *, provided: bool) -> None:
 
 @pytest.fixture
 def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the .env that starts read, on a workplace of our own."""
+    """Return the .env that starts read, on a workplace of our own."""
     move_to(tmp_path, monkeypatch)
     return tmp_path / "cwd/.env"
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("line", "value"),
-    [
+async def test_a_line_of_dotenv(dotenv: Path) -> None:
+    """The usual forms of a line give their value, and nothing in it is expanded."""
+    cases: list[tuple[str, str]] = [
         (f"JWT_SECRET={FAKE}", FAKE),
         (f"export JWT_SECRET={FAKE}", FAKE),
         (f'JWT_SECRET="{FAKE}"', FAKE),
@@ -402,57 +316,58 @@ def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"JWT_SECRET={FAKE}==", f"{FAKE}=="),
         ("JWT_SECRET=${HOME}-$A", "${HOME}-$A"),
         (f'JWT_SECRET="{PEM}"', PEM),
-    ],
-)
-async def test_a_line_of_dotenv(dotenv: Path, line: str, value: str) -> None:
-    """The usual forms of a line give their value, and nothing in it is expanded."""
-    write(dotenv, f"{line}\n")
-    async with Bootstrap(Two).running() as secrets:
-        assert secrets.jwt_secret.reveal() == value
+    ]
+    for line, value in cases:
+        with case(line, value):
+            write(dotenv, f"{line}\n")
+            async with Bootstrap(Two).running() as secrets:
+                assert secrets.jwt_secret.reveal() == value
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
+async def test_a_line_that_cannot_be_read(dotenv: Path) -> None:
+    """A line that is none is named by its number, and nothing of it is shown."""
+    cases: list[tuple[str, int]] = [
         (f"JWT_SECRET=x\n{FAKE} is no line\n", 2),
         (f"JWT_SECRET='{FAKE}\n", 1),
         (f"JWT_SECRET=-----BEGIN FAKE-----\n{FAKE}\n{OTHER}=x\n-----END FAKE-----\n", 1),
-    ],
-)
-async def test_a_line_that_cannot_be_read(dotenv: Path, text: str, line: int) -> None:
-    """A line that is none is named by its number, and nothing of it is shown."""
-    write(dotenv, text)
-    failure = await refused(Bootstrap(Two))
-    assert failure.problems[0].name == f"{dotenv}, line {line},"
-    assert failure.problems[0].kind == "dotenv"
+    ]
+    for text, line in cases:
+        with case(text, line):
+            write(dotenv, text)
+            failure = await refused(Bootstrap(Two))
+            assert failure.problems[0].name == f"{dotenv}, line {line},"
+            assert failure.problems[0].kind == "dotenv"
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("content", [FAKE.encode() + b"\xff", FAKE.encode() + b"\0"])
-async def test_a_dotenv_that_is_no_text(dotenv: Path, content: bytes) -> None:
+async def test_a_dotenv_that_is_no_text(dotenv: Path) -> None:
     """A .env that is no text is one problem, beside what is missing for want of it."""
-    write(dotenv, b"JWT_SECRET=" + content)
-    failure = await refused(Bootstrap(Two))
-    assert [each.name for each in failure.problems] == [str(dotenv), "JWT_SECRET"]
+    for content in (FAKE.encode() + b"\xff", FAKE.encode() + b"\0"):
+        with case(content):
+            write(dotenv, b"JWT_SECRET=" + content)
+            failure = await refused(Bootstrap(Two))
+            assert [each.name for each in failure.problems] == [str(dotenv), "JWT_SECRET"]
 
 
 # Settings
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("entry", ["kubernetes.io", "rhsm"])
 async def test_foreign_entries(
-    dotenv: Path, tmp_path: Path, entry: str, caplog: pytest.LogCaptureFixture
+    dotenv: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A /run/secrets with only a platform's entries is none: it is development, and is said."""
     caplog.set_level("INFO", "hive_boot")
-    (tmp_path / "run/secrets" / entry).mkdir(parents=True)
     write(dotenv, f"JWT_SECRET={FAKE}\n")
-    async with Bootstrap(Two).running() as secrets:
-        assert secrets.jwt_secret.reveal() == FAKE
-    assert "development (/run/secrets holds no secrets of ours)" in caplog.text
-    assert FAKE not in caplog.text
+    for entry in ("kubernetes.io", "rhsm"):
+        with case(entry):
+            caplog.clear()
+            (tmp_path / "run/secrets" / entry).mkdir(parents=True)
+            async with Bootstrap(Two).running() as secrets:
+                assert secrets.jwt_secret.reveal() == FAKE
+            assert "development (/run/secrets " in caplog.text
+            assert FAKE not in caplog.text
 
 
 @pytest.mark.anyio
@@ -476,15 +391,17 @@ async def test_an_error_about_settings_shows_no_variable(monkeypatch: pytest.Mon
     monkeypatch.setenv("HIVE_BOOT_MODE", "dokcer")
     monkeypatch.setenv("JWT_SECRET", FAKE)
     failure = await refused(Bootstrap(Two))
-    assert "near to it is 'docker'" in str(failure)
+    assert "'docker'" in failure.problems[0].message
 
 
 def test_an_unknown_mode_in_the_code() -> None:
     """A mode or a profile that does not exist is a bug, found where it is declared."""
-    with pytest.raises(DeclarationError, match="mode='dokcer' is none of kubernetes"):
+    with pytest.raises(DeclarationError) as caught:
         Bootstrap(Two, mode="dokcer")  # type: ignore[arg-type]
-    with pytest.raises(DeclarationError, match="profile='produktion' is none of"):
+    assert "'dokcer'" in str(caught.value)
+    with pytest.raises(DeclarationError) as caught:
         Bootstrap(Two, profile="produktion")
+    assert "'produktion'" in str(caught.value)
 
 
 @pytest.mark.anyio
@@ -501,20 +418,18 @@ async def test_a_name_that_is_a_path(mount: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("misdeed", ["raises", "returns", "hangs", "raises later", "hangs later"])
-async def test_a_check_misbehaves(mount: Path, misdeed: str) -> None:
+async def test_a_check_misbehaves(mount: Path, release: threading.Event) -> None:
     """Whatever a check does with the value it is given, the start ends, and shows nothing."""
     (mount / "jwt_secret").write_text(FAKE)
-    release = threading.Event()
 
-    def check(value: str) -> object:
+    def check(misdeed: str, value: str) -> object:
         if misdeed == "raises":
             raise ValueError(value, {"token": value})
         if misdeed == "hangs":
             release.wait(60)
-        return later(value) if misdeed.endswith("later") else value
+        return later(misdeed, value) if misdeed.endswith("later") else value
 
-    async def later(value: str) -> None:
+    async def later(misdeed: str, value: str) -> None:
         try:
             int(value)
         except ValueError as exc:
@@ -522,16 +437,17 @@ async def test_a_check_misbehaves(mount: Path, misdeed: str) -> None:
                 raise KeyError(value) from exc
         await anyio.sleep_forever()
 
-    class Checked(SecretSet):
-        """A secret whose check cannot be trusted."""
+    for misdeed in ("raises", "returns", "hangs", "raises later", "hangs later"):
 
-        jwt_secret: Secret = secret(check=check)
+        class Checked(SecretSet):
+            """A secret whose check cannot be trusted."""
 
-    try:
-        failure = await refused(Bootstrap(Checked, start_timeout=0.2))
-    finally:
-        release.set()
-    assert [(each.name, each.kind) for each in failure.problems] == [("JWT_SECRET", "check")]
+            jwt_secret: Secret = secret(check=partial(check, misdeed))
+
+        with case(misdeed):
+            failure = await refused(Bootstrap(Checked, start_timeout=0.2))
+            (problem,) = failure.problems
+            assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
 
 
 @pytest.mark.anyio
@@ -549,4 +465,4 @@ async def test_settings_misbehave(mount: Path, monkeypatch: pytest.MonkeyPatch) 
         ("TLS_KEY", "environment-only"),
         ("settings", "config"),
     ]
-    assert failure.problems[1].message == "is not valid: ConnectionError: cannot connect with ***"
+    assert "ConnectionError: cannot connect with ***" in failure.problems[1].message

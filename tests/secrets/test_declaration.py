@@ -13,6 +13,7 @@ import pytest
 import hive_boot
 from hive_boot import DeclarationError, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.inventory import plain_field
+from tests.fixtures.cases import case, empty_machines
 from tests.support import look, run_child, values_of
 
 if TYPE_CHECKING:
@@ -138,9 +139,9 @@ def test_a_declared_file_is_the_only_one_tried() -> None:
     assert fields_of(Keys)["api_key"].candidates == ("keys/api.v2", "keys/api.v2.txt")
 
 
-@pytest.mark.parametrize(
-    ("annotation", "kind", "required"),
-    [
+def test_annotations_say_type_and_need() -> None:
+    """Secret and SecretBytes are required, `| None` is optional, however it is written."""
+    cases: list[tuple[str, type, bool]] = [
         ("Secret", Secret, True),
         ("SecretBytes", SecretBytes, True),
         ("Secret | None", Secret, False),
@@ -149,27 +150,27 @@ def test_a_declared_file_is_the_only_one_tried() -> None:
         ("Union[None, SecretBytes]", SecretBytes, False),
         ("hive_boot.Secret", Secret, True),
         ("hive_boot.SecretBytes | None", SecretBytes, False),
-    ],
-)
-@pytest.mark.parametrize("future", [False, True], ids=["evaluated", "future"])
-@pytest.mark.parametrize("quotes", ["", "'"], ids=["bare", "quoted"])
-def test_annotations_say_type_and_need(
-    annotation: str, kind: type, *, required: bool, future: bool, quotes: str
-) -> None:
-    """Secret and SecretBytes are required, `| None` is optional, however it is written."""
-    keys = declare(f"api_key: {quotes}{annotation}{quotes}", future=future)
-    field = fields_of(keys)["api_key"]
+    ]
+    for annotation, kind, required in cases:
+        for future in (False, True):
+            for quotes in ("", "'"):
+                with case(annotation, kind, required, future, quotes):
+                    keys = declare(f"api_key: {quotes}{annotation}{quotes}", future=future)
+                    field = fields_of(keys)["api_key"]
 
-    assert (field.kind, field.required) == (kind, required)
+                    assert (field.kind, field.required) == (kind, required)
 
 
-@pytest.mark.parametrize("future", [False, True], ids=["evaluated", "future"])
-def test_a_class_variable_is_no_field(*, future: bool) -> None:
+def test_a_class_variable_is_no_field() -> None:
     """A constant of the class, annotated as one, is left alone."""
-    keys = declare("limit: ClassVar[int] = 3\nbare: ClassVar = 4", future=future, ClassVar=ClassVar)
+    for future in (False, True):
+        with case(future):
+            keys = declare(
+                "limit: ClassVar[int] = 3\nbare: ClassVar = 4", future=future, ClassVar=ClassVar
+            )
 
-    assert fields_of(keys) == {}
-    assert vars(keys)["limit"] == 3
+            assert fields_of(keys) == {}
+            assert vars(keys)["limit"] == 3
 
 
 def test_a_class_whose_module_is_unknown_is_read_all_the_same() -> None:
@@ -300,15 +301,19 @@ def test_mixins_bring_their_fields_together() -> None:
     assert Keys.version == 3
 
 
-@pytest.mark.parametrize("given", ["production", "prod", ["production"], {"PROD"}, ("production",)])
-def test_staging_is_held_to_production(given: Any) -> None:  # noqa: ANN401  (any of these)
+def test_staging_is_held_to_production() -> None:
     """What production requires staging requires too; the other profiles do not."""
-    field = fields_of(declare("key: Secret | None = secret(required_in=given)", given=given))["key"]
+    cases: list[Any] = ["production", "prod", ["production"], {"PROD"}, ("production",)]
+    for given in cases:
+        with case(given):
+            field = fields_of(
+                declare("key: Secret | None = secret(required_in=given)", given=given)
+            )["key"]
 
-    assert field.required_for("production")
-    assert field.required_for("staging")
-    assert not field.required_for("test")
-    assert not field.required_for("development")
+            assert field.required_for("production")
+            assert field.required_for("staging")
+            assert not field.required_for("test")
+            assert not field.required_for("development")
 
 
 def test_required_in_one_profile_says_nothing_about_another() -> None:
@@ -320,29 +325,28 @@ def test_required_in_one_profile_says_nothing_about_another() -> None:
     ] == [True, True, False, False]
 
 
-@pytest.mark.parametrize(
-    ("rule", "good", "bad"),
-    [
+def test_a_rule_holds_for_the_whole_value(tmp_path: Path) -> None:
+    """Length and pattern judge a value from its first character to its last."""
+    cases: list[tuple[str, str, str]] = [
         ("min_length=4", "fake", "fak"),
         ("max_length=4", "fake", "fakes"),
         ("pattern='fa[a-z]+'", "fake", "fake1"),
         ("pattern=re.compile('FAKE', re.IGNORECASE)", "fake", "fakes"),
-    ],
-)
-@pytest.mark.parametrize("kind", ["Secret", "SecretBytes"])
-def test_a_rule_holds_for_the_whole_value(
-    tmp_path: Path, rule: str, good: str, bad: str, kind: str
-) -> None:
-    """Length and pattern judge a value from its first character to its last."""
-    keys = declare(f"key: {kind} = secret({rule})", re=re)
+    ]
+    machines = empty_machines(tmp_path)
+    for rule, good, bad in cases:
+        for kind in ("Secret", "SecretBytes"):
+            with case(rule, good, bad, kind):
+                root = next(machines)
+                keys = declare(f"key: {kind} = secret({rule})", re=re)
 
-    (tmp_path / "key").write_text(good)
-    assert look(keys, tmp_path, secrets_dirs=tmp_path).problems == []
+                (root / "key").write_text(good)
+                assert look(keys, root, secrets_dirs=root).problems == []
 
-    (tmp_path / "key").write_text(bad)
-    (problem,) = look(keys, tmp_path, secrets_dirs=tmp_path).problems
-    assert problem.kind in {"length", "pattern"}
-    assert bad not in problem.message
+                (root / "key").write_text(bad)
+                (problem,) = look(keys, root, secrets_dirs=root).problems
+                assert problem.kind in {"length", "pattern"}
+                assert bad not in problem.message
 
 
 def test_a_previous_name_is_an_optional_field_behind_the_scenes(tmp_path: Path) -> None:
@@ -358,187 +362,151 @@ def test_a_previous_name_is_an_optional_field_behind_the_scenes(tmp_path: Path) 
     assert values_of(loaded) == {"jwt": "fake-new", "jwt.previous": "fake-old"}
 
 
-REFUSED: dict[str, tuple[str, str]] = {
+REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "one name twice": (
-        "a: Secret = secret('TOKEN')\nb: Secret = secret('TOKEN')",
-        "Keys.b and a would both be read from 'TOKEN'",
+        "first: Secret = secret('TOKEN')\nsecond: Secret = secret('TOKEN')",
+        ("Keys.second", "first", "'TOKEN'"),
     ),
-    "one name in two cases": (
-        "token: Secret\nToken: Secret",
-        "Keys.Token and token would both be read from 'TOKEN'",
-    ),
+    "one name in two cases": ("token: Secret\nToken: Secret", ("Keys.Token", "token", "'TOKEN'")),
     "one file for two": (
-        "a: Secret = secret(file='both')\nb: Secret = secret(file='both')",
-        "Keys.b and a would both be read from 'both'",
+        "first: Secret = secret(file='both')\nsecond: Secret = secret(file='both')",
+        ("Keys.second", "first", "'both'"),
     ),
     "names that differ in case": (
-        "a: Secret = secret('token')\nb: Secret = secret('TOKEN')",
-        "Keys.b and a would both be read from 'token'",
+        "first: Secret = secret('token')\nsecond: Secret = secret('TOKEN')",
+        ("Keys.second", "first", "'token'"),
     ),
     "a name and a pointer": (
-        "a: Secret = secret('TOKEN')\nb: Secret = secret('TOKEN_FILE')",
-        "Keys.b and a would both be read from 'TOKEN_FILE'",
+        "first: Secret = secret('TOKEN')\nsecond: Secret = secret('TOKEN_FILE')",
+        ("Keys.second", "first", "'TOKEN_FILE'"),
     ),
     "a previous that is a field": (
-        "a: Secret = secret(previous='B')\nb: Secret",
-        "Keys.b and a.previous would both be read from 'B'",
+        "first: Secret = secret(previous='SECOND')\nsecond: Secret",
+        ("Keys.second", "first.previous", "'SECOND'"),
     ),
     "a previous that is itself": (
-        "a: Secret = secret(previous='A')",
-        "Keys.a.previous and a would both be read from 'A'",
+        "first: Secret = secret(previous='FIRST')",
+        ("Keys.first.previous", "'FIRST'"),
     ),
     "an unknown profile": (
         "a: Secret | None = secret(required_in='prodction')",
-        "Keys.a is required in 'prodction', which is no profile (development, ",
+        ("Keys.a", "'prodction'"),
     ),
     "an unknown profile among others": (
         "a: Secret | None = secret(required_in=['test', 'live'])",
-        "Keys.a is required in 'live', which is no profile (development, ",
+        ("Keys.a", "'live'"),
     ),
     "a profile that is no text": (
         "a: Secret | None = secret(required_in=[True])",
-        "Keys.a is required in True, which is no profile (development, ",
+        ("Keys.a", "True"),
     ),
-    "profiles that are none": (
-        "a: Secret | None = secret(required_in=5)",
-        "Keys.a is required in 5, which is no profile (development, ",
-    ),
-    "the name current": (
-        "current: Secret",
-        "Keys.current is a reserved name: call the field otherwise and give name=",
-    ),
-    "the name check": (
-        "check: Secret = secret()",
-        "Keys.check is a reserved name: call the field otherwise and give name=",
-    ),
-    "a leading underscore": (
-        "_token: Secret",
-        "Keys._token is a reserved name: call the field otherwise and give name=",
-    ),
-    "a value in the code": (
-        "token: Secret = 'fake-value-in-code'",
-        "Keys.token has its value in the code: use secret(dev_default=…)",
-    ),
-    "None in the code": (
-        "token: Secret | None = None",
-        "Keys.token has its value in the code: use secret(dev_default=…)",
-    ),
-    "no annotation": (
-        "token = secret()",
-        "Keys.token has no annotation: write token: Secret = secret(…)",
-    ),
-    "a name that is none": (
-        "token: Secret = secret('API KEY')",
-        "Keys.token has a name= that is no variable's name (A-Z, 0-9, '_', '.', '-')",
-    ),
-    "a name that is a path": ("token: Secret = secret('../token')", "Keys.token has a name= that "),
-    "a name with a digit first": ("token: Secret = secret('1A')", "Keys.token has a name= that "),
-    "a name with a line end": ("token: Secret = secret('A\\n')", "Keys.token has a name= that "),
-    "an empty name": ("token: Secret = secret('')", "Keys.token has a name= that "),
-    "a name that is no text": ("token: Secret = secret(5)", "Keys.token has a name= that "),
-    "a name beyond ASCII": ("tokän: Secret", "Keys.tokän has a name= that is no variable's name"),
-    "an absolute file": (
-        "token: Secret = secret(file='/etc/token')",
-        "Keys.token has a file= that is absolute, or holds '.', '..' or NUL",
-    ),
-    "a file above": ("a: Secret = secret(file='../token')", "Keys.a has a file= that is absolute"),
-    "a file above, inside": ("a: Secret = secret(file='a/../b')", "Keys.a has a file= that is "),
-    "a file that is here": ("a: Secret = secret(file='./token')", "Keys.a has a file= that is "),
-    "a file with NUL": ("a: Secret = secret(file='a\\0b')", "Keys.a has a file= that is "),
-    "an empty file": ("a: Secret = secret(file='')", "Keys.a has a file= that is "),
-    "an empty component": ("a: Secret = secret(file='a//b')", "Keys.a has a file= that is "),
-    "a file that is no text": ("a: Secret = secret(file=b'a')", "Keys.a has a file= that is "),
-    "a negative length": (
-        "a: Secret = secret(min_length=-1)",
-        "Keys.a has a min_length= that is no whole number from 0 on",
-    ),
-    "a length that is no number": ("a: Secret = secret(max_length='8')", "Keys.a has a max_length"),
-    "a length that is a truth": ("a: Secret = secret(min_length=True)", "Keys.a has a min_length"),
+    "profiles that are none": ("a: Secret | None = secret(required_in=5)", ("Keys.a", "5")),
+    "the name current": ("current: Secret", ("Keys.current", "name=")),
+    "the name check": ("check: Secret = secret()", ("Keys.check", "name=")),
+    "a leading underscore": ("_token: Secret", ("Keys._token", "name=")),
+    "a value in the code": ("token: Secret = 'fake-value-in-code'", ("Keys.token", "dev_default=")),
+    "None in the code": ("token: Secret | None = None", ("Keys.token", "dev_default=")),
+    "no annotation": ("token = secret()", ("Keys.token", "secret(")),
+    "a name that is none": ("token: Secret = secret('API KEY')", ("Keys.token", "name=")),
+    "a name that is a path": ("token: Secret = secret('../token')", ("Keys.token", "name=")),
+    "a name with a digit first": ("token: Secret = secret('1A')", ("Keys.token", "name=")),
+    "a name with a line end": ("token: Secret = secret('A\\n')", ("Keys.token", "name=")),
+    "an empty name": ("token: Secret = secret('')", ("Keys.token", "name=")),
+    "a name that is no text": ("token: Secret = secret(5)", ("Keys.token", "name=")),
+    "a name beyond ASCII": ("tokän: Secret", ("Keys.tokän", "name=")),
+    "an absolute file": ("token: Secret = secret(file='/etc/token')", ("Keys.token", "file=")),
+    "a file above": ("a: Secret = secret(file='../token')", ("Keys.a", "file=")),
+    "a file above, inside": ("a: Secret = secret(file='a/../b')", ("Keys.a", "file=")),
+    "a file that is here": ("a: Secret = secret(file='./token')", ("Keys.a", "file=")),
+    "a file with NUL": ("a: Secret = secret(file='a\\0b')", ("Keys.a", "file=")),
+    "an empty file": ("a: Secret = secret(file='')", ("Keys.a", "file=")),
+    "an empty component": ("a: Secret = secret(file='a//b')", ("Keys.a", "file=")),
+    "a file that is no text": ("a: Secret = secret(file=b'a')", ("Keys.a", "file=")),
+    "a negative length": ("a: Secret = secret(min_length=-1)", ("Keys.a", "min_length=")),
+    "a length that is no number": ("a: Secret = secret(max_length='8')", ("Keys.a", "max_length=")),
+    "a length that is a truth": ("a: Secret = secret(min_length=True)", ("Keys.a", "min_length=")),
     "lengths that exclude all": (
         "a: Secret = secret(min_length=9, max_length=8)",
-        "Keys.a has a min_length= of 9 over a max_length= of 8",
+        ("Keys.a", "min_length=", "max_length="),
     ),
-    "a negative lead": (
-        "a: Secret = secret(lead=-1)",
-        "Keys.a has a lead= that is no number of seconds from 0 on",
-    ),
-    "an endless grace": (
-        "a: Secret = secret(grace=float('inf'))",
-        "Keys.a has a grace= that is no number of seconds from 0 on",
-    ),
-    "a grace that is no number": ("a: Secret = secret(grace='1h')", "Keys.a has a grace= that is"),
-    "a lead that is not a number": (
-        "a: Secret = secret(lead=float('nan'))",
-        "Keys.a has a lead= that is no number of seconds from 0 on",
-    ),
-    "a broken pattern": (
-        "a: Secret = secret(pattern='fake[')",
-        "Keys.a has a pattern= that is no regular expression: unterminated character set",
-    ),
+    "a negative lead": ("a: Secret = secret(lead=-1)", ("Keys.a", "lead=")),
+    "an endless grace": ("a: Secret = secret(grace=float('inf'))", ("Keys.a", "grace=")),
+    "a grace that is no number": ("a: Secret = secret(grace='1h')", ("Keys.a", "grace=")),
+    "a lead that is not a number": ("a: Secret = secret(lead=float('nan'))", ("Keys.a", "lead=")),
+    "a broken pattern": ("a: Secret = secret(pattern='fake[')", ("Keys.a", "pattern=")),
     "a broken pattern for bytes": (
         "a: SecretBytes = secret(pattern='(?u)fake')",
-        "Keys.a has a pattern= that is no regular expression: ",
+        ("Keys.a", "pattern="),
     ),
-    "a pattern of bytes": (
-        "a: SecretBytes = secret(pattern=b'fake')",
-        "Keys.a has a pattern= that is no str: write it as text, for bytes too",
-    ),
-    "a pattern that is a number": ("a: Secret = secret(pattern=5)", "Keys.a has a pattern= that "),
-    "a check that is none": (
-        "a: Secret = secret(check='length')",
-        "Keys.a has a check= that cannot be called",
-    ),
-    "a previous that is no name": (
-        "a: Secret = secret(previous='A OLD')",
-        "Keys.a has a previous= that is no variable's name",
-    ),
-    "a previous that is no text": ("a: Secret = secret(previous=5)", "Keys.a has a previous= that"),
+    "a pattern of bytes": ("a: SecretBytes = secret(pattern=b'fake')", ("Keys.a", "pattern=")),
+    "a pattern that is a number": ("a: Secret = secret(pattern=5)", ("Keys.a", "pattern=")),
+    "a check that is none": ("a: Secret = secret(check='length')", ("Keys.a", "check=")),
+    "a previous that is no name": ("a: Secret = secret(previous='A OLD')", ("Keys.a", "previous=")),
+    "a previous that is a path": ("a: Secret = secret(previous='a/b')", ("Keys.a", "previous=")),
+    "an empty previous": ("a: Secret = secret(previous='')", ("Keys.a", "previous=")),
+    "a previous that is no text": ("a: Secret = secret(previous=5)", ("Keys.a", "previous=")),
     "a default of another type": (
         "a: Secret = secret(dev_default=b'fake-default')",
-        "Keys.a has a dev_default= that is no str or empty",
+        ("Keys.a", "dev_default="),
     ),
     "a default of another type, for bytes": (
         "a: SecretBytes = secret(dev_default='fake-default')",
-        "Keys.a has a dev_default= that is no bytes or empty",
+        ("Keys.a", "dev_default="),
     ),
-    "an empty default": (
-        "a: Secret = secret(dev_default='')",
-        "Keys.a has a dev_default= that is no str or empty",
-    ),
+    "an empty default": ("a: Secret = secret(dev_default='')", ("Keys.a", "dev_default=")),
     "a default that is too short": (
         "a: Secret = secret(dev_default='fake-default', min_length=32)",
-        "Keys.a has a dev_default= that it would refuse: it has 12 characters, and at least 32 ",
+        ("Keys.a", "dev_default=", "12"),
     ),
     "a default that is too long": (
         "a: SecretBytes = secret(dev_default=b'fake-default', max_length=8)",
-        "Keys.a has a dev_default= that it would refuse: it has 12 bytes, and at most 8 are ",
+        ("Keys.a", "dev_default=", "12"),
     ),
     "a default that does not match": (
         "a: Secret = secret(dev_default='fake-default', pattern='[0-9]+')",
-        "Keys.a has a dev_default= that it would refuse: it does not match the pattern",
+        ("Keys.a", "dev_default="),
     ),
     "a check of the set without async": (
         "a: Secret\ndef check(self): return True",
-        "Keys.check has to be an async def",
+        ("Keys.check",),
+    ),
+    "a file below nothing": ("a: Secret = secret(file='a/.')", ("Keys.a", "file=")),
+    "a file that is above": ("a: Secret = secret(file='..')", ("Keys.a", "file=")),
+    "a file that is a directory": ("a: Secret = secret(file='a/')", ("Keys.a", "file=")),
+    "a name with NUL": ("a: Secret = secret('a\\0b')", ("Keys.a", "name=")),
+    "two spellings of one name": (
+        "first: Secret = secret('A-B')\nsecond: Secret = secret('A_B')",
+        ("Keys.second", "first"),
+    ),
+    "a field that another names by its file": (
+        "first: Secret = secret('JWT')\nsecond: Secret = secret(file='jwt')",
+        ("Keys.second", "first"),
+    ),
+    "a field that is called like a pointer": (
+        "jwt: Secret\njwt_file: Secret",
+        ("Keys.jwt_file", "jwt"),
     ),
 }
+"""Wrong declarations, and what the error has to name."""
 
 
-@pytest.mark.parametrize(("body", "said"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_wrong_declaration_is_refused_by_class_and_field(body: str, said: str) -> None:
-    """A mistake in a declaration is found on import, and the text says where and how to mend it."""
-    with pytest.raises(DeclarationError) as caught:
-        declare(body)
+def test_a_wrong_declaration_is_refused_by_class_and_field() -> None:
+    """A mistake in a declaration is found on import; the error names the class and the field."""
+    for label, (body, named) in REFUSED.items():
+        with case(label):
+            with pytest.raises(DeclarationError) as caught:
+                declare(body)
 
-    assert str(caught.value).startswith(said)
-    assert "fake-default" not in str(caught.value)
-    assert "fake-value-in-code" not in str(caught.value)
-    assert caught.value.exit_code == 70
+            told = str(caught.value)
+            assert [each for each in named if each not in told] == []
+            assert "fake-default" not in told
+            assert "fake-value-in-code" not in told
+            assert caught.value.exit_code == 70
 
 
-@pytest.mark.parametrize(
-    "annotation",
-    [
+def test_an_annotation_that_is_no_secret_is_refused() -> None:
+    """A setting in a declaration of secrets is sent to where settings belong."""
+    cases: list[str] = [
         "int",
         "str",
         "Secret | int",
@@ -552,17 +520,14 @@ def test_a_wrong_declaration_is_refused_by_class_and_field(body: str, said: str)
         "'Secret |'",
         "'1 / 0'",
         "'list[Secret]'",
-    ],
-)
-def test_an_annotation_that_is_no_secret_is_refused(annotation: str) -> None:
-    """A setting in a declaration of secrets is sent to where settings belong."""
-    with pytest.raises(DeclarationError) as caught:
-        declare(f"port: {annotation}")
+    ]
+    for annotation in cases:
+        with case(annotation):
+            with pytest.raises(DeclarationError) as caught:
+                declare(f"port: {annotation}")
 
-    assert str(caught.value) == (
-        "Keys.port is not annotated as Secret, SecretBytes, or one of them | None: "
-        "a setting that is not secret belongs into config="
-    )
+            assert "Keys.port" in str(caught.value)
+            assert "config=" in str(caught.value)
 
 
 def test_a_collision_with_an_inherited_field_is_refused() -> None:
@@ -571,30 +536,42 @@ def test_a_collision_with_an_inherited_field_is_refused() -> None:
     class Library(SecretSet):
         token: Secret
 
-    with pytest.raises(DeclarationError, match=r"^Keys\.mine and token would both be read from"):
+    with pytest.raises(DeclarationError, match=r"Keys\.mine.* token .*'TOKEN'"):
 
         class Keys(Library):
             mine: Secret = secret("TOKEN")
 
 
-@pytest.mark.parametrize("name", ["TOKEN", "token", "_a", "tls.crt", "db-password", "A1"])
-def test_plain_names_are_those_of_variables_and_keys(name: str) -> None:
+def test_plain_names_are_those_of_variables_and_keys() -> None:
     """The four functions take a variable's name, or a Kubernetes key."""
-    field = plain_field(name)
+    cases: list[str] = ["TOKEN", "token", "_a", "tls.crt", "db-password", "A1"]
+    for name in cases:
+        with case(name):
+            field = plain_field(name)
 
-    assert field.name == name
-    assert not field.required
-    assert field.candidates[0] == name
+            assert field.name == name
+            assert not field.required
+            assert field.candidates[0] == name
 
 
-@pytest.mark.parametrize(
-    "name", ["", "../../etc/passwd", "/etc/passwd", "a/b", "a b", "1a", ".a", "A\n", "ä", 5, None]
-)
-def test_a_name_that_can_be_none_is_not_repeated(name: Any) -> None:  # noqa: ANN401  (any of these)
+def test_a_name_that_can_be_none_is_not_repeated() -> None:
     """What stands where a name belongs may be a value, so the error does not show it."""
-    with pytest.raises(DeclarationError) as caught:
-        plain_field(name)
+    cases: list[Any] = [
+        "",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/b",
+        "a b",
+        "1a",
+        ".a",
+        "A\n",
+        "ä",
+        5,
+        None,
+    ]
+    for name in cases:
+        with case(name):
+            with pytest.raises(DeclarationError) as caught:
+                plain_field(name)
 
-    assert str(caught.value) == (
-        "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
-    )
+            assert len(str(name)) < 2 or str(name) not in str(caught.value)

@@ -3,10 +3,9 @@
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -26,6 +25,7 @@ from hive_boot.secrets.inventory import plain_field
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.sources.patience import Patience
 from hive_boot.testing import MountedVolume
+from tests.fixtures.cases import case, empty_machines
 from tests.support import (
     FakeClock,
     as_ordinary_user,
@@ -35,6 +35,9 @@ from tests.support import (
     run_child,
     values_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -94,23 +97,22 @@ class Above(Full):
     """A mixin that inherits all of it from another."""
 
 
-@pytest.mark.parametrize(
-    ("mixin", "blamed"),
-    [
+def test_a_secret_of_a_plain_mixin_is_refused() -> None:
+    """A secret that would be silently ignored is told, with the class that has to change."""
+    cases: list[tuple[type, str]] = [
         (Annotated, "Annotated"),
         (Quoted, "Quoted"),
         (Bytes, "Bytes"),
         (Specified, "Specified"),
         (Full, "Full"),
         (Above, "Full"),
-    ],
-)
-@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
-def test_a_secret_of_a_plain_mixin_is_refused(*, mixin: type, blamed: str, first: bool) -> None:
-    """A secret that would be silently ignored is told, with the class that has to change."""
-    bases = (mixin, SecretSet) if first else (SecretSet, mixin)
-    with pytest.raises(DeclarationError, match=rf"\b{blamed}\b"):
-        type("Mixed", bases, {"__module__": __name__})
+    ]
+    for mixin, blamed in cases:
+        for first in (True, False):
+            with case(mixin, blamed, first):
+                bases = (mixin, SecretSet) if first else (SecretSet, mixin)
+                with pytest.raises(DeclarationError, match=rf"\b{blamed}\b"):
+                    type("Mixed", bases, {"__module__": __name__})
 
 
 def test_a_plain_mixin_without_secrets_is_welcome() -> None:
@@ -194,22 +196,22 @@ def test_a_complete_fresh_directory_is_not_waited_for(tmp_path: Path) -> None:
     assert clock.slept == []
 
 
-@pytest.mark.parametrize("declared", [Two, Optional])
-@pytest.mark.parametrize("host", ["", "10.0.0.1"], ids=["docker", "kubernetes"])
-def test_a_volume_that_may_not_be_read_is_a_problem(declared: type[SecretSet], host: str) -> None:
+def test_a_volume_that_may_not_be_read_is_a_problem() -> None:
     """A mount with wrong permissions is named, also when all that it holds is optional."""
-    with as_ordinary_user() as root:
-        volume = root / "run/secrets/app"
-        MountedVolume(volume).publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
-        volume.chmod(0o000)
-        try:
-            environ = {"KUBERNETES_SERVICE_HOST": host} if host else {}
-            loaded = look(declared, root, environ, patience=FakeClock().patience())
-        finally:
-            volume.chmod(0o700)
-    told = [each for each in loaded.problems if each.kind == "unreadable"]
-    assert [each.name for each in told] == [str(volume)], report_of(loaded)
-    assert "permission denied" in told[0].message
+    for declared in (Two, Optional):
+        for host in ("", "10.0.0.1"):
+            with case(declared, host):
+                with as_ordinary_user() as root:
+                    volume = root / "run/secrets/app"
+                    MountedVolume(volume).publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
+                    volume.chmod(0o000)
+                    try:
+                        environ = {"KUBERNETES_SERVICE_HOST": host} if host else {}
+                        loaded = look(declared, root, environ, patience=FakeClock().patience())
+                    finally:
+                        volume.chmod(0o700)
+                told = [each for each in loaded.problems if each.kind == "unreadable"]
+                assert [each.name for each in told] == [str(volume)], report_of(loaded)
 
 
 def test_bytes_of_a_dotenv_file_are_utf_8_in_any_locale(tmp_path: Path) -> None:
@@ -284,20 +286,18 @@ def test_a_known_value_does_not_wait_for_a_slow_one(
     assert order == [FAKE, OTHER]
 
 
-@pytest.mark.parametrize("asked", ["KNOWN", "SLOW", "ABSENT", "OTHER"])
-def test_a_signal_handler_may_ask_for_a_secret(tmp_path: Path, asked: str) -> None:
+def test_a_signal_handler_may_ask_for_a_secret(tmp_path: Path) -> None:
     """A handler that runs while the main thread waits inside get_secret does not hang."""
-    (tmp_path / "fresh").write_text(OTHER)
     # The sleep is the wait for the writer of a file just written: the signal comes within it.
     source = """
-import faulthandler, signal, sys, time
+import faulthandler, os, signal, sys, time
 
-faulthandler.dump_traceback_later(20, exit=True)
+faulthandler.dump_traceback_later(40, exit=True)
 really_sleep = time.sleep
 armed, got = [], []
 
 def handle(number, frame):
-    got.append(get_secret(sys.argv[1]))
+    got.append(get_secret(asked))
 
 def sleep(seconds):
     if not armed:
@@ -312,57 +312,63 @@ from hive_boot import get_secret
 
 signal.signal(signal.SIGALRM, handle)
 get_secret("KNOWN")
-slow = get_secret("SLOW")
-assert armed, "nothing was waited for"
-print(got[0], slow)
+for slow, asked in (("S1", "KNOWN"), ("S2", "S2"), ("S3", "ABSENT"), ("S4", "OTHER")):
+    path = os.path.join(sys.argv[1], slow)
+    with open(path, "w") as file:
+        file.write(slow)
+    os.environ[f"{slow}_FILE"] = path
+    armed.clear()
+    got.clear()
+    value = get_secret(slow)
+    assert armed, "nothing was waited for"
+    print(asked, got[0], value)
 """
     child = run_child(
-        source,
-        asked,
-        HIVE_BOOT_MODE="environment",
-        KNOWN=FAKE,
-        OTHER="fake-third",
-        SLOW_FILE=str(tmp_path / "fresh"),
+        source, str(tmp_path), HIVE_BOOT_MODE="environment", KNOWN=FAKE, OTHER="fake-third"
     )
-    expected = {"KNOWN": FAKE, "SLOW": OTHER, "ABSENT": None, "OTHER": "fake-third"}[asked]
-    assert child.stdout == f"{expected} {OTHER}\n", child.stderr
+    expected = [f"KNOWN {FAKE} S1", "S2 S2 S2", "ABSENT None S3", "OTHER fake-third S4"]
+    assert child.stdout.splitlines() == expected, child.stderr
 
 
 # Texts that showed a value
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("ending", ["/+", "\n", "=="])
-async def test_a_value_in_the_place_of_a_name_is_in_no_chain(
-    ending: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_value_in_the_place_of_a_name_is_in_no_chain() -> None:
     """A value that is passed as a name is in no part of the error, nor in what it came from."""
-    monkeypatch.setenv("JWT_SECRET", FAKE)
-    async with Bootstrap(Two, mode="environment").running():
-        with pytest.raises(DeclarationError) as caught:
-            get_secret(FAKE + ending)
-    exc = caught.value
-    chained = [exc.__cause__, exc.__context__]
-    assert FAKE not in "".join(f"{link!r} {link}" for link in chained)
-    assert FAKE not in "".join(traceback.format_exception(exc))
+    for ending in ("/+", "\n", "=="):
+        with pytest.MonkeyPatch.context() as monkeypatch, case(ending):
+            monkeypatch.setenv("JWT_SECRET", FAKE)
+            async with Bootstrap(Two, mode="environment").running():
+                with pytest.raises(DeclarationError) as caught:
+                    get_secret(FAKE + ending)
+            exc = caught.value
+            chained = [exc.__cause__, exc.__context__]
+            assert FAKE not in "".join(f"{link!r} {link}" for link in chained)
+            assert FAKE not in "".join(traceback.format_exception(exc))
 
 
-@pytest.mark.parametrize(
-    "sealed", [Secret("JWT_SECRET", FAKE), SecretBytes("TLS_KEY", FAKE.encode())]
-)
-def test_a_secret_gives_no_state_away(sealed: Secret | SecretBytes) -> None:
+def test_a_secret_gives_no_state_away() -> None:
     """What saves an object by its state gets an error, not the way to the value."""
-    with pytest.raises(TypeError) as caught:
-        cast("Any", sealed).__getstate__()
-    assert FAKE not in everything_told(caught.value)
+    cases: list[Secret | SecretBytes] = [
+        Secret("JWT_SECRET", FAKE),
+        SecretBytes("TLS_KEY", FAKE.encode()),
+    ]
+    for sealed in cases:
+        with case(sealed):
+            with pytest.raises(TypeError) as caught:
+                cast("Any", sealed).__getstate__()
+            assert FAKE not in everything_told(caught.value)
 
 
-@pytest.mark.parametrize("value", ["fake'quote-0123456789", "it's a fake 'value' 0123456789"])
-def test_an_escaped_quote_hides_no_value(value: str) -> None:
+def test_an_escaped_quote_hides_no_value() -> None:
     """A value with a quote is taken out of a repr that had to escape the quote."""
-    told = repr(f'the value "{value}" is refused')
-    assert "\\'" in told
-    assert scrub(told, [value]) == "'the value \"***\" is refused'"
+    cases: list[str] = ["fake'quote-0123456789", "it's a fake 'value' 0123456789"]
+    for value in cases:
+        with case(value):
+            told = repr(f'the value "{value}" is refused')
+            assert "\\'" in told
+            assert scrub(told, [value]) == "'the value \"***\" is refused'"
 
 
 LINE = "ZmFrZWZha2VmYWtlZmFrZQ=="
@@ -372,29 +378,29 @@ SHORTEST = "ZmFrZS1mYWtlLXgx"
 ARMOUR = ["-----BEGIN FAKE KEY-----", "-----END FAKE KEY-----"]
 
 
-@pytest.mark.parametrize("line", [LINE, SHORTEST])
-@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
-@pytest.mark.parametrize("as_bytes", [False, True], ids=["text", "bytes"])
-def test_one_line_of_a_key_is_as_secret_as_the_whole(
-    *, line: str, end: str, as_bytes: bool
-) -> None:
+def test_one_line_of_a_key_is_as_secret_as_the_whole() -> None:
     """A message that shows a single line of a key block shows it to nobody."""
-    text = end.join([ARMOUR[0], LINE, SHORTEST, ARMOUR[1], ""])
-    value = text.encode() if as_bytes else text
-    assert scrub(f"cannot read {line} here", [value]) == "cannot read *** here"
-    assert scrub(f"cannot read {text} here", [value]) == "cannot read *** here"
+    for line in (LINE, SHORTEST):
+        for end in ("\n", "\r\n"):
+            for as_bytes in (False, True):
+                with case(line, end, as_bytes):
+                    text = end.join([ARMOUR[0], LINE, SHORTEST, ARMOUR[1], ""])
+                    value = text.encode() if as_bytes else text
+                    assert scrub(f"cannot read {line} here", [value]) == "cannot read *** here"
+                    assert scrub(f"cannot read {text} here", [value]) == "cannot read *** here"
 
 
-@pytest.mark.parametrize("armour", ARMOUR)
-def test_the_armour_of_a_key_is_left(armour: str) -> None:
+def test_the_armour_of_a_key_is_left() -> None:
     """A message may say what kind of block was expected."""
-    value = "\n".join([ARMOUR[0], LINE, ARMOUR[1], ""])
-    assert scrub(f"expected {armour} here", [value]) == f"expected {armour} here"
+    for armour in ARMOUR:
+        with case(armour):
+            value = "\n".join([ARMOUR[0], LINE, ARMOUR[1], ""])
+            assert scrub(f"expected {armour} here", [value]) == f"expected {armour} here"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_what_is_no_name_is_no_near_miss() -> None:
+    """Only what can be a name is suggested, because anything else may end in a value."""
+    cases: list[str] = [
         "STRIPE_WEBHOOK_SECRET:aB3d",
         "STRIPE_WEBHOOK_SECRET:",
         "STRIPE_WEBHOOK_SECRET=aB",
@@ -403,12 +409,13 @@ def test_the_armour_of_a_key_is_left(armour: str) -> None:
         "'STRIPE_WEBHOOK_SECRET'",
         "1STRIPE_WEBHOOK_SECRET",
         "STRIPE_WEBHOOK_SECRÉT",
-    ],
-)
-def test_what_is_no_name_is_no_near_miss(name: str) -> None:
-    """Only what can be a name is suggested, because anything else may end in a value."""
-    field = plain_field("STRIPE_WEBHOOK_SECRET")
-    assert hints.near_misses(field, [name, "STRIPE-WEBHOOK.SECRETS"]) == ["STRIPE-WEBHOOK.SECRETS"]
+    ]
+    for name in cases:
+        with case(name):
+            field = plain_field("STRIPE_WEBHOOK_SECRET")
+            assert hints.near_misses(field, [name, "STRIPE-WEBHOOK.SECRETS"]) == [
+                "STRIPE-WEBHOOK.SECRETS"
+            ]
 
 
 class Webhook(SecretSet):
@@ -417,22 +424,23 @@ class Webhook(SecretSet):
     stripe_webhook_secret: Secret
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
+def test_a_line_with_a_colon_is_not_echoed(tmp_path: Path) -> None:
+    """A value behind a colon in .env, where an equals sign belongs, is in no report or log."""
+    cases: list[str] = [
         "STRIPE_WEBHOOK_SECRET:aB3d==",
         "HIVE_BOOT_TOKEN:aB3dfakevalue=",
         "HIVE_BOOT_TOKEN:aB3dfakevalue=x",
-    ],
-)
-def test_a_line_with_a_colon_is_not_echoed(tmp_path: Path, line: str) -> None:
-    """A value behind a colon in .env, where an equals sign belongs, is in no report or log."""
-    (tmp_path / "cwd").mkdir(exist_ok=True)
-    (tmp_path / "cwd/.env").write_text(f"{line}\n")
-    loaded = look(Webhook, tmp_path, mode="development", profile="development")
-    assert any(each.name == "STRIPE_WEBHOOK_SECRET" for each in loaded.problems)
-    told = [report_of(loaded), *loaded.warnings, *loaded.remarks, *loaded.advice]
-    assert "aB3d" not in "\n".join(told)
+    ]
+    machines = empty_machines(tmp_path)
+    for line in cases:
+        with case(line):
+            root = next(machines)
+            (root / "cwd").mkdir(exist_ok=True)
+            (root / "cwd/.env").write_text(f"{line}\n")
+            loaded = look(Webhook, root, mode="development", profile="development")
+            assert any(each.name == "STRIPE_WEBHOOK_SECRET" for each in loaded.problems)
+            told = [report_of(loaded), *loaded.warnings, *loaded.remarks, *loaded.advice]
+            assert "aB3d" not in "\n".join(told)
 
 
 def wrong_mask() -> None:
@@ -460,9 +468,17 @@ def wrong_optional() -> None:
     Two(jwt_secret=Secret("JWT_SECRET", OTHER), sentry_dsn=cast("Any", FAKE))
 
 
-@pytest.mark.parametrize("call", [wrong_mask, wrong_secret, wrong_bytes, wrong_set, wrong_optional])
-def test_our_frames_show_no_value_to_an_error_tracker(call: Callable[[], None]) -> None:
+def test_our_frames_show_no_value_to_an_error_tracker() -> None:
     """An error tracker that sends the variables of our frames sends no value."""
-    with pytest.raises(TypeError) as caught:
-        call()
-    assert FAKE not in everything_told(caught.value)
+    cases: list[Callable[[], None]] = [
+        wrong_mask,
+        wrong_secret,
+        wrong_bytes,
+        wrong_set,
+        wrong_optional,
+    ]
+    for call in cases:
+        with case(call):
+            with pytest.raises(TypeError) as caught:
+                call()
+            assert FAKE not in everything_told(caught.value)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot import Secret, SecretSet, secret
-from hive_boot.exceptions import Problem
+from hive_boot import Problem, Secret, SecretSet, secret
 from hive_boot.secrets.hints import printable_path
 from hive_boot.testing import MountedVolume
+from tests.fixtures.cases import case, empty_machines
 from tests.support import look, report_of
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
@@ -71,11 +71,10 @@ def test_systemd_shows_the_line_of_the_unit(tmp_path: Path) -> None:
     """
     (tmp_path / "credentials").mkdir()
     key, nested = problems_at(tmp_path, CREDENTIALS_DIRECTORY="/credentials")
-    assert key.hint == "in the unit: LoadCredential=openai_api_key:/etc/credstore/openai_api_key"
-    assert nested.hint == (
-        "in the unit: LoadCredential=tls-server.key:/etc/credstore/tls/server.key "
-        "and Environment=TLS_KEY_FILE=%d/tls-server.key"
-    )
+    assert "LoadCredential=openai_api_key:/etc/credstore/openai_api_key" in key.hint
+    assert "Environment=" not in key.hint
+    assert "LoadCredential=tls-server.key:/etc/credstore/tls/server.key" in nested.hint
+    assert "Environment=TLS_KEY_FILE=%d/tls-server.key" in nested.hint
 
 
 def test_docker_shows_the_file(tmp_path: Path) -> None:
@@ -89,49 +88,53 @@ def test_docker_shows_the_file(tmp_path: Path) -> None:
 def test_environment_shows_the_variable(tmp_path: Path) -> None:
     """On a platform that injects variables the hint names the variable."""
     key, _ = problems_at(tmp_path, HIVE_BOOT_MODE="environment")
-    assert key.hint == "set the variable OPENAI_API_KEY"
-    assert key.places == ("the variable OPENAI_API_KEY",)
+    assert "OPENAI_API_KEY" in key.hint
+    (place,) = key.places
+    assert "OPENAI_API_KEY" in place
 
 
 def test_development_shows_the_line_of_dotenv(tmp_path: Path) -> None:
     """In development the hint is the line for .env, and the places are those that were asked."""
     key, _ = problems_at(tmp_path)
-    assert key.hint == f"set it in {tmp_path}/cwd/.env: OPENAI_API_KEY=…"
-    assert key.places == (
-        "the variable OPENAI_API_KEY",
-        f"{tmp_path}/cwd/.env.local",
-        f"{tmp_path}/cwd/.env",
-    )
+    assert f"{tmp_path}/cwd/.env: OPENAI_API_KEY=" in key.hint
+    variable, *files = key.places
+    assert "OPENAI_API_KEY" in variable
+    assert files == [f"{tmp_path}/cwd/.env.local", f"{tmp_path}/cwd/.env"]
 
 
 def test_the_places_of_a_mount_name_every_file_tried(tmp_path: Path) -> None:
     """A person sees each file name that would have been taken."""
     (tmp_path / "named").mkdir()
     key, nested = problems_at(tmp_path, HIVE_BOOT_SECRETS_DIR=str(tmp_path / "named"))
-    assert key.places == (
-        f"{tmp_path}/named/openai_api_key; also OPENAI_API_KEY, openai-api-key; each with .txt too",
-    )
-    assert nested.places == (f"{tmp_path}/named/tls/server.key; with .txt too",)
+    (place,) = key.places
+    assert place.startswith(f"{tmp_path}/named/openai_api_key;")
+    assert "OPENAI_API_KEY, openai-api-key" in place
+    (nested_place,) = nested.places
+    assert nested_place.startswith(f"{tmp_path}/named/tls/server.key;")
+    assert ".txt" in place
+    assert ".txt" in nested_place
 
 
-@pytest.mark.parametrize(
-    ("standing", "tried"),
-    [
+def test_a_near_miss_is_named(tmp_path: Path) -> None:
+    """A file whose name is nearly right is named beside the one that was tried."""
+    cases: list[tuple[str, str]] = [
         ("openai-apikey.txt", "openai-api-key.txt"),
         ("openai_apikey", "openai_api_key"),
         ("OPENAI_APIKEY", "OPENAI_API_KEY"),
         ("openai_api_keys", "openai_api_key"),
         ("openai_api_key.env", "openai_api_key"),
         (".openai_api_key", "openai_api_key"),
-    ],
-)
-def test_a_near_miss_is_named(tmp_path: Path, standing: str, tried: str) -> None:
-    """A file whose name is nearly right is named beside the one that was tried."""
-    volume = tmp_path / "run/secrets/app"
-    MountedVolume(volume).publish({standing: "fake-value-0123456789"})
-    key, _ = problems_at(tmp_path, **IN_CLUSTER)
-    assert key.kind == "missing"
-    assert key.places[-1] == f"{volume}/{tried} was tried, a file {standing} stands there"
+    ]
+    machines = empty_machines(tmp_path)
+    for standing, tried in cases:
+        with case(standing, tried):
+            root = next(machines)
+            volume = root / "run/secrets/app"
+            MountedVolume(volume).publish({standing: "fake-value-0123456789"})
+            key, _ = problems_at(root, **IN_CLUSTER)
+            assert key.kind == "missing"
+            assert f"{volume}/{tried} " in key.places[-1]
+            assert f" {standing} " in key.places[-1]
 
 
 def test_the_nearest_of_several_comes_first(tmp_path: Path) -> None:
@@ -140,46 +143,49 @@ def test_the_nearest_of_several_comes_first(tmp_path: Path) -> None:
     for name in ("openai", "openai_key", "openai_api_keyx", "openai-apikey"):
         (tmp_path / "named" / name).touch()
     key, _ = problems_at(tmp_path, HIVE_BOOT_SECRETS_DIR=str(tmp_path / "named"))
-    said = [place.split()[-3] for place in key.places[1:]]
-    assert said == ["openai-apikey", "openai_api_keyx", "openai_key"]
+    near = ["openai-apikey", "openai_api_keyx", "openai_key"]
+    for name, place in zip(near, key.places[1:], strict=True):
+        assert f" {name} " in place
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_other_names_are_not_echoed(tmp_path: Path) -> None:
+    """A file name that looks like none of ours may be a secret, so it is not shown."""
+    cases: list[str] = [
         "fake-value-as-a-file-name-0123456789",
         "jwt_secret",
         "openai",
         "README.md",
-    ],
-)
-def test_other_names_are_not_echoed(tmp_path: Path, name: str) -> None:
-    """A file name that looks like none of ours may be a secret, so it is not shown."""
-    (tmp_path / "named").mkdir()
-    (tmp_path / "named" / name).touch()
-    environ = {"HIVE_BOOT_SECRETS_DIR": str(tmp_path / "named")}
-    assert name not in report_of(look(KeyAndCertificate, tmp_path, environ)).split()
+    ]
+    machines = empty_machines(tmp_path)
+    for name in cases:
+        with case(name):
+            root = next(machines)
+            (root / "named").mkdir()
+            (root / "named" / name).touch()
+            environ = {"HIVE_BOOT_SECRETS_DIR": str(root / "named")}
+            assert name not in report_of(look(KeyAndCertificate, root, environ)).split()
 
 
-@pytest.mark.parametrize(
-    "standing", ["openai_api_key\x1b[1m", "openai_api_key\n2. X", "openai_api_key\udcff"]
-)
-def test_a_near_miss_cannot_write_on_a_terminal(tmp_path: Path, standing: str) -> None:
+def test_a_near_miss_cannot_write_on_a_terminal(tmp_path: Path) -> None:
     """A file name with control characters, or of no known letters, is not put into a report."""
-    (tmp_path / "named").mkdir()
-    (tmp_path / "named" / standing).touch()
-    environ = {"HIVE_BOOT_SECRETS_DIR": str(tmp_path / "named")}
-    assert standing not in report_of(look(KeyAndCertificate, tmp_path, environ))
+    cases: list[str] = ["openai_api_key\x1b[1m", "openai_api_key\n2. X", "openai_api_key\udcff"]
+    machines = empty_machines(tmp_path)
+    for standing in cases:
+        with case(standing):
+            root = next(machines)
+            (root / "named").mkdir()
+            (root / "named" / standing).touch()
+            environ = {"HIVE_BOOT_SECRETS_DIR": str(root / "named")}
+            assert standing not in report_of(look(KeyAndCertificate, root, environ))
 
 
 def test_a_near_miss_among_variables_is_named(tmp_path: Path) -> None:
     """A variable whose name is nearly right is named, and its value is not."""
     environ = {"HIVE_BOOT_MODE": "environment", "OPEN_AI_API_KEY": "fake-value-0123456789"}
     loaded = look(KeyAndCertificate, tmp_path, environ)
-    assert loaded.problems[0].places == (
-        "the variable OPENAI_API_KEY",
-        "OPENAI_API_KEY was tried, a variable OPEN_AI_API_KEY is set",
-    )
+    _, near = loaded.problems[0].places
+    assert "OPENAI_API_KEY" in near
+    assert "OPEN_AI_API_KEY" in near
     assert "fake-value" not in report_of(loaded)
 
 
@@ -189,7 +195,7 @@ def test_of_many_near_misses_the_nearest_few_are_named(tmp_path: Path) -> None:
     nearest = {"OPEN_AI_API_KEY": "fake-value-0123456789"}
     environ = {"HIVE_BOOT_MODE": "environment", **alike, **nearest}
     _, first, *others = look(KeyAndCertificate, tmp_path, environ).problems[0].places
-    assert first == "OPENAI_API_KEY was tried, a variable OPEN_AI_API_KEY is set"
+    assert "OPEN_AI_API_KEY" in first
     assert len(others) == 2
 
 
@@ -197,20 +203,24 @@ def test_a_near_miss_in_dotenv_is_named(tmp_path: Path) -> None:
     """A line of .env whose name is nearly right is named."""
     (tmp_path / "cwd/.env").write_text("OPENAI_API_KY=fake-value-0123456789\n")
     loaded = look(KeyAndCertificate, tmp_path)
-    assert "a variable OPENAI_API_KY is set" in report_of(loaded)
+    assert " OPENAI_API_KY " in loaded.problems[0].places[-1]
     assert "fake-value" not in report_of(loaded)
 
 
-@pytest.mark.parametrize("path", ["{}/key", "{}/no-such-file", "/proc/self/status", "cwd/../cwd/x"])
-def test_a_path_is_shown(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_shown(tmp_path: Path) -> None:
     """A NAME_FILE whose directory exists is a path, and shown as it is."""
-    monkeypatch.chdir(tmp_path)
-    assert printable_path(path.format(tmp_path)) == path.format(tmp_path)
+    cases: list[str] = ["{}/key", "{}/no-such-file", "/proc/self/status", "cwd/../cwd/x"]
+    machines = empty_machines(tmp_path)
+    for path in cases:
+        with pytest.MonkeyPatch.context() as monkeypatch, case(path):
+            root = next(machines)
+            monkeypatch.chdir(root)
+            assert printable_path(path.format(root)) == path.format(root)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_a_value_is_not_shown() -> None:
+    """What has no directory of its own is a value that somebody put into NAME_FILE."""
+    cases: list[str] = [
         "fake-value-0123456789",
         "/fake-value-0123456789",
         "//fake-value",
@@ -224,11 +234,10 @@ def test_a_path_is_shown(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPa
         "/proc/fake\x1b[31m",
         "/proc/" + "x" * 5000,
         "",
-    ],
-)
-def test_a_value_is_not_shown(value: str) -> None:
-    """What has no directory of its own is a value that somebody put into NAME_FILE."""
-    assert printable_path(value) is None
+    ]
+    for value in cases:
+        with case(value):
+            assert printable_path(value) is None
 
 
 def test_a_link_to_a_directory_has_files(tmp_path: Path) -> None:
@@ -260,7 +269,7 @@ def test_a_refused_file_is_replaced_under_its_own_name(tmp_path: Path) -> None:
     """Another spelling beside the refused file would be a conflict, so the mend names the file."""
     (tmp_path / "JWT_SECRET.txt").write_text(REFUSED)
     hint = only_hint(tmp_path, {"HIVE_BOOT_SECRETS_DIR": str(tmp_path)})
-    assert hint == f"replace what {tmp_path}/JWT_SECRET.txt holds"
+    assert f"{tmp_path}/JWT_SECRET.txt" in hint
 
 
 def test_a_refused_key_is_replaced_under_its_own_name(tmp_path: Path) -> None:
@@ -272,15 +281,20 @@ def test_a_refused_key_is_replaced_under_its_own_name(tmp_path: Path) -> None:
 
 def test_a_refused_variable_is_changed(tmp_path: Path) -> None:
     """A line in .env would not count against the variable."""
-    assert only_hint(tmp_path, {"JWT_SECRET": REFUSED}) == "change the variable JWT_SECRET"
+    hint = only_hint(tmp_path, {"JWT_SECRET": REFUSED})
+    assert "variable JWT_SECRET" in hint
+    assert ".env" not in hint
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local"])
-def test_a_refused_line_is_changed_in_its_file(tmp_path: Path, name: str) -> None:
+def test_a_refused_line_is_changed_in_its_file(tmp_path: Path) -> None:
     """The mend names the .env file that the value is from."""
-    (tmp_path / "cwd").mkdir(exist_ok=True)
-    (tmp_path / "cwd" / name).write_text(f"JWT_SECRET={REFUSED}\n")
-    assert only_hint(tmp_path, {}) == f"change it in {tmp_path}/cwd/{name}: JWT_SECRET=…"
+    machines = empty_machines(tmp_path)
+    for name in (".env", ".env.local"):
+        with case(name):
+            root = next(machines)
+            (root / "cwd").mkdir(exist_ok=True)
+            (root / "cwd" / name).write_text(f"JWT_SECRET={REFUSED}\n")
+            assert f"{root}/cwd/{name}: JWT_SECRET=" in only_hint(root, {})
 
 
 def test_a_refused_pointer_is_followed(tmp_path: Path) -> None:
@@ -289,7 +303,7 @@ def test_a_refused_pointer_is_followed(tmp_path: Path) -> None:
     path.parent.mkdir()
     path.write_text(REFUSED)
     hint = only_hint(tmp_path, {"JWT_SECRET_FILE": str(path)})
-    assert hint == "change the file that JWT_SECRET_FILE names, or the variable"
+    assert "JWT_SECRET_FILE" in hint
 
 
 def test_a_key_that_cannot_have_the_name_of_its_file(tmp_path: Path) -> None:
@@ -302,10 +316,8 @@ def test_a_key_that_cannot_have_the_name_of_its_file(tmp_path: Path) -> None:
 
     loaded = look(Nested, tmp_path, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     (problem,) = loaded.problems
-    assert "the volume has to say items: [{key: tls-client.key, path: tls/client.key}]" in (
-        problem.places
-    )
-    assert any("reads its value from stdin" in sentence for sentence in loaded.advice)
+    assert "items: [{key: tls-client.key, path: tls/client.key}]" in problem.places[-1]
+    assert any("kubectl" in sentence and "stdin" in sentence for sentence in loaded.advice)
 
 
 def test_both_faults_of_one_value_are_told(tmp_path: Path) -> None:

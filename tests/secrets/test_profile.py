@@ -1,13 +1,12 @@
 """The four profiles, and what people write for them."""
 
-import pytest
-
 from hive_boot.secrets.profile import parse_profile
+from tests.fixtures.cases import case
 
 
-@pytest.mark.parametrize(
-    ("text", "profile"),
-    [
+def test_the_usual_spellings_mean_a_profile() -> None:
+    """What people write into APP_ENV is understood, in any case."""
+    cases: list[tuple[str, str]] = [
         ("development", "development"),
         ("develop", "development"),
         ("dev", "development"),
@@ -20,14 +19,14 @@ from hive_boot.secrets.profile import parse_profile
         ("prod", "production"),
         ("PROD", "production"),
         (" Production\n", "production"),
-    ],
-)
-def test_the_usual_spellings_mean_a_profile(text: str, profile: str) -> None:
-    """What people write into APP_ENV is understood, in any case."""
-    assert parse_profile(text) == profile
+    ]
+    for text, profile in cases:
+        with case(text, profile):
+            assert parse_profile(text) == profile
 
 
-@pytest.mark.parametrize("text", ["", "produktion", "prod uction", "live", "p"])
-def test_nothing_else_means_one(text: str) -> None:
+def test_nothing_else_means_one() -> None:
     """A spelling that nobody agreed on is not guessed at."""
-    assert parse_profile(text) is None
+    for text in ("", "produktion", "prod uction", "live", "p"):
+        with case(text):
+            assert parse_profile(text) is None

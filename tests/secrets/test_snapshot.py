@@ -9,6 +9,7 @@ import pytest
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.store import Store
+from tests.fixtures.cases import case
 from tests.support import look
 
 TEXT = "fake-api-key-0123456789"
@@ -39,60 +40,49 @@ def test_a_set_is_made_of_keywords() -> None:
 
 def test_fields_that_are_not_given_are_named() -> None:
     """A test that forgets fields is told which; optional ones count too."""
-    with pytest.raises(TypeError, match=r"^Keys\(\) needs every field; not given: dsn, keystore$"):
+    with pytest.raises(TypeError, match=r"dsn, keystore"):
         Keys(api_key=Secret("API_KEY", TEXT))  # type: ignore[call-arg]
 
 
 def test_fields_that_are_not_declared_are_named() -> None:
     """A misspelled field is named, and nothing of its value."""
-    with pytest.raises(TypeError, match=r"^Keys declares no api_kay, token$"):
+    with pytest.raises(TypeError, match="api_kay, token") as caught:
         Keys(  # type: ignore[call-arg]
             api_key=Secret("API_KEY", TEXT), keystore=None, dsn=None, token=TEXT, api_kay=TEXT
         )
+    assert TEXT not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"api_key": TEXT}, "Keys.api_key has to be Secret, not str"),
-        (
-            {"api_key": None},
-            "Keys.api_key has to be Secret, not NoneType",
-        ),
-        (
-            {"api_key": SecretBytes("API_KEY", b"fake")},
-            "Keys.api_key has to be Secret, not SecretBytes",
-        ),
-        ({"dsn": TEXT}, "Keys.dsn has to be Secret or None, not str"),
-        ({"dsn": ""}, "Keys.dsn has to be Secret or None, not str"),
-        (
-            {"keystore": Secret("KEYSTORE", TEXT)},
-            "Keys.keystore has to be SecretBytes or None, not Secret",
-        ),
-    ],
-)
-def test_a_value_of_another_type_is_named_by_its_type(wrong: dict[str, object], said: str) -> None:
+def test_a_value_of_another_type_is_named_by_its_type() -> None:
     """A plain text where a Secret belongs is refused, and not shown."""
-    given = {"api_key": Secret("API_KEY", TEXT), "keystore": None, "dsn": None} | wrong
+    right: dict[str, object] = {"api_key": Secret("API_KEY", TEXT), "keystore": None, "dsn": None}
+    cases: list[tuple[str, object, str]] = [
+        ("api_key", TEXT, "str"),
+        ("api_key", None, "NoneType"),
+        ("api_key", SecretBytes("API_KEY", b"fake"), "SecretBytes"),
+        ("dsn", TEXT, "str"),
+        ("dsn", "", "str"),
+        ("keystore", Secret("KEYSTORE", TEXT), "Secret"),
+    ]
+    for attribute, wrong, kind in cases:
+        with case(attribute, wrong):
+            with pytest.raises(TypeError) as caught:
+                Keys(**right | {attribute: wrong})  # type: ignore[arg-type]
 
-    with pytest.raises(TypeError) as caught:
-        Keys(**given)  # type: ignore[arg-type]
-
-    (attribute,) = wrong
-    kind = "SecretBytes" if attribute == "keystore" else "Secret"
-    assert str(caught.value) == f"{said}: write {kind}({attribute.upper()!r}, …)"
+            assert f"Keys.{attribute} " in str(caught.value)
+            assert f" {kind}:" in str(caught.value)
+            assert TEXT not in str(caught.value)
 
 
 def test_no_field_can_be_assigned_or_deleted() -> None:
     """Nobody can put another value into a set, or take one out of it."""
     keys = make()
 
-    with pytest.raises(AttributeError) as caught:
+    with pytest.raises(AttributeError, match=r"Keys\.api_key "):
         keys.api_key = Secret("API_KEY", "fake")  # type: ignore[misc]
-    assert str(caught.value) == "Keys.api_key cannot be assigned: secrets come from their source"
-    with pytest.raises(AttributeError, match=r"^Keys\.other cannot be assigned"):
+    with pytest.raises(AttributeError, match=r"Keys\.other "):
         keys.other = 5
-    with pytest.raises(AttributeError, match=r"^Keys\.api_key cannot be deleted$"):
+    with pytest.raises(AttributeError, match=r"Keys\.api_key "):
         del keys.api_key
     with pytest.raises(AttributeError):
         keys.current = keys  # type: ignore[misc]
@@ -121,11 +111,14 @@ def test_a_copy_is_itself() -> None:
     assert copy.deepcopy([keys])[0] is keys
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_set_cannot_be_pickled(protocol: int) -> None:
+def test_a_set_cannot_be_pickled() -> None:
     """A set is not sent to another process or written to a cache."""
-    with pytest.raises(TypeError, match=r"^Keys cannot be pickled: secrets are not written down$"):
-        pickle.dumps(make(), protocol)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with (
+            case(protocol),
+            pytest.raises(TypeError, match="Keys "),
+        ):
+            pickle.dumps(make(), protocol)
 
 
 def test_an_unknown_attribute_is_missing() -> None:

@@ -14,6 +14,7 @@ from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.profile import Profile
 from hive_boot.secrets.status import describe
 from hive_boot.secrets.store import Store
+from tests.fixtures.cases import case, empty_machines
 from tests.support import look
 
 PROFILES: tuple[Profile, ...] = ("development", "test", "staging", "production")
@@ -418,21 +419,24 @@ def test_now_leaves_an_old_grace_alone(tmp_path: Path) -> None:
     assert (process.accepted(), process.due) == ("cb", 160)
 
 
-@pytest.mark.parametrize("brings", [True, False])
-def test_now_skips_everything_that_waits(tmp_path: Path, *, brings: bool) -> None:
+def test_now_skips_everything_that_waits(tmp_path: Path) -> None:
     """With several values on their way the newest is used at once, and the rest is forgotten."""
-    process = Process(tmp_path, key="a")
-    process.rotate(key="b")
-    process.at(4)
-    if brings:
-        change = process.rotate(now=True, key="c")
-    else:
-        process.rotate(key="c")
-        change = process.store.advance(now=True)
-    assert told(change) == {"key": "a>c"}
-    assert (process.used(), process.accepted(), process.due) == ("c", "cba", 104)
-    process.at(104)
-    assert (process.used(), process.accepted(), process.due) == ("c", "c", ENDS)
+    machines = empty_machines(tmp_path)
+    for brings in (True, False):
+        with case(brings):
+            root = next(machines)
+            process = Process(root, key="a")
+            process.rotate(key="b")
+            process.at(4)
+            if brings:
+                change = process.rotate(now=True, key="c")
+            else:
+                process.rotate(key="c")
+                change = process.store.advance(now=True)
+            assert told(change) == {"key": "a>c"}
+            assert (process.used(), process.accepted(), process.due) == ("c", "cba", 104)
+            process.at(104)
+            assert (process.used(), process.accepted(), process.due) == ("c", "c", ENDS)
 
 
 def test_an_added_secret_takes_its_lead(tmp_path: Path) -> None:

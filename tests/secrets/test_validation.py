@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,8 @@ import pytest
 
 from hive_boot import Bootstrap, InvalidSecrets, Problem, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.placeholder import placeholder
-from tests.support import failed_start, look, report_of, values_of
+from tests.fixtures.cases import case, empty_machines
+from tests.support import failed_start, look, values_of
 
 FAKE = "fake-jwt/secret+0123456789-\u00e4"
 INJECTED = {"HIVE_BOOT_MODE": "environment"}
@@ -63,47 +65,56 @@ class Ruled(SecretSet):
 GOOD = {"SHORT": "fake5", "RAW": "fake5", "KEY": "sk-fake", "BLOB": "fake-123"}
 
 
-def broken(root: Path, **changes: str) -> list[tuple[str, str, str]]:
-    """Give name, kind and message of the problems with some changed values."""
+def broken(root: Path, **changes: str) -> list[tuple[str, str, list[int]]]:
+    """Return name, kind and numbers of the problems with some changed values."""
     loaded = look(Ruled, root, INJECTED | GOOD | changes)
-    return [(each.name, each.kind, each.message) for each in loaded.problems]
+    return [
+        (each.name, each.kind, [int(number) for number in re.findall(r"\d+", each.message)])
+        for each in loaded.problems
+    ]
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"SHORT": "fake"}, {"SHORT": "fake56"}, {"RAW": "fake"}, {"RAW": "fake56"}, {"KEY": "pk"}],
-)
-def test_what_keeps_the_rules_passes(tmp_path: Path, changes: dict[str, str]) -> None:
+def test_what_keeps_the_rules_passes(tmp_path: Path) -> None:
     """The bounds themselves are allowed, and the pattern's alternatives are."""
-    assert broken(tmp_path, **changes) == []
+    cases: list[dict[str, str]] = [
+        {},
+        {"SHORT": "fake"},
+        {"SHORT": "fake56"},
+        {"RAW": "fake"},
+        {"RAW": "fake56"},
+        {"KEY": "pk"},
+    ]
+    machines = empty_machines(tmp_path)
+    for changes in cases:
+        with case(changes):
+            root = next(machines)
+            assert broken(root, **changes) == []
 
 
-@pytest.mark.parametrize("field", ["SHORT", "RAW"])
-def test_too_short_and_too_long(tmp_path: Path, field: str) -> None:
+def test_too_short_and_too_long(tmp_path: Path) -> None:
     """A value of a wrong length is refused with both numbers, in its own unit."""
-    unit = "characters" if field == "SHORT" else "bytes"
-    assert broken(tmp_path, **{field: "fak"}) == [
-        (field, "length", f"has 3 {unit}, and at least 4 are needed")
-    ]
-    assert broken(tmp_path, **{field: "fake567"}) == [
-        (field, "length", f"has 7 {unit}, and at most 6 are allowed")
-    ]
+    machines = empty_machines(tmp_path)
+    for field in ("SHORT", "RAW"):
+        with case(field):
+            root = next(machines)
+            assert broken(root, **{field: "fak"}) == [(field, "length", [3, 4])]
+            assert broken(root, **{field: "fake567"}) == [(field, "length", [7, 6])]
 
 
 def test_length_is_counted_in_the_unit_of_the_type(tmp_path: Path) -> None:
     """Six characters of two bytes each are six for a Secret and twelve for SecretBytes."""
     assert broken(tmp_path, SHORT="ääääää") == []
-    assert broken(tmp_path, RAW="ääääää") == [
-        ("RAW", "length", "has 12 bytes, and at most 6 are allowed")
-    ]
+    assert broken(tmp_path, RAW="ääääää") == [("RAW", "length", [12, 6])]
 
 
-@pytest.mark.parametrize("value", ["sk-fake1", "xsk-fake", "sk-fake\n", "sk-", "pkpk", "PK"])
-def test_the_pattern_has_to_match_the_whole(tmp_path: Path, value: str) -> None:
+def test_the_pattern_has_to_match_the_whole(tmp_path: Path) -> None:
     """A value of which only a part matches is refused, and not shown."""
-    assert broken(tmp_path, KEY=value) == [
-        ("KEY", "pattern", "does not match the pattern that was declared for it")
-    ]
+    cases: list[str] = ["sk-fake1", "xsk-fake", "sk-fake\n", "sk-", "pkpk", "PK"]
+    machines = empty_machines(tmp_path)
+    for value in cases:
+        with case(value):
+            root = next(machines)
+            assert broken(root, KEY=value) == [("KEY", "pattern", [])]
 
 
 def test_a_pattern_for_bytes(tmp_path: Path) -> None:
@@ -116,28 +127,25 @@ def test_a_refused_value_is_not_handed_out(tmp_path: Path) -> None:
     loaded = look(Ruled, tmp_path, INJECTED | GOOD | {"KEY": "fake"})
     assert "key" not in values_of(loaded)
     assert loaded.problems[0].places == ("the variable KEY",)
-    assert loaded.problems[0].hint == "change the variable KEY"
+    assert "KEY" in loaded.problems[0].hint
 
 
 # Checks of one secret
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("verdict", [True, None])
-async def test_a_check_passes(verdict: bool | None) -> None:  # noqa: FBT001  (the answer itself)
+async def test_a_check_passes() -> None:
     """True and None let a start go on, and the check saw the plain value."""
-    seen: list[str] = []
-
-    def check(value: str) -> bool | None:
-        seen.append(value)
-        return verdict
-
-    async with checked(check).running() as secrets:
-        assert secrets.jwt_secret.reveal() == FAKE
-    assert seen == [FAKE]
+    for verdict in (True, None):
+        with case(verdict):
+            judge = Judge(answer=verdict)
+            async with checked(judge).running() as secrets:
+                assert secrets.jwt_secret.reveal() == FAKE
+            assert judge.seen == [FAKE]
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_an_async_check_passes() -> None:
     """An async check is awaited before the application is ready."""
     seen: list[str] = []
@@ -155,7 +163,7 @@ async def test_an_async_check_passes() -> None:
 async def test_a_check_returns_false() -> None:
     """False refuses the value."""
     problem = await refusal(lambda _: False)
-    assert problem.message == "was refused by its check: it returned False"
+    assert problem.message.endswith(" False")
 
 
 @pytest.mark.anyio
@@ -166,17 +174,18 @@ async def test_an_async_check_returns_false() -> None:
         return False
 
     problem = await refusal(check)
-    assert problem.message == "was refused by its check: it returned False"
+    assert problem.message.endswith(" False")
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("answer", "kind"), [(0, "int"), (1, "int"), ("", "str"), (FAKE, "str")])
-async def test_a_check_returns_something_else(answer: object, kind: str) -> None:
+async def test_a_check_returns_something_else() -> None:
     """Any other answer is a mistake, which is named by its type alone."""
-    problem = await refusal(lambda _: answer)
-    assert problem.message == (
-        f"was refused by its check: it returned {kind}, and a check returns True, False or None"
-    )
+    cases: list[tuple[object, str]] = [(0, "int"), (1, "int"), ("", "str"), (FAKE, "str")]
+    for answer, kind in cases:
+        with case(answer, kind):
+            problem = await refusal(Judge(answer))
+            assert f" {kind}," in problem.message
+            assert FAKE not in problem.message
 
 
 @pytest.mark.anyio
@@ -188,9 +197,7 @@ async def test_a_check_raises() -> None:
         raise LookupError(message)
 
     problem = await refusal(check)
-    assert problem.message == (
-        "was refused by its check: LookupError: the issuer does not know this key"
-    )
+    assert problem.message.endswith(" LookupError: the issuer does not know this key")
 
 
 @pytest.mark.anyio
@@ -200,7 +207,7 @@ async def test_a_check_raises_without_words() -> None:
     async def check(_: str) -> None:
         raise PermissionError
 
-    assert (await refusal(check)).message == "was refused by its check: PermissionError"
+    assert (await refusal(check)).message.endswith(" PermissionError")
 
 
 @pytest.mark.anyio
@@ -210,7 +217,7 @@ async def test_a_check_exits() -> None:
     def check(_: str) -> None:
         raise SystemExit(3)
 
-    assert (await refusal(check)).message == "was refused by its check: SystemExit: 3"
+    assert (await refusal(check)).message.endswith(" SystemExit: 3")
 
 
 class Mute(Exception):  # noqa: N818  (it says nothing, not even that)
@@ -227,7 +234,7 @@ async def test_a_check_raises_what_cannot_be_shown() -> None:
     def check(_: str) -> None:
         raise Mute
 
-    assert (await refusal(check)).message == "was refused by its check: Mute"
+    assert (await refusal(check)).message.endswith(" Mute")
 
 
 def forms_of_the_value() -> Iterator[tuple[str, str]]:
@@ -258,28 +265,24 @@ def is_told(text: str) -> bool:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "form",
-    [form for _, form in forms_of_the_value()],
-    ids=[name for name, _ in forms_of_the_value()],
-)
-@pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_a_check_tells_the_value(form: str, kind: str) -> None:
+async def test_a_check_tells_the_value() -> None:
     """A check that puts the value into its message, in any usual form, has it taken out."""
-    assert is_told(form)
-    message = f"token <{form}> is not known"
 
-    def check(_: str) -> None:
+    def check(message: str, _: str) -> None:
         raise ValueError(message)
 
-    async def async_check(_: str) -> None:
+    async def async_check(message: str, _: str) -> None:
         raise ValueError(message)
 
-    problem = await refusal(check if kind == "sync" else async_check)
-    assert not is_told(problem.message)
-    assert "***" in problem.message
-    assert problem.message.startswith("was refused by its check: ValueError: token <")
-    assert problem.message.endswith("> is not known")
+    for name, form in forms_of_the_value():
+        for judge in (check, async_check):
+            with case(name, judge):
+                assert is_told(form)
+                problem = await refusal(partial(judge, f"token <{form}> is not known"))
+                assert not is_told(problem.message)
+                assert "***" in problem.message
+                assert "ValueError: token <" in problem.message
+                assert problem.message.endswith("> is not known")
 
 
 @pytest.mark.anyio
@@ -289,7 +292,7 @@ async def test_a_check_raises_a_key_error() -> None:
     def check(value: str) -> None:
         raise KeyError(value)
 
-    assert (await refusal(check)).message == "was refused by its check: KeyError: '***'"
+    assert (await refusal(check)).message.endswith(" KeyError: '***'")
 
 
 @pytest.mark.anyio
@@ -307,20 +310,19 @@ async def test_a_check_of_bytes_tells_them(monkeypatch: pytest.MonkeyPatch) -> N
         blob: SecretBytes = secret(check=check)
 
     failure = await failed_start(Bootstrap(Blob))
-    assert failure.problems[0].message == (
-        "was refused by its check: ValueError: cannot parse b'***'"
-    )
+    assert failure.problems[0].message.endswith(" ValueError: cannot parse b'***'")
 
 
 class Judge:
-    """A callable object that judges."""
+    """A callable object that returns one answer, and keeps the values that it was called with."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
+        self.seen: list[str] = []
 
     def __call__(self, value: str) -> object:
-        """Give the answer that was decided before."""
-        assert value == FAKE
+        """Return the answer."""
+        self.seen.append(value)
         return self.answer
 
 
@@ -347,11 +349,12 @@ async def test_callable_objects_judge() -> None:
     """An object with ``__call__``, sync or async, is as good as a function."""
     async with checked(Judge(answer=True)).running():
         pass
-    assert "it returned False" in (await refusal(Judge(answer=False))).message
-    assert "it returned False" in (await refusal(AsyncJudge())).message
+    assert (await refusal(Judge(answer=False))).message.endswith(" False")
+    assert (await refusal(AsyncJudge())).message.endswith(" False")
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_anything_awaitable_is_awaited() -> None:
     """A check may return any awaitable, not only a coroutine."""
 
@@ -365,6 +368,7 @@ async def test_anything_awaitable_is_awaited() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three sync checks that wait for one another all pass."""
     together = threading.Barrier(3)
@@ -386,6 +390,7 @@ async def test_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_async_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two async checks of which each waits for the other both pass."""
     one, two = anyio.Event(), anyio.Event()
@@ -469,15 +474,8 @@ async def test_the_previous_value_is_checked(monkeypatch: pytest.MonkeyPatch) ->
     assert [each.name for each in failure.problems] == ["OLD"]
 
 
-@pytest.fixture
-def release() -> Iterator[threading.Event]:
-    """Give what a hanging check waits for; it is released when the test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that never answers is named when the time is up; the others are told as well."""
 
@@ -489,14 +487,16 @@ async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.Monke
 
     monkeypatch.setenv("SECOND", "fake-second")
     failure = await failed_start(Bootstrap(Hanging, start_timeout=0.2))
-    assert [(each.name, each.message) for each in failure.problems] == [
-        ("JWT_SECRET", "was not judged: its check took more than 0.2 s"),
-        ("SECOND", "was refused by its check: it returned False"),
+    assert [(each.name, each.kind) for each in failure.problems] == [
+        ("JWT_SECRET", "check"),
+        ("SECOND", "check"),
     ]
+    assert "0.2 s" in failure.problems[0].message
     assert not release.is_set()
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_an_async_check_hangs() -> None:
     """An async check that never answers is cancelled and named when the time is up."""
     cancelled: list[bool] = []
@@ -513,13 +513,14 @@ async def test_an_async_check_hangs() -> None:
         jwt_secret: Secret = secret(check=check)
 
     failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
-    assert [(each.name, each.message) for each in failure.problems] == [
-        ("JWT_SECRET", "was not judged: its check took more than 0.1 s")
-    ]
+    (problem,) = failure.problems
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
+    assert "0.1 s" in problem.message
     assert cancelled == [True]
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_hanging_check_leaves_no_time_for_others(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -537,9 +538,7 @@ async def test_a_hanging_check_leaves_no_time_for_others(
     monkeypatch.setenv("SECOND", "fake-second")
     failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
     assert {each.name for each in failure.problems} == {"JWT_SECRET", "SECOND"}
-    assert {each.message for each in failure.problems} == {
-        "was not judged: its check took more than 0.1 s"
-    }
+    assert all("0.1 s" in each.message for each in failure.problems)
 
 
 # The check of the whole set
@@ -570,14 +569,13 @@ async def test_a_set_passes_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal of a set is reported by the set's name, without any of its values."""
     monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
     failure = await failed_start(Bootstrap(Pair))
     assert [(each.name, each.kind) for each in failure.problems] == [("Pair", "check")]
-    assert failure.problems[0].message == (
-        "was refused by its check: ValueError: *** is not for '***'"
-    )
+    assert failure.problems[0].message.endswith(" ValueError: *** is not for '***'")
 
 
 @pytest.mark.anyio
@@ -594,10 +592,11 @@ async def test_a_set_check_returns_false() -> None:
             return False
 
     failure = await failed_start(Bootstrap(Refused))
-    assert failure.problems[0].message == "was refused by its check: it returned False"
+    assert failure.problems[0].message.endswith(" False")
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_set_check_hangs() -> None:
     """The check of a set shares the time of the start."""
 
@@ -611,9 +610,9 @@ async def test_a_set_check_hangs() -> None:
             await anyio.sleep_forever()
 
     failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
-    assert [(each.name, each.message) for each in failure.problems] == [
-        ("Hanging", "was not judged: its check took more than 0.1 s")
-    ]
+    (problem,) = failure.problems
+    assert (problem.name, problem.kind) == ("Hanging", "check")
+    assert "0.1 s" in problem.message
 
 
 @pytest.mark.anyio
@@ -648,19 +647,23 @@ class Planned(SecretSet):
     absent: Secret | None = secret()
 
 
-@pytest.mark.parametrize("profile", ["development", "test", "production"])
-@pytest.mark.parametrize("around", ["{}", "{}\n\n", "{} fake-and-more"])
-def test_a_placeholder_is_no_value(tmp_path: Path, profile: str, around: str) -> None:
+def test_a_placeholder_is_no_value(tmp_path: Path) -> None:
     """Who applies a rendered manifest as it is hears so, once for each secret, in every profile."""
-    names = ("TEXT", "RAW", "ABSENT")
-    variables = {name: around.format(placeholder(name)) for name in names}
-    loaded = look(Planned, tmp_path, {**INJECTED, **variables, "HIVE_BOOT_PROFILE": profile})
-    assert [(each.name, each.kind) for each in loaded.problems] == [
-        (name, "placeholder") for name in names
-    ]
-    assert loaded.values == {}
-    assert "is the placeholder of a rendered manifest, not a value" in report_of(loaded)
-    assert "change the variable TEXT" in report_of(loaded)
+    machines = empty_machines(tmp_path)
+    for profile in ("development", "test", "production"):
+        for around in ("{}", "{}\n\n", "{} fake-and-more"):
+            with case(profile, around):
+                root = next(machines)
+                names = ("TEXT", "RAW", "ABSENT")
+                variables = {name: around.format(placeholder(name)) for name in names}
+                loaded = look(
+                    Planned, root, {**INJECTED, **variables, "HIVE_BOOT_PROFILE": profile}
+                )
+                assert [(each.name, each.kind) for each in loaded.problems] == [
+                    (name, "placeholder") for name in names
+                ]
+                assert loaded.values == {}
+                assert "TEXT" in loaded.problems[0].hint
 
 
 def test_what_names_a_placeholder_is_a_value(tmp_path: Path) -> None:

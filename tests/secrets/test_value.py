@@ -15,21 +15,22 @@ from traceback import TracebackException
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, mask_secret
+from tests.fixtures.cases import case
 from tests.support import run_child
 
 TEXT = "fake-jwt-secret-0123456789-0123456789"
 SHOWN = "Secret('JWT_SECRET', '***')"
 SHOWN_BYTES = "SecretBytes('KEYSTORE', '***')"
 
-both = pytest.mark.parametrize(
-    ("sealed", "shown"),
-    [(Secret("JWT_SECRET", TEXT), SHOWN), (SecretBytes("KEYSTORE", TEXT.encode()), SHOWN_BYTES)],
-    ids=["Secret", "SecretBytes"],
-)
+BOTH: list[tuple[Secret | SecretBytes, str]] = [
+    (Secret("JWT_SECRET", TEXT), SHOWN),
+    (SecretBytes("KEYSTORE", TEXT.encode()), SHOWN_BYTES),
+]
+"""A secret of each kind, and what is shown of it."""
 
 WAYS: dict[str, Callable[[Any], str]] = {
     "repr": repr,
@@ -49,61 +50,63 @@ WAYS: dict[str, Callable[[Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
-@both
-def test_every_way_of_showing_it_gives_its_name(
-    sealed: Secret | SecretBytes, shown: str, way: Callable[[Any], str]
-) -> None:
+def test_every_way_of_showing_it_gives_its_name() -> None:
     """However a secret is printed, its name and three stars come out."""
-    assert way(sealed) == shown
+    for name, way in WAYS.items():
+        for sealed, shown in BOTH:
+            with case(name, sealed, shown):
+                assert way(sealed) == shown
 
 
-@both
-def test_a_container_shows_no_more_than_it_does(sealed: Secret | SecretBytes, shown: str) -> None:
+def test_a_container_shows_no_more_than_it_does() -> None:
     """A secret in a list, a dict or a dataclass shows its name there, too."""
+    for sealed, shown in BOTH:
+        with case(sealed, shown):
 
-    @dataclass
-    class Settings:
-        key: Secret | SecretBytes
+            @dataclass
+            class Settings:
+                key: Secret | SecretBytes
 
-    assert str([sealed]) == f"[{shown}]"
-    assert f"{(sealed,)}" == f"({shown},)"
-    assert repr({"key": sealed}) == f"{{'key': {shown}}}"
-    assert repr({sealed: 1}) == f"{{{shown}: 1}}"
-    assert pprint.pformat({"key": [sealed]}) == f"{{'key': [{shown}]}}"
-    assert repr(Settings(sealed)).endswith(f"Settings(key={shown})")
-    assert asdict(Settings(sealed))["key"] is sealed
-    assert repr(types.SimpleNamespace(key=sealed)) == f"namespace(key={shown})"
+            assert str([sealed]) == f"[{shown}]"
+            assert f"{(sealed,)}" == f"({shown},)"
+            assert repr({"key": sealed}) == f"{{'key': {shown}}}"
+            assert repr({sealed: 1}) == f"{{{shown}: 1}}"
+            assert pprint.pformat({"key": [sealed]}) == f"{{'key': [{shown}]}}"
+            assert repr(Settings(sealed)).endswith(f"Settings(key={shown})")
+            assert asdict(Settings(sealed))["key"] is sealed
+            assert repr(types.SimpleNamespace(key=sealed)) == f"namespace(key={shown})"
 
 
-@both
-def test_its_attributes_show_no_value(sealed: Secret | SecretBytes, shown: str) -> None:
+def test_its_attributes_show_no_value() -> None:
     """What walks over attributes, as debuggers and error trackers do, finds no value."""
-    with pytest.raises(TypeError):
-        vars(sealed)
+    for sealed, shown in BOTH:
+        with case(sealed, shown):
+            with pytest.raises(TypeError):
+                vars(sealed)
 
-    assert not hasattr(sealed, "__dict__")
-    assert TEXT not in repr(dir(sealed))
-    assert TEXT not in repr(inspect.getmembers(sealed))
-    assert TEXT not in pprint.pformat(inspect.getmembers(sealed))
-    assert shown in repr(inspect.getmembers(sealed))
+            assert not hasattr(sealed, "__dict__")
+            assert TEXT not in repr(dir(sealed))
+            assert TEXT not in repr(inspect.getmembers(sealed))
+            assert TEXT not in pprint.pformat(inspect.getmembers(sealed))
+            assert shown in repr(inspect.getmembers(sealed))
 
 
-@both
-def test_a_traceback_with_variables_shows_no_value(
-    sealed: Secret | SecretBytes, shown: str
-) -> None:
+def test_a_traceback_with_variables_shows_no_value() -> None:
     """An error report that lists the variables of each frame shows the name only."""
+    for sealed, shown in BOTH:
+        with case(sealed, shown):
 
-    def fail(key: Secret | SecretBytes) -> None:
-        raise RuntimeError(key)
+            def fail(key: Secret | SecretBytes) -> None:
+                raise RuntimeError(key)
 
-    with pytest.raises(RuntimeError) as caught:
-        fail(sealed)
-    told = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+            with pytest.raises(RuntimeError) as caught:
+                fail(sealed)
+            told = "".join(
+                TracebackException.from_exception(caught.value, capture_locals=True).format()
+            )
 
-    assert f"key = {shown}" in told
-    assert TEXT not in told.replace(inspect.getsource(sys.modules[__name__]), "")
+            assert f"key = {shown}" in told
+            assert TEXT not in told.replace(inspect.getsource(sys.modules[__name__]), "")
 
 
 def test_a_log_record_shows_no_value(caplog: pytest.LogCaptureFixture) -> None:
@@ -153,9 +156,9 @@ def test_a_hash_says_nothing_outside_its_process() -> None:
     assert len(printed) == 2
 
 
-@pytest.mark.parametrize(
-    ("value", "candidate", "same"),
-    [
+def test_matches_compares_text_and_bytes() -> None:
+    """What a client sent is compared, as text or as bytes, non-ASCII too."""
+    cases: list[tuple[str, str | bytes, bool]] = [
         (TEXT, TEXT, True),
         (TEXT, TEXT.encode(), True),
         (TEXT, TEXT[:-1], False),
@@ -166,30 +169,32 @@ def test_a_hash_says_nothing_outside_its_process() -> None:
         ("pässwörd", "pässwörd".encode(), True),
         ("pässwörd", "pässwörd".encode("latin-1"), False),
         (TEXT, "\ud800 a lone surrogate", False),
-    ],
-)
-def test_matches_compares_text_and_bytes(value: str, candidate: str | bytes, *, same: bool) -> None:
-    """What a client sent is compared, as text or as bytes, non-ASCII too."""
-    assert Secret("A", value).matches(candidate) is same
-    assert SecretBytes("A", value.encode()).matches(candidate) is same
+    ]
+    for value, candidate, same in cases:
+        with case(value, candidate, same):
+            assert Secret("A", value).matches(candidate) is same
+            assert SecretBytes("A", value.encode()).matches(candidate) is same
 
 
-@pytest.mark.parametrize("candidate", [None, 5, [TEXT], bytearray(b"fake"), Secret("A", TEXT)])
-def test_matches_refuses_what_no_client_can_send(candidate: object) -> None:
+def test_matches_refuses_what_no_client_can_send() -> None:
     """A header that is absent is a mistake of the code, not a wrong key."""
-    with pytest.raises(TypeError) as caught:
-        Secret("A", TEXT).matches(candidate)  # type: ignore[arg-type]
+    cases: list[object] = [None, 5, [TEXT], bytearray(b"fake"), Secret("A", TEXT)]
+    for candidate in cases:
+        with case(candidate):
+            with pytest.raises(TypeError) as caught:
+                Secret("A", TEXT).matches(candidate)  # type: ignore[arg-type]
 
-    assert str(caught.value) == "a secret is compared with a str or with bytes"
+            assert TEXT not in str(caught.value)
 
 
-@both
-def test_it_is_always_true(sealed: Secret | SecretBytes, shown: str) -> None:
+def test_it_is_always_true() -> None:
     """`if secrets.key:` asks whether there is one, and says nothing about the value."""
-    assert bool(sealed) is True
-    assert bool(Secret("A", "")) is True
-    assert bool(SecretBytes("A", b"")) is True
-    assert shown
+    for sealed, shown in BOTH:
+        with case(sealed, shown):
+            assert bool(sealed) is True
+            assert bool(Secret("A", "")) is True
+            assert bool(SecretBytes("A", b"")) is True
+            assert shown
 
 
 REFUSED: dict[str, Callable[[Any], object]] = {
@@ -218,56 +223,61 @@ REFUSED: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("use", REFUSED.values(), ids=REFUSED.keys())
-@both
-def test_using_it_as_its_value_is_refused(
-    sealed: Secret | SecretBytes, shown: str, use: Callable[[Any], object]
-) -> None:
+def test_using_it_as_its_value_is_refused() -> None:
     """A secret in the place of a text fails at once, and the error does not tell it."""
-    with pytest.raises(TypeError) as caught:
-        use(sealed)
+    for name, use in REFUSED.items():
+        for sealed, shown in BOTH:
+            with case(name, sealed, shown):
+                with pytest.raises(TypeError) as caught:
+                    use(sealed)
 
-    assert TEXT not in f"{caught.value!r}{caught.value.__context__!r}{caught.value.__cause__!r}"
-    assert shown
+                assert (
+                    TEXT
+                    not in f"{caught.value!r}{caught.value.__context__!r}{caught.value.__cause__!r}"
+                )
+                assert shown
 
 
-@both
-def test_a_pickle_is_refused_by_name(sealed: Secret | SecretBytes, shown: str) -> None:
+def test_a_pickle_is_refused_by_name() -> None:
     """Who sends a secret to another process is told why that fails."""
-    with pytest.raises(TypeError) as caught:
-        pickle.dumps(sealed)
+    for sealed, shown in BOTH:
+        with case(sealed, shown):
+            with pytest.raises(TypeError) as caught:
+                pickle.dumps(sealed)
 
-    assert str(caught.value) == f"{shown} cannot be pickled: a secret is not written down"
+            assert shown in str(caught.value)
 
 
-@both
-def test_a_copy_is_itself(sealed: Secret | SecretBytes, shown: str) -> None:
+def test_a_copy_is_itself() -> None:
     """Copying a structure with secrets in it works, and makes no second one."""
-    assert copy.copy(sealed) is sealed
-    assert copy.deepcopy(sealed) is sealed
-    assert copy.deepcopy({"key": [sealed]})["key"][0] is sealed
-    assert shown
+    for sealed, shown in BOTH:
+        with case(sealed, shown):
+            assert copy.copy(sealed) is sealed
+            assert copy.deepcopy(sealed) is sealed
+            assert copy.deepcopy({"key": [sealed]})["key"][0] is sealed
+            assert shown
 
 
-@both
-def test_nothing_can_be_put_on_it(sealed: Secret | SecretBytes, shown: str) -> None:
+def test_nothing_can_be_put_on_it() -> None:
     """No attribute can be added to a secret, and none of what it promises can be replaced."""
-    for name in ("value", "reveal", "matches", "__class__"):
-        with pytest.raises((AttributeError, TypeError)):
-            setattr(sealed, name, "fake")
-    for name in ("value", "reveal", "matches"):
-        with pytest.raises(AttributeError):
-            delattr(sealed, name)
+    for sealed, shown in BOTH:
+        with case(sealed, shown):
+            for name in ("value", "reveal", "matches", "__class__"):
+                with pytest.raises((AttributeError, TypeError)):
+                    setattr(sealed, name, "fake")
+            for name in ("value", "reveal", "matches"):
+                with pytest.raises(AttributeError):
+                    delattr(sealed, name)
 
-    assert repr(sealed) == shown
-    assert sealed.matches(TEXT)
+            assert repr(sealed) == shown
+            assert sealed.matches(TEXT)
 
 
-@pytest.mark.parametrize("sealed", [Secret, SecretBytes])
-def test_it_cannot_be_subclassed(sealed: type) -> None:
+def test_it_cannot_be_subclassed() -> None:
     """A class that would weaken the promise cannot be made."""
-    with pytest.raises(TypeError, match=f"^{sealed.__name__} cannot be subclassed"):
-        types.new_class("Open", (sealed,))
+    for sealed in (Secret, SecretBytes):
+        with case(sealed), pytest.raises(TypeError, match=sealed.__name__):
+            types.new_class("Open", (sealed,))
 
 
 def test_it_is_no_text() -> None:
@@ -276,31 +286,29 @@ def test_it_is_no_text() -> None:
     assert not isinstance(SecretBytes("A", b"fake"), bytes)
 
 
-@pytest.mark.parametrize(
-    ("sealed", "value", "wanted"),
-    [
-        (Secret, 20260101, "the value of Secret('A') has to be a str"),
-        (Secret, b"20260101", "the value of Secret('A') has to be a str"),
-        (Secret, None, "the value of Secret('A') has to be a str"),
-        (Secret, type("Loud", (str,), {})("20260101"), "the value of Secret('A') has to be a str"),
-        (SecretBytes, "20260101", "the value of SecretBytes('A') has to be bytes"),
-        (SecretBytes, bytearray(b"20260101"), "the value of SecretBytes('A') has to be bytes"),
-    ],
-)
-def test_a_value_of_another_type_is_refused_without_showing_it(
-    sealed: Callable[[str, object], object], value: object, wanted: str
-) -> None:
+def test_a_value_of_another_type_is_refused_without_showing_it() -> None:
     """A wrong value is refused by the secret's name alone."""
-    with pytest.raises(TypeError) as caught:
-        sealed("A", value)
+    cases: list[tuple[Callable[..., object], object, str]] = [
+        (Secret, 20260101, "Secret('A')"),
+        (Secret, b"20260101", "Secret('A')"),
+        (Secret, None, "Secret('A')"),
+        (Secret, type("Loud", (str,), {})("20260101"), "Secret('A')"),
+        (SecretBytes, "20260101", "SecretBytes('A')"),
+        (SecretBytes, bytearray(b"20260101"), "SecretBytes('A')"),
+    ]
+    for sealed, value, wanted in cases:
+        with case(sealed, value, wanted):
+            with pytest.raises(TypeError) as caught:
+                sealed("A", value)
 
-    assert str(caught.value) == wanted
-    assert caught.value.__context__ is None
+            assert wanted in str(caught.value)
+            assert "2026" not in str(caught.value)
+            assert caught.value.__context__ is None
 
 
-@pytest.mark.parametrize(
-    ("value", "masked"),
-    [
+def test_a_mask_shows_a_hint_of_long_tokens_only() -> None:
+    """A token can be told from another one; a short, spaced or composed value cannot."""
+    cases: list[tuple[str, str]] = [
         ("sk-proj-abc...xyz", "sk-p...xyz"),
         ("fake-0123456789-", "fake...89-"),
         ("fake-0123456789", "***"),
@@ -313,13 +321,13 @@ def test_a_value_of_another_type_is_refused_without_showing_it(
         ("fäke-0123456789-0123", "***"),
         ("redis://user:fake-password@host/0", "***"),
         ("fake:0123456789//0123", "fake...123"),
-    ],
-)
-def test_a_mask_shows_a_hint_of_long_tokens_only(value: str, masked: str) -> None:
-    """A token can be told from another one; a short, spaced or composed value cannot."""
-    assert mask_secret(value) == masked
+    ]
+    for value, masked in cases:
+        with case(value, masked):
+            assert mask_secret(value) == masked
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=300)) | st.text("ab c:/\u00e4", min_size=10))
 def test_a_mask_never_shows_more_than_seven_characters(value: str) -> None:
     """Whatever a value is, a mask holds four and three of its characters, or none."""
@@ -333,18 +341,18 @@ def test_a_mask_never_shows_more_than_seven_characters(value: str) -> None:
         assert value.endswith(masked[-3:])
 
 
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
+def test_a_mask_refuses_what_is_no_text_without_showing_it() -> None:
+    """A wrong argument is named by its type."""
+    cases: list[tuple[object, str]] = [
         (b"20260101", "bytes"),
         (20260101, "int"),
         (None, "NoneType"),
         (Secret("A", "20260101"), "Secret"),
-    ],
-)
-def test_a_mask_refuses_what_is_no_text_without_showing_it(value: object, kind: str) -> None:
-    """A wrong argument is named by its type."""
-    with pytest.raises(TypeError) as caught:
-        mask_secret(value)  # type: ignore[arg-type]
+    ]
+    for value, kind in cases:
+        with case(value, kind):
+            with pytest.raises(TypeError) as caught:
+                mask_secret(value)  # type: ignore[arg-type]
 
-    assert str(caught.value) == f"mask_secret takes a str, not {kind}"
+            assert str(caught.value).endswith(f" {kind}")
+            assert "2026" not in str(caught.value)

@@ -10,6 +10,7 @@ import pytest
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.secrets.vantage import Vantage
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from tests.fixtures.cases import case, empty_machines
 from tests.support import as_ordinary_user, situate
 
 IMPOSSIBLE = PinnedFile.possible()
@@ -254,9 +255,11 @@ def test_nothing_to_watch_is_known_as_such(tmp_path: Path) -> None:
 # What an event is about.
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
+def test_an_event_concerns_the_directory_or_its_name_above(
+    volume: MountedVolume, tmp_path: Path
+) -> None:
+    """What happens to the declared names counts, and to the directory, and little else above."""
+    cases: list[tuple[str, bool]] = [
         ("mnt/volume", True),
         ("mnt/volume/..data", True),
         ("mnt/volume/api_key", True),
@@ -265,13 +268,10 @@ def test_nothing_to_watch_is_known_as_such(tmp_path: Path) -> None:
         ("mnt/another", False),
         ("mnt", False),
         ("elsewhere/volume", False),
-    ],
-)
-def test_an_event_concerns_the_directory_or_its_name_above(
-    path: str, *, expected: bool, volume: MountedVolume, tmp_path: Path
-) -> None:
-    """What happens to the declared names counts, and to the directory, and little else above."""
-    assert over(volume.path).look().concerns(str(tmp_path / path)) is expected
+    ]
+    for path, expected in cases:
+        with case(path, expected):
+            assert over(volume.path).look().concerns(str(tmp_path / path)) is expected
 
 
 def test_an_event_at_a_pinned_path_concerns_it(tmp_path: Path) -> None:
@@ -314,34 +314,36 @@ CHANGES: list[Callable[[Path], object]] = [
 ]
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_change_of_a_declared_file_is_seen(
-    change: Callable[[Path], object], tmp_path: Path
-) -> None:
+def test_a_change_of_a_declared_file_is_seen(tmp_path: Path) -> None:
     """A plain file cannot be touched without that a look sees it, its size or not."""
-    directory = PlainDirectory(tmp_path / "secrets")
-    for name in ("api_key", "tls/key.pem"):
-        directory.replace(name, "fake-key")
-    seen = over(directory.path)
-    for name in ("api_key", "tls/key.pem"):
-        before = seen.look()
-        change(directory.path / name)
-        after = seen.look()
-        assert before.contents != after.contents
-        assert before.roots == after.roots
+    machines = empty_machines(tmp_path)
+    for change in CHANGES:
+        with case(change):
+            root = next(machines)
+            directory = PlainDirectory(root / "secrets")
+            for name in ("api_key", "tls/key.pem"):
+                directory.replace(name, "fake-key")
+            seen = over(directory.path)
+            for name in ("api_key", "tls/key.pem"):
+                before = seen.look()
+                change(directory.path / name)
+                after = seen.look()
+                assert before.contents != after.contents
+                assert before.roots == after.roots
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_change_of_a_file_that_a_variable_names_is_seen(
-    change: Callable[[Path], object], tmp_path: Path
-) -> None:
+def test_a_change_of_a_file_that_a_variable_names_is_seen(tmp_path: Path) -> None:
     """The same holds for ``NAME_FILE`` and, with it, for ``.env``."""
-    file = PlainDirectory(tmp_path / "etc").path / "key"
-    file.write_text("fake-key")
-    seen = vantage(tmp_path, {"API_KEY_FILE": str(file)}, mode="environment")
-    before = seen.look()
-    change(file)
-    assert seen.look().contents != before.contents
+    machines = empty_machines(tmp_path)
+    for change in CHANGES:
+        with case(change):
+            root = next(machines)
+            file = PlainDirectory(root / "etc").path / "key"
+            file.write_text("fake-key")
+            seen = vantage(root, {"API_KEY_FILE": str(file)}, mode="environment")
+            before = seen.look()
+            change(file)
+            assert seen.look().contents != before.contents
 
 
 def test_what_is_not_declared_is_not_looked_at(tmp_path: Path) -> None:
@@ -410,18 +412,21 @@ def test_a_volume_that_comes_is_another_root(tmp_path: Path) -> None:
 
 
 @really
-@pytest.mark.parametrize("name", ["api_key", "tls/key.pem"])
-def test_a_mounted_file_is_watched_itself(name: str, tmp_path: Path) -> None:
+def test_a_mounted_file_is_watched_itself(tmp_path: Path) -> None:
     """A directory hears nothing of what is written into a file mounted over one of its own."""
-    with PinnedFile(tmp_path / "secrets" / name, tmp_path / "host/key") as pinned:
-        seen = over(tmp_path / "secrets")
-        assert watched(seen)[str(pinned.path)] is None
-        view = seen.look()
-        assert [pin.path for pin in view.pinned] == [str(pinned.path)]
-        assert view.concerns(str(pinned.path))
-        before = view.contents
-        pinned.write("fake-key")
-        assert seen.look().contents != before
+    machines = empty_machines(tmp_path)
+    for name in ("api_key", "tls/key.pem"):
+        with case(name):
+            root = next(machines)
+            with PinnedFile(root / "secrets" / name, root / "host/key") as pinned:
+                seen = over(root / "secrets")
+                assert watched(seen)[str(pinned.path)] is None
+                view = seen.look()
+                assert [pin.path for pin in view.pinned] == [str(pinned.path)]
+                assert view.concerns(str(pinned.path))
+                before = view.contents
+                pinned.write("fake-key")
+                assert seen.look().contents != before
 
 
 @really

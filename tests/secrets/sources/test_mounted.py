@@ -18,6 +18,7 @@ from hive_boot.secrets.field import Fault
 from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
 from hive_boot.secrets.sources.patience import Patience
 from hive_boot.testing import MountedVolume
+from tests.fixtures.cases import case, empty_machines
 from tests.support import SETTLED, FakeClock, as_ordinary_user, descriptors
 
 
@@ -265,23 +266,24 @@ def test_data_that_is_away_for_a_moment_is_waited_for(
     assert clock.slept == [0.002, 0.004, 0.008]
 
 
-@pytest.mark.parametrize("target", [None, "..nowhere", "a", "..data"])
-def test_data_that_leads_nowhere_for_good_is_a_fault(
-    kubelet: MountedVolume, clock: FakeClock, target: str | None
-) -> None:
+def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
     """A volume without its data is a fault after two seconds, never an empty set."""
-    data = kubelet.path / "..data"
-    data.unlink()
-    if target is not None:
-        data.symlink_to(target)
-    started = clock.now
-    reading = read(kubelet.path, patience=clock.patience())
+    for number, target in enumerate((None, "..nowhere", "a", "..data")):
+        with case(target):
+            kubelet, clock = MountedVolume(tmp_path / f"volume-{number}"), FakeClock()
+            kubelet.publish(ALL_OLD)
+            data = kubelet.path / "..data"
+            data.unlink()
+            if target is not None:
+                data.symlink_to(target)
+            started = clock.now
+            reading = read(kubelet.path, patience=clock.patience())
 
-    assert reading.fault == NO_DATA
-    assert reading.volume
-    assert not reading.is_absent
-    assert reading.batch.values == {}
-    assert 2.0 <= clock.now - started <= 2.1
+            assert reading.fault == NO_DATA
+            assert reading.volume
+            assert not reading.is_absent
+            assert reading.batch.values == {}
+            assert 2.0 <= clock.now - started <= 2.1
 
 
 def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: FakeClock) -> None:
@@ -362,26 +364,25 @@ def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeCloc
     assert clock.slept == [0.002, 0.004]
 
 
-@pytest.mark.parametrize("named", [False, True], ids=["in a directory", "named one by one"])
-def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file(
-    clock: FakeClock, *, named: bool
-) -> None:
+def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> None:
     """After two seconds a file that is closed to us is told of, and the others are read."""
-    started = clock.now
-    with as_ordinary_user() as place:
-        fill(place)
-        (place / "b").chmod(0o000)
-        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
-        if named:
-            answers = {str(place / name): (name, name.upper(), True) for name in "abc"}
-            reading = read_paths(answers, patience)
-        else:
-            reading = read(place, patience=patience)
+    for named in (False, True):
+        clock = FakeClock()
+        started = clock.now
+        with case(named), as_ordinary_user() as place:
+            fill(place)
+            (place / "b").chmod(0o000)
+            patience = clock.patience()._replace(wall=SETTLED.wall)
+            if named:
+                answers = {str(place / name): (name, name.upper(), True) for name in "abc"}
+                reading = read_paths(answers, patience)
+            else:
+                reading = read(place, patience=patience)
 
-    assert reading.fault is None
-    assert kinds(reading) == {"b": ["unreadable"]}
-    assert set(reading.batch.values) == {"a", "c"}
-    assert 2.0 <= clock.now - started <= 2.1
+            assert reading.fault is None
+            assert kinds(reading) == {"b": ["unreadable"]}
+            assert set(reading.batch.values) == {"a", "c"}
+            assert 2.0 <= clock.now - started <= 2.1
 
 
 def test_a_directory_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
@@ -633,25 +634,28 @@ def test_names_that_are_not_ours_are_not_opened(tmp_path: Path) -> None:
     assert "b" in reading.names
 
 
-@pytest.mark.parametrize("volume", [False, True], ids=["plain", "volume"])
-def test_nothing_else_is_opened(tmp_path: Path, *, volume: bool) -> None:
+def test_nothing_else_is_opened(tmp_path: Path) -> None:
     """Only declared names are ever opened; what lies beside them is listed and no more."""
-    files = ALL_OLD | {"other": "fake-other", "d": "fake-d"}
-    if volume:
-        MountedVolume(tmp_path / "room").publish(files)
-    else:
-        fill(tmp_path / "room", files)
-    opened: list[object] = []
-    _on_open.append(opened.append)
-    try:
-        reading = read(tmp_path / "room")
-    finally:
-        _on_open.clear()
+    machines = empty_machines(tmp_path)
+    for volume in (False, True):
+        with case(volume):
+            root = next(machines)
+            files = ALL_OLD | {"other": "fake-other", "d": "fake-d"}
+            if volume:
+                MountedVolume(root / "room").publish(files)
+            else:
+                fill(root / "room", files)
+            opened: list[object] = []
+            _on_open.append(opened.append)
+            try:
+                reading = read(root / "room")
+            finally:
+                _on_open.clear()
 
-    assert values(reading) == ALL_OLD
-    assert {"other", "d"} <= set(reading.names)
-    assert {"a", "b", "c"} <= set(opened)
-    assert {"other", "d"}.isdisjoint(opened)
+            assert values(reading) == ALL_OLD
+            assert {"other", "d"} <= set(reading.names)
+            assert {"a", "b", "c"} <= set(opened)
+            assert {"other", "d"}.isdisjoint(opened)
 
 
 def test_what_was_read_shows_no_value(kubelet: MountedVolume) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hive_boot.secrets.sources.mounts import Pin, pins
 from hive_boot.testing import MountedVolume, PinnedFile
+from tests.fixtures.cases import case, empty_machines
 from tests.support import tmpfs
 
 IMPOSSIBLE = PinnedFile.possible()
@@ -74,25 +75,24 @@ def test_a_mounted_directory_is_no_pinned_file(tmp_path: Path, table: Path) -> N
     assert found(table, tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    ("written", "name"),
-    [
+def test_odd_names_are_read_as_the_kernel_writes_them(tmp_path: Path, table: Path) -> None:
+    """White space and backslashes in the path of a secret hide no mount."""
+    cases: list[tuple[str, str]] = [
         ("with\\040space", "with space"),
         ("with\\011tab", "with\ttab"),
         ("with\\012newline", "with\nnewline"),
         ("with\\134backslash", "with\\backslash"),
         ("with\\134040digits", "with\\040digits"),
         ("schlüssel", "schlüssel"),
-    ],
-)
-def test_odd_names_are_read_as_the_kernel_writes_them(
-    written: str, name: str, tmp_path: Path, table: Path
-) -> None:
-    """White space and backslashes in the path of a secret hide no mount."""
-    file = tmp_path / name
-    file.write_text("fake-key")
-    table.write_text(row(tmp_path / written, f"/host/{written}"))
-    assert found(table, file) == [(str(file), f"/host/{name}", False)]
+    ]
+    machines = empty_machines(tmp_path)
+    for written, name in cases:
+        with case(written, name):
+            root = next(machines)
+            file = root / name
+            file.write_text("fake-key")
+            table.write_text(row(root / written, f"/host/{written}"))
+            assert found(table, file) == [(str(file), f"/host/{name}", False)]
 
 
 def test_a_name_that_is_not_utf_8_hides_no_mount(tmp_path: Path, table: Path) -> None:
@@ -145,23 +145,20 @@ def test_a_file_renamed_over_on_the_host_is_stale(tmp_path: Path) -> None:
         assert pinned.path.read_text() == "fake-old"
 
 
-@pytest.mark.parametrize(
-    ("root", "expected"),
-    [
+def test_a_subpath_is_told_by_the_generation_that_it_is_in(file: Path, table: Path) -> None:
+    """What the kernel lists of a Secret is a file in a directory that the kubelet has stamped."""
+    cases: list[tuple[str, bool]] = [
         ("/..2026_11_24_13_31_10.2690541472/api_key", True),
         ("/..2026_11_24_13_31_10.2690541472/api_key//deleted", True),
         ("/var/lib/kubelet/pods/6f1c/volume-subpaths/app/server/0", True),
         ("/home/dev/service/secrets/api_key", False),
         ("/home/..dev/api_key", False),
         ("/var/lib/docker/volumes/app/_data/api_key", False),
-    ],
-)
-def test_a_subpath_is_told_by_the_generation_that_it_is_in(
-    root: str, *, expected: bool, file: Path, table: Path
-) -> None:
-    """What the kernel lists of a Secret is a file in a directory that the kubelet has stamped."""
-    table.write_text(row(file, root))
-    assert [pin.is_subpath for pin in found(table, file)] == [expected]
+    ]
+    for root, expected in cases:
+        with case(root, expected):
+            table.write_text(row(file, root))
+            assert [pin.is_subpath for pin in found(table, file)] == [expected]
 
 
 @really

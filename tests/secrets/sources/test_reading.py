@@ -3,20 +3,24 @@
 import errno
 import os
 import resource
-import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
 from hive_boot.secrets.sources.reading import LIMIT, Batch, Outcome, read_files
+from tests.fixtures.cases import case, empty_machines
+from tests.fixtures.files import make_loop, make_socket
 from tests.support import as_ordinary_user, descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAME = "TOKEN"
 
@@ -44,7 +48,7 @@ def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
 
 
 def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
-    """Give kind and message of what is wrong with a bad file."""
+    """Return kind and message of what is wrong with a bad file."""
     batch = read(path, text=text)
     (fault,) = held(batch)
     assert isinstance(fault, tuple)
@@ -53,9 +57,9 @@ def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
     return fault.kind, fault.message
 
 
-@pytest.mark.parametrize(
-    ("content", "value"),
-    [
+def test_a_text_loses_its_mark_and_one_newline_and_nothing_else(tmp_path: Path) -> None:
+    """What an editor or echo adds is taken off once; spaces and inner lines stay."""
+    cases: list[tuple[bytes, str]] = [
         (b"fake-token", "fake-token"),
         (b"fake-token\n", "fake-token"),
         (b"fake-token\r\n", "fake-token"),
@@ -76,61 +80,73 @@ def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
         (b"fake\xef\xbb\xbf-token", "fake\ufeff-token"),
         ("fäke-tökén-\U0001f511\n".encode(), "fäke-tökén-\U0001f511"),
         (b"\x01\x7f", "\x01\x7f"),
-    ],
-)
-def test_a_text_loses_its_mark_and_one_newline_and_nothing_else(
-    content: bytes, value: str, tmp_path: Path
-) -> None:
-    """What an editor or echo adds is taken off once; spaces and inner lines stay."""
-    file = tmp_path / "token"
-    file.write_bytes(content)
+    ]
+    machines = empty_machines(tmp_path)
+    for content, value in cases:
+        with case(content, value):
+            root = next(machines)
+            file = root / "token"
+            file.write_bytes(content)
 
-    assert value_of(file) == value
+            assert value_of(file) == value
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"])
-def test_a_file_without_a_text_is_empty(content: bytes, tmp_path: Path) -> None:
+def test_a_file_without_a_text_is_empty(tmp_path: Path) -> None:
     """A file that holds no more than a newline holds no secret."""
-    file = tmp_path / "token"
-    file.write_bytes(content)
+    cases: list[bytes] = [b"", b"\n", b"\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"]
+    machines = empty_machines(tmp_path)
+    for content in cases:
+        with case(content):
+            root = next(machines)
+            file = root / "token"
+            file.write_bytes(content)
 
-    assert fault_of(file) == ("empty", "is empty")
+            assert fault_of(file)[0] == "empty"
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"\xff", b"fake-\xe4", b"\xed\xa0\x80", b"\xc0\xaf", "fake".encode("utf-16"), b"fake\xe2\x82"],
-)
-def test_what_is_not_utf_8_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_what_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     """Latin-1, UTF-16 and half a character are problems, not guesses."""
-    file = tmp_path / "token"
-    file.write_bytes(content)
+    cases: list[bytes] = [
+        b"\xff",
+        b"fake-\xe4",
+        b"\xed\xa0\x80",
+        b"\xc0\xaf",
+        "fake".encode("utf-16"),
+        b"fake\xe2\x82",
+    ]
+    machines = empty_machines(tmp_path)
+    for content in cases:
+        with case(content):
+            root = next(machines)
+            file = root / "token"
+            file.write_bytes(content)
 
-    assert fault_of(file) == (
-        "not-utf-8",
-        "is not UTF-8 text (SecretBytes takes what is no text)",
-    )
+            assert fault_of(file)[0] == "not-utf-8"
 
 
-@pytest.mark.parametrize("content", [b"\0", b"fake\0", b"\0fake\n", "fä\0ke".encode()])
-def test_a_nul_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_nul_is_refused(tmp_path: Path) -> None:
     """A NUL, at which other programs would cut the value, is a problem."""
-    file = tmp_path / "token"
-    file.write_bytes(content)
+    machines = empty_machines(tmp_path)
+    for content in (b"\0", b"fake\0", b"\0fake\n", "fä\0ke".encode()):
+        with case(content):
+            root = next(machines)
+            file = root / "token"
+            file.write_bytes(content)
 
-    assert fault_of(file) == (
-        "nul",
-        "holds a NUL character (SecretBytes takes what is no text)",
-    )
+            assert fault_of(file)[0] == "nul"
 
 
-@pytest.mark.parametrize("content", [b"\xef\xbb\xbf\x00\xff fake\r\n", b"\n", b"\0", b"fake\n"])
-def test_secret_bytes_are_taken_raw(content: bytes, tmp_path: Path) -> None:
+def test_secret_bytes_are_taken_raw(tmp_path: Path) -> None:
     """Not one byte of a keystore is changed."""
-    file = tmp_path / "token"
-    file.write_bytes(content)
+    cases: list[bytes] = [b"\xef\xbb\xbf\x00\xff fake\r\n", b"\n", b"\0", b"fake\n"]
+    machines = empty_machines(tmp_path)
+    for content in cases:
+        with case(content):
+            root = next(machines)
+            file = root / "token"
+            file.write_bytes(content)
 
-    assert value_of(file, text=False) == content
+            assert value_of(file, text=False) == content
 
 
 def test_empty_secret_bytes_are_empty(tmp_path: Path) -> None:
@@ -138,9 +154,10 @@ def test_empty_secret_bytes_are_empty(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.touch()
 
-    assert fault_of(file, text=False) == ("empty", "is empty")
+    assert fault_of(file, text=False)[0] == "empty"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
 @example(b"\xef\xbb\xbf\n")
 @example(b"a\r\n")
@@ -175,27 +192,33 @@ def _is_text(raw: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("text", [True, False])
-def test_one_mebibyte_is_the_most(tmp_path: Path, *, text: bool) -> None:
+def test_one_mebibyte_is_the_most(tmp_path: Path) -> None:
     """A file of exactly 1 MiB is read whole; one byte more is refused, a newline too."""
-    file = tmp_path / "token"
-    file.write_bytes(b"f" * LIMIT)
-    assert LIMIT == 1024 * 1024
-    assert len(value_of(file, text=text)) == LIMIT
+    machines = empty_machines(tmp_path)
+    for text in (True, False):
+        with case(text):
+            root = next(machines)
+            file = root / "token"
+            file.write_bytes(b"f" * LIMIT)
+            assert LIMIT == 1024 * 1024
+            assert len(value_of(file, text=text)) == LIMIT
 
-    for end in (b"f", b"\n"):
-        file.write_bytes(b"f" * LIMIT + end)
-        assert fault_of(file, text=text) == ("too-large", "is larger than 1048576 bytes")
+            for end in (b"f", b"\n"):
+                file.write_bytes(b"f" * LIMIT + end)
+                assert fault_of(file, text=text)[0] == "too-large"
 
 
-@pytest.mark.parametrize("text", [True, False])
-def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, *, text: bool) -> None:
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     """A file of a tebibyte is refused at once, by its size alone."""
-    file = tmp_path / "token"
-    file.touch()
-    os.truncate(file, 1 << 40)
+    machines = empty_machines(tmp_path)
+    for text in (True, False):
+        with case(text):
+            root = next(machines)
+            file = root / "token"
+            file.touch()
+            os.truncate(file, 1 << 40)
 
-    assert fault_of(file, text=text) == ("too-large", "is larger than 1048576 bytes")
+            assert fault_of(file, text=text)[0] == "too-large"
 
 
 def test_a_file_that_hides_its_size_is_read_to_its_end() -> None:
@@ -205,27 +228,30 @@ def test_a_file_that_hides_its_size_is_read_to_its_end() -> None:
     assert value_of("/proc/sys/kernel/ostype", text=False) == b"Linux\n"
 
 
-@pytest.mark.parametrize("text", [True, False])
-def test_a_file_that_hides_how_large_it_is_is_not_read_to_its_end(*, text: bool) -> None:
+def test_a_file_that_hides_how_large_it_is_is_not_read_to_its_end() -> None:
     """Reading stops at the limit also where no size warns of it."""
-    variables = {f"V{number}": "x" * 100_000 for number in range(12)}
-    with subprocess.Popen(
-        [sys.executable, "-c", "print('up', flush=True); input()"],
-        env=variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"up\n"
-        found = fault_of(f"/proc/{child.pid}/environ", text=text)
-        child.communicate(b"\n")
+    for text in (True, False):
+        with case(text):
+            variables = {f"V{number}": "x" * 100_000 for number in range(12)}
+            with subprocess.Popen(
+                [sys.executable, "-c", "print('up', flush=True); input()"],
+                env=variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            ) as child:
+                assert child.stdout is not None
+                assert child.stdout.readline() == b"up\n"
+                found = fault_of(f"/proc/{child.pid}/environ", text=text)
+                child.communicate(b"\n")
 
-    assert found == ("too-large", "is larger than 1048576 bytes")
+            assert found[0] == "too-large"
 
 
 def test_a_file_that_cannot_be_read_after_it_was_opened() -> None:
     """An error while reading is told in the words of the system."""
-    assert fault_of("/proc/self/mem") == ("unreadable", "cannot be read: input/output error")
+    kind, message = fault_of("/proc/self/mem")
+    assert kind == "unreadable"
+    assert "input/output error" in message
 
 
 def make_nothing(path: Path) -> None:
@@ -238,17 +264,20 @@ def make_below_a_file(path: Path) -> None:
     path.parent.write_text("fake")
 
 
-@pytest.mark.parametrize("make", [make_nothing, make_below_a_file])
-def test_an_absent_file_is_nothing(make: Callable[[Path], None], tmp_path: Path) -> None:
+def test_an_absent_file_is_nothing(tmp_path: Path) -> None:
     """What is not there is no problem of the file; whoever needs it says so."""
-    file = tmp_path / "room" / "token"
-    file.parent.mkdir()
-    make(file)
+    machines = empty_machines(tmp_path)
+    for make in (make_nothing, make_below_a_file):
+        with case(make):
+            root = next(machines)
+            file = root / "room" / "token"
+            file.parent.mkdir()
+            make(file)
 
-    batch = read(file)
+            batch = read(file)
 
-    assert (batch.values, batch.files, batch.odd, batch.lost) == ({}, {}, {}, [])
-    assert not batch.refused
+            assert (batch.values, batch.files, batch.odd, batch.lost) == ({}, {}, {}, [])
+            assert not batch.refused
 
 
 def test_a_name_that_no_file_can_have_is_nothing(tmp_path: Path) -> None:
@@ -261,12 +290,6 @@ def make_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-def make_socket(path: Path) -> None:
-    """Make a socket."""
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-
-
 def make_device(path: Path) -> None:
     """Lead to a device."""
     path.symlink_to("/dev/zero")
@@ -277,43 +300,35 @@ def make_dangling(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
-def make_loop(path: Path) -> None:
-    """Make a link to itself."""
-    path.symlink_to(path.name)
-
-
 def make_other_link_that_dangles(path: Path) -> None:
     """Make a link to a link to nothing."""
     path.symlink_to("second")
     (path.parent / "second").symlink_to("nowhere")
 
 
-@pytest.mark.parametrize(
-    ("make", "kind", "message"),
-    [
-        (make_fifo, "not-a-file", "is a FIFO, not a file"),
-        (make_socket, "not-a-file", "is a socket or a device, not a file"),
-        (make_device, "not-a-file", "is a device, not a file"),
-        (Path.mkdir, "not-a-file", "is a directory, not a file"),
-        (make_dangling, "broken-link", "is a link that leads nowhere"),
-        (make_other_link_that_dangles, "broken-link", "is a link that leads nowhere"),
-        (make_loop, "broken-link", "is a link that leads in a circle"),
-    ],
-)
-def test_what_is_no_file_is_said_to_be_what_it_is(
-    make: Callable[[Path], None],
-    kind: str,
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_no_file_is_said_to_be_what_it_is(tmp_path: Path) -> None:
     """A FIFO, a socket, a device, a directory, a broken link: a problem at once, never a hang."""
-    monkeypatch.chdir(tmp_path)  # the name of a socket has to be short
-    make(Path("token"))
+    cases: list[tuple[Callable[[Path], None], str, str]] = [
+        (make_fifo, "not-a-file", "FIFO"),
+        (make_socket, "not-a-file", "socket"),
+        (make_device, "not-a-file", "device"),
+        (Path.mkdir, "not-a-file", "directory"),
+        (make_dangling, "broken-link", "link"),
+        (make_other_link_that_dangles, "broken-link", "link"),
+        (make_loop, "broken-link", "circle"),
+    ]
+    machines = empty_machines(tmp_path)
+    for make, kind, named in cases:
+        with pytest.MonkeyPatch.context() as monkeypatch, case(make):
+            root = next(machines)
+            monkeypatch.chdir(root)
+            make(Path("token"))
 
-    assert fault_of("token") == (kind, message)
-    assert fault_of("token", text=False) == (kind, message)
-    assert read("token").lost == (["token"] if kind == "broken-link" else [])
+            told = fault_of("token")
+            assert told[0] == kind
+            assert named in told[1]
+            assert fault_of("token", text=False) == told
+            assert read("token").lost == (["token"] if kind == "broken-link" else [])
 
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
@@ -335,7 +350,8 @@ def test_a_permission_that_is_missing_is_told() -> None:
         file.chmod(0o400)
         value = value_of(file)
 
-    assert told == ("unreadable", "cannot be read: permission denied")
+    assert told[0] == "unreadable"
+    assert "permission denied" in told[1]
     assert batch.refused
     assert value == "fake-token"
 
@@ -362,7 +378,8 @@ def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert told == ("unreadable", "cannot be read: too many open files")
+    assert told[0] == "unreadable"
+    assert "too many open files" in told[1]
 
 
 def test_only_names_that_answer_a_field_are_opened(tmp_path: Path) -> None:
@@ -385,41 +402,40 @@ def test_only_names_that_answer_a_field_are_opened(tmp_path: Path) -> None:
     assert batch.odd == {}
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "outcomes"),
-    [
+def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
+    """Two files of one name are both told of, each with its place, good or not."""
+    cases: list[tuple[str, str, list[str]]] = [
         ("fake-1", "fake-2", ["fake-1", "fake-2"]),
         ("fake-1", "", ["fake-1", "empty"]),
         ("", "fake-2", ["empty", "fake-2"]),
         ("", "\0", ["empty", "nul"]),
-    ],
-)
-def test_every_file_of_a_field_is_reported(
-    first: str, second: str, outcomes: list[str], tmp_path: Path
-) -> None:
-    """Two files of one name are both told of, each with its place, good or not."""
-    (tmp_path / "token").write_text(first)
-    (tmp_path / "TOKEN").write_text(second)
-    root = os.open(tmp_path, os.O_RDONLY)
-    answer = ("token", NAME, True)
-    try:
-        batch = read_files(
-            ["token", "TOKEN"],
-            {"token": answer, "TOKEN": answer},
-            directory="/shown/",
-            dir_fd=root,
-        )
-    finally:
-        os.close(root)
-    hits = batch.odd["token"]
+    ]
+    machines = empty_machines(tmp_path)
+    for first, second, outcomes in cases:
+        with case(first, second, outcomes):
+            machine = next(machines)
+            (machine / "token").write_text(first)
+            (machine / "TOKEN").write_text(second)
+            root = os.open(machine, os.O_RDONLY)
+            answer = ("token", NAME, True)
+            try:
+                batch = read_files(
+                    ["token", "TOKEN"],
+                    {"token": answer, "TOKEN": answer},
+                    directory="/shown/",
+                    dir_fd=root,
+                )
+            finally:
+                os.close(root)
+            hits = batch.odd["token"]
 
-    assert [hit.place for hit in hits] == ["/shown/token", "/shown/TOKEN"]
-    assert [
-        hit.held.reveal() if isinstance(hit.held, Secret | SecretBytes) else hit.held.kind
-        for hit in hits
-    ] == outcomes
-    assert batch.values == {}
-    assert batch.files == {}
+            assert [hit.place for hit in hits] == ["/shown/token", "/shown/TOKEN"]
+            assert [
+                hit.held.reveal() if isinstance(hit.held, Secret | SecretBytes) else hit.held.kind
+                for hit in hits
+            ] == outcomes
+            assert batch.values == {}
+            assert batch.files == {}
 
 
 def test_what_was_read_shows_no_value(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
-from hive_boot.bootstrap import checking
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.fixtures.timings import set_timings
 from tests.support import failed_start, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
@@ -351,11 +351,11 @@ class Pair(SecretSet):
     api_key: Secret
 
 
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a check that may pass by itself be asked again soon."""
-    monkeypatch.setattr(checking, "_FIRST", 0.01)
-    monkeypatch.setattr(checking, "_MOST", 0.02)
+def pair(**more: Any) -> Bootstrap[Pair, None]:  # noqa: ANN401  (what Bootstrap takes)
+    """Declare an application whose checks are soon repeated, if that makes sense."""
+    boot = Bootstrap(Pair, mode="environment", **more)
+    set_timings(boot, check_retry_delay=0.01, max_check_retry_delay=0.02)
+    return boot
 
 
 class Asked:
@@ -382,7 +382,7 @@ def judged_by(
     **more: Any,  # noqa: ANN401  (what Bootstrap takes)
 ) -> Bootstrap[Pair, None]:
     """Declare an application with one check of two secrets."""
-    boot = Bootstrap(Pair, mode="environment", **more)
+    boot = pair(**more)
 
     @boot.check(*names)
     async def stripe_answers(secrets: Pair) -> bool | None:
@@ -429,7 +429,6 @@ async def test_what_will_not_pass_by_itself_is_asked_once(answer: object, reason
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
 async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     """A service outside that is not up yet is waited for, and the log says so."""
     asked = Asked(ConnectionError(f"no route with {OTHER}"), TimeoutError(), None)
@@ -444,7 +443,6 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
 async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
     """At the end of ``start_timeout`` the report has the last refusal."""
     asked = Asked(ConnectionError("no route"), OSError("no disk"))
@@ -455,10 +453,9 @@ async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
 async def test_the_end_of_the_start_hides_no_refusal() -> None:
     """A last call that the end cuts short says nothing: what was said before it is reported."""
-    boot = Bootstrap(Pair, mode="environment", start_timeout=0.3)
+    boot = pair(start_timeout=0.3)
     calls: list[None] = []
 
     @boot.check
@@ -474,10 +471,9 @@ async def test_the_end_of_the_start_hides_no_refusal() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
 async def test_a_check_that_hangs_for_its_own_time_is_asked_again() -> None:
     """A call that takes too long may be a lost packet: the next one may come through."""
-    boot = Bootstrap(Pair, mode="environment")
+    boot = pair()
     calls: list[None] = []
 
     @boot.check(timeout=0.05)
@@ -603,11 +599,11 @@ async def test_a_check_of_the_application_with_no_time_at_all_warns_of_nothing()
 
 @pytest.mark.anyio
 async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A stop does not wait until a check would have been asked again."""
-    monkeypatch.setattr(checking, "_FIRST", 20.0)
     boot = judged_by(Asked(ConnectionError()))
+    set_timings(boot, check_retry_delay=20.0, max_check_retry_delay=20.0)
 
     async def start() -> None:
         async with boot.running():

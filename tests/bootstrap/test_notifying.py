@@ -11,13 +11,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, DeclarationError, Secret, SecretSet, get_secret, secret
-from hive_boot.bootstrap import notifying
-from hive_boot.lifecycle import hosting
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
+from tests.fixtures.timings import NEVER, set_timings
 from tests.support import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -328,11 +327,10 @@ async def test_a_failing_hook_is_named_in_the_status(
 
 
 async def test_a_failed_hook_hears_of_what_it_missed_and_of_what_is_new(
-    boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """Two changes become one: from the oldest values to the newest, and no wait for a retry."""
-    for name in ("_FIRST", "_MOST"):
-        monkeypatch.setattr(notifying, name, 600)
+    set_timings(boot, hook_retry_delay=NEVER, max_hook_retry_delay=NEVER)
     told: list[Change] = []
 
     @boot.on_rotate()
@@ -384,11 +382,10 @@ async def test_joined_changes_begin_with_what_changed_first(
 
 
 async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
-    boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """It may be the new value that the hook needs: the old backoff does not count."""
-    for name in ("_FIRST", "_MOST"):
-        monkeypatch.setattr(notifying, name, 600)
+    set_timings(boot, hook_retry_delay=NEVER, max_hook_retry_delay=NEVER)
     told: list[Change] = []
     go_on = anyio.Event()
 
@@ -443,10 +440,9 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
     boot: Bootstrap[Service, None],
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It goes on, which is said; the others are called, and it is not called twice at once."""
-    monkeypatch.setattr(notifying, "_ENDING", 0.02)
+    set_timings(boot, hook_cancel_timeout=0.02)
     release = anyio.Event()
     calls: list[int] = []
 
@@ -503,10 +499,9 @@ async def test_a_hook_that_does_not_end_is_named_at_the_stop(
     boot: Bootstrap[Service, None],
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The stop goes on without it, and says what it leaves behind."""
-    monkeypatch.setattr(hosting, "_PATIENCE", 0.05)
+    set_timings(boot, task_cancel_timeout=0.05)
     release, ended = anyio.Event(), anyio.Event()
     called: list[int] = []
 

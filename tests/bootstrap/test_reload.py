@@ -25,7 +25,7 @@ from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
 from tests.support import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet
-from hive_boot.bootstrap import rereading
 from hive_boot.secrets.loading import load
 from hive_boot.testing import MountedVolume, PlainDirectory
 from tests.bootstrap.rotations import (
@@ -28,7 +27,7 @@ from tests.bootstrap.rotations import (
 )
 from tests.support import as_ordinary_user, move_to, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 class Relaxed(SecretSet):
@@ -405,9 +404,8 @@ async def test_a_read_that_hangs_is_not_joined_by_others(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file system that answers no more holds one thread, and the application serves."""
-    monkeypatch.setattr(rereading, "_HUNG", 0.05)
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = mounted(volume.path, Service, {"read_timeout": 0.05})
     log = Log(caplog)
     hangs, answers = threading.Semaphore(0), threading.Event()
 

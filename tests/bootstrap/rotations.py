@@ -100,6 +100,11 @@ class Log:
             if "verdict" in facts
         ]
 
+    def about(self, datum: str) -> list[str]:
+        """Give the levels of the records whose text has a name, a path or a number in it."""
+        records = [each for each in self._caplog.records if datum in each.getMessage()]
+        return [each.levelname for each in records]
+
     @property
     def text(self) -> str:
         """Everything that was told, a line for each record."""

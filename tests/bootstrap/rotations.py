@@ -92,6 +92,12 @@ class Log:
         return [each for each in self._caplog.records if each.name == "hive_boot.rotation"]
 
     @property
+    def watch(self) -> list[str]:
+        """WARNING at each fall-back to polling, ERROR at a failure, INFO when events are back."""
+        records = self._caplog.records
+        return [each.levelname for each in records if each.name == "hive_boot.watching"]
+
+    @property
     def verdicts(self) -> list[tuple[str, int, list[str]]]:
         """What became of each set: verdict, generation and names."""
         return [

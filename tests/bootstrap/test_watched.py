@@ -1,6 +1,5 @@
 """An application whose secrets change under it, in every way that a deployment has."""
 
-import logging
 import os
 import shutil
 import signal
@@ -20,9 +19,11 @@ from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.secrets.vantage import Vantage, View
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
-from tests.bootstrap.rotations import be_impatient
+from tests.bootstrap.rotations import Log, be_impatient
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC, QUICK_RETRIES, set_timings
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
+
+pytestmark = pytest.mark.anyio
 
 IMPOSSIBLE = PinnedFile.possible()
 
@@ -77,29 +78,16 @@ def mounts() -> Iterator[ExitStack]:
         yield stack
 
 
-class Lines:
-    """The log of an application."""
-
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.INFO, "hive_boot")
-        self._caplog = caplog
-
-    def about(self, text: str) -> list[str]:
-        """Give the lines that have ``text`` in them, each with its level."""
-        lines = [f"{each.levelname} {each.getMessage()}" for each in self._caplog.records]
-        return [line for line in lines if text in line]
-
-
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+def log(caplog: pytest.LogCaptureFixture) -> Log:
     """Give the log."""
-    return Lines(caplog)
+    return Log(caplog)
 
 
 # Directories, and what becomes of them.
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: MountedVolume) -> None:
     """The kubelet publishes, and the application has the new key; each time."""
     boot = watched(key.path, timings=EVENTS_ONLY)
@@ -114,7 +102,6 @@ async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: Mounted
     assert boot.status().watcher == "off"
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("where", ["memory", "disk"])
 async def test_a_directory_that_is_gone_and_comes_back(
@@ -137,7 +124,6 @@ async def test_a_directory_that_is_gone_and_comes_back(
         await until(uses(boot, "fake-key-new"))
 
 
-@pytest.mark.anyio
 async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None:
     """The application takes what is at the path now, and hears of its next change."""
     boot = watched(key.path, timings=EVENTS_ONLY)
@@ -150,7 +136,6 @@ async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None
 
 
 @really
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> None:
     """No event tells of it; the application follows all the same."""
@@ -175,7 +160,6 @@ def switch(link: Path, target: Path) -> None:
     fresh.rename(link)
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("way", ["link", "chain", "middle"])
 async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path) -> None:
     """Roots that are links, as NixOS and sops lay them out, wherever the link is."""
@@ -202,7 +186,6 @@ async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path)
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
 async def test_the_volumes_below_the_usual_directory(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +210,6 @@ async def test_the_volumes_below_the_usual_directory(
 # Files.
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDirectory) -> None:
     """Names like ``token~`` and ``x.pyc`` may be declared."""
@@ -242,25 +224,23 @@ async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDi
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
-    directory: PlainDirectory, lines: Lines
+    directory: PlainDirectory, log: Log
 ) -> None:
     """Somebody else's odd file is survived, and nobody is alarmed for long."""
     directory.replace("api_key", "fake-key-0")
     boot = watched(directory.path, {"poll_interval": 0.05})
     async with boot.running():
         (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
-        await until(lambda: lines.about("told of by inotify again"))
+        await until(lambda: len(log.watch) == 2)
         directory.replace("api_key", "fake-key-1")
         await until(uses(boot, "fake-key-1"))
         status = boot.status()
         assert (status.watcher, status.degraded) == ("inotify", False)
-    assert len(lines.about("Changes of secrets are")) == 2
+    assert log.watch == ["WARNING", "INFO"]
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_a_file_that_a_variable_names_rotates(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
@@ -277,7 +257,6 @@ async def test_a_file_that_a_variable_names_rotates(
         await until(uses(boot, "fake-key-2"))
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_a_file_that_a_variable_names_in_a_volume_rotates(
     key: MountedVolume, memory: Path, monkeypatch: pytest.MonkeyPatch
@@ -294,7 +273,6 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
     """A developer edits ``.env``, in place or as editors do, and the service has the new key."""
@@ -316,38 +294,34 @@ async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
 
 
 @really
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
-async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lines: Lines) -> None:
+async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, log: Log) -> None:
     """Rewriting the host's file works; replacing it never will, and that is said, once."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
         boot = watched(memory / "secrets", mode="docker", timings=EVENTS_ONLY)
         path = str(pinned.path)
         async with boot.running():
-            remark = "so a change has to be written into that file"
-            assert lines.about(path) == [f"INFO Mounted as a file of its own, {remark}: {path}"]
+            assert log.about(path) == ["INFO"]
             status = boot.status()
             assert (status.pinned, status.stale, status.degraded) == ((path,), (), False)
             for number in range(1, 3):
                 pinned.write(f"fake-key-{number}")
                 await until(uses(boot, f"fake-key-{number}"))
             pinned.replace("fake-key-new")
-            await until(lambda: lines.about("Stale mount"))
+            await until(lambda: len(log.about(path)) > 1)
             status = boot.status()
             assert (status.stale, status.degraded) == ((path,), True)
-            assert status.reasons == (f"{path} is a stale mount",)
+            assert [path in reason for reason in status.reasons] == [True]
             assert await boot.reload() is None
             assert boot.secrets.api_key.reveal() == "fake-key-2"
-            why = "was replaced outside, and only a restart will show the new file"
-            assert lines.about("Stale mount") == [f"ERROR Stale mount: {path} {why}"]
+            assert log.about(path) == ["INFO", "ERROR"]
 
 
 @really
-@pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["kubernetes", "docker"])
 async def test_a_subpath_is_warned_of_at_the_start(
-    mode: str, memory: Path, mounts: ExitStack, lines: Lines
+    mode: str, memory: Path, mounts: ExitStack, log: Log
 ) -> None:
     """The kubelet never updates a subPath; who watches one is told what to do instead."""
     pod = memory / "pods/6f1c"
@@ -359,28 +333,23 @@ async def test_a_subpath_is_warned_of_at_the_start(
     mounts.enter_context(PinnedFile(bound, volume.generation / "api_key"))
     mounts.enter_context(PinnedFile(path, bound))
     async with watched(path.parent, mode=mode).running():
-        warning = f"so the kubelet will never update it: {path}. Mount the directory"
-        assert lines.about(str(path)) == [f"WARNING Mounted with subPath, {warning}"]
+        assert log.about(str(path)) == ["WARNING"]
 
 
 @really
-@pytest.mark.anyio
-async def test_who_does_not_watch_hears_nothing_of_mounted_files(
-    memory: Path, lines: Lines
-) -> None:
+async def test_who_does_not_watch_hears_nothing_of_mounted_files(memory: Path, log: Log) -> None:
     """Without ``watch=True`` nobody expects a change."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
         boot = Bootstrap(Keys, mode="docker", secrets_dirs=memory / "secrets")
         async with boot.running():
             assert (boot.status().watcher, boot.status().pinned) == ("off", ())
-    assert lines.about("Mounted as") == []
+    assert log.about(str(pinned.path)) == []
 
 
 # What no event tells.
 
 
-@pytest.mark.anyio
 async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: MountedVolume) -> None:
     """What is written behind the link, where nobody should, comes into use all the same."""
     assert key.generation is not None
@@ -393,7 +362,6 @@ async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: Mounted
         await until(lambda: boot.status().missed)
 
 
-@pytest.mark.anyio
 async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) -> None:
     """However often the places are looked at beside the events: all of them were told of."""
     boot = watched(key.path, {"resync_interval": 0.0, "watcher_heartbeat_interval": 0.5})
@@ -404,7 +372,6 @@ async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) 
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
 async def test_a_change_between_the_first_read_and_ready_is_applied(key: MountedVolume) -> None:
     """The watch begins before the read, so nothing falls between the two."""
     boot = watched(key.path)
@@ -430,7 +397,7 @@ from hive_boot._timings import Timings
 from hive_boot.testing import MountedVolume
 
 backend, place, said = sys.argv[1:]
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 
 class Keys(SecretSet):
     '''What the application needs.'''
@@ -585,15 +552,13 @@ def test_a_machine_without_room_for_events_is_polled(
         '["poll", 5, false]',
         '["inotify", 6, false]',
     ]
-    said = [line for line in child.stderr.splitlines() if "Changes of secrets" in line]
-    polled = "WARNING Changes of secrets are looked for every 0.05 s, because nothing tells"
-    assert [line.startswith(polled) for line in said] == [True, False, True, False]
-    assert said[1::2] == ["INFO Changes of secrets are told of by inotify again"] * 2
+    said = [line for line in child.stderr.splitlines() if " hive_boot.watching " in line]
+    assert [line.split()[0] for line in said] == ["WARNING", "INFO"] * 2
+    assert all("0.05 s" in line for line in said[::2])
 
 
-@pytest.mark.anyio
 async def test_who_forces_polling_gets_it(
-    key: MountedVolume, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    key: MountedVolume, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variable that switches watchfiles to polling switches us too."""
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
@@ -603,13 +568,11 @@ async def test_who_forces_polling_gets_it(
         await until(uses(boot, "fake-key-1"))
         status = boot.status()
         assert (status.watcher, status.degraded) == ("poll", False)
-    (line,) = lines.about("Changes of secrets are")
-    assert "WATCHFILES_FORCE_POLLING" in line
+    assert log.about("WATCHFILES_FORCE_POLLING") == log.watch == ["WARNING"]
 
 
-@pytest.mark.anyio
 async def test_where_nothing_can_change_nothing_is_watched(
-    lines: Lines, monkeypatch: pytest.MonkeyPatch
+    log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Variables alone are watched by nobody, and who asked for it is told."""
     monkeypatch.setenv("API_KEY", "fake-key-0")
@@ -620,9 +583,7 @@ async def test_where_nothing_can_change_nothing_is_watched(
         assert watches() == []
         monkeypatch.setenv("API_KEY", "fake-key-1")
         assert await boot.reload() is None
-    assert lines.about("watched") == [
-        "INFO Nothing is watched: in environment mode secrets are variables, which cannot change"
-    ]
+    assert log.about("watched") == ["INFO"]
 
 
 def watches() -> list[threading.Thread]:
@@ -708,9 +669,8 @@ class Clock:
         return time.monotonic() + self.ahead
 
 
-@pytest.mark.anyio
 async def test_a_file_system_that_hangs_is_told_of_once(
-    key: MountedVolume, file_system: FileSystem, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    key: MountedVolume, file_system: FileSystem, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The application serves on, says that it is deaf, and says when it is not any more."""
     clock = Clock()
@@ -723,19 +683,16 @@ async def test_a_file_system_that_hangs_is_told_of_once(
             clock.ahead += Timings().watcher_silence_timeout
             status = boot.status()
             assert (status.watcher, status.degraded, status.ready) == ("down", True, True)
-            assert status.reasons == ("changes of secrets are not noticed",)
-            await until(lambda: lines.about("not noticed"))
-        await until(lambda: lines.about("noticed again"))
+            assert len(status.reasons) == 1
+            await until(lambda: log.about("noticed"))
+        await until(lambda: len(log.about("noticed")) == 2)
         assert (boot.status().watcher, boot.status().degraded) == ("inotify", False)
         key.publish({"api_key": "fake-key-1"})
         await until(uses(boot, "fake-key-1"))
-    assert lines.about("noticed") == [
-        "ERROR Changes of secrets are not noticed: what looks for them hangs or has ended",
-        "INFO Changes of secrets are noticed again",
-    ]
+    assert log.about("noticed") == ["ERROR", "INFO"]
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_file_system_that_hangs_holds_up_no_stop(
     key: MountedVolume, file_system: FileSystem
 ) -> None:
@@ -753,7 +710,7 @@ async def test_a_file_system_that_hangs_holds_up_no_stop(
 # The end.
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) -> None:
     """No thread and no descriptor is left by a watch that nothing happened to."""
     boot = watched(key.path)
@@ -773,7 +730,7 @@ def ours() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name.startswith("hive_boot")]
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 @pytest.mark.parametrize("polling", ["", "1"])
 async def test_a_cancel_while_idle_leaves_nothing_behind(
     polling: str, key: MountedVolume, monkeypatch: pytest.MonkeyPatch
@@ -792,7 +749,7 @@ async def test_a_cancel_while_idle_leaves_nothing_behind(
     await until(lambda: not ours() and descriptors() <= files)
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_start_that_is_cancelled_begins_no_watch_later(
     key: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -833,8 +790,8 @@ async def main() -> None:
         os.read(rotated, 1)
         try:
             boot.reload().send(None)
-        except LifecycleError as exc:
-            tell(str(exc))
+        except LifecycleError:
+            tell("refused")
         status = boot.status()
         tell(status.forked, status.watcher, status.generation, status.degraded, key())
         os._exit(0)
@@ -852,6 +809,7 @@ boot.run(backend=backend)
 )
 
 
+@pytest.mark.both_backends
 def test_a_forked_child_keeps_its_set_and_watches_nothing(
     anyio_backend: str, key: MountedVolume
 ) -> None:
@@ -859,7 +817,7 @@ def test_a_forked_child_keeps_its_set_and_watches_nothing(
     child = run_child(FORKED, anyio_backend, str(key.path), "")
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == [
-        '["a forked child keeps the secrets that it was born with"]',
+        '["refused"]',
         '[true, "off", 1, false, "fake-key-0"]',
         '[false, "inotify", 3, false, "fake-key-2"]',
     ]
@@ -905,6 +863,7 @@ anyio.run(main, backend=backend)
 )
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("way", ["running", "lifespan"])
 def test_a_forked_child_may_start_the_same_application(
     way: str, anyio_backend: str, key: MountedVolume
@@ -946,7 +905,6 @@ def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
     assert "ERROR" not in child.stderr
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("by", ["secrets_dirs=", "HIVE_BOOT_SECRETS_DIR", "API_KEY_FILE"])
 async def test_a_relative_path_is_that_of_the_start(

@@ -2,20 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import watchfiles  # noqa: F401  (who is another user in a test may not be able to import it)
 
 from hive_boot.testing import MountedVolume, PlainDirectory
+from tests.fixtures.watching import in_memory
 
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """Give a directory in a file system like that of a Secret volume, where there is one."""
-    shared = Path("/dev/shm")  # noqa: S108  (tmpfs is what is wanted)
-    with TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as name:
-        yield Path(name)
+    with in_memory(tmp_path) as place:
+        yield place
 
 
 @pytest.fixture

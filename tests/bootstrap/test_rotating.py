@@ -16,17 +16,17 @@ from hive_boot import Bootstrap, Change, LifecycleError, Secret, SecretSet, secr
 from hive_boot.bootstrap import lookout
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets.loading import load
-from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
     Log,
     Service,
-    be_impatient,
     mounted,
     number_of,
     numbered,
 )
 from tests.fixtures.timings import NEVER
+from tests.fixtures.watching import own_threads
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -318,11 +318,6 @@ async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> Non
     assert heard.changes == []
 
 
-def threads_of_ours() -> list[str]:
-    """Name the threads that this package has started and that are alive."""
-    return [each.name for each in threading.enumerate() if each.name.startswith("hive_boot")]
-
-
 @pytest.mark.both_backends
 async def test_a_stopped_application_hears_of_nothing(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
@@ -335,7 +330,7 @@ async def test_a_stopped_application_hears_of_nothing(
     async with boot.running() as old:
         volume.publish(numbered(2))
         await until(lambda: heard.changes)
-    await until(lambda: threads_of_ours() == [])
+    await until(lambda: own_threads() == [])
     log.clear()
     volume.publish(numbered(3))
     await checkpoint()
@@ -490,40 +485,6 @@ async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVo
     assert "fake" not in repr([first, second, third])
 
 
-obstacle = PinnedFile.possible()
-
-
-@pytest.mark.skipif(obstacle is not None, reason=str(obstacle))
-async def test_a_stale_mount_is_told_of_once(
-    directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mounted file that was replaced outside will never show the new one: that is said."""
-    timings = {
-        "watcher_check_interval": 0.02,
-        "watcher_heartbeat_interval": 0.02,
-        "resync_interval": 0.02,
-    }
-    be_impatient(monkeypatch, quiet=0.02)
-    directory.replace("jwt_secret", numbered(1)["jwt_secret"])
-    path = directory.path / "api_key"
-    with PinnedFile(path, host=directory.path.parent / "host" / "api_key") as pinned:
-        pinned.write(numbered(1)["api_key"])
-        boot = mounted(directory.path, Service, timings, mode="docker")
-        log = Log(caplog)
-        async with boot.running() as secrets:
-            assert boot.status().pinned == (str(path),)
-            assert log.about(str(path)) == ["INFO"]
-            pinned.write(numbered(2)["api_key"])
-            await until(lambda: number_of(secrets.api_key) == 2)
-            pinned.replace(numbered(3)["api_key"])
-            await until(lambda: boot.status().stale == (str(path),))
-            await until(lambda: len(log.about(str(path))) > 1)
-            assert [str(path) in reason for reason in boot.status().reasons] == [True]
-            await boot.reload()
-            assert number_of(secrets.api_key) == 2
-        assert log.about(str(path)) == ["INFO", "ERROR"]
-
-
 # The body of the run
 
 
@@ -556,7 +517,7 @@ async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
     assert boot.status().state == "armed"
-    await until(lambda: threads_of_ours() == [])
+    await until(lambda: own_threads() == [])
 
 
 async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVolume) -> None:

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +20,13 @@ from hive_boot.secrets.vantage import Vantage, View
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
 from tests.bootstrap.rotations import Log, be_impatient
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC, QUICK_RETRIES, set_timings
+from tests.fixtures.watching import (
+    PATIENCE,
+    ShiftedClock,
+    own_threads,
+    switch,
+    watcher_threads,
+)
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
 
 pytestmark = pytest.mark.anyio
@@ -28,9 +34,6 @@ pytestmark = pytest.mark.anyio
 IMPOSSIBLE = PinnedFile.possible()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
-
-PATIENCE = 20
-"""Seconds after which a test that waits has failed."""
 
 
 class Keys(SecretSet):
@@ -151,13 +154,6 @@ async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> Non
         await until(uses(boot, "fake-key-2"))
         await until(lambda: boot.status().missed)
         assert not boot.status().degraded
-
-
-def switch(link: Path, target: Path) -> None:
-    """Let a link lead elsewhere, in one step, as deployments do."""
-    fresh = link.with_name("fresh")
-    fresh.symlink_to(target)
-    fresh.rename(link)
 
 
 @pytest.mark.parametrize("way", ["link", "chain", "middle"])
@@ -299,7 +295,8 @@ async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lo
     """Rewriting the host's file works; replacing it never will, and that is said, once."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
-        boot = watched(memory / "secrets", mode="docker", timings=EVENTS_ONLY)
+        timings = {**EVENTS_ONLY, "watcher_check_interval": 0.02}
+        boot = watched(memory / "secrets", timings, mode="docker")
         path = str(pinned.path)
         async with boot.running():
             assert log.about(path) == ["INFO"]
@@ -580,15 +577,10 @@ async def test_where_nothing_can_change_nothing_is_watched(
     async with boot.running():
         assert boot.status().watcher == "off"
         assert not boot.status().degraded
-        assert watches() == []
+        assert watcher_threads() == []
         monkeypatch.setenv("API_KEY", "fake-key-1")
         assert await boot.reload() is None
     assert log.about("watched") == ["INFO"]
-
-
-def watches() -> list[threading.Thread]:
-    """Find the threads that watch."""
-    return [each for each in threading.enumerate() if each.name == "hive_boot watch"]
 
 
 IMPORTS = """
@@ -659,21 +651,11 @@ def file_system(monkeypatch: pytest.MonkeyPatch) -> FileSystem:
     return found
 
 
-class Clock:
-    """The monotonic clock, which can be put ahead."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Give the seconds of this clock."""
-        return time.monotonic() + self.ahead
-
-
 async def test_a_file_system_that_hangs_is_told_of_once(
     key: MountedVolume, file_system: FileSystem, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The application serves on, says that it is deaf, and says when it is not any more."""
-    clock = Clock()
+    clock = ShiftedClock()
     monkeypatch.setattr(watching, "time", clock)
     boot = watched(key.path, {**QUICK_RESYNC, "watcher_check_interval": 0.02})
     async with boot.running():
@@ -702,9 +684,9 @@ async def test_a_file_system_that_hangs_holds_up_no_stop(
         async with boot.running():
             stack.enter_context(file_system.hanging())
             await until(file_system.asked.is_set)
-        (left_behind,) = watches()
+        (left_behind,) = watcher_threads()
         assert left_behind.daemon
-    await until(lambda: not watches())
+    await until(lambda: not watcher_threads())
 
 
 # The end.
@@ -716,18 +698,13 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) 
     boot = watched(key.path)
     async with boot.running():
         pass
-    await until(lambda: not ours())
+    await until(lambda: not own_threads())
     files = descriptors()
     for _ in range(20):
         async with boot.running():
             assert boot.status().watcher == "inotify"
-        assert watches() == []
-    await until(lambda: not ours() and descriptors() <= files)
-
-
-def ours() -> list[threading.Thread]:
-    """Find every thread of a run."""
-    return [each for each in threading.enumerate() if each.name.startswith("hive_boot")]
+        assert watcher_threads() == []
+    await until(lambda: not own_threads() and descriptors() <= files)
 
 
 @pytest.mark.both_backends
@@ -741,12 +718,12 @@ async def test_a_cancel_while_idle_leaves_nothing_behind(
     files = descriptors()
     with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
         async with boot.running():
-            assert len(watches()) == 1
+            assert len(watcher_threads()) == 1
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert watches() == []
-    await until(lambda: not ours() and descriptors() <= files)
+    assert watcher_threads() == []
+    await until(lambda: not own_threads() and descriptors() <= files)
 
 
 @pytest.mark.both_backends
@@ -770,7 +747,7 @@ async def test_a_start_that_is_cancelled_begins_no_watch_later(
             group.start_soon(start, boot)
             await until(slow.asked.is_set)
             group.cancel_scope.cancel()
-    await until(lambda: not ours())
+    await until(lambda: not own_threads())
 
 
 async def start(boot: Bootstrap[Keys, None]) -> None:

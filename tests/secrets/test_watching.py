@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,14 +21,12 @@ from hive_boot.secrets.vantage import Vantage, View
 from hive_boot.secrets.watching import FileEvents, Watcher
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC
+from tests.fixtures.watching import PATIENCE, ShiftedClock, in_memory, switch, watcher_threads
 from tests.support import as_ordinary_user, descriptors, situate, tmpfs
 
 IMPOSSIBLE = PinnedFile.possible()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
-
-PATIENCE = 20
-"""Seconds after which a test that waits has failed."""
 
 QUICK_WATCH_RETRIES: Mapping[str, float] = {
     "watch_retry_delay": 0.02,
@@ -130,10 +127,9 @@ def told(
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """Give a directory in a file system like that of a Secret volume, where there is one."""
-    shared = Path("/dev/shm")  # noqa: S108  (tmpfs is what is wanted)
-    with TemporaryDirectory(dir=shared if shared.is_dir() else tmp_path) as name:
-        (Path(name) / "cwd").mkdir()
-        yield Path(name)
+    with in_memory(tmp_path) as place:
+        (place / "cwd").mkdir()
+        yield place
 
 
 @pytest.fixture(params=["memory", "disk"])
@@ -254,13 +250,6 @@ def test_a_directory_renamed_away_and_replaced_is_told_of(place: Path) -> None:
             volume.publish({"api_key": f"fake-newer-{number}"})
             reader.sees(f"fake-newer-{number}")
         assert reader.watcher.missed == 0
-
-
-def switch(link: Path, target: str | Path) -> None:
-    """Let a link lead elsewhere, in one step, as deployments do."""
-    fresh = link.with_name("fresh")
-    fresh.symlink_to(target)
-    fresh.rename(link)
 
 
 def a_link(memory: Path) -> tuple[Path, Path]:
@@ -947,7 +936,7 @@ def test_a_look_that_hangs_is_told_as_such(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file system that does not answer is no reason to say that all is well."""
-    clock = Clock()
+    clock = ShiftedClock()
     monkeypatch.setattr(watching, "time", clock)
     timings = {"watcher_heartbeat_interval": 0.02, "resync_interval": 0.0}
     look = look_at(volume.path)
@@ -971,16 +960,6 @@ def test_a_look_that_hangs_is_told_as_such(
         reader.is_told_by("inotify")
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-
-
-class Clock:
-    """The monotonic clock, which can be put ahead."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Give the seconds of this clock."""
-        return time.monotonic() + self.ahead
 
 
 def test_a_file_system_that_hangs_holds_up_no_start_for_ever(volume: MountedVolume) -> None:
@@ -1037,20 +1016,15 @@ def test_a_watch_that_ended_leaves_nothing_behind(
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
     with told(volume.path / "api_key", look_at(volume.path)):
         pass
-    wait_until(lambda: not watches())
+    wait_until(lambda: not watcher_threads())
     files, threads = descriptors(), native_threads()
     for _ in range(20):
         with told(volume.path / "api_key", look_at(volume.path)) as reader:
             assert reader.mode == ("poll" if polling else "inotify")
         assert reader.mode == "off"
-    assert not watches()
+    assert not watcher_threads()
     # The threads and the descriptors of watchfiles end soon after its watch was closed.
     wait_until(lambda: descriptors() <= files and native_threads() <= threads)
-
-
-def watches() -> list[threading.Thread]:
-    """Find the threads that watch."""
-    return [each for each in threading.enumerate() if each.name == "hive_boot watch"]
 
 
 def native_threads() -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """All of them in seconds.
+    """The timings of one application, all in seconds.
 
     An interval is the time between two events, a timeout the longest wait for something, a
     delay the wait before an action. A `max_..._delay` limits a delay that is doubled at each
@@ -48,9 +48,9 @@ class Timings:
         service_restart_delay: before a service that failed is started again. At random, down
             to half of it.
         max_service_restart_delay: the longest of these delays.
-        part_cancel_timeout: a part that was cancelled may take this long to end.
+        resource_cancel_timeout: a resource that was cancelled may take this long to end.
         task_cancel_timeout: a task of hive_boot that was cancelled may take this long to end.
-        kubernetes_drain_delay: between the first signal and the stop, under `serve` in
+        kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
             kubernetes mode: endpoints take time to learn that a pod stops.
         forced_exit_delay: the process ends this long after the time limit of the stop.
         last_output_timeout: each step of a forced exit (to describe what has not ended, to
@@ -87,9 +87,9 @@ class Timings:
     hook_cancel_timeout: float = 1.0
     service_restart_delay: float = 0.2
     max_service_restart_delay: float = 30.0
-    part_cancel_timeout: float = 0.5
+    resource_cancel_timeout: float = 0.5
     task_cancel_timeout: float = 5.0
-    kubernetes_drain_delay: float = 5.0
+    kubernetes_shutdown_delay: float = 5.0
     forced_exit_delay: float = 1.0
     last_output_timeout: float = 0.5
     server_stop_timeout: float = 1.0

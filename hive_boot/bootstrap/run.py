@@ -126,7 +126,7 @@ class Run(Generic[S, C]):
             self._secrecy.remove_variables(findings.inventory.every)
         access.register(self.store, findings.situation)
         if self._plan.drain is None and self._serves and findings.situation.mode == "kubernetes":
-            runner.drain = self._plan.timings.kubernetes_drain_delay
+            runner.drain = self._plan.timings.kubernetes_shutdown_delay
         await runner.start_parts(deadline, self._plan.start_timeout)
         await runner.start_services()
         await anyio.lowlevel.checkpoint_if_cancelled()

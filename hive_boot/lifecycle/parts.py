@@ -100,7 +100,7 @@ class Parts:
                 self._above[need].append(hosted)
         self._timeline = timeline
         self._crashed = crashed
-        self._cancel_timeout = timings.part_cancel_timeout
+        self._cancel_timeout = timings.resource_cancel_timeout
         self._news = anyio.Event()
         self.left = len(parts)
         self._failed: list[_Hosted] = []

@@ -18,7 +18,7 @@ boot = Bootstrap(Needs)
 SHORT = """
 from hive_boot._timings import Timings
 
-SHORT = Timings(forced_exit_delay=0.6, part_cancel_timeout=0.1, service_restart_delay=0.02)
+SHORT = Timings(forced_exit_delay=0.6, resource_cancel_timeout=0.1, service_restart_delay=0.02)
 
 def bang(*whose):
     raise RuntimeError("bang of " + " ".join(whose))

@@ -32,7 +32,7 @@ def diary() -> Diary:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait no longer than needed for what does not end."""
-    monkeypatch.setattr(Life, "timings", Timings(part_cancel_timeout=SHORT))
+    monkeypatch.setattr(Life, "timings", Timings(resource_cancel_timeout=SHORT))
 
 
 class Clock:

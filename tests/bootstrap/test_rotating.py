@@ -13,23 +13,23 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, LifecycleError, Secret, SecretSet, secret
-from hive_boot.bootstrap import lookout, rotating
+from hive_boot.bootstrap import lookout
 from hive_boot.lifecycle.states import State
-from hive_boot.secrets import watching
 from hive_boot.secrets.loading import load
-from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
     Log,
     Service,
-    be_impatient,
     mounted,
     number_of,
     numbered,
 )
+from tests.fixtures.timings import NEVER
+from tests.fixtures.watching import own_threads
 from tests.support import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 class Ten(SecretSet):
@@ -60,6 +60,7 @@ def ten_of(secrets: Ten) -> set[int]:
     return {number_of(getattr(secrets, name)) for name in TEN}
 
 
+@pytest.mark.both_backends
 async def test_one_swap_of_ten_keys_is_one_change(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +210,7 @@ async def test_an_optional_key_that_is_removed_becomes_none(volume: MountedVolum
 # At a bad moment
 
 
+@pytest.mark.both_backends
 async def test_a_swap_is_seen_while_every_worker_thread_is_busy(volume: MountedVolume) -> None:
     """Neither the watch nor the read waits for the threads that the application has taken."""
     volume.publish(numbered(1))
@@ -289,6 +291,7 @@ async def test_a_swap_during_a_rotation_is_taken_up_after_it(
     assert [verdict for verdict, *_ in log.verdicts] == ["accepted"] * len(heard.changes)
 
 
+@pytest.mark.both_backends
 async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> None:
     """What is being judged when the application stops comes into nobody's use."""
     volume.publish(numbered(1))
@@ -315,11 +318,7 @@ async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> Non
     assert heard.changes == []
 
 
-def threads_of_ours() -> list[str]:
-    """Name the threads that this package has started and that are alive."""
-    return [each.name for each in threading.enumerate() if each.name.startswith("hive_boot")]
-
-
+@pytest.mark.both_backends
 async def test_a_stopped_application_hears_of_nothing(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -331,7 +330,7 @@ async def test_a_stopped_application_hears_of_nothing(
     async with boot.running() as old:
         volume.publish(numbered(2))
         await until(lambda: heard.changes)
-    await until(lambda: threads_of_ours() == [])
+    await until(lambda: own_threads() == [])
     log.clear()
     volume.publish(numbered(3))
     await checkpoint()
@@ -345,6 +344,7 @@ async def test_a_stopped_application_hears_of_nothing(
     assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])]
 
 
+@pytest.mark.both_backends
 async def test_a_check_that_fails_twice_needs_no_new_swap(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -376,10 +376,10 @@ async def test_a_refused_set_is_not_judged_at_every_event(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check that asks a server is not asked again by events that bring nothing new."""
-    monkeypatch.setattr(rotating, "_FIRST", 60)
-    monkeypatch.setattr(rotating, "_MOST", 60)
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = mounted(
+        volume.path, Service, {"reload_retry_delay": NEVER, "max_reload_retry_delay": NEVER}
+    )
     judged: list[int] = []
     reads: list[object] = []
 
@@ -423,13 +423,14 @@ async def test_each_rotation_leaves_one_structured_record(
         volume.publish({"api_key": "fake"})
         await until(lambda: boot.status().degraded)
     accepted, refused = log.rotations
-    assert accepted.getMessage() == "Rotated JWT_SECRET: generation 2"
+    assert "JWT_SECRET" in accepted.getMessage()
     assert accepted.levelno == logging.INFO
     facts = vars(accepted)
     assert (facts["names"], facts["generation"]) == (["JWT_SECRET"], 2)
     assert facts["verdict"] == "accepted"
     assert isinstance(facts["duration"], float)
-    assert refused.getMessage().startswith("Rotation refused, generation 2 stays in use: API_KEY ")
+    assert "API_KEY" in refused.getMessage()
+    assert "generation 2" in refused.getMessage()
     assert refused.levelno == logging.ERROR
     facts = vars(refused)
     assert (facts["names"], facts["generation"]) == (["API_KEY", "JWT_SECRET"], 3)
@@ -439,13 +440,12 @@ async def test_each_rotation_leaves_one_structured_record(
 
 
 async def test_a_resync_without_change_says_nothing(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Everything is read every minute, and as long as it is the same nobody hears of it."""
-    monkeypatch.setattr(watching, "TURN", 0.02)
-    monkeypatch.setattr(watching, "READ", 0.05)
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    timings = {"watcher_heartbeat_interval": 0.02, "full_read_interval": 0.05}
+    boot = mounted(volume.path, Service, timings)
     log = Log(caplog)
     async with boot.running():
         log.clear()
@@ -485,75 +485,6 @@ async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVo
     assert "fake" not in repr([first, second, third])
 
 
-async def test_variables_are_not_watched(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where nothing can change, ``watch=True`` says so and starts no thread."""
-    for name, value in numbered(1).items():
-        monkeypatch.setenv(name.upper(), value)
-    boot = Bootstrap(Service, mode="environment", watch=True)
-    log = Log(caplog)
-    async with boot.running():
-        assert "Nothing is watched: in environment mode" in log.text
-        assert boot.status().watcher == "off"
-        assert not boot.status().degraded
-        monkeypatch.setenv("API_KEY", numbered(2)["api_key"])
-        assert await boot.reload() is None
-
-
-async def test_a_watch_that_hangs_is_told_of_and_seen_to_live_again(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thread that a file system holds says nothing itself: the status and the log do."""
-    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
-    log = Log(caplog)
-    async with boot.running() as secrets:
-        monkeypatch.setattr(watching, "HUNG", -1.0)  # any silence is too long
-        await until(lambda: "Changes of secrets are not noticed" in log.text)
-        assert boot.status().watcher == "down"
-        assert boot.status().reasons == ("changes of secrets are not noticed",)
-        monkeypatch.setattr(watching, "HUNG", 20.0)
-        await until(lambda: "Changes of secrets are noticed again" in log.text)
-        assert not boot.status().degraded
-        volume.publish(numbered(2))
-        await until(lambda: number_of(secrets.api_key) == 2)
-    assert log.text.count("are not noticed") == 1
-
-
-obstacle = PinnedFile.possible()
-
-
-@pytest.mark.skipif(obstacle is not None, reason=str(obstacle))
-async def test_a_stale_mount_is_told_of_once(
-    directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A mounted file that was replaced outside will never show the new one: that is said."""
-    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
-    monkeypatch.setattr(watching, "TURN", 0.02)
-    monkeypatch.setattr(watching, "LOOK", 0.02)
-    be_impatient(monkeypatch, quiet=0.02)
-    directory.replace("jwt_secret", numbered(1)["jwt_secret"])
-    path = directory.path / "api_key"
-    with PinnedFile(path, host=directory.path.parent / "host" / "api_key") as pinned:
-        pinned.write(numbered(1)["api_key"])
-        boot = mounted(directory.path, Service, mode="docker")
-        log = Log(caplog)
-        async with boot.running() as secrets:
-            assert boot.status().pinned == (str(path),)
-            assert "Mounted as a file of its own" in log.text
-            pinned.write(numbered(2)["api_key"])
-            await until(lambda: number_of(secrets.api_key) == 2)
-            pinned.replace(numbered(3)["api_key"])
-            await until(lambda: boot.status().stale == (str(path),))
-            await until(lambda: "Stale mount" in log.text)
-            assert boot.status().reasons == (f"{path} is a stale mount",)
-            await boot.reload()
-            assert number_of(secrets.api_key) == 2
-        assert log.text.count("Stale mount") == 1
-
-
 # The body of the run
 
 
@@ -561,20 +492,21 @@ class Broken(Exception):  # noqa: N818  (what the author calls it)
     """What the body of a run may raise."""
 
 
-@pytest.mark.parametrize("error", [KeyError("fake"), Broken("fake"), SystemExit(3)])
-async def test_what_the_body_raises_comes_out_bare(
-    volume: MountedVolume, error: BaseException
-) -> None:
+@pytest.mark.both_backends
+async def test_what_the_body_raises_comes_out_bare(volume: MountedVolume) -> None:
     """Nobody has to unpack an exception group because somebody watches."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service)
-    with pytest.raises(type(error)) as caught:
-        async with boot.running():
-            raise error
-    assert caught.value is error
-    assert boot.status().state == "armed"
+    errors: list[BaseException] = [KeyError("fake"), Broken("fake"), SystemExit(3)]
+    for error in errors:
+        with pytest.raises(type(error)) as caught:
+            async with boot.running():
+                raise error
+        assert caught.value is error
+        assert boot.status().state == "armed"
 
 
+@pytest.mark.both_backends
 async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
     """A scope around the run is left in order, and nothing goes on."""
     volume.publish(numbered(1))
@@ -585,10 +517,9 @@ async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
             await anyio.sleep_forever()
     assert scope.cancelled_caught
     assert boot.status().state == "armed"
-    await until(lambda: threads_of_ours() == [])
+    await until(lambda: own_threads() == [])
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVolume) -> None:
     """As fixtures of other plugins do it on asyncio: setup here, teardown there."""
     volume.publish(numbered(1))
@@ -645,10 +576,8 @@ def fixture_of_a_runner(
         runner.run(half())
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-def test_a_fixture_of_two_tasks_may_be_a_run(volume: MountedVolume, anyio_backend: str) -> None:
+def test_a_fixture_of_two_tasks_may_be_a_run(volume: MountedVolume) -> None:
     """The halves of an async generator run in different tasks, one after the other."""
-    assert anyio_backend == "asyncio"
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service)
     heard = Heard(boot)
@@ -667,11 +596,8 @@ def test_a_fixture_of_two_tasks_may_be_a_run(volume: MountedVolume, anyio_backen
 # Accidents
 
 
-@pytest.mark.parametrize(
-    "start", ["Rotated", "Rotation refused", "The hook", "In use now", "The sources hold"]
-)
 async def test_a_log_that_fails_does_not_end_the_rotations(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture, start: str
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A filter of the application's that raises is its own fault, and costs no rotation."""
 
@@ -694,9 +620,10 @@ async def test_a_log_that_fails_does_not_end_the_rotations(
         told.append(change)
 
     def broken(record: logging.LogRecord) -> bool:
-        if not raised and record.getMessage().startswith(start):
-            raised.append(start)
-            raise KeyError(start)
+        kind = getattr(record, "verdict", record.msg)
+        if kind not in raised:
+            raised.append(kind)
+            raise KeyError(kind)
         return True
 
     def has_told(number: int) -> bool:
@@ -719,9 +646,12 @@ async def test_a_log_that_fails_does_not_end_the_rotations(
             await until(lambda: not boot.status().degraded)
     finally:
         logger.removeFilter(broken)
-    assert raised == [start]
+    # The other three: a hook failed, it has succeeded, and the sources hold what they held.
+    assert {"accepted", "refused", "in-use"} < set(raised)
+    assert len(raised) == 6
 
 
+@pytest.mark.both_backends
 async def test_a_failure_of_our_own_is_not_silent(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -737,32 +667,33 @@ async def test_a_failure_of_our_own_is_not_silent(
         monkeypatch.setattr(lookout.Lookout, "glance", fail)
         volume.publish(numbered(2))
         await until(lambda: boot.status().degraded)
-        assert boot.status().reasons == ("secrets are not rotated any more: the log says why",)
-        with pytest.raises(LifecycleError, match="not rotated any more"):
+        assert len(boot.status().reasons) == 1
+        with pytest.raises(LifecycleError):
             await boot.reload()
         assert boot.status().ready
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("started", [False, True])
 async def test_a_rotation_that_somebody_else_cancels_is_told_of(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, started: bool
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who cancels all tasks that there are has an application that says what it does no more."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
-    async with boot.running() as secrets:
-        if started:
-            assert await boot.reload() is None
-        others = {each for each in asyncio.all_tasks() if "hive_boot rotation" in each.get_name()}
-        assert len(others) == 1
-        for task in others:
-            task.cancel()
-        await until(lambda: boot.status().degraded)
-        assert boot.status().reasons == ("secrets are not rotated any more: the log says why",)
-        assert caplog.text.count("hive_boot rotation was ended from outside") == 1
-        with pytest.raises(LifecycleError, match="not rotated any more"):
-            await boot.reload()
-        assert number_of(secrets.api_key) == 1
-    # The stop has waited for nothing that had ended.
-    assert "does not end" not in caplog.text
+    log = Log(caplog)
+    for started in (False, True):
+        volume.publish(numbered(1))
+        boot = mounted(volume.path, Service)
+        log.clear()
+        async with boot.running() as secrets:
+            if started:
+                assert await boot.reload() is None
+            tasks = asyncio.all_tasks()
+            others = {each for each in tasks if "hive_boot rotation" in each.get_name()}
+            assert len(others) == 1
+            for task in others:
+                task.cancel()
+            await until(lambda boot=boot: boot.status().degraded)  # type: ignore[misc]
+            assert len(boot.status().reasons) == 1
+            with pytest.raises(LifecycleError):
+                await boot.reload()
+            assert number_of(secrets.api_key) == 1
+        # It was ended from outside; and the stop has waited for nothing that had ended.
+        assert log.about("hive_boot rotation") == ["ERROR"], started

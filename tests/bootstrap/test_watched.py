@@ -1,12 +1,10 @@
 """An application whose secrets change under it, in every way that a deployment has."""
 
-import logging
 import os
 import shutil
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,23 +13,27 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
-from hive_boot.bootstrap import lookout
+from hive_boot._timings import Timings
 from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.secrets.vantage import Vantage, View
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
-from tests.bootstrap.rotations import be_impatient
+from tests.bootstrap.rotations import Log, be_impatient
+from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC, QUICK_RETRIES, set_timings
+from tests.fixtures.watching import (
+    PATIENCE,
+    ShiftedClock,
+    own_threads,
+    switch,
+    watcher_threads,
+)
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
+
+pytestmark = pytest.mark.anyio
 
 IMPOSSIBLE = PinnedFile.possible()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
-
-PATIENCE = 20
-"""Seconds after which a test that waits has failed."""
-
-NEVER = 10_000.0
-"""Seconds that no test lives to see the end of."""
 
 
 class Keys(SecretSet):
@@ -44,11 +46,14 @@ class Keys(SecretSet):
 
 def watched(
     place: Path,
+    timings: Mapping[str, float] | None = None,
     **more: Any,  # noqa: ANN401  (what Bootstrap takes)
 ) -> Bootstrap[Keys, None]:
     """Declare an application that watches the secrets at ``place``."""
     more = {"mode": "kubernetes", **more}
-    return Bootstrap(Keys, secrets_dirs=place, watch=True, **more)
+    boot = Bootstrap(Keys, secrets_dirs=place, watch=True, **more)
+    set_timings(boot, **{**QUICK_RETRIES, **(timings or {})})
+    return boot
 
 
 def uses(boot: Bootstrap[Keys, None], value: str) -> Callable[[], bool]:
@@ -60,20 +65,6 @@ def uses(boot: Bootstrap[Keys, None], value: str) -> Callable[[], bool]:
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait whether a file that was just written is written to again."""
     be_impatient(monkeypatch, wall=SETTLED.wall)
-
-
-@pytest.fixture
-def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing but the kernel's events tell of a change."""
-    for name in ("LOOK", "READ", "POLL"):
-        monkeypatch.setattr(watching, name, NEVER)
-
-
-@pytest.fixture
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often, because there will be no event."""
-    monkeypatch.setattr(watching, "TURN", 0.03)
-    monkeypatch.setattr(watching, "LOOK", 0.0)
 
 
 @pytest.fixture
@@ -90,33 +81,19 @@ def mounts() -> Iterator[ExitStack]:
         yield stack
 
 
-class Lines:
-    """The log of an application."""
-
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.INFO, "hive_boot")
-        self._caplog = caplog
-
-    def about(self, text: str) -> list[str]:
-        """Give the lines that have ``text`` in them, each with its level."""
-        lines = [f"{each.levelname} {each.getMessage()}" for each in self._caplog.records]
-        return [line for line in lines if text in line]
-
-
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Lines:
+def log(caplog: pytest.LogCaptureFixture) -> Log:
     """Give the log."""
-    return Lines(caplog)
+    return Log(caplog)
 
 
 # Directories, and what becomes of them.
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only")
+@pytest.mark.both_backends
 async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: MountedVolume) -> None:
     """The kubelet publishes, and the application has the new key; each time."""
-    boot = watched(key.path)
+    boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running() as secrets:
         assert boot.status().watcher == "inotify"
         for number in range(1, 4):
@@ -128,8 +105,7 @@ async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: Mounted
     assert boot.status().watcher == "off"
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled", "quick")
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("where", ["memory", "disk"])
 async def test_a_directory_that_is_gone_and_comes_back(
     where: str, memory: Path, tmp_path: Path
@@ -137,7 +113,7 @@ async def test_a_directory_that_is_gone_and_comes_back(
     """Without it the last good set stays in use; when it is back it counts, and is watched."""
     place = (memory if where == "memory" else tmp_path) / "secrets"
     PlainDirectory(place).replace("api_key", "fake-key-0")
-    boot = watched(place)
+    boot = watched(place, timings=EVENTS_ONLY)
     async with boot.running():
         for number in range(1, 4):
             shutil.rmtree(place)
@@ -151,11 +127,9 @@ async def test_a_directory_that_is_gone_and_comes_back(
         await until(uses(boot, "fake-key-new"))
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only")
 async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None:
     """The application takes what is at the path now, and hears of its next change."""
-    boot = watched(key.path)
+    boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running():
         key.path.rename(key.path.with_name("away"))
         MountedVolume(key.path).publish({"api_key": "fake-key-1"})
@@ -165,11 +139,10 @@ async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None
 
 
 @really
-@pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks", "settled", "quick")
+@pytest.mark.usefixtures("settled")
 async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> None:
     """No event tells of it; the application follows all the same."""
-    boot = watched(key.path)
+    boot = watched(key.path, timings=QUICK_RESYNC)
     async with boot.running():
         with tmpfs(key.path):
             await until(lambda: str(key.path) in boot.status().rejected_names)
@@ -183,15 +156,6 @@ async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> Non
         assert not boot.status().degraded
 
 
-def switch(link: Path, target: Path) -> None:
-    """Let a link lead elsewhere, in one step, as deployments do."""
-    fresh = link.with_name("fresh")
-    fresh.symlink_to(target)
-    fresh.rename(link)
-
-
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("way", ["link", "chain", "middle"])
 async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path) -> None:
     """Roots that are links, as NixOS and sops lay them out, wherever the link is."""
@@ -203,7 +167,10 @@ async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path)
     link.symlink_to("release-0")
     (memory / "run").mkdir()
     (memory / "run/secrets").symlink_to("../current")
-    boot = watched({"link": link, "chain": memory / "run/secrets", "middle": link / below}[way])
+    boot = watched(
+        {"link": link, "chain": memory / "run/secrets", "middle": link / below}[way],
+        timings=EVENTS_ONLY,
+    )
     async with boot.running():
         for number in range(1, 4):
             switch(link, memory / f"release-{number}")
@@ -215,17 +182,15 @@ async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path)
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
 async def test_the_volumes_below_the_usual_directory(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is named, and what is mounted below /run/secrets rotates, also what comes later."""
-    monkeypatch.setattr(watching, "TURN", 0.03)
-    monkeypatch.setattr(watching, "LOOK", 0.0)
     app = MountedVolume(memory / "run/secrets/app")
     app.publish({"api_key": "fake-key-0"})
     move_to(memory, monkeypatch)
     boot = Bootstrap(Keys, mode="kubernetes", watch=True)
+    set_timings(boot, **QUICK_RESYNC)
     async with boot.running() as secrets:
         app.publish({"api_key": "fake-key-1"})
         await until(uses(boot, "fake-key-1"))
@@ -241,13 +206,12 @@ async def test_the_volumes_below_the_usual_directory(
 # Files.
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDirectory) -> None:
     """Names like ``token~`` and ``x.pyc`` may be declared."""
     for name in ("api_key", "token~", "x.pyc"):
         directory.replace(name, "fake-0")
-    boot = watched(directory.path)
+    boot = watched(directory.path, timings=EVENTS_ONLY)
     async with boot.running() as secrets:
         directory.replace("token~", "fake-1")
         await until(lambda: secrets.token is not None and secrets.token.matches("fake-1"))
@@ -256,27 +220,24 @@ async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDi
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
-    directory: PlainDirectory, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    directory: PlainDirectory, log: Log
 ) -> None:
     """Somebody else's odd file is survived, and nobody is alarmed for long."""
-    monkeypatch.setattr(watching, "POLL", 0.05)
     directory.replace("api_key", "fake-key-0")
-    boot = watched(directory.path)
+    boot = watched(directory.path, {"poll_interval": 0.05})
     async with boot.running():
         (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
-        await until(lambda: lines.about("told of by inotify again"))
+        await until(lambda: len(log.watch) == 2)
         directory.replace("api_key", "fake-key-1")
         await until(uses(boot, "fake-key-1"))
         status = boot.status()
         assert (status.watcher, status.degraded) == ("inotify", False)
-    assert len(lines.about("Changes of secrets are")) == 2
+    assert log.watch == ["WARNING", "INFO"]
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 async def test_a_file_that_a_variable_names_rotates(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +245,7 @@ async def test_a_file_that_a_variable_names_rotates(
     directory.replace("key", "fake-key-0")
     monkeypatch.setenv("API_KEY_FILE", str(directory.path / "key"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
+    set_timings(boot, **EVENTS_ONLY)
     async with boot.running():
         directory.replace("key", "fake-key-1")
         await until(uses(boot, "fake-key-1"))
@@ -291,8 +253,7 @@ async def test_a_file_that_a_variable_names_rotates(
         await until(uses(boot, "fake-key-2"))
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 async def test_a_file_that_a_variable_names_in_a_volume_rotates(
     key: MountedVolume, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +261,7 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
     (memory / "link").symlink_to(key.path / "api_key")
     monkeypatch.setenv("API_KEY_FILE", str(memory / "link"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
+    set_timings(boot, **EVENTS_ONLY)
     async with boot.running():
         for number in range(1, 4):
             key.publish({"api_key": f"fake-key-{number}"})
@@ -307,13 +269,13 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled", "quick")
+@pytest.mark.usefixtures("settled")
 async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
     """A developer edits ``.env``, in place or as editors do, and the service has the new key."""
     project = PlainDirectory(Path.cwd())
     project.replace(".env", "API_KEY=fake-key-0")
     boot = Bootstrap(Keys, mode="development", profile="development", watch=True)
+    set_timings(boot, **EVENTS_ONLY, **QUICK_RETRIES)
     async with boot.running():
         project.replace(".env", "API_KEY=fake-key-1")
         await until(uses(boot, "fake-key-1"))
@@ -328,38 +290,35 @@ async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
 
 
 @really
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled", "quick")
-async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lines: Lines) -> None:
+@pytest.mark.usefixtures("settled")
+async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, log: Log) -> None:
     """Rewriting the host's file works; replacing it never will, and that is said, once."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
-        boot = watched(memory / "secrets", mode="docker")
+        timings = {**EVENTS_ONLY, "watcher_check_interval": 0.02}
+        boot = watched(memory / "secrets", timings, mode="docker")
         path = str(pinned.path)
         async with boot.running():
-            remark = "so a change has to be written into that file"
-            assert lines.about(path) == [f"INFO Mounted as a file of its own, {remark}: {path}"]
+            assert log.about(path) == ["INFO"]
             status = boot.status()
             assert (status.pinned, status.stale, status.degraded) == ((path,), (), False)
             for number in range(1, 3):
                 pinned.write(f"fake-key-{number}")
                 await until(uses(boot, f"fake-key-{number}"))
             pinned.replace("fake-key-new")
-            await until(lambda: lines.about("Stale mount"))
+            await until(lambda: len(log.about(path)) > 1)
             status = boot.status()
             assert (status.stale, status.degraded) == ((path,), True)
-            assert status.reasons == (f"{path} is a stale mount",)
+            assert [path in reason for reason in status.reasons] == [True]
             assert await boot.reload() is None
             assert boot.secrets.api_key.reveal() == "fake-key-2"
-            why = "was replaced outside, and only a restart will show the new file"
-            assert lines.about("Stale mount") == [f"ERROR Stale mount: {path} {why}"]
+            assert log.about(path) == ["INFO", "ERROR"]
 
 
 @really
-@pytest.mark.anyio
 @pytest.mark.parametrize("mode", ["kubernetes", "docker"])
 async def test_a_subpath_is_warned_of_at_the_start(
-    mode: str, memory: Path, mounts: ExitStack, lines: Lines
+    mode: str, memory: Path, mounts: ExitStack, log: Log
 ) -> None:
     """The kubelet never updates a subPath; who watches one is told what to do instead."""
     pod = memory / "pods/6f1c"
@@ -371,33 +330,27 @@ async def test_a_subpath_is_warned_of_at_the_start(
     mounts.enter_context(PinnedFile(bound, volume.generation / "api_key"))
     mounts.enter_context(PinnedFile(path, bound))
     async with watched(path.parent, mode=mode).running():
-        warning = f"so the kubelet will never update it: {path}. Mount the directory"
-        assert lines.about(str(path)) == [f"WARNING Mounted with subPath, {warning}"]
+        assert log.about(str(path)) == ["WARNING"]
 
 
 @really
-@pytest.mark.anyio
-async def test_who_does_not_watch_hears_nothing_of_mounted_files(
-    memory: Path, lines: Lines
-) -> None:
+async def test_who_does_not_watch_hears_nothing_of_mounted_files(memory: Path, log: Log) -> None:
     """Without ``watch=True`` nobody expects a change."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
         boot = Bootstrap(Keys, mode="docker", secrets_dirs=memory / "secrets")
         async with boot.running():
             assert (boot.status().watcher, boot.status().pinned) == ("off", ())
-    assert lines.about("Mounted as") == []
+    assert log.about(str(pinned.path)) == []
 
 
 # What no event tells.
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks")
 async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: MountedVolume) -> None:
     """What is written behind the link, where nobody should, comes into use all the same."""
     assert key.generation is not None
-    boot = watched(key.path)
+    boot = watched(key.path, timings=QUICK_RESYNC)
     async with boot.running():
         fresh = key.generation / "fresh"
         fresh.write_text("fake-key-1")
@@ -406,14 +359,9 @@ async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: Mounted
         await until(lambda: boot.status().missed)
 
 
-@pytest.mark.anyio
-async def test_ordinary_changes_are_never_counted_as_missed(
-    key: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) -> None:
     """However often the places are looked at beside the events: all of them were told of."""
-    monkeypatch.setattr(watching, "LOOK", 0.0)
-    monkeypatch.setattr(watching, "TURN", 0.5)
-    boot = watched(key.path)
+    boot = watched(key.path, {"resync_interval": 0.0, "watcher_heartbeat_interval": 0.5})
     async with boot.running():
         for number in range(1, 21):
             key.publish({"api_key": f"fake-key-{number}"})
@@ -421,7 +369,6 @@ async def test_ordinary_changes_are_never_counted_as_missed(
         assert boot.status().missed == 0
 
 
-@pytest.mark.anyio
 async def test_a_change_between_the_first_read_and_ready_is_applied(key: MountedVolume) -> None:
     """The watch begins before the read, so nothing falls between the two."""
     boot = watched(key.path)
@@ -443,11 +390,11 @@ from pathlib import Path
 
 import anyio
 from hive_boot import Bootstrap, LifecycleError, Secret, SecretSet
-from hive_boot.secrets import watching
+from hive_boot._timings import Timings
 from hive_boot.testing import MountedVolume
 
 backend, place, said = sys.argv[1:]
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 
 class Keys(SecretSet):
     '''What the application needs.'''
@@ -471,14 +418,13 @@ async def until(condition):
 OVERFLOW = (
     HEAD
     + """
-watching.LOOK = float(said)
-watching.TURN = 0.1
+boot._plan.timings = Timings(resync_interval=float(said), watcher_heartbeat_interval=0.1)
 
 @boot.main
 async def main() -> None:
     tell("ready")
     await until(lambda: key() == "fake-key-1")
-    if watching.LOOK < 1:
+    if float(said) < 1:
         await until(lambda: boot.status().missed)
     tell(boot.status().watcher, boot.status().missed, boot.status().degraded)
     volume.publish({"api_key": "fake-key-2"})
@@ -548,7 +494,9 @@ except OSError as exc:
     print("the limit stands:", exc)
     sys.exit()
 
-watching._FIRST = watching._MOST = watching.POLL = 0.05
+boot._plan.timings = Timings(
+    watch_retry_delay=0.05, max_watch_retry_delay=0.05, poll_interval=0.05
+)
 
 @boot.main
 async def main() -> None:
@@ -601,32 +549,27 @@ def test_a_machine_without_room_for_events_is_polled(
         '["poll", 5, false]',
         '["inotify", 6, false]',
     ]
-    said = [line for line in child.stderr.splitlines() if "Changes of secrets" in line]
-    polled = "WARNING Changes of secrets are looked for every 0.05 s, because nothing tells"
-    assert [line.startswith(polled) for line in said] == [True, False, True, False]
-    assert said[1::2] == ["INFO Changes of secrets are told of by inotify again"] * 2
+    said = [line for line in child.stderr.splitlines() if " hive_boot.watching " in line]
+    assert [line.split()[0] for line in said] == ["WARNING", "INFO"] * 2
+    assert all("0.05 s" in line for line in said[::2])
 
 
-@pytest.mark.anyio
 async def test_who_forces_polling_gets_it(
-    key: MountedVolume, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    key: MountedVolume, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variable that switches watchfiles to polling switches us too."""
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
-    monkeypatch.setattr(watching, "POLL", 0.05)
-    boot = watched(key.path)
+    boot = watched(key.path, {"poll_interval": 0.05})
     async with boot.running():
         key.publish({"api_key": "fake-key-1"})
         await until(uses(boot, "fake-key-1"))
         status = boot.status()
         assert (status.watcher, status.degraded) == ("poll", False)
-    (line,) = lines.about("Changes of secrets are")
-    assert "WATCHFILES_FORCE_POLLING" in line
+    assert log.about("WATCHFILES_FORCE_POLLING") == log.watch == ["WARNING"]
 
 
-@pytest.mark.anyio
 async def test_where_nothing_can_change_nothing_is_watched(
-    lines: Lines, monkeypatch: pytest.MonkeyPatch
+    log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Variables alone are watched by nobody, and who asked for it is told."""
     monkeypatch.setenv("API_KEY", "fake-key-0")
@@ -634,16 +577,10 @@ async def test_where_nothing_can_change_nothing_is_watched(
     async with boot.running():
         assert boot.status().watcher == "off"
         assert not boot.status().degraded
-        assert watches() == []
+        assert watcher_threads() == []
+        monkeypatch.setenv("API_KEY", "fake-key-1")
         assert await boot.reload() is None
-    assert lines.about("watched") == [
-        "INFO Nothing is watched: in environment mode secrets are variables, which cannot change"
-    ]
-
-
-def watches() -> list[threading.Thread]:
-    """Find the threads that watch."""
-    return [each for each in threading.enumerate() if each.name == "hive_boot watch"]
+    assert log.about("watched") == ["INFO"]
 
 
 IMPORTS = """
@@ -714,86 +651,63 @@ def file_system(monkeypatch: pytest.MonkeyPatch) -> FileSystem:
     return found
 
 
-class Clock:
-    """The monotonic clock, which can be put ahead."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Give the seconds of this clock."""
-        return time.monotonic() + self.ahead
-
-
-@pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks")
 async def test_a_file_system_that_hangs_is_told_of_once(
-    key: MountedVolume, file_system: FileSystem, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    key: MountedVolume, file_system: FileSystem, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The application serves on, says that it is deaf, and says when it is not any more."""
-    clock = Clock()
+    clock = ShiftedClock()
     monkeypatch.setattr(watching, "time", clock)
-    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
-    boot = watched(key.path)
+    boot = watched(key.path, {**QUICK_RESYNC, "watcher_check_interval": 0.02})
     async with boot.running():
         with file_system.hanging():
             await until(file_system.asked.is_set)
             assert (boot.status().watcher, boot.status().degraded) == ("inotify", False)
-            clock.ahead += watching.HUNG
+            clock.ahead += Timings().watcher_silence_timeout
             status = boot.status()
             assert (status.watcher, status.degraded, status.ready) == ("down", True, True)
-            assert status.reasons == ("changes of secrets are not noticed",)
-            await until(lambda: lines.about("not noticed"))
-        await until(lambda: lines.about("noticed again"))
+            assert len(status.reasons) == 1
+            await until(lambda: log.about("noticed"))
+        await until(lambda: len(log.about("noticed")) == 2)
         assert (boot.status().watcher, boot.status().degraded) == ("inotify", False)
         key.publish({"api_key": "fake-key-1"})
         await until(uses(boot, "fake-key-1"))
-    assert lines.about("noticed") == [
-        "ERROR Changes of secrets are not noticed: what looks for them hangs or has ended",
-        "INFO Changes of secrets are noticed again",
-    ]
+    assert log.about("noticed") == ["ERROR", "INFO"]
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks")
+@pytest.mark.both_backends
 async def test_a_file_system_that_hangs_holds_up_no_stop(
-    key: MountedVolume, file_system: FileSystem, monkeypatch: pytest.MonkeyPatch
+    key: MountedVolume, file_system: FileSystem
 ) -> None:
     """The thread that waits for it is left behind, and holds no process."""
-    monkeypatch.setattr(lookout, "_ENDING", 0.05)
-    boot = watched(key.path)
+    boot = watched(key.path, {**QUICK_RESYNC, "watcher_stop_timeout": 0.05})
     with ExitStack() as stack:
         async with boot.running():
             stack.enter_context(file_system.hanging())
             await until(file_system.asked.is_set)
-        (left_behind,) = watches()
+        (left_behind,) = watcher_threads()
         assert left_behind.daemon
-    await until(lambda: not watches())
+    await until(lambda: not watcher_threads())
 
 
 # The end.
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) -> None:
     """No thread and no descriptor is left by a watch that nothing happened to."""
     boot = watched(key.path)
     async with boot.running():
         pass
-    await until(lambda: not ours())
+    await until(lambda: not own_threads())
     files = descriptors()
     for _ in range(20):
         async with boot.running():
             assert boot.status().watcher == "inotify"
-        assert watches() == []
-    await until(lambda: not ours() and descriptors() <= files)
+        assert watcher_threads() == []
+    await until(lambda: not own_threads() and descriptors() <= files)
 
 
-def ours() -> list[threading.Thread]:
-    """Find every thread of a run."""
-    return [each for each in threading.enumerate() if each.name.startswith("hive_boot")]
-
-
-@pytest.mark.anyio
+@pytest.mark.both_backends
 @pytest.mark.parametrize("polling", ["", "1"])
 async def test_a_cancel_while_idle_leaves_nothing_behind(
     polling: str, key: MountedVolume, monkeypatch: pytest.MonkeyPatch
@@ -804,15 +718,15 @@ async def test_a_cancel_while_idle_leaves_nothing_behind(
     files = descriptors()
     with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
         async with boot.running():
-            assert len(watches()) == 1
+            assert len(watcher_threads()) == 1
             scope.cancel()
             await anyio.sleep_forever()
     assert scope.cancelled_caught
-    assert watches() == []
-    await until(lambda: not ours() and descriptors() <= files)
+    assert watcher_threads() == []
+    await until(lambda: not own_threads() and descriptors() <= files)
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_start_that_is_cancelled_begins_no_watch_later(
     key: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -833,7 +747,7 @@ async def test_a_start_that_is_cancelled_begins_no_watch_later(
             group.start_soon(start, boot)
             await until(slow.asked.is_set)
             group.cancel_scope.cancel()
-    await until(lambda: not ours())
+    await until(lambda: not own_threads())
 
 
 async def start(boot: Bootstrap[Keys, None]) -> None:
@@ -853,8 +767,8 @@ async def main() -> None:
         os.read(rotated, 1)
         try:
             boot.reload().send(None)
-        except LifecycleError as exc:
-            tell(str(exc))
+        except LifecycleError:
+            tell("refused")
         status = boot.status()
         tell(status.forked, status.watcher, status.generation, status.degraded, key())
         os._exit(0)
@@ -872,6 +786,7 @@ boot.run(backend=backend)
 )
 
 
+@pytest.mark.both_backends
 def test_a_forked_child_keeps_its_set_and_watches_nothing(
     anyio_backend: str, key: MountedVolume
 ) -> None:
@@ -879,7 +794,7 @@ def test_a_forked_child_keeps_its_set_and_watches_nothing(
     child = run_child(FORKED, anyio_backend, str(key.path), "")
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == [
-        '["a forked child keeps the secrets that it was born with"]',
+        '["refused"]',
         '[true, "off", 1, false, "fake-key-0"]',
         '[false, "inotify", 3, false, "fake-key-2"]',
     ]
@@ -925,6 +840,7 @@ anyio.run(main, backend=backend)
 )
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("way", ["running", "lifespan"])
 def test_a_forked_child_may_start_the_same_application(
     way: str, anyio_backend: str, key: MountedVolume
@@ -966,8 +882,7 @@ def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
     assert "ERROR" not in child.stderr
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("by", ["secrets_dirs=", "HIVE_BOOT_SECRETS_DIR", "API_KEY_FILE"])
 async def test_a_relative_path_is_that_of_the_start(
     by: str, memory: Path, monkeypatch: pytest.MonkeyPatch
@@ -985,6 +900,7 @@ async def test_a_relative_path_is_that_of_the_start(
         boot = Bootstrap(Keys, watch=True)
     else:
         boot = Bootstrap(Keys, mode="docker", secrets_dirs="keys", watch=True)
+    set_timings(boot, **EVENTS_ONLY)
     async with boot.running() as secrets:
         monkeypatch.chdir(memory / "elsewhere")
         assert await boot.reload() is None

@@ -1,20 +1,19 @@
-"""What a running application has lost, what is tried again, and how long it waits."""
+"""What a running application has lost, and what is tried again."""
 
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from pathlib import Path
-
-import pytest
 
 from hive_boot import Problem, Secret, SecretSet, secret
 from hive_boot.exceptions import ProblemKind
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, losses, reject
+from hive_boot.secrets.rotation import RETRIED, Rejection, losses, reject
 from hive_boot.testing import MountedVolume, PlainDirectory
-from tests.support import SETTLED, FakeClock, as_ordinary_user, look, situate, values_of
+from tests.support import SETTLED, as_ordinary_user, look, situate, values_of
 
 
 class Service(SecretSet):
@@ -90,16 +89,17 @@ def test_nothing_is_lost_where_all_is_there(tmp_path: Path) -> None:
     assert place.lost() == []
 
 
-@pytest.mark.parametrize("make", [volume_at, directory_at])
-def test_a_directory_that_is_gone(make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_directory_that_is_gone(tmp_path: Path) -> None:
     """A directory that was removed is a failure of who mounts it, not the end of its secrets."""
-    path = tmp_path / "secrets"
-    make(path)
-    place = Place(tmp_path, path)
-    shutil.rmtree(path)
-    assert place.lost() == [(str(path), "directory")]
-    make(path)
-    assert place.lost() == []
+    makers: list[Callable[[Path], object]] = [volume_at, directory_at]
+    for number, make in enumerate(makers):
+        path = tmp_path / f"secrets-{number}"
+        make(path)
+        place = Place(tmp_path, path)
+        shutil.rmtree(path)
+        assert place.lost() == [(str(path), "directory")]
+        make(path)
+        assert place.lost() == []
 
 
 def test_a_volume_that_is_empty(tmp_path: Path) -> None:
@@ -192,25 +192,25 @@ def emptied(volume: MountedVolume) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@pytest.mark.parametrize(
-    ("spoil", "kind"),
-    [
+SPOILS = [gone, unmounted, emptied]
+"""How a volume loses what it held."""
+
+
+def test_a_volume_below_the_usual_directory(tmp_path: Path) -> None:
+    """A volume below ``/run/secrets`` is missed like one that was named."""
+    cases: list[tuple[Callable[[MountedVolume], AbstractContextManager[None]], str]] = [
         (gone, "directory"),
         (unmounted, "directory"),
         (emptied, "empty"),
         (MountedVolume.dangling_data, "directory"),
         (MountedVolume.without_data, "directory"),
-    ],
-)
-def test_a_volume_below_the_usual_directory(
-    spoil: Callable[[MountedVolume], AbstractContextManager[None]], kind: str, tmp_path: Path
-) -> None:
-    """A volume below ``/run/secrets`` is missed like one that was named."""
-    usual = tmp_path / "run" / "secrets"
-    volume = volume_at(usual / "app")
-    place = Place(tmp_path)
-    with spoil(volume):
-        assert place.lost() == [(str(volume.path), kind)]
+    ]
+    for number, (spoil, kind) in enumerate(cases):
+        root = tmp_path / str(number)
+        volume = volume_at(root / "run" / "secrets" / "app")
+        place = Place(root)
+        with spoil(volume):
+            assert place.lost() == [(str(volume.path), kind)], spoil
 
 
 def test_one_of_two_volumes_is_gone(tmp_path: Path) -> None:
@@ -231,37 +231,33 @@ def test_one_of_two_volumes_is_gone(tmp_path: Path) -> None:
 VARIABLES = {"API_KEY": "fake-variable", "TOKEN": "fake-variable"}
 
 
-@pytest.mark.parametrize("variables", [None, VARIABLES])
-@pytest.mark.parametrize("spoil", [gone, unmounted, emptied])
-def test_a_key_that_moved_to_another_volume_is_no_loss(
-    spoil: Callable[[MountedVolume], object],
-    variables: Mapping[str, str] | None,
-    tmp_path: Path,
-) -> None:
+def test_a_key_that_moved_to_another_volume_is_no_loss(tmp_path: Path) -> None:
     """Two deployments may share keys out anew: what is read elsewhere now is not lost."""
-    usual = usual_made(tmp_path / "run/secrets")
-    one, two = MountedVolume(usual / "one"), MountedVolume(usual / "two")
-    one.publish({"api_key": "fake-api-key"})
-    two.publish({"token": "fake-token"})
-    place = Place(tmp_path, variables=variables)
-    two.publish(FILES)
-    spoil(one)
-    assert place.lost() == []
-    assert place.load().origin("api_key") == ("file", str(two.path / "api_key"))
+    for number, (spoil, variables) in enumerate(product(SPOILS, (None, VARIABLES))):
+        root = tmp_path / str(number)
+        usual = usual_made(root / "run/secrets")
+        one, two = MountedVolume(usual / "one"), MountedVolume(usual / "two")
+        one.publish({"api_key": "fake-api-key"})
+        two.publish({"token": "fake-token"})
+        place = Place(root, variables=variables)
+        two.publish(FILES)
+        spoil(one)
+        assert place.lost() == [], (spoil, variables)
+        assert place.load().origin("api_key") == ("file", str(two.path / "api_key"))
 
 
-@pytest.mark.parametrize("variables", [None, VARIABLES])
-def test_a_named_volume_whose_keys_moved_may_be_empty(
-    variables: Mapping[str, str] | None, tmp_path: Path
-) -> None:
+def test_a_named_volume_whose_keys_moved_may_be_empty(tmp_path: Path) -> None:
     """A volume that the deployment names has to be there, and need not hold anything."""
-    one, two = volume_at(tmp_path / "one"), MountedVolume(tmp_path / "two")
-    place = Place(tmp_path, one.path, two.path, variables=variables)
-    two.publish(FILES)
-    one.publish({})
-    assert place.lost() == []
-    shutil.rmtree(one.path)
-    assert place.lost() == [(str(one.path), "directory")]
+    for number, variables in enumerate((None, VARIABLES)):
+        root = tmp_path / str(number)
+        root.mkdir()
+        one, two = volume_at(root / "one"), MountedVolume(root / "two")
+        place = Place(root, one.path, two.path, variables=variables)
+        two.publish(FILES)
+        one.publish({})
+        assert place.lost() == []
+        shutil.rmtree(one.path)
+        assert place.lost() == [(str(one.path), "directory")]
 
 
 def test_a_key_of_several_that_did_not_move_is_a_loss(tmp_path: Path) -> None:
@@ -273,17 +269,15 @@ def test_a_key_of_several_that_did_not_move_is_a_loss(tmp_path: Path) -> None:
     assert place.lost() == [(str(one.path), "empty")]
 
 
-@pytest.mark.parametrize("spoil", [gone, unmounted, emptied])
-def test_a_variable_does_not_replace_a_volume(
-    spoil: Callable[[MountedVolume], object], tmp_path: Path
-) -> None:
+def test_a_variable_does_not_replace_a_volume(tmp_path: Path) -> None:
     """What the environment has may be years old: a volume that went is a loss, fallback or not."""
-    usual = usual_made(tmp_path / "run/secrets")
-    volume = volume_at(usual / "one")
-    place = Place(tmp_path, variables=VARIABLES)
-    spoil(volume)
-    assert values_of(place.load()) == {"api_key": "fake-variable", "token": "fake-variable"}
-    assert [name for name, _ in place.lost()] == [str(volume.path)]
+    for number, spoil in enumerate(SPOILS):
+        root = tmp_path / str(number)
+        volume = volume_at(usual_made(root / "run/secrets") / "one")
+        place = Place(root, variables=VARIABLES)
+        spoil(volume)
+        assert values_of(place.load()) == {"api_key": "fake-variable", "token": "fake-variable"}
+        assert [name for name, _ in place.lost()] == [str(volume.path)], spoil
 
 
 def usual_made(path: Path) -> Path:
@@ -292,19 +286,19 @@ def usual_made(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", [".env", ".env.local"])
-def test_a_dotenv_file_that_is_gone(name: str, tmp_path: Path) -> None:
+def test_a_dotenv_file_that_is_gone(tmp_path: Path) -> None:
     """On a laptop a ``.env`` that an editor moved away for a moment is a loss too."""
     home = tmp_path / "cwd"
     home.mkdir(exist_ok=True)
-    file = home / name
-    file.write_text("API_KEY=fake-api-key\n")
-    place = Place(tmp_path, mode="development")
-    assert place.lost() == []
-    file.write_text("TOKEN=fake-token\n")
-    assert place.lost() == []
-    file.unlink()
-    assert place.lost() == [(str(file), "missing")]
+    for name in (".env", ".env.local"):
+        file = home / name
+        file.write_text("API_KEY=fake-api-key\n")
+        place = Place(tmp_path, mode="development")
+        assert place.lost() == []
+        file.write_text("TOKEN=fake-token\n")
+        assert place.lost() == []
+        file.unlink()
+        assert place.lost() == [(str(file), "missing")]
 
 
 def test_a_dotenv_file_that_pointed_to_a_value_is_gone(tmp_path: Path) -> None:
@@ -338,12 +332,12 @@ def test_variables_cannot_be_lost(tmp_path: Path) -> None:
 
 
 def test_a_loss_says_what_is_at_stake(tmp_path: Path) -> None:
-    """The log says that the place held secrets in use, and shows none of them."""
+    """The log says which place held secrets in use, and shows none of them."""
     volume = volume_at(tmp_path / "volume")
     place = Place(tmp_path, volume.path)
     volume.publish({})
     (problem,) = losses(place.load(), place.before)
-    assert problem.message == "is empty, and it held secrets in use"
+    assert (problem.name, problem.kind) == (str(volume.path), "empty")
     assert "fake" not in repr(problem)
 
 
@@ -360,14 +354,15 @@ def test_a_rejection_names_what_is_to_blame() -> None:
     assert rejection.generation == 7
     assert rejection.names == ("API_KEY", "/run/x")
     assert rejection.kinds == ("length", "empty")
-    assert str(rejection) == "generation 7 was refused: API_KEY length, /run/x empty"
+    for datum in ("generation 7 ", "API_KEY length", "/run/x empty"):
+        assert datum in str(rejection)
 
 
 def test_a_rejection_says_each_reason_once() -> None:
     """Two faults of one kind in one value are one reason; two kinds are two."""
     kinds: list[ProblemKind] = ["pattern", "length", "pattern"]
     rejection = reject([problem("API_KEY", kind) for kind in kinds], 2)
-    assert str(rejection) == "generation 2 was refused: API_KEY pattern, API_KEY length"
+    assert str(rejection).endswith(": API_KEY pattern, API_KEY length")
     assert isinstance(rejection, Rejection)
 
 
@@ -377,47 +372,3 @@ def test_what_was_written_wrong_is_not_tried_again() -> None:
     passing: set[ProblemKind] = {"directory", "unreadable", "unstable", "check", "broken-link"}
     assert not RETRIED & written
     assert passing <= RETRIED
-
-
-def test_a_wait_doubles_up_to_its_limit() -> None:
-    """What fails is tried again after one second, then two, and never after more than 60."""
-    clock = FakeClock(100.0)
-    backoff = Backoff(1, 60, lambda: clock.now)
-    assert (backoff.due, backoff.tries) == (0.0, 0)
-    waits = []
-    for _ in range(9):
-        waits.append(backoff.fail())
-        assert backoff.due == clock.now + waits[-1]
-        clock.now = backoff.due
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-
-
-def test_a_success_begins_anew() -> None:
-    """After a success the next failure is a first one."""
-    backoff = Backoff(0.5, 4, lambda: 100.0)
-    for _ in range(5):
-        backoff.fail()
-    backoff.succeed()
-    assert (backoff.due, backoff.tries) == (0.0, 0)
-    assert (backoff.fail(), backoff.due) == (0.5, 100.5)
-
-
-def test_what_fails_for_years_is_still_tried() -> None:
-    """The waits have no end, and counting them overflows nothing."""
-    backoff = Backoff(0.1, 60, lambda: 0.0)
-    assert {backoff.fail() for _ in range(5000)} >= {0.1, 60}
-    assert backoff.fail() == 60
-
-
-def test_a_limit_below_the_first_wait_is_the_wait() -> None:
-    """A limit is a limit, also for the first wait."""
-    backoff = Backoff(5, 2, lambda: 0.0)
-    assert [backoff.fail() for _ in range(3)] == [2, 2, 2]
-
-
-def test_a_wait_is_counted_by_the_monotonic_clock() -> None:
-    """Without a clock of its own it takes the one that nobody sets."""
-    backoff = Backoff(10, 60)
-    before = time.monotonic()
-    backoff.fail()
-    assert before + 10 <= backoff.due <= time.monotonic() + 10

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import SHORTEST
 from hive_boot.redaction.sealing import sealed
+from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,11 +108,10 @@ def _length(values: Iterable[Value]) -> int:
 
 def _is_covered(value: Value) -> bool:
     """Tell whether everything secret about ``value`` is long enough to be looked for."""
-    plain = value.reveal()
-    if len(plain.strip()) < SHORTEST:
+    if len(value.reveal().strip()) < SHORTEST:
         return False
-    if isinstance(plain, bytes) or "://" not in plain:
+    if isinstance(value, SecretBytes) or "://" not in value.reveal():
         return True
     from hive_boot.redaction.parts import passwords  # noqa: PLC0415  (few values are a URL)
 
-    return all(len(password) >= SHORTEST for password in passwords(plain))
+    return min(map(len, passwords(value.reveal())), default=SHORTEST) >= SHORTEST

@@ -205,7 +205,7 @@ class Migration:
             if value is None:
                 continue
             plain: Any = value.reveal()
-            faults = [fault.message for fault in shape_faults(field, plain)]
+            faults = [fault.message for fault in shape_faults(field, value.reveal)]
             if plain == field.dev_default:
                 faults.append("is the development default, which other profiles refuse")
             warnings += [f"{field.name} {fault}: a start will refuse it" for fault in faults]

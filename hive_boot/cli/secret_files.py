@@ -60,7 +60,7 @@ def fault_of(value: Value) -> Fault | None:
         return EMPTY
     if isinstance(plain, str) and "\0" in plain:
         return NUL
-    if is_placeholder(plain):
+    if is_placeholder(value):
         return PLACEHOLDER
     if len(content_of(value)) > LIMIT:
         return Fault("too-large", f"is larger than the {LIMIT} bytes that a start reads")

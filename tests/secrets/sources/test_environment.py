@@ -17,7 +17,7 @@ RAW = Field(attribute="token", name="TOKEN", kind=SecretBytes)
 @pytest.mark.parametrize("text", ["fake-token", "  spaces kept \n", "\ufefffake", "fäke", "=a=b"])
 def test_a_variable_is_taken_as_it_is(text: str) -> None:
     """Nothing is stripped off a variable, because nothing was put on it."""
-    value = as_value(TEXT, text)
+    value = as_value(TEXT, lambda: text)
 
     assert isinstance(value, Secret)
     assert value.reveal() == text
@@ -26,7 +26,7 @@ def test_a_variable_is_taken_as_it_is(text: str) -> None:
 
 def test_a_variable_for_secret_bytes_gives_its_bytes() -> None:
     """SecretBytes from a variable are the bytes that the process was given."""
-    value = as_value(RAW, "fäke\udcff")
+    value = as_value(RAW, lambda: "fäke\udcff")
 
     assert isinstance(value, SecretBytes)
     assert value.reveal() == "fäke".encode() + b"\xff"
@@ -35,7 +35,7 @@ def test_a_variable_for_secret_bytes_gives_its_bytes() -> None:
 
 def test_a_variable_that_is_not_utf_8_is_no_secret() -> None:
     """Half a character in a variable is a problem, not a value with a hole in it."""
-    assert as_value(TEXT, "fake\udcff") is NOT_UTF_8
+    assert as_value(TEXT, lambda: "fake\udcff") is NOT_UTF_8
 
 
 def test_bytes_in_a_real_environment() -> None:

@@ -31,8 +31,8 @@ _MODULE = (
 _TYPED = """\
 import sys
 sys.argv = ["hive-boot", {words}]
-from hive_boot.cli.main import script
-script()
+from hive_boot.cli.main import entry_point
+entry_point()
 """
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"

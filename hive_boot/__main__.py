@@ -1,6 +1,6 @@
 """``python -m hive_boot`` is ``hive-boot``."""
 
-from hive_boot.cli.main import script
+from hive_boot.cli.main import entry_point
 
 if __name__ == "__main__":
-    script()
+    entry_point()

@@ -1,13 +1,13 @@
-"""``hive-boot check``: judge as a start would, show what was found, start nothing."""
+"""``hive-boot check``: loads and validates as a start would, and starts nothing."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap.examining import Examination, examine
-from hive_boot.cli.applications import find
-from hive_boot.cli.showing import Cell, answer, painted, say, show_table
-from hive_boot.cli.usage import Parser
+from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.arguments import Parser
+from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
 from hive_boot.exceptions import InvalidSecrets
 from hive_boot.secrets.value import Secret, mask_secret
 
@@ -22,65 +22,65 @@ _HEADERS = ("NAME", "REQUIRED", "SOURCE", "VALUE", "PROBLEM")
 
 
 def parser() -> Parser:
-    """Give what it takes."""
+    """Return the parser of the command's arguments."""
     parser = Parser(
         "check",
-        "Judge the secrets and settings as a start would, and start nothing.\n"
-        "Exit 0 when a start would go on, 78 when it would not.",
+        "Load and validate the secrets and settings as a start would; start nothing.\n"
+        "Exit 0 when a start would go on, 78 when it would fail.",
         example="hive-boot check app:boot\nHIVE_BOOT_MODE=docker hive-boot check app:AppSecrets",
     )
-    parser.takes_app()
-    parser.takes_json()
+    parser.add_app()
+    parser.add_json()
     return parser
 
 
 def run(arguments: Namespace) -> int:
-    """Do it."""
-    boot = find(arguments.app)
+    """Run the command."""
+    boot = load_application(arguments.app)
     try:
         examination = examine(boot)
     except InvalidSecrets as exc:
-        # Where to look is not known, so nothing was read.
+        # A setting such as HIVE_BOOT_MODE is invalid, so nothing was read.
         if arguments.json:
-            answer({"ok": False, **_problems(exc)})
+            print_json({"ok": False, **_problems(exc)})
         else:
-            report(exc)
+            print_problems(exc)
         return exc.exit_code
     if arguments.json:
-        answer(facts_of(examination))
+        print_json(report_facts(examination))
     else:
-        show(examination)
+        print_report(examination)
     return 0 if examination.error is None else examination.error.exit_code
 
 
-def show(examination: Examination) -> None:
-    """Show a person what was found: the table on stdout, the report on stderr."""
+def print_report(examination: Examination) -> None:
+    """Print the table to stdout, and the problems to stderr."""
     findings, situation = examination.findings, examination.situation
-    say(painted(findings.declaration, "bold"))
-    say(f"  mode      {situation.mode} ({situation.mode_reason})")
-    say(f"  profile   {situation.profile} ({situation.profile_reason})")
-    say()
-    show_table(_HEADERS, [_row(field, findings) for field in findings.inventory.every])
+    print_line(styled(findings.declaration, "bold"))
+    print_line(f"  mode      {situation.mode} ({situation.mode_reason})")
+    print_line(f"  profile   {situation.profile} ({situation.profile_reason})")
+    print_line()
+    print_table(_HEADERS, [_row(field, findings) for field in findings.inventory.every])
     if findings.warnings:
-        say()
+        print_line()
     for warning in findings.warnings:
-        say(f"{painted('warning:', 'yellow')} {warning}")
-    say()
+        print_line(f"{styled('warning:', 'yellow')} {warning}")
+    print_line()
     if examination.error is None:
-        say(painted("A start would go on.", "green"))
+        print_line(styled("A start would go on.", "green"))
     else:
-        report(examination.error)
+        print_problems(examination.error)
 
 
-def report(error: InvalidSecrets) -> None:
-    """Write to stderr what a start would end with."""
-    from hive_boot.bootstrap.process import tell  # noqa: PLC0415  (only a failure needs it)
+def print_problems(error: InvalidSecrets) -> None:
+    """Write to stderr the report of a failed start."""
+    from hive_boot.bootstrap.process import tell  # noqa: PLC0415  (only for a failure)
 
     tell(error)
 
 
-def facts_of(examination: Examination) -> dict[str, Any]:
-    """Give what was found, for programs: never a value."""
+def report_facts(examination: Examination) -> dict[str, Any]:
+    """Return the report for programs; it holds no value."""
     findings, situation = examination.findings, examination.situation
     return {
         "ok": examination.error is None,

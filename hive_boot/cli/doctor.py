@@ -1,7 +1,7 @@
-"""``hive-boot doctor``: check, and tell what is likely to go wrong later.
+"""``hive-boot doctor``: checks, and finds what is likely to fail later.
 
-Each examination is a plain function that looks at one thing, and starts nothing. Its order
-here is the order in which findings of the same severity are shown.
+Each check is a plain function that inspects one thing and starts nothing. Their order here is
+the order in which findings of the same severity are shown.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap.examining import Examination, examine
-from hive_boot.cli.applications import find
-from hive_boot.cli.check import facts_of, report, show
+from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
+from hive_boot.cli.check import print_problems, print_report, report_facts
 from hive_boot.cli.examinations import (
     clock,
     environment,
@@ -33,8 +34,7 @@ from hive_boot.cli.examinations import (
 )
 from hive_boot.cli.examinations.manifests import named_manifests, usual_manifests
 from hive_boot.cli.examinations.patient import Patient, Symptom, counted
-from hive_boot.cli.showing import answer, is_terminal, painted, say
-from hive_boot.cli.usage import NO, Parser, UsageError, reason
+from hive_boot.cli.output import is_terminal, print_json, print_line, styled
 from hive_boot.exceptions import InvalidSecrets
 from hive_boot.secrets.surroundings import Surroundings
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hive_boot.bootstrap.plan import Plan
     from hive_boot.cli.examinations.patient import Severity
 
-EXAMINATIONS: tuple[Callable[[Patient], list[Symptom]], ...] = (
+CHECKS: tuple[Callable[[Patient], list[Symptom]], ...] = (
     mounts.pinned_files,
     mounts.files_of_the_image,
     versioned.files_in_git,
@@ -82,70 +82,70 @@ _HARD_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def parser() -> Parser:
-    """Give what it takes."""
+    """Return the parser of the command's arguments."""
     parser = Parser(
         "doctor",
-        "Check, and tell what is likely to go wrong later; start nothing.\n"
-        "Exit 0 when all is well (remarks are allowed), 1 with warnings or errors,\n"
+        "Check, and find what is likely to fail later; start nothing.\n"
+        "Exit 0 without findings (remarks are allowed), 1 with warnings or errors,\n"
         "78 when a start would not go on.",
         example="hive-boot doctor app:boot\nhive-boot doctor app:boot --manifests deploy/k8s",
     )
-    # Several paths after an option would take APP for one of them.
+    # With several paths after an option, argparse would take APP for one of them.
     parser.usage = "hive-boot doctor APP [--json] [--manifests PATH …]"
-    parser.takes_app()
-    parser.takes_json()
+    parser.add_app()
+    parser.add_json()
     parser.add_argument(
         "--manifests",
         nargs="+",
         metavar="PATH",
-        help="manifests, or directories of them, that say how long a stop may take "
+        help="manifests, or directories of them, that set the grace period of a stop "
         "(./deploy and ./docker-compose*.yml)",
     )
     return parser
 
 
 def run(arguments: Namespace) -> int:
-    """Do it.
+    """Run the command.
 
     Raises:
-        UsageError: a manifest is not there.
+        UsageError: a manifest does not exist.
     """
     manifests = _manifests(arguments.manifests)
-    boot = find(arguments.app)
+    boot = load_application(arguments.app)
     try:
         examination = examine(boot)
     except InvalidSecrets as exc:
-        # Where to look is not known, so there is nothing to examine.
+        # A setting such as HIVE_BOOT_MODE is invalid, so nothing can be checked.
         if arguments.json:
             problems = [problem._asdict() for problem in exc.problems]
-            told_by_check = {"ok": False, "problems": problems, "advice": list(exc.advice)}
-            answer({"ok": False, "check": told_by_check, **_facts([])})
+            check = {"ok": False, "problems": problems, "advice": list(exc.advice)}
+            print_json({"ok": False, "check": check, **_facts([])})
         else:
-            report(exc)
+            print_problems(exc)
         return exc.exit_code
-    symptoms = examined(_patient(boot._plan, examination, manifests))  # noqa: SLF001  (ours)
+    symptoms = run_checks(_patient(boot._plan, examination, manifests))  # noqa: SLF001  (ours)
     error = examination.error
-    is_ill = any(symptom.severity != "remark" for symptom in symptoms)
-    status = (NO if is_ill else 0) if error is None else error.exit_code
+    has_findings = any(symptom.severity != "remark" for symptom in symptoms)
+    status = (EXIT_FAILURE if has_findings else 0) if error is None else error.exit_code
     if arguments.json:
-        answer({"ok": status == 0, "check": facts_of(examination), **_facts(symptoms)})
+        print_json({"ok": status == 0, "check": report_facts(examination), **_facts(symptoms)})
     else:
-        # They are told below, with what mends them.
+        # They are printed below as findings, with their fixes.
         examination.findings.warnings = []
-        show(examination)
-        _show(symptoms)
+        print_report(examination)
+        _print_findings(symptoms)
     return status
 
 
-def examined(patient: Patient) -> list[Symptom]:
-    """Examine everything, and give what was found, the worst first."""
+def run_checks(patient: Patient) -> list[Symptom]:
+    """Run all checks and return the findings, the most severe first."""
     symptoms: list[Symptom] = []
-    for examination in EXAMINATIONS:
+    for check in CHECKS:
         try:
-            symptoms += examination(patient)
+            symptoms += check(patient)
         except OSError as exc:
-            what = examination.__name__.replace("_", " ")
-            text = f"{what}: this could not be looked at ({reason(exc).lower()})"
+            what = check.__name__.replace("_", " ")
+            text = f"{what}: could not be checked ({os_error_text(exc).lower()})"
             symptoms.append(Symptom("remark", "not-examined", text, str(exc.filename or "")))
     return sorted(symptoms, key=lambda symptom: [*_STYLES].index(symptom.severity))
 
@@ -156,40 +156,40 @@ def _patient(plan: Plan, examination: Examination, manifests: Sequence[Path]) ->
 
 
 def _manifests(named: Sequence[str] | None) -> list[Path]:
-    """Give the manifests that were named, else those that are found.
+    """Return the manifests that were named, else those in the usual places.
 
     Raises:
-        UsageError: one is not there.
+        UsageError: one does not exist.
     """
     if named is None:
         return usual_manifests(Path())
     for path in named:
         if not Path(path).exists():
-            message = f"--manifests: there is no {path}"
+            message = f"--manifests: {path} does not exist"
             raise UsageError(message)
     return named_manifests(map(Path, named))
 
 
-def _show(symptoms: Sequence[Symptom]) -> None:
-    say()
+def _print_findings(symptoms: Sequence[Symptom]) -> None:
+    print_line()
     if not symptoms:
-        say(painted("Nothing was found that is likely to go wrong later.", "green"))
+        print_line(styled("Nothing was found that is likely to go wrong later.", "green"))
         return
     width = _WIDTH
     if is_terminal():
         width = min(shutil.get_terminal_size().columns, _WIDEST)
     for symptom in symptoms:
         style = _STYLES[symptom.severity]
-        _show_row(symptom.severity, symptom.what, style, width)
-        _show_row("where", symptom.where, "dim", width)
-        _show_row("mend", symptom.mend, "dim", width)
-        say()
+        _print_row(symptom.severity, symptom.what, style, width)
+        _print_row("where", symptom.where, "dim", width)
+        _print_row("mend", symptom.mend, "dim", width)
+        print_line()
     counts = _counts(symptoms)
     said = [counted(number, severity) for severity, number in counts.items() if number]
-    say(painted(", ".join(said), "bold"))
+    print_line(styled(", ".join(said), "bold"))
 
 
-def _show_row(label: str, text: str, style: str, width: int) -> None:
+def _print_row(label: str, text: str, style: str, width: int) -> None:
     if not text:
         return
     if label == "mend":
@@ -199,9 +199,9 @@ def _show_row(label: str, text: str, style: str, width: int) -> None:
         text, max(width - _INDENT, _NARROWEST), break_long_words=False, break_on_hyphens=False
     )
     first, *others = (line.replace(_HARD_SPACE, " ") for line in lines)
-    say(f"{painted(f'{label:>9}', style)}  {first}")
+    print_line(f"{styled(f'{label:>9}', style)}  {first}")
     for line in others:
-        say(" " * _INDENT + line)
+        print_line(" " * _INDENT + line)
 
 
 def _facts(symptoms: Sequence[Symptom]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keep a directory of secrets out of git.
+"""Git ignore rules: the line of ``.gitignore`` that keeps a directory of secrets out of git.
 
 https://git-scm.com/docs/gitignore
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot._git import git_paths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _SPECIAL = re.compile(r"[\\*?\[]")
 
 
-class Amendment(NamedTuple):
-    """A line that a ``.gitignore`` has to get.
+class GitignoreChange(NamedTuple):
+    """A line to add to a ``.gitignore``.
 
     Attributes:
-        path: the file, without links.
+        path: the file.
         line: the line.
-        before: what the file holds; None when there is none yet.
-        content: what the file has to hold.
+        before: the content of the file; None when there is no file.
+        content: the content with the line.
     """
 
     path: Path
@@ -34,71 +34,52 @@ class Amendment(NamedTuple):
     content: bytes
 
 
-def repository_of(path: Path) -> Path | None:
-    """Give the root of the git repository that ``path`` is in, whether it is there or not."""
+def find_repository(path: Path) -> Path | None:
+    """Return the root of the git repository around ``path``, which need not exist."""
     return next((above for above in (path, *path.parents) if (above / ".git").exists()), None)
 
 
-def amendment(directory: Path, files: Sequence[Path]) -> Amendment | None:
-    """Tell what has to be written so that git ignores a directory.
+def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreChange | None:
+    """Return the change after which git ignores a directory.
 
-    Inside a repository it is a line of the ``.gitignore`` at its root. Outside of one it
-    is a line of the one in the working directory, for the repository to come; but not for
-    a directory elsewhere, because that is no part of a project.
+    In a repository the line goes into the ``.gitignore`` at its root. Outside of one it goes
+    into that of the working directory, for a later ``git init``; not for a directory
+    elsewhere, which does not belong to a project.
 
     Args:
-        directory: the directory; there may be none yet.
+        directory: the directory, absolute and without links; it need not exist.
         files: the files that are about to be in it.
 
     Returns:
-        None when there is nothing to write.
+        None when git ignores the files already, or there is nothing to change.
     """
-    root = repository_of(directory)
-    place = root or Path.cwd()
-    if not directory.is_relative_to(place):
+    repository = find_repository(directory)
+    root = repository or Path.cwd()
+    if not directory.is_relative_to(root):
         return None
-    ignored = _are_ignored(root, files) if root else None
+    ignored = are_ignored(repository, files) if repository else None
     if ignored:
         return None
-    relative = directory.relative_to(place).as_posix()
+    relative = directory.relative_to(root).as_posix()
     line = "/" + _SPECIAL.sub(r"\\\g<0>", relative) + "/"
-    path = (place / ".gitignore").resolve()
+    path = root / ".gitignore"
     before = path.read_bytes() if path.exists() else None
     raw, held = os.fsencode(line), before or b""
     if ignored is None and raw in held.splitlines():
         return None
     end = b"\r\n" if b"\r\n" in held else b"\n"
     joint = b"" if held.endswith(b"\n") or not held else end
-    return Amendment(path, line, before, held + joint + raw + end)
+    return GitignoreChange(path, line, before, held + joint + raw + end)
 
 
-def tracked(directory: Path) -> list[str]:
-    """Give the files of a directory that git tracks, whatever it ignores."""
-    root = repository_of(directory)
-    listed = _git(root, "ls-files", "-z", "--", str(directory)) if root else None
-    return sorted(filter(None, listed.split("\0"))) if listed else []
+def tracked_files(directory: Path) -> list[str]:
+    """Return the files of a directory that git tracks, relative to the repository."""
+    root = find_repository(directory)
+    return sorted(git_paths(root, "ls-files", "-z", "--", str(directory)) or ()) if root else []
 
 
-def _are_ignored(root: Path, files: Sequence[Path]) -> bool | None:
-    """Ask git whether it ignores all of some files; None when it cannot tell."""
-    asked = "\0".join(map(str, files))
-    answer = _git(root, "check-ignore", "--no-index", "-z", "--stdin", asked=asked)
-    return None if answer is None else set(filter(None, answer.split("\0"))) >= set(map(str, files))
-
-
-def _git(root: Path, *arguments: str, asked: str = "") -> str | None:
-    """Ask git; None when there is none, or it does not answer."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    # What a hook of git's is started with names another repository, perhaps.
-    environ = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
-    answer = subprocess.run(  # noqa: S603  (git, with arguments of ours)
-        [git, "-C", str(root), *arguments],
-        input=os.fsencode(asked),
-        env=environ,
-        capture_output=True,
-        check=False,
-    )
-    # 1: none of the files is ignored.
-    return os.fsdecode(answer.stdout) if answer.returncode in {0, 1} else None
+def are_ignored(root: Path, files: Sequence[Path]) -> bool | None:
+    """Return whether git ignores all of some files; None when git cannot tell."""
+    names = [*map(str, files)]
+    ignored = git_paths(root, "check-ignore", "--no-index", "-z", "--stdin", stdin_paths=names)
+    return None if ignored is None else {*ignored} >= {*names}

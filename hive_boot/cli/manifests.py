@@ -1,15 +1,26 @@
-"""``hive-boot manifests``: render manifests from the declaration, or compare them."""
+"""``hive-boot manifests``: renders deploy files from the declaration, or compares them."""
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.deploying import BASE, PORT, deployment_of
-from hive_boot.cli.showing import answer, painted, say
-from hive_boot.cli.usage import NO, Parser, Refusal, UsageError, reason
+from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.arguments import (
+    EXIT_FAILURE,
+    CommandError,
+    Parser,
+    UsageError,
+    os_error_text,
+)
+from hive_boot.cli.output import print_json, print_line, styled
+from hive_boot.manifests.deployment import Deployment, described, name_of
 from hive_boot.manifests.files import compared, write
-from hive_boot.manifests.targets import TARGETS, render
+from hive_boot.manifests.targets import PROBED, TARGETS, render
+from hive_boot.manifests.writing import WORDS
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -17,126 +28,310 @@ if TYPE_CHECKING:
 
     from hive_boot.manifests.files import File
 
+DEFAULT_PORT = 8000
+"""The port of a service without ``--port``."""
+
+DEFAULT_BASE = "python:3.13-slim"
+"""The base image without ``--base``."""
+
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
+
 _STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim"}
 
 
 def parser() -> Parser:
-    """Give what it takes."""
+    """Return the parser of the command's arguments."""
     parser = Parser(
         "manifests",
-        "Render what a deployment is made of from the declaration.\n"
-        "To stdout; or --write it; or --check that the files are what would be written, exit 1\n"
-        "when they are not. What was edited by hand belongs into an overlay or an override.",
+        "Render the files of a deployment from the declaration.\n"
+        "To stdout; or --write them; or --check that the files are what would be written,\n"
+        "exit 1 when they are not. Changes by hand belong in an overlay or an override.",
         example="hive-boot manifests app:boot --target compose --write\n"
         "hive-boot manifests app:boot --target kubernetes --port 8000 --check",
     )
-    parser.takes_app()
+    parser.add_app()
     parser.add_argument(
         "--target",
         action="append",
         required=True,
         choices=list(TARGETS),
-        help="what to render; compose has the Dockerfile and .dockerignore with it. Repeatable",
+        help="what to render; compose includes the Dockerfile and .dockerignore. Repeatable",
     )
-    way = parser.add_mutually_exclusive_group()
+    mode = parser.add_mutually_exclusive_group()
     for flag, about in (("--write", "write below DIR"), ("--check", "compare with what is in DIR")):
-        way.add_argument(flag, nargs="?", const=".", metavar="DIR", help=f"{about} (.)")
-    parser.takes_json()
-    parser.add_argument("--name", help="of the application (HiveSecrets is hive)")
-    parser.add_argument("--image", help="with its tag (NAME:1)")
-    parser.add_argument("--port", type=int, help=f"where it serves HTTP ({PORT}; none with a main)")
-    parser.add_argument("--command", help="what starts it (hive-boot run APP)")
+        mode.add_argument(flag, nargs="?", const=".", metavar="DIR", help=f"{about} (.)")
+    parser.add_json()
+    parser.add_argument("--name", help="the name of the application (HiveSecrets: hive)")
+    parser.add_argument("--image", help="the image, with its tag (NAME:1)")
     parser.add_argument(
-        "--base", default=BASE, help="the image that the image is made from (%(default)s)"
+        "--port", type=int, help=f"the port of HTTP ({DEFAULT_PORT}; none with a main)"
     )
+    parser.add_argument("--command", help="the command that starts it (hive-boot run APP)")
+    parser.add_argument("--base", default=DEFAULT_BASE, help="the base image (%(default)s)")
     for flag, metavar, about in (
         ("--env", "NAME=VALUE", "a setting that is not secret"),
-        ("--use", "NAME", "an optional secret that is there"),
-        ("--writable", "PATH", "a directory that it writes to, beside /tmp"),
-        ("--context", "PATH", "what else the build of the image needs"),
-        ("--copy", "PATH", "what of that is laid into the image as it is"),
+        ("--use", "NAME", "an optional secret that is provided"),
+        ("--writable", "PATH", "a directory that it writes to, besides /tmp"),
+        ("--context", "PATH", "another file or directory that the build of the image needs"),
+        ("--copy", "PATH", "a part of that to copy into the image"),
     ):
         parser.add_argument(
             flag, action="append", default=[], metavar=metavar, help=f"{about}. Repeatable"
         )
-    parser.add_argument("--install", default=".", help="what pip is told to install (%(default)s)")
+    parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
     return parser
 
 
 def run(arguments: Namespace) -> int:
-    """Do it.
+    """Run the command.
 
     Raises:
-        UsageError: what to render is not said, or not clearly.
-        Refusal: a file would be lost, or cannot be read or written.
+        UsageError: an argument is invalid or missing.
+        CommandError: a file would be lost, or cannot be read or written.
     """
-    rendered = render(deployment_of(arguments), arguments.target)
+    rendered = render(build_deployment(arguments), arguments.target)
     directory = arguments.write if arguments.check is None else arguments.check
     if directory is None:
         _print(rendered, json=arguments.json)
         return 0
-    place = Path(directory)
+    root = Path(directory)
     try:
-        if not place.is_dir():
-            message = f"{place} is no directory"
+        if not root.is_dir():
+            message = f"{root} is not a directory"
             raise UsageError(message)
-        files = compared(place, rendered)
+        files = compared(root, rendered)
         if arguments.check is None:
-            _refuse_losses(place, files)
-            write(place, files)
+            _refuse_losses(root, files)
+            write(root, files)
     except OSError as exc:
-        message = f"{exc.filename or place}: {reason(exc)}"
-        raise Refusal(message) from None
-    return _tell(place, files, arguments)
+        message = f"{exc.filename or root}: {os_error_text(exc)}"
+        raise CommandError(message) from None
+    return _print_result(root, files, arguments)
 
 
 def _print(rendered: dict[str, str], *, json: bool) -> None:
     if json:
-        answer({"files": [{"path": path, "text": text} for path, text in rendered.items()]})
+        print_json({"files": [{"path": path, "text": text} for path, text in rendered.items()]})
         return
     yaml = False
     for path, text in rendered.items():
         if len(rendered) > 1:
             if yaml and path.endswith((".yml", ".yaml")):
-                say("---")
-            say(f"# {path}")
+                print_line("---")
+            print_line(f"# {path}")
         yaml = path.endswith((".yml", ".yaml"))
-        say(text.rstrip("\n"))
+        print_line(text.rstrip("\n"))
 
 
-def _refuse_losses(place: Path, files: Sequence[File]) -> None:
-    lost = [f"{place / file.path} {file.obstacle}" for file in files if file.obstacle]
+def _refuse_losses(root: Path, files: Sequence[File]) -> None:
+    lost = [f"{root / file.path} {file.obstacle}" for file in files if file.obstacle]
     if lost:
-        message = "\n  ".join(["nothing is written; move away first:", *lost])
-        raise Refusal(message)
+        message = "\n  ".join(["nothing was written; move these files away first:", *lost])
+        raise CommandError(message)
 
 
-def _tell(place: Path, files: Sequence[File], arguments: Namespace) -> int:
+def _print_result(root: Path, files: Sequence[File], arguments: Namespace) -> int:
     differing = [file for file in files if file.state != "unchanged"]
-    well = arguments.check is None or not differing
+    ok = arguments.check is None or not differing
     if arguments.json:
         facts = [
             {"path": file.path, "state": _state(file, arguments), "difference": file.difference}
             for file in files
         ]
-        answer({"ok": well, "directory": str(place), "files": facts})
+        print_json({"ok": ok, "directory": str(root), "files": facts})
     elif arguments.check is None:
         for file in files:
-            say(f"{painted(f'{file.state:<9}', _STYLES[file.state])}  {place / file.path}")
+            print_line(f"{styled(f'{file.state:<9}', _STYLES[file.state])}  {root / file.path}")
     else:
         for file in differing:
-            say(f"{painted(_state(file, arguments), 'red')}: {place / file.path}")
+            print_line(f"{styled(_state(file, arguments), 'red')}: {root / file.path}")
             if file.there is not None:
                 for line in file.difference:
-                    say(f"  {line}")
-        if well:
-            say(f"All {len(files)} files are as the declaration has them.")
+                    print_line(f"  {line}")
+        if ok:
+            print_line(f"All {len(files)} files match the declaration.")
         else:
-            say(f"{len(differing)} of {len(files)} differ; to write them: the same with --write")
-    return 0 if well else NO
+            print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
+    return 0 if ok else EXIT_FAILURE
 
 
 def _state(file: File, arguments: Namespace) -> str:
     if arguments.check is None:
         return file.state
     return {"new": "missing", "changed": "differs", "unchanged": "same"}[file.state]
+
+
+def build_deployment(arguments: Namespace) -> Deployment:
+    """Return the deployment that the arguments describe.
+
+    Raises:
+        UsageError: an argument is invalid or missing.
+    """
+    boot = load_application(arguments.app)
+    plan = boot._plan  # noqa: SLF001  (same package)
+    facts = described(plan)
+    name = arguments.name or name_of(plan.declared)
+    if not _NAME.fullmatch(name):
+        message = f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"
+        raise UsageError(message)
+    if name in WORDS:
+        message = f"YAML reads {name} as a value of another type: choose another --name"
+        raise UsageError(message)
+    port = arguments.port
+    if port is not None and not 0 < port < 1 << 16:
+        message = "--port must be a number from 1 to 65535"
+        raise UsageError(message)
+    if port is not None and port == facts["probe_port"]:
+        message = f"{port} is the probe_port of {arguments.app}: choose another --port"
+        raise UsageError(message)
+    if PROBED.intersection(arguments.target):
+        _check_command(arguments, facts)
+    if port is None and facts["served"]:
+        port = DEFAULT_PORT
+    names = {item.name for item in facts["items"]}
+    return Deployment(
+        **facts,
+        name=name,
+        port=port,
+        image=_line(arguments, "image") or f"{name}:1",
+        base=_line(arguments, "base"),
+        command=_command(arguments),
+        env=_env(arguments.env, names),
+        used=_used(arguments.use, names),
+        install=_line(arguments, "install"),
+        context=(_source(arguments.app), *map(_inside, arguments.context)),
+        copies=tuple(map(_inside, arguments.copy)),
+        writable=tuple(dict.fromkeys(map(_absolute, arguments.writable))),
+        told=rerun_arguments(arguments),
+    )
+
+
+def _check_command(arguments: Namespace, facts: dict[str, Any]) -> None:
+    if facts["served"] and arguments.command is None:
+        message = (
+            f"{arguments.app} has no main, so a server must run it: use --command "
+            f"'hive-boot run {arguments.app} --serve package.module:web --host 0.0.0.0'"
+        )
+        raise UsageError(message)
+    if not facts["served"] and facts["probe_port"] is None and arguments.port is None:
+        message = (
+            f"{arguments.app} answers no probe: declare Bootstrap(probe_port=…), or use --port "
+            "for the port at which it serves HTTP"
+        )
+        raise UsageError(message)
+    _check_listen_address(arguments)
+
+
+def _check_listen_address(arguments: Namespace) -> None:
+    """Raise for a command that serves at another address than the probes ask."""
+    words = _command(arguments)
+    if words[:2] != ("hive-boot", "run"):
+        return
+    from hive_boot.cli.run import parser  # noqa: PLC0415  (only with --command)
+
+    options, _ = parser().parse_known_args(words[2:])
+    asked = DEFAULT_PORT if arguments.port is None else arguments.port
+    if options.serve is None:
+        return
+    if (DEFAULT_PORT if options.port is None else options.port) != asked:
+        message = f"--command does not serve at the port {asked}: add --port {asked} to it"
+    elif options.host in {None, "127.0.0.1", "::1", "localhost"}:
+        message = (
+            "--command serves at the loopback address of its container, which no probe reaches: "
+            "add --host 0.0.0.0 to it"
+        )
+    else:
+        return
+    raise UsageError(message)
+
+
+def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
+    """Return the arguments that render the same files again."""
+    words: list[str] = [arguments.app]
+    for option in ("name", "image", "port", "command", "base", "install"):
+        value = getattr(arguments, option)
+        if value is not None and (option, value) not in {("base", DEFAULT_BASE), ("install", ".")}:
+            words += [f"--{option}", str(value)]
+    for option in ("env", "use", "writable", "context", "copy"):
+        for value in getattr(arguments, option):
+            words += [f"--{option}", value]
+    return tuple(words)
+
+
+def _command(arguments: Namespace) -> tuple[str, ...]:
+    line = _line(arguments, "command") or f"hive-boot run {arguments.app}"
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as exc:
+        message = f"--command must be words as in a shell: {exc}"
+    raise UsageError(message)
+
+
+def _line(arguments: Namespace, option: str) -> str:
+    value: str | None = getattr(arguments, option)
+    if value is None:
+        return ""
+    if not value.strip() or not value.isprintable():
+        message = f"--{option} must be one line, without control characters"
+        raise UsageError(message)
+    return value
+
+
+def _source(app: str) -> str:
+    """Return what the application is imported from: a directory, or a file."""
+    top = app.partition(":")[0].partition(".")[0]
+    return top if hasattr(sys.modules[top], "__path__") else f"{top}.py"
+
+
+def _env(given: list[str], secrets: set[str]) -> dict[str, str]:
+    env: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            message = "--env must be NAME=VALUE, where NAME is a valid variable name"
+        elif name in secrets or name.removesuffix("_FILE") in secrets:
+            message = f"{name} is a secret: it is mounted as a file, and is in no manifest"
+        elif name.startswith("HIVE_BOOT_"):
+            message = f"{name} is set by the manifests themselves"
+        elif not value.isprintable():
+            message = f"--env {name}: the value must be one line, without control characters"
+        else:
+            env[name] = value
+            continue
+        raise UsageError(message)
+    return env
+
+
+def _used(given: list[str], secrets: set[str]) -> frozenset[str]:
+    unknown = sorted(set(given) - secrets)
+    if unknown:
+        message = f"--use takes the name of a declared secret; {unknown[0]!r} is not declared"
+        raise UsageError(message)
+    return frozenset(given)
+
+
+def _inside(path: str) -> str:
+    parts = path.strip("/").split("/")
+    if path.startswith("/") or {"", ".", ".."}.intersection(parts) or not path.isprintable():
+        message = f"a path of the build must be relative and below the repository; {path!r} is not"
+        raise UsageError(message)
+    path = path.rstrip("/")
+    if any(f"{path}/".startswith(f"{place}/") for place in ("secrets", "deploy/secrets")):
+        message = f"{path} holds the secrets, which do not belong in an image"
+        raise UsageError(message)
+    return path
+
+
+def _absolute(path: str) -> str:
+    path = path.rstrip("/")
+    if not re.fullmatch(r"(/[\w.-]+)+", path, re.ASCII) or {".", ".."}.intersection(
+        path.split("/")
+    ):
+        message = (
+            f"--writable must be an absolute path of letters, digits and . _ -; {path!r} is not"
+        )
+        raise UsageError(message)
+    if path in {"/tmp", "/run"} or f"{path}/".startswith("/run/secrets/"):  # noqa: S108  (in a container)
+        message = f"--writable {path} is mounted already: /tmp is writable, the secrets are not"
+        raise UsageError(message)
+    return path

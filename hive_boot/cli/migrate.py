@@ -1,164 +1,594 @@
-"""``hive-boot migrate``: write the secrets of a ``.env`` file into files of their own."""
+"""``hive-boot migrate``: writes the secrets of a ``.env`` file into files of their own.
+
+The ``.env`` file is only read. The report names the lines that can be deleted from it.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot.cli.applications import find
-from hive_boot.cli.dotenv_lines import refuse_losses
-from hive_boot.cli.gitignore import repository_of
-from hive_boot.cli.migration import Migration
-from hive_boot.cli.secret_files import content_of
-from hive_boot.cli.sightings import differing, in_directory, in_env_files
-from hive_boot.cli.staging import Staging
-from hive_boot.cli.telling import facts_of, show
-from hive_boot.cli.usage import Parser, Refusal, UsageError, reason
-from hive_boot.secrets.sources.dotenv import read_dotenv
+from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
+from hive_boot.cli.file_transaction import DIRECTORY_MODE, FileTransaction
+from hive_boot.cli.gitignore import (
+    GitignoreChange,
+    are_ignored,
+    find_repository,
+    plan_gitignore_change,
+    tracked_files,
+)
+from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
+from hive_boot.cli.secret_files import (
+    differing_fields,
+    encode_value,
+    file_name,
+    named_directory,
+    read_directory,
+    read_env_files,
+    read_environment,
+    refuse_links,
+    without_constraints,
+)
+from hive_boot.exceptions import SecretsError
+from hive_boot.secrets.field import shape_faults
+from hive_boot.secrets.hints import near_misses
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
+
+    from hive_boot.secrets.field import Field
+    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.inventory import Inventory
+    from hive_boot.secrets.snapshot import SecretSet
+    from hive_boot.secrets.sources.reading import Value
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+"""What python-dotenv takes for the end of a line."""
+
+_REFERENCE = re.compile(r"\$(?:\{(\w+)|(\w+))")
+"""``${NAME}`` or ``$NAME``, which Compose and python-dotenv replace in a value."""
 
 
 def parser() -> Parser:
-    """Give what it takes."""
+    """Return the parser of the command's arguments."""
     parser = Parser(
         "migrate",
         "Write each declared secret that a .env file holds into a file of its own.\n"
-        "The files get the mode 0444 and the directory 0700, and git ignores it then.\n"
-        "All of it is done, or nothing. Without --rewrite the .env file stays as it is.",
+        "The files get the mode 0444 and the directory 0700, and git ignores it.\n"
+        "All files are written, or none. The .env file is not changed: the lines that\n"
+        "can be deleted from it are listed.",
         example="hive-boot migrate app:boot --env-file .env --to secrets/ --dry-run\n"
-        "hive-boot migrate app:boot --env-file .env --to secrets/ --rewrite",
+        "hive-boot migrate app:boot --env-file .env --to secrets/",
     )
-    parser.takes_app()
+    parser.add_app()
     parser.add_argument(
         "--env-file",
         action="append",
         metavar="FILE",
-        help="the file; of several the last one is the strongest. Default: the one that a "
-        "start in development reads",
+        help="the file; of several, a later one overrides an earlier one. Default: the file "
+        "that a start in development reads",
     )
     parser.add_argument(
         "--to", default="secrets", metavar="DIR", help="the directory. Default: secrets"
     )
     parser.add_argument(
-        "--rewrite", action="store_true", help="comment the secrets out in the .env file"
-    )
-    parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done, and write nothing"
     )
-    parser.takes_json()
+    parser.add_json()
     return parser
 
 
 def run(arguments: Namespace) -> int:
-    """Do it.
+    """Run the command.
 
     Raises:
-        UsageError: the file is not there, or the directory cannot be one of secrets alone.
-        SecretsError: a line of the file cannot be read.
-        Refusal: something is in the way, or could not be written; nothing was changed.
+        UsageError: a file does not exist, or the directory cannot hold secrets alone.
+        SecretsError: a line of a file cannot be read.
+        CommandError: something is in the way, or could not be written; nothing was changed.
     """
-    boot = find(arguments.app)
-    plan = boot._plan  # noqa: SLF001  (ours)
-    files = [Path(file) for file in arguments.env_file or [plan.wishes.dotenv or ".env"]]
-    _refuse_place(arguments.to, files)
-    migration = Migration(plan.declared, files, Path(arguments.to), rewrite=arguments.rewrite)
+    boot = load_application(arguments.app)
+    declaration = boot._plan  # noqa: SLF001  (same package)
+    files = [Path(file) for file in arguments.env_file or [declaration.wishes.dotenv or ".env"]]
+    _refuse_paths(arguments.to, files)
+    plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
     if not arguments.dry_run:
-        perform(migration)
+        apply(plan)
     if arguments.json:
-        from hive_boot.cli.showing import answer  # noqa: PLC0415  (few ask)
-
-        answer(facts_of(migration, dry=arguments.dry_run))
+        print_json(report_facts(plan, dry_run=arguments.dry_run))
     else:
-        show(migration, arguments.app, dry=arguments.dry_run)
+        print_report(plan, arguments.app, dry_run=arguments.dry_run)
     return 0
 
 
-def _refuse_place(to: str, files: Sequence[Path]) -> None:
+def _refuse_paths(to: str, files: Sequence[Path]) -> None:
     for file in files:
         if not file.exists():
             message = f"there is no file {file}: name it with --env-file"
             raise UsageError(message)
     if not to.isprintable():
-        message = "--to has to be the path of a directory that can be printed"
+        message = "--to must be the path of a directory that can be printed"
         raise UsageError(message)
-    directory = Path(to).resolve()
-    root = repository_of(directory)
+    directory = named_directory(Path(to))
+    root = find_repository(directory)
     if any(each.is_relative_to(directory) for each in (Path.cwd(), *([root] if root else []))):
         message = (
-            f"--to has to be a directory for secrets alone, as secrets/; {to} holds more than those"
+            f"--to must be a directory for secrets alone, such as secrets/; {to} holds other files"
         )
         raise UsageError(message)
     if directory.exists() and not directory.is_dir():
-        message = f"--to has to be a directory; {to} is a file"
+        message = f"--to must be a directory; {to} is a file"
         raise UsageError(message)
     if any((each / "__init__.py").exists() for each in (directory, *directory.parents)):
         message = (
-            f"--to has to be a directory outside of packages, as secrets/; {to} is in one, "
-            "and would go with it into what is built"
+            f"--to must be a directory outside of packages, such as secrets/; {to} is in a "
+            "package, and would be built into its wheel"
         )
         raise UsageError(message)
 
 
-def perform(migration: Migration) -> None:
-    """Do everything, or nothing.
+class MigratedSecret(NamedTuple):
+    """A secret that the ``.env`` files hold.
+
+    Attributes:
+        attribute: the attribute of its field.
+        name: its name.
+        value: its value.
+        file: the file in the directory.
+        is_new: whether the file is to be written; else it holds the value already.
+    """
+
+    attribute: str
+    name: str
+    value: Value
+    file: str
+    is_new: bool
+
+
+class DotenvLines(NamedTuple):
+    """Lines of a ``.env`` file that can be deleted after the migration.
+
+    Attributes:
+        file: the file, as the user named it.
+        name: the variable that they set.
+        first: the number of the first line.
+        last: the number of the last line.
+    """
+
+    file: str
+    name: str
+    first: int
+    last: int
+
+
+class MigrationPlan:
+    """What a migration is about to change. Making the plan changes nothing.
+
+    Args:
+        declared: the set of secrets.
+        files: the ``.env`` files; a later one overrides an earlier one.
+        shown: the directory, as the user named it.
+
+    Attributes:
+        declaration: the name of the set.
+        inventory: its secrets, without constraints.
+        files: as given.
+        shown: as given.
+        directory: the directory, absolute and without links.
+        found: what a start in development reads from the files.
+        secrets: the secrets in the files.
+        missing: the secrets that are required in some profile, and neither in the files
+            nor in the directory.
+        gitignore_change: the line for git, if one is to be added.
+        restricts_permissions: whether other users lose access to the directory.
+        lines: the lines that can be deleted from the files.
+        warnings: what the user should know.
 
     Raises:
-        Refusal: nothing, and why.
+        SecretsError: something in the files cannot be read.
+        CommandError: the files hold no declared secret, or something is in the way.
+    """
+
+    def __init__(self, declared: type[SecretSet], files: Sequence[Path], shown: Path) -> None:
+        self.declaration = declared.__name__
+        self._fields: list[Field] = declared._inventory.every  # noqa: SLF001  (same package)
+        self.inventory: Inventory = without_constraints(self._fields)
+        self.files = files
+        self.shown = shown
+        self.directory = named_directory(shown)
+        self.found = read_env_files(self.inventory, files)
+        self._refuse_unreadable()
+        target = self._inspect_target()
+        existing = {} if target is None else target.values
+        self.secrets = [
+            self._migrated(field, target)
+            for field in self._fields
+            if self._value(field) is not None
+        ]
+        self.missing = [
+            field
+            for field in self._fields
+            if (field.required or field.required_in)
+            and field.attribute not in self.found.values.keys() | existing.keys()
+        ]
+        names = {name for each in self.secrets for name in (each.name, f"{each.name}_FILE")}
+        self.lines = [line for file in files for line in _lines_to_delete(file, names)]
+        self.gitignore_change: GitignoreChange | None = plan_gitignore_change(
+            self.directory, self.paths
+        )
+        self.warnings = [
+            *self.found.warnings,
+            *self._broken_constraints(),
+            *self._overriding_sources(),
+        ]
+        self.restricts_permissions = self._check_permissions()
+        self._check_git()
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the secrets."""
+        return [self.directory / each.file for each in self.secrets]
+
+    def _value(self, field: Field) -> Value | None:
+        return self.found.values.get(field.attribute)
+
+    def _file_names(self) -> str:
+        return " and ".join(map(str, self.files))
+
+    def _refuse_unreadable(self) -> None:
+        """Refuse what a start would report as a problem."""
+        if self.found.problems:
+            lines = [f"nothing was written, because {self._file_names()} cannot be understood:"]
+            for problem in self.found.problems:
+                place = f" ({problem.places[0]})" if problem.places else ""
+                lines.append(f"  {problem.name} {problem.message}{place}\n    Fix: {problem.hint}")
+            raise SecretsError("\n".join(lines))
+        if not self.found.values:
+            message = (
+                f"none of the {len(self._fields)} secrets that {self.declaration} declares is set "
+                f"in {self._file_names()}"
+            )
+            raise CommandError(message)
+
+    def _inspect_target(self) -> Findings | None:
+        """Return what the directory holds; None when it does not exist."""
+        if not self.directory.exists():
+            return None
+        target = read_directory(self.inventory, self.directory)
+        reading = target.readings[0]
+        if reading.volume:
+            message = (
+                f"{self.shown} is a volume that only the kubelet writes; "
+                "hive-boot rotate NAME --kubernetes prints the command that changes a Secret"
+            )
+            raise CommandError(message)
+        if reading.fault is not None:
+            message = f"{self.shown} {reading.fault.message}"
+            raise CommandError(message)
+        lines = [
+            line
+            for field in differing_fields(self.inventory, self.found, target)
+            if field.attribute in self.found.values
+            for line in self._conflicts(field, target)
+        ]
+        if lines:
+            message = "\n".join(["nothing was written, because files exist already:", *lines])
+            raise CommandError(message)
+        return target
+
+    def _conflicts(self, field: Field, target: Findings) -> list[str]:
+        """Return the files that keep the value of a field from being written."""
+        if field.attribute in target.values:
+            path = self._shown_path(target.origin(field.attribute)[1])
+            other = f"holds another {field.name} than {self._file_names()}"
+            return [f"  {path} {other}: remove the wrong one"]
+        faults = [
+            (hit.place, getattr(hit.held, "message", "holds a value"))
+            for hit in target.odd.get(field.attribute, [])
+        ]
+        if not faults:
+            # The file was read, and its content is refused: it is a placeholder.
+            problems = [each for each in target.problems if each.name == field.name]
+            faults = [(each.places[0], each.message) for each in problems]
+        return [f"  {self._shown_path(path)} {message}: remove it" for path, message in faults]
+
+    def _shown_path(self, path: str) -> str:
+        return str(self.shown / Path(path).relative_to(self.directory))
+
+    def _migrated(self, field: Field, target: Findings | None) -> MigratedSecret:
+        value = self.found.values[field.attribute]
+        if target is not None and field.attribute in target.values:
+            path = Path(target.origin(field.attribute)[1])
+            file = str(path.relative_to(self.directory))
+            return MigratedSecret(field.attribute, field.name, value, file, is_new=False)
+        file = file_name(field)
+        refuse_links(self.directory, file, self.shown)
+        return MigratedSecret(field.attribute, field.name, value, file, is_new=True)
+
+    def _broken_constraints(self) -> list[str]:
+        """Return a warning for each value that a start refuses; it is migrated as it is."""
+        warnings = []
+        for field in self._fields:
+            value = self._value(field)
+            if value is None:
+                continue
+            plain: Any = value.reveal()
+            faults = [fault.message for fault in shape_faults(field, value.reveal)]
+            if plain == field.dev_default:
+                faults.append("is the development default, which other profiles refuse")
+            warnings += [f"{field.name} {fault}: a start will refuse it" for fault in faults]
+        return warnings
+
+    def _overriding_sources(self) -> list[str]:
+        """Return a warning for each source that overrides the files with other values."""
+        warnings = []
+        locals_ = [Path(f"{file}.local") for file in self.files]
+        for path in [path for path in locals_ if path.exists() and path not in self.files]:
+            names = self._conflicting_names(read_env_files(self.inventory, [path]))
+            if names:
+                warnings.append(
+                    f"{path} has other values of {names}, and overrides the file in development: "
+                    f"a last option --env-file {path} migrates those"
+                )
+        if names := self._conflicting_names(read_environment(self.inventory)):
+            warnings.append(f"the environment of this shell has other values of {names}: unset it")
+        return warnings
+
+    def _conflicting_names(self, source: Findings) -> str:
+        answered = source.values.keys()
+        refused = {problem.name for problem in source.problems}
+        names = [
+            field.name
+            for field in differing_fields(self.inventory, self.found, source)
+            if field.attribute in answered or field.name in refused
+        ]
+        names += sorted(refused.difference(field.name for field in self._fields))
+        return ", ".join(names)
+
+    def _check_permissions(self) -> bool:
+        """Return whether to close the directory to other users; warn where that is not ours."""
+        if not self.directory.exists():
+            return False
+        status = self.directory.stat()
+        user = os.geteuid()
+        if status.st_uid not in {0, user}:
+            self.warnings.append(
+                f"{self.shown} belongs to user {status.st_uid}, who can replace its files"
+            )
+        if not status.st_mode & ~DIRECTORY_MODE & 0o777:
+            return False
+        foreign = self._other_files(path.name for path in self.directory.iterdir())
+        if not foreign and user in {0, status.st_uid}:
+            return True
+        self.warnings.append(
+            f"other users of this machine have access to {self.shown} and can read its files: "
+            f"chmod 700 {self.shown}"
+        )
+        return False
+
+    def _other_files(self, names: Iterable[str]) -> list[str]:
+        """Return the names that do not belong to the file of a secret."""
+        tops = {file.partition("/")[0] for field in self._fields for file in field.candidates}
+        tops |= {".gitignore", ".gitkeep"}
+        return [
+            name
+            for name in names
+            if not any(name == top or name.startswith(f"{top}.") for top in tops)
+        ]
+
+    def _check_git(self) -> None:
+        """Refuse a directory with files of the project; warn of secrets that git tracks."""
+        names = tracked_files(self.directory)
+        root = find_repository(self.directory)
+        below = [Path(root or "", name).relative_to(self.directory).parts[0] for name in names]
+        if self.gitignore_change:
+            if foreign := self._other_files(below):
+                message = (
+                    f"git would ignore all of {self.shown}, and it tracks "
+                    f"{self.shown / foreign[0]}: choose a directory for secrets alone, such as "
+                    "--to secrets/"
+                )
+                raise CommandError(message)
+            if self.gitignore_change.path.is_symlink():
+                message = (
+                    f"{self.gitignore_change.path} is a symbolic link, which git does not read: "
+                    "make it a file"
+                )
+                raise CommandError(message)
+        if names:
+            self.warnings.append(
+                f"git tracks {', '.join(names)}: remove them with git rm -r --cached {self.shown}"
+            )
+
+
+def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
+    """Return the lines of a ``.env`` file that set one of ``names``.
+
+    Raises:
+        CommandError: another line refers to one of the names, and would lose its value.
+    """
+    from dotenv.parser import parse_stream  # noqa: PLC0415  (also lazy where `.env` is read)
+
+    found, references = [], []
+    for binding in parse_stream(StringIO(file.read_bytes().decode("utf-8-sig"))):
+        if binding.key is None or binding.value is None:
+            continue
+        # The blank lines before a binding are a part of it.
+        text = binding.original.string
+        body = text.lstrip()
+        first = binding.original.line + _count_lines(text[: len(text) - len(body)])
+        last = first + _count_lines(body) - body.endswith(("\n", "\r"))
+        if binding.key in names:
+            found.append(DotenvLines(str(file), binding.key, first, last))
+        elif used := {a or b for a, b in _REFERENCE.findall(binding.value)} & {*names}:
+            references.append(f"  line {first} ({binding.key}) refers to {', '.join(used)}")
+    if references:
+        message = "\n".join(
+            [
+                f"nothing was written, because other lines of {file} need a secret:",
+                *references,
+                "declare what contains a secret as a secret of its own",
+            ]
+        )
+        raise CommandError(message)
+    return found
+
+
+def _count_lines(text: str) -> int:
+    return len(_LINE_END.findall(text))
+
+
+def apply(plan: MigrationPlan) -> None:
+    """Make all changes of a plan, or none.
+
+    Raises:
+        CommandError: nothing was changed; the text says why.
     """
     failure = ""
     try:
-        with Staging() as staging:
-            _stage(migration, staging)
-            staging.commit()
+        with FileTransaction() as transaction:
+            _make_changes(plan, transaction)
     except OSError as exc:
-        place = exc.filename2 or exc.filename or migration.shown
-        failure = f"nothing was changed, because of {place}: {reason(exc).lower()}"
-    except Refusal as exc:
-        # Raised anew below: the frames that it has come through hold values.
+        path = exc.filename2 or exc.filename or plan.shown
+        failure = f"nothing was changed, because of {path}: {os_error_text(exc).lower()}"
+    except CommandError as exc:
+        # A new exception is raised below: the frames of this one hold values.
         failure = str(exc)
     if failure:
-        raise Refusal(failure)
+        raise CommandError(failure)
 
 
-def _stage(migration: Migration, staging: Staging) -> None:
-    """Prepare everything, and read it back before it counts."""
-    if amendment := migration.amendment:
-        staging.replace(amendment.path, amendment.content, amendment.before)
-    if migration.tightens:
-        staging.tighten(migration.directory)
-    new = {item.file: content_of(item.value) for item in migration.items if item.is_new}
-    if new:
-        refuse_unlike(migration, staging.add(migration.directory, new))
-    for rewriting in migration.rewritings:
-        path = rewriting.path.resolve()
-        staged = staging.replace(path, rewriting.content(), rewriting.before())
-        refuse_losses(read_dotenv(str(path)), read_dotenv(str(staged)), migration.names)
-    # What is commented out has to be what was written, though somebody may be at the file.
-    again = in_env_files(migration.inventory, migration.files)
-    if migration.rewritings and differing(migration.inventory, migration.found, again):
-        message = "the .env file was changed by somebody else meanwhile: try again"
-        raise Refusal(message)
+def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
+    change = plan.gitignore_change
+    if change is not None and change.before is not None:
+        transaction.replace(change.path, change.content, change.before)
+    elif change is not None:
+        transaction.create(change.path, change.content, mode=None)
+    root = find_repository(plan.directory)
+    if change is not None and root is not None and are_ignored(root, plan.paths) is False:
+        message = (
+            f"nothing was changed, because git would not ignore {plan.shown} with the line "
+            f"{change.line} either: another .gitignore overrides it"
+        )
+        raise CommandError(message)
+    if plan.restricts_permissions:
+        transaction.restrict(plan.directory)
+    for each in plan.secrets:
+        if each.is_new:
+            transaction.create_directory(plan.directory)
+            transaction.create(plan.directory / each.file, encode_value(each.value))
+    verify(plan)
 
 
-def refuse_unlike(migration: Migration, staged: Path) -> None:
-    """Make sure that a start reads from the new files what it reads from the ``.env`` file.
+def verify(plan: MigrationPlan) -> None:
+    """Raise unless a start reads from the directory what it reads from the ``.env`` files.
 
     Raises:
-        Refusal: it does not.
+        CommandError: a value differs.
     """
-    new = {item.attribute for item in migration.items if item.is_new}
-    read = in_directory(migration.inventory, staged)
-    unlike = [
-        field.name
-        for field in differing(migration.inventory, migration.found, read)
-        if field.attribute in new
-    ]
-    if unlike:
+    read = read_directory(plan.inventory, plan.directory)
+    migrated = {each.attribute for each in plan.secrets}
+    differing = differing_fields(plan.inventory, plan.found, read)
+    names = [field.name for field in differing if field.attribute in migrated]
+    if names:
         message = (
-            f"what would be read from files is not what it was for {', '.join(unlike)}, "
-            "so nothing was changed"
+            f"nothing was changed, because a start would read other values of {', '.join(names)} "
+            "from the files"
         )
-        raise Refusal(message)
+        raise CommandError(message)
+
+
+def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:
+    """Return the report for programs; it holds no value."""
+    change = plan.gitignore_change
+    return {
+        "declaration": plan.declaration,
+        "directory": str(plan.shown),
+        "dry_run": dry_run,
+        "secrets": [
+            {
+                "name": each.name,
+                "file": str(plan.shown / each.file),
+                "state": "new" if each.is_new else "unchanged",
+            }
+            for each in plan.secrets
+        ],
+        "missing": [field.name for field in plan.missing],
+        "tightened": plan.restricts_permissions,
+        "gitignore": change and {"file": str(change.path), "line": change.line},
+        "lines_to_delete": [line._asdict() for line in plan.lines],
+        "warnings": plan.warnings,
+    }
+
+
+def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
+    """Print what was done or would be done, and the next steps; no value."""
+    heading = "Nothing was written. This would be done:" if dry_run else "Done:"
+    print_line(styled(heading, "bold"))
+    print_line()
+    print_table(("NAME", "FILE", ""), _rows(plan))
+    print_line()
+    for line in _changes(plan):
+        print_line(f"- {line}")
+    for file in dict.fromkeys(line.file for line in plan.lines):
+        print_line(f"- {file} is not changed; delete these lines, which still hold the values:")
+        for each in plan.lines:
+            if each.file == file:
+                numbers = f"lines {each.first}-{each.last}"
+                where = f"line {each.first}" if each.first == each.last else numbers
+                print_line(f"    {where}: {each.name}")
+    for warning in plan.warnings:
+        print_line(f"{styled('warning:', 'yellow')} {warning}")
+    if dry_run:
+        return
+    directory = shlex.quote(str(plan.shown))
+    print_line()
+    print_line(styled("Next:", "bold"))
+    print_line("- check the files as a start would:")
+    print_line(f"    HIVE_BOOT_SECRETS_DIR={directory} hive-boot check {app}")
+    print_line("  A directory means the profile production; on a machine of development, put")
+    print_line("  HIVE_BOOT_PROFILE=development before it.")
+    print_line("- run the application with Compose:")
+    print_line(f"    hive-boot manifests {app} --target compose --write")
+    print_line("- change a secret later, in place:")
+    print_line(f"    hive-boot rotate NAME --to {directory}")
+
+
+def _rows(plan: MigrationPlan) -> list[list[Cell]]:
+    rows = [
+        [
+            Cell(each.name, "bold"),
+            Cell(str(plan.shown / each.file)),
+            Cell("new", "green") if each.is_new else Cell("unchanged", "dim"),
+        ]
+        for each in plan.secrets
+    ]
+    return rows + [
+        [Cell(field.name, "bold"), Cell("-", "dim"), Cell(_missing(field, plan))]
+        for field in plan.missing
+    ]
+
+
+def _missing(field: Field, plan: MigrationPlan) -> str:
+    where = "" if field.required else f" in {', '.join(sorted(field.required_in))}"
+    near = near_misses(field, plan.found.names)
+    hint = f" (there is {near[0]})" if near else ""
+    return f"required{where}, and missing{hint}"
+
+
+def _changes(plan: MigrationPlan) -> list[str]:
+    lines = []
+    if any(each.is_new for each in plan.secrets):
+        lines.append(
+            f"new files are 0444, so that a container can read them; keep {plan.shown} at 0700"
+        )
+    if plan.restricts_permissions:
+        lines.append(f"{plan.shown} becomes 0700: other users had access to it")
+    if change := plan.gitignore_change:
+        lines.append(f"{change.path} gets the line {change.line}, so that git ignores {plan.shown}")
+    return lines

@@ -1,4 +1,4 @@
-"""``hive-boot rotate``: write a new value into a secret's file, in place."""
+"""``hive-boot rotate``: writes a new value into the file of a secret, in place."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
-from hive_boot.cli.asking import ask
-from hive_boot.cli.gitignore import amendment
-from hive_boot.cli.places import Place, place_of
-from hive_boot.cli.rewriting import rewrite
-from hive_boot.cli.secret_files import content_of, file_name
-from hive_boot.cli.showing import answer, say
-from hive_boot.cli.sightings import in_directory, unjudged
-from hive_boot.cli.staging import Staging
-from hive_boot.cli.usage import Parser, Refusal, UsageError, reason
+from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
+from hive_boot.cli.file_transaction import FileTransaction
+from hive_boot.cli.gitignore import plan_gitignore_change
+from hive_boot.cli.in_place import write_in_place
+from hive_boot.cli.output import print_json, print_line
+from hive_boot.cli.prompt import read_new_value
+from hive_boot.cli.secret_files import (
+    SecretLocation,
+    encode_value,
+    file_name,
+    locate_secret,
+    read_directory,
+    without_constraints,
+)
 from hive_boot.secrets import hints
 from hive_boot.secrets.field import NAME, Field, candidates_of
 
@@ -27,41 +32,44 @@ if TYPE_CHECKING:
     from hive_boot.secrets.snapshot import SecretSet
     from hive_boot.secrets.sources.reading import Value
 
-_ONLY = "rotate takes the name of a secret and options; the value comes from stdin or a prompt"
+_USAGE = "rotate takes the name of a secret and options; the value comes from stdin or a prompt"
+
+_CHECK_TIMEOUT = 30.0
+"""Seconds for the check of the field."""
 
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 """A name of Kubernetes: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
 class _Parser(Parser):
-    """One that repeats nothing of what was typed: it may be the value."""
+    """A parser that repeats nothing of what was typed: it may be the value."""
 
     def error(self, message: str) -> NoReturn:
         del message
-        super().error(_ONLY)
+        super().error(_USAGE)
 
 
 def parser() -> Parser:
-    """Give what it takes."""
+    """Return the parser of the command's arguments."""
     parser = _Parser(
         "rotate",
-        "Write a new value into the file of a secret, in place: a container in which\n"
-        "that file is mounted has it too. The value is read from stdin, without its\n"
-        "final newline (but for SecretBytes), or asked for; it is never an argument.",
+        "Write a new value into the file of a secret, in place: a container into which\n"
+        "that file is mounted sees it too. The value is read from stdin, without its\n"
+        "final newline (except for SecretBytes), or at a prompt; it is never an argument.",
         example="hive-boot rotate JWT_SECRET --to secrets/\n"
         "openssl rand -hex 32 | hive-boot rotate JWT_SECRET --app app:boot",
     )
-    parser.add_argument("name", metavar="NAME", help="the declared name, as JWT_SECRET")
+    parser.add_argument("name", metavar="NAME", help="the declared name, such as JWT_SECRET")
     parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument(
         "--to", default="secrets", metavar="DIR", help="the directory. Default: secrets"
     )
-    parser.takes_app(optional=True)
+    parser.add_app(optional=True)
     parser.add_argument(
         "--backup", action="store_true", help="keep the old value beside it, as FILE.TIME.bak"
     )
     parser.add_argument(
-        "--create", action="store_true", help="make the file when there is none yet"
+        "--create", action="store_true", help="create the file if it does not exist"
     )
     parser.add_argument(
         "--kubernetes",
@@ -70,16 +78,16 @@ def parser() -> Parser:
         metavar="SECRET",
         help="print the command that changes it in a Secret of Kubernetes, and write nothing",
     )
-    parser.takes_json()
+    parser.add_json()
     return parser
 
 
 class _Outcome(NamedTuple):
-    """What has become of a secret.
+    """The result of a rotation.
 
     Attributes:
         state: ``rotated``, ``created`` or ``unchanged``.
-        notes: what a person should know.
+        notes: what the user should know.
         backup: the file that holds the old value.
     """
 
@@ -89,67 +97,68 @@ class _Outcome(NamedTuple):
 
 
 def run(arguments: Namespace) -> int:
-    """Do it.
+    """Run the command.
 
     Raises:
-        UsageError: there is no such secret, or no file of it.
-        Refusal: the value cannot be taken, or not be written; the file holds the old one.
+        UsageError: the secret or its file does not exist.
+        CommandError: the value is refused or cannot be written; the file holds the old one.
     """
     if arguments.more:
-        raise UsageError(_ONLY)
+        raise UsageError(_USAGE)
     field, declared = _field(arguments.name, arguments.app)
     if arguments.kubernetes is not None:
-        return _tell_kubectl(field, arguments.kubernetes, declared, json=arguments.json)
-    named = declared is not None
-    place = place_of(field, Path(arguments.to), create=arguments.create, declared=named)
-    value = ask(field)
-    notes = _judge(field, value) if arguments.app else []
-    if _present(field, place.directory) == value:
-        return _tell(_Outcome("unchanged", notes), field, place, json=arguments.json)
+        return _print_kubectl(field, arguments.kubernetes, declared, json=arguments.json)
+    location = locate_secret(
+        field, Path(arguments.to), create=arguments.create, declared=declared is not None
+    )
+    value = read_new_value(field)
+    notes = _check_value(field, value) if arguments.app else []
+    if _current_value(field, location.directory) == value:
+        return _print_outcome(_Outcome("unchanged", notes), field, location, json=arguments.json)
     failure = ""
     try:
-        outcome = _write(field, place, value, notes, keep=arguments.backup)
+        outcome = _write(field, location, value, notes, keep=arguments.backup)
     except OSError as exc:
-        failure = f"{place.shown} was not changed: {reason(exc).lower()}"
-    except Refusal as exc:
-        failure = f"{place.shown}: {exc}"
+        failure = f"{location.shown} was not changed: {os_error_text(exc).lower()}"
+    except CommandError as exc:
+        failure = f"{location.shown} {exc}"
     if failure:
-        # Raised here: the frames that failed hold values.
-        raise Refusal(failure)
-    return _tell(outcome, field, place, json=arguments.json)
+        # Raised here, because the frames of the first exception hold values.
+        raise CommandError(failure)
+    return _print_outcome(outcome, field, location, json=arguments.json)
 
 
 def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
-    """Give the secret of that name, and its declaration; without APP none is known."""
+    """Return the secret of that name and its declaration; None without APP."""
     plain = Field(attribute=name, name=name, candidates=candidates_of(name, None))
     if not NAME.fullmatch(name):
-        message = "NAME is the name of a secret: letters, digits, '_', '.' and '-'; this is none"
+        message = "NAME is the name of a secret, of letters, digits, '_', '.' and '-'"
         raise UsageError(message)
     if app is None:
         return plain, None
-    from hive_boot.cli.applications import find  # noqa: PLC0415  (not all name one)
+    from hive_boot.cli.app_loader import load_application  # noqa: PLC0415  (only with --app)
 
-    declared = find(app)._plan.declared  # noqa: SLF001  (ours)
-    fields = declared._inventory.by_variable  # noqa: SLF001  (ours)
+    declared = load_application(app)._plan.declared  # noqa: SLF001  (same package)
+    fields = declared._inventory.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
         near = hints.near_misses(plain, fields)
-        meant = f"; did you mean {near[0]}?" if near else f"; it declares {', '.join(fields)}"
-        message = f"{declared.__name__} declares no secret of this name{meant}"
+        hint = f"; did you mean {near[0]}?" if near else f"; it declares {', '.join(fields)}"
+        message = f"{declared.__name__} does not declare a secret of this name{hint}"
         raise UsageError(message)
     return fields[name], declared
 
 
-def _judge(field: Field, value: Value) -> list[str]:
-    """Judge a value by what is declared for it.
+def _check_value(field: Field, value: Value) -> list[str]:
+    """Check a value against the constraints and the check of its field.
 
     Returns:
-        What a person should know all the same.
+        What the user should know of a value that is accepted.
 
     Raises:
-        Refusal: a start would refuse it.
+        CommandError: a start would refuse the value.
     """
-    from hive_boot.secrets.checks import call_checks  # noqa: PLC0415  (not all name an APP)
-    from hive_boot.secrets.field import shape_faults  # noqa: PLC0415  (as above)
+    from hive_boot.secrets.checks import call_checks  # noqa: PLC0415  (only with --app)
+    from hive_boot.secrets.field import shape_faults  # noqa: PLC0415  (the same)
 
     plain = value.reveal()
     faults = [fault.message for fault in shape_faults(field, value.reveal)]
@@ -158,107 +167,106 @@ def _judge(field: Field, value: Value) -> list[str]:
     del plain
     notes = []
     if field.check is not None and not faults:
-        seconds = 30.0
-        problems, pending = call_checks([(field, value)], left=seconds, seconds=seconds)
+        problems, pending = call_checks(
+            [(field, value)], left=_CHECK_TIMEOUT, seconds=_CHECK_TIMEOUT
+        )
         faults = [problem.message for problem in problems]
         for check in pending:
-            notes.append("its check is async, and was not asked: hive-boot check does")
+            notes.append("its check is async and was not run: hive-boot check runs it")
             if inspect.iscoroutine(check.verdict):
                 check.verdict.close()
     if faults:
         message = "\n  ".join([f"the new value of {field.name} was not written:", *faults])
-        raise Refusal(message)
+        raise CommandError(message)
     return notes
 
 
-def _present(field: Field, directory: Path) -> Value | None:
-    """Give what a start reads now."""
-    return in_directory(unjudged([field]), directory).values.get(field.attribute)
+def _current_value(field: Field, directory: Path) -> Value | None:
+    """Return what a start reads from a directory now."""
+    inventory = without_constraints([field])
+    return read_directory(inventory, directory).values.get(field.attribute)
 
 
-def _write(field: Field, place: Place, value: Value, notes: list[str], *, keep: bool) -> _Outcome:
-    """Write a value into its file, or make that.
+def _write(
+    field: Field, location: SecretLocation, value: Value, notes: list[str], *, keep: bool
+) -> _Outcome:
+    """Write a value into its file, or create the file.
 
     Raises:
-        OSError: it could not be done.
-        Refusal: as well.
+        OSError: a call of the system failed.
+        CommandError: the value could not be written.
     """
-    if not place.path.exists():
-        _create(field, place, value)
-        line = amendment(place.directory, [place.path])
-        if line is not None:
-            notes = [*notes, f"git does not ignore it: {line.path} needs the line {line.line}"]
+    if not location.path.exists():
+        with FileTransaction() as transaction:
+            transaction.create(location.path, encode_value(value))
+            verify(field, location.directory, value)
+        change = plan_gitignore_change(location.directory, [location.path])
+        if change is not None:
+            notes = [*notes, f"git does not ignore it: {change.path} needs the line {change.line}"]
         return _Outcome("created", notes)
 
     def accept() -> bool:
-        return _present(field, place.directory) == value
+        return _current_value(field, location.directory) == value
 
     backup = None
     if keep:
         now = datetime.now(UTC)
-        backup = place.path.with_name(f"{place.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
-    rewrite(place.path, content_of(value), accept, backup=backup)
+        backup = location.path.with_name(f"{location.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
+    write_in_place(location.path, encode_value(value), accept, backup=backup)
     return _Outcome("rotated", notes, backup)
 
 
-def _create(field: Field, place: Place, value: Value) -> None:
-    with Staging() as staging:
-        staged = staging.add(place.directory, {place.file: content_of(value)})
-        refuse_unlike(field, staged, value)
-        staging.commit()
-
-
-def refuse_unlike(field: Field, directory: Path, value: Value) -> None:
-    """Make sure that a start reads ``value`` from a directory.
+def verify(field: Field, directory: Path, value: Value) -> None:
+    """Raise unless a start reads ``value`` from a directory.
 
     Raises:
-        Refusal: it does not.
+        CommandError: it reads another value.
     """
-    if _present(field, directory) != value:
-        message = "what a start would read from it was not the new value"
-        raise Refusal(message)
+    if _current_value(field, directory) != value:
+        message = "was not created: a start would read another value"
+        raise CommandError(message)
 
 
-def _tell(outcome: _Outcome, field: Field, place: Place, *, json: bool) -> int:
-    shown, state = str(place.shown), outcome.state
-    backup = outcome.backup and str(place.shown.with_name(outcome.backup.name))
+def _print_outcome(outcome: _Outcome, field: Field, location: SecretLocation, *, json: bool) -> int:
+    shown, state = str(location.shown), outcome.state
+    backup = outcome.backup and str(location.shown.with_name(outcome.backup.name))
     if json:
         facts = {"name": field.name, "file": shown, "state": state, "backup": backup}
-        answer({**facts, "notes": outcome.notes})
+        print_json({**facts, "notes": outcome.notes})
         return 0
     if state == "unchanged":
-        say(f"{shown} holds this value already.")
+        print_line(f"{shown} already holds this value.")
     else:
-        say(f"{field.name} is {state}: {shown}")
+        print_line(f"{field.name} is {state}: {shown}")
     if state == "rotated":
-        say("An application that runs with watch=True takes it up; any other, when it starts.")
+        print_line("A running application with watch=True loads it; any other at its next start.")
     if backup:
-        say(f"The old value is in {backup}: remove it when nobody needs it.")
+        print_line(f"The old value is in {backup}: delete it when nothing uses it.")
     for note in outcome.notes:
-        say(f"Note: {note}")
+        print_line(f"Note: {note}")
     return 0
 
 
 def _key(field: Field, declared: type[SecretSet] | None) -> str:
-    """Give the key of a Secret that becomes the file, as the manifests have it."""
+    """Return the key of a Secret that becomes the file, as the manifests have it."""
     if declared is None:
         return file_name(field)
-    from hive_boot.manifests.deployment import items_of  # noqa: PLC0415  (not all name an APP)
+    from hive_boot.manifests.deployment import items_of  # noqa: PLC0415  (only with --app)
 
-    items = items_of(declared._inventory.every)  # noqa: SLF001  (ours)
+    items = items_of(declared._inventory.every)  # noqa: SLF001  (same package)
     return next(item.key for item in items if item.name == field.name)
 
 
-def _tell_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
-    """Print the command; it reads stdin, so that no shell's history holds the value."""
+def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
+    """Print the command; it reads stdin, so that no history of a shell holds the value."""
     name = name or hints.object_name(declared.__name__ if declared else "")
     if not _OBJECT.fullmatch(name):
-        message = "--kubernetes takes the name of a Secret: a-z, 0-9, '-' and '.'; this is none"
+        message = "--kubernetes takes the name of a Secret, of a-z, 0-9, '-' and '.'"
         raise UsageError(message)
     command = hints.kubectl(_key(field, declared), name)
     if json:
-        answer({"name": field.name, "command": command, "reads": "stdin"})
+        print_json({"name": field.name, "command": command, "reads": "stdin"})
     else:
-        say("# It reads the value from stdin: paste it and press Ctrl-D.")
-        say(command)
+        print_line("# The command reads the value from stdin: paste it and press Ctrl-D.")
+        print_line(command)
     return 0

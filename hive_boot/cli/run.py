@@ -1,9 +1,9 @@
-"""``hive-boot run``: run an application, with the signals caught before it is imported.
+"""``hive-boot run``: runs an application, with signal handlers installed before its import.
 
-As PID 1 a signal without a handler is dropped, so a container that is stopped while it
-imports would be killed in the end. Here the first signal is remembered, and the
-application stops in order as soon as it can: only then is it known whether its main
-``must_finish``, and what the exit status has to be.
+The kernel drops a signal without a handler when the process is PID 1, so a container that
+is stopped during the imports would be killed at the end of its grace period. Here the first
+signal is remembered, and the application stops in order as soon as it can: only then is it
+known whether its main ``must_finish``, and which exit status is right.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.usage import Parser, UsageError
+from hive_boot.cli.arguments import Parser, UsageError
 from hive_boot.lifecycle.signals import catch_early
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    """Give what it takes."""
+    """Return the parser of the command's arguments."""
     parser = Parser(
         "run",
-        "Run an application, with the signals caught before it is imported.\n"
+        "Run an application, with signal handlers installed before it is imported.\n"
         "The exit status is the application's: 0, what main returned, 70, 78 or 128 + n.",
         example="hive-boot run app:boot\n"
         "hive-boot run app:boot --serve app:web --host 0.0.0.0 --port 8000\n"
@@ -31,7 +31,8 @@ def parser() -> Parser:
     )
     parser.usage = (
         "hive-boot run [--backend BACKEND] APP\n"
-        "       hive-boot run APP --serve ASGI [--host HOST] [--port PORT] [--server SERVER]\n"
+        "       hive-boot run APP --serve ASGI [--host HOST] [--port PORT]\n"
+        "                         [--server SERVER]\n"
         "       hive-boot run -m MODULE [ARGUMENT ...]"
     )
     parser.add_argument(
@@ -55,11 +56,11 @@ def parser() -> Parser:
 
 
 def run(arguments: Namespace) -> int:
-    """Do it; it comes back only from a module that does not end the process itself.
+    """Run the command; it returns only for a module that does not end the process itself.
 
     Raises:
-        UsageError: what to run is not said, or not clearly.
-        DeclarationError: what to serve is no ASGI application.
+        UsageError: the arguments do not name one thing to run.
+        DeclarationError: what to serve is not an ASGI application.
         SystemExit: as :meth:`Bootstrap.run`.
     """
     catch_early()
@@ -68,37 +69,40 @@ def run(arguments: Namespace) -> int:
         for name in ("host", "port", "server", "backend")
         if (value := getattr(arguments, name)) is not None
     }
-    _refuse(arguments, given)
+    _refuse_conflicts(arguments, given)
     if arguments.module:
         return _run_module(arguments.module)
-    from hive_boot.cli.applications import find, named  # noqa: PLC0415  (the signals come first)
-    from hive_boot.exceptions import DeclarationError  # noqa: PLC0415  (as above)
-    from hive_boot.secrets.snapshot import SecretSet  # noqa: PLC0415  (as above)
+    from hive_boot.cli.app_loader import (  # noqa: PLC0415  (the signal handlers come first)
+        load_application,
+        load_object,
+    )
+    from hive_boot.exceptions import DeclarationError  # noqa: PLC0415  (the same)
+    from hive_boot.secrets.snapshot import SecretSet  # noqa: PLC0415  (the same)
 
-    boot = find(arguments.app, to_run=True)
+    boot = load_application(arguments.app, to_run=True)
     if arguments.serve is None:
         return boot.run(**given)
-    app: Any = named(arguments.serve)
+    app: Any = load_object(arguments.serve)
     if not callable(app) or (isinstance(app, type) and issubclass(app, SecretSet)):
-        message = f"--serve: {arguments.serve} is no ASGI application, which is called"
+        message = f"--serve: {arguments.serve} is not an ASGI application, which is callable"
         raise DeclarationError(message)
     return boot.serve(app, **given)
 
 
-def _refuse(arguments: Namespace, given: dict[str, Any]) -> None:
-    """Refuse what does not go together.
+def _refuse_conflicts(arguments: Namespace, given: dict[str, Any]) -> None:
+    """Raise for arguments that do not go together.
 
     Raises:
-        UsageError: something does not.
+        UsageError: two arguments conflict, or one is missing.
     """
     if (arguments.app is None) == (not arguments.module):
-        message = "say what to run: APP, or -m MODULE"
+        message = "name what to run: APP, or -m MODULE"
     elif arguments.module and (given or arguments.serve):
-        message = "-m MODULE says itself how it runs: its arguments come after it"
+        message = "-m MODULE takes no options of this command: its own arguments come after it"
     elif arguments.serve is None and given.keys() - {"backend"}:
         message = f"--{', --'.join(given.keys() - {'backend'})} goes with --serve"
     elif not 0 <= given.get("port", 0) < 1 << 16:
-        message = "--port has to be a number from 0 to 65535; 0 takes any that is free"
+        message = "--port must be a number from 0 to 65535; 0 takes any that is free"
     else:
         return
     raise UsageError(message)
@@ -108,14 +112,14 @@ def _run_module(words: list[str]) -> int:
     """Run a module as ``python -m`` does.
 
     Raises:
-        UsageError: there is no such module, or it is a package without ``__main__``.
+        UsageError: the module does not exist, or is a package without ``__main__``.
     """
-    import runpy  # noqa: PLC0415  (the signals come first)
+    import runpy  # noqa: PLC0415  (the signal handlers come first)
 
-    from hive_boot.cli.applications import spec_of  # noqa: PLC0415  (as above)
+    from hive_boot.cli.app_loader import find_module  # noqa: PLC0415  (the same)
 
-    if spec_of(words[0]).submodule_search_locations is not None:
-        spec_of(f"{words[0]}.__main__")
+    if find_module(words[0]).submodule_search_locations is not None:
+        find_module(f"{words[0]}.__main__")
     sys.argv = list(words)
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     return 0

@@ -1,27 +1,33 @@
-"""The way out of ``.env``: what is read afterwards is what was read before."""
+"""``hive-boot migrate``: a start reads the same values from files as from ``.env``."""
 
 import json
-import signal
-import stat
+import os
+import re
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hive_boot import Secret
 from hive_boot.cli import migrate
+from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import main
-from hive_boot.cli.migration import Migration
-from hive_boot.cli.usage import Refusal
+from hive_boot.cli.migrate import DotenvLines, MigrationPlan
 from hive_boot.secrets.placeholder import placeholder
+from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import APP, Keys
-from tests.support import as_ordinary_user, child_environment, everything_told, look, values_of
+from tests.fixtures.golden import assert_golden
+from tests.fixtures.trees import contents, mode
+from tests.support import as_ordinary_user, everything_told, look, values_of
+
+STRICT = "tests.cli.keys:Strict"
 
 ENV = """\
 # Settings of a developer
@@ -34,16 +40,7 @@ line two with # and 'quotes' and \\"more\\"
 TLS_CERT='fake cert'
 """
 
-REWRITTEN = """\
-# Settings of a developer
-LOG_LEVEL=debug
-# API_KEY=fake-key=with==signs # a note
-# export TOKEN="fake line one
-# line two with # and 'quotes' and \\"more\\"
-# "
-
-# TLS_CERT='fake cert'
-"""
+LINES = [("API_KEY", 3, 3), ("TOKEN", 4, 6), ("TLS_CERT", 8, 8)]
 
 FILES = {
     "api_key": b"fake-key=with==signs",
@@ -54,100 +51,80 @@ FILES = {
 
 @pytest.fixture
 def here() -> Path:
-    """Give the working directory, with a ``.env`` in it."""
+    """Return the working directory, with a ``.env`` in it."""
     place = Path.cwd()
     (place / ".env").write_text(ENV)
     return place
 
 
 def run(*arguments: str, app: str = APP) -> int:
-    """Migrate."""
+    """Run the command and return its exit status."""
     return main(["migrate", app, *arguments])
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    """Give every file below a directory."""
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
+Facts = Callable[..., dict[str, Any]]
 
 
-def names(root: Path) -> set[str]:
-    """Give what a directory holds."""
-    return {path.name for path in root.iterdir()}
+@pytest.fixture
+def facts(capsys: pytest.CaptureFixture[str]) -> Facts:
+    """Return what runs the command and returns its report for programs."""
+
+    def facts(*arguments: str, app: str = APP) -> dict[str, Any]:
+        capsys.readouterr()
+        assert run("--json", *arguments, app=app) == 0
+        out, err = capsys.readouterr()
+        assert "fake" not in out + err
+        answer: dict[str, Any] = json.loads(out)
+        return answer
+
+    return facts
 
 
-def mode(path: Path) -> int:
-    """Give the permissions."""
-    return stat.S_IMODE(path.stat().st_mode)
+def git(*arguments: str) -> None:
+    """Run git in the working directory."""
+    subprocess.run(["git", *arguments], check=True, capture_output=True)  # noqa: S607
 
 
 # What it does.
 
 
 def test_each_secret_becomes_a_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whole values, readable for a container, in a directory that is nobody else's."""
+    """Whole values, in a directory for their owner; ``.env`` stays, and its lines are listed."""
     assert run() == 0
 
     secrets = here / "secrets"
-    assert contents(secrets) == FILES
+    assert contents(here) == {
+        ".env": ENV.encode(),
+        ".gitignore": b"/secrets/\n",
+        **{f"secrets/{name}": content for name, content in FILES.items()},
+    }
     assert mode(secrets) == mode(secrets / "tls") == 0o700
     assert {mode(secrets / name) for name in FILES} == {0o444}
-    assert (here / ".env").read_text() == ENV
-    assert (here / ".gitignore").read_text() == "/secrets/\n"
-    assert names(here) == {".env", ".gitignore", "secrets"}
     out, err = capsys.readouterr()
     assert "fake" not in out
     assert err == ""
-    assert "HIVE_BOOT_SECRETS_DIR=secrets hive-boot check tests.cli.keys:Keys" in out
-    assert ".env stays as it is, values and all; --rewrite comments them out" in out
-
-
-def test_on_request_the_bindings_become_comments(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Every other byte of the file stays, its mode too, and the person is told of the rest."""
-    (here / ".env").chmod(0o640)
-
-    assert run("--rewrite") == 0
-    assert (here / ".env").read_text() == REWRITTEN
-    assert mode(here / ".env") == 0o640
-    told = "5 lines become comments in .env; the values stay in there until you delete them"
-    assert told in capsys.readouterr().out
-
-
-def test_one_line_is_told_as_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The sentence is one that a person would write."""
-    (here / ".env").write_text("API_KEY=fake")
-
-    assert run("--rewrite") == 0
-    assert "1 line becomes a comment in .env" in capsys.readouterr().out
+    assert_golden("migrate_report", out, replace={str(here): "/srv/app"})
 
 
 def test_a_dry_run_shows_it_and_writes_nothing(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same table and the same sentences, and the place is what it was."""
-    assert run("--dry-run", "--rewrite") == 0
+    """The same table and the same sentences."""
+    assert run("--dry-run") == 0
     dry = capsys.readouterr().out
-    assert names(here) == {".env"}
-    assert (here / ".env").read_text() == ENV
-    assert run("--rewrite") == 0
+    assert contents(here) == {".env": ENV.encode()}
+    assert run() == 0
     done = capsys.readouterr().out
 
-    assert dry.startswith("Nothing was written. This would be done:\n\n")
-    assert done.startswith("Done:\n\n")
     assert dry.split("\n", 1)[1] == done.split("\n", 1)[1].split("\nNext:")[0]
+    assert dry.split("\n", 1)[0] != done.split("\n", 1)[0]
 
 
-def test_a_program_is_told_in_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Names and places, and no value."""
+def test_a_program_gets_json(here: Path, facts: Facts) -> None:
+    """Names, places and lines, and no value."""
     (here / ".env").write_text("API_KEY=fake-one\nJWT_SECRT=fake\n")
 
-    assert run("--json", "--rewrite", "--to", "deploy/secrets", app="tests.cli.keys:Strict") == 0
-    assert json.loads(capsys.readouterr().out) == {
+    assert facts("--to", "deploy/secrets", app=STRICT) == {
         "declaration": "Strict",
         "directory": "deploy/secrets",
         "dry_run": False,
@@ -155,548 +132,389 @@ def test_a_program_is_told_in_json(here: Path, capsys: pytest.CaptureFixture[str
         "missing": ["JWT_SECRET"],
         "tightened": False,
         "gitignore": {"file": str(here / ".gitignore"), "line": "/deploy/secrets/"},
-        "rewritten": [{"file": ".env", "lines": 1}],
+        "lines_to_delete": [{"file": ".env", "name": "API_KEY", "first": 1, "last": 1}],
         "warnings": [],
     }
+    assert mode(here / "deploy/secrets") == 0o700
 
 
-def test_a_secret_that_is_required_and_not_there_is_named(
+def test_the_report_has_only_what_is_changed(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With what may have been meant for it; that is no failure."""
+    """Lines of each file; a directory that is closed; nothing else the second time."""
+    (here / "more.env").write_text("\nAPI_KEY=fake-more\n")
+    (here / "secrets").mkdir(0o755)
+    both = ("--env-file", ".env", "--env-file", "more.env")
+    assert run(*both) == 0
+    first = capsys.readouterr().out
+    assert run(*both) == 0
+    second = capsys.readouterr().out
+
+    for text in ("0444", "0700: ", "/secrets/"):
+        assert text in first, text
+        assert text not in second, text
+    for out in (first, second):
+        lines = [line for line in out.splitlines() if line.startswith(("- ", "    line"))]
+        files = [at for at, line in enumerate(lines) if ".env " in line]
+        assert "API_KEY" in lines[files[0] + 1]
+        assert lines[files[1] + 1] == "    line 2: API_KEY"
+
+
+def test_a_required_secret_that_is_missing_is_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its profiles and a similar name of the file; the migration succeeds."""
     (here / ".env").write_text("PIN=1\nJWT_SECRT=fake-word\nAPIKEY=fake\n")
 
-    assert run(app="tests.cli.keys:Strict") == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert " ".join(lines[4]) == "API_KEY - required, and not there (there is APIKEY)"
-    assert " ".join(lines[5]) == (
-        "JWT_SECRET - required in production, test, and not there (there is JWT_SECRT)"
-    )
+    assert run(app=STRICT) == 0
+    rows = capsys.readouterr().out.splitlines()
+    for name, data in (("API_KEY", ["APIKEY"]), ("JWT_SECRET", ["JWT_SECRT", "production, test"])):
+        (row,) = [row for row in rows if row.startswith(f"{name} ")]
+        assert not [text for text in data if text not in row], row
 
 
-def test_the_same_again_changes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Files that hold these values are left, whatever of their names they have."""
+def test_the_same_again_changes_nothing(here: Path, facts: Facts) -> None:
+    """Files that hold these values stay, under whichever of their names."""
     assert run() == 0
     (here / "secrets/api_key").rename(here / "secrets/API_KEY")
     before = {path: path.stat() for path in (here / "secrets").rglob("*")}
-    capsys.readouterr()
+    again = facts()
 
-    assert run("--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [each["state"] for each in told["secrets"]] == ["unchanged"] * 3
-    assert told["secrets"][0]["file"] == "secrets/API_KEY"
-    assert told["gitignore"] is None
+    assert [each["state"] for each in again["secrets"]] == ["unchanged"] * 3
+    assert again["secrets"][0]["file"] == "secrets/API_KEY"
+    assert again["gitignore"] is None
     assert {path: path.stat() for path in (here / "secrets").rglob("*")} == before
-    assert run() == 0
-    out = capsys.readouterr().out
-    assert "unchanged" in out
-    assert "new files" not in out
 
 
-def test_the_last_file_is_the_strongest(here: Path) -> None:
-    """As ``.env.local`` is over ``.env``; what it sets to nothing it does not set."""
+def test_the_last_file_is_the_strongest(here: Path, facts: Facts) -> None:
+    """As ``.env.local`` over ``.env``; an empty value of it sets nothing."""
     (here / "more.env").write_text("API_KEY=fake-more\nTOKEN=\n")
+    (here / "other.env").write_text("LOG_LEVEL=info\n")
 
-    assert run("--env-file", ".env", "--env-file", "more.env", "--rewrite") == 0
+    told = facts("--env-file", ".env", "--env-file", "more.env", "--env-file", "other.env")
     assert contents(here / "secrets") == {**FILES, "api_key": b"fake-more"}
-    assert (here / "more.env").read_text() == "# API_KEY=fake-more\n# TOKEN=\n"
-    assert (here / ".env").read_text() == REWRITTEN
+    assert [(line["file"], line["name"]) for line in told["lines_to_delete"]] == [
+        *((".env", name) for name, _, _ in LINES),
+        ("more.env", "API_KEY"),
+        ("more.env", "TOKEN"),
+    ]
 
 
 def test_the_file_of_the_declaration_is_the_default(here: Path) -> None:
-    """``Bootstrap(dotenv=…)`` says which file a start reads."""
+    """``Bootstrap(dotenv=…)`` names the file that a start reads."""
     (here / "other.env").write_text("API_KEY=fake-other\n")
 
     assert run(app="tests.cli.keys:boot") == 0
     assert contents(here / "secrets") == {"api_key": b"fake-other"}
 
 
-def test_a_pointer_is_followed(here: Path) -> None:
+def test_a_file_variable_is_followed(here: Path, facts: Facts) -> None:
     """The value is in the file that it names, and afterwards in one of ours."""
     (here / "pointed").write_bytes(b"\xef\xbb\xbffake-pointed\r\n")
     (here / "store").write_bytes(b"\xff\x00\n")
     (here / ".env").write_text("API_KEY_FILE=pointed\nKEYSTORE_FILE=store\nA=x\n")
 
-    assert run("--rewrite") == 0
+    names = [line["name"] for line in facts()["lines_to_delete"]]
+    assert names == ["API_KEY_FILE", "KEYSTORE_FILE"]
     assert contents(here / "secrets") == {"api_key": b"fake-pointed", "keystore": b"\xff\x00\n"}
-    assert (here / ".env").read_text() == "# API_KEY_FILE=pointed\n# KEYSTORE_FILE=store\nA=x\n"
 
 
-def test_a_linked_file_stays_a_link(here: Path) -> None:
-    """What the link leads to is rewritten."""
-    (here / ".env").rename(here / "shared.env")
-    (here / ".env").symlink_to("shared.env")
-
-    assert run("--rewrite") == 0
-    assert (here / ".env").is_symlink()
-    assert (here / "shared.env").read_text() == REWRITTEN
-
-
-def test_a_linked_directory_is_filled_where_it_is(here: Path) -> None:
-    """The link stays, and git ignores what it leads to."""
-    (here / "real").mkdir(0o700)
-    (here / "secrets").symlink_to("real")
-
-    assert run() == 0
-    assert contents(here / "real") == FILES
-    assert (here / ".gitignore").read_text() == "/real/\n"
+def test_each_line_of_a_binding_is_listed(here: Path, facts: Facts) -> None:
+    """By the line ends of python-dotenv; blank lines before a binding stay."""
+    for text, lines in {
+        "API_KEY=x": [("API_KEY", 1, 1)],
+        "API_KEY=x\nB=y\nAPI_KEY=z\n": [("API_KEY", 1, 1), ("API_KEY", 3, 3)],
+        "  export API_KEY=x # y\n": [("API_KEY", 1, 1)],
+        "'API_KEY'=x\n": [("API_KEY", 1, 1)],
+        'API_KEY="x\n\ny"\nB=z\n': [("API_KEY", 1, 3)],
+        'API_KEY="x\r\ny"\r\nB=z\r\n': [("API_KEY", 1, 2)],
+        "API_KEY='x\ry'\rB=z\r": [("API_KEY", 1, 2)],
+        "API_KEY='x\r'": [("API_KEY", 1, 2)],
+        "B=y\n\n \n\tAPI_KEY=x\n\n": [("API_KEY", 4, 4)],
+        "\r\rAPI_KEY=x\r": [("API_KEY", 3, 3)],
+        "\ufeffAPI_KEY=x\n": [("API_KEY", 1, 1)],
+        "# API_KEY=x\nTOKEN\nexport KEYSTORE\nTLS_CERT=\nAPI_KEY=x\n": [("API_KEY", 5, 5)],
+    }.items():
+        (here / ".env").write_bytes(text.encode())
+        told = facts("--dry-run")["lines_to_delete"]
+        found = [(line["name"], line["first"], line["last"]) for line in told]
+        assert found == lines, repr(text)
 
 
 # What it warns of.
 
 
-def warnings_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Give what was warned of."""
-    lines = capsys.readouterr().out.splitlines()
-    return [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
-
-
-def test_what_counts_more_and_says_something_else_is_named(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_source_that_overrides_the_file_is_named(
+    here: Path, facts: Facts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A developer who had it from there would miss it; what says the same is no matter."""
+    """With the names whose values differ; equal values are not mentioned."""
     (here / ".env.local").write_text(
         "API_KEY=fake-local\nTLS_CERT='fake cert'\nKEYSTORE=fake-more\nTOKEN=a\nTOKEN_FILE=b\n"
     )
     monkeypatch.setenv("API_KEY", "fake-environment")
     monkeypatch.setenv("TLS_CERT", "fake cert")
 
-    assert run() == 0
-    local, environment = warnings_of(capsys)
-    assert local == (
-        ".env.local says something else for API_KEY, TOKEN, KEYSTORE, and counts more in "
-        "development: --env-file .env.local as the last one takes it from there"
-    )
-    assert environment == (
-        "the environment of this shell says something else for API_KEY: unset it"
-    )
+    local, environment = facts()["warnings"]
+    assert "API_KEY, TOKEN, KEYSTORE" in local
+    assert "--env-file .env.local" in local
+    assert "API_KEY" in environment
+    assert not [name for name in ("TOKEN", "TLS_CERT", "KEYSTORE") if name in environment]
 
 
-def test_a_file_without_secrets_is_not_rewritten(here: Path) -> None:
-    """Of several files only those that set one."""
-    (here / "more.env").write_text("LOG_LEVEL=info\n")
-
-    assert run("--env-file", ".env", "--env-file", "more.env", "--rewrite") == 0
-    assert (here / "more.env").read_text() == "LOG_LEVEL=info\n"
-
-
-def test_a_local_file_that_says_the_same_is_no_matter(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nor one that is read as well."""
+def test_a_local_file_is_compared_once(here: Path, facts: Facts) -> None:
+    """Not when it says the same, or is migrated itself; one that is invalid is named."""
     (here / ".env.local").write_text("TLS_CERT='fake cert'\n")
-    assert run("--dry-run") == 0
-    assert warnings_of(capsys) == []
+    assert facts("--dry-run")["warnings"] == []
     (here / ".env.local").write_text("TLS_CERT=fake-more\n")
-    assert run("--dry-run", "--env-file", ".env", "--env-file", ".env.local") == 0
-    assert warnings_of(capsys) == []
+    told = facts("--dry-run", "--env-file", ".env", "--env-file", ".env.local")
+    assert told["warnings"] == []
+    (here / ".env.local").write_text("unset and wrong\n")
+    (warning,) = facts("--dry-run")["warnings"]
+    assert f"{here}/.env.local, line 1" in warning
 
 
-def test_a_local_file_that_cannot_be_read_is_named(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nobody knows what it says."""
-    (here / ".env.local").write_text("fake and wrong\n")
-
-    assert run("--dry-run") == 0
-    (warning,) = warnings_of(capsys)
-    assert warning.startswith(f".env.local says something else for {here}/.env.local, line 1,")
-
-
-def test_what_a_start_will_refuse_is_moved_and_told(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It was refused before: it is no business of a move."""
+def test_a_value_that_a_start_refuses_is_migrated_with_a_warning(here: Path, facts: Facts) -> None:
+    """A start refused it before too; a setting in the file is named as well."""
     (here / ".env").write_text("API_KEY=fake\nJWT_SECRET=short\n")
-    assert run("--dry-run", app="tests.cli.keys:Strict") == 0
-    assert warnings_of(capsys) == [
-        "JWT_SECRET has 5 characters, and at least 8 are needed: a start will refuse it"
-    ]
+    (warning,) = facts("--dry-run", app=STRICT)["warnings"]
+    assert "JWT_SECRET has 5 characters" in warning
     (here / ".env").write_text("API_KEY=fake\nJWT_SECRET=fake-default\nHIVE_BOOT_MODE=docker\n")
-    assert run(app="tests.cli.keys:Strict") == 0
-    ignored, default = warnings_of(capsys)
-    assert ignored == f"HIVE_BOOT_MODE in {here}/.env means nothing: set it in the environment"
-    assert default == (
-        "JWT_SECRET is the development default, which other profiles refuse: a start will refuse it"
-    )
+    setting, default = facts(app=STRICT)["warnings"]
+    assert f"HIVE_BOOT_MODE in {here}/.env" in setting
+    assert "JWT_SECRET" in default
     assert contents(here / "secrets")["jwt_secret"] == b"fake-default"
 
 
-def test_a_directory_that_others_get_into_is_closed(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One that was made by hand has the mode 0755; it holds nothing but secrets."""
+def test_an_open_directory_is_closed_unless_it_holds_more(here: Path, facts: Facts) -> None:
+    """Files of secrets and their backups are ours; a directory with others stays open."""
     (here / "secrets").mkdir(0o755)
     (here / "secrets/.gitkeep").touch()
     (here / "secrets/token.20260101T000000Z.bak").touch()
+    (here / "shared").mkdir(0o755)
+    (here / "shared/page.html").touch()
 
-    assert run() == 0
+    told = facts()
+    assert (told["tightened"], told["warnings"]) == (True, [])
     assert mode(here / "secrets") == 0o700
-    assert "secrets becomes 0700: others get into it so far" in capsys.readouterr().out
+    told = facts("--to", "shared")
+    assert told["tightened"] is False
+    assert mode(here / "shared") == 0o755
+    (warning,) = told["warnings"]
+    assert "chmod 700 shared" in warning
 
 
-def test_a_directory_that_holds_more_is_left_open_and_told(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Somebody may need what else is in it."""
-    (here / "secrets").mkdir(0o755)
-    (here / "secrets/page.html").touch()
+@pytest.mark.skipif(os.geteuid() != 0, reason="a directory of another user is needed")
+def test_a_directory_of_another_user_is_named(here: Path, facts: Facts) -> None:
+    """That user can replace the files."""
+    (here / "secrets").mkdir(0o700)
+    os.chown(here / "secrets", 1234, -1)
 
-    assert run() == 0
-    assert mode(here / "secrets") == 0o755
-    (warning,) = warnings_of(capsys)
-    assert warning == (
-        "other users of this machine get into secrets, and can read what is in it: "
-        "chmod 700 secrets"
-    )
+    (warning,) = facts()["warnings"]
+    assert "1234" in warning
 
 
-def test_what_git_tracks_already_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line in ``.gitignore`` does not take it out."""
+def test_files_that_git_tracks_are_named(here: Path, facts: Facts) -> None:
+    """A line in ``.gitignore`` does not untrack them."""
     (here / "secrets").mkdir(0o700)
     (here / "secrets/token").write_bytes(FILES["token"])
-    for command in (["init", "-q"], ["add", "secrets/token"]):
-        subprocess.run(["git", *command], check=True)  # noqa: S607
+    git("init", "-q")
+    git("add", "secrets/token")
 
-    assert run() == 0
-    assert warnings_of(capsys) == [
-        "git tracks secrets/token: take that out with git rm -r --cached secrets"
-    ]
+    (warning,) = facts()["warnings"]
+    assert "secrets/token" in warning
+    assert "git rm -r --cached secrets" in warning
 
 
 # What it refuses; then nothing has changed.
 
 
-def refused(
-    capsys: pytest.CaptureFixture[str], *arguments: str, status: int, app: str = APP
-) -> str:
-    """Migrate in vain, and give what was said; nothing may have changed."""
-    here = Path.cwd()
-    before = contents(here)
-    assert run("--rewrite", *arguments, app=app) == status
-    assert contents(here) == before
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err
-
-
-def test_a_line_that_cannot_be_read_refuses_all(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It may be the half of a secret; it is named by its number, as every such line is."""
-    (here / ".env").write_text("API_KEY=fake\nTOKEN='fake\n\nfake and wrong\n")
-
-    said = refused(capsys, status=78)
-    assert "nothing was written, because this cannot be understood in .env:\n" in said
-    assert f"  {here}/.env, line 2, cannot be read\n    mend: write NAME=value" in said
-    assert f"{here}/.env, line 4, cannot be read" in said
-    assert "fake" not in said
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("API_KEY=fake\nAPI_KEY_FILE=fake\n", "API_KEY is set twice"),
-        ("API_KEY_FILE=missing\n", "API_KEY is to be read from a file that does not exist"),
-        ("API_KEY_FILE=.\n", "API_KEY is a directory, not a file"),
-        ("API_KEY=\ufffd\0\n", "holds a NUL character"),
-    ],
-)
-def test_what_a_start_stumbles_over_refuses_all(
-    here: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
-) -> None:
-    """Nobody knows what was meant."""
-    (here / ".env").write_text(text)
-
-    assert said in refused(capsys, status=78)
-
-
-def test_a_file_without_secrets_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who would delete the file after this is kept from it."""
-    (here / ".env").write_text("LOG_LEVEL=debug\nAPI_KEY=\n")
-
-    assert refused(capsys, status=1) == (
-        "hive-boot: none of the 5 secrets that Keys declares is set in .env\n"
-    )
-
-
-def test_a_file_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the option that names another one."""
-    assert refused(capsys, status=64) == (
-        "hive-boot: there is no file .env: name it with --env-file\n"
-    )
-
-
-@pytest.mark.parametrize("to", [".", "..", "/", "src", "a\nb"])
-def test_a_directory_of_more_than_secrets_is_refused(
-    here: Path, capsys: pytest.CaptureFixture[str], to: str
-) -> None:
-    """Git would ignore a project, or nobody could tell the files from others."""
-    (here / "src/.git").mkdir(parents=True)
-
-    said = refused(capsys, "--to", to, status=64)
-    assert "--to has to be" in said
-
-
-@pytest.mark.parametrize("to", ["shop", "shop/secrets", "shop/data/secrets"])
-def test_a_package_is_no_place_for_secrets(
-    here: Path, capsys: pytest.CaptureFixture[str], to: str
-) -> None:
-    """They would go into what is built, and git would ignore the package."""
-    (here / "shop/data").mkdir(parents=True)
-    (here / "shop/__init__.py").touch()
-
-    assert "outside of packages" in refused(capsys, "--to", to, status=64)
-
-
-def test_a_directory_of_the_project_is_not_ignored(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What is new in it would never get into git, and nobody would notice."""
-    (here / "deploy").mkdir()
-    (here / "deploy/Dockerfile").touch()
-    for command in (["init", "-q"], ["add", "deploy"]):
-        subprocess.run(["git", *command], check=True)  # noqa: S607
-
-    said = refused(capsys, "--to", "deploy", status=1)
-    assert "git would ignore all of deploy from now on, and it tracks deploy/Dockerfile" in said
-
-
-def test_a_file_in_place_of_the_directory_is_told(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It is not touched."""
-    (here / "secrets").write_text("mine")
-
-    assert "secrets is a file" in refused(capsys, status=64)
-
-
-def test_another_value_is_not_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither of the two is shown, and both files are named."""
-    (here / "secrets").mkdir()
-    (here / "secrets/api-key.txt").write_text("fake-other")
-    (here / "secrets/token").touch()
-    (here / "secrets/tls").write_text("in the way")
-
-    assert refused(capsys, status=1) == (
-        "hive-boot: nothing was written, because there are files already:\n"
-        "  secrets/api-key.txt holds another API_KEY than .env: remove what is wrong, there or "
-        "here\n"
-        "  secrets/token is empty: remove it\n"
-    )
-    (here / "secrets/api-key.txt").unlink()
-    (here / "secrets/token").unlink()
-    said = refused(capsys, status=1)
-    assert said.startswith("hive-boot: nothing was changed, because of ")
-    assert said.endswith("not a directory\n")
-
-
-def test_a_placeholder_is_no_value(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Neither in the file, where a start refuses it, nor in the directory."""
-    (here / "secrets").mkdir()
-    (here / "secrets/api_key").write_text(placeholder("API_KEY"))
-    assert refused(capsys, status=1) == (
-        "hive-boot: nothing was written, because there are files already:\n"
-        "  secrets/api_key is the placeholder of a rendered manifest, not a value: remove it\n"
-    )
-    (here / ".env").write_text(f"API_KEY='{placeholder('API_KEY')}'\n")
-    said = refused(capsys, status=78)
-    assert "API_KEY is the placeholder of a rendered manifest, not a value" in said
-
-
-def test_two_files_that_differ_are_both_named(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A start would not know which of them to believe."""
-    (here / "secrets").mkdir()
-    (here / "secrets/API_KEY").write_text("fake-one")
-    (here / "secrets/api_key").write_text("fake-two")
-
-    said = refused(capsys, status=1)
-    assert "  secrets/API_KEY holds a value: remove it\n" in said
-    assert "  secrets/api_key holds a value: remove it\n" in said
-
-
-def test_a_volume_is_not_written_to(
-    here: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """The kubelet would take it away again."""
-    del here
-    volume = MountedVolume(tmp_path / "volume")
-    volume.publish({"api_key": "fake"})
-
-    said = refused(capsys, "--to", str(tmp_path / "volume"), status=1)
-    assert "is a volume that the kubelet writes" in said
-
-
-def test_a_directory_that_may_not_be_read_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody knows what is in it."""
-    with as_ordinary_user() as place:
-        (place / ".env").write_text(ENV)
-        (place / "secrets").mkdir(0o300)
-        to, env = str(place / "secrets"), str(place / ".env")
-        assert run("--env-file", env, "--to", to) == 1
-        (place / "secrets").chmod(0o700)
-
-    assert capsys.readouterr().err == f"hive-boot: {to} cannot be read: permission denied\n"
-
-
-def test_without_the_permission_to_write_nothing_changes(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Neither in the directory, nor in the file, whose own directory would allow it."""
-    with as_ordinary_user() as place:
-        home, closed = place / "home", place / "closed"
-        home.mkdir()
-        (home / ".env").write_text(ENV)
-        closed.mkdir(0o500)
-        before = contents(place)
-        arguments = ["--env-file", str(home / ".env"), "--to", str(closed / "secrets")]
-        assert run(*arguments, "--rewrite") == 1
-        closed.chmod(0o700)
-        home.chmod(0o500)
-        assert run(*arguments, "--rewrite") == 1
-        home.chmod(0o700)
-
-        assert contents(place) == before
-    err = capsys.readouterr().err
-    assert err.count("nothing was changed, because of ") == 2
-    assert err.count(": permission denied\n") == 2
-
-
-def test_a_file_that_changes_meanwhile_refuses_all(here: Path) -> None:
-    """What would be commented out is not what would be written."""
-    migration = Migration(Keys, [Path(".env")], Path("secrets"), rewrite=True)
-    (here / ".env").write_text(ENV.replace("fake-key", "fake-new"))
-    with pytest.raises(Refusal, match="changed by somebody else meanwhile"):
-        migrate.perform(migration)
-
-    assert names(here) == {".env"}
-
-
-def test_what_would_be_read_otherwise_refuses_all(here: Path, tmp_path: Path) -> None:
-    """The new files are read as a start reads them, before they are anything."""
-    del here
-    migration = Migration(Keys, [Path(".env")], Path("secrets"), rewrite=False)
-    staged = tmp_path / "staged"
-    (staged / "tls").mkdir(parents=True)
-    for name, raw in FILES.items():
-        (staged / name).write_bytes(raw)
-    migrate.refuse_unlike(migration, staged)
-    (staged / "api_key").write_bytes(FILES["api_key"] + b"!")
-    (staged / "token").unlink()
-
-    with pytest.raises(Refusal, match="is not what it was for API_KEY, TOKEN, so nothing"):
-        migrate.refuse_unlike(migration, staged)
-
-
-# All of it, or nothing, in a process of its own.
-
-INTERRUPTED = """
-import os, signal, sys
-from hive_boot.cli.main import main
-from hive_boot.cli.staging import Staging
-
-moment, what = sys.argv[1], int(sys.argv[2])
-original = getattr(Staging, moment)
-
-def interrupted(self, *arguments):
-    os.kill(os.getpid(), what)
-    return original(self, *arguments)
-
-setattr(Staging, moment, interrupted)
-# Who is started in the background by a shell ignores it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.exit(main(sys.argv[3:]))
-"""
-"""Migrates, and gets a signal at a certain moment."""
+Refused = Callable[..., str]
 
 
 @pytest.fixture
-def interrupted(here: Path) -> Callable[..., int]:
-    """Give what migrates in a child that gets a signal, and gives its exit status."""
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Return what runs the command in vain and returns its message."""
 
-    def migrate_in_child(moment: str, what: int) -> int:
-        command = [sys.executable, "-c", INTERRUPTED, moment, str(what)]
-        done = subprocess.run(
-            [*command, "migrate", APP, "--rewrite"],
-            cwd=here,
-            env=child_environment(),
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        assert b"Traceback" not in done.stderr
-        assert b"fake" not in done.stderr
-        return done.returncode
+    def refused(*arguments: str, status: int, app: str = APP) -> str:
+        capsys.readouterr()
+        before = contents(Path.cwd())
+        assert run(*arguments, app=app) == status
+        assert contents(Path.cwd()) == before
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "fake" not in err
+        return err
 
-    return migrate_in_child
+    return refused
 
 
-@pytest.mark.parametrize("moment", ["_room", "add", "commit"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
-def test_a_signal_finds_everything_done(
-    here: Path, interrupted: Callable[..., int], moment: str, number: int, status: int
+def test_a_file_that_a_start_cannot_read_is_refused(here: Path, refused: Refused) -> None:
+    """A line may be a part of a secret: it is named by its number, with a fix."""
+    (here / ".env").write_text("API_KEY=fake\nTOKEN='fake\n\nfake and wrong\n")
+    said = refused(status=78)
+    assert f"{here}/.env, line 2" in said
+    assert f"{here}/.env, line 4" in said
+    assert said.count("Fix: ") == 2
+    for text, data in (
+        ("API_KEY=x\nAPI_KEY_FILE=x\n", "API_KEY"),
+        ("API_KEY_FILE=missing\n", "API_KEY"),
+        ("API_KEY_FILE=.\n", "API_KEY"),
+        ("API_KEY=\ufffd\0\n", f"{here}/.env"),
+        (f"API_KEY='{placeholder('API_KEY')}'\n", "API_KEY"),
+    ):
+        (here / ".env").write_text(text)
+        assert data in refused(status=78), text
+
+
+def test_a_file_without_secrets_is_refused(here: Path, refused: Refused) -> None:
+    """Else the user would delete it."""
+    (here / ".env").write_text("LOG_LEVEL=debug\nAPI_KEY=\n")
+    assert ".env" in refused(status=1)
+
+
+def test_a_line_that_refers_to_a_secret_is_refused(here: Path, refused: Refused) -> None:
+    """Compose would find nothing in its place when the secret has left the file."""
+    (here / ".env").write_text("API_KEY=x\nTOKEN=y\n\nA=$API_KEY_ID\nURL=http://${TOKEN}@host\n")
+    said = refused(status=1)
+    assert "line 5 (URL)" in said
+    assert "TOKEN" in said
+    assert "line 4" not in said
+
+
+def test_a_path_that_does_not_fit_is_a_usage_error(here: Path, refused: Refused) -> None:
+    """A missing file, the project, a package, a file, a link, a name of two lines."""
+    (here / "src/.git").mkdir(parents=True)
+    (here / "shop/data").mkdir(parents=True)
+    (here / "shop/__init__.py").touch()
+    (here / "file").write_text("mine")
+    (here / "real").mkdir()
+    (here / "link").symlink_to("real")
+    for to in (".", "..", "/", "src", "a\nb", "shop", "shop/secrets", "shop/data/secrets", "file"):
+        assert "--to" in refused("--to", to, status=64), to
+    assert "link" in refused("--to", "link", status=64)
+    assert "gone.env" in refused("--env-file", "gone.env", status=64)
+    (here / ".env").unlink()
+    assert "--env-file" in refused(status=64)
+
+
+def test_a_directory_of_the_project_is_refused(here: Path, refused: Refused) -> None:
+    """Git would ignore its new files, and nobody would notice."""
+    (here / "deploy").mkdir()
+    (here / "deploy/Dockerfile").touch()
+    git("init", "-q")
+    git("add", "deploy")
+
+    assert "deploy/Dockerfile" in refused("--to", "deploy", status=1)
+
+
+def test_a_directory_that_git_would_not_ignore_is_refused(here: Path, refused: Refused) -> None:
+    """Another ``.gitignore`` can override ours; one that is a link is not read by git."""
+    git("init", "-q")
+    (here / "deploy").mkdir()
+    (here / "deploy/.gitignore").write_text("!secrets/\n")
+    assert "/deploy/secrets/" in refused("--to", "deploy/secrets", status=1)
+    (here / "rules").touch()
+    (here / ".gitignore").symlink_to("rules")
+    assert str(here / ".gitignore") in refused(status=1)
+
+
+def test_another_value_is_not_overwritten(here: Path, refused: Refused) -> None:
+    """Neither of the two is shown; every file in the way is named."""
+    secrets = here / "secrets"
+    secrets.mkdir()
+    (secrets / "api-key.txt").write_text("fake-other")
+    (secrets / "token").touch()
+    (secrets / "tls").write_text("in the way")
+    said = refused(status=1)
+    assert "secrets/api-key.txt" in said
+    assert "secrets/token" in said
+    (secrets / "api-key.txt").unlink()
+    (secrets / "token").unlink()
+    assert str(secrets / "tls") in refused(status=1)
+    (secrets / "tls").unlink()
+    (secrets / "api_key").write_text(placeholder("API_KEY"))
+    assert "secrets/api_key" in refused(status=1)
+    (secrets / "api_key").write_text("fake-one")
+    (secrets / "API_KEY").write_text("fake-two")
+    said = refused(status=1)
+    assert "secrets/API_KEY" in said
+    assert "secrets/api_key" in said
+
+
+def test_a_link_in_the_directory_is_not_followed(here: Path, refused: Refused) -> None:
+    """Neither one in place of the file, nor one above it."""
+    (here / "elsewhere").mkdir()
+    (here / "secrets").mkdir()
+    (here / "secrets/tls").symlink_to("../elsewhere")
+    assert "secrets/tls" in refused(status=1)
+    (here / "secrets/tls").unlink()
+    (here / "secrets/token").symlink_to("../elsewhere/token")
+    assert "secrets/token" in refused(status=1)
+
+
+def test_a_volume_is_not_written_to(refused: Refused, here: Path, tmp_path: Path) -> None:
+    """The kubelet would remove the files."""
+    assert here.is_dir()
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish({"api_key": "fake"})
+
+    assert "--kubernetes" in refused("--to", str(tmp_path / "volume"), status=1)
+
+
+def test_without_a_permission_nothing_changes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither to read the directory, nor to write in it or beside it."""
+    with as_ordinary_user() as place:
+        (place / ".env").write_text(ENV)
+        (place / "secrets").mkdir(0o300)
+        (place / "closed").mkdir(0o500)
+        before = contents(place)
+        for to in ("secrets", "closed/secrets", "closed"):
+            assert run("--env-file", str(place / ".env"), "--to", str(place / to)) == 1
+            assert str(place / to) in capsys.readouterr().err
+            assert contents(place) == before
+        (place / "secrets").chmod(0o700)
+        (place / "closed").chmod(0o700)
+
+
+def test_a_full_disk_changes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether there is space for nothing, or for all but the last file."""
+    for size in (1, 10, 20):
+        with full_disk(size):
+            assert run() == 1
+        assert contents(here) == {".env": ENV.encode()}, size
+        assert not (here / "secrets").exists()
+        assert "file too large" in capsys.readouterr().err
+
+
+def test_files_that_a_start_would_read_otherwise_are_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once it has begun to write, Ctrl-C ends it when all is in place."""
-    assert interrupted(moment, number) == status
-
-    assert contents(here / "secrets") == FILES
-    assert (here / ".env").read_text() == REWRITTEN
-    assert names(here) == {".env", ".gitignore", "secrets"}
-
-
-def test_a_signal_before_that_finds_nothing_done(
-    here: Path, interrupted: Callable[..., int]
-) -> None:
-    """It has read, and no more."""
-    assert interrupted("__enter__", signal.SIGINT) == 130
+    """They are read back with the loader of a start, and removed."""
+    plan = MigrationPlan(Keys, [Path(".env")], Path("secrets"))
+    monkeypatch.setattr(migrate, "encode_value", lambda _: b"fake-other")
+    with pytest.raises(CommandError, match="API_KEY, TOKEN, TLS_CERT") as caught:
+        migrate.apply(plan)
 
     assert contents(here) == {".env": ENV.encode()}
-
-
-@pytest.mark.parametrize("size", [1, 10, 100])
-def test_a_full_disk_changes_nothing(
-    here: Path, capsys: pytest.CaptureFixture[str], size: int
-) -> None:
-    """Whether there is no room for anything, or for the last file only."""
-    with full_disk(size):
-        assert run("--rewrite") == 1
-
-    assert contents(here) == {".env": ENV.encode()}
-    assert capsys.readouterr().err == (
-        "hive-boot: nothing was changed, because of secrets: file too large\n"
-    )
+    assert "fake" not in everything_told(caught.value)
 
 
 def test_a_failure_shows_no_value_to_an_error_tracker(here: Path) -> None:
-    """Not even with the variables of all the frames."""
-    migration = Migration(Keys, [Path(".env")], Path("secrets"), rewrite=True)
-    for size in (10, 100):
-        with full_disk(size), pytest.raises(Refusal) as caught:
-            migrate.perform(migration)
+    """Not even with the variables of all frames."""
+    plan = MigrationPlan(Keys, [Path(".env")], Path("secrets"))
+    for size in (10, 20):
+        with full_disk(size), pytest.raises(CommandError) as caught:
+            migrate.apply(plan)
         assert "fake" not in everything_told(caught.value)
     (here / "secrets").mkdir()
     (here / "secrets/token").write_text("fake-other")
-    with pytest.raises(Refusal) as caught:
-        Migration(Keys, [Path(".env")], Path("secrets"), rewrite=True)
+    with pytest.raises(CommandError) as caught:
+        MigrationPlan(Keys, [Path(".env")], Path("secrets"))
 
     assert "fake" not in everything_told(caught.value)
 
 
-def test_who_is_killed_is_helped_by_the_next(here: Path, interrupted: Callable[..., int]) -> None:
-    """SIGKILL leaves something hidden behind, and no more; the same command removes it."""
-    assert interrupted("commit", signal.SIGKILL) == -9
-    (left,) = (path for path in here.iterdir() if path.name.startswith(".hive-boot-staging-"))
-    assert (left / ".gitignore").read_text() == "*\n"
-    assert (here / ".env").read_text() == ENV
-
-    assert run("--rewrite") == 0
-    assert names(here) == {".env", ".gitignore", "secrets"}
-    assert contents(here / "secrets") == FILES
-
-
-# The law.
+# The guarantee, over the grammar of python-dotenv.
 
 NOISE = st.text(alphabet="AB_= '\"#\\n$\n\r\t{}\ufeff\0é", max_size=12)
 
@@ -708,7 +526,7 @@ VALUES = st.one_of(
 
 
 def quoted(quote: str, value: str) -> str:
-    """Write a value in quotes, as the grammar wants it."""
+    """Return a value in quotes, with escapes."""
     return quote + value.replace("\\", "\\\\").replace(quote, f"\\{quote}") + quote
 
 
@@ -722,7 +540,7 @@ OTHERS = ["API_KEY", "API_KEY_FILE", "KEYSTORE_FILE", "LOG_LEVEL", "HIVE_BOOT_MO
 
 
 def lines(rendered: st.SearchStrategy[str], *ends: str) -> st.SearchStrategy[str]:
-    """Give lines that set something, with all that may stand around."""
+    """Return lines that set something, with all that the grammar allows around it."""
     parts = st.tuples(
         st.sampled_from(["", "", "", "export ", "  ", "\n\n", "# comment\n"]),
         st.sampled_from(
@@ -747,16 +565,37 @@ ENV_FILES = st.builds(
 )
 
 
+def without_lines(text: str, lines: Sequence[DotenvLines]) -> str:
+    """Return a file without the lines that a migration lists."""
+    pieces = re.findall(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+\Z", text)
+    for each in lines:
+        pieces[each.first - 1 : each.last] = [""] * (each.last - each.first + 1)
+    return "".join(pieces)
+
+
+def others_in(env: Path) -> dict[str, Secret]:
+    """Return the variables of a file that set no secret."""
+    return {
+        name: value
+        for name, value in read_dotenv(str(env)).values.items()
+        if name not in {*OWN, *(f"{own}_FILE" for own in OWN)}
+    }
+
+
+OWN = [field.name for field in Keys._inventory.every]  # noqa: SLF001  (ours)
+
+
 @settings(
     deadline=None,
     max_examples=200,
     suppress_health_check=list(HealthCheck),
 )
 @given(text=ENV_FILES, pointed=VALUES, raw=st.binary(max_size=5))
-def test_what_is_read_afterwards_is_what_was_read_before(
-    text: str, pointed: str, raw: bytes
-) -> None:
-    """Byte for byte, with our own loader; or it is refused, and nothing has changed."""
+def test_a_start_reads_what_it_read_before(text: str, pointed: str, raw: bytes) -> None:
+    """Byte for byte, with the loader of a start; else the file is refused and nothing changes.
+
+    Without the lines that are listed, the file sets no secret, and the rest is what it was.
+    """
     with TemporaryDirectory() as name:
         place = Path(name) / "cwd"
         place.mkdir()
@@ -769,18 +608,22 @@ def test_what_is_read_afterwards_is_what_was_read_before(
         written = env.read_bytes()
         before = look(Keys, Path(name), mode="development")
         to = place / "secrets"
-        status = run("--env-file", str(env), "--to", str(to), "--rewrite")
+        status = run("--env-file", str(env), "--to", str(to))
 
+        assert env.read_bytes() == written
         if status:
             assert status == (78 if before.problems else 1)
             assert before.problems or not before.values
             assert not to.exists()
-            assert env.read_bytes() == written
             return
         after = look(Keys, Path(name), mode="docker", secrets_dirs=to)
         assert not before.problems
         assert values_of(after) == values_of(before)
         assert not after.problems
+        others = others_in(env)
+        plan = MigrationPlan(Keys, [env], to)
+        env.write_bytes(without_lines(written.decode(), plan.lines).encode())
         rest = look(Keys, Path(name), mode="development")
         assert not rest.values
         assert not rest.problems
+        assert others_in(env) == others

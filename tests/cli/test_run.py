@@ -1,4 +1,4 @@
-"""``hive-boot run``, in processes of their own, under real signals."""
+"""``hive-boot run``: child processes under real signals."""
 
 import os
 import signal
@@ -116,7 +116,7 @@ def test_it_runs_an_application(backend: str) -> None:
 
 
 def test_a_signal_stops_it_in_order() -> None:
-    """The latch that was put in early is the one that the run listens to."""
+    """The run takes over the handlers that were installed before its import."""
     write()
     with running("run", "program:boot") as process:
         assert line(process) == "pool starts"
@@ -140,7 +140,7 @@ def test_a_signal_while_it_imports_is_not_lost(number: signal.Signals) -> None:
 
 
 def test_a_job_that_was_stopped_while_it_imports_is_not_done() -> None:
-    """Kubernetes counts 0 as done: with must_finish it is 128 + n."""
+    """Kubernetes takes 0 for success: with must_finish the status is 128 + n."""
     write(importing=IMPORTING, how="(must_finish=True)")
     with running("run", "program:boot") as process:
         assert line(process) == "importing"
@@ -151,7 +151,7 @@ def test_a_job_that_was_stopped_while_it_imports_is_not_done() -> None:
 
 
 def test_a_second_signal_while_it_imports_ends_it_at_once() -> None:
-    """Also an import that hangs for ever."""
+    """Also an import that hangs forever."""
     write(importing=IMPORTING)
     with running("run", "program:boot") as process:
         assert line(process) == "importing"
@@ -160,7 +160,7 @@ def test_a_second_signal_while_it_imports_ends_it_at_once() -> None:
         process.send_signal(signal.SIGTERM)
         status, out, err = ended(process)
     assert (status, out) == (143, []), err
-    assert "a second signal, SIGTERM, while armed: forced" in err
+    assert "SIGTERM" in err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a PID namespace here")
@@ -204,7 +204,7 @@ def test_it_serves_an_application(server: list[str]) -> None:
 
 
 def test_a_module_that_owns_the_process_is_run_as_python_does() -> None:
-    """`-m` gives it its own arguments, and it finds the latch that was put in before it."""
+    """`-m` passes its own arguments, and the early signal handlers are taken over."""
     write(importing=IMPORTING, end="if __name__ == '__main__':\n    boot.run()")
     Path("gate").touch()
     with running("run", "-m", "program", "--its", "own") as process:
@@ -220,85 +220,70 @@ def test_a_module_that_owns_the_process_is_run_as_python_does() -> None:
         assert ended(process)[:2] == (0, ["imported"])
 
 
-def test_a_module_that_ends_by_itself_is_no_failure() -> None:
-    """What it does is its own affair."""
-    Path("plain.py").write_text("import sys; print('plain', sys.argv[1:])", "utf-8")
-    with running("run", "-m", "plain", "one") as process:
-        assert ended(process)[:2] == (0, ["plain ['one']"])
-
-
-def test_a_thread_of_a_module_comes_to_its_end() -> None:
-    """What a module has begun is done before the process ends, as with python -m."""
-    source = "from threading import Thread, main_thread\n"
+def test_a_module_that_returns_is_a_success() -> None:
+    """Its threads are waited for, as with python -m."""
+    source = "import sys; print('plain', sys.argv[1:])\n"
+    source += "from threading import Thread, main_thread\n"
     source += "Thread(target=lambda: (main_thread().join(), print('done'))).start()\n"
     Path("plain.py").write_text(source, "utf-8")
-    with running("run", "-m", "plain") as process:
-        assert ended(process)[:2] == (0, ["done"])
+    with running("run", "-m", "plain", "one") as process:
+        assert ended(process)[:2] == (0, ["plain ['one']", "done"])
 
 
-def test_what_is_wrong_with_the_secrets_is_78() -> None:
-    """The report is on stderr, as with boot.run()."""
+def test_the_exit_status_of_a_failed_start_is_its_own() -> None:
+    """78 with the report of the secrets; 70 with the traceback of a failed import."""
     write()
     with running("run", "program:boot", JWT_SECRET="") as process:
         status, out, err = ended(process)
     assert (status, out) == (78, [])
-    assert "1. JWT_SECRET is missing" in err
-
-
-def test_what_cannot_be_imported_is_70() -> None:
-    """With the traceback of the author's module."""
+    assert "JWT_SECRET" in err
     Path("program.py").write_text("1 / 0", "utf-8")
     with running("run", "program:boot") as process:
         status, _, err = ended(process)
     assert status == 70
-    assert "program cannot be imported" in err
+    assert "program" in err
     assert "ZeroDivisionError" in err
 
 
-@pytest.mark.parametrize(
-    ("typed", "told"),
-    [
-        ([], "say what to run: APP, or -m MODULE"),
-        (["-m"], "say what to run: APP, or -m MODULE"),
-        (["tests.cli.declared:boot", "-m", "plain"], "say what to run: APP, or -m MODULE"),
-        (["--serve", "a:b", "-m", "plain"], "its arguments come after it"),
-        (["--port", "1", "-m", "plain"], "its arguments come after it"),
+def test_arguments_that_name_nothing_to_run_are_64(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is started."""
+    for typed, data in (
+        ([], "-m MODULE"),
+        (["-m"], "-m MODULE"),
+        (["tests.cli.declared:boot", "-m", "plain"], "-m MODULE"),
+        (["--serve", "a:b", "-m", "plain"], "-m MODULE"),
+        (["--port", "1", "-m", "plain"], "-m MODULE"),
         (["a:b", "--port", "1"], "--port goes with --serve"),
-        (["a:b", "--serve", "a:c", "--port", "65536"], "--port has to be a number"),
-        (["nowhere:boot"], "there is no module nowhere"),
-        (["-m", "nowhere"], "there is no module nowhere"),
-        (["-m", "tests.cli"], "there is no module tests.cli.__main__"),
-        (["tests.cli.declared:boot", "--serve", "nowhere:web"], "there is no module nowhere"),
-    ],
-)
-def test_what_cannot_be_run_is_64(
-    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+        (["a:b", "--serve", "a:c", "--port", "65536"], "--port"),
+        (["nowhere:boot"], "nowhere"),
+        (["-m", "nowhere"], "nowhere"),
+        (["-m", "tests.cli"], "tests.cli.__main__"),
+        (["tests.cli.declared:boot", "--serve", "nowhere:web"], "nowhere"),
+    ):
+        try:
+            assert main(["run", *typed]) == 64, typed
+        finally:
+            with take_latch():
+                pass
+        assert data in capsys.readouterr().err
+
+
+def test_an_object_that_is_not_an_asgi_application_is_not_served(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing is started, and a typo is not taken for a fault of the software."""
-    try:
-        assert main(["run", *typed]) == 64
-    finally:
-        with take_latch():
-            pass
-    assert told in capsys.readouterr().err
+    """The service would become ready, and answer each request with 500."""
+    for web in ("boot", "Needs", "something_else"):
+        try:
+            typed = ["run", "tests.cli.declared:Needs", "--serve", f"tests.cli.declared:{web}"]
+            assert main(typed) == 70
+        finally:
+            with take_latch():
+                pass
+        assert f"tests.cli.declared:{web}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("web", ["boot", "Needs", "something_else"])
-def test_what_is_no_asgi_application_is_not_served(
-    web: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Else the service would say that it is ready, and answer each request with 500."""
-    try:
-        typed = ["run", "tests.cli.declared:Needs", "--serve", f"tests.cli.declared:{web}"]
-        assert main(typed) == 70
-    finally:
-        with take_latch():
-            pass
-    assert f"tests.cli.declared:{web} is no ASGI application" in capsys.readouterr().err
-
-
-def test_a_latch_that_was_put_in_early_is_taken_once() -> None:
-    """Who comes after has one of his own, and the handlers are back as they were."""
+def test_early_signal_handlers_are_taken_over_once() -> None:
+    """A later run installs its own, and the old handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
     catch_early()
     early = signal.getsignal(signal.SIGTERM)

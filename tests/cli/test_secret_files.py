@@ -1,13 +1,12 @@
-"""What is written for a value is read back as that value."""
+"""Secret files: what is written for a value is read back as that value."""
 
 import os
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.cli.secret_files import content_of, fault_of, file_name, value_in
+from hive_boot.cli.secret_files import decode_value, encode_value, file_name, value_problem
 from hive_boot.secrets.field import Field
 from hive_boot.secrets.placeholder import placeholder
 from hive_boot.secrets.sources.reading import LIMIT, read_files
@@ -19,7 +18,7 @@ texts = st.text(alphabet="a=\"'# $\\\n\r\t\ufeff\x00\u2028é\U0001f511", max_siz
 
 
 def read(raw: bytes, field: Field) -> object:
-    """Read a file that holds ``raw`` as a start does."""
+    """Return what a start reads from a file with this content."""
     fd = os.memfd_create("secret")
     try:
         os.write(fd, raw)
@@ -33,44 +32,37 @@ def read(raw: bytes, field: Field) -> object:
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts)
 def test_a_text_is_read_back_exactly(text: str) -> None:
-    """Newlines at the end and byte order marks included; what cannot be, is said before."""
+    """Newlines at the end and byte order marks included, and a pipe is decoded as a file."""
     value = Secret("KEY", text)
-    if fault_of(value) is None:
-        assert read(content_of(value), TEXT) == value
+    if value_problem(value) is None:
+        assert read(encode_value(value), TEXT) == value
     else:
         assert not text or "\0" in text
+    piped = decode_value(text.encode(), TEXT)
+    assert piped is not None
+    if value_problem(piped) is None:
+        assert read(text.encode(), TEXT) == piped
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(min_size=1))
 def test_bytes_are_read_back_exactly(raw: bytes) -> None:
-    """Nothing is added to them, and nothing taken away."""
+    """Nothing is added to them or removed."""
     value = SecretBytes("KEY", raw)
 
-    assert fault_of(value) is None
-    assert content_of(value) == raw
-    assert read(raw, BYTES) == value == value_in(raw, BYTES)
+    assert value_problem(value) is None
+    assert encode_value(value) == raw
+    assert read(raw, BYTES) == value == decode_value(raw, BYTES)
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
-@given(texts)
-def test_a_pipe_is_read_as_a_file_is(text: str) -> None:
-    """The value of ``rotate < file`` is the one that the file would be read as."""
-    value = value_in(text.encode(), TEXT)
-
-    assert value is not None
-    if fault_of(value) is None:
-        assert read(text.encode(), TEXT) == value
+def test_bytes_that_are_not_utf_8_are_not_a_text() -> None:
+    """Only SecretBytes takes them."""
+    assert decode_value(b"\xff", TEXT) is None
 
 
-def test_what_is_no_text_is_no_value() -> None:
-    """Bytes that are not UTF-8 are none of a Secret's."""
-    assert value_in(b"\xff", TEXT) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
+def test_a_value_that_no_file_can_hold_is_refused() -> None:
+    """Before anything is written; the largest possible value has a file."""
+    for value, kind in (
         (Secret("KEY", ""), "empty"),
         (SecretBytes("KEY", b""), "empty"),
         (Secret("KEY", "a\0"), "nul"),
@@ -79,35 +71,16 @@ def test_what_is_no_text_is_no_value() -> None:
         (Secret("KEY", "a" * LIMIT + "b"), "too-large"),
         (Secret("KEY", "a" * (LIMIT - 1) + "\n"), "too-large"),
         (SecretBytes("KEY", b"a" * (LIMIT + 1)), "too-large"),
-    ],
-    ids=[
-        "empty",
-        "no-bytes",
-        "nul",
-        "placeholder",
-        "bytes-of-one",
-        "large",
-        "large-with-newline",
-        "many-bytes",
-    ],
-)
-def test_what_no_file_can_hold_is_known(value: Secret | SecretBytes, kind: str) -> None:
-    """It is found before anything is written, and told without the value."""
-    fault = fault_of(value)
-
-    assert fault is not None
-    assert fault.kind == kind
+    ):
+        problem = value_problem(value)
+        assert problem is not None, kind
+        assert problem.kind == kind
+    largest = Secret("KEY", "a" * LIMIT)
+    assert value_problem(largest) is None
+    assert read(encode_value(largest), TEXT) == largest
 
 
-def test_the_largest_value_has_a_file() -> None:
-    """The limit is the one that a start reads up to."""
-    value = Secret("KEY", "a" * LIMIT)
-
-    assert fault_of(value) is None
-    assert read(content_of(value), TEXT) == value
-
-
-def test_a_file_is_named_as_it_was_declared() -> None:
+def test_a_file_is_named_as_declared() -> None:
     """Else after the variable, in lower case."""
     assert file_name(TEXT) == "key"
     assert file_name(TEXT._replace(file="tls/key.pem")) == "tls/key.pem"

@@ -1,4 +1,4 @@
-"""How an answer looks: in a file, on a terminal, without colours, with rich and without."""
+"""The output of a command: in a file, on a terminal, without colours, with and without rich."""
 
 import fcntl
 import os
@@ -11,25 +11,25 @@ import termios
 
 import pytest
 
-from hive_boot.cli import showing
+from hive_boot.cli import output
 from tests.support import child_environment
 
 SHOW = """
 import sys
-from hive_boot.cli.showing import Cell, painted, say, show_table
+from hive_boot.cli.output import Cell, print_line, print_table, styled
 {before}
 rows = [
     [Cell("JWT_SECRET", "bold"), Cell("missing", "red")],
     [Cell("SENTRY_DSN"), Cell("in a place with a name that is much too long for one line " * 2)],
 ]
-show_table(("NAME", "PROBLEM"), rows)
-show_table(("NAME", "PROBLEM"), [])
-say(painted("done", "green"))
+print_table(("NAME", "PROBLEM"), rows)
+print_table(("NAME", "PROBLEM"), [])
+print_line(styled("done", "green"))
 """
 
 
 def on_terminal(source: str, columns: int = 80, **variables: str) -> str:
-    """Run a program on a terminal of so many columns, and give what it shows there."""
+    """Run a program on a terminal of so many columns, and return what it prints there."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {"TERM": "xterm", **variables}
@@ -63,47 +63,50 @@ WITHOUT_RICH = "sys.modules['rich.box'] = None"
 
 
 def test_a_file_gets_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    """No colour, no line drawing, nothing at the ends of lines."""
-    rows = [[showing.Cell("JWT_SECRET", "bold"), showing.Cell("missing", "red")]]
-    showing.show_table(("NAME", "PROBLEM"), rows)
-    showing.show_table(("NAME", "PROBLEM"), [])
+    """No colours, no lines, no spaces at the ends of lines."""
+    rows = [[output.Cell("JWT_SECRET", "bold"), output.Cell("missing", "red")]]
+    output.print_table(("NAME", "PROBLEM"), rows)
+    output.print_table(("NAME", "PROBLEM"), [])
     assert capsys.readouterr().out == ("NAME        PROBLEM\nJWT_SECRET  missing\nNAME  PROBLEM\n")
 
 
-def test_without_rich_a_terminal_gets_columns_in_colour() -> None:
-    """The extra is for looks; nothing is lost without it."""
+def test_a_terminal_without_rich_gets_columns_in_colour() -> None:
+    """The extra adds no content."""
     shown = on_terminal(SHOW.format(before=WITHOUT_RICH))
     assert "\x1b[1mNAME        PROBLEM\x1b[0m\n" in shown
     assert "\x1b[1mJWT_SECRET\x1b[0m  \x1b[31mmissing\x1b[0m\n" in shown
     assert shown.endswith("\x1b[32mdone\x1b[0m\n")
 
 
-@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-@pytest.mark.parametrize("before", [WITHOUT_RICH, ""])
-def test_who_wants_no_colour_gets_none(before: str, variables: dict[str, str]) -> None:
-    """NO_COLOR is a promise of every program, with rich and without."""
-    shown = on_terminal(SHOW.format(before=before), 80, **variables)
+@pytest.mark.parametrize(
+    ("before", "columns", "variables"),
+    [
+        ("", 80, {"NO_COLOR": "1"}),
+        ("", 120, {"TERM": "dumb"}),
+        (WITHOUT_RICH, 80, {"TERM": "dumb"}),
+    ],
+    ids=["rich", "rich-dumb", "dumb"],
+)
+def test_no_colour_means_no_colour(before: str, columns: int, variables: dict[str, str]) -> None:
+    """With rich and without; rich folds a long text inside its column."""
+    shown = on_terminal(SHOW.format(before=before), columns, **variables)
     assert "JWT_SECRET" in shown
     assert "\x1b[3" not in shown
+    if not before:
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+        assert max(map(len, lines)) <= columns
+        assert len(lines) > 5
 
 
-@pytest.mark.parametrize("columns", [80, 120])
-def test_with_rich_no_line_is_wider_than_the_terminal(columns: int) -> None:
-    """A long text is folded inside its column."""
-    shown = on_terminal(SHOW.format(before=""), columns, NO_COLOR="1")
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)
-    assert "JWT_SECRET" in shown
-    assert max(map(len, shown.splitlines())) <= columns
-    assert len(shown.splitlines()) > 5
-
-
-def test_a_program_gets_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """Readable, and in the letters that people write."""
-    showing.answer({"who": "Jürgen"})
+def test_json_is_printed_in_the_letters_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Indented, for people who read it too."""
+    output.print_json({"who": "Jürgen"})
     assert capsys.readouterr().out == '{\n  "who": "Jürgen"\n}\n'
 
 
-def test_a_stdout_that_is_gone_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks at what is closed, or never was there."""
+def test_output_without_streams_does_not_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon may have neither stdout nor stderr."""
     monkeypatch.setattr(sys, "stdout", None)
-    assert not showing.is_terminal()
+    monkeypatch.setattr(sys, "stderr", None)
+    output.print_error("nothing")
+    assert not output.is_terminal()

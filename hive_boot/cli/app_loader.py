@@ -1,0 +1,142 @@
+"""Application loader: imports what ``APP`` names, a Bootstrap or a SecretSet."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.bootstrap.declare import Application
+from hive_boot.cli.arguments import UsageError
+from hive_boot.exceptions import DeclarationError
+from hive_boot.secrets.snapshot import SecretSet
+from hive_boot.serving.bootstrap import Bootstrap
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+
+def load_application(app: str, *, to_run: bool = False) -> Bootstrap[Any, Any]:
+    """Import an application. The working directory counts, as with ``python -m``.
+
+    Args:
+        app: ``package.module:name``, of a :class:`Bootstrap` or a :class:`SecretSet`.
+        to_run: whether the import may start the application. Default False.
+
+    Returns:
+        The Bootstrap; a SecretSet is wrapped in a new one.
+
+    Raises:
+        UsageError: ``app`` names nothing.
+        DeclarationError: ``app`` names something else, or its import fails, starts the
+            application or ends the process.
+    """
+    found: Any = load_object(app) if to_run else _load_without_running(app)
+    if isinstance(found, type) and issubclass(found, SecretSet):
+        return Bootstrap(found)
+    if not isinstance(found, Bootstrap):
+        message = f"{app} is neither a Bootstrap nor a SecretSet"
+        raise DeclarationError(message)
+    return found
+
+
+def load_object(app: str) -> object:
+    """Return the object that ``package.module:name`` names.
+
+    Raises:
+        UsageError: ``app`` names nothing.
+        DeclarationError: the import of the module fails.
+    """
+    module, _, name = app.partition(":")
+    if not module or not name:
+        message = f"APP is package.module:name, such as app:boot; {app!r} is not"
+        raise UsageError(message)
+    found: Any = import_module(module)
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            members = getattr(found, "__dict__", {}).items()
+            known = [key for key, value in members if _is_application(value)]
+            hint = f"; there is {', '.join(sorted(known))}" if known else ""
+            message = f"{module} has no {name}{hint}"
+            raise UsageError(message) from None
+    return found
+
+
+def import_module(module: str) -> ModuleType:
+    """Import a module of the application.
+
+    Raises:
+        UsageError: the module does not exist.
+        DeclarationError: the module raises.
+    """
+    find_module(module)
+    try:
+        return importlib.import_module(module)
+    except Exception as exc:  # noqa: BLE001  (the module can raise anything)
+        from hive_boot.redaction.showing import trace  # noqa: PLC0415  (only for a failure)
+
+        message = f"{module} cannot be imported:\n{trace(exc)}".rstrip()
+    raise DeclarationError(message)
+
+
+def find_module(module: str) -> ModuleSpec:
+    """Return the spec of a module; its parent packages are imported.
+
+    Raises:
+        UsageError: the module does not exist, or the working directory was removed.
+        DeclarationError: a parent package raises.
+    """
+    here = _working_directory()
+    if not {here, ""}.intersection(sys.path):
+        sys.path.insert(0, here)
+    parent = module.rpartition(".")[0]
+    if parent:
+        import_module(parent)
+    found = None
+    with suppress(ImportError, ValueError):
+        found = importlib.util.find_spec(module)
+    if found is None:
+        message = f"there is no module {module}: neither in {here}, nor on the path of Python"
+        raise UsageError(message)
+    return found
+
+
+def _load_without_running(app: str) -> object:
+    """Return what ``app`` names; ``run()`` and ``serve()`` raise during the import."""
+    Application._only_declared = True  # noqa: SLF001  (same package)
+    try:
+        return load_object(app)
+    except SystemExit:
+        module = app.partition(":")[0]
+        message = (
+            f"{module} ends the process when it is imported: move the call of sys.exit() "
+            'below `if __name__ == "__main__":`'
+        )
+    finally:
+        Application._only_declared = False  # noqa: SLF001  (same package)
+    raise DeclarationError(message)
+
+
+def _working_directory() -> str:
+    """Return the working directory, where modules and ``.env`` files are looked for.
+
+    Raises:
+        UsageError: it was removed.
+    """
+    try:
+        return os.getcwd()  # noqa: PTH109  (a check does not import pathlib for this)
+    except FileNotFoundError:
+        message = "the working directory was removed: cd to one that exists"
+    raise UsageError(message)
+
+
+def _is_application(value: object) -> bool:
+    if isinstance(value, type):
+        return issubclass(value, SecretSet) and value is not SecretSet
+    return isinstance(value, Application)

@@ -1,0 +1,146 @@
+"""File transaction: several changes of files, all of them or none.
+
+Each change is made at once, and a change that fails undoes those before it. A file appears
+whole: it is written beside its place under a temporary name, and then linked or renamed. No
+link is followed to write, and a new file replaces nothing.
+
+A process that is killed cannot undo: the changes made so far remain, and perhaps a temporary
+file ``.hive-boot-*.tmp``, which can hold a value and can be deleted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from hive_boot.cli.arguments import CommandError, os_error_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Self
+
+DIRECTORY_MODE = 0o700
+"""Of a directory of secrets: other users of this machine cannot reach the files."""
+
+FILE_MODE = 0o444
+"""Of a secret's file: a bind mount keeps it, and the user of the container must read it."""
+
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class FileTransaction:
+    """Changes that are undone, the last one first, when the ``with`` block raises."""
+
+    def __init__(self) -> None:
+        self._undo: list[tuple[Path, Callable[[], object]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
+        failed = []
+        for path, undo in reversed(self._undo) if exc is not None else ():
+            try:
+                undo()
+            except OSError:
+                failed.append(str(path))
+        if failed:
+            cause = os_error_text(exc).lower() if isinstance(exc, OSError) else str(exc)
+            message = f"{cause}; these changes could not be undone: {', '.join(failed)}"
+            raise CommandError(message)
+
+    def create_directory(self, path: Path) -> None:
+        """Create a directory for its owner alone; missing ones above it get the usual mode."""
+        for directory in (*reversed(path.parents), path):
+            if not os.path.lexists(directory):
+                directory.mkdir(DIRECTORY_MODE if directory == path else 0o777)
+                self._undo.append((directory, directory.rmdir))
+
+    def create(self, path: Path, content: bytes, mode: int | None = FILE_MODE) -> None:
+        """Create a file and the directories above it; mode None is the usual one.
+
+        Raises:
+            FileExistsError: the path exists.
+        """
+        for directory in reversed(path.parents):
+            self.create_directory(directory)
+        temporary = _write_beside(path, content, mode)
+        try:
+            path.hardlink_to(temporary)  # a rename would replace a file that came meanwhile
+        except OSError as exc:
+            if exc.errno not in _NO_HARD_LINKS or os.path.lexists(path):
+                raise
+            temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._undo.append((path, path.unlink))
+        _flush(path.parent)
+
+    def replace(self, path: Path, content: bytes, before: bytes) -> None:
+        """Replace a file that holds ``before``; the new one has its mode and owner.
+
+        Raises:
+            CommandError: the path is a link, or the file holds something else.
+        """
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or path.read_bytes() != before:
+            message = f"{path} is not the file that it was a moment ago: try again"
+            raise CommandError(message)
+        _replace(path, content, status)
+        self._undo.append((path, lambda: _replace(path, before, status)))
+        _flush(path.parent)
+
+    def restrict(self, directory: Path) -> None:
+        """Remove the permissions of other users from a directory."""
+        mode = stat.S_IMODE(directory.stat().st_mode)
+        directory.chmod(mode & DIRECTORY_MODE)
+        self._undo.append((directory, lambda: directory.chmod(mode)))
+
+
+def write_new_file(path: Path, content: bytes, mode: int | None) -> None:
+    """Create a file and flush it to the disk; leave none when that fails."""
+    fd = os.open(path, _WRITE, 0o666 if mode is None else 0o600)
+    try:
+        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123  (a descriptor)
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+            if mode is not None:
+                os.fchmod(fd, mode)
+            os.fsync(fd)
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def _write_beside(path: Path, content: bytes, mode: int | None) -> Path:
+    temporary = path.with_name(f".hive-boot-{token_hex(8)}.tmp")
+    write_new_file(temporary, content, mode)
+    return temporary
+
+
+def _replace(path: Path, content: bytes, status: os.stat_result) -> None:
+    temporary = _write_beside(path, content, stat.S_IMODE(status.st_mode))
+    try:
+        if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, status.st_uid, status.st_gid)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(directory: Path) -> None:
+    """Write the names in a directory to the disk, where the file system can do that."""
+    with suppress(OSError):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

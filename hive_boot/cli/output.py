@@ -1,0 +1,128 @@
+"""Output of a command: lines, tables and JSON on stdout, errors on stderr.
+
+Colours only on a terminal, and never with ``NO_COLOR`` (https://no-color.org). A table is
+drawn by rich when rich is installed and stdout is a terminal; else in plain columns.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+from hive_boot.cli.arguments import CommandError, os_error_text
+
+TYPE_CHECKING = False  # importing typing takes as long as all of a probe
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+
+
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: the text.
+        style: ``bold``, ``dim``, ``red``, ``green``, ``yellow``, or nothing.
+    """
+
+    __slots__ = ("style", "text")
+
+    def __init__(self, text: str, style: str = "") -> None:
+        self.text = text
+        self.style = style
+
+
+def print_line(text: str = "") -> None:
+    """Write a line to stdout.
+
+    Raises:
+        CommandError: stdout cannot be written, for example because the disk is full.
+        BrokenPipeError: the reader of stdout has ended.
+    """
+    try:
+        print(text, flush=True)  # noqa: T201  (the answer of a command)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        message = f"the answer cannot be written to stdout: {os_error_text(exc).lower()}"
+        raise CommandError(message) from None
+
+
+def print_json(facts: object) -> None:
+    """Write JSON to stdout; with escapes for what the encoding of stdout cannot express."""
+    import json  # noqa: PLC0415  (only for --json)
+
+    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(facts, indent=2)
+    print_line(text)
+
+
+def print_error(text: str) -> None:
+    """Write a line to stderr. Never raises: the exit status must be right without stderr."""
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(f"hive-boot: {text}\n")
+        sys.stderr.flush()
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Write a table to stdout.
+
+    Args:
+        headers: the names of the columns.
+        rows: a cell for each column.
+    """
+    if is_terminal() and _draw_with_rich(headers, rows):
+        return
+    widths = [
+        max(len(header), *(len(row[at].text) for row in rows)) if rows else len(header)
+        for at, header in enumerate(headers)
+    ]
+    head = "  ".join(f"{header:<{width}}" for header, width in zip(headers, widths, strict=True))
+    print_line(styled(head.rstrip(), "bold"))
+    for row in rows:
+        line = "  ".join(
+            styled(cell.text, cell.style) + " " * (width - len(cell.text))
+            for cell, width in zip(row, widths, strict=True)
+        )
+        print_line(line.rstrip())
+
+
+def styled(text: str, style: str) -> str:
+    """Return ``text`` with the codes of a style, if stdout takes colours."""
+    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and is_colored() else text
+
+
+def is_terminal() -> bool:
+    """Return whether stdout is a terminal."""
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def is_colored() -> bool:
+    """Return whether stdout takes colours."""
+    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _draw_with_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bool:
+    """Draw a table with rich, which folds long text; return False without rich."""
+    try:
+        from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (an extra, only for a terminal)
+        from rich.console import Console  # noqa: PLC0415  (the same)
+        from rich.table import Table  # noqa: PLC0415  (the same)
+        from rich.text import Text  # noqa: PLC0415  (the same)
+    except ImportError:
+        return False
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell.text, style=cell.style) for cell in row))
+    Console(highlight=False).print(table)
+    return True

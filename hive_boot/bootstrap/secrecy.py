@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import SHORTEST
-from hive_boot.redaction.sealing import sealed
+from hive_boot.redaction.sealing import Endless, sealed
 from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
@@ -72,10 +72,9 @@ class Secrecy:
 
     def remove_variables(self, fields: Iterable[Field]) -> None:
         """Take the variables of ``fields`` out of the environment that children inherit."""
-        removed = {
-            field.name: os.environ.pop(field.name) for field in fields if field.name in os.environ
-        }
-        self._removed = sealed(removed)
+        names = [field.name for field in fields if field.name in os.environ]
+        # Sealed without a variable or an argument in between, which another thread could see.
+        self._removed = Endless({name: os.environ.pop(name) for name in names}).__next__
 
     def end(self, *, linger: bool) -> None:
         """Put the variables back, and scrub no more.
@@ -83,8 +82,8 @@ class Secrecy:
         Args:
             linger: go on scrubbing, because somebody has yet to tell what went wrong.
         """
-        for name, text in self._removed().items():
-            os.environ.setdefault(name, text)
+        for name in self._removed():
+            os.environ.setdefault(name, self._removed()[name])
         self._removed = sealed(dict[str, str]())
         self._covered = {}
         self._redaction.close(linger=linger)

@@ -1,7 +1,8 @@
-"""Every variable of our frames, at every step of a start and of two reloads: ``samples SOURCES``.
+"""Every variable of our frames, at every step of a start and of two reloads.
 
-The first values are in the directory ``1`` below ``NEXT``, the values that they become in
-``2``. What the variables held is in the files of ``LOG_DIR``.
+Each way to provide values has its turn. The first values are in the directory ``1`` below
+``NEXT``, the values that they become in ``2``. What the variables held is in the files of
+``LOG_DIR``.
 """
 
 import logging
@@ -16,7 +17,15 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Change, Secret, secret
+from hive_boot import (
+    Bootstrap,
+    Change,
+    Secret,
+    get_secret,
+    has_secret,
+    require_secret,
+    secret,
+)
 from tests.canary.frames import OURS
 from tests.canary.programs.declared import Canaries
 
@@ -43,6 +52,7 @@ class Samples:
     def __init__(self) -> None:
         self.found: dict[str, set[str]] = {"ours.txt": set(), "hiding.txt": set()}
         self.functions: set[str] = set()
+        self.sources = ""
         self._local = threading.local()
 
     def begin(self) -> None:
@@ -50,10 +60,13 @@ class Samples:
         threading.settrace(self._enter)
         sys.settrace(self._enter)
 
-    def end(self, directory: Path) -> None:
-        """Look no more, and write down what was found."""
+    def end(self) -> None:
+        """Look no more."""
         sys.settrace(None)
         threading.settrace(None)
+
+    def write(self, directory: Path) -> None:
+        """Write down what was found, and print where."""
         for name, texts in self.found.items():
             directory.joinpath(name).write_text("\n".join(sorted(texts)), "utf-8", "replace")
         print(*sorted(self.functions), sep="\n")  # noqa: T201  (what the test asks for)
@@ -77,7 +90,7 @@ class Samples:
                 self._local.is_looking = True
                 variables = dict(frame.f_locals)
                 for name, it in variables.items():
-                    texts.add(f"{where}: {name} = {shown(it)}")
+                    texts.add(f"{self.sources}: {where}: {name} = {shown(it)}")
                 self._local.is_looking = False
             return step
 
@@ -147,7 +160,10 @@ async def main(sources: str) -> None:
     provide(following(1))
     changes: list[Change] = []
     boot: Bootstrap[Any, Any] = Bootstrap(
-        Ruled, mode=mode, secrets_dirs="secrets" if mode == "docker" else None
+        Ruled,
+        mode=mode,
+        secrets_dirs="secrets" if mode == "docker" else None,
+        scrub_environ=True,
     )
 
     @boot.on_rotate()
@@ -163,12 +179,21 @@ async def main(sources: str) -> None:
         rotates = sources != "variables"
         assert bool(await boot.reload()) is rotates
         assert await boot.reload() is None
+        assert has_secret("JWT_SECRET")
+        assert require_secret("JWT_SECRET") == get_secret("JWT_SECRET")
         assert bool(await boot.reload(now=True)) is rotates
         while rotates and not changes:  # noqa: ASYNC110  (a hook is told of it soon)
             await anyio.sleep(0.01)
-    samples.end(Path(os.environ["LOG_DIR"]))
+    samples.end()
 
 
 if __name__ == "__main__":
     samples = Samples()
-    anyio.run(main, sys.argv[1])
+    place, variables = Path.cwd(), dict(os.environ)
+    for samples.sources in SOURCES:
+        place.joinpath(samples.sources).mkdir()
+        os.chdir(place / samples.sources)
+        anyio.run(main, samples.sources)
+        os.environ.clear()
+        os.environ.update(variables)
+    samples.write(Path(os.environ["LOG_DIR"]))

@@ -6,8 +6,11 @@ It goes to the application's log, or to stderr when there is none.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from hive_boot._output import log_safely
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hive_boot")
 rotation = logging.getLogger("hive_boot.rotation")
+
+_say = partial(log_safely, logger=rotation)
+"""Log what becomes of a rotation; a filter of the application that raises ends none."""
 
 
 @contextmanager
@@ -194,18 +200,6 @@ def tell_stale(paths: Sequence[str]) -> None:
     if paths:
         text = "Stale mount: %s was replaced outside, and only a restart will show the new file"
         _say(logging.ERROR, text, _listed(paths), logger=log)
-
-
-def _say(
-    level: int,
-    text: str,
-    *args: object,
-    logger: logging.Logger = rotation,
-    **more: Any,  # noqa: ANN401  (of the logger's)
-) -> None:
-    """Log what is said of a rotation; a filter of the application's that raises costs none."""
-    with suppress(Exception):
-        logger.log(level, text, *args, stacklevel=2, **more)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from hive_boot._output import write_stderr
 from hive_boot.bootstrap.owner import Owner
 from hive_boot.exceptions import BootError, InvalidSecrets
 from hive_boot.lifecycle.signals import take_latch
@@ -110,10 +111,7 @@ def _say(text: str) -> None:
     """
     from hive_boot.redaction.showing import redacted  # noqa: PLC0415  (few have last words)
 
-    text = redacted(text)
-    with suppress(AttributeError, OSError, ValueError):
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    write_stderr(redacted(text))
 
 
 def _is_terminal() -> bool:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import SHORTEST
-from hive_boot.redaction.sealing import sealed
+from hive_boot.redaction.sealing import Endless, sealed
+from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,10 +72,9 @@ class Secrecy:
 
     def remove_variables(self, fields: Iterable[Field]) -> None:
         """Take the variables of ``fields`` out of the environment that children inherit."""
-        removed = {
-            field.name: os.environ.pop(field.name) for field in fields if field.name in os.environ
-        }
-        self._removed = sealed(removed)
+        names = [field.name for field in fields if field.name in os.environ]
+        # Sealed without a variable or an argument in between, which another thread could see.
+        self._removed = Endless({name: os.environ.pop(name) for name in names}).__next__
 
     def end(self, *, linger: bool) -> None:
         """Put the variables back, and scrub no more.
@@ -82,8 +82,8 @@ class Secrecy:
         Args:
             linger: go on scrubbing, because somebody has yet to tell what went wrong.
         """
-        for name, text in self._removed().items():
-            os.environ.setdefault(name, text)
+        for name in self._removed():
+            os.environ.setdefault(name, self._removed()[name])
         self._removed = sealed(dict[str, str]())
         self._covered = {}
         self._redaction.close(linger=linger)
@@ -107,11 +107,10 @@ def _length(values: Iterable[Value]) -> int:
 
 def _is_covered(value: Value) -> bool:
     """Tell whether everything secret about ``value`` is long enough to be looked for."""
-    plain = value.reveal()
-    if len(plain.strip()) < SHORTEST:
+    if len(value.reveal().strip()) < SHORTEST:
         return False
-    if isinstance(plain, bytes) or "://" not in plain:
+    if isinstance(value, SecretBytes) or "://" not in value.reveal():
         return True
     from hive_boot.redaction.parts import passwords  # noqa: PLC0415  (few values are a URL)
 
-    return all(len(password) >= SHORTEST for password in passwords(plain))
+    return min(map(len, passwords(value.reveal())), default=SHORTEST) >= SHORTEST

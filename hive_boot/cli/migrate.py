@@ -318,7 +318,7 @@ class MigrationPlan:
             if value is None:
                 continue
             plain: Any = value.reveal()
-            faults = [fault.message for fault in shape_faults(field, plain)]
+            faults = [fault.message for fault in shape_faults(field, value.reveal)]
             if plain == field.dev_default:
                 faults.append("is the development default, which other profiles refuse")
             warnings += [f"{field.name} {fault}: a start will refuse it" for fault in faults]
@@ -415,7 +415,7 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
     from dotenv.parser import parse_stream  # noqa: PLC0415  (also lazy where `.env` is read)
 
     found, references = [], []
-    for binding in parse_stream(StringIO(file.read_bytes().decode().removeprefix("\ufeff"))):
+    for binding in parse_stream(StringIO(file.read_bytes().decode("utf-8-sig"))):
         if binding.key is None or binding.value is None:
             continue
         # The blank lines before a binding are a part of it.

@@ -161,7 +161,7 @@ def _check_value(field: Field, value: Value) -> list[str]:
     from hive_boot.secrets.field import shape_faults  # noqa: PLC0415  (the same)
 
     plain = value.reveal()
-    faults = [fault.message for fault in shape_faults(field, plain)]
+    faults = [fault.message for fault in shape_faults(field, value.reveal)]
     if plain == field.dev_default:
         faults.append("is the development default, which other profiles refuse")
     del plain

@@ -15,7 +15,7 @@ from hive_boot.secrets.loading import load
 from hive_boot.secrets.mode import Mode, Situation
 from hive_boot.secrets.placeholder import is_placeholder
 from hive_boot.secrets.sources.patience import Patience
-from hive_boot.secrets.sources.reading import EMPTY, LIMIT, NUL
+from hive_boot.secrets.sources.reading import BOM, EMPTY, LIMIT, NUL, value_in
 from hive_boot.secrets.validation import PLACEHOLDER
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.sources.reading import Value
-
-_BOM = b"\xef\xbb\xbf"
 
 _PATIENCE = Patience(wall=lambda: time.time() + 3600, absent=0.0)
 """No waiting: a file that was written a moment ago is taken as settled."""
@@ -139,7 +137,7 @@ def encode_value(value: Value) -> bytes:
     if isinstance(value, SecretBytes):
         return value.reveal()
     raw = value.reveal().encode()
-    return (_BOM if raw.startswith(_BOM) else b"") + raw + (b"\n" if raw.endswith(b"\n") else b"")
+    return (BOM if raw.startswith(BOM) else b"") + raw + (b"\n" if raw.endswith(b"\n") else b"")
 
 
 def decode_value(raw: bytes, field: Field) -> Value | None:
@@ -148,16 +146,7 @@ def decode_value(raw: bytes, field: Field) -> Value | None:
     Returns:
         None when the content is not UTF-8 and the field is a text.
     """
-    if field.kind is SecretBytes:
-        return SecretBytes(field.name, raw)
-    raw = raw.removeprefix(_BOM)
-    if raw.endswith(b"\n"):
-        raw = raw.removesuffix(b"\r\n" if raw.endswith(b"\r\n") else b"\n")
-    try:
-        return Secret(field.name, raw.decode())
-    except UnicodeDecodeError:
-        pass
-    return None
+    return value_in(lambda: raw, field.name, is_text=field.kind is Secret)
 
 
 def value_problem(value: Value) -> Fault | None:
@@ -167,7 +156,7 @@ def value_problem(value: Value) -> Fault | None:
         return EMPTY
     if isinstance(plain, str) and "\0" in plain:
         return NUL
-    if is_placeholder(plain):
+    if is_placeholder(value):
         return PLACEHOLDER
     if len(encode_value(value)) > LIMIT:
         return Fault("too-large", f"is larger than the {LIMIT} bytes that a start reads")

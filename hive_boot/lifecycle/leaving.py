@@ -15,7 +15,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-# These are imported before it is needed: a process that ends may be unable to open a file.
+# These are imported before they are needed: a process that ends may be unable to open a file.
+from hive_boot._output import write_stderr
 from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.standing import thread_stands_at
 from hive_boot.redaction.showing import redacted
@@ -182,8 +183,7 @@ def _say(text: str) -> None:
     """Write a text to stderr, as lines."""
     if text:
         shown = redacted(text)
-        sys.stderr.write(shown if shown.endswith("\n") else f"{shown}\n")
-        sys.stderr.flush()
+        write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
 
 
 def _flush(name: str) -> Callable[[], None]:

@@ -29,20 +29,21 @@ class Notify:
 
     Args:
         environ: where ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are looked
-            up, once; it is left as it is. The socket is a path, or an abstract name that
-            begins with ``@``; others (``vsock:``) are ignored.
+            up, once; it is left as it is. Default: ``os.environ``. The socket is a path, or
+            an abstract name that begins with ``@``; others (``vsock:``) are ignored.
 
     Attributes:
         interval: seconds between two beats, half of what the watchdog allows, as
             sd_watchdog_enabled(3) advises. None when no watchdog waits for this process.
     """
 
-    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._pid = os.getpid()
-        self._address = _address(environ.get("NOTIFY_SOCKET", ""))
+        self._address = _address(_variable(environ, "NOTIFY_SOCKET"))
         self.interval: float | None = None
-        if self._address is not None and environ.get("WATCHDOG_PID") in {None, "", str(self._pid)}:
-            self.interval = _interval(environ.get("WATCHDOG_USEC", ""))
+        meant = _variable(environ, "WATCHDOG_PID") in {"", str(self._pid)}
+        if self._address is not None and meant:
+            self.interval = _interval(_variable(environ, "WATCHDOG_USEC"))
 
     @property
     def is_on(self) -> bool:
@@ -99,6 +100,12 @@ class Notify:
         ):
             ours.settimeout(0)
             ours.sendto(state.encode(errors="replace"), self._address or "")
+
+
+def _variable(environ: Mapping[str, str] | None, name: str) -> str:
+    """Return the text of a variable; empty when it is not set."""
+    # Not as a default argument: a frame that holds os.environ shows every variable in it.
+    return (os.environ if environ is None else environ).get(name, "")
 
 
 def _address(named: str) -> str | None:

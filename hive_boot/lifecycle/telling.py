@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from typing import Any
+from functools import partial
 
-_log = logging.getLogger("hive_boot")
+from hive_boot._output import log_safely
 
-
-def say(level: int, text: str, *args: object, **more: Any) -> None:  # noqa: ANN401  (the logger's)
-    """Log something; never raises."""
-    with suppress(Exception):
-        _log.log(level, text, *args, stacklevel=2, **more)
+say = partial(log_safely, logger=logging.getLogger("hive_boot"))
+"""Log a message; never raises."""

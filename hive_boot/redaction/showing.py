@@ -7,11 +7,10 @@ show, which at the end of a process may be too late: that, too, must not let a v
 
 from __future__ import annotations
 
-import sys
 import traceback
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hive_boot._output import write_stderr
 from hive_boot.redaction import hidden
 
 if TYPE_CHECKING:
@@ -61,7 +60,4 @@ def say(write: Callable[[Any], str], it: object) -> None:
         text = write(it)
     except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
         text = f"{REPLACED}\n"
-    text = redacted(text)
-    with suppress(AttributeError, OSError, ValueError):
-        sys.stderr.write(text)
-        sys.stderr.flush()
+    write_stderr(redacted(text))

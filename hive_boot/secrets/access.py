@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecret
+from hive_boot.redaction.sealing import Endless
 from hive_boot.secrets.inventory import plain_field
 
 if TYPE_CHECKING:
@@ -98,13 +99,14 @@ def require_secret(name: str) -> str:
         LifecycleError: as :func:`get_secret`.
     """
     try:
-        value = get_secret(name)
+        # No variable of this frame holds the value.
+        read = Endless(get_secret(name)).__next__
     except DeclarationError:
         del name
         raise
-    if value is None:
+    if read() is None:
         raise MissingSecret(name, _hint(name))
-    return value
+    return read()  # type: ignore[no-any-return]
 
 
 def has_secret(name: str) -> bool:

@@ -265,7 +265,7 @@ def _refuse_default(cls: type, field: Field) -> None:
     expected = str if field.kind is Secret else bytes
     if type(default) is not expected or not default:
         _refuse(cls, field.attribute, f"has a dev_default= that is no {expected.__name__} or empty")
-    for fault in shape_faults(field, default):
+    for fault in shape_faults(field, lambda: default):
         why = f"has a dev_default= that it would refuse: it {fault.message}"
         _refuse(cls, field.attribute, why)
 

@@ -62,16 +62,22 @@ class Field(NamedTuple):
         return self.required or bound or (profile == "staging" and "production" in self.required_in)
 
 
-def shape_faults(field: Field, value: str | bytes) -> list[Fault]:
-    """Tell everything that ``value`` breaks of the field's length and pattern."""
+def shape_faults(field: Field, reveal: Callable[[], str | bytes]) -> list[Fault]:
+    """Tell everything that a value breaks of the field's length and pattern.
+
+    Args:
+        field: the field.
+        reveal: gives the plain value; no variable holds it here.
+    """
+    length = len(reveal())
     unit = "character" if field.kind is Secret else "byte"
-    has = f"has {len(value)} {unit}{'' if len(value) == 1 else 's'}"
+    has = f"has {length} {unit}{'' if length == 1 else 's'}"
     faults = []
-    if field.min_length is not None and len(value) < field.min_length:
+    if field.min_length is not None and length < field.min_length:
         faults.append(Fault("length", f"{has}, and at least {field.min_length} are needed"))
-    if field.max_length is not None and len(value) > field.max_length:
+    if field.max_length is not None and length > field.max_length:
         faults.append(Fault("length", f"{has}, and at most {field.max_length} are allowed"))
-    if field.pattern is not None and not field.pattern.fullmatch(value):  # type: ignore[arg-type]
+    if field.pattern is not None and not field.pattern.fullmatch(reveal()):  # type: ignore[arg-type]
         faults.append(Fault("pattern", "does not match the pattern that was declared for it"))
     return faults
 

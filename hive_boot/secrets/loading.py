@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.exceptions import Problem
+from hive_boot.redaction.sealing import Endless
 from hive_boot.secrets.field import Fault
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.mode import FOREIGN
@@ -23,10 +24,10 @@ from hive_boot.secrets.sources.mounted import Reading, read_directory, read_path
 from hive_boot.secrets.sources.patience import Patience
 from hive_boot.secrets.sources.reading import A_DIRECTORY, NOT_UTF_8, Hit, Outcome, Value
 from hive_boot.secrets.validation import judge
-from hive_boot.secrets.value import Secret
+from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.inventory import Inventory
@@ -133,7 +134,7 @@ class _Loading:
         """Take from one layer what no stronger one has: a variable, or its ``_FILE``."""
         # A variable that is set to nothing counts as unset.
         values = layer.values
-        said = {variable for variable, text in values.items() if _plain(text)}
+        said = {variable for variable in values if _reader(values, variable)()}
         self.findings.names.update(said)
         paths: list[tuple[str, Field]] = []
         answered: set[str] = set()
@@ -148,12 +149,13 @@ class _Loading:
                 hint = f"unset one of the two in {layer.place}"
                 self.findings.note(field, "conflict", message, (layer.place,), hint)
             else:
-                paths.append((_plain(values[pointer]), field))
+                paths.append((_reader(values, pointer)(), field))
         for name in said & self.inventory.by_variable.keys():
             field = self.inventory.by_variable[name]
-            value = as_value(field, _plain(values[name]))
+            read = _reader(values, name)
+            value = as_value(field, read)
             if value is NOT_UTF_8:
-                self._pass_over(Secret(name, _plain(values[name])))
+                self._pass_over(value_of(Secret, name, read))
             if field.attribute in answered | self.answered:
                 self._pass_over(value)
             elif self.situation.mounted:
@@ -171,8 +173,8 @@ class _Loading:
                 os.path.join(self.situation.cwd, path): (path, field) for path, field in paths
             }
             self._read_pointers(fields)
-            read = [field for _, field in fields.values()]
-            paths = [(path, field) for path, field in paths if field not in read]
+            done = [field for _, field in fields.values()]
+            paths = [(path, field) for path, field in paths if field not in done]
 
     def _read_pointers(self, pointers: Mapping[str, tuple[str, Field]]) -> None:
         """Read the files that ``NAME_FILE`` variables name.
@@ -278,5 +280,8 @@ class _Loading:
             self.findings.refused.append(held)
 
 
-def _plain(text: str | Secret) -> str:
-    return text.reveal() if isinstance(text, Secret) else text
+def _reader(values: Mapping[str, str | Secret], name: str) -> Callable[[], str]:
+    """Return what gives the text of a variable; no variable of a frame holds the text."""
+    if isinstance(values[name], Secret):
+        return values[name].reveal  # type: ignore[union-attr]
+    return Endless(values[name]).__next__

@@ -152,7 +152,7 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
         named_by=named_by if mounted else "",
         dotenv=_dotenv_files(surroundings, wishes) if mode == "development" else (),
         env_fallback=fallback,
-        forgotten=mode == "development" and bool(_container(surroundings)),
+        forgotten=mode == "development" and bool(container_sign(surroundings)),
         variables=surroundings.variables,
         cwd=surroundings.cwd,
     )
@@ -231,13 +231,13 @@ def _profile(
             problems.append(_meaningless(variable, said, tuple(PROFILES)))
     if mode != "development":
         return "production", f"the default in {mode} mode"
-    if container := _container(surroundings):
+    if container := container_sign(surroundings):
         return "production", f"development mode, but in a container: {container}"
     return "development", "the default in development mode outside a container"
 
 
-def _container(surroundings: Surroundings) -> str:
-    """Tell by what this is known to be a container; empty when it is none."""
+def container_sign(surroundings: Surroundings) -> str:
+    """Return what shows that this process runs in a container; empty when nothing does."""
     for marker in ("/.dockerenv", "/run/.containerenv"):
         if surroundings.exists(marker):
             return f"{marker} exists"

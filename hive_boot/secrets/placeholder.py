@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from hive_boot.secrets.value import Secret
+
+if TYPE_CHECKING:
+    from hive_boot.secrets.value import SecretBytes
+
 MARK = "<hive-boot placeholder"
 """How every placeholder begins. It holds no character that YAML, JSON or a shell would change."""
 
@@ -17,6 +24,8 @@ def placeholder(name: str) -> str:
     return f"{MARK}: put the value of {name} here>"
 
 
-def is_placeholder(value: str | bytes) -> bool:
+def is_placeholder(value: Secret | SecretBytes) -> bool:
     """Tell whether a value is none yet, with whatever was written around it."""
-    return value.startswith(MARK) if isinstance(value, str) else value.startswith(_BYTES)
+    if isinstance(value, Secret):
+        return value.reveal().startswith(MARK)
+    return value.reveal().startswith(_BYTES)

@@ -112,7 +112,7 @@ class _Judge:
             is_suspect = True  # there are bytes among them
         if not is_suspect:
             return
-        for attribute in [each for each, value in values.items() if is_placeholder(value.reveal())]:
+        for attribute in [each for each, value in values.items() if is_placeholder(value)]:
             origin = self.findings.origin(attribute)
             self.findings.refused.append(values.pop(attribute))
             self._note(self.findings.inventory.by_attribute[attribute], PLACEHOLDER, origin)
@@ -124,12 +124,10 @@ class _Judge:
             value = findings.values.get(field.attribute)
             if value is None:
                 continue
-            plain = value.reveal()
-            faults = shape_faults(field, plain)
-            if plain == field.dev_default and profile != "development":
+            faults = shape_faults(field, value.reveal)
+            if value.reveal() == field.dev_default and profile != "development":
                 message = f"is the development default, which the profile {profile} refuses"
                 faults = [Fault("dev-default", message)]
-            del plain
             if faults:
                 origin = findings.origin(field.attribute)
                 findings.refused.append(findings.values.pop(field.attribute))

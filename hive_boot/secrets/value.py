@@ -49,12 +49,16 @@ class _Opaque(Generic[Plain]):
             raise TypeError(message)
         from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
 
-        return compare_digest(_raw(self._open()), _raw(candidate))
+        given = Endless(candidate).__next__
+        del candidate
+        return compare_digest(_raw(self._open), _raw(given))
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self.matches(other._open())
+        from hmac import compare_digest  # noqa: PLC0415  (as in matches)
+
+        return compare_digest(_raw(self._open), _raw(other._open))
 
     def __hash__(self) -> int:
         return hash((_SALT, self._open()))
@@ -138,6 +142,23 @@ class SecretBytes(_Opaque[bytes]):
         raise TypeError(message)
 
 
+V = TypeVar("V", Secret, SecretBytes)
+
+
+def value_of(kind: type[V], name: str, reveal: Callable[[], str | bytes]) -> V:
+    """Return a value without a look at it: no frame holds the plain one.
+
+    Args:
+        kind: ``Secret`` or ``SecretBytes``.
+        name: what the value is called wherever it shows itself.
+        reveal: gives the plain value, of the type that belongs to ``kind``.
+    """
+    value = object.__new__(kind)
+    value._name = name
+    value._open = reveal  # type: ignore[assignment]
+    return value
+
+
 _MASKABLE = 16
 
 
@@ -162,5 +183,7 @@ def mask_secret(value: str) -> str:
     return f"{value[:4]}...{value[-3:]}" if len(value) >= _MASKABLE and plain else "***"
 
 
-def _raw(value: str | bytes) -> bytes:
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+def _raw(reveal: Callable[[], str | bytes]) -> bytes:
+    if isinstance(reveal(), bytes):
+        return reveal()  # type: ignore[return-value]
+    return reveal().encode("utf-8", "surrogatepass")  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 import yaml
 
+from hive_boot import Secret, SecretBytes
 from hive_boot.secrets.placeholder import is_placeholder, placeholder
 
 
@@ -15,8 +16,8 @@ def test_a_placeholder_says_whose_value_is_wanted() -> None:
 
 def test_it_is_known_again_as_text_and_as_bytes() -> None:
     """A value is not."""
-    assert is_placeholder(placeholder("A"))
-    assert is_placeholder(placeholder("A").encode())
-    assert not is_placeholder("fake-value")
-    assert not is_placeholder(b"fake-value")
-    assert not is_placeholder("")
+    assert is_placeholder(Secret("A", placeholder("A")))
+    assert is_placeholder(SecretBytes("A", placeholder("A").encode()))
+    assert not is_placeholder(Secret("A", "fake-value"))
+    assert not is_placeholder(SecretBytes("A", b"fake-value"))
+    assert not is_placeholder(Secret("A", ""))

@@ -12,12 +12,13 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
+from hive_boot.redaction.sealing import Endless
 from hive_boot.secrets.field import NAME, Fault
 from hive_boot.secrets.sources.reading import EMPTY, Value, read_files
-from hive_boot.secrets.value import Secret
+from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dotenv.parser import Binding
 
@@ -75,33 +76,35 @@ def _read_bindings(result: DotenvFile, text: Value) -> None:
     from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
 
     pem = False
-    # What parses the text is alone with it: the bindings are taken over one by one.
-    for binding in parse_stream(StringIO(str(text.reveal()))):
-        line = binding.original.line + _blank_lines_before(binding)
+    # What parses the text is alone with it: the bindings are taken over one by one, sealed.
+    for sealed_binding in map(Endless, parse_stream(StringIO(str(text.reveal())))):
+        read: Callable[[], Binding] = sealed_binding.__next__
+        line = read().original.line + _blank_lines_before(read)
         if pem:
-            pem = _PEM_END not in binding.original.string
-        elif binding.error:
-            pem = _begins_pem(binding.original.string)
+            pem = _PEM_END not in read().original.string
+        elif read().error:
+            pem = _begins_pem(Endless(read().original.string).__next__)
             _note(result, line, pem=pem)
-        elif binding.key is not None and binding.value is not None:
-            pem = _begins_pem(binding.value)
+        elif read().key is not None and read().value is not None:
+            pem = _begins_pem(Endless(read().value).__next__)
+            key = str(read().key)
             if pem:
                 _note(result, line, pem=True)
-            elif binding.key.startswith("HIVE_BOOT_") and NAME.fullmatch(binding.key):
-                result.ignored.append(binding.key)
+            elif key.startswith("HIVE_BOOT_") and NAME.fullmatch(key):
+                result.ignored.append(key)
             else:
-                result.values[binding.key] = Secret(binding.key, binding.value)
+                result.values[key] = value_of(Secret, key, Endless(read().value).__next__)
 
 
-def _begins_pem(text: str) -> bool:
-    return _PEM_BEGIN in text and _PEM_END not in text
+def _begins_pem(read: Callable[[], str]) -> bool:
+    return _PEM_BEGIN in read() and _PEM_END not in read()
 
 
-def _blank_lines_before(binding: Binding) -> int:
+def _blank_lines_before(read: Callable[[], Binding]) -> int:
     """Count the empty lines that python-dotenv reads as the beginning of a binding."""
-    string = binding.original.string
-    leading = string[: len(string) - len(string.lstrip())]
-    return leading.count("\n")
+    total = len(read().original.string)
+    leading = total - len(read().original.string.lstrip())
+    return read().original.string.count("\n", 0, leading)
 
 
 def _note(result: DotenvFile, line: int, *, pem: bool) -> None:

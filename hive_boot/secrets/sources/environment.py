@@ -5,27 +5,34 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hive_boot.redaction.sealing import Endless
 from hive_boot.secrets.sources.reading import NOT_UTF_8, Outcome
-from hive_boot.secrets.value import Secret, SecretBytes
+from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hive_boot.secrets.field import Field
 
 
-def as_value(field: Field, text: str) -> Outcome:
+def as_value(field: Field, read: Callable[[], str]) -> Outcome:
     """Make a text the value of ``field``.
 
     Python hands bytes that are not UTF-8 over as lone surrogates (PEP 383):
     SecretBytes get those bytes back, a Secret refuses them.
+
+    Args:
+        field: the field.
+        read: gives the text; no variable holds it here.
     """
     if field.kind is SecretBytes:
         try:
-            return SecretBytes(field.name, os.fsencode(text))
+            return value_of(SecretBytes, field.name, Endless(os.fsencode(read())).__next__)
         except UnicodeEncodeError:
             # Under an ASCII locale: this is the text of a .env file, which is UTF-8.
-            return SecretBytes(field.name, text.encode())
+            return value_of(SecretBytes, field.name, Endless(read().encode()).__next__)
     try:
-        text.encode()
+        read().encode()
     except UnicodeEncodeError:
         return NOT_UTF_8
-    return Secret(field.name, text)
+    return value_of(Secret, field.name, read)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.redaction.sealing import Endless
 from hive_boot.secrets.field import Fault
-from hive_boot.secrets.value import Secret, SecretBytes
+from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 LIMIT = 1 << 20
@@ -44,7 +44,10 @@ NOT_UTF_8 = Fault("not-utf-8", "is not UTF-8 text (SecretBytes takes what is no 
 _LARGE = Fault("too-large", f"is larger than {LIMIT} bytes")
 NUL = Fault("nul", "holds a NUL character (SecretBytes takes what is no text)")
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+_REGULAR = stat.S_IFREG
+_SHORT = 2
+"""Bytes up to which a file may be nothing but a line end."""
 
 
 class Hit(NamedTuple):
@@ -128,16 +131,21 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             changed = status.st_ctime
             if changed > touched:  # noqa: PLR1730  (max() is a call)
                 touched = changed
-            if status.st_mode & 0o170000 != stat.S_IFREG or size > LIMIT:
+            if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
                 _note(batch, name, attribute, _refused(status))
                 continue
-            # A byte more than the size shows a file that grows, or one that hides its size.
-            raw = os.read(fd, size + 1)
-            if len(raw) != size:
-                raw = _read_rest(fd, raw)
-                if len(raw) > LIMIT:
-                    _note(batch, name, attribute, _LARGE)
-                    continue
+            # What is read is sealed at once: no variable of a frame holds it, whenever another
+            # thread looks.
+            usual = is_text and size > _SHORT
+            if usual:
+                try:
+                    # A byte more than the size shows a file that grows.
+                    read = Endless(os.read(fd, size + 1).decode("ascii")).__next__
+                    usual = len(read()) == size and "\0" not in read()
+                except UnicodeDecodeError:
+                    usual = False
+            if not usual:
+                outcome = _outcome(_read_all(fd), label, is_text=is_text)
         except OSError as exc:
             _note(batch, name, attribute, _reading_fault(exc))
             continue
@@ -147,20 +155,13 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
                 os.close(fd)
             except OSError:
                 pass
-        outcome: Outcome
-        if is_text and raw.isascii() and 0 not in raw:
-            text = raw.decode()
-            if text[-1:] == "\n":
-                text = text[:-2] if text[-2:] == "\r\n" else text[:-1]
-            if text:
-                # What Secret(label, text) does, without the call.
-                outcome = object.__new__(Secret)
-                outcome._name = label
-                outcome._open = Endless(text).__next__
-            else:
-                outcome = EMPTY
-        else:
-            outcome = _value(raw, label, is_text=is_text)
+        if usual:
+            if read().endswith("\n"):
+                read = Endless(read().removesuffix("\n").removesuffix("\r")).__next__
+            # What value_of(Secret, label, read) does, without the call.
+            outcome = object.__new__(Secret)
+            outcome._name = label
+            outcome._open = read
         if attribute in files or attribute in odd or isinstance(outcome, Fault):
             _note(batch, name, attribute, outcome)
         else:
@@ -185,27 +186,52 @@ def _note(batch: Batch, name: str, attribute: str, outcome: Outcome | None) -> N
             batch.lost.append(name)
 
 
-def _value(raw: bytes, label: str, *, is_text: bool) -> Outcome:
-    """Make what was read a value of the declared type."""
+def value_in(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
+    """Return the value that a file holds; None for a text that is not UTF-8.
+
+    Args:
+        read: gives the content of the file.
+        label: the name of the value.
+        is_text: whether it is a text, which is taken without its byte order mark and its one
+            final newline.
+    """
     if not is_text:
-        return SecretBytes(label, raw) if raw else EMPTY
-    raw = raw.removeprefix(_BOM)
-    if raw.endswith(b"\n"):
-        raw = raw.removesuffix(b"\r\n" if raw.endswith(b"\r\n") else b"\n")
-    if not raw:
-        return EMPTY
+        return value_of(SecretBytes, label, read)
+    begin = len(BOM) if read().startswith(BOM) else 0
+    end = len(read())
+    if read().endswith(b"\n"):
+        end -= 2 if read().endswith(b"\r\n") else 1
     try:
-        text = raw.decode()
+        return value_of(Secret, label, Endless(read()[begin:end].decode()).__next__)
     except UnicodeDecodeError:
+        pass
+    return None
+
+
+def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> Outcome:
+    """Make what was read a value of the declared type."""
+    if len(read()) > LIMIT:
+        return _LARGE
+    value = value_in(read, label, is_text=is_text)
+    if value is None:
         return NOT_UTF_8
-    return NUL if "\0" in text else Secret(label, text)
+    if not value.reveal():
+        return EMPTY
+    return NUL if is_text and "\0" in str(value.reveal()) else value
 
 
-def _read_rest(fd: int, raw: bytes) -> bytes:
-    """Read on to the end, or to one byte more than is allowed."""
-    while len(raw) <= LIMIT and (more := os.read(fd, LIMIT + 1 - len(raw))):
-        raw += more
-    return raw
+def _read_all(fd: int) -> Callable[[], bytes]:
+    """Read a file from its beginning to its end, or to one byte more than is allowed."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    parts = []
+    left = LIMIT + 1
+    while left:
+        read = Endless(os.read(fd, left)).__next__
+        if not read():
+            break
+        parts.append(read)
+        left -= len(read())
+    return Endless(b"".join([part() for part in parts])).__next__
 
 
 def _refused(status: os.stat_result) -> Fault:

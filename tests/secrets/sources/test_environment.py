@@ -1,6 +1,7 @@
 """Variables as values, with the bytes that Python hides in them."""
 
 import os
+from functools import partial
 
 from hive_boot import Secret, SecretBytes
 from hive_boot.secrets.field import Field
@@ -18,7 +19,7 @@ def test_a_variable_is_taken_as_it_is() -> None:
     cases: list[str] = ["fake-token", "  spaces kept \n", "\ufefffake", "fäke", "=a=b"]
     for text in cases:
         with case(text):
-            value = as_value(TEXT, text)
+            value = as_value(TEXT, partial(str, text))
 
             assert isinstance(value, Secret)
             assert value.reveal() == text
@@ -27,7 +28,7 @@ def test_a_variable_is_taken_as_it_is() -> None:
 
 def test_a_variable_for_secret_bytes_gives_its_bytes() -> None:
     """SecretBytes from a variable are the bytes that the process was given."""
-    value = as_value(RAW, "fäke\udcff")
+    value = as_value(RAW, lambda: "fäke\udcff")
 
     assert isinstance(value, SecretBytes)
     assert value.reveal() == "fäke".encode() + b"\xff"
@@ -36,7 +37,7 @@ def test_a_variable_for_secret_bytes_gives_its_bytes() -> None:
 
 def test_a_variable_that_is_not_utf_8_is_no_secret() -> None:
     """Half a character in a variable is a problem, not a value with a hole in it."""
-    assert as_value(TEXT, "fake\udcff") is NOT_UTF_8
+    assert as_value(TEXT, lambda: "fake\udcff") is NOT_UTF_8
 
 
 def test_bytes_in_a_real_environment() -> None:

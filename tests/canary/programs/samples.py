@@ -1,0 +1,199 @@
+"""Every variable of our frames, at every step of a start and of two reloads.
+
+Each way to provide values has its turn. The first values are in the directory ``1`` below
+``NEXT``, the values that they become in ``2``. What the variables held is in the files of
+``LOG_DIR``.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from hive_boot import (
+    Bootstrap,
+    Change,
+    Secret,
+    get_secret,
+    has_secret,
+    require_secret,
+    secret,
+)
+from tests.canary.frames import OURS
+from tests.canary.programs.declared import Canaries
+
+HIDING = f"{OURS}redaction{os.sep}"
+"""Where the forms of a value are made that are looked for in logs: from the value itself."""
+
+Trace = Callable[[FrameType, str, Any], Any]
+
+
+class Ruled(Canaries):
+    """A set that is judged in every way."""
+
+    openai_api_key: Secret = secret(min_length=8, max_length=500)
+    jwt_secret: Secret = secret(pattern="canary.*", lead=60, grace=60)
+    passphrase: Secret = secret(check=bool)
+
+    async def check(self) -> None:
+        """Accept."""
+
+
+class Samples:
+    """What the variables of frames held at any of their steps, and in which functions."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, set[str]] = {"ours.txt": set(), "hiding.txt": set()}
+        self.functions: set[str] = set()
+        self.sources = ""
+        self._local = threading.local()
+
+    def begin(self) -> None:
+        """Look at the steps of this thread, and of those that start."""
+        threading.settrace(self._enter)
+        sys.settrace(self._enter)
+
+    def end(self) -> None:
+        """Look no more."""
+        sys.settrace(None)
+        threading.settrace(None)
+
+    def write(self, directory: Path) -> None:
+        """Write down what was found, and print where."""
+        for name, texts in self.found.items():
+            directory.joinpath(name).write_text("\n".join(sorted(texts)), "utf-8", "replace")
+        print(*sorted(self.functions), sep="\n")  # noqa: T201  (what the test asks for)
+
+    def _enter(self, frame: FrameType, _event: str, _arg: object) -> Trace | None:
+        path = frame.f_code.co_filename
+        # Its volumes are written by the tests. The making of forms has very many steps, so
+        # of those only the last file is looked at.
+        if OURS not in path or f"{OURS}testing{os.sep}" in path:
+            return None
+        if HIDING in path and not path.endswith("parts.py"):
+            return None
+        frame.f_trace_opcodes = True
+        where = f"{frame.f_code.co_qualname} in {path.rpartition(OURS)[2]}"
+        self.functions.add(where)
+        texts = self.found["hiding.txt" if HIDING in path else "ours.txt"]
+
+        def step(frame: FrameType, _event: str, _arg: object) -> Trace:
+            # A repr may be ours, too.
+            if not getattr(self._local, "is_looking", False):
+                self._local.is_looking = True
+                variables = dict(frame.f_locals)
+                for name, it in variables.items():
+                    texts.add(f"{self.sources}: {where}: {name} = {shown(it)}")
+                self._local.is_looking = False
+            return step
+
+        return step
+
+
+def shown(it: object) -> str:
+    """Show a variable; an object that is yet to be filled may fail to."""
+    try:
+        return repr(it)
+    except AttributeError:
+        return "not yet made"
+
+
+def write_files(values: dict[str, bytes]) -> None:
+    """Write a file for each value, as editors and shells write it."""
+    ends = [b"", b"\n", b"\r\n"]
+    directory = Path("secrets")
+    directory.mkdir(exist_ok=True)
+    for number, (name, value) in enumerate(values.items()):
+        is_text = name != "keystore"
+        mark = b"\xef\xbb\xbf" if is_text and number % 2 else b""
+        directory.joinpath(name).write_bytes(mark + value + (ends[number % 3] if is_text else b""))
+
+
+def name_files(values: dict[str, bytes]) -> None:
+    """Let variables name a file for each value."""
+    write_files(values)
+    os.environ |= {f"{name.upper()}_FILE": f"secrets/{name}" for name in values}
+
+
+def set_variables(values: dict[str, bytes]) -> None:
+    """Set a variable to each value."""
+    os.environ |= {name.upper(): os.fsdecode(value) for name, value in values.items()}
+
+
+def write_dotenv(values: dict[str, bytes]) -> None:
+    """Write the texts into ``.env``; bytes that are no text are a variable."""
+    set_variables({"keystore": values["keystore"]})
+    texts = {name: value.decode() for name, value in values.items() if name != "keystore"}
+    escaped = {
+        name: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        for name, text in texts.items()
+    }
+    lines = [f'{name.upper()}="{text}"' for name, text in escaped.items()]
+    Path(".env").write_text("\n".join(lines), encoding="utf-8")
+
+
+SOURCES: dict[str, tuple[Any, Callable[[dict[str, bytes]], None]]] = {
+    "files": ("docker", write_files),
+    "pointers": ("environment", name_files),
+    "variables": ("environment", set_variables),
+    "dotenv": ("development", write_dotenv),
+}
+"""The ways to provide values, each with the mode that takes them."""
+
+
+def following(number: int) -> dict[str, bytes]:
+    """Give the values of one generation."""
+    directory = Path(os.environ["NEXT"], str(number))
+    return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
+
+
+async def main(sources: str) -> None:
+    """Start, rotate, and read once more what has not changed."""
+    mode, provide = SOURCES[sources]
+    provide(following(1))
+    changes: list[Change] = []
+    boot: Bootstrap[Any, Any] = Bootstrap(
+        Ruled,
+        mode=mode,
+        secrets_dirs="secrets" if mode == "docker" else None,
+        scrub_environ=True,
+    )
+
+    @boot.on_rotate()
+    async def keep(change: Change) -> None:
+        changes.append(change)
+        await checkpoint()
+
+    samples.begin()
+    async with boot.running():
+        logging.getLogger("app").warning("It runs")
+        provide(following(2))
+        # The variables of a process are those of its start.
+        rotates = sources != "variables"
+        assert bool(await boot.reload()) is rotates
+        assert await boot.reload() is None
+        assert has_secret("JWT_SECRET")
+        assert require_secret("JWT_SECRET") == get_secret("JWT_SECRET")
+        assert bool(await boot.reload(now=True)) is rotates
+        while rotates and not changes:  # noqa: ASYNC110  (a hook is told of it soon)
+            await anyio.sleep(0.01)
+    samples.end()
+
+
+if __name__ == "__main__":
+    samples = Samples()
+    place, variables = Path.cwd(), dict(os.environ)
+    for samples.sources in SOURCES:
+        place.joinpath(samples.sources).mkdir()
+        os.chdir(place / samples.sources)
+        anyio.run(main, samples.sources)
+        os.environ.clear()
+        os.environ.update(variables)
+    samples.write(Path(os.environ["LOG_DIR"]))

@@ -1,0 +1,62 @@
+"""Threads that are sampled while an application starts and rotates.
+
+Tools that look into a running process (``py-spy dump --locals``, ``sys._current_frames``)
+meet a thread at any step. So every step is looked at, and no variable of ours holds a value.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.canary.canaries import CANARIES, make
+from tests.canary.conftest import Program
+from tests.canary.outputs import Outputs
+
+LATER = [replace(make(canary.name), name=f"{canary.name} later") for canary in CANARIES]
+"""What the secrets become."""
+
+REACHED = [
+    "read_files in secrets/sources/reading.py",
+    "value_in in secrets/sources/reading.py",
+    "_Loading._read_pointers in secrets/loading.py",
+    "as_value in secrets/sources/environment.py",
+    "_read_bindings in secrets/sources/dotenv.py",
+    "_Judge._judge_shapes in secrets/validation.py",
+    "_Call._run in secrets/checks.py",
+    "_is_covered in bootstrap/secrecy.py",
+    "Secrecy.remove_variables in bootstrap/secrecy.py",
+    "_Opaque.__eq__ in secrets/value.py",
+    "require_secret in secrets/access.py",
+    "Store._settle in secrets/store.py",
+    "Notifier.live in bootstrap/notifying.py",
+]
+"""What takes part in a start or a rotation with values from files, variables and ``.env``."""
+
+
+def test_no_step_holds_a_value(tmp_path: Path, program: Program, logs: Path) -> None:
+    """Whenever a thread is sampled, no variable of a frame of ours holds a plain value.
+
+    Except those that make the forms that redaction looks for, for a moment, out of the value
+    itself: there one has to be found, or the search would show nothing.
+    """
+    for number, canaries in ((1, CANARIES), (2, LATER)):
+        directory = tmp_path / "next" / str(number)
+        directory.mkdir(parents=True)
+        for name, canary in zip([each.name for each in CANARIES], canaries, strict=True):
+            raw = canary.value.encode() if isinstance(canary.value, str) else canary.value
+            (directory / name.lower()).write_bytes(raw)
+    (tmp_path / "cwd").mkdir(exist_ok=True)
+
+    child = program("samples", NEXT=str(tmp_path / "next"))
+
+    assert child.returncode == 0, child.stderr.decode()
+    functions = child.stdout.decode().splitlines()
+    assert {*REACHED} - {*functions} == set()
+    outputs = Outputs([*CANARIES, *LATER])
+    outputs.add("our variables", (logs / "ours.txt").read_bytes())
+    outputs.assert_silent()
+    control = Outputs([*CANARIES, *LATER])
+    control.add("the variables of redaction", (logs / "hiding.txt").read_bytes())
+    with pytest.raises(AssertionError):
+        control.assert_silent()

@@ -13,8 +13,8 @@ from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
 from hive_boot.bootstrap import checking
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.support import failed_start, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"

@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
 from hive_boot import Bootstrap, LifecycleError
-from tests.bootstrap.applications import VALUE, Needs, Settings, application
+from tests.fixtures.applications import VALUE, Needs, Settings, application
 
 
 class AgentPool:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import shutil
 import subprocess
 import sys
@@ -10,14 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import mounted
 from tests.support import child_environment, failed_start, run_child
@@ -137,23 +136,7 @@ async def test_a_check_refuses_by_whatever_it_raises(check: Callable[..., Any]) 
         assert VALUE not in error.report()
 
 
-# What the author of the code says
-
-
-@pytest.mark.parametrize(
-    "wrong", [[], (), "", b"/x", [""], [b"/x"], [1], 1, ["/x", None]], ids=repr
-)
-def test_directories_that_are_none_are_told_at_once(wrong: object) -> None:
-    """A wrong secrets_dirs= is a bug of the application; it does not mean the usual place."""
-    with pytest.raises(DeclarationError, match="secrets_dirs="):
-        Bootstrap(HiveSecrets, secrets_dirs=cast("Any", wrong))
-
-
-@pytest.mark.parametrize("wrong", ["5", None, math.nan, -1, 0, math.inf, -math.inf, [30]], ids=repr)
-def test_a_timeout_that_is_no_time_is_told_at_once(wrong: object) -> None:
-    """A start_timeout= that is no number of seconds is found before anything starts."""
-    with pytest.raises(DeclarationError, match="start_timeout="):
-        Bootstrap(HiveSecrets, start_timeout=cast("Any", wrong))
+# Variables
 
 
 @pytest.mark.anyio

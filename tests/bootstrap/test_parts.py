@@ -21,7 +21,7 @@ from hive_boot import (
 )
 from hive_boot.bootstrap.status import Status
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.applications import (
+from tests.fixtures.applications import (
     PATIENCE,
     VALUE,
     Meeting,

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from hive_boot import Bootstrap, ShutdownTimeout
 from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle import services
-from tests.bootstrap.applications import (
+from tests.fixtures.applications import (
     VALUE,
     Needs,
     Settings,

@@ -17,10 +17,12 @@ from hive_boot import Bootstrap, Secret, SecretSet
 from hive_boot.testing import MountedVolume
 from tests.fixtures.owned_processes import (
     BACKENDS,
+    STATUS_OF,
     STOPS,
     VALUE,
     OwnedProcess,
     ended,
+    errors_of,
     side_by_side,
     started,
 )
@@ -28,29 +30,13 @@ from tests.support import child_environment, run_child, started_child
 
 EACH = [(backend,) for backend in BACKENDS]
 
-DECLARED = """
+DECLARED = f"""
+{STATUS_OF}
 import anyio
 from hive_boot import LifecycleError, SecretBytes
 
 boot = Bootstrap(Needs)
-
-
-def status_of(boot, main, number=[0]):
-    '''Run an application, and return its exit status; its stderr follows a line of its own.'''
-    number[0] += 1
-    print(f"== {number[0]}", file=sys.stderr, flush=True)
-    if main is not None:
-        boot.main(main)
-    try:
-        boot.run(backend=backend)
-    except SystemExit as exc:
-        return exc.code
 """
-
-
-def errors_of(err: str) -> list[str]:
-    """Return what each call of ``status_of`` has written to stderr."""
-    return [part.partition("\n")[2] for part in err.split("== ")[1:]]
 
 
 # What main is given, and what it returns

@@ -120,9 +120,8 @@ def test_the_log_of_an_application_is_used_if_there_is_one(tmp_path: Path) -> No
     assert starts.count(("WARNING", "hive_boot:")) == 1
     assert set(starts) == {("INFO", "hive_boot:"), ("WARNING", "hive_boot:")}
     assert plain[-2] == "INFO hive_boot: said while running"
-    for line, contains in zip(
-        plain, ("(HIVE_BOOT_MODE)", "(HIVE_BOOT_PROFILE)", "JWT_SECRET"), strict=False
-    ):
+    reasons = ("(HIVE_BOOT_MODE)", "(HIVE_BOOT_PROFILE)", "JWT_SECRET")
+    for line, contains in zip(plain[:3], reasons, strict=True):
         assert contains in line
     assert quiet == []
     form = [line.replace(" hive_boot:", "", 1) for line in plain]
@@ -175,9 +174,8 @@ async def test_no_line_of_a_start_holds_a_value(
         async with boot.running():
             pass
     ours = [each.getMessage() for each in caplog.records if each.name == "hive_boot"]
-    for line, contains in zip(
-        ours, ("(Bootstrap(mode=…))", "(Bootstrap(profile=…))"), strict=False
-    ):
+    reasons = ("(Bootstrap(mode=…))", "(Bootstrap(profile=…))")
+    for line, contains in zip(ours[:2], reasons, strict=True):
         assert "development" in line
         assert contains in line
     assert VALUE not in caplog.text

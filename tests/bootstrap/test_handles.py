@@ -183,6 +183,7 @@ def agents_of(boot: Bootstrap[Needs, Settings]) -> Any:  # noqa: ANN401  (a hand
     return agents
 
 
+@pytest.mark.both_backends
 def test_fastapi_gives_the_part_to_a_request(
     boot: Bootstrap[Needs, Settings], anyio_backend: Literal["asyncio", "trio"]
 ) -> None:

@@ -26,9 +26,9 @@ from hive_boot import (
 from hive_boot.bootstrap import secrecy
 from hive_boot.redaction import hidden, hooks
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import mounted
+from tests.bootstrap.rotations import be_impatient, mounted
 from tests.fixtures.owned_processes import side_by_side
-from tests.support import failed_start, run_child, until
+from tests.support import SETTLED, failed_start, run_child, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 OLD = "fake-old-secret-9876543210-9876543210"
@@ -45,7 +45,8 @@ class HiveSecrets(SecretSet):
 
 @pytest.fixture(autouse=True)
 def provided(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide the secrets as variables."""
+    """Provide the secrets as variables; a file that was just written is read at once."""
+    be_impatient(monkeypatch, wall=SETTLED.wall)
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     monkeypatch.setenv("JWT_SECRET_PREVIOUS", OLD)

@@ -16,7 +16,7 @@ from benchmarks.measuring import Figures, take_turns
 from benchmarks.tables import Table
 from benchmarks.watchers import NAMES
 from benchmarks.workplace import fake_value, wait_until_settled, write_directory, write_volume
-from hive_boot.secrets.watching import LOOK, READ, STEP
+from hive_boot._timings import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +29,7 @@ IDLE = 0.005
 _ROUNDS = {1: 100, 10: 100, 100: 100, 1000: 50}
 _SLOW_ROUNDS = 20
 _USUAL_STEP = 50
+_RESYNC, _FULL_READ = DEFAULTS.resync_interval, DEFAULTS.full_read_interval
 
 _SLICES = 5
 _ROOT = Path(__file__).parent.parent
@@ -36,7 +37,7 @@ _ROOT = Path(__file__).parent.parent
 
 def measure(base: Path) -> Table:
     """Measure, with files below ``base``, an empty directory."""
-    step = round(STEP * 1000)
+    step = round(DEFAULTS.event_interval * 1000)
     table = Table(
         "rotation: a swap of a volume until its values are in use, and what watching costs",
         (
@@ -46,7 +47,8 @@ def measure(base: Path) -> Table:
             f"{_USUAL_STEP} ms, or ours. p99 of {_ROUNDS[1]} swaps, of {_ROUNDS[1000]} with 1,000",
             f"secrets, and of {_SLOW_ROUNDS} with the usual step.",
             "idle: the processor's time in one second of nothing; floor: 0.5 % of a core.",
-            f"Ours looks every {LOOK:g} s, and its share of a read every {READ:g} s is in it.",
+            f"Ours looks every {_RESYNC:g} s, and its share of a read every {_FULL_READ:g} s is in",
+            "it.",
         ),
     )
     for count in _ROUNDS:
@@ -200,13 +202,13 @@ def _measure_idle(table: Table, base: Path, step: int) -> None:
             reads.append(0.0)
             if way == "hive_boot":
                 application.tell("read")
-                reads[-1] = float(application.answer()) / READ
+                reads[-1] = float(application.answer()) / _FULL_READ
         slices: list[list[float]] = [[] for _ in rows]
         for _ in range(_SLICES):
             for application in started:
-                application.tell(f"idle {LOOK}")
+                application.tell(f"idle {_RESYNC}")
             for seconds, application in zip(slices, started, strict=True):
-                seconds.append(float(application.answer()) / LOOK)
+                seconds.append(float(application.answer()) / _RESYNC)
     for (what, way, *_), read, seconds in zip(rows, reads, slices, strict=True):
         figures = Figures({"it": [each + read for each in seconds], "floor": [IDLE] * _SLICES})
         table.add(what, figures, "it", "floor", 1.0 if way == "hive_boot" else None)

@@ -49,12 +49,12 @@ _READS = 5
 @asynccontextmanager
 async def hive_boot(directory: Path, names: Sequence[str], step: int) -> AsyncIterator[Look]:
     """Be an application of ours."""
-    from hive_boot.secrets import watching  # noqa: PLC0415  (the others do without)
+    from hive_boot._timings import Timings  # noqa: PLC0415  (the others do without)
 
-    watching.STEP = step / 1000
     space = {"__annotations__": dict.fromkeys(names, Secret), "__module__": __name__}
     declared = cast("type[SecretSet]", type("Many", (SecretSet,), space))
     boot = Bootstrap(declared, watch=True, mode="kubernetes", secrets_dirs=directory)
+    boot._plan.timings = Timings(event_interval=step / 1000)  # noqa: SLF001  (not public)
     _state["reload"] = boot.reload
     async with boot.running() as secrets:
         if boot.status().watcher != "inotify":

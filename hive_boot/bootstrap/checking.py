@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import random
 import time
 from typing import TYPE_CHECKING
 
 import anyio
 
+from hive_boot._backoff import Backoff
 from hive_boot.bootstrap import logs
 from hive_boot.lifecycle.failures import is_cancellation
 from hive_boot.secrets.checks import Pending, overdue, refused, verdict_fault
@@ -16,15 +16,13 @@ from hive_boot.secrets.checks import Pending, overdue, refused, verdict_fault
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.plan import Check
     from hive_boot.bootstrap.wiring import Given, Wired
     from hive_boot.exceptions import Problem
     from hive_boot.lifecycle.timeline import Outcome, Timeline
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.sources.reading import Value
-
-_FIRST, _MOST = 0.1, 5.0
-"""Seconds before a check that may pass by itself is asked again: at first, and at most."""
 
 _OVERDUE = TimeoutError()
 """What speaks against a check whose time is over."""
@@ -110,6 +108,7 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
     seconds: float,
     timeline: Timeline,
     patient: bool,
+    timings: Timings,
 ) -> list[Problem]:
     """Ask the checks of an application, side by side.
 
@@ -121,6 +120,7 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
         seconds: seconds that there were; what a person is told.
         timeline: is told of each of them.
         patient: whether what may pass by itself is asked again until then.
+        timings: when it is asked again.
 
     Returns:
         The problems, in the order of ``checks``.
@@ -131,7 +131,8 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
         step = timeline.begin(work.label, "check")
         outcome: Outcome = "cancelled"
         problem: Problem | None = None
-        pause = _FIRST
+        # Many replicas ask.
+        backoff = Backoff(timings.check_retry_delay, timings.max_check_retry_delay, jitter=True)
         try:
             while True:
                 left = deadline - time.monotonic()
@@ -145,7 +146,7 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
                 elif problem is None or time.monotonic() < deadline:
                     # What the end of the start cuts short says less than what came before it.
                     problem = overdue(work.label, min(seconds, check.timeout or seconds))
-                wait = pause * random.uniform(0.5, 1)  # noqa: S311  (many replicas ask)
+                wait = backoff.next_delay()
                 may_pass = isinstance(fault, Exception) and not isinstance(fault, _FINAL)
                 is_final = not (may_pass and patient)
                 if is_final or time.monotonic() + wait >= deadline:
@@ -153,7 +154,6 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
                     return
                 logs.tell_check_failed(problem, wait)
                 await anyio.sleep(wait)
-                pause = min(_MOST, pause * 2)
         finally:
             timeline.end(step, outcome)
 

@@ -34,9 +34,6 @@ _MAY_COME: frozenset[ProblemKind] = frozenset(
 )
 """What is wrong with a file that somebody has yet to write."""
 
-_PAUSE = 0.1
-"""Seconds between two looks for a file that is waited for."""
-
 
 class Intake(Generic[S]):
     """Reads and judges the sets of one run.
@@ -97,11 +94,12 @@ class Intake(Generic[S]):
         if not self._plan.wait or not findings.situation.mounted:
             return findings
         until = time.monotonic() + self._plan.wait
+        interval = self._plan.timings.missing_file_interval
         missing = _missing(findings)
         if missing:
             logs.tell_waiting(missing, self._plan.wait)
         while missing and (left := until - time.monotonic()) > 0:
-            if self._given_up.wait(min(_PAUSE, left)):
+            if self._given_up.wait(min(interval, left)):
                 break
             findings = self.read()
             missing = _missing(findings)
@@ -199,6 +197,7 @@ class Intake(Generic[S]):
             seconds=self._plan.start_timeout,
             timeline=self._timeline,
             patient=concerned is None,
+            timings=self._plan.timings,
         )
 
     def deadline(self) -> float:

@@ -14,15 +14,10 @@ from hive_boot.lifecycle.waking import in_daemon_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hive_boot._timings import Timings
     from hive_boot.secrets.inventory import Inventory
     from hive_boot.secrets.mode import Situation
     from hive_boot.secrets.watching import Watcher
-
-_GLANCE = 15.0
-"""Seconds after which the watch is glanced at: a thread that hangs does not say so."""
-
-_ENDING = 2.0
-"""Seconds that the thread which watches may take to end."""
 
 
 class Lookout:
@@ -30,6 +25,7 @@ class Lookout:
 
     Args:
         hint: called, in any thread, when something may have changed.
+        timings: how the watch waits, and how often it is glanced at.
 
     Attributes:
         watcher: what looks for changes; None when nothing does.
@@ -37,8 +33,9 @@ class Lookout:
 
     watcher: Watcher | None = None
 
-    def __init__(self, hint: Callable[[], None]) -> None:
+    def __init__(self, hint: Callable[[], None], timings: Timings) -> None:
         self._hint = hint
+        self._timings = timings
         self._stale: tuple[str, ...] = ()
         self._was_down = self._is_over = False
 
@@ -51,7 +48,7 @@ class Lookout:
         if vantage.is_empty:
             logs.tell_nothing_to_watch(situation.mode)
             return
-        watcher = self.watcher = Watcher(vantage.look, self._hint)
+        watcher = self.watcher = Watcher(vantage.look, self._hint, timings=self._timings)
         watcher.start()
         if self._is_over:
             # The start was given up before there was something to stop.
@@ -61,7 +58,9 @@ class Lookout:
     @property
     def due(self) -> float:
         """When the next glance is, on the monotonic clock; infinite when there is none."""
-        return math.inf if self.watcher is None else time.monotonic() + _GLANCE
+        # A thread that hangs does not say so: it is glanced at.
+        interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
+        return time.monotonic() + interval
 
     def glance(self) -> None:
         """Say when the watch hangs, or lives again, and when a mount has become stale."""
@@ -85,5 +84,5 @@ class Lookout:
     async def join(self) -> None:
         """Wait a while until the thread has ended."""
         if self.watcher is not None:
-            with anyio.move_on_after(_ENDING, shield=True):
+            with anyio.move_on_after(self._timings.watcher_stop_timeout, shield=True):
                 await in_daemon_thread(self.watcher.join, "hive_boot end of watch")

@@ -13,35 +13,31 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from hive_boot._backoff import Backoff
 from hive_boot.bootstrap import logs
 from hive_boot.lifecycle.failures import is_cancellation
 from hive_boot.secrets.change import join, restrict
-from hive_boot.secrets.rotation import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from anyio.abc import TaskGroup
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.plan import Hook
     from hive_boot.bootstrap.wiring import Given, Wired
     from hive_boot.secrets.change import Change
-
-_FIRST, _MOST = 1.0, 60.0
-"""Seconds before a hook that failed is called again: at first, and at most."""
-
-_ENDING = 1.0
-"""Seconds that a hook may take to end when its time is over."""
 
 
 class _Call:
     """One hook, and the change that it has yet to cope with."""
 
-    def __init__(self, work: Wired, hook: Hook) -> None:
+    def __init__(self, work: Wired, hook: Hook, timings: Timings) -> None:
         self.work = work
         self.hook = hook
         self.change: Change | None = None
-        self.backoff = Backoff(_FIRST, _MOST)
+        self.backoff = Backoff(timings.hook_retry_delay, timings.max_hook_retry_delay)
+        self.retry_at = 0.0
         self.failing = False
         self.failures = 0
         self.running: anyio.Event | None = None
@@ -50,7 +46,7 @@ class _Call:
     def due(self) -> float:
         """When it is to be called, on the monotonic clock; infinite while it is not."""
         runs = self.running is not None and not self.running.is_set()
-        return math.inf if self.change is None or runs else self.backoff.due
+        return math.inf if self.change is None or runs else self.retry_at
 
 
 class _Outcome:
@@ -68,10 +64,14 @@ class Notifier:
     Args:
         hooks: in the order in which they are called, each with what calls it.
         given: gives what their parameters ask for.
+        timings: when a hook that failed is called again, and how long one may take to end.
     """
 
-    def __init__(self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Given]) -> None:
-        self._calls = [_Call(work, hook) for work, hook in hooks]
+    def __init__(
+        self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Given], timings: Timings
+    ) -> None:
+        self._calls = [_Call(work, hook, timings) for work, hook in hooks]
+        self._cancel_timeout = timings.hook_cancel_timeout
         self._given = given
         self._news = anyio.Event()
 
@@ -92,7 +92,7 @@ class Notifier:
             part = restrict(change, names) if names else change
             if part is not None:
                 call.change = join(call.change, part)
-                call.backoff.due = 0.0
+                call.retry_at = 0.0
         self._news.set()
 
     async def live(self) -> None:
@@ -138,7 +138,7 @@ class Notifier:
             await done.wait()
         if not done.is_set():
             scope.cancel()
-            with anyio.move_on_after(_ENDING):
+            with anyio.move_on_after(self._cancel_timeout):
                 await done.wait()
             ends = "" if done.is_set() else ", and goes on although it was cancelled"
             outcome.failure = f"it took more than {call.hook.timeout:g} s{ends}"
@@ -150,14 +150,16 @@ class Notifier:
             if call.failing:
                 logs.tell_hook_healed(label, change.generation)
             call.failing = False
-            call.backoff.succeed()
+            call.backoff.reset()
+            call.retry_at = 0.0
             return
         call.failures += 1
         newer = call.change
-        seconds = call.backoff.fail()
+        seconds = call.backoff.next_delay()
         if newer is not None:
             # There is news for it already, which may be what it needs.
-            call.backoff.due = seconds = 0.0
+            seconds = 0.0
+        call.retry_at = time.monotonic() + seconds
         call.change = change if newer is None else join(change, newer)
         logs.tell_hook_failed(
             label, change.generation, outcome.failure, seconds, again=call.failing

@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.run import Run
     from hive_boot.lifecycle.leaving import Deadline
     from hive_boot.lifecycle.runner import Runner
     from hive_boot.lifecycle.signals import Latch
 
     Main = Callable[[Run[Any, Any]], Coroutine[Any, Any, object]]
-
-_PATIENCE = 1.0
-"""Seconds beyond the time of the stop that the process has, to say what holds it."""
 
 
 class Owner:
@@ -102,8 +100,9 @@ class Owner:
                 self._want_end = run.runner.want_end
                 run.runner.wants_end = scope.cancel
                 run.runner.cannot_go_on = run.runner.want_end
-                seconds = run.runner.stop_timeout + _PATIENCE
-                run.runner.stops = partial(self._set_deadline, seconds)
+                timings = run.runner.timings
+                seconds = run.runner.stop_timeout + timings.forced_exit_delay
+                run.runner.stops = partial(self._set_deadline, seconds, timings)
                 latch.notify_force(run.runner.force)
                 with suppress(RuntimeError):
                     threading.Thread(
@@ -160,13 +159,13 @@ class Owner:
         if self._deadline is None:
             time.sleep(min(runner.drain + runner.stop_timeout, threading.TIMEOUT_MAX))
         if self._deadline is None:
-            self._set_deadline(_PATIENCE)
+            self._set_deadline(runner.timings.forced_exit_delay, runner.timings)
 
-    def _set_deadline(self, seconds: float) -> None:
+    def _set_deadline(self, seconds: float, timings: Timings) -> None:
         """See to it that the process ends when the time of the stop is over."""
         from hive_boot.lifecycle.leaving import Deadline  # noqa: PLC0415  (a short life needs none)
 
-        self._deadline = Deadline(seconds, self._pending, 70)
+        self._deadline = Deadline(seconds, self._pending, 70, timings)
         # A system that gives no thread any more gives no bound either: the stop goes on.
         with suppress(RuntimeError):
             self._deadline.start()

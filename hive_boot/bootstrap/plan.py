@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.bootstrap.refusals import refuse_seconds
@@ -12,6 +13,7 @@ from hive_boot.secrets.snapshot import SecretSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.wiring import Work
     from hive_boot.secrets.mode import Wishes
     from hive_boot.secrets.sources.reading import Value
@@ -159,6 +161,13 @@ class Plan:
         self.parts: dict[str, PartPlan] = {}
         self.services: list[ServicePlan] = []
         self.given: Mapping[str, Value | None] = {}
+
+    @cached_property
+    def timings(self) -> Timings:
+        """The waits of a run; set before it starts, by tests."""
+        from hive_boot._timings import DEFAULTS  # noqa: PLC0415  (a bare declaration waits for nothing)
+
+        return DEFAULTS
 
     def wire_checks(self, offered: Offer) -> list[tuple[Wired, Check]]:
         """Decide what each check gets. There are no parts yet when it runs.

@@ -15,15 +15,13 @@ from hive_boot.secrets.store import changed_fields
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.intake import Intake
     from hive_boot.secrets.findings import Findings
     from hive_boot.secrets.sources.reading import Value
     from hive_boot.secrets.store import Store
 
 S = TypeVar("S", bound=SecretSet)
-
-_HUNG = 30.0
-"""Seconds after which a read is taken to hang: patience with writers ends at 10."""
 
 
 class Reread(NamedTuple):
@@ -47,6 +45,7 @@ class Rereading(Generic[S]):
         store: the secrets in use.
         intake: reads.
         cover: hides the values that were read, and goes on to hide those that are valid.
+        timings: how long a read may take.
 
     Attributes:
         refused: the set that a check refused last.
@@ -55,19 +54,24 @@ class Rereading(Generic[S]):
     refused: Findings | None = None
 
     def __init__(
-        self, store: Store[S], intake: Intake[S], cover: Callable[[Findings, list[Value]], None]
+        self,
+        store: Store[S],
+        intake: Intake[S],
+        cover: Callable[[Findings, list[Value]], None],
+        timings: Timings,
     ) -> None:
         self._store = store
         self._intake = intake
         self._cover = cover
+        self._timeout = timings.read_timeout
         self._reading = False
 
     async def read(self) -> Reread:
         """Read; a read that hangs in a file system is given up, and not joined by others."""
         if not self._reading:
-            with anyio.move_on_after(_HUNG):
+            with anyio.move_on_after(self._timeout):
                 return await in_daemon_thread(self._read, "hive_boot reload")
-        return self.nothing(f"could not be read within {_HUNG:g} s")
+        return self.nothing(f"could not be read within {self._timeout:g} s")
 
     def nothing(self, why: str) -> Reread:
         """Give what a read comes to that came to nothing."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
+from hive_boot._backoff import Backoff
 from hive_boot.bootstrap import logs
 from hive_boot.bootstrap.lookout import Lookout
 from hive_boot.bootstrap.tally import Tally
@@ -21,12 +22,13 @@ from hive_boot.exceptions import InvalidSecrets, LifecycleError
 from hive_boot.lifecycle.hosting import Host
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
-from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, reject
+from hive_boot.secrets.rotation import RETRIED, Rejection, reject
 from hive_boot.secrets.snapshot import SecretSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.intake import Intake
     from hive_boot.bootstrap.notifying import Notifier
     from hive_boot.bootstrap.rereading import Reread, Rereading
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.store import Store
 
 S = TypeVar("S", bound=SecretSet)
-
-_FIRST, _MOST = 1.0, 60.0
-"""Seconds before a failed read or check is repeated: at first, and at most."""
 
 _judging: contextvars.ContextVar[object] = contextvars.ContextVar("hive_boot_judging", default=None)
 """Whether a check is running: the task that would reload waits for it."""
@@ -64,6 +63,7 @@ class Rotating(Generic[S]):
         given: gives what a check may ask for, with the set that it judges.
         enter: takes the run to RELOADING and back to READY.
         context: the variables that checks and hooks see.
+        timings: when what failed is tried again, and how the watch waits.
 
     Attributes:
         rejection: the set that was refused last, while it stands.
@@ -83,6 +83,7 @@ class Rotating(Generic[S]):
         given: Callable[[S], Given],
         enter: Callable[[State], None],
         context: contextvars.Context,
+        timings: Timings,
     ) -> None:
         self._store = store
         self._intake = intake
@@ -90,20 +91,20 @@ class Rotating(Generic[S]):
         self.notifier = notifier
         self._given = given
         self._enter = enter
-        self._host = Host(self._live, "hive_boot rotation", context)
+        self._host = Host(self._live, "hive_boot rotation", context, timings)
         self._soon = loop_waker()
         self._news = anyio.Event()
         self._accepted = anyio.Event()
         self._wanted = False
         self._judgement: object = None
         self._requests: list[_Request] = []
-        self._retry = Backoff(_FIRST, _MOST)
-        self._retry.due = math.inf
+        self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
+        self._retry_at = math.inf
         self._ended = False
         self.rejection: Rejection | None = None
         self.last_read = 0.0
         self.tally = Tally()
-        self.lookout = Lookout(self.hint)
+        self.lookout = Lookout(self.hint, timings)
 
     @property
     def has_failed(self) -> bool:
@@ -184,18 +185,18 @@ class Rotating(Generic[S]):
         self._news.set()
 
     def _is_wanted(self) -> bool:
-        return self._wanted or bool(self._requests) or self._retry.due <= time.monotonic()
+        return self._wanted or bool(self._requests) or self._retry_at <= time.monotonic()
 
     def _pause(self) -> float:
         """Give the seconds until there is something to do of itself."""
         if self._is_wanted():
             return 0.0
-        return max(0.0, min(self._retry.due, self.lookout.due) - time.monotonic())
+        return max(0.0, min(self._retry_at, self.lookout.due) - time.monotonic())
 
     async def _rotate(self) -> None:
         """Read once, and do what it asks for."""
         requests = list(self._requests)
-        retried = self._retry.due <= time.monotonic()
+        retried = self._retry_at <= time.monotonic()
         self._wanted = False
         started = time.perf_counter()
         now = any(request.now for request in requests)
@@ -292,8 +293,8 @@ class Rotating(Generic[S]):
 
     def _heal(self) -> None:
         self.rejection = self._rereading.refused = None
-        self._retry.succeed()
-        self._retry.due = math.inf
+        self._backoff.reset()
+        self._retry_at = math.inf
 
     def _refuse(self, read: Reread, started: float) -> InvalidSecrets:
         """Keep the set in use; say why once, and try again what may pass by itself."""
@@ -309,10 +310,10 @@ class Rotating(Generic[S]):
         kinds = {problem.kind for problem in problems}
         judged = kinds == {"check"}
         if is_new or (judged and not read.again):
-            self._retry.succeed()
+            self._backoff.reset()
         # Only checks can come to another verdict on the same values.
         self._rereading.refused = read.findings if judged else None
-        self._retry.due = math.inf
+        self._retry_at = math.inf
         if kinds & RETRIED:
-            self._retry.fail()
+            self._retry_at = time.monotonic() + self._backoff.next_delay()
         return self._intake.invalid(problems, read.findings.advice, kept=True)

@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
 
-_DRAIN = 5.0
-"""Seconds that a server goes on accepting in Kubernetes, where the endpoints take time to learn."""
-
 
 class Run(Generic[S, C]):
     """What one start makes, and its stop unmakes.
@@ -87,7 +84,10 @@ class Run(Generic[S, C]):
         self._has_last = last is not None
         self._context = contextvars.copy_context()
         self.runner = Runner(
-            drain=plan.drain or 0.0, stop_timeout=plan.stop_timeout, context=self._context
+            drain=plan.drain or 0.0,
+            stop_timeout=plan.stop_timeout,
+            context=self._context,
+            timings=plan.timings,
         )
         self._plan_life(offered, last)
         self._hooks = plan.wire_hooks(offered)
@@ -126,7 +126,7 @@ class Run(Generic[S, C]):
             self._secrecy.remove_variables(findings.inventory.every)
         access.register(self.store, findings.situation)
         if self._plan.drain is None and self._serves and findings.situation.mode == "kubernetes":
-            runner.drain = _DRAIN
+            runner.drain = self._plan.timings.kubernetes_drain_delay
         await runner.start_parts(deadline, self._plan.start_timeout)
         await runner.start_services()
         await anyio.lowlevel.checkpoint_if_cancelled()
@@ -278,14 +278,16 @@ class Run(Generic[S, C]):
             from hive_boot.bootstrap.rereading import Rereading  # noqa: PLC0415  (many never rotate)
             from hive_boot.bootstrap.rotating import Rotating  # noqa: PLC0415  (many never rotate)
 
+            timings = self._plan.timings
             self.rotating = Rotating(
                 self.store,
                 self._intake,
-                Rereading(self.store, self._intake, self._secrecy.cover),
-                Notifier(self._hooks, lambda: self.given(self.store.view)),
+                Rereading(self.store, self._intake, self._secrecy.cover, timings),
+                Notifier(self._hooks, lambda: self.given(self.store.view), timings),
                 given=self.given,
                 enter=self.enter,
                 context=self._context,
+                timings=timings,
             )
         return self.rotating
 

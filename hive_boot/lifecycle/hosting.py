@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.telling import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-_PATIENCE = 5.0
-"""Seconds within which work that is told to end is expected to have ended."""
+    from hive_boot._timings import Timings
 
 
 async def to_its_end(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
@@ -59,6 +59,7 @@ class Host:
         work: what it does; it is cancelled when it is to end.
         name: what is said of it when it fails.
         context: the variables that it sees. Default: those of the caller of ``start``.
+        timings: how long the work may take to end.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class Host:
         work: Callable[[], Coroutine[Any, Any, None]],
         name: str,
         context: contextvars.Context | None = None,
+        timings: Timings = DEFAULTS,
     ) -> None:
         self._work = work
         self._name = name
         self._context = context
+        self._cancel_timeout = timings.task_cancel_timeout
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
         self._is_to_end = False
@@ -106,7 +109,7 @@ class Host:
             return
         self._is_to_end = True
         self._scope.cancel()
-        with anyio.move_on_after(_PATIENCE, shield=True):
+        with anyio.move_on_after(self._cancel_timeout, shield=True):
             await self._done.wait()
         if not self._done.is_set():
             say(logging.ERROR, "%s does not end, although it was cancelled", self._name)

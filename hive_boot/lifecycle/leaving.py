@@ -15,7 +15,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-# This is imported before it is needed: a process that ends may be unable to open a file.
+# These are imported before it is needed: a process that ends may be unable to open a file.
+from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.standing import thread_stands_at
 from hive_boot.redaction.showing import redacted
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from typing import NoReturn
 
-_MOMENT = 0.5
-"""Seconds that anything may take which is done for the last time."""
+    from hive_boot._timings import Timings
 
 _SLICE = 0.05
 """Seconds between two looks at threads that are waited for."""
@@ -43,12 +43,20 @@ class Deadline:
         pending: gives the text that is written to stderr then: what has not ended. It is
             called in a thread of its own, and may fail or hang.
         status: the exit status of the process.
+        timings: how long each step of the end may take.
     """
 
-    def __init__(self, seconds: float, pending: Callable[[], str], status: int) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        pending: Callable[[], str],
+        status: int,
+        timings: Timings = DEFAULTS,
+    ) -> None:
         self._seconds = seconds
         self._pending = pending
         self._status = status
+        self._timings = timings
         self._cancelled = threading.Event()
         self._decided = threading.Event()
         self._is_over = False
@@ -86,7 +94,7 @@ class Deadline:
         # Counted from here: what kept the interpreter to itself may have taken any time.
         self._decided.wait()
         if self._is_over:
-            time.sleep(4 * _MOMENT)
+            time.sleep(4 * self._timings.last_output_timeout)
             os._exit(self._status)
 
     def _end(self) -> None:
@@ -95,11 +103,11 @@ class Deadline:
         def ask() -> None:
             told[0] = self._pending()
 
-        _within_a_moment(ask)
-        leave(self._status, told[0])
+        _within_a_moment(self._timings, ask)
+        leave(self._status, told[0], self._timings)
 
 
-def leave(status: int, text: str) -> NoReturn:
+def leave(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     """End the process now: nothing is unwound, and no thread is waited for.
 
     What has been printed and logged is written first, if that takes no more than a moment.
@@ -107,9 +115,10 @@ def leave(status: int, text: str) -> NoReturn:
     Args:
         status: the exit status.
         text: what is written to stderr before, without the secrets in it.
+        timings: how long each step may take.
     """
-    _within_a_moment(lambda: _say(text))
-    _within_a_moment(*map(_flush, ("stdout", "stderr")), logging.shutdown)
+    _within_a_moment(timings, lambda: _say(text))
+    _within_a_moment(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
     os._exit(status)
 
 
@@ -182,7 +191,7 @@ def _flush(name: str) -> Callable[[], None]:
     return lambda: getattr(sys, name).flush()
 
 
-def _within_a_moment(*calls: Callable[[], object]) -> None:
+def _within_a_moment(timings: Timings, *calls: Callable[[], object]) -> None:
     """Do what may fail or hang, side by side; what hangs is left behind."""
     threads = []
     for call in calls:
@@ -192,7 +201,7 @@ def _within_a_moment(*calls: Callable[[], object]) -> None:
             # There are too many threads, or Python is at its end.
             with suppress(BaseException):
                 call()
-    end = time.monotonic() + _MOMENT
+    end = time.monotonic() + timings.last_output_timeout
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 import anyio.lowlevel
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle.failures import bare, is_cancellation, joined
 from hive_boot.lifecycle.telling import say
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from hive_boot._timings import Timings
     from hive_boot.lifecycle.timeline import Outcome, Timeline
-
-_ENDING = 0.5
-"""Seconds that a part may take to end after it was cancelled."""
 
 SHARE = 0.75
 """How much of the time that is left one may use that others are to be stopped after."""
@@ -81,6 +80,7 @@ class Parts:
         parts: in an order in which each comes after those that it needs.
         timeline: is told of every start and stop.
         crashed: called with the name and the failure of a part that ends by itself.
+        timings: how long a part may take to end after it was cancelled.
 
     Attributes:
         left: how many have not started yet.
@@ -91,6 +91,7 @@ class Parts:
         parts: Sequence[Part],
         timeline: Timeline,
         crashed: Callable[[str, BaseException], None],
+        timings: Timings = DEFAULTS,
     ) -> None:
         self._all = {part.name: _Hosted(part) for part in parts}
         self._above: dict[str, list[_Hosted]] = {name: [] for name in self._all}
@@ -99,6 +100,7 @@ class Parts:
                 self._above[need].append(hosted)
         self._timeline = timeline
         self._crashed = crashed
+        self._cancel_timeout = timings.part_cancel_timeout
         self._news = anyio.Event()
         self.left = len(parts)
         self._failed: list[_Hosted] = []
@@ -290,7 +292,7 @@ class Parts:
         if not hosted.done.is_set():
             hosted.is_overdue = True
             hosted.scope.cancel()
-            with anyio.move_on_after(_ENDING):
+            with anyio.move_on_after(self._cancel_timeout):
                 await hosted.done.wait()
         # Those below have their time, too, whatever this one does with its own.
         hosted.over.set()

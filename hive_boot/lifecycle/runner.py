@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import LifecycleError, ShutdownTimeout
 from hive_boot.lifecycle.failures import bare
 from hive_boot.lifecycle.hosting import Host
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from hive_boot._timings import Timings
     from hive_boot.lifecycle.parts import Part, Parts
     from hive_boot.lifecycle.services import Service, Services
 
@@ -38,6 +40,7 @@ class Runner:
         drain: seconds between the wish to stop and the stop.
         stop_timeout: seconds that the stop may take in all.
         context: the variables that the task sees in which they are held.
+        timings: the waits of parts, services and tasks.
 
     Attributes:
         timeline: every step.
@@ -51,7 +54,14 @@ class Runner:
         stops: called when the time of the stop begins to run.
     """
 
-    def __init__(self, *, drain: float, stop_timeout: float, context: contextvars.Context) -> None:
+    def __init__(
+        self,
+        *,
+        drain: float,
+        stop_timeout: float,
+        context: contextvars.Context,
+        timings: Timings = DEFAULTS,
+    ) -> None:
         self._machine = Machine()
         self._notify = Notify()
         self.timeline = Timeline()
@@ -61,12 +71,13 @@ class Runner:
         self.started = False
         self.drain = drain
         self.stop_timeout = stop_timeout
+        self.timings = timings
         self._stop_by = math.inf
         self._is_ending = False
         self.cannot_go_on: Callable[[], object] = lambda: None
         self.wants_end: Callable[[], object] = lambda: None
         self.stops: Callable[[], object] = lambda: None
-        self._host = Host(self._hold, "hive_boot life", context)
+        self._host = Host(self._hold, "hive_boot life", context, timings)
         self._group: TaskGroup | None = None
         self._opened = anyio.Event()
         self._parts: Sequence[Part] = ()
@@ -169,7 +180,7 @@ class Runner:
         if self._parts:
             from hive_boot.lifecycle.parts import Parts  # noqa: PLC0415  (many have none)
 
-            self.parts = Parts(self._parts, self.timeline, self.fail)
+            self.parts = Parts(self._parts, self.timeline, self.fail, self.timings)
             await self.parts.start(await self.open(), deadline, seconds)
 
     async def start_services(self) -> None:
@@ -179,7 +190,7 @@ class Runner:
         if self._services:
             from hive_boot.lifecycle.services import Services  # noqa: PLC0415  (many have none)
 
-            self.services = Services(self._services, self.timeline, self.fail)
+            self.services = Services(self._services, self.timeline, self.fail, self.timings)
             self.services.start(await self.open())
 
     def fail(self, name: str, failure: BaseException) -> None:

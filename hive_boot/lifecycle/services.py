@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import anyio.lowlevel
 
+from hive_boot._backoff import Backoff
+from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.failures import bare, is_cancellation
 from hive_boot.lifecycle.telling import say
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from hive_boot._timings import Timings
     from hive_boot.lifecycle.timeline import Timeline
-
-_FIRST, _MOST = 0.1, 30.0
-"""Seconds before a service that failed is started again: at first, and at most."""
 
 
 class Service(NamedTuple):
@@ -51,6 +50,7 @@ class Services:
         services: what is to be run.
         timeline: is told of each of their runs.
         spent: called with the label and the failure of one that is not started again.
+        timings: when one that failed is started again.
 
     Attributes:
         failures: what they have raised when they were told to end.
@@ -61,10 +61,12 @@ class Services:
         services: Sequence[Service],
         timeline: Timeline,
         spent: Callable[[str, BaseException], None],
+        timings: Timings = DEFAULTS,
     ) -> None:
         self._services = services
         self._timeline = timeline
         self._spent = spent
+        self._timings = timings
         self.failures: list[BaseException] = []
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._waiting: dict[str, None] = {}
@@ -133,15 +135,20 @@ class Services:
                 self._none_left.set()
 
     async def _keep_up(self, service: Service) -> None:
+        timings = self._timings
+        # Many replicas that fail at one moment do not come back at one moment.
+        backoff = Backoff(
+            timings.service_restart_delay, timings.max_service_restart_delay, jitter=True
+        )
         failures: deque[float] = deque()
-        row = 0
         while True:
             began = time.monotonic()
             failure = await self._once(service)
             if failure is None:
                 return
             now = time.monotonic()
-            row = 1 if now - began > service.within else row + 1
+            if now - began > service.within:
+                backoff.reset()
             failures.append(now)
             while failures[0] < now - service.within:
                 failures.popleft()
@@ -150,7 +157,7 @@ class Services:
                 failure.add_note(f"(raised by the service {service.label})")
                 self._spent(service.label, failure)
                 return
-            await self._pause(service, failure, row)
+            await self._pause(service, failure, backoff.next_delay())
 
     async def _once(self, service: Service) -> BaseException | None:
         step = self._timeline.begin(service.label, "service")
@@ -198,9 +205,7 @@ class Services:
         else:
             self._spent(service.label, failure)
 
-    async def _pause(self, service: Service, failure: BaseException, row: int) -> None:
-        # Many replicas that fail at one moment do not come back at one moment.
-        seconds = min(_MOST, _FIRST * 2 ** min(row, 20)) * random.uniform(0.5, 1)  # noqa: S311
+    async def _pause(self, service: Service, failure: BaseException, seconds: float) -> None:
         self._waiting[service.label] = None
         say(
             logging.ERROR,

@@ -14,7 +14,7 @@ from hive_boot.exceptions import Problem
 from hive_boot.secrets.mode import FOREIGN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.findings import Findings
@@ -96,38 +96,3 @@ def _lost_files(findings: Findings, before: Findings) -> list[Problem]:
 
 def _lost(name: str, kind: ProblemKind, message: str) -> Problem:
     return Problem(name=name, kind=kind, message=f"{message}, and it held secrets in use")
-
-
-class Backoff:
-    """How long to wait before something that fails is tried again.
-
-    Args:
-        first: seconds before the first retry.
-        most: seconds that no wait is longer than; each is twice the one before.
-        clock: the monotonic clock.
-
-    Attributes:
-        due: when to try again, on that clock.
-        tries: how often the wait was doubled.
-    """
-
-    __slots__ = ("_clock", "_first", "_most", "due", "tries")
-
-    def __init__(
-        self, first: float, most: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._first, self._most, self._clock = first, most, clock
-        self.tries = 0
-        self.due = 0.0
-
-    def fail(self) -> float:
-        """Note a failure, and give the seconds to wait."""
-        seconds: float = min(self._first * 2**self.tries, self._most)
-        # Past the longest wait there is nothing to count: a power of two has no limit.
-        self.tries += seconds < self._most
-        self.due = self._clock() + seconds
-        return seconds
-
-    def succeed(self) -> None:
-        """Note a success: the next failure is a first one."""
-        self.tries, self.due = 0, 0.0

@@ -16,46 +16,19 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from hive_boot._backoff import Backoff
+from hive_boot._timings import DEFAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from hive_boot._timings import Timings
     from hive_boot.secrets.sources.mounts import Pin
     from hive_boot.secrets.vantage import View
 
 log = logging.getLogger("hive_boot.watching")
 
 Watch = Literal["inotify", "poll", "down", "off"]
-
-STEP = 0.025
-"""Seconds between two looks of watchfiles at its own queue: latency against idle work."""
-
-DEBOUNCE = 0.1
-"""Seconds after which a stream of events that does not pause is told of all the same."""
-
-TURN = 1.0
-"""Seconds after which the thread shows that it lives."""
-
-LOOK = 5.0
-"""Seconds between two looks at identities and signatures."""
-
-PAUSE = 1.0
-"""Seconds between two looks while events come: a look at many files has its price."""
-
-READ = 60.0
-"""Seconds between two reads of everything."""
-
-POLL = 2.0
-"""Seconds between two reads of everything while there are no events."""
-
-HUNG = 20.0
-"""Seconds of silence after which the thread is taken to hang, in a file system most likely."""
-
-_FIRST, _MOST = 0.1, 30.0
-"""Seconds before a failed watch is tried again: at first, and at most."""
-
-_PROVEN = 30.0
-"""Seconds that a watch has to last before its next failure counts as a first one."""
-
 
 _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
@@ -83,13 +56,14 @@ class FileEvents:
 
     Args:
         paths: directories, not what is below them, and files.
+        timings: how often watchfiles looks at its queue, and when it reports.
 
     Raises:
         OSError: there are no watches left, or a path is gone.
         RuntimeError: the kernel gives no instance.
     """
 
-    def __init__(self, paths: Collection[str]) -> None:
+    def __init__(self, paths: Collection[str], timings: Timings = DEFAULTS) -> None:
         if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in _NOT_FORCED:
             message = "WATCHFILES_FORCE_POLLING is set"
             raise OSError(message)
@@ -100,11 +74,15 @@ class FileEvents:
         # https://watchfiles.helpmanual.io/api/rust_backend/
         from watchfiles._rust_notify import RustNotify  # noqa: PLC0415  (many do not watch)
 
+        self._timings = timings
         self._native = RustNotify(list(paths), False, False, 0, False, False)  # noqa: FBT003  (no names)
 
     def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
         """Wait for events, and give their paths."""
-        told = self._native.watch(_ms(DEBOUNCE), _ms(STEP), _ms(seconds), stop)
+        timings = self._timings
+        told = self._native.watch(
+            _ms(timings.debounce_timeout), _ms(timings.event_interval), _ms(seconds), stop
+        )
         return {path for _, path in told} if isinstance(told, set) else ()
 
     def close(self) -> None:
@@ -120,6 +98,7 @@ class Watcher:
         tick: called in the thread; what it raises as RuntimeError (a loop that is gone)
             ends the thread.
         events: makes what gives the kernel's hints.
+        timings: how often it looks, polls and tries again.
 
     Attributes:
         missed: how many changes were found by looking that no event had told of.
@@ -130,7 +109,8 @@ class Watcher:
         self,
         look: Callable[[], View],
         tick: Callable[[], object],
-        events: Callable[[Collection[str]], FileEvents] = FileEvents,
+        events: Callable[[Collection[str], Timings], FileEvents] = FileEvents,
+        timings: Timings = DEFAULTS,
     ) -> None:
         self._look = look
         self._tick_outside = tick
@@ -139,7 +119,8 @@ class Watcher:
         self._stop = threading.Event()
         self._settled = threading.Event()
         self._thread = threading.Thread(target=self._live, name="hive_boot watch", daemon=True)
-        self._delay = _FIRST
+        self._timings = timings
+        self._backoff = Backoff(timings.watch_retry_delay, timings.max_watch_retry_delay)
         self._vanished = False
         self._beat = 0.0
         self._last_look = self._next_look = self._next_read = 0.0
@@ -152,18 +133,15 @@ class Watcher:
         """How changes are noticed now."""
         if not self._thread.is_alive():
             return "off" if self._mode == "off" else "down"
-        return "down" if time.monotonic() - self._beat > HUNG else self._mode
+        silence = time.monotonic() - self._beat
+        return "down" if silence > self._timings.watcher_silence_timeout else self._mode
 
-    def start(self, seconds: float = 5.0) -> None:
-        """Begin, and wait until events are told of, or are known not to be.
-
-        Args:
-            seconds: how long to wait for that at most. Default 5.
-        """
+    def start(self) -> None:
+        """Begin, and wait until events are told of, or are known not to be; not for ever."""
         self._beat = time.monotonic()
-        self._next_read = self._beat + READ
+        self._next_read = self._beat + self._timings.full_read_interval
         self._thread.start()
-        self._settled.wait(seconds)
+        self._settled.wait(self._timings.watcher_start_timeout)
 
     def stop(self) -> None:
         """End soon; nothing is waited for."""
@@ -185,7 +163,7 @@ class Watcher:
                     log.exception("Watching the secrets has failed; it begins anew")
                 self._mode = "down"
                 self._settled.set()
-                self._stop.wait(self._longer())
+                self._stop.wait(self._backoff.next_delay())
         self._mode = "off"
         self._settled.set()
 
@@ -200,8 +178,8 @@ class Watcher:
                 # It went between the look and the watch: another look has other places.
                 self._vanished = True
                 return
-            if time.monotonic() - since > _PROVEN:
-                self._delay = _FIRST
+            if time.monotonic() - since > self._timings.watch_stable_interval:
+                self._backoff.reset()
             # No event is held on to while others may need the room.
             self._fall_back(view, exc)
 
@@ -213,7 +191,7 @@ class Watcher:
             RuntimeError: the same.
             ValueError: the same.
         """
-        events = self._events(list(view.places))
+        events = self._events(list(view.places), self._timings)
         try:
             if self._mode in {"poll", "down"}:
                 log.info("Changes of secrets are told of by inotify again")
@@ -233,7 +211,7 @@ class Watcher:
         """Tick at hints, and at what no hint told of, until there is something else to watch."""
         suspected = told_of = False
         while True:
-            told = events.wait(TURN, self._stop)
+            told = events.wait(self._timings.watcher_heartbeat_interval, self._stop)
             self._beat = time.monotonic()
             if self._stop.is_set():
                 return
@@ -246,7 +224,8 @@ class Watcher:
             if hints or any(map(view.is_near, told)):
                 # Where much happens to other files, events of ours may be lost.
                 told_of = True
-                self._next_look = min(self._next_look, self._last_look + PAUSE)
+                soon = self._last_look + self._timings.busy_resync_interval
+                self._next_look = min(self._next_look, soon)
             moved = any(map(view.is_of_a_place, hints))
             if not moved and self._beat < self._next_look:
                 continue
@@ -256,7 +235,7 @@ class Watcher:
             if now.roots != view.roots or not view.places.keys().isdisjoint(hints):
                 self._tick()
                 if not hints:
-                    late = events.wait(DEBOUNCE, self._stop)
+                    late = events.wait(self._timings.debounce_timeout, self._stop)
                     self.missed += not any(map(view.concerns, late))
                 return
             if now.contents != seen and not hints:
@@ -266,37 +245,33 @@ class Watcher:
 
     def _fall_back(self, view: View, why: Exception) -> None:
         """Poll for a while, because the kernel tells nothing."""
+        interval = self._timings.poll_interval
         if self._mode != "poll":
             text = "Changes of secrets are looked for every %g s, because nothing tells of them: %s"
-            log.warning(text, POLL, why)
+            log.warning(text, interval, why)
         self._mode = "poll"
         self._take(view)
-        until = time.monotonic() + self._longer()
+        until = time.monotonic() + self._backoff.next_delay()
         first = not self._settled.is_set()
         self._settled.set()
         if not first:
             self._tick()
         while (left := until - time.monotonic()) > 0:
-            if self._stop.wait(min(left, POLL)):
+            if self._stop.wait(min(left, interval)):
                 return
             self._beat = time.monotonic()
             self._tick()
 
-    def _longer(self) -> float:
-        delay = self._delay
-        self._delay = min(delay * 2, _MOST)
-        return delay
-
     def _take(self, view: View) -> View:
         """Keep how the places look."""
         self._last_look = time.monotonic()
-        self._next_look = self._last_look + LOOK
+        self._next_look = self._last_look + self._timings.resync_interval
         self._seen = view.contents
         self.pinned = view.pinned
         return view
 
     def _tick(self) -> None:
-        self._next_read = time.monotonic() + READ
+        self._next_read = time.monotonic() + self._timings.full_read_interval
         try:
             self._tick_outside()
         except RuntimeError as exc:

@@ -138,7 +138,12 @@ class Bootstrap(Application[S, C]):
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (as above)
 
-        return [("the probe server", partial(serve_probes, self.status, self._name, port))]
+        return [
+            (
+                "the probe server",
+                partial(serve_probes, self.status, self._name, port, self._plan.timings),
+            )
+        ]
 
     @property
     def _name(self) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.readiness import liveness, readiness, startup
 from hive_boot.redaction.hidden import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.status import Status
     from hive_boot.serving.asgi import Receive, Scope, Send
 
@@ -48,6 +50,7 @@ def answer(  # noqa: PLR0913  (a request, the application, and what is asked of 
     name: str = "",
     accept: str = "",
     only: Collection[str] = PATHS,
+    timings: Timings = DEFAULTS,
 ) -> Response:
     """Answer one request.
 
@@ -58,6 +61,7 @@ def answer(  # noqa: PLR0913  (a request, the application, and what is asked of 
         name: what people call the application.
         accept: the header ``Accept``; it matters to ``/metrics`` alone.
         only: the endpoints that there are. Default: all.
+        timings: how often a browser loads the page again during a start.
     """
     head = method == "HEAD"
     if path not in only:
@@ -65,7 +69,7 @@ def answer(  # noqa: PLR0913  (a request, the application, and what is asked of 
         return respond(404, f"there is no such page; there are\n{known}", head=head)
     if method not in {"GET", "HEAD"}:
         return respond(405, "only GET and HEAD are answered\n", (b"allow", b"GET, HEAD"))
-    response = _page(path, status, name, accept)
+    response = _page(path, status, name, accept, timings)
     return response._replace(body=b"") if head else response
 
 
@@ -97,13 +101,13 @@ def respond(
     return Response(code, headers, b"" if head else content)
 
 
-def _page(path: str, status: Status, name: str, accept: str) -> Response:
+def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -> Response:
     if path == "/metrics":
         return _metrics(status, accept)
     if path == "/boot":
         from hive_boot.serving.page import HEADERS, page  # noqa: PLC0415  (for people only)
 
-        return respond(200, page(name, status), *HEADERS, kind="text/html; charset=utf-8")
+        return respond(200, page(name, status, timings), *HEADERS, kind="text/html; charset=utf-8")
     if path == "/health":
         health = json.dumps(describe(status), ensure_ascii=False)
         return respond(200 if status.ready else 503, f"{health}\n", kind="application/json")

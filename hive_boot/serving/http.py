@@ -41,6 +41,7 @@ class Serving(Generic[S, C]):
 
     def __init__(self, boot: Application[S, C], app: App, host: str, port: int) -> None:
         self._app = app
+        self._boot = boot
         self._where = host, port
         self._values: dict[str, Any] = {}
         self._gate = Gate(
@@ -69,7 +70,7 @@ class Serving(Generic[S, C]):
             LifecycleError: the address cannot be had.
         """
         done = self._done = anyio.Event()
-        server = self._server = http_server(*self._choice)
+        server = self._server = http_server(*self._choice, self._boot._plan.timings)  # noqa: SLF001  (ours)
         sock = bind(*self._where)
         host, port = sock.getsockname()[:2]
         _log.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)

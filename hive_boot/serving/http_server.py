@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.failures import bare
 from hive_boot.serving.requests import Requests
 
@@ -21,19 +22,22 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskStatus
 
+    from hive_boot._timings import Timings
     from hive_boot.serving.asgi import App
 
 BACKLOG = 2048
 """How many connections may wait to be accepted; the kernel may allow less."""
 
-_MARGIN = 1.0
-"""Seconds that a server has to tell its clients that their requests were ended."""
-
 
 class HttpServer(ABC):
-    """A server, from its first connection to its last answer. It serves once."""
+    """A server, from its first connection to its last answer. It serves once.
 
-    def __init__(self) -> None:
+    Args:
+        timings: how long it may take to answer requests that were ended.
+    """
+
+    def __init__(self, timings: Timings = DEFAULTS) -> None:
+        self._stop_timeout = timings.server_stop_timeout
         self._stopping = anyio.Event()
         self._deadline = inf
         self._limits: list[tuple[anyio.CancelScope, float]] = []
@@ -60,7 +64,7 @@ class HttpServer(ABC):
         accepting = anyio.Event()
         patience = anyio.CancelScope()
         life = anyio.CancelScope(shield=True)
-        self._limits = [(patience, 0.0), (life, 2 * _MARGIN)]
+        self._limits = [(patience, 0.0), (life, 2 * self._stop_timeout)]
         self._set_limits()
         async with anyio.create_task_group() as group:
 
@@ -106,7 +110,7 @@ class HttpServer(ABC):
         self._deadline = min(self._deadline, anyio.current_time() + grace)
         self._set_limits()
         self._stopping.set()
-        self._leave(grace + _MARGIN)
+        self._leave(grace + self._stop_timeout)
 
     def _set_limits(self) -> None:
         for scope, margin in self._limits:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from hypercorn.config import Config, Sockets
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.serving.http_server import BACKLOG, HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from socket import socket
 
+    from hive_boot._timings import Timings
     from hive_boot.serving.asgi import App
 
 
@@ -23,10 +25,11 @@ class HypercornServer(HttpServer):
 
     Args:
         backend: ``asyncio`` or ``trio``.
+        timings: as for :class:`HttpServer`.
     """
 
-    def __init__(self, backend: str) -> None:
-        super().__init__()
+    def __init__(self, backend: str, timings: Timings = DEFAULTS) -> None:
+        super().__init__(timings)
         self._backend = backend
         self._config: _Config | None = None
 

@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction.hidden import redact
 from hive_boot.serving.style import STYLE
@@ -20,12 +21,10 @@ from hive_boot.serving.words import breakable, in_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.status import Status
     from hive_boot.bootstrap.tally import RotationStatus
     from hive_boot.secrets.status import SecretStatus
-
-REFRESH = 2
-"""Seconds between two looks of a browser at an application that starts."""
 
 MOST_SECRETS = 500
 MOST_ROTATIONS = 50
@@ -58,17 +57,19 @@ _VERDICTS = {"accepted": "good", "refused": "bad", "in-use": "busy"}
 _COLORS = {"good": "#2e9c5b", "busy": "#3b86d1", "warn": "#d99a1c", "bad": "#cf3346"}
 
 
-def page(name: str, status: Status) -> str:
+def page(name: str, status: Status, timings: Timings = DEFAULTS) -> str:
     """Write the page.
 
     Args:
         name: what people call the application.
         status: the application at this moment.
+        timings: how often a browser loads it again during a start.
     """
     now = time.time()
     kind, word = _mood(status)
     starting = status.state in _STARTING
-    refresh = f'<meta http-equiv="refresh" content="{REFRESH}">' if starting else ""
+    seconds = timings.page_refresh_interval
+    refresh = f'<meta http-equiv="refresh" content="{seconds:g}">' if starting else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

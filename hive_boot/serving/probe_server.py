@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.abc import SocketAttribute
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving.endpoints import Response, answer, respond
 
@@ -26,12 +27,10 @@ if TYPE_CHECKING:
     import h11
     from anyio.abc import TaskGroup, TaskStatus
 
+    from hive_boot._timings import Timings
     from hive_boot.bootstrap.status import Status
 
 log = logging.getLogger("hive_boot")
-
-LIMIT = 10.0
-"""Seconds that a connection has, from the first packet to the last."""
 
 MOST = 100
 """How many connections are open at a time; for one more the oldest is dropped."""
@@ -42,9 +41,6 @@ LONGEST = 16 * 1024
 IGNORED = 64 * 1024
 """How many bytes that a client sends too much are read, so that it gets its answer."""
 
-PAUSE = 0.1
-"""Seconds before the next attempt when the system gives no connection: no descriptor is left."""
-
 _CHUNK = 4 * 1024
 
 
@@ -52,6 +48,7 @@ async def serve_probes(
     status: Callable[[], Status],
     name: str,
     port: int,
+    timings: Timings = DEFAULTS,
     *,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -61,6 +58,7 @@ async def serve_probes(
         status: describes the application at this moment.
         name: what people call the application.
         port: where to listen; 0 for any port that is free.
+        timings: how long a connection may take.
         task_status: told the port as soon as connections are accepted.
 
     Raises:
@@ -80,7 +78,7 @@ async def serve_probes(
         raise LifecycleError(message) from None
     try:
         async with anyio.create_task_group() as group:
-            clients = _Clients(status, name)
+            clients = _Clients(status, name, timings)
             for listener in everywhere.listeners:
                 raw = listener.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
                 group.start_soon(clients.accept, raw, group)
@@ -95,9 +93,10 @@ async def serve_probes(
 class _Clients:
     """The connections that are open, the oldest first."""
 
-    def __init__(self, status: Callable[[], Status], name: str) -> None:
+    def __init__(self, status: Callable[[], Status], name: str, timings: Timings) -> None:
         self._status = status
         self._name = name
+        self._timings = timings
         self._open: deque[anyio.CancelScope] = deque()
 
     async def accept(self, listener: socket.socket, group: TaskGroup) -> None:
@@ -111,7 +110,8 @@ class _Clients:
             except OSError as exc:
                 if not short:
                     log.warning("The probe port takes no connection: %s", exc.strerror)
-                await anyio.sleep(PAUSE)
+                # No descriptor is left.
+                await anyio.sleep(self._timings.accept_retry_delay)
                 short = True
             else:
                 short = False
@@ -120,7 +120,9 @@ class _Clients:
         client.setblocking(False)  # noqa: FBT003  (its only argument)
         while len(self._open) >= MOST:
             self._open.popleft().cancel()
-        scope = anyio.CancelScope(deadline=anyio.current_time() + LIMIT)
+        # From the first packet to the last.
+        deadline = anyio.current_time() + self._timings.probe_timeout
+        scope = anyio.CancelScope(deadline=deadline)
         self._open.append(scope)
         group.start_soon(self._serve, client, scope)
 
@@ -178,6 +180,7 @@ class _Clients:
                 self._status(),
                 name=self._name,
                 accept=headers.get(b"accept", b"").decode("latin-1"),
+                timings=self._timings,
             )
         except Exception:
             # A collector of somebody else, perhaps; the next probe is to be answered all the same.

@@ -6,10 +6,12 @@ import socket
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving.http_server import BACKLOG
 
 if TYPE_CHECKING:
+    from hive_boot._timings import Timings
     from hive_boot.serving.http_server import HttpServer
 
 _BACKENDS = {"uvicorn": ("asyncio",), "hypercorn": ("asyncio", "trio")}
@@ -47,12 +49,13 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def http_server(name: str, backend: str) -> HttpServer:
+def http_server(name: str, backend: str, timings: Timings = DEFAULTS) -> HttpServer:
     """Give a server that has not begun.
 
     Args:
         name: ``uvicorn`` or ``hypercorn``.
         backend: ``asyncio`` or ``trio``.
+        timings: how long it may take to end.
 
     Raises:
         DeclarationError: there is no such server, it is not installed, or it does not run
@@ -71,7 +74,7 @@ def http_server(name: str, backend: str) -> HttpServer:
     if name == "uvicorn":
         from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (it may lack)
 
-        return UvicornServer()
+        return UvicornServer(timings)
     from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (as above)
 
-    return HypercornServer(backend)
+    return HypercornServer(backend, timings)

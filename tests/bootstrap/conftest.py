@@ -1,4 +1,4 @@
-"""Places whose files change while an application runs, and waits that are cut short."""
+"""Places whose files change while an application runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,6 @@ from tempfile import TemporaryDirectory
 import pytest
 import watchfiles  # noqa: F401  (who is another user in a test may not be able to import it)
 
-from hive_boot.bootstrap import notifying, rotating
 from hive_boot.testing import MountedVolume, PlainDirectory
 
 
@@ -29,11 +28,3 @@ def volume(memory: Path) -> MountedVolume:
 def directory(memory: Path) -> PlainDirectory:
     """Give an empty directory in memory, for files that are written one by one."""
     return PlainDirectory(memory / "directory")
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what failed be tried again soon."""
-    for room in (rotating, notifying):
-        monkeypatch.setattr(room, "_FIRST", 0.05)
-        monkeypatch.setattr(room, "_MOST", 0.2)

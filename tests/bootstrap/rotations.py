@@ -1,6 +1,7 @@
 """An application whose secrets change, and what is seen and heard of it."""
 
 import logging
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import pytest
 from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.sources.patience import Patience
+from tests.fixtures.timings import QUICK_RETRIES, set_timings
 
 S = TypeVar("S", bound=SecretSet)
 
@@ -39,11 +41,17 @@ def number_of(value: Secret | SecretBytes | None) -> int:
 def mounted(
     place: Path,
     declared: type[S],
+    timings: Mapping[str, float] | None = None,
     **more: Any,  # noqa: ANN401  (what Bootstrap takes)
 ) -> Bootstrap[S, None]:
-    """Declare an application whose secrets are mounted at ``place``; it watches them."""
+    """Declare an application whose secrets are mounted at ``place``.
+
+    It watches them. What failed is tried again soon, unless ``timings`` say something else.
+    """
     more = {"mode": "kubernetes", "watch": True, **more}
-    return Bootstrap(declared, secrets_dirs=place, **more)
+    boot = Bootstrap(declared, secrets_dirs=place, **more)
+    set_timings(boot, **{**QUICK_RETRIES, **(timings or {})})
+    return boot
 
 
 def be_impatient(
@@ -91,6 +99,11 @@ class Log:
             for facts in map(vars, self.rotations)
             if "verdict" in facts
         ]
+
+    def about(self, datum: str) -> list[str]:
+        """Give the levels of the records whose text has a name, a path or a number in it."""
+        records = [each for each in self._caplog.records if datum in each.getMessage()]
+        return [each.levelname for each in records]
 
     @property
     def text(self) -> str:

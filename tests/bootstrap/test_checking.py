@@ -10,12 +10,14 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
-from hive_boot.bootstrap import checking
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
+from tests.fixtures.timings import set_timings
 from tests.support import failed_start, until
+
+pytestmark = pytest.mark.anyio
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -113,54 +115,45 @@ async def hangs(_: object) -> None:
 
 
 REFUSALS = [
-    (says_false, "was refused by its check: it returned False"),
-    (
-        says_text,
-        "was refused by its check: it returned str, and a check returns True, False or None",
-    ),
-    (raises, "was refused by its check: ValueError: *** is too guessable"),
-    (raises_what_is_false, "was refused by its check: EmptyRefusalError"),
+    (says_false, "False"),
+    (says_text, " str,"),
+    (raises, "ValueError: *** is too guessable"),
+    (raises_what_is_false, "EmptyRefusalError"),
 ]
+"""Checks that refuse, and what their problem has to name."""
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("check", [passes, says_true])
-@pytest.mark.parametrize("declare", [one_check, set_check])
-async def test_a_check_that_passes_lets_the_start_go_on(
-    declare: Callable[[Any], type[SecretSet]], check: Callable[[object], Any]
-) -> None:
+async def test_a_check_that_passes_lets_the_start_go_on() -> None:
     """None and True mean that the value is good."""
-    async with boot_of(declare(check)).running() as secrets:
-        assert getattr(secrets, "jwt_secret").reveal() == VALUE  # noqa: B009  (declared above)
+    for declare in (one_check, set_check):
+        for check in (passes, says_true):
+            async with boot_of(declare(check)).running() as secrets:
+                assert getattr(secrets, "jwt_secret").reveal() == VALUE  # noqa: B009  (declared above)
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize(("check", "message"), REFUSALS)
-async def test_a_field_is_refused_with_a_reason_and_without_its_value(
-    check: Callable[[object], Any], message: str
-) -> None:
+@pytest.mark.both_backends
+async def test_a_field_is_refused_with_a_reason_and_without_its_value() -> None:
     """The report names the secret, who needs it and the check's reason, never the value."""
-    error = await failed_start(boot_of(one_check(check)))
-    (problem,) = error.problems
-    assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
-    assert problem.message == message
-    assert problem.used_by == "user-auth"
-    assert VALUE not in str(error)
+    for check, named in REFUSALS:
+        error = await failed_start(boot_of(one_check(check)))
+        (problem,) = error.problems
+        assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
+        assert named in problem.message
+        assert problem.used_by == "user-auth"
+        assert VALUE not in str(error)
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize(("check", "message"), REFUSALS)
-async def test_a_set_is_refused_with_a_reason_and_without_its_values(
-    check: Callable[[object], Any], message: str
-) -> None:
+@pytest.mark.both_backends
+async def test_a_set_is_refused_with_a_reason_and_without_its_values() -> None:
     """What does not belong together is reported under the name of the declaration."""
-    error = await failed_start(boot_of(set_check(check)))
-    (problem,) = error.problems
-    assert (problem.name, problem.kind, problem.message) == ("Pair", "check", message)
-    assert VALUE not in str(error)
+    for check, named in REFUSALS:
+        error = await failed_start(boot_of(set_check(check)))
+        (problem,) = error.problems
+        assert (problem.name, problem.kind) == ("Pair", "check")
+        assert named in problem.message
+        assert VALUE not in str(error)
 
 
-@pytest.mark.anyio
 async def test_a_set_check_sees_every_value_of_this_start() -> None:
     """The check of a set reads its own fields, as the application will."""
     seen: list[tuple[str, str]] = []
@@ -173,7 +166,6 @@ async def test_a_set_check_sees_every_value_of_this_start() -> None:
         assert seen == [(VALUE, OTHER)]
 
 
-@pytest.mark.anyio
 async def test_a_set_is_not_judged_when_a_part_of_it_is_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -190,28 +182,27 @@ async def test_a_set_is_not_judged_when_a_part_of_it_is_wrong(
     assert judged == []
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize(("declare", "name"), [(one_check, "JWT_SECRET"), (set_check, "Pair")])
-async def test_a_check_that_hangs_ends_with_the_start_timeout(
-    declare: Callable[[Any], type[SecretSet]], name: str
-) -> None:
+@pytest.mark.both_backends
+async def test_a_check_that_hangs_ends_with_the_start_timeout() -> None:
     """A check that never answers is a problem of the report, not a service that never starts."""
-    error = await failed_start(boot_of(declare(hangs), start_timeout=0.2))
-    (problem,) = error.problems
-    assert (problem.name, problem.kind) == (name, "check")
-    assert problem.message == "was not judged: its check took more than 0.2 s"
+    declared = {"JWT_SECRET": one_check(hangs), "Pair": set_check(hangs)}
+    for name, declaration in declared.items():
+        error = await failed_start(boot_of(declaration, start_timeout=0.2))
+        (problem,) = error.problems
+        assert (problem.name, problem.kind) == (name, "check")
+        assert "0.2 s" in problem.message
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_no_time_at_all_is_a_problem_of_the_check_and_nothing_else() -> None:
     """With no time left an async check is named as late, and Python warns of nothing."""
     error = await failed_start(boot_of(one_check(passes), start_timeout=1e-9))
     gc.collect()
     (problem,) = error.problems
-    assert problem.message == "was not judged: its check took more than 1e-09 s"
+    assert (problem.kind, "1e-09 s" in problem.message) == ("check", True)
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_checks_run_side_by_side() -> None:
     """Checks that ask slow services wait for each other's answers, not one after the other."""
     met: list[str] = []
@@ -233,7 +224,6 @@ async def test_checks_run_side_by_side() -> None:
         assert sorted(met) == sorted([VALUE, OTHER])
 
 
-@pytest.mark.anyio
 async def test_all_refusals_are_reported_in_the_order_of_the_declaration() -> None:
     """Every check has its say, also when another one has refused already."""
     first_refused = anyio.Event()
@@ -257,7 +247,7 @@ async def test_all_refusals_are_reported_in_the_order_of_the_declaration() -> No
     assert [problem.name for problem in error.problems] == ["JWT_SECRET", "API_KEY"]
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_start_that_is_cancelled_while_it_checks_leaves_nothing_behind() -> None:
     """A stop in the middle of a check ends the check; Python warns of nothing."""
     checking = anyio.Event()
@@ -291,7 +281,7 @@ async def test_a_start_that_is_cancelled_while_it_checks_leaves_nothing_behind()
     assert boot.status().state == "armed"
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_check_that_was_never_begun_is_dropped_in_silence() -> None:
     """A start that ends before its async checks begin makes Python warn of nothing."""
     soon, going, gate = loop_waker(), anyio.Event(), threading.Event()
@@ -323,7 +313,6 @@ async def test_a_check_that_was_never_begun_is_dropped_in_silence() -> None:
     gc.collect()
 
 
-@pytest.mark.anyio
 async def test_what_is_no_coroutine_can_be_awaited_as_well() -> None:
     """A check may be a plain function that returns anything that can be awaited."""
 
@@ -338,7 +327,7 @@ async def test_what_is_no_coroutine_can_be_awaited_as_well() -> None:
 
     error = await failed_start(boot_of(one_check(Answer)))
     (problem,) = error.problems
-    assert problem.message == "was refused by its check: it returned False"
+    assert (problem.kind, "False" in problem.message) == ("check", True)
 
 
 # Checks of the application
@@ -351,11 +340,11 @@ class Pair(SecretSet):
     api_key: Secret
 
 
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a check that may pass by itself be asked again soon."""
-    monkeypatch.setattr(checking, "_FIRST", 0.01)
-    monkeypatch.setattr(checking, "_MOST", 0.02)
+def pair(**more: Any) -> Bootstrap[Pair, None]:  # noqa: ANN401  (what Bootstrap takes)
+    """Declare an application whose checks are soon repeated, if that makes sense."""
+    boot = Bootstrap(Pair, mode="environment", **more)
+    set_timings(boot, check_retry_delay=0.01, max_check_retry_delay=0.02)
+    return boot
 
 
 class Asked:
@@ -382,7 +371,7 @@ def judged_by(
     **more: Any,  # noqa: ANN401  (what Bootstrap takes)
 ) -> Bootstrap[Pair, None]:
     """Declare an application with one check of two secrets."""
-    boot = Bootstrap(Pair, mode="environment", **more)
+    boot = pair(**more)
 
     @boot.check(*names)
     async def stripe_answers(secrets: Pair) -> bool | None:
@@ -392,20 +381,19 @@ def judged_by(
     return boot
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("answer", [None, True])
-async def test_a_check_of_the_application_passes_once(answer: object) -> None:
+async def test_a_check_of_the_application_passes_once() -> None:
     """It is asked one time, of the set that is about to be used."""
-    asked = Asked(answer)
-    boot = judged_by(asked, "jwt_secret")
-    async with boot.running():
-        assert asked.values == [OTHER]
-        assert outcomes(boot, "check") == [("stripe_answers", "done")]
+    for answer in (None, True):
+        asked = Asked(answer)
+        boot = judged_by(asked, "jwt_secret")
+        async with boot.running():
+            assert asked.values == [OTHER]
+            assert outcomes(boot, "check") == [("stripe_answers", "done")]
 
 
 FINAL = [
-    (False, "it returned False"),
-    (3, "it returned int, and a check returns True, False or None"),
+    (False, "False"),
+    (3, " int,"),
     (ValueError(f"{OTHER} is revoked"), "ValueError: *** is revoked"),
     (LookupError("no account"), "LookupError: no account"),
     (AssertionError(), "AssertionError"),
@@ -413,23 +401,23 @@ FINAL = [
     (SystemExit(1), "SystemExit: 1"),
     (KeyboardInterrupt(), "KeyboardInterrupt"),
 ]
+"""Answers that stay what they are, and what their problem has to name."""
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize(("answer", "reason"), FINAL)
-async def test_what_will_not_pass_by_itself_is_asked_once(answer: object, reason: str) -> None:
+@pytest.mark.both_backends
+async def test_what_will_not_pass_by_itself_is_asked_once() -> None:
     """A value that is wrong stays wrong: the start does not wait for another answer."""
-    asked = Asked(answer)
-    error = await failed_start(judged_by(asked))
-    (problem,) = error.problems
-    assert (problem.name, problem.kind) == ("stripe_answers", "check")
-    assert problem.message == f"was refused by its check: {reason}"
-    assert asked.values == [OTHER]
-    assert OTHER not in str(error)
+    for answer, named in FINAL:
+        asked = Asked(answer)
+        error = await failed_start(judged_by(asked))
+        (problem,) = error.problems
+        assert (problem.name, problem.kind) == ("stripe_answers", "check")
+        assert named in problem.message
+        assert asked.values == [OTHER], named
+        assert OTHER not in str(error)
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
+@pytest.mark.both_backends
 async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     """A service outside that is not up yet is waited for, and the log says so."""
     asked = Asked(ConnectionError(f"no route with {OTHER}"), TimeoutError(), None)
@@ -437,28 +425,27 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
     async with boot.running():
         assert asked.values == [OTHER] * 3
         assert outcomes(boot, "check") == [("stripe_answers", "done")]
-    told = "stripe_answers was refused by its check: ConnectionError: no route with ***; it is"
-    assert told in caplog.text
-    assert caplog.text.count("it is asked again in") == 2
+    first, second = (each for each in caplog.records if each.levelname == "WARNING")
+    assert "stripe_answers" in first.getMessage()
+    assert "ConnectionError: no route with ***" in first.getMessage()
+    assert "stripe_answers" in second.getMessage()
     assert OTHER not in caplog.text
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
+@pytest.mark.both_backends
 async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
     """At the end of ``start_timeout`` the report has the last refusal."""
     asked = Asked(ConnectionError("no route"), OSError("no disk"))
     error = await failed_start(judged_by(asked, start_timeout=0.3))
     (problem,) = error.problems
-    assert problem.message == "was refused by its check: OSError: no disk"
+    assert "OSError: no disk" in problem.message
     assert len(asked.values) > 1
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
+@pytest.mark.both_backends
 async def test_the_end_of_the_start_hides_no_refusal() -> None:
     """A last call that the end cuts short says nothing: what was said before it is reported."""
-    boot = Bootstrap(Pair, mode="environment", start_timeout=0.3)
+    boot = pair(start_timeout=0.3)
     calls: list[None] = []
 
     @boot.check
@@ -469,15 +456,14 @@ async def test_the_end_of_the_start_hides_no_refusal() -> None:
         raise ConnectionError
 
     (problem,) = (await failed_start(boot)).problems
-    assert problem.message == "was refused by its check: ConnectionError"
+    assert "ConnectionError" in problem.message
     assert len(calls) == 2
 
 
-@pytest.mark.anyio
-@pytest.mark.usefixtures("soon")
+@pytest.mark.both_backends
 async def test_a_check_that_hangs_for_its_own_time_is_asked_again() -> None:
     """A call that takes too long may be a lost packet: the next one may come through."""
-    boot = Bootstrap(Pair, mode="environment")
+    boot = pair()
     calls: list[None] = []
 
     @boot.check(timeout=0.05)
@@ -490,40 +476,35 @@ async def test_a_check_that_hangs_for_its_own_time_is_asked_again() -> None:
         assert len(calls) == 2
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("own", "total", "told"), [(None, 0.2, "0.2"), (0.15, 0.2, "0.15"), (30, 0.2, "0.2")]
-)
-async def test_a_check_that_hangs_for_ever_is_reported(
-    own: float | None, total: float, told: str
-) -> None:
+@pytest.mark.both_backends
+async def test_a_check_that_hangs_for_ever_is_reported() -> None:
     """The start ends, and the report says whose time was over, and how long that was."""
-    boot = Bootstrap(Pair, mode="environment", start_timeout=total)
+    cases: list[tuple[float | None, str]] = [(None, "0.2 s"), (0.15, "0.15 s"), (30, "0.2 s")]
+    for own, named in cases:
+        boot = Bootstrap(Pair, mode="environment", start_timeout=0.2)
 
-    @boot.check("api_key", timeout=own)
-    async def stripe_answers() -> None:
-        await anyio.sleep_forever()
+        @boot.check("api_key", timeout=own)
+        async def stripe_answers() -> None:
+            await anyio.sleep_forever()
 
-    (problem,) = (await failed_start(boot)).problems
-    assert problem.name == "stripe_answers"
-    assert problem.message == f"was not judged: its check took more than {told} s"
+        (problem,) = (await failed_start(boot)).problems
+        assert problem.name == "stripe_answers"
+        assert f" {named}" in problem.message
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("declare", [one_check, set_check])
-async def test_a_check_that_hangs_in_a_group_of_the_loop_is_late(
-    declare: Callable[[Any], type[SecretSet]],
-) -> None:
+@pytest.mark.both_backends
+async def test_a_check_that_hangs_in_a_group_of_the_loop_is_late() -> None:
     """Several tasks that are cancelled when the time is over are no refusal."""
 
     async def hang(_: object) -> None:
         await sleep_in_a_group_of_the_loop()
 
-    (problem,) = (await failed_start(boot_of(declare(hang), start_timeout=0.2))).problems
-    assert problem.message == "was not judged: its check took more than 0.2 s"
+    for declare in (one_check, set_check):
+        (problem,) = (await failed_start(boot_of(declare(hang), start_timeout=0.2))).problems
+        assert "0.2 s" in problem.message
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_the_checks_of_an_application_run_side_by_side() -> None:
     """Three slow services are asked at once."""
     boot = Bootstrap(Pair, mode="environment", start_timeout=PATIENCE)
@@ -549,7 +530,6 @@ async def test_the_checks_of_an_application_run_side_by_side() -> None:
         ]
 
 
-@pytest.mark.anyio
 async def test_all_that_refuse_are_reported_in_the_order_of_the_declaration() -> None:
     """One refusal does not hide another one, whichever comes first."""
     boot = Bootstrap(Pair, mode="environment")
@@ -575,7 +555,6 @@ async def test_all_that_refuse_are_reported_in_the_order_of_the_declaration() ->
     assert [problem.name for problem in error.problems] == ["late", "early"]
 
 
-@pytest.mark.anyio
 async def test_nobody_outside_is_asked_about_a_set_that_is_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -587,7 +566,7 @@ async def test_nobody_outside_is_asked_about_a_set_that_is_wrong(
     assert asked.values == []
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_check_of_the_application_with_no_time_at_all_warns_of_nothing() -> None:
     """It passes or it is late; Python has nothing to say about a coroutine."""
     boot = Bootstrap(Pair, mode="environment", start_timeout=1e-9)
@@ -598,16 +577,16 @@ async def test_a_check_of_the_application_with_no_time_at_all_warns_of_nothing()
 
     (problem,) = (await failed_start(boot)).problems
     gc.collect()
-    assert problem.message == "was not judged: its check took more than 1e-09 s"
+    assert "1e-09 s" in problem.message
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A stop does not wait until a check would have been asked again."""
-    monkeypatch.setattr(checking, "_FIRST", 20.0)
     boot = judged_by(Asked(ConnectionError()))
+    set_timings(boot, check_retry_delay=20.0, max_check_retry_delay=20.0)
 
     async def start() -> None:
         async with boot.running():
@@ -615,7 +594,7 @@ async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
 
     async with anyio.create_task_group() as group:
         group.start_soon(start)
-        await until(lambda: "it is asked again" in caplog.text)
+        await until(lambda: "stripe_answers" in caplog.text)
         group.cancel_scope.cancel()
     assert boot.status().state == "armed"
 
@@ -649,38 +628,33 @@ class Counted:
             raise self.answer
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("changed", "asked"),
-    [
+async def test_a_rotation_asks_those_whose_secrets_have_changed(volume: MountedVolume) -> None:
+    """They are asked about the new set before anybody uses it; a start asks them all."""
+    cases = [
         ({"api_key": "fake-api-key-000002"}, ["all_is_well 21", "stripe_answers 21"]),
         ({"jwt_secret": "fake-jwt-secret-000002"}, ["all_is_well 12", "signatures_hold 12"]),
         ({"sentry_dsn": "fake-dsn-0123456789"}, ["all_is_well 11", "signatures_hold 11"]),
         (numbered(2), ["all_is_well 22", "signatures_hold 22", "stripe_answers 22"]),
-    ],
-)
-async def test_a_rotation_asks_those_whose_secrets_have_changed(
-    volume: MountedVolume, changed: dict[str, str], asked: list[str]
-) -> None:
-    """They are asked about the new set before anybody uses it; a start asks them all."""
-    counted = Counted(volume)
-    async with counted.boot.running():
-        assert sorted(counted.asked) == [
-            "all_is_well 11",
-            "signatures_hold 11",
-            "stripe_answers 11",
-        ]
-        counted.asked.clear()
-        volume.publish(numbered(1, **changed))
-        assert await counted.boot.reload()
-        assert sorted(counted.asked) == asked
-        assert await counted.boot.reload() is None
-        assert len(counted.asked) == len(asked)
-        names = [name for name, _ in outcomes(counted.boot, "check")]
-        assert sorted(names[3:]) == [each.split()[0] for each in asked]
+    ]
+    for changed, asked in cases:
+        counted = Counted(volume)
+        async with counted.boot.running():
+            assert sorted(counted.asked) == [
+                "all_is_well 11",
+                "signatures_hold 11",
+                "stripe_answers 11",
+            ]
+            counted.asked.clear()
+            volume.publish(numbered(1, **changed))
+            assert await counted.boot.reload()
+            assert sorted(counted.asked) == asked
+            assert await counted.boot.reload() is None
+            assert len(counted.asked) == len(asked)
+            names = [name for name, _ in outcomes(counted.boot, "check")]
+            assert sorted(names[3:]) == [each.split()[0] for each in asked]
 
 
-@pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_rotation_asks_once(volume: MountedVolume) -> None:
     """What fails is not asked again while a rotation waits: the last good set stays in use."""
     counted = Counted(volume)

@@ -28,12 +28,9 @@ boot = Bootstrap(Needs)
 """
 
 SHORT = """
-from hive_boot.bootstrap import owner
-from hive_boot.lifecycle import parts, services
+from hive_boot._timings import Timings
 
-owner._PATIENCE = 0.6
-parts._ENDING = 0.1
-services._FIRST = 0.01
+SHORT = Timings(forced_exit_delay=0.6, part_cancel_timeout=0.1, service_restart_delay=0.02)
 
 def bang(*whose):
     raise RuntimeError("bang of " + " ".join(whose))
@@ -61,6 +58,7 @@ async def swallow_more():
 BOOT = f"""
 {SHORT}
 boot = Bootstrap(Needs, stop_timeout=float(sys.argv[2]))
+boot._plan.timings = SHORT
 {POOL}
 @boot.part
 async def other():
@@ -270,6 +268,7 @@ def test_the_end_of_main_ends_the_rest(tmp_path: Path) -> None:
         does, code = way
         source = f"""
 {SHORT}{PLAIN}{SERVICE}
+boot._plan.timings = SHORT
 @boot.main
 async def main(pool: str) -> int:
     import anyio
@@ -496,6 +495,7 @@ async def started():
         await anyio.sleep(0.005)
 
 boot = Bootstrap(Needs, stop_timeout={5 if name is None else 0.5})
+boot._plan.timings = SHORT
 {POOL}
 @boot.main
 async def main(pool: str) -> None:
@@ -585,6 +585,7 @@ def test_what_fails_for_good_ends_the_application(tmp_path: Path) -> None:
         source = f"""
 {SHORT}
 boot = Bootstrap(Needs, drain={drain})
+boot._plan.timings = SHORT
 {POOL}{declared}
 @boot.main
 async def main(pool: str) -> None:
@@ -837,6 +838,8 @@ async def main(pool: str) -> None:
 
 BROKEN = f"""
 {SHORT}{PLAIN}
+boot._plan.timings = SHORT
+
 @boot.part
 async def culprit(pool: str):
     bang("culprit")

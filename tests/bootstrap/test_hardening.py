@@ -388,7 +388,6 @@ class Full(logging.Handler):
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("quick")
 async def test_a_log_that_fails_ends_no_rotation(volume: MountedVolume) -> None:
     """An application whose log breaks for a while goes on with its rotations, and answers."""
     volume.publish({"jwt_secret": VALUE})

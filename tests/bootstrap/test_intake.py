@@ -13,7 +13,6 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
-from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.testing import MountedVolume, PlainDirectory
 from tests.bootstrap.rotations import (
@@ -28,7 +27,7 @@ from tests.bootstrap.rotations import (
 from tests.fixtures.owned_processes import BACKENDS, VALUE, ended, side_by_side
 from tests.support import failed_start, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 def threads_of_ours() -> list[str]:
@@ -64,14 +63,13 @@ async def test_a_start_waits_for_a_late_volume(
 
 @pytest.mark.parametrize("name", ["late", "later/late"])
 async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
-    memory: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+    memory: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     """Nor may the one above it be there; later swaps are seen all the same."""
     # Two steps away there are no events, and the next look finds it.
-    monkeypatch.setattr(watching, "TURN", 0.05)
-    monkeypatch.setattr(watching, "LOOK", 0.1)
+    timings = {"watcher_heartbeat_interval": 0.05, "resync_interval": 0.1}
     place = memory / name
-    boot = mounted(place, Service, wait=20)
+    boot = mounted(place, Service, timings, wait=20)
     log = Log(caplog)
     volumes: list[MountedVolume] = []
 

@@ -270,7 +270,6 @@ async def test_a_refusal_is_told_once_and_so_is_the_end_of_it(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("quick")
 async def test_a_hook_that_fails_is_told_until_it_succeeds(
     volume: MountedVolume, info: pytest.LogCaptureFixture
 ) -> None:
@@ -346,7 +345,6 @@ def test_a_name_is_told_once_for_all_its_problems(info: pytest.LogCaptureFixture
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("quick")
 async def test_without_a_log_rotations_are_said_on_stderr_too(
     volume: MountedVolume, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 import logging
 import threading
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import anyio
@@ -11,13 +11,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, DeclarationError, Secret, SecretSet, get_secret, secret
-from hive_boot.bootstrap import notifying
-from hive_boot.lifecycle import hosting
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
+from tests.fixtures.timings import NEVER, set_timings
 from tests.support import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -38,6 +37,7 @@ class Broken(Exception):  # noqa: N818  (what the author calls it)
 # Who is told what
 
 
+@pytest.mark.both_backends
 async def test_hooks_are_called_in_the_order_of_their_declaration(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -137,17 +137,17 @@ async def test_a_hook_reads_the_new_values(
 
 def test_a_hook_cannot_be_about_what_is_not_declared(boot: Bootstrap[Service, None]) -> None:
     """A name that was misspelt, or is the environment's, is told at the import."""
-    with pytest.raises(DeclarationError, match="Service declares no api_keys, JWT_SECRET"):
+    with pytest.raises(DeclarationError) as caught:
         boot.on_rotate("api_key", "api_keys", "JWT_SECRET")
+    assert "api_keys, JWT_SECRET" in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", True, None])
-def test_the_timeout_of_a_hook_is_a_number_of_seconds(
-    boot: Bootstrap[Service, None], seconds: object
-) -> None:
+def test_the_timeout_of_a_hook_is_a_number_of_seconds(boot: Bootstrap[Service, None]) -> None:
     """Anything else is a mistake, and not a hook that never ends or never runs."""
-    with pytest.raises(DeclarationError, match="timeout= has to be a number of seconds above 0"):
-        boot.on_rotate(timeout=cast("float", seconds))
+    for seconds in (0, -1, float("nan"), float("inf"), "5", True, None):
+        with pytest.raises(DeclarationError) as caught:
+            boot.on_rotate(timeout=cast("float", seconds))
+        assert "timeout=" in str(caught.value), seconds
 
 
 def test_a_hook_is_an_async_def(boot: Bootstrap[Service, None]) -> None:
@@ -156,8 +156,9 @@ def test_a_hook_is_an_async_def(boot: Bootstrap[Service, None]) -> None:
     def plain(change: Change) -> None:
         """Do nothing."""
 
-    with pytest.raises(DeclarationError, match=r"@boot.on_rotate\(\) takes an async def"):
+    with pytest.raises(DeclarationError) as caught:
         boot.on_rotate()(cast("Any", plain))
+    assert "on_rotate" in str(caught.value)
 
 
 async def takes_nothing() -> None:
@@ -172,26 +173,21 @@ async def takes_only_names(*, change: Change) -> None:
     """Have no place for the change."""
 
 
-@pytest.mark.parametrize(
-    ("hook", "text"),
-    [
-        (takes_nothing, "takes_nothing() has to take the change as its first parameter"),
-        (takes_only_names, "takes_only_names() has to take the change as its first parameter"),
-        (takes_the_unknown, "takes_the_unknown() has a parameter 'pool' that nothing fills"),
-    ],
-)
-async def test_what_no_hook_can_be_given_is_told_at_the_start(
-    boot: Bootstrap[Service, None],
-    hook: Callable[..., Coroutine[Any, Any, object]],
-    text: str,
-) -> None:
+async def test_what_no_hook_can_be_given_is_told_at_the_start(volume: MountedVolume) -> None:
     """Before anything is read, and not at the first rotation, weeks later."""
-    boot.on_rotate()(hook)
-    with pytest.raises(DeclarationError) as caught:
-        async with boot.running():
-            pass
-    assert text in str(caught.value)
-    assert boot.status().state == "armed"
+    cases = [
+        (takes_nothing, "takes_nothing()"),
+        (takes_only_names, "takes_only_names()"),
+        (takes_the_unknown, "takes_the_unknown() has a parameter 'pool'"),
+    ]
+    for hook, named in cases:
+        boot = mounted(volume.path, Service)
+        boot.on_rotate()(cast("Any", hook))
+        with pytest.raises(DeclarationError) as caught:
+            async with boot.running():
+                pass
+        assert named in str(caught.value)
+        assert boot.status().state == "armed"
 
 
 async def test_a_decorated_hook_is_still_the_function(boot: Bootstrap[Service, None]) -> None:
@@ -242,38 +238,47 @@ class Speechless(Exception):  # noqa: N818  (what the author calls it)
         raise RuntimeError
 
 
-@pytest.mark.parametrize("fail", [broken, leaving, speechless, cancelled])
+FAILURES: dict[str, Callable[[], Awaitable[BaseException]]] = {
+    "broken": broken,
+    "leaving": leaving,
+    "speechless": speechless,
+    "cancelled": cancelled,
+}
+
+
+@pytest.mark.both_backends
 async def test_a_hook_that_fails_is_called_again_until_it_succeeds(
-    boot: Bootstrap[Service, None],
-    volume: MountedVolume,
-    caplog: pytest.LogCaptureFixture,
-    fail: Callable[[], Awaitable[BaseException]],
+    boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Twice it raises, then it succeeds, without a new swap; the others do not wait for that."""
-    tries: list[Change] = []
+    """Each fails twice and then succeeds, without a new swap; the others do not wait for that."""
+    tries: dict[str, list[int]] = {name: [] for name in FAILURES}
 
-    @boot.on_rotate()
-    async def hook(change: Change) -> None:
-        await checkpoint()
-        tries.append(change)
-        if len(tries) < 3:
-            raise await fail()
+    def register(name: str, fail: Callable[[], Awaitable[BaseException]]) -> None:
+        async def hook(change: Change) -> None:
+            await checkpoint()
+            tries[name].append(change.generation)
+            if len(tries[name]) < 3:
+                raise await fail()
 
+        hook.__qualname__ = name
+        boot.on_rotate()(hook)
+
+    for name, fail in FAILURES.items():
+        register(name, fail)
     others = Heard(boot)
     log = Log(caplog)
     async with boot.running():
         volume.publish(numbered(2))
         await until(lambda: others.changes)
-        await until(lambda: len(tries) >= 3)
+        await until(lambda: all(len(each) == 3 for each in tries.values()))
         await until(lambda: not boot.status().degraded)
         assert len(others.changes) == 1
         volume.publish(numbered(3))
-        await until(lambda: len(tries) == 4)
+        await until(lambda: all(len(each) == 4 for each in tries.values()))
         await until(lambda: len(others.changes) == 2)
-    assert [change.generation for change in tries] == [2, 2, 2, 3]
-    failed = [each for each in log.rotations if "The hook hook failed" in each.getMessage()]
-    assert [record.levelno for record in failed] == [logging.ERROR, logging.ERROR]
-    assert "The hook hook has succeeded at generation 2" in log.text
+    for name in FAILURES:
+        assert tries[name] == [2, 2, 2, 3], name
+        assert log.about(f" {name} ") == ["ERROR", "ERROR", "INFO"], name
 
 
 async def test_a_failing_hook_is_told_with_one_traceback(
@@ -292,14 +297,11 @@ async def test_a_failing_hook_is_told_with_one_traceback(
     async with boot.running():
         volume.publish(numbered(2))
         await until(lambda: len(tries) > 3)
-    failed = [each for each in log.rotations if "The hook" in each.getMessage()]
-    assert [bool(record.exc_info or record.exc_text) for record in failed[:3]] == [
-        True,
-        False,
-        False,
-    ]
-    assert "The hook hook failed at generation 2: Broken: " in failed[0].getMessage()
-    assert "it is called again in" in failed[0].getMessage()
+    failed = [each for each in log.rotations if each.levelno == logging.ERROR]
+    shown = [bool(record.exc_info or record.exc_text) for record in failed[:3]]
+    assert shown == [True, False, False]
+    for datum in ("hook", "generation 2", "Broken", "0.05 s"):
+        assert datum in failed[0].getMessage()
     assert "fake-api-key-000002" not in log.text
 
 
@@ -319,7 +321,7 @@ async def test_a_failing_hook_is_named_in_the_status(
         await until(lambda: boot.status().degraded)
         status = boot.status()
         assert status.failing_hooks == ("reconnect",)
-        assert status.reasons == ("the hook reconnect fails",)
+        assert ["reconnect" in reason for reason in status.reasons] == [True]
         assert (status.ready, status.generation, status.rejected) == (True, 2, 0)
         assert number_of(secrets.api_key) == 2
         may_pass.set()
@@ -328,11 +330,10 @@ async def test_a_failing_hook_is_named_in_the_status(
 
 
 async def test_a_failed_hook_hears_of_what_it_missed_and_of_what_is_new(
-    boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """Two changes become one: from the oldest values to the newest, and no wait for a retry."""
-    for name in ("_FIRST", "_MOST"):
-        monkeypatch.setattr(notifying, name, 600)
+    set_timings(boot, hook_retry_delay=NEVER, max_hook_retry_delay=NEVER)
     told: list[Change] = []
 
     @boot.on_rotate()
@@ -383,12 +384,12 @@ async def test_joined_changes_begin_with_what_changed_first(
     assert told[-1].names == ("jwt_secret", "api_key")
 
 
+@pytest.mark.both_backends
 async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
-    boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """It may be the new value that the hook needs: the old backoff does not count."""
-    for name in ("_FIRST", "_MOST"):
-        monkeypatch.setattr(notifying, name, 600)
+    set_timings(boot, hook_retry_delay=NEVER, max_hook_retry_delay=NEVER)
     told: list[Change] = []
     go_on = anyio.Event()
 
@@ -411,6 +412,7 @@ async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
     assert number_of(told[1].new["api_key"]) == 3
 
 
+@pytest.mark.both_backends
 async def test_a_hook_that_hangs_is_cancelled_and_called_again(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -436,17 +438,17 @@ async def test_a_hook_that_hangs_is_cancelled_and_called_again(
         await until(lambda: len(told) == 4)
         await until(lambda: not boot.status().degraded)
     assert told == ["hangs at 2", "cancelled", "other", "hangs at 2"]
-    assert "The hook hangs failed at generation 2: it took more than 0.05 s; it" in log.text
+    assert log.about("0.05 s") == ["ERROR"]
 
 
+@pytest.mark.both_backends
 async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
     boot: Bootstrap[Service, None],
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It goes on, which is said; the others are called, and it is not called twice at once."""
-    monkeypatch.setattr(notifying, "_ENDING", 0.02)
+    set_timings(boot, hook_cancel_timeout=0.02)
     release = anyio.Event()
     calls: list[int] = []
 
@@ -462,7 +464,7 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
         volume.publish(numbered(2))
         await until(lambda: others.changes)
         assert boot.status().failing_hooks == ("stubborn",)
-        assert "it took more than 0.02 s, and goes on although it was cancelled" in log.text
+        assert log.about("0.02 s, and goes on") == ["ERROR"]
         volume.publish(numbered(3))
         await until(lambda: len(others.changes) == 2)
         assert calls == [2]
@@ -474,6 +476,7 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
 # The end
 
 
+@pytest.mark.both_backends
 async def test_a_hook_that_is_called_when_the_application_stops_is_cancelled(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -499,14 +502,14 @@ async def test_a_hook_that_is_called_when_the_application_stops_is_cancelled(
     assert others.changes == []
 
 
+@pytest.mark.both_backends
 async def test_a_hook_that_does_not_end_is_named_at_the_stop(
     boot: Bootstrap[Service, None],
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The stop goes on without it, and says what it leaves behind."""
-    monkeypatch.setattr(hosting, "_PATIENCE", 0.05)
+    set_timings(boot, task_cancel_timeout=0.05)
     release, ended = anyio.Event(), anyio.Event()
     called: list[int] = []
 
@@ -522,7 +525,7 @@ async def test_a_hook_that_does_not_end_is_named_at_the_stop(
         volume.publish(numbered(2))
         await until(lambda: called)
     assert boot.status().state == "armed"
-    assert "hive_boot rotation does not end, although it was cancelled" in log.text
+    assert log.about("hive_boot rotation") == ["ERROR"]
     release.set()
     await until(ended.is_set)
     assert called == [2]
@@ -554,4 +557,4 @@ async def test_a_value_with_a_lead_is_told_of_when_it_comes_into_use(
         ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
         ("in-use", 2, ["JWT_SECRET"]),
     ]
-    assert "JWT_SECRET is used in 0 s" in log.text
+    assert log.about("JWT_SECRET is used in 0 s") == ["INFO"]

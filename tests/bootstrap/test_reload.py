@@ -4,6 +4,7 @@ import asyncio
 import os
 from contextvars import ContextVar
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
 from tests.support import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -78,9 +79,7 @@ async def test_a_reload_that_is_refused_says_what_stays_in_use(
         volume.publish({"api_key": "fake"})
         with pytest.raises(InvalidSecrets) as caught:
             await boot.reload()
-        report = str(caught.value)
-        assert "2 problems with Service, so the last good set stays in use" in report
-        assert "does not start" not in report
+        assert caught.value.kept
         assert [problem.name for problem in caught.value.problems] == ["API_KEY", "JWT_SECRET"]
         assert number_of(secrets.api_key) == 1
         assert boot.status().rejected_names == ("API_KEY", "JWT_SECRET")
@@ -185,6 +184,7 @@ async def test_who_asks_during_a_rotation_is_told_of_what_is_read_after_it(
     assert (number_of(early.new["api_key"]), number_of(late.new["api_key"])) == (2, 3)
 
 
+@pytest.mark.both_backends
 async def test_who_gives_up_waiting_costs_nobody_else_anything(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -236,35 +236,36 @@ async def test_a_reload_keeps_to_the_lead(volume: MountedVolume) -> None:
         assert number_of(secrets.jwt_secret) == 1
 
 
-@pytest.mark.parametrize("known", [False, True])
-async def test_a_leak_is_answered_now(volume: MountedVolume, *, known: bool) -> None:
+async def test_a_leak_is_answered_now(volume: MountedVolume) -> None:
     """``now=True`` skips the lead, also of what had been accepted before."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Led, watch=False)
-    heard = Heard(boot, "jwt_secret")
-    async with boot.running() as secrets:
-        volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
-        if known:
-            assert await boot.reload() is None
-        change = await boot.reload(now=True)
-        assert change is not None
-        assert change.names == ("jwt_secret",)
-        assert number_of(secrets.jwt_secret) == 2
-        await until(lambda: heard.changes)
-        assert await boot.reload(now=True) is None
-    assert heard.changes == [change]
+    for known in (False, True):
+        volume.publish(numbered(1))
+        boot = mounted(volume.path, Led, watch=False)
+        heard = Heard(boot, "jwt_secret")
+        async with boot.running() as secrets:
+            volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
+            if known:
+                assert await boot.reload() is None
+            change = await boot.reload(now=True)
+            assert change is not None
+            assert change.names == ("jwt_secret",)
+            assert number_of(secrets.jwt_secret) == 2
+            await until(lambda heard=heard: heard.changes)  # type: ignore[misc]
+            assert await boot.reload(now=True) is None
+        assert heard.changes == [change]
 
 
 async def test_a_stopped_application_cannot_be_reloaded(boot: Bootstrap[Service, None]) -> None:
     """Before and after a run there is nothing to be read again."""
-    with pytest.raises(LifecycleError, match=r"Bootstrap\(Service\) is not running"):
-        await boot.reload()
-    async with boot.running():
-        pass
-    with pytest.raises(LifecycleError, match=r"Bootstrap\(Service\) is not running"):
-        await boot.reload()
+    for _ in range(2):
+        with pytest.raises(LifecycleError) as caught:
+            await boot.reload()
+        assert "Bootstrap(Service)" in str(caught.value)
+        async with boot.running():
+            pass
 
 
+@pytest.mark.both_backends
 async def test_who_waits_when_the_application_stops_is_told(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -277,21 +278,22 @@ async def test_who_waits_when_the_application_stops_is_told(
             judging.set()
             await anyio.sleep_forever()
 
-    told: list[str] = []
+    told: list[LifecycleError] = []
 
     async def ask() -> None:
         try:
             await boot.reload()
         except LifecycleError as exc:
-            told.append(str(exc))
+            told.append(exc)
 
     async with anyio.create_task_group() as group, boot.running():
         volume.publish(numbered(2))
         group.start_soon(ask)
         await judging.wait()
-    assert told == ["the application stops"]
+    assert len(told) == 1
 
 
+@pytest.mark.both_backends
 async def test_a_hook_may_ask_for_a_reload(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -317,78 +319,88 @@ async def test_a_reload_in_a_forked_child_is_refused(
         volume.publish(numbered(2))
         with monkeypatch.context() as patch:
             patch.setattr(os, "getpid", lambda: -1)  # what a child finds: another process
-            with pytest.raises(LifecycleError, match="a forked child keeps the secrets"):
+            with pytest.raises(LifecycleError):
                 await boot.reload()
             assert boot.status().forked
         assert number_of(secrets.api_key) == 1
 
 
-@pytest.mark.parametrize("watch", [False, True])
-@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.both_backends
 async def test_a_reload_in_another_loop_is_refused(
-    volume: MountedVolume, anyio_backend: str, *, watch: bool, known: bool
+    volume: MountedVolume, anyio_backend: str
 ) -> None:
     """A thread with a loop of its own is told so, and takes nothing of the application with it."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service, watch=watch)
+    for watch, known in product((False, True), repeat=2):
+        volume.publish(numbered(1))
+        boot = mounted(volume.path, Service, watch=watch)
 
-    async def ask() -> str:
-        with anyio.fail_after(20), pytest.raises(LifecycleError) as caught:
-            await boot.reload()
-        return str(caught.value)
+        async def ask(boot: Bootstrap[Service, None] = boot) -> None:
+            with anyio.fail_after(20), pytest.raises(LifecycleError):
+                await boot.reload()
 
-    async with boot.running() as secrets:
-        if known:
-            assert await boot.reload() is None
-        told = await anyio.to_thread.run_sync(partial(anyio.run, ask, backend=anyio_backend))
-        assert told == "reload() has to be awaited in the loop that started the application"
-        for number in (2, 3):
-            volume.publish(numbered(number))
-            await boot.reload()
-            assert number_of(secrets.api_key) == number
-        assert not boot.status().degraded
-
-
-REFUSAL = "a check cannot reload: it is asked whether what was read may be used"
+        async with boot.running() as secrets:
+            if known:
+                assert await boot.reload() is None
+            await anyio.to_thread.run_sync(partial(anyio.run, ask, backend=anyio_backend))
+            for number in (2, 3):
+                volume.publish(numbered(number))
+                await boot.reload()
+                assert number_of(secrets.api_key) == number
+            assert not boot.status().degraded
 
 
-@pytest.mark.parametrize("kind", ["field", "set", "application"])
-@pytest.mark.parametrize("watch", [False, True])
+class Asker:
+    """Checks of every kind, one of which asks for a reload when the application runs."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.boot: Bootstrap[Any, None]
+
+    async def ask(self, kind: str) -> None:
+        """Ask, in the check of one kind."""
+        if kind == self.kind and self.boot.status().ready:
+            await self.boot.reload()
+
+    def declare(self, volume: MountedVolume, *, watch: bool) -> Bootstrap[Any, None]:
+        """Declare an application with a check of each kind."""
+        asker = self
+
+        class Asking(SecretSet):
+            """A key, and checks that ask."""
+
+            api_key: Secret = secret(check=lambda _: asker.ask("field"))
+
+            async def check(self) -> None:
+                await asker.ask("set")
+
+        boot = self.boot = mounted(volume.path, Asking, watch=watch)
+
+        @boot.check
+        async def judge(_: Asking) -> None:
+            await asker.ask("application")
+
+        return boot
+
+
+@pytest.mark.both_backends
 async def test_a_check_that_asks_for_a_reload_is_refused(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture, kind: str, *, watch: bool
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It would wait for itself; it is told at once, and the log and who reloads are told why."""
-    booted: list[Bootstrap[Any, None]] = []
-
-    async def ask(asked: str) -> None:
-        if asked == kind and booted[0].status().ready:
-            await booted[0].reload()
-
-    class Asking(SecretSet):
-        """A key, and checks that ask."""
-
-        api_key: Secret = secret(check=lambda _: ask("field"))
-
-        async def check(self) -> None:
-            await ask("set")
-
-    volume.publish({"api_key": "fake-api-key-000001"})
-    boot = mounted(volume.path, Asking, watch=watch)
-    booted.append(boot)
-
-    @boot.check
-    async def judge(_: Asking) -> None:
-        await ask("application")
-
     log = Log(caplog)
-    async with boot.running() as secrets:
-        volume.publish({"api_key": "fake-api-key-000002"})
-        with pytest.raises(InvalidSecrets) as caught:
-            await boot.reload()
-        assert f"LifecycleError: {REFUSAL}" in str(caught.value)
-        assert log.text.count(REFUSAL) == 1
-        assert number_of(secrets.api_key) == 1
-        assert boot.status().degraded
+    for kind, watch in product(("field", "set", "application"), (False, True)):
+        volume.publish({"api_key": "fake-api-key-000001"})
+        boot = Asker(kind).declare(volume, watch=watch)
+        async with boot.running() as secrets:
+            log.clear()
+            volume.publish({"api_key": "fake-api-key-000002"})
+            with pytest.raises(InvalidSecrets) as caught:
+                await boot.reload()
+            (problem,) = caught.value.problems
+            assert (problem.kind, "LifecycleError" in problem.message) == ("check", True)
+            assert log.about("LifecycleError") == ["ERROR"], (kind, watch)
+            assert number_of(secrets.api_key) == 1
+            assert boot.status().degraded
 
 
 async def test_a_check_may_have_another_application_reloaded(
@@ -412,7 +424,6 @@ async def test_a_check_may_have_another_application_reloaded(
         assert (number_of(secrets.api_key), number_of(others.api_key)) == (2, 2)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_what_a_check_leaves_running_may_reload_later(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -442,13 +453,17 @@ async def test_what_a_check_leaves_running_may_reload_later(
 WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
 
 
-@pytest.mark.parametrize("watch", [False, True])
-async def test_checks_and_hooks_see_the_context_of_the_start(
-    volume: MountedVolume, *, watch: bool
-) -> None:
+@pytest.mark.both_backends
+async def test_checks_and_hooks_see_the_context_of_the_start(volume: MountedVolume) -> None:
     """Who reloads first, a request for example, does not lend its variables to all that follow."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service, watch=watch)
+    for watch in (False, True):
+        volume.publish(numbered(1))
+        boot = mounted(volume.path, Service, watch=watch)
+        await see_context(boot, volume)
+
+
+async def see_context(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
+    """Reload from tasks with variables of their own, and look which of them are seen."""
     seen: dict[str, list[str]] = {"check": [], "hook": []}
 
     @boot.check

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet
-from hive_boot.bootstrap import rereading
 from hive_boot.secrets.loading import load
 from hive_boot.testing import MountedVolume, PlainDirectory
 from tests.bootstrap.rotations import (
@@ -28,7 +28,7 @@ from tests.bootstrap.rotations import (
 )
 from tests.support import as_ordinary_user, move_to, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 class Relaxed(SecretSet):
@@ -53,7 +53,9 @@ async def test_a_required_key_that_is_removed_stays_in_use(
         status = boot.status()
         assert (status.ready, status.generation) == (True, 1)
         assert (status.rejected, status.rejected_names) == (2, ("JWT_SECRET",))
-        assert status.reasons == ("generation 2 was refused: JWT_SECRET missing",)
+        (reason,) = status.reasons
+        assert "generation 2 " in reason
+        assert "JWT_SECRET missing" in reason
         volume.publish(numbered(3))
         await until(lambda: heard.changes)
         healed = boot.status()
@@ -123,9 +125,8 @@ def locked(volume: MountedVolume) -> AbstractContextManager[None]:
 Amiss = Callable[[MountedVolume], AbstractContextManager[None]]
 
 
-@pytest.mark.parametrize("amiss", [dangling, absent, closed, locked])
 async def test_what_is_amiss_for_a_moment_is_waited_for(
-    amiss: Amiss, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gap of 50 or 200 ms ends before anybody has heard of it."""
     pauses = threading.Event()
@@ -138,52 +139,52 @@ async def test_what_is_amiss_for_a_moment_is_waited_for(
     be_impatient(monkeypatch, absent=20, sleep=sleep)
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
-        volume.publish(numbered(1))
-        boot = mounted(volume.path, Service)
-        heard = Heard(boot)
-        log = Log(caplog)
-        async with boot.running() as secrets:
-            with amiss(volume):
-                await until(pauses.is_set)  # it was looked at, and there was nothing to be read
-                await anyio.sleep(0.05 if amiss in {dangling, absent} else 0.2)
-                assert number_of(secrets.api_key) == 1
-                assert not boot.status().degraded
-            volume.publish(numbered(2))
-            await until(lambda: heard.changes)
-            assert number_of(secrets.api_key) == 2
-        assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])]
+        for amiss in (dangling, absent, closed, locked):
+            volume.publish(numbered(1))
+            boot = mounted(volume.path, Service)
+            heard = Heard(boot)
+            log = Log(caplog)
+            log.clear()
+            async with boot.running() as secrets:
+                pauses.clear()
+                with amiss(volume):
+                    # It was looked at, and there was nothing to be read.
+                    await until(pauses.is_set)
+                    await anyio.sleep(0.05 if amiss in {dangling, absent} else 0.2)
+                    assert number_of(secrets.api_key) == 1
+                    assert not boot.status().degraded
+                volume.publish(numbered(2))
+                await until(lambda heard=heard: heard.changes)  # type: ignore[misc]
+                assert number_of(secrets.api_key) == 2
+            assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])], amiss
 
 
-@pytest.mark.parametrize(
-    ("amiss", "kind"),
-    [(dangling, "directory"), (absent, "directory"), (closed, "unreadable")],
-)
 async def test_what_stays_amiss_is_said_once_and_tried_again(
-    amiss: Amiss,
-    kind: str,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last good set is used meanwhile; when it passes, without a new swap, it is seen."""
     be_impatient(monkeypatch, absent=0.05)
+    cases = [(dangling, "directory"), (absent, "directory"), (closed, "unreadable")]
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
-        volume.publish(numbered(1))
-        boot = mounted(volume.path, Service)
-        log = Log(caplog)
-        async with boot.running() as secrets:
-            with amiss(volume):
-                await until(lambda: boot.status().degraded)
-                assert kind in boot.status().reasons[0]
-                for _ in range(3):
-                    with pytest.raises(InvalidSecrets):
-                        await boot.reload()
-                assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
-                assert [verdict for verdict, *_ in log.verdicts] == ["refused"]
-                log.clear()
-            await until(lambda: not boot.status().degraded)
-            assert number_of(secrets.api_key) == (2 if amiss is closed else 1)
-        assert len(log.rotations) == 1, log.text
+        for amiss, kind in cases:
+            volume.publish(numbered(1))
+            boot = mounted(volume.path, Service)
+            log = Log(caplog)
+            log.clear()
+            async with boot.running() as secrets:
+                with amiss(volume):
+                    await until(lambda boot=boot: boot.status().degraded)  # type: ignore[misc]
+                    assert kind in boot.status().reasons[0]
+                    for _ in range(3):
+                        with pytest.raises(InvalidSecrets):
+                            await boot.reload()
+                    assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
+                    assert [verdict for verdict, *_ in log.verdicts] == ["refused"]
+                    log.clear()
+                await until(lambda boot=boot: not boot.status().degraded)  # type: ignore[misc]
+                assert number_of(secrets.api_key) == (2 if amiss is closed else 1)
+            assert len(log.rotations) == 1, log.text
 
 
 async def test_what_the_sources_hold_again_is_no_rotation(
@@ -202,7 +203,7 @@ async def test_what_the_sources_hold_again_is_no_rotation(
         await until(lambda: not boot.status().degraded)
         assert boot.status().generation == 1
     assert [record.levelno for record in log.rotations] == [logging.INFO]
-    assert "The sources hold generation 1 again" in log.text
+    assert log.about("generation 1") == ["INFO"]
     assert heard.changes == []
 
 
@@ -224,7 +225,8 @@ async def test_an_invalid_value_is_reported_once(
                 await boot.reload()
         assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
         assert log.verdicts == [("refused", 2, ["API_KEY"])]
-        assert "API_KEY has 6 characters, and at least 12 are needed" in log.text
+        assert log.about("API_KEY") == ["ERROR"]
+        assert log.about("12") == ["ERROR"]
         assert "fake-2" not in log.text
         volume.publish(numbered(3))
         await until(lambda: heard.changes)
@@ -341,34 +343,32 @@ def nothing(directory: PlainDirectory) -> None:
     directory.replace("api_key", "")
 
 
-@pytest.mark.parametrize(
-    ("spoil", "kind"),
-    [
-        (a_fifo, "not-a-file"),
-        (too_much, "too-large"),
-        (not_text, "not-utf-8"),
-        (nothing, "empty"),
-    ],
-)
 async def test_what_is_no_value_is_refused(
-    directory: PlainDirectory,
-    spoil: Callable[[PlainDirectory], None],
-    kind: str,
-    monkeypatch: pytest.MonkeyPatch,
+    directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last good value is used, nothing hangs, and a good file heals it."""
     be_impatient(monkeypatch, quiet=0.02)
     for name, value in numbered(1).items():
         directory.replace(name, value)
     boot = mounted(directory.path, Service, mode="docker")
+    cases = [
+        (a_fifo, "not-a-file"),
+        (too_much, "too-large"),
+        (not_text, "not-utf-8"),
+        (nothing, "empty"),
+    ]
+
+    def is_refused(kind: str) -> bool:
+        return boot.status().degraded and boot.status().reasons[0].endswith(f"API_KEY {kind}")
+
     async with boot.running() as secrets:
-        spoil(directory)
-        await until(lambda: boot.status().degraded)
-        await until(lambda: boot.status().reasons[0].endswith(f"API_KEY {kind}"))
-        assert number_of(secrets.api_key) == 1
-        directory.replace("api_key", numbered(3)["api_key"])
-        await until(lambda: number_of(secrets.api_key) == 3)
-        assert not boot.status().degraded
+        for number, (spoil, kind) in enumerate(cases, start=1):
+            spoil(directory)
+            await until(partial(is_refused, kind))
+            assert number_of(secrets.api_key) == number
+            directory.replace("api_key", numbered(number + 1)["api_key"])
+            await until(lambda number=number: number_of(secrets.api_key) == number + 1)  # type: ignore[misc]
+            assert not boot.status().degraded
 
 
 # A read that fails as a whole
@@ -397,7 +397,7 @@ async def test_a_read_that_crashes_keeps_the_set(
         ("refused", 2, ["Service"]),
         ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
     ]
-    assert "Service failed with MemoryError" in log.text
+    assert log.about("MemoryError") == ["ERROR"]
     assert "fake-api-key" not in log.text
 
 
@@ -405,9 +405,8 @@ async def test_a_read_that_hangs_is_not_joined_by_others(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file system that answers no more holds one thread, and the application serves."""
-    monkeypatch.setattr(rereading, "_HUNG", 0.05)
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = mounted(volume.path, Service, {"read_timeout": 0.05})
     log = Log(caplog)
     hangs, answers = threading.Semaphore(0), threading.Event()
 
@@ -423,8 +422,10 @@ async def test_a_read_that_hangs_is_not_joined_by_others(
             volume.publish(numbered(2))
             await until(lambda: boot.status().degraded)
             for _ in range(3):
-                with pytest.raises(InvalidSecrets, match="could not be read within"):
+                with pytest.raises(InvalidSecrets) as caught:
                     await boot.reload()
+                (problem,) = caught.value.problems
+                assert (problem.name, problem.kind) == ("Service", "unreadable")
             assert number_of(secrets.api_key) == 1
             assert hangs.acquire(blocking=False)
             assert not hangs.acquire(blocking=False)

@@ -13,9 +13,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, LifecycleError, Secret, SecretSet, secret
-from hive_boot.bootstrap import lookout, rotating
+from hive_boot.bootstrap import lookout
 from hive_boot.lifecycle.states import State
-from hive_boot.secrets import watching
 from hive_boot.secrets.loading import load
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
 from tests.bootstrap.rotations import (
@@ -27,9 +26,10 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
+from tests.fixtures.timings import NEVER
 from tests.support import until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
+pytestmark = pytest.mark.anyio
 
 
 class Ten(SecretSet):
@@ -376,10 +376,10 @@ async def test_a_refused_set_is_not_judged_at_every_event(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check that asks a server is not asked again by events that bring nothing new."""
-    monkeypatch.setattr(rotating, "_FIRST", 60)
-    monkeypatch.setattr(rotating, "_MOST", 60)
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = mounted(
+        volume.path, Service, {"reload_retry_delay": NEVER, "max_reload_retry_delay": NEVER}
+    )
     judged: list[int] = []
     reads: list[object] = []
 
@@ -439,13 +439,12 @@ async def test_each_rotation_leaves_one_structured_record(
 
 
 async def test_a_resync_without_change_says_nothing(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Everything is read every minute, and as long as it is the same nobody hears of it."""
-    monkeypatch.setattr(watching, "TURN", 0.02)
-    monkeypatch.setattr(watching, "READ", 0.05)
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    timings = {"watcher_heartbeat_interval": 0.02, "full_read_interval": 0.05}
+    boot = mounted(volume.path, Service, timings)
     log = Log(caplog)
     async with boot.running():
         log.clear()
@@ -485,43 +484,6 @@ async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVo
     assert "fake" not in repr([first, second, third])
 
 
-async def test_variables_are_not_watched(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where nothing can change, ``watch=True`` says so and starts no thread."""
-    for name, value in numbered(1).items():
-        monkeypatch.setenv(name.upper(), value)
-    boot = Bootstrap(Service, mode="environment", watch=True)
-    log = Log(caplog)
-    async with boot.running():
-        assert "Nothing is watched: in environment mode" in log.text
-        assert boot.status().watcher == "off"
-        assert not boot.status().degraded
-        monkeypatch.setenv("API_KEY", numbered(2)["api_key"])
-        assert await boot.reload() is None
-
-
-async def test_a_watch_that_hangs_is_told_of_and_seen_to_live_again(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A thread that a file system holds says nothing itself: the status and the log do."""
-    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
-    log = Log(caplog)
-    async with boot.running() as secrets:
-        monkeypatch.setattr(watching, "HUNG", -1.0)  # any silence is too long
-        await until(lambda: "Changes of secrets are not noticed" in log.text)
-        assert boot.status().watcher == "down"
-        assert boot.status().reasons == ("changes of secrets are not noticed",)
-        monkeypatch.setattr(watching, "HUNG", 20.0)
-        await until(lambda: "Changes of secrets are noticed again" in log.text)
-        assert not boot.status().degraded
-        volume.publish(numbered(2))
-        await until(lambda: number_of(secrets.api_key) == 2)
-    assert log.text.count("are not noticed") == 1
-
-
 obstacle = PinnedFile.possible()
 
 
@@ -530,15 +492,17 @@ async def test_a_stale_mount_is_told_of_once(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mounted file that was replaced outside will never show the new one: that is said."""
-    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
-    monkeypatch.setattr(watching, "TURN", 0.02)
-    monkeypatch.setattr(watching, "LOOK", 0.02)
+    timings = {
+        "watcher_check_interval": 0.02,
+        "watcher_heartbeat_interval": 0.02,
+        "resync_interval": 0.02,
+    }
     be_impatient(monkeypatch, quiet=0.02)
     directory.replace("jwt_secret", numbered(1)["jwt_secret"])
     path = directory.path / "api_key"
     with PinnedFile(path, host=directory.path.parent / "host" / "api_key") as pinned:
         pinned.write(numbered(1)["api_key"])
-        boot = mounted(directory.path, Service, mode="docker")
+        boot = mounted(directory.path, Service, timings, mode="docker")
         log = Log(caplog)
         async with boot.running() as secrets:
             assert boot.status().pinned == (str(path),)

@@ -11,7 +11,6 @@ from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, ShutdownTimeout
 from hive_boot.bootstrap.status import Status
-from hive_boot.lifecycle import services
 from tests.fixtures.applications import (
     VALUE,
     Needs,
@@ -21,6 +20,7 @@ from tests.fixtures.applications import (
     run_once,
     sleep_in_a_group_of_the_loop,
 )
+from tests.fixtures.timings import NEVER, set_timings
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -28,16 +28,16 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the secret into the environment, and let what failed be started again soon."""
+    """Put the secret into the environment."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
-    monkeypatch.setattr(services, "_FIRST", 0.01)
-    monkeypatch.setattr(services, "_MOST", 0.05)
 
 
 @pytest.fixture
 def boot() -> Bootstrap[Needs, Settings]:
-    """Give an application without services."""
-    return application()
+    """Give an application without services; what failed is started again soon."""
+    boot = application()
+    set_timings(boot, service_restart_delay=0.02, max_service_restart_delay=0.05)
+    return boot
 
 
 @pytest.mark.both_backends
@@ -111,11 +111,9 @@ async def test_a_service_that_returns_has_done_its_work(
 async def test_a_service_that_fails_is_started_again(
     boot: Bootstrap[Needs, Settings],
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While it waits the application is ready and degraded; when it works again all is well."""
-    monkeypatch.setattr(services, "_FIRST", 0.3)
-    monkeypatch.setattr(services, "_MOST", 0.3)
+    set_timings(boot, service_restart_delay=0.3, max_service_restart_delay=0.3)
     calls: list[None] = []
 
     @boot.service
@@ -374,11 +372,10 @@ async def test_each_start_begins_its_services_anew(boot: Bootstrap[Needs, Settin
 
 
 async def test_a_block_that_ends_while_a_service_waits_does_not_wait_for_it(
-    boot: Bootstrap[Needs, Settings], monkeypatch: pytest.MonkeyPatch
+    boot: Bootstrap[Needs, Settings],
 ) -> None:
     """The pause before the next try is broken off by the stop."""
-    monkeypatch.setattr(services, "_FIRST", 3600.0)
-    monkeypatch.setattr(services, "_MOST", 3600.0)
+    set_timings(boot, service_restart_delay=NEVER, max_service_restart_delay=NEVER)
 
     @boot.service
     async def poll() -> None:

@@ -212,11 +212,10 @@ async def main(pool: str) -> None:
     ),
     "a service's backoff": Moment(
         f"""
-from hive_boot.lifecycle import services
-
-services._FIRST = 1000
-services._MOST = 1000
+from hive_boot._timings import Timings
 {PLAIN}
+boot._plan.timings = Timings(service_restart_delay=1000, max_service_restart_delay=1000)
+
 @boot.service
 async def flaky():
     print("service begins")

@@ -13,12 +13,11 @@ from anyio.lowlevel import checkpoint
 from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretSet, StartupFailed, secret
 from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
-from hive_boot.lifecycle import services
 from hive_boot.lifecycle.states import State
-from hive_boot.secrets import watching
 from hive_boot.secrets.status import SecretStatus
 from hive_boot.testing import MountedVolume, PinnedFile
 from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.fixtures.timings import NEVER, change_watch, set_timings
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -231,7 +230,6 @@ async def test_a_secret_that_is_removed_later_is_still_there(volume: MountedVolu
         assert dsn.due is not None
 
 
-@pytest.mark.usefixtures("quick")
 async def test_a_hook_that_fails_is_named_until_it_succeeds(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -262,33 +260,28 @@ async def test_a_hook_that_fails_is_named_until_it_succeeds(
         assert boot.status().failing_hooks == ()
 
 
-async def test_a_watch_is_told_with_what_it_stands_on(
-    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_watch_is_told_with_what_it_stands_on(volume: MountedVolume) -> None:
     """Who watches is told how; one that does nothing any more degrades, and one that does heals."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service)
     async with boot.running():
         await until(lambda: boot.status().watcher == "inotify")
         assert not boot.status().degraded
-        with monkeypatch.context() as patch:
-            # No thread shows more often that it lives.
-            patch.setattr(watching, "HUNG", 0.0)
-            status = boot.status()
-            assert (status.watcher, status.degraded) == ("down", True)
-            assert len(status.reasons) == 1
+        # No thread shows more often that it lives.
+        change_watch(boot, watcher_silence_timeout=0.0)
+        status = boot.status()
+        assert (status.watcher, status.degraded) == ("down", True)
+        assert len(status.reasons) == 1
+        change_watch(boot, watcher_silence_timeout=NEVER)
         await until(lambda: boot.status().watcher == "inotify")
         assert boot.status().reasons == ()
 
 
-async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) -> None:
     """A file that is mounted alone is told of; replaced on the host it degrades the service."""
     if why := PinnedFile.possible():
         pytest.skip(why)
-    monkeypatch.setattr(watching, "LOOK", 0.05)
-    monkeypatch.setattr(watching, "TURN", 0.05)
+    timings = {"watcher_heartbeat_interval": 0.05, "resync_interval": 0.05}
     path = memory / "secrets" / "jwt_secret"
     file = PinnedFile(path, memory / "host")
     file.write("fake-jwt-secret-000001")
@@ -298,7 +291,7 @@ async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(
 
         jwt_secret: Secret
 
-    boot = mounted(path.parent, Pinned, mode="docker")
+    boot = mounted(path.parent, Pinned, timings, mode="docker")
     with file:
         async with boot.running():
             assert boot.status().pinned == (str(path),)
@@ -512,14 +505,12 @@ async def test_services_that_wait_are_named_with_the_other_reasons(
         await checkpoint()
         raise ConnectionError
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "_FIRST", 3600.0)
-        patch.setattr(services, "_MOST", 3600.0)
-        async with boot.running():
-            await until(lambda: boot.status().failing_services == ("poll",))
-            await refuse(boot, volume)
-            assert_reasons(boot.status(), ("poll",), ("generation 2", "API_KEY", "length"))
-            assert boot.status().ready
+    set_timings(boot, service_restart_delay=NEVER, max_service_restart_delay=NEVER)
+    async with boot.running():
+        await until(lambda: boot.status().failing_services == ("poll",))
+        await refuse(boot, volume)
+        assert_reasons(boot.status(), ("poll",), ("generation 2", "API_KEY", "length"))
+        assert boot.status().ready
 
 
 async def test_rotations_are_remembered_and_counted(
@@ -565,7 +556,6 @@ async def test_rotations_are_remembered_and_counted(
         assert boot.status().rotations == ()
 
 
-@pytest.mark.usefixtures("quick")
 async def test_the_failures_of_each_hook_are_counted(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:

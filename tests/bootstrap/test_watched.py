@@ -6,7 +6,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
-from hive_boot.bootstrap import lookout
+from hive_boot._timings import Timings
 from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.secrets.vantage import Vantage, View
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
 from tests.bootstrap.rotations import be_impatient
+from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC, QUICK_RETRIES, set_timings
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
 
 IMPOSSIBLE = PinnedFile.possible()
@@ -29,9 +30,6 @@ really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 
 PATIENCE = 20
 """Seconds after which a test that waits has failed."""
-
-NEVER = 10_000.0
-"""Seconds that no test lives to see the end of."""
 
 
 class Keys(SecretSet):
@@ -44,11 +42,14 @@ class Keys(SecretSet):
 
 def watched(
     place: Path,
+    timings: Mapping[str, float] | None = None,
     **more: Any,  # noqa: ANN401  (what Bootstrap takes)
 ) -> Bootstrap[Keys, None]:
     """Declare an application that watches the secrets at ``place``."""
     more = {"mode": "kubernetes", **more}
-    return Bootstrap(Keys, secrets_dirs=place, watch=True, **more)
+    boot = Bootstrap(Keys, secrets_dirs=place, watch=True, **more)
+    set_timings(boot, **{**QUICK_RETRIES, **(timings or {})})
+    return boot
 
 
 def uses(boot: Bootstrap[Keys, None], value: str) -> Callable[[], bool]:
@@ -60,20 +61,6 @@ def uses(boot: Bootstrap[Keys, None], value: str) -> Callable[[], bool]:
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait whether a file that was just written is written to again."""
     be_impatient(monkeypatch, wall=SETTLED.wall)
-
-
-@pytest.fixture
-def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing but the kernel's events tell of a change."""
-    for name in ("LOOK", "READ", "POLL"):
-        monkeypatch.setattr(watching, name, NEVER)
-
-
-@pytest.fixture
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often, because there will be no event."""
-    monkeypatch.setattr(watching, "TURN", 0.03)
-    monkeypatch.setattr(watching, "LOOK", 0.0)
 
 
 @pytest.fixture
@@ -113,10 +100,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> Lines:
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only")
 async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: MountedVolume) -> None:
     """The kubelet publishes, and the application has the new key; each time."""
-    boot = watched(key.path)
+    boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running() as secrets:
         assert boot.status().watcher == "inotify"
         for number in range(1, 4):
@@ -129,7 +115,7 @@ async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: Mounted
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled", "quick")
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("where", ["memory", "disk"])
 async def test_a_directory_that_is_gone_and_comes_back(
     where: str, memory: Path, tmp_path: Path
@@ -137,7 +123,7 @@ async def test_a_directory_that_is_gone_and_comes_back(
     """Without it the last good set stays in use; when it is back it counts, and is watched."""
     place = (memory if where == "memory" else tmp_path) / "secrets"
     PlainDirectory(place).replace("api_key", "fake-key-0")
-    boot = watched(place)
+    boot = watched(place, timings=EVENTS_ONLY)
     async with boot.running():
         for number in range(1, 4):
             shutil.rmtree(place)
@@ -152,10 +138,9 @@ async def test_a_directory_that_is_gone_and_comes_back(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only")
 async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None:
     """The application takes what is at the path now, and hears of its next change."""
-    boot = watched(key.path)
+    boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running():
         key.path.rename(key.path.with_name("away"))
         MountedVolume(key.path).publish({"api_key": "fake-key-1"})
@@ -166,10 +151,10 @@ async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None
 
 @really
 @pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks", "settled", "quick")
+@pytest.mark.usefixtures("settled")
 async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> None:
     """No event tells of it; the application follows all the same."""
-    boot = watched(key.path)
+    boot = watched(key.path, timings=QUICK_RESYNC)
     async with boot.running():
         with tmpfs(key.path):
             await until(lambda: str(key.path) in boot.status().rejected_names)
@@ -191,7 +176,6 @@ def switch(link: Path, target: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("way", ["link", "chain", "middle"])
 async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path) -> None:
     """Roots that are links, as NixOS and sops lay them out, wherever the link is."""
@@ -203,7 +187,10 @@ async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path)
     link.symlink_to("release-0")
     (memory / "run").mkdir()
     (memory / "run/secrets").symlink_to("../current")
-    boot = watched({"link": link, "chain": memory / "run/secrets", "middle": link / below}[way])
+    boot = watched(
+        {"link": link, "chain": memory / "run/secrets", "middle": link / below}[way],
+        timings=EVENTS_ONLY,
+    )
     async with boot.running():
         for number in range(1, 4):
             switch(link, memory / f"release-{number}")
@@ -220,12 +207,11 @@ async def test_the_volumes_below_the_usual_directory(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is named, and what is mounted below /run/secrets rotates, also what comes later."""
-    monkeypatch.setattr(watching, "TURN", 0.03)
-    monkeypatch.setattr(watching, "LOOK", 0.0)
     app = MountedVolume(memory / "run/secrets/app")
     app.publish({"api_key": "fake-key-0"})
     move_to(memory, monkeypatch)
     boot = Bootstrap(Keys, mode="kubernetes", watch=True)
+    set_timings(boot, **QUICK_RESYNC)
     async with boot.running() as secrets:
         app.publish({"api_key": "fake-key-1"})
         await until(uses(boot, "fake-key-1"))
@@ -242,12 +228,12 @@ async def test_the_volumes_below_the_usual_directory(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDirectory) -> None:
     """Names like ``token~`` and ``x.pyc`` may be declared."""
     for name in ("api_key", "token~", "x.pyc"):
         directory.replace(name, "fake-0")
-    boot = watched(directory.path)
+    boot = watched(directory.path, timings=EVENTS_ONLY)
     async with boot.running() as secrets:
         directory.replace("token~", "fake-1")
         await until(lambda: secrets.token is not None and secrets.token.matches("fake-1"))
@@ -259,12 +245,11 @@ async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDi
 @pytest.mark.anyio
 @pytest.mark.usefixtures("settled")
 async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
-    directory: PlainDirectory, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    directory: PlainDirectory, lines: Lines
 ) -> None:
     """Somebody else's odd file is survived, and nobody is alarmed for long."""
-    monkeypatch.setattr(watching, "POLL", 0.05)
     directory.replace("api_key", "fake-key-0")
-    boot = watched(directory.path)
+    boot = watched(directory.path, {"poll_interval": 0.05})
     async with boot.running():
         (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
         await until(lambda: lines.about("told of by inotify again"))
@@ -276,7 +261,7 @@ async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 async def test_a_file_that_a_variable_names_rotates(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +269,7 @@ async def test_a_file_that_a_variable_names_rotates(
     directory.replace("key", "fake-key-0")
     monkeypatch.setenv("API_KEY_FILE", str(directory.path / "key"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
+    set_timings(boot, **EVENTS_ONLY)
     async with boot.running():
         directory.replace("key", "fake-key-1")
         await until(uses(boot, "fake-key-1"))
@@ -292,7 +278,7 @@ async def test_a_file_that_a_variable_names_rotates(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 async def test_a_file_that_a_variable_names_in_a_volume_rotates(
     key: MountedVolume, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,6 +286,7 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
     (memory / "link").symlink_to(key.path / "api_key")
     monkeypatch.setenv("API_KEY_FILE", str(memory / "link"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
+    set_timings(boot, **EVENTS_ONLY)
     async with boot.running():
         for number in range(1, 4):
             key.publish({"api_key": f"fake-key-{number}"})
@@ -308,12 +295,13 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled", "quick")
+@pytest.mark.usefixtures("settled")
 async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
     """A developer edits ``.env``, in place or as editors do, and the service has the new key."""
     project = PlainDirectory(Path.cwd())
     project.replace(".env", "API_KEY=fake-key-0")
     boot = Bootstrap(Keys, mode="development", profile="development", watch=True)
+    set_timings(boot, **EVENTS_ONLY, **QUICK_RETRIES)
     async with boot.running():
         project.replace(".env", "API_KEY=fake-key-1")
         await until(uses(boot, "fake-key-1"))
@@ -329,12 +317,12 @@ async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
 
 @really
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled", "quick")
+@pytest.mark.usefixtures("settled")
 async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lines: Lines) -> None:
     """Rewriting the host's file works; replacing it never will, and that is said, once."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
-        boot = watched(memory / "secrets", mode="docker")
+        boot = watched(memory / "secrets", mode="docker", timings=EVENTS_ONLY)
         path = str(pinned.path)
         async with boot.running():
             remark = "so a change has to be written into that file"
@@ -393,11 +381,10 @@ async def test_who_does_not_watch_hears_nothing_of_mounted_files(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks")
 async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: MountedVolume) -> None:
     """What is written behind the link, where nobody should, comes into use all the same."""
     assert key.generation is not None
-    boot = watched(key.path)
+    boot = watched(key.path, timings=QUICK_RESYNC)
     async with boot.running():
         fresh = key.generation / "fresh"
         fresh.write_text("fake-key-1")
@@ -407,13 +394,9 @@ async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: Mounted
 
 
 @pytest.mark.anyio
-async def test_ordinary_changes_are_never_counted_as_missed(
-    key: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) -> None:
     """However often the places are looked at beside the events: all of them were told of."""
-    monkeypatch.setattr(watching, "LOOK", 0.0)
-    monkeypatch.setattr(watching, "TURN", 0.5)
-    boot = watched(key.path)
+    boot = watched(key.path, {"resync_interval": 0.0, "watcher_heartbeat_interval": 0.5})
     async with boot.running():
         for number in range(1, 21):
             key.publish({"api_key": f"fake-key-{number}"})
@@ -443,7 +426,7 @@ from pathlib import Path
 
 import anyio
 from hive_boot import Bootstrap, LifecycleError, Secret, SecretSet
-from hive_boot.secrets import watching
+from hive_boot._timings import Timings
 from hive_boot.testing import MountedVolume
 
 backend, place, said = sys.argv[1:]
@@ -471,14 +454,13 @@ async def until(condition):
 OVERFLOW = (
     HEAD
     + """
-watching.LOOK = float(said)
-watching.TURN = 0.1
+boot._plan.timings = Timings(resync_interval=float(said), watcher_heartbeat_interval=0.1)
 
 @boot.main
 async def main() -> None:
     tell("ready")
     await until(lambda: key() == "fake-key-1")
-    if watching.LOOK < 1:
+    if float(said) < 1:
         await until(lambda: boot.status().missed)
     tell(boot.status().watcher, boot.status().missed, boot.status().degraded)
     volume.publish({"api_key": "fake-key-2"})
@@ -548,7 +530,9 @@ except OSError as exc:
     print("the limit stands:", exc)
     sys.exit()
 
-watching._FIRST = watching._MOST = watching.POLL = 0.05
+boot._plan.timings = Timings(
+    watch_retry_delay=0.05, max_watch_retry_delay=0.05, poll_interval=0.05
+)
 
 @boot.main
 async def main() -> None:
@@ -613,8 +597,7 @@ async def test_who_forces_polling_gets_it(
 ) -> None:
     """The variable that switches watchfiles to polling switches us too."""
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
-    monkeypatch.setattr(watching, "POLL", 0.05)
-    boot = watched(key.path)
+    boot = watched(key.path, {"poll_interval": 0.05})
     async with boot.running():
         key.publish({"api_key": "fake-key-1"})
         await until(uses(boot, "fake-key-1"))
@@ -635,6 +618,7 @@ async def test_where_nothing_can_change_nothing_is_watched(
         assert boot.status().watcher == "off"
         assert not boot.status().degraded
         assert watches() == []
+        monkeypatch.setenv("API_KEY", "fake-key-1")
         assert await boot.reload() is None
     assert lines.about("watched") == [
         "INFO Nothing is watched: in environment mode secrets are variables, which cannot change"
@@ -725,20 +709,18 @@ class Clock:
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks")
 async def test_a_file_system_that_hangs_is_told_of_once(
     key: MountedVolume, file_system: FileSystem, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The application serves on, says that it is deaf, and says when it is not any more."""
     clock = Clock()
     monkeypatch.setattr(watching, "time", clock)
-    monkeypatch.setattr(lookout, "_GLANCE", 0.02)
-    boot = watched(key.path)
+    boot = watched(key.path, {**QUICK_RESYNC, "watcher_check_interval": 0.02})
     async with boot.running():
         with file_system.hanging():
             await until(file_system.asked.is_set)
             assert (boot.status().watcher, boot.status().degraded) == ("inotify", False)
-            clock.ahead += watching.HUNG
+            clock.ahead += Timings().watcher_silence_timeout
             status = boot.status()
             assert (status.watcher, status.degraded, status.ready) == ("down", True, True)
             assert status.reasons == ("changes of secrets are not noticed",)
@@ -754,13 +736,11 @@ async def test_a_file_system_that_hangs_is_told_of_once(
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("quick_looks")
 async def test_a_file_system_that_hangs_holds_up_no_stop(
-    key: MountedVolume, file_system: FileSystem, monkeypatch: pytest.MonkeyPatch
+    key: MountedVolume, file_system: FileSystem
 ) -> None:
     """The thread that waits for it is left behind, and holds no process."""
-    monkeypatch.setattr(lookout, "_ENDING", 0.05)
-    boot = watched(key.path)
+    boot = watched(key.path, {**QUICK_RESYNC, "watcher_stop_timeout": 0.05})
     with ExitStack() as stack:
         async with boot.running():
             stack.enter_context(file_system.hanging())
@@ -967,7 +947,7 @@ def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("events_only", "settled")
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("by", ["secrets_dirs=", "HIVE_BOOT_SECRETS_DIR", "API_KEY_FILE"])
 async def test_a_relative_path_is_that_of_the_start(
     by: str, memory: Path, monkeypatch: pytest.MonkeyPatch
@@ -985,6 +965,7 @@ async def test_a_relative_path_is_that_of_the_start(
         boot = Bootstrap(Keys, watch=True)
     else:
         boot = Bootstrap(Keys, mode="docker", secrets_dirs="keys", watch=True)
+    set_timings(boot, **EVENTS_ONLY)
     async with boot.running() as secrets:
         monkeypatch.chdir(memory / "elsewhere")
         assert await boot.reload() is None

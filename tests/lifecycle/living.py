@@ -9,6 +9,7 @@ from typing import Self
 import anyio
 import anyio.abc
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.parts import Part, Parts
 from hive_boot.lifecycle.timeline import Timeline
 
@@ -47,12 +48,20 @@ class Diary(list[str]):
 
 
 class Life:
-    """Parts in a loop, from ``async with`` on; they are cancelled at its end."""
+    """Parts in a loop, from ``async with`` on; they are cancelled at its end.
+
+    Attributes:
+        timings: the waits of its parts.
+    """
+
+    timings = DEFAULTS
 
     def __init__(self, *parts: Part) -> None:
         self.timeline = Timeline()
         self.crashes: list[tuple[str, BaseException]] = []
-        self.parts = Parts(parts, self.timeline, lambda *crash: self.crashes.append(crash))
+        self.parts = Parts(
+            parts, self.timeline, lambda *crash: self.crashes.append(crash), self.timings
+        )
         self.group: anyio.abc.TaskGroup
 
     async def __aenter__(self) -> Self:

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot.lifecycle import hosting
+from hive_boot._timings import Timings
 from hive_boot.lifecycle.hosting import Host, to_its_end
 
 NAME = "the work of a test"
@@ -263,12 +263,11 @@ async def test_work_that_fails_at_its_end_is_logged(caplog: pytest.LogCaptureFix
 
 @pytest.mark.anyio
 async def test_work_that_ignores_its_cancellation_is_named(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A stop does not wait for ever, and says what did not end."""
-    monkeypatch.setattr(hosting, "_PATIENCE", 0.05)
     work = Stubborn()
-    host = Host(work, NAME)
+    host = Host(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
     await within_limits(work.started.wait)
     await within_limits(host.stop)
@@ -284,12 +283,11 @@ async def test_work_that_ignores_its_cancellation_is_named(
 
 @pytest.mark.anyio
 async def test_a_cancelled_caller_does_not_wait_for_ever_either(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The limit holds under the shield, too."""
-    monkeypatch.setattr(hosting, "_PATIENCE", 0.05)
     work = Stubborn()
-    host = Host(work, NAME)
+    host = Host(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
     await within_limits(work.started.wait)
     with anyio.CancelScope() as scope:

@@ -34,11 +34,11 @@ asyncio.run(swallow())
 
 HELD = """
 import asyncio, atexit, ctypes, logging, os, sys, threading, time
+from hive_boot._timings import Timings
 from hive_boot.lifecycle import leaving
 
 {before}
-leaving._MOMENT = {moment}
-leaving.Deadline({seconds}, {pending}, 70).start()
+leaving.Deadline({seconds}, {pending}, 70, Timings(last_output_timeout={moment})).start()
 {hold}
 """
 

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from hive_boot._timings import Timings
 from hive_boot.exceptions import LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle import parts as room
 from hive_boot.lifecycle.ordering import in_order
@@ -31,7 +32,7 @@ def diary() -> Diary:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait no longer than needed for what does not end."""
-    monkeypatch.setattr(room, "_ENDING", SHORT)
+    monkeypatch.setattr(Life, "timings", Timings(part_cancel_timeout=SHORT))
 
 
 class Clock:

@@ -16,8 +16,8 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
+from hive_boot._timings import Timings
 from hive_boot.exceptions import IllegalTransition, LifecycleError, ShutdownTimeout, StartupFailed
-from hive_boot.lifecycle import services as services_room
 from hive_boot.lifecycle.parts import Part
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.services import Service
@@ -543,10 +543,10 @@ async def test_a_service_that_fails_at_its_end_is_told() -> None:
     assert failure.__notes__ == ["(raised by the service mailer)"]
 
 
-async def test_services_that_wait_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_services_that_wait_are_known() -> None:
     """A run that stops ends a pause before a service is started again."""
-    monkeypatch.setattr(services_room, "_FIRST", 3600)
     owner = owned(at=State.READY, services=(service(raising(ValueError())),))
+    owner.runner.timings = Timings(service_restart_delay=3600, max_service_restart_delay=3600)
     await owner.runner.start_services()
     services = owner.runner.services
     assert services is not None

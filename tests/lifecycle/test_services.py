@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hive_boot.lifecycle import services as room
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.services import Service, Services
 from hive_boot.lifecycle.timeline import Timeline
 from tests.lifecycle.living import LONG, Act, enduring, raising
@@ -22,10 +22,14 @@ pytestmark = pytest.mark.anyio
 class Work:
     """Services in a loop, and what becomes of them."""
 
+    timings = DEFAULTS
+
     def __init__(self, *services: Service) -> None:
         self.timeline = Timeline()
         self.spent: list[tuple[str, BaseException]] = []
-        self.services = Services(services, self.timeline, lambda *one: self.spent.append(one))
+        self.services = Services(
+            services, self.timeline, lambda *one: self.spent.append(one), self.timings
+        )
 
     @property
     def outcomes(self) -> list[str]:
@@ -61,15 +65,15 @@ def service(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have pauses that are short, and grow to 16 times the first."""
-    monkeypatch.setattr(room, "_FIRST", 0.001)
-    monkeypatch.setattr(room, "_MOST", 0.016)
+    timings = Timings(service_restart_delay=0.002, max_service_restart_delay=0.016)
+    monkeypatch.setattr(Work, "timings", timings)
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have pauses that nobody lives to see the end of."""
-    monkeypatch.setattr(room, "_FIRST", 3600)
-    monkeypatch.setattr(room, "_MOST", 3600)
+    timings = Timings(service_restart_delay=3600, max_service_restart_delay=3600)
+    monkeypatch.setattr(Work, "timings", timings)
 
 
 def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:

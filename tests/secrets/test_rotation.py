@@ -1,4 +1,4 @@
-"""What a running application has lost, what is tried again, and how long it waits."""
+"""What a running application has lost, and what is tried again."""
 
 import shutil
 import time
@@ -12,9 +12,9 @@ from hive_boot import Problem, Secret, SecretSet, secret
 from hive_boot.exceptions import ProblemKind
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.rotation import RETRIED, Backoff, Rejection, losses, reject
+from hive_boot.secrets.rotation import RETRIED, Rejection, losses, reject
 from hive_boot.testing import MountedVolume, PlainDirectory
-from tests.support import SETTLED, FakeClock, as_ordinary_user, look, situate, values_of
+from tests.support import SETTLED, as_ordinary_user, look, situate, values_of
 
 
 class Service(SecretSet):
@@ -377,47 +377,3 @@ def test_what_was_written_wrong_is_not_tried_again() -> None:
     passing: set[ProblemKind] = {"directory", "unreadable", "unstable", "check", "broken-link"}
     assert not RETRIED & written
     assert passing <= RETRIED
-
-
-def test_a_wait_doubles_up_to_its_limit() -> None:
-    """What fails is tried again after one second, then two, and never after more than 60."""
-    clock = FakeClock(100.0)
-    backoff = Backoff(1, 60, lambda: clock.now)
-    assert (backoff.due, backoff.tries) == (0.0, 0)
-    waits = []
-    for _ in range(9):
-        waits.append(backoff.fail())
-        assert backoff.due == clock.now + waits[-1]
-        clock.now = backoff.due
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-
-
-def test_a_success_begins_anew() -> None:
-    """After a success the next failure is a first one."""
-    backoff = Backoff(0.5, 4, lambda: 100.0)
-    for _ in range(5):
-        backoff.fail()
-    backoff.succeed()
-    assert (backoff.due, backoff.tries) == (0.0, 0)
-    assert (backoff.fail(), backoff.due) == (0.5, 100.5)
-
-
-def test_what_fails_for_years_is_still_tried() -> None:
-    """The waits have no end, and counting them overflows nothing."""
-    backoff = Backoff(0.1, 60, lambda: 0.0)
-    assert {backoff.fail() for _ in range(5000)} >= {0.1, 60}
-    assert backoff.fail() == 60
-
-
-def test_a_limit_below_the_first_wait_is_the_wait() -> None:
-    """A limit is a limit, also for the first wait."""
-    backoff = Backoff(5, 2, lambda: 0.0)
-    assert [backoff.fail() for _ in range(3)] == [2, 2, 2]
-
-
-def test_a_wait_is_counted_by_the_monotonic_clock() -> None:
-    """Without a clock of its own it takes the one that nobody sets."""
-    backoff = Backoff(10, 60)
-    before = time.monotonic()
-    backoff.fail()
-    assert before + 10 <= backoff.due <= time.monotonic() + 10

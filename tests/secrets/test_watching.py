@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret, SecretSet, secret
+from hive_boot._timings import Timings
 from hive_boot.secrets import watching
 from hive_boot.secrets.vantage import Vantage, View
 from hive_boot.secrets.watching import FileEvents, Watcher
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC
 from tests.support import as_ordinary_user, descriptors, situate, tmpfs
 
 IMPOSSIBLE = PinnedFile.possible()
@@ -29,8 +31,12 @@ really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 PATIENCE = 20
 """Seconds after which a test that waits has failed."""
 
-NEVER = 10_000.0
-"""Seconds that no test lives to see the end of."""
+QUICK_WATCH_RETRIES: Mapping[str, float] = {
+    "watch_retry_delay": 0.02,
+    "max_watch_retry_delay": 0.1,
+    "poll_interval": 0.03,
+}
+"""Files are polled often, and events are soon tried again."""
 
 
 class Keys(SecretSet):
@@ -106,13 +112,14 @@ class Reader:
 def told(
     path: Path,
     look: Callable[[], View],
-    events: Callable[[Collection[str]], FileEvents] = FileEvents,
-    seconds: float = PATIENCE,
+    events: Callable[[Collection[str], Timings], FileEvents] = FileEvents,
+    timings: Mapping[str, float] | None = None,
 ) -> Iterator[Reader]:
     """Run an application that reads ``path``."""
     reader = Reader(path)
-    reader.watcher = Watcher(look, reader.tick, events)
-    reader.watcher.start(seconds)
+    waits = Timings(**{"watcher_start_timeout": PATIENCE, **(timings or {})})
+    reader.watcher = Watcher(look, reader.tick, events, waits)
+    reader.watcher.start()
     try:
         yield reader
     finally:
@@ -136,29 +143,6 @@ def place(request: pytest.FixtureRequest, memory: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def events_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing but the kernel's events tell of a change."""
-    for name in ("LOOK", "READ", "POLL"):
-        monkeypatch.setattr(watching, name, NEVER)
-
-
-@pytest.fixture
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often, because there will be no event."""
-    monkeypatch.setattr(watching, "TURN", 0.03)
-    monkeypatch.setattr(watching, "LOOK", 0.0)
-    monkeypatch.setattr(watching, "READ", NEVER)
-
-
-@pytest.fixture
-def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Poll often, and try soon whether there are events again."""
-    monkeypatch.setattr(watching, "_FIRST", 0.02)
-    monkeypatch.setattr(watching, "_MOST", 0.1)
-    monkeypatch.setattr(watching, "POLL", 0.03)
-
-
-@pytest.fixture
 def volume(memory: Path) -> MountedVolume:
     """Give a volume in memory that has the one key."""
     volume = MountedVolume(memory / "volume")
@@ -166,23 +150,36 @@ def volume(memory: Path) -> MountedVolume:
     return volume
 
 
+class Log:
+    """What the watch has logged."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "hive_boot.watching")
+        self._caplog = caplog
+
+    @property
+    def levels(self) -> list[str]:
+        """WARNING at each fall-back to polling, ERROR at a failure, INFO when events are back."""
+        return [each.levelname for each in self._caplog.records]
+
+    @property
+    def first(self) -> str:
+        """The text of the first record."""
+        return self._caplog.records[0].getMessage()
+
+
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Give what gives the log of watching."""
-    caplog.set_level(logging.INFO, "hive_boot.watching")
-    return lambda: [f"{each.levelname} {each.getMessage()}" for each in caplog.records]
-
-
-AGAIN = "INFO Changes of secrets are told of by inotify again"
+def log(caplog: pytest.LogCaptureFixture) -> Log:
+    """Give the log of watching."""
+    return Log(caplog)
 
 
 # By events alone.
 
 
-@pytest.mark.usefixtures("events_only")
 def test_each_swap_of_a_volume_is_told(volume: MountedVolume) -> None:
     """No swap is the last one that is noticed."""
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
         assert reader.mode == "inotify"
         for number in range(1, 11):
             volume.publish({"api_key": f"fake-{number}"})
@@ -190,12 +187,11 @@ def test_each_swap_of_a_volume_is_told(volume: MountedVolume) -> None:
         assert reader.watcher.missed == 0
 
 
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("name", ["api_key", "token~", "x.pyc"])
 def test_each_way_to_write_a_plain_file_is_told(name: str, memory: Path) -> None:
     """In place, by rename, removed, made again; also a name that others take for a backup."""
     directory = PlainDirectory(memory / "secrets")
-    with told(directory.path / name, look_at(directory.path)) as reader:
+    with told(directory.path / name, look_at(directory.path), timings=EVENTS_ONLY) as reader:
         directory.replace(name, "fake-1")
         reader.sees("fake-1")
         directory.write_in_place(name, "fake-2")
@@ -211,14 +207,13 @@ def test_each_way_to_write_a_plain_file_is_told(name: str, memory: Path) -> None
         wait_until(lambda: reader.ticks > ticks)
 
 
-@pytest.mark.usefixtures("events_only")
 def test_a_directory_that_is_removed_and_made_again_is_told_of(place: Path) -> None:
     """Afterwards every change is noticed as before, also where the new one has the old inode."""
     path = place / "secrets"
     file = path / "api_key"
     path.mkdir()
     file.write_text("fake-0")
-    with told(file, look_at(path)) as reader:
+    with told(file, look_at(path), timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             shutil.rmtree(path)
             path.mkdir()
@@ -230,14 +225,13 @@ def test_a_directory_that_is_removed_and_made_again_is_told_of(place: Path) -> N
             reader.sees(f"fake-newest-{number}")
 
 
-@pytest.mark.usefixtures("events_only", "quick_retries")
 def test_a_directory_that_is_gone_for_a_while_is_told_of(place: Path) -> None:
     """Both is told, that it went and that it came; and then what is written into it."""
     path = place / "secrets"
     file = path / "api_key"
     path.mkdir()
     file.write_text("fake-0")
-    with told(file, look_at(path)) as reader:
+    with told(file, look_at(path), timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}) as reader:
         for number in range(1, 4):
             shutil.rmtree(path)
             reader.sees(None)
@@ -248,12 +242,11 @@ def test_a_directory_that_is_gone_for_a_while_is_told_of(place: Path) -> None:
             reader.sees(f"fake-newer-{number}")
 
 
-@pytest.mark.usefixtures("events_only")
 def test_a_directory_renamed_away_and_replaced_is_told_of(place: Path) -> None:
     """What is watched is the path, not the directory that was there once."""
     volume = MountedVolume(place / "volume")
     volume.publish({"api_key": "fake-0"})
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             volume.path.rename(place / f"away-{number}")
             MountedVolume(volume.path).publish({"api_key": f"fake-new-{number}"})
@@ -288,7 +281,6 @@ def in_the_middle(memory: Path) -> tuple[Path, Path]:
     return memory / "current/below", memory / "current"
 
 
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("lay_out", [a_link, a_chain, in_the_middle])
 def test_each_switch_of_a_link_to_the_root_is_told(
     lay_out: Callable[[Path], tuple[Path, Path]], memory: Path
@@ -300,7 +292,7 @@ def test_each_switch_of_a_link_to_the_root_is_told(
     for number, volume in enumerate(volumes):
         volume.publish({"api_key": f"fake-new-{number}"})
     switch(link, memory / "release-0")
-    with told(root / "api_key", look_at(root)) as reader:
+    with told(root / "api_key", look_at(root), timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             switch(link, memory / f"release-{number}")
             reader.sees(f"fake-new-{number}")
@@ -315,7 +307,6 @@ class Below(SecretSet):
     api_key: Secret = secret(file="tls/key.pem")
 
 
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bool) -> None:
     """Each way to write it, and its directory may come later, or go and come back."""
@@ -325,7 +316,7 @@ def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bo
         directory.replace(name, "fake-0")
     situation = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
     look = Vantage(Below._inventory, situation).look  # noqa: SLF001  (as a start does)
-    with told(directory.path / name, look) as reader:
+    with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
         for number in range(3):
             directory.replace(name, f"fake-new-{number}")
             reader.sees(f"fake-new-{number}")
@@ -336,7 +327,6 @@ def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bo
         assert reader.watcher.missed == 0
 
 
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("way", ["real/key", "current/key"])
 def test_a_file_that_is_a_link_out_of_the_directory_is_told_of(way: str, memory: Path) -> None:
     """What it leads to may be replaced, written, or be another one by a link on the way."""
@@ -347,7 +337,7 @@ def test_a_file_that_is_a_link_out_of_the_directory_is_told_of(way: str, memory:
     (memory / "etc/current").symlink_to("real")
     file = directory.path / "api_key"
     file.symlink_to(memory / "etc" / way)
-    with told(file, look_at(directory.path)) as reader:
+    with told(file, look_at(directory.path), timings=EVENTS_ONLY) as reader:
         for number in range(3):
             real.replace("key", f"fake-new-{number}")
             reader.sees(f"fake-new-{number}")
@@ -365,7 +355,6 @@ def test_a_file_that_is_a_link_out_of_the_directory_is_told_of(way: str, memory:
         assert reader.watcher.missed == 0
 
 
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("at_the_end", ["", "/"])
 def test_what_is_above_a_link_is_told_of(at_the_end: str, memory: Path) -> None:
     """Two dots behind a link lead to what is above its target, for the kernel and for us."""
@@ -376,7 +365,7 @@ def test_what_is_above_a_link_is_told_of(at_the_end: str, memory: Path) -> None:
     PlainDirectory(memory / "keys").replace("api_key", "fake-of-somebody-else")
     path = f"{memory}/link/../keys{at_the_end}"
     look = look_at(memory, mode="kubernetes", secrets_dirs=path)
-    with told(Path(os.path.join(path, "api_key")), look) as reader:  # noqa: PTH118  (the dots stay)
+    with told(Path(os.path.join(path, "api_key")), look, timings=EVENTS_ONLY) as reader:  # noqa: PTH118  (the dots stay)
         assert reader.seen == "fake-0"
         for number in range(1, 4):
             directory.replace("api_key", f"fake-{number}")
@@ -388,13 +377,14 @@ def test_what_is_above_a_link_is_told_of(at_the_end: str, memory: Path) -> None:
         assert reader.watcher.missed == 0
 
 
-@pytest.mark.usefixtures("events_only", "quick_retries")
 def test_what_a_link_leads_to_may_go_and_come_back(place: Path) -> None:
     """The directory at the end of a link is removed and made again; the link stays."""
     root, real = place / "root", place / "etc/real"
     root.symlink_to("etc/real")
     PlainDirectory(real).replace("api_key", "fake-0")
-    with told(root / "api_key", look_at(root)) as reader:
+    with told(
+        root / "api_key", look_at(root), timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}
+    ) as reader:
         for number in range(1, 4):
             shutil.rmtree(real)
             reader.sees(None)
@@ -404,13 +394,14 @@ def test_what_a_link_leads_to_may_go_and_come_back(place: Path) -> None:
             reader.sees(f"fake-newer-{number}")
 
 
-@pytest.mark.usefixtures("events_only")
 def test_a_permission_that_is_lost_and_given_back_is_told_of() -> None:
     """A closed directory cannot be watched; it is watched again as soon as it is open."""
     with as_ordinary_user() as place:
         directory = PlainDirectory(place / "secrets")
         directory.replace("api_key", "fake-0")
-        with told(directory.path / "api_key", look_at(directory.path)) as reader:
+        with told(
+            directory.path / "api_key", look_at(directory.path), timings=EVENTS_ONLY
+        ) as reader:
             for number in range(1, 4):
                 directory.path.chmod(0)
                 reader.sees(None)
@@ -420,13 +411,12 @@ def test_a_permission_that_is_lost_and_given_back_is_told_of() -> None:
                 reader.sees(f"fake-{number}")
 
 
-@pytest.mark.usefixtures("events_only")
 @pytest.mark.parametrize("name", [".env", ".env.local"])
 def test_a_dotenv_file_is_told_of_however_it_is_written(name: str, memory: Path) -> None:
     """Made, edited in place, replaced by rename as editors do, removed."""
     directory = PlainDirectory(memory / "cwd")
     look = look_at(directory.path, mode="development")
-    with told(directory.path / name, look) as reader:
+    with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
         directory.write_in_place(name, "fake-1")
         reader.sees("fake-1")
         directory.replace(name, "fake-2")
@@ -437,7 +427,6 @@ def test_a_dotenv_file_is_told_of_however_it_is_written(name: str, memory: Path)
         reader.sees(None)
 
 
-@pytest.mark.usefixtures("events_only")
 def test_a_file_that_a_variable_names_is_told_of(memory: Path) -> None:
     """``NAME_FILE`` leads to a file, through a link or not, that may be rewritten or replaced."""
     directory = PlainDirectory(memory / "etc")
@@ -445,7 +434,7 @@ def test_a_file_that_a_variable_names_is_told_of(memory: Path) -> None:
     link = memory / "link"
     link.symlink_to("etc/key")
     look = look_at(memory / "x", {"API_KEY_FILE": str(link)}, mode="environment")
-    with told(link, look) as reader:
+    with told(link, look, timings=EVENTS_ONLY) as reader:
         directory.write_in_place("key", "fake-1")
         reader.sees("fake-1")
         directory.replace("key", "fake-2")
@@ -457,12 +446,11 @@ def test_a_file_that_a_variable_names_is_told_of(memory: Path) -> None:
         reader.sees("fake-4")
 
 
-@pytest.mark.usefixtures("events_only")
 def test_a_file_in_a_volume_that_a_variable_names_is_told_of(volume: MountedVolume) -> None:
     """A watch on the file itself would be deaf after the first swap."""
     file = volume.path / "api_key"
     look = look_at(volume.path, {"API_KEY_FILE": str(file)}, mode="environment")
-    with told(file, look) as reader:
+    with told(file, look, timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             volume.publish({"api_key": f"fake-{number}"})
             reader.sees(f"fake-{number}")
@@ -470,12 +458,11 @@ def test_a_file_in_a_volume_that_a_variable_names_is_told_of(volume: MountedVolu
 
 
 @really
-@pytest.mark.usefixtures("events_only")
 def test_what_is_written_into_a_mounted_file_is_told(memory: Path) -> None:
     """A directory's own events say nothing of it."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/key") as pinned:
         pinned.write("fake-0")
-        with told(pinned.path, look_at(memory / "secrets")) as reader:
+        with told(pinned.path, look_at(memory / "secrets"), timings=EVENTS_ONLY) as reader:
             for number in range(1, 4):
                 pinned.write(f"fake-{number}")
                 reader.sees(f"fake-{number}")
@@ -485,12 +472,11 @@ def test_what_is_written_into_a_mounted_file_is_told(memory: Path) -> None:
             assert reader.watcher.missed == 0
 
 
-@pytest.mark.usefixtures("events_only")
 def test_what_does_not_concern_secrets_is_not_told(memory: Path) -> None:
     """A busy project makes nobody read ``.env`` again and again."""
     directory = PlainDirectory(memory / "cwd")
     look = look_at(directory.path, mode="development")
-    with told(directory.path / ".env", look) as reader:
+    with told(directory.path / ".env", look, timings=EVENTS_ONLY) as reader:
         for number in range(50):
             directory.replace("main.py", f"print({number})")
         directory.replace(".env", "fake-1")
@@ -522,16 +508,13 @@ def make_noise(directory: PlainDirectory, times: int = 100) -> None:
         (directory.path / f"noise-{number}").write_text("fake-noise")
 
 
-@pytest.mark.usefixtures("events_only")
-def test_other_files_of_a_plain_directory_make_nobody_read(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_files_of_a_plain_directory_make_nobody_read(memory: Path) -> None:
     """Nor do they make anybody look, as long as there was a look a moment ago."""
-    monkeypatch.setattr(watching, "PAUSE", NEVER)
+    timings = {**EVENTS_ONLY, "busy_resync_interval": NEVER}
     directory = PlainDirectory(memory / "secrets")
     directory.replace("api_key", "fake-0")
     looks = Looks(look_at(directory.path))
-    with told(directory.path / "api_key", looks) as reader:
+    with told(directory.path / "api_key", looks, timings=timings) as reader:
         at_the_start = looks.count
         make_noise(directory)
         directory.write_in_place("api_key", "fake-1")
@@ -553,17 +536,13 @@ class DeafEvents(FileEvents):
         return {path for path in super().wait(seconds, stop) if not path.endswith("/api_key")}
 
 
-@pytest.mark.usefixtures("events_only")
-def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: Path) -> None:
     """Where much happens a look follows, not a read; what it finds was told of, in a way."""
-    monkeypatch.setattr(watching, "PAUSE", 0.02)
-    monkeypatch.setattr(watching, "TURN", 0.05)
+    timings = {**EVENTS_ONLY, "busy_resync_interval": 0.02, "watcher_heartbeat_interval": 0.05}
     directory = PlainDirectory(memory / "secrets")
     directory.replace("api_key", "fake-0")
     looks = Looks(look_at(directory.path))
-    with told(directory.path / "api_key", looks, DeafEvents) as reader:
+    with told(directory.path / "api_key", looks, DeafEvents, timings) as reader:
         for number in range(1, 6):
             ticks, seen = reader.ticks, looks.count
             make_noise(directory, 10)
@@ -579,12 +558,11 @@ def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(
 # By a look.
 
 
-@pytest.mark.usefixtures("quick_looks")
 def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> None:
     """What is done behind the link, where nobody should, is noticed, and counted as missed."""
     assert volume.generation is not None
     hidden = volume.generation / "api_key"
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
         hidden.write_text("fake-1")
         reader.sees("fake-1")
         wait_until(lambda: reader.watcher.missed)
@@ -594,12 +572,11 @@ def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> 
         wait_until(lambda: reader.watcher.missed > missed)
 
 
-@pytest.mark.usefixtures("quick_looks")
 def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
     """A directory further up is not watched; when it is replaced all the same is noticed."""
     volume = MountedVolume(memory / "a/b/volume")
     volume.publish({"api_key": "fake-0"})
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
         (memory / "a").rename(memory / "away")
         reader.sees(None)
         MountedVolume(volume.path).publish({"api_key": "fake-1"})
@@ -610,11 +587,10 @@ def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
 
 
 @really
-@pytest.mark.usefixtures("quick_looks")
 def test_what_is_mounted_over_is_found_by_a_look(volume: MountedVolume) -> None:
     """The kernel tells nothing of a mount, of what is hidden by it, and of its end."""
     file = volume.path / "api_key"
-    with told(file, look_at(volume.path)) as reader:
+    with told(file, look_at(volume.path), timings=QUICK_RESYNC) as reader:
         with tmpfs(volume.path):
             reader.sees(None)
             wait_until(lambda: reader.watcher.missed == 1)
@@ -625,23 +601,17 @@ def test_what_is_mounted_over_is_found_by_a_look(volume: MountedVolume) -> None:
         reader.sees("fake-2")
 
 
-def test_everything_is_read_now_and_then(
-    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_everything_is_read_now_and_then(volume: MountedVolume) -> None:
     """What no event and no look can tell of is found by a read, sooner or later."""
-    monkeypatch.setattr(watching, "TURN", 0.02)
-    monkeypatch.setattr(watching, "READ", 0.02)
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    timings = {"watcher_heartbeat_interval": 0.02, "full_read_interval": 0.02}
+    with told(volume.path / "api_key", look_at(volume.path), timings=timings) as reader:
         wait_until(lambda: reader.ticks >= 3)
         assert reader.watcher.missed == 0
 
 
-def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(
-    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(volume: MountedVolume) -> None:
     """Here each look comes right after a swap, before the kernel's event has been heard."""
-    monkeypatch.setattr(watching, "LOOK", 0.0)
-    monkeypatch.setattr(watching, "TURN", 1.0)
+    timings = {"resync_interval": 0.0, "watcher_heartbeat_interval": 1.0}
     look = look_at(volume.path)
     swaps = iter(range(1, 4))
 
@@ -651,7 +621,7 @@ def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(
         return look()
 
     started = threading.Event()
-    with told(volume.path / "api_key", swap_and_look) as reader:
+    with told(volume.path / "api_key", swap_and_look, timings=timings) as reader:
         started.set()
         reader.sees("fake-3")
         volume.publish({"api_key": "fake-4"})
@@ -660,11 +630,10 @@ def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(
 
 
 def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
-    memory: Path, monkeypatch: pytest.MonkeyPatch
+    memory: Path,
 ) -> None:
     """Here each look comes right after a link was switched, before its event has been heard."""
-    monkeypatch.setattr(watching, "LOOK", 0.0)
-    monkeypatch.setattr(watching, "TURN", 0.5)
+    timings = {"resync_interval": 0.0, "watcher_heartbeat_interval": 0.5}
     for number in range(4):
         MountedVolume(memory / f"v{number}").publish({"api_key": f"fake-{number}"})
     root = memory / "root"
@@ -677,7 +646,7 @@ def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
             switch(root, f"v{switches.pop()}")
         return look()
 
-    with told(root / "api_key", switch_and_look) as reader:
+    with told(root / "api_key", switch_and_look, timings=timings) as reader:
         for number in range(1, 4):
             switches.append(number)
             reader.sees(f"fake-{number}")
@@ -686,7 +655,6 @@ def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
         assert reader.watcher.missed == 0
 
 
-@pytest.mark.usefixtures("quick_looks")
 def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
     """Looks alone make nobody read."""
     looks = 0
@@ -697,7 +665,7 @@ def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
         looks += 1
         return look()
 
-    with told(volume.path / "api_key", count) as reader:
+    with told(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
         wait_until(lambda: looks > 5)
         assert (reader.ticks, reader.watcher.missed) == (0, 0)
 
@@ -705,7 +673,6 @@ def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
 # How a watch begins.
 
 
-@pytest.mark.usefixtures("events_only")
 def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
     """Between a look and the watch that it asks for the root may be switched, again and again."""
     for number in range(4):
@@ -721,14 +688,13 @@ def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
             switch(root, f"v{number}")
         return view
 
-    with told(root / "api_key", switch_after_look) as reader:
+    with told(root / "api_key", switch_after_look, timings=EVENTS_ONLY) as reader:
         reader.sees("fake-3")
         MountedVolume(memory / "v3").publish({"api_key": "fake-4"})
         reader.sees("fake-4")
         assert reader.mode == "inotify"
 
 
-@pytest.mark.usefixtures("quick_looks")
 def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVolume) -> None:
     """The start goes on to its first read only when it is known what a look is compared with."""
     assert volume.generation is not None
@@ -742,15 +708,12 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
             time.sleep(0.1)
         return look()
 
-    with told(volume.path / "api_key", look_slowly) as reader:
+    with told(volume.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
         (volume.generation / "api_key").write_text("fake-1")
         reader.sees("fake-1")
 
 
-@pytest.mark.usefixtures("events_only", "quick_retries")
-def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(
-    memory: Path, lines: Callable[[], list[str]]
-) -> None:
+def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path, log: Log) -> None:
     """What cannot be watched is looked for anew at once; nobody polls, and nothing is said."""
     path = memory / "secrets"
     path.mkdir()
@@ -762,7 +725,9 @@ def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(
             path.rmdir()
         return view
 
-    with told(path / "api_key", remove_after_look) as reader:
+    with told(
+        path / "api_key", remove_after_look, timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}
+    ) as reader:
         fresh = PlainDirectory(memory / "fresh")
         fresh.replace("api_key", "fake-1")
         fresh.path.rename(path)
@@ -770,14 +735,13 @@ def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(
         reader.is_told_by("inotify")
         PlainDirectory(path).replace("api_key", "fake-2")
         reader.sees("fake-2")
-    assert lines() == []
+    assert log.levels == []
 
 
-@pytest.mark.usefixtures("quick_looks")
 def test_a_directory_of_which_nothing_is_there_yet_is_found(memory: Path) -> None:
     """Where there is not even a place to watch, a look finds what comes."""
     path = memory / "not/yet/there"
-    with told(path / "api_key", look_at(path)) as reader:
+    with told(path / "api_key", look_at(path), timings=QUICK_RESYNC) as reader:
         assert reader.mode == "inotify"
         MountedVolume(path).publish({"api_key": "fake-1"})
         reader.sees("fake-1")
@@ -788,51 +752,57 @@ def test_a_directory_of_which_nothing_is_there_yet_is_found(memory: Path) -> Non
 # Without events.
 
 
-@pytest.mark.usefixtures("quick_retries")
-@pytest.mark.parametrize("said", ["1", "true", "enable", "yes"])
 def test_who_forces_polling_gets_it(
-    said: str,
-    volume: MountedVolume,
-    monkeypatch: pytest.MonkeyPatch,
-    lines: Callable[[], list[str]],
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     """Changes are found by reading; it is said once, and once when events are wanted again."""
-    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", said)
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
+    look = look_at(volume.path)
+    with told(volume.path / "api_key", look, timings=QUICK_WATCH_RETRIES) as reader:
         assert reader.mode == "poll"
         for number in range(1, 4):
             volume.publish({"api_key": f"fake-{number}"})
             reader.sees(f"fake-{number}")
         assert reader.mode == "poll"
-        (line,) = lines()
-        assert line == (
-            "WARNING Changes of secrets are looked for every 0.03 s, because nothing tells of "
-            "them: WATCHFILES_FORCE_POLLING is set"
-        )
+        assert log.levels == ["WARNING"]
+        assert "0.03 s" in log.first
+        assert "WATCHFILES_FORCE_POLLING" in log.first
         monkeypatch.delenv("WATCHFILES_FORCE_POLLING")
         reader.is_told_by("inotify")
         volume.publish({"api_key": "fake-4"})
         reader.sees("fake-4")
-        assert lines() == [line, AGAIN]
+        assert log.levels == ["WARNING", "INFO"]
 
 
-@pytest.mark.usefixtures("quick_retries")
+def test_the_variable_that_forces_polling_means_what_it_means_to_watchfiles(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is not a way to say no forces it."""
+    look, modes = look_at(volume.path), {}
+    for said in ("1", "true", "enable", "yes", "", "false", "Disable", "DISABLED"):
+        monkeypatch.setenv("WATCHFILES_FORCE_POLLING", said)
+        with told(volume.path / "api_key", look) as reader:
+            modes[said] = reader.mode
+    assert modes == {
+        **dict.fromkeys(("1", "true", "enable", "yes"), "poll"),
+        **dict.fromkeys(("", "false", "Disable", "DISABLED"), "inotify"),
+    }
+
+
 def test_who_has_no_watchfiles_polls(
-    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     """A library that cannot be imported costs the events, not the rotation."""
     monkeypatch.setitem(sys.modules, "watchfiles._rust_notify", None)
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES) as reader:
         assert reader.mode == "poll"
         for number in range(1, 4):
             volume.publish({"api_key": f"fake-{number}"})
             reader.sees(f"fake-{number}")
         assert reader.mode == "poll"
-        (line,) = lines()
-        assert line.startswith("WARNING Changes of secrets are looked for every 0.03 s")
+        assert log.levels == ["WARNING"]
 
 
-@pytest.mark.usefixtures("events_only", "quick_retries")
 def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
     """There is little room for them on a machine, and others may need it."""
     alive: list[FileEvents] = []
@@ -850,12 +820,14 @@ def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
             alive.remove(self)
             super().close()
 
-    def events(paths: Collection[str]) -> FileEvents:
-        alive.append(FailingEvents(paths))
+    def events(paths: Collection[str], timings: Timings) -> FileEvents:
+        alive.append(FailingEvents(paths, timings))
         return alive[0]
 
     look = look_at(volume.path)
-    with told(volume.path / "api_key", look, events) as reader:
+    with told(
+        volume.path / "api_key", look, events, timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}
+    ) as reader:
         wait_until(lambda: reader.mode == "poll")
         tick = reader.tick
         reader.watcher._tick_outside = lambda: while_polling.append(  # noqa: SLF001  (who is asked)
@@ -867,86 +839,68 @@ def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
     assert alive == []
 
 
-@pytest.mark.parametrize("said", ["", "false", "Disable", "DISABLED"])
-def test_who_forces_no_polling_gets_events(
-    said: str,
-    volume: MountedVolume,
-    monkeypatch: pytest.MonkeyPatch,
-    lines: Callable[[], list[str]],
-) -> None:
-    """The variable means what it means to watchfiles."""
-    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", said)
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
-        assert reader.mode == "inotify"
-    assert lines() == []
-
-
-@pytest.mark.usefixtures("quick_retries")
-def test_a_file_name_that_is_not_utf_8_stops_nothing(
-    memory: Path, lines: Callable[[], list[str]]
-) -> None:
+def test_a_file_name_that_is_not_utf_8_stops_nothing(memory: Path, log: Log) -> None:
     """Somebody's file with an odd name ends the events for a moment, and no longer."""
     directory = PlainDirectory(memory / "secrets")
-    with told(directory.path / "api_key", look_at(directory.path)) as reader:
+    with told(
+        directory.path / "api_key", look_at(directory.path), timings=QUICK_WATCH_RETRIES
+    ) as reader:
         (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
-        wait_until(lambda: len(lines()) == 2)
-        assert lines()[0].startswith("WARNING Changes of secrets are looked for every 0.03 s")
-        assert lines()[1] == AGAIN
+        wait_until(lambda: len(log.levels) == 2)
+        assert log.levels == ["WARNING", "INFO"]
         reader.is_told_by("inotify")
         directory.replace("api_key", "fake-1")
         reader.sees("fake-1")
-    with told(directory.path / "api_key", look_at(directory.path)) as reader:
+    with told(
+        directory.path / "api_key", look_at(directory.path), timings=QUICK_WATCH_RETRIES
+    ) as reader:
         directory.replace("api_key", "fake-2")
         reader.sees("fake-2")
         assert reader.mode == "inotify"
-    assert len(lines()) == 2
+    assert len(log.levels) == 2
 
 
-@pytest.mark.usefixtures("quick_retries")
 def test_a_directory_whose_path_is_not_utf_8_is_polled(memory: Path) -> None:
     """The library watchfiles cannot be given such a path; reading it can be done all the same."""
     volume = MountedVolume(memory / os.fsdecode(b"caf\xe9"))
-    with told(volume.path / "api_key", look_at(volume.path)) as reader:
+    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES) as reader:
         assert reader.mode == "poll"
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
 
 
-def test_failures_far_apart_are_each_a_first_one(
-    memory: Path, monkeypatch: pytest.MonkeyPatch, lines: Callable[[], list[str]]
-) -> None:
+def test_failures_far_apart_are_each_a_first_one(memory: Path, log: Log) -> None:
     """A watch that had worked for long is begun again at once, however often it has failed."""
-    monkeypatch.setattr(watching, "_FIRST", 0.001)
-    monkeypatch.setattr(watching, "_MOST", NEVER)
-    monkeypatch.setattr(watching, "_PROVEN", 0.0)
+    timings = {
+        "watch_retry_delay": 0.001,
+        "max_watch_retry_delay": NEVER,
+        "watch_stable_interval": 0.0,
+    }
     directory = PlainDirectory(memory / "secrets")
     odd = directory.path / os.fsdecode(b"caf\xe9")
 
     def heard(times: int) -> bool:
-        return lines().count(AGAIN) == times
+        return log.levels.count("INFO") == times
 
-    with told(directory.path / "api_key", look_at(directory.path)):
+    with told(directory.path / "api_key", look_at(directory.path), timings=timings):
         # Doubled each time, the first wait would have become more than a test lasts.
         for number in range(1, 21):
             odd.write_text("fake-other")
             wait_until(partial(heard, number))
 
 
-def test_failures_close_together_are_waited_for_longer_and_longer(
-    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failures_close_together_are_waited_for_longer_and_longer(volume: MountedVolume) -> None:
     """A machine that has no room for events is not asked for them all the time."""
-    monkeypatch.setattr(watching, "_FIRST", 0.001)
-    monkeypatch.setattr(watching, "POLL", 0.001)
+    timings = {"watch_retry_delay": 0.001, "poll_interval": 0.001}
     asked = 0
 
-    def refuse(_: Collection[str]) -> FileEvents:
+    def refuse(*_: object) -> FileEvents:
         nonlocal asked
         asked += 1
         message = "there is no room"
         raise OSError(message)
 
-    with told(volume.path / "api_key", look_at(volume.path), refuse) as reader:
+    with told(volume.path / "api_key", look_at(volume.path), refuse, timings) as reader:
         wait_until(lambda: reader.ticks > 500)
     assert 3 < asked < 20
 
@@ -954,10 +908,7 @@ def test_failures_close_together_are_waited_for_longer_and_longer(
 # What goes wrong in the thread.
 
 
-@pytest.mark.usefixtures("quick_retries")
-def test_a_look_that_fails_is_said_once_and_done_again(
-    volume: MountedVolume, lines: Callable[[], list[str]]
-) -> None:
+def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, log: Log) -> None:
     """A fault of ours leaves no application deaf."""
     failures = 3
     look = look_at(volume.path)
@@ -970,23 +921,25 @@ def test_a_look_that_fails_is_said_once_and_done_again(
             raise LookupError(message)
         return look()
 
-    with told(volume.path / "api_key", fail) as reader:
+    with told(volume.path / "api_key", fail, timings=QUICK_WATCH_RETRIES) as reader:
         reader.is_told_by("inotify")
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-    assert lines() == ["ERROR Watching the secrets has failed; it begins anew", AGAIN]
+    assert log.levels == ["ERROR", "INFO"]
 
 
-def test_while_a_look_fails_nothing_is_said_to_be_watched(
-    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume) -> None:
     """Who asks is told that changes are not noticed now."""
-    monkeypatch.setattr(watching, "_FIRST", NEVER)
+    timings = {
+        "watch_retry_delay": NEVER,
+        "max_watch_retry_delay": NEVER,
+        "watcher_start_timeout": 0.0,
+    }
 
     def fail() -> View:
         raise LookupError
 
-    with told(volume.path / "api_key", fail, seconds=0) as reader:
+    with told(volume.path / "api_key", fail, timings=timings) as reader:
         reader.is_told_by("down")
 
 
@@ -996,8 +949,7 @@ def test_a_look_that_hangs_is_told_as_such(
     """A file system that does not answer is no reason to say that all is well."""
     clock = Clock()
     monkeypatch.setattr(watching, "time", clock)
-    monkeypatch.setattr(watching, "TURN", 0.02)
-    monkeypatch.setattr(watching, "LOOK", 0.0)
+    timings = {"watcher_heartbeat_interval": 0.02, "resync_interval": 0.0}
     look = look_at(volume.path)
     answers, waits = threading.Event(), threading.Event()
     answers.set()
@@ -1008,12 +960,12 @@ def test_a_look_that_hangs_is_told_as_such(
             answers.wait(PATIENCE)
         return look()
 
-    with told(volume.path / "api_key", hang) as reader:
+    with told(volume.path / "api_key", hang, timings=timings) as reader:
         assert reader.mode == "inotify"
         answers.clear()
         assert waits.wait(PATIENCE)
         assert reader.mode == "inotify"
-        clock.ahead += watching.HUNG
+        clock.ahead += Timings().watcher_silence_timeout
         assert reader.mode == "down"
         answers.set()
         reader.is_told_by("inotify")
@@ -1040,13 +992,12 @@ def test_a_file_system_that_hangs_holds_up_no_start_for_ever(volume: MountedVolu
         answers.wait(PATIENCE)
         return look()
 
-    with told(volume.path / "api_key", hang, seconds=0.01) as reader:
+    with told(volume.path / "api_key", hang, timings={"watcher_start_timeout": 0.01}) as reader:
         assert reader.mode == "off"
         answers.set()
         reader.is_told_by("inotify")
 
 
-@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize("polling", ["", "1"])
 def test_a_loop_that_is_gone_ends_the_watch(
     polling: str, volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
@@ -1058,7 +1009,7 @@ def test_a_loop_that_is_gone_ends_the_watch(
         message = "Event loop is closed"
         raise RuntimeError(message)
 
-    watcher = Watcher(look_at(volume.path), tick)
+    watcher = Watcher(look_at(volume.path), tick, timings=Timings(**QUICK_WATCH_RETRIES))
     watcher.start()
     volume.publish({"api_key": "fake-1"})
     watcher.join()

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.timeline import Step
-from hive_boot.serving import page as module
 from hive_boot.serving.endpoints import answer
 from hive_boot.serving.page import HEADERS, page
 from tests.serving.situations import (
@@ -160,7 +160,7 @@ def test_only_a_start_is_looked_at_again(status: Status) -> None:
     """While it starts the page follows by itself; afterwards it stands still to be read."""
     again = [each for each in Reader(page("hive", status)).all("meta") if "http-equiv" in each]
     assert bool(again) is (status.state in {State.ARMED, State.LOADING, State.STARTING})
-    assert all(each["content"] == str(module.REFRESH) for each in again)
+    assert all(each["content"] == f"{DEFAULTS.page_refresh_interval:g}" for each in again)
 
 
 def test_what_is_wrong_is_told() -> None:

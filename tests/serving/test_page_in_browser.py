@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +13,8 @@ from anyio.from_thread import start_blocking_portal
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from hive_boot._timings import Timings
 from hive_boot.bootstrap.status import Status
-from hive_boot.serving import page
 from hive_boot.serving.probe_server import serve_probes
 from tests.serving.situations import crowded, degraded, ready, starting, stopping
 
@@ -119,10 +120,23 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    """Serve the page of an application that the test makes up."""
+    """Serve the page of an application that the test makes up.
+
+    A page that follows a start waits until it has been looked at.
+    """
+    with hosted(refresh=3600) as host:
+        yield host
+
+
+@contextmanager
+def hosted(refresh: float) -> Iterator[Host]:
+    """Serve a page that a browser loads again so many seconds after, during a start."""
     host = Host()
+    timings = Timings(page_refresh_interval=refresh)
     with start_blocking_portal() as portal:
-        served, host.port = portal.start_task(serve_probes, host.describe, "hive <hive>", 0)
+        served, host.port = portal.start_task(
+            serve_probes, host.describe, "hive <hive>", 0, timings
+        )
         yield host
         served.cancel()
 
@@ -144,12 +158,6 @@ def browser(host: Host) -> Iterator[webdriver.Chrome]:
         yield chrome
     finally:
         chrome.quit()
-
-
-@pytest.fixture(autouse=True)
-def stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a page that follows a start wait until it has been looked at."""
-    monkeypatch.setattr(page, "REFRESH", 3600)
 
 
 def show(browser: webdriver.Chrome, size: str, scheme: str) -> None:
@@ -234,18 +242,16 @@ def look_at(status: Status, size: str, scheme: str, host: Host, browser: webdriv
     assert logged(browser, "browser") == []
 
 
-def test_a_start_is_followed_until_it_is_over(
-    host: Host, browser: webdriver.Chrome, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_is_followed_until_it_is_over(browser: webdriver.Chrome) -> None:
     """Who looks at a start sees it end, without a finger on the screen."""
-    monkeypatch.setattr(page, "REFRESH", 0)
-    host.status = starting()
-    browser.get("about:blank")
-    browser.get(host.url)
-    asked = host.asked
-    wait(lambda: host.asked > asked)
-    host.status = ready()
-    wait(lambda: browser.title == "ready: hive <hive>")
+    with hosted(refresh=0) as host:
+        host.status = starting()
+        browser.get("about:blank")
+        browser.get(host.url)
+        asked = host.asked
+        wait(lambda: host.asked > asked)
+        host.status = ready()
+        wait(lambda: browser.title == "ready: hive <hive>")
 
 
 def wait(condition: Callable[[], bool], seconds: float = 20) -> None:

@@ -19,6 +19,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import SocketStream, TaskGroup
 
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.bootstrap.status import Status
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving import probe_server
@@ -38,16 +39,23 @@ PATIENCE = 20
 
 
 @asynccontextmanager
-async def served(status: Callable[[], Status] = ready) -> AsyncIterator[int]:
+async def served(
+    status: Callable[[], Status] = ready, timings: Timings = DEFAULTS
+) -> AsyncIterator[int]:
     """Have a probe server, and give its port."""
     async with anyio.create_task_group() as group:
-        yield await start(group, status)
+        yield await start(group, status, 0, timings)
         group.cancel_scope.cancel()
 
 
-async def start(group: TaskGroup, status: Callable[[], Status] = ready, port: int = 0) -> int:
+async def start(
+    group: TaskGroup,
+    status: Callable[[], Status] = ready,
+    port: int = 0,
+    timings: Timings = DEFAULTS,
+) -> int:
     """Start a probe server, and give its port."""
-    given: int = await group.start(serve_probes, status, "hive", port)
+    given: int = await group.start(serve_probes, status, "hive", port, timings)
     return given
 
 
@@ -165,10 +173,10 @@ async def test_a_client_may_write_slowly() -> None:
         assert (await everything(client)).endswith(b"\r\n\r\nready\n")
 
 
-async def test_who_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_says_nothing_is_dropped() -> None:
     """A client that is silent, or stops in the middle, has so many seconds and no more."""
-    monkeypatch.setattr(probe_server, "LIMIT", 0.05)
-    async with served() as port, connected(port) as silent, connected(port) as slow:
+    timings = Timings(probe_timeout=0.05)
+    async with served(timings=timings) as port, connected(port) as silent, connected(port) as slow:
         await slow.send(b"GET /livez HTTP/1.1\r\nHo")
         assert await everything(silent) == b""
         assert await everything(slow) == b""
@@ -176,9 +184,8 @@ async def test_who_says_nothing_is_dropped(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks for much and takes nothing of it does not keep its connection."""
-    monkeypatch.setattr(probe_server, "LIMIT", 0.1)
     monkeypatch.setattr(probe_server, "answer", partial(long_answer, 30_000_000))
-    async with served() as port:
+    async with served(timings=Timings(probe_timeout=0.1)) as port:
         client = plain_socket(port)
 
         def read_nothing() -> None:
@@ -217,10 +224,9 @@ async def test_who_leaves_before_asking_is_forgotten() -> None:
         await assert_answers(port)
 
 
-async def test_who_goes_on_talking_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_goes_on_talking_is_cut_off() -> None:
     """What a client sends after its request is read for a while, and then no more."""
-    monkeypatch.setattr(probe_server, "LIMIT", PATIENCE)
-    async with served() as port:
+    async with served(timings=Timings(probe_timeout=PATIENCE)) as port:
         client = plain_socket(port)
 
         def talk() -> None:
@@ -283,11 +289,10 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 async def test_a_process_without_descriptors_is_survived(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """When the worker has leaked its descriptors it says so once, and answers when it can."""
-    monkeypatch.setattr(probe_server, "PAUSE", 0.0)
-    async with served() as port:
+    async with served(timings=Timings(accept_retry_delay=0.0)) as port:
         client = socket.socket()
         client.settimeout(PATIENCE)
         with client:

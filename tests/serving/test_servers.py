@@ -15,7 +15,7 @@ import pytest
 from wsproto.events import TextMessage
 
 from hive_boot import DeclarationError, LifecycleError
-from hive_boot.serving import http_server as ending
+from hive_boot._timings import Timings
 from hive_boot.serving.asgi import App, Receive, Scope, Send
 from hive_boot.serving.http_server import HttpServer
 from hive_boot.serving.servers import bind, http_server
@@ -49,6 +49,13 @@ def anyio_backend(case: str) -> Any:  # noqa: ANN401  (what anyio's plugin takes
 def server(case: str) -> HttpServer:
     """Give a server that has not begun."""
     return http_server(CASES[case][0], "trio" if "trio" in case else "asyncio")
+
+
+@pytest.fixture
+def hasty(case: str) -> HttpServer:
+    """Give a server that gives clients little time to hear that their requests were ended."""
+    backend = "trio" if "trio" in case else "asyncio"
+    return http_server(CASES[case][0], backend, Timings(server_stop_timeout=0.1))
 
 
 class Application:
@@ -209,16 +216,13 @@ async def test_an_answer_that_does_not_end_is_cut(
     assert "2 requests did not end in time and are cancelled" in caplog.text
 
 
-async def test_a_client_that_takes_nothing_does_not_hold_the_stop(
-    server: HttpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_client_that_takes_nothing_does_not_hold_the_stop(hasty: HttpServer) -> None:
     """A client that reads nothing of a long answer is cut off."""
-    monkeypatch.setattr(ending, "_MARGIN", 0.1)
     app = Application()
-    async with serving(server, app) as (port, ended), connected(port) as client:
+    async with serving(hasty, app) as (port, ended), connected(port) as client:
         await client.send("/endless")
         await until(lambda: app.asked)
-        server.stop(0.05)
+        hasty.stop(0.05)
         await ended.wait()
     assert app.ended == ["cancelled"]
 
@@ -249,12 +253,11 @@ async def test_a_server_that_is_to_stop_before_it_begins_serves_nobody(
 
 
 async def test_a_request_that_cannot_be_cancelled_does_not_hold_the_stop(
-    case: str, server: HttpServer, monkeypatch: pytest.MonkeyPatch
+    case: str, hasty: HttpServer
 ) -> None:
     """On asyncio a request that swallows its cancellation is left behind; trio waits for it."""
     if "trio" in case:
         pytest.skip("trio leaves no task behind")
-    monkeypatch.setattr(ending, "_MARGIN", 0.1)
     app = Application()
 
     async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
@@ -263,10 +266,10 @@ async def test_a_request_that_cannot_be_cancelled_does_not_hold_the_stop(
                 await app(scope, receive, send)
 
     try:
-        async with serving(server, stubborn) as (port, ended), connected(port) as client:
+        async with serving(hasty, stubborn) as (port, ended), connected(port) as client:
             await client.send("/slow")
             await until(lambda: app.asked)
-            server.stop(0.05)
+            hasty.stop(0.05)
             await ended.wait()
     finally:
         app.to_answer.set()

@@ -23,7 +23,6 @@ import trio
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretBytes, SecretSet, secret
-from hive_boot.bootstrap import notifying
 from hive_boot.bootstrap.status import Status
 from hive_boot.secrets import vantage, watching
 from hive_boot.secrets.store import Store
@@ -31,6 +30,7 @@ from hive_boot.testing import MountedVolume
 from tests.canary.frames import OURS, frames
 from tests.canary.programs.declared import Canaries
 from tests.canary.programs.telling import all_of, everything, log_to_files, plainly
+from tests.fixtures.timings import set_timings
 
 Boot = Bootstrap[Any, Any]
 
@@ -466,8 +466,8 @@ HOOKS: dict[str, Hook] = {
 
 async def hooks() -> None:
     """Fail in hooks of every kind, at first; then succeed."""
-    vars(notifying).update(_FIRST=0.01, _ENDING=0.05)
     boot = declare()
+    set_timings(boot, hook_retry_delay=0.01, hook_cancel_timeout=0.05)
     failed: set[str] = set()
     healed: set[str] = set()
 
@@ -528,8 +528,14 @@ def tell_threads() -> None:
 
 async def watched() -> None:
     """Let the watch fail, fall back and recover, and look into every thread meanwhile."""
-    vars(watching).update(_FIRST=0.05, POLL=0.05, LOOK=0.05, TURN=0.02)
     boot = declare(watch=True)
+    set_timings(
+        boot,
+        watch_retry_delay=0.05,
+        poll_interval=0.05,
+        resync_interval=0.05,
+        watcher_heartbeat_interval=0.02,
+    )
     async with running(boot) as secrets:
         text = all_of(secrets)
         await until(lambda: boot.status().watcher == "inotify")

@@ -90,7 +90,7 @@ RAISE = """
 SWALLOW = """
     await swallow()"""
 
-BRIEF, LONG = "0.4", "20"
+BRIEF, LONG = "0.8", "20"
 """Seconds of the stop: where something hangs in it for good, and where nothing does."""
 
 

@@ -12,8 +12,8 @@ from anyio.lowlevel import checkpoint
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
 from hive_boot.lifecycle.waking import loop_waker
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.fixtures.timings import set_timings
 from tests.support import failed_start, until
 

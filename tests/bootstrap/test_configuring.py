@@ -104,9 +104,9 @@ async def test_every_wrong_setting_is_a_problem_that_does_not_show_it(
         ("Settings.workers", "config"),
     ]
     port, workers = error.problems
-    assert port.message.startswith("is not valid: Input should be a valid integer")
-    assert workers.message == "is not valid: Input should be greater than or equal to 1"
-    assert port.hint == "set the variable HIVE_PORT"
+    assert "integer" in port.message
+    assert "equal to 1" in workers.message
+    assert "HIVE_PORT" in port.hint
     assert WRONG_PORT not in str(error)
     assert "471147114711" not in str(error)
     assert "pydantic.dev" not in str(error)
@@ -119,7 +119,7 @@ async def test_settings_and_secrets_fail_in_one_report(monkeypatch: pytest.Monke
     monkeypatch.setenv("HIVE_PORT", WRONG_PORT)
     error = await failed_start(boot_of(Settings))
     assert [problem.name for problem in error.problems] == ["JWT_SECRET", "Settings.port"]
-    assert "2 problems with HiveSecrets" in str(error)
+    assert error.declaration == "HiveSecrets"
 
 
 @pytest.mark.anyio
@@ -131,7 +131,7 @@ async def test_a_secret_in_a_settings_message_is_taken_out(
     error = await failed_start(boot_of(Settings))
     (problem,) = error.problems
     assert problem.name == "Settings.name"
-    assert problem.message == "is not valid: Value error, *** is reserved"
+    assert problem.message.endswith("*** is reserved")
 
 
 @pytest.mark.anyio
@@ -155,7 +155,7 @@ async def test_a_factory_that_raises_is_reported_without_the_secret() -> None:
     error = await failed_start(boot_of(make_settings))
     (problem,) = error.problems
     assert (problem.name, problem.kind) == ("make_settings", "config")
-    assert problem.message == "is not valid: RuntimeError: cannot log in with ***"
+    assert problem.message.endswith("RuntimeError: cannot log in with ***")
     assert VALUE not in str(error)
 
 
@@ -176,53 +176,42 @@ async def test_a_value_that_was_itself_refused_is_taken_out_as_well(
 
 
 @pytest.mark.anyio
-async def test_a_factory_without_a_name_is_named_by_its_type() -> None:
-    """A callable object that raises is named by its class."""
+async def test_errors_of_other_libraries_are_not_read_as_those_of_pydantic() -> None:
+    """Each is named by its type; its text is left out when it has a method ``errors``."""
 
     class Maker:
-        """Makes settings, but does not."""
+        """An object without a name that fails to make settings."""
 
         def __call__(self) -> object:
             message = "no"
             raise LookupError(message)
 
-    error = await failed_start(boot_of(Maker()))
-    (problem,) = error.problems
-    assert (problem.name, problem.message) == ("Maker", "is not valid: LookupError: no")
-
-
-@pytest.mark.anyio
-async def test_another_library_s_errors_are_not_taken_for_pydantic_s() -> None:
-    """An error with a method ``errors`` of its own is reported by its type alone."""
-
     class OtherError(Exception):
         """An error of another library, whose text may hold anything."""
 
         def errors(self) -> list[str]:
-            """Give what nobody here understands."""
+            """Return what only that library understands."""
             return [VALUE]
 
-    def make_settings() -> object:
+    def other() -> object:
         raise OtherError(WRONG_PORT)
 
-    error = await failed_start(boot_of(make_settings))
-    (problem,) = error.problems
-    assert problem.message == "is not valid: OtherError"
-
-
-@pytest.mark.anyio
-async def test_an_error_with_a_list_of_errors_is_not_taken_for_pydantic_s() -> None:
-    """An error with an attribute ``errors`` that is no method is reported with its text."""
-
     class ListedError(Exception):
-        """An error of another library."""
+        """An error whose attribute ``errors`` is not a method."""
 
         errors = ("one", "two")
 
-    def make_settings() -> object:
+    def listed() -> object:
         message = "two things"
         raise ListedError(message)
 
-    error = await failed_start(boot_of(make_settings))
-    (problem,) = error.problems
-    assert problem.message == "is not valid: ListedError: two things"
+    table = (
+        (Maker(), "Maker", "LookupError: no"),
+        (other, "other", "OtherError"),
+        (listed, "listed", "ListedError: two things"),
+    )
+    for factory, name, text in table:
+        error = await failed_start(boot_of(factory))
+        (problem,) = error.problems
+        assert problem.name == name
+        assert problem.message.endswith(f": {text}")

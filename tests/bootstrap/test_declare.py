@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from starlette.applications import Starlette
 
 from hive_boot import (
     Bootstrap,
+    Change,
     DeclarationError,
     IllegalTransition,
     InvalidSecrets,
@@ -27,7 +29,7 @@ from hive_boot import (
     get_secret,
     secret,
 )
-from tests.support import failed_start, started_child, until
+from tests.support import failed_start, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -59,94 +61,32 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[HiveSecrets, Settings]:
     return Bootstrap(HiveSecrets, config=Settings, mode="environment")
 
 
-@pytest.mark.parametrize("wrong", [None, 3, object, dict, HiveSecrets.__name__])
-def test_secrets_have_to_be_declared_by_a_set(wrong: Any) -> None:  # noqa: ANN401
-    """What is no SecretSet is refused where the application is declared."""
-    with pytest.raises(DeclarationError, match="derives from SecretSet"):
-        Bootstrap(wrong)
-
-
-def test_an_object_is_not_a_declaration() -> None:
-    """A set itself is what a start makes, not what it is given."""
-    declared: Any = HiveSecrets(jwt_secret=Secret("JWT_SECRET", VALUE), keystore=None)
-    with pytest.raises(DeclarationError, match="derives from SecretSet"):
-        Bootstrap(declared)
-
-
-def test_settings_have_to_be_made_by_something() -> None:
-    """A value where a class or a function belongs is refused where it stands."""
-    wrong: Any = 3
-    with pytest.raises(DeclarationError, match="config= has to be a class or a function"):
-        Bootstrap(HiveSecrets, config=wrong)
-
-
-def test_settings_are_made_without_a_loop() -> None:
-    """An async factory is refused: it would hand out a coroutine as the settings."""
-
-    async def make_settings() -> Settings:
-        return Settings()
-
-    with pytest.raises(DeclarationError, match="config= cannot be an async def"):
-        Bootstrap(HiveSecrets, config=make_settings)
-
-
-@pytest.mark.parametrize("argument", ["mode", "profile"])
-def test_an_unknown_mode_or_profile_is_refused(argument: str) -> None:
-    """A word that means nothing is refused before anything starts."""
-    wishes: dict[str, Any] = {argument: "kubernets"}
-    with pytest.raises(DeclarationError, match="kubernets"):
-        Bootstrap(HiveSecrets, **wishes)
-
-
 def test_declaring_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A module that declares an application can be imported where no secret is."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "nonsense")
     assert repr(Bootstrap(HiveSecrets)) == "Bootstrap(HiveSecrets)"
 
 
-def test_main_stays_what_it_was(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """A decorated main is still the function, so a test can call it."""
+def test_what_is_decorated_stays_what_it_was(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """A test can call a decorated function, whichever form of the decorator it has."""
 
     async def main() -> None: ...
 
+    async def check(secrets: HiveSecrets) -> None: ...
+
+    async def hook(change: Change, boot: Bootstrap[HiveSecrets, Settings]) -> None: ...
+
     assert boot.main(main) is main
-
-
-def test_there_is_one_main(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """A second main is refused, and the first one named."""
-
-    @boot.main
-    async def serve() -> None: ...
-
-    with pytest.raises(DeclarationError, match=r"there is a main already: .*serve$"):
-        boot.main(serve)
-
-
-def test_a_main_without_a_name_is_one_too(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """A partial can be main, and is the first one as well as any."""
-
-    async def serve(port: int) -> None: ...
-
-    boot.main(partial(serve, port=1))
-    with pytest.raises(DeclarationError, match="there is a main already: serve"):
-        boot.main(partial(serve, port=2))
-
-
-def test_main_is_async(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """A main that cannot be awaited is refused, also one that yields."""
-
-    def sync_main() -> None: ...
-
-    async def generator() -> AsyncIterator[int]:
-        yield 1
-
-    for function in (sync_main, generator, 3):
-        wrong: Any = function
-        with pytest.raises(DeclarationError, match="takes an async def"):
-            boot.main(wrong)
+    for must_finish in (True, False):
+        assert Bootstrap(HiveSecrets).main(must_finish=must_finish)(main) is main
+    assert boot.check(check) is check
+    assert boot.check()(check) is check
+    assert boot.check("jwt_secret", "keystore", timeout=3)(check) is check
+    assert boot.on_rotate("jwt_secret", timeout=3)(hook) is hook
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_running_gives_the_live_secrets(boot: Bootstrap[HiveSecrets, Settings]) -> None:
     """Inside the block everything is there, and it is the same object everywhere."""
     async with boot.running() as secrets:
@@ -175,22 +115,19 @@ async def test_accepted_knows_only_declared_fields(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
     """A typing error is told apart from a value that is absent, running or not."""
-    with pytest.raises(DeclarationError, match="HiveSecrets declares no jwt_secrt"):
+    with pytest.raises(DeclarationError, match=r"HiveSecrets.*jwt_secrt"):
         boot.accepted("jwt_secrt")
     async with boot.running():
         for name in ("jwt_secrt", "JWT_SECRET", "jwt_secret.previous"):
-            with pytest.raises(DeclarationError, match=f"HiveSecrets declares no {name}"):
+            with pytest.raises(DeclarationError, match=f"HiveSecrets.*{name}"):
                 boot.accepted(name)
 
 
 def assert_not_running(boot: Bootstrap[HiveSecrets, Settings]) -> None:
     """Assert that nothing is to be had."""
-    with pytest.raises(LifecycleError, match=r"^Bootstrap\(\w+\) is not running$"):
-        _ = boot.secrets
-    with pytest.raises(LifecycleError, match="is not running"):
-        _ = boot.config
-    with pytest.raises(LifecycleError, match="is not running"):
-        boot.accepted("jwt_secret")
+    for ask in (lambda: boot.secrets, lambda: boot.config, lambda: boot.accepted("jwt_secret")):
+        with pytest.raises(LifecycleError, match=r"Bootstrap\(\w+\)"):
+            ask()
 
 
 @pytest.mark.anyio
@@ -246,7 +183,7 @@ async def test_it_runs_one_at_a_time(boot: Bootstrap[HiveSecrets, Settings]) -> 
         with pytest.raises(IllegalTransition) as caught:
             async with boot.running():
                 pytest.fail("it started twice")
-        assert str(caught.value) == "cannot start an application that is ready"
+        assert "ready" in str(caught.value)
         assert boot.secrets is secrets
         assert get_secret("JWT_SECRET") == VALUE
     assert_not_running(boot)
@@ -314,11 +251,9 @@ async def test_status_tells_everything_but_the_values(
     async with boot.running():
         status = boot.status()
     assert (status.state, status.ready, status.generation) == ("ready", True, 1)
-    assert (status.mode, status.mode_reason) == ("environment", "Bootstrap(mode=…)")
-    assert (status.profile, status.profile_reason) == (
-        "production",
-        "the default in environment mode",
-    )
+    assert (status.mode, status.profile) == ("environment", "production")
+    assert "mode=" in status.mode_reason
+    assert "environment" in status.profile_reason
     jwt, keystore = status.secrets
     assert (jwt.name, jwt.attribute, jwt.used_by) == ("JWT_SECRET", "jwt_secret", "user-auth")
     assert (jwt.present, jwt.required, jwt.source) == (True, True, "environment")
@@ -427,6 +362,7 @@ def fastapi_app(boot: Bootstrap[HiveSecrets, Settings]) -> FastAPI:
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_the_lifespan_of_fastapi_gives_requests_the_secrets(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
@@ -455,7 +391,7 @@ async def test_a_failed_start_is_a_failed_start_up(
         await server.live()
     (message,) = server.said
     assert message["type"] == "lifespan.startup.failed"
-    assert "1. JWT_SECRET is missing" in message["message"]
+    assert "JWT_SECRET" in message["message"]
     assert VALUE not in message["message"]
     assert_not_running(boot)
 
@@ -525,6 +461,7 @@ def crashing(boot: Bootstrap[HiveSecrets, Settings], failure: Exception) -> Call
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 @pytest.mark.parametrize("kind", ["part", "service"])
 async def test_a_server_is_told_to_end_when_it_cannot_go_on(
     boot: Bootstrap[HiveSecrets, Settings],
@@ -560,7 +497,8 @@ async def test_a_server_is_told_to_end_when_it_cannot_go_on(
         signal.signal(signal.SIGTERM, before)
     assert caught.value is failure
     assert told == [signal.SIGTERM]
-    assert caplog.text.count("workers has failed, and the application cannot go on") == 1
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert sum("workers" in record.getMessage() for record in errors) == 1
     assert boot.status().state == "armed"
 
 
@@ -576,7 +514,7 @@ async def test_where_nobody_listens_to_sigterm_the_process_is_left_alone(
         with pytest.raises(ConnectionError) as caught:  # noqa: PT012  (what a client does)
             async with boot.lifespan(None):
                 crash()
-                await until(lambda: "Nobody here handles SIGTERM" in caplog.text)
+                await until(lambda: "SIGTERM" in caplog.text)
                 assert not boot.status().ready
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -584,6 +522,7 @@ async def test_where_nobody_listens_to_sigterm_the_process_is_left_alone(
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_a_part_that_cannot_start_is_a_failed_start_up(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
@@ -605,7 +544,8 @@ async def test_a_part_that_cannot_start_is_a_failed_start_up(
         await server.live()
     (message,) = server.said
     assert message["type"] == "lifespan.startup.failed"
-    assert "StartupFailed: the part agents failed to start: ConnectionError" in message["message"]
+    for text in ("StartupFailed", "agents", "ConnectionError"):
+        assert text in message["message"]
     assert lines == ["pool stops"]
     assert_not_running(boot)
 
@@ -660,45 +600,8 @@ async def test_a_lifespan_while_the_start_is_going_on_is_refused(
 
     early = Bootstrap(Judged, mode="environment")
     async with early.running():
-        assert refusals == ["cannot start an application that is loading"]
-
-
-UVICORN = """
-import sys
-from fastapi import FastAPI
-from hive_boot import Bootstrap, Secret, SecretSet, secret
-import uvicorn
-
-class HiveSecrets(SecretSet):
-    jwt_secret: Secret = secret(min_length=32)
-
-app = FastAPI(lifespan=Bootstrap(HiveSecrets).lifespan)
-uvicorn.run(app, host="127.0.0.1", port=0, log_level="info")
-"""
-
-
-def test_under_uvicorn_a_failed_start_never_serves() -> None:
-    """A server that is not ours ends with an error, the report in its log and no value."""
-    with started_child(UVICORN, HIVE_BOOT_MODE="environment", JWT_SECRET="fake-too-short") as child:
-        _, told = child.communicate()
-    assert child.returncode not in {0, -signal.SIGKILL}
-    assert "hive_boot: 1 problem with HiveSecrets, so the service does not start" in told
-    assert "JWT_SECRET has 14 characters, and at least 32 are needed" in told
-    assert "Uvicorn running" not in told
-    assert "fake-too-short" not in told
-
-
-def test_under_uvicorn_a_good_start_serves() -> None:
-    """With its secrets the same service answers, and stops when it is told to."""
-    with started_child(UVICORN, HIVE_BOOT_MODE="environment", JWT_SECRET=VALUE) as child:
-        assert child.stderr is not None
-        for line in child.stderr:
-            if "Uvicorn running" in line:
-                child.send_signal(signal.SIGTERM)
-                break
-        _, told = child.communicate()
-    assert "Application shutdown complete" in told
-    assert child.returncode in {0, -signal.SIGTERM, 128 + signal.SIGTERM}
+        (refusal,) = refusals
+        assert "loading" in refusal
 
 
 def test_the_settings_need_not_be_named_in_an_annotation() -> None:
@@ -726,7 +629,7 @@ async def test_a_lifespan_of_another_loop_joins_nothing(monkeypatch: pytest.Monk
 
     async with boot.running(), boot.lifespan(None):
         told = await anyio.to_thread.run_sync(partial(anyio.run, elsewhere))
-    assert told == "cannot start an application that is ready"
+    assert "ready" in told
 
 
 @pytest.mark.anyio
@@ -741,13 +644,13 @@ async def test_who_stops_still_has_its_secrets() -> None:
 
     @boot.part
     async def session() -> AsyncIterator[None]:
-        with pytest.raises(LifecycleError, match="is not running"):
+        with pytest.raises(LifecycleError):
             _ = boot.secrets
         yield
         seen.append(boot.secrets.jwt_secret.reveal())
         seen.append(type(boot.config))
         seen.append(len(boot.accepted("jwt_secret")))
-        with pytest.raises(LifecycleError, match=r"^Bootstrap\(Needs\) is stopping$"):
+        with pytest.raises(LifecycleError, match="stopping"):
             await boot.reload()
 
     async with boot.running():

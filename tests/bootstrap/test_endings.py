@@ -1,14 +1,26 @@
-"""How an application that owns its process ends, when something is in its way."""
+"""Ends of an application that owns its process, when something fails or hangs."""
 
+import re
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
-import pytest
-
-from tests.bootstrap.lives import MAIN, POOL, RUN, STOPS, lived, living
+from tests.fixtures.golden import assert_golden
+from tests.fixtures.owned_processes import (
+    BACKENDS,
+    MAIN,
+    POOL,
+    RUN,
+    STOPS,
+    VALUE,
+    Ended,
+    ended,
+    side_by_side,
+    started,
+)
 
 PLAIN = f"""
 boot = Bootstrap(Needs)
@@ -63,7 +75,10 @@ async def main(pool: str) -> None:
     print("main ends")
 """
 
-FAREWELL = "hive_boot: not everything has stopped in time; exit 70"
+EACH = [(backend,) for backend in BACKENDS]
+
+LAST_WORDS = re.compile("^hive_boot: .* exit 70$", re.MULTILINE)
+"""Line of a process that ends although something has not stopped; below it is what."""
 
 HANG = """
     import anyio
@@ -75,7 +90,7 @@ RAISE = """
 SWALLOW = """
     await swallow()"""
 
-BRIEF, LONG = "0.4", "20"
+BRIEF, LONG = "0.8", "20"
 """Seconds of the stop: where something hangs in it for good, and where nothing does."""
 
 
@@ -90,6 +105,9 @@ AT_START = (
 @boot.part(timeout=0.2)
 async def culprit(pool: str):{how}
     yield
+
+@boot.part
+async def api(culprit: object): ...
 """
     + MAIN
     + RUN
@@ -107,104 +125,110 @@ async def culprit(pool: str):
 )
 
 
-@pytest.mark.parametrize(
-    ("how", "told"),
-    [
-        (HANG, ("hive_boot: StartupFailed: ", "it takes more than 0.2 s", "in culprit")),
-        (RAISE, ("RuntimeError: bang of culprit", "hive_boot: StartupFailed: ", "RuntimeError")),
-        (
-            SWALLOW,
-            (
-                "The part culprit goes on although it was cancelled:",
-                FAREWELL,
-                "in swallow",
-            ),
-        ),
-    ],
-    ids=["hangs", "raises", "swallows"],
-)
-def test_a_part_that_cannot_start(anyio_backend: str, how: str, told: tuple[str, ...]) -> None:
+def assert_failed(result: Ended, contains: tuple[str, ...], tracebacks: int) -> None:
+    """Assert the exit status 70, and what stderr contains."""
+    assert result.code == 70, result.err
+    for text in contains:
+        assert text in result.err
+    assert result.err.count("Traceback") == tracebacks
+
+
+def without_times(text: str) -> str:
+    """Return a text without the seconds and the line numbers of a run."""
+    text = re.sub(r"\d+\.\d+ s(?=$|  )", "<seconds> s", text, flags=re.MULTILINE)
+    return re.sub(r"<string>:\d+", "<string>:<line>", text)
+
+
+def test_a_part_that_cannot_start(tmp_path: Path) -> None:
     """The culprit is named, main never runs, what has started is stopped: 70, in its time."""
-    ended = lived(AT_START.format(how=how), anyio_backend, stop_timeout(how))
-    assert ended.code == 70, ended.err
-    assert sorted(ended.out[:2]) == ["other starts", "pool starts"]
-    assert sorted(ended.out[2:]) == ["other stops", "pool stops"]
-    for text in told:
-        assert text in ended.err
-    assert ended.err.count("Traceback") == (how is RAISE)
+    hows = [
+        (HANG, ("StartupFailed", "0.2 s", "in culprit")),
+        (RAISE, ("RuntimeError: bang of culprit", "StartupFailed")),
+        (SWALLOW, ("culprit", "in swallow")),
+    ]
+    reports = {}
+
+    def scenario(backend: str, how: tuple[str, tuple[str, ...]], path: Path) -> None:
+        does, contains = how
+        result = ended(AT_START.format(how=does), backend, stop_timeout(does), cwd=path)
+        assert_failed(result, contains, does is RAISE)
+        assert sorted(result.out[:2]) == ["other starts", "pool starts"]
+        assert sorted(result.out[2:]) == ["other stops", "pool stops"]
+        assert bool(LAST_WORDS.search(result.err)) == (does is SWALLOW)
+        reports[backend, does] = result.err
+
+    side_by_side(tmp_path, scenario, product(BACKENDS, hows))
+    for backend in BACKENDS:
+        assert_golden("startup_failed", without_times(reports[backend, HANG]))
 
 
-@pytest.mark.parametrize(
-    ("how", "told"),
-    [
-        (HANG, ("hive_boot: ShutdownTimeout: ", "culprit")),
-        (RAISE, ("RuntimeError: bang of culprit", "(raised by the part culprit)")),
-        (
-            SWALLOW,
-            (
-                "The part culprit goes on although it was cancelled:",
-                FAREWELL,
-                "in swallow",
-            ),
-        ),
-    ],
-    ids=["hangs", "raises", "swallows"],
-)
-def test_a_part_that_cannot_stop(anyio_backend: str, how: str, told: tuple[str, ...]) -> None:
+def test_a_part_that_cannot_stop(tmp_path: Path) -> None:
     """The culprit is named, and those that it has needed are stopped all the same: 70."""
-    ended = lived(AT_STOP.format(how=how), anyio_backend, stop_timeout(how))
-    assert ended.code == 70, ended.err
-    assert sorted(ended.out[:2]) == ["other starts", "pool starts"]
-    assert ended.out[2] == "main ends"
-    assert sorted(ended.out[3:]) == ["other stops", "pool stops"]
-    for text in told:
-        assert text in ended.err
-    assert ended.err.count("Traceback") == (how is RAISE)
+    hows = [
+        (HANG, ("ShutdownTimeout", "culprit")),
+        (RAISE, ("RuntimeError: bang of culprit", "(raised by the part culprit)")),
+        (SWALLOW, ("culprit", "in swallow")),
+    ]
+    reports = {}
+
+    def scenario(backend: str, how: tuple[str, tuple[str, ...]], path: Path) -> None:
+        does, contains = how
+        result = ended(AT_STOP.format(how=does), backend, stop_timeout(does), cwd=path)
+        assert_failed(result, contains, does is RAISE)
+        assert sorted(result.out[:2]) == ["other starts", "pool starts"]
+        assert result.out[2] == "main ends"
+        assert sorted(result.out[3:]) == ["other stops", "pool stops"]
+        assert bool(LAST_WORDS.search(result.err)) == (does is SWALLOW)
+        reports[backend, does] = result.err
+
+    side_by_side(tmp_path, scenario, product(BACKENDS, hows))
+    for backend in BACKENDS:
+        assert_golden("shutdown_timeout", without_times(reports[backend, SWALLOW]))
 
 
-def test_two_parts_that_fail_at_once_are_both_told(anyio_backend: str) -> None:
-    """Nobody mends one fault only to find the other: both are told, the rest is stopped: 70."""
-    source = f"""
+TWO = f"""
 {BOOT}
 @boot.part
 async def first(pool: str):
-    bang("first")
+{{above}}
     yield
+{{below}}
 
 @boot.part
 async def second(pool: str):
-    bang("second")
+{{above}}
     yield
-{MAIN}{RUN}"""
-    ended = lived(source, anyio_backend, LONG)
-    assert ended.code == 70
-    assert sorted(ended.out[2:]) == ["other stops", "pool stops"]
-    for name in ("first", "second"):
-        assert f"RuntimeError: bang of {name}\n" in ended.err
-        assert f"{name}: RuntimeError" in ended.err or f"part {name}" in ended.err
+{{below}}
+{{main}}{RUN}"""
 
 
-def test_two_stops_that_fail_are_both_told(anyio_backend: str) -> None:
-    """A stop that fails keeps no other from being tried: 70."""
-    source = f"""
-{BOOT}
-@boot.part
-async def first(pool: str):
-    yield
-    bang("first")
+def test_two_parts_that_fail_are_both_reported(tmp_path: Path) -> None:
+    """Two failed starts, or two failed stops, are both in the output; the rest is stopped: 70."""
+    bang = "    bang(sys._getframe().f_code.co_name)"
 
-@boot.part
-async def second(pool: str):
-    yield
-    bang("second")
-{ENDING_MAIN}{RUN}"""
-    ended = lived(source, anyio_backend, LONG)
-    assert ended.code == 70
-    assert sorted(ended.out[3:]) == ["other stops", "pool stops"]
-    for name in ("first", "second"):
-        assert f"RuntimeError: bang of {name}\n" in ended.err
-        assert f"(raised by the part {name})" in ended.err
-    assert "ExceptionGroup" in ended.err
+    def starts(backend: str, path: Path) -> None:
+        source = TWO.format(above=bang, below="", main=MAIN)
+        result = ended(source, backend, LONG, cwd=path)
+        assert result.code == 70
+        assert sorted(result.out[2:]) == ["other stops", "pool stops"]
+        for name in ("first", "second"):
+            assert f"RuntimeError: bang of {name}\n" in result.err
+            assert f"{name}: RuntimeError" in result.err or f"part {name}" in result.err
+
+    def stops(backend: str, path: Path) -> None:
+        source = TWO.format(above="", below=bang, main=ENDING_MAIN)
+        result = ended(source, backend, LONG, cwd=path)
+        assert result.code == 70
+        assert sorted(result.out[3:]) == ["other stops", "pool stops"]
+        for name in ("first", "second"):
+            assert f"RuntimeError: bang of {name}\n" in result.err
+            assert f"(raised by the part {name})" in result.err
+        assert "ExceptionGroup" in result.err
+
+    def scenario(backend: str, number: int, path: Path) -> None:
+        (starts, stops)[number](backend, path)
+
+    side_by_side(tmp_path, scenario, product(BACKENDS, range(2)))
 
 
 # What main does
@@ -230,20 +254,19 @@ SYSTEM_EXIT = """
         await anyio.sleep_forever()"""
 
 
-@pytest.mark.parametrize(
-    ("does", "code", "told"),
-    [
-        ("return None", 0, ""),
-        ("return 3", 3, ""),
-        ("bang('main')", 70, "RuntimeError: bang of main\n"),
-        ("sys.exit(3)", 3, ""),
-        (SYSTEM_EXIT, 3, ""),
-    ],
-    ids=["ends", "returns 3", "raises", "leaves", "leaves in a task group"],
-)
-def test_the_end_of_main_ends_the_rest(anyio_backend: str, does: str, code: int, told: str) -> None:
+def test_the_end_of_main_ends_the_rest(tmp_path: Path) -> None:
     """Services end and parts stop, in order, however main ends; its status is the process's."""
-    source = f"""
+    ways = [
+        ("return None", 0),
+        ("return 3", 3),
+        ("bang('main')", 70),
+        ("sys.exit(3)", 3),
+        (SYSTEM_EXIT, 3),
+    ]
+
+    def scenario(backend: str, way: tuple[str, int], path: Path) -> None:
+        does, code = way
+        source = f"""
 {SHORT}{PLAIN}{SERVICE}
 boot._plan.timings = SHORT
 @boot.main
@@ -253,62 +276,61 @@ async def main(pool: str) -> int:
     await anyio.wait_all_tasks_blocked()
     {does}
 {RUN}"""
-    ended = lived(source, anyio_backend)
-    assert ended.out == ["pool starts", "service begins", "service ends", "pool stops"]
-    assert ended.code == code, ended.err
-    assert told in ended.err
-    assert ended.err.count("Traceback") == bool(told)
+        result = ended(source, backend, cwd=path)
+        assert result.out == ["pool starts", "service begins", "service ends", "pool stops"]
+        assert result.code == code, result.err
+        assert result.err.count("Traceback") == (code == 70)
+        assert ("RuntimeError: bang of main\n" in result.err) == (code == 70)
+
+    side_by_side(tmp_path, scenario, product(BACKENDS, ways))
 
 
 JOB = f"""
-{PLAIN}
+boot = Bootstrap(Needs, drain={{drain}})
+{POOL}
 @boot.main(must_finish=True)
 async def main(pool: str) -> int:
     import anyio
 
     print("ready")
     try:
-        while not pulled():
-            await anyio.sleep(0.005)
-        {{then}}
+{{does}}
     finally:
         print("main ends")
 {RUN}"""
 
+UNTIL_PULLED = """
+        while not pulled():
+            await anyio.sleep(0.005)
+        await anyio.sleep_forever()"""
 
-@pytest.mark.parametrize("number", STOPS)
-def test_a_job_that_was_stopped_has_not_finished(
-    anyio_backend: str, number: signal.Signals, tmp_path: Path
-) -> None:
-    """Kubernetes counts 0 as done: a job that a signal has ended is run again, by 128 + n."""
-    then = "await anyio.sleep_forever()"
-    with living(JOB.format(then=then), anyio_backend, cwd=tmp_path) as life:
-        assert [life.line(), life.line()] == ["pool starts", "ready"]
-        life.send(number)
-        ended = life.end()
-    assert (ended.code, ended.out) == (128 + number, ["main ends", "pool stops"])
-    assert "Traceback" not in ended.err
-
-
-@pytest.mark.parametrize("code", [0, 3])
-@pytest.mark.parametrize("told", [False, True], ids=["untold", "told to stop"])
-def test_a_job_that_has_finished_says_how(anyio_backend: str, code: int, *, told: bool) -> None:
-    """A job that comes to its end, be it while it drains, gives its own status."""
-    source = f"""
-boot = Bootstrap(Needs, drain=60)
-{POOL}
-@boot.main(must_finish=True)
-async def main(pool: str) -> int:
-    import anyio
-
-    if {told}:
+UNTIL_DRAINING = """
         signal.raise_signal(signal.SIGTERM)
         while boot.status().state != "draining":
-            await anyio.sleep(0.005)
-    return {code}
-{RUN}"""
-    ended = lived(source, anyio_backend)
-    assert (ended.code, ended.out) == (code, ["pool starts", "pool stops"]), ended.err
+            await anyio.sleep(0.005)"""
+
+
+def test_a_job_has_its_own_status_when_it_finished_and_128_more_when_not(tmp_path: Path) -> None:
+    """Kubernetes counts 0 as done: a job that a signal has ended is run again, by 128 + n."""
+
+    def stopped(backend: str, number: signal.Signals, path: Path) -> None:
+        with started(JOB.format(drain=0, does=UNTIL_PULLED), backend, cwd=path) as process:
+            assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
+            process.send(number)
+            code, out, err = process.wait()
+        assert (code, out) == (128 + number, ["main ends", "pool stops"])
+        assert "Traceback" not in err
+
+    def finished(backend: str, way: tuple[str, int], path: Path) -> None:
+        before, code = way
+        source = JOB.format(drain=60, does=f"{before}\n        return {code}")
+        result = ended(source, backend, cwd=path)
+        assert result.code == code, result.err
+        assert result.out == ["pool starts", "ready", "main ends", "pool stops"]
+
+    side_by_side(tmp_path, stopped, [*product(["asyncio"], STOPS), ("trio", signal.SIGTERM)])
+    ways = [*product(["", UNTIL_DRAINING], [0, 3])]
+    side_by_side(tmp_path, finished, [*product(["asyncio"], ways), ("trio", ways[-1])])
 
 
 CHILDREN = {
@@ -341,26 +363,26 @@ CHILDREN = {
 }
 
 
-@pytest.mark.parametrize(
-    ("backend", "child"), [("asyncio", "shielded"), ("asyncio", "native"), ("trio", "shielded")]
-)
-def test_what_a_child_awaits_at_its_end_is_completed(
-    backend: str, child: str, tmp_path: Path
-) -> None:
+def test_what_a_child_awaits_at_its_end_is_completed(tmp_path: Path) -> None:
     """A task of main's that has to say goodbye does so before the parts are gone."""
-    source = f"""
+
+    def scenario(backend: str, child: str, path: Path) -> None:
+        source = f"""
 {PLAIN}
 @boot.main
 async def main(pool: str) -> None:
     import anyio
 {CHILDREN[child]}
 {RUN}"""
-    with living(source, backend, cwd=tmp_path) as life:
-        assert [life.line(), life.line()] == ["pool starts", "ready"]
-        life.send(signal.SIGTERM)
-        ended = life.end()
-    assert (ended.code, ended.out) == (0, ["the child ends", "pool stops"]), ended.err
-    assert "Traceback" not in ended.err
+        with started(source, backend, cwd=path) as process:
+            assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
+            process.send(signal.SIGTERM)
+            code, out, err = process.wait()
+        assert (code, out) == (0, ["the child ends", "pool stops"]), err
+        assert "Traceback" not in err
+
+    cells = [("asyncio", "shielded"), ("asyncio", "native"), ("trio", "shielded")]
+    side_by_side(tmp_path, scenario, cells)
 
 
 # What holds the process
@@ -391,13 +413,12 @@ HELD = {
 }
 
 
-@pytest.mark.parametrize("name", HELD)
-def test_a_main_that_does_not_end_holds_nobody(
-    anyio_backend: str, name: str, tmp_path: Path
-) -> None:
+def test_a_main_that_does_not_end_holds_nothing(tmp_path: Path) -> None:
     """One signal is enough: when the time of the stop is over it is named, and left behind: 70."""
-    does, told = HELD[name]
-    source = f"""
+
+    def scenario(backend: str, name: str, path: Path) -> None:
+        does, contains = HELD[name]
+        source = f"""
 {BOOT}
 def hang():
     print("ready")
@@ -409,16 +430,18 @@ async def main(pool: str) -> None:
 
     {does}
 {RUN}"""
-    with living(source, anyio_backend, BRIEF, cwd=tmp_path) as life:
-        assert [life.line() for _ in range(3)][-1] == "ready"
-        life.send(signal.SIGTERM)
-        ended = life.end()
-    assert (ended.code, ended.out) == (70, [])
-    _, farewell, lines = ended.err.partition(FAREWELL)
-    assert farewell, ended.err
-    for text in told:
-        assert text in lines
-    assert "Traceback" not in ended.err
+        with started(source, backend, BRIEF, cwd=path) as process:
+            assert [process.read_line() for _ in range(3)][-1] == "ready"
+            process.send(signal.SIGTERM)
+            code, out, err = process.wait()
+        assert (code, out) == (70, [])
+        last = LAST_WORDS.search(err)
+        assert last is not None, err
+        for text in contains:
+            assert text in err[last.end() :]
+        assert "Traceback" not in err
+
+    side_by_side(tmp_path, scenario, product(BACKENDS, HELD))
 
 
 THREADS = {
@@ -438,23 +461,27 @@ THREADS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("backend", "does", "name"),
-    [
-        (backend, THREADS[thread], name)
-        for backend, thread, name in (
-            ("asyncio", "own", "the culprit"),
-            ("trio", "own", "the culprit"),
-            ("asyncio", "anyio", "AnyIO worker thread"),
-            ("trio", "anyio", None),  # its threads are daemons
-            ("asyncio", "asyncio", "asyncio_0"),
-        )
-    ],
-    ids=["asyncio-own", "trio-own", "asyncio-anyio", "trio-anyio", "asyncio-executor"],
-)
-def test_a_thread_that_hangs_holds_nobody(backend: str, does: str, name: str | None) -> None:
-    """Everything has stopped but a thread: it is named, with its line, and left behind: 70."""
-    source = f"""
+WAITED_FOR = f"""
+{PLAIN}
+@boot.part
+async def worker(pool: str):
+    ends = threading.Event()
+    thread = threading.Thread(target=lambda: (ends.wait(), time.sleep(0.05), print("thread ends")))
+    thread.start()
+    yield
+    ends.set()
+
+@boot.main
+async def main(worker: object) -> int:
+    return 3
+{RUN}"""
+
+
+def test_threads_at_the_end(tmp_path: Path) -> None:
+    """A thread that ends is waited for; one that hangs is named and left behind: 70."""
+
+    def hangs(backend: str, thread: str, name: str | None, path: Path) -> None:
+        source = f"""
 {SHORT}
 has_begun = threading.Event()
 
@@ -475,40 +502,36 @@ boot._plan.timings = SHORT
 async def main(pool: str) -> None:
     import anyio
 
-    {does}
+    {THREADS[thread]}
     print("main ends")
 {RUN}"""
-    ended = lived(source, backend)
-    assert ended.out == ["pool starts", "main ends", "pool stops"]
-    if name is None:
-        assert ended.code == 0, ended.err
-        return
-    assert ended.code == 70, ended.err
-    _, farewell, lines = ended.err.partition(FAREWELL)
-    assert farewell, ended.err
-    assert any(name in line and " in hang" in line for line in lines.splitlines()), lines
-    assert "Traceback" not in ended.err
+        result = ended(source, backend, cwd=path)
+        assert result.out == ["pool starts", "main ends", "pool stops"]
+        if name is None:
+            assert result.code == 0, result.err
+            return
+        assert result.code == 70, result.err
+        last = LAST_WORDS.search(result.err)
+        assert last is not None, result.err
+        lines = result.err[last.end() :].splitlines()
+        assert any(name in line and " in hang" in line for line in lines), lines
+        assert "Traceback" not in result.err
 
+    def is_waited_for(backend: str, path: Path) -> None:
+        result = ended(WAITED_FOR, backend, cwd=path)
+        assert result.code == 3, result.err
+        assert result.out == ["pool starts", "pool stops", "thread ends"]
+        assert "Traceback" not in result.err
 
-def test_a_thread_that_ends_is_waited_for(anyio_backend: str) -> None:
-    """Work that a thread brings to its end costs nothing: the exit is what main has said."""
-    source = f"""
-{PLAIN}
-@boot.part
-async def worker(pool: str):
-    ends = threading.Event()
-    thread = threading.Thread(target=lambda: (ends.wait(), time.sleep(0.05), print("thread ends")))
-    thread.start()
-    yield
-    ends.set()
-
-@boot.main
-async def main(worker: object) -> int:
-    return 3
-{RUN}"""
-    ended = lived(source, anyio_backend)
-    assert (ended.code, ended.out) == (3, ["pool starts", "pool stops", "thread ends"]), ended.err
-    assert "Traceback" not in ended.err
+    cells = [
+        ("asyncio", "own", "the culprit"),
+        ("trio", "own", "the culprit"),
+        ("asyncio", "anyio", "AnyIO worker thread"),
+        ("trio", "anyio", None),  # its threads are daemons
+        ("asyncio", "asyncio", "asyncio_0"),
+    ]
+    side_by_side(tmp_path, hangs, cells)
+    side_by_side(tmp_path, is_waited_for, EACH)
 
 
 # What fails at run time
@@ -550,19 +573,17 @@ async def culprit(pool: str):
     print("not reached")
 """,
         [],
-        "culprit has failed, and the application cannot go on",
+        " hive_boot: culprit ",
     ),
 }
 
 
-@pytest.mark.parametrize("drain", [0, 0.05])
-@pytest.mark.parametrize("name", FAILING)
-def test_what_fails_for_good_ends_the_application(
-    anyio_backend: str, name: str, drain: float
-) -> None:
+def test_what_fails_for_good_ends_the_application(tmp_path: Path) -> None:
     """Main ends and the parts stop, in order; the traceback says whose it was: 70."""
-    declared, printed, told = FAILING[name]
-    source = f"""
+
+    def scenario(backend: str, name: str, drain: float, path: Path) -> None:
+        declared, printed, contains = FAILING[name]
+        source = f"""
 {SHORT}
 boot = Bootstrap(Needs, drain={drain})
 boot._plan.timings = SHORT
@@ -576,20 +597,24 @@ async def main(pool: str) -> None:
     finally:
         print("main ends", boot.status().failed.rpartition(".")[2])
 {RUN}"""
-    ended = lived(source, anyio_backend)
-    assert ended.code == 70, ended.err
-    assert ended.out == ["pool starts", *printed, "main ends culprit", "pool stops"]
-    assert told in ended.err
-    assert "RuntimeError: bang of culprit\n" in ended.err
+        result = ended(source, backend, cwd=path)
+        assert result.code == 70, result.err
+        assert result.out == ["pool starts", *printed, "main ends culprit", "pool stops"]
+        assert contains in result.err
+        assert "RuntimeError: bang of culprit\n" in result.err
+
+    cells = [*product(["asyncio"], FAILING, [0, 0.05]), *product(["trio"], FAILING, [0.05])]
+    side_by_side(tmp_path, scenario, cells)
 
 
 # What drains, and what is beside it
 
 
-@pytest.mark.parametrize("parts", [POOL, ""], ids=["with a part", "bare"])
-def test_main_goes_on_while_it_drains(anyio_backend: str, parts: str, tmp_path: Path) -> None:
-    """Whoever asks is told to go elsewhere, what is at work has its time; then it stops."""
-    source = f"""
+def test_main_goes_on_while_it_drains(tmp_path: Path) -> None:
+    """Probes are not ready, what is at work has its time; then it stops."""
+
+    def scenario(backend: str, parts: str, path: Path) -> None:
+        source = f"""
 boot = Bootstrap(Needs, drain=0.3)
 {parts}
 @boot.main
@@ -606,21 +631,21 @@ async def main() -> None:
     finally:
         print("main ends,", boot.status().state)
 {RUN}"""
-    with living(source, anyio_backend, cwd=tmp_path) as life:
-        while life.line() != "ready":
-            pass
-        life.send(signal.SIGTERM)
-        ended = life.end()
-    stops = ["pool stops"] if parts else []
-    assert (ended.code, ended.out) == (0, ["draining False", "main ends, stopping", *stops])
-    assert "SIGTERM: draining for 0.3 s, then stopping" in ended.err
-    assert "Traceback" not in ended.err
+        with started(source, backend, cwd=path) as process:
+            while process.read_line() != "ready":
+                pass
+            process.send(signal.SIGTERM)
+            code, out, err = process.wait()
+        stops = ["pool stops"] if parts else []
+        assert (code, out) == (0, ["draining False", "main ends, stopping", *stops])
+        (line,) = (line for line in err.splitlines() if "SIGTERM" in line)
+        assert "0.3 s" in line
+        assert "Traceback" not in err
+
+    side_by_side(tmp_path, scenario, product(BACKENDS, [POOL, ""]))
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "uvloop"])
-def test_a_task_that_nobody_awaits_can_leave(backend: str) -> None:
-    """Python lets it end the loop under everybody's feet; here the rest ends in order."""
-    source = f"""
+LEAVING_TASK = f"""
 {PLAIN}{SERVICE}
 @boot.main
 async def main(pool: str) -> None:
@@ -636,12 +661,21 @@ async def main(pool: str) -> None:
     finally:
         print("main ends")
 {RUN}"""
-    ended = lived(source, backend)
-    assert ended.code == 3, ended.err
-    assert ended.out == ["pool starts", "service begins", "main ends", "service ends", "pool stops"]
 
 
-def test_two_applications_after_each_other(anyio_backend: str) -> None:
+def test_a_task_that_is_not_awaited_can_leave(tmp_path: Path) -> None:
+    """Python lets it end the loop at once; here the rest ends in order."""
+
+    def scenario(backend: str, path: Path) -> None:
+        result = ended(LEAVING_TASK, backend, cwd=path)
+        assert result.code == 3, result.err
+        stops = ["main ends", "service ends", "pool stops"]
+        assert result.out == ["pool starts", "service begins", *stops]
+
+    side_by_side(tmp_path, scenario, [("asyncio",), ("uvloop",)])
+
+
+def test_two_applications_after_each_other(tmp_path: Path) -> None:
     """A process can own one, then another one on another loop, also after a failure."""
     source = f"""
 {SHORT}
@@ -686,13 +720,18 @@ for each in (boot, failing, another, boot):
     run(each, backend)
     backend = "trio" if backend == "asyncio" else "asyncio"
 """
-    ended = lived(source, anyio_backend)
-    stopped = ["pool starts", "pool stops", "exit 0 True armed"]
-    failed, other = "exit 70 True armed", "exit 4 True armed"
-    assert (ended.code, ended.out) == (0, [*stopped, failed, other, *stopped]), ended.err
+
+    def scenario(backend: str, path: Path) -> None:
+        result = ended(source, backend, cwd=path)
+        stopped = ["pool starts", "pool stops", "exit 0 True armed"]
+        failed, other = "exit 70 True armed", "exit 4 True armed"
+        assert result.code == 0, result.err
+        assert result.out == [*stopped, failed, other, *stopped], result.err
+
+    side_by_side(tmp_path, scenario, EACH)
 
 
-def test_another_application_runs_in_another_loop(anyio_backend: str, tmp_path: Path) -> None:
+def test_another_application_runs_in_another_loop(tmp_path: Path) -> None:
     """Two live side by side, each in its loop; the plain functions cannot tell whose is meant."""
     source = f"""
 import anyio
@@ -730,18 +769,22 @@ async def main(pool: str) -> None:
         thread.join()
         print(len(get_secret("JWT_SECRET")))
 {RUN}"""
-    with living(source, anyio_backend, cwd=tmp_path, OTHER_KEY="fake-other") as life:
-        assert [life.line() for _ in range(3)] == ["pool starts", "True", "ready"]
-        life.send(signal.SIGTERM)
-        ended = life.end()
-    assert ended.code == 0, ended.err
-    assert ended.out == [
-        "fake-other stopping ready",
-        "the other one has stopped",
-        str(len("fake-jwt-secret-0123456789")),
-        "pool stops",
-    ]
-    assert "Traceback" not in ended.err
+
+    def scenario(backend: str, path: Path) -> None:
+        with started(source, backend, cwd=path, OTHER_KEY="fake-other") as process:
+            assert [process.read_line() for _ in range(3)] == ["pool starts", "True", "ready"]
+            process.send(signal.SIGTERM)
+            code, out, err = process.wait()
+        assert code == 0, err
+        assert out == [
+            "fake-other stopping ready",
+            "the other one has stopped",
+            str(len(VALUE)),
+            "pool stops",
+        ]
+        assert "Traceback" not in err
+
+    side_by_side(tmp_path, scenario, EACH)
 
 
 # The service manager
@@ -778,9 +821,7 @@ RELOADED = ["RELOADING=1|MONOTONIC_USEC", "READY=1|STATUS=Ready"]
 STOPPED = ["STOPPING=1|STATUS=Draining", "STATUS=Stopping", "STATUS=Stopped"]
 
 
-def test_systemd_is_told_every_step(anyio_backend: str, memory: Path) -> None:
-    """It hears that the service is ready, reloads, stops, each once and in this order."""
-    source = f"""
+ROTATING = f"""
 from hive_boot.testing import MountedVolume
 
 volume = MountedVolume(sys.argv[2])
@@ -796,22 +837,8 @@ async def main(pool: str) -> None:
     signal.raise_signal(signal.SIGTERM)
     await anyio.sleep_forever()
 {RUN}"""
-    with manager(memory / "notify") as ours:
-        where = str(memory / "volume")
-        ended = lived(source, anyio_backend, where, NOTIFY_SOCKET=str(memory / "notify"))
-        told = told_to(ours)
-    assert (ended.code, ended.out) == (0, ["pool starts", "pool stops"]), ended.err
-    assert told == [*STATES, *RELOADED, *STOPPED]
 
-
-@pytest.mark.parametrize(
-    ("fails", "code"), [("jwt_secret", 78), ("part", 70)], ids=["a secret", "a part"]
-)
-def test_systemd_never_hears_of_readiness_when_a_start_fails(
-    anyio_backend: str, fails: str, code: int, memory: Path
-) -> None:
-    """What others start after this service is not started: no READY=1 on a failed start."""
-    source = f"""
+BROKEN = f"""
 {SHORT}{PLAIN}
 boot._plan.timings = SHORT
 
@@ -820,46 +847,64 @@ async def culprit(pool: str):
     bang("culprit")
     yield
 {MAIN}{RUN}"""
-    with manager(memory / "notify") as ours:
-        value = "" if fails == "jwt_secret" else "fake-jwt-secret-0123456789"
-        where = str(memory / "notify")
-        ended = lived(source, anyio_backend, JWT_SECRET=value, NOTIFY_SOCKET=where)
-        told = told_to(ours)
-    assert ended.code == code, ended.err
-    stops = ["STATUS=Starting", "STOPPING=1|STATUS=Stopping"] if code == 70 else []
-    assert told == ["STATUS=Loading", *stops, "STATUS=Stopped"]
 
 
-def test_the_watchdog_hears_that_the_loop_turns(
-    anyio_backend: str, memory: Path, tmp_path: Path
-) -> None:
+def test_systemd_receives_every_step(memory: Path) -> None:
+    """Ready, reloading, stopping, each once and in order; no READY=1 when a start fails."""
+
+    def well(backend: str, path: Path) -> None:
+        where = str(path / "notify")
+        with manager(path / "notify") as ours:
+            result = ended(ROTATING, backend, str(path / "volume"), NOTIFY_SOCKET=where)
+            received = told_to(ours)
+        assert (result.code, result.out) == (0, ["pool starts", "pool stops"]), result.err
+        assert received == [*STATES, *RELOADED, *STOPPED]
+
+    def failing(backend: str, code: int, path: Path) -> None:
+        where = str(path / "notify")
+        with manager(path / "notify") as ours:
+            value = "" if code == 78 else VALUE
+            result = ended(BROKEN, backend, JWT_SECRET=value, NOTIFY_SOCKET=where)
+            received = told_to(ours)
+        assert result.code == code, result.err
+        stops = ["STATUS=Starting", "STOPPING=1|STATUS=Stopping"] if code == 70 else []
+        assert received == ["STATUS=Loading", *stops, "STATUS=Stopped"]
+
+    side_by_side(memory, well, EACH)
+    side_by_side(memory, failing, product(BACKENDS, [78, 70]))
+
+
+def test_the_watchdog_hears_that_the_loop_turns(memory: Path) -> None:
     """It beats from the start on, while nothing else happens, and until the end."""
-    variables = {"NOTIFY_SOCKET": str(memory / "notify"), "WATCHDOG_USEC": "20000"}
     source = f"""
 {PLAIN}{MAIN}{RUN}"""
-    with (
-        manager(memory / "notify") as ours,
-        living(source, anyio_backend, cwd=tmp_path, **variables) as life,
-    ):
-        assert [life.line(), life.line()] == ["pool starts", "ready"]
-        beats = 0
-        while beats < 3:
-            beats += ours.recv(4096) == b"WATCHDOG=1"
-        life.send(signal.SIGTERM)
-        told = ""
-        while "STATUS=Stopped" not in told:
-            told += ours.recv(4096).decode()
-        ended = life.end()
-    assert (ended.code, ended.out) == (0, ["main ends", "pool stops"])
-    assert "STOPPING=1" in told
+
+    def scenario(backend: str, path: Path) -> None:
+        variables = {"NOTIFY_SOCKET": str(path / "notify"), "WATCHDOG_USEC": "20000"}
+        with (
+            manager(path / "notify") as ours,
+            started(source, backend, cwd=path, **variables) as process,
+        ):
+            assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
+            beats = 0
+            while beats < 3:
+                beats += ours.recv(4096) == b"WATCHDOG=1"
+            process.send(signal.SIGTERM)
+            received = ""
+            while "STATUS=Stopped" not in received:
+                received += ours.recv(4096).decode()
+            code, out, _ = process.wait()
+        assert (code, out) == (0, ["main ends", "pool stops"])
+        assert "STOPPING=1" in received
+
+    side_by_side(memory, scenario, EACH)
 
 
 # The loop
 
 
-@pytest.mark.parametrize("number", STOPS)
-def test_uvloop_stops_in_order(number: signal.Signals, tmp_path: Path) -> None:
-    """On the loop that is asked for everything is as it is on the other ones."""
+def stopped_uvloop(number: signal.Signals, path: Path) -> None:
+    """Assert that the first signal stops in order."""
     source = f"""
 {PLAIN}
 @boot.main
@@ -872,38 +917,44 @@ async def main(pool: str) -> None:
     finally:
         print("main ends")
 {RUN}"""
-    with living(source, "uvloop", cwd=tmp_path) as life:
-        assert [life.line() for _ in range(3)] == ["pool starts", "uvloop", "here"]
-        life.send(number)
-        assert life.line() == "held"
-        life.open_gate()
-        ended = life.end()
-    assert (ended.code, ended.out) == (0, ["main ends", "pool stops"])
-    assert "Traceback" not in ended.err
+    with started(source, "uvloop", cwd=path) as process:
+        assert [process.read_line() for _ in range(3)] == ["pool starts", "uvloop", "here"]
+        process.send(number)
+        assert process.read_line() == "held"
+        process.open_gate()
+        code, out, err = process.wait()
+    assert (code, out) == (0, ["main ends", "pool stops"])
+    assert "Traceback" not in err
 
 
-def test_the_second_signal_ends_uvloop_at_once(tmp_path: Path) -> None:
-    """A blocked uvloop is no excuse: 128 + n."""
+def forced_uvloop(path: Path) -> None:
+    """Assert that the second signal ends a blocked loop at once: 128 + n."""
     source = f"""
 {PLAIN}
 @boot.main
 async def main(pool: str) -> None:
     block()
 {RUN}"""
-    with living(source, "uvloop", cwd=tmp_path) as life:
-        assert [life.line(), life.line()] == ["pool starts", "here"]
-        life.send(signal.SIGTERM)
-        assert life.line() == "held"
-        life.send(signal.SIGINT)
-        ended = life.end()
-    assert (ended.code, ended.out) == (130, [])
-    word = "hive_boot: a second signal, SIGINT, while ready: forced"
-    assert ended.err.splitlines()[-1] == word
+    with started(source, "uvloop", cwd=path) as process:
+        assert [process.read_line(), process.read_line()] == ["pool starts", "here"]
+        process.send(signal.SIGTERM)
+        assert process.read_line() == "held"
+        process.send(signal.SIGINT)
+        code, out, err = process.wait()
+    assert (code, out) == (130, [])
+    last = err.splitlines()[-1]
+    assert "SIGINT" in last
+    assert "while ready:" in last
 
 
-@pytest.mark.parametrize("backend", ["uvloop", "trio"])
-def test_a_loop_that_is_not_installed_is_told_in_one_line(backend: str) -> None:
-    """Who asks for what is not there is told what to install, before anything is read: 70."""
+def test_uvloop_ends_like_the_other_loops(tmp_path: Path) -> None:
+    """The first signal stops in order, the second ends the process at once."""
+    side_by_side(tmp_path, stopped_uvloop, [(number,) for number in STOPS])
+    side_by_side(tmp_path, forced_uvloop, [()])
+
+
+def test_a_loop_that_is_not_installed_is_reported_in_one_line(tmp_path: Path) -> None:
+    """The line names what to install, and comes before anything is read: 70."""
     source = f"""
 from importlib.machinery import PathFinder
 
@@ -914,9 +965,12 @@ class WithoutLoop(PathFinder):
 
 sys.meta_path[:] = [WithoutLoop if each is PathFinder else each for each in sys.meta_path]
 {PLAIN}{MAIN}{RUN}"""
-    ended = lived(source, backend, JWT_SECRET="")
-    assert (ended.code, ended.out) == (70, [])
-    assert ended.err == (
-        f"hive_boot: DeclarationError: backend='{backend}' needs the package {backend}: "
-        f"pip install {backend}\n"
-    )
+
+    def scenario(backend: str, path: Path) -> None:
+        result = ended(source, backend, cwd=path, JWT_SECRET="")
+        assert (result.code, result.out) == (70, [])
+        (line,) = result.err.splitlines()
+        assert "DeclarationError" in line
+        assert line.endswith(f"pip install {backend}")
+
+    side_by_side(tmp_path, scenario, [("uvloop",), ("trio",)])

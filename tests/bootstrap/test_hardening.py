@@ -2,31 +2,35 @@
 
 import asyncio
 import logging
-import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from errno import ENOSPC
+from itertools import product
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import mounted
-from tests.support import child_environment, failed_start, run_child
+from tests.fixtures.owned_processes import (
+    BACKENDS,
+    HEAD,
+    STATUS_OF,
+    ended,
+    errors_of,
+    side_by_side,
+)
+from tests.support import child_environment, failed_start
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
-
-ENVIRONMENT = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": VALUE}
-
-asyncio_only = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
 class HiveSecrets(SecretSet):
@@ -94,23 +98,13 @@ async def raises_cancelled(_: object = None) -> None:
 
 
 @pytest.mark.anyio
-@asyncio_only
 @pytest.mark.usefixtures("provided")
-@pytest.mark.parametrize("check", [awaits_a_cancelled_task, raises_cancelled])
-async def test_a_cancelled_check_has_not_passed(check: Callable[..., Any]) -> None:
-    """A secret whose check was cancelled halfway is refused, as one that nobody judged."""
-    error = await failed_start(one_check(check))
-    assert [(each.name, each.kind) for each in error.problems] == [("JWT_SECRET", "check")]
-
-
-@pytest.mark.anyio
-@asyncio_only
-@pytest.mark.usefixtures("provided")
-@pytest.mark.parametrize("check", [awaits_a_cancelled_task, raises_cancelled])
-async def test_a_cancelled_check_of_the_set_has_not_passed(check: Callable[[], Any]) -> None:
-    """A set whose check was cancelled halfway is refused."""
-    error = await failed_start(set_check(check))
-    assert [(each.name, each.kind) for each in error.problems] == [("Whole", "check")]
+async def test_a_cancelled_check_has_not_passed() -> None:
+    """A secret or a set whose check was cancelled halfway on asyncio is refused."""
+    for check in (awaits_a_cancelled_task, raises_cancelled):
+        for boot, name in ((one_check(check), "JWT_SECRET"), (set_check(check), "Whole")):
+            error = await failed_start(boot)
+            assert [(each.name, each.kind) for each in error.problems] == [(name, "check")]
 
 
 async def leaves(value: str = VALUE) -> None:
@@ -127,48 +121,33 @@ async def is_gone(value: str = VALUE) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("provided")
-@pytest.mark.parametrize("check", [leaves, is_gone])
-async def test_a_check_refuses_by_whatever_it_raises(check: Callable[..., Any]) -> None:
+@pytest.mark.both_backends
+async def test_a_check_refuses_by_whatever_it_raises() -> None:
     """A check that leaves the process refuses the secret; the report does not show the value."""
-    for boot, name in ((one_check(check), "JWT_SECRET"), (set_check(check), "Whole")):
-        error = await failed_start(boot)
-        assert [(each.name, each.kind) for each in error.problems] == [(name, "check")]
-        assert error.exit_code == 78
-        assert VALUE not in error.report()
+    for check in (leaves, is_gone):
+        for boot, name in ((one_check(check), "JWT_SECRET"), (set_check(check), "Whole")):
+            error = await failed_start(boot)
+            assert [(each.name, each.kind) for each in error.problems] == [(name, "check")]
+            assert error.exit_code == 78
+            assert VALUE not in error.report()
 
 
-# What the author of the code says
-
-
-@pytest.mark.parametrize(
-    "wrong", [[], (), "", b"/x", [""], [b"/x"], [1], 1, ["/x", None]], ids=repr
-)
-def test_directories_that_are_none_are_told_at_once(wrong: object) -> None:
-    """A wrong secrets_dirs= is a bug of the application; it does not mean the usual place."""
-    with pytest.raises(DeclarationError, match="secrets_dirs="):
-        Bootstrap(HiveSecrets, secrets_dirs=cast("Any", wrong))
-
-
-@pytest.mark.parametrize("wrong", ["5", None, math.nan, -1, 0, math.inf, -math.inf, [30]], ids=repr)
-def test_a_timeout_that_is_no_time_is_told_at_once(wrong: object) -> None:
-    """A start_timeout= that is no number of seconds is found before anything starts."""
-    with pytest.raises(DeclarationError, match="start_timeout="):
-        Bootstrap(HiveSecrets, start_timeout=cast("Any", wrong))
+# Variables
 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("provided")
-@pytest.mark.parametrize("mode", ["", "docker"])
-async def test_a_variable_that_names_no_directory_is_told(
-    mode: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_variable_that_names_no_directory_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """HIVE_BOOT_SECRETS_DIR with separators alone is told; it does not mean the usual place."""
+    """HIVE_BOOT_SECRETS_DIR with separators alone does not mean the usual place."""
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", ":")
-    if mode:
-        monkeypatch.setenv("HIVE_BOOT_MODE", mode)
-    error = await failed_start(Bootstrap(HiveSecrets))
-    told = [(each.name, each.kind) for each in error.problems]
-    assert told == [("HIVE_BOOT_SECRETS_DIR", "setting")]
+    for mode in ("", "docker"):
+        if mode:
+            monkeypatch.setenv("HIVE_BOOT_MODE", mode)
+        error = await failed_start(Bootstrap(HiveSecrets))
+        problems = [(each.name, each.kind) for each in error.problems]
+        assert problems == [("HIVE_BOOT_SECRETS_DIR", "setting")]
 
 
 # Settings
@@ -195,7 +174,6 @@ async def test_a_stray_line_of_a_settings_file_is_not_shown(tmp_path: Path) -> N
     assert "rmfrzu" not in report.lower()
     assert {each.kind for each in error.problems} == {"config"}
     assert all(each.name.startswith("Settings") for each in error.problems)
-    assert "Extra inputs are not permitted" in report
 
 
 class SpeechlessError(Exception):
@@ -223,175 +201,179 @@ class PartialError(Exception):
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("provided")
-@pytest.mark.parametrize("kind", [SpeechlessError, FailingError, PartialError])
-async def test_an_error_that_cannot_be_read_is_named_by_its_type(kind: type[Exception]) -> None:
-    """Whatever the settings raise, the report has a line that names it."""
+async def test_settings_that_raise_anything_are_reported() -> None:
+    """An error that cannot be read, or leaves the process, is named by its type."""
+    failures = (
+        SpeechlessError(),
+        FailingError(),
+        PartialError(),
+        GoneError(VALUE),
+        SystemExit(f"bye {VALUE}"),
+    )
+    for raised in failures:
 
-    def settings() -> None:
-        raise kind
+        def settings(raised: BaseException = raised) -> None:
+            raise raised
 
-    error = await failed_start(boot_of(settings))
-    (problem,) = error.problems
-    assert (problem.kind, error.exit_code) == ("config", 78)
-    assert kind.__name__ in problem.message
-    assert VALUE not in error.report()
-
-
-@pytest.mark.anyio
-@pytest.mark.usefixtures("provided")
-@pytest.mark.parametrize("raised", [GoneError(VALUE), SystemExit(f"bye {VALUE}")], ids=repr)
-async def test_settings_that_leave_are_reported(raised: BaseException) -> None:
-    """A factory that leaves the process is a problem of the settings, without the value."""
-
-    def settings() -> None:
-        raise raised
-
-    error = await failed_start(boot_of(settings))
-    (problem,) = error.problems
-    assert (problem.kind, error.exit_code) == ("config", 78)
-    assert type(raised).__name__ in problem.message
-    assert VALUE not in error.report()
+        error = await failed_start(boot_of(settings))
+        (problem,) = error.problems
+        assert (problem.kind, error.exit_code) == ("config", 78)
+        assert type(raised).__name__ in problem.message
+        assert VALUE not in error.report()
 
 
 # The end of a process
 
-HEAD = """
-import asyncio, sys
-from hive_boot import Bootstrap, Secret, SecretSet, secret
-
-backend = sys.argv[1]
+TABLE = f"""
+{STATUS_OF}
+import asyncio
 
 class Gone(BaseException):
     pass
 
-async def check(value):
-    {check}
+class Speechless(Exception):
+    __str__ = None
 
-def settings():
-    {settings}
+value = os.environ["JWT_SECRET"]
 
-class HiveSecrets(SecretSet):
-    jwt_secret: Secret = secret(check=check)
+def raising(failure, cause=None):
+    '''Return a function that raises.'''
+    async def raises(*_):
+        raise failure from cause
+    return raises
 
-boot = Bootstrap(HiveSecrets, config=settings)
+def exits(code):
+    '''Return a main that exits.'''
+    async def main():
+        sys.exit(code)
+    return main
+
+def returns(code):
+    '''Return a main that returns.'''
+    async def main():
+        return code
+    return main
+
+def judged_by(judge):
+    class Judged(SecretSet):
+        jwt_secret: Secret = secret(check=judge)
+    return Bootstrap(Judged)
+
+def made_by(failure):
+    def make():
+        raise failure
+    return Bootstrap(Needs, config=make)
+
+async def ends_cancelled():
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+async def nothing():
+    pass
+
+def show(name, *codes):
+    print(name, *codes)
+
+show("exits", *(status_of(Bootstrap(Needs), exits(code)) for code in (3, 0, None)))
+text = f"bye {{value}}"
+show("text", status_of(Bootstrap(Needs), exits(text)))
+show("interrupted", status_of(Bootstrap(Needs), raising(KeyboardInterrupt(value))))
+show(
+    "gone",
+    status_of(Bootstrap(Needs), raising(Gone(value))),
+    status_of(Bootstrap(Needs), raising(BaseExceptionGroup(value, [Gone(value)]))),
+    status_of(Bootstrap(Needs), raising(Gone(), ValueError(value))),
+)
+if backend == "asyncio":
+    show("cancelled", status_of(Bootstrap(Needs), ends_cancelled))
+for way in (exits, returns):
+    # The system would cut these down to a byte.
+    codes = [status_of(Bootstrap(Needs), way(code)) for code in (256, 512, -1, -256)]
+    show("too large", all(0 < code < 256 for code in codes))
+for failure in (Gone(value), SystemExit(text)):
+    show("report", status_of(judged_by(raising(failure)), nothing))
+    show("report", status_of(made_by(failure), nothing))
+show("report", status_of(made_by(Speechless()), nothing))
+"""
+
+
+def test_statuses_of_a_process(tmp_path: Path) -> None:
+    """Nothing but a success ends as one, and no way to end shows the value."""
+
+    def scenario(backend: str, path: Path) -> None:
+        code, out, err = ended(TABLE, backend, cwd=path, JWT_SECRET=VALUE)
+        assert code == 0, err
+        cancelled = ["cancelled 70"] if backend == "asyncio" else []
+        assert out == [
+            "exits 3 0 0",
+            "text 1",
+            "interrupted 130",
+            "gone 70 70 70",
+            *cancelled,
+            "too large True",
+            "too large True",
+            *["report 78"] * 5,
+        ]
+        assert VALUE not in err
+        written = errors_of(err)
+        # A number, and nothing, are no reason for a traceback; a text is written as it is.
+        assert not any("Traceback" in text for text in written[:4])
+        assert written[3].splitlines()[-1] == "bye ***"
+        reports = written[-5:]
+        assert not any("Traceback" in text for text in reports)
+        assert all("hive_boot: 1 " in text for text in reports)
+        assert "Speechless" in reports[-1]
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
+
+
+LAST_WORDS = """
+boot = Bootstrap(Needs)
 
 @boot.main
-async def main(secrets: HiveSecrets):
-    value = secrets.jwt_secret.reveal()
-    {main}
+async def main(secrets: Needs):
+    {}(f"bye {{secrets.jwt_secret.reveal()}}")
 
 boot.run(backend=backend)
 """
 
 
-def program(main: str = "pass", check: str = "pass", settings: str = "pass") -> str:
-    """Write an application with this main, this check and these settings."""
-    return HEAD.format(main=main, check=check, settings=settings)
-
-
-def run_main(backend: str, source: str) -> subprocess.CompletedProcess[str]:
-    """Run an application whose secret is provided."""
-    return run_child(source, backend, cwd=None, **ENVIRONMENT)
-
-
-def test_the_last_word_of_main_is_without_the_value(anyio_backend: str) -> None:
+def test_the_last_words_of_a_process_are_without_the_value(tmp_path: Path) -> None:
     """sys.exit with a text ends as Python does: the text on stderr and 1; no value is in it."""
-    child = run_main(anyio_backend, program("sys.exit(f'bye {value}')"))
-    assert child.returncode == 1, child.stderr
-    assert child.stderr.splitlines()[-1] == "bye ***"
-    assert "Traceback" not in child.stderr
-    assert VALUE not in child.stdout + child.stderr
+
+    def scenario(backend: str, path: Path) -> None:
+        source = LAST_WORDS.format("sys.exit")
+        code, out, err = ended(source, backend, cwd=path, JWT_SECRET=VALUE)
+        assert (code, out) == (1, []), err
+        assert err.splitlines()[-1] == "bye ***"
+        assert "Traceback" not in err
+        assert VALUE not in err
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
 
 
-@pytest.mark.parametrize(("given", "code"), [("3", 3), ("0", 0), ("", 0)])
-def test_main_may_exit_with_a_status(anyio_backend: str, given: str, code: int) -> None:
-    """sys.exit with a number, or with nothing, is the exit status, and tells nothing."""
-    child = run_main(anyio_backend, program(f"sys.exit({given})"))
-    assert child.returncode == code, child.stderr
-    assert "Traceback" not in child.stderr
-
-
-@pytest.mark.parametrize(
-    ("main", "code"),
-    [
-        ("raise KeyboardInterrupt(value)", 130),
-        ("raise Gone(value)", 70),
-        ("raise BaseExceptionGroup(value, [Gone(value)])", 70),
-        ("raise Gone from ValueError(value)", 70),
-    ],
-)
-def test_no_kind_of_exception_shows_the_value(anyio_backend: str, main: str, code: int) -> None:
-    """Whatever main raises, the log has no value, and the status is that of a crash."""
-    child = run_main(anyio_backend, program(main))
-    assert child.returncode == code, child.stderr
-    assert VALUE not in child.stdout + child.stderr
-
-
-def test_a_main_that_ends_cancelled_is_no_success() -> None:
-    """A main that awaits a task which somebody cancelled did not do its work: 70."""
-    body = """task = asyncio.ensure_future(asyncio.sleep(60))
-    await asyncio.sleep(0)
-    task.cancel()
-    await task"""
-    child = run_main("asyncio", program(body))
-    assert child.returncode == 70, child.stderr
-
-
-@pytest.mark.parametrize("code", [256, 512, -1, -256])
-@pytest.mark.parametrize("way", ["return {}", "sys.exit({})"])
-def test_a_number_that_is_no_status_is_no_success(anyio_backend: str, way: str, code: int) -> None:
-    """A number that the system would cut down to a byte never ends as a success."""
-    child = run_main(anyio_backend, program(way.format(code)))
-    assert child.returncode != 0, child.stderr
-
-
-@pytest.mark.parametrize("place", ["check", "settings"])
-@pytest.mark.parametrize("raised", ["Gone(value)", "SystemExit(f'bye {value}')"])
-def test_a_start_that_somebody_leaves_is_a_report(
-    anyio_backend: str, place: str, raised: str
-) -> None:
-    """A check or a factory that leaves the process is a failed start: 78, without the value."""
-    body = f"import os; value = os.environ['JWT_SECRET']; raise {raised}"
-    child = run_main(anyio_backend, program(**{place: body}))
-    assert child.returncode == 78, child.stderr
-    assert "hive_boot: 1 problem with HiveSecrets" in child.stderr
-    assert "Traceback" not in child.stderr
-    assert VALUE not in child.stdout + child.stderr
-
-
-def test_settings_that_cannot_say_what_is_wrong_are_a_report(anyio_backend: str) -> None:
-    """An error of the settings that fails to be a text still ends as a failed start: 78."""
-    body = """class Speechless(Exception):
-        __str__ = None
-    raise Speechless"""
-    child = run_main(anyio_backend, program(settings=body))
-    assert child.returncode == 78, child.stderr
-    assert "Speechless" in child.stderr
-    assert "Traceback" not in child.stderr
-
-
-@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"])
-@pytest.mark.parametrize(
-    ("secret_given", "code"), [("", 78), (VALUE, 70)], ids=["missing", "crash"]
-)
-def test_the_status_is_right_without_a_stderr(
-    anyio_backend: str, stderr: str, secret_given: str, code: int
-) -> None:
+def test_the_status_is_right_without_a_stderr(tmp_path: Path) -> None:
     """A daemon without stderr, or with a full disk behind it, ends with the same status."""
     shell = shutil.which("sh")
     assert shell is not None
-    source = program("raise RuntimeError(value)")
-    command = f'exec "$0" -c "$1" "$2" {stderr}'
-    child = subprocess.run(
-        [shell, "-c", command, sys.executable, source, anyio_backend],
-        env=child_environment(HIVE_BOOT_MODE="environment", JWT_SECRET=secret_given),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert child.returncode == code
-    assert VALUE.encode() not in child.stdout + child.stderr
+    source = HEAD + LAST_WORDS.format("raise RuntimeError")
+
+    def scenario(stderr: str, given: str, path: Path) -> None:
+        child = subprocess.run(
+            [shell, "-c", f'exec "$0" -c "$1" "$2" {stderr}', sys.executable, source, "asyncio"],
+            env=child_environment(HIVE_BOOT_MODE="environment", JWT_SECRET=given),
+            cwd=path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert child.returncode == (70 if given else 78)
+        assert VALUE.encode() not in child.stdout + child.stderr
+
+    side_by_side(tmp_path, scenario, product(["2>&-", "2>/dev/full"], ["", VALUE]))
 
 
 # A log that fails

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
-from tests.support import failed_start, run_child, until
+from tests.fixtures.owned_processes import BACKENDS, VALUE, ended, side_by_side
+from tests.support import failed_start, until
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +48,7 @@ async def test_a_start_waits_for_a_late_volume(
     states: list[str] = []
 
     async def sidecar() -> None:
-        await until(lambda: "Waiting up to 20 s for" in log.text)
+        await until(lambda: "20 s" in log.text)
         states.append(boot.status().state)
         volume.publish(numbered(1))
 
@@ -55,7 +57,7 @@ async def test_a_start_waits_for_a_late_volume(
         async with boot.running() as secrets:
             assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
     assert states == ["loading"]
-    assert log.text.count("Waiting up to") == 1
+    assert log.text.count("20 s") == 1
     assert log.verdicts == []
 
 
@@ -72,7 +74,7 @@ async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
     volumes: list[MountedVolume] = []
 
     async def sidecar() -> None:
-        await until(lambda: "Waiting up to 20 s for" in log.text)
+        await until(lambda: "20 s" in log.text)
         volumes.append(MountedVolume(place))
         volumes[0].publish(numbered(1))
 
@@ -94,7 +96,7 @@ async def test_a_start_waits_for_files_that_come_one_by_one(
     log = Log(caplog)
 
     async def sidecar() -> None:
-        await until(lambda: "Waiting up to 20 s for API_KEY, JWT_SECRET" in log.text)
+        await until(lambda: "20 s for API_KEY, JWT_SECRET" in log.text)
         for name, value in numbered(1).items():
             directory.replace(name, value)
             await anyio.sleep(0.05)
@@ -115,7 +117,6 @@ async def test_what_never_comes_is_reported_at_the_end(
     at_once = await failed_start(mounted(directory.path, Service, mode="docker"))
     assert str(waited) == str(at_once)
     assert [problem.name for problem in waited.problems] == ["JWT_SECRET"]
-    assert "so the service does not start" in str(waited)
 
 
 async def test_what_is_wrong_is_not_waited_for(
@@ -126,7 +127,7 @@ async def test_what_is_wrong_is_not_waited_for(
     log = Log(caplog)
     error = await failed_start(mounted(volume.path, Service, wait=600))
     assert [(each.name, each.kind) for each in error.problems] == [("API_KEY", "length")]
-    assert "Waiting" not in log.text
+    assert "600 s" not in log.text
 
 
 async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
@@ -134,9 +135,10 @@ async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) ->
     log = Log(caplog)
     error = await failed_start(Bootstrap(Service, mode="environment", wait=600))
     assert [problem.name for problem in error.problems] == ["API_KEY", "JWT_SECRET"]
-    assert "Waiting" not in log.text
+    assert "600 s" not in log.text
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("watch", [False, True])
 async def test_a_start_that_is_given_up_waits_no_longer(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
@@ -148,7 +150,7 @@ async def test_a_start_that_is_given_up_waits_no_longer(
         async with anyio.create_task_group() as group:
 
             async def stop() -> None:
-                await until(lambda: "Waiting up to 600 s for" in log.text)
+                await until(lambda: "600 s" in log.text)
                 scope.cancel()
 
             group.start_soon(stop)
@@ -158,6 +160,7 @@ async def test_a_start_that_is_given_up_waits_no_longer(
     await until(lambda: threads_of_ours() == [])
 
 
+@pytest.mark.both_backends
 async def test_a_start_that_is_given_up_early_leaves_no_watch(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +220,7 @@ async def test_a_key_of_another_certificate_does_not_start(volume: MountedVolume
     volume.publish(tls(1, 2))
     error = await failed_start(mounted(volume.path, Tls))
     assert [(problem.name, problem.kind) for problem in error.problems] == [("Tls", "check")]
-    assert "is of another certificate" in str(error)
+    assert "another certificate" in str(error)
     assert "fake-private-key" not in str(error)
 
 
@@ -237,7 +240,9 @@ async def test_a_key_of_another_certificate_is_not_used(
         assert (number_of(secrets.certificate), number_of(secrets.private_key)) == (1, 1)
         status = boot.status()
         assert (status.rejected, status.rejected_names) == (2, ("Tls",))
-        assert status.reasons == ("generation 2 was refused: Tls check",)
+        (reason,) = status.reasons
+        for text in ("generation 2", "Tls", "check"):
+            assert text in reason
         directory.replace("private_key", tls(2, 2)["private_key"])
         await until(lambda: heard.changes)
         assert (number_of(secrets.certificate), number_of(secrets.private_key)) == (2, 2)
@@ -284,20 +289,18 @@ async def leaves(_: Secret) -> object:
 Judge = Callable[[Secret], Awaitable[object]]
 
 VERDICTS = [
-    (raises, "was refused by its check: ConnectionError: the server refuses it"),
-    (hangs, "was not judged: its check took more than 0.2 s"),
-    (says_no, "was refused by its check: it returned False"),
-    (
-        says_rubbish,
-        "was refused by its check: it returned str, and a check returns True, False or None",
-    ),
-    (leaves, "was refused by its check: SystemExit: 3"),
+    (raises, "ConnectionError: the server refuses it"),
+    (hangs, "0.2 s"),
+    (says_no, "False"),
+    (says_rubbish, "str"),
+    (leaves, "SystemExit: 3"),
 ]
+"""Ways to refuse, and what the message contains."""
 
 
 def of_the_application(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
     """Let a check of the application judge the second generation by ``judge``."""
-    boot = mounted(volume.path, Service, start_timeout=0.2)
+    boot = mounted(volume.path, Service, watch=False, start_timeout=0.2)
 
     @boot.check
     async def judged(secrets: Service) -> Any:  # noqa: ANN401  (a check may answer wrongly)
@@ -316,7 +319,7 @@ def of_the_set(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
             """Judge the set."""
             return await judge(self.api_key) if number_of(self.api_key) == 2 else None
 
-    return mounted(volume.path, Judged, start_timeout=0.2)
+    return mounted(volume.path, Judged, watch=False, start_timeout=0.2)
 
 
 def of_the_field(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
@@ -330,104 +333,94 @@ def of_the_field(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
 
         api_key: Secret = secret(check=check)
 
-    return mounted(volume.path, Judged, start_timeout=0.2)
+    return mounted(volume.path, Judged, watch=False, start_timeout=0.2)
 
 
 WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, "API_KEY")]
 
 
-@pytest.mark.parametrize(("judge", "text"), VERDICTS)
-@pytest.mark.parametrize(("declare", "name"), WHOSE)
-async def test_what_a_check_refuses_does_not_start(
-    volume: MountedVolume,
-    declare: Callable[[MountedVolume, Judge], Bootstrap[Any, None]],
-    name: str,
-    judge: Judge,
-    text: str,
-) -> None:
+async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
     """The report names the check, or the field, and says how it refused."""
-    volume.publish(numbered(2))
-    boot = declare(volume, judge)
-    error = await failed_start(boot)
-    assert [(each.name, each.kind, each.message) for each in error.problems] == [
-        (name, "check", text)
-    ]
-    assert boot.status().state == "armed"
+    for number, ((declare, name), (judge, text)) in enumerate(product(WHOSE, VERDICTS)):
+        volume = MountedVolume(memory / str(number))
+        volume.publish(numbered(2))
+        boot = declare(volume, judge)
+        error = await failed_start(boot)
+        assert [(each.name, each.kind) for each in error.problems] == [(name, "check")]
+        assert text in error.problems[0].message, (name, judge)
+        assert "fake-api-key" not in error.problems[0].message
+        assert boot.status().state == "armed"
 
 
-@pytest.mark.parametrize(("judge", "text"), VERDICTS)
-@pytest.mark.parametrize(("declare", "name"), WHOSE)
-async def test_what_a_check_refuses_does_not_come_into_use(  # noqa: PLR0913, PLR0917  (pytest gives them)
-    volume: MountedVolume,
-    caplog: pytest.LogCaptureFixture,
-    declare: Callable[[MountedVolume, Judge], Bootstrap[Any, None]],
-    name: str,
-    judge: Judge,
-    text: str,
+@pytest.mark.both_backends
+async def test_what_a_check_refuses_does_not_come_into_use(
+    memory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The last good set stays, whatever the check does; the next set has its own chance."""
-    volume.publish(numbered(1))
-    boot = declare(volume, judge)
     log = Log(caplog)
-    async with boot.running() as secrets:
-        volume.publish(numbered(2))
-        await until(lambda: boot.status().degraded)
-        assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
-        assert (boot.status().generation, boot.status().rejected_names) == (1, (name,))
-        volume.publish(numbered(3))
-        await until(lambda: number_of(secrets.api_key) == 3)
-        await until(lambda: not boot.status().degraded)
-    refused, accepted = log.rotations
-    assert refused.levelno == logging.ERROR
-    assert refused.getMessage().endswith(f"generation 1 stays in use: {name} {text}")
-    assert accepted.getMessage() == "Rotated API_KEY, JWT_SECRET: generation 2"
-    assert "fake-api-key" not in log.text
+    for number, ((declare, name), (judge, text)) in enumerate(product(WHOSE, VERDICTS)):
+        log.clear()
+        volume = MountedVolume(memory / str(number))
+        volume.publish(numbered(1))
+        boot = declare(volume, judge)
+        async with boot.running() as secrets:
+            volume.publish(numbered(2))
+            with pytest.raises(InvalidSecrets):
+                await boot.reload()
+            assert boot.status().degraded
+            assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
+            assert (boot.status().generation, boot.status().rejected_names) == (1, (name,))
+            volume.publish(numbered(3))
+            await boot.reload()
+            assert number_of(secrets.api_key) == 3
+            assert not boot.status().degraded
+        assert log.verdicts == [
+            ("refused", 2, [name]),
+            ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
+        ]
+        refused = log.rotations[0]
+        assert refused.levelno == logging.ERROR
+        assert name in refused.getMessage()
+        assert text in refused.getMessage()
+        assert "fake-api-key" not in log.text
 
 
 PROGRAM = """
-import sys
 import anyio
-from hive_boot import Bootstrap, Secret, SecretSet
 
-class Service(SecretSet):
-    api_key: Secret
-
-boot = Bootstrap(Service, mode="environment", start_timeout=0.2)
+boot = Bootstrap(Needs, start_timeout=0.2)
 
 @boot.check
-async def judged(secrets: Service) -> None:
+async def judged(secrets: Needs) -> None:
     if sys.argv[2] == "hangs":
         await anyio.sleep_forever()
-    raise ConnectionError("the server refuses " + secrets.api_key.reveal())
+    raise ConnectionError("the server refuses " + secrets.jwt_secret.reveal())
 
 @boot.main
 async def main() -> None:
     print("serving")
 
-boot.run(backend=sys.argv[1])
+boot.run(backend=backend)
 """
 
 
-@pytest.mark.parametrize(
-    ("how", "text"),
-    [
-        ("raises", "judged was refused by its check: ConnectionError: the server refuses ***"),
-        ("hangs", "judged was not judged: its check took more than 0.2 s"),
-    ],
-)
-def test_a_process_whose_check_refuses_ends_with_a_report(
-    anyio_backend: str, how: str, text: str
-) -> None:
+def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> None:
     """Exit status 78, the report for a person on stderr, and main is never called."""
-    done = run_child(PROGRAM, anyio_backend, how, API_KEY="fake-api-key-000001")
-    assert done.returncode == 78
-    assert done.stdout == ""
-    assert "hive_boot: 1 problem with Service, so the service does not start" in done.stderr
-    assert text in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "fake-api-key" not in done.stderr
+
+    def scenario(backend: str, how: tuple[str, str], path: Path) -> None:
+        code, out, err = ended(PROGRAM, backend, how[0], cwd=path)
+        assert (code, out) == (78, []), err
+        assert "hive_boot: 1 " in err
+        (line,) = (line for line in err.splitlines() if "1. judged" in line)
+        assert how[1] in line
+        assert "Traceback" not in err
+        assert VALUE not in err
+
+    hows = [("raises", "ConnectionError: the server refuses ***"), ("hangs", "0.2 s")]
+    side_by_side(tmp_path, scenario, product(BACKENDS, hows))
 
 
+@pytest.mark.both_backends
 async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVolume) -> None:
     """A plain check that hangs holds no second thread, and keeps no later value from use."""
     release = threading.Event()
@@ -451,7 +444,7 @@ async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVol
             await until(lambda: boot.status().degraded)
             assert boot.status().rejected_names == ("API_KEY",)
             for _ in range(3):
-                with pytest.raises(InvalidSecrets, match="API_KEY was not judged: its check took"):
+                with pytest.raises(InvalidSecrets, match="API_KEY"):
                     await boot.reload()
             assert called == ["1", "2"]
             volume.publish(numbered(3))
@@ -556,5 +549,5 @@ async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) 
 
     async with boot.running():
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecrets, match=r"its check took more than 0\.2 s"):
+        with pytest.raises(InvalidSecrets, match=r"next_one.* 0\.2 s"):
             await boot.reload()

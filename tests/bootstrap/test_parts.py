@@ -14,14 +14,14 @@ from anyio.lowlevel import checkpoint
 from hive_boot import (
     Bootstrap,
     Change,
-    DeclarationError,
     LifecycleError,
     ShutdownTimeout,
     StartupFailed,
 )
 from hive_boot.bootstrap.status import Status
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.applications import (
+from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.fixtures.applications import (
     PATIENCE,
     VALUE,
     Meeting,
@@ -31,7 +31,6 @@ from tests.bootstrap.applications import (
     outcomes,
     run_once,
 )
-from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +84,7 @@ class Diary:
 # Start and stop
 
 
+@pytest.mark.both_backends
 async def test_a_part_lives_from_before_the_block_until_after_it(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -119,15 +119,16 @@ async def test_a_part_without_a_yield_is_its_value(boot: Bootstrap[Needs, Settin
         await checkpoint()
 
     @boot.part
-    async def doubled(number: int, migrated: None) -> int:
+    async def doubled(number: int, *, migrated: None, factor: int = 2) -> int:
         assert migrated is None
         await checkpoint()
-        return number * 2
+        return number * factor
 
     async with boot.running():
         assert (number.value, migrated.value, doubled.value) == (3000, None, 6000)
 
 
+@pytest.mark.both_backends
 async def test_parts_start_when_what_they_need_is_there_and_stop_in_reverse(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -147,6 +148,7 @@ async def test_parts_start_when_what_they_need_is_there_and_stop_in_reverse(
     assert sorted(diary.lines[1:3]) == ["-agents", "-cache"]
 
 
+@pytest.mark.both_backends
 async def test_parts_that_do_not_need_each_other_start_and_stop_side_by_side(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -234,6 +236,7 @@ async def test_parts_see_the_variables_of_who_starts(boot: Bootstrap[Needs, Sett
     assert seen == ["hive", "hive"]
 
 
+@pytest.mark.both_backends
 async def test_a_part_may_hold_a_task_group(boot: Bootstrap[Needs, Settings]) -> None:
     """A group that is opened above the yield is left below it, with what it has to finish."""
     lines: list[str] = []
@@ -286,6 +289,7 @@ async def test_hooks_ask_for_parts(volume: MountedVolume) -> None:
         assert pool.value == ["fake-api-key-000001", "fake-api-key-000002"]
 
 
+@pytest.mark.both_backends
 def test_main_asks_for_parts(anyio_backend: str) -> None:
     """Main is called when all is ready, with what it names; its number is the exit status."""
     boot = application()
@@ -309,6 +313,7 @@ def test_main_asks_for_parts(anyio_backend: str) -> None:
 # Failures at the start
 
 
+@pytest.mark.both_backends
 async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Settings]) -> None:
     """Its error is the cause; what had started stops, and what needs it never starts."""
     diary = Diary(boot)
@@ -329,7 +334,7 @@ async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Se
             pytest.fail("it has started")
     assert (caught.value.part, caught.value.reason) == ("agents", "ConnectionError")
     assert caught.value.__cause__ is failure
-    assert str(caught.value) == "the part agents failed to start: ConnectionError"
+    assert "agents" in str(caught.value)
     assert diary.lines == ["+pool", "-pool"]
     assert seen[0].state == "starting"
     assert boot.status() == Status()
@@ -353,6 +358,7 @@ async def test_a_start_that_failed_can_be_tried_again(boot: Bootstrap[Needs, Set
         assert pool.value == "pool"
 
 
+@pytest.mark.both_backends
 async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settings]) -> None:
     """Neither failure hides the other: both come in one group."""
     meeting = Meeting(2)
@@ -378,34 +384,32 @@ async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settin
     assert len(failed) == len(caught.value.exceptions)
 
 
-@pytest.mark.parametrize(
-    ("total", "own", "told"), [(30, 0.05, "0.05"), (0.05, None, "0.05"), (0.05, 30, "0.05")]
-)
-async def test_a_part_that_hangs_is_named_with_what_the_others_do(
-    total: float, own: float | None, told: str
-) -> None:
+@pytest.mark.both_backends
+async def test_a_part_that_hangs_is_named_with_what_the_others_do() -> None:
     """The time of a start is over: who is to blame, where it stands, and who waits for it."""
-    boot = application(start_timeout=total)
-    diary = Diary(boot)
-    diary.part("cache")
-    diary.part("api", "pool")
+    for total, own in ((30, 0.05), (0.05, None), (0.05, 30)):
+        boot = application(start_timeout=total)
+        diary = Diary(boot)
+        diary.part("cache")
+        diary.part("api", "pool")
 
-    async def pool(cache: str) -> AsyncIterator[str]:
-        await anyio.sleep_forever()
-        yield cache
+        async def pool(cache: str) -> AsyncIterator[str]:
+            await anyio.sleep_forever()
+            yield cache
 
-    boot.part(pool) if own is None else boot.part(timeout=own)(pool)
-    with pytest.raises(StartupFailed) as caught:
-        async with boot.running():
-            pytest.fail("it has started")
-    error = caught.value
-    assert (error.part, error.reason) == ("pool", f"it takes more than {told} s")
-    doing = {line.split()[1].rstrip(","): line for line in error.standing}
-    assert doing["cache"].startswith("done")
-    assert doing["pool"].startswith("running")
-    assert "test_parts.py" in doing["pool"]
-    assert re.fullmatch(r"waiting +api, [\d.]+ s +for pool", doing["api"])
-    assert diary.lines == ["+cache", "-cache"]
+        boot.part(pool) if own is None else boot.part(timeout=own)(pool)
+        with pytest.raises(StartupFailed) as caught:
+            async with boot.running():
+                pytest.fail("it has started")
+        error = caught.value
+        assert error.part == "pool"
+        assert "0.05 s" in error.reason
+        doing = {line.split()[1].rstrip(","): line for line in error.standing}
+        assert doing["cache"].startswith("done")
+        assert doing["pool"].startswith("running")
+        assert "test_parts.py" in doing["pool"]
+        assert re.fullmatch(r"waiting +api, [\d.]+ s +for pool", doing["api"])
+        assert diary.lines == ["+cache", "-cache"]
 
 
 async def test_a_part_that_never_yields_is_told(boot: Bootstrap[Needs, Settings]) -> None:
@@ -423,6 +427,7 @@ async def test_a_part_that_never_yields_is_told(boot: Bootstrap[Needs, Settings]
     assert (caught.value.part, caught.value.reason) == ("pool", "RuntimeError")
 
 
+@pytest.mark.both_backends
 async def test_a_start_that_is_cancelled_stops_what_has_started(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -455,6 +460,7 @@ async def test_a_start_that_is_cancelled_stops_what_has_started(
 # Failures at the stop
 
 
+@pytest.mark.both_backends
 async def test_a_part_that_fails_to_stop_comes_out_bare(boot: Bootstrap[Needs, Settings]) -> None:
     """One failure is raised as it is, with the part's name in a note; the others still stop."""
     diary = Diary(boot)
@@ -477,51 +483,38 @@ async def test_a_part_that_fails_to_stop_comes_out_bare(boot: Bootstrap[Needs, S
     assert diary.lines == ["+pool", "+api", "-api", "-pool"]
 
 
-def two_that_fail_to_stop(boot: Bootstrap[Needs, Settings]) -> None:
-    """Declare two parts, neither of which stops well."""
+@pytest.mark.both_backends
+async def test_stops_that_fail_come_out_as_one_group() -> None:
+    """All have run, none is lost, and the block's own error is the first of one flat group."""
+    for mine in (None, KeyError("mine")):
+        boot = application()
 
-    @boot.part
-    async def pool() -> AsyncIterator[None]:
-        yield
-        await checkpoint()
-        raise OSError
+        @boot.part
+        async def pool() -> AsyncIterator[None]:
+            yield
+            await checkpoint()
+            raise OSError
 
-    @boot.part
-    async def cache(pool: None) -> AsyncIterator[None]:
-        yield pool
-        await checkpoint()
-        raise ConnectionError
+        @boot.part
+        async def cache(pool: None) -> AsyncIterator[None]:
+            yield pool
+            await checkpoint()
+            raise ConnectionError
 
+        async def body(mine: KeyError | None = mine) -> None:
+            await checkpoint()
+            if mine is not None:
+                raise mine
 
-async def test_two_stops_that_fail_come_out_as_one_group(
-    boot: Bootstrap[Needs, Settings],
-) -> None:
-    """Both are told, and both have run."""
-    two_that_fail_to_stop(boot)
-    with pytest.raises(BaseExceptionGroup) as caught:
-        async with boot.running():
-            pass
-    assert sorted(type(each).__name__ for each in caught.value.exceptions) == [
-        "ConnectionError",
-        "OSError",
-    ]
-    assert str(caught.value) == "2 failures in one run (2 sub-exceptions)"
-
-
-async def test_the_error_of_the_block_comes_with_those_of_the_stop(
-    boot: Bootstrap[Needs, Settings],
-) -> None:
-    """The block's own error is the first of one flat group; none of the others is lost."""
-    two_that_fail_to_stop(boot)
-    mine = KeyError("mine")
-    with pytest.raises(BaseExceptionGroup) as caught:
-        async with boot.running():
-            raise mine
-    first, *others = caught.value.exceptions
-    assert first is mine
-    assert sorted(type(each).__name__ for each in others) == ["ConnectionError", "OSError"]
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await run_once(boot, body)
+        raised = list(caught.value.exceptions)
+        if mine is not None:
+            assert raised.pop(0) is mine
+        assert sorted(type(each).__name__ for each in raised) == ["ConnectionError", "OSError"]
 
 
+@pytest.mark.both_backends
 async def test_who_is_cancelled_is_told_what_failed_to_stop(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -552,6 +545,7 @@ async def test_who_is_cancelled_is_told_what_failed_to_stop(
     assert caught == [failure]
 
 
+@pytest.mark.both_backends
 async def test_who_is_cancelled_while_all_stops_hears_of_it(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -578,60 +572,61 @@ async def test_who_is_cancelled_while_all_stops_hears_of_it(
     assert boot.status() == Status()
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("failure", [None, OSError()])
-async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it(
-    boot: Bootstrap[Needs, Settings], failure: OSError | None
-) -> None:
+async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it() -> None:
     """``asyncio.timeout`` around the block is told when its time is over in the stop."""
-    lines: list[str] = []
     task = asyncio.current_task()
     assert task is not None
-
-    @boot.part
-    async def pool() -> AsyncIterator[None]:
-        yield
-        task.cancel()
-        await anyio.sleep(0.01)
-        lines.append("pool stops")
-        if failure is not None:
-            raise failure
 
     async def nothing() -> None:
         await checkpoint()
 
-    with pytest.raises((asyncio.CancelledError, OSError)) as caught:
-        await run_once(boot, nothing)
-    task.uncancel()
-    assert caught.value is failure or failure is None
-    assert lines == ["pool stops"]
-    assert boot.status() == Status()
+    for failure in (None, OSError()):
+        boot = application()
+        lines: list[str] = []
+
+        @boot.part
+        async def pool(
+            failure: OSError | None = failure, lines: list[str] = lines
+        ) -> AsyncIterator[None]:
+            yield
+            task.cancel()
+            await anyio.sleep(0.01)
+            lines.append("pool stops")
+            if failure is not None:
+                raise failure
+
+        with pytest.raises((asyncio.CancelledError, OSError)) as caught:
+            await run_once(boot, nothing)
+        task.uncancel()
+        assert caught.value is failure or failure is None
+        assert lines == ["pool stops"]
+        assert boot.status() == Status()
 
 
-@pytest.mark.parametrize("own", [None, 0.05])
-async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named(
-    own: float | None,
-) -> None:
+@pytest.mark.both_backends
+async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named() -> None:
     """Its own time is a cap within that of the whole stop; the others have theirs, too."""
-    boot = application(stop_timeout=1 if own is None else 30)
-    diary = Diary(boot)
-    diary.part("cache")
+    for total, own in ((0.4, None), (30, 0.05)):
+        boot = application(stop_timeout=total)
+        diary = Diary(boot)
+        diary.part("cache")
 
-    async def pool(cache: str) -> AsyncIterator[str]:
-        yield cache
-        await anyio.sleep_forever()
+        async def pool(cache: str) -> AsyncIterator[str]:
+            yield cache
+            await anyio.sleep_forever()
 
-    boot.part(pool) if own is None else boot.part(timeout=own)(pool)
-    with pytest.raises(ShutdownTimeout) as caught:
-        async with boot.running():
-            pass
-    assert caught.value.pending == ("pool",)
-    assert diary.lines == ["+cache", "-cache"]
+        boot.part(pool) if own is None else boot.part(timeout=own)(pool)
+        with pytest.raises(ShutdownTimeout) as caught:
+            async with boot.running():
+                pass
+        assert caught.value.pending == ("pool",)
+        assert diary.lines == ["+cache", "-cache"]
 
 
 # Failures in between
 
 
+@pytest.mark.both_backends
 async def test_a_part_that_crashes_ends_the_block(boot: Bootstrap[Needs, Settings]) -> None:
     """Whoever is in the block is cancelled, and the failure comes out bare."""
     diary = Diary(boot)
@@ -668,6 +663,7 @@ async def test_a_part_that_crashes_ends_the_block(boot: Bootstrap[Needs, Setting
     assert boot.status() == Status()
 
 
+@pytest.mark.both_backends
 async def test_a_crash_and_a_failing_stop_come_out_together(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -699,6 +695,7 @@ async def test_a_crash_and_a_failing_stop_come_out_together(
     assert [type(each) for each in caught.value.exceptions] == [ConnectionError, OSError]
 
 
+@pytest.mark.both_backends
 async def test_a_block_that_has_its_own_answer_to_the_end_keeps_it(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -727,6 +724,7 @@ async def test_a_block_that_has_its_own_answer_to_the_end_keeps_it(
     assert {type(each) for each in caught.value.exceptions} == {ConnectionError, KeyError}
 
 
+@pytest.mark.both_backends
 async def test_a_part_that_ends_by_itself_is_a_crash(boot: Bootstrap[Needs, Settings]) -> None:
     """One whose own group was cancelled is gone, and nobody may go on as if it were there."""
     end = anyio.Event()
@@ -746,71 +744,11 @@ async def test_a_part_that_ends_by_itself_is_a_crash(boot: Bootstrap[Needs, Sett
         end.set()
         await anyio.sleep_forever()
 
-    with pytest.raises(LifecycleError, match="the part workers has ended by itself"):
+    with pytest.raises(LifecycleError, match="workers"):
         await run_once(boot, body)
 
 
-# What is refused before anything runs
-
-
-@pytest.mark.parametrize(
-    ("parts", "circle"),
-    [
-        ({"agents": ["agents"]}, {"agents"}),
-        ({"a": ["b"], "b": ["a"]}, {"a", "b"}),
-        ({"pool": [], "a": ["pool", "c"], "b": ["a"], "c": ["b"]}, {"a", "b", "c"}),
-    ],
-)
-async def test_parts_that_need_each_other_are_refused(
-    parts: dict[str, list[str]], circle: set[str]
-) -> None:
-    """The circle is shown, and nothing has been read or started."""
-    boot = application()
-    diary = Diary(boot)
-    for name, needs in parts.items():
-        diary.part(name, *needs)
-    with pytest.raises(DeclarationError) as caught:
-        async with boot.running():
-            pytest.fail("it has started")
-    sentence, _, shown = str(caught.value).rpartition(": ")
-    assert sentence == "parts need each other, so that none of them can be the first"
-    assert set(shown.split(" → ")) == circle
-    assert diary.lines == []
-    assert boot.status() == Status()
-
-
-async def test_a_part_that_asks_for_what_there_is_not_is_refused(
-    boot: Bootstrap[Needs, Settings],
-) -> None:
-    """The refusal names the parts that there are."""
-    diary = Diary(boot)
-    diary.part("pool")
-    diary.part("agents", "pol")
-    with pytest.raises(DeclarationError) as caught:
-        async with boot.running():
-            pytest.fail("it has started")
-    assert str(caught.value) == (
-        "agents() has a parameter 'pol' that nothing fills: call it like one of the parts pool, "
-        "agents, annotate it with one of Needs, Bootstrap, Settings, or give it a default"
-    )
-    assert diary.lines == []
-
-
-async def test_a_check_cannot_ask_for_a_part(boot: Bootstrap[Needs, Settings]) -> None:
-    """Checks judge before parts start, so the name of a part is none for them."""
-    diary = Diary(boot)
-    diary.part("pool")
-
-    @boot.check
-    async def judge(pool: str) -> None: ...
-
-    with pytest.raises(DeclarationError) as caught:
-        async with boot.running():
-            pytest.fail("it has started")
-    assert str(caught.value) == (
-        "judge() has a parameter 'pool' that nothing fills: annotate it with one of Needs, "
-        "Bootstrap, Settings, or give it a default"
-    )
+# What is seen of them
 
 
 async def test_the_timeline_tells_of_every_part(boot: Bootstrap[Needs, Settings]) -> None:
@@ -827,6 +765,7 @@ async def test_the_timeline_tells_of_every_part(boot: Bootstrap[Needs, Settings]
         assert pool.start <= pool.end <= agents.end
 
 
+@pytest.mark.both_backends
 async def test_what_an_overdue_part_raises_at_its_end_is_the_cause(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
@@ -842,5 +781,6 @@ async def test_what_an_overdue_part_raises_at_its_end_is_the_cause(
 
     with pytest.raises(StartupFailed) as caught:
         await run_once(boot, checkpoint)
-    assert "it takes more than 0.05 s" in str(caught.value)
+    assert caught.value.part == "pool"
+    assert "0.05 s" in caught.value.reason
     assert isinstance(caught.value.__cause__, ConnectionError)

@@ -1,227 +1,353 @@
-"""What a declaration cannot be is refused where it stands, in one sentence."""
+"""Wrong arguments and declarations: a DeclarationError that names what is wrong."""
 
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
-from hive_boot import Bootstrap, DeclarationError
-from hive_boot.bootstrap.refusals import (
-    refuse_backend,
-    refuse_main_and_app,
-    refuse_part,
-    refuse_same,
-    refuse_seconds,
-)
-from tests.bootstrap.applications import Needs, Settings, application
+from hive_boot import Bootstrap, Change, DeclarationError, Secret
+from tests.fixtures.applications import VALUE, Needs, Settings, application
 
+NO_NUMBERS = [None, "5", "", True, False, 1j, math.nan, math.inf, -math.inf, [], object()]
+"""Values that are not a number of seconds."""
 
-def refusal(declare: Callable[[], object]) -> str:
-    """Give what is said of a declaration that cannot be."""
-    with pytest.raises(DeclarationError) as caught:
-        declare()
-    return str(caught.value)
+POSITIVE = [*NO_NUMBERS, -1, 0, 0.0]
+"""Wrong values where the number has to be above 0."""
 
 
 @pytest.fixture
-def boot() -> Bootstrap[Needs, Settings]:
-    """Give an application that has declared nothing yet."""
+def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs, Settings]:
+    """Return an application that could be started."""
+    monkeypatch.setenv("JWT_SECRET", VALUE)
     return application()
 
 
-def sync_part() -> int:
-    """Return, and not wait."""
+def refusal(declare: Callable[[], object], case: object) -> str:
+    """Return the message of a declaration that is refused."""
+    try:
+        declare()
+    except DeclarationError as exc:
+        return str(exc)
+    pytest.fail(f"{case!r} was accepted")
+
+
+def assert_each_refused(
+    declare: Callable[..., object], wrong: Iterable[object], contains: str
+) -> None:
+    """Assert that each wrong value is refused by a message that contains a text."""
+    for value in wrong:
+        assert contains in refusal(partial(declare, value), (contains, value)), repr(value)
+
+
+async def work() -> None:
+    """Do nothing, as a correct function does."""
+
+
+async def pool() -> AsyncIterator[int]:
+    """Yield, as a correct part does."""
+    yield 3
+
+
+def sync_function() -> int:
+    """Return, without being awaited."""
     return 3
 
 
 def sync_generator() -> Iterator[int]:
-    """Yield, and not wait."""
+    """Yield, without being awaited."""
     yield 3
-
-
-async def pool() -> AsyncIterator[int]:
-    """Be a good part."""
-    yield 3
-
-
-async def number() -> int:
-    """Be a good part without a stop."""
-    return 3
 
 
 class Pool:
-    """A class is none, even one whose objects could be awaited."""
+    """A class is not a function, even if its objects could be awaited."""
 
     async def __call__(self) -> int:
-        """Give a number."""
+        """Return a number."""
         return 3
 
 
-NO_PARTS = [sync_part, sync_generator, Pool, Pool(), lambda: 3, 3, None, "pool", partial(sync_part)]
+NOT_ASYNC = [
+    sync_function,
+    sync_generator,
+    Pool,
+    Pool(),
+    lambda: 3,
+    3,
+    None,
+    "pool",
+    partial(sync_function),
+]
 
 
-@pytest.mark.parametrize("wrong", NO_PARTS)
-def test_a_part_is_an_async_def(boot: Bootstrap[Needs, Settings], wrong: Any) -> None:  # noqa: ANN401
-    """What cannot be awaited is no part, with brackets and without; it is shown as it is."""
-    expected = f"@boot.part takes an async def, with one yield or with none: {wrong!r}"
-    assert refusal(lambda: boot.part(timeout=3)(wrong)) == expected
-    if wrong is not None:
-        assert refusal(lambda: boot.part(wrong)) == expected
+def test_arguments_of_an_application() -> None:
+    """Each wrong argument is named where the application is declared."""
+    drain = [*NO_NUMBERS[1:], -1, -0.001]
+    directories = [[], (), "", b"/x", [""], [b"/x"], [1], 1, ["/x", None]]
+    table: dict[str, list[Any]] = {
+        "watch": [None, 1, 0, "yes", "", [], object()],
+        "wait": [*NO_NUMBERS, -1, -0.001],
+        "start_timeout": [*POSITIVE, [30]],
+        "stop_timeout": POSITIVE,
+        "drain": drain,
+        "probe_port": ["8081", -1, 65536, 8081.0, True, False, "", []],
+        "secrets_dirs": directories,
+        "config": [3, work],
+        "mode": ["kubernets"],
+        "profile": ["kubernets"],
+    }
+    for name, wrong in table.items():
+        assert_each_refused(lambda value, name=name: application_with(name, value), wrong, name)
+    declared = [None, 3, object, dict, "Needs", Needs(jwt_secret=Secret("JWT_SECRET", VALUE))]
+    assert_each_refused(Bootstrap, declared, "SecretSet")
 
 
-@pytest.mark.parametrize("wrong", NO_PARTS[:-3])
-@pytest.mark.parametrize("decorator", ["main", "service", "check"])
-def test_the_others_are_async_defs_too(
-    boot: Bootstrap[Needs, Settings],
-    decorator: str,
-    wrong: Any,  # noqa: ANN401  (what is wrong)
-) -> None:
-    """Neither main, nor a service, nor a check can be a plain function, a class or a lambda."""
-    told = refusal(lambda: getattr(boot, decorator)(wrong))
-    assert told == f"@boot.{decorator} takes an async def, and {wrong!r} is none"
+def application_with(name: str, value: Any) -> Bootstrap[Needs, Any]:  # noqa: ANN401  (any argument)
+    """Declare an application with one argument."""
+    return Bootstrap(Needs, **{name: value})
 
 
-@pytest.mark.parametrize("decorator", ["main", "service", "check"])
-def test_nothing_but_a_part_yields(boot: Bootstrap[Needs, Settings], decorator: str) -> None:
-    """A service with a yield in it would never work, and nobody would notice."""
-    told = refusal(lambda: getattr(boot, decorator)(pool))
-    assert told == f"@boot.{decorator} takes an async def, and {pool!r} is none"
+def test_good_arguments_are_taken() -> None:
+    """Whole numbers and fractions, small and large, are seconds; some may be left out."""
+    for seconds in (0.001, 1, 30, 86400.0):
+        boot = Bootstrap(Needs, watch=True, wait=seconds, start_timeout=seconds)
+        assert callable(boot.on_rotate("jwt_secret", timeout=seconds))
+        assert callable(boot.service(within=seconds, budget=0))
+    for drain in (None, 0, 0.5, 30):
+        Bootstrap(Needs, drain=drain, stop_timeout=0.001, wait=0, watch=False)
+    for port in (None, 0, 1, 8081, 65535):
+        Bootstrap(Needs, probe_port=port, stop_timeout=3600)
 
 
-@pytest.mark.parametrize("name", ["secrets", "config", "boot"])
-def test_three_names_are_taken(boot: Bootstrap[Needs, Settings], name: str) -> None:
-    """Requests find the secrets and the settings under them."""
+def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:
+    """Times, restarts and budgets are refused before a function is decorated."""
+    positive = POSITIVE[1:]  # None is no time of its own
+    assert_each_refused(lambda value: boot.part(timeout=value), positive, "timeout=")
+    assert_each_refused(lambda value: boot.check("jwt_secret", timeout=value), positive, "timeout=")
+    assert_each_refused(lambda value: boot.on_rotate(timeout=value), POSITIVE, "timeout=")
+    assert_each_refused(lambda value: boot.service(within=value), POSITIVE, "within=")
+    words = ["always", "", None, True, "on_failure", "ON-FAILURE"]
+    assert_each_refused(lambda value: boot.service(restart=value), words, "restart=")
+    budgets = [-1, 1.0, True, None, "5", math.inf]
+    assert_each_refused(lambda value: boot.service(budget=value), budgets, "budget=")
+
+
+def test_names_of_fields(boot: Bootstrap[Needs, Settings]) -> None:
+    """A typing error would be a hook or a check that is never called: all names are in it."""
+    table: list[tuple[tuple[Any, ...], str]] = [
+        (("jwt_secrt",), "jwt_secrt"),
+        (("JWT_SECRET",), "JWT_SECRET"),
+        (("a", "jwt_secret", "b"), "a, b"),
+        (("",), "Needs"),
+        ((3, None), "3, None"),
+    ]
+    for names, contains in table:
+        for declare in (boot.on_rotate, boot.check):
+            told = refusal(partial(declare, *names), names)
+            assert "Needs" in told
+            assert contains in told
+            assert "jwt_secret" not in told
+    lists = [["jwt_secret"], {"jwt_secret"}, {}]
+    assert_each_refused(boot.on_rotate, lists, "Needs")
+    unchecked: Any = work
+    assert "work" in refusal(lambda: boot.check(unchecked, unchecked), "two functions")
+    # The brackets of the decorator were forgotten.
+    assert_each_refused(boot.on_rotate, [work], "@boot.on_rotate()")
+
+
+def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
+    """What cannot be awaited is refused with the decorator's name and shown as it is."""
+    decorators: dict[str, Callable[[Any], object]] = {
+        "@boot.main": boot.main,
+        "@boot.service": boot.service,
+        "@boot.check": boot.check,
+        "@boot.on_rotate()": boot.on_rotate(),
+        "@boot.part": boot.part(timeout=3),
+    }
+    # Text may be the name of a field, and None is the decorator without a function.
+    accepted = {("@boot.check", str), ("@boot.main", type(None)), ("@boot.service", type(None))}
+    for name, decorate in decorators.items():
+        for wrong in NOT_ASYNC:
+            if (name, type(wrong)) in accepted:
+                continue
+            told = refusal(partial(decorate, wrong), (name, wrong))
+            assert name in told
+            assert repr(wrong) in told
+        if name != "@boot.part":
+            # One with a yield in it would never work, and nothing would show it.
+            assert name in refusal(partial(decorate, pool), name)
+    assert_each_refused(
+        boot.part, [wrong for wrong in NOT_ASYNC if wrong is not None], "@boot.part"
+    )
+
+
+def test_names_of_parts_and_services(boot: Bootstrap[Needs, Settings]) -> None:
+    """Each needs a name of its own, by which a parameter or a log can mean it."""
+    handle = boot.part(pool)
+    assert "pool" in refusal(lambda: boot.part(pool), "a second part")
+    assert "pool" in refusal(lambda: boot.part(timeout=3)(pool), "a second part")
+    assert handle.name == "pool"
 
     async def part() -> None: ...
 
-    part.__name__ = name
-    expected = f"a part cannot be called {name}: that is what requests know other things by"
-    assert refusal(lambda: boot.part(part)) == expected
-
-
-@pytest.mark.parametrize("wrong", [partial(pool), partial(number)])
-def test_a_part_has_a_name(boot: Bootstrap[Needs, Settings], wrong: Any) -> None:  # noqa: ANN401
-    """What has none could not be asked for."""
-    assert "@boot.part takes a function with a name" in refusal(lambda: boot.part(wrong))
-
-
-def test_a_name_that_nothing_can_be_called_by_is_none() -> None:
-    """An async lambda, or a name that was made up, is no parameter's."""
-
-    async def part() -> None: ...
-
+    # Requests find the secrets and the settings under them.
+    for name in ("secrets", "config", "boot"):
+        part.__name__ = name
+        assert name in refusal(lambda: boot.part(part), name)
     for name in ("<lambda>", "", "two words", "1st"):
         part.__name__ = name
-        assert "a function with a name" in refusal(lambda: refuse_part(part, []))
+        assert "@boot.part" in refusal(lambda: boot.part(part), name)
+    assert_each_refused(boot.part, [partial(pool), partial(work)], "@boot.part")
+
+    assert boot.service(work) is work
+    assert "work" in refusal(lambda: boot.service(work), "a second service")
+    assert "work" in refusal(lambda: boot.service(restart="never")(partial(work)), "a partial")
 
 
-def test_a_second_part_of_a_name_is_refused(boot: Bootstrap[Needs, Settings]) -> None:
-    """A parameter could not say which of them it means; the first one stays."""
-    first = boot.part(pool)
-    assert refusal(lambda: boot.part(pool)) == "there is a part pool already"
-    assert refusal(lambda: boot.part(timeout=3)(pool)) == "there is a part pool already"
-    assert boot._plan.parts.keys() == {first.name}  # noqa: SLF001  (as a start does)
+def test_there_is_one_main() -> None:
+    """A second main is refused, and the first one named, also when it is a partial."""
+
+    async def serve(port: int) -> None: ...
+
+    for first in (serve, partial(serve, port=1)):
+        for again in (Bootstrap.main, lambda boot, work: boot.main(must_finish=True)(work)):
+            boot = application()
+            boot.main(first)
+            assert "serve" in refusal(partial(again, boot, partial(serve, port=2)), first)
 
 
-@pytest.mark.parametrize("wrong", ["3", 0, -1, float("nan"), float("inf"), True])
-def test_the_time_of_a_part_is_a_number_of_seconds(
+def test_a_backend_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused before anything is read, in one line that names the backends: 70."""
+    boot = application()
+    boot.main(work)
+    for wrong in ("curio", "", None, 3, "Trio"):
+        unchecked: Any = wrong
+        with pytest.raises(SystemExit) as caught:
+            boot.run(backend=unchecked)
+        assert caught.value.code == 70
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "DeclarationError" in line
+        for name in (repr(wrong), "asyncio", "trio", "uvloop"):
+            assert name in line
+
+
+# Parameters
+
+
+async def change_by_name(*, change: Change) -> None:
+    """Take the change by its name alone."""
+
+
+async def all_by_name(**more: object) -> None:
+    """Take whatever there is by name."""
+
+
+async def asks(pool: int) -> None:
+    """Ask for what does not exist."""
+
+
+async def asks_after_the_change(change: Change, pool: int) -> None:
+    """Ask for what does not exist."""
+
+
+async def asks_by_position(change: Change, secrets: Needs, /) -> None:
+    """Take by position what is given by name."""
+
+
+async def asks_for_anything(secrets) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  (what is wrong)
+    """Ask for nothing in particular."""
+
+
+@pytest.mark.anyio
+async def test_parameters_are_looked_at_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A function that cannot be called is refused at the start, with what there is to ask for."""
+    monkeypatch.delenv("JWT_SECRET", raising=False)  # which a start would miss if it looked
+    there = ("Needs", "Bootstrap", "Settings")
+    table: list[tuple[Callable[[Any], Any], Callable[..., Any], tuple[str, ...]]] = [
+        (lambda boot: boot.on_rotate(), work, ("work()", "change")),
+        (lambda boot: boot.on_rotate(), change_by_name, ("change_by_name()", "change")),
+        (lambda boot: boot.on_rotate(), all_by_name, ("all_by_name()", "change")),
+        (lambda boot: boot.on_rotate(), asks_after_the_change, ("'pool'", *there)),
+        (lambda boot: boot.on_rotate(), asks_by_position, ("'secrets'", *there)),
+        (lambda boot: boot.check, asks, ("asks()", "'pool'", *there)),
+        (lambda boot: boot.check, asks_for_anything, ("'secrets'", *there)),
+        (lambda boot: boot.service, asks, ("asks()", "'pool'", *there)),
+        (lambda boot: boot.part, asks, ("asks()", "'pool'", *there)),
+    ]
+    for decorator, function, contains in table:
+        boot = application()
+        decorator(boot)(function)
+        with pytest.raises(DeclarationError) as caught:
+            async with boot.running():
+                pytest.fail("it has started")
+        for text in contains:
+            assert text in str(caught.value), function
+        assert boot.status().state == "armed"
+
+
+@pytest.mark.anyio
+async def test_parts_that_cannot_be_filled_are_refused_before_anything_runs(
     boot: Bootstrap[Needs, Settings],
-    wrong: Any,  # noqa: ANN401  (what is wrong)
 ) -> None:
-    """A part without time could never start."""
-    told = refusal(lambda: boot.part(timeout=wrong))
-    assert told == "timeout= has to be a number of seconds above 0"
+    """The names of the parts are in the message; a check runs before parts, and has none."""
+    lines: list[str] = []
+
+    @boot.part
+    async def pool() -> AsyncIterator[str]:
+        lines.append("pool starts")
+        yield "pool"
+
+    @boot.part
+    async def agents(pol: str) -> None: ...
+
+    with pytest.raises(DeclarationError) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    for text in ("agents()", "'pol'", "pool, agents", "Needs, Bootstrap, Settings"):
+        assert text in str(caught.value)
+
+    other = application()
+    other.part(pool.fn)
+
+    @other.check
+    async def judge(pool: str) -> None: ...
+
+    with pytest.raises(DeclarationError) as caught:
+        async with other.running():
+            pytest.fail("it has started")
+    for text in ("judge()", "'pool'", "Needs, Bootstrap, Settings"):
+        assert text in str(caught.value)
+    assert lines == []
 
 
-@pytest.mark.parametrize("wrong", ["3", 0, -1, float("nan"), float("inf"), True])
-def test_the_time_of_a_check_is_a_number_of_seconds(
-    boot: Bootstrap[Needs, Settings],
-    wrong: Any,  # noqa: ANN401  (what is wrong)
-) -> None:
-    """A check without time could never pass."""
-    told = refusal(lambda: boot.check("jwt_secret", timeout=wrong))
-    assert told == "timeout= has to be a number of seconds above 0"
+@pytest.mark.anyio
+async def test_parts_that_need_each_other_are_refused() -> None:
+    """The circle is shown, and nothing has been read or started."""
 
+    async def need_itself(a: object) -> None: ...
 
-@pytest.mark.parametrize("wrong", ["3", 0, -1, float("nan"), float("inf"), True, None])
-def test_the_time_of_a_budget_is_a_number_of_seconds(
-    boot: Bootstrap[Needs, Settings],
-    wrong: Any,  # noqa: ANN401  (what is wrong)
-) -> None:
-    """A budget within no time would be none."""
-    told = refusal(lambda: boot.service(within=wrong))
-    assert told == "within= has to be a number of seconds above 0"
+    async def need_a(a: object) -> None: ...
 
+    async def need_b(b: object) -> None: ...
 
-@pytest.mark.parametrize("wrong", ["always", "", None, True, "on_failure", "ON-FAILURE"])
-def test_restart_is_one_of_two_words(boot: Bootstrap[Needs, Settings], wrong: Any) -> None:  # noqa: ANN401
-    """A word that means nothing is refused where it stands."""
-    told = refusal(lambda: boot.service(restart=wrong))
-    assert told == f"restart={wrong!r} is none of never, on-failure"
+    async def need_pool_and_c(pool: object, c: object) -> None: ...
 
-
-@pytest.mark.parametrize("wrong", [-1, 1.0, True, None, "5", float("inf")])
-def test_a_budget_is_a_whole_number(boot: Bootstrap[Needs, Settings], wrong: Any) -> None:  # noqa: ANN401
-    """How often is counted."""
-    told = refusal(lambda: boot.service(budget=wrong))
-    assert told == "budget= has to be a whole number from 0 on"
-
-
-def test_a_second_service_of_a_name_is_refused(boot: Bootstrap[Needs, Settings]) -> None:
-    """Nobody who reads of one in a log could tell which it is; a partial has a name, too."""
-
-    async def poll() -> None: ...
-
-    assert boot.service(poll) is poll
-    assert refusal(lambda: boot.service(poll)) == "there is a service poll already"
-    told = refusal(lambda: boot.service(restart="never")(partial(poll)))
-    assert told == "there is a service poll already"
-    refuse_same(poll, [])
-
-
-@pytest.mark.parametrize("name", ["asyncio", "trio"])
-def test_a_loop_that_there_is_is_taken(name: str) -> None:
-    """Both loops that anyio knows are here."""
-    refuse_backend(name)
-
-
-@pytest.mark.parametrize("wrong", ["curio", "", None, 3, "Trio"])
-def test_a_loop_that_there_is_not_is_refused(wrong: object) -> None:
-    """The three that there are are named."""
-    told = refusal(lambda: refuse_backend(wrong))
-    assert told == f"backend={wrong!r} is none of asyncio, trio, uvloop"
-
-
-@pytest.mark.parametrize("name", ["trio", "uvloop"])
-def test_a_loop_that_is_not_installed_is_refused(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who asks for one is told the package that brings it."""
-    monkeypatch.setitem(sys.modules, name, None)
-    told = refusal(lambda: refuse_backend(name))
-    assert told == f"backend={name!r} needs the package {name}: pip install {name}"
-
-
-def test_asyncio_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is a part of Python."""
-    monkeypatch.delitem(sys.modules, "asyncio", raising=False)
-    refuse_backend("asyncio")
-
-
-def test_an_application_that_is_served_has_no_main() -> None:
-    """One of the two would never be called."""
-
-    async def work() -> None: ...
-
-    refuse_main_and_app(None)
-    told = refusal(lambda: refuse_main_and_app(work))
-    assert told == "boot.serve runs the ASGI application, and work is the main already"
-
-
-@pytest.mark.parametrize("seconds", [0.001, 1, 86400.0])
-def test_seconds_are_whole_numbers_and_fractions(seconds: float) -> None:
-    """What counts seconds is taken."""
-    refuse_seconds("timeout=", seconds)
-    refuse_seconds("wait=", 0, least=0)
+    circles: list[dict[str, Callable[..., Any]]] = [
+        {"a": need_itself},
+        {"a": need_b, "b": need_a},
+        {"pool": work, "a": need_pool_and_c, "b": need_a, "c": need_b},
+    ]
+    for parts in circles:
+        boot = application()
+        for name, function in parts.items():
+            function.__name__ = name
+            boot.part(function)
+        with pytest.raises(DeclarationError) as caught:
+            async with boot.running():
+                pytest.fail("it has started")
+        shown = str(caught.value).rpartition(": ")[2].split(" → ")
+        assert set(shown) == parts.keys() - {"pool"}
+        assert boot.status().state == "armed"

@@ -1,4 +1,4 @@
-"""Signals in the middle of everything: real applications, in processes of their own."""
+"""Signals at every moment of an application that owns its process."""
 
 import os
 import pty
@@ -6,25 +6,34 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
+from threading import Timer
 from typing import NamedTuple
 
 import pytest
 
-from tests.bootstrap.lives import (
+from tests.fixtures.owned_processes import (
+    BACKENDS,
     ENVIRONMENT,
     HEAD,
     MAIN,
     POOL,
     RUN,
     STOPS,
-    Life,
-    lived,
-    living,
+    OwnedProcess,
+    ended,
+    side_by_side,
+    started,
 )
 from tests.support import child_environment
+
+WITH_SIGNALS = [*product(["asyncio"], STOPS), ("trio", signal.SIGTERM)]
+"""Scenarios of a backend and a signal; the number of the signal is nothing to the backend."""
+
+Scenario = Callable[["Moment", str, signal.Signals, Path], None]
 
 
 class Moment(NamedTuple):
@@ -236,63 +245,69 @@ async def main(pool: str) -> None:
 
 
 @contextmanager
-def at(moment: Moment, backend: str, path: Path, number: signal.Signals) -> Iterator[Life]:
-    """Send a signal at a moment, and give the process when the signal was handled."""
-    with living(moment.source, backend, str(path / "volume"), cwd=path) as life:
-        assert [life.line() for _ in moment.before] == list(moment.before)
-        assert life.line() == "here"
-        life.send(number)
-        assert life.line() == "held"
-        yield life
+def at(moment: Moment, backend: str, path: Path, number: signal.Signals) -> Iterator[OwnedProcess]:
+    """Send a signal at a moment, and yield the process when the signal was handled."""
+    with started(moment.source, backend, str(path / "volume"), cwd=path) as process:
+        assert [process.read_line() for _ in moment.before] == list(moment.before)
+        assert process.read_line() == "here"
+        process.send(number)
+        assert process.read_line() == "held"
+        yield process
 
 
-@pytest.mark.parametrize("number", STOPS)
-@pytest.mark.parametrize("name", MOMENTS)
-def test_the_first_signal_stops_in_order(
-    anyio_backend: str, name: str, number: signal.Signals, tmp_path: Path
-) -> None:
-    """Whenever it comes, what has begun ends in order, nothing else begins, and it is exit 0."""
-    moment = MOMENTS[name]
-    with at(moment, anyio_backend, tmp_path, number) as life:
-        life.open_gate()
-        ended = life.end()
-    assert (ended.code, ended.out) == (0, list(moment.after)), ended.err
-    assert ended.err.count("Traceback") == moment.tracebacks
-    assert f"{number.name}: " in ended.err
-    assert "forced" not in ended.err
+def first_signal(moment: Moment, backend: str, number: signal.Signals, path: Path) -> None:
+    """Assert that what has begun ends in order, nothing else begins, and the exit status is 0."""
+    with at(moment, backend, path, number) as process:
+        process.open_gate()
+        code, out, err = process.wait()
+    assert (code, out) == (0, list(moment.after)), err
+    assert err.count("Traceback") == moment.tracebacks
+    assert f"{number.name}: " in err
+    assert "forced" not in err
 
 
-@pytest.mark.parametrize("number", STOPS)
-@pytest.mark.parametrize("name", MOMENTS)
-def test_the_second_signal_ends_the_process_at_once(
-    anyio_backend: str, name: str, number: signal.Signals, tmp_path: Path
-) -> None:
-    """Whatever does not end is left behind, and the last word says where it stood: 128 + n."""
-    moment = MOMENTS[name]
+def second_signal(moment: Moment, backend: str, number: signal.Signals, path: Path) -> None:
+    """Assert that nothing is waited for, the last line names the state, and it is 128 + n."""
     second = next(each for each in STOPS if each is not number)
-    with at(moment, anyio_backend, tmp_path, number) as life:
-        life.send(second)
-        ended = life.end()
-    word = f"hive_boot: a second signal, {second.name}, while {moment.state}: forced"
-    assert (ended.code, ended.out) == (128 + second, [])
-    assert ended.err.splitlines()[-1] == word
-    assert ended.err.count("Traceback") == moment.tracebacks
+    with at(moment, backend, path, number) as process:
+        process.send(second)
+        code, out, err = process.wait()
+    assert (code, out) == (128 + second, [])
+    last = err.splitlines()[-1]
+    assert second.name in last
+    assert f"while {moment.state}:" in last
+    assert err.count("Traceback") == moment.tracebacks
 
 
-@pytest.mark.parametrize("number", STOPS)
-def test_a_wait_for_a_file_is_broken_off(
-    anyio_backend: str, number: signal.Signals, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", MOMENTS)
+def test_a_signal_at_any_moment(name: str, tmp_path: Path) -> None:
+    """The first one stops in order, the second one ends the process at once."""
+
+    def scenario(step: Scenario, backend: str, number: signal.Signals, path: Path) -> None:
+        step(MOMENTS[name], backend, number, path)
+
+    cells = [*product((first_signal, second_signal), ["asyncio"], STOPS)]
+    cells += [(first_signal, "trio", signal.SIGTERM), (second_signal, "trio", signal.SIGINT)]
+    side_by_side(tmp_path, scenario, cells)
+
+
+def test_a_wait_for_a_file_is_broken_off(tmp_path: Path) -> None:
     """An application that waits for its secrets is stopped like any other, and reports nothing."""
     source = f"""
 boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[2], wait=3600)
 {POOL}{MAIN}{RUN}"""
-    with living(source, anyio_backend, str(tmp_path), cwd=tmp_path, JWT_SECRET="") as life:
-        life.until_told("Waiting up to 3600 s for JWT_SECRET")
-        life.send(number)
-        ended = life.end()
-    assert (ended.code, ended.out) == (0, [])
-    assert ended.err.splitlines() == [f"INFO hive_boot: {number.name}: stopping"]
+
+    def scenario(backend: str, number: signal.Signals, path: Path) -> None:
+        with started(source, backend, str(path), cwd=path, JWT_SECRET="") as process:
+            waiting = process.read_until("3600 s")
+            assert "JWT_SECRET" in waiting.splitlines()[-1]
+            process.send(number)
+            code, out, err = process.wait()
+        assert (code, out) == (0, [])
+        (line,) = err.splitlines()
+        assert number.name in line
+
+    side_by_side(tmp_path, scenario, WITH_SIGNALS)
 
 
 TWICE = f"""
@@ -316,54 +331,51 @@ async def main(pool: str) -> None:
 {RUN}"""
 
 
-def test_a_signal_that_is_repeated_at_once_is_the_same(anyio_backend: str) -> None:
-    """A terminal and a parent that both tell it, also while it drains, force nothing: exit 0."""
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_signal_that_is_repeated_at_once_is_the_same(backend: str) -> None:
+    """A terminal and a parent that both send it, also while it drains, force nothing: exit 0."""
     # A machine that is busy may put more than 100 ms between the first and the last: it gets
     # more tries.
     for _ in range(3):
-        ended = lived(TWICE, anyio_backend)
-        if ended.code != 128 + signal.SIGTERM:
+        code, out, err = ended(TWICE, backend)
+        if code != 128 + signal.SIGTERM:
             break
-    assert (ended.code, ended.out) == (0, ["pool starts", "draining", "main ends", "pool stops"])
-    assert ended.err.count("SIGTERM: draining for 0.2 s, then stopping") == 1
-    assert "Traceback" not in ended.err
+    assert (code, out) == (0, ["pool starts", "draining", "main ends", "pool stops"])
+    (line,) = (line for line in err.splitlines() if "SIGTERM" in line)
+    assert "0.2 s" in line
+    assert "Traceback" not in err
 
 
-WAITING = f"""
-{PLAIN}{MAIN}{RUN}"""
+def test_a_terminal_that_is_closed_stops_in_order(tmp_path: Path) -> None:
+    """A closed window, or a lost connection, stops what runs in it, in order."""
 
-
-@pytest.mark.parametrize("watch", [False, True])
-def test_a_terminal_that_is_closed_stops_in_order(
-    anyio_backend: str, tmp_path: Path, *, watch: bool
-) -> None:
-    """Who closes the window, or loses the connection, stops what runs in it, in order."""
-    source = f"""
+    def scenario(backend: str, watch: object, path: Path) -> None:
+        source = f"""
 os.setsid()
 # What a session without a terminal opens first becomes its controlling one.
 os.open(sys.argv[2], os.O_RDWR)
 boot = Bootstrap(Needs, watch={watch})
 {POOL}{MAIN}{RUN}"""
-    master, slave = pty.openpty()
-    try:
-        with living(source, anyio_backend, os.ttyname(slave), cwd=tmp_path) as life:
-            assert [life.line(), life.line()] == ["pool starts", "ready"]
-            os.close(slave)
-            os.close(master)
-            master = -1
-            ended = life.end()
-    finally:
-        if master >= 0:
-            os.close(master)
-            os.close(slave)
-    assert (ended.code, ended.out) == (0, ["main ends", "pool stops"])
-    assert "SIGHUP: stopping" in ended.err
-    assert "Traceback" not in ended.err
+        master, slave = pty.openpty()
+        try:
+            with started(source, backend, os.ttyname(slave), cwd=path) as process:
+                assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
+                os.close(slave)
+                os.close(master)
+                master = -1
+                code, out, err = process.wait()
+        finally:
+            if master >= 0:
+                os.close(master)
+                os.close(slave)
+        assert (code, out) == (0, ["main ends", "pool stops"])
+        assert "SIGHUP" in err
+        assert "Traceback" not in err
+
+    side_by_side(tmp_path, scenario, [("asyncio", True), ("asyncio", False), ("trio", True)])
 
 
-def test_a_signal_to_a_forked_child_is_not_ours(anyio_backend: str, tmp_path: Path) -> None:
-    """A child that the application forks dies of its signal, and the application goes on."""
-    source = f"""
+FORKING = f"""
 import warnings
 warnings.simplefilter("ignore")   # Python 3.12 advises against a fork beside threads
 {PLAIN}
@@ -384,14 +396,22 @@ async def main(pool: str) -> None:
     finally:
         print("main ends")
 {RUN}"""
-    with living(source, anyio_backend, cwd=tmp_path) as life:
-        assert life.line() == "pool starts"
-        os.kill(int(life.line()), signal.SIGTERM)
-        assert life.line() == f"{-signal.SIGTERM} ready False"
-        life.send(signal.SIGTERM)
-        ended = life.end()
-    assert (ended.code, ended.out) == (0, ["main ends", "pool stops"])
-    assert "Traceback" not in ended.err
+
+
+def test_a_signal_to_a_forked_child_is_not_ours(tmp_path: Path) -> None:
+    """A child that the application forks dies of its signal, and the application goes on."""
+
+    def scenario(backend: str, path: Path) -> None:
+        with started(FORKING, backend, cwd=path) as process:
+            assert process.read_line() == "pool starts"
+            os.kill(int(process.read_line()), signal.SIGTERM)
+            assert process.read_line() == f"{-signal.SIGTERM} ready False"
+            process.send(signal.SIGTERM)
+            code, out, err = process.wait()
+        assert (code, out) == (0, ["main ends", "pool stops"])
+        assert "Traceback" not in err
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
 
 
 # As PID 1
@@ -421,10 +441,10 @@ def namespace() -> None:
 
 
 @contextmanager
-def as_first(source: str, backend: str, path: Path) -> Iterator[tuple[Life, int]]:
-    """Run an application as PID 1, as in a container; give it, and its number out here."""
-    process = subprocess.Popen(
-        [*ALONE, sys.executable, "-u", "-c", HEAD + source, backend],
+def as_first(source: str, backend: str, path: Path) -> Iterator[tuple[OwnedProcess, int]]:
+    """Start an application as PID 1, as in a container; yield it and its number outside."""
+    child = subprocess.Popen(
+        [*ALONE, sys.executable, "-u", "-c", f"{HEAD}\nprint(os.getpid())\n{source}", backend],
         env=child_environment(**ENVIRONMENT),
         cwd=path,
         stdin=subprocess.DEVNULL,
@@ -433,49 +453,47 @@ def as_first(source: str, backend: str, path: Path) -> Iterator[tuple[Life, int]
         text=True,
         encoding="utf-8",
     )
-    with process:
+    with child:
+        guard = Timer(60, child.kill)
+        guard.start()
         try:
-            life = Life(process, path)
-            assert life.line() == "1"
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            yield life, int(children.read_text())
+            process = OwnedProcess(child, path)
+            assert process.read_line() == "1"
+            children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+            yield process, int(children.read_text())
         finally:
-            process.kill()
+            guard.cancel()
+            child.kill()
 
 
-@pytest.mark.usefixtures("namespace")
-@pytest.mark.parametrize("number", STOPS)
-def test_the_first_process_of_a_container_stops_in_order(
-    anyio_backend: str, number: signal.Signals, tmp_path: Path
-) -> None:
-    """PID 1, which no signal ends by itself, ends when the container is told to stop: exit 0."""
-    source = f"""
-print(os.getpid())
-{PLAIN}{MAIN}{RUN}"""
-    with as_first(source, anyio_backend, tmp_path) as (life, pid):
-        assert [life.line(), life.line()] == ["pool starts", "ready"]
+def stopped_in_order(backend: str, number: signal.Signals, path: Path) -> None:
+    """Assert that PID 1, which no signal ends by itself, ends with 0."""
+    with as_first(f"{PLAIN}{MAIN}{RUN}", backend, path) as (process, pid):
+        assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
         os.kill(pid, number)
-        ended = life.end()
-    assert (ended.code, ended.out) == (0, ["main ends", "pool stops"])
-    assert "Traceback" not in ended.err
+        code, out, err = process.wait()
+    assert (code, out) == (0, ["main ends", "pool stops"])
+    assert "Traceback" not in err
 
 
-@pytest.mark.usefixtures("namespace")
-@pytest.mark.parametrize(("first", "second"), [STOPS, STOPS[::-1]])
-def test_the_first_process_of_a_container_is_forced(
-    anyio_backend: str, first: signal.Signals, second: signal.Signals, tmp_path: Path
-) -> None:
-    """The second signal ends a PID 1 whose loop is blocked, too: 128 + n."""
-    source = f"""
-print(os.getpid())
-{MOMENTS["ready"].source}"""
-    with as_first(source, anyio_backend, tmp_path) as (life, pid):
-        while life.line() != "here":
+def forced(backend: str, first: signal.Signals, second: signal.Signals, path: Path) -> None:
+    """Assert that the second signal ends a PID 1 whose loop is blocked: 128 + n."""
+    with as_first(MOMENTS["ready"].source, backend, path) as (process, pid):
+        while process.read_line() != "here":
             pass
         os.kill(pid, first)
-        assert life.line() == "held"
+        assert process.read_line() == "held"
         os.kill(pid, second)
-        ended = life.end()
-    assert (ended.code, ended.out) == (128 + second, [])
-    word = f"hive_boot: a second signal, {second.name}, while ready: forced"
-    assert ended.err.splitlines()[-1] == word
+        code, out, err = process.wait()
+    assert (code, out) == (128 + second, [])
+    last = err.splitlines()[-1]
+    assert second.name in last
+    assert "while ready:" in last
+
+
+@pytest.mark.usefixtures("namespace")
+def test_the_first_process_of_a_container(tmp_path: Path) -> None:
+    """It stops in order at the first signal, and at once at the second."""
+    side_by_side(tmp_path, stopped_in_order, WITH_SIGNALS)
+    orders = [("asyncio", *STOPS), ("asyncio", *STOPS[::-1]), ("trio", *STOPS)]
+    side_by_side(tmp_path, forced, orders)

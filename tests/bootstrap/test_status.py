@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretSet, StartupFailed, secret
 from hive_boot.bootstrap.status import Status
+from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets.status import SecretStatus
 from hive_boot.testing import MountedVolume, PinnedFile
@@ -39,6 +40,14 @@ async def refuse(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
 def of(status: Status, attribute: str) -> SecretStatus:
     """Give the status of one secret."""
     return next(each for each in status.secrets if each.attribute == attribute)
+
+
+def assert_reasons(status: Status, *expected: tuple[str, ...]) -> None:
+    """Assert that there is one reason for each of these, in this order, that names all of it."""
+    assert len(status.reasons) == len(expected), status.reasons
+    for reason, names in zip(status.reasons, expected, strict=True):
+        for name in names:
+            assert name in reason
 
 
 async def test_an_application_that_does_not_run_says_just_that(
@@ -106,7 +115,7 @@ async def test_a_refused_set_degrades_and_a_good_one_heals(
         status = boot.status()
         assert (status.ready, status.degraded, status.generation) == (True, True, 1)
         assert (status.rejected, status.rejected_names) == (2, ("API_KEY",))
-        assert status.reasons == ("generation 2 was refused: API_KEY length",)
+        assert_reasons(status, ("generation 2", "API_KEY", "length"))
         # What was refused is not what was read well.
         assert (status.last_read, status.last_change) == (before.last_read, before.last_change)
         volume.publish(numbered(3))
@@ -143,13 +152,12 @@ async def test_everybody_who_is_to_blame_is_named(
         with pytest.raises(InvalidSecrets):
             await boot.reload()
         assert boot.status().rejected_names == ("API_KEY", "JWT_SECRET")
-        (reason,) = boot.status().reasons
-        assert reason == "generation 2 was refused: API_KEY length, JWT_SECRET empty"
+        assert_reasons(boot.status(), ("API_KEY length", "JWT_SECRET empty"))
         volume.publish(numbered(2, sentry_dsn="fake-dsn-0123456789"))
         with pytest.raises(InvalidSecrets):
             await boot.reload()
         assert boot.status().rejected_names == ("stripe_answers",)
-        assert boot.status().reasons == ("generation 2 was refused: stripe_answers check",)
+        assert_reasons(boot.status(), ("generation 2", "stripe_answers", "check"))
 
 
 async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
@@ -175,8 +183,17 @@ async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
         assert (jwt.generation, api.generation, api.due) == (1, 2, None)
         assert jwt.age > api.age
         await boot.reload(now=True)
-        jwt = of(boot.status(), "jwt_secret")
+        status = boot.status()
+        jwt = of(status, "jwt_secret")
         assert (jwt.generation, jwt.due) == (2, None)
+        # A value that comes into use was counted when it was accepted.
+        rotations = [(each.verdict, each.generation, each.names) for each in status.rotations]
+        assert rotations == [
+            ("in-use", 2, ("JWT_SECRET",)),
+            ("accepted", 2, ("JWT_SECRET", "API_KEY")),
+        ]
+        assert status.rotations[0].duration == 0.0
+        assert status.rotations_total == {"accepted": 1, "refused": 0}
 
 
 async def test_an_optional_secret_that_is_removed_has_no_place(
@@ -231,32 +248,16 @@ async def test_a_hook_that_fails_is_named_until_it_succeeds(
         await until(lambda: boot.status().degraded)
         status = boot.status()
         assert status.failing_hooks == ("reconnect",)
-        assert status.reasons == ("the hook reconnect fails",)
+        assert_reasons(status, ("reconnect",))
         assert (status.ready, status.rejected, status.generation) == (True, 0, 2)
+        # A refused set is a reason of its own.
+        await refuse(boot, volume)
+        assert_reasons(boot.status(), ("generation 3", "API_KEY", "length"), ("reconnect",))
+        volume.publish(numbered(2))
+        await boot.reload()
         mended.set()
         await until(lambda: not boot.status().degraded)
         assert boot.status().failing_hooks == ()
-
-
-async def test_everything_that_is_wrong_is_told(
-    boot: Bootstrap[Service, None], volume: MountedVolume
-) -> None:
-    """A refused set and a failing hook are two reasons."""
-
-    @boot.on_rotate()
-    async def reconnect(_: Change) -> None:
-        await checkpoint()
-        raise ConnectionError
-
-    async with boot.running():
-        volume.publish(numbered(2))
-        await boot.reload()
-        await until(lambda: boot.status().failing_hooks)
-        await refuse(boot, volume)
-        assert boot.status().reasons == (
-            "generation 3 was refused: API_KEY length",
-            "the hook reconnect fails",
-        )
 
 
 async def test_a_watch_is_told_with_what_it_stands_on(volume: MountedVolume) -> None:
@@ -270,7 +271,7 @@ async def test_a_watch_is_told_with_what_it_stands_on(volume: MountedVolume) -> 
         change_watch(boot, watcher_silence_timeout=0.0)
         status = boot.status()
         assert (status.watcher, status.degraded) == ("down", True)
-        assert status.reasons == ("changes of secrets are not noticed",)
+        assert len(status.reasons) == 1
         change_watch(boot, watcher_silence_timeout=NEVER)
         await until(lambda: boot.status().watcher == "inotify")
         assert boot.status().reasons == ()
@@ -299,7 +300,7 @@ async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) 
             await until(lambda: boot.status().stale)
             status = boot.status()
             assert (status.stale, status.pinned) == ((str(path),), (str(path),))
-            assert status.reasons == (f"{path} is a stale mount",)
+            assert_reasons(status, (str(path),))
             assert status.ready
 
 
@@ -508,10 +509,7 @@ async def test_services_that_wait_are_named_with_the_other_reasons(
     async with boot.running():
         await until(lambda: boot.status().failing_services == ("poll",))
         await refuse(boot, volume)
-        assert boot.status().reasons == (
-            "the service poll has failed, and will be started again",
-            "generation 2 was refused: API_KEY length",
-        )
+        assert_reasons(boot.status(), ("poll",), ("generation 2", "API_KEY", "length"))
         assert boot.status().ready
 
 
@@ -544,6 +542,16 @@ async def test_rotations_are_remembered_and_counted(
         await boot.reload()
         assert status.rotations_total == {"accepted": 1, "refused": 1}
         assert boot.status().rotations_total == {"accepted": 2, "refused": 1}
+        # The last ones are remembered, and all are counted.
+        for number in range(4, 26):
+            volume.publish(numbered(number))
+            await boot.reload()
+        generations = [each.generation for each in boot.status().rotations]
+        assert generations == list(range(25, 5, -1))
+        assert boot.status().rotations_total == {"accepted": 24, "refused": 1}
+        for field in fields(RotationStatus):
+            with pytest.raises(FrozenInstanceError):
+                setattr(newest, field.name, None)
     async with boot.running():
         assert boot.status().rotations == ()
 

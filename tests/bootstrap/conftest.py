@@ -8,7 +8,8 @@ import pytest
 import watchfiles  # noqa: F401  (who is another user in a test may not be able to import it)
 
 from hive_boot.bootstrap import notifying, rotating
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
+from tests.fixtures.writers import PlainDirectory
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
 from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
     Log,
@@ -24,6 +24,7 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
+from tests.fixtures.writers import PlainDirectory
 from tests.support import failed_start, run_child, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]

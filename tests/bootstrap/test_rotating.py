@@ -17,7 +17,7 @@ from hive_boot.bootstrap import lookout, rotating
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets import watching
 from hive_boot.secrets.loading import load
-from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
     Log,
@@ -27,6 +27,8 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
+from tests.fixtures.bind_mounts import PinnedFile
+from tests.fixtures.writers import PlainDirectory, publish_continuously
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("quick")]
@@ -120,7 +122,7 @@ async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> No
     async with boot.running() as secrets:
         reader = Reader(secrets)
         reader.start()
-        with volume.storm(ten, rate=200, seconds=10) as storm:
+        with publish_continuously(volume, ten, rate=200, seconds=10) as storm:
             over = threading.Event()
 
             def wait() -> None:
@@ -522,10 +524,10 @@ async def test_a_watch_that_hangs_is_told_of_and_seen_to_live_again(
     assert log.text.count("are not noticed") == 1
 
 
-obstacle = PinnedFile.possible()
+unavailable_reason = PinnedFile.unavailable_reason()
 
 
-@pytest.mark.skipif(obstacle is not None, reason=str(obstacle))
+@pytest.mark.skipif(unavailable_reason is not None, reason=str(unavailable_reason))
 async def test_a_stale_mount_is_told_of_once(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

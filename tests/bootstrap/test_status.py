@@ -16,8 +16,9 @@ from hive_boot.lifecycle import services
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets import watching
 from hive_boot.secrets.status import SecretStatus
-from hive_boot.testing import MountedVolume, PinnedFile
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -285,7 +286,7 @@ async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that is mounted alone is told of; replaced on the host it degrades the service."""
-    if why := PinnedFile.possible():
+    if why := PinnedFile.unavailable_reason():
         pytest.skip(why)
     monkeypatch.setattr(watching, "LOOK", 0.05)
     monkeypatch.setattr(watching, "TURN", 0.05)

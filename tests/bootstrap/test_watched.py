@@ -19,11 +19,13 @@ from hive_boot.bootstrap import lookout
 from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.secrets.vantage import Vantage, View
-from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import be_impatient
+from tests.fixtures.bind_mounts import PinnedFile
+from tests.fixtures.writers import PlainDirectory
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 

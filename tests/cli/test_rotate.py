@@ -22,9 +22,10 @@ from hive_boot.cli.main import main
 from hive_boot.cli.usage import Refusal
 from hive_boot.secrets.field import Field
 from hive_boot.secrets.sources.reading import LIMIT
-from hive_boot.testing import MountedVolume, PinnedFile
+from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import Keys
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.support import (
     as_ordinary_user,
     child_environment,
@@ -34,7 +35,7 @@ from tests.support import (
     values_of,
 )
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 STRICT = ("--app", "tests.cli.keys:Strict")
 KEYS = ("--app", "tests.cli.keys:Keys")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.support import run_child
 
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
@@ -183,21 +183,15 @@ def test_it():
     machine.run(KUBERNETES_SERVICE_HOST="10.0.0.1", **told)
 
 
-def test_a_volume_and_a_directory_are_given(
-    mounted_volume: MountedVolume, plain_directory: PlainDirectory, tmp_path: Path
-) -> None:
-    """Two fixtures give an empty one of each, in a place of the test's own."""
+def test_a_volume_is_given(mounted_volume: MountedVolume, tmp_path: Path) -> None:
+    """The fixture returns an empty volume in the temporary directory of the test."""
     assert mounted_volume.path == tmp_path / "volume"
     assert list(mounted_volume.path.iterdir()) == []
-    assert plain_directory.path == tmp_path / "directory"
-    assert list(plain_directory.path.iterdir()) == []
 
 
 def test_the_fixtures_describe_themselves(machine: Machine) -> None:
-    """``pytest --fixtures`` and ``pytest --help`` tell what there is."""
-    told = machine.run("--fixtures")
-    assert "mounted_volume" in told
-    assert "plain_directory" in told
+    """``pytest --fixtures`` and ``pytest --help`` show the fixture and the options."""
+    assert "mounted_volume" in machine.run("--fixtures")
     assert "hive_boot_profile" in machine.run("--help")
 
 

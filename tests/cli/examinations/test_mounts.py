@@ -13,10 +13,10 @@ from hive_boot.cli.examinations.mounts import (
     remote_file_systems,
 )
 from hive_boot.secrets.sources.mounts import Pin
-from hive_boot.testing import PinnedFile
 from tests.cli.examinations.patients import kinds, mounted, patient_of, write
+from tests.fixtures.bind_mounts import PinnedFile
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 

@@ -1,56 +1,63 @@
 """The suite finds what redaction takes out: with redaction switched off, it fails."""
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from subprocess import DEVNULL
 from xml.etree import ElementTree as ET
 
 from tests.canary.canaries import CANARIES
-from tests.canary.conftest import SWITCH
-from tests.canary.programs.crashes import ASYNCIO_ONLY, OUTSIDE, SCENARIOS
-from tests.canary.test_failed_starts import TELLING, WAITED_FOR
-from tests.canary.test_lives import TOLD
+from tests.canary.children import SWITCH
 from tests.support import ROOT, child_environment
 
-TESTS = [
-    "test_crashes.py::test_crashes[asyncio]",
-    "test_failed_starts.py::test_starts_that_the_application_refuses",
-    "test_failed_starts.py::test_starts_under_a_server",
+CASES = {
+    "test_crashes.py::test_crashes[asyncio]": [
+        "chained, quiet",
+        "syntax, quiet",
+        "exit with a text, quiet",
+        "thread, quiet",
+        "finalizer, quiet",
+        "warned, quiet",
+        "last finalizer, quiet",
+        "at exit, quiet",
+        "own hooks, quiet",
+        "unawaited task, quiet",
+        "loop that ends, logged",
+        "plain, inside",
+    ],
+    "test_failed_starts.py::test_starts_that_the_application_refuses": [
+        "plain check on asyncio",
+        "set check on trio",
+        "settings class on asyncio",
+    ],
+    "test_failed_starts.py::test_starts_under_a_server": ["plain check under uvicorn"],
+    "test_lives.py::test_lives[trio]": [
+        "part fails",
+        "parts fail",
+        "part crashes",
+        "service crashes",
+        "stops fail",
+        "thread hangs",
+        "asked again",
+    ],
+    "test_lives.py::test_starts_under_a_server": ["parts fail, asgi", "part fails, lifespan"],
+}
+"""Cases of tests, in each of which only redaction keeps the process silent."""
+
+WHOLE = [
     "test_lifespans.py::test_lifespans_that_crash[uvicorn]",
     "test_lifespans.py::test_lifespans_that_crash[hypercorn alone]",
-    "test_lives.py::test_lives[trio]",
-    "test_lives.py::test_starts_under_a_server",
     "test_requests.py::test_hive_as_a_program",
     "test_requests.py::test_values_that_are_logged_and_raised",
 ]
-"""Tests in which only redaction keeps the processes silent."""
+"""Tests of which the same is true."""
 
 ROTATIONS = {"accepted", "refused", "hooks", "watched", "crash"}
 """Scenarios of ``test_rotations.py`` of which the same is true."""
-
-CASES = {
-    "test_crashes.py::test_crashes[asyncio]": {
-        *(f"{scenario}, quiet" for scenario in SCENARIOS.keys() - {"speechless"}),
-        *(f"{scenario}, logged" for scenario in ASYNCIO_ONLY),
-        *(f"{scenario}, inside" for scenario in OUTSIDE),
-    },
-    "test_failed_starts.py::test_starts_that_the_application_refuses": {
-        *(f"{scenario} on asyncio" for scenario in {*TELLING} - {"grouped check"}),
-        *(f"{scenario} on trio" for scenario in {*WAITED_FOR} - {"grouped check"}),
-    },
-    "test_failed_starts.py::test_starts_under_a_server": {
-        f"{scenario} under uvicorn" for scenario in ("plain check", "set check", "settings class")
-    },
-    "test_lives.py::test_lives[trio]": {*TOLD},
-    "test_lives.py::test_starts_under_a_server": {
-        f"{scenario}, {how}"
-        for scenario in ("part fails", "parts fail", "part hangs")
-        for how in ("lifespan", "asgi")
-    },
-}
-"""Cases of these tests that are not silent by themselves."""
 
 FORMS = {
     "plainly",
@@ -80,9 +87,8 @@ FILES = {
 }
 
 
-def failures(place: Path) -> dict[str, str]:
-    """Run a part of the suite without redaction; return why each test failed."""
-    here = Path(__file__).parent
+def failures(place: Path, tests: Iterable[str], *options: str) -> dict[str, str]:
+    """Run tests without redaction; return why each failed."""
     child = subprocess.run(
         [
             sys.executable,
@@ -95,12 +101,10 @@ def failures(place: Path) -> dict[str, str]:
             "--tb=short",
             f"--basetemp={place / 'base'}",
             f"--junitxml={place / 'report.xml'}",
-            "-k",
-            f"not test_a_rotation or {' or '.join(sorted(ROTATIONS))}",
-            *(f"{here / test}" for test in TESTS),
-            f"{here / 'test_rotations.py'}::test_a_rotation",
+            *options,
+            *(f"{Path(__file__).with_name(test)}" for test in tests),
         ],
-        env=child_environment(**{SWITCH: "1"}),
+        env=child_environment(**{SWITCH: json.dumps(list(chain(*CASES.values())))}),
         cwd=ROOT,
         stdin=DEVNULL,
         capture_output=True,
@@ -114,31 +118,32 @@ def failures(place: Path) -> dict[str, str]:
         name = f"{file}.py::{case.get('name')}"
         why = [each.text or "" for each in case if each.tag in {"failure", "error"}]
         told[name] = "\n".join([told.get(name, ""), *why])
+    for name, text in told.items():
+        assert "canaries were found" in text, name
     return told
 
 
-def found_in(report: str) -> set[str]:
-    """Return the cases of a test in which a canary was found."""
-    sections = [section.split("\n", 2) for section in report.split("=== ")[1:]]
-    return {name for name, why, *_ in sections if "canaries were found" in why}
+def test_no_case_is_silent_without_redaction(tmp_path: Path) -> None:
+    """Canaries are found in what a process writes that crashes, or fails to start or to stop."""
+    told = failures(tmp_path, CASES)
+    assert told.keys() == CASES.keys()
+    for name, text in told.items():
+        sections = [section.split("\n", 2) for section in text.split("=== ")[1:]]
+        found = [case for case, why, *_ in sections if "canaries were found" in why]
+        assert sorted(found) == sorted(CASES[name])
 
 
-def test_the_suite_fails_without_redaction(tmp_path: Path) -> None:
-    """No scenario is silent by itself: each canary is found, in each form and each file."""
-    told = failures(tmp_path)
-    rotations = {name for name in told if "::test_a_rotation[" in name}
-    assert {*told} - rotations == {*TESTS}
-    for name, why in told.items():
-        assert "canaries were found" in why, name
-    for name, cases in CASES.items():
-        assert cases - found_in(told[name]) == set(), name
-    scenarios = {re.split(r"[\[\]-]", name)[-2] for name in rotations}
-    assert scenarios == ROTATIONS
+def test_no_service_is_silent_without_redaction(tmp_path: Path) -> None:
+    """Each canary is found in what a service writes, in each form and each file."""
+    rotations = f"not test_a_rotation or {' or '.join(sorted(ROTATIONS))}"
+    told = failures(tmp_path, [*WHOLE, "test_rotations.py::test_a_rotation"], "-k", rotations)
+    rotated = {name for name in told if "::test_a_rotation[" in name}
+    assert {*told} - rotated == {*WHOLE}
+    assert {re.split(r"[\[\]-]", name)[-2] for name in rotated} == ROTATIONS
     everything = "\n".join(told.values())
     for canary in CANARIES:
         assert f"{canary.name} in " in everything
     for form in FORMS:
         assert form in everything
-    logged = told["test_requests.py::test_values_that_are_logged_and_raised"]
     for file in FILES:
-        assert f" in {file}: " in logged, file
+        assert f" in {file}: " in told[WHOLE[-1]], file

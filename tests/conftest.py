@@ -9,6 +9,56 @@ import pytest
 from hive_boot.redaction import hooks
 from hive_boot.secrets import access
 
+HERE = Path(__file__).parent
+
+CORE = [
+    HERE / name
+    for name in (
+        "bootstrap/test_notifying.py",
+        "bootstrap/test_parts.py",
+        "bootstrap/test_process.py",
+        "bootstrap/test_rotating.py",
+        "bootstrap/test_services.py",
+        "bootstrap/test_signals.py",
+        "canary/test_crashes.py",
+        "canary/test_frames.py",
+        "canary/test_life_frames.py",
+        "canary/test_rotation_frames.py",
+        "canary/test_rotations.py",
+        "lifecycle/test_runner.py",
+        "lifecycle/test_states.py",
+        "redaction/test_fuzz.py",
+        "redaction/test_logged.py",
+        "redaction/test_matching.py",
+        "redaction/test_printed.py",
+        "secrets/sources/test_mounted.py",
+        "secrets/sources/test_reading.py",
+        "secrets/test_declaration.py",
+        "secrets/test_loading.py",
+        "secrets/test_validation.py",
+        "secrets/test_value.py",
+        "serving/test_lifespans.py",
+        "testing/test_override.py",
+    )
+]
+"""Files whose tests are marked `core`: the public features once each, and what depends on the
+interpreter. `.ci/other-pythons` runs them on every Python version."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no other test module when only the core is wanted."""
+    only_core: bool = config.getoption("markexpr") == "core"
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    return True if only_core and is_test and collection_path not in CORE else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the core, before `-m` selects by it."""
+    for item in items:
+        if item.path in CORE:
+            item.add_marker(pytest.mark.core)
+
 
 @pytest.fixture
 def anyio_backend(request: pytest.FixtureRequest) -> str:

@@ -1,25 +1,14 @@
-"""For tests: other secrets for a while, and mounts written as platforms write them, or worse.
+"""Test support: temporary secrets for an application, and volumes written as the kubelet does.
 
-What pytest gets of it by itself, fixtures among others, is in :mod:`hive_boot.testing.plugin`.
+:mod:`hive_boot.testing.plugin` is the pytest plugin, with its fixtures.
 """
 
-from hive_boot.testing.directories import PlainDirectory
-from hive_boot.testing.mounts import MountError
-from hive_boot.testing.overriding import override
-from hive_boot.testing.pinned import PinnedFile
-from hive_boot.testing.storms import Storm
-from hive_boot.testing.volumes import MountedVolume
+from hive_boot.testing._override import override
+from hive_boot.testing._volume import MountedVolume
 
-__all__ = [
-    "MountError",
-    "MountedVolume",
-    "PinnedFile",
-    "PlainDirectory",
-    "Storm",
-    "override",
-]
+__all__ = ["MountedVolume", "override"]
 
-# A traceback and a help page name what users import, not the room that it lives in.
+# Tracebacks and help() then show the public path instead of the private module.
 for _name in __all__:
     globals()[_name].__module__ = __name__
 del _name

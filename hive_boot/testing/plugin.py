@@ -1,10 +1,11 @@
-"""What pytest loads by itself where hive_boot is installed.
+"""pytest plugin that makes tests independent of the machine that they run on.
 
-Tests behave alike on a laptop and in a pod of a CI, where ``KUBERNETES_SERVICE_HOST``
-is set. The ini options ``hive_boot_mode`` (default ``development``) and
-``hive_boot_profile`` (default ``test``) say how; an empty one leaves the variable alone.
+pytest loads it where hive_boot is installed. In the pod of a CI system
+``KUBERNETES_SERVICE_HOST`` is set, and an application would start in another mode than on a
+laptop. The ini options ``hive_boot_mode`` (default ``development``) and ``hive_boot_profile``
+(default ``test``) set both; an empty option leaves the variable unchanged.
 
-Every run of pytest imports this, so it imports next to nothing.
+Every run of pytest imports this module, so it imports as little as possible.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hive_boot.secrets import access
-from hive_boot.testing.directories import PlainDirectory
-from hive_boot.testing.volumes import MountedVolume
+from hive_boot.testing._volume import MountedVolume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,20 +25,19 @@ _PINNED = {"HIVE_BOOT_MODE": "hive_boot_mode", "HIVE_BOOT_PROFILE": "hive_boot_p
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Make the two ini options known."""
+    """Register the two ini options."""
     parser.addini("hive_boot_mode", "HIVE_BOOT_MODE of each test", default="development")
     parser.addini("hive_boot_profile", "HIVE_BOOT_PROFILE of each test", default="test")
 
 
 @pytest.fixture(autouse=True)
-def hive_boot_surroundings(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pin mode and profile, and hide the other HIVE_BOOT_* variables of this machine.
+def hive_boot_environment(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set mode and profile, remove the other HIVE_BOOT_* variables, reset ``get_secret``.
 
-    What ``get_secret`` has found in an earlier test is forgotten.
-
-    A test, or a fixture that is made later, sets what it wants instead.
+    A test, or a fixture that runs later, can set other values.
     """
-    # The test's own monkeypatch: whatever order fixtures come in, it undoes the last change first.
+    # The monkeypatch of the test itself: it undoes the last change first, in whatever order
+    # fixtures run.
     for name in [name for name in os.environ if name.startswith("HIVE_BOOT_")]:
         if name not in _PINNED:
             monkeypatch.delenv(name)
@@ -51,11 +50,5 @@ def hive_boot_surroundings(pytestconfig: pytest.Config, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def mounted_volume(tmp_path: Path) -> MountedVolume:
-    """Give a volume, ``tmp_path / "volume"``, in which nothing is published yet."""
+    """Return a volume, ``tmp_path / "volume"``, in which nothing is published yet."""
     return MountedVolume(tmp_path / "volume")
-
-
-@pytest.fixture
-def plain_directory(tmp_path: Path) -> PlainDirectory:
-    """Give an empty directory, ``tmp_path / "directory"``, for files written one by one."""
-    return PlainDirectory(tmp_path / "directory")

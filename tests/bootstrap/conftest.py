@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import watchfiles  # noqa: F401  (who is another user in a test may not be able to import it)
 
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.fixtures.watching import in_memory
+from tests.fixtures.writers import PlainDirectory
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
 from hive_boot.secrets.surroundings import Surroundings
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
     Log,
@@ -25,6 +25,7 @@ from tests.bootstrap.rotations import (
     numbered,
 )
 from tests.fixtures.owned_processes import BACKENDS, VALUE, ended, side_by_side
+from tests.fixtures.writers import PlainDirectory
 from tests.support import failed_start, until
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ import pytest
 
 from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet
 from hive_boot.secrets.loading import load
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
     Log,
@@ -26,6 +26,7 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
+from tests.fixtures.writers import PlainDirectory
 from tests.support import as_ordinary_user, move_to, until
 
 pytestmark = pytest.mark.anyio
@@ -274,7 +275,7 @@ async def test_a_writer_that_pauses_halfway_is_waited_for(
     async with boot.running() as secrets:
         going.clear()
         paused.clear()
-        with directory.half_written("jwt_secret", "fake-jwt-secret-000002"):
+        with directory.partial_write("jwt_secret", "fake-jwt-secret-000002"):
             await until(paused.is_set)  # the half was read, and is not believed yet
             assert number_of(secrets.jwt_secret) == 1
         going.set()

@@ -121,7 +121,7 @@ async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> No
     async with boot.running() as secrets:
         reader = Reader(secrets)
         reader.start()
-        with volume.storm(ten, rate=200, seconds=10) as storm:
+        with publish_continuously(volume, ten, rate=200, seconds=10) as storm:
             over = threading.Event()
 
             def wait() -> None:

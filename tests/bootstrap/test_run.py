@@ -15,7 +15,6 @@ from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret
 from hive_boot.bootstrap.declare import Application
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
-from hive_boot.testing import PlainDirectory
 from tests.bootstrap.rotations import be_impatient
 from tests.fixtures.owned_processes import BACKENDS, ended, side_by_side
 from tests.support import SETTLED, everything_told, failed_start, until

@@ -15,7 +15,7 @@ from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
 from hive_boot.secrets.status import SecretStatus
-from hive_boot.testing import MountedVolume, PinnedFile
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.timings import NEVER, change_watch, set_timings
 from tests.support import until
@@ -279,7 +279,7 @@ async def test_a_watch_is_told_with_what_it_stands_on(volume: MountedVolume) -> 
 
 async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) -> None:
     """A file that is mounted alone is told of; replaced on the host it degrades the service."""
-    if why := PinnedFile.possible():
+    if why := PinnedFile.unavailable_reason():
         pytest.skip(why)
     timings = {"watcher_heartbeat_interval": 0.05, "resync_interval": 0.05}
     path = memory / "secrets" / "jwt_secret"

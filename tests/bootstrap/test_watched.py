@@ -17,8 +17,9 @@ from hive_boot._timings import Timings
 from hive_boot.secrets import watching
 from hive_boot.secrets.surroundings import Surroundings
 from hive_boot.secrets.vantage import Vantage, View
-from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Log, be_impatient
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC, QUICK_RETRIES, set_timings
 from tests.fixtures.watching import (
     PATIENCE,
@@ -27,11 +28,12 @@ from tests.fixtures.watching import (
     switch,
     watcher_threads,
 )
+from tests.fixtures.writers import PlainDirectory
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
 
 pytestmark = pytest.mark.anyio
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 

@@ -9,10 +9,8 @@ from sys import executable
 import pytest
 
 from tests.canary.canaries import CANARIES
+from tests.canary.children import SWITCH
 from tests.support import child_environment
-
-SWITCH = "CANARIES_WITHOUT_REDACTION"
-"""Set by the test that runs this suite once more with redaction switched off."""
 
 Program = Callable[..., "CompletedProcess[bytes]"]
 

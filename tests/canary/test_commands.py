@@ -1,15 +1,15 @@
 """The command line handles every value, and shows none."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from subprocess import CompletedProcess, run
 from sys import executable
 from types import MappingProxyType
 
-import pytest
-
 from tests.canary.canaries import CANARIES, ENVIRONMENT, make
+from tests.canary.children import Case, make_place, run_cases
 from tests.canary.outputs import Outputs
 from tests.support import child_environment
 
@@ -40,6 +40,28 @@ def command(
         timeout=60,
         check=False,
     )
+
+
+def commands(
+    place: Path, rows: Iterable[tuple[Sequence[str], Mapping[str, str], bytes]], workers: int = 2
+) -> "list[CompletedProcess[bytes]]":
+    """Run commands here, each with its variables and its stdin, in processes of their own."""
+    cases = [
+        Case(
+            name=f"{number} {typed[0]}",
+            place=make_place(place, number),
+            arguments=typed,
+            variables={
+                "HIVE_BOOT_MODE": "development",
+                "HIVE_BOOT_PROFILE": "test",
+                **variables,
+            },
+            stdin=stdin,
+            cwd=Path.cwd(),
+        )
+        for number, (typed, variables, stdin) in enumerate(rows)
+    ]
+    return run_cases("commands", cases, workers=workers)
 
 
 def assert_silent(*children: "CompletedProcess[bytes]") -> str:
@@ -77,22 +99,23 @@ def write_dotenv(**more: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["check", "doctor"])
-@pytest.mark.parametrize("more", [[], ["--json"]])
-def test_what_is_judged_is_not_shown(name: str, more: list[str]) -> None:
+def test_what_is_judged_is_not_shown(tmp_path: Path) -> None:
     """Good values and bad ones, in files and in variables, and what stands beside them."""
-    place = str(write_directory())
+    place = str(write_directory().absolute())
     mounted = {"HIVE_BOOT_SECRETS_DIR": place, "KEYSTORE": LOOSE.variable}
     short = {**ENVIRONMENT, "JWT_SECRET": LOOSE.variable[:20]}
-    text = assert_silent(
-        command(name, APP, *more, mode="docker", variables=mounted),
-        command(name, APP, *more, mode="docker", variables={**ENVIRONMENT, **mounted}),
-        command(name, APP, *more, mode="environment", variables=ENVIRONMENT),
-        command(name, APP, *more, mode="environment", variables=short),
-        command(name, APP, *more, variables={"HIVE_BOOT_MODE": LOOSE.variable}),
-        command(name, APP, *more, variables={"OPENAI_API_KEY_FILE": LOOSE.variable}),
-    )
-    assert "Canaries" in text
+    machines: list[dict[str, str]] = [
+        {"HIVE_BOOT_MODE": "docker", **mounted},
+        {"HIVE_BOOT_MODE": "docker", **ENVIRONMENT, **mounted},
+        {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT},
+        {"HIVE_BOOT_MODE": "environment", **short},
+        {"HIVE_BOOT_MODE": LOOSE.variable},
+        {"HIVE_BOOT_MODE": "development", "OPENAI_API_KEY_FILE": LOOSE.variable},
+    ]
+    typed = [[name, APP, *more] for name in ("check", "doctor") for more in ([], ["--json"])]
+    children = commands(tmp_path, product(typed, machines, [b""]))
+    for number in range(0, len(children), len(machines)):
+        assert "Canaries" in assert_silent(*children[number : number + len(machines)])
 
 
 def test_what_is_migrated_is_not_shown() -> None:
@@ -115,21 +138,22 @@ def test_what_is_migrated_is_not_shown() -> None:
     assert "JWT_SECRET" in text
 
 
-def test_what_is_rotated_is_not_shown() -> None:
+def test_what_is_rotated_is_not_shown(tmp_path: Path) -> None:
     """Neither the old value nor the new one, taken or refused, nor one that is typed."""
-    place = str(write_directory())
-    typed = ("rotate", "JWT_SECRET", "--to", place)
+    place = str(write_directory().absolute())
+    typed = ["rotate", "JWT_SECRET", "--to", place]
     value = NEXT["JWT_SECRET"].variable.encode()
-    children = [
-        command(*typed, stdin=value),
-        command(*typed, "--json", "--backup", stdin=LOOSE.variable.encode()),
-        command(*typed, "--app", APP, stdin=LOOSE.variable[:30].encode()),
-        command(*typed, LOOSE.variable, stdin=value),
-        command(*typed, f"--value={LOOSE.variable}", stdin=value),
-        command("rotate", NEXT["GITHUB_TOKEN"].variable, "--to", place, stdin=value),
-        command("rotate", "JWT_SECRET", "--to", f"{place}/{LOOSE.variable}", stdin=value),
-        command(*typed, "--kubernetes", "hive", stdin=value),
+    rotations = [
+        (typed, value),
+        ([*typed, "--json", "--backup"], LOOSE.variable.encode()),
+        ([*typed, "--app", APP], LOOSE.variable[:30].encode()),
+        ([*typed, LOOSE.variable], value),
+        ([*typed, f"--value={LOOSE.variable}"], value),
+        (["rotate", NEXT["GITHUB_TOKEN"].variable, "--to", place], value),
+        (["rotate", "JWT_SECRET", "--to", f"{place}/{LOOSE.variable}"], value),
+        ([*typed, "--kubernetes", "hive"], value),
     ]
+    children = commands(tmp_path, [(each, {}, stdin) for each, stdin in rotations], workers=1)
     assert [bool(child.returncode) for child in children[:2]] == [False, False]
     assert [bool(child.returncode) for child in children[2:6]] == [True] * 4
     # A directory that is misspelt is named by the person who typed it.
@@ -138,16 +162,17 @@ def test_what_is_rotated_is_not_shown() -> None:
     assert "JWT_SECRET" in assert_silent(*children)
 
 
-def test_what_is_rendered_holds_no_value() -> None:
+def test_what_is_rendered_holds_no_value(tmp_path: Path) -> None:
     """A manifest is made of the declaration alone, whatever stands in files and variables."""
     write_directory()
     write_dotenv()
     targets = ("compose", "kubernetes", "systemd", "env-example", "markdown")
-    children = [
-        command("manifests", APP, "--target", target, *more, variables=ENVIRONMENT)
+    typed = [
+        ["manifests", APP, "--target", target, *more]
         for target in targets
         for more in ([], ["--json"], ["--check"])
     ]
+    children = commands(tmp_path, product(typed, [ENVIRONMENT], [b""]))
     assert "jwt_secret" in assert_silent(*children)
 
 

@@ -1,11 +1,12 @@
 """Processes that crash leave tracebacks, and no value."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tests.canary.canaries import ENVIRONMENT
-from tests.canary.conftest import Program
+from tests.canary.children import Case, Child, check_cases, make_place
 from tests.canary.outputs import Outputs
 from tests.canary.programs.crashes import ASYNCIO_ONLY, OUTSIDE, SCENARIOS
 
@@ -22,35 +23,40 @@ CODES = {
 """What is not 70."""
 
 
-def crash(scenario: str, backend: str, how: str, program: Program, logs: Path) -> None:
-    """Crash, and search what came out."""
-    child = program("crashes", scenario, backend, how, **INJECTED)
+def check_crash(case: Case, child: Child) -> None:
+    """Assert that the process has crashed, and that no output holds a value."""
+    scenario, _, how = case.arguments
     outputs = Outputs()
     outputs.add_child(child)
-    outputs.add_files(logs)
+    outputs.add_files(case.logs)
     outputs.assert_silent()
     assert child.returncode == (1 if how == "inside" else CODES.get(scenario, 70)), outputs.text
 
 
-@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name not in ASYNCIO_ONLY])
-def test_a_crash(scenario: str, anyio_backend: str, program: Program, logs: Path) -> None:
-    """Wherever in an application something crashes, what Python shows has no value in it."""
-    how = "logged" if anyio_backend == "trio" else "quiet"
-    crash(scenario, anyio_backend, how, program, logs)
+@pytest.mark.both_backends
+def test_crashes(anyio_backend: str, tmp_path: Path) -> None:
+    """Wherever something crashes, what Python, the loop or the caller shows has no value in it.
 
-
-@pytest.mark.parametrize("how", ["logged", "quiet"])
-@pytest.mark.parametrize("scenario", sorted(ASYNCIO_ONLY))
-def test_a_crash_that_the_loop_tells_of(
-    scenario: str, how: str, program: Program, logs: Path
-) -> None:
-    """What asyncio says about tasks and callbacks that nobody awaits has no value in it."""
-    crash(scenario, "asyncio", how, program, logs)
-
-
-@pytest.mark.parametrize("scenario", OUTSIDE)
-def test_a_crash_that_the_caller_tells_of(
-    scenario: str, anyio_backend: str, program: Program, logs: Path
-) -> None:
-    """Whoever logs what came out of ``boot.running`` logs no value, although it is over."""
-    crash(scenario, anyio_backend, "inside", program, logs)
+    What is ``inside`` crashes in a block of ``boot.running``, and its caller logs it when the
+    application is over. What asyncio says about tasks and callbacks that nobody awaits is shown
+    with and without logging.
+    """
+    on_asyncio = anyio_backend == "asyncio"
+    crashes = [
+        (scenario, "quiet" if on_asyncio else "logged")
+        for scenario in SCENARIOS
+        if scenario not in ASYNCIO_ONLY
+    ]
+    if on_asyncio:
+        crashes += product(sorted(ASYNCIO_ONLY), ("logged", "quiet"))
+    crashes += [(scenario, "inside") for scenario in OUTSIDE]
+    cases = [
+        Case(
+            name=f"{scenario}, {how}",
+            place=make_place(tmp_path, number),
+            arguments=[scenario, anyio_backend, how],
+            variables=INJECTED,
+        )
+        for number, (scenario, how) in enumerate(crashes)
+    ]
+    check_cases("crashes", cases, check_crash)

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-
-import pytest
 
 from examples.hive.inventory import HiveSecrets
 from tests.canary.canaries import CANARIES, ENVIRONMENT, make
-from tests.canary.conftest import Program
+from tests.canary.children import Case, Child, check_cases, make_place
 from tests.canary.outputs import Outputs
 from tests.canary.programs.starts import SCENARIOS
 
@@ -34,6 +33,12 @@ TELLING = [
 
 SILENT = ["too short", "too long", "pattern", "false check", "odd check"]
 """Scenarios in which only hive_boot speaks of the values."""
+
+
+WAITED_FOR = ["grouped check", "hanging check", "sleeping check", "leaving check", "set check"]
+"""Scenarios in which the backend matters."""
+
+BACKENDS = ["asyncio", "trio"]
 
 
 def without(*names: str) -> dict[str, str]:
@@ -214,65 +219,76 @@ ARRANGED = {
 }
 
 
-Start = Callable[[str, str, dict[str, str]], str]
+def check_start(case: Case, child: Child) -> None:
+    """Assert that the start was refused, and that no output holds a value."""
+    scenario, how = case.arguments
+    outputs = Outputs([*CANARIES, LOOSE])
+    outputs.add_child(child)
+    outputs.add_files(case.logs)
+    outputs.assert_silent()
+    assert child.returncode == (3 if how == "uvicorn" else 78), outputs.text
+    told = child.stderr.decode()
+    assert "JWT_SECRET" in told or scenario not in SILENT
+    assert ("Application startup failed. Exiting." in told) == (how == "uvicorn")
 
 
-@pytest.fixture
-def start(program: Program, logs: Path) -> Start:
-    """Give what runs a start that fails, searches what came out, and gives stderr."""
+def test_starts_that_the_application_refuses(tmp_path: Path) -> None:
+    """Checks, rules and settings that refuse a value leave none anywhere.
 
-    def fail(scenario: str, how: str, variables: dict[str, str]) -> str:
-        child = program("starts", scenario, how, **variables)
-        outputs = Outputs([*CANARIES, LOOSE])
-        outputs.add_child(child)
-        outputs.add_files(logs)
-        outputs.assert_silent()
-        assert child.returncode == (3 if how == "uvicorn" else 78), outputs.text
-        return child.stderr.decode()
-
-    return fail
-
-
-@pytest.mark.parametrize("scenario", TELLING)
-def test_a_start_that_the_application_refuses(
-    scenario: str, anyio_backend: str, start: Start
-) -> None:
-    """Checks and settings that fail with values in their messages leave none anywhere."""
-    assert "so the service does not start" in start(scenario, anyio_backend, INJECTED)
+    Some are waited for, or fail in tasks: these are refused on trio too.
+    """
+    starts = [*product([*TELLING, *SILENT], ["asyncio"]), *product(WAITED_FOR, ["trio"])]
+    cases = [
+        Case(
+            name=f"{scenario} on {how}",
+            place=make_place(tmp_path, number),
+            arguments=[scenario, how],
+            variables=INJECTED,
+        )
+        for number, (scenario, how) in enumerate(starts)
+    ]
+    check_cases("starts", cases, check_start)
 
 
-@pytest.mark.parametrize("scenario", SILENT)
-def test_a_start_that_a_rule_refuses(scenario: str, anyio_backend: str, start: Start) -> None:
-    """A value that breaks its rules is reported without being shown."""
-    assert "JWT_SECRET" in start(scenario, anyio_backend, INJECTED)
+def test_starts_that_the_deployment_lets_down(tmp_path: Path) -> None:
+    """Whatever is missing, misplaced or misspelt, the report shows no value.
+
+    What looks for changes has a value for a path, or for a file's name, and tells of none.
+    """
+    starts = [
+        *product(["as declared"], ARRANGED, ["asyncio"]),
+        *product(["watched"], ["a directory", "a value for a path", "near miss"], BACKENDS),
+    ]
+    cases = []
+    for number, (scenario, arranged, backend) in enumerate(starts):
+        place = make_place(tmp_path, number)
+        cases.append(
+            Case(
+                name=f"{scenario}, {arranged}, on {backend}",
+                place=place,
+                arguments=[scenario, backend],
+                variables=ARRANGED[arranged](place),
+            )
+        )
+    check_cases("starts", cases, check_start)
 
 
-@pytest.mark.parametrize("arranged", ARRANGED)
-def test_a_start_that_the_deployment_lets_down(
-    arranged: str, anyio_backend: str, tmp_path: Path, start: Start
-) -> None:
-    """Whatever is missing, misplaced or misspelt, the report shows no value."""
-    variables = ARRANGED[arranged](tmp_path)
-    assert "so the service does not start" in start("as declared", anyio_backend, variables)
-
-
-@pytest.mark.parametrize("arranged", ["a directory", "a value for a path", "near miss"])
-def test_a_start_that_watches(
-    arranged: str, anyio_backend: str, tmp_path: Path, start: Start
-) -> None:
-    """What looks for changes has a value for a path, or for a file's name, and tells of none."""
-    variables = ARRANGED[arranged](tmp_path)
-    assert "so the service does not start" in start("watched", anyio_backend, variables)
-
-
-@pytest.mark.parametrize("scenario", ["plain check", "set check", "settings class", "too short"])
-def test_a_start_under_a_server(scenario: str, start: Start) -> None:
+def test_starts_under_a_server(tmp_path: Path) -> None:
     """A server that logs why it does not serve logs no value."""
-    told = start(scenario, "uvicorn", INJECTED)
-    assert "Application startup failed. Exiting." in told
-    assert "so the service does not start" in told
+    scenarios = ("plain check", "set check", "settings class", "too short")
+    cases = [
+        Case(
+            name=f"{scenario} under uvicorn",
+            place=make_place(tmp_path, number),
+            arguments=[scenario, "uvicorn"],
+            variables=INJECTED,
+        )
+        for number, scenario in enumerate(scenarios)
+    ]
+    check_cases("starts", cases, check_start)
 
 
 def test_every_scenario_is_driven() -> None:
     """No scenario of the program is forgotten."""
     assert {*TELLING, *SILENT, "as declared", "watched"} == set(SCENARIOS)
+    assert {*WAITED_FOR} <= set(SCENARIOS)

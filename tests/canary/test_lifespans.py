@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
@@ -23,6 +24,8 @@ SERVERS = {
     "hypercorn on trio": ("tests.canary.programs.lifespans",),
 }
 """Command lines; hypercorn starts a process for the application unless it is told not to."""
+
+STAGES = ["start", "grouped start", "stop"]
 
 
 def serve(server: str, stage: str, logs: Path) -> Outputs:
@@ -64,11 +67,19 @@ def serve(server: str, stage: str, logs: Path) -> Outputs:
 
 
 @pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("stage", ["start", "grouped start", "stop"])
-def test_a_lifespan_that_crashes(server: str, stage: str, logs: Path) -> None:
-    """A server tells why it does not start, or did not end well, and no value."""
-    outputs = serve(server, stage, logs)
-    assert "The lifespan has begun" in outputs.text
-    # On trio hypercorn tells nobody that a lifespan did not end well.
-    assert "RuntimeError" in outputs.text or (server, stage) == ("hypercorn on trio", "stop")
-    outputs.assert_silent()
+def test_lifespans_that_crash(server: str, tmp_path: Path) -> None:
+    """A server logs why it does not start, or did not end well, and no value."""
+
+    def serve_stage(stage: str) -> Outputs:
+        logs = tmp_path / stage
+        logs.mkdir()
+        return serve(server, stage, logs)
+
+    with ThreadPoolExecutor(2) as threads:
+        served = dict(zip(STAGES, threads.map(serve_stage, STAGES), strict=True))
+    for stage, outputs in served.items():
+        assert "The lifespan has begun" in outputs.text, stage
+        # On trio hypercorn tells nobody that a lifespan did not end well.
+        is_told = (server, stage) != ("hypercorn on trio", "stop")
+        assert "RuntimeError" in outputs.text or not is_told, stage
+        outputs.assert_silent()

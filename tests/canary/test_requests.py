@@ -148,18 +148,13 @@ def talkative(tmp_path: Path, logs: Path) -> Iterator[tuple[Outputs, httpx2.Clie
     assert "the end: ***" in outputs.text
 
 
-def test_values_that_are_logged(talkative: tuple[Outputs, httpx2.Client]) -> None:
-    """A value that is logged, in whatever placement and form, is in no file and in no answer."""
+def test_values_that_are_logged_and_raised(talkative: tuple[Outputs, httpx2.Client]) -> None:
+    """A value that is logged or raised, in any placement and form, is in no file and no answer."""
     outputs, client = talkative
     for placement in PLACEMENTS:
         answer = client.get(f"/log/{placement}")
         assert answer.status_code == 200, placement
         outputs.add_response(answer)
-
-
-def test_values_that_are_raised(talkative: tuple[Outputs, httpx2.Client]) -> None:
-    """An error that a route raises is logged and answered without its value."""
-    outputs, client = talkative
     for kind in ("plain", "chained", "group", "thread"):
         # The server closes a connection on which something went wrong.
         answer = httpx2.get(f"{client.base_url}/raise/{kind}")

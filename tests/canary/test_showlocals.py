@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from subprocess import DEVNULL
 
+from hive_boot.bootstrap import run
+from hive_boot.secrets import access, value
 from tests.canary.canaries import ENVIRONMENT
 from tests.canary.frames import sections
 from tests.canary.outputs import Outputs
@@ -52,5 +54,6 @@ def test_pytest_that_shows_variables(tmp_path: Path) -> None:
     for where, section in sections(report):
         found.add(where.rpartition("hive_boot/")[2])
         outputs.add(where, section)
-    assert {"bootstrap/run.py", "secrets/access.py", "secrets/value.py"} <= found, report
+    expected = {str(module.__file__).rpartition("hive_boot/")[2] for module in (run, access, value)}
+    assert expected <= found, report
     outputs.assert_silent()

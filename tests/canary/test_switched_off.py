@@ -1,70 +1,63 @@
 """The suite finds what redaction takes out: with redaction switched off, it fails."""
 
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from subprocess import DEVNULL
 from xml.etree import ElementTree as ET
 
 from tests.canary.canaries import CANARIES
-from tests.canary.conftest import SWITCH
+from tests.canary.children import SWITCH
 from tests.support import ROOT, child_environment
 
-PART = {
-    "test_crashes.py": [
-        *(
-            f"test_a_crash[asyncio-{scenario}]"
-            for scenario in (
-                "chained",
-                "syntax",
-                "exit with a text",
-                "thread",
-                "finalizer",
-                "warned",
-                "last finalizer",
-                "at exit",
-                "own hooks",
-            )
-        ),
-        "test_a_crash_that_the_loop_tells_of[unawaited task-quiet]",
-        "test_a_crash_that_the_loop_tells_of[loop that ends-logged]",
-        "test_a_crash_that_the_caller_tells_of[trio-plain]",
+CASES = {
+    "test_crashes.py::test_crashes[asyncio]": [
+        "chained, quiet",
+        "syntax, quiet",
+        "exit with a text, quiet",
+        "thread, quiet",
+        "finalizer, quiet",
+        "warned, quiet",
+        "last finalizer, quiet",
+        "at exit, quiet",
+        "own hooks, quiet",
+        "unawaited task, quiet",
+        "loop that ends, logged",
+        "plain, inside",
     ],
-    "test_failed_starts.py": [
-        "test_a_start_that_the_application_refuses[asyncio-plain check]",
-        "test_a_start_that_the_application_refuses[trio-set check]",
-        "test_a_start_that_the_application_refuses[asyncio-settings class]",
-        "test_a_start_under_a_server[plain check]",
+    "test_failed_starts.py::test_starts_that_the_application_refuses": [
+        "plain check on asyncio",
+        "set check on trio",
+        "settings class on asyncio",
     ],
-    "test_lifespans.py": [
-        "test_a_lifespan_that_crashes[start-uvicorn]",
-        "test_a_lifespan_that_crashes[stop-hypercorn alone]",
+    "test_failed_starts.py::test_starts_under_a_server": ["plain check under uvicorn"],
+    "test_lives.py::test_lives[trio]": [
+        "part fails",
+        "parts fail",
+        "part crashes",
+        "service crashes",
+        "stops fail",
+        "thread hangs",
+        "asked again",
     ],
-    "test_lives.py": [
-        *(
-            f"test_a_life[asyncio-{scenario}]"
-            for scenario in ("part fails", "part crashes", "stops fail", "asked again")
-        ),
-        "test_a_life[trio-parts fail]",
-        "test_a_life[trio-service crashes]",
-        "test_a_life[trio-thread hangs]",
-        "test_a_start_under_a_server[parts fail-asgi]",
-        "test_a_start_under_a_server[part fails-lifespan]",
-    ],
-    "test_requests.py": [
-        "test_hive_as_a_program",
-        "test_values_that_are_logged",
-        "test_values_that_are_raised",
-    ],
-    "test_rotations.py": [
-        "test_a_rotation[asyncio-accepted]",
-        "test_a_rotation[trio-refused]",
-        "test_a_rotation[asyncio-hooks]",
-        "test_a_rotation[trio-watched]",
-        "test_a_rotation[asyncio-crash]",
-    ],
+    "test_lives.py::test_starts_under_a_server": ["parts fail, asgi", "part fails, lifespan"],
 }
-"""Tests in each of which only redaction keeps the process silent."""
+"""Cases of tests, in each of which only redaction keeps the process silent."""
+
+WHOLE = [
+    "test_lifespans.py::test_lifespans_that_crash[uvicorn]",
+    "test_lifespans.py::test_lifespans_that_crash[hypercorn alone]",
+    "test_requests.py::test_hive_as_a_program",
+    "test_requests.py::test_values_that_are_logged_and_raised",
+]
+"""Tests of which the same is true."""
+
+ROTATIONS = {"accepted", "refused", "hooks", "watched", "crash"}
+"""Scenarios of ``test_rotations.py`` of which the same is true."""
 
 FORMS = {
     "plainly",
@@ -94,13 +87,8 @@ FILES = {
 }
 
 
-def failures(place: Path) -> dict[str, str]:
-    """Run a part of the suite without redaction; give why each test failed."""
-    wanted = [
-        f"{Path(__file__).with_name(file)}::{name}"
-        for file, names in PART.items()
-        for name in names
-    ]
+def failures(place: Path, tests: Iterable[str], *options: str) -> dict[str, str]:
+    """Run tests without redaction; return why each failed."""
     child = subprocess.run(
         [
             sys.executable,
@@ -113,9 +101,10 @@ def failures(place: Path) -> dict[str, str]:
             "--tb=short",
             f"--basetemp={place / 'base'}",
             f"--junitxml={place / 'report.xml'}",
-            *wanted,
+            *options,
+            *(f"{Path(__file__).with_name(test)}" for test in tests),
         ],
-        env=child_environment(**{SWITCH: "1"}),
+        env=child_environment(**{SWITCH: json.dumps(list(chain(*CASES.values())))}),
         cwd=ROOT,
         stdin=DEVNULL,
         capture_output=True,
@@ -125,22 +114,36 @@ def failures(place: Path) -> dict[str, str]:
     assert child.returncode == 1, child.stdout.decode()
     told: dict[str, str] = {}
     for case in ET.parse(place / "report.xml").iter("testcase"):  # noqa: S314  (pytest wrote it)
-        name = case.get("name", "")
+        file = case.get("classname", "").rpartition(".")[2]
+        name = f"{file}.py::{case.get('name')}"
         why = [each.text or "" for each in case if each.tag in {"failure", "error"}]
         told[name] = "\n".join([told.get(name, ""), *why])
+    for name, text in told.items():
+        assert "canaries were found" in text, name
     return told
 
 
-def test_the_suite_fails_without_redaction(tmp_path: Path) -> None:
-    """No scenario is silent by itself: each canary is found, in each form and each file."""
-    told = failures(tmp_path)
-    assert {*told} == {name for names in PART.values() for name in names}
-    for name, why in told.items():
-        assert "canaries were found" in why, name
+def test_no_case_is_silent_without_redaction(tmp_path: Path) -> None:
+    """Canaries are found in what a process writes that crashes, or fails to start or to stop."""
+    told = failures(tmp_path, CASES)
+    assert told.keys() == CASES.keys()
+    for name, text in told.items():
+        sections = [section.split("\n", 2) for section in text.split("=== ")[1:]]
+        found = [case for case, why, *_ in sections if "canaries were found" in why]
+        assert sorted(found) == sorted(CASES[name])
+
+
+def test_no_service_is_silent_without_redaction(tmp_path: Path) -> None:
+    """Each canary is found in what a service writes, in each form and each file."""
+    rotations = f"not test_a_rotation or {' or '.join(sorted(ROTATIONS))}"
+    told = failures(tmp_path, [*WHOLE, "test_rotations.py::test_a_rotation"], "-k", rotations)
+    rotated = {name for name in told if "::test_a_rotation[" in name}
+    assert {*told} - rotated == {*WHOLE}
+    assert {re.split(r"[\[\]-]", name)[-2] for name in rotated} == ROTATIONS
     everything = "\n".join(told.values())
     for canary in CANARIES:
         assert f"{canary.name} in " in everything
     for form in FORMS:
         assert form in everything
     for file in FILES:
-        assert f" in {file}: " in told["test_values_that_are_logged"], file
+        assert f" in {file}: " in told[WHOLE[-1]], file

@@ -19,9 +19,10 @@ from hive_boot.cli import rotate
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import main
 from hive_boot.cli.secret_files import encode_value
-from hive_boot.testing import MountedVolume, PinnedFile
+from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import Keys
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.golden import assert_golden
 from tests.fixtures.trees import contents, mode
 from tests.support import (
@@ -33,7 +34,7 @@ from tests.support import (
     values_of,
 )
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 STRICT = ("--app", "tests.cli.keys:Strict")
 KEYS = ("--app", "tests.cli.keys:Keys")

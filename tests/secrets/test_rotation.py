@@ -12,7 +12,8 @@ from hive_boot.exceptions import ProblemKind
 from hive_boot.secrets.findings import Findings
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.rotation import RETRIED, Rejection, losses, reject
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
+from tests.fixtures.writers import PlainDirectory
 from tests.support import SETTLED, as_ordinary_user, look, situate, values_of
 
 

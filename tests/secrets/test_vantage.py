@@ -9,11 +9,13 @@ import pytest
 
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.secrets.vantage import Vantage
-from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from hive_boot.testing import MountedVolume
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.cases import case, empty_machines
+from tests.fixtures.writers import PlainDirectory
 from tests.support import as_ordinary_user, situate
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 

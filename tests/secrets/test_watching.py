@@ -19,12 +19,14 @@ from hive_boot._timings import Timings
 from hive_boot.secrets import watching
 from hive_boot.secrets.vantage import Vantage, View
 from hive_boot.secrets.watching import FileEvents, Watcher
-from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory
+from hive_boot.testing import MountedVolume
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC
 from tests.fixtures.watching import PATIENCE, ShiftedClock, in_memory, switch, watcher_threads
+from tests.fixtures.writers import PlainDirectory
 from tests.support import as_ordinary_user, descriptors, situate, tmpfs
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.fixtures.writers import publish_continuously
 from tests.soak.account import Account
 from tests.soak.clients import Client, Line
 from tests.soak.values import make_set
@@ -115,7 +116,7 @@ class Soak:
         def next_set(_number: int) -> dict[str, str | bytes]:
             return make_set(writer.new_tag())
 
-        with writer.volume.storm(next_set, rate=50, seconds=_GOOD):
+        with publish_continuously(writer.volume, next_set, rate=50, seconds=_GOOD):
             wait_for(lambda: self._line.ask_for_facts("tell")["generation"] > _STORM, _GOOD)
         writer.heal()
         until = time.monotonic() + min(seconds / 2, 20)

@@ -14,7 +14,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
+from tests.fixtures.writers import PlainDirectory, publish_continuously
 from tests.soak.values import (
     GOOD,
     HOOK_HANGS,
@@ -139,7 +140,7 @@ class VolumeWriter(Writer):
         def next_set(_number: int) -> dict[str, str | bytes]:
             return make_set(self.new_tag())
 
-        with self.volume.storm(next_set, rate=200, seconds=1) as storm:
+        with publish_continuously(self.volume, next_set, rate=200, seconds=1) as storm:
             storm.wait()
         self.heal()
 

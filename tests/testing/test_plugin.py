@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.testing import MountedVolume, PlainDirectory
+from hive_boot.testing import MountedVolume
 from tests.support import run_child
 
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
@@ -52,30 +52,56 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Give a machine with one test, which shows the variables of hive_boot."""
+    """Return a machine with one test, which shows the variables of hive_boot."""
     place = tmp_path / "machine"
     place.mkdir()
     machine = Machine(place)
-    machine.write("test_it.py", SHOW)
+    machine.write("test_shown.py", SHOW)
     return machine
 
 
+POD = {
+    "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+    "HIVE_BOOT_MODE": "docker",
+    "HIVE_BOOT_PROFILE": "staging",
+    "HIVE_BOOT_SECRETS_DIR": "/a",
+    "HIVE_BOOT_ENV_FALLBACK": "",
+    "HIVE_BOOTS": "made for walking",
+    "API_KEY": "fake",
+}
+"""Variables of the pod of a CI system."""
+
+
 def test_mode_and_profile_are_pinned(machine: Machine) -> None:
-    """Whatever the machine says, a test is in development mode and in the test profile."""
+    """A test is in development mode and in the test profile where no variable is set."""
     assert machine.shown() == PINNED
-    told = {
-        "HIVE_BOOT_MODE": "docker",
-        "HIVE_BOOT_PROFILE": "staging",
-        "HIVE_BOOT_ENV_FALLBACK": "",
-    }
-    assert machine.shown(KUBERNETES_SERVICE_HOST="10.0.0.1", **told) == PINNED
 
 
-def test_an_application_is_judged_as_it_is_pinned(machine: Machine) -> None:
-    """A start in the pod of a CI is not one of a production in Kubernetes."""
+def test_a_test_does_not_depend_on_the_machine(machine: Machine) -> None:
+    """In the pod of a CI system too mode and profile are pinned, and applications start in them.
+
+    A test and its fixtures set other values. After each test all variables are restored, in
+    whatever order they were set. Variables of others stay, the secrets among them.
+    """
     machine.write(
-        "test_it.py",
+        "conftest.py",
+        f"""
+import os
+import pytest
+
+POD = {POD}
+
+@pytest.fixture(scope="session", autouse=True)
+def around():
+    assert POD.items() <= os.environ.items()
+    yield
+    assert POD.items() <= os.environ.items()
+""",
+    )
+    machine.write(
+        "test_application.py",
         """
+import os
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 
 class AppSecrets(SecretSet):
@@ -83,16 +109,42 @@ class AppSecrets(SecretSet):
 
 def test_start():
     boot = Bootstrap(AppSecrets)
+    seen = []
     @boot.main
     async def main(secrets: AppSecrets) -> None:
-        print("shown:", [(boot.status().mode, boot.status().profile)])
+        seen.append((boot.status().mode, boot.status().profile))
     try:
         boot.run()
     except SystemExit as exc:
         assert exc.code == 0
+    assert seen == [("development", "test")]
+
+def test_variables_of_others():
+    assert os.environ["KUBERNETES_SERVICE_HOST"] == "10.0.0.1"
+    assert os.environ["HIVE_BOOTS"] == "made for walking"
+    assert os.environ["API_KEY"] == "fake"
 """,
     )
-    assert machine.shown(KUBERNETES_SERVICE_HOST="10.0.0.1") == [("development", "test")]
+    machine.write(
+        "test_other_values.py",
+        """
+import os
+import pytest
+
+@pytest.fixture(autouse=True)
+def early(monkeypatch):
+    monkeypatch.setenv("HIVE_BOOT_MODE", "kubernetes")
+    monkeypatch.delenv("HIVE_BOOT_PROFILE")
+
+@pytest.mark.parametrize("time", [1, 2])
+def test_it(time, monkeypatch):
+    assert os.environ["HIVE_BOOT_MODE"] == "kubernetes"
+    assert "HIVE_BOOT_PROFILE" not in os.environ
+    assert "HIVE_BOOT_SECRETS_DIR" not in os.environ
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", "/b")
+""",
+    )
+    assert machine.shown(**POD) == PINNED
 
 
 def test_the_settings_say_what_is_pinned(machine: Machine) -> None:
@@ -104,100 +156,22 @@ def test_the_settings_say_what_is_pinned(machine: Machine) -> None:
 
 
 def test_an_empty_setting_leaves_a_variable_alone(machine: Machine) -> None:
-    """What is not pinned is what the machine says, or nothing."""
+    """A variable that is not pinned has the value of the machine, or none."""
     arguments = ("-o", "hive_boot_mode=", "-o", "hive_boot_profile=")
-
-    assert machine.shown(*arguments) == []
     told = {"HIVE_BOOT_MODE": "docker", "HIVE_BOOT_SECRETS_DIR": "/nowhere"}
+
     assert machine.shown(*arguments, **told) == [("HIVE_BOOT_MODE", "docker")]
 
 
-def test_a_test_says_otherwise(machine: Machine) -> None:
-    """What a test or one of its fixtures sets is what counts."""
-    machine.write(
-        "conftest.py",
-        """
-import pytest
-
-@pytest.fixture(autouse=True)
-def in_staging(monkeypatch):
-    monkeypatch.setenv("HIVE_BOOT_PROFILE", "staging")
-    monkeypatch.delenv("HIVE_BOOT_MODE")
-""",
-    )
-    assert machine.shown(HIVE_BOOT_MODE="docker") == [("HIVE_BOOT_PROFILE", "staging")]
-
-
-def test_the_variables_are_put_back(machine: Machine) -> None:
-    """After each test they are what they were, whatever it set, in whatever order."""
-    machine.write(
-        "conftest.py",
-        """
-import os
-import pytest
-
-def told():
-    return [(name, os.environ.get(name)) for name in ("HIVE_BOOT_MODE", "HIVE_BOOT_SECRETS_DIR")]
-
-@pytest.fixture(scope="session", autouse=True)
-def around():
-    before = told()
-    yield
-    assert told() == before == [("HIVE_BOOT_MODE", "docker"), ("HIVE_BOOT_SECRETS_DIR", "/a")]
-""",
-    )
-    machine.write(
-        "test_it.py",
-        """
-import os
-import pytest
-
-@pytest.fixture(autouse=True)
-def early(monkeypatch):
-    monkeypatch.setenv("HIVE_BOOT_MODE", "kubernetes")
-
-@pytest.mark.parametrize("time", [1, 2])
-def test_it(time, monkeypatch):
-    assert os.environ["HIVE_BOOT_MODE"] == "kubernetes"
-    assert "HIVE_BOOT_SECRETS_DIR" not in os.environ
-    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", "/b")
-""",
-    )
-    assert "2 passed" in machine.run(HIVE_BOOT_MODE="docker", HIVE_BOOT_SECRETS_DIR="/a")
-
-
-def test_nothing_else_is_taken_away(machine: Machine) -> None:
-    """Variables of other people, the secrets among them, stay."""
-    machine.write(
-        "test_it.py",
-        """
-import os
-
-def test_it():
-    assert os.environ["KUBERNETES_SERVICE_HOST"] == "10.0.0.1"
-    assert os.environ["HIVE_BOOTS"] == "made for walking"
-    assert os.environ["API_KEY"] == "fake"
-""",
-    )
-    told = {"HIVE_BOOTS": "made for walking", "API_KEY": "fake"}
-    machine.run(KUBERNETES_SERVICE_HOST="10.0.0.1", **told)
-
-
-def test_a_volume_and_a_directory_are_given(
-    mounted_volume: MountedVolume, plain_directory: PlainDirectory, tmp_path: Path
-) -> None:
-    """Two fixtures give an empty one of each, in a place of the test's own."""
+def test_a_volume_is_given(mounted_volume: MountedVolume, tmp_path: Path) -> None:
+    """The fixture returns an empty volume in the temporary directory of the test."""
     assert mounted_volume.path == tmp_path / "volume"
     assert list(mounted_volume.path.iterdir()) == []
-    assert plain_directory.path == tmp_path / "directory"
-    assert list(plain_directory.path.iterdir()) == []
 
 
 def test_the_fixtures_describe_themselves(machine: Machine) -> None:
-    """``pytest --fixtures`` and ``pytest --help`` tell what there is."""
-    told = machine.run("--fixtures")
-    assert "mounted_volume" in told
-    assert "plain_directory" in told
+    """``pytest --fixtures`` and ``pytest --help`` show the fixture and the options."""
+    assert "mounted_volume" in machine.run("--fixtures")
     assert "hive_boot_profile" in machine.run("--help")
 
 

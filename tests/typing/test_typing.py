@@ -36,26 +36,32 @@ def judge(tool: str, *arguments: str | Path) -> str:
     return told.stdout
 
 
-def mypy(file: Path, cache: Path) -> dict[int, str]:
-    """Give what mypy says about the lines of ``file``."""
-    told = judge("mypy", "--strict", "--config-file=", "--cache-dir", cache, file)
+Found = dict[Path, dict[int, str]]
+"""What a checker says about the lines of each file."""
+
+
+def mypy(files: list[Path], cache: Path) -> Found:
+    """Return the errors of mypy in these files."""
+    told = judge("mypy", "--strict", "--config-file=", "--cache-dir", cache, *files)
     assert "Success" in told or "Found" in told, told
-    found: dict[int, str] = {}
+    found: Found = {file: {} for file in files}
     for line in told.splitlines():
         match = re.match(r"(.+?):(\d+): error: (.*)", line)
-        if match and (ROOT / match[1]).resolve() == file.resolve():
-            found[int(match[2])] = match[3]
+        if match and (file := (ROOT / match[1]).resolve()) in found:
+            found[file][int(match[2])] = match[3]
     return found
 
 
-def pyright(file: Path, _: Path) -> dict[int, str]:
-    """Give what pyright says about the lines of ``file``."""
-    told = judge("pyright", "--pythonpath", sys.executable, "--outputjson", file)
+def pyright(files: list[Path], _: Path) -> Found:
+    """Return the errors of pyright in these files."""
+    told = judge("pyright", "--pythonpath", sys.executable, "--outputjson", *files)
     report = json.loads(told)
-    assert report["summary"]["filesAnalyzed"] == 1, told
-    return {
-        each["range"]["start"]["line"] + 1: each["message"] for each in report["generalDiagnostics"]
-    }
+    assert report["summary"]["filesAnalyzed"] == len(files), told
+    found: Found = {file: {} for file in files}
+    for each in report["generalDiagnostics"]:
+        line = each["range"]["start"]["line"] + 1
+        found[Path(each["file"]).resolve()][line] = each["message"]
+    return found
 
 
 USED = """
@@ -71,38 +77,28 @@ async def use() -> None:
 CHECKERS = {"mypy": mypy, "pyright": pyright}
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a directory in which mypy keeps what it knows of the package."""
-    return tmp_path_factory.mktemp("mypy")
-
-
 @pytest.mark.parametrize("checker", CHECKERS)
-def test_code_as_users_write_it_is_accepted(checker: str, cache: Path) -> None:
-    """Nothing in an honest program is marked, and every type is what was promised."""
-    assert not MARK.search(ACCEPTED.read_text())
-    assert CHECKERS[checker](ACCEPTED, cache) == {}
+def test_types_are_what_was_promised(checker: str, tmp_path: Path) -> None:
+    """A checker accepts an honest program and the example, and refuses each misuse.
 
-
-@pytest.mark.parametrize("checker", CHECKERS)
-def test_the_example_is_accepted_word_for_word(checker: str, cache: Path, tmp_path: Path) -> None:
-    """What a reader copies first has no error, and the types of its parts are known."""
-    file = tmp_path / "app.py"
-    file.write_text(POOL + EXAMPLE + USED)
-    assert CHECKERS[checker](file, cache) == {}
-
-
-@pytest.mark.parametrize("checker", CHECKERS)
-def test_misuse_is_refused_line_by_line(checker: str, cache: Path, tmp_path: Path) -> None:
-    """Each misuse is marked while it is typed, and nothing beside it."""
+    It is started once: most of its time is for the package and its dependencies.
+    """
+    place = tmp_path.resolve()
+    example = place / "app.py"
+    example.write_text(POOL + EXAMPLE + USED)
     marked = REFUSED.read_text()
+    misuse = place / "misuse.py"
+    misuse.write_text(MARK.sub("", marked))
     expected = {
         number
         for number, line in enumerate(marked.splitlines(), 1)
         if (match := MARK.search(line)) and (match[1] == "type" or checker == "pyright")
     }
     assert len(expected) >= 100
-    bare = tmp_path / "misuse.py"
-    bare.write_text(MARK.sub("", marked))
-    found = CHECKERS[checker](bare, cache)
-    assert found.keys() == expected, found
+    assert not MARK.search(ACCEPTED.read_text())
+
+    found = CHECKERS[checker]([ACCEPTED.resolve(), example, misuse], place / "cache")
+
+    assert found[ACCEPTED.resolve()] == {}
+    assert found[example] == {}
+    assert found[misuse].keys() == expected, found

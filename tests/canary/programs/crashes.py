@@ -1,4 +1,4 @@
-"""Mains that crash: ``python -m tests.canary.programs.crashes SCENARIO BACKEND HOW``.
+"""Mains that crash: ``main(SCENARIO, BACKEND, HOW)`` in a process of :mod:`.forked`.
 
 HOW is ``logged`` when the application has set logging up, ``quiet`` when it has not, and
 ``inside`` for a crash in the block of ``boot.running``, whose caller tells of it.
@@ -385,14 +385,14 @@ async def crash_inside(scenario: str) -> None:
         raise
 
 
-if __name__ == "__main__":
-    _, chosen, on, how = sys.argv
-    if chosen == "own hooks":
+def main(scenario: str, backend: str, how: str) -> None:
+    """Crash."""
+    if scenario == "own hooks":
         show_by_oneself()
     if how == "logged":
         log_to_files()
     if how == "inside":
         log_to_files()
-        anyio.run(crash_inside, chosen, backend=on)
+        anyio.run(crash_inside, scenario, backend=backend)
     else:
-        crash(chosen, on)
+        crash(scenario, backend)

@@ -1,4 +1,4 @@
-"""Lives that go wrong: ``python -m tests.canary.programs.lives SCENARIO HOW``.
+"""Lives that go wrong: ``main(SCENARIO, HOW)`` in a process of :mod:`.forked`.
 
 HOW is ``asyncio`` or ``trio`` for ``boot.run``; ``lifespan`` or ``asgi`` for ``boot.lifespan``
 or ``boot.asgi`` under uvicorn. What systemd is told, and what probes are answered, is
@@ -10,7 +10,6 @@ import os
 import pprint
 import signal
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,10 @@ Boot = Bootstrap[Any, Any]
 
 log = logging.getLogger("app")
 
-LOG_DIR = Path(os.environ.get("LOG_DIR", ""))
+
+def log_dir() -> Path:
+    """Return the directory for everything that is written down."""
+    return Path(os.environ["LOG_DIR"])
 
 
 class OddError(Exception):
@@ -51,7 +53,7 @@ class Tracker(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write it down."""
         if record.exc_info and record.exc_info[1]:
-            with (LOG_DIR / "tracker.txt").open("a", encoding="utf-8") as file:
+            with (log_dir() / "tracker.txt").open("a", encoding="utf-8") as file:
                 for where, variables in frames(record.exc_info[1]):
                     file.write(f"{where}: {variables}\n")
 
@@ -244,7 +246,7 @@ def ask(port: int, text: str) -> None:
     """Ask for everything, and write down what comes."""
     path = quote(text[:2000].encode(errors="surrogateescape"))
     paths = ["/livez", "/readyz", "/startupz", "/health", "/boot", "/metrics"]
-    with (LOG_DIR / "answers.txt").open("wb") as file:
+    with (log_dir() / "answers.txt").open("wb") as file:
         for method, target in [
             *(("GET", each) for each in paths),
             *(("HEAD", each) for each in paths),
@@ -322,15 +324,15 @@ def declare(scenario: str) -> Boot:
 def manager() -> Iterator[None]:
     """Be systemd: write down what it is told."""
     # The path of a socket is short on every system, and that of a test is not.
-    os.chdir(LOG_DIR)
+    os.chdir(log_dir())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.bind("notify")
-        os.environ["NOTIFY_SOCKET"] = str(LOG_DIR / "notify")
+        os.environ["NOTIFY_SOCKET"] = str(log_dir() / "notify")
         try:
             yield
         finally:
             ours.setblocking(False)  # noqa: FBT003  (the standard library's)
-            with (LOG_DIR / "told.txt").open("ab") as file:
+            with (log_dir() / "told.txt").open("ab") as file:
                 while True:
                     try:
                         file.write(ours.recv(65536) + b"\n")
@@ -338,7 +340,7 @@ def manager() -> Iterator[None]:
                         break
 
 
-def live(scenario: str, how: str) -> None:
+def main(scenario: str, how: str) -> None:
     """Live, and let a caller log what comes out."""
     log_to_files()
     logging.getLogger().addHandler(Tracker())
@@ -355,7 +357,3 @@ def live(scenario: str, how: str) -> None:
     else:
         with manager():
             boot.run(backend=how)
-
-
-if __name__ == "__main__":
-    live(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Applications that do not start: ``python -m tests.canary.programs.starts SCENARIO HOW``.
+"""Applications that do not start: ``main(SCENARIO, HOW)`` in a process of :mod:`.forked`.
 
 HOW is ``asyncio`` or ``trio`` for ``boot.run``, or ``uvicorn`` for ``boot.lifespan``.
 """
@@ -242,13 +242,13 @@ SCENARIOS: dict[str, Callable[[], Boot]] = {
 }
 
 
-def start(scenario: str, how: str) -> None:
+def main(scenario: str, how: str) -> None:
     """Start, and log what comes of it, as a careful caller does."""
     log_to_files()
     boot = SCENARIOS[scenario]()
 
     @boot.main
-    async def main() -> None:
+    async def started() -> None:
         print("main")  # noqa: T201  (what a test sees when nothing failed)
 
     try:
@@ -262,7 +262,3 @@ def start(scenario: str, how: str) -> None:
     except BaseException:
         log.exception("It did not start")
         raise
-
-
-if __name__ == "__main__":
-    start(*sys.argv[1:])

@@ -11,10 +11,10 @@ from hive_boot.cli.doctor_checks.mounts import (
     secrets_in_image,
 )
 from hive_boot.secrets.sources.mounts import Pin
-from hive_boot.testing import PinnedFile
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
+from tests.fixtures.bind_mounts import PinnedFile
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 needs_bind_mounts = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from hive_boot.secrets.sources.mounts import Pin, pins
-from hive_boot.testing import MountedVolume, PinnedFile
+from hive_boot.testing import MountedVolume
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.cases import case, empty_machines
 from tests.support import tmpfs
 
-IMPOSSIBLE = PinnedFile.possible()
+IMPOSSIBLE = PinnedFile.unavailable_reason()
 
 really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 

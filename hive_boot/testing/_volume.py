@@ -1,8 +1,8 @@
-"""A volume that is written as the kubelet writes it, or as it should not be.
+"""Directory that is written as the kubelet writes a volume, with methods for its failures.
 
 The steps and their order are those of the kubelet's AtomicWriter, as of 1.32:
 https://github.com/kubernetes/kubernetes/blob/v1.32.0/pkg/volume/util/atomic_writer.go
-What an older one and other writers do otherwise is a method of its own.
+What older kubelets and other writers do differently has a method of its own.
 """
 
 from __future__ import annotations
@@ -14,16 +14,11 @@ import stat
 import threading
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from hive_boot.testing.content import projected, tops
-from hive_boot.testing.storms import Storm
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from hive_boot.testing.content import Files
+    from collections.abc import Iterator, Mapping
 
 _OPEN = 0o755
 
@@ -35,12 +30,12 @@ class MountedVolume:
     names it, and a link beside it leads to each key: ``key`` to ``..data/key``. New
     content is a new directory, to which ``..data`` is switched by one rename.
 
-    All of it is plain synchronous code, for any thread: who publishes while another
-    does, waits. Nothing is remembered but the path, so two objects may write one
-    volume in turn. Nothing is cleaned up: it belongs into pytest's ``tmp_path``.
+    All methods are synchronous and thread-safe. An object holds nothing but the path, so
+    two objects can write one volume in turn. Nothing is removed at the end: use a directory
+    in pytest's ``tmp_path``.
 
     Args:
-        path: the directory; it is made when there is none.
+        path: the directory; it is created if it does not exist.
 
     Attributes:
         path: the directory, as a Path.
@@ -58,7 +53,7 @@ class MountedVolume:
 
     @property
     def generation(self) -> Path | None:
-        """The directory that ``..data`` names, there or not; None without the link."""
+        """The directory that ``..data`` names, even if it does not exist; None without the link."""
         try:
             return self.path / self.data.readlink()
         except FileNotFoundError:
@@ -75,14 +70,18 @@ class MountedVolume:
             return {path.relative_to(generation).as_posix(): path.read_bytes() for path in files}
 
     def publish(
-        self, files: Files, *, mode: int = 0o644, anew: bool = False, pause: float = 0.0
+        self,
+        files: Mapping[str, str | bytes],
+        *,
+        mode: int = 0o644,
+        anew: bool = False,
+        pause: float = 0.0,
     ) -> bool:
         """Make ``files`` the whole content of the volume, in one rename.
 
-        As the kubelet does, content that is published already is left alone: not even
-        an event tells of it, whatever ``mode`` says, but links that are missing are
-        made. An empty ``files`` is what an absent Secret with ``optional: true`` gives:
-        a volume with ``..data`` and nothing in it.
+        Like the kubelet, it does nothing for content that is published already, whatever
+        ``mode`` is: there is no event. Missing links are created. Empty ``files`` are an
+        absent Secret with ``optional: true``: a volume with only ``..data`` in it.
 
         Args:
             files: the values by relative path. Below a directory, as ``items:`` make it,
@@ -91,16 +90,16 @@ class MountedVolume:
                 ``defaultMode``.
             anew: make a new generation of unchanged content too, as in a volume that was
                 mounted again. Default False.
-            pause: seconds between one file and the next: a slow writer, whom nobody should
-                notice. Default 0.
+            pause: seconds between one file and the next, as a slow writer makes them;
+                readers must not see them. Default 0.
 
         Returns:
             Whether anything in the volume was changed.
 
         Raises:
-            ValueError: a path is one that the kubelet refuses.
+            ValueError: the kubelet would refuse a path.
         """
-        content = projected(files)
+        content = volume_content(files)
         with self._turn:
             if not anew and self._holds(content):
                 return self._link(content)
@@ -108,20 +107,20 @@ class MountedVolume:
             return True
 
     @contextmanager
-    def links_first(self, files: Files, *, mode: int = 0o644) -> Iterator[None]:
+    def links_first(self, files: Mapping[str, str | bytes], *, mode: int = 0o644) -> Iterator[None]:
         """Publish as older kubelets and the Secrets Store CSI driver do.
 
-        Within the block everything is written and linked, and ``..data`` still names the
-        old files: the link of a new key dangles. It is switched when the block ends.
+        Within the block all files and links exist, and ``..data`` still names the old files:
+        the link of a new key dangles. ``..data`` is switched when the block ends.
 
         Args:
             files: the values by relative path.
             mode: the permissions of each file. Default 0644.
 
         Raises:
-            ValueError: a path is one that the kubelet refuses.
+            ValueError: the kubelet would refuse a path.
         """
-        content = projected(files)
+        content = volume_content(files)
         with self._turn:
             fresh = self._write(content, mode)
             self._link(content)
@@ -133,11 +132,11 @@ class MountedVolume:
 
     @contextmanager
     def late_permissions(
-        self, files: Files, *, mode: int = 0o644, directory: bool = False
+        self, files: Mapping[str, str | bytes], *, mode: int = 0o644, directory: bool = False
     ) -> Iterator[None]:
-        """Publish files that nobody but root can read before the block ends.
+        """Publish files that only root can read before the block ends.
 
-        Kubelets that apply an ``fsGroup`` after the rename leave such a gap.
+        Kubelets that apply an ``fsGroup`` after the rename do so.
 
         Args:
             files: the values by relative path.
@@ -145,9 +144,9 @@ class MountedVolume:
             directory: close the directory of the files, not each of them. Default False.
 
         Raises:
-            ValueError: a path is one that the kubelet refuses.
+            ValueError: the kubelet would refuse a path.
         """
-        content = projected(files)
+        content = volume_content(files)
         with self._turn:
             fresh = self._write(content, mode if directory else 0)
             if directory:
@@ -156,14 +155,14 @@ class MountedVolume:
         try:
             yield
         finally:
-            with suppress(FileNotFoundError):  # replaced meanwhile
+            with suppress(FileNotFoundError):  # the block has published other files
                 fresh.chmod(_OPEN)
                 for name in content:
                     (fresh / name).chmod(mode)
 
     @contextmanager
     def without_data(self) -> Iterator[None]:
-        """Take the link ``..data`` away for the time of the block.
+        """Remove the link ``..data`` until the block ends.
 
         Kata guests do so for some milliseconds at each change. What is published
         within the block stays.
@@ -176,12 +175,12 @@ class MountedVolume:
         try:
             yield
         finally:
-            with suppress(FileExistsError):  # published meanwhile
+            with suppress(FileExistsError):  # the block has published other files
                 self.data.symlink_to(target)
 
     @contextmanager
     def dangling_data(self) -> Iterator[None]:
-        """Let ``..data`` lead nowhere for the time of the block: its directory is away.
+        """Rename the directory that ``..data`` names, and back when the block ends.
 
         What is published within the block stays.
 
@@ -199,51 +198,26 @@ class MountedVolume:
     def remove_link(self, name: str) -> None:
         """Remove the link of a key and leave its file, as a kubelet that crashed may.
 
-        The next :meth:`publish` makes it again, that of the same content too.
+        The next :meth:`publish` creates it again, also with the same content.
 
         Args:
             name: the key, or the directory that it is in.
 
         Raises:
-            FileNotFoundError: there is no such link.
+            FileNotFoundError: the link does not exist.
         """
         (self.path / name).unlink()
-
-    def storm(
-        self, make_files: Callable[[int], Files], *, rate: float = 200.0, seconds: float = 10.0
-    ) -> Storm:
-        """Publish again and again while a ``with`` block runs, from a thread of its own.
-
-        Each time is a new generation, of unchanged content too.
-
-        Args:
-            make_files: gives the values of a generation by its number: 1, 2, 3, ….
-            rate: how many generations in a second; ``math.inf`` is as fast as it goes.
-                Default 200.
-            seconds: how long at most; the end of the block ends it earlier. Default 10.
-
-        Returns:
-            What the ``with`` statement takes and gives: it tells how many there were and
-            what was last, and waits.
-        """
-
-        def publish(number: int) -> Files:
-            files = make_files(number)
-            self.publish(files, anew=True)
-            return files
-
-        return Storm(publish, rate=rate, seconds=seconds)
 
     def _holds(self, content: Mapping[str, bytes]) -> bool:
         generation = self.generation
         try:
             return generation is not None and generation.is_dir() and self.content == content
         except PermissionError:
-            # The kubelet is root. What somebody else cannot compare counts as changed.
+            # The kubelet is root. For another user, content that is unreadable is changed.
             return False
 
     def _write(self, content: Mapping[str, bytes], mode: int, pause: float = 0.0) -> Path:
-        """Make the directory of a generation, which nothing names yet."""
+        """Create the directory of a generation, which no link names yet."""
         stamp = time.strftime("..%Y_%m_%d_%H_%M_%S", time.gmtime())
         fresh = self.path / f"{stamp}.{secrets.randbelow(2**32)}"
         fresh.mkdir(mode=0o700)
@@ -258,9 +232,9 @@ class MountedVolume:
         return fresh
 
     def _switch(self, fresh: Path, content: Mapping[str, bytes]) -> None:
-        """Let ``..data`` name ``fresh``, then put the links and the old directory in order."""
+        """Switch ``..data`` to ``fresh``; then update the links and remove the old directory."""
         old = self.generation
-        stale = self._keys(old).difference(tops(content))
+        stale = self._keys(old).difference(top_level_names(content))
         link = self.path / "..data_tmp"
         link.symlink_to(fresh.name)
         link.rename(self.data)
@@ -271,16 +245,40 @@ class MountedVolume:
             shutil.rmtree(old, ignore_errors=True)
 
     def _keys(self, generation: Path | None) -> set[str]:
-        """Name what a generation has links for; nothing when it is gone."""
+        """Return the names that a generation has links for; none if it does not exist."""
         if generation is None or not generation.is_dir():
             return set()
         if stat.S_IMODE(generation.stat().st_mode) != _OPEN:
-            generation.chmod(_OPEN)  # closed for a while; only root could look into it
+            generation.chmod(_OPEN)  # late_permissions() lets only root read it
         return {entry.name for entry in generation.iterdir()}
 
     def _link(self, content: Mapping[str, bytes]) -> bool:
-        """Make the links that are missing, and tell whether there were any."""
-        missing = [name for name in tops(content) if not os.path.lexists(self.path / name)]
+        """Create the links that are missing, and return whether there were any."""
+        missing = [
+            name for name in top_level_names(content) if not os.path.lexists(self.path / name)
+        ]
         for name in missing:
             (self.path / name).symlink_to(f"..data/{name}")
         return missing != []
+
+
+def volume_content(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
+    """Return the files of a volume by path, as bytes; text is encoded as UTF-8.
+
+    Raises:
+        ValueError: the kubelet refuses a path, because it is empty or absolute, has a
+            component ``..``, or its first component begins with ``..``.
+    """
+    content = {}
+    for name, value in files.items():
+        path = PurePosixPath(name)
+        if not path.parts or path.is_absolute() or ".." in path.parts or path.parts[0][:2] == "..":
+            message = f"no volume can hold the path {name!r}"
+            raise ValueError(message)
+        content[str(path)] = value.encode() if isinstance(value, str) else value
+    return content
+
+
+def top_level_names(content: Mapping[str, bytes]) -> list[str]:
+    """Return the first component of each path, without duplicates, in order."""
+    return list(dict.fromkeys(path.partition("/")[0] for path in content))

@@ -1,4 +1,4 @@
-"""Give an application other secrets for a while, from no source at all."""
+"""Temporary secrets of an application, which take precedence over every source."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 class override:  # noqa: N801  (it is used as a function is)
     """Replace secrets of an application in a ``with`` or an ``async with`` block.
 
-    The given values count more than every source, and are judged like any other. ``with``
-    is for an application that is started in the block; ``async with`` also replaces the
-    values of one that runs, as a rotation would, and puts back what the sources hold.
+    The given values take precedence over every source, and are validated. ``with`` is for an
+    application that is started in the block; ``async with`` also replaces the values of a
+    running application, by a rotation, and loads those of the sources again at the end.
 
     Args:
         boot: the application.
         values: the values by field: a ``str`` for a Secret, ``bytes`` for SecretBytes;
-            None makes it absent. Other fields are loaded as ever.
+            None makes it absent. Other fields are loaded from the sources.
 
     Raises:
         DeclarationError: a field is not declared, or its value has another type.
         LifecycleError: ``with`` was used while the application runs.
-        InvalidSecrets: the running application refuses the values; it keeps those it has.
+        InvalidSecrets: the running application refuses the values, and keeps its own.
     """
 
     def __init__(
         self, boot: Application[Any, Any], **values: str | bytes | Secret | SecretBytes | None
     ) -> None:
-        plan = boot._plan  # noqa: SLF001  (what it declares is ours to read)
-        fields: dict[str, Field] = plan.declared._inventory.fields  # noqa: SLF001  (ours)
+        plan = boot._plan  # noqa: SLF001  (the declaration is read, not changed)
+        fields: dict[str, Field] = plan.declared._inventory.fields  # noqa: SLF001  (as a load does)
         whose = plan.declared.__name__
         if unknown := values.keys() - fields.keys():
             message = f"{whose} declares no {', '.join(sorted(unknown))}"
@@ -50,13 +50,13 @@ class override:  # noqa: N801  (it is used as a function is)
             if attribute not in values:
                 continue
             value = values[attribute]
-            made = _make(field, value)
-            if made is None and value is not None:
+            typed = _typed(field, value)
+            if typed is None and value is not None:
                 wanted = "str" if field.kind is Secret else "bytes"
                 message = f"override({attribute}=…) has to be {wanted}, not {type(value).__name__}"
                 del value, values
                 raise DeclarationError(message)
-            self._given[attribute] = made
+            self._given[attribute] = typed
         self._before = plan.given
 
     def __enter__(self) -> Self:
@@ -75,7 +75,7 @@ class override:  # noqa: N801  (it is used as a function is)
             await self._reload()
         except BaseException:
             self._plan.given = self._before
-            # So that the application is not degraded by what is gone.
+            # Otherwise the application would stay degraded by values that no longer apply.
             with suppress(InvalidSecrets):
                 await self._reload()
             raise
@@ -94,8 +94,8 @@ class override:  # noqa: N801  (it is used as a function is)
             await self._boot.reload(now=True)
 
 
-def _make(field: Field, value: object) -> Secret | SecretBytes | None:
-    """Make a value of the field's type; None when it cannot be one."""
+def _typed(field: Field, value: object) -> Secret | SecretBytes | None:
+    """Return the value as the field's type, or None if it has another type."""
     if isinstance(value, field.kind):
         return value
     if field.kind is Secret and type(value) is str:

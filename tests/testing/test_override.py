@@ -124,9 +124,10 @@ async def test_a_running_application_keeps_what_it_has(monkeypatch: pytest.Monke
     monkeypatch.setenv("API_KEY", "fake-own")
     boot = application()
     async with boot.running() as secrets:
-        with pytest.raises(InvalidSecrets, match="the last good set stays in use"):
+        with pytest.raises(InvalidSecrets) as caught:
             async with override(boot, api_key="short"):
                 pytest.fail("it was refused")
+        assert [problem.kind for problem in caught.value.problems] == ["length"]
         assert secrets.api_key.reveal() == "fake-own"
         assert not boot.status().degraded
 
@@ -143,14 +144,14 @@ async def test_with_is_for_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_field_that_is_not_declared_is_refused() -> None:
     """A misspelt field is named; no value is."""
-    with pytest.raises(DeclarationError, match="AppSecrets declares no api_kee") as caught:
+    with pytest.raises(DeclarationError, match="api_kee") as caught:
         override(application(), api_kee="fake-value")
     assert "fake-value" not in str(caught.value)
 
 
 def test_a_value_of_another_type_is_refused() -> None:
     """Text is no bytes, and a number is neither."""
-    with pytest.raises(DeclarationError, match=r"override\(keystore=…\) has to be bytes, not str"):
+    with pytest.raises(DeclarationError, match=r"keystore=.* bytes.* str"):
         override(application(), keystore="fake-value")
-    with pytest.raises(DeclarationError, match=r"override\(api_key=…\) has to be str, not bytes"):
+    with pytest.raises(DeclarationError, match=r"api_key=.* str.* bytes"):
         override(application(), api_key=b"fake-value")

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -9,6 +10,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
+
+pytestmark = pytest.mark.both_backends
 
 NAME = "a thread of a test"
 
@@ -41,18 +44,16 @@ async def test_the_result_of_the_thread_comes_back() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("failure", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
-async def test_what_the_thread_raises_is_raised_where_it_is_awaited(
-    failure: BaseException,
-) -> None:
+async def test_what_the_thread_raises_is_raised_where_it_is_awaited() -> None:
     """No failure is lost in the thread, also none that would end only the thread."""
 
-    def fail() -> None:
+    def fail(failure: BaseException) -> None:
         raise failure
 
-    with pytest.raises(type(failure)) as caught:
-        await in_daemon_thread(fail, NAME)
-    assert caught.value is failure
+    for failure in (ValueError("no"), SystemExit(3), KeyboardInterrupt()):
+        with pytest.raises(type(failure)) as caught:
+            await in_daemon_thread(partial(fail, failure), NAME)
+        assert caught.value is failure
 
 
 @pytest.mark.anyio

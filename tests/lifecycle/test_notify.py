@@ -104,38 +104,37 @@ def test_an_abstract_socket_is_heard() -> None:
         assert heard(reader) == ["READY=1"]
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-@pytest.mark.parametrize("named", [None, "", "@", "/", "vsock:2:1234", "relative/path", "x"])
-def test_without_a_socket_nothing_is_done(named: str | None, say: Callable[[Notify], None]) -> None:
+def test_without_a_socket_nothing_is_done() -> None:
     """A service without systemd, or under one that speaks otherwise, pays and notices nothing."""
-    told = {} if named is None else {"NOTIFY_SOCKET": named}
-    notify = Notify({**told, "WATCHDOG_USEC": "1000000"})
-    assert not notify.is_on
-    assert notify.interval is None
-    say(notify)
+    for named in (None, "", "@", "/", "vsock:2:1234", "relative/path", "x"):
+        told = {} if named is None else {"NOTIFY_SOCKET": named}
+        notify = Notify({**told, "WATCHDOG_USEC": "1000000"})
+        assert (notify.is_on, notify.interval) == (False, None), named
+        for say in EVERYTHING:
+            say(notify)
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-def test_a_socket_that_is_not_there_is_harmless(path: str, say: Callable[[Notify], None]) -> None:
+def test_a_socket_that_is_not_there_is_harmless(path: str) -> None:
     """A service goes on when nobody has ever listened."""
-    notify = Notify()
-    say(notify)
-    assert not Path(path).exists()
+    for say in EVERYTHING:
+        say(Notify())
+        assert not Path(path).exists()
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-def test_a_reader_that_is_gone_is_harmless(path: str, say: Callable[[Notify], None]) -> None:
+def test_a_reader_that_is_gone_is_harmless(path: str) -> None:
     """A service goes on when systemd has gone away, and is heard again when it is back."""
-    notify = Notify()
-    with listening(path) as reader:
-        notify.beat()
-        assert heard(reader) == ["WATCHDOG=1"]
-    say(notify)
-    Path(path).unlink()
-    say(notify)
-    with listening(path) as reader:
-        notify.beat()
-        assert heard(reader) == ["WATCHDOG=1"]
+    for say in EVERYTHING:
+        notify = Notify()
+        with listening(path) as reader:
+            notify.beat()
+            assert heard(reader) == ["WATCHDOG=1"]
+        say(notify)
+        Path(path).unlink()
+        say(notify)
+        with listening(path) as reader:
+            notify.beat()
+            assert heard(reader) == ["WATCHDOG=1"]
+        Path(path).unlink()
 
 
 def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
@@ -155,21 +154,19 @@ def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
     assert heard(reader) == ["WATCHDOG=1"]
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-@pytest.mark.parametrize("named", ["/" + "x" * 200, "@" + "x" * 200, "/with\0a zero"])
-def test_a_name_that_no_socket_can_have_is_harmless(
-    named: str, say: Callable[[Notify], None]
-) -> None:
+def test_a_name_that_no_socket_can_have_is_harmless() -> None:
     """A path that is longer than the kernel takes, or broken, is as good as none."""
-    say(Notify({"NOTIFY_SOCKET": named}))
+    for named in ("/" + "x" * 200, "@" + "x" * 200, "/with\0a zero"):
+        for say in EVERYTHING:
+            say(Notify({"NOTIFY_SOCKET": named}))
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-def test_a_file_that_is_no_socket_is_harmless(path: str, say: Callable[[Notify], None]) -> None:
+def test_a_file_that_is_no_socket_is_harmless(path: str) -> None:
     """What stands at the path is not written to when it is something else."""
-    Path(path).write_text("a file")
-    say(Notify())
-    assert Path(path).read_text() == "a file"
+    for say in EVERYTHING:
+        Path(path).write_text("a file")
+        say(Notify())
+        assert Path(path).read_text() == "a file"
 
 
 def test_a_stream_socket_is_harmless(path: str) -> None:
@@ -180,9 +177,9 @@ def test_a_stream_socket_is_harmless(path: str) -> None:
         Notify().ready()
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
+def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
+    """No text can say another state, break the datagram, or be too long for it."""
+    for text, line in (
         ("two\nlines", "two lines"),
         ("READY=1\r\n\r\nSTOPPING=1", "READY=1 STOPPING=1"),
         ("one\x0bother\x85third\u2028last", "one other third last"),
@@ -192,14 +189,9 @@ def test_a_stream_socket_is_harmless(path: str) -> None:
         ("half a pair \ud800", "half a pair"),
         ("x" * 5000, "x" * 512),
         ("🐝" * 5000, "🐝" * 512),
-    ],
-)
-def test_a_status_is_one_line_that_systemd_takes(
-    reader: socket.socket, text: str, line: str
-) -> None:
-    """No text can say another state, break the datagram, or be too long for it."""
-    Notify().status(text)
-    assert heard(reader) == [f"STATUS={line}"]
+    ):
+        Notify().status(text)
+        assert heard(reader) == [f"STATUS={line}"]
 
 
 def test_a_status_shows_no_secret(reader: socket.socket) -> None:
@@ -223,9 +215,9 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
     assert "fake-value" not in told
 
 
-@pytest.mark.parametrize(
-    ("watchdog", "interval"),
-    [
+def test_the_watchdog_is_fed_twice_as_often_as_it_bites(path: str) -> None:
+    """The time between beats is half of what systemd allows, if it waits for this process."""
+    told: tuple[tuple[dict[str, str], float | None], ...] = (
         ({"WATCHDOG_USEC": "30000000"}, 15.0),
         ({"WATCHDOG_USEC": "1"}, 0.0000005),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "{pid}"}, 1.5),
@@ -241,14 +233,10 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
         ({"WATCHDOG_USEC": "9" * 5000}, None),
         ({"WATCHDOG_USEC": "18446744073709551615"}, None),
         ({}, None),
-    ],
-)
-def test_the_watchdog_is_fed_twice_as_often_as_it_bites(
-    path: str, watchdog: dict[str, str], interval: float | None
-) -> None:
-    """The time between beats is half of what systemd allows, if it waits for this process."""
-    mine = {name: value.format(pid=os.getpid()) for name, value in watchdog.items()}
-    assert Notify({"NOTIFY_SOCKET": path, **mine}).interval == interval
+    )
+    for watchdog, interval in told:
+        mine = {name: value.format(pid=os.getpid()) for name, value in watchdog.items()}
+        assert Notify({"NOTIFY_SOCKET": path, **mine}).interval == interval, watchdog
 
 
 def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from hive_boot.testing import MountedVolume
 from tests.examples.service import DEMO, FAKES, Service, started
+from tests.fixtures.ports import free_port
 
 MODULE = "examples.hive"
 UVICORN = ("uvicorn", "examples.hive.app:app", "--port")
@@ -20,14 +21,6 @@ def write_env(home: Path) -> None:
     """Do what ``make run`` does when there is no .env."""
     hive = home / "examples" / "hive"
     shutil.copy(hive / ".env.example", hive / ".env")
-
-
-def free_port() -> int:
-    """Give a port on which nobody listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def use(service: Service, key: str) -> tuple[str, list[dict[str, object]]]:

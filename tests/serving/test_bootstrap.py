@@ -327,6 +327,7 @@ async def test_a_start_that_fails_is_told_to_the_server(
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
 async def test_all_endpoints_can_be_mounted(boot: Bootstrap[Needs]) -> None:
     """What is mounted by hand has all six paths, and the page has the declaration's name."""
     app = Starlette(routes=[Mount("/internal", boot.probes)], lifespan=boot.lifespan)

@@ -46,6 +46,11 @@ def run(*arguments: str, cwd: Path) -> str:
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
         "-p",
         "no:cacheprovider",
+        # Plugins of this environment, which take longer to import than the tests take to run.
+        "-p",
+        "no:faker",
+        "-p",
+        "no:hypothesispytest",
         "-o",
         "pythonpath=.",
         *arguments,

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -248,14 +247,6 @@ time.sleep(60)
         assert process.stderr is not None
         told = process.stderr.read()
     assert told.strip("x") == ("" if stuck else "what is pending\n")
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Give what a thread can wait for; it is opened when a test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> None:

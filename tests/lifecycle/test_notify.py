@@ -5,14 +5,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from hive_boot.lifecycle.notify import Notify
 from hive_boot.redaction import hidden
+from tests.fixtures.systemd import listening, notify_path, received
 from tests.support import run_child
 
 EVERYTHING: list[Callable[[Notify], None]] = [
@@ -24,21 +24,12 @@ EVERYTHING: list[Callable[[Notify], None]] = [
 ]
 
 
-@contextmanager
-def listening(address: str) -> Iterator[socket.socket]:
-    """Listen as systemd does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reader:
-        reader.bind(address)
-        reader.settimeout(0)
-        yield reader
-
-
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give a path that is short enough for a socket, and is named in the environment."""
-    with TemporaryDirectory(dir="/tmp") as place:  # tmp_path is too long for one, on macOS
-        monkeypatch.setenv("NOTIFY_SOCKET", f"{place}/notify")
-        yield f"{place}/notify"
+    with notify_path() as path:
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        yield path
 
 
 @pytest.fixture
@@ -46,16 +37,6 @@ def reader(path: str) -> Iterator[socket.socket]:
     """Give the socket that is named in the environment."""
     with listening(path) as reader:
         yield reader
-
-
-def heard(reader: socket.socket) -> list[str]:
-    """Give what has been said, datagram by datagram."""
-    told = []
-    while True:
-        try:
-            told.append(reader.recv(4096).decode())
-        except BlockingIOError:
-            return told
 
 
 def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
@@ -66,7 +47,7 @@ def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
     notify.ready("8 secrets")
     notify.beat()
     notify.stopping("Draining")
-    assert heard(reader) == [
+    assert received(reader) == [
         "STATUS=Starting",
         "READY=1\nSTATUS=8 secrets",
         "WATCHDOG=1",
@@ -80,7 +61,7 @@ def test_without_a_status_the_last_one_stays(reader: socket.socket) -> None:
     notify.ready()
     notify.stopping()
     notify.status("")
-    assert heard(reader) == ["READY=1", "STOPPING=1", "STATUS="]
+    assert received(reader) == ["READY=1", "STOPPING=1", "STATUS="]
 
 
 def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> None:
@@ -89,7 +70,7 @@ def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> 
     before = time.clock_gettime(time.CLOCK_MONOTONIC)
     notify.reloading()
     after = time.clock_gettime(time.CLOCK_MONOTONIC)
-    (told,) = heard(reader)
+    (told,) = received(reader)
     state, _, moment = told.partition("\nMONOTONIC_USEC=")
     assert state == "RELOADING=1"
     assert before - 0.001 <= int(moment) / 1e6 <= after
@@ -101,7 +82,7 @@ def test_an_abstract_socket_is_heard() -> None:
     name = f"hive_boot/tests/{os.getpid()}"
     with listening(f"\0{name}") as reader:
         Notify({"NOTIFY_SOCKET": f"@{name}"}).ready()
-        assert heard(reader) == ["READY=1"]
+        assert received(reader) == ["READY=1"]
 
 
 def test_without_a_socket_nothing_is_done() -> None:
@@ -127,13 +108,13 @@ def test_a_reader_that_is_gone_is_harmless(path: str) -> None:
         notify = Notify()
         with listening(path) as reader:
             notify.beat()
-            assert heard(reader) == ["WATCHDOG=1"]
+            assert received(reader) == ["WATCHDOG=1"]
         say(notify)
         Path(path).unlink()
         say(notify)
         with listening(path) as reader:
             notify.beat()
-            assert heard(reader) == ["WATCHDOG=1"]
+            assert received(reader) == ["WATCHDOG=1"]
         Path(path).unlink()
 
 
@@ -149,9 +130,9 @@ def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
         notify = Notify()
         for say in EVERYTHING:
             say(notify)
-        assert heard(reader) == ["x"] * sent
+        assert received(reader) == ["x"] * sent
     notify.beat()
-    assert heard(reader) == ["WATCHDOG=1"]
+    assert received(reader) == ["WATCHDOG=1"]
 
 
 def test_a_name_that_no_socket_can_have_is_harmless() -> None:
@@ -191,7 +172,7 @@ def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
         ("🐝" * 5000, "🐝" * 512),
     ):
         Notify().status(text)
-        assert heard(reader) == [f"STATUS={line}"]
+        assert received(reader) == [f"STATUS={line}"]
 
 
 def test_a_status_shows_no_secret(reader: socket.socket) -> None:
@@ -210,7 +191,7 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
         Notify().ready("failed with fake-value-of-a-test")
     finally:
         hidden.drop(owner)
-    (told,) = heard(reader)
+    (told,) = received(reader)
     assert told.startswith("READY=1\nSTATUS=failed with ")
     assert "fake-value" not in told
 
@@ -245,7 +226,7 @@ def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.Monkey
     before = dict(os.environ)
     Notify().ready()
     assert dict(os.environ) == before
-    assert heard(reader) == ["READY=1"]
+    assert received(reader) == ["READY=1"]
 
 
 FORKED = """
@@ -269,7 +250,7 @@ def test_a_forked_child_does_not_speak_for_its_parent(reader: socket.socket, pat
     """The end of a child of a service is not the end of the service."""
     child = run_child(FORKED, NOTIFY_SOCKET=path)
     assert (child.returncode, child.stderr) == (0, "")
-    assert heard(reader) == ["READY=1\nSTATUS=parent", "WATCHDOG=1"]
+    assert received(reader) == ["READY=1\nSTATUS=parent", "WATCHDOG=1"]
 
 
 UNHEARD = """

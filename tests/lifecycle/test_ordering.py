@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from hive_boot.exceptions import DeclarationError
+from hive_boot import DeclarationError
 from hive_boot.lifecycle.ordering import in_order
 
 

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hive_boot.exceptions import LifecycleError, ShutdownTimeout, StartupFailed
+from hive_boot import LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle import parts as room
 from hive_boot.lifecycle.ordering import in_order
 from hive_boot.lifecycle.parts import Part

@@ -4,12 +4,10 @@ import asyncio
 import contextvars
 import gc
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import product
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
@@ -17,12 +15,13 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
-from hive_boot.exceptions import IllegalTransition, LifecycleError, ShutdownTimeout, StartupFailed
+from hive_boot import IllegalTransition, LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle import services as services_room
 from hive_boot.lifecycle.parts import Part
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.services import Service
 from hive_boot.lifecycle.states import State
+from tests.fixtures.systemd import listening, notify_path, received
 from tests.lifecycle.living import LONG, Diary, enduring, raising
 from tests.support import until
 
@@ -83,24 +82,9 @@ def owned(
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
     """Listen as a service manager does; give what has been said, datagram by datagram."""
-
-    def heard() -> list[str]:
-        told = []
-        while True:
-            try:
-                told.append(reader.recv(4096).decode())
-            except BlockingIOError:
-                return told
-
-    # Not tmp_path, which is too long for a socket on macOS.
-    with (
-        TemporaryDirectory(dir="/tmp") as place,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reader,
-    ):
-        monkeypatch.setenv("NOTIFY_SOCKET", f"{place}/notify")
-        reader.bind(f"{place}/notify")
-        reader.settimeout(0)
-        yield heard
+    with notify_path() as path, listening(path) as reader:
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        yield lambda: received(reader)
 
 
 def phases(runner: Runner) -> list[str]:

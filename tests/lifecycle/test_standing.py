@@ -412,14 +412,6 @@ def test_a_working_directory_that_is_gone_harms_nobody(
     assert place("service/app.py", PART) == "service/app.py:2 in part: await paused()"
 
 
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Give what a thread can wait for; it is opened when a test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
-
-
 @pytest.mark.anyio
 async def test_a_thread_is_found_at_the_line_of_its_author(gate: threading.Event) -> None:
     """Of a thread that hangs in a lock, the line that wanted it is shown."""

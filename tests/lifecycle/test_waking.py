@@ -20,11 +20,10 @@ PATIENCE = 20
 
 
 @pytest.fixture
-def gate() -> Iterator[threading.Event]:
+def gate(gate: threading.Event) -> Iterator[threading.Event]:
     """Give what a thread can wait for; it is opened and the thread is gone when a test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
+    yield gate
+    gate.set()
     for thread in threads():
         thread.join(PATIENCE)
     assert not threads()

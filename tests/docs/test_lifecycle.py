@@ -11,11 +11,12 @@ import pytest
 from hive_boot.bootstrap.owner import _PATIENCE
 from hive_boot.lifecycle.services import _FIRST, _MOST
 from hive_boot.lifecycle.states import State
+from tests.docs.reading import python_files, write_files
 from tests.support import ROOT, run_child, started_child
 
 TEXT = (ROOT / "docs" / "lifecycle.md").read_text("utf-8")
 
-PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+PYTHON = python_files(TEXT)
 
 CONSOLE = re.findall(r"^```console\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
@@ -27,11 +28,7 @@ RUN = "import runpy; runpy.run_path({!r}, run_name='__main__')"
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with the blocks in it, as a reader would have it."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    for name, source in PYTHON.items():
-        (place / name).write_text(source, "utf-8")
-    return place
+    return write_files(tmp_path, PYTHON)
 
 
 def test_every_block_is_tried() -> None:

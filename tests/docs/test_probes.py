@@ -18,12 +18,13 @@ from hive_boot.lifecycle.states import State
 from hive_boot.serving import page, probe_server, waterfall
 from hive_boot.serving.endpoints import PATHS, PROBES, describe
 from hive_boot.serving.metrics import expose
+from tests.docs.reading import python_files, write_files
 from tests.fixtures.forking import Interpreter, forking
 from tests.support import ROOT, started_child
 
 TEXT = (ROOT / "docs" / "probes.md").read_text("utf-8")
 
-PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+PYTHON = python_files(TEXT)
 YAML = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 (JSON,) = re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
@@ -56,11 +57,7 @@ async def ask(app):
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with the blocks in it, as a reader would have it."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    for name, source in PYTHON.items():
-        (place / name).write_text(source, "utf-8")
-    return place
+    return write_files(tmp_path, PYTHON)
 
 
 @pytest.fixture(scope="module")

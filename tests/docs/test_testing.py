@@ -8,11 +8,12 @@ import pytest
 
 from hive_boot import testing
 from hive_boot.testing import MountedVolume, PinnedFile, PlainDirectory, plugin
+from tests.docs.reading import python_files, write_files
 from tests.support import ROOT, run_child
 
 TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
 
-PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+PYTHON = python_files(TEXT)
 (INI,) = re.findall(r"^```ini\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 TESTS = ["test_directory.py", "test_override.py", "test_pinned.py", "test_volume.py"]
@@ -32,10 +33,7 @@ async def test_status(monkeypatch):
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with the blocks in it, as a reader would have it."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    for name, source in PYTHON.items():
-        (place / name).write_text(source, "utf-8")
+    place = write_files(tmp_path, PYTHON)
     (place / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return place
 

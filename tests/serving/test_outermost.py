@@ -9,12 +9,10 @@ import pytest
 from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient
 
-from hive_boot import InvalidSecrets
+from hive_boot import InvalidSecrets, Problem, Secret
 from hive_boot.bootstrap.status import Status
-from hive_boot.exceptions import Problem
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction import hidden
-from hive_boot.secrets.value import Secret
 from hive_boot.serving.asgi import App, Message, Receive, Scope, Send
 from hive_boot.serving.outermost import Outermost
 from tests.support import until

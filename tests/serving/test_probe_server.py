@@ -19,8 +19,8 @@ import anyio.to_thread
 import pytest
 from anyio.abc import SocketStream, TaskGroup
 
+from hive_boot import DeclarationError, LifecycleError
 from hive_boot.bootstrap.status import Status
-from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving import probe_server
 from hive_boot.serving.endpoints import PATHS, Response, respond
 from hive_boot.serving.probe_server import serve_probes

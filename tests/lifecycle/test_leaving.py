@@ -73,7 +73,7 @@ def test_a_process_that_ends_by_itself_is_left_alone() -> None:
 def test_code_that_lets_no_thread_run_delays_the_end_alone() -> None:
     """What keeps the interpreter to itself is survived, and what is pending is said then."""
     # A call through PyDLL keeps the interpreter, as a regular expression does that runs wild.
-    child = run_child(held_by("ctypes.PyDLL(None).sleep(2); time.sleep(60)", moment=0.4))
+    child = run_child(held_by("ctypes.PyDLL(None).sleep(1); time.sleep(60)", moment=0.4))
     assert (child.returncode, child.stderr) == (70, "what is pending\n")
 
 

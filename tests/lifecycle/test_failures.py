@@ -34,7 +34,7 @@ def test_one_failure_is_raised_as_it_is() -> None:
 
 
 def test_several_failures_are_raised_as_a_group() -> None:
-    """Raise them together; ``except Exception`` catches the group when it catches all of them."""
+    """Several failures become one group; ``except Exception`` catches it if it catches each."""
     group = joined([ONE, OTHER])
     assert isinstance(group, ExceptionGroup)
     assert group.exceptions == (ONE, OTHER)

@@ -229,7 +229,7 @@ async def test_without_an_owner_a_failure_is_only_remembered() -> None:
 
 
 async def test_a_wish_to_end_is_heard_in_every_state() -> None:
-    """Without a drain, or before it was in use, it ends at once; a second wish is none."""
+    """Without a drain, or before READY, a stop request takes effect at once, and counts once."""
     in_use = {State.READY, State.RELOADING}
     states = {State.ARMED, State.LOADING, State.STARTING, *in_use}
     for at, drain in product(states, (0.0, 0.01, LONG)):
@@ -248,7 +248,7 @@ async def test_a_wish_to_end_is_heard_in_every_state() -> None:
 
 @pytest.mark.parametrize("at", [State.READY, State.RELOADING])
 async def test_what_is_in_use_drains_before_it_ends(at: State) -> None:
-    """A wish to end starts the drain; a second one does not shorten it, a stop does."""
+    """A stop request starts the drain; a second request does not shorten it, a stop does."""
     owner, hurried = owned(at=at, drain=0.01), owned(at=at, drain=LONG)
     for each in (owner, hurried):
         await each.runner.open()

@@ -199,7 +199,7 @@ def test_without_a_terminal_a_hang_up_is_a_reload() -> None:
 
 
 def test_with_a_terminal_a_hang_up_is_a_stop() -> None:
-    """SIGHUP says that the terminal is gone; a stop after it is the second signal."""
+    """SIGHUP from a lost terminal starts a stop; SIGTERM after it is the second signal."""
     assert hung_up(
         "take_terminal()",
         "try_out(signal.SIG_DFL, 'wait', 'listen', 'hang up')",
@@ -306,7 +306,7 @@ for handler in (lambda *_: print("asked"), signal.SIG_DFL, signal.SIG_IGN):
 
 
 def test_a_server_around_us_is_asked_to_end_where_it_listens() -> None:
-    """It gets the signal it would get from outside; without a handler the log says why not."""
+    """SIGTERM is raised only if a handler is installed; otherwise an error is logged."""
     child = run_child(TOLD)
     assert (child.returncode, child.stderr) == (0, "")
     asked, *rest = child.stdout.splitlines()

@@ -194,12 +194,12 @@ class Served:
         self.wait_for(lambda: line in self.out)
 
     def wait_logged(self, pattern: str) -> str:
-        """Wait for a line on stderr in which a pattern is found, and give what was found."""
+        """Wait for a line on stderr that matches a pattern, and return the match."""
         self.wait_for(lambda: self.logged(pattern))
         return self.logged(pattern)[0]
 
     def logged(self, pattern: str) -> list[str]:
-        """Give what a pattern finds in the lines of stderr, at most once in each."""
+        """Return the first match of a pattern in each line of stderr that has one."""
         return [match[0] for line in self.err if (match := re.search(pattern, line))]
 
     @property

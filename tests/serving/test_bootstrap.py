@@ -64,7 +64,7 @@ app = FastAPI(lifespan=__import__("contextlib").asynccontextmanager(lifespan))
         "RuntimeError: the tables are missing",
     ),
 }
-"""What is declared, the variable that is not there, the exit status, and a pattern of a line."""
+"""The declaration, the missing variable, the exit status, and a pattern of a stderr line."""
 
 
 @pytest.mark.parametrize("name", FAILING)
@@ -96,7 +96,7 @@ REFUSED = {
     "serve(plain, port={port})": "LifecycleError 127.0.0.1:{port}",
     "serve(Bootstrap(Needs, probe_port={every}))": "LifecycleError probe_port {every}",
 }
-"""What is called, and the kind and the data of the line that is told."""
+"""The call, and the error class and data of the line on stderr."""
 
 
 def test_what_cannot_be_served_is_told_in_one_line(tmp_path: Path) -> None:

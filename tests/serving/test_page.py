@@ -26,7 +26,7 @@ from tests.serving.situations import (
 VOID = {"meta", "link", "wbr", "br"}
 
 INLINE = {"b", "code", "small", "span", "wbr"}
-"""What does not begin a line."""
+"""Tags that do not start a new line."""
 
 SITUATIONS = [
     Status(),
@@ -98,7 +98,7 @@ class Reader(HTMLParser):
 
     @property
     def lines(self) -> list[str]:
-        """All that can be read, a line for each block."""
+        """The visible text, one line for each block element."""
         lines = (" ".join(line.split()) for line in "".join(self.texts).splitlines())
         return [line for line in lines if line]
 
@@ -217,7 +217,7 @@ def test_the_page_is_worded() -> None:
 
 
 def test_what_is_wrong_is_told() -> None:
-    """Reasons, a failure and a fork stand above everything else, each in a notice of its own."""
+    """Failure, reasons and fork are shown above everything else, each in its own notice."""
     status = replace(degraded(), failed="agents", forked=True)
     read = Reader(page("hive", status))
     assert read.notices == ["notice bad", "notice warn", "notice busy"]

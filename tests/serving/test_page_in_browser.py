@@ -189,7 +189,7 @@ def test_the_page_is_readable(host: Host, browser: webdriver.Chrome) -> None:
 
 
 def test_the_page_is_readable_in_bad_times(host: Host, browser: webdriver.Chrome) -> None:
-    """It is so as well when everything is wrong, much, or long."""
+    """The page stays readable when everything is wrong, numerous or long."""
     for status in (
         stopping(),
         crowded(),

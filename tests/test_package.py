@@ -229,7 +229,7 @@ UNUSED = [
 
 
 def test_a_start_of_secrets_alone_in_a_container_loads_only_the_loop(mounted: str) -> None:
-    """Who declares no part, service or check, serves nothing, and watches nothing, pays nothing.
+    """An application without parts, services, checks, servers and watch imports none of their code.
 
     In docker mode neither a watcher nor a parser of ``.env`` is loaded, nor another loop.
     """

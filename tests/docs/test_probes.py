@@ -69,7 +69,7 @@ def interpreter() -> Iterator[Interpreter]:
 
 @pytest.fixture
 def run(workplace: Path, interpreter: Interpreter) -> Callable[..., list[str]]:
-    """Give what runs a program beside the blocks, and gives the lines that it prints."""
+    """Return a function that runs a program beside the blocks and returns its output lines."""
 
     def run(source: str, *arguments: str) -> list[str]:
         child = interpreter.run(source, *arguments, cwd=workplace, **ENVIRONMENT)

@@ -109,7 +109,7 @@ LOGGING, STRUCTLOG, LOGURU, SENTRY = RECIPES
 
 
 class Workplace(NamedTuple):
-    """A directory with app.py, as a reader would have it, and the interpreter to be used there."""
+    """A directory with app.py, and the interpreter that runs programs in it."""
 
     path: Path
     interpreter: Interpreter
@@ -124,7 +124,7 @@ def interpreter() -> Iterator[Interpreter]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, interpreter: Interpreter) -> Workplace:
-    """Have a directory with app.py."""
+    """Make a directory with app.py."""
     assert APP.text.startswith("# app.py\n")
     place = tmp_path / "workplace"
     place.mkdir()
@@ -190,7 +190,7 @@ def test_a_recipe_shows_no_value(workplace: Workplace) -> None:
 
 
 def test_a_recipe_shows_no_value_that_has_to_be_escaped(workplace: Workplace) -> None:
-    """A value with quotes, a backslash and an umlaut is taken out, too."""
+    """A value with quotes, a backslash and an umlaut is also removed."""
     for recipe in (STRUCTLOG, LOGURU, SENTRY):
         shown = shown_by(run(recipe.text, workplace, value=AWKWARD))
 

@@ -163,7 +163,7 @@ def test_it_reads_the_volume_of_a_cluster(home: Path, tmp_path: Path) -> None:
 
 
 def assert_no_start_without_volume(home: Path) -> None:
-    """Start a pod that has a .env and no volume, and read what it says."""
+    """Assert that a pod with a .env and without its volume exits with 78 and names both fixes."""
     home.mkdir()
     copy_example(home)
     write_env(home)

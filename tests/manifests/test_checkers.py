@@ -174,7 +174,7 @@ TYPOS = {
     ],
     "systemd-analyze security": [(UNIT, "DynamicUser", "DynamicUsers")],
 }
-"""By tool: a file, what stands in it, and what is put in its place."""
+"""By tool: a file, a text in it, and the misspelled text that replaces it."""
 
 NAMING = (VALIDATE, "hadolint", "compose schema", "yamllint")
 """The tools that take several files at once, and name those that are wrong."""
@@ -197,7 +197,7 @@ def test_a_checker_has_no_objection(name: str, place: Path) -> None:
 
 
 def misspell(file: Path, right: str, wrong: str, to: Path) -> None:
-    """Copy a file with a slip of a hand in it."""
+    """Write a copy of a file in which one word is misspelled."""
     text = file.read_text("utf-8")
     assert right in text
     to.write_text(text.replace(right, wrong, 1), "utf-8")
@@ -205,7 +205,7 @@ def misspell(file: Path, right: str, wrong: str, to: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMING)
 def test_a_typo_in_a_file_is_caught(name: str, place: Path) -> None:
-    """The checks look: one slip of a hand, and the tool that reads the file names it."""
+    """Each tool that reads single files fails on a misspelled word, and names the file."""
     files = []
     for number, (path, right, wrong) in enumerate(TYPOS[name]):
         file = place / path
@@ -220,7 +220,7 @@ def test_a_typo_in_a_file_is_caught(name: str, place: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in TYPOS if name not in NAMING])
 def test_a_typo_is_caught(name: str, place: Path) -> None:
-    """The checks look: one slip of a hand, and the tool that reads all of it says no."""
+    """Each tool that reads the whole deployment fails on a single misspelled word."""
     for path, right, wrong in TYPOS[name]:
         copy = place.with_name(wrong.strip(" -:\n"))
         shutil.copytree(place, copy)

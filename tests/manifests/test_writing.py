@@ -38,7 +38,7 @@ def declared(used_by: str, description: str, file: str) -> type[SecretSet]:
 
 
 def meant(made: Deployment, files: dict[str, str]) -> None:
-    """Look whether every reader of the files finds what was declared."""
+    """Assert that the rendered files contain what was declared."""
     one, two, _ = made.items
     compose = yaml.safe_load(files["deploy/docker-compose.yml"])
     (service,) = compose["services"].values()

@@ -68,9 +68,11 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests that are marked `both_backends` on asyncio and on trio."""
+    """Run tests that are marked `both_backends` on asyncio and on trio, unless they name one."""
     both = metafunc.definition.get_closest_marker("both_backends")
-    if both is not None and "anyio_backend" in metafunc.fixturenames:
+    tables = metafunc.definition.iter_markers("parametrize")
+    has_its_own = any(table.args[0] == "anyio_backend" for table in tables)
+    if both is not None and "anyio_backend" in metafunc.fixturenames and not has_its_own:
         metafunc.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 
 

@@ -86,7 +86,7 @@ def test_the_web_example_serves(workplace: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     web = runpy.run_path(str(workplace / "web.py"))["web"]
     boot = sys.modules.pop("app").boot
-    with pytest.raises(Exception, match="OPENAI_API_KEY is missing"), TestClient(web):
+    with pytest.raises(Exception, match="OPENAI_API_KEY"), TestClient(web):
         pass
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
     monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret-0123456789-0123456789")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import random
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -171,31 +170,6 @@ async def test_parts_that_do_not_need_each_other_start_and_stop_side_by_side(
     with anyio.fail_after(PATIENCE):
         async with boot.running():
             pass
-
-
-async def test_a_thousand_parts_start_in_the_order_that_they_allow_and_stop_in_reverse(
-    boot: Bootstrap[Needs, Settings],
-) -> None:
-    """However tangled, nothing starts before what it needs, or stops before what needs it."""
-    diary, chance = Diary(boot), random.Random(5)  # noqa: S311  (the same graph each time)
-    names = [f"part_{number}" for number in range(1000)]
-    chance.shuffle(names)
-    needs = {
-        name: chance.sample(names[:index], min(index, chance.randrange(4)))
-        for index, name in enumerate(names)
-    }
-    for name in sorted(names):
-        diary.part(name, *needs[name])
-    async with boot.running():
-        started = {line: place for place, line in enumerate(diary.lines)}
-        assert len(started) == 1000
-        for name in names:
-            assert all(started[f"+{need}"] < started[f"+{name}"] for need in needs[name])
-        diary.lines.clear()
-    stopped = {line: place for place, line in enumerate(diary.lines)}
-    assert len(stopped) == 1000
-    for name in names:
-        assert all(stopped[f"-{need}"] > stopped[f"-{name}"] for need in needs[name])
 
 
 async def test_each_start_makes_its_parts_anew(boot: Bootstrap[Needs, Settings]) -> None:

@@ -27,6 +27,7 @@ from tests.bootstrap.rotations import (
 )
 from tests.fixtures.timings import NEVER
 from tests.fixtures.watching import own_threads
+from tests.fixtures.writers import publish_continuously
 from tests.support import until
 
 pytestmark = pytest.mark.anyio

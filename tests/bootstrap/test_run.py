@@ -17,6 +17,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.waking import loop_waker
 from tests.bootstrap.rotations import be_impatient
 from tests.fixtures.owned_processes import BACKENDS, ended, side_by_side
+from tests.fixtures.writers import PlainDirectory
 from tests.support import SETTLED, everything_told, failed_start, until
 
 if TYPE_CHECKING:

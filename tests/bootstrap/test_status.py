@@ -17,6 +17,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.secrets.status import SecretStatus
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import NEVER, change_watch, set_timings
 from tests.support import until
 

@@ -13,7 +13,7 @@ import pytest
 
 from hive_boot.cli.main import main
 from hive_boot.lifecycle.signals import Latch, catch_early, take_latch
-from tests.serving.served import free_port
+from tests.fixtures.ports import free_port
 from tests.support import child_environment
 
 MODULE = """

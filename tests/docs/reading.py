@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,20 @@ def blocks_of(page: str) -> list[Block]:
     """Give every block of a page."""
     found = re.finditer(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [Block(match[1], match[2], page.count("\n", 0, match.start()) + 2) for match in found]
+
+
+def python_files(page: str) -> dict[str, str]:
+    """Return the blocks of Python that begin with the name of a file, by that name."""
+    return dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE))
+
+
+def write_files(base: Path, files: Mapping[str, str]) -> Path:
+    """Write files into a new directory, as a reader would have them, and return the directory."""
+    place = base / "workplace"
+    place.mkdir()
+    for name, source in files.items():
+        (place / name).write_text(source, "utf-8")
+    return place
 
 
 def name_of(block: Block) -> str:

@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from hive_boot.cli.main import COMMANDS
 from hive_boot.cli.manifests import parser as manifests
 from hive_boot.cli.probe import parser as probe
@@ -37,16 +35,16 @@ def test_every_command_is_told_of() -> None:
     assert list(told) == list(COMMANDS)
 
 
-@pytest.mark.parametrize("parser", [manifests(), probe(), run()])
-def test_the_options_that_are_named_exist(parser: object) -> None:
+def test_the_options_that_are_named_exist() -> None:
     """An option in the text of a command is one that the command takes."""
-    known = set(re.findall(r"--[a-z-]+", parser.format_help()))  # type: ignore[attr-defined]
-    name = parser.prog.split()[1]  # type: ignore[attr-defined]
-    told = [
-        option
-        for paragraph in PAGE.split("\n\n")
-        if paragraph.startswith(f"`hive-boot {name} ")
-        for option in re.findall(r"`(--[a-z-]+)", paragraph)
-    ]
-    assert told
-    assert set(told) <= known
+    for parser in (manifests(), probe(), run()):
+        known = set(re.findall(r"--[a-z-]+", parser.format_help()))
+        name = parser.prog.split()[1]
+        told = [
+            option
+            for paragraph in PAGE.split("\n\n")
+            if paragraph.startswith(f"`hive-boot {name} ")
+            for option in re.findall(r"`(--[a-z-]+)", paragraph)
+        ]
+        assert told, name
+        assert set(told) <= known

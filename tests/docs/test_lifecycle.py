@@ -10,11 +10,12 @@ import pytest
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import State
+from tests.docs.reading import python_files, write_files
 from tests.support import ROOT, run_child, started_child
 
 TEXT = (ROOT / "docs" / "lifecycle.md").read_text("utf-8")
 
-PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+PYTHON = python_files(TEXT)
 
 CONSOLE = re.findall(r"^```console\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
@@ -26,11 +27,7 @@ RUN = "import runpy; runpy.run_path({!r}, run_name='__main__')"
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with the blocks in it, as a reader would have it."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    for name, source in PYTHON.items():
-        (place / name).write_text(source, "utf-8")
-    return place
+    return write_files(tmp_path, PYTHON)
 
 
 def test_every_block_is_tried() -> None:
@@ -61,7 +58,7 @@ def test_the_web_application_has_its_parts(workplace: Path) -> None:
     (workplace / "web.py").write_text(PYTHON["web.py"].replace("8000", str(port)), "utf-8")
     with started_child(RUN.format("web.py"), cwd=workplace, **ENVIRONMENT) as child:
         assert child.stderr is not None
-        assert any("Ready after" in line for line in child.stderr)
+        assert any("Ready" in line for line in child.stderr)
         url = f"http://127.0.0.1:{port}"
         assert httpx2.get(f"{url}/idle").json() == [3, 3]
         assert httpx2.get(f"{url}/readyz").status_code == 200

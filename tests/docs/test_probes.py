@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ from hive_boot.lifecycle.states import State
 from hive_boot.serving import probe_server, waterfall
 from hive_boot.serving.endpoints import PATHS, PROBES, describe
 from hive_boot.serving.metrics import expose
-from tests.support import ROOT, run_child, started_child
+from tests.docs.reading import python_files, write_files
+from tests.fixtures.forking import Interpreter, forking
+from tests.support import ROOT, started_child
 
 TEXT = (ROOT / "docs" / "probes.md").read_text("utf-8")
 
-PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+PYTHON = python_files(TEXT)
 YAML = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 (JSON,) = re.findall(r"^```json\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
@@ -55,18 +58,26 @@ async def ask(app):
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with the blocks in it, as a reader would have it."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    for name, source in PYTHON.items():
-        (place / name).write_text(source, "utf-8")
-    return place
+    return write_files(tmp_path, PYTHON)
 
 
-def run(source: str, workplace: Path, *arguments: str) -> list[str]:
-    """Run a program beside the blocks, and give the lines that it prints."""
-    child = run_child(source, *arguments, cwd=workplace, **ENVIRONMENT)
-    assert child.returncode == 0, child.stdout + child.stderr
-    return child.stdout.splitlines()
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Interpreter]:
+    """Start the interpreter that runs the programs of this page."""
+    with forking("import anyio, fastapi, httpx2, prometheus_client, uvicorn") as interpreter:
+        yield interpreter
+
+
+@pytest.fixture
+def run(workplace: Path, interpreter: Interpreter) -> Callable[..., list[str]]:
+    """Return a function that runs a program beside the blocks and returns its output lines."""
+
+    def run(source: str, *arguments: str) -> list[str]:
+        child = interpreter.run(source, *arguments, cwd=workplace, **ENVIRONMENT)
+        assert child.returncode == 0, child.stdout + child.stderr
+        return child.stdout.splitlines()
+
+    return run
 
 
 def test_every_block_is_tried() -> None:
@@ -77,17 +88,17 @@ def test_every_block_is_tried() -> None:
     assert len(YAML) == 2
 
 
-def test_around_an_application(workplace: Path) -> None:
+def test_around_an_application(run: Callable[..., list[str]]) -> None:
     """The three probes are answered, the other endpoints are not, the application goes on."""
     paths = [*PATHS, "/orders"]
-    told = run(f"{ASK}from wrapped import app\nanyio.run(ask, app)\n", workplace, *paths)
+    told = run(f"{ASK}from wrapped import app\nanyio.run(ask, app)\n", *paths)
     assert [line.split()[1] for line in told] == ["200"] * 3 + ["404"] * 3 + ["200"]
 
 
-def test_mounted_by_hand(workplace: Path) -> None:
+def test_mounted_by_hand(run: Callable[..., list[str]]) -> None:
     """All six are where they were mounted."""
     paths = [f"/internal{path}" for path in PATHS]
-    told = run(f"{ASK}from mounted import app\nanyio.run(ask, app)\n", workplace, *paths)
+    told = run(f"{ASK}from mounted import app\nanyio.run(ask, app)\n", *paths)
     assert [line.split()[1] for line in told] == ["200"] * 6
     assert {line.split()[2] for line in told[:3]} == {State.READY}
 
@@ -124,7 +135,7 @@ def fetch(port: int, path: str) -> int:
         return 0
 
 
-def test_a_registry_of_one_s_own(workplace: Path) -> None:
+def test_a_registry_of_one_s_own(run: Callable[..., list[str]]) -> None:
     """The metrics can be put among others."""
     program = (
         "import anyio\n"
@@ -134,7 +145,7 @@ def test_a_registry_of_one_s_own(workplace: Path) -> None:
         "        print(registry.get_sample_value('hive_boot_ready'))\n"
         "anyio.run(main)\n"
     )
-    assert run(program, workplace) == ["1.0"]
+    assert run(program) == ["1.0"]
 
 
 def test_the_names_are_right() -> None:

@@ -8,11 +8,12 @@ import pytest
 import hive_boot
 from hive_boot.bootstrap.status import Status
 from hive_boot.testing import MountedVolume
+from tests.docs.reading import python_files, write_files
 from tests.support import ROOT, run_child
 
 TEXT = (ROOT / "docs" / "rotation.md").read_text("utf-8")
 
-PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+PYTHON = python_files(TEXT)
 
 LOGGED = re.findall(r"^(?:INFO|ERROR) hive_boot\.rotation: .*$", TEXT, re.MULTILINE)
 
@@ -90,11 +91,7 @@ anyio.run(main)
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with the blocks in it, as a reader would have it."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    for name, source in PYTHON.items():
-        (place / name).write_text(source, "utf-8")
-    return place
+    return write_files(tmp_path, PYTHON)
 
 
 def run(source: str, workplace: Path) -> tuple[str, str]:

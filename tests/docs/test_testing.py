@@ -8,11 +8,12 @@ import pytest
 
 from hive_boot import testing
 from hive_boot.testing import MountedVolume, plugin
+from tests.docs.reading import python_files, write_files
 from tests.support import ROOT, run_child
 
 TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
 
-PYTHON = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+PYTHON = python_files(TEXT)
 (INI,) = re.findall(r"^```ini\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 TESTS = ["test_override.py", "test_volume.py"]
@@ -32,10 +33,7 @@ async def test_status(monkeypatch):
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Have a directory with the blocks in it, as a reader would have it."""
-    place = tmp_path / "workplace"
-    place.mkdir()
-    for name, source in PYTHON.items():
-        (place / name).write_text(source, "utf-8")
+    place = write_files(tmp_path, PYTHON)
     (place / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return place
 
@@ -46,6 +44,11 @@ def run(*arguments: str, cwd: Path) -> str:
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
         "-p",
         "no:cacheprovider",
+        # Plugins of this environment, which take longer to import than the tests take to run.
+        "-p",
+        "no:faker",
+        "-p",
+        "no:hypothesispytest",
         "-o",
         "pythonpath=.",
         *arguments,
@@ -64,7 +67,8 @@ def test_every_block_is_tried() -> None:
 
 def test_a_reader_s_tests_pass(workplace: Path) -> None:
     """Every block is a test file that passes."""
-    assert " passed" in run(*TESTS, cwd=workplace)
+    said = run("-rA", *TESTS, cwd=workplace)
+    assert set(re.findall(r"^PASSED (\w+\.py)::", said, re.MULTILINE)) == set(TESTS)
 
 
 def test_the_settings_are_those_of_the_plugin(workplace: Path) -> None:

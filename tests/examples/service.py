@@ -21,7 +21,7 @@ DEMO = {"username": "demo", "password": "correct horse battery staple"}
 
 _PATIENCE = 60.0
 
-_SERVES = re.compile(r"Uvicorn running on|(?s:Listening on .* Ready after)")
+_SERVES = re.compile(r"Uvicorn running on|(?s:http://[\d.]+:\d+\b.*\bReady\b)")
 """What is said when requests are answered: under uvicorn, and under ``boot.serve``."""
 
 
@@ -48,7 +48,7 @@ class Service:
     def url(self) -> str:
         """Where it serves; this waits until it does."""
         self.wait_for(lambda: bool(_SERVES.search(self.output)))
-        found = re.search(r"(?:Listening|Uvicorn running) on (http://[\d.]+:\d+)", self.output)
+        found = re.search(r"(http://[\d.]+:\d+)", self.output)
         assert found, self.output
         return found.group(1)
 

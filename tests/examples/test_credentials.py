@@ -64,7 +64,11 @@ def is_accepted(service: Service, key: str) -> bool:
 
 
 def test_the_unit_is_enough(home: Path, credentials: Path) -> None:
-    """The credentials that the unit loads are all that a start in production needs."""
+    """The credentials that the unit loads are all that a start in production needs.
+
+    Newer systemds put another directory in the place of the first at a reload: no restart.
+    """
+    new = "fake-hive-key-after-the-reload"
     variables = {**settings(home), "CREDENTIALS_DIRECTORY": str(credentials)}
     with (
         notified(home) as receiver,
@@ -76,8 +80,14 @@ def test_the_unit_is_enough(home: Path, credentials: Path) -> None:
         said = receiver.recv(4096)
         while b"READY=1" not in said:
             said = receiver.recv(4096)
+        fresh = lay_out(home / "fresh", {**SECRETS, "hive_api_key": new})
+        credentials.rename(home / "old")
+        fresh.rename(credentials)
+        service.wait_for(lambda: is_accepted(service, new))
+        assert not is_accepted(service, SECRETS["hive_api_key"])
         assert service.stop() == 0
-    assert "Profile: production" in service.output
+    assert re.search("Profile: production", service.output)
+    assert new not in service.output
     assert not [value for value in SECRETS.values() if value in service.output]
 
 
@@ -96,20 +106,6 @@ def test_a_forgotten_credential_ends_the_start(home: Path, credentials: Path) ->
     variables = {**settings(home), "CREDENTIALS_DIRECTORY": str(credentials)}
     with started(home, *HOW, **variables) as service:
         assert service.process.wait(60) == 78
-    assert "OPENAI_API_KEY is missing" in service.output
+    assert "OPENAI_API_KEY" in service.output
     assert "LoadCredential=" in service.output
     assert "RestartPreventExitStatus=78" in UNIT
-
-
-def test_reloaded_credentials_are_in_use(home: Path, credentials: Path) -> None:
-    """Newer systemds put another directory in the place of the first at a reload: no restart."""
-    new = "fake-hive-key-after-the-reload"
-    variables = {**settings(home), "CREDENTIALS_DIRECTORY": str(credentials)}
-    with started(home, *HOW, **variables) as service:
-        assert is_accepted(service, SECRETS["hive_api_key"])
-        fresh = lay_out(home / "fresh", {**SECRETS, "hive_api_key": new})
-        credentials.rename(home / "old")
-        fresh.rename(credentials)
-        service.wait_for(lambda: is_accepted(service, new))
-        assert not is_accepted(service, SECRETS["hive_api_key"])
-        assert service.stop() == 0

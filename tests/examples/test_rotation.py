@@ -61,6 +61,6 @@ def test_a_failure_is_told_by_account_and_exit_code(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert int(account["failures"]) > 0
     assert account["generations"] == "1"
-    assert "401 signed with no key of ours" in account["reasons"]
-    assert "a key that was not in use after 0.5 s" in account["reasons"]
+    assert "401 " in account["reasons"]
+    assert "0.5 s" in account["reasons"]
     assert "fake-" not in account["reasons"] + done.stderr

@@ -1,4 +1,4 @@
-"""The routes of HIVE, called as an ASGI application on both backends."""
+"""The routes of HIVE, called as an ASGI application."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -62,6 +62,7 @@ def forge(key: str = FAKES["JWT_SECRET"], algorithm: str = "HS256", **claims: ob
     return jwt.encode(present, key, algorithm=algorithm)
 
 
+@pytest.mark.both_backends
 @pytest.mark.usefixtures("platform")
 async def test_a_token_from_the_login_says_who_carries_it() -> None:
     """A user who has logged in is known for 15 minutes."""
@@ -73,42 +74,39 @@ async def test_a_token_from_the_login_says_who_carries_it() -> None:
     assert claims["exp"] - claims["iat"] == 15 * 60
 
 
-@pytest.mark.parametrize(
-    "credentials",
-    [
-        {**DEMO, "password": "correct horse battery stapler"},
-        {**DEMO, "password": ""},
-        {**DEMO, "password": "half a character: \ud800"},
-        {**DEMO, "username": "nobody"},
-        {**DEMO, "username": "demo' OR '1'='1"},
-    ],
-)
 @pytest.mark.usefixtures("platform")
-async def test_a_wrong_login_gets_no_token(credentials: dict[str, str]) -> None:
+async def test_a_wrong_login_gets_no_token() -> None:
     """Nobody gets in by a wrong password, and is not told which of the two was wrong."""
+    details = []
     async with hive() as client:
-        answer = await client.post("/login", content=json.dumps(credentials), headers=JSON)
-    assert answer.status_code == 401
-    assert answer.json() == {"detail": "Username or password is wrong"}
+        for wrong in (
+            {"password": "correct horse battery stapler"},
+            {"password": ""},
+            {"password": "half a character: \ud800"},
+            {"username": "nobody"},
+            {"username": "demo' OR '1'='1"},
+        ):
+            content = json.dumps({**DEMO, **wrong})
+            answer = await client.post("/login", content=content, headers=JSON)
+            assert answer.status_code == 401, wrong
+            details.append(answer.json())
+    assert all(detail == details[0] for detail in details)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"password": "fake-password-0123456789"}',
-        '{"username": "demo", "password": ["fake-password-0123456789"]}',
-        '{"username": "demo", "password": "%s"}' % ("fake-password-0123456789" * 50),
-        '{"username": "demo", "password": "fake-password-0123456789',
-    ],
-)
 @pytest.mark.usefixtures("platform")
-async def test_a_malformed_login_is_not_repeated(body: str) -> None:
+async def test_a_malformed_login_is_not_repeated() -> None:
     """A client that sends a password in a wrong shape does not get it back in the answer."""
     async with hive() as client:
-        answer = await client.post("/login", content=body, headers=JSON)
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["msg"]
-    assert "fake-password" not in answer.text
+        for body in (
+            '{"password": "fake-password-0123456789"}',
+            '{"username": "demo", "password": ["fake-password-0123456789"]}',
+            '{"username": "demo", "password": "%s"}' % ("fake-password-0123456789" * 50),
+            '{"username": "demo", "password": "fake-password-0123456789',
+        ):
+            answer = await client.post("/login", content=body, headers=JSON)
+            assert answer.status_code == 422, body
+            assert answer.json()["detail"][0]["msg"]
+            assert "fake-password" not in answer.text
 
 
 async def test_the_demo_user_exists_only_where_it_is_asked_for(
@@ -147,14 +145,14 @@ FOREIGN_TOKENS: dict[str, Callable[[], str | bytes]] = {
 """Made when a test runs: a token holds the time at which it was made."""
 
 
-@pytest.mark.parametrize("kind", FOREIGN_TOKENS)
 @pytest.mark.usefixtures("platform")
-async def test_a_token_that_is_not_ours_opens_nothing(kind: str) -> None:
+async def test_a_token_that_is_not_ours_opens_nothing() -> None:
     """A forged, foreign, unlimited or senseless token is refused, and nothing crashes."""
     async with hive() as client:
-        answer = await me(client, FOREIGN_TOKENS[kind]())
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
+        for kind, make in FOREIGN_TOKENS.items():
+            answer = await me(client, make())
+            assert answer.status_code == 401, kind
+            assert answer.headers["www-authenticate"] == "Bearer", kind
 
 
 @pytest.mark.usefixtures("platform")
@@ -208,6 +206,7 @@ async def inventory_of(client: AsyncClient) -> dict[str, dict[str, object]]:
     return {entry["name"]: entry for entry in answer.json()}
 
 
+@pytest.mark.both_backends
 async def test_a_rotation_logs_nobody_out(pod: MountedVolume) -> None:
     """While the key is replaced, tokens of both keys are good; ours have the new one in time."""
     async with hive() as client:
@@ -251,24 +250,21 @@ async def test_a_refused_rotation_is_no_outage(pod: MountedVolume) -> None:
     assert healed.json() == {"status": "ok", "mode": "kubernetes", "generation": 2}
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        b"fake-hive-key-012345678",
-        b"fake-hive-key-01234567890",
-        b"FAKE-HIVE-KEY-0123456789",
-        b"",
-        "schlüssel".encode(),
-        b"\xff\xfe",
-    ],
-)
 @pytest.mark.usefixtures("platform")
-async def test_a_wrong_key_does_not_open_the_inventory(key: bytes) -> None:
+async def test_a_wrong_key_does_not_open_the_inventory() -> None:
     """A key that is nearly right, or no text at all, is refused like any other."""
     async with hive() as client:
-        answer = await client.get("/inventory", headers={b"X-API-Key": key})
-    assert answer.status_code == 401
-    assert "OPENAI_API_KEY" not in answer.text
+        for key in (
+            b"fake-hive-key-012345678",
+            b"fake-hive-key-01234567890",
+            b"FAKE-HIVE-KEY-0123456789",
+            b"",
+            "schlüssel".encode(),
+            b"\xff\xfe",
+        ):
+            answer = await client.get("/inventory", headers={b"X-API-Key": key})
+            assert answer.status_code == 401, key
+            assert "OPENAI_API_KEY" not in answer.text
 
 
 @pytest.mark.usefixtures("platform")
@@ -280,13 +276,13 @@ async def test_no_key_does_not_open_the_inventory() -> None:
     assert "X-API-Key" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("key", [FAKES["HIVE_API_KEY"], "fake-schlüssel-ключ"])
-async def test_the_right_key_opens_the_inventory(platform: pytest.MonkeyPatch, key: str) -> None:
+async def test_the_right_key_opens_the_inventory(platform: pytest.MonkeyPatch) -> None:
     """A client that sends the key's own bytes gets in, whatever characters it has."""
-    platform.setenv("HIVE_API_KEY", key)
-    async with hive() as client:
-        answer = await client.get("/inventory", headers={b"X-API-Key": key.encode()})
-    assert answer.status_code == 200
+    for key in (FAKES["HIVE_API_KEY"], "fake-schlüssel-ключ"):
+        platform.setenv("HIVE_API_KEY", key)
+        async with hive() as client:
+            answer = await client.get("/inventory", headers={b"X-API-Key": key.encode()})
+        assert answer.status_code == 200, key
 
 
 async def test_the_inventory_tells_everything_but_values(platform: pytest.MonkeyPatch) -> None:
@@ -333,7 +329,7 @@ async def test_a_route_without_its_secret_is_closed(platform: pytest.MonkeyPatch
     for name, answers in closed.items():
         for answer in answers:
             assert answer.status_code == 503
-            assert answer.json() == {"detail": f"{name} is not set, so this route is closed"}
+            assert name in answer.json()["detail"]
 
 
 async def test_development_needs_no_jwt_secret(platform: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hive_boot.lifecycle.bodies import Body
 from tests.support import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 

@@ -5,6 +5,8 @@ import pytest
 
 from hive_boot.lifecycle.failures import bare, is_cancellation, joined
 
+pytestmark = pytest.mark.both_backends
+
 ONE, OTHER = ValueError("one"), KeyError("other")
 
 
@@ -32,11 +34,10 @@ def test_one_failure_is_raised_as_it_is() -> None:
 
 
 def test_several_failures_are_raised_as_a_group() -> None:
-    """It says how many there are, and ``except Exception`` catches it when they are such."""
+    """Several failures become one group; ``except Exception`` catches it if it catches each."""
     group = joined([ONE, OTHER])
     assert isinstance(group, ExceptionGroup)
     assert group.exceptions == (ONE, OTHER)
-    assert str(group) == "2 failures in one run (2 sub-exceptions)"
     assert not isinstance(joined([ONE, SystemExit()]), Exception)
 
 

@@ -5,14 +5,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from hive_boot.lifecycle.notify import Notify
 from hive_boot.redaction import hidden
+from tests.fixtures.systemd import listening, notify_path, received
 from tests.support import run_child
 
 EVERYTHING: list[Callable[[Notify], None]] = [
@@ -24,21 +24,12 @@ EVERYTHING: list[Callable[[Notify], None]] = [
 ]
 
 
-@contextmanager
-def listening(address: str) -> Iterator[socket.socket]:
-    """Listen as systemd does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reader:
-        reader.bind(address)
-        reader.settimeout(0)
-        yield reader
-
-
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Give a path that is short enough for a socket, and is named in the environment."""
-    with TemporaryDirectory(dir="/tmp") as place:  # tmp_path is too long for one, on macOS
-        monkeypatch.setenv("NOTIFY_SOCKET", f"{place}/notify")
-        yield f"{place}/notify"
+    with notify_path() as path:
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        yield path
 
 
 @pytest.fixture
@@ -46,16 +37,6 @@ def reader(path: str) -> Iterator[socket.socket]:
     """Give the socket that is named in the environment."""
     with listening(path) as reader:
         yield reader
-
-
-def heard(reader: socket.socket) -> list[str]:
-    """Give what has been said, datagram by datagram."""
-    told = []
-    while True:
-        try:
-            told.append(reader.recv(4096).decode())
-        except BlockingIOError:
-            return told
 
 
 def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
@@ -66,7 +47,7 @@ def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
     notify.ready("8 secrets")
     notify.beat()
     notify.stopping("Draining")
-    assert heard(reader) == [
+    assert received(reader) == [
         "STATUS=Starting",
         "READY=1\nSTATUS=8 secrets",
         "WATCHDOG=1",
@@ -80,7 +61,7 @@ def test_without_a_status_the_last_one_stays(reader: socket.socket) -> None:
     notify.ready()
     notify.stopping()
     notify.status("")
-    assert heard(reader) == ["READY=1", "STOPPING=1", "STATUS="]
+    assert received(reader) == ["READY=1", "STOPPING=1", "STATUS="]
 
 
 def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> None:
@@ -89,7 +70,7 @@ def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> 
     before = time.clock_gettime(time.CLOCK_MONOTONIC)
     notify.reloading()
     after = time.clock_gettime(time.CLOCK_MONOTONIC)
-    (told,) = heard(reader)
+    (told,) = received(reader)
     state, _, moment = told.partition("\nMONOTONIC_USEC=")
     assert state == "RELOADING=1"
     assert before - 0.001 <= int(moment) / 1e6 <= after
@@ -101,41 +82,40 @@ def test_an_abstract_socket_is_heard() -> None:
     name = f"hive_boot/tests/{os.getpid()}"
     with listening(f"\0{name}") as reader:
         Notify({"NOTIFY_SOCKET": f"@{name}"}).ready()
-        assert heard(reader) == ["READY=1"]
+        assert received(reader) == ["READY=1"]
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-@pytest.mark.parametrize("named", [None, "", "@", "/", "vsock:2:1234", "relative/path", "x"])
-def test_without_a_socket_nothing_is_done(named: str | None, say: Callable[[Notify], None]) -> None:
+def test_without_a_socket_nothing_is_done() -> None:
     """A service without systemd, or under one that speaks otherwise, pays and notices nothing."""
-    told = {} if named is None else {"NOTIFY_SOCKET": named}
-    notify = Notify({**told, "WATCHDOG_USEC": "1000000"})
-    assert not notify.is_on
-    assert notify.interval is None
-    say(notify)
+    for named in (None, "", "@", "/", "vsock:2:1234", "relative/path", "x"):
+        told = {} if named is None else {"NOTIFY_SOCKET": named}
+        notify = Notify({**told, "WATCHDOG_USEC": "1000000"})
+        assert (notify.is_on, notify.interval) == (False, None), named
+        for say in EVERYTHING:
+            say(notify)
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-def test_a_socket_that_is_not_there_is_harmless(path: str, say: Callable[[Notify], None]) -> None:
+def test_a_socket_that_is_not_there_is_harmless(path: str) -> None:
     """A service goes on when nobody has ever listened."""
-    notify = Notify()
-    say(notify)
-    assert not Path(path).exists()
+    for say in EVERYTHING:
+        say(Notify())
+        assert not Path(path).exists()
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-def test_a_reader_that_is_gone_is_harmless(path: str, say: Callable[[Notify], None]) -> None:
+def test_a_reader_that_is_gone_is_harmless(path: str) -> None:
     """A service goes on when systemd has gone away, and is heard again when it is back."""
-    notify = Notify()
-    with listening(path) as reader:
-        notify.beat()
-        assert heard(reader) == ["WATCHDOG=1"]
-    say(notify)
-    Path(path).unlink()
-    say(notify)
-    with listening(path) as reader:
-        notify.beat()
-        assert heard(reader) == ["WATCHDOG=1"]
+    for say in EVERYTHING:
+        notify = Notify()
+        with listening(path) as reader:
+            notify.beat()
+            assert received(reader) == ["WATCHDOG=1"]
+        say(notify)
+        Path(path).unlink()
+        say(notify)
+        with listening(path) as reader:
+            notify.beat()
+            assert received(reader) == ["WATCHDOG=1"]
+        Path(path).unlink()
 
 
 def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
@@ -150,26 +130,24 @@ def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
         notify = Notify()
         for say in EVERYTHING:
             say(notify)
-        assert heard(reader) == ["x"] * sent
+        assert received(reader) == ["x"] * sent
     notify.beat()
-    assert heard(reader) == ["WATCHDOG=1"]
+    assert received(reader) == ["WATCHDOG=1"]
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-@pytest.mark.parametrize("named", ["/" + "x" * 200, "@" + "x" * 200, "/with\0a zero"])
-def test_a_name_that_no_socket_can_have_is_harmless(
-    named: str, say: Callable[[Notify], None]
-) -> None:
+def test_a_name_that_no_socket_can_have_is_harmless() -> None:
     """A path that is longer than the kernel takes, or broken, is as good as none."""
-    say(Notify({"NOTIFY_SOCKET": named}))
+    for named in ("/" + "x" * 200, "@" + "x" * 200, "/with\0a zero"):
+        for say in EVERYTHING:
+            say(Notify({"NOTIFY_SOCKET": named}))
 
 
-@pytest.mark.parametrize("say", EVERYTHING)
-def test_a_file_that_is_no_socket_is_harmless(path: str, say: Callable[[Notify], None]) -> None:
+def test_a_file_that_is_no_socket_is_harmless(path: str) -> None:
     """What stands at the path is not written to when it is something else."""
-    Path(path).write_text("a file")
-    say(Notify())
-    assert Path(path).read_text() == "a file"
+    for say in EVERYTHING:
+        Path(path).write_text("a file")
+        say(Notify())
+        assert Path(path).read_text() == "a file"
 
 
 def test_a_stream_socket_is_harmless(path: str) -> None:
@@ -180,9 +158,9 @@ def test_a_stream_socket_is_harmless(path: str) -> None:
         Notify().ready()
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
+def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
+    """No text can say another state, break the datagram, or be too long for it."""
+    for text, line in (
         ("two\nlines", "two lines"),
         ("READY=1\r\n\r\nSTOPPING=1", "READY=1 STOPPING=1"),
         ("one\x0bother\x85third\u2028last", "one other third last"),
@@ -192,14 +170,9 @@ def test_a_stream_socket_is_harmless(path: str) -> None:
         ("half a pair \ud800", "half a pair"),
         ("x" * 5000, "x" * 512),
         ("🐝" * 5000, "🐝" * 512),
-    ],
-)
-def test_a_status_is_one_line_that_systemd_takes(
-    reader: socket.socket, text: str, line: str
-) -> None:
-    """No text can say another state, break the datagram, or be too long for it."""
-    Notify().status(text)
-    assert heard(reader) == [f"STATUS={line}"]
+    ):
+        Notify().status(text)
+        assert received(reader) == [f"STATUS={line}"]
 
 
 def test_a_status_shows_no_secret(reader: socket.socket) -> None:
@@ -218,14 +191,14 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
         Notify().ready("failed with fake-value-of-a-test")
     finally:
         hidden.drop(owner)
-    (told,) = heard(reader)
+    (told,) = received(reader)
     assert told.startswith("READY=1\nSTATUS=failed with ")
     assert "fake-value" not in told
 
 
-@pytest.mark.parametrize(
-    ("watchdog", "interval"),
-    [
+def test_the_watchdog_is_fed_twice_as_often_as_it_bites(path: str) -> None:
+    """The time between beats is half of what systemd allows, if it waits for this process."""
+    told: tuple[tuple[dict[str, str], float | None], ...] = (
         ({"WATCHDOG_USEC": "30000000"}, 15.0),
         ({"WATCHDOG_USEC": "1"}, 0.0000005),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "{pid}"}, 1.5),
@@ -241,14 +214,10 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
         ({"WATCHDOG_USEC": "9" * 5000}, None),
         ({"WATCHDOG_USEC": "18446744073709551615"}, None),
         ({}, None),
-    ],
-)
-def test_the_watchdog_is_fed_twice_as_often_as_it_bites(
-    path: str, watchdog: dict[str, str], interval: float | None
-) -> None:
-    """The time between beats is half of what systemd allows, if it waits for this process."""
-    mine = {name: value.format(pid=os.getpid()) for name, value in watchdog.items()}
-    assert Notify({"NOTIFY_SOCKET": path, **mine}).interval == interval
+    )
+    for watchdog, interval in told:
+        mine = {name: value.format(pid=os.getpid()) for name, value in watchdog.items()}
+        assert Notify({"NOTIFY_SOCKET": path, **mine}).interval == interval, watchdog
 
 
 def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +226,7 @@ def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.Monkey
     before = dict(os.environ)
     Notify().ready()
     assert dict(os.environ) == before
-    assert heard(reader) == ["READY=1"]
+    assert received(reader) == ["READY=1"]
 
 
 FORKED = """
@@ -281,7 +250,7 @@ def test_a_forked_child_does_not_speak_for_its_parent(reader: socket.socket, pat
     """The end of a child of a service is not the end of the service."""
     child = run_child(FORKED, NOTIFY_SOCKET=path)
     assert (child.returncode, child.stderr) == (0, "")
-    assert heard(reader) == ["READY=1\nSTATUS=parent", "WATCHDOG=1"]
+    assert received(reader) == ["READY=1\nSTATUS=parent", "WATCHDOG=1"]
 
 
 UNHEARD = """

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from hive_boot.exceptions import DeclarationError
+from hive_boot import DeclarationError
 from hive_boot.lifecycle.ordering import in_order
 
 
@@ -15,19 +15,17 @@ def test_each_part_comes_after_those_that_it_needs() -> None:
     assert order == ["pool", "cache", "api"]
 
 
-@pytest.mark.parametrize(
-    ("needs", "circle"),
-    [
-        ({"a": ["a"]}, "a → a"),
-        ({"a": ["b"], "b": ["a"]}, "(a → b → a|b → a → b)"),
-        ({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}, "(a → b → c → a|b → c → a → b|.*c)"),
-    ],
-)
-def test_a_circle_is_named_in_order(needs: dict[str, list[str]], circle: str) -> None:
+def test_a_circle_is_named_in_order() -> None:
     """Each in the text needs the next one, so that a person sees which arrow to cut."""
-    with pytest.raises(DeclarationError) as caught:
-        in_order(needs)
-    told = str(caught.value)
-    assert re.fullmatch(f"parts need each other, so that none of them .* first: {circle}", told)
-    names = told.rpartition(": ")[2].split(" → ")
-    assert all(need in needs[name] for name, need in pairwise(names))
+    for needs, length in (
+        ({"a": ["a"]}, 1),
+        ({"a": ["b"], "b": ["a"]}, 2),
+        ({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}, 3),
+    ):
+        with pytest.raises(DeclarationError) as caught:
+            in_order(needs)
+        (circle,) = re.findall(r"\b\w(?: → \w)+", str(caught.value))
+        names = circle.split(" → ")
+        assert names[0] == names[-1]
+        assert len(names) == length + 1
+        assert all(need in needs[name] for name, need in pairwise(names)), circle

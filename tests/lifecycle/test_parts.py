@@ -4,20 +4,22 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from hive_boot import LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot._timings import Timings
-from hive_boot.exceptions import LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle import parts as room
 from hive_boot.lifecycle.ordering import in_order
 from hive_boot.lifecycle.parts import Part
 from tests.lifecycle.living import Diary, Life, enduring, raising
 from tests.support import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 SHORT = 0.02
 """Seconds after which something is late here."""
@@ -47,18 +49,27 @@ class Clock:
 
 def raised_by(name: str, failure: BaseException) -> bool:
     """Tell whether a failure names its part."""
-    return failure.__notes__ == [f"(raised by the part {name})"]
+    return len(failure.__notes__) == 1 and name in failure.__notes__[0]
 
 
-def text_of(failures: list[BaseException]) -> list[str]:
-    """Give what a person reads of failures."""
-    return [f"{type(failure).__name__}: {failure}" for failure in failures]
+def kinds_of(failures: list[BaseException]) -> list[object]:
+    """Return the type of each failure; of a stop that took too long, who was pending."""
+    return [
+        failure.pending if isinstance(failure, ShutdownTimeout) else type(failure)
+        for failure in failures
+    ]
+
+
+def rows(standing: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Split the lines about parts into state, name, and what follows the seconds."""
+    found = [re.fullmatch(r"(\w+) +(\w+), \d+\.\d s *(.*)", line) for line in standing]
+    assert None not in found, standing
+    return [(match[1], match[2], match[3]) for match in found if match]
 
 
 # The order
 
 
-@pytest.mark.anyio
 async def test_parts_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
     """What another one needs is there before it starts, and until it has stopped."""
     life = Life(diary.part("pool"), diary.part("cache", "pool"), diary.part("api", "cache"))
@@ -77,7 +88,6 @@ async def test_parts_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
     assert life.outcomes("part") == life.outcomes("stop") == dict.fromkeys(starts, "done")
 
 
-@pytest.mark.anyio
 async def test_independent_parts_start_and_stop_side_by_side(diary: Diary) -> None:
     """Two that wait for each other's start, and stop, both get there."""
     events = {key: anyio.Event() for key in ("a up", "b up", "a down", "b down")}
@@ -100,7 +110,6 @@ async def test_independent_parts_start_and_stop_side_by_side(diary: Diary) -> No
     assert diary[-2:] == ["root stops", "root stopped"]
 
 
-@pytest.mark.anyio
 async def test_a_part_waits_for_nobody_whom_it_does_not_need(diary: Diary) -> None:
     """One starts as soon as it can, although another of those before it is slow; and stops so."""
     is_up, is_down = anyio.Event(), anyio.Event()
@@ -124,11 +133,9 @@ async def test_a_part_waits_for_nobody_whom_it_does_not_need(diary: Diary) -> No
     assert diary.index("slow too stopped") < diary.index("slow stops")
 
 
-@pytest.mark.anyio
-@pytest.mark.parametrize("seed", [5, None])
-async def test_a_thousand_parts_keep_to_every_edge(seed: int | None) -> None:
+async def test_a_thousand_parts_keep_to_every_edge() -> None:
     """However they depend on each other, none starts too early, and none stops too early."""
-    seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+    seed = random.SystemRandom().randrange(1 << 32)
     print(f"the seed of the graph is {seed}")  # noqa: T201  (pytest shows it when this fails)
     chance = random.Random(seed)  # noqa: S311  (no secret)
     names = [f"p{number}" for number in range(1000)]
@@ -168,7 +175,6 @@ async def test_a_thousand_parts_keep_to_every_edge(seed: int | None) -> None:
 # A start that goes wrong
 
 
-@pytest.mark.anyio
 async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
     """The failure is its cause; what needs it never starts, and what has started stops."""
     failure = ValueError("no route to host")
@@ -179,8 +185,8 @@ async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
     ) as life:
         with pytest.raises(StartupFailed) as caught:
             await life.start()
-        assert str(caught.value) == "the part cache failed to start: ValueError"
-        assert (caught.value.part, caught.value.__cause__) == ("cache", failure)
+        assert (caught.value.part, caught.value.reason) == ("cache", "ValueError")
+        assert (caught.value.standing, caught.value.__cause__) == ((), failure)
         assert await life.stop() == []
     assert diary[-2:] == ["pool stops", "pool stopped"]
     assert "api starts" not in diary
@@ -188,16 +194,15 @@ async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
     assert life.outcomes("stop") == {"pool": "done"}
 
 
-@pytest.mark.anyio
 async def test_an_exit_in_a_part_ends_its_start(diary: Diary) -> None:
     """Whoever calls ``sys.exit`` in a part is told of as of one that has failed."""
     async with Life(diary.part("pool", start=raising(SystemExit(3)))) as life:
-        with pytest.raises(StartupFailed, match="pool failed to start: SystemExit"):
+        with pytest.raises(StartupFailed) as caught:
             await life.start()
+        assert (caught.value.part, caught.value.reason) == ("pool", "SystemExit")
         assert await life.stop() == []
 
 
-@pytest.mark.anyio
 async def test_a_part_that_cannot_even_begin_fails_like_others() -> None:
     """What is raised before there is anything to await is a failed start."""
 
@@ -205,12 +210,12 @@ async def test_a_part_that_cannot_even_begin_fails_like_others() -> None:
         raise LookupError
 
     async with Life(Part("pool", refuse)) as life:
-        with pytest.raises(StartupFailed, match="pool failed to start: LookupError"):
+        with pytest.raises(StartupFailed) as caught:
             await life.start()
+        assert (caught.value.part, caught.value.reason) == ("pool", "LookupError")
         assert await life.stop() == []
 
 
-@pytest.mark.anyio
 async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
     """Whoever mends the one would else find the other only at the next start."""
     go = anyio.Event()
@@ -232,16 +237,16 @@ async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
     ) as life:
         with pytest.raises(ExceptionGroup) as caught:
             await life.start()
-        assert sorted(map(str, caught.value.exceptions)) == [
-            "the part a failed to start: ValueError",
-            "the part b failed to start: KeyError",
+        failed = [one for one in caught.value.exceptions if isinstance(one, StartupFailed)]
+        assert sorted((one.part, one.reason) for one in failed) == [
+            ("a", "ValueError"),
+            ("b", "KeyError"),
         ]
-        assert all(isinstance(one, StartupFailed) for one in caught.value.exceptions)
+        assert len(failed) == len(caught.value.exceptions)
         assert await life.stop() == []
     assert diary[-2:] == ["c stops", "c stopped"]
 
 
-@pytest.mark.anyio
 async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> None:
     """The text says who hangs and in which line, who is done, and who waits for whom."""
     async with Life(
@@ -251,19 +256,22 @@ async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> 
     ) as life:
         with pytest.raises(StartupFailed) as caught:
             await life.start()
-        first, *lines = str(caught.value).splitlines()
-        assert first == "the part cache failed to start: it takes more than 0.02 s"
+        assert caught.value.part == "cache"
+        assert "0.02 s" in caught.value.reason
+        done, hanging, waiting = rows(caught.value.standing)
+        assert done == ("done", "pool", "")
+        assert hanging[:2] == ("running", "cache")
         stands = r"lifecycle/living\.py:\d+ in keep: await start\(\)"
-        wanted = [r"done      pool, 0\.\d s", rf"running   cache, \d\.\d s  {stands}"]
-        wanted.append(r"waiting   api, \d\.\d s  for cache")
-        for line, pattern in zip(lines, wanted, strict=True):
-            assert re.fullmatch(f"  {pattern}", line), line
+        assert re.fullmatch(stands, hanging[2]), hanging
+        assert waiting[:2] == ("waiting", "api")
+        assert set(waiting[2].split()) & {"pool", "cache"} == {"cache"}
+        lines = str(caught.value).splitlines()[1:]
+        assert [line.strip() for line in lines] == list(caught.value.standing)
         assert life.outcomes("part") == {"pool": "done", "cache": "overdue", "api": "waiting"}
         assert await life.stop() == []
     assert diary[-3:] == ["cache starts", "pool stops", "pool stopped"]
 
 
-@pytest.mark.anyio
 async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None:
     """A part whose needs are there is not said to wait for them."""
     told: list[list[str]] = []
@@ -276,30 +284,29 @@ async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None
         assert life.parts.standing() == []
         await life.start()
         assert await life.stop() == []
-    lines = [line for line in told[0] if line.startswith("waiting")]
-    assert lines
-    assert all(re.fullmatch(r"waiting   p\d, \d\.\d s", line) for line in lines)
+    waiting = [(name, rest) for state, name, rest in rows(told[0]) if state == "waiting"]
+    assert waiting
+    assert all(name[0] == "p" and rest == "" for name, rest in waiting)
 
 
-@pytest.mark.anyio
 async def test_a_part_has_a_time_of_its_own_to_start(diary: Diary) -> None:
     """Its own timeout ends the start although the whole has plenty of time."""
     async with Life(diary.part("pool", start=anyio.sleep_forever, timeout=SHORT)) as life:
-        with pytest.raises(StartupFailed, match=r"it takes more than 0\.02 s"):
+        with pytest.raises(StartupFailed) as caught:
             await life.start()
+        assert "0.02 s" in caught.value.reason
         assert await life.stop() == []
 
 
-@pytest.mark.anyio
 async def test_a_part_has_no_more_time_than_the_whole(diary: Diary) -> None:
     """A timeout of its own that is longer is none; the text tells the one that was over."""
     async with Life(diary.part("pool", start=anyio.sleep_forever, timeout=60)) as life:
-        with pytest.raises(StartupFailed, match=r"it takes more than 0\.02 s"):
+        with pytest.raises(StartupFailed) as caught:
             await life.start(SHORT)
+        assert "0.02 s" in caught.value.reason
         assert await life.stop() == []
 
 
-@pytest.mark.anyio
 async def test_the_time_of_a_part_begins_with_its_start(diary: Diary) -> None:
     """What it waits for others is none of its own time."""
     began = time.monotonic()
@@ -314,7 +321,6 @@ async def test_the_time_of_a_part_begins_with_its_start(diary: Diary) -> None:
         assert await life.stop() == []
 
 
-@pytest.mark.anyio
 async def test_the_first_of_those_that_hang_is_to_blame(
     diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,13 +340,14 @@ async def test_the_first_of_those_that_hang_is_to_blame(
         diary.part("night", start=let_time_pass),
         diary.part("day", "night", start=anyio.sleep_forever, timeout=600),
     ) as life:
-        with pytest.raises(StartupFailed, match=r"the part queue failed to start: .* than 20 s"):
+        with pytest.raises(StartupFailed) as caught:
             await life.start()
+        assert caught.value.part == "queue"
+        assert "20 s" in caught.value.reason
         clock.ahead = 0
         assert await life.stop() == []
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("impatient")
 async def test_a_start_that_cannot_be_cancelled_is_named(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -350,8 +357,9 @@ async def test_a_start_that_cannot_be_cancelled_is_named(
     gate = anyio.Event()
     hung = diary.part("api", "pool", start=enduring(gate), timeout=SHORT)
     async with Life(diary.part("pool"), hung) as life:
-        with pytest.raises(StartupFailed, match="the part api failed to start"):
+        with pytest.raises(StartupFailed) as caught:
             await life.start()
+        assert caught.value.part == "api"
         failures: list[BaseException] = []
 
         async def stop() -> None:
@@ -360,15 +368,15 @@ async def test_a_start_that_cannot_be_cancelled_is_named(
         life.group.start_soon(stop)
         await until(lambda: "pool stopped" in diary)
         await until(lambda: caplog.records)
-        assert "The part api goes on although it was cancelled:" in caplog.text
-        assert "in endure: await gate.wait()" in caplog.text
+        (record,) = caplog.records
+        assert " api " in record.getMessage()
+        assert "in endure: await gate.wait()" in record.getMessage()
         assert failures == []
         gate.set()
         await until(lambda: failures)
-        assert text_of(failures) == ["ShutdownTimeout: did not stop in time: api"]
+        assert kinds_of(failures) == [("api",)]
 
 
-@pytest.mark.anyio
 async def test_a_start_is_cancelled_from_outside(diary: Diary) -> None:
     """A signal in the middle of a start: what starts is cancelled, what has started stops."""
     async with Life(
@@ -385,7 +393,6 @@ async def test_a_start_is_cancelled_from_outside(diary: Diary) -> None:
     assert life.outcomes("part") == {"pool": "done", "cache": "cancelled"}
 
 
-@pytest.mark.anyio
 async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> None:
     """What fails between the signal and the stop is one of the things that went wrong."""
     go = anyio.Event()
@@ -402,11 +409,10 @@ async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> Non
         go.set()
         await until(lambda: life.outcomes("part") == {"pool": "failed"})
         failures = await life.stop()
-    assert text_of(failures) == ["ValueError: "]
+    assert kinds_of(failures) == [ValueError]
     assert raised_by("pool", failures[0])
 
 
-@pytest.mark.anyio
 async def test_an_error_on_a_cancellation_is_told(diary: Diary) -> None:
     """A part that cannot leave its start cleanly says so, with its name."""
 
@@ -422,17 +428,16 @@ async def test_an_error_on_a_cancellation_is_told(diary: Diary) -> None:
             await until(lambda: diary)
             group.cancel_scope.cancel()
         failures = await life.stop()
-    assert text_of(failures) == ["ValueError: "]
+    assert kinds_of(failures) == [ValueError]
     assert raised_by("pool", failures[0])
     assert life.crashes == []
 
 
-@pytest.mark.anyio
 async def test_what_has_never_started_needs_no_stop(diary: Diary) -> None:
     """A stop without a start, after secrets that were refused, does nothing."""
     async with Life(diary.part("pool"), diary.part("api", "pool")) as life:
         assert await life.stop() == []
-        with pytest.raises(LifecycleError, match="the part api is not running"):
+        with pytest.raises(LifecycleError, match=r"\bapi\b"):
             life.parts.value("api")
     assert diary == []
     assert life.timeline.steps == ()
@@ -441,7 +446,6 @@ async def test_what_has_never_started_needs_no_stop(diary: Diary) -> None:
 # A stop that goes wrong
 
 
-@pytest.mark.anyio
 async def test_two_failing_stops_are_both_told_and_the_others_stop(diary: Diary) -> None:
     """A stop that raises keeps nobody else from stopping, also not what it needs."""
     one, two = ValueError("one"), KeyError("two")
@@ -463,7 +467,6 @@ async def test_two_failing_stops_are_both_told_and_the_others_stop(diary: Diary)
     }  # fmt: skip
 
 
-@pytest.mark.anyio
 async def test_a_part_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
     """One that hangs in its stop is cancelled after its own timeout, and named."""
     async with Life(
@@ -471,12 +474,12 @@ async def test_a_part_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
     ) as life:
         await life.start()
         failures = await life.stop()
-    assert text_of(failures) == ["ShutdownTimeout: did not stop in time: api"]
+    assert kinds_of(failures) == [("api",)]
+    assert "api" in str(failures[0])
     assert diary[-3:] == ["api stops", "pool stops", "pool stopped"]
     assert life.outcomes("stop") == {"pool": "done", "api": "overdue"}
 
 
-@pytest.mark.anyio
 async def test_the_time_of_the_whole_stop_is_a_bound_for_each(diary: Diary) -> None:
     """Several that hang are named together, the last started first; a longer timeout is none."""
     async with Life(
@@ -489,16 +492,14 @@ async def test_the_time_of_the_whole_stop_is_a_bound_for_each(diary: Diary) -> N
     assert failure.pending == ("api", "pool")
 
 
-@pytest.mark.anyio
 async def test_a_stop_without_any_time_cancels_at_once(diary: Diary) -> None:
     """When the time was over before, what hangs is cancelled and nobody waits."""
     async with Life(diary.part("pool", stop=anyio.sleep_forever)) as life:
         await life.start()
         failures = await life.stop(-1)
-    assert text_of(failures) == ["ShutdownTimeout: did not stop in time: pool"]
+    assert kinds_of(failures) == [("pool",)]
 
 
-@pytest.mark.anyio
 async def test_a_part_that_is_late_and_fails_is_told_twice(diary: Diary) -> None:
     """That it took too long is one thing, and what it raised when it was cancelled another."""
 
@@ -511,10 +512,9 @@ async def test_a_part_that_is_late_and_fails_is_told_twice(diary: Diary) -> None
     async with Life(diary.part("pool", stop=fail_late)) as life:
         await life.start()
         failures = await life.stop(SHORT)
-    assert text_of(failures) == ["ValueError: ", "ShutdownTimeout: did not stop in time: pool"]
+    assert kinds_of(failures) == [ValueError, ("pool",)]
 
 
-@pytest.mark.anyio
 @pytest.mark.usefixtures("impatient")
 async def test_those_below_one_that_hangs_have_their_share(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -539,16 +539,19 @@ async def test_those_below_one_that_hangs_have_their_share(
         life.group.start_soon(stop)
         await until(lambda: "pool stopped" in diary)
         await until(lambda: caplog.records)
-        assert "The part api goes on although it was cancelled:\n  " in caplog.text
-        assert re.search(r"  stopping  api, .*in endure: await gate\.wait\(\)", caplog.text)
+        first, *standing = caplog.records[0].getMessage().splitlines()
+        assert " api " in first
+        done, (state, name, stands) = rows(line.strip() for line in standing)
+        assert done == ("done", "pool", "")
+        assert (state, name) == ("stopping", "api")
+        assert stands.endswith(" in endure: await gate.wait()")
         assert life.parts.running == ["api"]
         assert failures == []
         gate.set()
         await until(lambda: failures)
-    assert text_of(failures) == ["ShutdownTimeout: did not stop in time: api"]
+    assert kinds_of(failures) == [("api",)]
 
 
-@pytest.mark.anyio
 async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
     """Of a part that hangs in its stop one reads how long it stops, not how long it started."""
     began = time.monotonic()
@@ -567,7 +570,7 @@ async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
         (line,) = life.parts.standing()
         most = life.timeline.age - step.start
         gate.set()
-    told = re.match(r"stopping  pool, (\d+\.\d) s  .*await stop\(\)$", line)
+    told = re.match(r"stopping +pool, (\d+\.\d) s +.*await stop\(\)$", line)
     assert told is not None
     assert f"{least:.1f}" <= told[1] <= f"{most:.1f}"
 
@@ -591,7 +594,6 @@ def crashing(go: anyio.Event, failure: BaseException) -> Part:
     return Part("pool", keep)
 
 
-@pytest.mark.anyio
 async def test_a_crash_in_a_parts_own_task_is_told_at_once(diary: Diary) -> None:
     """The failure is what was raised, in no group; the others go on until they are stopped."""
     go, failure = anyio.Event(), ValueError("lost")
@@ -601,13 +603,12 @@ async def test_a_crash_in_a_parts_own_task_is_told_at_once(diary: Diary) -> None
         await until(lambda: life.crashes)
         assert life.crashes == [("pool", failure)]
         assert life.parts.running == ["api"]
-        with pytest.raises(LifecycleError, match="the part pool is not running"):
+        with pytest.raises(LifecycleError, match=r"\bpool\b"):
             life.parts.value("pool")
         assert await life.stop() == []
     assert diary[-2:] == ["api stops", "api stopped"]
 
 
-@pytest.mark.anyio
 async def test_a_crash_while_others_start_is_a_failed_start(diary: Diary) -> None:
     """The start does not go on to its end without a part that it had."""
     go, failure = anyio.Event(), ValueError("lost")
@@ -617,14 +618,13 @@ async def test_a_crash_while_others_start_is_a_failed_start(diary: Diary) -> Non
         await anyio.sleep_forever()
 
     async with Life(crashing(go, failure), diary.part("api", start=dawdle)) as life:
-        with pytest.raises(StartupFailed, match="the part pool failed") as caught:
+        with pytest.raises(StartupFailed) as caught:
             await life.start()
-        assert caught.value.__cause__ is failure
+        assert (caught.value.part, caught.value.__cause__) == ("pool", failure)
         assert await life.stop() == []
     assert life.crashes == []
 
 
-@pytest.mark.anyio
 async def test_a_crash_while_others_stop_is_told(diary: Diary) -> None:
     """What is still needed and fails is told, and what needs it stops nevertheless."""
     go, failure = anyio.Event(), ValueError("lost")
@@ -640,7 +640,6 @@ async def test_a_crash_while_others_stop_is_told(diary: Diary) -> None:
     assert diary[-1] == "api stopped"
 
 
-@pytest.mark.anyio
 async def test_a_part_that_ends_by_itself_is_a_failure() -> None:
     """One that swallows what has happened to it is gone all the same."""
     go = anyio.Event()
@@ -665,10 +664,10 @@ async def test_a_part_that_ends_by_itself_is_a_failure() -> None:
         assert await life.stop() == []
     ((name, failure),) = life.crashes
     assert isinstance(failure, LifecycleError)
-    assert (name, str(failure)) == ("pool", "the part pool has ended by itself")
+    assert name == "pool"
+    assert "pool" in str(failure)
 
 
-@pytest.mark.anyio
 async def test_a_part_with_a_time_limit_around_its_yield_ends_by_it() -> None:
     """A scope of the author's that is over while the part is parked is a failure of the part."""
 
@@ -684,7 +683,6 @@ async def test_a_part_with_a_time_limit_around_its_yield_ends_by_it() -> None:
     assert [(name, type(failure)) for name, failure in life.crashes] == [("pool", TimeoutError)]
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_part_whose_task_somebody_cancels_is_a_failure() -> None:
     """On asyncio anybody can cancel a task by its handle: that of the part, and no other one."""
@@ -705,14 +703,15 @@ async def test_a_part_whose_task_somebody_cancels_is_a_failure() -> None:
             assert await life.stop() == []
         are_others_cancelled = life.group.cancel_scope.cancel_called
     ((name, failure),) = life.crashes
-    assert (name, str(failure)) == ("pool", "the part pool was cancelled from outside")
+    assert isinstance(failure, LifecycleError)
+    assert name == "pool"
+    assert "pool" in str(failure)
     assert not are_others_cancelled
 
 
 # What an author may write
 
 
-@pytest.mark.anyio
 async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> None:
     """They are left by the task that has entered them, so that both backends allow it."""
 
@@ -741,7 +740,6 @@ async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> Non
     assert life.crashes == []
 
 
-@pytest.mark.anyio
 async def test_a_part_without_a_yield_on_its_way_fails_to_start() -> None:
     """There is nothing to give to others."""
 
@@ -751,13 +749,13 @@ async def test_a_part_without_a_yield_on_its_way_fails_to_start() -> None:
             yield "never"
 
     async with Life(Part("pool", keep)) as life:
-        with pytest.raises(StartupFailed, match="pool failed to start: RuntimeError") as caught:
+        with pytest.raises(StartupFailed) as caught:
             await life.start()
-        assert str(caught.value.__cause__) == "generator didn't yield"
+        assert (caught.value.part, caught.value.reason) == ("pool", "RuntimeError")
+        assert isinstance(caught.value.__cause__, RuntimeError)
         assert await life.stop() == []
 
 
-@pytest.mark.anyio
 async def test_a_part_that_yields_twice_fails_to_stop(diary: Diary) -> None:
     """It is told, and what it needs is stopped all the same."""
     generators = []
@@ -778,6 +776,6 @@ async def test_a_part_that_yields_twice_fails_to_stop(diary: Diary) -> None:
         failures = await life.stop()
         # Before 3.12 nobody closes it.
         await generators[0].aclose()
-    assert text_of(failures) == ["RuntimeError: generator didn't stop"]
+    assert kinds_of(failures) == [RuntimeError]
     assert raised_by("api", failures[0])
     assert diary[-1] == "pool stopped"

@@ -4,11 +4,10 @@ import asyncio
 import contextvars
 import gc
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from tempfile import TemporaryDirectory
+from itertools import product
 from typing import Any
 
 import anyio
@@ -16,16 +15,17 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
+from hive_boot import IllegalTransition, LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot._timings import Timings
-from hive_boot.exceptions import IllegalTransition, LifecycleError, ShutdownTimeout, StartupFailed
 from hive_boot.lifecycle.parts import Part
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.services import Service
 from hive_boot.lifecycle.states import State
+from tests.fixtures.systemd import listening, notify_path, received
 from tests.lifecycle.living import LONG, Diary, enduring, raising
 from tests.support import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 UP = (State.LOADING, State.STARTING, State.READY)
 """The steps to READY."""
@@ -82,24 +82,9 @@ def owned(
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
     """Listen as a service manager does; give what has been said, datagram by datagram."""
-
-    def heard() -> list[str]:
-        told = []
-        while True:
-            try:
-                told.append(reader.recv(4096).decode())
-            except BlockingIOError:
-                return told
-
-    # Not tmp_path, which is too long for a socket on macOS.
-    with (
-        TemporaryDirectory(dir="/tmp") as place,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reader,
-    ):
-        monkeypatch.setenv("NOTIFY_SOCKET", f"{place}/notify")
-        reader.bind(f"{place}/notify")
-        reader.settimeout(0)
-        yield heard
+    with notify_path() as path, listening(path) as reader:
+        monkeypatch.setenv("NOTIFY_SOCKET", path)
+        yield lambda: received(reader)
 
 
 def phases(runner: Runner) -> list[str]:
@@ -134,26 +119,19 @@ async def test_the_service_manager_hears_of_every_step(manager: Callable[[], lis
     assert phases(runner) == names
 
 
-@pytest.mark.parametrize(
-    ("at", "told"),
-    [
-        (State.ARMED, ["STATUS=Stopped"]),
-        (State.LOADING, ["STATUS=Loading", "STATUS=Stopped"]),
-        (
-            State.STARTING,
-            ["STATUS=Loading", "STATUS=Starting", "STOPPING=1\nSTATUS=Stopping", "STATUS=Stopped"],
-        ),
-    ],
-)
-async def test_a_start_that_fails_is_never_ready(
-    at: State, told: list[str], manager: Callable[[], list[str]]
-) -> None:
+async def test_a_start_that_fails_is_never_ready(manager: Callable[[], list[str]]) -> None:
     """Who never was ready says no READY, and a single STOPPING if it had begun to start."""
-    owner = owned(at=at)
-    assert await owner.stop() == []
-    assert manager() == told
-    assert not owner.runner.started
-    assert owner.runner.state is State.STOPPED
+    starting = ["STATUS=Loading", "STATUS=Starting", "STOPPING=1\nSTATUS=Stopping"]
+    for at, told in (
+        (State.ARMED, []),
+        (State.LOADING, ["STATUS=Loading"]),
+        (State.STARTING, starting),
+    ):
+        owner = owned(at=at)
+        assert await owner.stop() == []
+        assert manager() == [*told, "STATUS=Stopped"]
+        assert not owner.runner.started
+        assert owner.runner.state is State.STOPPED
 
 
 async def test_a_step_that_does_not_exist_is_said_to_nobody(
@@ -197,53 +175,43 @@ async def test_without_a_watchdog_nothing_beats(manager: Callable[[], list[str]]
 # A failure
 
 
-@pytest.mark.parametrize(
-    ("at", "then"),
-    [
-        (State.ARMED, State.ARMED),
-        (State.LOADING, State.LOADING),
-        (State.STARTING, State.STARTING),
-        (State.READY, State.DRAINING),
-        (State.RELOADING, State.DRAINING),
-        (State.DRAINING, State.DRAINING),
-        (State.STOPPING, State.STOPPING),
-    ],
-)
 async def test_a_failure_is_told_once_and_ends_being_ready(
-    at: State, then: State, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Probes see at once that it is not ready; the owner hears of the first failure alone."""
-    owner, failure = owned(at=at), ValueError("lost")
-    runner = owner.runner
-    runner.fail("pool", failure)
-    runner.fail("queue", KeyError("second"))
-    assert runner.state is then
-    assert (runner.failed, runner.failure) == ("pool", failure)
-    assert owner.heard == ["cannot go on"]
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert told == [
-        ("CRITICAL", "pool has failed, and the application cannot go on"),
-        ("ERROR", "queue has failed, too"),
-    ]
-    assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [
-        ValueError, KeyError,
-    ]  # fmt: skip
-    assert await owner.stop() == []
+    for at in WAYS:
+        caplog.clear()
+        owner, failure = owned(at=at), ValueError("lost")
+        runner = owner.runner
+        runner.fail("pool", failure)
+        runner.fail("queue", KeyError("second"))
+        assert runner.state is (State.DRAINING if at in {State.READY, State.RELOADING} else at)
+        assert (runner.failed, runner.failure) == ("pool", failure)
+        assert owner.heard == ["cannot go on"]
+        assert [
+            (
+                record.levelname,
+                record.getMessage().split()[0],
+                record.exc_info and record.exc_info[0],
+            )
+            for record in caplog.records
+        ] == [("CRITICAL", "pool", ValueError), ("ERROR", "queue", KeyError)]
+        assert await owner.stop() == []
 
 
-@pytest.mark.parametrize("drain", [0.0, LONG])
-async def test_a_failure_during_the_end_changes_nothing_but_the_result(drain: float) -> None:
+async def test_a_failure_during_the_end_changes_nothing_but_the_result() -> None:
     """Who is on its way out is not told to go; the failure is known all the same."""
-    owner, failure = owned(at=State.READY, drain=drain), ValueError("lost")
-    runner = owner.runner
-    await runner.open()
-    runner.want_end()
-    before, heard = runner.state, list(owner.heard)
-    runner.fail("pool", failure)
-    assert runner.failure is failure
-    assert (runner.state, owner.heard) == (before, heard)
-    assert "cannot go on" not in heard
-    assert await owner.stop() == []
+    for drain in (0.0, LONG):
+        owner, failure = owned(at=State.READY, drain=drain), ValueError("lost")
+        runner = owner.runner
+        await runner.open()
+        runner.want_end()
+        before, heard = runner.state, list(owner.heard)
+        runner.fail("pool", failure)
+        assert runner.failure is failure
+        assert (runner.state, owner.heard) == (before, heard)
+        assert "cannot go on" not in heard
+        assert await owner.stop() == []
 
 
 async def test_without_an_owner_a_failure_is_only_remembered() -> None:
@@ -260,45 +228,48 @@ async def test_without_an_owner_a_failure_is_only_remembered() -> None:
 # The end
 
 
-@pytest.mark.parametrize("drain", [0.0, 0.01, LONG])
-@pytest.mark.parametrize(
-    ("at", "then"),
-    [
-        (State.ARMED, State.ARMED),
-        (State.LOADING, State.LOADING),
-        (State.STARTING, State.STOPPING),
-        (State.READY, State.STOPPING),
-        (State.RELOADING, State.STOPPING),
-    ],
-)
-async def test_a_wish_to_end_is_heard_in_every_state(at: State, then: State, drain: float) -> None:
-    """Only what is in use drains first; a second wish is none."""
-    owner = owned(at=at, drain=drain)
-    runner = owner.runner
-    await runner.open()
-    runner.want_end()
-    runner.want_end()
-    if then is State.STOPPING and at is not State.STARTING and drain:
-        assert runner.state is State.DRAINING
-        if drain == LONG:
-            assert owner.heard == []
-            assert await owner.stop() == []
-            return
-        await until(lambda: owner.heard)
-    assert runner.state is then
-    assert owner.heard == ["stops", "wants end"]
-    assert await owner.stop() == []
-    assert owner.heard == ["stops", "wants end"]
+async def test_a_wish_to_end_is_heard_in_every_state() -> None:
+    """Without a drain, or before READY, a stop request takes effect at once, and counts once."""
+    in_use = {State.READY, State.RELOADING}
+    states = {State.ARMED, State.LOADING, State.STARTING, *in_use}
+    for at, drain in product(states, (0.0, 0.01, LONG)):
+        if at in in_use and drain:
+            continue
+        owner = owned(at=at, drain=drain)
+        runner = owner.runner
+        await runner.open()
+        runner.want_end()
+        runner.want_end()
+        assert runner.state is (State.STOPPING if at in {State.STARTING, *in_use} else at)
+        assert owner.heard == ["stops", "wants end"]
+        assert await owner.stop() == []
+        assert owner.heard == ["stops", "wants end"]
 
 
-@pytest.mark.parametrize("at", [State.DRAINING, State.STOPPING])
-async def test_a_wish_to_end_after_the_end_has_begun(at: State) -> None:
-    """It does not lead back: what stops goes on to stop."""
-    owner = owned(at=at)
-    owner.runner.want_end()
+@pytest.mark.parametrize("at", [State.READY, State.RELOADING])
+async def test_what_is_in_use_drains_before_it_ends(at: State) -> None:
+    """A stop request starts the drain; a second request does not shorten it, a stop does."""
+    owner, hurried = owned(at=at, drain=0.01), owned(at=at, drain=LONG)
+    for each in (owner, hurried):
+        await each.runner.open()
+        each.runner.want_end()
+        each.runner.want_end()
+        assert (each.runner.state, each.heard) == (State.DRAINING, [])
+    await until(lambda: owner.heard)
     assert owner.runner.state is State.STOPPING
     assert owner.heard == ["stops", "wants end"]
-    assert await owner.stop() == []
+    assert await owner.stop() == await hurried.stop() == []
+    assert owner.heard == ["stops", "wants end"]
+
+
+async def test_a_wish_to_end_after_the_end_has_begun() -> None:
+    """It does not lead back: what stops goes on to stop."""
+    for at in (State.DRAINING, State.STOPPING):
+        owner = owned(at=at)
+        owner.runner.want_end()
+        assert owner.runner.state is State.STOPPING
+        assert owner.heard == ["stops", "wants end"]
+        assert await owner.stop() == []
 
 
 async def test_without_anything_open_there_is_nothing_to_drain() -> None:
@@ -352,7 +323,7 @@ async def test_a_run_is_over_only_once() -> None:
     group = await owner.runner.open()
     assert await owner.runner.open() is group
     await owner.runner.end()
-    with pytest.raises(LifecycleError, match="the loop is ending"):
+    with pytest.raises(LifecycleError):
         await owner.runner.open()
     with pytest.raises(IllegalTransition):
         await owner.runner.end()
@@ -374,12 +345,12 @@ async def test_a_forked_child_leaves_a_run_without_a_word(
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("at", WAYS)
-async def test_a_second_signal_learns_where_the_run_stood(at: State) -> None:
+async def test_a_second_signal_learns_where_the_run_stood() -> None:
     """The last word names the state that it ended in."""
-    runner = owned(at=at).runner
-    assert runner.force() is at
-    assert runner.state is State.FORCED
+    for at in WAYS:
+        runner = owned(at=at).runner
+        assert runner.force() is at
+        assert runner.state is State.FORCED
 
 
 # Parts and services
@@ -411,9 +382,11 @@ async def test_parts_and_services_live_until_the_stop() -> None:
     await runner.start_parts(soon(), LONG)
     await runner.start_services()
     await until(lambda: "mailer starts" in diary)
-    assert re.fullmatch(
-        r"running   the service mailer\ndone      pool, \d\.\d s", "\n".join(runner.pending())
-    )
+    pending = [line.replace(",", "").split() for line in runner.pending()]
+    assert [(words[0], {"mailer", "pool"} & set(words)) for words in pending] == [
+        ("running", {"mailer"}),
+        ("done", {"pool"}),
+    ]
     runner.to(State.READY)
     assert await owner.stop() == []
     assert diary == [
@@ -518,8 +491,9 @@ async def test_services_that_go_on_leave_time_for_parts(
     runner.begin_stop()
     (failure,) = await runner.stop_services()
     assert isinstance(failure, ShutdownTimeout)
-    assert str(failure) == "did not stop in time: mailer"
-    assert runner.pending()[0] == "running   the service mailer"
+    assert failure.pending == ("mailer",)
+    first = runner.pending()[0].split()
+    assert (first[0], first[-1]) == ("running", "mailer")
     assert await runner.stop_parts() == []
     assert diary[2:] == (["pool stops", "pool stopped"] if has_parts else [])
     gate.set()
@@ -540,7 +514,8 @@ async def test_a_service_that_fails_at_its_end_is_told() -> None:
     await owner.runner.start_services()
     await anyio.wait_all_tasks_blocked()
     assert await owner.stop() == [failure]
-    assert failure.__notes__ == ["(raised by the service mailer)"]
+    (note,) = failure.__notes__
+    assert "mailer" in note
 
 
 async def test_services_that_wait_are_known() -> None:
@@ -589,8 +564,9 @@ async def test_tasks_that_a_loop_cancels_before_their_first_step(kind: str) -> N
     failures = await stopped_after_an_early_cancellation(owner)
     assert diary == owner.runner.pending()[2:] == []
     names = ["api", "pool"] if kind == "part" else []
-    told = [f"the part {name} was cancelled from outside" for name in names]
-    assert list(map(str, failures)) == told
+    for failure, name in zip(failures, names, strict=True):
+        assert isinstance(failure, LifecycleError)
+        assert name in str(failure).split()
     # What never ran is let go here, where nobody minds.
     gc.collect()
 

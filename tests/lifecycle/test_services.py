@@ -10,13 +10,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from hive_boot import LifecycleError
 from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.services import Service, Services
 from hive_boot.lifecycle.timeline import Timeline
 from tests.lifecycle.living import LONG, Act, enduring, raising
 from tests.support import until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 class Work:
@@ -106,7 +107,7 @@ async def test_a_service_that_fails_is_started_again(caplog: pytest.LogCaptureFi
     assert life.outcomes == ["failed", "failed", "cancelled"]
     assert life.spent == []
     assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
-    assert "The service mailer has failed, and is started again in 0.0 s" in caplog.text
+    assert all("mailer" in record.getMessage() for record in caplog.records)
     # What a task group has put around a single failure is gone.
     kinds = [record.exc_info and record.exc_info[0] for record in caplog.records]
     assert kinds == [ValueError, KeyError]
@@ -160,33 +161,33 @@ async def test_a_pause_after_a_good_while_is_like_the_first(
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("budget", [1, 3])
-async def test_a_budget_is_spent(budget: int) -> None:
+async def test_a_budget_is_spent() -> None:
     """So many times it is started again within its window, and then the application hears of it."""
-    runs = 0
-    failure = ValueError("again")
+    for budget in (1, 3):
+        runs: list[None] = []
+        failure = ValueError("again")
 
-    async def work() -> None:
-        nonlocal runs
-        runs += 1
-        raise failure
+        async def work(runs: list[None] = runs, failure: ValueError = failure) -> None:
+            runs.append(None)
+            raise failure
 
-    async with at_work(service(work, budget=budget)) as life:
-        await until(lambda: life.spent)
-        await until(lambda: not life.services.running)
-        assert await life.stop() == []
-    assert runs == budget + 1
-    assert life.spent == [("mailer", failure)]
-    assert failure.__notes__ == ["(raised by the service mailer)"]
+        async with at_work(service(work, budget=budget)) as life:
+            await until(lambda: life.spent)
+            await until(lambda: not life.services.running)
+            assert await life.stop() == []
+        assert len(runs) == budget + 1
+        assert life.spent == [("mailer", failure)]
+        (note,) = failure.__notes__
+        assert "mailer" in note
 
 
-@pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt()])
-async def test_an_exit_is_obeyed_at_once(failure: BaseException) -> None:
+async def test_an_exit_is_obeyed_at_once() -> None:
     """Whoever calls ``sys.exit`` in a service does not want it to be started again."""
-    async with at_work(service(raising(failure))) as life:
-        await until(lambda: life.spent)
-    assert life.spent == [("mailer", failure)]
-    assert life.outcomes == ["failed"]
+    for failure in (SystemExit(3), KeyboardInterrupt()):
+        async with at_work(service(raising(failure))) as life:
+            await until(lambda: life.spent)
+        assert life.spent == [("mailer", failure)]
+        assert life.outcomes == ["failed"]
 
 
 async def test_one_that_is_never_to_be_started_again_is_not() -> None:
@@ -198,14 +199,14 @@ async def test_one_that_is_never_to_be_started_again_is_not() -> None:
     assert life.outcomes == ["failed"]
 
 
-@pytest.mark.parametrize("restart", [True, False])
-async def test_one_that_returns_has_done_its_work(*, restart: bool) -> None:
+async def test_one_that_returns_has_done_its_work() -> None:
     """It is not started again, and nothing is said; a stop afterwards finds nothing."""
-    async with at_work(service(anyio.lowlevel.checkpoint, restart=restart)) as life:
-        await until(lambda: not life.services.running)
-        assert await life.stop() == []
-    assert life.outcomes == ["done"]
-    assert life.spent == []
+    for restart in (True, False):
+        async with at_work(service(anyio.lowlevel.checkpoint, restart=restart)) as life:
+            await until(lambda: not life.services.running)
+            assert await life.stop() == []
+        assert life.outcomes == ["done"]
+        assert life.spent == []
 
 
 async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:
@@ -240,9 +241,7 @@ async def test_one_that_cancels_itself_has_failed(caplog: pytest.LogCaptureFixtu
         assert life.services.running == ["other"]
         assert await life.stop() == []
     assert runs == 6
-    assert [(name, str(failure)) for name, failure in life.spent] == [
-        ("mailer", "it was cancelled from outside")
-    ]
+    assert [(name, type(failure)) for name, failure in life.spent] == [("mailer", LifecycleError)]
     assert len(caplog.records) == 5
 
 
@@ -280,17 +279,17 @@ async def test_a_stop_lets_them_clean_up() -> None:
         assert said == ["cleaned up"]
 
 
-@pytest.mark.parametrize("seconds", [0.02, -1])
-async def test_one_that_swallows_its_cancellation_is_named(seconds: float) -> None:
+async def test_one_that_swallows_its_cancellation_is_named() -> None:
     """The stop does not wait longer than it may, and says who goes on."""
-    gate = anyio.Event()
-    services = service(enduring(gate), "stubborn"), service(anyio.sleep_forever)
-    async with at_work(*services) as life:
-        await anyio.wait_all_tasks_blocked()
-        late = await life.stop(seconds)
-        gate.set()
-        assert "stubborn" in late
-        await until(lambda: not life.services.running)
+    for seconds in (0.02, -1):
+        gate = anyio.Event()
+        services = service(enduring(gate), "stubborn"), service(anyio.sleep_forever)
+        async with at_work(*services) as life:
+            await anyio.wait_all_tasks_blocked()
+            late = await life.stop(seconds)
+            gate.set()
+            assert "stubborn" in late
+            await until(lambda: not life.services.running)
 
 
 async def test_a_stop_right_after_the_start_is_a_stop() -> None:

@@ -25,6 +25,8 @@ import pytest
 from hive_boot.lifecycle.standing import stands_at, thread_stands_at
 from tests.support import until
 
+pytestmark = pytest.mark.both_backends
+
 HERE = str(Path(*Path(__file__).parts[-2:]))
 """How this file is named, seen from elsewhere: by its directory and itself."""
 
@@ -171,9 +173,9 @@ async def await_it(it: Awaitable[object]) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(
-    "work",
-    [
+async def test_the_innermost_line_of_the_author_is_named() -> None:
+    """However the wait is reached, what is shown is the line that waits, not who led to it."""
+    works: tuple[Callable[[], Work], ...] = (
         wait_here,
         call_another,
         lambda: enter(waiting_to_start()),
@@ -187,11 +189,9 @@ async def await_it(it: Awaitable[object]) -> None:
         lambda: await_it(Awaited(lambda: Awaited(wait_here))),
         numbers,
         lambda: waiting_to_start().gen,
-    ],
-)
-async def test_the_innermost_line_of_the_author_is_named(work: Callable[[], Work]) -> None:
-    """However the wait is reached, what is shown is the line that waits, not who led to it."""
-    assert await suspended_at(work()) == HERE_IT_WAITS
+    )
+    for number, work in enumerate(works):
+        assert await suspended_at(work()) == HERE_IT_WAITS, number
 
 
 @pytest.mark.anyio
@@ -292,12 +292,10 @@ class Odd:
         raise ZeroDivisionError(name)
 
 
-@pytest.mark.parametrize(
-    "it", [None, 1, "text", object(), Odd, [], wait_here, iter([]), lambda: None]
-)
-def test_what_cannot_stand_anywhere_harms_nobody(it: object) -> None:
+def test_what_cannot_stand_anywhere_harms_nobody() -> None:
     """Asking about anything at all gives nothing, and no error."""
-    assert stands_at(it() if it is Odd else it) == ""
+    for it in (None, 1, "text", object(), Odd(), [], wait_here, iter([]), lambda: None):
+        assert stands_at(it) == ""
 
 
 def test_a_future_is_the_end_of_the_way() -> None:
@@ -351,20 +349,15 @@ def place(tmp_path: Path) -> Callable[[str, str], str]:
 PART = "async def part():\n    await paused()\n"
 
 
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
+def test_a_file_is_named_as_its_author_does(place: Callable[[str, str], str]) -> None:
+    """Below the working directory by its way from there, elsewhere by its directory."""
+    for name, shown in (
         ("cwd/app.py", "app.py"),
         ("cwd/service/parts/app.py", "service/parts/app.py"),
         ("elsewhere/service/parts/app.py", "parts/app.py"),
         ("cwdlike/app.py", "cwdlike/app.py"),
-    ],
-)
-def test_a_file_is_named_as_its_author_does(
-    place: Callable[[str, str], str], name: str, shown: str
-) -> None:
-    """Below the working directory by its way from there, elsewhere by its directory."""
-    assert place(name, PART).startswith(f"{shown}:")
+    ):
+        assert place(name, PART).startswith(f"{shown}:")
 
 
 def test_the_line_waits_inside_its_statement(place: Callable[[str, str], str]) -> None:
@@ -417,14 +410,6 @@ def test_a_working_directory_that_is_gone_harms_nobody(
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert place("service/app.py", PART) == "service/app.py:2 in part: await paused()"
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    """Give what a thread can wait for; it is opened when a test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
 
 
 @pytest.mark.anyio

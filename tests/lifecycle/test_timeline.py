@@ -34,12 +34,13 @@ def test_a_step_has_a_start_an_end_and_an_outcome() -> None:
     assert timeline.age == 3.0
 
 
-@pytest.mark.parametrize("outcome", ["failed", "overdue", "cancelled"])
-def test_it_tells_how_a_step_ended(outcome: Outcome) -> None:
+def test_it_tells_how_a_step_ended() -> None:
     """A step that went wrong is told from one that is done."""
+    outcomes: tuple[Outcome, ...] = ("failed", "overdue", "cancelled")
     timeline = Timeline()
-    timeline.end(timeline.begin("pool", "part"), outcome)
-    assert [step.outcome for step in timeline.steps] == [outcome]
+    for outcome in outcomes:
+        timeline.end(timeline.begin("pool", "part"), outcome)
+    assert tuple(step.outcome for step in timeline.steps) == outcomes
 
 
 def test_the_first_end_counts() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -10,6 +11,8 @@ from anyio.lowlevel import checkpoint
 
 from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
 
+pytestmark = pytest.mark.both_backends
+
 NAME = "a thread of a test"
 
 PATIENCE = 20
@@ -17,11 +20,10 @@ PATIENCE = 20
 
 
 @pytest.fixture
-def gate() -> Iterator[threading.Event]:
+def gate(gate: threading.Event) -> Iterator[threading.Event]:
     """Give what a thread can wait for; it is opened and the thread is gone when a test ends."""
-    event = threading.Event()
-    yield event
-    event.set()
+    yield gate
+    gate.set()
     for thread in threads():
         thread.join(PATIENCE)
     assert not threads()
@@ -41,18 +43,16 @@ async def test_the_result_of_the_thread_comes_back() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("failure", [ValueError("no"), SystemExit(3), KeyboardInterrupt()])
-async def test_what_the_thread_raises_is_raised_where_it_is_awaited(
-    failure: BaseException,
-) -> None:
+async def test_what_the_thread_raises_is_raised_where_it_is_awaited() -> None:
     """No failure is lost in the thread, also none that would end only the thread."""
 
-    def fail() -> None:
+    def fail(failure: BaseException) -> None:
         raise failure
 
-    with pytest.raises(type(failure)) as caught:
-        await in_daemon_thread(fail, NAME)
-    assert caught.value is failure
+    for failure in (ValueError("no"), SystemExit(3), KeyboardInterrupt()):
+        with pytest.raises(type(failure)) as caught:
+            await in_daemon_thread(partial(fail, failure), NAME)
+        assert caught.value is failure
 
 
 @pytest.mark.anyio

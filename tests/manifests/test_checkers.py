@@ -22,13 +22,16 @@ from tests.manifests.deployments import deployment as deploy
 from tests.support import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    Tool = Callable[[Path], subprocess.CompletedProcess[str]]
+    Tool = Callable[..., subprocess.CompletedProcess[str]]
 
 TOOLS = Path(sys.prefix) / "tools" / "bin"
 COMPOSE = ("docker-compose.yml", "deploy/docker-compose.yml")
-KUBERNETES = ("deployment", "service", "poddisruptionbudget", "networkpolicy", "secret")
+KUBERNETES = tuple(
+    f"deploy/k8s/{name}.yaml"
+    for name in ("deployment", "service", "poddisruptionbudget", "networkpolicy", "secret")
+)
 UNIT = "deploy/systemd/hive.service"
 
 _YAMLLINT = """\
@@ -63,20 +66,23 @@ def call(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProces
         pytest.skip(f"{program} is for another machine: {exc.strerror}")
 
 
-def kubernetes_validate(place: Path) -> subprocess.CompletedProcess[str]:
+def kubernetes_validate(
+    place: Path, files: Sequence[str] = KUBERNETES
+) -> subprocess.CompletedProcess[str]:
     """Judge by the schemas of Kubernetes, in which nothing unknown may stand."""
-    files = [f"deploy/k8s/{name}.yaml" for name in KUBERNETES]
     return call("kubernetes-validate", "--strict", *files, cwd=place)
 
 
-def hadolint(place: Path) -> subprocess.CompletedProcess[str]:
+def hadolint(
+    place: Path, files: Sequence[str] = ("deploy/Dockerfile",)
+) -> subprocess.CompletedProcess[str]:
     """Judge the Dockerfile, and the shell in it."""
-    return call("hadolint", "--no-color", "deploy/Dockerfile", cwd=place)
+    return call("hadolint", "--no-color", *files, cwd=place)
 
 
-def compose_schema(place: Path) -> subprocess.CompletedProcess[str]:
+def compose_schema(place: Path, files: Sequence[str] = COMPOSE) -> subprocess.CompletedProcess[str]:
     """Judge by the schema of the Compose specification."""
-    return call("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *COMPOSE, cwd=place)
+    return call("check-jsonschema", "--builtin-schema", "vendor.compose-spec", *files, cwd=place)
 
 
 def compose_config(place: Path, *, file: str) -> subprocess.CompletedProcess[str]:
@@ -89,11 +95,11 @@ def compose_config(place: Path, *, file: str) -> subprocess.CompletedProcess[str
     return done
 
 
-def yamllint(place: Path) -> subprocess.CompletedProcess[str]:
+def yamllint(
+    place: Path, files: Sequence[str] = (*COMPOSE, "deploy/k8s")
+) -> subprocess.CompletedProcess[str]:
     """Judge the form of YAML."""
-    return call(
-        "yamllint", "--strict", "--config-data", _YAMLLINT, *COMPOSE, "deploy/k8s", cwd=place
-    )
+    return call("yamllint", "--strict", "--config-data", _YAMLLINT, *files, cwd=place)
 
 
 def kustomize(place: Path) -> subprocess.CompletedProcess[str]:
@@ -134,43 +140,44 @@ VALIDATE, KUSTOMIZE = "kubernetes-validate", "kubectl kustomize"
 K8S = "deploy/k8s"
 DEPLOYMENT = f"{K8S}/deployment.yaml"
 
-TYPOS = [
-    (
-        VALIDATE,
-        DEPLOYMENT,
-        "readOnlyRootFilesystem",
-        "readOnlyRootFilesytem",
-    ),
-    (VALIDATE, DEPLOYMENT, "securityContext:", "securtyContext:"),
-    (VALIDATE, DEPLOYMENT, "preStop:", "prestop:"),
-    (VALIDATE, f"{K8S}/service.yaml", "targetPort", "targetport"),
-    (
-        VALIDATE,
-        f"{K8S}/poddisruptionbudget.yaml",
-        "maxUnavailable",
-        "maxUnavailible",
-    ),
-    (VALIDATE, f"{K8S}/networkpolicy.yaml", "policyTypes", "policyType"),
-    (VALIDATE, f"{K8S}/secret.yaml", "stringData", "stringdata"),
-    ("hadolint", "deploy/Dockerfile", "RUN python3", "RNU python3"),
-    ("hadolint", "deploy/Dockerfile", "HEALTHCHECK", "HEALTCHECK"),
-    ("hadolint", "deploy/Dockerfile", "slim AS build", "slim AS build\nMAINTAINER nobody"),
-    ("compose schema", "docker-compose.yml", "healthcheck:", "heathcheck:"),
-    ("compose schema", "deploy/docker-compose.yml", "cap_drop:", "cap_dorp:"),
-    ("compose_config docker-compose.yml", "docker-compose.yml", "read_only:", "readonly:"),
-    (
-        "compose_config deploy/docker-compose.yml",
-        "deploy/docker-compose.yml",
-        "- jwt_secret\n",
-        "- jwt_secert\n",
-    ),
-    ("yamllint", f"{K8S}/secret.yaml", "type: Opaque", "type:  Opaque"),
-    (KUSTOMIZE, f"{K8S}/kustomization.yaml", "resources:", "resourses:"),
-    (KUSTOMIZE, f"{K8S}/kustomization.yaml", "- service.yaml", "- services.yaml"),
-    ("systemd-analyze verify", UNIT, "RestartPreventExitStatus", "RestartPreventExitCode"),
-    ("systemd-analyze verify", UNIT, "LoadCredential=", "LoadCredentials="),
-    ("systemd-analyze security", UNIT, "DynamicUser", "DynamicUsers"),
-]
+TYPOS = {
+    VALIDATE: [
+        (DEPLOYMENT, "readOnlyRootFilesystem", "readOnlyRootFilesytem"),
+        (DEPLOYMENT, "securityContext:", "securtyContext:"),
+        (DEPLOYMENT, "preStop:", "prestop:"),
+        (f"{K8S}/service.yaml", "targetPort", "targetport"),
+        (f"{K8S}/poddisruptionbudget.yaml", "maxUnavailable", "maxUnavailible"),
+        (f"{K8S}/networkpolicy.yaml", "policyTypes", "policyType"),
+        (f"{K8S}/secret.yaml", "stringData", "stringdata"),
+    ],
+    "hadolint": [
+        ("deploy/Dockerfile", "RUN python3", "RNU python3"),
+        ("deploy/Dockerfile", "HEALTHCHECK", "HEALTCHECK"),
+        ("deploy/Dockerfile", "slim AS build", "slim AS build\nMAINTAINER nobody"),
+    ],
+    "compose schema": [
+        ("docker-compose.yml", "healthcheck:", "heathcheck:"),
+        ("deploy/docker-compose.yml", "cap_drop:", "cap_dorp:"),
+    ],
+    "yamllint": [(f"{K8S}/secret.yaml", "type: Opaque", "type:  Opaque")],
+    "compose_config docker-compose.yml": [("docker-compose.yml", "read_only:", "readonly:")],
+    "compose_config deploy/docker-compose.yml": [
+        ("deploy/docker-compose.yml", "- jwt_secret\n", "- jwt_secert\n")
+    ],
+    KUSTOMIZE: [
+        (f"{K8S}/kustomization.yaml", "resources:", "resourses:"),
+        (f"{K8S}/kustomization.yaml", "- service.yaml", "- services.yaml"),
+    ],
+    "systemd-analyze verify": [
+        (UNIT, "RestartPreventExitStatus", "RestartPreventExitCode"),
+        (UNIT, "LoadCredential=", "LoadCredentials="),
+    ],
+    "systemd-analyze security": [(UNIT, "DynamicUser", "DynamicUsers")],
+}
+"""By tool: a file, a text in it, and the misspelled text that replaces it."""
+
+NAMING = (VALIDATE, "hadolint", "compose schema", "yamllint")
+"""The tools that take several files at once, and name those that are wrong."""
 
 
 @pytest.fixture
@@ -189,15 +196,37 @@ def test_a_checker_has_no_objection(name: str, place: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("name", "path", "right", "wrong"), TYPOS)
-def test_a_typo_is_caught(name: str, path: str, right: str, wrong: str, place: Path) -> None:
-    """The checks look: one slip of a hand, and the tool that reads the file says no."""
-    file = place / path
+def misspell(file: Path, right: str, wrong: str, to: Path) -> None:
+    """Write a copy of a file in which one word is misspelled."""
     text = file.read_text("utf-8")
     assert right in text
-    file.write_text(text.replace(right, wrong, 1), "utf-8")
-    done = CHECKS[name](place)
-    assert done.returncode != 0, done.stdout + done.stderr
+    to.write_text(text.replace(right, wrong, 1), "utf-8")
+
+
+@pytest.mark.parametrize("name", NAMING)
+def test_a_typo_in_a_file_is_caught(name: str, place: Path) -> None:
+    """Each tool that reads single files fails on a misspelled word, and names the file."""
+    files = []
+    for number, (path, right, wrong) in enumerate(TYPOS[name]):
+        file = place / path
+        copy = file.with_stem(f"{file.stem}-{number}")
+        misspell(file, right, wrong, to=copy)
+        files.append(str(copy.relative_to(place)))
+    done = CHECKS[name](place, files)
+    assert done.returncode != 0
+    told = [line for line in (done.stdout + done.stderr).splitlines() if line[:4] != "INFO"]
+    assert [file for file in files if not any(file in line for line in told)] == [], told
+
+
+@pytest.mark.parametrize("name", [name for name in TYPOS if name not in NAMING])
+def test_a_typo_is_caught(name: str, place: Path) -> None:
+    """Each tool that reads the whole deployment fails on a single misspelled word."""
+    for path, right, wrong in TYPOS[name]:
+        copy = place.with_name(wrong.strip(" -:\n"))
+        shutil.copytree(place, copy)
+        misspell(copy / path, right, wrong, to=copy / path)
+        done = CHECKS[name](copy)
+        assert done.returncode != 0, done.stdout + done.stderr
 
 
 class Odd(SecretSet):
@@ -221,10 +250,7 @@ def odd(tmp_path: Path) -> Path:
     return tmp_path
 
 
-ODD_CHECKS = [name for name in CHECKS if name != "yamllint"]
-
-
-@pytest.mark.parametrize("name", ODD_CHECKS)
+@pytest.mark.parametrize("name", [name for name in CHECKS if name != "yamllint"])
 def test_odd_names_break_nothing(name: str, odd: Path) -> None:
     """Who calls files as nobody should has manifests all the same."""
     done = CHECKS[name](odd)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 import yaml
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
@@ -20,18 +19,18 @@ def service(made: Deployment, path: str = PRODUCTION) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("path", [DEVELOPMENT, PRODUCTION])
-def test_a_container_can_do_little(path: str) -> None:
+def test_a_container_can_do_little() -> None:
     """It is nobody, writes nowhere but in memory, and gains no right."""
-    found = service(deploy(), path)
-    assert int(found["user"].partition(":")[0]) >= 10_000
-    assert found["read_only"] is True
-    assert found["cap_drop"] == ["ALL"]
-    assert found["security_opt"] == ["no-new-privileges:true"]
-    assert [each.partition(":")[0] for each in found["tmpfs"]] == ["/tmp"]  # noqa: S108  (in a container)
-    assert found["environment"]["HIVE_BOOT_MODE"] == "docker"
-    assert found["ports"] == ["127.0.0.1:8000:8000"]
-    assert "init" not in found
+    for path in (DEVELOPMENT, PRODUCTION):
+        found = service(deploy(), path)
+        assert int(found["user"].partition(":")[0]) >= 10_000
+        assert found["read_only"] is True
+        assert found["cap_drop"] == ["ALL"]
+        assert found["security_opt"] == ["no-new-privileges:true"]
+        assert [each.partition(":")[0] for each in found["tmpfs"]] == ["/tmp"]  # noqa: S108  (in a container)
+        assert found["environment"]["HIVE_BOOT_MODE"] == "docker"
+        assert found["ports"] == ["127.0.0.1:8000:8000"]
+        assert "init" not in found
 
 
 def test_each_file_has_the_secrets_that_its_profile_needs() -> None:
@@ -81,16 +80,13 @@ def test_a_file_of_another_name_is_mounted_under_it() -> None:
     assert found["secrets"]["tls-certificate.pem"] == {"file": "./secrets/tls/certificate.pem"}
 
 
-@pytest.mark.parametrize(
-    ("boot", "seconds"),
-    [
-        (Bootstrap(ShopSecrets), 9),
-        (Bootstrap(ShopSecrets, drain=3.5, stop_timeout=20), 25),
-    ],
-)
-def test_a_stop_has_its_time(boot: Bootstrap[Any, Any], seconds: int) -> None:
+def test_a_stop_has_its_time() -> None:
     """Docker's ten seconds are not what decides."""
-    assert service(deploy(boot=boot))["stop_grace_period"] == f"{seconds}s"
+    for boot, grace in (
+        (Bootstrap(ShopSecrets), "9s"),
+        (Bootstrap(ShopSecrets, drain=3.5, stop_timeout=20), "25s"),
+    ):
+        assert service(deploy(boot=boot))["stop_grace_period"] == grace
 
 
 def test_its_health_is_asked_where_it_answers() -> None:

@@ -1,16 +1,14 @@
 """What a deployment is called, and what it needs."""
 
-import pytest
-
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.manifests.deployment import items_of, name_of
 from tests.manifests.deployments import Nothing, ShopSecrets, text_of
 from tests.manifests.deployments import deployment as deploy
 
 
-@pytest.mark.parametrize(
-    ("declared", "module", "name"),
-    [
+def test_an_application_is_called_as_its_class() -> None:
+    """A name is one that Kubernetes, Compose and systemd take."""
+    for declared, module, name in (
         ("HiveSecrets", "hive.app", "hive"),
         ("OrderServiceSecrets", "shop", "order-service"),
         ("SHOP_SECRETS", "shop", "shop"),
@@ -21,11 +19,8 @@ from tests.manifests.deployments import deployment as deploy
         ("Größe", "x", "gr-e"),
         ("_9", "__main__", "app"),
         ("A" * 80, "x", "a" * 50),
-    ],
-)
-def test_an_application_is_called_as_its_class(declared: str, module: str, name: str) -> None:
-    """A name is one that Kubernetes, Compose and systemd take."""
-    assert name_of(type(declared, (SecretSet,), {"__module__": module})) == name
+    ):
+        assert name_of(type(declared, (SecretSet,), {"__module__": module})) == name
 
 
 def test_no_two_secrets_share_a_key() -> None:

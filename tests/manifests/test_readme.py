@@ -120,15 +120,19 @@ def test_the_image_that_is_pushed_is_the_one_that_is_used() -> None:
 COMPOSE = [words for words in of("docker") if words[0] == "compose"]
 
 
-@pytest.mark.parametrize("words", of("kubectl") + COMPOSE, ids=" ".join)
-def test_the_tools_of_the_platforms_know_the_options(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("program", "commands"),
+    [("kubectl", of("kubectl")), ("docker-compose", [words[1:] for words in COMPOSE])],
+    ids=["kubectl", "docker-compose"],
+)
+def test_the_tools_of_the_platforms_know_the_options(
+    program: str, commands: list[list[str]]
+) -> None:
     """With ``--help`` behind it nothing is done, and an option that is unknown is refused."""
-    program = "kubectl"
-    if words[0] == "compose":
-        program, words = "docker-compose", words[1:]
-    done = call(program, *words, "--help", cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert "unknown" not in done.stderr
+    for words in commands:
+        done = call(program, *words, "--help", cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        assert "unknown" not in done.stderr
 
 
 def test_an_overlay_is_what_it_says(tmp_path: Path) -> None:

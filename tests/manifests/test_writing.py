@@ -12,7 +12,6 @@ from hive_boot.manifests.deployment import Deployment
 from hive_boot.manifests.targets import render
 from hive_boot.manifests.writing import comment, one_line, quoted
 from tests.manifests.deployments import deployment as deploy
-from tests.manifests.deployments import read, text_of
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
     [
@@ -38,10 +37,10 @@ def declared(used_by: str, description: str, file: str) -> type[SecretSet]:
     return Odd
 
 
-def meant(made: Deployment) -> None:
-    """Look whether every reader finds what was declared."""
+def meant(made: Deployment, files: dict[str, str]) -> None:
+    """Assert that the rendered files contain what was declared."""
     one, two, _ = made.items
-    compose = read(made, "deploy/docker-compose.yml")
+    compose = yaml.safe_load(files["deploy/docker-compose.yml"])
     (service,) = compose["services"].values()
     assert len(service["secrets"]) == len(compose["secrets"]) == 2
     mounted = {
@@ -53,10 +52,10 @@ def meant(made: Deployment) -> None:
         source = compose["secrets"][item.key]["file"]
         assert source.replace("$$", "$") == f"./secrets/{item.file}"
         assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", source)
-    held = read(made, "deploy/k8s/secret.yaml")
+    held = yaml.safe_load(files["deploy/k8s/secret.yaml"])
     assert set(held["stringData"]) == {one.key}
     assert set(held["data"]) == {two.key}
-    spec = read(made, "deploy/k8s/deployment.yaml")["spec"]["template"]["spec"]
+    spec = yaml.safe_load(files["deploy/k8s/deployment.yaml"])["spec"]["template"]["spec"]
     (volume,) = [each["secret"] for each in spec["volumes"] if "secret" in each]
     assert [each["path"] for each in volume["items"]] == [one.file, two.file]
     for item in made.items:
@@ -68,11 +67,13 @@ def meant(made: Deployment) -> None:
 def test_odd_words_break_no_manifest(used_by: str, description: str, file: str) -> None:
     """Whatever is declared, each file says what was meant and nothing more."""
     made = deploy(declared(used_by, description, file), env={"A": one_line(used_by)})
-    meant(made)
-    plain = deploy(declared("x", "y", file))
-    for path, text in render(made, ["systemd", "env-example", "compose"]).items():
+    targets = ["systemd", "env-example", "compose", "kubernetes"]
+    files = render(made, targets)
+    meant(made, files)
+    plain = render(deploy(declared("x", "y", file)), targets)
+    for path, text in files.items():
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-        calm = text_of(plain, path).splitlines()
+        calm = plain[path].splitlines()
         expected = [line for line in calm if line and not line.startswith("#")]
         if path.startswith("deploy/systemd") or path == ".env.example":
             lines = [line for line in lines if not line.startswith(("Environment=A", '"'))]

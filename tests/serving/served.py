@@ -1,8 +1,8 @@
 """Whole applications that are served, each in a process of its own, and who speaks to them."""
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -151,8 +151,8 @@ class Client:
 
     def is_closed(self) -> bool:
         """Wait until the server closes the connection; nothing else may come."""
-        sock: socket.socket = self.connection.sock
-        return sock.recv(1) == b""
+        received: bytes = self.connection.sock.recv(1)
+        return received == b""
 
     def close(self) -> None:
         """Leave."""
@@ -193,20 +193,24 @@ class Served:
         """Wait for a line on stdout."""
         self.wait_for(lambda: line in self.out)
 
-    def wait_logged(self, text: str) -> str:
-        """Wait for a line on stderr that has a text in it, and give what follows."""
-        self.wait_for(lambda: any(text in line for line in self.err))
-        return next(line for line in self.err if text in line).partition(text)[2]
+    def wait_logged(self, pattern: str) -> str:
+        """Wait for a line on stderr that matches a pattern, and return the match."""
+        self.wait_for(lambda: self.logged(pattern))
+        return self.logged(pattern)[0]
+
+    def logged(self, pattern: str) -> list[str]:
+        """Return the first match of a pattern in each line of stderr that has one."""
+        return [match[0] for line in self.err if (match := re.search(pattern, line))]
 
     @property
     def port(self) -> int:
         """Where it serves, as soon as it does."""
-        return int(self.wait_logged("Listening on http://127.0.0.1:"))
+        return int(self.wait_logged(r"(?<=http://127\.0\.0\.1:)\d+"))
 
     @property
     def probe_port(self) -> int:
         """Where its probes are answered, as soon as they are."""
-        return int(self.wait_logged("Probes are answered on port "))
+        return int(self.wait_logged(r"(?i)\bprobe.*\bport \d+").split()[-1])
 
     def connect(self, port: int | None = None) -> Client:
         """Connect, as a new client."""
@@ -258,14 +262,6 @@ class Served:
 
 def _collect(pipe: IO[str], lines: list[str]) -> None:
     lines += (line.rstrip("\n") for line in pipe)
-
-
-def free_port() -> int:
-    """Give a port on which nobody listens at the moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def asked(port: int, path: str = "/") -> int | None:

@@ -122,25 +122,25 @@ def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
     return Status(**(told | more))
 
 
-def degraded(count: int = 8) -> Status:
+def degraded(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
     """Describe an application that serves while several things are wrong."""
     pinned = PLACE.format(NAMES[0]), PLACE.format(NAMES[1])
-    return ready(
-        count,
-        degraded=True,
-        reasons=(
+    told: dict[str, Any] = {
+        "degraded": True,
+        "reasons": (
             "generation 5 was refused: JWT_SECRET length",
             "the hook reconnect fails",
             f"{pinned[0]} is a stale mount",
         ),
-        rejected=5,
-        rejected_names=("JWT_SECRET",),
-        pinned=pinned,
-        stale=pinned[:1],
-        failing_hooks=("reconnect",),
-        hook_failures={"reconnect": 7, "agents": 0},
-        watcher="poll",
-    )
+        "rejected": 5,
+        "rejected_names": ("JWT_SECRET",),
+        "pinned": pinned,
+        "stale": pinned[:1],
+        "failing_hooks": ("reconnect",),
+        "hook_failures": {"reconnect": 7, "agents": 0},
+        "watcher": "poll",
+    }
+    return ready(count, **(told | more))
 
 
 def stopping() -> Status:

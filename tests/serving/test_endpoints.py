@@ -17,9 +17,12 @@ from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
 from hive_boot.serving.asgi import App, Message
 from hive_boot.serving.endpoints import PATHS, PROBES, Endpoints, Response, answer, answer_probe
+from tests.fixtures.golden import assert_golden
 from tests.serving.situations import degraded, ready, starting, stopping
 
 pytestmark = pytest.mark.anyio
+
+DRAINING = ready(state=State.DRAINING, ready=False)
 
 ENDPOINTS = Endpoints(ready, "hive")
 
@@ -35,52 +38,59 @@ def client(app: App, root_path: str = "") -> httpx2.AsyncClient:
     return httpx2.AsyncClient(transport=transport, base_url="http://hive")
 
 
-@pytest.mark.parametrize(
-    ("status", "told"),
-    [
-        (Status(), (200, 503, 503, "armed")),
-        (starting(), (200, 503, 503, "starting")),
-        (ready(), (200, 200, 200, "ready")),
-        (ready(state=State.RELOADING), (200, 200, 200, "reloading")),
-        (degraded(), (200, 200, 200, "ready")),
-        (ready(state=State.DRAINING, ready=False), (200, 503, 200, "draining")),
-        (stopping(), (200, 503, 200, "stopping")),
-    ],
-)
-def test_a_probe_is_told_the_state_and_no_name(
-    status: Status, told: tuple[int, int, int, str]
-) -> None:
+def test_a_probe_is_told_the_state_and_no_name() -> None:
     """A kubelet gets a status, and whoever reads along a word of why: never a secret's name."""
-    answers = [answer("GET", path, status) for path in PROBES]
-    assert tuple(each.status for each in answers) == told[:3]
-    assert {each.body for each in answers} == {f"{told[3]}\n".encode()}
+    in_use = {State.READY, State.RELOADING}
+    for state in State:
+        for started in (False, True):
+            status = degraded(state=state, started=started)
+            answers = [answer("GET", path, status) for path in PROBES]
+            assert [each.status for each in answers] == [
+                200,
+                200 if state in in_use else 503,
+                200 if started else 503,
+            ], (state, started)
+            assert {each.body for each in answers} == {f"{state.value}\n".encode()}
+        assert state.value.isalpha()
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "word"),
-    [
+def test_a_program_reads_how_it_is_in_one_word() -> None:
+    """``/health`` says in one word whether all is well, and the rest in fields."""
+    for status, code, word in (
         (starting(), 503, "starting"),
         (ready(), 200, "ok"),
         (degraded(), 200, "degraded"),
+        (DRAINING, 503, "draining"),
         (stopping(), 503, "stopping"),
-    ],
-)
-def test_a_program_reads_how_it_is_in_one_word(status: Status, code: int, word: str) -> None:
-    """``/health`` says in one word whether all is well, and the rest in fields."""
-    response = answer("GET", "/health", status)
-    told = json.loads(response.body)
-    assert (response.status, told["status"]) == (code, word)
-    assert told == {
-        "status": word,
-        "ready": status.ready,
-        "degraded": status.degraded,
-        "reasons": list(status.reasons),
-        "state": status.state,
-        "mode": status.mode,
-        "profile": status.profile,
-        "generation": status.generation,
-        "uptime": status.uptime,
-    }
+    ):
+        response = answer("GET", "/health", status)
+        assert response.status == code
+        assert json.loads(response.body) == {
+            "status": word,
+            "ready": status.ready,
+            "degraded": status.degraded,
+            "reasons": list(status.reasons),
+            "state": status.state,
+            "mode": status.mode,
+            "profile": status.profile,
+            "generation": status.generation,
+            "uptime": status.uptime,
+        }
+
+
+def test_the_answers_are_worded() -> None:
+    """The bodies of ``/readyz`` and ``/health``, in four states one after another."""
+    told = ""
+    for title, status in (
+        ("starting", starting()),
+        ("ready", ready()),
+        ("degraded", degraded()),
+        ("draining", DRAINING),
+    ):
+        for path in ("/readyz", "/health"):
+            response = answer("GET", path, status)
+            told += f"{title}: GET {path} {response.status}\n{body_of(response)}"
+    assert_golden("readyz_verbose_or_health", told)
 
 
 async def test_a_reason_that_holds_a_value_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,24 +106,24 @@ async def test_a_reason_that_holds_a_value_is_scrubbed(monkeypatch: pytest.Monke
             assert "it is ***" in body_of(answer("GET", path, status))
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/nothing"])
-def test_a_head_is_a_get_without_the_body(path: str) -> None:
+def test_a_head_is_a_get_without_the_body() -> None:
     """Who asks by HEAD learns the length of the answer, and nobody keeps either."""
-    got, head = (answer(method, path, Status()) for method in ("GET", "HEAD"))
-    assert head.body == b""
-    assert head.status == got.status
-    for response in (got, head):
-        headers = dict(response.headers)
-        assert headers[b"cache-control"] == b"no-store"
-        if path not in {"/boot", "/metrics"}:  # they hold the time
-            assert headers[b"content-length"] == b"%d" % len(got.body)
+    for path in (*PATHS, "/nothing"):
+        got, head = (answer(method, path, Status()) for method in ("GET", "HEAD"))
+        assert head.body == b""
+        assert head.status == got.status
+        for response in (got, head):
+            headers = dict(response.headers)
+            assert headers[b"cache-control"] == b"no-store"
+            if path not in {"/boot", "/metrics"}:  # they hold the time
+                assert headers[b"content-length"] == b"%d" % len(got.body), path
 
 
 def test_there_is_nothing_else() -> None:
     """A wrong path says which there are; a wrong method says which are right."""
     missing = answer("GET", "/", ready())
     assert missing.status == 404
-    assert body_of(missing).split()[-6:] == list(PATHS)
+    assert set(PATHS) <= set(body_of(missing).split())
     assert answer("GET", "/boot", ready(), only=PROBES).status == 404
     refused = answer("POST", "/readyz", ready())
     assert refused.status == 405
@@ -127,7 +137,7 @@ def test_without_the_client_there_are_no_metrics(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     response = answer("GET", "/metrics", ready())
     assert response.status == 501
-    assert "pip install 'hive_boot[metrics]'" in body_of(response)
+    assert "hive_boot[metrics]" in body_of(response)
 
 
 def test_what_another_collector_lacks_is_not_ours() -> None:
@@ -170,25 +180,26 @@ def litestar_app() -> App:
     return app
 
 
-@pytest.mark.parametrize("root_path", ["", "/api"])
 @pytest.mark.parametrize("make", [starlette_app, fastapi_app, litestar_app])
-async def test_they_can_be_mounted_below_a_prefix(make: Any, root_path: str) -> None:  # noqa: ANN401
+async def test_they_can_be_mounted_below_a_prefix(make: Any) -> None:  # noqa: ANN401
     """All of them answer below a mount of Starlette, FastAPI and Litestar, and behind a proxy."""
-    async with client(make(), root_path) as asking:
-        for path in PATHS:
-            response = await asking.get(f"{root_path}/internal{path}")
-            assert response.status_code == 200, path
-        for path in ("/", "/nothing"):
-            assert (await asking.get(f"{root_path}/internal{path}")).status_code == 404
+    app = make()
+    for root_path in ("", "/api"):
+        async with client(app, root_path) as asking:
+            for path in PATHS:
+                response = await asking.get(f"{root_path}/internal{path}")
+                assert response.status_code == 200, (root_path, path)
+            for path in ("/", "/nothing"):
+                assert (await asking.get(f"{root_path}/internal{path}")).status_code == 404
 
 
-@pytest.mark.parametrize("root_path", ["", "/", "/api", "/live"])
-async def test_they_can_be_served_alone(root_path: str) -> None:
+async def test_they_can_be_served_alone() -> None:
     """They are an application of their own; a server may tell of a prefix that it took off."""
-    async with client(ENDPOINTS, root_path) as asking:
-        response = await asking.get("/livez", headers={"x-other": "1"})
-        assert (response.status_code, response.text) == (200, "ready\n")
-        assert (await asking.head("/boot")).content == b""
+    for root_path in ("", "/", "/api", "/live"):
+        async with client(ENDPOINTS, root_path) as asking:
+            response = await asking.get("/livez", headers={"x-other": "1"})
+            assert (response.status_code, response.text) == (200, "ready\n"), root_path
+            assert (await asking.head("/boot")).content == b""
 
 
 async def test_a_scrape_can_choose_the_format() -> None:

@@ -2,18 +2,18 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Timer
 
 import pytest
 
+from tests.fixtures.ports import free_port
+from tests.serving.served import asked
 from tests.support import child_environment
 
 MODULE = "tests.serving.foreign"
@@ -30,26 +30,6 @@ SERVERS = {
     "granian": (1, ["granian", "--interface", "asgi", f"{MODULE}:{{app}}", "--port", "{port}"]),
 }
 """For each server the exit status after a failed start, and the command line."""
-
-
-def free_port() -> int:
-    """Find a port on which nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def asked(port: int) -> int | None:
-    """Give the status that a request is answered with; None when it is not."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status
-    except (OSError, HTTPException):
-        return None
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -96,8 +76,7 @@ def test_a_failed_start_never_serves(server: str, app: str, tmp_path: Path) -> N
     assert answers == {None}
     assert process.returncode == SERVERS[server][0]
     written = output.read_text(encoding="utf-8")
-    assert "OPENAI_API_KEY is missing" in written
-    assert "set the variable OPENAI_API_KEY" in written
+    assert written.count("OPENAI_API_KEY") >= 2  # what is missing, and how to provide it
     # The wrapper is no framework, so it need not give a traceback to be heard.
     assert app == "app" or "hive_boot/bootstrap" not in written
 

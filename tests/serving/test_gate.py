@@ -77,27 +77,24 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-@pytest.mark.parametrize(
-    ("state", "word"),
-    [
-        (State.ARMED, b"starting\n"),
-        (State.LOADING, b"starting\n"),
-        (State.STARTING, b"starting\n"),
-        (State.STOPPING, b"stopping\n"),
-        (State.STOPPED, b"stopping\n"),
-    ],
-)
-async def test_nobody_comes_in_before_the_application_is_ready(
-    state: State, word: bytes, serve: Serve
-) -> None:
+async def test_nobody_comes_in_before_the_application_is_ready(serve: Serve) -> None:
     """A client that comes too early, or when the start has failed, is told to come again."""
-    run = Run(state, started=False)
-    async with serve(Gate(greet, run.status, dict)) as port, connected(port) as client:
-        answer = await client.ask()
-        assert (answer.status, answer.body) == (503, word)
-        assert answer.headers["retry-after"] == "1"
-        answer = await client.ask(method="HEAD")
-        assert (answer.status, answer.body) == (503, b"")
+    run = Run(started=False)
+    async with serve(Gate(greet, run.status, dict)) as port:
+        for state, word in (
+            (State.ARMED, b"starting\n"),
+            (State.LOADING, b"starting\n"),
+            (State.STARTING, b"starting\n"),
+            (State.STOPPING, b"stopping\n"),
+            (State.STOPPED, b"stopping\n"),
+        ):
+            run.state = state
+            async with connected(port) as client:
+                answer = await client.ask()
+                assert (answer.status, answer.body) == (503, word)
+                assert answer.headers["retry-after"] == "1"
+                answer = await client.ask(method="HEAD")
+                assert (answer.status, answer.body) == (503, b"")
 
 
 async def test_a_client_that_waits_on_its_connection_comes_in(serve: Serve) -> None:
@@ -111,15 +108,17 @@ async def test_a_client_that_waits_on_its_connection_comes_in(serve: Serve) -> N
     assert (answer.status, answer.body) == (200, b"{'pool': 1}")
 
 
-@pytest.mark.parametrize("state", [State.STARTING, State.READY, State.RELOADING, State.DRAINING])
-async def test_probes_are_answered_in_every_state(state: State, serve: Serve) -> None:
+async def test_probes_are_answered_in_every_state(serve: Serve) -> None:
     """A kubelet hears where the application stands, and the application is not asked."""
-    run = Run(state, started=state is not State.STARTING)
-    is_ready = state in {State.READY, State.RELOADING}
-    async with serve(Gate(greet, run.status, dict)) as port, connected(port) as client:
-        assert (await client.ask("/livez")).status == 200
-        assert (await client.ask("/readyz")).status == (200 if is_ready else 503)
-        assert (await client.ask("/startupz")).status == (200 if run.started else 503)
+    run = Run()
+    async with serve(Gate(greet, run.status, dict)) as port:
+        for state in (State.STARTING, State.READY, State.RELOADING, State.DRAINING):
+            run.state, run.started = state, state is not State.STARTING
+            is_ready = state in {State.READY, State.RELOADING}
+            async with connected(port) as client:
+                assert (await client.ask("/livez")).status == 200
+                assert (await client.ask("/readyz")).status == (200 if is_ready else 503)
+                assert (await client.ask("/startupz")).status == (200 if run.started else 503)
 
 
 async def test_an_application_in_use_is_not_described_for_each_request(serve: Serve) -> None:
@@ -131,6 +130,7 @@ async def test_an_application_in_use_is_not_described_for_each_request(serve: Se
     assert run.looks == 0
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("state", [State.DRAINING, State.STOPPING])
 async def test_clients_leave_their_connection_while_the_application_leaves(
     state: State, serve: Serve
@@ -146,6 +146,7 @@ async def test_clients_leave_their_connection_while_the_application_leaves(
         assert await client.is_closed()
 
 
+@pytest.mark.both_backends
 async def test_an_answer_that_was_begun_before_the_drain_ends_the_connection(
     serve: Serve,
 ) -> None:
@@ -166,6 +167,7 @@ async def test_an_answer_that_was_begun_before_the_drain_ends_the_connection(
         await until(lambda: gate.in_flight == 0)
 
 
+@pytest.mark.both_backends
 async def test_websockets_come_in_only_when_ready(serve: Serve) -> None:
     """A websocket that comes too early is refused as a request is; later ones are counted."""
     run = Run(State.STARTING, started=False)

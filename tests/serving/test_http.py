@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hive_boot.bootstrap.run import Run
     from hive_boot.serving.asgi import App, Receive, Scope, Send
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 class Needs(SecretSet):
@@ -123,7 +124,7 @@ def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> Serving
 
 def port_of(told: pytest.LogCaptureFixture) -> int:
     """Find where it serves."""
-    return int(told.text.partition("Listening on http://127.0.0.1:")[2].partition("\n")[0])
+    return int(re.findall(r"http://127\.0\.0\.1:(\d+)", told.text)[0])
 
 
 async def test_a_request_in_flight_ends_before_the_application_stops(
@@ -180,7 +181,7 @@ async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
     serving: Serving[Needs, None] = Serving(boot, Inner(), "::1", 0)
     serving.choose(server, anyio_backend_name)
     async with running(boot, serving):
-        assert "Listening on http://[::1]:" in told.text
+        assert "http://[::1]:" in told.text
 
 
 async def test_a_server_that_ends_by_itself_is_a_failure(
@@ -195,7 +196,7 @@ async def test_a_server_that_ends_by_itself_is_a_failure(
             serving._server.stop(0)  # noqa: SLF001
             await serving.live(run)
 
-    with pytest.raises(LifecycleError, match="the HTTP server has ended by itself"):
+    with pytest.raises(LifecycleError, match="HTTP server"):
         await live()
 
 
@@ -254,9 +255,10 @@ async def test_a_start_that_fails_closes_the_socket(
         await send({"type": "lifespan.startup.failed", "message": "the tables are missing"})
 
     serving = make(boot, failing, server, anyio_backend_name)
-    with pytest.raises(StartupFailed, match="the ASGI application failed to start") as caught:
+    with pytest.raises(StartupFailed) as caught:
         async with running(boot, serving):
             pytest.fail("it was served")
+    assert (caught.value.part, caught.value.reason) == ("the ASGI application", "LifecycleError")
     assert str(caught.value.__cause__) == "the tables are missing"
     assert await refuses(port_of(told))
 
@@ -270,22 +272,16 @@ async def test_a_port_that_is_taken_is_told(
         port = taken.getsockname()[1]
         serving: Serving[Needs, None] = Serving(boot, inner, "127.0.0.1", port)
         serving.choose(server, anyio_backend_name)
-        with pytest.raises(LifecycleError, match=f"cannot listen on 127.0.0.1:{port}: "):
+        with pytest.raises(LifecycleError, match=rf"127\.0\.0\.1:{port}\b"):
             async with running(boot, serving):
                 pytest.fail("it was served")
     assert inner.told == []
 
 
-@pytest.mark.parametrize(
-    ("backend", "fits"), [("asyncio", True), ("uvloop", True), ("trio", False)]
-)
-def test_the_server_has_to_run_on_the_loop(
-    boot: Bootstrap[Needs], backend: str, *, fits: bool
-) -> None:
+def test_the_server_has_to_run_on_the_loop(boot: Bootstrap[Needs]) -> None:
     """The server uvicorn is taken on asyncio, whatever drives that, and refused on trio."""
     serving: Serving[Any, Any] = Serving(boot, Inner(), "127.0.0.1", 0)
-    if fits:
-        serving.choose("uvicorn", backend)
-        return
-    with pytest.raises(DeclarationError, match="not on trio"):
-        serving.choose("uvicorn", backend)
+    serving.choose("uvicorn", "asyncio")
+    serving.choose("uvicorn", "uvloop")
+    with pytest.raises(DeclarationError, match=r"\buvicorn\b.*\btrio\b"):
+        serving.choose("uvicorn", "trio")

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from hive_boot.bootstrap.status import Status
 from hive_boot.serving.metrics import Collector, expose
+from tests.fixtures.golden import assert_golden
 from tests.serving.situations import degraded, ready
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
@@ -49,6 +50,13 @@ def test_every_metric_is_there_with_its_value() -> None:
         ("hive_boot_watcher", ("down",)): 0,
         ("hive_boot_watcher", ("off",)): 0,
     }
+
+
+def test_the_metrics_are_worded() -> None:
+    """The names, the types and the help texts of our metrics, as a scrape shows them."""
+    status = replace(degraded(), last_read=1_700_000_060.0, last_change=1_700_000_000.0)
+    lines = expose(status).body.decode().splitlines()
+    assert_golden("metrics", "\n".join(line for line in lines if "hive_boot_" in line))
 
 
 def test_what_counts_begins_at_nothing() -> None:

@@ -1,6 +1,6 @@
 """An application and what it needs, under somebody else's server."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,12 +9,10 @@ import pytest
 from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient
 
-from hive_boot import InvalidSecrets
+from hive_boot import InvalidSecrets, Problem, Secret
 from hive_boot.bootstrap.status import Status
-from hive_boot.exceptions import Problem
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction import hidden
-from hive_boot.secrets.value import Secret
 from hive_boot.serving.asgi import App, Message, Receive, Scope, Send
 from hive_boot.serving.outermost import Outermost
 from tests.support import until
@@ -128,6 +126,7 @@ class Server:
             self._stop.set()
 
 
+@pytest.mark.both_backends
 @pytest.mark.parametrize("knows_state", [True, False])
 async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
     """Secrets come before the application's own start, and go after its stop."""
@@ -166,39 +165,38 @@ async def test_a_start_without_secrets_is_a_failed_start() -> None:
     assert boot.told == []
 
 
-@pytest.mark.parametrize("fail", ["start", "stop"])
-async def test_a_failure_of_the_application_is_told(fail: str) -> None:
+async def test_a_failure_of_the_application_is_told() -> None:
     """A server is told where an application's own start or stop has failed."""
-    boot = Boot()
-    server = Server(Outermost(inner(boot.told, fail), boot.lifespan, boot.status))
-    async with server.serving():
-        pass
-    step = {"start": "startup", "stop": "shutdown"}[fail]
-    assert server.said[-1]["type"] == f"lifespan.{step}.failed"
-    assert f"KeyError: '{fail}'" in server.said[-1]["message"]
-    assert server.raised is None
-    assert boot.told[-1] == "no secrets"
+    for fail, step in (("start", "startup"), ("stop", "shutdown")):
+        boot = Boot()
+        server = Server(Outermost(inner(boot.told, fail), boot.lifespan, boot.status))
+        async with server.serving():
+            pass
+        assert server.said[-1]["type"] == f"lifespan.{step}.failed"
+        assert f"KeyError: '{fail}'" in server.said[-1]["message"]
+        assert server.raised is None
+        assert boot.told[-1] == "no secrets"
 
 
-@pytest.mark.parametrize(
-    "make", [RuntimeError, lambda text: ExceptionGroup(text, [KeyError(text)])]
-)
-async def test_no_value_is_told(make: Callable[[str], Exception]) -> None:
+async def test_no_value_is_told() -> None:
     """What is told to a server, which prints it, holds no secret."""
     owner, value = object(), "fake-value-that-nobody-may-see"
-    hidden.hide(owner, [Secret("TOKEN", value)])
-    try:
-        boot = Boot(make(f"cannot connect with {value}"))
-        server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
-        await server.run()
-    finally:
-        hidden.drop(owner)
-    told = server.said[0]["message"]
-    assert value not in told
-    assert "cannot connect with ***" in told
-    assert "Traceback" in told
+    text = f"cannot connect with {value}"
+    for failure in (RuntimeError(text), ExceptionGroup(text, [KeyError(text)])):
+        hidden.hide(owner, [Secret("TOKEN", value)])
+        try:
+            boot = Boot(failure)
+            server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
+            await server.run()
+        finally:
+            hidden.drop(owner)
+        told = server.said[0]["message"]
+        assert value not in told
+        assert "cannot connect with ***" in told
+        assert "Traceback" in told
 
 
+@pytest.mark.both_backends
 async def test_a_cancelled_lifespan_is_just_over() -> None:
     """A server that cancels the lifespan is not told anything: it does not listen."""
     boot = Boot()

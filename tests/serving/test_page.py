@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
-
-import pytest
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.bootstrap.status import Status
@@ -14,6 +12,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.timeline import Step
 from hive_boot.serving.endpoints import answer
 from hive_boot.serving.page import HEADERS, page
+from tests.fixtures.golden import assert_golden
 from tests.serving.situations import (
     crowded,
     degraded,
@@ -25,6 +24,9 @@ from tests.serving.situations import (
 )
 
 VOID = {"meta", "link", "wbr", "br"}
+
+INLINE = {"b", "code", "small", "span", "wbr"}
+"""Tags that do not start a new line."""
 
 SITUATIONS = [
     Status(),
@@ -38,6 +40,14 @@ SITUATIONS = [
 ]
 
 
+@dataclass
+class Row:
+    """A row of a table: the text of each cell, and the class of each badge."""
+
+    cells: list[str] = field(default_factory=list)
+    badges: list[str] = field(default_factory=list)
+
+
 class Reader(HTMLParser):
     """Reads a page as strictly as no browser does."""
 
@@ -46,6 +56,7 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
+        self.rows: list[Row] = []
         self.feed(text)
         self.close()
         assert self.open == [], "something is not closed"
@@ -53,32 +64,68 @@ class Reader(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Note a tag."""
         self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append(Row())
+        elif tag in {"td", "th"}:
+            self.rows[-1].cells.append("")
+        elif "tr" in self.open and (kind := dict(attrs).get("class") or "").startswith("badge"):
+            self.rows[-1].badges.append(kind)
+        if tag in {"b", "small", "span"}:
+            self.handle_data(" ")
+        if tag not in INLINE:
+            self.texts.append("\n")
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         """Hold it against the one that was opened last."""
         assert self.open.pop() == tag
+        if tag in {"td", "th"}:
+            self.rows[-1].cells[-1] = " ".join(self.rows[-1].cells[-1].split())
 
     def handle_data(self, data: str) -> None:
         """Note what can be read."""
-        if self.open[-1:] != ["style"]:
-            self.texts.append(data)
+        if self.open[-1:] == ["style"]:
+            return
+        self.texts.append(data)
+        if {"td", "th"} & set(self.open):
+            self.rows[-1].cells[-1] += data
 
     @property
     def text(self) -> str:
         """All that can be read, in one line."""
-        return re.sub(r"\s+", " ", "".join(self.texts))
+        return " ".join("".join(self.texts).split())
+
+    @property
+    def lines(self) -> list[str]:
+        """The visible text, one line for each block element."""
+        lines = (" ".join(line.split()) for line in "".join(self.texts).splitlines())
+        return [line for line in lines if line]
+
+    def row(self, name: str) -> Row:
+        """Find the row that begins with a name."""
+        (found,) = [row for row in self.rows if row.cells[0].split()[:1] == [name]]
+        return found
+
+    @property
+    def notices(self) -> list[str]:
+        """The class of each notice above everything else."""
+        kinds = [each.get("class") or "" for each in self.all("section")]
+        return [kind for kind in kinds if kind.startswith("notice ")]
 
     def all(self, tag: str) -> Iterator[dict[str, str | None]]:
         """Give the attributes of every such tag."""
         return (attributes for name, attributes in self.tags if name == tag)
 
 
-@pytest.mark.parametrize("status", SITUATIONS)
-def test_it_is_one_sound_document_that_asks_for_nothing(status: Status) -> None:
+def test_it_is_one_sound_document_that_asks_for_nothing() -> None:
     """A page that is read in an outage needs no script, no network, and no other server."""
-    read = Reader(page("hive", status))
+    for status in SITUATIONS:
+        assert_sound(Reader(page("hive", status)))
+
+
+def assert_sound(read: Reader) -> None:
+    """Assert that a document is whole, refers to nothing outside, and is labelled."""
     names = {tag for tag, _ in read.tags}
     assert names.isdisjoint({"script", "img", "iframe", "object", "form", "video", "base"})
     assert next(read.all("html"))["lang"] == "en"
@@ -137,92 +184,111 @@ def test_a_path_need_not_be_unicode() -> None:
     assert b"/<wbr>run/<wbr>?" in answer("GET", "/boot", status).body
 
 
-@pytest.mark.parametrize(
-    ("status", "badge", "title"),
-    [
+def test_how_it_is_is_seen_first() -> None:
+    """The state stands in the title of the tab and beside the name, in words and in a colour."""
+    for status, badge, title in (
         (Status(), "busy", "armed"),
         (starting(), "busy", "starting"),
         (ready(), "good", "ready"),
         (degraded(), "warn", "ready, degraded"),
         (ready(state=State.DRAINING, ready=False), "", "draining"),
         (stopping(), "bad", "stopping, failed"),
-    ],
-)
-def test_how_it_is_is_seen_first(status: Status, badge: str, title: str) -> None:
-    """The state stands in the title of the tab and beside the name, in words and in a colour."""
-    text = page("hive", status)
-    assert f"<title>{title}: hive</title>" in text
-    assert f'<h1>hive</h1><span class="badge {badge}">{title}</span>' in text
+    ):
+        text = page("hive", status)
+        assert f"<title>{title}: hive</title>" in text
+        assert f'<h1>hive</h1><span class="badge {badge}">{title}</span>' in text
 
 
-@pytest.mark.parametrize("status", SITUATIONS)
-def test_only_a_start_is_looked_at_again(status: Status) -> None:
+def test_only_a_start_is_looked_at_again() -> None:
     """While it starts the page follows by itself; afterwards it stands still to be read."""
-    again = [each for each in Reader(page("hive", status)).all("meta") if "http-equiv" in each]
-    assert bool(again) is (status.state in {State.ARMED, State.LOADING, State.STARTING})
-    assert all(each["content"] == f"{DEFAULTS.page_refresh_interval:g}" for each in again)
+    for status in SITUATIONS:
+        again = [each for each in Reader(page("hive", status)).all("meta") if "http-equiv" in each]
+        assert bool(again) is (status.state in {State.ARMED, State.LOADING, State.STARTING})
+        assert all(each["content"] == f"{DEFAULTS.page_refresh_interval:g}" for each in again)
+
+
+def test_the_page_is_worded() -> None:
+    """The text of the page while it starts, and while everything is wrong."""
+    told = ""
+    for status in (starting(), replace(degraded(), failed="agents", forked=True)):
+        told += "\n".join(Reader(page("hive", status)).lines) + "\n\n"
+    moment = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+    assert_golden("status_page_text", told, dict.fromkeys(moment.findall(told), "<moment>"))
 
 
 def test_what_is_wrong_is_told() -> None:
-    """Reasons, a failure and a fork stand above everything else, each with its heading."""
-    read = Reader(page("hive", replace(degraded(), failed="agents", forked=True)))
-    assert "Failed" in read.text
-    assert "agents has failed, and the application ends." in read.text
-    assert "Degraded" in read.text
-    assert "generation 5 was refused: JWT_SECRET length" in read.text
-    assert "This process was forked" in read.text
+    """Failure, reasons and fork are shown above everything else, each in its own notice."""
+    status = replace(degraded(), failed="agents", forked=True)
+    read = Reader(page("hive", status))
+    assert read.notices == ["notice bad", "notice warn", "notice busy"]
+    assert read.lines.index("Degraded") < read.lines.index("Ready")
+    assert all(reason in read.lines for reason in status.reasons)
+    assert any("agents" in line for line in read.lines[: read.lines.index("Degraded")])
+    assert Reader(page("hive", ready())).notices == []
     many = Reader(page("hive", ready(degraded=True, reasons=("the hook x fails",) * 60)))
     assert many.text.count("the hook x fails") == 50
-    assert "and 10 more" in many.text
+    assert "10" in many.lines[many.lines.index("Ready") - 1]
 
 
 def test_what_was_decided_is_told_with_the_reason() -> None:
     """Mode, profile, generation, age and watcher are there, and why they are so."""
-    read = Reader(page("hive", ready())).text
-    for fact in (
-        "Readyyes",
-        "Up for2 h 30 min",
-        "Generation4",
-        "Last change40 s ago",
-        "Last good read12 s ago",
-        "Watcherinotifyby the kernel's events",
-        "ModekubernetesKUBERNETES_SERVICE_HOST is set",
-        "Profileproductionnothing else is said",
+    read = Reader(page("hive", ready()))
+    for label, fact in (
+        ("Up for", "2 h 30 min"),
+        ("Generation", "4"),
+        ("Last change", "40 s ago"),
+        ("Last good read", "12 s ago"),
+        ("Watcher", "inotify"),
+        ("Mode", "kubernetes KUBERNETES_SERVICE_HOST is set"),
+        ("Profile", "production nothing else is said"),
     ):
-        assert fact in read
-    bare = Reader(page("hive", Status())).text
-    assert "Last changenever" in bare
-    assert "Modenot decided" in bare
-    assert "Generationnone yet" in bare
+        assert read.lines[read.lines.index(label) + 1].startswith(fact), label
+    bare = Reader(page("hive", Status()))
+    for label in ("Last change", "Mode", "Generation"):
+        assert not re.search(r"\d", bare.lines[bare.lines.index(label) + 1]), label
 
 
 def test_secrets_are_told_by_name_and_never_by_value() -> None:
     """Each declared secret has a row: whether it is there, from where, since when."""
-    read = Reader(page("hive", degraded())).text
-    assert "7 of 8 declared secrets are present." in read
-    for row in (
-        "OPENAI_API_KEYsemantic-memory, agentspresent requiredfile/run/secrets/hive/",
-        "/run/secrets/hive/OPENAI_API_KEY2 h 13 min1stale mount: restart",
-        "/run/secrets/hive/HIVE_API_KEY2 h 13 min1pinned",
-        "/run/secrets/hive/JWT_SECRET40 s4newer in 1 min 20 s newest refused",
-        "SENTRY_DSNsemantic-memory, agentsabsent optionalGITHUB_TOKEN",
+    read = Reader(page("hive", degraded()))
+    assert "7 of 8" in read.text
+    assert all(each.name in read.row(each.name).cells[0] for each in degraded().secrets)
+    for name, age, generation, badges in (
+        ("OPENAI_API_KEY", "2 h 13 min", "1", ["badge good", "badge bad"]),  # a stale mount
+        ("HIVE_API_KEY", "2 h 13 min", "1", ["badge good", "badge"]),  # pinned
+        ("JWT_SECRET", "40 s", "4", ["badge good", "badge busy", "badge bad"]),  # due, refused
+        ("GITHUB_TOKEN", "2 h 13 min", "1", ["badge good"]),
     ):
-        assert row in read
+        row = read.row(name)
+        assert row.cells[0].endswith(" semantic-memory, agents")
+        assert row.cells[1].split()[-1] == "required"
+        assert row.cells[2] == f"file /run/secrets/hive/{name}"
+        assert (*row.cells[3:5], row.badges) == (age, generation, badges)
+    assert "1 min 20 s" in read.row("JWT_SECRET").cells[5]
+    absent = read.row("SENTRY_DSN")
+    assert (absent.cells[1].split()[-1], absent.badges) == ("optional", ["badge "])
+    assert absent.cells[2:] == ["", "", "", ""]
     missing = secret_status("A", present=False, source="", place="", used_by="")
-    assert 'class="badge bad">absent' in page("hive", ready(secrets=(missing,)))
+    assert Reader(page("hive", ready(secrets=(missing,)))).row("A").badges == ["badge bad"]
 
 
 def test_before_the_first_set_no_secrets_are_told() -> None:
-    """While it loads, the page says that nothing is accepted yet."""
-    assert "No secrets are accepted yet." in Reader(page("hive", starting())).text
+    """While it loads, there is no table of secrets."""
+    tables = [each["class"] for each in Reader(page("hive", starting())).all("table")]
+    assert "kept" not in tables
 
 
 def test_rotations_are_told() -> None:
     """The last rotations have a row each: when, what became of it, which secrets."""
-    read = Reader(page("hive", ready())).text
-    assert "40 s ago" in read
-    assert re.search(r"UTCrefusedJWT_SECRET320 ms", read)
-    assert "There were none." in Reader(page("hive", Status())).text
+    read = Reader(page("hive", ready()))
+    rows = [row.cells for row in read.rows[-3:]]
+    assert [cells[1:] for cells in rows] == [
+        ["accepted", "jwt_secret", "4", "21 ms"],
+        ["refused", "JWT_SECRET", "3", "20 ms"],
+        ["in-use", "sentry_dsn", "2", "3.0 s"],
+    ]
+    assert rows[0][0].startswith("40 s ago ")
+    assert Reader(page("hive", Status())).rows == []
     names = tuple(f"S{number}" for number in range(30))
     many = ready(
         rotations=tuple(
@@ -230,15 +296,18 @@ def test_rotations_are_told() -> None:
             for n in range(60)
         )
     )
-    read = Reader(page("hive", many)).text
-    assert "S9 and 20 more" in read
-    assert "10 more rotations are not shown." in read
+    shown = Reader(page("hive", many))
+    assert len([row for row in shown.rows if "accepted" in row.cells[1:2]]) == 50
+    assert "S9" in shown.rows[-1].cells[2]
+    assert "S10" not in shown.rows[-1].cells[2]
+    assert "20" in shown.rows[-1].cells[2]
+    assert any(line.startswith("10 more ") for line in shown.lines)
 
 
 def test_a_thousand_of_anything_is_a_page_still() -> None:
     """However much there is, the page stays one that a phone can show."""
     text = page("hive", replace(crowded(), secrets=secrets(1_000)))
     read = Reader(text)
-    assert "500 more secrets are not shown." in read.text
-    assert "800 more steps are not shown; 800 of them are done." in read.text
+    assert any(line.startswith("500 more ") for line in read.lines)
+    assert any(re.search(r"^800 more .*\b800 ", line) for line in read.lines)
     assert len(text) < 400_000

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import anyio
@@ -188,44 +189,28 @@ def requested(browser: webdriver.Chrome) -> list[str]:
     return [url for url in urls if not url.startswith(("data:", "chrome:", "about:"))]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["phone", "screen"])
-@pytest.mark.parametrize("count", [8, 200])
-@pytest.mark.parametrize("make", [starting, ready, degraded])
-def test_the_page_is_readable(  # noqa: PLR0913, PLR0917  (each is one thing that is tried)
-    make: Callable[[int], Status],
-    count: int,
-    size: str,
-    scheme: str,
-    host: Host,
-    browser: webdriver.Chrome,
-) -> None:
+def test_the_page_is_readable(host: Host, browser: webdriver.Chrome) -> None:
     """On every device, and at any hour, the page asks once, fits, and can be read."""
-    look_at(make(count), size, scheme, host, browser)
+    for make, count in product((starting, ready, degraded), (8, 200)):
+        for size, scheme in product(("phone", "screen"), ("light", "dark")):
+            look_at(make(count), size, scheme, host, browser)
 
 
-@pytest.mark.parametrize(
-    ("size", "scheme"), [("phone", "dark"), ("tablet", "dark"), ("screen", "light")]
-)
-@pytest.mark.parametrize(
-    "status",
-    [
+def test_the_page_is_readable_in_bad_times(host: Host, browser: webdriver.Chrome) -> None:
+    """The page stays readable when everything is wrong, numerous or long."""
+    for status in (
         stopping(),
         crowded(),
         replace(degraded(), failed="agents", forked=True),
         replace(ready(), mode_reason="x" * 200, reasons=("y" * 400,), degraded=True),
-    ],
-    ids=["stopping", "crowded", "failed", "long"],
-)
-def test_the_page_is_readable_in_bad_times(
-    status: Status, size: str, scheme: str, host: Host, browser: webdriver.Chrome
-) -> None:
-    """It is so as well when everything is wrong, much, or long."""
-    look_at(status, size, scheme, host, browser)
+    ):
+        for size, scheme in (("phone", "dark"), ("tablet", "dark"), ("screen", "light")):
+            look_at(status, size, scheme, host, browser)
 
 
 def look_at(status: Status, size: str, scheme: str, host: Host, browser: webdriver.Chrome) -> None:
     """Open the page of an application, and look at it closely."""
+    where = (status.state, len(status.secrets), size, scheme)
     host.status = status
     show(browser, size, scheme)
     logged(browser, "performance")
@@ -233,13 +218,13 @@ def look_at(status: Status, size: str, scheme: str, host: Host, browser: webdriv
     browser.get(host.url)
     assert browser.title.endswith(": hive <hive>")
     wait(lambda: browser.execute_script(DEVICE) == [SIZES[size][0], scheme == "dark"])
-    assert browser.execute_script(SPILLED) == []
+    assert browser.execute_script(SPILLED) == [], where
     contrasts: Any = browser.execute_script(CONTRASTS)
-    assert len(contrasts) > 50
-    assert [each for each in contrasts if each[1] < ENOUGH] == []
-    assert requested(browser) == [host.url]
-    assert host.asked == asked + 1
-    assert logged(browser, "browser") == []
+    assert len(contrasts) > 50, where
+    assert [each for each in contrasts if each[1] < ENOUGH] == [], where
+    assert requested(browser) == [host.url], where
+    assert host.asked == asked + 1, where
+    assert logged(browser, "browser") == [], where
 
 
 def test_a_start_is_followed_until_it_is_over(browser: webdriver.Chrome) -> None:

@@ -19,9 +19,9 @@ import anyio.to_thread
 import pytest
 from anyio.abc import SocketStream, TaskGroup
 
+from hive_boot import DeclarationError, LifecycleError
 from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.bootstrap.status import Status
-from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving import probe_server
 from hive_boot.serving.endpoints import PATHS, Response, respond
 from hive_boot.serving.probe_server import serve_probes
@@ -103,6 +103,7 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
+@pytest.mark.both_backends
 async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
     """A worker without HTTP can be probed, scraped, and looked at."""
     async with served() as port:
@@ -115,9 +116,9 @@ async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
             assert int(headers[b"content-length"]) == len(body) > 0
 
 
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
+async def test_right_and_wrong_requests() -> None:
+    """What can be understood is answered; the rest is told what it is, and closed."""
+    for request, status in (
         (b"HEAD /readyz HTTP/1.1\r\nHost: worker\r\n\r\n", 200),
         (b"GET /readyz HTTP/1.0\r\n\r\n", 200),
         (GET % b"/readyz?verbose=1", 200),
@@ -142,15 +143,12 @@ async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 404),
         (b"GET /livez HTTP/1.1\r\nHost: worker\r\nX-Long: " + b"x" * 30_000 + b"\r\n\r\n", 431),
         (b"GET /livez HTTP/1.1\r\nHost: worker\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-    ],
-)
-async def test_right_and_wrong_requests(request_: bytes, status: int) -> None:
-    """What can be understood is answered; the rest is told what it is, and closed."""
-    async with served() as port:
-        told, _, body = await ask(port, request_)
-        assert told == status
-        assert (body == b"") is request_.startswith(b"HEAD")
-        await assert_answers(port)
+    ):
+        async with served() as port:
+            told, _, body = await ask(port, request)
+            assert told == status, request
+            assert (body == b"") is request.startswith(b"HEAD")
+            await assert_answers(port)
 
 
 async def test_the_header_accept_is_heard() -> None:
@@ -182,6 +180,7 @@ async def test_who_says_nothing_is_dropped() -> None:
         assert await everything(slow) == b""
 
 
+@pytest.mark.both_backends
 async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks for much and takes nothing of it does not keep its connection."""
     monkeypatch.setattr(probe_server, "answer", partial(long_answer, 30_000_000))
@@ -206,6 +205,7 @@ def long_answer(length: int, *_: object, **__: object) -> Response:
     return respond(200, b"x" * length)
 
 
+@pytest.mark.both_backends
 async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """``nc -N`` says that it has no more to say, and still reads: also more than a buffer holds."""
     monkeypatch.setattr(probe_server, "answer", partial(long_answer, 8_000_000))
@@ -240,6 +240,7 @@ async def test_who_goes_on_talking_is_cut_off() -> None:
         await assert_answers(port)
 
 
+@pytest.mark.both_backends
 async def test_resets_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
     """Connections that break off, at any moment, are neither logged nor felt."""
     caplog.set_level(logging.INFO, "hive_boot")
@@ -258,6 +259,7 @@ async def test_resets_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
     assert f"port {port}" in caplog.text
 
 
+@pytest.mark.both_backends
 async def test_a_full_house_lets_a_probe_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """For one connection too many the oldest is dropped: silence keeps nobody out."""
     monkeypatch.setattr(probe_server, "MOST", 3)
@@ -275,6 +277,11 @@ async def test_a_full_house_lets_a_probe_in(monkeypatch: pytest.MonkeyPatch) -> 
             await client.aclose()
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was logged as a warning or worse."""
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
     """Let this process open nothing further."""
@@ -288,6 +295,7 @@ def no_descriptor_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.both_backends
 async def test_a_process_without_descriptors_is_survived(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -299,12 +307,13 @@ async def test_a_process_without_descriptors_is_survived(
             with no_descriptor_left():
                 client.connect(("127.0.0.1", port))
                 client.sendall(GET % b"/livez")
-                await until(lambda: "takes no connection" in caplog.text)
+                await until(lambda: warnings(caplog))
                 for _ in range(50):  # time for some more attempts, which are not told of
                     await anyio.lowlevel.checkpoint()
             answered = await anyio.to_thread.run_sync(client.recv, 4096)
         assert answered.startswith(b"HTTP/1.1 200")
-    assert caplog.text.count("takes no connection: Too many open files") == 1
+    (warning,) = warnings(caplog)
+    assert "Too many open files" in warning
 
 
 @dataclass
@@ -326,7 +335,8 @@ async def test_a_failure_of_ours_ends_nothing(caplog: pytest.LogCaptureFixture) 
     async with served(Moody()) as port:
         assert (await ask(port, GET % b"/boot"))[0] == 500
         await assert_answers(port)
-    assert "/boot could not be answered" in caplog.text
+    (error,) = warnings(caplog)
+    assert "/boot" in error
     assert "not now" in caplog.text
 
 
@@ -341,7 +351,7 @@ async def test_a_fault_of_ours_ends_nothing_either(
             assert await everything(client) == b""
         monkeypatch.undo()
         await assert_answers(port)
-    assert "could not be answered" in caplog.text
+    assert len(warnings(caplog)) == 1
 
 
 async def test_whatever_is_sent_a_probe_is_answered(caplog: pytest.LogCaptureFixture) -> None:
@@ -371,6 +381,7 @@ async def test_whatever_is_sent_a_probe_is_answered(caplog: pytest.LogCaptureFix
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
+@pytest.mark.both_backends
 async def test_it_ends_at_once_when_it_is_told_to() -> None:
     """Clients that are slow do not hold up the end of the worker, and nothing is left open."""
     with anyio.fail_after(PATIENCE):
@@ -390,7 +401,7 @@ async def test_it_ends_at_once_when_it_is_told_to() -> None:
 async def test_a_port_that_is_taken_is_named() -> None:
     """The log of a worker that cannot have its port says which, in one error."""
     async with served() as port:
-        with pytest.raises(LifecycleError, match=rf"probe_port {port} .* in use"):
+        with pytest.raises(LifecycleError, match=rf"probe_port\D+{port}\b"):
             await serve_probes(ready, "hive", port)
 
 
@@ -404,11 +415,11 @@ async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -
             assert await start(group, port=port) == port
             await assert_answers(port)
             group.cancel_scope.cancel()
-    assert caplog.text.count(f"Probes are answered on port {port}") == 3
+    assert [str(port) in record.getMessage() for record in caplog.records] == [True] * 3
 
 
 async def test_without_h11_the_declaration_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who declares a probe port without h11 is told what to install."""
     monkeypatch.setitem(sys.modules, "h11", None)
-    with pytest.raises(DeclarationError, match=r"pip install 'hive_boot\[probes\]'"):
+    with pytest.raises(DeclarationError, match=r"hive_boot\[probes\]"):
         await serve_probes(ready, "hive", 0)

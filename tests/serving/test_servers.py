@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -124,6 +125,12 @@ async def serving(server: HttpServer, app: App) -> AsyncIterator[tuple[int, anyi
             server.stop(0)
 
 
+def cancelled(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the numbers of requests that warnings name."""
+    warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    return [number for warning in warnings for number in re.findall(r"\b\d+\b", warning)]
+
+
 async def test_requests_are_answered_on_one_connection(server: HttpServer) -> None:
     """A client asks twice on the connection that it keeps, and hears nothing of the server."""
     async with serving(server, Application()) as (port, _), connected(port) as client:
@@ -192,7 +199,7 @@ async def test_a_request_that_does_not_end_is_ended(
         assert (answer.status, answer.headers["connection"]) == (503, "close")
         await ended.wait()
     assert app.ended == ["cancelled"]
-    assert "1 request did not end in time and is cancelled" in caplog.text
+    assert cancelled(caplog) == ["1"]
 
 
 async def test_an_answer_that_does_not_end_is_cut(
@@ -213,7 +220,7 @@ async def test_an_answer_that_does_not_end_is_cut(
         assert (answer.status, answer.body, answer.is_whole) == (200, b"half", False)
         await ended.wait()
     assert app.ended == ["cancelled"] * 2
-    assert "2 requests did not end in time and are cancelled" in caplog.text
+    assert cancelled(caplog) == ["2"]
 
 
 async def test_a_client_that_takes_nothing_does_not_hold_the_stop(hasty: HttpServer) -> None:
@@ -252,12 +259,11 @@ async def test_a_server_that_is_to_stop_before_it_begins_serves_nobody(
     assert await refuses(port)
 
 
+@pytest.mark.parametrize("case", [name for name in CASES if "trio" not in name])
 async def test_a_request_that_cannot_be_cancelled_does_not_hold_the_stop(
-    case: str, hasty: HttpServer
+    hasty: HttpServer,
 ) -> None:
     """On asyncio a request that swallows its cancellation is left behind; trio waits for it."""
-    if "trio" in case:
-        pytest.skip("trio leaves no task behind")
     app = Application()
 
     async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
@@ -374,7 +380,7 @@ class TestBind:
         """Whoever starts a service twice is told which address is in use, in one sentence."""
         with bind("127.0.0.1", 0) as first:
             port = first.getsockname()[1]
-            with pytest.raises(LifecycleError, match=f"cannot listen on 127.0.0.1:{port}: Addr"):
+            with pytest.raises(LifecycleError, match=rf"127\.0\.0\.1:{port}\b"):
                 bind("127.0.0.1", port)
 
     def test_an_address_of_the_sixth_version_is_listened_on(self) -> None:
@@ -382,16 +388,15 @@ class TestBind:
         with bind("::1", 0) as first:
             assert first.family == socket.AF_INET6
             port = first.getsockname()[1]
-            with pytest.raises(LifecycleError, match=rf"on \[::1\]:{port}: "):
+            with pytest.raises(LifecycleError, match=rf"\[::1\]:{port}\b"):
                 bind("::1", port)
 
-    @pytest.mark.parametrize(
-        ("host", "port"), [("127.0.0.1", 70000), ("no.such.host.invalid", 1), ("203.0.113.1", 1)]
-    )
-    def test_an_address_that_cannot_be_had_is_named(self, host: str, port: int) -> None:
+    def test_an_address_that_cannot_be_had_is_named(self) -> None:
         """A host or a port that is none is told, and no socket is left."""
-        with pytest.raises(LifecycleError, match=f"cannot listen on {host}:{port}: .+"):
-            bind(host, port)
+        for address in ("127.0.0.1:70000", "no.such.host.invalid:1", "203.0.113.1:1"):
+            host, _, port = address.partition(":")
+            with pytest.raises(LifecycleError, match=re.escape(address)):
+                bind(host, int(port))
 
 
 class TestChoice:
@@ -404,19 +409,17 @@ class TestChoice:
 
     def test_an_unknown_server_is_refused(self) -> None:
         """Whoever asks for a server that is not supported is told which ones are."""
-        with pytest.raises(DeclarationError, match=r"no server 'gunicorn': .*uvicorn, hypercorn"):
+        with pytest.raises(DeclarationError, match=r"\bgunicorn\b.*\buvicorn\b.*\bhypercorn\b"):
             http_server("gunicorn", "asyncio")
 
     def test_uvicorn_is_refused_on_trio(self) -> None:
         """Whoever chooses trio is told which server runs on it."""
-        with pytest.raises(DeclarationError, match="choose server='hypercorn'"):
+        with pytest.raises(DeclarationError, match=r"\btrio\b.*\bhypercorn\b"):
             http_server("uvicorn", "trio")
 
-    @pytest.mark.parametrize("name", ["uvicorn", "hypercorn"])
-    def test_a_server_that_is_not_installed_is_named(
-        self, name: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_server_that_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever lacks the server is told what to install."""
-        monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(DeclarationError, match=f"pip install {name}"):
-            http_server(name, "asyncio")
+        for name in ("uvicorn", "hypercorn"):
+            monkeypatch.setitem(sys.modules, name, None)
+            with pytest.raises(DeclarationError, match=f"pip install {name}"):
+                http_server(name, "asyncio")

@@ -1,5 +1,6 @@
 """``boot.serve`` as its users have it: a process, a socket, and signals."""
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.ports import free_port
 from tests.serving.served import (
     HEAD,
     PARTS,
@@ -17,7 +19,6 @@ from tests.serving.served import (
     asked,
     both_servers,
     each_server,
-    free_port,
     serving,
     under,
 )
@@ -28,7 +29,7 @@ def without_gates(lines: list[str]) -> list[str]:
     return [line for line in lines if not line.startswith("at ")]
 
 
-@each_server
+@both_servers
 def test_probes_are_answered_from_the_first_moment(
     server: str, backend: str, tmp_path: Path
 ) -> None:
@@ -47,7 +48,7 @@ async def hangs(pool: str):
     mount = tmp_path / "secrets"
     mount.mkdir()
     with serving(source, server, backend, str(mount), cwd=tmp_path, JWT_SECRET="") as it:
-        it.wait_logged("Waiting up to 3600 s for JWT_SECRET")
+        it.wait_logged("3600 s .*JWT_SECRET")
         assert it.probes() == [(200, "loading"), (503, "loading"), (503, "loading")]
         assert it.ask("/anything") == (503, "starting", False, "1")
         kept = it.connect()
@@ -66,7 +67,7 @@ async def hangs(pool: str):
         "pool stops",
         "base stops",
     ]
-    assert "SIGTERM: stopping" in it.err[-1]
+    assert "SIGTERM" in it.err[-1]
 
 
 @each_server
@@ -112,13 +113,12 @@ async def last(pool: str):
         assert it.end() == 0, it.err
     told = without_gates(it.out)
     assert told[-3:] == STOPPED
-    assert [line for line in it.err if "SIGTERM: " in line] == [
-        "INFO hive_boot: SIGTERM: draining for 77 s, then stopping"
-    ]
+    (draining,) = it.logged("SIGTERM.*")
+    assert " 77 s" in draining
     assert not any("Traceback" in line for line in it.err)
 
 
-@each_server
+@both_servers
 def test_a_request_that_is_too_long_holds_nobody(server: str, backend: str, tmp_path: Path) -> None:
     """It is ended within the budget of the stop, and the parts are stopped after it."""
     source = f"""
@@ -134,9 +134,10 @@ boot = Bootstrap(Needs, stop_timeout=2)
         assert client.answer()[0] == 503
         assert it.end() == 0, it.err
     assert it.out == [*STARTED, "at slow1", *STOPPED]
-    assert any("1 request did not end in time and is cancelled" in line for line in it.err)
+    assert it.logged(r"WARNING.*\b1 request\b")
     # Outside of Kubernetes nobody has to learn that it goes.
-    assert "INFO hive_boot: SIGTERM: stopping" in it.err
+    (stopping,) = it.logged(r"SIGTERM.*")
+    assert not re.search(r"\d", stopping)
     assert not any("Traceback" in line for line in it.err)
 
 
@@ -153,11 +154,11 @@ boot = Bootstrap(Needs, mode="kubernetes", env_fallback=True, secrets_dirs=sys.a
         client.send("/slow1")
         it.wait_told("at slow1")
         it.send(signal.SIGTERM)
-        it.wait_logged("SIGTERM: draining for 5 s, then stopping")
+        it.wait_logged(r"SIGTERM.*\b5 s")
         it.send(signal.SIGINT)
         assert it.end() == 128 + signal.SIGINT
     assert it.out == [*STARTED, "at slow1"]
-    assert it.err[-1] == "hive_boot: a second signal, SIGINT, while draining: forced"
+    assert re.search("SIGINT.*draining", it.err[-1])
 
 
 CRASHING = """
@@ -188,8 +189,7 @@ boot = Bootstrap(Needs, drain=77)
         it.open("drained")
         assert it.end() == 70
     assert without_gates(it.out)[-3:] == STOPPED
-    told = "\n".join(it.err)
-    assert "culprit has failed, and the application cannot go on" in told
+    assert it.logged("CRITICAL.*culprit")
     assert it.err[-1] == "RuntimeError: the connection is lost"
 
 
@@ -248,7 +248,7 @@ def crashed(line: list[str], path: Path) -> Iterator[tuple[Served, int]]:
         it.wait_told("slow is asked")
         it.open("crash")
         assert client.answer() == (503, "draining", True, None)
-        it.wait_logged("culprit has failed, and the application cannot go on")
+        it.wait_logged("CRITICAL.*culprit")
         yield it, port
 
 
@@ -267,7 +267,7 @@ def test_a_part_that_crashes_ends_the_server_around_it(server: str, tmp_path: Pa
 def test_a_server_that_would_die_of_a_signal_is_sent_none(server: str, tmp_path: Path) -> None:
     """It goes on, says so in the log, and is sent nobody, until somebody ends it."""
     with crashed(STAYING[server], tmp_path) as (it, port):
-        it.wait_logged("Nobody here handles SIGTERM: the server goes on, and is not ready")
+        it.wait_logged("ERROR.*SIGTERM")
         assert it.probes(port) == [(200, "draining"), (503, "draining"), (200, "draining")]
         it.send(signal.SIGTERM)
         it.end()
@@ -299,8 +299,8 @@ async def answer(send, body):
         it.send(signal.SIGTERM)
         assert it.end() == 70
     assert it.out == [*STARTED, "hangs", *STOPPED]
-    assert any("1 request did not end in time and is cancelled" in line for line in it.err)
-    assert "hive_boot: not everything has stopped in time; exit 70" in it.err
+    assert it.logged(r"WARNING.*\b1 request\b")
+    assert it.logged(r"^hive_boot: .*\b70$")
 
 
 def test_a_request_that_blocks_the_loop_holds_nobody(tmp_path: Path) -> None:
@@ -322,5 +322,5 @@ async def answer(send, body):
         it.send(signal.SIGTERM)
         assert it.end() == 70
     assert it.out == [*STARTED, "blocks"]
-    assert "hive_boot: not everything has stopped in time; exit 70" in it.err
+    assert it.logged(r"^hive_boot: .*\b70$")
     assert any("in answer" in line for line in it.err)

@@ -19,9 +19,15 @@ def bars(drawn: str) -> dict[str, tuple[float, float]]:
     }
 
 
-def headings(drawn: str) -> list[str]:
-    """Read the headings."""
-    return re.findall(r"<h2 .*?>(\w[\w, ]*) <small>", drawn)
+def whens(drawn: str) -> list[list[str]]:
+    """Read when each step began, and how long it took."""
+    span = r"\d+(?:\.\d)? (?:ms|s|min)(?: \d+ s)?"
+    return [re.findall(span, text) for text in re.findall(r'"when">(.*?)</span>', drawn)]
+
+
+def left_out(drawn: str) -> list[str]:
+    """Read how many steps are not shown, and how many of them are done."""
+    return re.findall(r"\b\d+\b", drawn.rpartition('<p class="soft">')[2])
 
 
 def test_without_steps_nothing_is_drawn() -> None:
@@ -42,8 +48,7 @@ def test_bars_stand_where_the_steps_were() -> None:
         "half part": (50, 50),
         "later service": (99, 0),
     }
-    assert "at 1.0 s, took 1.0 s" in drawn
-    assert "at 2.0 s, for 8 min 18 s" in drawn
+    assert whens(drawn) == [["0 ms", "2.0 s"], ["1.0 s", "1.0 s"], ["2.0 s", "8 min 18 s"]]
 
 
 def test_what_goes_on_reaches_to_now() -> None:
@@ -51,16 +56,16 @@ def test_what_goes_on_reaches_to_now() -> None:
     drawn = waterfall(starting())
     assert bars(drawn)["database part"] == (2.14, 97.86)
     assert 'class="waiting open"' in drawn
-    assert "at 90 ms, for 4.1 s, waits for database" in drawn
+    assert re.search(r'"when">at 90 ms, .*4\.1 s, .* database<', drawn)
     for outcome in ("done", "running", "waiting", "overdue"):
         assert f">{outcome}</span>" in drawn
 
 
 def test_start_and_stop_have_scales_of_their_own() -> None:
     """After weeks of service one still sees what took how long in the start, and in the stop."""
-    assert headings(waterfall(ready())) == ["Start"]
+    assert re.findall(r'<h2 id="(\w+)"', waterfall(ready())) == ["start"]
     drawn = waterfall(stopping())
-    assert headings(drawn) == ["Start", "Since then, the newest first", "Stop"]
+    assert re.findall(r'<h2 id="(\w+)"', drawn) == ["start", "since", "stop"]
     assert bars(drawn)["stopping phase"] == (0, 100)
     assert bars(drawn)["database stop"][0] > 30
 
@@ -74,7 +79,7 @@ def test_of_what_came_since_the_last_is_drawn_first() -> None:
     drawn = waterfall(replace(ready(), timeline=(*STARTED[:-1], *crashes)))
     assert "try1001 service" in bars(drawn)
     assert "try2 service" not in bars(drawn)
-    assert "800 more steps are not shown; 0 of them are done." in drawn
+    assert left_out(drawn) == ["800", "0"]
 
 
 def test_without_a_phase_the_parts_tell_when_the_start_was_over() -> None:
@@ -91,7 +96,7 @@ def test_of_many_steps_those_that_matter_are_drawn() -> None:
     drawn = waterfall(crowded())
     assert len(bars(drawn)) == 200
     assert next(iter(bars(drawn))) == "part_900 part"
-    assert "800 more steps are not shown; 800 of them are done." in drawn
+    assert left_out(drawn) == ["800", "800"]
 
 
 def test_who_waits_for_many_names_a_few() -> None:
@@ -99,4 +104,4 @@ def test_who_waits_for_many_names_a_few() -> None:
     names = tuple(f"part{number}" for number in range(100))
     step = Step(name="last", kind="part", start=0.0, outcome="waiting", waits_for=names)
     drawn = waterfall(Status(state=State.STARTING, uptime=1.0, timeline=(step,)))
-    assert "waits for part0, part1, part2, part3, part4 and 95 more" in drawn
+    assert re.search(r" part0, part1, part2, part3, part4 \w+ 95 ", drawn)

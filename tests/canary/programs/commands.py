@@ -3,11 +3,11 @@
 import sys
 
 from hive_boot.cli import check, doctor, manifests, rotate  # noqa: F401  (imported before the fork)
-from hive_boot.cli.main import script
+from hive_boot.cli.main import entry_point
 from tests.canary.programs import declared  # noqa: F401  (as above)
 
 
 def main(*typed: str) -> None:
     """Run a command, as ``python -m hive_boot`` does."""
     sys.argv = ["hive-boot", *typed]
-    script()
+    entry_point()

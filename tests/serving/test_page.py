@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 
 from hive_boot._timings import DEFAULTS
+import pytest
 from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
@@ -118,6 +119,12 @@ class Reader(HTMLParser):
         return (attributes for name, attributes in self.tags if name == tag)
 
 
+@pytest.fixture(autouse=True)
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the wall clock, by which the page tells how long ago something was."""
+    monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
+
+
 def test_it_is_one_sound_document_that_asks_for_nothing() -> None:
     """A page that is read in an outage needs no script, no network, and no other server."""
     for status in SITUATIONS:
@@ -212,8 +219,7 @@ def test_the_page_is_worded() -> None:
     told = ""
     for status in (starting(), replace(degraded(), failed="agents", forked=True)):
         told += "\n".join(Reader(page("hive", status)).lines) + "\n\n"
-    moment = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
-    assert_golden("status_page_text", told, dict.fromkeys(moment.findall(told), "<moment>"))
+    assert_golden("status_page_text", told)
 
 
 def test_what_is_wrong_is_told() -> None:

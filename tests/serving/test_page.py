@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 
-from hive_boot._timings import DEFAULTS
 import pytest
+
+from hive_boot._timings import DEFAULTS
 from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State

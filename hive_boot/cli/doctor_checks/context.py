@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from hive_boot.secrets.mode import container_sign
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
@@ -78,12 +80,7 @@ class DoctorContext:
     @property
     def in_container(self) -> bool:
         """Whether this process runs in a container."""
-        return (
-            self.host.pid == 1
-            or bool(self.host.variable("KUBERNETES_SERVICE_HOST"))
-            or self.host.exists("/.dockerenv")
-            or self.host.exists("/run/.containerenv")
-        )
+        return bool(self.host.variable("KUBERNETES_SERVICE_HOST") or container_sign(self.host))
 
     def read_system_file(self, absolute: str) -> str:
         """Return the text of a file of the system, empty when it cannot be read."""

@@ -291,7 +291,7 @@ Judge = Callable[[Secret], Awaitable[object]]
 
 VERDICTS = [
     (raises, "ConnectionError: the server refuses it"),
-    (hangs, "0.2 s"),
+    (hangs, "0.5 s"),
     (says_no, "False"),
     (says_rubbish, "str"),
     (leaves, "SystemExit: 3"),
@@ -299,9 +299,9 @@ VERDICTS = [
 """Ways to refuse, and what the message contains."""
 
 
-def of_the_application(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
+def of_the_application(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
     """Let a check of the application judge the second generation by ``judge``."""
-    boot = mounted(volume.path, Service, watch=False, start_timeout=0.2)
+    boot = mounted(volume.path, Service, watch=False, start_timeout=seconds)
 
     @boot.check
     async def judged(secrets: Service) -> Any:  # noqa: ANN401  (a check may answer wrongly)
@@ -310,7 +310,7 @@ def of_the_application(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, No
     return boot
 
 
-def of_the_set(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
+def of_the_set(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
     """Let the check of the set judge the second generation by ``judge``."""
 
     class Judged(Service):
@@ -320,10 +320,10 @@ def of_the_set(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
             """Judge the set."""
             return await judge(self.api_key) if number_of(self.api_key) == 2 else None
 
-    return mounted(volume.path, Judged, watch=False, start_timeout=0.2)
+    return mounted(volume.path, Judged, watch=False, start_timeout=seconds)
 
 
-def of_the_field(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
+def of_the_field(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
     """Let the check of a field judge the second generation by ``judge``."""
 
     async def check(value: str) -> Any:  # noqa: ANN401  (a check may answer wrongly)
@@ -334,7 +334,7 @@ def of_the_field(volume: MountedVolume, judge: Judge) -> Bootstrap[Any, None]:
 
         api_key: Secret = secret(check=check)
 
-    return mounted(volume.path, Judged, watch=False, start_timeout=0.2)
+    return mounted(volume.path, Judged, watch=False, start_timeout=seconds)
 
 
 WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, "API_KEY")]
@@ -345,7 +345,8 @@ async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
     for number, ((declare, name), (judge, text)) in enumerate(product(WHOSE, VERDICTS)):
         volume = MountedVolume(memory / str(number))
         volume.publish(numbered(2))
-        boot = declare(volume, judge)
+        # The application's check is asked again while there is time.
+        boot = declare(volume, judge, 0.5)
         error = await failed_start(boot)
         assert [(each.name, each.kind) for each in error.problems] == [(name, "check")]
         assert text in error.problems[0].message, (name, judge)
@@ -363,7 +364,7 @@ async def test_what_a_check_refuses_does_not_come_into_use(
         log.clear()
         volume = MountedVolume(memory / str(number))
         volume.publish(numbered(1))
-        boot = declare(volume, judge)
+        boot = declare(volume, judge, 0.5 if judge is hangs else 20)
         async with boot.running() as secrets:
             volume.publish(numbered(2))
             with pytest.raises(InvalidSecrets):

@@ -19,9 +19,9 @@ from benchmarks.workplace import (
 )
 from hive_boot import Secret, SecretSet
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Wishes, detect
+from hive_boot.secrets.mode import SourceOptions, detect
 from hive_boot.secrets.store import Store
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.secrets.surroundings import HostEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from benchmarks.measuring import Figures
     from benchmarks.peers import Peer
-    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.findings import LoadResult
 
 BOUND = 1.5
 """How much more than the loop a load may cost, at 1,000 files."""
@@ -49,14 +49,14 @@ class _Layout(NamedTuple):
         root: where its file system begins.
         files: where its files are, for who knows how it is made.
         environ: what the platform sets.
-        wishes: what the author of the application decided.
+        source_options: what the author of the application decided.
     """
 
     name: str
     root: Path
     files: Path
     environ: Mapping[str, str]
-    wishes: Wishes
+    source_options: SourceOptions
 
 
 def measure(base: Path) -> Table:
@@ -98,12 +98,16 @@ def _lay_out(base: Path, names: Sequence[str]) -> list[_Layout]:
     write_directory(plain, names)
     write_volume(volume, names)
     in_cluster = {"KUBERNETES_SERVICE_HOST": "192.0.2.1"}
-    named = Wishes(secrets_dirs=plain)
+    named = SourceOptions(secrets_dirs=plain)
     return [
-        _Layout("flat, /run/secrets", base / "plain", plain, {}, Wishes()),
+        _Layout("flat, /run/secrets", base / "plain", plain, {}, SourceOptions()),
         _Layout("flat, secrets_dirs=", base / "plain", plain, {}, named),
         _Layout(
-            "kubelet, /run/secrets/app", base / "kubelet", volume / "..data", in_cluster, Wishes()
+            "kubelet, /run/secrets/app",
+            base / "kubelet",
+            volume / "..data",
+            in_cluster,
+            SourceOptions(),
         ),
     ]
 
@@ -147,11 +151,11 @@ def _declare(names: Sequence[str]) -> type[SecretSet]:
     return cast("type[SecretSet]", type("Many", (SecretSet,), space))
 
 
-def _load(declared: type[SecretSet], layout: _Layout) -> Findings:
-    surroundings = Surroundings(environ={**os.environ, **layout.environ}, root=str(layout.root))
-    situation = detect(surroundings, layout.wishes)
-    inventory = declared._inventory  # noqa: SLF001  (what a run reads)
-    return load(inventory, situation, declaration=declared.__name__)
+def _load(declared: type[SecretSet], layout: _Layout) -> LoadResult:
+    surroundings = HostEnvironment(environ={**os.environ, **layout.environ}, root=str(layout.root))
+    source_context = detect(surroundings, layout.source_options)
+    inventory = declared._field_index  # noqa: SLF001  (what a run reads)
+    return load(inventory, source_context, declaration=declared.__name__)
 
 
 def _start(declared: type[SecretSet], layout: _Layout) -> Store[Any]:

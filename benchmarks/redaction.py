@@ -109,7 +109,7 @@ def _redacted(measure_line: Measure, secrets: Sequence[Secret]) -> Measure:
     def measure() -> float:
         redaction = Redaction()
         redaction.open()
-        redaction.hide(secrets)
+        redaction.register(secrets)
         try:
             _log.info("the first line makes what finds the values")
             return measure_line()

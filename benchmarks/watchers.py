@@ -54,7 +54,7 @@ async def hive_boot(directory: Path, names: Sequence[str], step: int) -> AsyncIt
     space = {"__annotations__": dict.fromkeys(names, Secret), "__module__": __name__}
     declared = cast("type[SecretSet]", type("Many", (SecretSet,), space))
     boot = Bootstrap(declared, watch=True, mode="kubernetes", secrets_dirs=directory)
-    boot._plan.timings = Timings(event_interval=step / 1000)  # noqa: SLF001  (not public)
+    boot._declaration.timings = Timings(event_interval=step / 1000)  # noqa: SLF001  (not public)
     _state["reload"] = boot.reload
     async with boot.running() as secrets:
         if boot.status().watcher != "inotify":

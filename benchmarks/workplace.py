@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.secrets.sources.patience import Patience
+from hive_boot.secrets.sources.patience import ReadPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +93,7 @@ def wait_until_settled(root: Path) -> None:
     Raises:
         TimeoutError: somebody goes on writing them, or the clock stands.
     """
-    patience = Patience()
+    patience = ReadPolicy()
     deadline = time.monotonic() + _TO_SETTLE
     youngest = max(path.lstat().st_ctime for path in root.rglob("*"))
     while not patience.is_settled(youngest):

@@ -45,7 +45,7 @@ class Keys(SecretSet):
     """What the server signs its answers with."""
 
     key_id: Secret = secret(used_by="answers")
-    signing_key: Secret = secret(used_by="requests and answers", min_length=32, grace=60)
+    signing_key: Secret = secret(used_by="requests and answers", min_length=32, accept_old_for=60)
 
 
 def signature(key: str | bytes, text: bytes) -> str:

@@ -44,7 +44,7 @@ class Problem(NamedTuple):
         message: what is wrong, as a sentence without its full stop.
         places: where was looked, in order.
         used_by: what needs the secret, as it was declared.
-        hint: the command or the line that would mend it here.
+        fix: the command or the line that would mend it here.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Problem(NamedTuple):
     message: str
     places: tuple[str, ...] = ()
     used_by: str = ""
-    hint: str = ""
+    fix: str = ""
 
 
 class BootError(Exception):
@@ -76,22 +76,22 @@ class SecretsError(BootError):
     exit_code: ClassVar[int] = 78
 
 
-class MissingSecret(SecretsError):  # noqa: N818  (the promised name)
+class MissingSecretError(SecretsError):  # noqa: N818  (the promised name)
     """A secret that was required is not there.
 
     Attributes:
         name: the secret's name.
-        hint: the file or the variable to set.
+        fix: the file or the variable to set.
     """
 
-    def __init__(self, name: str, hint: str) -> None:
+    def __init__(self, name: str, fix: str) -> None:
         self.name = name
-        self.hint = hint
-        super().__init__(name, hint)
+        self.fix = fix
+        super().__init__(name, fix)
 
     def __str__(self) -> str:
         """Name the secret and the way to mend it."""
-        return f"{self.name} is not set: {self.hint}"
+        return f"{self.name} is not set: {self.fix}"
 
 
 class SourceError(SecretsError):
@@ -108,11 +108,11 @@ class SourceError(SecretsError):
     def __str__(self) -> str:
         """Say what is wrong, where, and how to mend it."""
         place = f" ({self.problem.places[0]})" if self.problem.places else ""
-        hint = f": {self.problem.hint}" if self.problem.hint else ""
+        hint = f": {self.problem.fix}" if self.problem.fix else ""
         return f"{self.problem.name} {self.problem.message}{place}{hint}"
 
 
-class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
+class InvalidSecretsError(SecretsError):  # noqa: N818  (the promised name)
     """The service cannot start, or cannot take a reload; every problem is reported at once.
 
     Attributes:
@@ -120,7 +120,7 @@ class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
         declaration: the name of the :class:`SecretSet`.
         facts: what was decided before looking, as ``(label, text)``: mode and
             profile with their reasons, the directories.
-        advice: sentences that come before the problems, because they mend more
+        general_hints: sentences that come before the problems, because they mend more
             than one of them.
         kept: whether the last good set stays in use: it was a reload.
     """
@@ -131,13 +131,13 @@ class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
         *,
         declaration: str = "",
         facts: Sequence[tuple[str, str]] = (),
-        advice: Sequence[str] = (),
+        general_hints: Sequence[str] = (),
         kept: bool = False,
     ) -> None:
         self.problems = tuple(problems)
         self.declaration = declaration
         self.facts = tuple(facts)
-        self.advice = tuple(advice)
+        self.general_hints = tuple(general_hints)
         self.kept = kept
         super().__init__(self.problems)
 
@@ -158,7 +158,7 @@ class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
         so = "the last good set stays in use" if self.kept else "the service does not start"
         lines = [f"{red}{bold}hive_boot: {what}{whose}, so {so}{end}"]
         lines += [f"  {dim}{label:<9}{end} {text}" for label, text in self.facts]
-        for sentence in self.advice:
+        for sentence in self.general_hints:
             lines += ["", f"  {sentence}"]
         for number, problem in enumerate(self.problems, 1):
             lines += ["", f"  {number}. {bold}{problem.name}{end} {problem.message}"]
@@ -166,8 +166,8 @@ class InvalidSecrets(SecretsError):  # noqa: N818  (the promised name)
             rows += [("", place) for place in problem.places[1:]]
             if problem.used_by:
                 rows.append(("used by", problem.used_by))
-            if problem.hint:
-                rows.append(("mend", problem.hint))
+            if problem.fix:
+                rows.append(("mend", problem.fix))
             lines += [f"     {dim}{label:<9}{end} {text}" for label, text in rows]
         return "\n".join(lines)
 
@@ -176,28 +176,30 @@ class LifecycleError(BootError):
     """The application is not in a state in which this can be done."""
 
 
-class StartupFailed(LifecycleError):  # noqa: N818  (the promised name)
+class StartupError(LifecycleError):  # noqa: N818  (the promised name)
     """A part could not start, or not in time; ``__cause__`` is what it raised.
 
     Attributes:
-        part: the name of the part.
+        resource: the name of the part.
         reason: the kind of its failure, or that its time was over.
-        standing: what each part did at that moment, a line for each; empty when the part
+        progress: what each part did at that moment, a line for each; empty when the part
             has raised.
     """
 
-    def __init__(self, part: str, reason: str, standing: Sequence[str] = ()) -> None:
-        self.part = part
+    def __init__(self, resource: str, reason: str, progress: Sequence[str] = ()) -> None:
+        self.resource = resource
         self.reason = reason
-        self.standing = tuple(standing)
-        super().__init__(part, reason)
+        self.progress = tuple(progress)
+        super().__init__(resource, reason)
 
     def __str__(self) -> str:
         """Name the part, and what the others did."""
-        return "\n  ".join([f"the part {self.part} failed to start: {self.reason}", *self.standing])
+        return "\n  ".join(
+            [f"the part {self.resource} failed to start: {self.reason}", *self.progress]
+        )
 
 
-class ShutdownTimeout(LifecycleError):  # noqa: N818  (the promised name)
+class ShutdownTimeoutError(LifecycleError):  # noqa: N818  (the promised name)
     """What was to be stopped has not ended within its time.
 
     Attributes:
@@ -213,7 +215,7 @@ class ShutdownTimeout(LifecycleError):  # noqa: N818  (the promised name)
         return f"did not stop in time: {', '.join(self.pending)}"
 
 
-class IllegalTransition(LifecycleError):  # noqa: N818  (the promised name)
+class IllegalTransitionError(LifecycleError):  # noqa: N818  (the promised name)
     """The table of states knows no such step.
 
     Attributes:

@@ -18,16 +18,16 @@ from typing import Any
 import anyio
 import pytest
 
-from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
-from hive_boot.secrets.findings import Findings
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot.secrets.findings import LoadResult
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Situation, Wishes, detect
-from hive_boot.secrets.sources.patience import Patience
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.secrets.mode import SourceContext, SourceOptions, detect
+from hive_boot.secrets.sources.patience import ReadPolicy
+from hive_boot.secrets.surroundings import HostEnvironment
 
 ROOT = Path(__file__).parent.parent
 
-SETTLED = Patience(wall=lambda: time.time() + 3600)
+SETTLED = ReadPolicy(wall=lambda: time.time() + 3600)
 """An hour from now by the wall clock: a file just written is one that nobody touches."""
 
 
@@ -39,9 +39,9 @@ class FakeClock:
         self.slept: list[float] = []
         self.steps: list[object] = []
 
-    def patience(self) -> Patience:
+    def patience(self) -> ReadPolicy:
         """Give the patience that runs by this clock, both wall and monotonic."""
-        return Patience(wall=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
+        return ReadPolicy(wall=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         """Move on, and do what was planned for this moment."""
@@ -94,13 +94,13 @@ def situate(
     environ: Mapping[str, str] | None = None,
     *,
     pid: int = 4711,
-    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
-) -> Situation:
+    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+) -> SourceContext:
     """Decide mode and profile on a machine whose file system begins at ``root``."""
-    surroundings = Surroundings(
+    surroundings = HostEnvironment(
         environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid
     )
-    return detect(surroundings, Wishes(**wishes))
+    return detect(surroundings, SourceOptions(**source_options))
 
 
 def look(
@@ -108,36 +108,36 @@ def look(
     root: Path,
     environ: Mapping[str, str] | None = None,
     *,
-    patience: Patience = SETTLED,
-    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
-) -> Findings:
+    patience: ReadPolicy = SETTLED,
+    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+) -> LoadResult:
     """Load a declaration on a machine whose file system begins at ``root``."""
-    situation = situate(root, environ, **wishes)
-    inventory = declared._inventory  # noqa: SLF001  (as a start does)
-    return load(inventory, situation, declaration=declared.__name__, patience=patience)
+    source_context = situate(root, environ, **source_options)
+    field_index = declared._field_index  # noqa: SLF001  (as a start does)
+    return load(field_index, source_context, declaration=declared.__name__, policy=patience)
 
 
-def values_of(loaded: Findings) -> dict[str, str | bytes]:
+def values_of(loaded: LoadResult) -> dict[str, str | bytes]:
     """Give the plain values that a load found, by attribute."""
     return {attribute: value.reveal() for attribute, value in loaded.values.items()}
 
 
-def report_of(loaded: Findings) -> str:
+def report_of(loaded: LoadResult) -> str:
     """Give the report of a load that went wrong."""
-    return InvalidSecrets(loaded.problems, advice=loaded.advice).report()
+    return InvalidSecretsError(loaded.problems, general_hints=loaded.general_hints).report()
 
 
 def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let starts see a file system that begins at ``machine``, in files that nobody touches."""
-    elsewhere = partial(Surroundings, root=str(machine), pid=4711)
+    elsewhere = partial(HostEnvironment, root=str(machine), pid=4711)
     for room in ("hive_boot.bootstrap.intake", "hive_boot.secrets.default"):
         monkeypatch.setattr(f"{room}.Surroundings", elsewhere)
         monkeypatch.setattr(f"{room}.load", partial(load, patience=SETTLED))
 
 
-async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecrets:
+async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecretsError:
     """Start an application that cannot start, and give the error."""
-    with pytest.raises(InvalidSecrets) as caught:
+    with pytest.raises(InvalidSecretsError) as caught:
         async with boot.running():
             pass
     return caught.value

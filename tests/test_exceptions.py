@@ -12,18 +12,18 @@ from hive_boot import (
     BootError,
     Bootstrap,
     DeclarationError,
-    IllegalTransition,
-    InvalidSecrets,
+    IllegalTransitionError,
+    InvalidSecretsError,
     LifecycleError,
-    MissingSecret,
+    MissingSecretError,
     Problem,
     Secret,
     SecretBytes,
     SecretsError,
     SecretSet,
-    ShutdownTimeout,
+    ShutdownTimeoutError,
     SourceError,
-    StartupFailed,
+    StartupError,
     get_secret,
     mask_secret,
     require_secret,
@@ -39,7 +39,7 @@ MISSING = Problem(
     message="is missing",
     places=("/run/secrets/jwt_secret", "a second place"),
     used_by="user-auth",
-    hint="write it to /run/secrets/jwt_secret",
+    fix="write it to /run/secrets/jwt_secret",
 )
 SHORT = Problem(name="HIVE_API_KEY", kind="length", message="has 3 characters")
 
@@ -156,18 +156,18 @@ async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     }
     errors += [
         error_of(lambda: situate(tmp_path, settings)),
-        InvalidSecrets(
+        InvalidSecretsError(
             [MISSING, SHORT],
             declaration="HiveSecrets",
             facts=[("mode", "docker (a reason)"), ("profile", "production (a reason)")],
-            advice=["A sentence that concerns more than one problem."],
+            general_hints=["A sentence that concerns more than one problem."],
         ),
-        InvalidSecrets([SHORT], kept=True),
+        InvalidSecretsError([SHORT], kept=True),
         SourceError(MISSING),
         SourceError(SHORT),
-        StartupFailed("database", "ConnectionError", ["cache: started", "database: starting"]),
-        ShutdownTimeout(["database", "cache"]),
-        IllegalTransition("ready", "start"),
+        StartupError("database", "ConnectionError", ["cache: started", "database: starting"]),
+        ShutdownTimeoutError(["database", "cache"]),
+        IllegalTransitionError("ready", "start"),
     ]
     text = "\n\n".join(f"{type(error).__name__}: {error}" for error in errors)
     assert_golden("error_messages", text, {str(tmp_path): "<root>"})
@@ -176,7 +176,7 @@ async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_report_in_colour_says_the_same() -> None:
     """On a terminal the report is coloured, each colour ends, and not a word is different."""
     for kept in (False, True):
-        failure = InvalidSecrets(
+        failure = InvalidSecretsError(
             [MISSING, SHORT], declaration="HiveSecrets", facts=[("mode", "x")], kept=kept
         )
         plain, coloured = failure.report(), failure.report(color=True)
@@ -195,20 +195,20 @@ def test_report_in_colour_says_the_same() -> None:
 def test_an_error_carries_what_it_is_about() -> None:
     """A program reads the facts as attributes; a later change of a list changes no error."""
     problems = [MISSING, SHORT]
-    failure = InvalidSecrets(problems)
+    failure = InvalidSecretsError(problems)
     problems.clear()
     assert failure.problems == (MISSING, SHORT)
     assert [problem.kind for problem in failure.problems] == ["missing", "length"]
-    assert (failure.kept, InvalidSecrets([SHORT], kept=True).kept) == (False, True)
-    missing = MissingSecret("JWT_SECRET", "set the variable JWT_SECRET")
-    assert (missing.name, missing.hint) == ("JWT_SECRET", "set the variable JWT_SECRET")
+    assert (failure.kept, InvalidSecretsError([SHORT], kept=True).kept) == (False, True)
+    missing = MissingSecretError("JWT_SECRET", "set the variable JWT_SECRET")
+    assert (missing.name, missing.fix) == ("JWT_SECRET", "set the variable JWT_SECRET")
     assert SourceError(SHORT).problem is SHORT
-    transition = IllegalTransition("ready", "start")
+    transition = IllegalTransitionError("ready", "start")
     assert (transition.state, transition.event) == ("ready", "start")
-    startup = StartupFailed("database", "ConnectionError", ["cache: started"])
-    assert (startup.part, startup.reason) == ("database", "ConnectionError")
-    assert startup.standing == ("cache: started",)
-    assert ShutdownTimeout(["database"]).pending == ("database",)
+    startup = StartupError("database", "ConnectionError", ["cache: started"])
+    assert (startup.resource, startup.reason) == ("database", "ConnectionError")
+    assert startup.progress == ("cache: started",)
+    assert ShutdownTimeoutError(["database"]).pending == ("database",)
 
 
 def test_who_is_to_blame() -> None:
@@ -216,19 +216,19 @@ def test_who_is_to_blame() -> None:
     cases: list[tuple[type[BootError], type[BootError], int]] = [
         (DeclarationError, BootError, 70),
         (LifecycleError, BootError, 70),
-        (StartupFailed, LifecycleError, 70),
-        (ShutdownTimeout, LifecycleError, 70),
-        (IllegalTransition, LifecycleError, 70),
+        (StartupError, LifecycleError, 70),
+        (ShutdownTimeoutError, LifecycleError, 70),
+        (IllegalTransitionError, LifecycleError, 70),
         (SecretsError, BootError, 78),
-        (MissingSecret, SecretsError, 78),
+        (MissingSecretError, SecretsError, 78),
         (SourceError, SecretsError, 78),
-        (InvalidSecrets, SecretsError, 78),
+        (InvalidSecretsError, SecretsError, 78),
     ]
     for error, family, code in cases:
         with case(error):
             assert issubclass(error, family)
             assert error.exit_code == code
-    assert InvalidSecrets([SHORT], kept=True).exit_code == 78
+    assert InvalidSecretsError([SHORT], kept=True).exit_code == 78
 
 
 def test_a_traceback_names_what_is_imported() -> None:

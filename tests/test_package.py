@@ -11,12 +11,12 @@ import pytest
 import hive_boot
 from hive_boot import (
     BootError,
-    InvalidSecrets,
+    InvalidSecretsError,
     LifecycleError,
-    MissingSecret,
+    MissingSecretError,
     Problem,
-    ShutdownTimeout,
-    StartupFailed,
+    ShutdownTimeoutError,
+    StartupError,
 )
 from tests.support import run_child
 
@@ -68,7 +68,7 @@ def test_what_is_promised_can_be_imported() -> None:
 
 def test_what_goes_wrong_in_a_life_is_nobodys_deployment() -> None:
     """A service manager sees a fault of the software, 70, and not of the configuration, 78."""
-    for error in (StartupFailed, ShutdownTimeout):
+    for error in (StartupError, ShutdownTimeoutError):
         assert issubclass(error, LifecycleError)
         assert error.exit_code == 70
 
@@ -91,11 +91,11 @@ def test_no_room_behind_the_door_is_left_over() -> None:
 def test_an_error_survives_the_way_to_another_process() -> None:
     """A pool of processes hands errors over by the names that the package shows."""
     errors: tuple[BootError, ...] = (
-        MissingSecret("JWT_SECRET", "set the variable JWT_SECRET"),
-        InvalidSecrets([Problem(name="JWT_SECRET", kind="missing", message="is missing")]),
+        MissingSecretError("JWT_SECRET", "set the variable JWT_SECRET"),
+        InvalidSecretsError([Problem(name="JWT_SECRET", kind="missing", message="is missing")]),
         LifecycleError("it is not running"),
-        StartupFailed("agents", "it takes more than 30 s", ["running   agents, 30.0 s"]),
-        ShutdownTimeout(["agents", "pool"]),
+        StartupError("agents", "it takes more than 30 s", ["running   agents, 30.0 s"]),
+        ShutdownTimeoutError(["agents", "pool"]),
     )
     for error in errors:
         again = pickle.loads(pickle.dumps(error))  # noqa: S301  (our own bytes)

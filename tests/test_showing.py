@@ -31,7 +31,9 @@ TEXT = "fake-jwt-secret-0123456789-0123456789"
 class HiveSecrets(SecretSet):
     """A secret, the one before it, and the one that is to come; and bytes."""
 
-    jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS", lead=3600, grace=3600)
+    jwt_secret: Secret = secret(
+        previous="JWT_SECRET_PREVIOUS", activate_after=3600, accept_old_for=3600
+    )
     keystore: SecretBytes
 
 

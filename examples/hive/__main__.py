@@ -8,7 +8,7 @@ from examples.hive.app import app, boot
 from examples.hive.settings import Settings
 
 
-@boot.part
+@boot.resource
 async def log_level(settings: Settings) -> None:
     """Log as much as the settings say."""
     logging.getLogger().setLevel(settings.log_level)

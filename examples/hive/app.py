@@ -23,7 +23,7 @@ from hive_boot import Bootstrap
 ISSUER = "hive"
 LIFETIME = timedelta(minutes=15)
 
-boot = Bootstrap(HiveSecrets, config=Settings, dotenv=ENV_FILE, watch=True)
+boot = Bootstrap(HiveSecrets, config=Settings, env_file=ENV_FILE, watch=True)
 app = FastAPI(title="HIVE", lifespan=boot.lifespan)
 
 

@@ -13,8 +13,8 @@ class HiveSecrets(SecretSet):
         required_in="production",
         dev_default="dev-only-jwt-secret-0123456789abcdef",
         min_length=32,
-        lead=120,
-        grace=3600,
+        activate_after=120,
+        accept_old_for=3600,
         previous="JWT_SECRET_PREVIOUS",
     )
     stripe_secret_key: Secret | None = secret(used_by="billing")

@@ -11,23 +11,28 @@ import anyio
 from hive_boot._backoff import Backoff
 from hive_boot.bootstrap import logs
 from hive_boot.lifecycle.failures import is_cancellation
-from hive_boot.secrets.checks import Pending, overdue, refused, verdict_fault
+from hive_boot.secrets.checks import (
+    PendingCheck,
+    check_failed_problem,
+    check_timeout_problem,
+    rejection_reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from hive_boot._timings import Timings
-    from hive_boot.bootstrap.plan import Check
-    from hive_boot.bootstrap.wiring import Given, Wired
+    from hive_boot.bootstrap.plan import CheckSpec
+    from hive_boot.bootstrap.wiring import BoundCall, InjectionContext
     from hive_boot.exceptions import Problem
     from hive_boot.lifecycle.timeline import Outcome, Timeline
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.sources.reading import Value
 
-_OVERDUE = TimeoutError()
+_TIMED_OUT = TimeoutError()
 """What speaks against a check whose time is over."""
 
-_FINAL = (
+_PERMANENT_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -42,7 +47,9 @@ _FINAL = (
 """What is raised about the value, or the check itself: to ask again would change nothing."""
 
 
-async def await_checks(pending: Sequence[Pending], left: float, seconds: float) -> list[Problem]:
+async def await_field_checks(
+    pending: Sequence[PendingCheck], left: float, seconds: float
+) -> list[Problem]:
     """Await the checks of single fields.
 
     Args:
@@ -55,7 +62,7 @@ async def await_checks(pending: Sequence[Pending], left: float, seconds: float) 
     """
     problems: list[Problem | None] = [None] * len(pending)
 
-    async def judge(index: int, check: Pending) -> None:
+    async def judge(index: int, check: PendingCheck) -> None:
         problems[index] = await await_check(
             check.field, check.verdict, [check.value], left=left, seconds=seconds
         )
@@ -65,11 +72,11 @@ async def await_checks(pending: Sequence[Pending], left: float, seconds: float) 
             for index, check in enumerate(pending):
                 group.start_soon(judge, index, check)
     finally:
-        give_up(pending)
+        close_unawaited(pending)
     return [problem for problem in problems if problem is not None]
 
 
-def give_up(pending: Sequence[Pending]) -> None:
+def close_unawaited(pending: Sequence[PendingCheck]) -> None:
     """Close what nobody will await, so that Python does not warn of it."""
     for check in pending:
         if inspect.iscoroutine(check.verdict):
@@ -93,33 +100,33 @@ async def await_check(
         left: seconds that are left.
         seconds: seconds that there were; what a person is told.
     """
-    fault = await _judge(verdict, left)
-    if fault is _OVERDUE:
-        return overdue(whose, seconds)
-    return None if fault is None else refused(whose, fault, values)
+    fault = await _await_verdict(verdict, left)
+    if fault is _TIMED_OUT:
+        return check_timeout_problem(whose, seconds)
+    return None if fault is None else check_failed_problem(whose, fault, values)
 
 
-async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
-    checks: Sequence[tuple[Wired, Check]],
-    given: Callable[[], Given],
+async def call_application_checks(  # noqa: PLR0913  (what a check is asked with, and how)
+    checks: Sequence[tuple[BoundCall, CheckSpec]],
+    injection_context: Callable[[], InjectionContext],
     values: Sequence[Value],
     *,
     deadline: float,
     seconds: float,
     timeline: Timeline,
-    patient: bool,
+    retry: bool,
     timings: Timings,
 ) -> list[Problem]:
     """Ask the checks of an application, side by side.
 
     Args:
         checks: what to ask, each with what calls it.
-        given: gives what their parameters ask for.
+        injection_context: gives what their parameters ask for.
         values: what no message may show.
         deadline: until when, on the monotonic clock.
         seconds: seconds that there were; what a person is told.
         timeline: is told of each of them.
-        patient: whether what may pass by itself is asked again until then.
+        retry: whether what may pass by itself is asked again until then.
         timings: when it is asked again.
 
     Returns:
@@ -127,8 +134,8 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
     """
     problems: list[Problem | None] = [None] * len(checks)
 
-    async def ask(index: int, work: Wired, check: Check) -> None:
-        step = timeline.begin(work.label, "check")
+    async def ask(index: int, work: BoundCall, check: CheckSpec) -> None:
+        step = timeline.begin(work.display_name, "check")
         outcome: Outcome = "cancelled"
         problem: Problem | None = None
         # Many replicas ask.
@@ -136,23 +143,27 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
         try:
             while True:
                 left = deadline - time.monotonic()
-                fault = await _judge(work(given()), min(left, check.timeout or left))
+                fault = await _await_verdict(
+                    work(injection_context()), min(left, check.timeout or left)
+                )
                 if fault is None:
                     outcome = "done"
                     return
                 outcome = "failed"
-                if fault is not _OVERDUE:
-                    problem = refused(work.label, fault, values)
+                if fault is not _TIMED_OUT:
+                    problem = check_failed_problem(work.display_name, fault, values)
                 elif problem is None or time.monotonic() < deadline:
                     # What the end of the start cuts short says less than what came before it.
-                    problem = overdue(work.label, min(seconds, check.timeout or seconds))
+                    problem = check_timeout_problem(
+                        work.display_name, min(seconds, check.timeout or seconds)
+                    )
                 wait = backoff.next_delay()
-                may_pass = isinstance(fault, Exception) and not isinstance(fault, _FINAL)
-                is_final = not (may_pass and patient)
+                may_pass = isinstance(fault, Exception) and not isinstance(fault, _PERMANENT_ERRORS)
+                is_final = not (may_pass and retry)
                 if is_final or time.monotonic() + wait >= deadline:
                     problems[index] = problem
                     return
-                logs.tell_check_failed(problem, wait)
+                logs.log_check_failed(problem, wait)
                 await anyio.sleep(wait)
         finally:
             timeline.end(step, outcome)
@@ -163,7 +174,7 @@ async def ask_checks(  # noqa: PLR0913  (what a check is asked with, and how)
     return [problem for problem in problems if problem is not None]
 
 
-async def _judge(verdict: Awaitable[object], left: float) -> BaseException | str | None:
+async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseException | str | None:
     """Await a verdict, and give what speaks against it.
 
     It runs in a task of its own, and it has not passed until it has said so: one
@@ -174,7 +185,7 @@ async def _judge(verdict: Awaitable[object], left: float) -> BaseException | str
     async def judge() -> None:
         nonlocal fault
         try:
-            fault = verdict_fault(await verdict)
+            fault = rejection_reason(await verdict)
         except BaseException as exc:  # a check refuses by raising anything
             if is_cancellation(exc):
                 raise
@@ -183,4 +194,4 @@ async def _judge(verdict: Awaitable[object], left: float) -> BaseException | str
     with anyio.move_on_after(max(0.0, left)) as scope:
         async with anyio.create_task_group() as group:
             group.start_soon(judge)
-    return _OVERDUE if scope.cancelled_caught else fault
+    return _TIMED_OUT if scope.cancelled_caught else fault

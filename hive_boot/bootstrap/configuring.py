@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.reading import Value
 
 
-def make_config(factory: Callable[..., Any], values: Sequence[Value]) -> tuple[Any, list[Problem]]:
+def build_settings(
+    factory: Callable[..., Any], values: Sequence[Value]
+) -> tuple[Any, list[Problem]]:
     """Call the factory of the settings.
 
     pydantic's errors show the input, and with it the neighbours of what is wrong:
@@ -29,14 +31,14 @@ def make_config(factory: Callable[..., Any], values: Sequence[Value]) -> tuple[A
     try:
         return factory(), []
     except BaseException as exc:  # noqa: BLE001  (whatever a factory raises is a report's line)
-        parts = _parts(exc, getattr(factory, "model_fields", {}))
+        parts = _validation_errors(exc, getattr(factory, "model_fields", {}))
     name = getattr(factory, "__name__", type(factory).__name__)
     return None, [
         Problem(
             name=".".join([name, *where]),
             kind="config",
             message=f"is not valid: {_scrubbed(what, values)}",
-            hint=_mend(factory, where),
+            fix=_fix_hint(factory, where),
         )
         for where, what in parts
     ]
@@ -46,7 +48,7 @@ def _scrubbed(text: str, values: Sequence[Value]) -> str:
     return scrub(text, [value.reveal() for value in values])
 
 
-def _mend(factory: Callable[..., Any], where: Sequence[str]) -> str:
+def _fix_hint(factory: Callable[..., Any], where: Sequence[str]) -> str:
     """Name the variable of a pydantic-settings field; of anything else nothing is known."""
     settings: Any = getattr(factory, "model_config", {})
     if not where or "env_prefix" not in settings:
@@ -55,7 +57,7 @@ def _mend(factory: Callable[..., Any], where: Sequence[str]) -> str:
     return f"set the variable {variable}"
 
 
-def _parts(exc: BaseException, known: Container[str]) -> list[tuple[list[str], str]]:
+def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[list[str], str]]:
     """Take a failure apart: where in the settings, and what is wrong there.
 
     Args:

@@ -10,17 +10,17 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hive_boot.bootstrap.refusals import refuse_backend
+from hive_boot.bootstrap.refusals import validate_backend
 from hive_boot.bootstrap.registry import C, Registry, S
-from hive_boot.bootstrap.wiring import wire
-from hive_boot.exceptions import DeclarationError, IllegalTransition, LifecycleError
+from hive_boot.bootstrap.wiring import bind
+from hive_boot.exceptions import DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction.hidden import redact
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
-    from hive_boot.bootstrap.run import Door, Run
+    from hive_boot.bootstrap.run import Listener, Run
     from hive_boot.bootstrap.status import Status
     from hive_boot.secrets.change import Change
     from hive_boot.secrets.value import Secret, SecretBytes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Application(Registry[S, C]):
     """What can be started: each start makes a fresh run, one at a time."""
 
-    _only_declared = False
+    _inspection_only = False
     """Whether a tool imports what declares it, so that nothing may start."""
 
     _run: Run[S, C] | None = None
@@ -51,12 +51,17 @@ class Application(Registry[S, C]):
                 on stderr; 128 + n after a second signal, and after the first when main
                 ``must_finish``.
         """
-        from hive_boot.bootstrap.process import own  # noqa: PLC0415  (no tool needs it)
+        from hive_boot.bootstrap.process import run_process  # noqa: PLC0415  (no tool needs it)
 
-        self._refuse_tools("run")
+        self._forbid_start_in_inspection("run")
         start = partial(self._running, own=True)
         raise SystemExit(
-            own(lambda: self._arm(backend), start, backend, must_finish=self._plan.must_finish)
+            run_process(
+                lambda: self._resolve_main(backend),
+                start,
+                backend,
+                must_finish=self._declaration.must_complete,
+            )
         )
 
     @asynccontextmanager
@@ -72,11 +77,11 @@ class Application(Registry[S, C]):
             IllegalTransition: it is running already.
             Exception: what a part, or a service that has spent its budget, has raised.
         """
-        from hive_boot.lifecycle.bodies import Body  # noqa: PLC0415  (it needs a loop's library)
+        from hive_boot.lifecycle.bodies import CancellableBlock  # noqa: PLC0415  (it needs a loop's library)
 
         async with self._running() as run:
-            with Body() as body:
-                run.runner.cannot_go_on = body.cancel
+            with CancellableBlock() as body:
+                run.runner.on_fatal_error = body.cancel
                 yield run.store.view
 
     @asynccontextmanager
@@ -97,14 +102,14 @@ class Application(Registry[S, C]):
             StartupFailed: a part could not start: the server does not serve.
             IllegalTransition: it is starting or stopping at this moment.
         """
-        from hive_boot.lifecycle.signals import terminate  # noqa: PLC0415  (many have no server)
+        from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (many have no server)
 
-        if self._run is not None and self._run.can_be_joined:
-            yield self._run.shared
+        if self._run is not None and self._run.accepts_nested_lifespan:
+            yield self._run.request_state
         else:
             async with self._running() as run:
-                run.runner.cannot_go_on = terminate
-                yield run.shared
+                run.runner.on_fatal_error = terminate_self
+                yield run.request_state
 
     @property
     def secrets(self) -> S:
@@ -139,7 +144,7 @@ class Application(Registry[S, C]):
             LifecycleError: it is not running.
         """
         if attribute not in self._fields:
-            message = f"{self._plan.declared.__name__} declares no {attribute}"
+            message = f"{self._declaration.declared.__name__} declares no {attribute}"
             del attribute
             raise DeclarationError(message)
         return self._current().store.accepted(attribute)
@@ -170,35 +175,35 @@ class Application(Registry[S, C]):
 
     def status(self) -> Status:
         """Describe the application at this moment, without any value."""
-        from hive_boot.bootstrap.status import Status, status_of  # noqa: PLC0415  (few ask)
+        from hive_boot.bootstrap.status import Status, build_status  # noqa: PLC0415  (few ask)
 
-        return Status() if self._run is None else status_of(self._run)
+        return Status() if self._run is None else build_status(self._run)
 
     @asynccontextmanager
     async def _running(
         self,
-        known: Callable[[Run[S, C]], object] = lambda _: None,
+        on_run_created: Callable[[Run[S, C]], object] = lambda _: None,
         *,
-        own: bool = False,
+        owns_process: bool = False,
         **more: Any,  # noqa: ANN401  (what a run takes)
     ) -> AsyncIterator[Run[S, C]]:
         """Be one run.
 
         Args:
-            known: called with the run before it starts.
-            own: whether the process ends with it.
+            on_run_created: called with the run before it starts.
+            owns_process: whether the process ends with it.
             more: as for :class:`Run`.
         """
         from hive_boot.bootstrap.run import Run  # noqa: PLC0415  (it needs a loop's library)
 
-        if self._run is not None and self._run.lost:
-            self._run.disown()
+        if self._run is not None and self._run.is_orphaned:
+            self._run.abandon()
             self._run = None
         if self._run is not None:
-            raise IllegalTransition(self._run.state, "start")
-        more.setdefault("doors", self._doors())
-        run = self._run = Run(self._plan, self._offered(), self, **more)
-        known(run)
+            raise IllegalTransitionError(self._run.state, "start")
+        more.setdefault("doors", self._listeners())
+        run = self._run = Run(self._declaration, self._injectables(), self, **more)
+        on_run_created(run)
         raised: BaseException | None = None
         try:
             await run.start()
@@ -213,26 +218,26 @@ class Application(Registry[S, C]):
             # What went wrong is told by others, and later. Who is cancelled does not know
             # what it was.
             try:
-                failures = await run.stop(linger=own or raised is not None)
+                failures = await run.stop(keep_redacting=owns_process or raised is not None)
             finally:
                 if self._run is run:
                     self._run = None
-            _raise(raised, failures)
+            _raise_failures(raised, failures)
 
-    def _refuse_tools(self, method: str) -> None:
+    def _forbid_start_in_inspection(self, method: str) -> None:
         """Refuse to own the process of a tool that only imports what is declared.
 
         Raises:
             DeclarationError: this is one.
         """
-        if self._only_declared:
+        if self._inspection_only:
             message = (
                 f"boot.{method}() is called when the module is imported: it belongs below "
                 '`if __name__ == "__main__":`'
             )
             raise DeclarationError(message)
 
-    def _doors(self) -> Sequence[tuple[str, Door]]:
+    def _listeners(self) -> Sequence[tuple[str, Listener]]:
         """Give what answers from outside while it runs."""
         return ()
 
@@ -240,11 +245,11 @@ class Application(Registry[S, C]):
     def _state(self) -> State:
         return State.ARMED if self._run is None else self._run.state
 
-    def _value_of(self, part: str) -> object:
+    def _resource_value(self, part: str) -> object:
         if self._run is None:
             message = f"the part {part} is not running"
             raise LifecycleError(message)
-        return self._run.value_of(part)
+        return self._run.resource_value(part)
 
     def _current(self) -> Run[S, C]:
         """Give the run, from its first READY to its end: a drain still serves."""
@@ -253,23 +258,23 @@ class Application(Registry[S, C]):
             raise LifecycleError(message)
         return self._run
 
-    def _arm(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
+    def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
         """Give what calls main with the values that its parameters ask for."""
-        refuse_backend(backend)
-        main = self._plan.main
+        validate_backend(backend)
+        main = self._declaration.main
         if main is None:
             message = f"{self!r} has no main: decorate an async def with @boot.main"
             raise DeclarationError(message)
-        wired = wire(main, self._offered())
-        return lambda run: wired(run.given(run.store.view))
+        wired = bind(main, self._injectables())
+        return lambda run: wired(run.injection_context(run.store.view))
 
 
-def _raise(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
+def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
     """Raise what a run has failed with, beside what its body raises anyway.
 
     Who was cancelled is told the reason instead.
     """
-    from hive_boot.lifecycle.failures import is_cancellation, joined  # noqa: PLC0415  (as above)
+    from hive_boot.lifecycle.failures import combine, is_cancellation  # noqa: PLC0415  (as above)
 
     cancelled = [failure for failure in failures if is_cancellation(failure)]
     failures = [each for each in failures if each is not raised and each not in cancelled]
@@ -280,4 +285,4 @@ def _raise(raised: BaseException | None, failures: Sequence[BaseException]) -> N
         return
     if raised is not None and not is_cancellation(raised):
         failures.insert(0, raised)
-    raise joined(failures) from None
+    raise combine(failures) from None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Handle(Generic[T]):
+class ResourceHandle(Generic[T]):
     """A part, for those who ask for its value while the application runs.
 
     ``await handle()`` gives it, and so does FastAPI's ``Depends(handle)``.
@@ -48,13 +48,15 @@ class Handle(Generic[T]):
         return f"<part {self.name}>"
 
 
-class PartDecorator(Protocol):
+class ResourceDecorator(Protocol):
     """What ``@boot.part(timeout=...)`` is."""
 
     @overload
-    def __call__(self, function: Callable[..., AsyncGenerator[T, None]], /) -> Handle[T]: ...
+    def __call__(
+        self, function: Callable[..., AsyncGenerator[T, None]], /
+    ) -> ResourceHandle[T]: ...
     @overload
-    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> Handle[T]: ...
+    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> Handle[T]: ...
-    def __call__(self, function: Callable[..., Any], /) -> Handle[Any]: ...  # noqa: D102  (it is called by an @)
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
+    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (it is called by an @)

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot.bootstrap import logs
-from hive_boot.lifecycle.waking import in_daemon_thread
+from hive_boot.lifecycle.waking import run_in_daemon_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hive_boot._timings import Timings
-    from hive_boot.secrets.inventory import Inventory
-    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.inventory import FieldIndex
+    from hive_boot.secrets.mode import SourceContext
     from hive_boot.secrets.watching import Watcher
 
 
-class Lookout:
+class WatchSupervisor:
     """The watch of one run.
 
     Args:
-        hint: called, in any thread, when something may have changed.
+        request_reload: called, in any thread, when something may have changed.
         timings: how the watch waits, and how often it is glanced at.
 
     Attributes:
@@ -33,27 +33,27 @@ class Lookout:
 
     watcher: Watcher | None = None
 
-    def __init__(self, hint: Callable[[], None], timings: Timings) -> None:
-        self._hint = hint
+    def __init__(self, request_reload: Callable[[], None], timings: Timings) -> None:
+        self._hint = request_reload
         self._timings = timings
         self._stale: tuple[str, ...] = ()
         self._was_down = self._is_over = False
 
-    def begin(self, inventory: Inventory, situation: Situation) -> None:
+    def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
         """Begin to look for changes, before the first read. It blocks for a moment."""
-        from hive_boot.secrets.vantage import Vantage  # noqa: PLC0415  (many do not watch)
+        from hive_boot.secrets.vantage import WatchTargets  # noqa: PLC0415  (many do not watch)
         from hive_boot.secrets.watching import Watcher  # noqa: PLC0415  (many do not watch)
 
-        vantage = Vantage(inventory, situation)
+        vantage = WatchTargets(field_index, source_context)
         if vantage.is_empty:
-            logs.tell_nothing_to_watch(situation.mode)
+            logs.log_nothing_to_watch(source_context.mode)
             return
-        watcher = self.watcher = Watcher(vantage.look, self._hint, timings=self._timings)
+        watcher = self.watcher = Watcher(vantage.snapshot, self._hint, timings=self._timings)
         watcher.start()
         if self._is_over:
             # The start was given up before there was something to stop.
             watcher.stop()
-        logs.tell_pins(watcher.pinned, situation.mode)
+        logs.log_pinned_files(watcher.pinned, source_context.mode)
 
     @property
     def due(self) -> float:
@@ -62,20 +62,20 @@ class Lookout:
         interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
         return time.monotonic() + interval
 
-    def glance(self) -> None:
+    def check_health(self) -> None:
         """Say when the watch hangs, or lives again, and when a mount has become stale."""
         watcher = self.watcher
         if watcher is None:
             return
         is_down = watcher.mode == "down"
         if is_down != self._was_down:
-            logs.tell_watch(is_down=is_down)
+            logs.log_watch_state(is_down=is_down)
         self._was_down = is_down
         stale = tuple(pin.path for pin in watcher.pinned if pin.stale)
-        logs.tell_stale([path for path in stale if path not in self._stale])
+        logs.log_stale_mounts([path for path in stale if path not in self._stale])
         self._stale = stale
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Look no more."""
         self._is_over = True
         if self.watcher is not None:
@@ -85,4 +85,4 @@ class Lookout:
         """Wait a while until the thread has ended."""
         if self.watcher is not None:
             with anyio.move_on_after(self._timings.watcher_stop_timeout, shield=True):
-                await in_daemon_thread(self.watcher.join, "hive_boot end of watch")
+                await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")

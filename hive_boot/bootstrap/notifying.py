@@ -16,7 +16,7 @@ import anyio
 from hive_boot._backoff import Backoff
 from hive_boot.bootstrap import logs
 from hive_boot.lifecycle.failures import is_cancellation
-from hive_boot.secrets.change import join, restrict
+from hive_boot.secrets.change import filter_change, merge_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
-    from hive_boot.bootstrap.plan import Hook
-    from hive_boot.bootstrap.wiring import Given, Wired
+    from hive_boot.bootstrap.plan import RotationHook
+    from hive_boot.bootstrap.wiring import BoundCall, InjectionContext
     from hive_boot.secrets.change import Change
 
 
-class _Call:
+class _HookState:
     """One hook, and the change that it has yet to cope with."""
 
-    def __init__(self, work: Wired, hook: Hook, timings: Timings) -> None:
+    def __init__(self, work: BoundCall, hook: RotationHook, timings: Timings) -> None:
         self.work = work
         self.hook = hook
         self.change: Change | None = None
@@ -58,57 +58,60 @@ class _Outcome:
         self.failure: BaseException | str | None = "it was cancelled before its end"
 
 
-class Notifier:
+class HookRunner:
     """Tells the hooks of one run.
 
     Args:
         hooks: in the order in which they are called, each with what calls it.
-        given: gives what their parameters ask for.
+        injection_context: gives what their parameters ask for.
         timings: when a hook that failed is called again, and how long one may take to end.
     """
 
     def __init__(
-        self, hooks: Iterable[tuple[Wired, Hook]], given: Callable[[], Given], timings: Timings
+        self,
+        hooks: Iterable[tuple[BoundCall, RotationHook]],
+        injection_context: Callable[[], InjectionContext],
+        timings: Timings,
     ) -> None:
-        self._calls = [_Call(work, hook, timings) for work, hook in hooks]
+        self._calls = [_HookState(work, hook, timings) for work, hook in hooks]
         self._cancel_timeout = timings.hook_cancel_timeout
-        self._given = given
-        self._news = anyio.Event()
+        self._injection_context = injection_context
+        self._wakeup = anyio.Event()
 
     @property
     def failing(self) -> tuple[str, ...]:
         """The hooks that have failed and not succeeded since."""
-        return tuple(call.work.label for call in self._calls if call.failing)
+        return tuple(call.work.display_name for call in self._calls if call.failing)
 
     @property
     def failures(self) -> dict[str, int]:
         """How often each hook has failed."""
-        return {call.work.label: call.failures for call in self._calls}
+        return {call.work.display_name: call.failures for call in self._calls}
 
-    def tell(self, change: Change) -> None:
+    def notify(self, change: Change) -> None:
         """Have the hooks called that a change concerns, soon."""
         for call in self._calls:
             names = call.hook.names
-            part = restrict(change, names) if names else change
+            part = filter_change(change, names) if names else change
             if part is not None:
-                call.change = join(call.change, part)
+                call.change = merge_changes(call.change, part)
                 call.retry_at = 0.0
-        self._news.set()
+        self._wakeup.set()
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Call what is due, until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
-                self._news = anyio.Event()
+                self._wakeup = anyio.Event()
                 now = time.monotonic()
                 for call in self._calls:
                     if call.change is not None and call.due <= now:
                         await self._call(call, call.change, group)
                 due = min((call.due for call in self._calls), default=math.inf)
                 with anyio.move_on_after(max(0.0, due - time.monotonic())):
-                    await self._news.wait()
+                    await self._wakeup.wait()
 
-    async def _call(self, call: _Call, change: Change, group: TaskGroup) -> None:
+    async def _call(self, call: _HookState, change: Change, group: TaskGroup) -> None:
         call.change = None
         done = call.running = anyio.Event()
         scope = anyio.CancelScope()
@@ -116,7 +119,7 @@ class Notifier:
 
         async def work() -> None:
             try:
-                await call.work(self._given(), change)
+                await call.work(self._injection_context(), change)
                 outcome.failure = None
             except BaseException as exc:  # whatever it is, the others go on
                 if is_cancellation(exc):
@@ -131,7 +134,7 @@ class Notifier:
                         own.start_soon(work)
             finally:
                 done.set()
-                self._news.set()
+                self._wakeup.set()
 
         group.start_soon(run)
         with anyio.move_on_after(call.hook.timeout):
@@ -142,13 +145,13 @@ class Notifier:
                 await done.wait()
             ends = "" if done.is_set() else ", and goes on although it was cancelled"
             outcome.failure = f"it took more than {call.hook.timeout:g} s{ends}"
-        self._settle(call, change, outcome)
+        self._record_outcome(call, change, outcome)
 
-    def _settle(self, call: _Call, change: Change, outcome: _Outcome) -> None:
-        label = call.work.label
+    def _record_outcome(self, call: _HookState, change: Change, outcome: _Outcome) -> None:
+        label = call.work.display_name
         if outcome.failure is None:
             if call.failing:
-                logs.tell_hook_healed(label, change.generation)
+                logs.log_hook_recovered(label, change.generation)
             call.failing = False
             call.backoff.reset()
             call.retry_at = 0.0
@@ -160,8 +163,6 @@ class Notifier:
             # There is news for it already, which may be what it needs.
             seconds = 0.0
         call.retry_at = time.monotonic() + seconds
-        call.change = change if newer is None else join(change, newer)
-        logs.tell_hook_failed(
-            label, change.generation, outcome.failure, seconds, again=call.failing
-        )
+        call.change = change if newer is None else merge_changes(change, newer)
+        logs.log_hook_failed(label, change.generation, outcome.failure, seconds, again=call.failing)
         call.failing = True

@@ -7,71 +7,74 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hive_boot.bootstrap import logs
 
 if TYPE_CHECKING:
-    from hive_boot.bootstrap.intake import Intake
-    from hive_boot.bootstrap.plan import Plan
-    from hive_boot.bootstrap.rotating import Rotating
-    from hive_boot.bootstrap.secrecy import Secrecy
-    from hive_boot.secrets.findings import Findings
+    from hive_boot.bootstrap.intake import LoadPipeline
+    from hive_boot.bootstrap.plan import AppDeclaration
+    from hive_boot.bootstrap.rotating import Reloader
+    from hive_boot.bootstrap.secrecy import RedactionScope
+    from hive_boot.secrets.findings import LoadResult
 
 
-class Opened(NamedTuple):
+class InitialLoad(NamedTuple):
     """What a run begins with.
 
     Attributes:
-        findings: what was read, all of it good.
+        result: what was read, all of it good.
         config: the settings; None without any.
         deadline: until when the rest of the start may take, on the monotonic clock.
     """
 
-    findings: Findings
+    result: LoadResult
     config: object
     deadline: float
 
 
-async def read_first(
-    plan: Plan, intake: Intake[Any], secrecy: Secrecy, rotating: Rotating[Any] | None
-) -> Opened:
+async def load_initial(
+    declaration: AppDeclaration,
+    pipeline: LoadPipeline[Any],
+    redaction: RedactionScope,
+    reloader: Reloader[Any] | None,
+) -> InitialLoad:
     """Read, judge, and make the settings.
 
     Args:
-        plan: what was declared.
-        intake: reads and judges.
-        secrecy: hides what was read, before anybody sees it.
-        rotating: looks for changes from before the first read on; None when nothing does.
+        declaration: what was declared.
+        pipeline: reads and judges.
+        redaction: hides what was read, before anybody sees it.
+        reloader: looks for changes from before the first read on; None when nothing does.
 
     Raises:
         InvalidSecrets: something is wrong; all of it is in the report.
     """
-    from hive_boot.lifecycle.waking import in_daemon_thread  # noqa: PLC0415  (it needs a loop)
+    from hive_boot.lifecycle.waking import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
 
-    def read() -> Findings:
+    def read() -> LoadResult:
         # In a thread, because it may wait for a writer.
-        situation = intake.look_around()
-        if rotating is not None:
-            rotating.lookout.begin(plan.declared._inventory, situation)  # noqa: SLF001  (ours)
-        findings = intake.read_patiently()
-        secrecy.cover(findings)
-        return findings
+        source_context = pipeline.detect_platform()
+        if reloader is not None:
+            reloader.watch_supervisor.start(declaration.declared._field_index, source_context)  # noqa: SLF001  (ours)
+        load_result = pipeline.load_with_wait()
+        redaction.register_values(load_result)
+        return load_result
 
-    findings = await in_daemon_thread(read, "hive_boot load")
-    intake.tell_warnings(findings)
-    deadline = intake.deadline()
-    await intake.judge_fields(findings, findings.values.keys(), deadline)
-    config = settings_of(plan, findings)
-    await intake.judge_set(findings, deadline)
-    intake.refuse(findings)
-    logs.tell_remarks(findings.remarks)
-    return Opened(findings, config, deadline)
+    load_result = await run_in_daemon_thread(read, "hive_boot load")
+    pipeline.log_warnings(load_result)
+    deadline = pipeline.deadline()
+    await pipeline.run_field_checks(load_result, load_result.values.keys(), deadline)
+    config = load_settings(declaration, load_result)
+    await pipeline.run_set_check(load_result, deadline)
+    pipeline.raise_if_invalid(load_result)
+    logs.log_notes(load_result.notes)
+    return InitialLoad(load_result, config, deadline)
 
 
-def settings_of(plan: Plan, findings: Findings) -> object:
+def load_settings(declaration: AppDeclaration, load_result: LoadResult) -> object:
     """Make the settings, and note what is wrong with them; None without any."""
-    if plan.factory is None:
+    if declaration.config_factory is None:
         return None
-    from hive_boot.bootstrap.configuring import make_config  # noqa: PLC0415  (many have none)
+    from hive_boot.bootstrap.configuring import build_settings  # noqa: PLC0415  (many have none)
 
-    values = [*findings.values.values(), *findings.refused]
-    config, problems = make_config(plan.factory, values)
-    findings.problems += problems
+    values = [*load_result.values.values(), *load_result.unused_values]
+    config, problems = build_settings(declaration.config_factory, values)
+    load_result.problems += problems
     made: object = config
     return made

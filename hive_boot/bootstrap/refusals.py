@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hive_boot.bootstrap.wiring import is_async, label
+from hive_boot.bootstrap.wiring import display_name, is_async
 from hive_boot.exceptions import DeclarationError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hive_boot.bootstrap.wiring import Work
 
 
-def refuse_seconds(name: str, value: object, *, least: float | None = None) -> None:
+def validate_seconds(name: str, value: object, *, least: float | None = None) -> None:
     """Refuse what is no number of seconds.
 
     Args:
@@ -32,7 +32,7 @@ def refuse_seconds(name: str, value: object, *, least: float | None = None) -> N
         raise DeclarationError(message)
 
 
-def refuse_plain(decorator: str, function: object) -> None:
+def require_async(decorator: str, function: object) -> None:
     """Refuse what cannot be awaited.
 
     Raises:
@@ -43,18 +43,18 @@ def refuse_plain(decorator: str, function: object) -> None:
         raise DeclarationError(message)
 
 
-def refuse_second(function: Work | None) -> None:
+def require_single_main(function: Work | None) -> None:
     """Refuse a second main.
 
     Raises:
         DeclarationError: there is one already.
     """
     if function is not None:
-        message = f"there is a main already: {label(function)}"
+        message = f"there is a main already: {display_name(function)}"
         raise DeclarationError(message)
 
 
-def refuse_part(function: object, taken: Collection[str]) -> None:
+def validate_resource(function: object, taken: Collection[str]) -> None:
     """Refuse what cannot be started, or asked for.
 
     Raises:
@@ -78,7 +78,7 @@ def refuse_part(function: object, taken: Collection[str]) -> None:
         raise DeclarationError(message)
 
 
-def refuse_unknown(names: Collection[str], known: Collection[str], whose: str) -> None:
+def validate_field_names(names: Collection[str], known: Collection[str], whose: str) -> None:
     """Refuse names of fields that there are not.
 
     Raises:
@@ -89,7 +89,7 @@ def refuse_unknown(names: Collection[str], known: Collection[str], whose: str) -
         raise DeclarationError(message)
 
 
-def refuse_service(restart: object, budget: object) -> None:
+def validate_service(restart: object, budget: object) -> None:
     """Refuse what cannot be kept up.
 
     Raises:
@@ -103,18 +103,18 @@ def refuse_service(restart: object, budget: object) -> None:
         raise DeclarationError(message)
 
 
-def refuse_same(function: Work, others: Collection[Work]) -> None:
+def require_unique_name(function: Work, others: Collection[Work]) -> None:
     """Refuse a second service of the same name: nobody could tell them apart.
 
     Raises:
         DeclarationError: there is one already.
     """
-    if label(function) in map(label, others):
-        message = f"there is a service {label(function)} already"
+    if display_name(function) in map(display_name, others):
+        message = f"there is a service {display_name(function)} already"
         raise DeclarationError(message)
 
 
-def refuse_backend(backend: object) -> None:
+def validate_backend(backend: object) -> None:
     """Refuse a loop that there is not.
 
     Raises:
@@ -132,12 +132,14 @@ def refuse_backend(backend: object) -> None:
         raise DeclarationError(message)
 
 
-def refuse_main_and_app(main: Work | None) -> None:
+def forbid_main_with_serve(main: Work | None) -> None:
     """Refuse a main beside an application that is served: one of them would not be called.
 
     Raises:
         DeclarationError: there is one.
     """
     if main is not None:
-        message = f"boot.serve runs the ASGI application, and {label(main)} is the main already"
+        message = (
+            f"boot.serve runs the ASGI application, and {display_name(main)} is the main already"
+        )
         raise DeclarationError(message)

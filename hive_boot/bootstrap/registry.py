@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, Never, TypeVar, overload
 
-from hive_boot.bootstrap.handles import Handle, PartDecorator
-from hive_boot.bootstrap.plan import Check, Hook, PartPlan, Plan, ServicePlan
+from hive_boot.bootstrap.handles import ResourceDecorator, ResourceHandle
+from hive_boot.bootstrap.plan import AppDeclaration, CheckSpec, ResourceSpec, RotationHook, TaskSpec
 from hive_boot.bootstrap.refusals import (
-    refuse_part,
-    refuse_plain,
-    refuse_same,
-    refuse_second,
-    refuse_seconds,
-    refuse_service,
-    refuse_unknown,
+    require_async,
+    require_single_main,
+    require_unique_name,
+    validate_field_names,
+    validate_resource,
+    validate_seconds,
+    validate_service,
 )
-from hive_boot.bootstrap.wiring import Offer
+from hive_boot.bootstrap.wiring import Injectables
 from hive_boot.exceptions import DeclarationError
-from hive_boot.secrets.mode import Mode, StrPath, StrPaths, Wishes
+from hive_boot.secrets.mode import Mode, SourceOptions, StrPath, StrPaths
 from hive_boot.secrets.snapshot import SecretSet
 
 if TYPE_CHECKING:
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     C = TypeVarWithDefault("C", default=None)
 else:
     C = TypeVar("C")
-Main = TypeVar("Main", bound="Callable[..., Coroutine[Any, Any, int | None]]")
-Work = TypeVar("Work", bound="Callable[..., Coroutine[Any, Any, object]]")
-Judge = TypeVar("Judge", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
+MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
+TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
+CheckFunction = TypeVar("CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
 T = TypeVar("T")
-OnRotate = TypeVar(
-    "OnRotate", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
+HookFunction = TypeVar(
+    "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
 )
 
 
@@ -58,33 +58,33 @@ class Registry(Generic[S, C]):
         mode: Mode | None = None,
         profile: str | None = None,
         secrets_dirs: StrPaths | None = None,
-        dotenv: StrPath | None = None,
+        env_file: StrPath | None = None,
         env_fallback: bool = False,
-        scrub_environ: bool = False,
+        unset_env: bool = False,
         probe_port: int | None = None,
-        wait: float = 0.0,
-        start_timeout: float = 30,
-        drain: float | None = None,
-        stop_timeout: float = 8,
+        wait_for_files: float = 0.0,
+        startup_timeout: float = 30,
+        shutdown_delay: float | None = None,
+        shutdown_timeout: float = 8,
     ) -> None:
-        wishes = Wishes(
+        source_options = SourceOptions(
             mode=mode,
             profile=profile,
             secrets_dirs=secrets_dirs,
-            dotenv=dotenv,
+            env_file=env_file,
             env_fallback=env_fallback,
         )
-        self._plan = Plan(
+        self._declaration = AppDeclaration(
             secrets,
             config,
-            wishes,
+            source_options,
             watch=watch,
-            wait=wait,
-            start_timeout=start_timeout,
-            scrub_environ=scrub_environ,
+            wait_for_files=wait_for_files,
+            startup_timeout=startup_timeout,
+            unset_env=unset_env,
             probe_port=probe_port,
-            drain=drain,
-            stop_timeout=stop_timeout,
+            shutdown_delay=shutdown_delay,
+            shutdown_timeout=shutdown_timeout,
         )
 
     def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (as Generic's own)
@@ -111,10 +111,10 @@ class Registry(Generic[S, C]):
         raise TypeError(message)
 
     @overload
-    def main(self, function: Main, /) -> Main: ...
+    def main(self, function: MainFunction, /) -> MainFunction: ...
     @overload
-    def main(self, /, *, must_finish: bool) -> Callable[[Main], Main]: ...
-    def main(self, function: Any = None, /, *, must_finish: bool = False) -> Any:
+    def main(self, /, *, must_complete: bool) -> Callable[[MainFunction], MainFunction]: ...
+    def main(self, function: Any = None, /, *, must_complete: bool = False) -> Any:
         """Register the application's main; it is called when everything is ready.
 
         Its parameters are filled by their names, with the parts of these names, and by
@@ -123,30 +123,32 @@ class Registry(Generic[S, C]):
         Args:
             function: an ``async def``. What it returns is the exit status; None
                 is 0.
-            must_finish: whether a stop by a signal before its end is no success: the exit
+            must_complete: whether a stop by a signal before its end is no success: the exit
                 status is then 128 + n, as a Kubernetes Job needs it. Default False.
 
         Raises:
             DeclarationError: it is not async, or there is a main already.
         """
 
-        def register(function: Main) -> Main:
-            refuse_plain("@boot.main", function)
-            refuse_second(self._plan.main)
-            self._plan.main, self._plan.must_finish = function, must_finish
+        def register(function: MainFunction) -> MainFunction:
+            require_async("@boot.main", function)
+            require_single_main(self._declaration.main)
+            self._declaration.main, self._declaration.must_complete = function, must_complete
             return function
 
         return register if function is None else register(function)
 
     @overload
-    def part(self, function: Callable[..., AsyncGenerator[T, None]], /) -> Handle[T]: ...
+    def resource(
+        self, function: Callable[..., AsyncGenerator[T, None]], /
+    ) -> ResourceHandle[T]: ...
     @overload
-    def part(self, function: Callable[..., AsyncIterator[T]], /) -> Handle[T]: ...
+    def resource(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
-    def part(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> Handle[T]: ...
+    def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     @overload
-    def part(self, /, *, timeout: float) -> PartDecorator: ...
-    def part(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
+    def resource(self, /, *, timeout: float) -> ResourceDecorator: ...
+    def resource(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
         """Register a part: what is started before main, and stopped after it.
 
         It is started when the parts are there that its parameters name, side by side with
@@ -167,35 +169,35 @@ class Registry(Generic[S, C]):
             DeclarationError: it is not async, or there is a part of this name already.
         """
         if timeout is not None:
-            refuse_seconds("timeout=", timeout)
+            validate_seconds("timeout=", timeout)
 
-        def register(function: Callable[..., Any]) -> Handle[Any]:
-            refuse_part(function, self._plan.parts)
-            handle: Handle[Any] = Handle(function, self)
-            self._plan.parts[handle.name] = PartPlan(function, timeout)
+        def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
+            validate_resource(function, self._declaration.resources)
+            handle: ResourceHandle[Any] = ResourceHandle(function, self)
+            self._declaration.resources[handle.name] = ResourceSpec(function, timeout)
             return handle
 
         return register if function is None else register(function)
 
     @overload
-    def service(self, function: Work, /) -> Work: ...
+    def service(self, function: TaskFunction, /) -> TaskFunction: ...
     @overload
     def service(
         self,
         /,
         *,
         restart: Literal["never", "on-failure"] = "on-failure",
-        budget: int = 5,
-        within: float = 60,
-    ) -> Callable[[Work], Work]: ...
+        max_restarts: int = 5,
+        restart_window: float = 60,
+    ) -> Callable[[TaskFunction], TaskFunction]: ...
     def service(
         self,
         function: Any = None,
         /,
         *,
         restart: Literal["never", "on-failure"] = "on-failure",
-        budget: int = 5,
-        within: float = 60,
+        max_restarts: int = 5,
+        restart_window: float = 60,
     ) -> Any:
         """Register a service: work in the background, from READY to the stop.
 
@@ -206,29 +208,33 @@ class Registry(Generic[S, C]):
         Args:
             function: an ``async def``; it is cancelled when the application stops.
             restart: ``on-failure`` or ``never``. Default ``on-failure``.
-            budget: how many times it is started again within ``within``. Default 5.
-            within: seconds. Default 60.
+            max_restarts: how many times it is started again within ``restart_window``. Default 5.
+            restart_window: seconds. Default 60.
 
         Raises:
             DeclarationError: it is not async, there is a service of this name already, or a
                 number is none.
         """
-        refuse_service(restart, budget)
-        refuse_seconds("within=", within)
+        validate_service(restart, max_restarts)
+        validate_seconds("within=", restart_window)
 
-        def register(function: Work) -> Work:
-            refuse_plain("@boot.service", function)
-            refuse_same(function, [service.work for service in self._plan.services])
+        def register(function: TaskFunction) -> TaskFunction:
+            require_async("@boot.service", function)
+            require_unique_name(function, [service.work for service in self._declaration.services])
             again = restart == "on-failure"
-            self._plan.services.append(ServicePlan(function, again, budget, within))
+            self._declaration.services.append(
+                TaskSpec(function, again, max_restarts, restart_window)
+            )
             return function
 
         return register if function is None else register(function)
 
     @overload
-    def check(self, function: Judge, /) -> Judge: ...
+    def check(self, function: CheckFunction, /) -> CheckFunction: ...
     @overload
-    def check(self, /, *names: str, timeout: float | None = None) -> Callable[[Judge], Judge]: ...
+    def check(
+        self, /, *names: str, timeout: float | None = None
+    ) -> Callable[[CheckFunction], CheckFunction]: ...
     def check(self, /, *names: Any, timeout: float | None = None) -> Any:
         """Register what judges a set before it is used, at a start and at each rotation.
 
@@ -250,21 +256,21 @@ class Registry(Generic[S, C]):
             DeclarationError: it is not async, or a field is not declared.
         """
         if timeout is not None:
-            refuse_seconds("timeout=", timeout)
+            validate_seconds("timeout=", timeout)
 
-        def register(function: Judge) -> Judge:
-            refuse_plain("@boot.check", function)
-            self._plan.checks.append(Check(function, frozenset(fields), timeout))
+        def register(function: CheckFunction) -> CheckFunction:
+            require_async("@boot.check", function)
+            self._declaration.checks.append(CheckSpec(function, frozenset(fields), timeout))
             return function
 
         fields: tuple[str, ...] = ()
         if len(names) == 1 and not isinstance(names[0], str):
             return register(names[0])
-        refuse_unknown(names, self._fields, self._plan.declared.__name__)
+        validate_field_names(names, self._fields, self._declaration.declared.__name__)
         fields = names
         return register
 
-    def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[OnRotate], OnRotate]:
+    def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register what is to be done when secrets have changed.
 
         The decorated ``async def`` takes the :class:`Change` first; its other parameters
@@ -282,24 +288,24 @@ class Registry(Generic[S, C]):
         if any(map(callable, names)):
             message = "on_rotate takes the names of fields: write @boot.on_rotate()"
             raise DeclarationError(message)
-        refuse_unknown(names, self._fields, self._plan.declared.__name__)
-        refuse_seconds("timeout=", timeout)
+        validate_field_names(names, self._fields, self._declaration.declared.__name__)
+        validate_seconds("timeout=", timeout)
 
-        def register(function: OnRotate) -> OnRotate:
-            refuse_plain("@boot.on_rotate()", function)
-            self._plan.hooks.append(Hook(function, frozenset(names), timeout))
+        def register(function: HookFunction) -> HookFunction:
+            require_async("@boot.on_rotate()", function)
+            self._declaration.hooks.append(RotationHook(function, frozenset(names), timeout))
             return function
 
         return register
 
-    def _offered(self) -> Offer:
+    def _injectables(self) -> Injectables:
         """Give what a function of the author's may ask for."""
-        offered: dict[type, str] = {self._plan.declared: "secrets", type(self): "boot"}
-        if isinstance(self._plan.factory, type):
-            offered[self._plan.factory] = "config"
-        return Offer(offered, self._plan.parts)
+        injectables: dict[type, str] = {self._declaration.declared: "secrets", type(self): "boot"}
+        if isinstance(self._declaration.config_factory, type):
+            injectables[self._declaration.config_factory] = "config"
+        return Injectables(injectables, self._declaration.resources)
 
     @property
     def _fields(self) -> Mapping[str, Field]:
-        fields: Mapping[str, Field] = self._plan.declared._inventory.fields  # noqa: SLF001  (ours)
+        fields: Mapping[str, Field] = self._declaration.declared._field_index.fields  # noqa: SLF001  (ours)
         return fields

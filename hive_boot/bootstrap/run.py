@@ -12,12 +12,12 @@ import anyio
 import anyio.lowlevel
 
 from hive_boot.bootstrap import logs
-from hive_boot.bootstrap.intake import Intake
-from hive_boot.bootstrap.opening import read_first
-from hive_boot.bootstrap.secrecy import Secrecy
-from hive_boot.bootstrap.wiring import Given
+from hive_boot.bootstrap.intake import LoadPipeline
+from hive_boot.bootstrap.opening import load_initial
+from hive_boot.bootstrap.secrecy import RedactionScope
+from hive_boot.bootstrap.wiring import InjectionContext
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.hosting import to_its_end
+from hive_boot.lifecycle.hosting import run_shielded
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.secrets import access
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-    from hive_boot.bootstrap.plan import Plan
-    from hive_boot.bootstrap.rotating import Rotating
-    from hive_boot.bootstrap.wiring import Offer
+    from hive_boot.bootstrap.plan import AppDeclaration
+    from hive_boot.bootstrap.rotating import Reloader
+    from hive_boot.bootstrap.wiring import Injectables
     from hive_boot.secrets.change import Change
-    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.mode import SourceContext
 
-    Door = Callable[..., Awaitable[object]]
-    Last = Callable[["Run[Any, Any]"], AbstractAsyncContextManager[object]]
+    Listener = Callable[..., Awaitable[object]]
+    AsgiComponent = Callable[["Run[Any, Any]"], AbstractAsyncContextManager[object]]
 
 S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
@@ -45,16 +45,16 @@ class Run(Generic[S, C]):
     """What one start makes, and its stop unmakes.
 
     Args:
-        plan: what was declared.
-        offered: what the author's functions may ask for.
+        declaration: what was declared.
+        injectables: what the author's functions may ask for.
         boot: the Bootstrap, for those that ask for it.
-        doors: what answers from outside from before the first read until the end, by name.
-        last: the last part, started after all others; None for none.
+        listeners: what answers from outside from before the first read until the end, by name.
+        asgi_component: the last part, started after all others; None for none.
         serves: whether somebody has to be kept from sending requests before the stop.
 
     Attributes:
         config: the settings.
-        rotating: what keeps the secrets fresh; None before it is needed.
+        reloader: what keeps the secrets fresh; None before it is needed.
         runner: its life.
         hooks: the labels of what hears of rotations.
 
@@ -63,38 +63,40 @@ class Run(Generic[S, C]):
     """
 
     config: Any = None
-    rotating: Rotating[S] | None = None
+    reloader: Reloader[S] | None = None
 
     def __init__(  # noqa: PLR0913  (what is declared, and what a door adds)
         self,
-        plan: Plan,
-        offered: Offer,
+        declaration: AppDeclaration,
+        injectables: Injectables,
         boot: object,
         *,
-        doors: Sequence[tuple[str, Door]] = (),
-        last: Last | None = None,
+        listeners: Sequence[tuple[str, Listener]] = (),
+        asgi_component: AsgiComponent | None = None,
         serves: bool = False,
     ) -> None:
-        declared: type[Any] = plan.declared
+        declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared)
-        self._plan = plan
+        self._declaration = declaration
         self._boot = boot
-        self._doors = doors
+        self._listeners = listeners
         self._serves = serves
-        self._has_last = last is not None
+        self._has_asgi_component = asgi_component is not None
         self._context = contextvars.copy_context()
         self.runner = Runner(
-            drain=plan.drain or 0.0,
-            stop_timeout=plan.stop_timeout,
+            shutdown_delay=declaration.shutdown_delay or 0.0,
+            shutdown_timeout=declaration.shutdown_timeout,
             context=self._context,
-            timings=plan.timings,
+            timings=declaration.timings,
         )
-        self._plan_life(offered, last)
-        self._hooks = plan.wire_hooks(offered)
-        self.hooks = [work.label for work, _ in self._hooks]
-        self._intake: Intake[S] = Intake(plan, plan.wire_checks(offered), self.runner.timeline)
-        self._secrecy = Secrecy()
-        self._log: AbstractContextManager[None] = logs.audible()
+        self._create_components(injectables, asgi_component)
+        self._hooks = declaration.bind_hooks(injectables)
+        self.hooks = [work.display_name for work, _ in self._hooks]
+        self._pipeline: LoadPipeline[S] = LoadPipeline(
+            declaration, declaration.bind_checks(injectables), self.runner.timeline
+        )
+        self._redaction = RedactionScope()
+        self._log: AbstractContextManager[None] = logs.fallback_handler()
         self._pid = os.getpid()
         self._loop: Any = anyio.lowlevel.current_token().native_token
 
@@ -106,42 +108,48 @@ class Run(Generic[S, C]):
             StartupFailed: a part cannot start; several come as a group.
         """
         runner = self.runner
-        self._secrecy.begin()
+        self._redaction.start()
         self._log.__enter__()
-        for name, door in self._doors:
-            await runner.open_door(door, name)
-        runner.to(State.LOADING)
-        if self._plan.watch:
-            self._prepare()
-        opened = await read_first(self._plan, self._intake, self._secrecy, self.rotating)
-        findings, self.config, deadline = opened
+        for name, door in self._listeners:
+            await runner.start_listener(door, name)
+        runner.transition(State.LOADING)
+        if self._declaration.watch:
+            self._get_reloader()
+        opened = await load_initial(
+            self._declaration, self._pipeline, self._redaction, self.reloader
+        )
+        load_result, self.config, deadline = opened
         # Who was told to stop at this moment is cancelled here, and not one step later.
         await anyio.lowlevel.checkpoint_if_cancelled()
-        runner.to(State.STARTING)
-        await runner.watch_over()
-        await self._intake.judge_outside(findings, self.given, deadline)
-        self._intake.refuse(findings)
-        self.store.accept(findings)
-        if self._plan.scrub_environ:
-            self._secrecy.remove_variables(findings.inventory.every)
-        access.register(self.store, findings.situation)
-        if self._plan.drain is None and self._serves and findings.situation.mode == "kubernetes":
-            runner.drain = self._plan.timings.kubernetes_shutdown_delay
-        await runner.start_parts(deadline, self._plan.start_timeout)
+        runner.transition(State.STARTING)
+        await runner.start_watchdog()
+        await self._pipeline.run_application_checks(load_result, self.injection_context, deadline)
+        self._pipeline.raise_if_invalid(load_result)
+        self.store.accept(load_result)
+        if self._declaration.unset_env:
+            self._redaction.unset_environ(load_result.field_index.all_fields)
+        access.register(self.store, load_result.source_context)
+        if (
+            self._declaration.shutdown_delay is None
+            and self._serves
+            and load_result.source_context.mode == "kubernetes"
+        ):
+            runner.shutdown_delay = self._declaration.timings.kubernetes_shutdown_delay
+        await runner.start_resources(deadline, self._declaration.startup_timeout)
         await runner.start_services()
         await anyio.lowlevel.checkpoint_if_cancelled()
         if runner.failure is not None:
             raise runner.failure
-        runner.to(State.READY)
-        logs.tell_ready(runner.timeline.age)
-        if self.rotating is not None:
-            self.rotating.start()
+        runner.transition(State.READY)
+        logs.log_ready(runner.timeline.elapsed)
+        if self.reloader is not None:
+            self.reloader.start()
 
-    async def stop(self, *, linger: bool) -> list[BaseException]:
+    async def stop(self, *, keep_redacting: bool) -> list[BaseException]:
         """Take everything out of use. It is called however far the start came.
 
         Args:
-            linger: whether somebody has yet to tell what went wrong, so that it has to
+            keep_redacting: whether somebody has yet to tell what went wrong, so that it has to
                 be scrubbed still.
 
         Returns:
@@ -150,25 +158,25 @@ class Run(Generic[S, C]):
         runner = self.runner
         began = time.monotonic()
         failures: list[BaseException] = []
-        self._intake.give_up()
+        self._pipeline.close_unawaited()
         try:
             if self.forked:
                 # A child has neither the tasks nor the thread.
-                if self.rotating is not None:
-                    self.rotating.leave()
-                runner.leave()
+                if self.reloader is not None:
+                    self.reloader.abandon()
+                runner.abandon()
                 return []
-            cancelled = await to_its_end(partial(self._unwind, failures))
+            cancelled = await run_shielded(partial(self._unwind, failures))
             if cancelled is not None:
                 failures.append(cancelled)
             if runner.failure is not None:
                 failures.insert(0, runner.failure)
-            if runner.started and linger:
-                logs.tell_stopped(time.monotonic() - began)
+            if runner.started and keep_redacting:
+                logs.log_stopped(time.monotonic() - began)
         finally:
             access.unregister(self.store)
             self._log.__exit__(None, None, None)
-            self._secrecy.end(linger=linger or bool(failures))
+            self._redaction.stop(keep_redacting=keep_redacting or bool(failures))
         return failures
 
     async def _unwind(self, failures: list[BaseException]) -> None:
@@ -176,9 +184,9 @@ class Run(Generic[S, C]):
         runner = self.runner
         runner.begin_stop()
         failures += await runner.stop_services()
-        if self.rotating is not None:
-            await self.rotating.stop()
-        failures += await runner.stop_parts()
+        if self.reloader is not None:
+            await self.reloader.stop()
+        failures += await runner.stop_resources()
         await runner.end()
 
     @property
@@ -192,22 +200,22 @@ class Run(Generic[S, C]):
         return self.runner.state
 
     @property
-    def can_be_joined(self) -> bool:
+    def accepts_nested_lifespan(self) -> bool:
         """Whether an inner lifespan may use what this run has."""
-        at_last = self._has_last and self.runner.is_at_last_part
+        at_last = self._has_asgi_component and self.runner.only_asgi_component_pending
         is_here = anyio.lowlevel.current_token().native_token is self._loop
-        return (self.ready or at_last) and is_here and not self.lost
+        return (self.ready or at_last) and is_here and not self.is_orphaned
 
     @property
-    def shared(self) -> dict[str, Any]:
+    def request_state(self) -> dict[str, Any]:
         """What requests get as their state: the secrets, the settings, the parts by name."""
-        parts = {name: self.value_of(name) for name in self._plan.parts}
+        parts = {name: self.resource_value(name) for name in self._declaration.resources}
         return {**parts, "secrets": self.store.view, "config": self.config}
 
     @property
-    def situation(self) -> Situation | None:
+    def source_context(self) -> SourceContext | None:
         """Mode, profile and places; None before they are known."""
-        return self._intake.situation
+        return self._pipeline.source_context
 
     @property
     def forked(self) -> bool:
@@ -215,35 +223,35 @@ class Run(Generic[S, C]):
         return os.getpid() != self._pid
 
     @property
-    def lost(self) -> bool:
+    def is_orphaned(self) -> bool:
         """Whether nobody will ever stop it: it is another process's, or its loop is gone."""
         is_closed = getattr(self._loop, "is_closed", None)
         return self.forked or (is_closed is not None and is_closed())
 
-    def disown(self) -> None:
+    def abandon(self) -> None:
         """Leave a lost run alone: another one takes its place."""
         access.unregister(self.store)
 
-    def enter(self, state: State) -> None:
+    def set_reload_state(self, state: State) -> None:
         """Go between READY and RELOADING; a run that stops stays on its way."""
         if self.ready and self.state is not state:
-            self.runner.to(state)
+            self.runner.transition(state)
 
-    def given(self, secrets: S) -> Given:
+    def injection_context(self, secrets: S) -> InjectionContext:
         """Give what the author's functions may ask for."""
         known = {"secrets": secrets, "config": self.config, "boot": self._boot}
-        return Given(known, self.value_of)
+        return InjectionContext(known, self.resource_value)
 
-    def value_of(self, part: str) -> object:
+    def resource_value(self, resource: str) -> object:
         """Give the value of a part that runs.
 
         Raises:
             LifecycleError: it does not.
         """
-        if self.runner.parts is None:
-            message = f"the part {part} is not running"
+        if self.runner.resources is None:
+            message = f"the part {resource} is not running"
             raise LifecycleError(message)
-        return self.runner.parts.value(part)
+        return self.runner.resources.value(resource)
 
     async def reload(self, *, now: bool) -> Change | None:
         """Read everything at once.
@@ -259,51 +267,55 @@ class Run(Generic[S, C]):
         if anyio.lowlevel.current_token().native_token is not self._loop:
             message = "reload() has to be awaited in the loop that started the application"
             raise LifecycleError(message)
-        rotating = self._prepare()
-        rotating.start()
-        return await rotating.reload(now=now)
+        reloader = self._get_reloader()
+        reloader.start()
+        return await reloader.reload(now=now)
 
-    def want_reload(self) -> None:
+    def request_reload(self) -> None:
         """Have everything read soon, in the loop; nobody waits for it."""
         if not self.ready:
             return
-        rotating = self._prepare()
-        rotating.start()
-        rotating.hint()
+        reloader = self._get_reloader()
+        reloader.start()
+        reloader.request_reload()
 
-    def _prepare(self) -> Rotating[S]:
+    def _get_reloader(self) -> Reloader[S]:
         """Give what keeps the secrets fresh; it is made when it is needed first."""
-        if self.rotating is None:
-            from hive_boot.bootstrap.notifying import Notifier  # noqa: PLC0415  (many never rotate)
-            from hive_boot.bootstrap.rereading import Rereading  # noqa: PLC0415  (many never rotate)
-            from hive_boot.bootstrap.rotating import Rotating  # noqa: PLC0415  (many never rotate)
+        if self.reloader is None:
+            from hive_boot.bootstrap.notifying import HookRunner  # noqa: PLC0415  (many never rotate)
+            from hive_boot.bootstrap.rereading import ReloadReader  # noqa: PLC0415  (many never rotate)
+            from hive_boot.bootstrap.rotating import Reloader  # noqa: PLC0415  (many never rotate)
 
-            timings = self._plan.timings
-            self.rotating = Rotating(
+            timings = self._declaration.timings
+            self.reloader = Reloader(
                 self.store,
-                self._intake,
-                Rereading(self.store, self._intake, self._secrecy.cover, timings),
-                Notifier(self._hooks, lambda: self.given(self.store.view), timings),
-                given=self.given,
-                enter=self.enter,
+                self._pipeline,
+                ReloadReader(self.store, self._pipeline, self._redaction.register_values, timings),
+                HookRunner(self._hooks, lambda: self.injection_context(self.store.view), timings),
+                injection_context=self.injection_context,
+                set_reload_state=self.set_reload_state,
                 context=self._context,
                 timings=timings,
             )
-        return self.rotating
+        return self.reloader
 
-    def _plan_life(self, offered: Offer, last: Last | None) -> None:
+    def _create_components(
+        self, injectables: Injectables, asgi_component: AsgiComponent | None
+    ) -> None:
         """Say what the parts and services of this run are, if there are some.
 
         Raises:
             DeclarationError: a parameter asks for what there is not.
         """
-        if not (self._plan.parts or self._plan.services or last):
+        if not (self._declaration.resources or self._declaration.services or asgi_component):
             return
-        from hive_boot.bootstrap.assembly import assemble  # noqa: PLC0415  (many have none)
+        from hive_boot.bootstrap.assembly import build_components  # noqa: PLC0415  (many have none)
 
-        def given() -> Given:
-            return self.given(self.store.view)
+        def given() -> InjectionContext:
+            return self.injection_context(self.store.view)
 
-        opens_last = None if last is None else lambda: last(self)
-        parts, services = assemble(self._plan, offered, given, opens_last)
-        self.runner.plan(parts, services)
+        opens_last = None if asgi_component is None else lambda: asgi_component(self)
+        parts, services = build_components(
+            self._declaration, injectables, injection_context, opens_last
+        )
+        self.runner.set_components(parts, services)

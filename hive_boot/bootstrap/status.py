@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from hive_boot.bootstrap.run import Run
     from hive_boot.bootstrap.tally import RotationStatus
-    from hive_boot.lifecycle.timeline import Step
+    from hive_boot.lifecycle.timeline import TimelineEntry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,27 +82,27 @@ class Status:
     rotations_total: Mapping[str, int] = field(default_factory=dict)
     failing_services: tuple[str, ...] = ()
     failed: str = ""
-    timeline: tuple[Step, ...] = ()
+    timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
 
 
-def status_of(run: Run[Any, Any]) -> Status:
+def build_status(run: Run[Any, Any]) -> Status:
     """Describe a run at this moment."""
     runner = run.runner
     life: dict[str, Any] = {
         "state": runner.state,
         "ready": run.ready,
         "started": runner.started,
-        "uptime": runner.timeline.age,
+        "uptime": runner.timeline.elapsed,
         "failed": runner.failed,
         "timeline": runner.timeline.steps,
         "forked": run.forked,
     }
     if runner.services is not None:
         life["failing_services"] = runner.services.waiting
-    situation = run.situation
-    if situation is None:
+    source_context = run.source_context
+    if source_context is None:
         return Status(**life)
     accepted = run.store.is_filled
     reasons = _reasons(run)
@@ -110,19 +110,19 @@ def status_of(run: Run[Any, Any]) -> Status:
         **life,
         degraded=bool(reasons),
         reasons=reasons,
-        mode=situation.mode,
-        mode_reason=situation.mode_reason,
-        profile=situation.profile,
-        profile_reason=situation.profile_reason,
+        mode=source_context.mode,
+        mode_reason=source_context.mode_reason,
+        profile=source_context.profile,
+        profile_reason=source_context.profile_reason,
         generation=run.store.generation.number if accepted else 0,
-        secrets=describe(run.store, situation.profile) if accepted else (),
+        secrets=describe(run.store, source_context.profile) if accepted else (),
         **_rotation(run),
     )
 
 
 def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     """Tell what is known of rotations."""
-    rotating = run.rotating
+    reloader = run.reloader
     if not run.store.is_filled:
         return {}
     at = run.store.generation.at
@@ -132,19 +132,19 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         "rotations_total": {"accepted": 0, "refused": 0},
         "hook_failures": dict.fromkeys(run.hooks, 0),
     }
-    if rotating is None:
+    if reloader is None:
         return known
-    known["last_read"] = rotating.last_read or at
-    known["failing_hooks"] = rotating.notifier.failing
-    known["hook_failures"] = rotating.notifier.failures
-    known["rotations"] = rotating.tally.last
-    known["rotations_total"] = dict(rotating.tally.totals)
-    if (rejection := rotating.rejection) is not None:
+    known["last_read"] = reloader.last_read or at
+    known["failing_hooks"] = reloader.hook_runner.failing
+    known["hook_failures"] = reloader.hook_runner.failures
+    known["rotations"] = reloader.rotation_log.latest
+    known["rotations_total"] = dict(reloader.rotation_log.totals)
+    if (rejection := reloader.rejection) is not None:
         known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
-    if (watcher := rotating.lookout.watcher) is not None:
+    if (watcher := reloader.watch_supervisor.watcher) is not None:
         known |= {
             "watcher": "off" if run.forked else watcher.mode,
-            "missed": watcher.missed,
+            "missed": watcher.missed_events,
             "pinned": tuple(pin.path for pin in watcher.pinned),
             "stale": _stale(run),
         }
@@ -153,22 +153,22 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
 
 def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     """Say what keeps the application from being as it should be."""
-    rotating, services = run.rotating, run.runner.services
+    reloader, services = run.reloader, run.runner.services
     waiting = () if services is None else services.waiting
     reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
-    if rotating is None:
+    if reloader is None:
         return tuple(reasons)
-    reasons += [] if rotating.rejection is None else [str(rotating.rejection)]
-    if rotating.has_failed:
+    reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
+    if reloader.has_failed:
         reasons.append("secrets are not rotated any more: the log says why")
-    reasons += [f"the hook {label} fails" for label in rotating.notifier.failing]
+    reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]
     reasons += [f"{path} is a stale mount" for path in _stale(run)]
-    watcher = rotating.lookout.watcher
+    watcher = reloader.watch_supervisor.watcher
     if watcher is not None and watcher.mode == "down" and not run.forked:
         reasons.append("changes of secrets are not noticed")
     return tuple(reasons)
 
 
 def _stale(run: Run[Any, Any]) -> tuple[str, ...]:
-    watcher = run.rotating.lookout.watcher if run.rotating is not None else None
+    watcher = run.reloader.watch_supervisor.watcher if run.reloader is not None else None
     return tuple(pin.path for pin in watcher.pinned if pin.stale) if watcher is not None else ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Verdict = Literal["accepted", "refused", "in-use"]
+RotationOutcome = Literal["accepted", "refused", "in-use"]
 
 _LAST = 20
 """How many rotations are remembered."""
@@ -31,12 +31,12 @@ class RotationStatus:
 
     at: float
     generation: int
-    verdict: Verdict
+    verdict: RotationOutcome
     names: tuple[str, ...]
     duration: float
 
 
-class Tally:
+class RotationLog:
     """Counts the rotations of one run.
 
     Attributes:
@@ -48,12 +48,12 @@ class Tally:
         self._last: deque[RotationStatus] = deque(maxlen=_LAST)
 
     @property
-    def last(self) -> tuple[RotationStatus, ...]:
+    def latest(self) -> tuple[RotationStatus, ...]:
         """The last rotations, the newest first."""
         return tuple(reversed(self._last))
 
-    def note(
-        self, verdict: Verdict, generation: int, names: Iterable[str], seconds: float = 0.0
+    def record(
+        self, verdict: RotationOutcome, generation: int, names: Iterable[str], seconds: float = 0.0
     ) -> None:
         """Count one."""
         if verdict in self.totals:

@@ -16,19 +16,19 @@ Work = Callable[..., Any]
 """An ``async def`` of the author's, of whatever parameters."""
 
 
-class Offer(NamedTuple):
+class Injectables(NamedTuple):
     """What the functions of the author's may ask for.
 
     Attributes:
-        kinds: the type of what there is, and its key.
+        types: the type of what there is, and its key.
         parts: the names of the parts, which are their keys.
     """
 
-    kinds: Mapping[type, str]
+    types: Mapping[type, str]
     parts: Collection[str] = ()
 
 
-class Given:
+class InjectionContext:
     """What there is to give, by key. It shows none of it: a part may hold what is secret."""
 
     __slots__ = ("_known", "_part")
@@ -52,7 +52,7 @@ def is_async(function: object) -> bool:
     return iscoroutinefunction(function)
 
 
-def label(function: Callable[..., Any]) -> str:
+def display_name(function: Callable[..., Any]) -> str:
     """Give the name by which people are told of a function of the author's.
 
     Of a partial it is that of its function: its arguments may be anything.
@@ -63,7 +63,7 @@ def label(function: Callable[..., Any]) -> str:
     return repr(function) if name is None else name.rpartition("<locals>.")[2]
 
 
-class Wired:
+class BoundCall:
     """A function of the author's, and where its arguments come from.
 
     Args:
@@ -71,41 +71,43 @@ class Wired:
         keys: the key of what each parameter gets.
 
     Attributes:
-        label: what people are told it is.
+        display_name: what people are told it is.
     """
 
-    __slots__ = ("_function", "_keys", "label")
+    __slots__ = ("_function", "_keys", "display_name")
 
     def __init__(self, function: Work, keys: Mapping[str, str]) -> None:
         self._function = function
         self._keys = keys
-        self.label = label(function)
+        self.display_name = display_name(function)
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def dependencies(self) -> tuple[str, ...]:
         """The keys of what it is given."""
         return tuple(dict.fromkeys(self._keys.values()))
 
-    def __call__(self, given: Given, *first: object) -> Any:  # noqa: ANN401  (what the author gives)
-        """Call it with what its parameters ask for, out of ``given``."""
-        return self._function(*first, **{name: given[key] for name, key in self._keys.items()})
+    def __call__(self, context: InjectionContext, *first: object) -> Any:  # noqa: ANN401  (what the author gives)
+        """Call it with what its parameters ask for, out of ``context``."""
+        return self._function(*first, **{name: context[key] for name, key in self._keys.items()})
 
 
-def wire(function: Work, offered: Offer, *, first: int = 0) -> Wired:
+def bind(function: Work, injectables: Injectables, *, first: int = 0) -> BoundCall:
     """Decide what a function gets, before anything runs.
 
     Args:
         function: what will be called.
-        offered: as for :func:`plan`.
+        injectables: as for :func:`plan`.
         first: how many parameters are given by position, whatever they are called.
 
     Raises:
         DeclarationError: there is nothing for a parameter, or there are too few.
     """
-    return Wired(function, plan(function, offered, first=first))
+    return BoundCall(function, resolve_parameters(function, injectables, first=first))
 
 
-def plan(function: Callable[..., Any], offered: Offer, *, first: int = 0) -> dict[str, str]:
+def resolve_parameters(
+    function: Callable[..., Any], injectables: Injectables, *, first: int = 0
+) -> dict[str, str]:
     """Decide what each parameter of ``function`` gets, before anything runs.
 
     A parameter is filled by the part of its name; else by the type that it is annotated
@@ -114,7 +116,7 @@ def plan(function: Callable[..., Any], offered: Offer, *, first: int = 0) -> dic
 
     Args:
         function: what will be called, with keywords.
-        offered: what there is to give. A parameter annotated with a base class of a
+        injectables: what there is to give. A parameter annotated with a base class of a
             type that is offered is given it as well.
         first: how many parameters are given by position and are not looked at.
 
@@ -130,32 +132,36 @@ def plan(function: Callable[..., Any], offered: Offer, *, first: int = 0) -> dic
     parameters = list(inspect.signature(function).parameters.values())
     given = parameters[:first]
     if len(given) < first or any(each.kind.name not in _POSITIONAL for each in given):
-        message = f"{label(function)}() has to take the change as its first parameter"
+        message = f"{display_name(function)}() has to take the change as its first parameter"
         raise DeclarationError(message)
     for parameter in parameters[first:]:
         if parameter.default is not parameter.empty or parameter.kind.name in _GATHERING:
             continue
-        if parameter.name in offered.parts:
+        if parameter.name in injectables.parts:
             key: str | None = parameter.name
         else:
-            key = _match(function, parameter.annotation, offered.kinds)
+            key = _match(function, parameter.annotation, injectables.types)
         if key is None or parameter.kind.name not in _NAMED:
-            raise DeclarationError(_unfilled(function, parameter.name, offered))
+            raise DeclarationError(_unresolved_message(function, parameter.name, injectables))
         planned[parameter.name] = key
     return planned
 
 
-def _unfilled(function: Callable[..., Any], name: str, offered: Offer) -> str:
-    kinds = ", ".join(kind.__name__ for kind in offered.kinds)
-    parts = f"call it like one of the parts {', '.join(offered.parts)}, " if offered.parts else ""
+def _unresolved_message(function: Callable[..., Any], name: str, injectables: Injectables) -> str:
+    kinds = ", ".join(kind.__name__ for kind in injectables.types)
+    parts = (
+        f"call it like one of the parts {', '.join(injectables.parts)}, "
+        if injectables.parts
+        else ""
+    )
     return (
-        f"{label(function)}() has a parameter {name!r} that nothing fills: {parts}annotate it "
+        f"{display_name(function)}() has a parameter {name!r} that nothing fills: {parts}annotate it "
         f"with one of {kinds}, or give it a default"
     )
 
 
 def _match(
-    function: Callable[..., Any], annotation: object, offered: Mapping[type, str]
+    function: Callable[..., Any], annotation: object, injectables: Mapping[type, str]
 ) -> str | None:
     if isinstance(annotation, str):
         try:
@@ -165,12 +171,14 @@ def _match(
             annotation = eval(annotation, names)  # noqa: S307  (the author's code)
         except Exception:  # noqa: BLE001  (whatever it is, the name is what is left)
             last = str(annotation).partition("[")[0].rpartition(".")[2].strip()
-            return next((key for kind, key in offered.items() if kind.__name__ == last), None)
+            return next((key for kind, key in injectables.items() if kind.__name__ == last), None)
     annotation = get_origin(annotation) or annotation
     if not isinstance(annotation, type) or annotation in {object, type}:
         return None
     try:
-        return next((key for kind, key in offered.items() if issubclass(kind, annotation)), None)
+        return next(
+            (key for kind, key in injectables.items() if issubclass(kind, annotation)), None
+        )
     except TypeError:
         # A Protocol with attributes can be asked about no class.
         return None

@@ -79,9 +79,9 @@ def import_module(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as exc:  # noqa: BLE001  (the module can raise anything)
-        from hive_boot.redaction.showing import trace  # noqa: PLC0415  (only for a failure)
+        from hive_boot.redaction.showing import format_redacted_traceback  # noqa: PLC0415  (only for a failure)
 
-        message = f"{module} cannot be imported:\n{trace(exc)}".rstrip()
+        message = f"{module} cannot be imported:\n{format_redacted_traceback(exc)}".rstrip()
     raise DeclarationError(message)
 
 
@@ -109,7 +109,7 @@ def find_module(module: str) -> ModuleSpec:
 
 def _load_without_running(app: str) -> object:
     """Return what ``app`` names; ``run()`` and ``serve()`` raise during the import."""
-    Application._only_declared = True  # noqa: SLF001  (same package)
+    Application._inspection_only = True  # noqa: SLF001  (same package)
     try:
         return load_object(app)
     except SystemExit:
@@ -119,7 +119,7 @@ def _load_without_running(app: str) -> object:
             'below `if __name__ == "__main__":`'
         )
     finally:
-        Application._only_declared = False  # noqa: SLF001  (same package)
+        Application._inspection_only = False  # noqa: SLF001  (same package)
     raise DeclarationError(message)
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.bootstrap.examining import Examination, examine
+from hive_boot.bootstrap.examining import DryRunResult, dry_run
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import Parser
 from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
-from hive_boot.exceptions import InvalidSecrets
+from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.secrets.value import Secret, mask_secret
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from hive_boot.secrets.field import Field
-    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.findings import LoadResult
     from hive_boot.secrets.sources.reading import Value
 
 _HEADERS = ("NAME", "REQUIRED", "SOURCE", "VALUE", "PROBLEM")
@@ -38,8 +38,8 @@ def run(arguments: Namespace) -> int:
     """Run the command."""
     boot = load_application(arguments.app)
     try:
-        examination = examine(boot)
-    except InvalidSecrets as exc:
+        examination = dry_run(boot)
+    except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so nothing was read.
         if arguments.json:
             print_json({"ok": False, **_problems(exc)})
@@ -53,17 +53,19 @@ def run(arguments: Namespace) -> int:
     return 0 if examination.error is None else examination.error.exit_code
 
 
-def print_report(examination: Examination) -> None:
+def print_report(examination: DryRunResult) -> None:
     """Print the table to stdout, and the problems to stderr."""
-    findings, situation = examination.findings, examination.situation
-    print_line(styled(findings.declaration, "bold"))
-    print_line(f"  mode      {situation.mode} ({situation.mode_reason})")
-    print_line(f"  profile   {situation.profile} ({situation.profile_reason})")
+    load_result, source_context = examination.load_result, examination.source_context
+    print_line(styled(load_result.declaration, "bold"))
+    print_line(f"  mode      {source_context.mode} ({source_context.mode_reason})")
+    print_line(f"  profile   {source_context.profile} ({source_context.profile_reason})")
     print_line()
-    print_table(_HEADERS, [_row(field, findings) for field in findings.inventory.every])
-    if findings.warnings:
+    print_table(
+        _HEADERS, [_row(field, load_result) for field in load_result.field_index.all_fields]
+    )
+    if load_result.warnings:
         print_line()
-    for warning in findings.warnings:
+    for warning in load_result.warnings:
         print_line(f"{styled('warning:', 'yellow')} {warning}")
     print_line()
     if examination.error is None:
@@ -72,60 +74,60 @@ def print_report(examination: Examination) -> None:
         print_problems(examination.error)
 
 
-def print_problems(error: InvalidSecrets) -> None:
+def print_problems(error: InvalidSecretsError) -> None:
     """Write to stderr the report of a failed start."""
-    from hive_boot.bootstrap.process import tell  # noqa: PLC0415  (only for a failure)
+    from hive_boot.bootstrap.process import report_boot_error  # noqa: PLC0415  (only for a failure)
 
-    tell(error)
+    report_boot_error(error)
 
 
-def report_facts(examination: Examination) -> dict[str, Any]:
+def report_facts(examination: DryRunResult) -> dict[str, Any]:
     """Return the report for programs; it holds no value."""
-    findings, situation = examination.findings, examination.situation
+    load_result, source_context = examination.load_result, examination.source_context
     return {
         "ok": examination.error is None,
-        "declaration": findings.declaration,
-        "mode": situation.mode,
-        "mode_reason": situation.mode_reason,
-        "profile": situation.profile,
-        "profile_reason": situation.profile_reason,
-        "directories": list(situation.directories),
-        "secrets": [_facts(field, findings) for field in findings.inventory.every],
-        "warnings": findings.warnings,
+        "declaration": load_result.declaration,
+        "mode": source_context.mode,
+        "mode_reason": source_context.mode_reason,
+        "profile": source_context.profile,
+        "profile_reason": source_context.profile_reason,
+        "directories": list(source_context.directories),
+        "secrets": [_facts(field, load_result) for field in load_result.field_index.all_fields],
+        "warnings": load_result.warnings,
         **_problems(examination.error),
     }
 
 
-def _problems(error: InvalidSecrets | None) -> dict[str, Any]:
+def _problems(error: InvalidSecretsError | None) -> dict[str, Any]:
     if error is None:
         return {"problems": [], "advice": []}
     return {
         "problems": [problem._asdict() for problem in error.problems],
-        "advice": list(error.advice),
+        "advice": list(error.general_hints),
     }
 
 
-def _facts(field: Field, findings: Findings) -> dict[str, Any]:
-    value = findings.values.get(field.attribute)
-    source, place = findings.origin(field.attribute) if value is not None else ("", "")
+def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
+    value = load_result.values.get(field.attribute)
+    source, place = load_result.origin(field.attribute) if value is not None else ("", "")
     return {
         "name": field.name,
         "attribute": field.attribute,
-        "required": field.required_for(findings.situation.profile),
+        "required": field.required_for(load_result.source_context.profile),
         "present": value is not None,
         "source": source,
         "place": place,
         "masked": _masked(value),
         "used_by": field.used_by,
-        "problems": _kinds(field, findings),
+        "problems": _kinds(field, load_result),
     }
 
 
-def _row(field: Field, findings: Findings) -> list[Cell]:
-    value = findings.values.get(field.attribute)
-    source = findings.origin(field.attribute)[0] if value is not None else ""
-    required = field.required_for(findings.situation.profile)
-    kinds = _kinds(field, findings)
+def _row(field: Field, load_result: LoadResult) -> list[Cell]:
+    value = load_result.values.get(field.attribute)
+    source = load_result.origin(field.attribute)[0] if value is not None else ""
+    required = field.required_for(load_result.source_context.profile)
+    kinds = _kinds(field, load_result)
     return [
         Cell(field.name, "bold"),
         Cell("yes" if required else "no", "" if required else "dim"),
@@ -135,8 +137,8 @@ def _row(field: Field, findings: Findings) -> list[Cell]:
     ]
 
 
-def _kinds(field: Field, findings: Findings) -> list[str]:
-    found = [problem.kind for problem in findings.problems if problem.name == field.name]
+def _kinds(field: Field, load_result: LoadResult) -> list[str]:
+    found = [problem.kind for problem in load_result.problems if problem.name == field.name]
     return list(dict.fromkeys(found))
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.bootstrap.examining import Examination, examine
+from hive_boot.bootstrap.examining import DryRunResult, dry_run
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
 from hive_boot.cli.check import print_problems, print_report, report_facts
@@ -31,14 +31,14 @@ from hive_boot.cli.doctor_checks import (
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.cli.output import is_terminal, print_json, print_line, styled
-from hive_boot.exceptions import InvalidSecrets
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.exceptions import InvalidSecretsError
+from hive_boot.secrets.surroundings import HostEnvironment
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
 
-    from hive_boot.bootstrap.plan import Plan
+    from hive_boot.bootstrap.plan import AppDeclaration
     from hive_boot.cli.doctor_checks.context import Severity
 
 CHECKS: tuple[Callable[[DoctorContext], list[Finding]], ...] = (
@@ -103,39 +103,39 @@ def run(arguments: Namespace) -> int:
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
-        examination = examine(boot)
-    except InvalidSecrets as exc:
+        examination = dry_run(boot)
+    except InvalidSecretsError as exc:
         # Without a mode there are no sources, so nothing can be checked.
         if arguments.json:
             problems = [problem._asdict() for problem in exc.problems]
-            check = {"ok": False, "problems": problems, "advice": list(exc.advice)}
+            check = {"ok": False, "problems": problems, "advice": list(exc.general_hints)}
             print_json({"ok": False, "check": check, **_as_json([])})
         else:
             print_problems(exc)
         return exc.exit_code
-    findings = run_checks(_context(boot._plan, examination, manifests))  # noqa: SLF001  (ours)
+    load_result = run_checks(_context(boot._declaration, examination, manifests))  # noqa: SLF001  (ours)
     error = examination.error
-    has_findings = any(finding.severity != "note" for finding in findings)
+    has_findings = any(finding.severity != "note" for finding in load_result)
     status = (EXIT_FAILURE if has_findings else 0) if error is None else error.exit_code
     if arguments.json:
-        print_json({"ok": status == 0, "check": report_facts(examination), **_as_json(findings)})
+        print_json({"ok": status == 0, "check": report_facts(examination), **_as_json(load_result)})
     else:
         # They are among the findings, with their fixes.
-        examination.findings.load_warnings = []
+        examination.load_result.load_warnings = []
         print_report(examination)
-        _print_findings(findings)
+        _print_findings(load_result)
     return status
 
 
 def run_checks(context: DoctorContext) -> list[Finding]:
     """Run every check and return the findings, the most severe first."""
-    findings: list[Finding] = []
+    load_result: list[Finding] = []
     for check in CHECKS:
         try:
-            findings += check(context)
+            load_result += check(context)
         except OSError as exc:
             name = check.__name__
-            findings.append(
+            load_result.append(
                 Finding(
                     severity="note",
                     kind="check-failed",
@@ -144,16 +144,16 @@ def run_checks(context: DoctorContext) -> list[Finding]:
                     locations=(str(exc.filename),) if exc.filename else (),
                 )
             )
-    return sorted(findings, key=lambda finding: [*_STYLES].index(finding.severity))
+    return sorted(load_result, key=lambda finding: [*_STYLES].index(finding.severity))
 
 
 def _context(
-    declarations: Plan, examination: Examination, manifests: Sequence[Path]
+    declarations: AppDeclaration, examination: DryRunResult, manifests: Sequence[Path]
 ) -> DoctorContext:
     return DoctorContext(
         declarations=declarations,
-        load_result=examination.findings,
-        host=Surroundings(),
+        load_result=examination.load_result,
+        host=HostEnvironment(),
         manifests=manifests,
         user_id=os.geteuid(),
     )
@@ -174,15 +174,15 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
     return expand_manifests(map(Path, paths))
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
+def _print_findings(load_result: Sequence[Finding]) -> None:
     print_line()
-    if not findings:
+    if not load_result:
         print_line(styled("No findings.", "green"))
         return
     width = _WIDTH
     if is_terminal():
         width = max(_MIN_WIDTH, min(shutil.get_terminal_size().columns, _MAX_WIDTH))
-    for finding in findings:
+    for finding in load_result:
         label = f"{finding.severity}:"
         lines = _wrapped(f"{label} {finding.message} [{finding.kind}]", width, indent="  ")
         print_line(styled(label, _STYLES[finding.severity]) + lines[0].removeprefix(label))
@@ -195,7 +195,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
             for line in _wrapped(f"  Fix: {finding.fix}", width, indent="    "):
                 print_line(styled(line, "dim"))
         print_line()
-    counts = _counts(findings).items()
+    counts = _counts(load_result).items()
     total = [pluralize(number, severity) for severity, number in counts if number]
     print_line(styled(", ".join(total), "bold"))
 
@@ -214,13 +214,13 @@ def _wrapped(text: str, width: int, *, indent: str) -> list[str]:
     return [line.replace(_HARD_SPACE, " ") for line in lines]
 
 
-def _as_json(findings: Sequence[Finding]) -> dict[str, Any]:
+def _as_json(load_result: Sequence[Finding]) -> dict[str, Any]:
     return {
-        "findings": [asdict(finding) for finding in findings],
-        "counts": _counts(findings),
+        "findings": [asdict(finding) for finding in load_result],
+        "counts": _counts(load_result),
     }
 
 
-def _counts(findings: Sequence[Finding]) -> dict[str, int]:
-    severities = [finding.severity for finding in findings]
+def _counts(load_result: Sequence[Finding]) -> dict[str, int]:
+    severities = [finding.severity for finding in load_result]
     return {severity: severities.count(severity) for severity in _STYLES}

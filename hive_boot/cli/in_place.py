@@ -53,7 +53,7 @@ def write_in_place(
             before = os.pread(fd, os.fstat(fd).st_size, 0)
             if backup is not None:
                 write_new_file(backup, before, 0o400)
-            _replace(fd, before, content, accept, backup)
+            _overwrite(fd, before, content, accept, backup)
         finally:
             os.close(fd)
 
@@ -69,7 +69,7 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _replace(
+def _overwrite(
     fd: int, before: bytes, content: bytes, accept: Callable[[], bool], backup: Path | None
 ) -> None:
     failure = _write(fd, content)

@@ -93,9 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.close()
         return EXIT_FAILURE
     except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
-        from hive_boot.bootstrap.process import fail  # noqa: PLC0415  (only for a failure)
+        from hive_boot.bootstrap.process import report_failure  # noqa: PLC0415  (only for a failure)
 
-        return fail(exc)
+        return report_failure(exc)
 
 
 def _run_command(typed: list[str]) -> int:

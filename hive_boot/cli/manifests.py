@@ -17,8 +17,8 @@ from hive_boot.cli.arguments import (
     os_error_text,
 )
 from hive_boot.cli.output import print_json, print_line, styled
-from hive_boot.manifests.deployment import Deployment, described, name_of
-from hive_boot.manifests.files import compared, write
+from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
+from hive_boot.manifests.files import compare, write
 from hive_boot.manifests.targets import PROBED, TARGETS, render
 from hive_boot.manifests.writing import WORDS
 
@@ -99,7 +99,7 @@ def run(arguments: Namespace) -> int:
         if not root.is_dir():
             message = f"{root} is not a directory"
             raise UsageError(message)
-        files = compared(root, rendered)
+        files = compare(root, rendered)
         if arguments.check is None:
             _refuse_losses(root, files)
             write(root, files)
@@ -124,7 +124,9 @@ def _print(rendered: dict[str, str], *, json: bool) -> None:
 
 
 def _refuse_losses(root: Path, files: Sequence[File]) -> None:
-    lost = [f"{root / file.path} {file.obstacle}" for file in files if file.obstacle]
+    lost = [
+        f"{root / file.path} {file.overwrite_blocker}" for file in files if file.overwrite_blocker
+    ]
     if lost:
         message = "\n  ".join(["nothing was written; move these files away first:", *lost])
         raise CommandError(message)
@@ -168,8 +170,8 @@ def build_deployment(arguments: Namespace) -> Deployment:
         UsageError: an argument is invalid or missing.
     """
     boot = load_application(arguments.app)
-    plan = boot._plan  # noqa: SLF001  (same package)
-    facts = described(plan)
+    plan = boot._declaration  # noqa: SLF001  (same package)
+    facts = declared_facts(plan)
     name = arguments.name or name_of(plan.declared)
     if not _NAME.fullmatch(name):
         message = f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"

@@ -35,7 +35,7 @@ from hive_boot.cli.secret_files import (
     without_constraints,
 )
 from hive_boot.exceptions import SecretsError
-from hive_boot.secrets.field import shape_faults
+from hive_boot.secrets.field import constraint_violations
 from hive_boot.secrets.hints import near_misses
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from hive_boot.secrets.field import Field
-    from hive_boot.secrets.findings import Findings
-    from hive_boot.secrets.inventory import Inventory
+    from hive_boot.secrets.findings import LoadResult
+    from hive_boot.secrets.inventory import FieldIndex
     from hive_boot.secrets.snapshot import SecretSet
     from hive_boot.secrets.sources.reading import Value
 
@@ -93,8 +93,10 @@ def run(arguments: Namespace) -> int:
         CommandError: something is in the way, or could not be written; nothing was changed.
     """
     boot = load_application(arguments.app)
-    declaration = boot._plan  # noqa: SLF001  (same package)
-    files = [Path(file) for file in arguments.env_file or [declaration.wishes.dotenv or ".env"]]
+    declaration = boot._declaration  # noqa: SLF001  (same package)
+    files = [
+        Path(file) for file in arguments.env_file or [declaration.source_options.env_file or ".env"]
+    ]
     _refuse_paths(arguments.to, files)
     plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
     if not arguments.dry_run:
@@ -176,7 +178,7 @@ class MigrationPlan:
 
     Attributes:
         declaration: the name of the set.
-        inventory: its secrets, without constraints.
+        field_index: its secrets, without constraints.
         files: as given.
         shown: as given.
         directory: the directory, absolute and without links.
@@ -196,12 +198,12 @@ class MigrationPlan:
 
     def __init__(self, declared: type[SecretSet], files: Sequence[Path], shown: Path) -> None:
         self.declaration = declared.__name__
-        self._fields: list[Field] = declared._inventory.every  # noqa: SLF001  (same package)
-        self.inventory: Inventory = without_constraints(self._fields)
+        self._fields: list[Field] = declared._field_index.all_fields  # noqa: SLF001  (same package)
+        self.field_index: FieldIndex = without_constraints(self._fields)
         self.files = files
         self.shown = shown
         self.directory = named_directory(shown)
-        self.found = read_env_files(self.inventory, files)
+        self.found = read_env_files(self.field_index, files)
         self._refuse_unreadable()
         target = self._inspect_target()
         existing = {} if target is None else target.values
@@ -246,7 +248,7 @@ class MigrationPlan:
             lines = [f"nothing was written, because {self._file_names()} cannot be understood:"]
             for problem in self.found.problems:
                 place = f" ({problem.places[0]})" if problem.places else ""
-                lines.append(f"  {problem.name} {problem.message}{place}\n    Fix: {problem.hint}")
+                lines.append(f"  {problem.name} {problem.message}{place}\n    Fix: {problem.fix}")
             raise SecretsError("\n".join(lines))
         if not self.found.values:
             message = (
@@ -255,24 +257,24 @@ class MigrationPlan:
             )
             raise CommandError(message)
 
-    def _inspect_target(self) -> Findings | None:
+    def _inspect_target(self) -> LoadResult | None:
         """Return what the directory holds; None when it does not exist."""
         if not self.directory.exists():
             return None
-        target = read_directory(self.inventory, self.directory)
-        reading = target.readings[0]
+        target = read_directory(self.field_index, self.directory)
+        reading = target.snapshots[0]
         if reading.volume:
             message = (
                 f"{self.shown} is a volume that only the kubelet writes; "
                 "hive-boot rotate NAME --kubernetes prints the command that changes a Secret"
             )
             raise CommandError(message)
-        if reading.fault is not None:
-            message = f"{self.shown} {reading.fault.message}"
+        if reading.problem is not None:
+            message = f"{self.shown} {reading.problem.message}"
             raise CommandError(message)
         lines = [
             line
-            for field in differing_fields(self.inventory, self.found, target)
+            for field in differing_fields(self.field_index, self.found, target)
             if field.attribute in self.found.values
             for line in self._conflicts(field, target)
         ]
@@ -281,15 +283,15 @@ class MigrationPlan:
             raise CommandError(message)
         return target
 
-    def _conflicts(self, field: Field, target: Findings) -> list[str]:
+    def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
         """Return the files that keep the value of a field from being written."""
         if field.attribute in target.values:
             path = self._shown_path(target.origin(field.attribute)[1])
             other = f"holds another {field.name} than {self._file_names()}"
             return [f"  {path} {other}: remove the wrong one"]
         faults = [
-            (hit.place, getattr(hit.held, "message", "holds a value"))
-            for hit in target.odd.get(field.attribute, [])
+            (hit.place, getattr(hit.result, "message", "holds a value"))
+            for hit in target.unresolved.get(field.attribute, [])
         ]
         if not faults:
             # The file was read, and its content is refused: it is a placeholder.
@@ -300,7 +302,7 @@ class MigrationPlan:
     def _shown_path(self, path: str) -> str:
         return str(self.shown / Path(path).relative_to(self.directory))
 
-    def _migrated(self, field: Field, target: Findings | None) -> MigratedSecret:
+    def _migrated(self, field: Field, target: LoadResult | None) -> MigratedSecret:
         value = self.found.values[field.attribute]
         if target is not None and field.attribute in target.values:
             path = Path(target.origin(field.attribute)[1])
@@ -318,7 +320,7 @@ class MigrationPlan:
             if value is None:
                 continue
             plain: Any = value.reveal()
-            faults = [fault.message for fault in shape_faults(field, value.reveal)]
+            faults = [fault.message for fault in constraint_violations(field, value.reveal)]
             if plain == field.dev_default:
                 faults.append("is the development default, which other profiles refuse")
             warnings += [f"{field.name} {fault}: a start will refuse it" for fault in faults]
@@ -329,22 +331,22 @@ class MigrationPlan:
         warnings = []
         locals_ = [Path(f"{file}.local") for file in self.files]
         for path in [path for path in locals_ if path.exists() and path not in self.files]:
-            names = self._conflicting_names(read_env_files(self.inventory, [path]))
+            names = self._conflicting_names(read_env_files(self.field_index, [path]))
             if names:
                 warnings.append(
                     f"{path} has other values of {names}, and overrides the file in development: "
                     f"a last option --env-file {path} migrates those"
                 )
-        if names := self._conflicting_names(read_environment(self.inventory)):
+        if names := self._conflicting_names(read_environment(self.field_index)):
             warnings.append(f"the environment of this shell has other values of {names}: unset it")
         return warnings
 
-    def _conflicting_names(self, source: Findings) -> str:
+    def _conflicting_names(self, source: LoadResult) -> str:
         answered = source.values.keys()
         refused = {problem.name for problem in source.problems}
         names = [
             field.name
-            for field in differing_fields(self.inventory, self.found, source)
+            for field in differing_fields(self.field_index, self.found, source)
             if field.attribute in answered or field.name in refused
         ]
         names += sorted(refused.difference(field.name for field in self._fields))
@@ -491,9 +493,9 @@ def verify(plan: MigrationPlan) -> None:
     Raises:
         CommandError: a value differs.
     """
-    read = read_directory(plan.inventory, plan.directory)
+    read = read_directory(plan.field_index, plan.directory)
     migrated = {each.attribute for each in plan.secrets}
-    differing = differing_fields(plan.inventory, plan.found, read)
+    differing = differing_fields(plan.field_index, plan.found, read)
     names = [field.name for field in differing if field.attribute in migrated]
     if names:
         message = (

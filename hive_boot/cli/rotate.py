@@ -24,7 +24,7 @@ from hive_boot.cli.secret_files import (
     without_constraints,
 )
 from hive_boot.secrets import hints
-from hive_boot.secrets.field import NAME, Field, candidates_of
+from hive_boot.secrets.field import NAME, Field, file_name_candidates
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -130,7 +130,7 @@ def run(arguments: Namespace) -> int:
 
 def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     """Return the secret of that name and its declaration; None without APP."""
-    plain = Field(attribute=name, name=name, candidates=candidates_of(name, None))
+    plain = Field(attribute=name, name=name, candidates=file_name_candidates(name, None))
     if not NAME.fullmatch(name):
         message = "NAME is the name of a secret, of letters, digits, '_', '.' and '-'"
         raise UsageError(message)
@@ -138,8 +138,8 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
         return plain, None
     from hive_boot.cli.app_loader import load_application  # noqa: PLC0415  (only with --app)
 
-    declared = load_application(app)._plan.declared  # noqa: SLF001  (same package)
-    fields = declared._inventory.by_variable  # noqa: SLF001  (same package)
+    declared = load_application(app)._declaration.declared  # noqa: SLF001  (same package)
+    fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
         near = hints.near_misses(plain, fields)
         hint = f"; did you mean {near[0]}?" if near else f"; it declares {', '.join(fields)}"
@@ -158,10 +158,10 @@ def _check_value(field: Field, value: Value) -> list[str]:
         CommandError: a start would refuse the value.
     """
     from hive_boot.secrets.checks import call_checks  # noqa: PLC0415  (only with --app)
-    from hive_boot.secrets.field import shape_faults  # noqa: PLC0415  (the same)
+    from hive_boot.secrets.field import constraint_violations  # noqa: PLC0415  (the same)
 
     plain = value.reveal()
-    faults = [fault.message for fault in shape_faults(field, value.reveal)]
+    faults = [fault.message for fault in constraint_violations(field, value.reveal)]
     if plain == field.dev_default:
         faults.append("is the development default, which other profiles refuse")
     del plain
@@ -183,8 +183,8 @@ def _check_value(field: Field, value: Value) -> list[str]:
 
 def _current_value(field: Field, directory: Path) -> Value | None:
     """Return what a start reads from a directory now."""
-    inventory = without_constraints([field])
-    return read_directory(inventory, directory).values.get(field.attribute)
+    field_index = without_constraints([field])
+    return read_directory(field_index, directory).values.get(field.attribute)
 
 
 def _write(
@@ -253,7 +253,7 @@ def _key(field: Field, declared: type[SecretSet] | None) -> str:
         return file_name(field)
     from hive_boot.manifests.deployment import items_of  # noqa: PLC0415  (only with --app)
 
-    items = items_of(declared._inventory.every)  # noqa: SLF001  (same package)
+    items = items_of(declared._field_index.all_fields)  # noqa: SLF001  (same package)
     return next(item.key for item in items if item.name == field.name)
 
 

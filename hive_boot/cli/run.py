@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.arguments import Parser, UsageError
-from hive_boot.lifecycle.signals import catch_early
+from hive_boot.lifecycle.signals import install_early
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -63,7 +63,7 @@ def run(arguments: Namespace) -> int:
         DeclarationError: what to serve is not an ASGI application.
         SystemExit: as :meth:`Bootstrap.run`.
     """
-    catch_early()
+    install_early()
     given = {
         name: value
         for name in ("host", "port", "server", "backend")

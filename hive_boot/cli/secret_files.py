@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.cli.arguments import CommandError, UsageError
 from hive_boot.secrets import hints
-from hive_boot.secrets.field import Fault
-from hive_boot.secrets.inventory import Inventory
+from hive_boot.secrets.field import ValueProblem
+from hive_boot.secrets.inventory import FieldIndex
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Mode, Situation
+from hive_boot.secrets.mode import Mode, SourceContext
 from hive_boot.secrets.placeholder import is_placeholder
-from hive_boot.secrets.sources.patience import Patience
+from hive_boot.secrets.sources.patience import ReadPolicy
 from hive_boot.secrets.sources.reading import BOM, EMPTY, LIMIT, NUL, value_in
 from hive_boot.secrets.validation import PLACEHOLDER
 from hive_boot.secrets.value import Secret, SecretBytes
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hive_boot.secrets.field import Field
-    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.findings import LoadResult
     from hive_boot.secrets.sources.reading import Value
 
-_PATIENCE = Patience(wall=lambda: time.time() + 3600, absent=0.0)
+_PATIENCE = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
 """No waiting: a file that was written a moment ago is taken as settled."""
 
 
@@ -149,7 +149,7 @@ def decode_value(raw: bytes, field: Field) -> Value | None:
     return value_in(lambda: raw, field.name, is_text=field.kind is Secret)
 
 
-def value_problem(value: Value) -> Fault | None:
+def value_problem(value: Value) -> ValueProblem | None:
     """Return why a start would not accept ``value`` from a file; None when it would."""
     plain = value.reveal()
     if not plain:
@@ -159,13 +159,13 @@ def value_problem(value: Value) -> Fault | None:
     if is_placeholder(value):
         return PLACEHOLDER
     if len(encode_value(value)) > LIMIT:
-        return Fault("too-large", f"is larger than the {LIMIT} bytes that a start reads")
+        return ValueProblem("too-large", f"is larger than the {LIMIT} bytes that a start reads")
     return None
 
 
-def without_constraints(fields: Iterable[Field]) -> Inventory:
+def without_constraints(fields: Iterable[Field]) -> FieldIndex:
     """Return the fields as optional ones that accept every value."""
-    return Inventory(
+    return FieldIndex(
         field._replace(
             required=False,
             required_in=frozenset(),
@@ -180,55 +180,55 @@ def without_constraints(fields: Iterable[Field]) -> Inventory:
     )
 
 
-def read_env_files(inventory: Inventory, paths: Sequence[Path]) -> Findings:
+def read_env_files(field_index: FieldIndex, paths: Sequence[Path]) -> LoadResult:
     """Return what a start in development mode reads from ``.env`` files.
 
     Args:
-        inventory: the secrets.
+        field_index: the secrets.
         paths: the files; a later one overrides an earlier one.
     """
     dotenv = tuple(str(Path.cwd() / path) for path in reversed(paths))
-    return _read(inventory, "development", dotenv=dotenv)
+    return _read(field_index, "development", dotenv=dotenv)
 
 
-def read_directory(inventory: Inventory, directory: Path) -> Findings:
+def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
     """Return what a start in docker mode reads from a directory."""
-    return _read(inventory, "docker", directory=str(directory))
+    return _read(field_index, "docker", directory=str(directory))
 
 
-def read_environment(inventory: Inventory) -> Findings:
+def read_environment(field_index: FieldIndex) -> LoadResult:
     """Return what a start reads from the variables of this process."""
-    return _read(inventory, "environment", variables=dict(os.environ))
+    return _read(field_index, "environment", variables=dict(os.environ))
 
 
-def differing_fields(inventory: Inventory, one: Findings, other: Findings) -> list[Field]:
+def differing_fields(field_index: FieldIndex, one: LoadResult, other: LoadResult) -> list[Field]:
     """Return the fields whose values differ between two results, or are in one only."""
     return [
         field
-        for field in inventory.every
+        for field in field_index.all_fields
         if one.values.get(field.attribute) != other.values.get(field.attribute)
     ]
 
 
 def _read(
-    inventory: Inventory,
+    field_index: FieldIndex,
     mode: Mode,
     *,
     dotenv: tuple[str, ...] = (),
     directory: str = "",
     variables: Mapping[str, str] | None = None,
-) -> Findings:
-    situation = Situation(
+) -> LoadResult:
+    source_context = SourceContext(
         mode=mode,
         mode_reason="",
         profile="production",
         profile_reason="",
         directories=(directory,) if directory else (),
-        named_by="--to" if directory else "",
-        dotenv=dotenv,
+        directories_setting="--to" if directory else "",
+        env_files=dotenv,
         env_fallback=False,
-        forgotten=False,
+        maybe_missing_mount=False,
         variables=lambda: variables or {},
         cwd=str(Path.cwd()),
     )
-    return load(inventory, situation, patience=_PATIENCE)
+    return load(field_index, source_context, policy=_PATIENCE)

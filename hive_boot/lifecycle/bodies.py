@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class Body:
+class CancellableBlock:
     """A block that can be cancelled from beside it; the cancellation ends with the block."""
 
     def __init__(self) -> None:

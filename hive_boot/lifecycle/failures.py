@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def bare(failure: BaseException) -> BaseException:
+def unwrap_single(failure: BaseException) -> BaseException:
     """Take a single exception out of the groups that task groups put it into.
 
     On trio those of its tasks that were only cancelled are in the group as well.
@@ -24,7 +24,7 @@ def bare(failure: BaseException) -> BaseException:
     return failure
 
 
-def joined(failures: Sequence[BaseException]) -> BaseException:
+def combine(failures: Sequence[BaseException]) -> BaseException:
     """Give what is to be raised for failures, of which there is at least one."""
     if len(failures) == 1:
         return failures[0]

@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.lifecycle.telling import say
+from hive_boot.lifecycle.telling import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
 
 
-async def to_its_end(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
+async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
     """Do what has to be done, whoever is cancelled meanwhile.
 
     A shielded scope keeps out what comes from scopes. On asyncio a task can be cancelled by
@@ -52,7 +52,7 @@ async def to_its_end(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExcep
     return cancelled
 
 
-class Host:
+class BackgroundTask:
     """One task beside the caller's, from ``start`` to ``stop``.
 
     Args:
@@ -99,7 +99,7 @@ class Host:
         """Whether the work is over, for whatever reason."""
         return self._done.is_set()
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """Say nothing at its end: it is another process's."""
         self._is_to_end = True
 
@@ -112,7 +112,7 @@ class Host:
         with anyio.move_on_after(self._cancel_timeout, shield=True):
             await self._done.wait()
         if not self._done.is_set():
-            say(logging.ERROR, "%s does not end, although it was cancelled", self._name)
+            log_event(logging.ERROR, "%s does not end, although it was cancelled", self._name)
 
     async def _live(self) -> None:
         try:
@@ -121,12 +121,12 @@ class Host:
                 self._is_to_end = True
         except Exception:  # noqa: BLE001  (it is logged)
             # On trio it would end the whole loop, on asyncio nobody would hear of it.
-            say(logging.ERROR, "%s has failed", self._name, exc_info=True)
+            log_event(logging.ERROR, "%s has failed", self._name, exc_info=True)
             self._is_to_end = True
         finally:
             self._end()
 
     def _end(self) -> None:
         if not (self._done.is_set() or self._is_to_end):
-            say(logging.ERROR, "%s was ended from outside", self._name)
+            log_event(logging.ERROR, "%s was ended from outside", self._name)
         self._done.set()

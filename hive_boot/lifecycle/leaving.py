@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 # These are imported before they are needed: a process that ends may be unable to open a file.
 from hive_boot._output import write_stderr
 from hive_boot._timings import DEFAULTS
-from hive_boot.lifecycle.standing import thread_stands_at
-from hive_boot.redaction.showing import redacted
+from hive_boot.lifecycle.standing import locate_thread
+from hive_boot.redaction.showing import redact_safely
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -33,7 +33,7 @@ _SLICE = 0.05
 _UNTOLD = "hive_boot: the time is over, and what has not ended cannot be told"
 
 
-class Deadline:
+class ExitWatchdog:
     """Ends the process when the time is over, whatever the main thread does.
 
     Only code that keeps the interpreter to itself (an extension in C, a regular expression
@@ -72,14 +72,14 @@ class Deadline:
         # While it waits for threads at its end, Python 3.12 starts none: then the last words
         # are said in the first of these two, and the second sees that it does not hang.
         _daemon(self._wait, "hive_boot: deadline")
-        _daemon(self._insist, "hive_boot: last deadline")
+        _daemon(self._hard_exit, "hive_boot: last deadline")
 
     def cancel(self) -> None:
         """Let the process go on, if the time is not over yet."""
         self._cancelled.set()
         self._decided.set()
 
-    def spare_the_living(self) -> None:
+    def only_while_exiting(self) -> None:
         """End from now on only a process that waits for its threads, and does nothing else."""
         self._only_at_exit = True
 
@@ -91,7 +91,7 @@ class Deadline:
         if self._is_over:
             self._end()
 
-    def _insist(self) -> None:
+    def _hard_exit(self) -> None:
         # Counted from here: what kept the interpreter to itself may have taken any time.
         self._decided.wait()
         if self._is_over:
@@ -104,11 +104,11 @@ class Deadline:
         def ask() -> None:
             told[0] = self._pending()
 
-        _within_a_moment(self._timings, ask)
-        leave(self._status, told[0], self._timings)
+        _run_with_timeout(self._timings, ask)
+        exit_now(self._status, told[0], self._timings)
 
 
-def leave(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
+def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     """End the process now: nothing is unwound, and no thread is waited for.
 
     What has been printed and logged is written first, if that takes no more than a moment.
@@ -118,8 +118,8 @@ def leave(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
         text: what is written to stderr before, without the secrets in it.
         timings: how long each step may take.
     """
-    _within_a_moment(timings, lambda: _say(text))
-    _within_a_moment(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
+    _run_with_timeout(timings, lambda: _say(text))
+    _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
     os._exit(status)
 
 
@@ -130,7 +130,7 @@ def _is_exiting() -> bool:
     return is_shutting_down or not threading.main_thread().is_alive()
 
 
-def threads_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
+def threads_started_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
     """Find the threads that were started since, and that hold the process.
 
     Args:
@@ -154,12 +154,12 @@ def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[st
         The names of those that have not ended, each with the line where it stands.
     """
     end = time.monotonic() + seconds
-    while (holding := [each for each in threads if _holds(each)]) and time.monotonic() < end:
+    while (holding := [each for each in threads if _blocks_exit(each)]) and time.monotonic() < end:
         holding[0].join(min(_SLICE, max(0.0, end - time.monotonic())))
     return [_named(each) for each in holding]
 
 
-def _holds(thread: threading.Thread) -> bool:
+def _blocks_exit(thread: threading.Thread) -> bool:
     """Tell whether Python would wait for a thread at its end.
 
     It tells the threads of both kinds of pools to end when there is no work for them left.
@@ -175,14 +175,14 @@ def _holds(thread: threading.Thread) -> bool:
 
 
 def _named(thread: threading.Thread) -> str:
-    place = thread_stands_at(thread)
+    place = locate_thread(thread)
     return f"{thread.name} stands at {place}" if place else thread.name
 
 
 def _say(text: str) -> None:
     """Write a text to stderr, as lines."""
     if text:
-        shown = redacted(text)
+        shown = redact_safely(text)
         write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
 
 
@@ -191,7 +191,7 @@ def _flush(name: str) -> Callable[[], None]:
     return lambda: getattr(sys, name).flush()
 
 
-def _within_a_moment(timings: Timings, *calls: Callable[[], object]) -> None:
+def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:
     """Do what may fail or hang, side by side; what hangs is left behind."""
     threads = []
     for call in calls:

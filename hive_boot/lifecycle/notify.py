@@ -21,7 +21,7 @@ _FOREVER = 2**64 - 1
 """Microseconds that mean no time at all, to systemd (USEC_INFINITY)."""
 
 
-class Notify:
+class SystemdNotifier:
     """Tells systemd, or whatever else has set ``NOTIFY_SOCKET``, how a service does.
 
     No method raises or waits, and without such a socket each does nothing. In a forked
@@ -82,7 +82,7 @@ class Notify:
         """
         self._send("", text)
 
-    def beat(self) -> None:
+    def watchdog(self) -> None:
         """Say that the service is alive."""
         self._send("WATCHDOG=1")
 
@@ -128,7 +128,7 @@ def _interval(microseconds: str) -> float | None:
 
 def _line(text: str) -> str:
     """Make a text one line without what systemd refuses (a zero byte, no UTF-8)."""
-    from hive_boot.redaction.showing import redacted  # noqa: PLC0415  (as above)
+    from hive_boot.redaction.showing import redact_safely  # noqa: PLC0415  (as above)
 
-    shown = "".join(each if each.isprintable() else " " for each in redacted(text))
+    shown = "".join(each if each.isprintable() else " " for each in redact_safely(text))
     return " ".join(shown.split())[:_LONGEST]

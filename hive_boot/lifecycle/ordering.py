@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-def in_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
+def start_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
     """Sort parts so that each comes after those that it needs.
 
     Args:

@@ -17,9 +17,9 @@ import anyio
 import anyio.lowlevel
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.exceptions import LifecycleError, ShutdownTimeout, StartupFailed
-from hive_boot.lifecycle.failures import bare, is_cancellation, joined
-from hive_boot.lifecycle.telling import say
+from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError, StartupError
+from hive_boot.lifecycle.failures import combine, is_cancellation, unwrap_single
+from hive_boot.lifecycle.telling import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,80 +30,80 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.timeline import Outcome, Timeline
 
-SHARE = 0.75
+STOP_BUDGET_SHARE = 0.75
 """How much of the time that is left one may use that others are to be stopped after."""
 
 
-class Part(NamedTuple):
+class Resource(NamedTuple):
     """One part, as it is started.
 
     Attributes:
         name: what others ask for it by.
-        open: gives the context that starts it, yields its value, and stops it.
-        needs: the parts that it is given.
+        context_manager: gives the context that starts it, yields its value, and stops it.
+        dependencies: the parts that it is given.
         timeout: seconds that its start, and its stop, may take; None for no bound of its own.
     """
 
     name: str
-    open: Callable[[], AbstractAsyncContextManager[object]]
-    needs: tuple[str, ...] = ()
+    context_manager: Callable[[], AbstractAsyncContextManager[object]]
+    dependencies: tuple[str, ...] = ()
     timeout: float | None = None
 
 
-class _Hosted:
+class _ResourceState:
     """One part of one run."""
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    def __init__(self, part: Resource) -> None:
+        self.resource = part
         self.step = self.stop_step = -1
         self.began = self.due = math.inf
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
-        self.is_overdue = self.is_told = False
-        self.told: StartupFailed | None = None
+        self.is_overdue = self.is_reported = False
+        self.startup_error: StartupError | None = None
         self.scope = anyio.CancelScope(shield=True)
         self.started = anyio.Event()
         self.stop = anyio.Event()
         self.done = anyio.Event()
-        self.over = anyio.Event()
+        self.stop_slot_released = anyio.Event()
 
     @property
     def runs(self) -> bool:
         return self.started.is_set() and not self.done.is_set()
 
 
-class Parts:
+class ResourceManager:
     """The parts of one run.
 
     Args:
-        parts: in an order in which each comes after those that it needs.
+        resources: in an order in which each comes after those that it needs.
         timeline: is told of every start and stop.
         crashed: called with the name and the failure of a part that ends by itself.
         timings: how long a part may take to end after it was cancelled.
 
     Attributes:
-        left: how many have not started yet.
+        pending_count: how many have not started yet.
     """
 
     def __init__(
         self,
-        parts: Sequence[Part],
+        resources: Sequence[Resource],
         timeline: Timeline,
         crashed: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._all = {part.name: _Hosted(part) for part in parts}
-        self._above: dict[str, list[_Hosted]] = {name: [] for name in self._all}
+        self._all = {part.name: _ResourceState(part) for part in resources}
+        self._above: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
         for hosted in self._all.values():
-            for need in hosted.part.needs:
+            for need in hosted.resource.dependencies:
                 self._above[need].append(hosted)
         self._timeline = timeline
         self._crashed = crashed
         self._cancel_timeout = timings.resource_cancel_timeout
         self._news = anyio.Event()
-        self.left = len(parts)
-        self._failed: list[_Hosted] = []
+        self.pending_count = len(resources)
+        self._failed: list[_ResourceState] = []
         self._is_starting = True
 
     def value(self, name: str) -> object:
@@ -137,10 +137,13 @@ class Parts:
         """
         for hosted in self._all.values():
             hosted.step = self._timeline.begin(
-                hosted.part.name, "part", waits_for=hosted.part.needs, outcome="waiting"
+                hosted.resource.name,
+                "part",
+                waits_for=hosted.resource.dependencies,
+                outcome="waiting",
             )
-            group.start_soon(self._live, hosted)
-        while self.left and not self._failed:
+            group.start_soon(self._run, hosted)
+        while self.pending_count and not self._failed:
             self._news = anyio.Event()
             late = self._late(deadline)
             if late is not None:
@@ -152,7 +155,7 @@ class Parts:
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
         if self._failed:
-            raise joined([_failed_start(hosted) for hosted in self._failed])
+            raise combine([_failed_start(hosted) for hosted in self._failed])
 
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop what has started, in reverse; what is starting is cancelled.
@@ -173,27 +176,27 @@ class Parts:
                 group.start_soon(self._stop, hosted, deadline)
         failures: list[BaseException] = []
         for hosted in reversed(self._all.values()):
-            if hosted.failure is not None and not hosted.is_told:
-                hosted.failure.add_note(f"(raised by the part {hosted.part.name})")
+            if hosted.failure is not None and not hosted.is_reported:
+                hosted.failure.add_note(f"(raised by the part {hosted.resource.name})")
                 failures.append(hosted.failure)
-            if hosted.told is not None:
+            if hosted.startup_error is not None:
                 # What it raised when it was cancelled may say what it has waited for.
-                hosted.told.__cause__ = hosted.failure
+                hosted.startup_error.__cause__ = hosted.failure
         if late := [name for name, hosted in self._all.items() if hosted.is_overdue]:
-            failures.append(ShutdownTimeout(tuple(reversed(late))))
+            failures.append(ShutdownTimeoutError(tuple(reversed(late))))
         return failures
 
-    def give_up(self) -> None:
+    def mark_cancelled(self) -> None:
         """Note the end of those whose tasks have ended without a step."""
         for hosted in self._all.values():
             if hosted.step >= 0 and not hosted.done.is_set():
-                name = hosted.part.name
+                name = hosted.resource.name
                 hosted.failure = LifecycleError(f"the part {name} was cancelled from outside")
                 self._end(hosted)
 
-    def standing(self) -> list[str]:
+    def describe(self) -> list[str]:
         """Say of each part what it does at this moment, a line for each."""
-        from hive_boot.lifecycle.standing import stands_at  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.standing import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
         lines = []
         for name, hosted in self._all.items():
@@ -205,23 +208,23 @@ class Parts:
                 open_needs = [need for need in step.waits_for if not self._all[need].runs]
                 where = f"for {', '.join(open_needs)}" if open_needs else ""
             elif not hosted.done.is_set() and (hosted.stop.is_set() or not hosted.runs):
-                where = stands_at(getattr(hosted.context, "gen", None))
+                where = locate_coroutine(getattr(hosted.context, "gen", None))
             doing: str = step.outcome
             if hosted.runs and hosted.stop.is_set():
                 doing, step = "stopping", self._timeline.step(hosted.stop_step)
-            seconds = (self._timeline.age if step.end is None else step.end) - step.start
+            seconds = (self._timeline.elapsed if step.end is None else step.end) - step.start
             lines.append(f"{doing:<9} {name}, {seconds:.1f} s  {where}".rstrip())
         return lines
 
-    async def _live(self, hosted: _Hosted) -> None:
+    async def _run(self, hosted: _ResourceState) -> None:
         """Be the one task of a part."""
-        part = hosted.part
+        part = hosted.resource
         try:
             with hosted.scope:
-                for need in part.needs:
+                for need in part.dependencies:
                     await self._all[need].started.wait()
                 self._begin(hosted)
-                hosted.context = part.open()
+                hosted.context = part.context_manager()
                 async with hosted.context as hosted.value:
                     self._note_start(hosted)
                     await hosted.stop.wait()
@@ -229,7 +232,7 @@ class Parts:
                     message = f"the part {part.name} has ended by itself"
                     hosted.failure = LifecycleError(message)
         except BaseException as exc:  # noqa: BLE001  (it is told by who stops)
-            hosted.failure = bare(exc)
+            hosted.failure = unwrap_single(exc)
             if is_cancellation(exc):
                 # By the task's own handle: passed on, it would end the others' tasks, too.
                 message = f"the part {part.name} was cancelled from outside"
@@ -237,22 +240,22 @@ class Parts:
         finally:
             self._end(hosted)
 
-    def _begin(self, hosted: _Hosted) -> None:
+    def _begin(self, hosted: _ResourceState) -> None:
         self._timeline.resume(hosted.step)
         hosted.began = time.monotonic()
-        if hosted.part.timeout is not None:
-            hosted.due = hosted.began + hosted.part.timeout
+        if hosted.resource.timeout is not None:
+            hosted.due = hosted.began + hosted.resource.timeout
             self._news.set()
 
-    def _note_start(self, hosted: _Hosted) -> None:
+    def _note_start(self, hosted: _ResourceState) -> None:
         self._timeline.end(hosted.step)
         hosted.due = math.inf
         hosted.started.set()
-        self.left -= 1
-        if not self.left:
+        self.pending_count -= 1
+        if not self.pending_count:
             self._news.set()
 
-    def _end(self, hosted: _Hosted) -> None:
+    def _end(self, hosted: _ResourceState) -> None:
         hosted.value = hosted.context = None
         hosted.done.set()
         hosted.due = math.inf
@@ -264,26 +267,28 @@ class Parts:
             self._failed.append(hosted)
             self._news.set()
         elif hosted.started.is_set():
-            hosted.is_told = True
-            self._crashed(hosted.part.name, hosted.failure)
+            hosted.is_reported = True
+            self._crashed(hosted.resource.name, hosted.failure)
 
-    async def _stop(self, hosted: _Hosted, deadline: float) -> None:
-        for above in self._above[hosted.part.name]:
-            await above.over.wait()
+    async def _stop(self, hosted: _ResourceState, deadline: float) -> None:
+        for above in self._above[hosted.resource.name]:
+            await above.stop_slot_released.wait()
         now = time.monotonic()
-        own = math.inf if hosted.part.timeout is None else hosted.part.timeout
-        until = now + min(own, (deadline - now) * (SHARE if hosted.part.needs else 1))
+        own = math.inf if hosted.resource.timeout is None else hosted.resource.timeout
+        until = now + min(
+            own, (deadline - now) * (STOP_BUDGET_SHARE if hosted.resource.dependencies else 1)
+        )
         if not hosted.runs:
             hosted.scope.cancel()
-            await self._see_end(hosted, until)
+            await self._await_stopped(hosted, until)
             return
-        step = hosted.stop_step = self._timeline.begin(hosted.part.name, "stop")
+        step = hosted.stop_step = self._timeline.begin(hosted.resource.name, "stop")
         hosted.stop.set()
-        await self._see_end(hosted, until)
+        await self._await_stopped(hosted, until)
         outcome: Outcome = "done" if hosted.failure is None else "failed"
         self._timeline.end(step, "overdue" if hosted.is_overdue else outcome)
 
-    async def _see_end(self, hosted: _Hosted, until: float) -> None:
+    async def _await_stopped(self, hosted: _ResourceState, until: float) -> None:
         """Wait for the end of a part; one that takes too long is cancelled, and named."""
         if hosted.step < 0:
             hosted.done.set()
@@ -295,14 +300,14 @@ class Parts:
             with anyio.move_on_after(self._cancel_timeout):
                 await hosted.done.wait()
         # Those below have their time, too, whatever this one does with its own.
-        hosted.over.set()
+        hosted.stop_slot_released.set()
         if not hosted.done.is_set():
-            lines = "\n  ".join(self.standing())
+            lines = "\n  ".join(self.describe())
             text = "The part %s goes on although it was cancelled:\n  %s"
-            say(logging.ERROR, text, hosted.part.name, lines)
+            log_event(logging.ERROR, text, hosted.resource.name, lines)
             await hosted.done.wait()
 
-    def _late(self, deadline: float) -> _Hosted | None:
+    def _late(self, deadline: float) -> _ResourceState | None:
         """Give the part that has had its time; of several the one that began first."""
         now = time.monotonic()
         late = [
@@ -312,19 +317,21 @@ class Parts:
         ]
         return min(late, key=lambda hosted: hosted.began, default=None)
 
-    def _overdue(self, late: _Hosted, deadline: float, seconds: float) -> StartupFailed:
-        lines = self.standing()
+    def _overdue(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
+        lines = self.describe()
         self._timeline.end(late.step, "overdue")
-        late.is_told = True
-        own = late.part.timeout
+        late.is_reported = True
+        own = late.resource.timeout
         if own is not None and time.monotonic() < deadline:
             seconds = own
-        late.told = StartupFailed(late.part.name, f"it takes more than {seconds:g} s", lines)
-        return late.told
+        late.startup_error = StartupError(
+            late.resource.name, f"it takes more than {seconds:g} s", lines
+        )
+        return late.startup_error
 
 
-def _failed_start(hosted: _Hosted) -> StartupFailed:
-    failed = StartupFailed(hosted.part.name, type(hosted.failure).__name__)
+def _failed_start(hosted: _ResourceState) -> StartupError:
+    failed = StartupError(hosted.resource.name, type(hosted.failure).__name__)
     failed.__cause__ = hosted.failure
-    hosted.is_told = True
+    hosted.is_reported = True
     return failed

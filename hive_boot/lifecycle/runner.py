@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.exceptions import LifecycleError, ShutdownTimeout
-from hive_boot.lifecycle.failures import bare
-from hive_boot.lifecycle.hosting import Host
-from hive_boot.lifecycle.notify import Notify
-from hive_boot.lifecycle.states import SERVING, TRANSITIONS, Machine, State
-from hive_boot.lifecycle.telling import say
+from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError
+from hive_boot.lifecycle.failures import unwrap_single
+from hive_boot.lifecycle.hosting import BackgroundTask
+from hive_boot.lifecycle.notify import SystemdNotifier
+from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State, StateMachine
+from hive_boot.lifecycle.telling import log_event
 from hive_boot.lifecycle.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
-    from hive_boot.lifecycle.parts import Part, Parts
-    from hive_boot.lifecycle.services import Service, Services
+    from hive_boot.lifecycle.parts import Resource, ResourceManager
+    from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
 
 
 class Runner:
     """The life of one run.
 
     Args:
-        drain: seconds between the wish to stop and the stop.
-        stop_timeout: seconds that the stop may take in all.
+        shutdown_delay: seconds between the wish to stop and the stop.
+        shutdown_timeout: seconds that the stop may take in all.
         context: the variables that the task sees in which they are held.
         timings: the waits of parts, services and tasks.
 
@@ -47,52 +47,54 @@ class Runner:
         failure: what ended the run, when it was not its owner.
         failed: the part or service that it came from.
         started: whether it has been ready.
-        drain: as given; whoever serves sets it before the start.
-        cannot_go_on: called when a part or a service has failed for good; by default the
+        shutdown_delay: as given; whoever serves sets it before the start.
+        on_fatal_error: called when a part or a service has failed for good; by default the
             failure is only raised at the end.
-        wants_end: called when the drain is over.
-        stops: called when the time of the stop begins to run.
+        on_drained: called when the drain is over.
+        on_stop_started: called when the time of the stop begins to run.
     """
 
     def __init__(
         self,
         *,
-        drain: float,
-        stop_timeout: float,
+        shutdown_delay: float,
+        shutdown_timeout: float,
         context: contextvars.Context,
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._machine = Machine()
-        self._notify = Notify()
+        self._machine = StateMachine()
+        self._notify = SystemdNotifier()
         self.timeline = Timeline()
         self._phase = self.timeline.begin(State.ARMED, "phase")
         self.failure: BaseException | None = None
         self.failed = ""
         self.started = False
-        self.drain = drain
-        self.stop_timeout = stop_timeout
+        self.shutdown_delay = shutdown_delay
+        self.shutdown_timeout = shutdown_timeout
         self.timings = timings
-        self._stop_by = math.inf
+        self._stop_deadline = math.inf
         self._is_ending = False
-        self.cannot_go_on: Callable[[], object] = lambda: None
-        self.wants_end: Callable[[], object] = lambda: None
-        self.stops: Callable[[], object] = lambda: None
-        self._host = Host(self._hold, "hive_boot life", context, timings)
+        self.on_fatal_error: Callable[[], object] = lambda: None
+        self.on_drained: Callable[[], object] = lambda: None
+        self.on_stop_started: Callable[[], object] = lambda: None
+        self._background = BackgroundTask(self._run_task_group, "hive_boot life", context, timings)
         self._group: TaskGroup | None = None
         self._opened = anyio.Event()
-        self._parts: Sequence[Part] = ()
-        self._services: Sequence[Service] = ()
-        self.parts: Parts | None = None
-        self.services: Services | None = None
+        self._resources: Sequence[Resource] = ()
+        self._services: Sequence[SupervisedTask] = ()
+        self.resources: ResourceManager | None = None
+        self.services: TaskSupervisor | None = None
 
-    def plan(self, parts: Sequence[Part], services: Sequence[Service]) -> None:
+    def set_components(
+        self, resources: Sequence[Resource], services: Sequence[SupervisedTask]
+    ) -> None:
         """Say what there is to start.
 
         Args:
-            parts: in an order in which each comes after those that it needs.
+            resources: in an order in which each comes after those that it needs.
             services: what works in the background.
         """
-        self._parts, self._services = parts, services
+        self._resources, self._services = resources, services
 
     @property
     def state(self) -> State:
@@ -100,19 +102,23 @@ class Runner:
         return self._machine.state
 
     @property
-    def is_at_last_part(self) -> bool:
+    def only_asgi_component_pending(self) -> bool:
         """Whether all parts but one, which needs them all, have started."""
-        return self.state is State.STARTING and self.parts is not None and self.parts.left == 1
+        return (
+            self.state is State.STARTING
+            and self.resources is not None
+            and self.resources.pending_count == 1
+        )
 
-    def to(self, state: State) -> None:
+    def transition(self, state: State) -> None:
         """Take a step, and tell the timeline and the service manager.
 
         Raises:
             IllegalTransition: the table has no such step from here.
         """
         before = self.state
-        self._machine.to(state)
-        self._tell_timeline(before, state)
+        self._machine.transition(state)
+        self._record_phase(before, state)
         if state is State.RELOADING:
             self._notify.reloading()
         elif state is State.READY:
@@ -123,26 +129,26 @@ class Runner:
         else:
             self._notify.status(state.capitalize())
 
-    async def open(self) -> TaskGroup:
+    async def task_group(self) -> TaskGroup:
         """Give what holds the tasks of the run; it is there from the first call on."""
-        self._host.start()
+        self._background.start()
         await self._opened.wait()
         if self._group is None:
             message = "the loop is ending"
             raise LifecycleError(message)
         return self._group
 
-    async def watch_over(self) -> None:
+    async def start_watchdog(self) -> None:
         """Tell the service manager that the loop turns, if it wants to hear that."""
         if self._notify.interval is not None:
-            group = await self.open()
-            group.start_soon(self._beat, self._notify.interval)
+            group = await self.task_group()
+            group.start_soon(self._ping_watchdog, self._notify.interval)
 
-    async def open_door(self, door: Callable[..., Awaitable[object]], name: str) -> object:
+    async def start_listener(self, listener: Callable[..., Awaitable[object]], name: str) -> object:
         """Run what answers from outside, beside everything, until the end of the run.
 
         Args:
-            door: takes ``task_status``, by which it says that it is open.
+            listener: takes ``task_status``, by which it says that it is open.
             name: what is said of it when it fails.
 
         Returns:
@@ -151,23 +157,23 @@ class Runner:
         Raises:
             Exception: it could not open.
         """
-        group = await self.open()
+        group = await self.task_group()
         is_open = False
 
         async def keep_open(*, task_status: Any) -> None:  # noqa: ANN401  (as anyio gives it)
             nonlocal is_open
             try:
-                await door(task_status=task_status)
+                await listener(task_status=task_status)
             except Exception as exc:
                 if not is_open:
                     raise
-                self.fail(name, bare(exc))
+                self.fail(name, unwrap_single(exc))
 
         said: object = await group.start(keep_open)
         is_open = True
         return said
 
-    async def start_parts(self, deadline: float, seconds: float) -> None:
+    async def start_resources(self, deadline: float, seconds: float) -> None:
         """Start the parts.
 
         Args:
@@ -177,29 +183,31 @@ class Runner:
         Raises:
             StartupFailed: one could not start; several come as a group.
         """
-        if self._parts:
-            from hive_boot.lifecycle.parts import Parts  # noqa: PLC0415  (many have none)
+        if self._resources:
+            from hive_boot.lifecycle.parts import ResourceManager  # noqa: PLC0415  (many have none)
 
-            self.parts = Parts(self._parts, self.timeline, self.fail, self.timings)
-            await self.parts.start(await self.open(), deadline, seconds)
+            self.resources = ResourceManager(
+                self._resources, self.timeline, self.fail, self.timings
+            )
+            await self.resources.start(await self.task_group(), deadline, seconds)
 
     async def start_services(self) -> None:
         """Start the services, and have what a drain needs."""
-        if self.drain:
-            await self.open()
+        if self.shutdown_delay:
+            await self.task_group()
         if self._services:
-            from hive_boot.lifecycle.services import Services  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
 
-            self.services = Services(self._services, self.timeline, self.fail, self.timings)
-            self.services.start(await self.open())
+            self.services = TaskSupervisor(self._services, self.timeline, self.fail, self.timings)
+            self.services.start(await self.task_group())
 
     def fail(self, name: str, failure: BaseException) -> None:
         """End the run: something without which it cannot go on has failed."""
         if self.failure is not None:
-            say(logging.ERROR, "%s has failed, too", name, exc_info=failure)
+            log_event(logging.ERROR, "%s has failed, too", name, exc_info=failure)
             return
         self.failure, self.failed = failure, name
-        say(
+        log_event(
             logging.CRITICAL,
             "%s has failed, and the application cannot go on",
             name,
@@ -208,37 +216,37 @@ class Runner:
         if self._is_ending:
             return
         if self.state in SERVING:
-            self.to(State.DRAINING)
-        self.cannot_go_on()
+            self.transition(State.DRAINING)
+        self.on_fatal_error()
 
-    def want_end(self) -> None:
+    def request_stop(self) -> None:
         """Begin the end, in the loop: drain if there is something to drain, then stop."""
         if self._is_ending:
             return
         self._is_ending = True
         if self.state in SERVING:
-            self.to(State.DRAINING)
-        if self.state is State.DRAINING and self.drain and self._group is not None:
+            self.transition(State.DRAINING)
+        if self.state is State.DRAINING and self.shutdown_delay and self._group is not None:
             self._group.start_soon(self._drain)
         else:
             self._end()
 
     @property
-    def stop_by(self) -> float:
+    def stop_deadline(self) -> float:
         """Until when the stop may take, on the monotonic clock; its time begins to run now."""
-        if self._stop_by == math.inf:
-            self._stop_by = time.monotonic() + self.stop_timeout
-            self.stops()
-        return self._stop_by
+        if self._stop_deadline == math.inf:
+            self._stop_deadline = time.monotonic() + self.shutdown_timeout
+            self.on_stop_started()
+        return self._stop_deadline
 
     def begin_stop(self) -> None:
         """Take the steps to STOPPING, however far the run came."""
         self._is_ending = True
-        _ = self.stop_by
+        _ = self.stop_deadline
         if self.state in SERVING:
-            self.to(State.DRAINING)
+            self.transition(State.DRAINING)
         if self.state in {State.STARTING, State.DRAINING}:
-            self.to(State.STOPPING)
+            self.transition(State.STOPPING)
 
     async def stop_services(self) -> list[BaseException]:
         """End the services.
@@ -248,51 +256,51 @@ class Runner:
         """
         if self.services is None:
             return []
-        from hive_boot.lifecycle.parts import SHARE  # noqa: PLC0415  (as above)
+        from hive_boot.lifecycle.parts import STOP_BUDGET_SHARE  # noqa: PLC0415  (as above)
 
-        share = SHARE if self.parts is not None else 1
-        late = await self.services.stop((self.stop_by - time.monotonic()) * share)
-        return [*self.services.failures, *([ShutdownTimeout(late)] if late else [])]
+        share = STOP_BUDGET_SHARE if self.resources is not None else 1
+        late = await self.services.stop((self.stop_deadline - time.monotonic()) * share)
+        return [*self.services.failures, *([ShutdownTimeoutError(late)] if late else [])]
 
-    async def stop_parts(self) -> list[BaseException]:
+    async def stop_resources(self) -> list[BaseException]:
         """Stop the parts.
 
         Returns:
             What went wrong.
         """
-        return [] if self.parts is None else await self.parts.stop(self.stop_by)
+        return [] if self.resources is None else await self.resources.stop(self.stop_deadline)
 
     async def end(self) -> None:
         """Close what is open when all has ended, and be STOPPED."""
         if self.services is not None:
             await self.services.join()
-        await self._host.stop()
-        self.to(State.STOPPED)
+        await self._background.stop()
+        self.transition(State.STOPPED)
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """Be STOPPED without a word: the tasks are another process's."""
-        self._host.leave()
+        self._background.abandon()
         for state in (State.DRAINING, State.STOPPING, State.STOPPED):
             if state in TRANSITIONS[self.state]:
-                self._machine.to(state)
+                self._machine.transition(state)
 
-    def force(self) -> State:
+    def mark_forced(self) -> State:
         """Be FORCED, in a signal handler.
 
         Returns:
             Where the run stood.
         """
         before = self.state
-        self._machine.to(State.FORCED)
+        self._machine.transition(State.FORCED)
         return before
 
     def pending(self) -> list[str]:
         """Say what has not ended, a line for each."""
-        lines = [] if self.parts is None else self.parts.standing()
+        lines = [] if self.resources is None else self.resources.describe()
         services = [] if self.services is None else self.services.running
         return [*(f"{'running':<9} the service {name}" for name in services), *lines]
 
-    async def _hold(self) -> None:
+    async def _run_task_group(self) -> None:
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
@@ -303,25 +311,25 @@ class Runner:
             self._opened.set()
             # On asyncio a task that is cancelled before its first step does nothing at all,
             # and nobody would ever say that it has ended.
-            if self.parts is not None:
-                self.parts.give_up()
+            if self.resources is not None:
+                self.resources.mark_cancelled()
             if self.services is not None:
-                self.services.give_up()
+                self.services.mark_cancelled()
 
     async def _drain(self) -> None:
-        await anyio.sleep(self.drain)
+        await anyio.sleep(self.shutdown_delay)
         self._end()
 
     def _end(self) -> None:
         self.begin_stop()
-        self.wants_end()
+        self.on_drained()
 
-    async def _beat(self, seconds: float) -> None:
+    async def _ping_watchdog(self, seconds: float) -> None:
         while True:
-            self._notify.beat()
+            self._notify.watchdog()
             await anyio.sleep(seconds)
 
-    def _tell_timeline(self, before: State, state: State) -> None:
+    def _record_phase(self, before: State, state: State) -> None:
         """Note the phases; a reload is a part of being ready."""
         if state is State.RELOADING or (before is State.RELOADING and state is State.READY):
             return

@@ -13,8 +13,8 @@ import anyio.lowlevel
 from hive_boot._backoff import Backoff
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.failures import bare, is_cancellation
-from hive_boot.lifecycle.telling import say
+from hive_boot.lifecycle.failures import is_cancellation, unwrap_single
+from hive_boot.lifecycle.telling import log_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.timeline import Timeline
 
 
-class Service(NamedTuple):
+class SupervisedTask(NamedTuple):
     """One service, as it is run.
 
     Attributes:
         label: what people are told it is.
         call: runs it once.
         restart: whether it is started again after a failure.
-        budget: how many times within ``within``.
-        within: seconds.
+        max_restarts: how many times within ``restart_window``.
+        restart_window: seconds.
     """
 
     label: str
     call: Callable[[], Awaitable[object]]
     restart: bool
-    budget: int
-    within: float
+    max_restarts: int
+    restart_window: float
 
 
-class Services:
+class TaskSupervisor:
     """The services of one run.
 
     Args:
         services: what is to be run.
         timeline: is told of each of their runs.
-        spent: called with the label and the failure of one that is not started again.
+        on_give_up: called with the label and the failure of one that is not started again.
         timings: when one that failed is started again.
 
     Attributes:
@@ -58,14 +58,14 @@ class Services:
 
     def __init__(
         self,
-        services: Sequence[Service],
+        services: Sequence[SupervisedTask],
         timeline: Timeline,
-        spent: Callable[[str, BaseException], None],
+        on_give_up: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
         self._services = services
         self._timeline = timeline
-        self._spent = spent
+        self._on_give_up = on_give_up
         self._timings = timings
         self.failures: list[BaseException] = []
         self._scopes: dict[str, anyio.CancelScope] = {}
@@ -111,30 +111,30 @@ class Services:
     async def join(self) -> None:
         """Wait for those that go on although they were cancelled."""
         if self._scopes:
-            say(
+            log_event(
                 logging.ERROR,
                 "Services go on although they were cancelled: %s",
                 ", ".join(self.running),
             )
             await self._none_left.wait()
 
-    def give_up(self) -> None:
+    def mark_cancelled(self) -> None:
         """Note the end of those whose tasks have ended without a step."""
         self._scopes.clear()
         self._waiting.clear()
         self._none_left.set()
 
-    async def _supervise(self, service: Service) -> None:
+    async def _supervise(self, service: SupervisedTask) -> None:
         try:
             with self._scopes[service.label]:
-                await self._keep_up(service)
+                await self._restart_loop(service)
         finally:
             self._scopes.pop(service.label, None)
             self._waiting.pop(service.label, None)
             if not self._scopes:
                 self._none_left.set()
 
-    async def _keep_up(self, service: Service) -> None:
+    async def _restart_loop(self, service: SupervisedTask) -> None:
         timings = self._timings
         # Many replicas that fail at one moment do not come back at one moment.
         backoff = Backoff(
@@ -143,23 +143,23 @@ class Services:
         failures: deque[float] = deque()
         while True:
             began = time.monotonic()
-            failure = await self._once(service)
+            failure = await self._run_once(service)
             if failure is None:
                 return
             now = time.monotonic()
-            if now - began > service.within:
+            if now - began > service.restart_window:
                 backoff.reset()
             failures.append(now)
-            while failures[0] < now - service.within:
+            while failures[0] < now - service.restart_window:
                 failures.popleft()
             fatal = not (service.restart and isinstance(failure, Exception))
-            if fatal or len(failures) > service.budget:
+            if fatal or len(failures) > service.max_restarts:
                 failure.add_note(f"(raised by the service {service.label})")
-                self._spent(service.label, failure)
+                self._on_give_up(service.label, failure)
                 return
             await self._pause(service, failure, backoff.next_delay())
 
-    async def _once(self, service: Service) -> BaseException | None:
+    async def _run_once(self, service: SupervisedTask) -> BaseException | None:
         step = self._timeline.begin(service.label, "service")
         scope = self._scopes[service.label]
         failure: BaseException | None = None
@@ -173,7 +173,7 @@ class Services:
             except BaseException as exc:  # whatever it is, it is started again
                 if is_cancellation(exc):
                     raise
-                failure = bare(exc)
+                failure = unwrap_single(exc)
                 was_told = scope.cancel_called
 
         try:
@@ -193,21 +193,21 @@ class Services:
         self._timeline.end(step, "done" if failure is None else "failed")
         return failure
 
-    def _note(self, service: Service, failure: BaseException, *, was_told: bool) -> None:
+    def _note(self, service: SupervisedTask, failure: BaseException, *, was_told: bool) -> None:
         """Tell of a failure that is not followed by another start."""
         if not was_told and service.restart and isinstance(failure, Exception):
             # It was there before the wish to stop, which alone kept it from being mended.
-            say(logging.ERROR, "The service %s has failed", service.label, exc_info=failure)
+            log_event(logging.ERROR, "The service %s has failed", service.label, exc_info=failure)
             return
         failure.add_note(f"(raised by the service {service.label})")
         if was_told:
             self.failures.append(failure)
         else:
-            self._spent(service.label, failure)
+            self._on_give_up(service.label, failure)
 
-    async def _pause(self, service: Service, failure: BaseException, seconds: float) -> None:
+    async def _pause(self, service: SupervisedTask, failure: BaseException, seconds: float) -> None:
         self._waiting[service.label] = None
-        say(
+        log_event(
             logging.ERROR,
             "The service %s has failed, and is started again in %.1f s",
             service.label,

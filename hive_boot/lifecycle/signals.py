@@ -31,27 +31,27 @@ HANDLED = (signal.SIGTERM, signal.SIGINT)
 _STDERR = 2
 """The descriptor: what Python has for it may be locked by the code that was interrupted."""
 
-_TWICE = 0.1
+_DEBOUNCE = 0.1
 """Seconds within which a signal repeated is the same one: a terminal's parent forwards it."""
 
 
-class Latch:
+class SignalHandler:
     """Catches the signals from ``with`` on, and puts the old handlers back.
 
     Outside the main thread it catches nothing: Python delivers no signal there.
 
     Attributes:
-        pulled: the first signal that came, or None.
+        first_signal: the first signal that came, or None.
     """
 
     def __init__(self) -> None:
-        self.pulled: int | None = None
+        self.first_signal: int | None = None
         self._since = 0.0
         self._is_forcing = False
         self._wake: Callable[[], object] | None = None
         self._reload: Callable[[], object] | None = None
         self._reload_wanted = False
-        self._last_word: Callable[[], str] | None = None
+        self._describe_state: Callable[[], str] | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -78,17 +78,17 @@ class Latch:
             # None stands for a handler that was not set from Python; it cannot be put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
 
-    def notify(self, wake: Callable[[], object]) -> None:
+    def on_stop(self, wake: Callable[[], object]) -> None:
         """Call ``wake`` at the first signal, or now when it came already.
 
         Args:
             wake: called in the signal handler, so it has to be quick and safe there.
         """
         self._wake = wake
-        if self.pulled is not None:
+        if self.first_signal is not None:
             wake()
 
-    def notify_reload(self, reload: Callable[[], object]) -> None:
+    def on_reload(self, reload: Callable[[], object]) -> None:
         """Call ``reload`` at each SIGHUP, and now when one came already.
 
         Args:
@@ -98,15 +98,15 @@ class Latch:
         if self._reload_wanted:
             reload()
 
-    def notify_force(self, last_word: Callable[[], str]) -> None:
+    def on_force(self, last_word: Callable[[], str]) -> None:
         """Call ``last_word`` at the second signal.
 
         Args:
             last_word: gives where the application stands; called in the signal handler.
         """
-        self._last_word = last_word
+        self._describe_state = last_word
 
-    def forget(self) -> None:
+    def detach(self) -> None:
         """Wake nobody any more."""
         self._wake = self._reload = None
 
@@ -117,11 +117,11 @@ class Latch:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self.pulled is None:
-            self.pulled, self._since = number, now
+        if self.first_signal is None:
+            self.first_signal, self._since = number, now
             if self._wake is not None:
                 self._wake()
-        elif number != self.pulled or now - self._since > _TWICE:
+        elif number != self.first_signal or now - self._since > _DEBOUNCE:
             self._force(number)
 
     def _force(self, number: int) -> None:
@@ -130,7 +130,7 @@ class Latch:
             # Another one came while this handler ran: it changes nothing.
             return
         self._is_forcing = True
-        state = "armed" if self._last_word is None else self._last_word()
+        state = "armed" if self._describe_state is None else self._describe_state()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:
@@ -138,23 +138,23 @@ class Latch:
         os._exit(128 + number)
 
 
-_early: list[Latch] = []
+_early: list[SignalHandler] = []
 
 
-def catch_early() -> None:
+def install_early() -> None:
     """Catch the signals from now on, for whoever owns this process later.
 
     As PID 1 a signal without a handler is dropped, also while an application is imported.
     """
-    _early.append(Latch().__enter__())
+    _early.append(SignalHandler().__enter__())
 
 
-def take_latch() -> Latch:
+def acquire() -> SignalHandler:
     """Give the latch that was put in early, or a new one."""
-    return _early.pop() if _early else Latch()
+    return _early.pop() if _early else SignalHandler()
 
 
-def terminate() -> None:
+def terminate_self() -> None:
     """Ask the server around us to end, by SIGTERM, if it listens to that.
 
     Where nobody does, as in a test's client, the process would be gone without a stop.

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
 
-_PASSED_OVER = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "trio"})
+_LIBRARY_PACKAGES = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "trio"})
 """Packages that wait for others: what they are called with is worth knowing."""
 
-_PASSED_OVER_IN_THREADS = _PASSED_OVER | {"concurrent", "queue", "threading"}
+_PASSED_OVER_IN_THREADS = _LIBRARY_PACKAGES | {"concurrent", "queue", "threading"}
 
 _HIDING = frozenset(
     {"anext_awaitable", "async_generator_asend", "async_generator_athrow", "coroutine_wrapper"}
@@ -34,7 +34,7 @@ _LONGEST = 120
 """Characters of a source line."""
 
 
-def stands_at(awaitable: object) -> str:
+def locate_coroutine(awaitable: object) -> str:
     """Say where a suspended coroutine or async generator stands.
 
     It is called from another task of the same loop, and never raises.
@@ -52,12 +52,12 @@ def stands_at(awaitable: object) -> str:
         frames = list(_frames(awaitable))
         # Only what runs has been called by something.
         if not any(frame.f_back for frame in frames):
-            frame = _last(frames, _PASSED_OVER)
+            frame = _last(frames, _LIBRARY_PACKAGES)
             return "" if frame is None else _described(frame)
     return ""
 
 
-def thread_stands_at(thread: threading.Thread) -> str:
+def locate_thread(thread: threading.Thread) -> str:
     """Say where a thread stands now; never raises.
 
     Args:
@@ -88,12 +88,12 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
         elif isinstance(awaitable, GeneratorType):
             frame, awaitable = awaitable.gi_frame, awaitable.gi_yieldfrom
         else:
-            awaitable = _held(awaitable)
+            awaitable = _inner_awaitable(awaitable)
         if frame is not None:
             yield frame
 
 
-def _held(awaitable: object) -> object:
+def _inner_awaitable(awaitable: object) -> object:
     """Give what a type without attributes waits for; it holds that first, then any values."""
     kind = type(awaitable)
     if kind.__module__ == "builtins" and kind.__name__ in _HIDING:

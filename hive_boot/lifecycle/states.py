@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from hive_boot.exceptions import IllegalTransition
+from hive_boot.exceptions import IllegalTransitionError
 
 
 class State(StrEnum):
@@ -42,18 +42,18 @@ SERVING = frozenset({State.READY, State.RELOADING})
 """The states in which the application is in use."""
 
 
-class Machine:
+class StateMachine:
     """One walk through the table, from ARMED to STOPPED."""
 
     def __init__(self) -> None:
         self.state = State.ARMED
 
-    def to(self, state: State) -> None:
+    def transition(self, state: State) -> None:
         """Take a step.
 
         Raises:
             IllegalTransition: the table has no such step from here.
         """
         if state not in TRANSITIONS[self.state]:
-            raise IllegalTransition(self.state, f"make {state}")
+            raise IllegalTransitionError(self.state, f"make {state}")
         self.state = state

@@ -7,5 +7,5 @@ from functools import partial
 
 from hive_boot._output import log_safely
 
-say = partial(log_safely, logger=logging.getLogger("hive_boot"))
+log_event = partial(log_safely, logger=logging.getLogger("hive_boot"))
 """Log a message; never raises."""

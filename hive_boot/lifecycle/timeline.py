@@ -13,7 +13,7 @@ Outcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"
 """What has become of a step; the last four are final."""
 
 
-class Step(NamedTuple):
+class TimelineEntry(NamedTuple):
     """One step of a run.
 
     Attributes:
@@ -42,21 +42,21 @@ class Timeline:
 
     def __init__(self) -> None:
         self._began = time.monotonic()
-        self._steps: dict[int, Step] = {}
+        self._steps: dict[int, TimelineEntry] = {}
         self._services: deque[int] = deque()
         self._next = 0
 
     @property
-    def age(self) -> float:
+    def elapsed(self) -> float:
         """The seconds since the run began."""
         return time.monotonic() - self._began
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[TimelineEntry, ...]:
         """All steps until now."""
         return tuple(self._steps.values())
 
-    def step(self, number: int) -> Step:
+    def step(self, number: int) -> TimelineEntry:
         """Give one step."""
         return self._steps[number]
 
@@ -75,7 +75,7 @@ class Timeline:
         """
         number = self._next
         self._next += 1
-        self._steps[number] = Step(name, kind, self.age, None, outcome, waits_for)
+        self._steps[number] = TimelineEntry(name, kind, self.elapsed, None, outcome, waits_for)
         if kind == "service":
             self._services.append(number)
             if len(self._services) > _MOST:
@@ -84,10 +84,10 @@ class Timeline:
 
     def resume(self, number: int) -> None:
         """Note that a step which was waiting begins in earnest."""
-        self._steps[number] = self._steps[number]._replace(outcome="running", start=self.age)
+        self._steps[number] = self._steps[number]._replace(outcome="running", start=self.elapsed)
 
     def end(self, number: int, outcome: Outcome = "done") -> None:
         """Note that something has ended; a second end changes nothing."""
         step = self._steps.get(number)
         if step is not None and step.end is None:
-            self._steps[number] = step._replace(end=self.age, outcome=outcome)
+            self._steps[number] = step._replace(end=self.elapsed, outcome=outcome)

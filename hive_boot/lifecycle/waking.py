@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def loop_waker() -> Callable[[Callable[[], object]], object]:
+def threadsafe_scheduler() -> Callable[[Callable[[], object]], object]:
     """Give what makes the running loop call a function soon; it is safe anywhere.
 
     Returns:
@@ -29,7 +29,7 @@ def loop_waker() -> Callable[[Callable[[], object]], object]:
     return found
 
 
-def wake_on_signals() -> None:
+def enable_signal_wakeup() -> None:
     """Let a signal wake the running loop, also one that comes just before it waits.
 
     Python runs a handler between two instructions, and none is run while a loop waits. A
@@ -43,7 +43,7 @@ def wake_on_signals() -> None:
         handle(signal.SIGURG, lambda: None)
 
 
-async def in_daemon_thread(
+async def run_in_daemon_thread(
     call: Callable[[], T], name: str, *, discard: Callable[[T], object] = lambda _: None
 ) -> T:
     """Run ``call`` in a thread of its own, and wait for it without blocking the loop.
@@ -60,7 +60,7 @@ async def in_daemon_thread(
         BaseException: what ``call`` raised.
     """
     done = anyio.Event()
-    soon = loop_waker()
+    soon = threadsafe_scheduler()
     results: list[T] = []
     failures: list[BaseException] = []
     abandoned = threading.Event()

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from hive_boot.manifests.deployment import USER
 from hive_boot.manifests.image import ports_of
-from hive_boot.manifests.writing import block, comment, header, joined, quoted
+from hive_boot.manifests.writing import comment, dedented_lines, header, join_lines, quoted
 
 if TYPE_CHECKING:
-    from hive_boot.manifests.deployment import Deployment, Item
+    from hive_boot.manifests.deployment import Deployment, SecretItem
     from hive_boot.secrets.profile import Profile
 
 _ROTATION = (
@@ -42,7 +42,7 @@ def _file(
         f"The secrets are files in {secrets} beside this file, each 0444 in a directory 0700: "
         "hive-boot migrate writes them so."
     )
-    return joined(
+    return join_lines(
         header(deployment, "compose", about, where),
         f"name: {deployment.name}{'' if profile == 'production' else f'-{profile}'}",
         "",
@@ -56,7 +56,7 @@ def _file(
 
 
 def _service(deployment: Deployment, profile: Profile, context: str) -> list[str]:
-    lines = block(
+    lines = dedented_lines(
         f"""
         image: {quoted(deployment.image, dollar="$$")}
         build:
@@ -92,7 +92,7 @@ def _service(deployment: Deployment, profile: Profile, context: str) -> list[str
                 f"        target: {quoted(path, dollar='$$')}",
             ]
     probed = deployment.probe_port or deployment.port
-    lines += block(
+    lines += dedented_lines(
         f"""
         healthcheck:
           test: [CMD, hive-boot, probe, --port, "{probed}"]
@@ -108,7 +108,7 @@ def _service(deployment: Deployment, profile: Profile, context: str) -> list[str
         f"    stop_grace_period: {deployment.grace()}s",
     ]
     if profile == "production":
-        lines += block(
+        lines += dedented_lines(
             """
             # Also after a start of the machine. A start that fails is tried again later and later.
             restart: unless-stopped
@@ -129,17 +129,17 @@ def _mounted(deployment: Deployment, profile: Profile) -> list[str]:
         return []
     lines = ["    secrets:" if required else "    # secrets:"]
     for item in required:
-        lines += _mount(item, _called(deployment, item))
+        lines += _mount(item, _compose_name(deployment, item))
     if optional:
         lines.append(
             "      # Optional. To use one, make its file, and render this with --use NAME."
         )
     for item in optional:
-        lines += [f"      # {line[6:]}" for line in _mount(item, _called(deployment, item))]
+        lines += [f"      # {line[6:]}" for line in _mount(item, _compose_name(deployment, item))]
     return lines
 
 
-def _called(deployment: Deployment, item: Item) -> str:
+def _compose_name(deployment: Deployment, item: SecretItem) -> str:
     """Name a secret: what begins with ``x-`` is no secret to Compose, but an extension."""
     taken = {each.key for each in deployment.items}
     name = item.key
@@ -148,7 +148,7 @@ def _called(deployment: Deployment, item: Item) -> str:
     return name
 
 
-def _mount(item: Item, name: str) -> list[str]:
+def _mount(item: SecretItem, name: str) -> list[str]:
     if name == item.file:
         return [f"      - {quoted(name)}"]
     target = quoted(f"/run/secrets/{item.file}", dollar="$$")
@@ -172,15 +172,21 @@ def _sources(deployment: Deployment, profile: Profile, directory: str) -> list[s
         return []
     lines = ["", "secrets:" if required else "# secrets:"]
     for item in required:
-        lines += [*comment(item.about, 2), *_source(item, _called(deployment, item), directory)]
+        lines += [
+            *comment(item.about, 2),
+            *_source(item, _compose_name(deployment, item), directory),
+        ]
     for item in optional:
         lines += [
             *comment(item.about, 2),
-            *(f"  # {line[2:]}" for line in _source(item, _called(deployment, item), directory)),
+            *(
+                f"  # {line[2:]}"
+                for line in _source(item, _compose_name(deployment, item), directory)
+            ),
         ]
     return lines
 
 
-def _source(item: Item, name: str, directory: str) -> list[str]:
+def _source(item: SecretItem, name: str, directory: str) -> list[str]:
     file = quoted(f"{directory}/{item.file}", dollar="$$")
     return [f"  {quoted(name)}:", f"    file: {file}"]

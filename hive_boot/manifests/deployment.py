@@ -13,7 +13,7 @@ from hive_boot.secrets.value import SecretBytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hive_boot.bootstrap.plan import Plan
+    from hive_boot.bootstrap.plan import AppDeclaration
     from hive_boot.secrets.field import Field
     from hive_boot.secrets.profile import Profile
 
@@ -31,7 +31,7 @@ _SPARE = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class SecretItem:
     """One secret, as platforms name it.
 
     Attributes:
@@ -96,7 +96,7 @@ class Deployment:
 
     name: str
     declared: str
-    items: tuple[Item, ...]
+    items: tuple[SecretItem, ...]
     watch: bool
     served: bool
     port: int | None
@@ -141,22 +141,22 @@ class Deployment:
             drain = _DRAIN if kubernetes and self.served else 0.0
         return math.ceil((PRE_STOP if kubernetes else 0) + drain + self.stop + _SPARE)
 
-    def required(self, profile: Profile) -> list[Item]:
+    def required(self, profile: Profile) -> list[SecretItem]:
         """Give the secrets that a start under ``profile`` needs, and those that are used."""
         return [item for item in self.items if self._needs(item, profile)]
 
-    def optional(self, profile: Profile) -> list[Item]:
+    def optional(self, profile: Profile) -> list[SecretItem]:
         """Give the others."""
         return [item for item in self.items if not self._needs(item, profile)]
 
-    def _needs(self, item: Item, profile: Profile) -> bool:
+    def _needs(self, item: SecretItem, profile: Profile) -> bool:
         default = item.field.dev_default is not None and profile == "development"
         return item.name in self.used or (item.field.required_for(profile) and not default)
 
 
-def items_of(fields: Iterable[Field]) -> tuple[Item, ...]:
+def items_of(fields: Iterable[Field]) -> tuple[SecretItem, ...]:
     """Give each field the name that its file has on a platform, no two the same."""
-    items: list[Item] = []
+    items: list[SecretItem] = []
     taken: set[str] = set()
     for each in fields:
         file = each.file or each.name.lower()
@@ -167,7 +167,7 @@ def items_of(fields: Iterable[Field]) -> tuple[Item, ...]:
             number += 1
             key = f"{plain}-{number}"
         taken.add(key.lower())
-        items.append(Item(field=each, file=file, key=key))
+        items.append(SecretItem(field=each, file=file, key=key))
     return tuple(items)
 
 
@@ -183,16 +183,16 @@ def name_of(declared: type[Any]) -> str:
     return "app"
 
 
-def described(plan: Plan) -> dict[str, Any]:
+def declared_facts(plan: AppDeclaration) -> dict[str, Any]:
     """Give what the declaration says about a deployment."""
     declared = plan.declared
     return {
         "declared": declared.__name__,
-        "items": items_of(declared._inventory.every),  # noqa: SLF001  (as a start does)
+        "items": items_of(declared._field_index.every),  # noqa: SLF001  (as a start does)
         "watch": plan.watch,
         "served": plan.main is None,
         "probe_port": plan.probe_port or None,
-        "start": plan.wait + plan.start_timeout,
-        "drain": plan.drain,
-        "stop": plan.stop_timeout,
+        "start": plan.wait_for_files + plan.startup_timeout,
+        "drain": plan.shutdown_delay,
+        "stop": plan.shutdown_timeout,
     }

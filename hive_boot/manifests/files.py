@@ -49,7 +49,7 @@ class File:
         return "unchanged" if self.there == self.text else "changed"
 
     @property
-    def obstacle(self) -> str:
+    def overwrite_blocker(self) -> str:
         """Say why it must not be written over; empty when it may."""
         if self.there is None or self.there == self.text:
             return ""
@@ -74,7 +74,7 @@ class File:
         return [*lines[:_SHOWN], *([f"… and {more} lines more"] if more > 0 else [])]
 
 
-def compared(directory: Path, rendered: Mapping[str, str]) -> list[File]:
+def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
     """Read what is there of the files that were rendered.
 
     Raises:

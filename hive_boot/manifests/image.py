@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from hive_boot.manifests.deployment import USER
-from hive_boot.manifests.writing import block, comment, header, joined, words_of_json
+from hive_boot.manifests.writing import comment, dedented_lines, header, join_lines, json_array
 
 if TYPE_CHECKING:
     from hive_boot.manifests.deployment import Deployment
@@ -27,7 +27,7 @@ _PIP = "pip>=25.1"
 
 def dockerfile(deployment: Deployment) -> str:
     """Render ``deploy/Dockerfile``."""
-    return joined(
+    return join_lines(
         header(
             deployment,
             "compose",
@@ -43,7 +43,7 @@ def dockerfile(deployment: Deployment) -> str:
 
 def _builder(deployment: Deployment) -> list[str]:
     lines = [
-        *block(
+        *dedented_lines(
             f"""
             FROM {deployment.base} AS build
             # pip gets an environment of its own, and the application one without it.
@@ -81,9 +81,9 @@ def _runtime(deployment: Deployment) -> list[str]:
         lines.append(f"ENV {_folded(settings, '    ')}")
     lines += ["COPY --from=build /venv /venv", "WORKDIR /app"]
     for path in deployment.copies:
-        lines.append(f"COPY --from=build {words_of_json((f'/source/{path}', f'./{path}'))}")
+        lines.append(f"COPY --from=build {json_array((f'/source/{path}', f'./{path}'))}")
     for path in deployment.writable:
-        paths = words_of_json((f"/writable{path}", path))
+        paths = json_array((f"/writable{path}", path))
         lines.append(f"COPY --from=build --chown={USER}:{USER} {paths}")
     lines += [
         *comment("A number: Kubernetes verifies runAsNonRoot by it."),
@@ -92,12 +92,12 @@ def _runtime(deployment: Deployment) -> list[str]:
     probed = deployment.probe_port or deployment.port
     lines += [f"EXPOSE {port}" for port in ports_of(deployment)]
     period = f"--start-period={deployment.start_seconds}s"
-    probe = words_of_json(("hive-boot", "probe", "--port", str(probed)))
+    probe = json_array(("hive-boot", "probe", "--port", str(probed)))
     lines += [
         f"HEALTHCHECK --interval=10s --timeout=5s {period} --retries=3 \\",
         f"    CMD {probe}",
         *comment("No shell and no init: signals come to Python itself, which is process 1."),
-        f"ENTRYPOINT {words_of_json(deployment.command)}",
+        f"ENTRYPOINT {json_array(deployment.command)}",
     ]
     return lines
 
@@ -112,7 +112,7 @@ def dockerignore(deployment: Deployment) -> str:
     """Render ``.dockerignore``: nothing is sent to a build but what is listed."""
     allowed = list(dict.fromkeys([*_CONTEXT, *deployment.context, *deployment.copies]))
     packages = [path for path in allowed if "secrets" in path.split("/")]
-    return joined(
+    return join_lines(
         header(
             deployment,
             "compose",

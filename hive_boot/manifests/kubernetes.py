@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.manifests import pods
 from hive_boot.manifests.objects import head, labels, meta
-from hive_boot.manifests.writing import block, command, comment, joined, quoted
+from hive_boot.manifests.writing import command, comment, dedented_lines, join_lines, quoted
 from hive_boot.secrets.placeholder import placeholder
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _secret(deployment: Deployment) -> str:
                 value = base64.b64encode(value.encode()).decode()
             lines += comment(item.about, 2)
             lines.append(f"  {'' if item in required else '# '}{quoted(item.key)}: {quoted(value)}")
-    return joined(
+    return join_lines(
         head(
             deployment,
             "The shape of the Secret, for reading and for secret managers. No start takes its "
@@ -69,10 +69,10 @@ def _creation(deployment: Deployment) -> list[str]:
 
 
 def _service(deployment: Deployment) -> str:
-    return joined(
+    return join_lines(
         head(deployment),
         meta(deployment, "v1", "Service"),
-        block(
+        dedented_lines(
             f"""
             spec:
               type: ClusterIP
@@ -88,10 +88,10 @@ def _service(deployment: Deployment) -> str:
 
 
 def _budget(deployment: Deployment) -> str:
-    return joined(
+    return join_lines(
         head(deployment),
         meta(deployment, "policy/v1", "PodDisruptionBudget"),
-        block(
+        dedented_lines(
             f"""
             spec:
               maxUnavailable: 1
@@ -106,7 +106,7 @@ def _budget(deployment: Deployment) -> str:
 
 
 def _policy(deployment: Deployment) -> str:
-    lines = block(
+    lines = dedented_lines(
         f"""
         spec:
           podSelector:
@@ -118,7 +118,7 @@ def _policy(deployment: Deployment) -> str:
     if deployment.port is None:
         lines += ["  # The kubelet's probes are let in always.", "  ingress: []"]
     else:
-        lines += block(
+        lines += dedented_lines(
             """
             ingress:
               # From the pods of this namespace. What stands before them in another, an ingress
@@ -131,7 +131,7 @@ def _policy(deployment: Deployment) -> str:
             """,
             2,
         )
-    lines += block(
+    lines += dedented_lines(
         """
         egress:
           - ports:
@@ -146,13 +146,13 @@ def _policy(deployment: Deployment) -> str:
         """,
         2,
     )
-    return joined(
+    return join_lines(
         head(deployment), meta(deployment, "networking.k8s.io/v1", "NetworkPolicy"), lines
     )
 
 
 def _kustomization(deployment: Deployment, resources: list[str]) -> str:
-    return joined(
+    return join_lines(
         head(
             deployment,
             "secret.yaml is not listed: it holds placeholders, and to apply them would put them "

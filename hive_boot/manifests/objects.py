@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hive_boot.manifests.writing import block, header
+from hive_boot.manifests.writing import dedented_lines, header
 
 if TYPE_CHECKING:
     from hive_boot.manifests.deployment import Deployment
@@ -22,7 +22,7 @@ def labels(deployment: Deployment) -> str:
 
 def meta(deployment: Deployment, version: str, kind: str, name: str = "") -> list[str]:
     """Give what begins an object."""
-    return block(
+    return dedented_lines(
         f"""
         apiVersion: {version}
         kind: {kind}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hive_boot.manifests.writing import comment, header, joined, one_line
+from hive_boot.manifests.writing import comment, header, join_lines, one_line
 
 if TYPE_CHECKING:
-    from hive_boot.manifests.deployment import Deployment, Item
+    from hive_boot.manifests.deployment import Deployment, SecretItem
 
 
 def env_example(deployment: Deployment) -> str:
@@ -18,7 +18,7 @@ def env_example(deployment: Deployment) -> str:
         lines += ["", *comment(_sentences(item)), f"{item.name}="]
     for item in deployment.optional("development"):
         lines += ["", *comment(_sentences(item)), f"# {item.name}="]
-    return joined(
+    return join_lines(
         header(
             deployment,
             "env-example",
@@ -29,10 +29,10 @@ def env_example(deployment: Deployment) -> str:
     )
 
 
-def inventory(deployment: Deployment) -> str:
+def field_index(deployment: Deployment) -> str:
     """Render ``SECRETS.md``."""
     head = header(deployment, "markdown")
-    return joined(
+    return join_lines(
         "<!--",
         [line.removeprefix("# ").replace("--", "- -").replace("#", "") for line in head[:1]],
         [line.removeprefix("# ").replace("-->", "- ->") for line in head[1:]],
@@ -45,7 +45,7 @@ def inventory(deployment: Deployment) -> str:
     )
 
 
-def _row(item: Item) -> str:
+def _row(item: SecretItem) -> str:
     field = item.field
     used_by = field.used_by or ("the value before" if "." in field.attribute else "")
     cells = [
@@ -58,14 +58,14 @@ def _row(item: Item) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _required(item: Item) -> str:
+def _required(item: SecretItem) -> str:
     if item.field.required:
         return "yes"
     profiles = ", ".join(sorted(item.field.required_in))
     return f"in {profiles}" if profiles else "no"
 
 
-def _rules(item: Item) -> list[str]:
+def _rules(item: SecretItem) -> list[str]:
     field = item.field
     unit = "bytes" if item.binary else "characters"
     rules = []
@@ -80,7 +80,7 @@ def _rules(item: Item) -> list[str]:
     return rules
 
 
-def _sentences(item: Item) -> str:
+def _sentences(item: SecretItem) -> str:
     required = _required(item)
     need = "" if required == "no" else f"required {required}".replace(" yes", "")
     parts = [need, item.about, *_rules(item)]

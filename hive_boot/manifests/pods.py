@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from hive_boot.manifests.deployment import PRE_STOP, USER
 from hive_boot.manifests.objects import head, labels, meta
-from hive_boot.manifests.writing import block, joined, quoted
+from hive_boot.manifests.writing import dedented_lines, join_lines, quoted
 
 if TYPE_CHECKING:
-    from hive_boot.manifests.deployment import Deployment, Item
+    from hive_boot.manifests.deployment import Deployment, SecretItem
 
 _PERIOD = 2
 """Seconds between two questions whether it has started."""
@@ -18,14 +18,14 @@ _PERIOD = 2
 
 def render(deployment: Deployment) -> str:
     """Render ``deployment.yaml``."""
-    return joined(
+    return join_lines(
         head(
             deployment,
             "It passes the restricted Pod Security Standard. What is yours (replicas, resources, "
             "a namespace, the image) belongs into an overlay of kustomize.",
         ),
         meta(deployment, "apps/v1", "Deployment"),
-        block(
+        dedented_lines(
             f"""
             spec:
               replicas: 2
@@ -78,7 +78,7 @@ def render(deployment: Deployment) -> str:
         _environment(deployment),
         _ports(deployment),
         _probes(deployment),
-        block(
+        dedented_lines(
             f"""
             # While the Service forgets the pod it goes on; then comes SIGTERM. From 1.30 on.
             lifecycle:
@@ -140,7 +140,7 @@ def _ports(deployment: Deployment) -> list[str]:
 def _probes(deployment: Deployment) -> list[str]:
     port = "http" if deployment.probe_port is None else "probes"
     failures = math.ceil(deployment.start_seconds / _PERIOD) + 5
-    return block(
+    return dedented_lines(
         f"""
         # The start may take {deployment.start_seconds} s; until then nobody asks the others.
         startupProbe:
@@ -178,7 +178,7 @@ def _mounts(deployment: Deployment) -> list[str]:
 
 
 def _volume(deployment: Deployment) -> list[str]:
-    lines = block(
+    lines = dedented_lines(
         f"""
         - name: secrets
           secret:
@@ -202,7 +202,7 @@ def _volume(deployment: Deployment) -> list[str]:
     return lines
 
 
-def _item(item: Item) -> list[str]:
+def _item(item: SecretItem) -> list[str]:
     return [
         f"              - key: {quoted(item.key)}",
         f"                path: {quoted(item.file)}",
@@ -210,7 +210,7 @@ def _item(item: Item) -> list[str]:
 
 
 def _written(deployment: Deployment) -> list[str]:
-    lines = block(
+    lines = dedented_lines(
         """
         - name: tmp
           emptyDir:
@@ -219,7 +219,7 @@ def _written(deployment: Deployment) -> list[str]:
         8,
     )
     for at, _ in enumerate(deployment.writable):
-        lines += block(
+        lines += dedented_lines(
             f"""
             # What is written here goes with the pod. To keep it, claim a volume in an overlay.
             - name: {_name(at)}

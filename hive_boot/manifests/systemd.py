@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hive_boot.manifests.writing import block, comment, header, joined
+from hive_boot.manifests.writing import comment, dedented_lines, header, join_lines
 
 if TYPE_CHECKING:
-    from hive_boot.manifests.deployment import Deployment, Item
+    from hive_boot.manifests.deployment import Deployment, SecretItem
 
 _STATE = "/var/lib/"
 
@@ -16,7 +16,7 @@ _STATE = "/var/lib/"
 def unit(deployment: Deployment) -> str:
     """Render ``deploy/systemd/NAME.service``."""
     store = f"/etc/credstore/{deployment.name}"
-    return joined(
+    return join_lines(
         header(
             deployment,
             "systemd",
@@ -24,7 +24,7 @@ def unit(deployment: Deployment) -> str:
             f"/opt/{deployment.name}/.venv, and each secret as a file in {store}, which root alone "
             "can read.",
         ),
-        block(
+        dedented_lines(
             f"""
             [Unit]
             Description={deployment.name}, which boots with hive_boot
@@ -101,22 +101,22 @@ def _credentials(deployment: Deployment, store: str) -> list[str]:
     return lines
 
 
-def _credential(item: Item, store: str) -> list[str]:
-    lines = [f"LoadCredential={item.key}:{store}/{_stored(item)}"]
+def _credential(item: SecretItem, store: str) -> list[str]:
+    lines = [f"LoadCredential={item.key}:{store}/{_credential_file_name(item)}"]
     if item.renamed:
         # A credential cannot be called as the file is, so a variable says where it is.
         lines.append(f"Environment={item.name}_FILE=%d/{item.key}")
     return lines
 
 
-def _stored(item: Item) -> str:
+def _credential_file_name(item: SecretItem) -> str:
     """Give what a file in the store is called: what migrate and rotate call it, if a line can."""
     file = item.file
     return _value(file) if file.isprintable() and file == file.strip("\\ ") else item.key
 
 
 def _hardening(deployment: Deployment) -> list[str]:
-    lines = block(
+    lines = dedented_lines(
         """
         DynamicUser=yes
         UMask=0077

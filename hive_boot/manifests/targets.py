@@ -52,7 +52,7 @@ TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
     "kubernetes": _kubernetes,
     "systemd": _systemd,
     "env-example": lambda deployment: {".env.example": papers.env_example(deployment)},
-    "markdown": lambda deployment: {"SECRETS.md": papers.inventory(deployment)},
+    "markdown": lambda deployment: {"SECRETS.md": papers.field_index(deployment)},
 }
 
 PROBED = frozenset({"compose", "kubernetes"})

@@ -59,7 +59,7 @@ def comment(text: str, indent: int = 0) -> list[str]:
     return [head + line for line in lines]
 
 
-def words_of_json(words: tuple[str, ...]) -> str:
+def json_array(words: tuple[str, ...]) -> str:
     """Give a command in the form that a Dockerfile executes as it is."""
     return json.dumps(list(words), ensure_ascii=False)
 
@@ -93,7 +93,7 @@ def command(words: list[str]) -> list[str]:
     return [*lines, line]
 
 
-def joined(*parts: list[str] | str) -> str:
+def join_lines(*parts: list[str] | str) -> str:
     """Put lines together to a file."""
     lines: list[str] = []
     for part in parts:
@@ -101,6 +101,6 @@ def joined(*parts: list[str] | str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def block(text: str, indent: int = 0) -> list[str]:
+def dedented_lines(text: str, indent: int = 0) -> list[str]:
     """Give the lines of a written-out piece, moved to where it stands."""
     return textwrap.indent(textwrap.dedent(text).strip("\n"), " " * indent).split("\n")

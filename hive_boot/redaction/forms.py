@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.parts import lines_of, parts_of
+from hive_boot.redaction.parts import distinctive_lines, embedded_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,7 @@ _WRAPPED = (64, 76)
 """The lengths of the lines that base64 is broken into (RFC 7468, RFC 2045)."""
 
 
-def forms(value: str | bytes, shortest: int = 1) -> set[str]:
+def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
     """Give every text in which ``value``, or a part that gives it away, can stand.
 
     Args:
@@ -57,14 +57,14 @@ def forms(value: str | bytes, shortest: int = 1) -> set[str]:
     if len(value.strip()) < shortest:
         return set()
     found = {*_encodings(value), *_encodings(value.strip())}
-    for text in _readings(value):
-        found.update(_spellings(text))
+    for text in _decodings(value):
+        found.update(_escaped_variants(text))
     for text in _texts(value):
-        for part in parts_of(text):
-            found.update(_spellings(part))
+        for part in embedded_secrets(text):
+            found.update(_escaped_variants(part))
             found.update(_encodings(part))
-        for line in lines_of(text):
-            found.update(_spellings(line))
+        for line in distinctive_lines(text):
+            found.update(_escaped_variants(line))
     # Bytes are often read as Latin-1, those of a header always.
     found |= {_bytes(form).decode("latin-1") for form in found if not form.isascii()}
     return {form for form in found if len(form.strip()) >= shortest}
@@ -80,7 +80,7 @@ def _texts(value: str | bytes) -> set[str]:
     return {text, text.strip(), text.replace("\\n", "\n")}
 
 
-def _readings(value: str | bytes) -> set[str]:
+def _decodings(value: str | bytes) -> set[str]:
     """Give the texts that a value is taken for."""
     if isinstance(value, str):
         return _texts(value)
@@ -89,10 +89,10 @@ def _readings(value: str | bytes) -> set[str]:
     return _texts(value) | utf_8 | {value.decode("latin-1")}
 
 
-def _spellings(text: str) -> Iterator[str]:
+def _escaped_variants(text: str) -> Iterator[str]:
     """Give what a text is written as: plainly, by ``repr``, in JSON, in HTML, in a URL."""
     yield text
-    yield from _cuts(text)
+    yield from _truncated_variants(text)
     if re.fullmatch(_PLAIN, text):
         return
     from json import dumps  # noqa: PLC0415  (see above)
@@ -126,7 +126,7 @@ def _spellings(text: str) -> Iterator[str]:
     yield from _either_case(quote_plus(raw, safe="*").replace("~", "%7E"))
 
 
-def _cuts(text: str) -> Iterator[str]:
+def _truncated_variants(text: str) -> Iterator[str]:
     """Give what is left of a long text where Python itself cuts it."""
     if len(text) > _REPRLIB:
         from reprlib import repr as cut  # noqa: PLC0415  (see above)

@@ -11,12 +11,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from hive_boot.redaction.matching import SHORTEST, Matcher
+from hive_boot.redaction.matching import MIN_LENGTH, Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    class Sealed(Protocol):
+    class Revealable(Protocol):
         """A value that only a call gives."""
 
         def reveal(self) -> str | bytes: ...  # noqa: D102  (a Secret's)
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 _changing = threading.RLock()
-_owned: list[tuple[object, tuple[Sealed, ...]]] = []
+_owned: list[tuple[object, tuple[Revealable, ...]]] = []
 
 matcher: Matcher | None = None
 """What finds the hidden values; None while there are none."""
 
 
-def hide(owner: object, values: Iterable[Sealed], *, at_once: bool = False) -> None:
+def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
     """Hide ``values``, and no others, until ``owner`` drops them or hides others.
 
     Args:
@@ -47,7 +47,7 @@ def hide(owner: object, values: Iterable[Sealed], *, at_once: bool = False) -> N
         _renew_matcher(at_once=at_once)
 
 
-def drop(owner: object) -> None:
+def unregister(owner: object) -> None:
     """Forget the values that ``owner`` hid, but for those that another one hides as well."""
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
@@ -63,10 +63,10 @@ def _renew_matcher(*, at_once: bool = False) -> None:
     matcher = made
 
 
-def _forms(values: Iterable[Sealed]) -> set[str]:
-    from hive_boot.redaction.forms import forms  # noqa: PLC0415  (many starts log nothing)
+def _forms(values: Iterable[Revealable]) -> set[str]:
+    from hive_boot.redaction.forms import encoded_variants  # noqa: PLC0415  (many starts log nothing)
 
-    return {form for value in values for form in forms(value.reveal(), SHORTEST)}
+    return {form for value in values for form in encoded_variants(value.reveal(), MIN_LENGTH)}
 
 
 def redact(value: T) -> T:
@@ -87,20 +87,22 @@ def redact(value: T) -> T:
     known = matcher
     if known is None:
         return value
-    from hive_boot.redaction.structures import scrubbed  # noqa: PLC0415  (many show nothing)
+    from hive_boot.redaction.structures import redact_structure  # noqa: PLC0415  (many show nothing)
 
-    shown: T = scrubbed(value, known)
+    shown: T = redact_structure(value, known)
     return shown
 
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Take the given values, of any length, out of a text."""
-    from hive_boot.redaction.forms import forms  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.redaction.forms import encoded_variants  # noqa: PLC0415  (only a failure needs it)
 
-    return Matcher(lambda: {form for value in values for form in forms(value)}).scrub(text)
+    return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
+        text
+    )
 
 
-class Switch:
+class EnabledFlag:
     """Whether a wrapper does anything."""
 
     __slots__ = ("on",)
@@ -109,7 +111,7 @@ class Switch:
         self.on = True
 
 
-def changing() -> threading.RLock:
+def lock() -> threading.RLock:
     """Give the lock that is held while something begins or ends to be hidden."""
     return _changing
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.hidden import Switch
-from hive_boot.redaction.places import PLACES, Room, maker
+from hive_boot.redaction.hidden import EnabledFlag
+from hive_boot.redaction.places import PATCHED_FUNCTIONS, HookModule, load_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from hive_boot.redaction.hidden import Sealed
+    from hive_boot.redaction.hidden import Revealable
 
 
 _MADE_BY = "__hive_boot_wrapped__"
 """The attribute by which a wrapper of ours is known."""
 
 
-class _Wrapped:
+class _PatchedFunction:
     """One function that is wrapped.
 
     Others wrap the same functions. So the wrapper is taken out only while it is the
@@ -26,14 +26,14 @@ class _Wrapped:
     to be found a plain one stands there, which only hands on.
     """
 
-    def __init__(self, owner: Any, name: str, room: Room, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
+    def __init__(self, owner: Any, name: str, room: HookModule, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
         self._owner, self._name, self._room, self._made_by = owner, name, room, made_by
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
         # Whoever wrapped ours and is gone may have put it back when it was switched off.
         while (earlier := getattr(self.before, _MADE_BY, None)) and earlier.is_over(self.before):
             self.before = earlier.before
-        self.switch = Switch()
+        self.switch = EnabledFlag()
         self._real: Callable[..., Any] | None = None
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (of the function)
@@ -54,13 +54,13 @@ class _Wrapped:
 
     def _make(self) -> Callable[..., Any]:
         """Make the wrapper that does something, and put it in the place of the plain one."""
-        real: Callable[..., Any] = maker(self._room, self._made_by)(self.before, self.switch)
+        real: Callable[..., Any] = load_wrapper(self._room, self._made_by)(self.before, self.switch)
         self._real = real
         if getattr(self._owner, self._name) is self._wrapper:
             self._put(real)
         return real
 
-    def is_over(self, wrapper: object) -> bool:
+    def is_retired(self, wrapper: object) -> bool:
         """Tell that ``wrapper`` is this one, not one made like it, and does nothing any more."""
         return wrapper is self._wrapper and not self.switch.on
 
@@ -76,7 +76,7 @@ class _Wrapped:
 
 
 _open: list[Redaction] = []
-_wrapped: list[_Wrapped] = []
+_wrapped: list[_PatchedFunction] = []
 
 
 class Redaction:
@@ -86,19 +86,19 @@ class Redaction:
     are open.
     """
 
-    lingers = False
+    kept_until_exit = False
 
     def open(self) -> None:
         """Begin. An earlier run that lingers is over now."""
-        with hidden.changing():
-            before = [each for each in _open if each.lingers]
+        with hidden.lock():
+            before = [each for each in _open if each.kept_until_exit]
             _open.append(self)
             if not _wrapped:
-                _wrapped.extend(_Wrapped(*place) for place in PLACES)
+                _wrapped.extend(_PatchedFunction(*place) for place in PATCHED_FUNCTIONS)
             for each in before:
                 each.close()
 
-    def hide(self, values: Iterable[Sealed], *, at_once: bool = False) -> None:
+    def register(self, values: Iterable[Revealable], *, at_once: bool = False) -> None:
         """Hide values, in the place of those that were hidden before.
 
         It does nothing when this redaction is closed: a start may have been given up.
@@ -108,9 +108,9 @@ class Redaction:
             at_once: have everything ready before they take the place of others. Default
                 False: the next line that is logged waits for it.
         """
-        with hidden.changing():
+        with hidden.lock():
             if self in _open:
-                hidden.hide(self, values, at_once=at_once)
+                hidden.register(self, values, at_once=at_once)
 
     def close(self, *, linger: bool = False) -> None:
         """End, and leave everything as it was. It may be called again.
@@ -119,11 +119,11 @@ class Redaction:
             linger: go on until another one is opened, or the process ends: whoever
                 called has yet to tell what went wrong. Default False.
         """
-        with hidden.changing():
-            self.lingers = linger
+        with hidden.lock():
+            self.kept_until_exit = linger
             if linger or self not in _open:
                 return
             _open.remove(self)
-            hidden.drop(self)
+            hidden.unregister(self)
             while _wrapped and not _open:
                 _wrapped.pop().undo()

@@ -12,12 +12,12 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.showing import REPLACED, say, shown_for
+from hive_boot.redaction.showing import REDACTION_FAILED, redacted_copy, write_redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hive_boot.redaction.hidden import Switch
+    from hive_boot.redaction.hidden import EnabledFlag
 
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
 """Loggers that do nothing with a record but hand it to handlers."""
@@ -26,13 +26,13 @@ _PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.las
 """Handlers that use nothing of a record but what they format."""
 
 
-def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Scrub a record for those whom no other wrapper serves.
 
     They are loggers of another class, handlers with a ``handle`` or a ``filter`` of their
     own, and others who wrap this function.
     """
-    handlers = _Handlers(served=_is_logging_s(before))
+    handlers = _Handlers(served=_is_stdlib_logging(before))
     everyone = handlers.everyone
 
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
@@ -43,12 +43,12 @@ def call_handlers(before: Callable[..., None], switch: Switch) -> Callable[..., 
         ) and switch.on:
             served = handlers.are_served() and type(self) in _LOGGERS
             if not served or logging.Logger.callHandlers is not callHandlers:
-                _clean(record)
+                _redact_record_in_place(record)
         try:
             before(self, record)
         except BaseException:
             # What fails is the program's; but these frames hold the record.
-            _clean(record)
+            _redact_record_in_place(record)
             raise
 
     return callHandlers
@@ -77,7 +77,7 @@ class _Handlers:
         """Tell whether all are served; they are looked at again when there is one more."""
         newest = self.everyone[-1] if self.everyone else None
         if newest is not self.newest:
-            self.served = self.served and all(map(_is_served, _all_handlers(self.everyone)))
+            self.served = self.served and all(map(_is_covered, _all_handlers(self.everyone)))
             # Last, because another thread may ask meanwhile.
             self.newest = newest
         return self.served
@@ -91,7 +91,7 @@ def _all_handlers(everyone: list[Any]) -> set[logging.Handler]:
     return (known | used) - {None}
 
 
-def _is_served(handler: logging.Handler) -> bool:
+def _is_covered(handler: logging.Handler) -> bool:
     kind = type(handler)
     return (
         kind.handle in {logging.Handler.handle, logging.NullHandler.handle}
@@ -100,13 +100,13 @@ def _is_served(handler: logging.Handler) -> bool:
     )
 
 
-def _is_logging_s(function: Callable[..., Any]) -> bool:
+def _is_stdlib_logging(function: Callable[..., Any]) -> bool:
     """Tell that a function is Python's own, whatever it says of itself."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename == logging.Logger.handle.__code__.co_filename
 
 
-def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
     """Scrub a record for a handler that does more with it than write what Python formats.
 
     This is what a handler does last before it emits: filters may have added to the record.
@@ -120,7 +120,7 @@ def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., 
         try:
             passed = before(self, record)
         except BaseException:
-            _clean(record)
+            _redact_record_in_place(record)
             raise
         if passed and switch.on:
             formatter = self.formatter
@@ -134,13 +134,13 @@ def handler_filter(before: Callable[..., Any], switch: Switch) -> Callable[..., 
                 or "format" in own
             ):
                 # From Python 3.12 on a filter may give another record.
-                _clean(passed if isinstance(passed, logging.LogRecord) else record)
+                _redact_record_in_place(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
 
     return filter
 
 
-def handler_format(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
     """Scrub what a handler is about to write. This is on the path of every log line."""
 
     def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
@@ -153,12 +153,12 @@ def handler_format(before: Callable[..., Any], switch: Switch) -> Callable[..., 
                 return written
             return hidden.redact(written)
         except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
-            return REPLACED
+            return REDACTION_FAILED
 
     return format
 
 
-def handle_error(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Scrub the complaint about a record that a handler could not write."""
 
     def handleError(self: logging.Handler, record: logging.LogRecord) -> None:  # noqa: N802  (as above)
@@ -166,18 +166,18 @@ def handle_error(before: Callable[..., None], switch: Switch) -> Callable[..., N
         if matcher is None:
             before(self, record)
             return
-        _clean(record)
+        _redact_record_in_place(record)
         exc = sys.exc_info()[1]
-        tells = exc is not None and shown_for(exc, matcher) is not exc
-        if not tells and not _is_logging_s(before):
+        tells = exc is not None and redacted_copy(exc, matcher) is not exc
+        if not tells and not _is_stdlib_logging(before):
             before(self, record)
         elif logging.raiseExceptions:
-            say(_complaint, record)
+            write_redacted(_logging_error_text, record)
 
     return handleError
 
 
-def _complaint(record: logging.LogRecord) -> str:
+def _logging_error_text(record: logging.LogRecord) -> str:
     caller = sys._getframe(1)  # noqa: SLF001  (the way to a frame)
     while caller.f_back is not None and caller.f_globals.get("__name__") in _ON_THE_WAY:
         caller = caller.f_back
@@ -188,7 +188,7 @@ def _complaint(record: logging.LogRecord) -> str:
     )
 
 
-_ON_THE_WAY = frozenset({__name__, say.__module__, "logging", "logging.handlers"})
+_ON_THE_WAY = frozenset({__name__, write_redacted.__module__, "logging", "logging.handlers"})
 
 
 def _is_plain(formatter: logging.Formatter | None) -> bool:
@@ -204,17 +204,17 @@ def _is_plain(formatter: logging.Formatter | None) -> bool:
     return ")." not in written and ":." not in written
 
 
-def _clean(record: logging.LogRecord) -> None:
+def _redact_record_in_place(record: logging.LogRecord) -> None:
     """Take the values out of a record, or make it say only that it is not shown."""
     matcher = hidden.matcher
     if matcher is None:
         return
     try:
-        from hive_boot.redaction.records import clean  # noqa: PLC0415  (many show nothing)
+        from hive_boot.redaction.records import redact_record  # noqa: PLC0415  (many show nothing)
 
-        clean(record, matcher)
+        redact_record(record, matcher)
     except Exception:  # noqa: BLE001  (whatever it is, the record must not pass)
         for name in record.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
             del record.__dict__[name]
-        record.msg, record.args = REPLACED, ()
+        record.msg, record.args = REDACTION_FAILED, ()
         record.exc_info = record.exc_text = record.stack_info = None

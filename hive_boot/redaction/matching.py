@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
-from hive_boot.redaction.sealing import sealed
+from hive_boot.redaction.sealing import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MASK = "***"
 """What stands where a value stood."""
 
-SHORTEST = 8
+MIN_LENGTH = 8
 """Characters from which on a value is looked for in text: a shorter one is a word."""
 
 _BEHIND = 5
@@ -41,7 +41,7 @@ Needles: TypeAlias = "dict[tuple[int, int], set[str]]"
 """Needles by where the anchor stands in them, and their length."""
 
 
-class _Anchors:
+class _AnchorIndex:
     """The anchors that begin with the same character.
 
     Args:
@@ -56,7 +56,7 @@ class _Anchors:
         behind = len(next(iter(needles)))
         follow = f"[{others}]{{{behind}}}" if behind else ""
         # Neither an attribute nor an item of one leads to what is looked for.
-        self._open = sealed((re.compile(f"{re.escape(first)}(?=({follow}))"), needles))
+        self._open = conceal((re.compile(f"{re.escape(first)}(?=({follow}))"), needles))
 
     def are_absent(self, text: str) -> bool:
         """Tell that none of them is in ``text``."""
@@ -93,8 +93,8 @@ class Matcher:
 
     def __init__(self, needles: Callable[[], Iterable[str]]) -> None:
         self._needles = needles
-        self._anchors: list[_Anchors] = []
-        self.is_clean = self._make_and_look
+        self._anchors: list[_AnchorIndex] = []
+        self.is_clean = self._compile_and_check
 
     def scrub(self, text: str) -> str:
         """Replace every needle by ``***``; needles that overlap are replaced together.
@@ -110,20 +110,20 @@ class Matcher:
             end = max(end, stop)
         return "".join([*kept, text[end:]]) if kept else text
 
-    def _make_and_look(self, text: str) -> bool:
+    def _compile_and_check(self, text: str) -> bool:
         """Give each needle its anchor; then do what this stands in the place of."""
         needles = {needle for needle in self._needles() if needle}
         behind = min([_BEHIND, *(len(needle) - 1 for needle in needles)])
         # An anchor can begin only where enough follows.
         heads = {needle: needle[: len(needle) - behind] for needle in needles}
-        rare = _cover(set(heads.values()))
+        rare = _choose_anchor_chars(set(heads.values()))
         found: dict[str, dict[str, Needles]] = {first: {} for first in rare}
         for needle, head in heads.items():
             first = next(filter(head.__contains__, rare))
             at = head.index(first)
             alike = found[first].setdefault(needle[at + 1 : at + 1 + behind], {})
             alike.setdefault((at, len(needle)), set()).add(needle)
-        self._anchors = [_Anchors(first, anchors) for first, anchors in found.items()]
+        self._anchors = [_AnchorIndex(first, anchors) for first, anchors in found.items()]
         # Written out, because a loop over the characters takes twice as long.
         looks = {f"look{number}": each.are_absent for number, each in enumerate(self._anchors)}
         terms = [
@@ -135,7 +135,7 @@ class Matcher:
         return self.is_clean(text)
 
 
-def _cover(texts: set[str]) -> list[str]:
+def _choose_anchor_chars(texts: set[str]) -> list[str]:
     """Choose few and rare characters, so that each of ``texts`` has one of them."""
     left = set(texts)
     chosen = []

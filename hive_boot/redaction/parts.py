@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.redaction.matching import SHORTEST
+from hive_boot.redaction.matching import MIN_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ _LINE = 16
 _MANY = 2
 """Lines from which on a text has lines."""
 
-_ARMOUR = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
+_PEM_BOUNDARY = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
 """What stands around a key, the same for everybody's (RFC 7468, RFC 4716)."""
 
 _SENSITIVE = r"(?i)pass|pwd|secret|token|cred|bearer|signature|(?:key|auth|sig)s?$"
@@ -54,20 +54,22 @@ _OPENSSH = "b3BlbnNzaC1rZXktdjEAAAAA"
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 
 
-def parts_of(text: str) -> Iterator[str]:
+def embedded_secrets(text: str) -> Iterator[str]:
     """Give what is a secret by itself inside a value, also as a server receives it."""
     from urllib.parse import unquote_plus  # noqa: PLC0415  (see above)
 
     for password in passwords(text):
         # What parses a URL ends a password at a character that should have been escaped.
         for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
-            yield from _long(piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
-    for leaf in _leaves(text):
-        yield from _long(leaf, leaf.strip())
+            yield from _long_enough(
+                piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B"))
+            )
+    for leaf in _json_strings(text):
+        yield from _long_enough(leaf, leaf.strip())
 
 
-def _long(*parts: str) -> Iterator[str]:
-    return (part for part in parts if len(part.strip()) >= SHORTEST)
+def _long_enough(*parts: str) -> Iterator[str]:
+    return (part for part in parts if len(part.strip()) >= MIN_LENGTH)
 
 
 def passwords(text: str) -> Iterator[str]:
@@ -92,7 +94,7 @@ def passwords(text: str) -> Iterator[str]:
                 yield name
 
 
-def _leaves(text: str) -> Iterator[str]:
+def _json_strings(text: str) -> Iterator[str]:
     """Give the strings in a JSON document that may be secrets, and the secrets in those."""
     todo = [("", member) for member in _members(text)]
     names = _names(todo)
@@ -106,7 +108,7 @@ def _leaves(text: str) -> Iterator[str]:
             todo += [(name, each) for each in it]
         elif isinstance(it, str):
             yield from passwords(it)
-            yield from lines_of(it)
+            yield from distinctive_lines(it)
             todo += [(name, member) for member in _members(it)]
             if not _is_public(name, it, has_names=has_names):
                 yield it
@@ -164,12 +166,12 @@ def _members(text: str) -> list[Any]:
         return []
 
 
-def lines_of(text: str) -> Iterator[str]:
+def distinctive_lines(text: str) -> Iterator[str]:
     """Give the lines that give a value away; a JSON document is known by its strings."""
     lines = [line.strip() for line in text.splitlines()]
     if len(lines) < _MANY or _members(text):
         return
-    is_key = any(re.fullmatch(_ARMOUR, line) for line in lines)
+    is_key = any(re.fullmatch(_PEM_BOUNDARY, line) for line in lines)
     for line in lines:
         if len(line) >= _LINE and not (is_key and _is_common(line)):
             yield line

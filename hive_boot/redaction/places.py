@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Room = Literal["logged", "printed"]
+HookModule = Literal["logged", "printed"]
 
-PLACES: tuple[tuple[Any, str, Room, str], ...] = (
+PATCHED_FUNCTIONS: tuple[tuple[Any, str, HookModule, str], ...] = (
     (logging.Logger, "callHandlers", "logged", "call_handlers"),
     (logging.Handler, "filter", "logged", "handler_filter"),
     (logging.Handler, "format", "logged", "handler_format"),
@@ -31,7 +31,7 @@ PLACES: tuple[tuple[Any, str, Room, str], ...] = (
 """Owner and name of each, and the room and the name of what makes its wrapper."""
 
 
-def maker(room: Room, name: str) -> Callable[..., Any]:
+def load_wrapper(room: HookModule, name: str) -> Callable[..., Any]:
     """Give what makes a wrapper."""
     if room == "logged":
         from hive_boot.redaction import logged  # noqa: PLC0415  (see above)

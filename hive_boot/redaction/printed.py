@@ -13,15 +13,20 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import hidden
-from hive_boot.redaction.showing import redacted, say, shown_for, trace
+from hive_boot.redaction.showing import (
+    format_redacted_traceback,
+    redact_safely,
+    redacted_copy,
+    write_redacted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hive_boot.redaction.hidden import Switch
+    from hive_boot.redaction.hidden import EnabledFlag
 
 
-def excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+def excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
     """Scrub the traceback of what ends the process."""
 
     def excepthook(kind: type[BaseException], exc: BaseException | None, tb: Any) -> None:  # noqa: ANN401  (Python's)
@@ -29,15 +34,15 @@ def excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]
         if matcher is None or exc is None:
             before(kind, exc, tb)
         elif before is sys.__excepthook__:
-            say(trace, exc.with_traceback(tb))
+            write_redacted(format_redacted_traceback, exc.with_traceback(tb))
         else:
-            shown = shown_for(exc.with_traceback(tb), matcher)
+            shown = redacted_copy(exc.with_traceback(tb), matcher)
             _call(before, shown, type(shown), shown, tb)
 
     return excepthook
 
 
-def thread_excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+def thread_excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
     """Scrub the traceback of what ends a thread."""
 
     def excepthook(args: threading.ExceptHookArgs) -> None:
@@ -48,16 +53,18 @@ def thread_excepthook(before: Callable[..., Any], switch: Switch) -> Callable[..
         elif before is threading.__excepthook__:
             if not isinstance(exc, SystemExit):
                 name = args.thread.name if args.thread else threading.get_ident()
-                say(lambda it: f"Exception in thread {name}:\n{trace(it)}", exc)
+                write_redacted(
+                    lambda it: f"Exception in thread {name}:\n{format_redacted_traceback(it)}", exc
+                )
         else:
-            shown = shown_for(exc, matcher)
+            shown = redacted_copy(exc, matcher)
             told = (type(shown), shown, args.exc_traceback, args.thread)
             _call(before, shown, threading.ExceptHookArgs(told))
 
     return excepthook
 
 
-def unraisablehook(before: Callable[..., Any], switch: Switch) -> Callable[..., Any]:
+def unraisablehook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
     """Scrub the traceback of what nobody can catch: an error in ``__del__``, in an exit."""
 
     def unraisablehook(args: sys.UnraisableHookArgs) -> None:
@@ -67,15 +74,17 @@ def unraisablehook(before: Callable[..., Any], switch: Switch) -> Callable[..., 
             before(args)
         elif before is sys.__unraisablehook__:
             what = args.err_msg or "Exception ignored in"
-            say(lambda it: f"{what}: {args.object!r}\n{trace(it)}", exc)
+            write_redacted(
+                lambda it: f"{what}: {args.object!r}\n{format_redacted_traceback(it)}", exc
+            )
         else:
-            shown = shown_for(exc, matcher)
+            shown = redacted_copy(exc, matcher)
             told = SimpleNamespace(
                 exc_type=type(shown),
                 exc_value=shown,
                 exc_traceback=args.exc_traceback,
-                err_msg=args.err_msg and redacted(args.err_msg),
-                object=shown_for(args.object, matcher),
+                err_msg=args.err_msg and redact_safely(args.err_msg),
+                object=redacted_copy(args.object, matcher),
             )
             _call(before, shown, told)
 
@@ -87,11 +96,11 @@ def _call(hook: Callable[..., Any], exc: BaseException, *arguments: Any) -> None
     try:
         hook(*arguments)
     except Exception as failure:  # noqa: BLE001  (Python would tell both, and ask nobody)
-        say(trace, failure)
-        say(trace, exc)
+        write_redacted(format_redacted_traceback, failure)
+        write_redacted(format_redacted_traceback, exc)
 
 
-def print_exception(before: Callable[..., None], switch: Switch) -> Callable[..., None]:
+def print_exception(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Scrub what is printed without any hook, as ``multiprocessing`` does, and servers do."""
 
     def print_exception(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (what traceback takes)
@@ -104,22 +113,22 @@ def print_exception(before: Callable[..., None], switch: Switch) -> Callable[...
         given.update(kwargs)
         exc = given.pop("exc")
         if isinstance(given.get("value"), BaseException):
-            exc = given["value"] = shown_for(given["value"], matcher)
+            exc = given["value"] = redacted_copy(given["value"], matcher)
         elif isinstance(exc, BaseException):
-            exc = shown_for(exc, matcher)
+            exc = redacted_copy(exc, matcher)
         file = given.pop("file", None)
         written = StringIO()
         before(exc, file=written, **given)
-        print(redacted(written.getvalue()), file=sys.stderr if file is None else file, end="")
+        print(redact_safely(written.getvalue()), file=sys.stderr if file is None else file, end="")
 
     return print_exception
 
 
-def format_warning(before: Callable[..., str], switch: Switch) -> Callable[..., str]:
+def format_warning(before: Callable[..., str], switch: EnabledFlag) -> Callable[..., str]:
     """Scrub the text of a warning, also when ``logging`` captures it."""
 
     def formatwarning(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401  (what warnings hands over)
         text = before(*args, **kwargs)
-        return redacted(text) if switch.on else text
+        return redact_safely(text) if switch.on else text
 
     return formatwarning

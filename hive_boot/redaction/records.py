@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.standins import UNSHOWN, stand_in, told
-from hive_boot.redaction.structures import scrubbed, texts
+from hive_boot.redaction.standins import UNPRINTABLE, exception_texts, redacted_exception
+from hive_boot.redaction.structures import collect_texts, redact_structure
 
 if TYPE_CHECKING:
     import logging
@@ -38,7 +38,7 @@ _HARMLESS = frozenset(
 """Attributes of a record that are not a program's to choose, or are looked at by themselves."""
 
 
-def clean(record: logging.LogRecord, matcher: Matcher) -> None:
+def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
     """Take the values out of ``record``.
 
     Raises:
@@ -46,21 +46,21 @@ def clean(record: logging.LogRecord, matcher: Matcher) -> None:
     """
     message = _message(record)
     holds = [it for name, it in record.__dict__.items() if name not in _HARMLESS]
-    found = [message, *record.__dict__, *texts(holds, objects=True)]
+    found = [message, *record.__dict__, *collect_texts(holds, objects=True)]
     if record.exc_info and record.exc_info[1] is not None:
-        found += told(record.exc_info[1])
+        found += exception_texts(record.exc_info[1])
     if matcher.is_clean("\n".join(found)):
         return
     for name, it in list(record.__dict__.items()):
         if name != "exc_info":
             del record.__dict__[name]
-            record.__dict__[matcher.scrub(name)] = scrubbed(it, matcher, objects=True)
+            record.__dict__[matcher.scrub(name)] = redact_structure(it, matcher, objects=True)
     if record.exc_info and record.exc_info[1] is not None:
-        shown = stand_in(record.exc_info[1], matcher)
+        shown = redacted_exception(record.exc_info[1], matcher)
         record.exc_info = (type(shown), shown, record.exc_info[2])
     again = _message(record)
     # What tells nothing by itself may tell it together, and `%d` takes no text.
-    if message is not UNSHOWN and (again is UNSHOWN or matcher.scrub(again) is not again):
+    if message is not UNPRINTABLE and (again is UNPRINTABLE or matcher.scrub(again) is not again):
         record.msg, record.args = matcher.scrub(message), ()
 
 
@@ -68,4 +68,4 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001  (arguments that do not fit are the handler's to complain of)
-        return UNSHOWN
+        return UNPRINTABLE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Endless(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
+class _OpaqueIterator(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
     """Repeats one thing; it does not show it, and cannot be written down."""
 
     __slots__ = ()
@@ -30,6 +30,6 @@ class Endless(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
         raise TypeError(message)
 
 
-def sealed(value: T) -> Callable[[], T]:
+def conceal(value: T) -> Callable[[], T]:
     """Give what gives ``value`` whenever it is called, and shows it to nobody."""
-    return Endless(value).__next__
+    return _OpaqueIterator(value).__next__

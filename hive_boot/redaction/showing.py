@@ -20,44 +20,44 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REPLACED = "hive_boot could not scrub what belongs here, so it is not shown"
+REDACTION_FAILED = "hive_boot could not scrub what belongs here, so it is not shown"
 
 
-def shown_for(it: T, matcher: Matcher) -> T:
+def redacted_copy(value: T, matcher: Matcher) -> T:
     """Give what is shown in the place of an exception or another object."""
     try:
         from hive_boot.redaction.standins import (  # noqa: PLC0415  (many show nothing)
-            in_its_place,
-            stand_in,
+            redacted_exception,
+            redacted_object,
         )
 
-        make: Any = stand_in if isinstance(it, BaseException) else in_its_place
-        shown: T = make(it, matcher)
+        make: Any = redacted_exception if isinstance(value, BaseException) else redacted_object
+        shown: T = make(value, matcher)
     except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
-        failed: Any = RuntimeError(REPLACED)
+        failed: Any = RuntimeError(REDACTION_FAILED)
         return failed  # type: ignore[no-any-return]
     return shown
 
 
-def redacted(text: str) -> str:
+def redact_safely(text: str) -> str:
     """Give a text without the values in it."""
     try:
         return hidden.redact(text)
     except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
-        return f"{REPLACED}\n"
+        return f"{REDACTION_FAILED}\n"
 
 
-def trace(exc: BaseException) -> str:
+def format_redacted_traceback(exc: BaseException) -> str:
     """Give a traceback. A stand-in is shown, because a group's lines are written indented."""
     matcher = hidden.matcher
-    shown = exc if matcher is None else shown_for(exc, matcher)
+    shown = exc if matcher is None else redacted_copy(exc, matcher)
     return "".join(traceback.format_exception(shown))
 
 
-def say(write: Callable[[Any], str], it: object) -> None:
-    """Write to stderr what ``write`` makes of ``it``, scrubbed, if there is a stderr."""
+def write_redacted(write: Callable[[Any], str], value: object) -> None:
+    """Write to stderr what ``write`` makes of ``value``, scrubbed, if there is a stderr."""
     try:
-        text = write(it)
+        text = write(value)
     except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
-        text = f"{REPLACED}\n"
-    write_stderr(redacted(text))
+        text = f"{REDACTION_FAILED}\n"
+    write_stderr(redact_safely(text))

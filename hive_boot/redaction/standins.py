@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from hive_boot.redaction.matching import Matcher
 
-UNSHOWN = "<it cannot be shown>"
+UNPRINTABLE = "<it cannot be shown>"
 """What stands for an object that fails to say what it is."""
 
 
-class _Speaker:
+class _FixedText:
     """Says what it was told to say."""
 
-    says = shows = UNSHOWN
+    says = shows = UNPRINTABLE
 
     def __str__(self) -> str:
         return self.says
@@ -33,23 +33,23 @@ class _Speaker:
         return self.shows
 
 
-def as_text(it: object, how: Callable[[object], str]) -> str:
+def as_text(value: object, how: Callable[[object], str]) -> str:
     """Give what ``str`` or ``repr`` makes of something, or say that it cannot be shown."""
     try:
-        return how(it)
+        return how(value)
     except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
-        return UNSHOWN
+        return UNPRINTABLE
 
 
-def in_its_place(it: object, matcher: Matcher) -> object:
-    """Give what is shown in the place of ``it``: ``it`` itself when it tells no value."""
-    says, shows = as_text(it, str), as_text(it, repr)
-    shown = _Speaker()
+def redacted_object(value: object, matcher: Matcher) -> object:
+    """Give what is shown in the place of ``value``: ``value`` itself when it tells no value."""
+    says, shows = as_text(value, str), as_text(value, repr)
+    shown = _FixedText()
     shown.says, shown.shows = matcher.scrub(says), matcher.scrub(shows)
-    return it if shown.says is says and shown.shows is shows else shown
+    return value if shown.says is says and shown.shows is shows else shown
 
 
-def told(exc: BaseException) -> list[str]:
+def exception_texts(exc: BaseException) -> list[str]:
     """Give everything that an exception says, and those that it comes from or consists of."""
     found: list[str] = []
     todo: list[BaseException | None] = [exc]
@@ -58,19 +58,19 @@ def told(exc: BaseException) -> list[str]:
         each = todo.pop()
         if each is not None and id(each) not in seen:
             seen.add(id(each))
-            found += _said(each)
+            found += _own_texts(each)
             todo += [each.__cause__, each.__context__, *_members(each)]
     return found
 
 
-def _said(exc: BaseException) -> list[str]:
+def _own_texts(exc: BaseException) -> list[str]:
     """Give what an exception says itself."""
     code = [as_text(exc.text, str)] if isinstance(exc, SyntaxError) else []
     notes = [as_text(note, str) for note in _notes(exc)]
     return [as_text(exc, str), as_text(exc, repr), *notes, *code]
 
 
-def stand_in(exc: BaseException, matcher: Matcher) -> BaseException:
+def redacted_exception(exc: BaseException, matcher: Matcher) -> BaseException:
     """Give what is shown in the place of ``exc``: ``exc`` itself when it tells no value."""
     return _stand_in(exc, matcher, {})
 
@@ -88,7 +88,7 @@ def _stand_in(
     members = [_stand_in(member, matcher, known) for member in _members(exc)]
     led_by = [exc.__cause__, exc.__context__, *_members(exc)]
     alike = all(new is old for new, old in zip([cause, context, *members], led_by, strict=True))
-    if alike and all(matcher.scrub(text) is text for text in _said(exc)):
+    if alike and all(matcher.scrub(text) is text for text in _own_texts(exc)):
         known[id(exc)] = exc
         return exc
     if members:
@@ -128,7 +128,7 @@ def _speaker(
         "says": matcher.scrub(as_text(exc, str)),
         "shows": matcher.scrub(as_text(exc, repr)),
     }
-    shown: BaseException = base.__new__(type(kind.__name__, (_Speaker, base), names), *arguments)
+    shown: BaseException = base.__new__(type(kind.__name__, (_FixedText, base), names), *arguments)
     shown.args = arguments or (str(shown),)
     if isinstance(exc, SyntaxError) and isinstance(shown, SyntaxError):
         # A traceback shows the line as well.

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction.matching import MASK
-from hive_boot.redaction.standins import as_text, in_its_place
+from hive_boot.redaction.standins import as_text, redacted_object
 
 if TYPE_CHECKING:
     from hive_boot.redaction.matching import Matcher
@@ -22,15 +22,15 @@ _SILENT = (bool, int, float, complex, type(None), type, TracebackType)
 """What says nothing of its own accord that could hold a value; a number does in a message."""
 
 
-def texts(it: object, *, objects: bool = False) -> list[str]:
-    """Give every text in ``it``, at any depth; of bytes the text that Latin-1 makes of them.
+def collect_texts(value: object, *, objects: bool = False) -> list[str]:
+    """Give every text in ``value``, at any depth; of bytes the text that Latin-1 makes of them.
 
     Args:
-        it: what to look through.
+        value: what to look through.
         objects: whether what an object says of itself is a text, too. Default False.
     """
     found: list[str] = []
-    todo = [it]
+    todo = [value]
     seen: set[int] = set()
     while todo:
         each = todo.pop()
@@ -49,26 +49,26 @@ def texts(it: object, *, objects: bool = False) -> list[str]:
     return found
 
 
-def scrubbed(it: Any, matcher: Matcher, *, objects: bool = False) -> Any:  # noqa: ANN401  (a text gives a text, a dict a dict)
-    """Give ``it`` without the values in it; ``it`` itself when there are none.
+def redact_structure(value: Any, matcher: Matcher, *, objects: bool = False) -> Any:  # noqa: ANN401  (a text gives a text, a dict a dict)
+    """Give ``value`` without the values in it; ``value`` itself when there are none.
 
     Args:
-        it: what to look through.
+        value: what to look through.
         matcher: what finds the values.
         objects: whether an object that tells a value is replaced. Default False.
     """
-    if isinstance(it, str):
-        return matcher.scrub(it)
-    if all(matcher.scrub(text) is text for text in texts(it, objects=objects)):
-        return it
+    if isinstance(value, str):
+        return matcher.scrub(value)
+    if all(matcher.scrub(text) is text for text in collect_texts(value, objects=objects)):
+        return value
     try:
-        return _Rebuilding(matcher, objects=objects).rebuilt(it)
+        return _StructureCopier(matcher, objects=objects).rebuilt(value)
     except RecursionError:
         # It is nested deeper than Python goes.
         return MASK
 
 
-class _Rebuilding:
+class _StructureCopier:
     """Makes one structure anew; what contains itself is cut there.
 
     Args:
@@ -81,39 +81,39 @@ class _Rebuilding:
         self._objects = objects
         self._made: dict[int, tuple[object, Any]] = {}
 
-    def rebuilt(self, it: Any) -> Any:  # noqa: ANN401  (as above)
-        """Give ``it`` without the values in it."""
-        if isinstance(it, str):
-            return self._matcher.scrub(it)
-        if isinstance(it, bytes | bytearray):
-            return type(it)(self._matcher.scrub(it.decode("latin-1")).encode("latin-1"))
-        if isinstance(it, _CONTAINERS):
-            if id(it) not in self._made:
+    def rebuilt(self, value: Any) -> Any:  # noqa: ANN401  (as above)
+        """Give ``value`` without the values in it."""
+        if isinstance(value, str):
+            return self._matcher.scrub(value)
+        if isinstance(value, bytes | bytearray):
+            return type(value)(self._matcher.scrub(value.decode("latin-1")).encode("latin-1"))
+        if isinstance(value, _CONTAINERS):
+            if id(value) not in self._made:
                 # What it contains may be itself. It is kept, so that its identity is.
-                self._made[id(it)] = (it, MASK)
-                members = list(it.items() if isinstance(it, dict) else it)
-                anew = _of_its_kind(it, [self.rebuilt(each) for each in members])
-                self._made[id(it)] = (it, anew)
-            return self._made[id(it)][1]
-        said = self._objects and not isinstance(it, _SILENT)
-        return in_its_place(it, self._matcher) if said else it
+                self._made[id(value)] = (value, MASK)
+                members = list(value.items() if isinstance(value, dict) else value)
+                anew = _rebuild_container(value, [self.rebuilt(each) for each in members])
+                self._made[id(value)] = (value, anew)
+            return self._made[id(value)][1]
+        said = self._objects and not isinstance(value, _SILENT)
+        return redacted_object(value, self._matcher) if said else value
 
 
-def _of_its_kind(it: Any, members: list[Any]) -> Any:  # noqa: ANN401  (as above)
-    """Make a container such as ``it`` is of other members."""
-    if isinstance(it, tuple) and hasattr(it, "_make"):
-        return it._make(members)
-    kind = next(kind for kind in _CONTAINERS if isinstance(it, kind))
-    if kind is dict and type(it) is not dict:
-        return _like(it, dict(members))
+def _rebuild_container(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (as above)
+    """Make a container such as ``value`` is of other members."""
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(members)
+    kind = next(kind for kind in _CONTAINERS if isinstance(value, kind))
+    if kind is dict and type(value) is not dict:
+        return _rebuild_mapping(value, dict(members))
     return kind(members)
 
 
-def _like(it: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
+def _rebuild_mapping(value: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
     """Give a dict of the same class: one that servers log with has a look-up of its own."""
     try:
-        anew = copy(it)
-        if anew is not it:
+        anew = copy(value)
+        if anew is not value:
             anew.clear()
             anew.update(items)
             return anew

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecret
-from hive_boot.redaction.sealing import Endless
-from hive_boot.secrets.inventory import plain_field
+from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecretError
+from hive_boot.redaction.sealing import _OpaqueIterator
+from hive_boot.secrets.inventory import undeclared_field
 
 if TYPE_CHECKING:
-    from hive_boot.secrets.default import DefaultStore
-    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.default import StandaloneStore
+    from hive_boot.secrets.mode import SourceContext
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Secret
 
 
 class _Running(NamedTuple):
     store: Store[Any]
-    situation: Situation
+    source_context: SourceContext
 
 
 _running: list[_Running] = []
 
-_default: DefaultStore | None = None
+_default: StandaloneStore | None = None
 
 _MISSING: Any = object()
 
@@ -35,19 +35,19 @@ _view: Any = None
 """The live secrets of the one application that runs; None with no one or with several."""
 
 
-def register(store: Store[Any], situation: Situation) -> None:
+def register(store: Store[Any], source_context: SourceContext) -> None:
     """Make ``store`` what the four functions read."""
-    _running.append(_Running(store, situation))
-    _choose()
+    _running.append(_Running(store, source_context))
+    _update_view()
 
 
 def unregister(store: Store[Any]) -> None:
     """Undo :func:`register`."""
     _running[:] = [entry for entry in _running if entry.store is not store]
-    _choose()
+    _update_view()
 
 
-def _choose() -> None:
+def _update_view() -> None:
     global _view  # noqa: PLW0603  (one lookup of a global is what a call may cost)
     _view = _running[0].store.view if len(_running) == 1 else None
 
@@ -67,7 +67,7 @@ def get_secret(name: str) -> str | None:
     fault: DeclarationError | None = None
     if _view is None:
         try:
-            secret = _without_application(name)
+            secret = _standalone_get(name)
         except DeclarationError as exc:
             fault = exc.with_traceback(None)
     else:
@@ -100,12 +100,12 @@ def require_secret(name: str) -> str:
     """
     try:
         # No variable of this frame holds the value.
-        read = Endless(get_secret(name)).__next__
+        read = _OpaqueIterator(get_secret(name)).__next__
     except DeclarationError:
         del name
         raise
     if read() is None:
-        raise MissingSecret(name, _hint(name))
+        raise MissingSecretError(name, _hint(name))
     return read()  # type: ignore[no-any-return]
 
 
@@ -131,11 +131,11 @@ def _undeclared(name: str) -> DeclarationError:
     from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
 
     try:
-        wanted = plain_field(name)
+        wanted = undeclared_field(name)
     except DeclarationError as exc:
         return exc.with_traceback(None)
     declared = _running[0].store.declared
-    fields = {field.name: field for field in declared._inventory.fields.values()}  # noqa: SLF001  (ours)
+    fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (ours)
     if name in fields:
         attribute = fields[name].attribute
         return DeclarationError(f"{name} is SecretBytes: read it as boot.secrets.{attribute}")
@@ -148,29 +148,33 @@ def _hint(name: str) -> str:
     from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
 
     if _view is None:
-        field, situation, declaration = plain_field(name), _default_store().situation(), ""
+        field, source_context, declaration = (
+            undeclared_field(name),
+            _default_store().source_context(),
+            "",
+        )
     else:
-        store, situation = _running[0]
+        store, source_context = _running[0]
         declared = store.declared
-        field = declared._inventory.by_variable[name]  # noqa: SLF001  (ours)
+        field = declared._field_index.by_variable[name]  # noqa: SLF001  (ours)
         declaration = declared.__name__
-    mend = hints.mend(field, situation, declaration)
-    file = hints.first_file(field, situation)
+    mend = hints.how_to_provide(field, source_context, declaration)
+    file = hints.first_file(field, source_context)
     return mend if not file or file in mend else f"looked for {file}; {mend}"
 
 
-def _without_application(name: str) -> Secret | None:
+def _standalone_get(name: str) -> Secret | None:
     if len(_running) > 1:
         message = "several applications run here: read boot.secrets of the one that you mean"
         raise LifecycleError(message)
     return _default_store().get(name)
 
 
-def _default_store() -> DefaultStore:
+def _default_store() -> StandaloneStore:
     """Give the store of a process without an application; it is made when it is needed."""
     global _default  # noqa: PLW0603  (one for the process)
     from hive_boot.secrets import default  # noqa: PLC0415  (an application has its own)
 
-    with default.MAKING:
-        _default = _default or default.DefaultStore()
+    with default._creation_lock:
+        _default = _default or default.StandaloneStore()
     return _default

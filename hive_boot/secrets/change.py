@@ -27,7 +27,7 @@ class Change(NamedTuple):
     generation: int
 
 
-def join(first: Change | None, then: Change) -> Change:
+def merge_changes(first: Change | None, then: Change) -> Change:
     """Make one change of two that follow one another."""
     if first is None:
         return then
@@ -35,7 +35,7 @@ def join(first: Change | None, then: Change) -> Change:
     return Change(names, {**then.old, **first.old}, {**first.new, **then.new}, then.generation)
 
 
-def restrict(change: Change, names: frozenset[str]) -> Change | None:
+def filter_change(change: Change, names: frozenset[str]) -> Change | None:
     """Give what of a change concerns ``names``; None when nothing does."""
     kept = tuple(name for name in change.names if name in names)
     if not kept:

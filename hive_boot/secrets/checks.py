@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.reading import Value
 
 
-class Pending(NamedTuple):
+class PendingCheck(NamedTuple):
     """A check that has to be awaited.
 
     Attributes:
@@ -41,7 +41,7 @@ def call_checks(
     left: float,
     seconds: float,
     running: set[tuple[str, Value]] | None = None,
-) -> tuple[list[Problem], list[Pending]]:
+) -> tuple[list[Problem], list[PendingCheck]]:
     """Call the checks of fields that have one.
 
     Args:
@@ -57,8 +57,8 @@ def call_checks(
     from inspect import isawaitable  # noqa: PLC0415  (many have no check)
 
     running = set() if running is None else running
-    calls = [_Call(field, value, running) for field, value in values]
-    problems = [overdue(call.field, seconds) for call in calls if call.key in running]
+    calls = [_CheckCall(field, value, running) for field, value in values]
+    problems = [check_timeout_problem(call.field, seconds) for call in calls if call.key in running]
     calls = [call for call in calls if call.key not in running]
     pending = []
     deadline = time.monotonic() + left
@@ -66,17 +66,17 @@ def call_checks(
         call.start()
     for call in calls:
         if not call.done.wait(max(0.0, deadline - time.monotonic())):
-            problems.append(overdue(call.field, seconds))
+            problems.append(check_timeout_problem(call.field, seconds))
         elif call.failure is not None:
-            problems.append(refused(call.field, call.failure, [call.value]))
+            problems.append(check_failed_problem(call.field, call.failure, [call.value]))
         elif isawaitable(call.verdict):
-            pending.append(Pending(call.field, call.value, call.verdict))
-        elif fault := verdict_fault(call.verdict):
-            problems.append(refused(call.field, fault, [call.value]))
+            pending.append(PendingCheck(call.field, call.value, call.verdict))
+        elif fault := rejection_reason(call.verdict):
+            problems.append(check_failed_problem(call.field, fault, [call.value]))
     return problems, pending
 
 
-def verdict_fault(verdict: object) -> str | None:
+def rejection_reason(verdict: object) -> str | None:
     """Tell what is wrong with a check's answer: True and None pass, all else does not."""
     if verdict is None or verdict is True:
         return None
@@ -85,7 +85,9 @@ def verdict_fault(verdict: object) -> str | None:
     return f"it returned {type(verdict).__name__}, and a check returns True, False or None"
 
 
-def refused(field: Field | str, failure: BaseException | str, values: Iterable[Value]) -> Problem:
+def check_failed_problem(
+    field: Field | str, failure: BaseException | str, values: Iterable[Value]
+) -> Problem:
     """Describe the refusal of a check, without the values that it may have told.
 
     Args:
@@ -99,7 +101,7 @@ def refused(field: Field | str, failure: BaseException | str, values: Iterable[V
     return problem(field, "check", f"was refused by its check: {shown}")
 
 
-def overdue(field: Field | str, seconds: float) -> Problem:
+def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
     """Describe a check that did not answer in time."""
     return problem(field, "check", f"was not judged: its check took more than {seconds:g} s")
 
@@ -121,7 +123,7 @@ def describe(failure: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-class _Call:
+class _CheckCall:
     """One call of a check, in a daemon thread: a check that hangs ends with the process."""
 
     def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:

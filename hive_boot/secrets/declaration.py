@@ -14,8 +14,8 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Union, get_args, get_origin
 
 from hive_boot.exceptions import DeclarationError
-from hive_boot.secrets.field import NAME, Field, candidates_of, shape_faults
-from hive_boot.secrets.inventory import Inventory
+from hive_boot.secrets.field import NAME, Field, constraint_violations, file_name_candidates
+from hive_boot.secrets.inventory import FieldIndex
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -26,7 +26,7 @@ RESERVED = frozenset({"current", "check"})
 """Attributes of a SecretSet that cannot be fields."""
 
 
-class _Unread:
+class _FieldSpec:
     """The arguments of :func:`secret`, to be judged when the class is known."""
 
     __slots__ = ("arguments",)
@@ -46,8 +46,8 @@ def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given
     max_length: int | None = None,
     pattern: str | re.Pattern[str] | None = None,
     check: Callable[[Any], Any] | None = None,
-    lead: float = 0.0,
-    grace: float = 0.0,
+    activate_after: float = 0.0,
+    accept_old_for: float = 0.0,
     previous: str | None = None,
     description: str = "",
 ) -> Any:  # noqa: ANN401  (a field specifier: the annotation beside it is the type)
@@ -70,17 +70,17 @@ def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given
         pattern: a regular expression that the whole value has to match.
         check: called with the plain value; it may be async. It refuses by
             raising or by returning False, and passes by True or None.
-        lead: seconds for which a rotated value is accepted but not yet used, so that
+        activate_after: seconds for which a rotated value is accepted but not yet used, so that
             every other process has seen it when this one begins. Default 0.
-        grace: seconds for which the value before stays accepted after that. Default 0.
+        accept_old_for: seconds for which the value before stays accepted after that. Default 0.
         previous: the name of a further, optional secret that holds the value
             before this one, for processes that start after a rotation.
         description: what a person should know about it.
     """
-    return _Unread(dict(locals()))
+    return _FieldSpec(dict(locals()))
 
 
-def read_fields(cls: type) -> dict[str, Field]:
+def collect_fields(cls: type) -> dict[str, Field]:
     """Read the annotations that ``cls`` itself has.
 
     The field specifications are removed from the class, so that an attribute
@@ -95,24 +95,30 @@ def read_fields(cls: type) -> dict[str, Field]:
     fields = {}
     annotations = _annotations(cls)
     for attribute, default in list(vars(cls).items()):
-        if isinstance(default, _Unread) and attribute not in annotations:
-            _refuse(cls, attribute, f"has no annotation: write {attribute}: Secret = secret(…)")
+        if isinstance(default, _FieldSpec) and attribute not in annotations:
+            _declaration_error(
+                cls, attribute, f"has no annotation: write {attribute}: Secret = secret(…)"
+            )
     for attribute, annotation in annotations.items():
         kind, required = _read_annotation(cls, attribute, annotation)
         if kind is None:
             continue
         if attribute in RESERVED or attribute.startswith("_"):
-            _refuse(cls, attribute, "is a reserved name: call the field otherwise and give name=")
-        default = cls.__dict__.get(attribute, _Unread({}))
-        if not isinstance(default, _Unread):
-            _refuse(cls, attribute, "has its value in the code: use secret(dev_default=…)")
+            _declaration_error(
+                cls, attribute, "is a reserved name: call the field otherwise and give name="
+            )
+        default = cls.__dict__.get(attribute, _FieldSpec({}))
+        if not isinstance(default, _FieldSpec):
+            _declaration_error(
+                cls, attribute, "has its value in the code: use secret(dev_default=…)"
+            )
         if attribute in cls.__dict__:
             delattr(cls, attribute)
         fields[attribute] = _read_field(cls, attribute, kind, default.arguments, required=required)
     return fields
 
 
-def refuse_fields(mixin: type) -> None:
+def reject_secrets_in_mixin(mixin: type) -> None:
     """Refuse a base that is no SecretSet and yet declares secrets: they would be lost.
 
     Raises:
@@ -120,9 +126,11 @@ def refuse_fields(mixin: type) -> None:
     """
     hinted = _annotations(mixin)
     for attribute in {**vars(mixin), **hinted}:
-        specified = isinstance(vars(mixin).get(attribute), _Unread)
+        specified = isinstance(vars(mixin).get(attribute), _FieldSpec)
         if specified or _is_secret(mixin, attribute, hinted.get(attribute)):
-            _refuse(mixin, attribute, f"is a secret, so {mixin.__name__} has to be a SecretSet")
+            _declaration_error(
+                mixin, attribute, f"is a secret, so {mixin.__name__} has to be a SecretSet"
+            )
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:
@@ -141,15 +149,15 @@ def _is_secret(mixin: type, attribute: str, annotation: object) -> bool:
         return False
 
 
-def make_inventory(cls: type, fields: Mapping[str, Field]) -> Inventory:
+def make_inventory(cls: type, fields: Mapping[str, Field]) -> FieldIndex:
     """Make the inventory of all the fields of ``cls``.
 
     Raises:
         DeclarationError: one variable or one file would answer two of them.
     """
-    inventory = Inventory(fields.values())
-    _refuse_collisions(cls, inventory.every)
-    return inventory
+    field_index = FieldIndex(fields.values())
+    _refuse_collisions(cls, field_index.all_fields)
+    return field_index
 
 
 def _read_annotation(
@@ -176,7 +184,9 @@ def _read_annotation(
     found = next((kind for kind in (Secret, SecretBytes) if named == [kind]), None)
     if found is None:
         why = "is not annotated as Secret, SecretBytes, or one of them | None"
-        _refuse(cls, attribute, f"{why}: a setting that is not secret belongs into config=")
+        _declaration_error(
+            cls, attribute, f"{why}: a setting that is not secret belongs into config="
+        )
     return found, required
 
 
@@ -191,10 +201,14 @@ def _read_field(
     given = {key: value for key, value in arguments.items() if value is not None}
     name = given.pop("name", attribute.upper())
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        _refuse(cls, attribute, "has a name= that is no variable's name (A-Z, 0-9, '_', '.', '-')")
+        _declaration_error(
+            cls, attribute, "has a name= that is no variable's name (A-Z, 0-9, '_', '.', '-')"
+        )
     file = given.get("file")
     if file is not None and not _is_relative(file):
-        _refuse(cls, attribute, "has a file= that is absolute, or holds '.', '..' or NUL")
+        _declaration_error(
+            cls, attribute, "has a file= that is absolute, or holds '.', '..' or NUL"
+        )
     given["required_in"] = _read_profiles(cls, attribute, given.get("required_in", ()))
     given["pattern"] = _read_pattern(cls, attribute, given.get("pattern"), kind)
     field = Field(
@@ -202,16 +216,16 @@ def _read_field(
         name=name,
         kind=kind,
         required=required,
-        candidates=candidates_of(name, file),
+        candidates=file_name_candidates(name, file),
         **given,
     )
     _refuse_bounds(cls, field)
     _refuse_default(cls, field)
     if field.check is not None and not callable(field.check):
-        _refuse(cls, attribute, "has a check= that cannot be called")
+        _declaration_error(cls, attribute, "has a check= that cannot be called")
     previous: object = field.previous
     if previous is not None and not (isinstance(previous, str) and NAME.fullmatch(previous)):
-        _refuse(cls, attribute, "has a previous= that is no variable's name")
+        _declaration_error(cls, attribute, "has a previous= that is no variable's name")
     return field
 
 
@@ -222,7 +236,9 @@ def _read_profiles(cls: type, attribute: str, given: str | Iterable[str]) -> fro
         profile = parse_profile(text) if isinstance(text, str) else None
         if profile is None:
             known = ", ".join(PROFILES)
-            _refuse(cls, attribute, f"is required in {text!r}, which is no profile ({known})")
+            _declaration_error(
+                cls, attribute, f"is required in {text!r}, which is no profile ({known})"
+            )
         profiles.add(profile)
     return frozenset(profiles)
 
@@ -236,26 +252,34 @@ def _read_pattern(
     if given is None:
         return None
     if not isinstance(getattr(given, "pattern", given), str):
-        _refuse(cls, attribute, "has a pattern= that is no str: write it as text, for bytes too")
+        _declaration_error(
+            cls, attribute, "has a pattern= that is no str: write it as text, for bytes too"
+        )
     try:
         pattern = re.compile(given)
         if kind is Secret:
             return pattern
         return re.compile(pattern.pattern.encode(), pattern.flags & ~re.UNICODE)
     except re.error as exc:
-        _refuse(cls, attribute, f"has a pattern= that is no regular expression: {exc}")
+        _declaration_error(cls, attribute, f"has a pattern= that is no regular expression: {exc}")
 
 
 def _refuse_bounds(cls: type, field: Field) -> None:
     low, high = field.min_length, field.max_length
     for label, bound in (("min_length", low), ("max_length", high)):
         if bound is not None and (type(bound) is not int or bound < 0):
-            _refuse(cls, field.attribute, f"has a {label}= that is no whole number from 0 on")
+            _declaration_error(
+                cls, field.attribute, f"has a {label}= that is no whole number from 0 on"
+            )
     if low is not None and high is not None and low > high:
-        _refuse(cls, field.attribute, f"has a min_length= of {low} over a max_length= of {high}")
-    for label, seconds in (("lead", field.lead), ("grace", field.grace)):
+        _declaration_error(
+            cls, field.attribute, f"has a min_length= of {low} over a max_length= of {high}"
+        )
+    for label, seconds in (("lead", field.activate_after), ("grace", field.accept_old_for)):
         if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            _refuse(cls, field.attribute, f"has a {label}= that is no number of seconds from 0 on")
+            _declaration_error(
+                cls, field.attribute, f"has a {label}= that is no number of seconds from 0 on"
+            )
 
 
 def _refuse_default(cls: type, field: Field) -> None:
@@ -264,10 +288,12 @@ def _refuse_default(cls: type, field: Field) -> None:
         return
     expected = str if field.kind is Secret else bytes
     if type(default) is not expected or not default:
-        _refuse(cls, field.attribute, f"has a dev_default= that is no {expected.__name__} or empty")
-    for fault in shape_faults(field, lambda: default):
+        _declaration_error(
+            cls, field.attribute, f"has a dev_default= that is no {expected.__name__} or empty"
+        )
+    for fault in constraint_violations(field, lambda: default):
         why = f"has a dev_default= that it would refuse: it {fault.message}"
-        _refuse(cls, field.attribute, why)
+        _declaration_error(cls, field.attribute, why)
 
 
 def _refuse_collisions(cls: type, fields: Iterable[Field]) -> None:
@@ -277,7 +303,9 @@ def _refuse_collisions(cls: type, fields: Iterable[Field]) -> None:
         for answer in (field.name, f"{field.name}_FILE", *field.candidates):
             owner = owners.setdefault(answer, field.attribute)
             if owner != field.attribute:
-                _refuse(cls, field.attribute, f"and {owner} would both be read from {answer!r}")
+                _declaration_error(
+                    cls, field.attribute, f"and {owner} would both be read from {answer!r}"
+                )
 
 
 def _is_relative(file: object) -> bool:
@@ -286,6 +314,6 @@ def _is_relative(file: object) -> bool:
     return not set(file.split("/")) & {"", ".", ".."}
 
 
-def _refuse(cls: type, attribute: str, why: str) -> NoReturn:
+def _declaration_error(cls: type, attribute: str, why: str) -> NoReturn:
     message = f"{cls.__name__}.{attribute} {why}"
     raise DeclarationError(message)

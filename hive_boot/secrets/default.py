@@ -7,20 +7,20 @@ import threading
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import SourceError
-from hive_boot.secrets.inventory import Inventory, plain_field
+from hive_boot.secrets.inventory import FieldIndex, undeclared_field
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Situation, Wishes, detect
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.secrets.mode import SourceContext, SourceOptions, detect
+from hive_boot.secrets.surroundings import HostEnvironment
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from hive_boot.secrets.field import Field
 
-MAKING = threading.RLock()
+_creation_lock = threading.RLock()
 """Held while the one default store of the process is made."""
 
 
-class DefaultStore:
+class StandaloneStore:
     """A store without a declaration.
 
     A value is kept once it was found; what is absent is looked for again, because
@@ -31,14 +31,14 @@ class DefaultStore:
         self._renew_lock()
         os.register_at_fork(after_in_child=self._renew_lock)
         self._found: dict[str, Secret] = {}
-        self._situation: Situation | None = None
+        self._source_context: SourceContext | None = None
 
     def get(self, name: str) -> Secret | None:
         """Give a secret, found now or before."""
         known = self._found.get(name) if isinstance(name, str) else None
         if known is not None:
             return known
-        field = plain_field(name)
+        field = undeclared_field(name)
         with self._lock:
             return self._found.get(name) or self._load(field)
 
@@ -47,14 +47,14 @@ class DefaultStore:
         # A signal handler may ask while the thread that it interrupts is asking.
         self._lock = threading.RLock()
 
-    def situation(self) -> Situation:
+    def source_context(self) -> SourceContext:
         """Give the detected mode; it stays what it was at the first call."""
-        self._situation = self._situation or detect(Surroundings(), Wishes())
-        return self._situation
+        self._source_context = self._source_context or detect(HostEnvironment(), SourceOptions())
+        return self._source_context
 
     def _load(self, field: Field) -> Secret | None:
-        situation = self.situation()._replace(variables=Surroundings().variables)
-        loaded = load(Inventory([field]), situation)
+        source_context = self.source_context()._replace(variables=HostEnvironment().variables)
+        loaded = load(FieldIndex([field]), source_context)
         if loaded.problems:
             raise SourceError(loaded.problems[0])
         value = loaded.values.get(field.attribute)

@@ -17,7 +17,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 """What a secret may be called: a variable's name, or a Kubernetes key."""
 
 
-class Fault(NamedTuple):
+class ValueProblem(NamedTuple):
     """Something is there and cannot be a value.
 
     Attributes:
@@ -44,8 +44,8 @@ class Field(NamedTuple):
     max_length: int | None = None
     pattern: re.Pattern[str] | re.Pattern[bytes] | None = None
     check: Callable[[Any], Any] | None = None
-    lead: float = 0.0
-    grace: float = 0.0
+    activate_after: float = 0.0
+    accept_old_for: float = 0.0
     previous: str | None = None
     description: str = ""
     candidates: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Field(NamedTuple):
         return self.required or bound or (profile == "staging" and "production" in self.required_in)
 
 
-def shape_faults(field: Field, reveal: Callable[[], str | bytes]) -> list[Fault]:
+def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> list[ValueProblem]:
     """Tell everything that a value breaks of the field's length and pattern.
 
     Args:
@@ -74,15 +74,17 @@ def shape_faults(field: Field, reveal: Callable[[], str | bytes]) -> list[Fault]
     has = f"has {length} {unit}{'' if length == 1 else 's'}"
     faults = []
     if field.min_length is not None and length < field.min_length:
-        faults.append(Fault("length", f"{has}, and at least {field.min_length} are needed"))
+        faults.append(ValueProblem("length", f"{has}, and at least {field.min_length} are needed"))
     if field.max_length is not None and length > field.max_length:
-        faults.append(Fault("length", f"{has}, and at most {field.max_length} are allowed"))
+        faults.append(ValueProblem("length", f"{has}, and at most {field.max_length} are allowed"))
     if field.pattern is not None and not field.pattern.fullmatch(reveal()):  # type: ignore[arg-type]
-        faults.append(Fault("pattern", "does not match the pattern that was declared for it"))
+        faults.append(
+            ValueProblem("pattern", "does not match the pattern that was declared for it")
+        )
     return faults
 
 
-def candidates_of(name: str, file: str | None) -> tuple[str, ...]:
+def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
     """Give the names of the files that may hold a secret, the likeliest first."""
     lower = name.lower()
     stems = [file] if file is not None else [name, lower, lower.replace("_", "-")]

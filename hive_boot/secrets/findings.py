@@ -6,15 +6,15 @@ import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from hive_boot.exceptions import Problem
-from hive_boot.secrets.field import Fault
-from hive_boot.secrets.sources.reading import Hit, Outcome, Value
+from hive_boot.secrets.field import ValueProblem
+from hive_boot.secrets.sources.reading import SourceHit, Value, ValueOrProblem
 
 if TYPE_CHECKING:
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.field import Field
-    from hive_boot.secrets.inventory import Inventory
-    from hive_boot.secrets.mode import Situation
-    from hive_boot.secrets.sources.mounted import Reading
+    from hive_boot.secrets.inventory import FieldIndex
+    from hive_boot.secrets.mode import SourceContext
+    from hive_boot.secrets.sources.mounted import DirectorySnapshot
 
 
 WarningKind = Literal[
@@ -38,61 +38,63 @@ class LoadWarning(NamedTuple):
     location: str
 
 
-class Findings:
+class LoadResult:
     """What one load found; loading fills it, validation judges it.
 
     Attributes:
-        inventory: what is declared.
-        situation: where was looked, and how strictly.
+        field_index: what is declared.
+        source_context: where was looked, and how strictly.
         declaration: the name of the declaring class, for hints.
         values: the value of each field that has one, by attribute.
-        elsewhere: source and place of each value that is from no directory.
-        odd: what was found for each field that has no single good answer.
-        dotenv: the ``.env`` files that answered anything.
-        copies: what the variables hold that a mounted mode does not read.
+        origins: source and place of each value that is from no directory.
+        unresolved: what was found for each field that has no single good answer.
+        env_files: the ``.env`` files that answered anything.
+        env_duplicates: what the variables hold that a mounted mode does not read.
         names: the variables there are, for near misses.
-        readings: what was seen in each directory.
-        refused: the values that are in no use, and must be shown no more than others.
+        snapshots: what was seen in each directory.
+        unused_values: the values that are in no use, and must be shown no more than others.
         problems: what is wrong; after validation in the order of the declaration.
         load_warnings: what is not wrong, and worth a line in the log.
-        remarks: what is worth a quiet line.
-        advice: what a report says before its problems.
+        notes: what is worth a quiet line.
+        general_hints: what a report says before its problems.
     """
 
     __slots__ = (
-        "advice",
-        "copies",
+        "general_hints",
+        "env_duplicates",
         "declaration",
-        "dotenv",
-        "elsewhere",
-        "inventory",
+        "env_files",
+        "origins",
+        "field_index",
         "load_warnings",
         "names",
-        "odd",
+        "unresolved",
         "problems",
-        "readings",
-        "refused",
-        "remarks",
-        "situation",
+        "snapshots",
+        "unused_values",
+        "notes",
+        "source_context",
         "values",
     )
 
-    def __init__(self, inventory: Inventory, situation: Situation, declaration: str) -> None:
-        self.inventory = inventory
-        self.situation = situation
+    def __init__(
+        self, field_index: FieldIndex, source_context: SourceContext, declaration: str
+    ) -> None:
+        self.field_index = field_index
+        self.source_context = source_context
         self.declaration = declaration
         self.values: dict[str, Value] = {}
-        self.elsewhere: dict[str, tuple[str, str]] = {}
-        self.odd: dict[str, list[Hit]] = {}
-        self.dotenv: set[str] = set()
-        self.copies: dict[str, Outcome] = {}
+        self.origins: dict[str, tuple[str, str]] = {}
+        self.unresolved: dict[str, list[SourceHit]] = {}
+        self.env_files: set[str] = set()
+        self.env_duplicates: dict[str, ValueOrProblem] = {}
         self.names: set[str] = set()
-        self.readings: list[Reading] = []
-        self.refused: list[Value] = []
+        self.snapshots: list[DirectorySnapshot] = []
+        self.unused_values: list[Value] = []
         self.problems: list[Problem] = []
         self.load_warnings: list[LoadWarning] = []
-        self.remarks: list[str] = []
-        self.advice: list[str] = []
+        self.notes: list[str] = []
+        self.general_hints: list[str] = []
 
     @property
     def warnings(self) -> list[str]:
@@ -112,30 +114,30 @@ class Findings:
 
     def origin(self, attribute: str) -> tuple[str, str]:
         """Give source and place of a value that was found."""
-        known = self.elsewhere.get(attribute)
+        known = self.origins.get(attribute)
         if known is None:
-            reading = next(each for each in self.readings if attribute in each.batch.files)
+            reading = next(each for each in self.snapshots if attribute in each.batch.files)
             known = "file", os.path.join(reading.path, reading.batch.files[attribute])
         return known
 
-    def add(self, attribute: str, hit: Hit) -> None:
+    def add(self, attribute: str, hit: SourceHit) -> None:
         """Take over one hit: the only good one of its field is its value at once."""
         if attribute in self.values:
             source, place = self.origin(attribute)
-            self.odd[attribute] = [Hit(self.values.pop(attribute), source, place), hit]
-        elif attribute in self.odd:
-            self.odd[attribute].append(hit)
-        elif isinstance(hit.held, Fault):
-            self.odd[attribute] = [hit]
+            self.unresolved[attribute] = [SourceHit(self.values.pop(attribute), source, place), hit]
+        elif attribute in self.unresolved:
+            self.unresolved[attribute].append(hit)
+        elif isinstance(hit.result, ValueProblem):
+            self.unresolved[attribute] = [hit]
         else:
-            self.use(attribute, hit.held, hit.source, hit.place)
+            self.use(attribute, hit.result, hit.source, hit.place)
 
     def use(self, attribute: str, value: Value, source: str, place: str) -> None:
         """Make a value the one of its field."""
         self.values[attribute] = value
-        self.elsewhere[attribute] = source, place
+        self.origins[attribute] = source, place
 
-    def note(
+    def add_problem(
         self,
         field: Field,
         kind: ProblemKind,
@@ -159,11 +161,11 @@ class Findings:
                 message=message,
                 places=places,
                 used_by=field.used_by,
-                hint=hint,
+                fix=hint,
             )
         )
 
-    def note_fault(self, field: Field, fault: Fault, origin: tuple[str, str]) -> None:
+    def add_value_problem(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
         """Note what is wrong with a value that was found.
 
         Args:
@@ -171,25 +173,25 @@ class Findings:
             fault: what is wrong.
             origin: source and place of the value.
         """
-        hint = self._amend(field, origin)
-        self.note(field, fault.kind, fault.message, (_shown(origin),), hint)
+        hint = self._how_to_fix(field, origin)
+        self.add_problem(field, fault.kind, fault.message, (_location_text(origin),), hint)
 
-    def note_refusals(self, problems: list[Problem]) -> None:
+    def add_check_problems(self, problems: list[Problem]) -> None:
         """Note what the checks of fields refused, with its place and its mend, in order."""
         for problem in problems:
-            field = self.inventory.by_variable[problem.name]
+            field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
-            hint = self._amend(field, origin)
-            self.problems.append(problem._replace(places=(_shown(origin),), hint=hint))
-        order = {name: number for number, name in enumerate(self.inventory.by_variable)}
+            hint = self._how_to_fix(field, origin)
+            self.problems.append(problem._replace(places=(_location_text(origin),), fix=hint))
+        order = {name: number for number, name in enumerate(self.field_index.by_variable)}
         self.problems.sort(key=lambda problem: order.get(problem.name, -1))
 
-    def _amend(self, field: Field, origin: tuple[str, str]) -> str:
-        from hive_boot.secrets.hints import amend  # noqa: PLC0415  (only a failure needs it)
+    def _how_to_fix(self, field: Field, origin: tuple[str, str]) -> str:
+        from hive_boot.secrets.hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-        return amend(field, origin, self.situation, self.declaration)
+        return how_to_fix(field, origin, self.source_context, self.declaration)
 
 
-def _shown(origin: tuple[str, str]) -> str:
+def _location_text(origin: tuple[str, str]) -> str:
     source, place = origin
     return f"the variable {place}" if source == "environment" else place

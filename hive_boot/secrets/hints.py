@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hive_boot.secrets.field import Field
-    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.mode import SourceContext
 
 NO_VOLUME = (
     "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
@@ -37,18 +37,18 @@ NO_MOUNT = (
 _NEAR = 0.85
 
 
-def mend(field: Field, situation: Situation, declaration: str) -> str:
+def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> str:
     """Say how to provide ``field`` where the process runs now."""
     file = field.file or field.name.lower()
-    if situation.mode == "kubernetes":
+    if source_context.mode == "kubernetes":
         return kubectl(file, object_name(declaration))
-    if situation.mode == "systemd":
+    if source_context.mode == "systemd":
         return _credential(field.name, file)
-    if situation.mode == "docker":
-        return f"mount a file that holds it at {os.path.join(situation.directories[0], file)}"
-    if situation.mode == "environment":
+    if source_context.mode == "docker":
+        return f"mount a file that holds it at {os.path.join(source_context.directories[0], file)}"
+    if source_context.mode == "environment":
         return f"set the variable {field.name}"
-    return f"set it in {situation.dotenv[-1]}: {field.name}=…"
+    return f"set it in {source_context.env_files[-1]}: {field.name}=…"
 
 
 def _credential(name: str, file: str) -> str:
@@ -58,13 +58,15 @@ def _credential(name: str, file: str) -> str:
     return f"in the unit: LoadCredential={key}:/etc/credstore/{file}{pointer}"
 
 
-def amend(field: Field, origin: tuple[str, str], situation: Situation, declaration: str) -> str:
+def how_to_fix(
+    field: Field, origin: tuple[str, str], source_context: SourceContext, declaration: str
+) -> str:
     """Say how to replace a value that was found, where it was found.
 
     Args:
         field: the field.
         origin: source and place of the value.
-        situation: where the process runs.
+        source_context: where the process runs.
         declaration: the name of the declaring class.
     """
     source, place = origin
@@ -74,16 +76,16 @@ def amend(field: Field, origin: tuple[str, str], situation: Situation, declarati
         return f"change it in {place}: {field.name}=…"
     if place.startswith(f"{field.name}_FILE"):
         return f"change the file that {field.name}_FILE names, or the variable"
-    if situation.mode == "kubernetes":
+    if source_context.mode == "kubernetes":
         return kubectl(field.file or os.path.basename(place), object_name(declaration))
     return f"replace what {place} holds"
 
 
-def first_file(field: Field, situation: Situation) -> str:
+def first_file(field: Field, source_context: SourceContext) -> str:
     """Name the file that ``field`` is looked for in first; empty where there are no files."""
-    if not situation.mounted:
+    if not source_context.mounted:
         return ""
-    return os.path.join(situation.directories[0], field.file or field.name.lower())
+    return os.path.join(source_context.directories[0], field.file or field.name.lower())
 
 
 def object_name(declaration: str) -> str:
@@ -116,10 +118,10 @@ def _key(file: str) -> str:
     return re.sub(r"[^-._a-zA-Z0-9]+", "-", file)
 
 
-def item(field: Field, situation: Situation) -> tuple[str, ...]:
+def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, ...]:
     """Say how a key of a Secret becomes a file of another name, where it has to."""
     key = _key(field.file or "")
-    if situation.mode != "kubernetes" or key == (field.file or ""):
+    if source_context.mode != "kubernetes" or key == (field.file or ""):
         return ()
     return (f"the volume has to say items: [{{key: {key}, path: {field.file}}}]",)
 
@@ -159,7 +161,7 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     return sorted(rated, key=lambda name: (-rated[name], name))
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
+def closest_candidate(name: str, candidates: Iterable[str]) -> str:
     """Give the candidate that reads most like ``name``."""
     from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
 

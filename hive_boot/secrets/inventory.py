@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import DeclarationError
-from hive_boot.secrets.field import NAME, Field, candidates_of
+from hive_boot.secrets.field import NAME, Field, file_name_candidates
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Inventory:
+class FieldIndex:
     """The fields of a declaration, with what a load looks up again and again.
 
     Args:
@@ -20,41 +20,41 @@ class Inventory:
 
     Attributes:
         fields: them, by attribute.
-        every: them, and the hidden optional field of each ``previous=``, whose
+        all_fields: them, and the hidden optional field of each ``previous=``, whose
             attribute is the field's own and ``.previous``.
         by_attribute: the same, by attribute.
-        ruled: those of them that have rules of length, pattern or default.
+        constrained: those of them that have rules of length, pattern or default.
         by_file: attribute, name and whether it is text, of the field that a file
             name answers.
-        below: the file names among these that lie in a subdirectory.
+        nested_paths: the file names among these that lie in a subdirectory.
         by_variable: the field that a variable answers.
-        by_pointer: the field that a variable points to a file for.
+        by_file_variable: the field that a variable points to a file for.
     """
 
     __slots__ = (
-        "below",
+        "nested_paths",
         "by_attribute",
         "by_file",
-        "by_pointer",
+        "by_file_variable",
         "by_variable",
-        "every",
+        "all_fields",
         "fields",
-        "ruled",
+        "constrained",
     )
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {field.attribute: field for field in fields}
-        self.every = [each for field in self.fields.values() for each in _with_previous(field)]
-        self.by_attribute = {field.attribute: field for field in self.every}
-        self.ruled = [field for field in self.every if field.has_rules]
+        self.all_fields = [each for field in self.fields.values() for each in _with_previous(field)]
+        self.by_attribute = {field.attribute: field for field in self.all_fields}
+        self.constrained = [field for field in self.all_fields if field.has_rules]
         self.by_file = {
             name: (field.attribute, field.name, field.kind is Secret)
-            for field in self.every
+            for field in self.all_fields
             for name in field.candidates
         }
-        self.below = [name for name in self.by_file if "/" in name]
-        self.by_variable = {field.name: field for field in self.every}
-        self.by_pointer = {f"{field.name}_FILE": field for field in self.every}
+        self.nested_paths = [name for name in self.by_file if "/" in name]
+        self.by_variable = {field.name: field for field in self.all_fields}
+        self.by_file_variable = {f"{field.name}_FILE": field for field in self.all_fields}
 
 
 def _with_previous(field: Field) -> list[Field]:
@@ -67,15 +67,15 @@ def _with_previous(field: Field) -> list[Field]:
         required_in=frozenset(),
         file=None,
         dev_default=None,
-        lead=0.0,
-        grace=0.0,
+        activate_after=0.0,
+        accept_old_for=0.0,
         previous=None,
-        candidates=candidates_of(field.previous, None),
+        candidates=file_name_candidates(field.previous, None),
     )
     return [field, hidden]
 
 
-def plain_field(name: str) -> Field:
+def undeclared_field(name: str) -> Field:
     """Make the field of a secret that no class declares.
 
     Raises:
@@ -85,4 +85,4 @@ def plain_field(name: str) -> Field:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         message = "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
         raise DeclarationError(message)
-    return Field(attribute=name, name=name, candidates=candidates_of(name, None))
+    return Field(attribute=name, name=name, candidates=file_name_candidates(name, None))

@@ -11,19 +11,19 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
-from hive_boot.exceptions import DeclarationError, InvalidSecrets, Problem
+from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
 from hive_boot.secrets.profile import PROFILES, Profile, parse_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hive_boot.secrets.surroundings import Surroundings
+    from hive_boot.secrets.surroundings import HostEnvironment
 
 Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-FOREIGN = frozenset(
+PLATFORM_ENTRIES = frozenset(
     {
         "kubernetes.io",
         "eks.amazonaws.com",
@@ -44,7 +44,7 @@ _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"", "0", "false", "no", "off"})
 
 
-class Situation(NamedTuple):
+class SourceContext(NamedTuple):
     """What was decided.
 
     Attributes:
@@ -54,10 +54,10 @@ class Situation(NamedTuple):
         profile_reason: why.
         directories: the mounted directories, in order; none in the modes
             ``environment`` and ``development``.
-        named_by: what named the directories; empty when they are the usual ones.
-        dotenv: the ``.env`` files, the stronger one first.
+        directories_setting: what named the directories; empty when they are the usual ones.
+        env_files: the ``.env`` files, the stronger one first.
         env_fallback: whether a mounted mode takes what only the environment has.
-        forgotten: whether development mode stands in a container, for want of a
+        maybe_missing_mount: whether development mode stands in a container, for want of a
             mount that may have been forgotten.
         variables: gives the environment that was seen, and shows it to nobody.
         cwd: the working directory of that moment, which relative paths start from.
@@ -68,10 +68,10 @@ class Situation(NamedTuple):
     profile: Profile
     profile_reason: str
     directories: tuple[str, ...]
-    named_by: str
-    dotenv: tuple[str, ...]
+    directories_setting: str
+    env_files: tuple[str, ...]
     env_fallback: bool
-    forgotten: bool
+    maybe_missing_mount: bool
     variables: Callable[[], Mapping[str, str]]
     cwd: str
 
@@ -81,14 +81,14 @@ class Situation(NamedTuple):
         return self.mode in {"kubernetes", "systemd", "docker"}
 
 
-class Wishes:
+class SourceOptions:
     """What the author of the code has decided; None leaves it to the surroundings.
 
     Raises:
         DeclarationError: the mode or the profile is unknown.
     """
 
-    __slots__ = ("dotenv", "env_fallback", "mode", "profile", "secrets_dirs")
+    __slots__ = ("env_file", "env_fallback", "mode", "profile", "secrets_dirs")
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Wishes:
         mode: Mode | None = None,
         profile: str | None = None,
         secrets_dirs: StrPaths | None = None,
-        dotenv: StrPath | None = None,
+        env_file: StrPath | None = None,
         env_fallback: bool = False,
     ) -> None:
         if mode is not None and mode not in MODES:
@@ -108,7 +108,7 @@ class Wishes:
         self.mode = mode
         self.profile = profile
         self.secrets_dirs = _paths(secrets_dirs)
-        self.dotenv = dotenv
+        self.env_file = env_file
         self.env_fallback = env_fallback
 
 
@@ -125,7 +125,7 @@ def _paths(given: StrPaths | None) -> tuple[str, ...]:
     return tuple(map(str, paths))
 
 
-def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
+def detect(host: HostEnvironment, source_options: SourceOptions) -> SourceContext:
     """Decide mode, profile and directories.
 
     Raises:
@@ -133,81 +133,84 @@ def detect(surroundings: Surroundings, wishes: Wishes) -> Situation:
             that means nothing. Every such variable is reported.
     """
     problems: list[Problem] = []
-    named, named_by = _named_directories(surroundings, wishes, problems)
-    mode, mode_reason = _mode(surroundings, wishes, named_by, problems)
-    profile, profile_reason = _profile(surroundings, wishes, mode, problems)
-    fallback = _fallback(surroundings, wishes, problems)
+    named, named_by = _named_directories(host, source_options, problems)
+    mode, mode_reason = _mode(host, source_options, named_by, problems)
+    profile, profile_reason = _profile(host, source_options, mode, problems)
+    fallback = _fallback(host, source_options, problems)
     if problems:
-        raise InvalidSecrets(problems)
+        raise InvalidSecretsError(problems)
     # Not made shorter: what is below a link has another directory above it.
-    named = tuple(os.path.join(surroundings.cwd, path) for path in named)
-    directories = named or _usual_directories(surroundings, mode)
+    named = tuple(os.path.join(host.cwd, path) for path in named)
+    directories = named or _usual_directories(host, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
-    return Situation(
+    return SourceContext(
         mode=mode,
         mode_reason=mode_reason,
         profile=profile,
         profile_reason=profile_reason,
         directories=directories if mounted else (),
-        named_by=named_by if mounted else "",
-        dotenv=_dotenv_files(surroundings, wishes) if mode == "development" else (),
+        directories_setting=named_by if mounted else "",
+        env_files=_dotenv_files(host, source_options) if mode == "development" else (),
         env_fallback=fallback,
-        forgotten=mode == "development" and bool(container_sign(surroundings)),
-        variables=surroundings.variables,
-        cwd=surroundings.cwd,
+        maybe_missing_mount=mode == "development" and bool(container_sign(host)),
+        variables=host.variables,
+        cwd=host.cwd,
     )
 
 
 def _named_directories(
-    surroundings: Surroundings, wishes: Wishes, problems: list[Problem]
+    host: HostEnvironment, source_options: SourceOptions, problems: list[Problem]
 ) -> tuple[tuple[str, ...], str]:
-    if wishes.secrets_dirs:
-        return wishes.secrets_dirs, "secrets_dirs="
+    if source_options.secrets_dirs:
+        return source_options.secrets_dirs, "secrets_dirs="
     variable = "HIVE_BOOT_SECRETS_DIR"
-    said = surroundings.variable(variable)
+    said = host.variable(variable)
     found = tuple(path for path in said.split(os.pathsep) if path)
     if said and not found:
         hint = "set it to a directory, or unset it"
         message = "names no directory"
-        problems.append(Problem(name=variable, kind="setting", message=message, hint=hint))
+        problems.append(Problem(name=variable, kind="setting", message=message, fix=hint))
     return found, variable if found else ""
 
 
-def _usual_directories(surroundings: Surroundings, mode: Mode) -> tuple[str, ...]:
-    credentials = surroundings.variable("CREDENTIALS_DIRECTORY")
+def _usual_directories(host: HostEnvironment, mode: Mode) -> tuple[str, ...]:
+    credentials = host.variable("CREDENTIALS_DIRECTORY")
     if mode == "systemd" and credentials:
-        return (surroundings.path(credentials),)
-    return (surroundings.path("/run/secrets"),)
+        return (host.path(credentials),)
+    return (host.path("/run/secrets"),)
 
 
 def _mode(
-    surroundings: Surroundings, wishes: Wishes, named_by: str, problems: list[Problem]
+    host: HostEnvironment,
+    source_options: SourceOptions,
+    directories_setting: str,
+    problems: list[Problem],
 ) -> tuple[Mode, str]:
-    if wishes.mode is not None:
-        return wishes.mode, "Bootstrap(mode=…)"
-    if said := surroundings.variable("HIVE_BOOT_MODE"):
+    if source_options.mode is not None:
+        return source_options.mode, "Bootstrap(mode=…)"
+    if said := host.variable("HIVE_BOOT_MODE"):
         for mode in MODES:
             if said.strip().lower() == mode:
                 return mode, "HIVE_BOOT_MODE"
-        problems.append(_meaningless("HIVE_BOOT_MODE", said, MODES))
-    return _detected_mode(surroundings, named_by)
+        problems.append(_unknown_value("HIVE_BOOT_MODE", said, MODES))
+    return _detected_mode(host, directories_setting)
 
 
-def _detected_mode(surroundings: Surroundings, named_by: str) -> tuple[Mode, str]:
-    if surroundings.variable("KUBERNETES_SERVICE_HOST"):
+def _detected_mode(host: HostEnvironment, directories_setting: str) -> tuple[Mode, str]:
+    if host.variable("KUBERNETES_SERVICE_HOST"):
         return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
-    credentials = surroundings.variable("CREDENTIALS_DIRECTORY")
-    if credentials and surroundings.exists(credentials):
+    credentials = host.variable("CREDENTIALS_DIRECTORY")
+    if credentials and host.exists(credentials):
         return "systemd", "CREDENTIALS_DIRECTORY is set"
-    if named_by:
-        return "docker", f"{named_by} names a directory"
-    return _mode_by_usual_directory(surroundings)
+    if directories_setting:
+        return "docker", f"{directories_setting} names a directory"
+    return _mode_by_usual_directory(host)
 
 
-def _mode_by_usual_directory(surroundings: Surroundings) -> tuple[Mode, str]:
+def _mode_by_usual_directory(host: HostEnvironment) -> tuple[Mode, str]:
     try:
-        with os.scandir(surroundings.path("/run/secrets")) as entries:
-            ours = any(entry.name not in FOREIGN for entry in entries)
+        with os.scandir(host.path("/run/secrets")) as entries:
+            ours = any(entry.name not in PLATFORM_ENTRIES for entry in entries)
     except FileNotFoundError:
         return "development", "no /run/secrets"
     except OSError as exc:
@@ -218,45 +221,47 @@ def _mode_by_usual_directory(surroundings: Surroundings) -> tuple[Mode, str]:
 
 
 def _profile(
-    surroundings: Surroundings, wishes: Wishes, mode: Mode, problems: list[Problem]
+    host: HostEnvironment, source_options: SourceOptions, mode: Mode, problems: list[Problem]
 ) -> tuple[Profile, str]:
-    if wishes.profile is not None:
-        return PROFILES[wishes.profile.strip().lower()], "Bootstrap(profile=…)"
+    if source_options.profile is not None:
+        return PROFILES[source_options.profile.strip().lower()], "Bootstrap(profile=…)"
     variables = ["HIVE_BOOT_PROFILE", *(["APP_ENV"] if mode == "development" else [])]
     for variable in variables:
-        said = surroundings.variable(variable)
+        said = host.variable(variable)
         if said and (profile := parse_profile(said)):
             return profile, variable
         if said:
-            problems.append(_meaningless(variable, said, tuple(PROFILES)))
+            problems.append(_unknown_value(variable, said, tuple(PROFILES)))
     if mode != "development":
         return "production", f"the default in {mode} mode"
-    if container := container_sign(surroundings):
+    if container := container_sign(host):
         return "production", f"development mode, but in a container: {container}"
     return "development", "the default in development mode outside a container"
 
 
-def container_sign(surroundings: Surroundings) -> str:
+def container_sign(host: HostEnvironment) -> str:
     """Return what shows that this process runs in a container; empty when nothing does."""
     for marker in ("/.dockerenv", "/run/.containerenv"):
-        if surroundings.exists(marker):
+        if host.exists(marker):
             return f"{marker} exists"
-    return "this is PID 1" if surroundings.pid == 1 else ""
+    return "this is PID 1" if host.pid == 1 else ""
 
 
-def _fallback(surroundings: Surroundings, wishes: Wishes, problems: list[Problem]) -> bool:
-    said = surroundings.variable("HIVE_BOOT_ENV_FALLBACK")
+def _fallback(
+    host: HostEnvironment, source_options: SourceOptions, problems: list[Problem]
+) -> bool:
+    said = host.variable("HIVE_BOOT_ENV_FALLBACK")
     if said.lower() not in _YES | _NO:
-        problems.append(_meaningless("HIVE_BOOT_ENV_FALLBACK", said, ("1", "0")))
-    return wishes.env_fallback or said.lower() in _YES
+        problems.append(_unknown_value("HIVE_BOOT_ENV_FALLBACK", said, ("1", "0")))
+    return source_options.env_fallback or said.lower() in _YES
 
 
-def _dotenv_files(surroundings: Surroundings, wishes: Wishes) -> tuple[str, ...]:
-    base = os.path.join(surroundings.cwd, os.fspath(wishes.dotenv or ".env"))
+def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
+    base = os.path.join(host.cwd, os.fspath(source_options.env_file or ".env"))
     return f"{base}.local", base
 
 
-def _meaningless(variable: str, said: str, known: Sequence[str]) -> Problem:
+def _unknown_value(variable: str, said: str, known: Sequence[str]) -> Problem:
     """Describe a variable that says nothing known; it is not shown, because it may be a value."""
     from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
 
@@ -266,5 +271,5 @@ def _meaningless(variable: str, said: str, known: Sequence[str]) -> Problem:
         name=variable,
         kind="setting",
         message=f"has a value that means nothing{nearest}",
-        hint=f"set it to one of {', '.join(known)}, or unset it",
+        fix=f"set it to one of {', '.join(known)}, or unset it",
     )

@@ -11,16 +11,16 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.exceptions import Problem
-from hive_boot.secrets.mode import FOREIGN
+from hive_boot.secrets.mode import PLATFORM_ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hive_boot.exceptions import ProblemKind
-    from hive_boot.secrets.findings import Findings
-    from hive_boot.secrets.sources.mounted import Reading
+    from hive_boot.secrets.findings import LoadResult
+    from hive_boot.secrets.sources.mounted import DirectorySnapshot
 
-RETRIED: frozenset[ProblemKind] = frozenset(
+RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
 )
 """What may be right a moment later, although nobody writes. All else is what was written."""
@@ -54,43 +54,43 @@ def reject(problems: Iterable[Problem], generation: int) -> Rejection:
     return Rejection(generation, names, tuple(problem.kind for problem in listed), time.time())
 
 
-def losses(findings: Findings, before: Findings) -> list[Problem]:
+def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Problem]:
     """Tell which places of the accepted set are gone, or hold nothing any more.
 
     An absent directory and an empty one are failures of whoever mounts them, never the
     news that there are no secrets: what is meant to be removed is removed one by one.
     """
-    problems = [_loss(known, findings) for known in before.readings]
-    noted = {problem.name for problem in findings.problems}
+    problems = [_loss(known, load_result) for known in before.snapshots]
+    noted = {problem.name for problem in load_result.problems}
     lost = [problem for problem in problems if problem is not None and problem.name not in noted]
-    return lost + _lost_files(findings, before)
+    return lost + _lost_files(load_result, before)
 
 
-def _loss(known: Reading, findings: Findings) -> Problem | None:
+def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
     """Tell what became of a directory that held secrets."""
-    if all(_is_a_file(findings, attribute) for attribute in known.batch.files):
+    if all(_is_a_file(load_result, attribute) for attribute in known.batch.files):
         return None
-    now = next((each for each in findings.readings if each.path == known.path), None)
+    now = next((each for each in load_result.snapshots if each.path == known.path), None)
     if now is None:
         return _lost(known.path, "directory", "is gone")
-    if now.fault is not None:
-        return _lost(known.path, now.fault.kind, now.fault.message)
-    if any(name not in FOREIGN and not name.startswith("..") for name in now.names):
+    if now.problem is not None:
+        return _lost(known.path, now.problem.kind, now.problem.message)
+    if any(name not in PLATFORM_ENTRIES and not name.startswith("..") for name in now.names):
         return None
     return _lost(known.path, "empty", "is empty")
 
 
-def _is_a_file(findings: Findings, attribute: str) -> bool:
+def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
     """Tell whether a secret was read from a file, here or in another directory by now."""
-    return attribute in findings.values and findings.origin(attribute)[0] == "file"
+    return attribute in load_result.values and load_result.origin(attribute)[0] == "file"
 
 
-def _lost_files(findings: Findings, before: Findings) -> list[Problem]:
+def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
     """Tell which ``.env`` files that gave values are gone."""
     return [
         _lost(path, "missing", "is gone")
-        for path in findings.situation.dotenv
-        if path in before.dotenv and not os.path.exists(path)
+        for path in load_result.source_context.env_files
+        if path in before.env_files and not os.path.exists(path)
     ]
 
 

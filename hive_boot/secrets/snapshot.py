@@ -10,8 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Never, dataclass_transform
 
 from hive_boot.exceptions import DeclarationError
-from hive_boot.secrets.declaration import make_inventory, read_fields, refuse_fields, secret
-from hive_boot.secrets.inventory import Inventory
+from hive_boot.secrets.declaration import (
+    collect_fields,
+    make_inventory,
+    reject_secrets_in_mixin,
+    secret,
+)
+from hive_boot.secrets.inventory import FieldIndex
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,8 +43,8 @@ class SecretSet:
     """
 
     # Not annotated: whoever asks for the type hints of a declaration finds its fields.
-    _inventory = Inventory(())
-    _own = Inventory(())
+    _field_index = FieldIndex(())
+    _own = FieldIndex(())
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -48,9 +53,9 @@ class SecretSet:
             if issubclass(base, SecretSet):
                 inherited |= base.__dict__["_own"].fields
             else:
-                refuse_fields(base)
-        cls._own = Inventory(read_fields(cls).values())
-        cls._inventory = make_inventory(cls, inherited | cls._own.fields)
+                reject_secrets_in_mixin(base)
+        cls._own = FieldIndex(collect_fields(cls).values())
+        cls._field_index = make_inventory(cls, inherited | cls._own.fields)
         check = getattr(cls, "check", None)
         if check is not None:
             from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
@@ -61,15 +66,15 @@ class SecretSet:
 
     def __init__(self, **values: Secret | SecretBytes | None) -> None:
         name = type(self).__name__
-        if missing := self._inventory.fields.keys() - values.keys():
+        if missing := self._field_index.fields.keys() - values.keys():
             message = f"{name}() needs every field; not given: {', '.join(sorted(missing))}"
             del values
             raise TypeError(message)
-        if unknown := values.keys() - self._inventory.fields.keys():
+        if unknown := values.keys() - self._field_index.fields.keys():
             message = f"{name} declares no {', '.join(sorted(unknown))}"
             del values
             raise TypeError(message)
-        for key, field in self._inventory.fields.items():
+        for key, field in self._field_index.fields.items():
             value = values[key]
             if not isinstance(value, field.kind) and (value is not None or field.required):
                 wanted = field.kind.__name__ + ("" if field.required else " or None")
@@ -88,7 +93,7 @@ class SecretSet:
         return pinned
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{key}={self.__dict__.get(key)!r}" for key in self._inventory.fields)
+        shown = ", ".join(f"{key}={self.__dict__.get(key)!r}" for key in self._field_index.fields)
         return f"{type(self).__name__}({shown})"
 
     def __format__(self, spec: str, /) -> str:

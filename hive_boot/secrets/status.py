@@ -45,16 +45,16 @@ class SecretStatus:
 
 def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
     """Describe every declared secret, in the order of the declaration."""
-    fields = store.declared._inventory.fields.values()  # noqa: SLF001  (ours)
+    fields = store.declared._field_index.fields.values()  # noqa: SLF001  (ours)
     return tuple(_describe(field, store, profile) for field in fields)
 
 
 def _describe(field: Field, store: Store[Any], profile: Profile) -> SecretStatus:
-    turn, findings = store.turn(field.attribute), store.generation.findings
+    turn, load_result = store.current_period(field.attribute), store.generation.load_result
     present = turn.value is not None
     # What was taken away is in use until its successor, which is nothing, is due.
-    known = present and field.attribute in findings.values
-    source, place = findings.origin(field.attribute) if known else ("", "")
+    known = present and field.attribute in load_result.values
+    source, place = load_result.origin(field.attribute) if known else ("", "")
     return SecretStatus(
         name=field.name,
         attribute=field.attribute,

@@ -21,7 +21,7 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hive_boot.secrets.findings import Findings
+    from hive_boot.secrets.findings import LoadResult
     from hive_boot.secrets.sources.reading import Value
 
 S = TypeVar("S", bound=SecretSet)
@@ -32,18 +32,18 @@ class Generation(NamedTuple):
 
     Attributes:
         number: 1 for the first of a run.
-        findings: what was loaded: the values, and where each is from.
+        load_result: what was loaded: the values, and where each is from.
         since: when it was accepted, on the monotonic clock.
         at: the same in seconds of the wall clock.
     """
 
     number: int
-    findings: Findings
+    load_result: LoadResult
     since: float
     at: float
 
 
-class Turn(NamedTuple):
+class ValuePeriod(NamedTuple):
     """The time in which a field has one value; all on the monotonic clock.
 
     Attributes:
@@ -66,10 +66,10 @@ def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
     return pinned
 
 
-def changed_fields(findings: Findings, before: Findings) -> list[str]:
+def changed_fields(load_result: LoadResult, before: LoadResult) -> list[str]:
     """Give the attributes whose value is another one than it was before."""
-    every = findings.inventory.by_attribute
-    return [each for each in every if not _is_same(findings.values, before.values, each)]
+    every = load_result.field_index.by_attribute
+    return [each for each in every if not _is_same(load_result.values, before.values, each)]
 
 
 def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: str) -> bool:
@@ -98,7 +98,7 @@ class Store(Generic[S]):
         self._settled = 0.0
         # Of the fields that have changed. The turns of a field are replaced, never altered:
         # any thread may be reading them.
-        self._turns: dict[str, tuple[Turn, ...]] = {}
+        self._turns: dict[str, tuple[ValuePeriod, ...]] = {}
 
     @property
     def is_filled(self) -> bool:
@@ -111,11 +111,11 @@ class Store(Generic[S]):
         generation: Generation = self.view.__dict__["_generation"]
         return generation
 
-    def accept(self, findings: Findings, *, now: bool = False) -> Change | None:
+    def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
         """Accept what was loaded, and put into use what has no ``lead``.
 
         Args:
-            findings: what was loaded.
+            load_result: what was loaded.
             now: put everything into use at once. Default False.
 
         Returns:
@@ -123,21 +123,21 @@ class Store(Generic[S]):
         """
         moment = self._clock()
         if self._first is None:
-            self._first = Generation(1, findings, moment, time.time())
-            self._put(self._first, findings.values)
+            self._first = Generation(1, load_result, moment, time.time())
+            self._publish(self._first, load_result.values)
             return None
-        generation = Generation(self.generation.number + 1, findings, moment, time.time())
-        changed = changed_fields(findings, self.generation.findings)
+        generation = Generation(self.generation.number + 1, load_result, moment, time.time())
+        changed = changed_fields(load_result, self.generation.load_result)
         if now:
-            self._hurry(moment)
+            self._activate_all(moment)
         for attribute in changed:
-            field = findings.inventory.by_attribute[attribute]
-            since = moment + (0.0 if now else field.lead)
-            *before, last = self._turns.get(attribute) or (self.turn(attribute),)
-            last = last._replace(until=since + field.grace)
-            turn = Turn(findings.values.get(attribute), generation.number, since)
+            field = load_result.field_index.by_attribute[attribute]
+            since = moment + (0.0 if now else field.activate_after)
+            *before, last = self._turns.get(attribute) or (self.current_period(attribute),)
+            last = last._replace(until=since + field.accept_old_for)
+            turn = ValuePeriod(load_result.values.get(attribute), generation.number, since)
             self._turns[attribute] = (*before, last, turn)
-        return self._settle(generation, moment)
+        return self._activate_due(generation, moment)
 
     def advance(self, *, now: bool = False) -> Change | None:
         """Put into use what is due, and forget what is accepted no more.
@@ -150,8 +150,8 @@ class Store(Generic[S]):
         """
         moment = self._clock()
         if now:
-            self._hurry(moment)
-        return self._settle(self.generation, moment)
+            self._activate_all(moment)
+        return self._activate_due(self.generation, moment)
 
     @property
     def next_due(self) -> float:
@@ -166,13 +166,13 @@ class Store(Generic[S]):
             default=math.inf,
         )
 
-    def turn(self, attribute: str) -> Turn:
+    def current_period(self, attribute: str) -> ValuePeriod:
         """Give the turn of the value that a field has now."""
         moment = self._clock()
         turns = self._turns.get(attribute)
         if turns is None:
             first: Any = self._first
-            return Turn(first.findings.values.get(attribute), first.number, first.since)
+            return ValuePeriod(first.load_result.values.get(attribute), first.number, first.since)
         return next((turn for turn in reversed(turns) if turn.since <= moment), turns[0])
 
     def due(self, attribute: str) -> float | None:
@@ -195,23 +195,23 @@ class Store(Generic[S]):
         found = [current, *others, self._current.get(f"{attribute}.previous")]
         return tuple(dict.fromkeys(value for value in found if value is not None))
 
-    def valid(self) -> list[Value]:
+    def all_accepted_values(self) -> list[Value]:
         """Give the values of all fields that are in use, are accepted, or are to come."""
         others = [turn.value for turns in list(self._turns.values()) for turn in turns]
         return [*self._current.values(), *(value for value in others if value is not None)]
 
-    def _hurry(self, moment: float) -> None:
+    def _activate_all(self, moment: float) -> None:
         """Let all turns have begun, and count the grace of what they replace from now on."""
-        fields = self.generation.findings.inventory.by_attribute
+        fields = self.generation.load_result.field_index.by_attribute
         for attribute, turns in self._turns.items():
             hurried = [turn._replace(since=min(turn.since, moment)) for turn in turns]
             for number, turn in enumerate(turns[1:]):
                 if turn.since > moment:
-                    until = moment + fields[attribute].grace
+                    until = moment + fields[attribute].accept_old_for
                     hurried[number] = hurried[number]._replace(until=until)
             self._turns[attribute] = tuple(hurried)
 
-    def _settle(self, generation: Generation, moment: float) -> Change | None:
+    def _activate_due(self, generation: Generation, moment: float) -> Change | None:
         """Make the values of this moment the ones in use."""
         current = dict(self._current)
         numbers: dict[str, int] = {}
@@ -229,10 +229,10 @@ class Store(Generic[S]):
             else:
                 current[attribute] = now.value
         before = self._current
-        fields = self.declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
+        fields = self.declared._field_index.fields  # noqa: SLF001  (the declaration is ours to read)
         names = tuple(each for each in fields if not _is_same(before, current, each))
         if names or generation is not self.generation:
-            self._put(generation, current)
+            self._publish(generation, current)
         if not names:
             return None
         return Change(
@@ -242,9 +242,9 @@ class Store(Generic[S]):
             max(numbers[name] for name in names),
         )
 
-    def _put(self, generation: Generation, current: Mapping[str, Value]) -> None:
+    def _publish(self, generation: Generation, current: Mapping[str, Value]) -> None:
         """Put values into use: all of them, in one assignment."""
-        fields = self.declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
+        fields = self.declared._field_index.fields  # noqa: SLF001  (the declaration is ours to read)
         values = _complete(self.declared, current)
         # For get_secret: the texts by name, None where an optional one is absent.
         by_name = {
@@ -259,5 +259,5 @@ class Store(Generic[S]):
 
 
 def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[str, Any]:
-    fields = declared._inventory.fields  # noqa: SLF001  (the declaration is ours to read)
+    fields = declared._field_index.fields  # noqa: SLF001  (the declaration is ours to read)
     return {attribute: values.get(attribute) for attribute in fields}

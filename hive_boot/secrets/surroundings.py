@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.sealing import sealed
+from hive_boot.redaction.sealing import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ class Variables(dict[str, str]):
         return f"Variables({len(self)})"
 
 
-class Surroundings:
+class HostEnvironment:
     """The machine, as far as a decision depends on it.
 
     Args:
@@ -43,7 +43,7 @@ class Surroundings:
         cwd: str | None = None,
         pid: int | None = None,
     ) -> None:
-        self.variables: Callable[[], Mapping[str, str]] = sealed(
+        self.variables: Callable[[], Mapping[str, str]] = conceal(
             Variables(os.environ if environ is None else environ)
         )
         self.root = root

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
 
-from hive_boot.redaction.sealing import Endless
+from hive_boot.redaction.sealing import _OpaqueIterator
 
 if TYPE_CHECKING:
     from typing import Self
@@ -49,7 +49,7 @@ class _Opaque(Generic[Plain]):
             raise TypeError(message)
         from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
 
-        given = Endless(candidate).__next__
+        given = _OpaqueIterator(candidate).__next__
         del candidate
         return compare_digest(_raw(self._open), _raw(given))
 
@@ -108,7 +108,7 @@ class Secret(_Opaque[str]):
             del value
             message = f"the value of Secret({name!r}) has to be a str"
             raise TypeError(message)
-        self._open = Endless(value).__next__
+        self._open = _OpaqueIterator(value).__next__
 
     def __init_subclass__(cls) -> Never:
         message = "Secret cannot be subclassed: what it promises would not hold"
@@ -135,7 +135,7 @@ class SecretBytes(_Opaque[bytes]):
             del value
             message = f"the value of SecretBytes({name!r}) has to be bytes"
             raise TypeError(message)
-        self._open = Endless(value).__next__
+        self._open = _OpaqueIterator(value).__next__
 
     def __init_subclass__(cls) -> Never:
         message = "SecretBytes cannot be subclassed: what it promises would not hold"

@@ -13,15 +13,15 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from hive_boot.secrets.mode import FOREIGN
-from hive_boot.secrets.sources.mounted import subvolumes
-from hive_boot.secrets.sources.mounts import Pin, pins
+from hive_boot.secrets.mode import PLATFORM_ENTRIES
+from hive_boot.secrets.sources.mounted import find_kubelet_volumes
+from hive_boot.secrets.sources.mounts import MountedFile, find_mounted_files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from hive_boot.secrets.inventory import Inventory
-    from hive_boot.secrets.mode import Situation
+    from hive_boot.secrets.inventory import FieldIndex
+    from hive_boot.secrets.mode import SourceContext
 
 _DATA = "..data"
 
@@ -31,77 +31,77 @@ _STEPS = 255
 """Parts of a path after which links are taken to lead in a circle; the kernel follows 40."""
 
 
-class View(NamedTuple):
+class WatchSnapshot(NamedTuple):
     """What there is to be watched, and how it looks.
 
     Attributes:
-        places: what is watched: the names of interest in each, None for all.
-        homes: the directories among them that hold secrets, where names with two dots
+        targets: what is watched: the names of interest in each, None for all.
+        secret_directories: the directories among them that hold secrets, where names with two dots
             are of interest too.
         roots: what these places are; when it differs, the watch is on something else.
         contents: how the declared files look, without having read them.
         pinned: the declared files that are mount points.
     """
 
-    places: Mapping[str, frozenset[str] | None]
-    homes: frozenset[str]
+    targets: Mapping[str, frozenset[str] | None]
+    secret_directories: frozenset[str]
     roots: tuple[object, ...]
     contents: tuple[object, ...]
-    pinned: tuple[Pin, ...]
+    pinned: tuple[MountedFile, ...]
 
-    def concerns(self, path: str) -> bool:
+    def is_relevant(self, path: str) -> bool:
         """Tell whether an event at ``path`` may be about a declared secret."""
-        if path in self.homes or self.places.get(path, _NONE) is None:
+        if path in self.secret_directories or self.targets.get(path, _NONE) is None:
             return True
         above, name = os.path.split(path)
-        names = self.places.get(above, _NONE)
+        names = self.targets.get(above, _NONE)
         if names is None or name in names:
             return True
-        return above in self.homes and name.startswith("..")
+        return above in self.secret_directories and name.startswith("..")
 
-    def is_near(self, path: str) -> bool:
+    def is_sibling(self, path: str) -> bool:
         """Tell whether an event at ``path`` is beside the declared secrets."""
-        return os.path.dirname(path) in self.homes
+        return os.path.dirname(path) in self.secret_directories
 
-    def is_of_a_place(self, path: str) -> bool:
+    def changes_targets(self, path: str) -> bool:
         """Tell whether an event at ``path`` may mean that something else is to be watched."""
-        return path in self.places or os.path.dirname(path) not in self.homes
+        return path in self.targets or os.path.dirname(path) not in self.secret_directories
 
 
-class Vantage:
+class WatchTargets:
     """The places of one situation.
 
     Args:
-        inventory: what is declared.
-        situation: where it is looked for.
+        field_index: what is declared.
+        source_context: where it is looked for.
     """
 
-    def __init__(self, inventory: Inventory, situation: Situation) -> None:
-        self._inventory = inventory
-        self._directories = situation.directories
-        self._usual = not situation.named_by and situation.mode != "systemd"
-        variables = situation.variables()
-        pointers = filter(None, (variables.get(name, "") for name in inventory.by_pointer))
-        named = [os.path.join(situation.cwd, pointer) for pointer in pointers]
-        self._files = [*named, *situation.dotenv]
-        tops = {name.partition("/")[0] for name in inventory.below}
-        self._names = frozenset(inventory.by_file.keys() | tops)
+    def __init__(self, field_index: FieldIndex, source_context: SourceContext) -> None:
+        self._field_index = field_index
+        self._directories = source_context.directories
+        self._usual = not source_context.directories_setting and source_context.mode != "systemd"
+        variables = source_context.variables()
+        pointers = filter(None, (variables.get(name, "") for name in field_index.by_file_variable))
+        named = [os.path.join(source_context.cwd, pointer) for pointer in pointers]
+        self._files = [*named, *source_context.env_files]
+        tops = {name.partition("/")[0] for name in field_index.nested_paths}
+        self._names = frozenset(field_index.by_file.keys() | tops)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing that could change."""
         return not self._directories and not self._files
 
-    def look(self) -> View:
+    def snapshot(self) -> WatchSnapshot:
         """Look at every place once. Nothing is raised: what cannot be seen is not there."""
         directories = list(self._all_directories())
-        pinned = pins({**self._declared(directories), **_resolved(self._files)})
+        pinned = find_mounted_files({**self._declared(directories), **_resolved(self._files)})
         places = self._places(directories, pinned)
         roots = tuple((*key, path, names) for path, (key, names) in sorted(places.items()))
         contents = [*map(self._contents, directories), *map(_signature, self._files)]
         named = {path: names for path, (_, names) in places.items()}
         homes = frozenset(map(os.path.realpath, directories)) & named.keys()
-        return View(named, homes, roots, tuple(contents), tuple(pinned))
+        return WatchSnapshot(named, homes, roots, tuple(contents), tuple(pinned))
 
     def _all_directories(self) -> Iterator[str]:
         for path in self._directories:
@@ -109,11 +109,11 @@ class Vantage:
             if self._usual:
                 names = _listed(path)
                 if _DATA not in names:
-                    yield from subvolumes(path, set(names) - FOREIGN)
+                    yield from find_kubelet_volumes(path, set(names) - PLATFORM_ENTRIES)
 
     def _declared(self, directories: Collection[str]) -> dict[str, str]:
         """Give the declared files that may be there, each with where its directory really is."""
-        by_file, below = self._inventory.by_file, self._inventory.below
+        by_file, below = self._field_index.by_file, self._field_index.nested_paths
         found = {}
         for directory in directories:
             real = os.path.realpath(directory)
@@ -122,7 +122,7 @@ class Vantage:
         return found
 
     def _places(
-        self, directories: Collection[str], pinned: Collection[Pin]
+        self, directories: Collection[str], pinned: Collection[MountedFile]
     ) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
         """Give what to watch: each inode once, by the path that its events will have."""
         wanted: list[tuple[str, frozenset[str] | None]] = []
@@ -130,11 +130,11 @@ class Vantage:
             is_plain = not os.path.islink(os.path.join(directory, _DATA))
             # There a volume may come, whatever it is called.
             names = None if is_plain and self._usual else self._names
-            wanted += [(directory, names), *_ways(directory)]
+            wanted += [(directory, names), *_path_dependencies(directory)]
             if is_plain:
-                wanted += self._ways_out(directory)
+                wanted += self._symlink_dependencies(directory)
         for file in self._files:
-            wanted += _ways(file)
+            wanted += _path_dependencies(file)
         wanted += [(pin.path, None) for pin in pinned]
         inodes: dict[tuple[int, int], tuple[str, frozenset[str] | None]] = {}
         for path, names in wanted:
@@ -147,15 +147,15 @@ class Vantage:
             inodes[key] = (known, both)
         return {path: (key, names) for key, (path, names) in inodes.items()}
 
-    def _ways_out(self, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
+    def _symlink_dependencies(self, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
         """Give what is on the way to the files of a plain directory that lie elsewhere."""
         # What a scan tells of links costs no look at each file.
         with suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
-                if entry.name in self._inventory.by_file and entry.is_symlink():
-                    yield from _ways(entry.path)
-        for name in self._inventory.below:
-            yield from _ways(os.path.join(directory, name))
+                if entry.name in self._field_index.by_file and entry.is_symlink():
+                    yield from _path_dependencies(entry.path)
+        for name in self._field_index.nested_paths:
+            yield from _path_dependencies(os.path.join(directory, name))
 
     def _contents(self, directory: str) -> object:
         """Give what differs when something was written, without reading it."""
@@ -164,13 +164,13 @@ class Vantage:
         except OSError:
             link = None
         base = directory if link is None else os.path.join(directory, link)
-        names = self._inventory.by_file.keys() & set(_listed(base))
+        names = self._field_index.by_file.keys() & set(_listed(base))
         files = [(name, _signature(os.path.join(base, name))) for name in sorted(names)]
-        below = [_signature(os.path.join(base, name)) for name in self._inventory.below]
+        below = [_signature(os.path.join(base, name)) for name in self._field_index.nested_paths]
         return link, _signature(base)[:3], tuple(files), tuple(below)
 
 
-def _ways(path: str) -> Iterator[tuple[str, frozenset[str]]]:
+def _path_dependencies(path: str) -> Iterator[tuple[str, frozenset[str]]]:
     """Give where it shows that ``path`` leads to something else: the directories on the way.
 
     What a volume's ``..data`` leads to is not among them: it is another one each time.

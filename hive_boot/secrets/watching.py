@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from hive_boot._timings import Timings
-    from hive_boot.secrets.sources.mounts import Pin
-    from hive_boot.secrets.vantage import View
+    from hive_boot.secrets.sources.mounts import MountedFile
+    from hive_boot.secrets.vantage import WatchSnapshot
 
 log = logging.getLogger("hive_boot.watching")
 
-Watch = Literal["inotify", "poll", "down", "off"]
+WatchMode = Literal["inotify", "poll", "down", "off"]
 
 _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
@@ -39,7 +39,7 @@ _FAILURES = (ImportError, OSError, RuntimeError, ValueError)
 """What a watch fails with; a path that is not UTF-8 is a ValueError."""
 
 
-class Hints(Protocol):
+class EventSource(Protocol):
     """What the kernel tells about a number of places."""
 
     def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
@@ -94,52 +94,52 @@ class Watcher:
     """Ticks, from a thread of its own, when a declared secret may have changed.
 
     Args:
-        look: gives what there is to be watched, and how it looks.
+        snapshot: gives what there is to be watched, and how it looks.
         tick: called in the thread; what it raises as RuntimeError (a loop that is gone)
             ends the thread.
         events: makes what gives the kernel's hints.
         timings: how often it looks, polls and tries again.
 
     Attributes:
-        missed: how many changes were found by looking that no event had told of.
+        missed_events: how many changes were found by looking that no event had told of.
         pinned: the declared files that are mount points of their own.
     """
 
     def __init__(
         self,
-        look: Callable[[], View],
+        snapshot: Callable[[], WatchSnapshot],
         tick: Callable[[], object],
         events: Callable[[Collection[str], Timings], FileEvents] = FileEvents,
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._look = look
+        self._take_snapshot = snapshot
         self._tick_outside = tick
         self._events = events
-        self._mode: Watch = "off"
+        self._mode: WatchMode = "off"
         self._stop = threading.Event()
         self._settled = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="hive_boot watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="hive_boot watch", daemon=True)
         self._timings = timings
         self._backoff = Backoff(timings.watch_retry_delay, timings.max_watch_retry_delay)
         self._vanished = False
-        self._beat = 0.0
+        self._heartbeat = 0.0
         self._last_look = self._next_look = self._next_read = 0.0
         self._seen: tuple[object, ...] = ()
-        self.missed = 0
-        self.pinned: tuple[Pin, ...] = ()
+        self.missed_events = 0
+        self.pinned: tuple[MountedFile, ...] = ()
 
     @property
-    def mode(self) -> Watch:
+    def mode(self) -> WatchMode:
         """How changes are noticed now."""
         if not self._thread.is_alive():
             return "off" if self._mode == "off" else "down"
-        silence = time.monotonic() - self._beat
+        silence = time.monotonic() - self._heartbeat
         return "down" if silence > self._timings.watcher_silence_timeout else self._mode
 
     def start(self) -> None:
         """Begin, and wait until events are told of, or are known not to be; not for ever."""
-        self._beat = time.monotonic()
-        self._next_read = self._beat + self._timings.full_read_interval
+        self._heartbeat = time.monotonic()
+        self._next_read = self._heartbeat + self._timings.full_read_interval
         self._thread.start()
         self._settled.wait(self._timings.watcher_start_timeout)
 
@@ -152,11 +152,11 @@ class Watcher:
         if self._thread.ident is not None:
             self._thread.join()
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 self._watch()
-            except _Gone:
+            except _ListenerClosed:
                 break
             except Exception:
                 if self._mode != "down":
@@ -169,7 +169,7 @@ class Watcher:
 
     def _watch(self) -> None:
         """Watch what there is now, until it is something else, or nothing is told any more."""
-        view = self._look()
+        view = self._take_snapshot()
         since = time.monotonic()
         try:
             self._watch_events(view)
@@ -183,7 +183,7 @@ class Watcher:
             # No event is held on to while others may need the room.
             self._fall_back(view, exc)
 
-    def _watch_events(self, view: View) -> None:
+    def _watch_events(self, view: WatchSnapshot) -> None:
         """Listen to events of the places in ``view``.
 
         Raises:
@@ -191,15 +191,15 @@ class Watcher:
             RuntimeError: the same.
             ValueError: the same.
         """
-        events = self._events(list(view.places), self._timings)
+        events = self._events(list(view.targets), self._timings)
         try:
             if self._mode in {"poll", "down"}:
                 log.info("Changes of secrets are told of by inotify again")
             self._mode = "inotify"
             if self._settled.is_set():
                 # Whatever happened before this watch began was told to nobody.
-                self._tick()
-            now = self._take(self._look())
+                self._notify()
+            now = self._remember(self._take_snapshot())
             self._vanished = False
             self._settled.set()
             if now.roots == view.roots:
@@ -207,62 +207,62 @@ class Watcher:
         finally:
             events.close()
 
-    def _listen(self, events: Hints, view: View) -> None:
+    def _listen(self, events: EventSource, view: WatchSnapshot) -> None:
         """Tick at hints, and at what no hint told of, until there is something else to watch."""
         suspected = told_of = False
         while True:
             told = events.wait(self._timings.watcher_heartbeat_interval, self._stop)
-            self._beat = time.monotonic()
+            self._heartbeat = time.monotonic()
             if self._stop.is_set():
                 return
-            hints = [path for path in told if view.concerns(path)]
+            hints = [path for path in told if view.is_relevant(path)]
             # A look may be quicker than an event: it counts when none follows.
-            self.missed += suspected and not hints
+            self.missed_events += suspected and not hints
             suspected = False
-            if hints or self._beat >= self._next_read:
-                self._tick()
-            if hints or any(map(view.is_near, told)):
+            if hints or self._heartbeat >= self._next_read:
+                self._notify()
+            if hints or any(map(view.is_sibling, told)):
                 # Where much happens to other files, events of ours may be lost.
                 told_of = True
                 soon = self._last_look + self._timings.busy_resync_interval
                 self._next_look = min(self._next_look, soon)
-            moved = any(map(view.is_of_a_place, hints))
-            if not moved and self._beat < self._next_look:
+            moved = any(map(view.changes_targets, hints))
+            if not moved and self._heartbeat < self._next_look:
                 continue
             seen = self._seen
-            now = self._take(self._look())
+            now = self._remember(self._take_snapshot())
             # What was told of a place itself: there may be another now with the old inode.
-            if now.roots != view.roots or not view.places.keys().isdisjoint(hints):
-                self._tick()
+            if now.roots != view.roots or not view.targets.keys().isdisjoint(hints):
+                self._notify()
                 if not hints:
                     late = events.wait(self._timings.debounce_timeout, self._stop)
-                    self.missed += not any(map(view.concerns, late))
+                    self.missed_events += not any(map(view.is_relevant, late))
                 return
             if now.contents != seen and not hints:
                 suspected = not told_of
-                self._tick()
+                self._notify()
             told_of = False
 
-    def _fall_back(self, view: View, why: Exception) -> None:
+    def _fall_back(self, view: WatchSnapshot, why: Exception) -> None:
         """Poll for a while, because the kernel tells nothing."""
         interval = self._timings.poll_interval
         if self._mode != "poll":
             text = "Changes of secrets are looked for every %g s, because nothing tells of them: %s"
             log.warning(text, interval, why)
         self._mode = "poll"
-        self._take(view)
+        self._remember(view)
         until = time.monotonic() + self._backoff.next_delay()
         first = not self._settled.is_set()
         self._settled.set()
         if not first:
-            self._tick()
+            self._notify()
         while (left := until - time.monotonic()) > 0:
             if self._stop.wait(min(left, interval)):
                 return
-            self._beat = time.monotonic()
-            self._tick()
+            self._heartbeat = time.monotonic()
+            self._notify()
 
-    def _take(self, view: View) -> View:
+    def _remember(self, view: WatchSnapshot) -> WatchSnapshot:
         """Keep how the places look."""
         self._last_look = time.monotonic()
         self._next_look = self._last_look + self._timings.resync_interval
@@ -270,15 +270,15 @@ class Watcher:
         self.pinned = view.pinned
         return view
 
-    def _tick(self) -> None:
+    def _notify(self) -> None:
         self._next_read = time.monotonic() + self._timings.full_read_interval
         try:
             self._tick_outside()
         except RuntimeError as exc:
-            raise _Gone from exc
+            raise _ListenerClosed from exc
 
 
-class _Gone(Exception):  # noqa: N818  (no error: nobody is there to be told)
+class _ListenerClosed(Exception):  # noqa: N818  (no error: nobody is there to be told)
     """Nobody listens any more."""
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hive_boot.bootstrap.declare import Application
-from hive_boot.bootstrap.refusals import refuse_backend, refuse_main_and_app
+from hive_boot.bootstrap.refusals import forbid_main_with_serve, validate_backend
 from hive_boot.bootstrap.registry import C, S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from hive_boot.bootstrap.run import Door, Run
+    from hive_boot.bootstrap.run import Listener, Run
     from hive_boot.serving.asgi import App
 
 
@@ -91,26 +91,26 @@ class Bootstrap(Application[S, C]):
         Raises:
             SystemExit: always, as :meth:`run` does.
         """
-        from hive_boot.bootstrap.process import own  # noqa: PLC0415  (no tool needs it)
-        from hive_boot.serving.http import Serving  # noqa: PLC0415  (many serve elsewhere)
+        from hive_boot.bootstrap.process import run_process  # noqa: PLC0415  (no tool needs it)
+        from hive_boot.serving.http import HttpService  # noqa: PLC0415  (many serve elsewhere)
 
-        serving: Serving[S, C] = Serving(self, app, host, port)
+        serving: HttpService[S, C] = HttpService(self, app, host, port)
 
         def arm() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
-            refuse_backend(backend)
-            refuse_main_and_app(self._plan.main)
-            serving.choose(server, backend)
-            return serving.live
+            validate_backend(backend)
+            forbid_main_with_serve(self._declaration.main)
+            serving.select_server(server, backend)
+            return serving.wait_until_stopped
 
-        self._refuse_tools("serve")
+        self._forbid_start_in_inspection("serve")
         start = partial(
             self._running,
             own=True,
-            doors=[*self._doors(), ("the HTTP server", serving.open)],
+            doors=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             last=serving.lifespan,
             serves=True,
         )
-        raise SystemExit(own(arm, start, backend))
+        raise SystemExit(run_process(arm, start, backend))
 
     def asgi(self, app: App) -> App:
         """Wrap an ASGI application, as its outermost layer, for any server.
@@ -121,9 +121,9 @@ class Bootstrap(Application[S, C]):
         Args:
             app: the application to wrap.
         """
-        from hive_boot.serving.outermost import Outermost  # noqa: PLC0415  (as above)
+        from hive_boot.serving.outermost import LifespanMiddleware  # noqa: PLC0415  (as above)
 
-        return Outermost(app, self.lifespan, self.status, phase=lambda: self._state)
+        return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
 
     @property
     def probes(self) -> App:
@@ -132,8 +132,8 @@ class Bootstrap(Application[S, C]):
 
         return Endpoints(self.status, self._name)
 
-    def _doors(self) -> Sequence[tuple[str, Door]]:
-        port = self._plan.probe_port
+    def _listeners(self) -> Sequence[tuple[str, Listener]]:
+        port = self._declaration.probe_port
         if port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (as above)
@@ -141,10 +141,10 @@ class Bootstrap(Application[S, C]):
         return [
             (
                 "the probe server",
-                partial(serve_probes, self.status, self._name, port, self._plan.timings),
+                partial(serve_probes, self.status, self._name, port, self._declaration.timings),
             )
         ]
 
     @property
     def _name(self) -> str:
-        return self._plan.declared.__name__
+        return self._declaration.declared.__name__

@@ -42,7 +42,7 @@ class Response(NamedTuple):
     body: bytes
 
 
-def answer(  # noqa: PLR0913  (a request, the application, and what is asked of it)
+def handle_request(  # noqa: PLR0913  (a request, the application, and what is asked of it)
     method: str,
     path: str,
     status: Status,
@@ -66,14 +66,14 @@ def answer(  # noqa: PLR0913  (a request, the application, and what is asked of 
     head = method == "HEAD"
     if path not in only:
         known = "".join(f"{each}\n" for each in only)
-        return respond(404, f"there is no such page; there are\n{known}", head=head)
+        return make_response(404, f"there is no such page; there are\n{known}", head=head)
     if method not in {"GET", "HEAD"}:
-        return respond(405, "only GET and HEAD are answered\n", (b"allow", b"GET, HEAD"))
+        return make_response(405, "only GET and HEAD are answered\n", (b"allow", b"GET, HEAD"))
     response = _page(path, status, name, accept, timings)
     return response._replace(body=b"") if head else response
 
 
-def respond(
+def make_response(
     code: int,
     body: str | bytes,
     *more: tuple[bytes, bytes],
@@ -107,17 +107,19 @@ def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -
     if path == "/boot":
         from hive_boot.serving.page import HEADERS, page  # noqa: PLC0415  (for people only)
 
-        return respond(200, page(name, status, timings), *HEADERS, kind="text/html; charset=utf-8")
+        return make_response(
+            200, page(name, status, timings), *HEADERS, kind="text/html; charset=utf-8"
+        )
     if path == "/health":
         health = json.dumps(describe(status), ensure_ascii=False)
-        return respond(200 if status.ready else 503, f"{health}\n", kind="application/json")
+        return make_response(200 if status.ready else 503, f"{health}\n", kind="application/json")
     if path == "/livez":
         told = liveness(status.state)
     elif path == "/readyz":
         told = readiness(status.state)
     else:
         told = startup(status.state, started=status.started)
-    return respond(told.status, f"{told.word}\n")
+    return make_response(told.status, f"{told.text}\n")
 
 
 def _metrics(status: Status, accept: str) -> Response:
@@ -129,8 +131,8 @@ def _metrics(status: Status, accept: str) -> Response:
         # Other collectors are called too, and what they lack is another matter.
         if (exc.name or "").partition(".")[0] != "prometheus_client":
             raise
-        return respond(501, "there are no metrics: pip install 'hive_boot[metrics]'\n")
-    return respond(200, body, kind=content_type)
+        return make_response(501, "there are no metrics: pip install 'hive_boot[metrics]'\n")
+    return make_response(200, body, kind=content_type)
 
 
 def describe(status: Status) -> dict[str, Any]:
@@ -166,7 +168,7 @@ class Endpoints:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; say yes to a lifespan, and no to a websocket."""
         if scope["type"] == "http":
-            response = answer(
+            response = handle_request(
                 scope["method"],
                 path_of(scope).rstrip("/"),  # Litestar puts one at the end of a mount's paths
                 self._status(),
@@ -193,7 +195,7 @@ async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -
     """
     if scope["type"] != "http" or (path := path_of(scope)) not in PROBES:
         return False
-    await _send(answer(scope["method"], path, status(), only=PROBES), send)
+    await _send(handle_request(scope["method"], path, status(), only=PROBES), send)
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.lifecycle.states import SERVING, State
-from hive_boot.serving.endpoints import answer_probe, respond
+from hive_boot.serving.endpoints import answer_probe, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ _TRY_AGAIN_LATER = 1013
 """The code of a websocket that may be asked for again; registered with the IANA."""
 
 
-class Gate:
+class ReadinessMiddleware:
     """An application behind its probes.
 
     Before the application is ready everybody else is told to come again; while it drains,
@@ -63,10 +63,10 @@ class Gate:
             return
         phase = self._phase()
         if not self._is_open(phase):
-            await _refuse(scope, receive, send, "stopping" if phase in _ENDING else "starting")
+            await _reject(scope, receive, send, "stopping" if phase in _ENDING else "starting")
             return
         if scope["type"] == "http" and scope["http_version"].startswith("1"):
-            send = self._parting(send)
+            send = self._with_connection_close(send)
         self.in_flight += 1
         try:
             # A shallow copy for each request, as ASGI asks of servers.
@@ -81,7 +81,7 @@ class Gate:
         # A start that fails is stopping as well.
         return phase in SERVING or (phase in _LEAVING and self._status().started)
 
-    def _parting(self, send: Send) -> Send:
+    def _with_connection_close(self, send: Send) -> Send:
         """Close the connection after an answer that is given while the application leaves.
 
         HTTP/2 has no such header: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
@@ -100,7 +100,7 @@ def _is_connection(header: tuple[bytes, bytes]) -> bool:
     return header[0].lower() == b"connection"
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send, word: str) -> None:
+async def _reject(scope: Scope, receive: Receive, send: Send, word: str) -> None:
     """Tell a client to come again."""
     kind = "http.response"
     if scope["type"] == "websocket":
@@ -109,7 +109,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, word: str) -> None
             await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": word})
             return
         kind = "websocket.http.response"
-    answer = respond(503, f"{word}\n", _RETRY, head=scope.get("method") == "HEAD")
+    answer = make_response(503, f"{word}\n", _RETRY, head=scope.get("method") == "HEAD")
     start = {"type": f"{kind}.start", "status": answer.status, "headers": list(answer.headers)}
     await send(start)
     await send({"type": f"{kind}.body", "body": answer.body})

@@ -11,8 +11,8 @@ import anyio
 
 from hive_boot.bootstrap.registry import C, S
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.parts import SHARE
-from hive_boot.serving.gate import Gate
+from hive_boot.lifecycle.parts import STOP_BUDGET_SHARE
+from hive_boot.serving.gate import ReadinessMiddleware
 from hive_boot.serving.lifespans import app_lifespan
 from hive_boot.serving.servers import bind, http_server
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hive_boot")
 
 
-class Serving(Generic[S, C]):
+class HttpService(Generic[S, C]):
     """An application that is served, from its socket to its last answer.
 
     Args:
@@ -44,7 +44,7 @@ class Serving(Generic[S, C]):
         self._boot = boot
         self._where = host, port
         self._values: dict[str, Any] = {}
-        self._gate = Gate(
+        self._gate = ReadinessMiddleware(
             app,
             boot.status,
             lambda: self._values,
@@ -53,7 +53,7 @@ class Serving(Generic[S, C]):
         self._server: HttpServer | None = None
         self._done: anyio.Event | None = None
 
-    def choose(self, server: str, backend: str) -> None:
+    def select_server(self, server: str, backend: str) -> None:
         """Take a server.
 
         Raises:
@@ -63,14 +63,14 @@ class Serving(Generic[S, C]):
         self._choice = server, backend
         http_server(server, backend)
 
-    async def open(self, *, task_status: TaskStatus[None]) -> None:
+    async def start_listening(self, *, task_status: TaskStatus[None]) -> None:
         """Serve until it is told to stop; the gate lets nobody in before all is ready.
 
         Raises:
             LifecycleError: the address cannot be had.
         """
         done = self._done = anyio.Event()
-        server = self._server = http_server(*self._choice, self._boot._plan.timings)  # noqa: SLF001  (ours)
+        server = self._server = http_server(*self._choice, self._boot._declaration.timings)  # noqa: SLF001  (ours)
         sock = bind(*self._where)
         host, port = sock.getsockname()[:2]
         _log.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
@@ -87,11 +87,11 @@ class Serving(Generic[S, C]):
             LifecycleError: it says that it cannot start, or stop.
         """
         self._values = {}
-        self._values.update(run.shared)
+        self._values.update(run.request_state)
         async with app_lifespan(self._app, self._values):
             yield
 
-    async def live(self, run: Run[S, C]) -> None:
+    async def wait_until_stopped(self, run: Run[S, C]) -> None:
         """Be there until the stop, and let what is in flight end.
 
         Raises:
@@ -104,9 +104,9 @@ class Serving(Generic[S, C]):
         finally:
             # The parts, too, have to be stopped in the time that there is; a request in a
             # thread cannot be cancelled, and they do not wait for it.
-            left = max(0.0, run.runner.stop_by - time.monotonic())
-            self._server.stop(left * SHARE)
-            with anyio.move_on_after(left * (1 + SHARE) / 2, shield=True):
+            left = max(0.0, run.runner.stop_deadline - time.monotonic())
+            self._server.stop(left * STOP_BUDGET_SHARE)
+            with anyio.move_on_after(left * (1 + STOP_BUDGET_SHARE) / 2, shield=True):
                 await self._done.wait()
         if run.runner.failure is None:
             message = "the HTTP server has ended by itself"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.lifecycle.failures import bare
-from hive_boot.serving.requests import Requests
+from hive_boot.lifecycle.failures import unwrap_single
+from hive_boot.serving.requests import InFlightRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ class HttpServer(ABC):
         Raises:
             Exception: the server has crashed.
         """
-        requests = Requests(app)
+        requests = InFlightRequests(app)
         failures: list[Exception] = []
         accepting = anyio.Event()
         patience = anyio.CancelScope()
@@ -98,7 +98,7 @@ class HttpServer(ABC):
             finally:
                 self.stop(0)
         for failure in failures:
-            raise bare(failure)
+            raise unwrap_single(failure)
 
     def stop(self, grace: float) -> None:
         """Accept no more connections, and end; called in the loop.
@@ -110,16 +110,16 @@ class HttpServer(ABC):
         self._deadline = min(self._deadline, anyio.current_time() + grace)
         self._set_limits()
         self._stopping.set()
-        self._leave(grace + self._stop_timeout)
+        self._begin_shutdown(grace + self._stop_timeout)
 
     def _set_limits(self) -> None:
         for scope, margin in self._limits:
             scope.deadline = self._deadline + margin
 
     @abstractmethod
-    async def _run(self, app: App, sock: socket, tell: Callable[[], None]) -> None:
-        """Serve on a socket, and call ``tell`` when connections are accepted."""
+    async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
+        """Serve on a socket, and call ``on_started`` when connections are accepted."""
 
     @abstractmethod
-    def _leave(self, seconds: float) -> None:
+    def _begin_shutdown(self, seconds: float) -> None:
         """Begin to end, which may take so many seconds."""

@@ -33,7 +33,7 @@ class HypercornServer(HttpServer):
         self._backend = backend
         self._config: _Config | None = None
 
-    async def _run(self, app: App, sock: socket, tell: Callable[[], None]) -> None:
+    async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
         if self._backend == "trio":
             from hypercorn.trio import serve  # noqa: PLC0415  (each needs its loop's library)
         else:
@@ -41,13 +41,13 @@ class HypercornServer(HttpServer):
 
         async def wait() -> None:
             # It is waited for as soon as connections are accepted.
-            tell()
+            on_started()
             await self._stopping.wait()
 
         self._config = _Config(sock)
         await serve(app, self._config, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
 
-    def _leave(self, seconds: float) -> None:
+    def _begin_shutdown(self, seconds: float) -> None:
         if self._config is not None:
             self._config.graceful_timeout = seconds
 

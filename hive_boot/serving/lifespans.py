@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.failures import bare, is_cancellation, joined
-from hive_boot.redaction.sealing import sealed
+from hive_boot.lifecycle.failures import combine, is_cancellation, unwrap_single
+from hive_boot.redaction.sealing import conceal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -43,12 +43,12 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         Exception: what it raised itself; a group only when the block has failed as well.
     """
     # A part may be what is secret, so no variable holds it here while something can be raised.
-    kept = sealed(state)
+    kept = conceal(state)
     del state
     failures: list[BaseException] = []
     async with anyio.create_task_group() as group:
-        talk = _Talk(group)
-        group.start_soon(talk.live, app, kept)
+        talk = _LifespanConversation(group)
+        group.start_soon(talk.run, app, kept)
         await talk.started.wait()
         if talk.failure is None:
             # Whatever the block raises is raised below, where no group is put around it.
@@ -65,10 +65,10 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         failures.append(talk.failure)
     if failures:
         # Out of the `except`, so that none is the context of another.
-        raise joined(failures)
+        raise combine(failures)
 
 
-class _Talk:
+class _LifespanConversation:
     """What the server's side and the application say to each other.
 
     Attributes:
@@ -85,7 +85,7 @@ class _Talk:
         self._asked = 0
         self._is_up = False
 
-    async def live(self, app: App, state: Callable[[], dict[str, Any]]) -> None:
+    async def run(self, app: App, state: Callable[[], dict[str, Any]]) -> None:
         """Call the application: once, and in one task from its start to its end."""
         version = {"version": "3.0", "spec_version": "2.0"}
         try:
@@ -95,7 +95,7 @@ class _Talk:
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as exc:  # noqa: BLE001  (a SystemExit would end the loop from here)
-            self._fail(bare(exc))
+            self._fail(unwrap_single(exc))
             if self._is_up and not self._to_stop.is_set():
                 self._group.cancel_scope.cancel()
         finally:

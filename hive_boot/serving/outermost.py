@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot.exceptions import BootError
-from hive_boot.redaction.showing import redacted, trace
-from hive_boot.serving.gate import Gate
+from hive_boot.redaction.showing import format_redacted_traceback, redact_safely
+from hive_boot.serving.gate import ReadinessMiddleware
 from hive_boot.serving.lifespans import app_lifespan
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hive_boot.serving.asgi import App, Receive, Scope, Send
 
 
-class Outermost:
+class LifespanMiddleware:
     """An application that starts what it needs before it, and stops it after it.
 
     The server's start-up is over when everything is ready; when something is not, it is
@@ -45,7 +45,7 @@ class Outermost:
         self._app = app
         self._lifespan = lifespan
         self._values: dict[str, Any] = {}
-        self._gate = Gate(app, status, lambda: self._values, phase=phase)
+        self._gate = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Live, or pass a request on."""
@@ -83,7 +83,7 @@ class Outermost:
 def _tell(exc: BaseException) -> str:
     """Say what went wrong, without values; where it did, too, when it is not one of ours."""
     if not isinstance(exc, BootError):
-        return redacted(trace(exc))
+        return redact_safely(format_redacted_traceback(exc))
     # A part's failure is not one of ours, and its traceback says whose it is.
-    cause = "" if exc.__cause__ is None else trace(exc.__cause__)
-    return redacted(f"{cause}{exc}")
+    cause = "" if exc.__cause__ is None else format_redacted_traceback(exc.__cause__)
+    return redact_safely(f"{cause}{exc}")

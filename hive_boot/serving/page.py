@@ -15,8 +15,8 @@ from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction.hidden import redact
 from hive_boot.serving.style import STYLE
-from hive_boot.serving.waterfall import waterfall
-from hive_boot.serving.words import breakable, in_words
+from hive_boot.serving.waterfall import timeline_chart
+from hive_boot.serving.words import format_duration, html_with_breaks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,7 +66,7 @@ def page(name: str, status: Status, timings: Timings = DEFAULTS) -> str:
         timings: how often a browser loads it again during a start.
     """
     now = time.time()
-    kind, word = _mood(status)
+    kind, word = _overall_status(status)
     starting = status.state in _STARTING
     seconds = timings.page_refresh_interval
     refresh = f'<meta http-equiv="refresh" content="{seconds:g}">' if starting else ""
@@ -80,14 +80,14 @@ def page(name: str, status: Status, timings: Timings = DEFAULTS) -> str:
         '<nav aria-label="On this page"><a href="#timeline">Timeline</a>'
         '<a href="#secrets">Secrets</a><a href="#rotations">Rotations</a></nav></header><main>'
         f"{_notices(status)}{_facts(status, now)}"
-        f'<div id="timeline">{waterfall(status)}</div>'
+        f'<div id="timeline">{timeline_chart(status)}</div>'
         f"{_secrets(status)}{_rotations(status.rotations, now)}</main>"
         f"<footer><p>Written {_moment(now)} by hive_boot. The same for programs: "
         '<a href="health">health</a><a href="metrics">metrics</a></p></footer></body></html>\n'
     )
 
 
-def _mood(status: Status) -> tuple[str, str]:
+def _overall_status(status: Status) -> tuple[str, str]:
     """Say how it is, as a colour and in words."""
     if status.failed:
         return "bad", f"{status.state}, failed"
@@ -114,7 +114,7 @@ def _notices(status: Status) -> str:
         text = f"{escape(status.failed)} has failed, and the application ends."
         told += _notice("bad", "Failed", [text])
     if status.degraded:
-        reasons = [breakable(redact(reason)) for reason in status.reasons[:MOST_REASONS]]
+        reasons = [html_with_breaks(redact(reason)) for reason in status.reasons[:MOST_REASONS]]
         if more := len(status.reasons) - len(reasons):
             reasons.append(f"and {more} more")
         told += _notice("warn", "Degraded", reasons)
@@ -132,7 +132,7 @@ def _notice(kind: str, title: str, lines: Iterable[str]) -> str:
 def _facts(status: Status, now: float) -> str:
     facts = [
         ("Ready", "yes" if status.ready else "no", ""),
-        ("Up for", in_words(status.uptime), ""),
+        ("Up for", format_duration(status.uptime), ""),
         ("Generation", str(status.generation or "none yet"), ""),
         ("Last change", *_ago(status.last_change, now)),
         ("Last good read", *_ago(status.last_read, now)),
@@ -142,7 +142,7 @@ def _facts(status: Status, now: float) -> str:
     ]
     items = "".join(
         f"<div><dt>{label}</dt><dd>{escape(value)}"
-        + (f"<small>{breakable(why)}</small>" if why else "")
+        + (f"<small>{html_with_breaks(why)}</small>" if why else "")
         + "</dd></div>"
         for label, value, why in facts
     )
@@ -169,12 +169,12 @@ def _secret(each: SecretStatus, status: Status) -> str:
         kind, word = "good", "present"
     else:
         kind, word = ("bad" if each.required else ""), "absent"
-    place = f"<small><code>{breakable(each.place)}</code></small>" if each.place else ""
-    return _row(
-        f"<code>{breakable(each.name)}</code>{used_by}",
+    place = f"<small><code>{html_with_breaks(each.place)}</code></small>" if each.place else ""
+    return _table_row(
+        f"<code>{html_with_breaks(each.name)}</code>{used_by}",
         ("State", f'<span class="badge {kind}">{word}</span> {need}', "wide plain"),
         ("Source", f"{escape(each.source)}{place}", "wide"),
-        ("In use for", in_words(each.age) if each.present else "", ""),
+        ("In use for", format_duration(each.age) if each.present else "", ""),
         ("Generation", str(each.generation) if each.present else "", ""),
         ("Notes", " ".join(_notes(each, status)), "wide plain"),
     )
@@ -182,7 +182,7 @@ def _secret(each: SecretStatus, status: Status) -> str:
 
 def _notes(each: SecretStatus, status: Status) -> Iterable[str]:
     if each.due is not None:
-        yield f'<span class="badge busy">newer in {in_words(each.due)}</span>'
+        yield f'<span class="badge busy">newer in {format_duration(each.due)}</span>'
     if each.place and each.place in status.stale:
         yield '<span class="badge bad">stale mount: restart</span>'
     elif each.place and each.place in status.pinned:
@@ -205,17 +205,17 @@ def _rotations(rotations: Sequence[RotationStatus], now: float) -> str:
 
 
 def _rotation(each: RotationStatus, now: float) -> str:
-    names = " ".join(f"<code>{breakable(name)}</code>" for name in each.names[:MOST_NAMES])
+    names = " ".join(f"<code>{html_with_breaks(name)}</code>" for name in each.names[:MOST_NAMES])
     if (more := len(each.names) - MOST_NAMES) > 0:
         names += f" and {more} more"
     ago, moment = _ago(each.at, now)
     kind = _VERDICTS[each.verdict]
-    return _row(
+    return _table_row(
         f"{ago}<small>{moment}</small>",
         ("Verdict", f'<span class="badge {kind}">{each.verdict}</span>', "wide plain"),
         ("Secrets", names, "wide plain"),
         ("Generation", str(each.generation), ""),
-        ("Took", in_words(each.duration), ""),
+        ("Took", format_duration(each.duration), ""),
     )
 
 
@@ -229,7 +229,7 @@ def _table(kind: str, caption: str, heads: Iterable[str], rows: str) -> str:
     )
 
 
-def _row(head: str, *cells: tuple[str, str, str]) -> str:
+def _table_row(head: str, *cells: tuple[str, str, str]) -> str:
     told = "".join(
         f'<td role="cell" class="{kind}" data-label="{label}">{content}</td>'
         for label, content, kind in cells
@@ -244,7 +244,7 @@ def _more(everything: Sequence[object], shown: Sequence[object], what: str) -> s
 
 def _ago(at: float, now: float) -> tuple[str, str]:
     """Say how long ago a moment was, and which it was."""
-    return (f"{in_words(now - at)} ago", _moment(at)) if at else ("never", "")
+    return (f"{format_duration(now - at)} ago", _moment(at)) if at else ("never", "")
 
 
 def _moment(at: float) -> str:

@@ -18,7 +18,7 @@ from anyio.abc import SocketAttribute
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.serving.endpoints import Response, answer, respond
+from hive_boot.serving.endpoints import Response, handle_request, make_response
 
 if TYPE_CHECKING:
     import socket
@@ -78,7 +78,7 @@ async def serve_probes(
         raise LifecycleError(message) from None
     try:
         async with anyio.create_task_group() as group:
-            clients = _Clients(status, name, timings)
+            clients = _Connections(status, name, timings)
             for listener in everywhere.listeners:
                 raw = listener.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
                 group.start_soon(clients.accept, raw, group)
@@ -90,7 +90,7 @@ async def serve_probes(
             await everywhere.aclose()
 
 
-class _Clients:
+class _Connections:
     """The connections that are open, the oldest first."""
 
     def __init__(self, status: Callable[[], Status], name: str, timings: Timings) -> None:
@@ -131,7 +131,7 @@ class _Clients:
         try:
             # What a client does wrong is its own affair; the network's faults are nobody's.
             with client, suppress(OSError), scope:
-                await self._converse(client)
+                await self._handle(client)
         except Exception:
             # A fault of ours; the application does not end because of a probe.
             log.exception("A client of the probe port could not be answered")
@@ -139,7 +139,7 @@ class _Clients:
             with suppress(ValueError):
                 self._open.remove(scope)
 
-    async def _converse(self, client: socket.socket) -> None:
+    async def _handle(self, client: socket.socket) -> None:
         import h11  # noqa: PLC0415  (as above)
 
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
@@ -147,7 +147,9 @@ class _Clients:
         try:
             request = await _request(connection, client)
         except h11.RemoteProtocolError as exc:
-            response = respond(exc.error_status_hint, "this is no request that can be answered\n")
+            response = make_response(
+                exc.error_status_hint, "this is no request that can be answered\n"
+            )
         else:
             if request is None:
                 return
@@ -165,7 +167,7 @@ class _Clients:
         body = h11.Data(data=b"" if is_head else response.body)
         events = (head, body, h11.EndOfMessage())
         await _send(client, b"".join(connection.send(event) or b"" for event in events))
-        await _part(client)
+        await _drain_and_close(client)
 
     def _answer(self, request: h11.Request) -> Response:
         headers = dict(request.headers)
@@ -174,7 +176,7 @@ class _Clients:
             # A proxy's way to write it, which every server has to accept (RFC 9112, 3.2.2).
             path = f"/{path.partition('://')[2].partition('/')[2]}"
         try:
-            response = answer(
+            response = handle_request(
                 request.method.decode("ascii"),
                 path,
                 self._status(),
@@ -185,10 +187,10 @@ class _Clients:
         except Exception:
             # A collector of somebody else, perhaps; the next probe is to be answered all the same.
             log.exception("%s could not be answered", path)
-            return respond(500, "this cannot be told: the log says why\n")
+            return make_response(500, "this cannot be told: the log says why\n")
         has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         if response.status < HTTPStatus.BAD_REQUEST and has_body:
-            return respond(413, "a request with a body is not answered\n")
+            return make_response(413, "a request with a body is not answered\n")
         return response
 
 
@@ -209,7 +211,7 @@ async def _send(client: socket.socket, data: bytes) -> None:
         left = left[client.send(left) :]
 
 
-async def _part(client: socket.socket) -> None:
+async def _drain_and_close(client: socket.socket) -> None:
     """Wait for the client to close, because who closes on unread data takes the answer back."""
     import socket  # noqa: PLC0415  (as above)
 

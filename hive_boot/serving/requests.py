@@ -19,7 +19,7 @@ _RESTART = 1012
 """The code of a websocket whose server is about to be replaced; registered with the IANA."""
 
 
-class Requests:
+class InFlightRequests:
     """An application, as a server calls it, whose requests can be ended.
 
     The server need not know what a lifespan is: somebody else has started the application.
@@ -70,10 +70,10 @@ class Requests:
             finally:
                 self._lives.discard(life)
         if life.cancelled_caught and not is_answered:
-            await _refuse(scope, send)
+            await _send_unavailable(scope, send)
 
 
-async def _refuse(scope: Scope, send: Send) -> None:
+async def _send_unavailable(scope: Scope, send: Send) -> None:
     """Say that the request was not answered, while it can still be said."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _RESTART})

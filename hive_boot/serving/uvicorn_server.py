@@ -23,7 +23,7 @@ class UvicornServer(HttpServer):
 
     _server: _Server | None = None
 
-    async def _run(self, app: App, sock: socket, tell: Callable[[], None]) -> None:
+    async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
         config = uvicorn.Config(
             app,
             interface="asgi3",
@@ -32,14 +32,14 @@ class UvicornServer(HttpServer):
             server_header=False,
             backlog=BACKLOG,
         )
-        self._server = _Server(config, tell)
+        self._server = _Server(config, on_started)
         self._server.should_exit = self._stopping.is_set()
         try:
             await self._server.serve(sockets=[sock])
         finally:
-            await self._server.hang_up()
+            await self._server.abort_connections()
 
-    def _leave(self, seconds: float) -> None:
+    def _begin_shutdown(self, seconds: float) -> None:
         if self._server is not None:
             self._server.leave(seconds)
 
@@ -49,12 +49,12 @@ class _Server(uvicorn.Server):
 
     Args:
         config: what to serve, and how.
-        tell: called when connections are accepted.
+        on_started: called when connections are accepted.
     """
 
-    def __init__(self, config: uvicorn.Config, tell: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tell = tell
+        self._tell = on_started
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -73,7 +73,7 @@ class _Server(uvicorn.Server):
         for server in getattr(self, "servers", ()):
             server.close()
 
-    async def hang_up(self) -> None:
+    async def abort_connections(self) -> None:
         """Cut the connections that are left: a client may take nothing of its answer."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()

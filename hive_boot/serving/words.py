@@ -11,7 +11,7 @@ DAY = 24 * HOUR
 _STEPS = ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min"), (MINUTE, "min", 1, "s"))
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Say how long something is: ``85 ms``, ``1.2 s``, ``4 min 10 s``, ``3 d 2 h``.
 
     Args:
@@ -31,7 +31,7 @@ def in_words(seconds: float) -> str:
     return f"{whole} s"
 
 
-def breakable(text: str) -> str:
+def html_with_breaks(text: str) -> str:
     """Write a text as HTML in which long names may go on in the next line.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.exceptions import DeclarationError, InvalidSecrets, LifecycleError
+from hive_boot.exceptions import DeclarationError, InvalidSecretsError, LifecycleError
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class override:  # noqa: N801  (it is used as a function is)
     def __init__(
         self, boot: Application[Any, Any], **values: str | bytes | Secret | SecretBytes | None
     ) -> None:
-        plan = boot._plan  # noqa: SLF001  (the declaration is read, not changed)
-        fields: dict[str, Field] = plan.declared._inventory.fields  # noqa: SLF001  (as a load does)
+        plan = boot._declaration  # noqa: SLF001  (the declaration is read, not changed)
+        fields: dict[str, Field] = plan.declared._field_index.fields  # noqa: SLF001  (as a load does)
         whose = plan.declared.__name__
         if unknown := values.keys() - fields.keys():
             message = f"{whose} declares no {', '.join(sorted(unknown))}"
@@ -57,7 +57,7 @@ class override:  # noqa: N801  (it is used as a function is)
                 del value, values
                 raise DeclarationError(message)
             self._given[attribute] = typed
-        self._before = plan.given
+        self._before = plan.overrides
 
     def __enter__(self) -> Self:
         if self._boot.status().ready:
@@ -67,27 +67,27 @@ class override:  # noqa: N801  (it is used as a function is)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._plan.given = self._before
+        self._plan.overrides = self._before
 
     async def __aenter__(self) -> Self:
         self._put()
         try:
             await self._reload()
         except BaseException:
-            self._plan.given = self._before
+            self._plan.overrides = self._before
             # Otherwise the application would stay degraded by values that no longer apply.
-            with suppress(InvalidSecrets):
+            with suppress(InvalidSecretsError):
                 await self._reload()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._plan.given = self._before
+        self._plan.overrides = self._before
         await self._reload()
 
     def _put(self) -> None:
-        self._before = self._plan.given
-        self._plan.given = {**self._before, **self._given}
+        self._before = self._plan.overrides
+        self._plan.overrides = {**self._before, **self._given}
 
     async def _reload(self) -> None:
         if self._boot.status().ready:

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
-from hive_boot.lifecycle.waking import loop_waker
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot.lifecycle.waking import threadsafe_scheduler
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
@@ -63,7 +63,7 @@ def set_check(judge: Callable[[Any], Any]) -> type[SecretSet]:
 
 def boot_of(declared: type[SecretSet], start_timeout: float = 30) -> Bootstrap[SecretSet, None]:
     """Make an application whose secrets are variables."""
-    return Bootstrap(declared, mode="environment", start_timeout=start_timeout)
+    return Bootstrap(declared, mode="environment", startup_timeout=start_timeout)
 
 
 async def passes(_: object) -> None:
@@ -284,7 +284,7 @@ async def test_a_start_that_is_cancelled_while_it_checks_leaves_nothing_behind()
 @pytest.mark.both_backends
 async def test_a_check_that_was_never_begun_is_dropped_in_silence() -> None:
     """A start that ends before its async checks begin makes Python warn of nothing."""
-    soon, going, gate = loop_waker(), anyio.Event(), threading.Event()
+    soon, going, gate = threadsafe_scheduler(), anyio.Event(), threading.Event()
 
     def block(_: str) -> None:
         soon(going.set)
@@ -481,7 +481,7 @@ async def test_a_check_that_hangs_for_ever_is_reported() -> None:
     """The start ends, and the report says whose time was over, and how long that was."""
     cases: list[tuple[float | None, str]] = [(None, "0.2 s"), (0.15, "0.15 s"), (30, "0.2 s")]
     for own, named in cases:
-        boot = Bootstrap(Pair, mode="environment", start_timeout=0.2)
+        boot = Bootstrap(Pair, mode="environment", startup_timeout=0.2)
 
         @boot.check("api_key", timeout=own)
         async def stripe_answers() -> None:
@@ -507,7 +507,7 @@ async def test_a_check_that_hangs_in_a_group_of_the_loop_is_late() -> None:
 @pytest.mark.both_backends
 async def test_the_checks_of_an_application_run_side_by_side() -> None:
     """Three slow services are asked at once."""
-    boot = Bootstrap(Pair, mode="environment", start_timeout=PATIENCE)
+    boot = Bootstrap(Pair, mode="environment", startup_timeout=PATIENCE)
     meeting = Meeting(3)
 
     @boot.check
@@ -569,7 +569,7 @@ async def test_nobody_outside_is_asked_about_a_set_that_is_wrong(
 @pytest.mark.both_backends
 async def test_a_check_of_the_application_with_no_time_at_all_warns_of_nothing() -> None:
     """It passes or it is late; Python has nothing to say about a coroutine."""
-    boot = Bootstrap(Pair, mode="environment", start_timeout=1e-9)
+    boot = Bootstrap(Pair, mode="environment", startup_timeout=1e-9)
 
     @boot.check
     async def stripe_answers() -> None:
@@ -662,7 +662,7 @@ async def test_a_rotation_asks_once(volume: MountedVolume) -> None:
         counted.asked.clear()
         counted.answer = ConnectionError("no route")
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecrets) as caught:
+        with pytest.raises(InvalidSecretsError) as caught:
             await counted.boot.reload()
         assert sorted(problem.name for problem in caught.value.problems) == [
             "all_is_well",

@@ -106,7 +106,7 @@ async def test_every_wrong_setting_is_a_problem_that_does_not_show_it(
     port, workers = error.problems
     assert "integer" in port.message
     assert "equal to 1" in workers.message
-    assert "HIVE_PORT" in port.hint
+    assert "HIVE_PORT" in port.fix
     assert WRONG_PORT not in str(error)
     assert "471147114711" not in str(error)
     assert "pydantic.dev" not in str(error)

@@ -19,13 +19,13 @@ from hive_boot import (
     Bootstrap,
     Change,
     DeclarationError,
-    IllegalTransition,
-    InvalidSecrets,
+    IllegalTransitionError,
+    InvalidSecretsError,
     LifecycleError,
     Secret,
     SecretBytes,
     SecretSet,
-    StartupFailed,
+    StartupError,
     get_secret,
     secret,
 )
@@ -78,7 +78,7 @@ def test_what_is_decorated_stays_what_it_was(boot: Bootstrap[HiveSecrets, Settin
 
     assert boot.main(main) is main
     for must_finish in (True, False):
-        assert Bootstrap(HiveSecrets).main(must_finish=must_finish)(main) is main
+        assert Bootstrap(HiveSecrets).main(must_complete=must_finish)(main) is main
     assert boot.check(check) is check
     assert boot.check()(check) is check
     assert boot.check("jwt_secret", "keystore", timeout=3)(check) is check
@@ -180,7 +180,7 @@ async def test_it_can_be_started_again_and_again(
 async def test_it_runs_one_at_a_time(boot: Bootstrap[HiveSecrets, Settings]) -> None:
     """A second start while it runs is refused, and the first run goes on."""
     async with boot.running() as secrets:
-        with pytest.raises(IllegalTransition) as caught:
+        with pytest.raises(IllegalTransitionError) as caught:
             async with boot.running():
                 pytest.fail("it started twice")
         assert "ready" in str(caught.value)
@@ -279,7 +279,7 @@ async def test_where_to_look_can_be_said_in_the_code(
         assert mounted.status().mode == "docker"
     (tmp_path / "my.env").write_text(f"JWT_SECRET={OLD_VALUE}\n")
     local = Bootstrap(
-        HiveSecrets, mode="development", profile="staging", dotenv=tmp_path / "my.env"
+        HiveSecrets, mode="development", profile="staging", env_file=tmp_path / "my.env"
     )
     async with local.running() as secrets:
         assert secrets.jwt_secret.reveal() == OLD_VALUE
@@ -387,7 +387,7 @@ async def test_a_failed_start_is_a_failed_start_up(
     monkeypatch.setenv("KEYSTORE", VALUE)
     monkeypatch.delenv("JWT_SECRET")
     server = Server(Starlette(lifespan=boot.lifespan))
-    with pytest.raises(InvalidSecrets):
+    with pytest.raises(InvalidSecretsError):
         await server.live()
     (message,) = server.said
     assert message["type"] == "lifespan.startup.failed"
@@ -415,11 +415,11 @@ async def test_the_state_of_requests_has_the_parts_by_name(
 ) -> None:
     """Beside the secrets and the settings a request finds every part, joined or not."""
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[list[str]]:
         yield []
 
-    @boot.part
+    @boot.resource
     async def agents(pool: list[str]) -> tuple[list[str], str]:
         await checkpoint()
         return pool, "agents"
@@ -447,7 +447,7 @@ def crashing(boot: Bootstrap[HiveSecrets, Settings], failure: Exception) -> Call
     """Declare a part that crashes when what is returned is called."""
     crash = anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def workers() -> AsyncIterator[None]:
         async def work() -> None:
             await crash.wait()
@@ -529,18 +529,18 @@ async def test_a_part_that_cannot_start_is_a_failed_start_up(
     """The server is told that it must not serve, and which part it was; nothing is left."""
     lines: list[str] = []
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         yield
         lines.append("pool stops")
 
-    @boot.part
+    @boot.resource
     async def agents(pool: None) -> None:
         await checkpoint()
         raise ConnectionError(pool)
 
     server = Server(Starlette(lifespan=boot.lifespan))
-    with pytest.raises(StartupFailed):
+    with pytest.raises(StartupError):
         await server.live()
     (message,) = server.said
     assert message["type"] == "lifespan.startup.failed"
@@ -593,7 +593,7 @@ async def test_a_lifespan_while_the_start_is_going_on_is_refused(
 
         async def check(self) -> None:
             """Try to serve."""
-            with pytest.raises(IllegalTransition) as caught:
+            with pytest.raises(IllegalTransitionError) as caught:
                 async with early.lifespan(None):
                     pytest.fail("it started twice")
             refusals.append(str(caught.value))
@@ -622,7 +622,7 @@ async def test_a_lifespan_of_another_loop_joins_nothing(monkeypatch: pytest.Monk
     boot = Bootstrap(OneSecret, mode="environment")
 
     async def elsewhere() -> str:
-        with pytest.raises(IllegalTransition) as caught:
+        with pytest.raises(IllegalTransitionError) as caught:
             async with boot.lifespan(None):
                 pytest.fail("it has joined")
         return str(caught.value)
@@ -642,7 +642,7 @@ async def test_who_stops_still_has_its_secrets() -> None:
     boot = Bootstrap(Needs, config=object, mode="environment", profile="development")
     seen: list[object] = []
 
-    @boot.part
+    @boot.resource
     async def session() -> AsyncIterator[None]:
         with pytest.raises(LifecycleError):
             _ = boot.secrets

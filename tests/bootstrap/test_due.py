@@ -13,7 +13,7 @@ from tests.support import until
 class Signing(SecretSet):
     """A key that comes into use a little later, and is accepted for a little longer."""
 
-    signing_key: Secret = secret(lead=0.2, grace=0.5)
+    signing_key: Secret = secret(activate_after=0.2, accept_old_for=0.5)
     other: Secret
 
 

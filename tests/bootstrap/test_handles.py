@@ -44,7 +44,7 @@ async def test_a_handle_gives_the_value_while_the_part_runs(
     """Before the start, while it starts, and after its stop there is nothing to be had."""
     seen: list[object] = []
 
-    @boot.part
+    @boot.resource
     async def agents(secrets: Needs) -> AsyncIterator[AgentPool]:
         assert_not_running(agents)
         await checkpoint()
@@ -53,7 +53,7 @@ async def test_a_handle_gives_the_value_while_the_part_runs(
         await checkpoint()
         pool.is_open = False
 
-    @boot.part
+    @boot.resource
     async def api(agents: AgentPool) -> AsyncIterator[str]:
         seen.append(agents)
         yield "api"
@@ -78,7 +78,7 @@ async def test_a_handle_before_the_parts_is_refused(boot: Bootstrap[Needs, Setti
     """A check runs before the parts start: that is said, and no start hangs."""
     asked: list[None] = []
 
-    @boot.part
+    @boot.resource
     async def agents() -> int:
         await checkpoint()
         return 3
@@ -103,7 +103,7 @@ async def test_a_handle_is_of_its_application(boot: Bootstrap[Needs, Settings]) 
         await checkpoint()
         return boot
 
-    mine, others = boot.part(pool), other.part(pool)
+    mine, others = boot.resource(pool), other.resource(pool)
     async with boot.running():
         assert mine.value is boot
         assert_not_running(others)
@@ -120,7 +120,7 @@ async def test_a_handle_has_the_function_for_tests(boot: Bootstrap[Needs, Settin
         """Give the pool of the agents."""
         yield AgentPool(secrets.jwt_secret.reveal())
 
-    handle = boot.part(agents)
+    handle = boot.resource(agents)
     assert handle.fn is agents
     assert handle.name == "agents"
     assert inspect.getdoc(handle) == "Give the pool of the agents."
@@ -139,7 +139,7 @@ async def fake_secrets() -> Needs:
 def test_a_handle_shows_its_name_and_nothing_else(boot: Bootstrap[Needs, Settings]) -> None:
     """It sets nothing by which a framework takes the part's parameters for a request's."""
 
-    @boot.part
+    @boot.resource
     async def agents(secrets: Needs) -> str:
         await checkpoint()
         return secrets.jwt_secret.reveal()
@@ -174,7 +174,7 @@ def web(boot: Bootstrap[Needs, Settings], handle: Any) -> FastAPI:  # noqa: ANN4
 def agents_of(boot: Bootstrap[Needs, Settings]) -> Any:  # noqa: ANN401  (a handle)
     """Declare the part that the routes ask for."""
 
-    @boot.part
+    @boot.resource
     async def agents(secrets: Needs, config: Settings) -> AsyncIterator[AgentPool]:
         pool = AgentPool(f"{secrets.jwt_secret.reveal()} {config.port}")
         yield pool

@@ -12,8 +12,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet, secret
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot.secrets.surroundings import HostEnvironment
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
@@ -134,7 +134,7 @@ async def test_what_is_wrong_is_not_waited_for(
 async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody can set a variable of a process that runs."""
     log = Log(caplog)
-    error = await failed_start(Bootstrap(Service, mode="environment", wait=600))
+    error = await failed_start(Bootstrap(Service, mode="environment", wait_for_files=600))
     assert [problem.name for problem in error.problems] == ["API_KEY", "JWT_SECRET"]
     assert "600 s" not in log.text
 
@@ -169,10 +169,10 @@ async def test_a_start_that_is_given_up_early_leaves_no_watch(
     volume.publish(numbered(1))
     looking, go_on = threading.Event(), threading.Event()
 
-    def slow() -> Surroundings:
+    def slow() -> HostEnvironment:
         looking.set()
         go_on.wait(20)
-        return Surroundings()
+        return HostEnvironment()
 
     monkeypatch.setattr("hive_boot.bootstrap.intake.Surroundings", slow)
     boot = mounted(volume.path, Service)
@@ -367,7 +367,7 @@ async def test_what_a_check_refuses_does_not_come_into_use(
         boot = declare(volume, judge, 0.5 if judge is hangs else 20)
         async with boot.running() as secrets:
             volume.publish(numbered(2))
-            with pytest.raises(InvalidSecrets):
+            with pytest.raises(InvalidSecretsError):
                 await boot.reload()
             assert boot.status().degraded
             assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
@@ -446,7 +446,7 @@ async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVol
             await until(lambda: boot.status().degraded)
             assert boot.status().rejected_names == ("API_KEY",)
             for _ in range(3):
-                with pytest.raises(InvalidSecrets, match="API_KEY"):
+                with pytest.raises(InvalidSecretsError, match="API_KEY"):
                     await boot.reload()
             assert called == ["1", "2"]
             volume.publish(numbered(3))
@@ -528,7 +528,7 @@ async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
 
     async with boot.running():
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecrets) as caught:
+        with pytest.raises(InvalidSecretsError) as caught:
             await boot.reload()
     assert sorted(asked) == ["first", "first", "second", "second"]
     assert [problem.name for problem in caught.value.problems] == ["first"]
@@ -551,5 +551,5 @@ async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) 
 
     async with boot.running():
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecrets, match=r"next_one.* 0\.2 s"):
+        with pytest.raises(InvalidSecretsError, match=r"next_one.* 0\.2 s"):
             await boot.reload()

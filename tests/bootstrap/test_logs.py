@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Change, InvalidSecrets, Problem, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Change, InvalidSecretsError, Problem, Secret, SecretSet, secret
 from hive_boot.bootstrap import logs
-from hive_boot.bootstrap.logs import audible, log
-from hive_boot.secrets.sources.mounts import Pin
+from hive_boot.bootstrap.logs import fallback_handler, log
+from hive_boot.secrets.sources.mounts import MountedFile
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Heard, mounted
 from tests.fixtures.golden import assert_golden
@@ -140,7 +140,7 @@ def without_seconds(line: str) -> str:
 
 def test_the_lent_handler_is_taken_back() -> None:
     """After the last run the logger is as it was: no handler, no level."""
-    with nobody_listens(), audible(), audible():
+    with nobody_listens(), fallback_handler(), fallback_handler():
         assert len(log.handlers) == 1
         assert log.level == logging.INFO
     assert log.handlers == []
@@ -187,7 +187,7 @@ async def test_no_line_of_a_start_holds_a_value(
 class Signing(SecretSet):
     """A key that comes into use later, and one that does so at once."""
 
-    jwt_secret: Secret = secret(lead=3600)
+    jwt_secret: Secret = secret(activate_after=3600)
     api_key: Secret = secret(min_length=12)
 
 
@@ -255,7 +255,7 @@ async def test_a_refusal_is_told_once_and_so_is_the_end_of_it(
         info.clear()
         volume.publish({"api_key": "fake"})
         for _ in range(3):
-            with pytest.raises(InvalidSecrets):
+            with pytest.raises(InvalidSecretsError):
                 await boot.reload()
         (record,) = info.records
         volume.publish(files)
@@ -301,10 +301,10 @@ async def test_a_hook_that_fails_is_told_until_it_succeeds(
 
 def test_the_state_of_a_watch_is_logged(info: pytest.LogCaptureFixture) -> None:
     """That changes go unnoticed is an error; that they are noticed again is not."""
-    logs.tell_watch(is_down=True)
-    logs.tell_watch(is_down=False)
-    logs.tell_nothing_to_watch("environment")
-    logs.tell_waiting(["JWT_SECRET", "API_KEY"], 7.5)
+    logs.log_watch_state(is_down=True)
+    logs.log_watch_state(is_down=False)
+    logs.log_nothing_to_watch("environment")
+    logs.log_waiting_for_files(["JWT_SECRET", "API_KEY"], 7.5)
     assert_logged(
         info,
         ("hive_boot", "ERROR", ""),
@@ -314,32 +314,32 @@ def test_the_state_of_a_watch_is_logged(info: pytest.LogCaptureFixture) -> None:
     )
 
 
-COMPOSE = Pin("/run/secrets/a", "/srv/a", stale=False)
-SUBPATH = Pin("/run/secrets/b", "/..2026_11_24_10_00_00.1/b", stale=False)
+COMPOSE = MountedFile("/run/secrets/a", "/srv/a", stale=False)
+SUBPATH = MountedFile("/run/secrets/b", "/..2026_11_24_10_00_00.1/b", stale=False)
 
 
 def test_files_that_cannot_be_replaced_are_logged(info: pytest.LogCaptureFixture) -> None:
     """A subPath, which will never be updated, is a warning; a single file of Compose is not."""
-    logs.tell_pins([COMPOSE, SUBPATH], "docker")
+    logs.log_pinned_files([COMPOSE, SUBPATH], "docker")
     assert_logged(
         info,
         ("hive_boot", "WARNING", "/run/secrets/b"),
         ("hive_boot", "INFO", "/run/secrets/a"),
     )
-    logs.tell_pins([COMPOSE, SUBPATH], "kubernetes")
+    logs.log_pinned_files([COMPOSE, SUBPATH], "kubernetes")
     assert_logged(info, ("hive_boot", "WARNING", "/run/secrets/a, /run/secrets/b"))
-    logs.tell_pins([], "docker")
-    logs.tell_stale([])
+    logs.log_pinned_files([], "docker")
+    logs.log_stale_mounts([])
     assert_logged(info)
     # What only a restart mends is an error.
-    logs.tell_stale(["/run/secrets/a", "/run/secrets/b"])
+    logs.log_stale_mounts(["/run/secrets/a", "/run/secrets/b"])
     assert_logged(info, ("hive_boot", "ERROR", "/run/secrets/a, /run/secrets/b"))
 
 
 def test_a_name_is_told_once_for_all_its_problems(info: pytest.LogCaptureFixture) -> None:
     """A secret with two faults is one name to programs, and two reasons to people."""
     faults = [Problem("A", "length", "is short"), Problem("A", "pattern", "is odd")]
-    logs.tell_refusal(faults, 3, 0.5)
+    logs.log_rejection(faults, 3, 0.5)
     assert facts(info.records[0]) == (["A"], 4, "refused")
     assert_logged(info, ("hive_boot.rotation", "ERROR", "A is short; A is odd"))
 

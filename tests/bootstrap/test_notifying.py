@@ -540,7 +540,7 @@ async def test_a_value_with_a_lead_is_told_of_when_it_comes_into_use(
         """A key that verifies at once and signs later."""
 
         api_key: Secret
-        jwt_secret: Secret = secret(lead=0.2, grace=600)
+        jwt_secret: Secret = secret(activate_after=0.2, accept_old_for=600)
 
     volume.publish(numbered(1))
     boot = mounted(volume.path, Led)

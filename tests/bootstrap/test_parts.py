@@ -14,8 +14,8 @@ from hive_boot import (
     Bootstrap,
     Change,
     LifecycleError,
-    ShutdownTimeout,
-    StartupFailed,
+    ShutdownTimeoutError,
+    StartupError,
 )
 from hive_boot.bootstrap.status import Status
 from hive_boot.testing import MountedVolume
@@ -75,9 +75,9 @@ class Diary:
         names: dict[str, Any] = {"work": work}
         exec(source, names)  # noqa: S102  (parameters are dependencies, and these vary)
         if more:
-            self.boot.part(**more)(names[name])
+            self.boot.resource(**more)(names[name])
         else:
-            self.boot.part(names[name])
+            self.boot.resource(names[name])
 
 
 # Start and stop
@@ -90,7 +90,7 @@ async def test_a_part_lives_from_before_the_block_until_after_it(
     """What stands above the yield is done when the block begins; what stands below follows it."""
     lines: list[str] = []
 
-    @boot.part
+    @boot.resource
     async def pool(secrets: Needs, config: Settings) -> AsyncIterator[int]:
         await checkpoint()
         lines.append(f"starting, {boot.status().state}, {secrets.jwt_secret.reveal() == VALUE}")
@@ -108,16 +108,16 @@ async def test_a_part_lives_from_before_the_block_until_after_it(
 async def test_a_part_without_a_yield_is_its_value(boot: Bootstrap[Needs, Settings]) -> None:
     """What needs no stop is a function that returns; the value may be anything, None as well."""
 
-    @boot.part
+    @boot.resource
     async def number(config: Settings) -> int:
         await checkpoint()
         return config.port
 
-    @boot.part
+    @boot.resource
     async def migrated() -> None:
         await checkpoint()
 
-    @boot.part
+    @boot.resource
     async def doubled(number: int, *, migrated: None, factor: int = 2) -> int:
         assert migrated is None
         await checkpoint()
@@ -166,7 +166,7 @@ async def test_parts_that_do_not_need_each_other_start_and_stop_side_by_side(
                 yield
 
         part.__name__ = name
-        boot.part(part)
+        boot.resource(part)
     with anyio.fail_after(PATIENCE):
         async with boot.running():
             pass
@@ -179,7 +179,7 @@ async def test_each_start_makes_its_parts_anew(boot: Bootstrap[Needs, Settings])
     diary.part("agents", "pool")
     pools: list[object] = []
 
-    @boot.part
+    @boot.resource
     async def fresh() -> object:
         await checkpoint()
         pools.append(object())
@@ -197,7 +197,7 @@ async def test_parts_see_the_variables_of_who_starts(boot: Bootstrap[Needs, Sett
     tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="none")
     seen: list[str] = []
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         await checkpoint()
         seen.append(tenant.get())
@@ -215,7 +215,7 @@ async def test_a_part_may_hold_a_task_group(boot: Bootstrap[Needs, Settings]) ->
     """A group that is opened above the yield is left below it, with what it has to finish."""
     lines: list[str] = []
 
-    @boot.part
+    @boot.resource
     async def workers() -> AsyncIterator[anyio.Event]:
         done = anyio.Event()
 
@@ -244,7 +244,7 @@ async def test_hooks_ask_for_parts(volume: MountedVolume) -> None:
     boot = mounted(volume.path, Service, watch=False)
     told: list[tuple[int, list[str], bool]] = []
 
-    @boot.part
+    @boot.resource
     async def pool(secrets: Service) -> list[str]:
         await checkpoint()
         return [secrets.api_key.reveal()]
@@ -296,17 +296,17 @@ async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Se
     failure = ConnectionError("no route")
     seen: list[Status] = []
 
-    @boot.part
+    @boot.resource
     async def agents(pool: str) -> AsyncIterator[str]:
         await checkpoint()
         seen.append(boot.status())
         raise failure
         yield pool  # type: ignore[unreachable]
 
-    with pytest.raises(StartupFailed) as caught:
+    with pytest.raises(StartupError) as caught:
         async with boot.running():
             pytest.fail("it has started")
-    assert (caught.value.part, caught.value.reason) == ("agents", "ConnectionError")
+    assert (caught.value.resource, caught.value.reason) == ("agents", "ConnectionError")
     assert caught.value.__cause__ is failure
     assert "agents" in str(caught.value)
     assert diary.lines == ["+pool", "-pool"]
@@ -318,14 +318,14 @@ async def test_a_start_that_failed_can_be_tried_again(boot: Bootstrap[Needs, Set
     """What was not there at first may be there at the second time."""
     answers = [ConnectionError("no route"), None]
 
-    @boot.part
+    @boot.resource
     async def pool() -> str:
         await checkpoint()
         if failure := answers.pop(0):
             raise failure
         return "pool"
 
-    with pytest.raises(StartupFailed):
+    with pytest.raises(StartupError):
         async with boot.running():
             pytest.fail("it has started")
     async with boot.running():
@@ -337,12 +337,12 @@ async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settin
     """Neither failure hides the other: both come in one group."""
     meeting = Meeting(2)
 
-    @boot.part
+    @boot.resource
     async def pool() -> None:
         await meeting.come()
         raise ConnectionError
 
-    @boot.part
+    @boot.resource
     async def cache() -> None:
         await meeting.come()
         raise OSError
@@ -350,8 +350,8 @@ async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settin
     with pytest.raises(BaseExceptionGroup) as caught:
         async with boot.running():
             pytest.fail("it has started")
-    failed = [each for each in caught.value.exceptions if isinstance(each, StartupFailed)]
-    assert sorted((each.part, each.reason) for each in failed) == [
+    failed = [each for each in caught.value.exceptions if isinstance(each, StartupError)]
+    assert sorted((each.resource, each.reason) for each in failed) == [
         ("cache", "OSError"),
         ("pool", "ConnectionError"),
     ]
@@ -371,14 +371,14 @@ async def test_a_part_that_hangs_is_named_with_what_the_others_do() -> None:
             await anyio.sleep_forever()
             yield cache
 
-        boot.part(pool) if own is None else boot.part(timeout=own)(pool)
-        with pytest.raises(StartupFailed) as caught:
+        boot.resource(pool) if own is None else boot.resource(timeout=own)(pool)
+        with pytest.raises(StartupError) as caught:
             async with boot.running():
                 pytest.fail("it has started")
         error = caught.value
-        assert error.part == "pool"
+        assert error.resource == "pool"
         assert "0.05 s" in error.reason
-        doing = {line.split()[1].rstrip(","): line for line in error.standing}
+        doing = {line.split()[1].rstrip(","): line for line in error.progress}
         assert doing["cache"].startswith("done")
         assert doing["pool"].startswith("running")
         assert "test_parts.py" in doing["pool"]
@@ -389,16 +389,16 @@ async def test_a_part_that_hangs_is_named_with_what_the_others_do() -> None:
 async def test_a_part_that_never_yields_is_told(boot: Bootstrap[Needs, Settings]) -> None:
     """Who forgets the yield on one way through the function is told the part."""
 
-    @boot.part
+    @boot.resource
     async def pool(config: Settings) -> AsyncIterator[int]:
         await checkpoint()
         if config.port == 1:
             yield config.port
 
-    with pytest.raises(StartupFailed) as caught:
+    with pytest.raises(StartupError) as caught:
         async with boot.running():
             pytest.fail("it has started")
-    assert (caught.value.part, caught.value.reason) == ("pool", "RuntimeError")
+    assert (caught.value.resource, caught.value.reason) == ("pool", "RuntimeError")
 
 
 @pytest.mark.both_backends
@@ -410,7 +410,7 @@ async def test_a_start_that_is_cancelled_stops_what_has_started(
     diary.part("pool")
     hangs = anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def agents(pool: str) -> AsyncIterator[str]:
         try:
             hangs.set()
@@ -442,7 +442,7 @@ async def test_a_part_that_fails_to_stop_comes_out_bare(boot: Bootstrap[Needs, S
     diary.part("api", "agents")
     failure = OSError("it is gone")
 
-    @boot.part
+    @boot.resource
     async def agents(pool: str) -> AsyncIterator[str]:
         assert pool == "<pool>"
         yield "<agents>"
@@ -463,13 +463,13 @@ async def test_stops_that_fail_come_out_as_one_group() -> None:
     for mine in (None, KeyError("mine")):
         boot = application()
 
-        @boot.part
+        @boot.resource
         async def pool() -> AsyncIterator[None]:
             yield
             await checkpoint()
             raise OSError
 
-        @boot.part
+        @boot.resource
         async def cache(pool: None) -> AsyncIterator[None]:
             yield pool
             await checkpoint()
@@ -496,7 +496,7 @@ async def test_who_is_cancelled_is_told_what_failed_to_stop(
     failure = OSError("it is gone")
     inside = anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         yield
         await checkpoint()
@@ -527,7 +527,7 @@ async def test_who_is_cancelled_while_all_stops_hears_of_it(
     lines: list[str] = []
     scope = anyio.CancelScope()
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         yield
         scope.cancel()
@@ -558,7 +558,7 @@ async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it() 
         boot = application()
         lines: list[str] = []
 
-        @boot.part
+        @boot.resource
         async def pool(
             failure: OSError | None = failure, lines: list[str] = lines
         ) -> AsyncIterator[None]:
@@ -589,8 +589,8 @@ async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named() -> Non
             yield cache
             await anyio.sleep_forever()
 
-        boot.part(pool) if own is None else boot.part(timeout=own)(pool)
-        with pytest.raises(ShutdownTimeout) as caught:
+        boot.resource(pool) if own is None else boot.resource(timeout=own)(pool)
+        with pytest.raises(ShutdownTimeoutError) as caught:
             async with boot.running():
                 pass
         assert caught.value.pending == ("pool",)
@@ -610,7 +610,7 @@ async def test_a_part_that_crashes_ends_the_block(boot: Bootstrap[Needs, Setting
     crash = anyio.Event()
     ended: list[str] = []
 
-    @boot.part
+    @boot.resource
     async def workers(pool: str) -> AsyncIterator[str]:
         async def work() -> None:
             await crash.wait()
@@ -644,13 +644,13 @@ async def test_a_crash_and_a_failing_stop_come_out_together(
     """What ended the application comes first, and what the stop brought after it."""
     crash = anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         yield
         await checkpoint()
         raise OSError
 
-    @boot.part
+    @boot.resource
     async def workers(pool: None) -> AsyncIterator[None]:
         async def work() -> None:
             await crash.wait()
@@ -676,7 +676,7 @@ async def test_a_block_that_has_its_own_answer_to_the_end_keeps_it(
     """An error of the block's own comes with the failure that ended it."""
     crash = anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def workers() -> AsyncIterator[None]:
         async def work() -> None:
             await crash.wait()
@@ -703,7 +703,7 @@ async def test_a_part_that_ends_by_itself_is_a_crash(boot: Bootstrap[Needs, Sett
     """One whose own group was cancelled is gone, and nobody may go on as if it were there."""
     end = anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def workers() -> AsyncIterator[None]:
         async with anyio.create_task_group() as group:
 
@@ -745,7 +745,7 @@ async def test_what_an_overdue_part_raises_at_its_end_is_the_cause(
 ) -> None:
     """A client that says at last what it has waited for is heard."""
 
-    @boot.part(timeout=0.05)
+    @boot.resource(timeout=0.05)
     async def pool() -> None:
         try:
             await anyio.sleep_forever()
@@ -753,8 +753,8 @@ async def test_what_an_overdue_part_raises_at_its_end_is_the_cause(
             message = "no route to the database"
             raise ConnectionError(message)
 
-    with pytest.raises(StartupFailed) as caught:
+    with pytest.raises(StartupError) as caught:
         await run_once(boot, checkpoint)
-    assert caught.value.part == "pool"
+    assert caught.value.resource == "pool"
     assert "0.05 s" in caught.value.reason
     assert isinstance(caught.value.__cause__, ConnectionError)

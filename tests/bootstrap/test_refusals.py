@@ -111,26 +111,28 @@ def application_with(name: str, value: Any) -> Bootstrap[Needs, Any]:  # noqa: A
 def test_good_arguments_are_taken() -> None:
     """Whole numbers and fractions, small and large, are seconds; some may be left out."""
     for seconds in (0.001, 1, 30, 86400.0):
-        boot = Bootstrap(Needs, watch=True, wait=seconds, start_timeout=seconds)
+        boot = Bootstrap(Needs, watch=True, wait_for_files=seconds, startup_timeout=seconds)
         assert callable(boot.on_rotate("jwt_secret", timeout=seconds))
-        assert callable(boot.service(within=seconds, budget=0))
+        assert callable(boot.service(restart_window=seconds, max_restarts=0))
     for drain in (None, 0, 0.5, 30):
-        Bootstrap(Needs, drain=drain, stop_timeout=0.001, wait=0, watch=False)
+        Bootstrap(
+            Needs, shutdown_delay=drain, shutdown_timeout=0.001, wait_for_files=0, watch=False
+        )
     for port in (None, 0, 1, 8081, 65535):
-        Bootstrap(Needs, probe_port=port, stop_timeout=3600)
+        Bootstrap(Needs, probe_port=port, shutdown_timeout=3600)
 
 
 def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:
     """Times, restarts and budgets are refused before a function is decorated."""
     positive = POSITIVE[1:]  # None is no time of its own
-    assert_each_refused(lambda value: boot.part(timeout=value), positive, "timeout=")
+    assert_each_refused(lambda value: boot.resource(timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.check("jwt_secret", timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.on_rotate(timeout=value), POSITIVE, "timeout=")
-    assert_each_refused(lambda value: boot.service(within=value), POSITIVE, "within=")
+    assert_each_refused(lambda value: boot.service(restart_window=value), POSITIVE, "within=")
     words = ["always", "", None, True, "on_failure", "ON-FAILURE"]
     assert_each_refused(lambda value: boot.service(restart=value), words, "restart=")
     budgets = [-1, 1.0, True, None, "5", math.inf]
-    assert_each_refused(lambda value: boot.service(budget=value), budgets, "budget=")
+    assert_each_refused(lambda value: boot.service(max_restarts=value), budgets, "budget=")
 
 
 def test_names_of_fields(boot: Bootstrap[Needs, Settings]) -> None:
@@ -163,7 +165,7 @@ def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
         "@boot.service": boot.service,
         "@boot.check": boot.check,
         "@boot.on_rotate()": boot.on_rotate(),
-        "@boot.part": boot.part(timeout=3),
+        "@boot.part": boot.resource(timeout=3),
     }
     # Text may be the name of a field, and None is the decorator without a function.
     accepted = {("@boot.check", str), ("@boot.main", type(None)), ("@boot.service", type(None))}
@@ -178,15 +180,15 @@ def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
             # One with a yield in it would never work, and nothing would show it.
             assert name in refusal(partial(decorate, pool), name)
     assert_each_refused(
-        boot.part, [wrong for wrong in NOT_ASYNC if wrong is not None], "@boot.part"
+        boot.resource, [wrong for wrong in NOT_ASYNC if wrong is not None], "@boot.part"
     )
 
 
 def test_names_of_parts_and_services(boot: Bootstrap[Needs, Settings]) -> None:
     """Each needs a name of its own, by which a parameter or a log can mean it."""
-    handle = boot.part(pool)
-    assert "pool" in refusal(lambda: boot.part(pool), "a second part")
-    assert "pool" in refusal(lambda: boot.part(timeout=3)(pool), "a second part")
+    handle = boot.resource(pool)
+    assert "pool" in refusal(lambda: boot.resource(pool), "a second part")
+    assert "pool" in refusal(lambda: boot.resource(timeout=3)(pool), "a second part")
     assert handle.name == "pool"
 
     async def part() -> None: ...
@@ -194,11 +196,11 @@ def test_names_of_parts_and_services(boot: Bootstrap[Needs, Settings]) -> None:
     # Requests find the secrets and the settings under them.
     for name in ("secrets", "config", "boot"):
         part.__name__ = name
-        assert name in refusal(lambda: boot.part(part), name)
+        assert name in refusal(lambda: boot.resource(part), name)
     for name in ("<lambda>", "", "two words", "1st"):
         part.__name__ = name
-        assert "@boot.part" in refusal(lambda: boot.part(part), name)
-    assert_each_refused(boot.part, [partial(pool), partial(work)], "@boot.part")
+        assert "@boot.part" in refusal(lambda: boot.resource(part), name)
+    assert_each_refused(boot.resource, [partial(pool), partial(work)], "@boot.part")
 
     assert boot.service(work) is work
     assert "work" in refusal(lambda: boot.service(work), "a second service")
@@ -295,12 +297,12 @@ async def test_parts_that_cannot_be_filled_are_refused_before_anything_runs(
     """The names of the parts are in the message; a check runs before parts, and has none."""
     lines: list[str] = []
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[str]:
         lines.append("pool starts")
         yield "pool"
 
-    @boot.part
+    @boot.resource
     async def agents(pol: str) -> None: ...
 
     with pytest.raises(DeclarationError) as caught:
@@ -310,7 +312,7 @@ async def test_parts_that_cannot_be_filled_are_refused_before_anything_runs(
         assert text in str(caught.value)
 
     other = application()
-    other.part(pool.fn)
+    other.resource(pool.fn)
 
     @other.check
     async def judge(pool: str) -> None: ...
@@ -344,7 +346,7 @@ async def test_parts_that_need_each_other_are_refused() -> None:
         boot = application()
         for name, function in parts.items():
             function.__name__ = name
-            boot.part(function)
+            boot.resource(function)
         with pytest.raises(DeclarationError) as caught:
             async with boot.running():
                 pytest.fail("it has started")

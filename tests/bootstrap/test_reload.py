@@ -16,7 +16,7 @@ from anyio.lowlevel import checkpoint
 from hive_boot import (
     Bootstrap,
     Change,
-    InvalidSecrets,
+    InvalidSecretsError,
     LifecycleError,
     Secret,
     SecretSet,
@@ -77,7 +77,7 @@ async def test_a_reload_that_is_refused_says_what_stays_in_use(
     """Who asked gets the report; it does not say that the service does not start."""
     async with boot.running() as secrets:
         volume.publish({"api_key": "fake"})
-        with pytest.raises(InvalidSecrets) as caught:
+        with pytest.raises(InvalidSecretsError) as caught:
             await boot.reload()
         assert caught.value.kept
         assert [problem.name for problem in caught.value.problems] == ["API_KEY", "JWT_SECRET"]
@@ -101,7 +101,7 @@ async def test_a_refused_reload_is_repeated_by_itself_when_it_may_pass(
 
     async with boot.running() as secrets:
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecrets):
+        with pytest.raises(InvalidSecretsError):
             await boot.reload()
         await until(lambda: number_of(secrets.api_key) == 2)
     assert judged == [1, 2, 2]
@@ -133,12 +133,12 @@ async def test_many_may_be_refused_at_the_same_time(
 ) -> None:
     """Each has an error of its own, whose traceback is its own, and the log has one line."""
     log = Log(caplog)
-    refusals: list[InvalidSecrets] = []
+    refusals: list[InvalidSecretsError] = []
 
     async def ask() -> None:
         try:
             await boot.reload()
-        except InvalidSecrets as exc:
+        except InvalidSecretsError as exc:
             refusals.append(exc)
 
     async with boot.running():
@@ -218,7 +218,7 @@ class Led(SecretSet):
     """A key that verifies at once and signs in an hour."""
 
     api_key: Secret
-    jwt_secret: Secret = secret(lead=3600, grace=3600)
+    jwt_secret: Secret = secret(activate_after=3600, accept_old_for=3600)
 
 
 async def test_a_reload_keeps_to_the_lead(volume: MountedVolume) -> None:
@@ -394,7 +394,7 @@ async def test_a_check_that_asks_for_a_reload_is_refused(
         async with boot.running() as secrets:
             log.clear()
             volume.publish({"api_key": "fake-api-key-000002"})
-            with pytest.raises(InvalidSecrets) as caught:
+            with pytest.raises(InvalidSecretsError) as caught:
                 await boot.reload()
             (problem,) = caught.value.problems
             assert (problem.kind, "LifecycleError" in problem.message) == ("check", True)

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretSet
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet
 from hive_boot.secrets.loading import load
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
@@ -178,7 +178,7 @@ async def test_what_stays_amiss_is_said_once_and_tried_again(
                     await until(lambda boot=boot: boot.status().degraded)  # type: ignore[misc]
                     assert kind in boot.status().reasons[0]
                     for _ in range(3):
-                        with pytest.raises(InvalidSecrets):
+                        with pytest.raises(InvalidSecretsError):
                             await boot.reload()
                     assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
                     assert [verdict for verdict, *_ in log.verdicts] == ["refused"]
@@ -222,7 +222,7 @@ async def test_an_invalid_value_is_reported_once(
         await until(lambda: boot.status().degraded)
         for _ in range(3):
             volume.publish(bad, anew=True)
-            with pytest.raises(InvalidSecrets):
+            with pytest.raises(InvalidSecretsError):
                 await boot.reload()
         assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
         assert log.verdicts == [("refused", 2, ["API_KEY"])]
@@ -423,7 +423,7 @@ async def test_a_read_that_hangs_is_not_joined_by_others(
             volume.publish(numbered(2))
             await until(lambda: boot.status().degraded)
             for _ in range(3):
-                with pytest.raises(InvalidSecrets) as caught:
+                with pytest.raises(InvalidSecretsError) as caught:
                     await boot.reload()
                 (problem,) = caught.value.problems
                 assert (problem.name, problem.kind) == ("Service", "unreadable")

@@ -605,7 +605,7 @@ async def test_a_log_that_fails_does_not_end_the_rotations(
     class Led(Service):
         """An application with a key that is used a moment later."""
 
-        jwt_secret: Secret = secret(lead=0.05)
+        jwt_secret: Secret = secret(activate_after=0.05)
 
     Log(caplog)
     volume.publish(numbered(1))
@@ -665,7 +665,7 @@ async def test_a_failure_of_our_own_is_not_silent(
         raise ZeroDivisionError(message)
 
     async with boot.running():
-        monkeypatch.setattr(lookout.Lookout, "glance", fail)
+        monkeypatch.setattr(lookout.WatchSupervisor, "check_health", fail)
         volume.publish(numbered(2))
         await until(lambda: boot.status().degraded)
         assert len(boot.status().reasons) == 1

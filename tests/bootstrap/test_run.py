@@ -14,7 +14,7 @@ from anyio.abc import TaskStatus
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
 from hive_boot.bootstrap.declare import Application
 from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.waking import loop_waker
+from hive_boot.lifecycle.waking import threadsafe_scheduler
 from tests.bootstrap.rotations import be_impatient
 from tests.fixtures.owned_processes import BACKENDS, ended, side_by_side
 from tests.fixtures.writers import PlainDirectory
@@ -106,7 +106,7 @@ async def test_a_failed_start_is_not_what_the_plain_functions_read(
 @pytest.mark.both_backends
 async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a plain check waits for a service, the application's other tasks go on."""
-    soon, going, gate = loop_waker(), anyio.Event(), threading.Event()
+    soon, going, gate = threadsafe_scheduler(), anyio.Event(), threading.Event()
 
     def wait(_: str) -> bool:
         soon(going.set)
@@ -147,7 +147,7 @@ async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> N
             seen.append(boot.status())
             return str(tmp_path / ".env")
 
-    boot = Bootstrap(HiveSecrets, mode="development", dotenv=Curious())
+    boot = Bootstrap(HiveSecrets, mode="development", env_file=Curious())
     async with boot.running():
         (status,) = seen
         assert (status.state, status.mode, status.secrets) == (State.LOADING, "", ())
@@ -216,7 +216,7 @@ async def test_what_answers_from_outside_may_fail_while_it_starts(
         await fall.wait()
         raise ConnectionError
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         fall.set()
         await until(lambda: boot.status().failed)
@@ -248,10 +248,10 @@ async def test_a_server_in_kubernetes_drains(
         ("docker", True, 2.5, 2.5),
     ]
     for mode, serves, given, expected in table:
-        boot = Bootstrap(HiveSecrets, mode=mode, secrets_dirs=directory.path, drain=given)
+        boot = Bootstrap(HiveSecrets, mode=mode, secrets_dirs=directory.path, shutdown_delay=given)
         async with boot._running(serves=serves) as run:  # noqa: SLF001  (as a server does)
-            assert run.runner.drain == expected, (mode, serves, given)
-            run.runner.drain = 0.0
+            assert run.runner.shutdown_delay == expected, (mode, serves, given)
+            run.runner.shutdown_delay = 0.0
 
 
 @pytest.mark.anyio

@@ -16,7 +16,7 @@ import pytest
 from hive_boot import (
     Bootstrap,
     Change,
-    InvalidSecrets,
+    InvalidSecretsError,
     Secret,
     SecretBytes,
     SecretSet,
@@ -307,7 +307,7 @@ def child_sees() -> list[str]:
 async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """With scrub_environ a child process gets no declared variable; afterwards all is as before."""
     monkeypatch.setenv("SENTRY_DSN_FILE_NAME", "not-declared")
-    boot = Bootstrap(HiveSecrets, scrub_environ=True)
+    boot = Bootstrap(HiveSecrets, unset_env=True)
     before = dict(os.environ)
     for _ in range(2):
         async with boot.running() as secrets:
@@ -320,7 +320,7 @@ async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.anyio
 async def test_what_was_set_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that somebody sets during the run is theirs."""
-    async with Bootstrap(HiveSecrets, scrub_environ=True).running():
+    async with Bootstrap(HiveSecrets, unset_env=True).running():
         monkeypatch.setenv("JWT_SECRET", "fake-value-of-somebody")
     assert os.environ["JWT_SECRET"] == "fake-value-of-somebody"
     assert os.environ["JWT_SECRET_PREVIOUS"] == OLD
@@ -331,7 +331,7 @@ async def test_a_copy_beside_a_file_is_not_inherited_either(tmp_path: Path) -> N
     """In a mounted mode the variable is a copy that nobody needs."""
     (tmp_path / "jwt_secret").write_text(VALUE)
     (tmp_path / "jwt_secret_previous").write_text(OLD)
-    boot = Bootstrap(HiveSecrets, scrub_environ=True, mode="docker", secrets_dirs=tmp_path)
+    boot = Bootstrap(HiveSecrets, unset_env=True, mode="docker", secrets_dirs=tmp_path)
     async with boot.running():
         assert child_sees() == []
 
@@ -353,7 +353,7 @@ async def test_a_failed_start_leaves_the_environment_alone(monkeypatch: pytest.M
 
         sentry_dsn: Secret | None = secret(min_length=8)
 
-    boot = Bootstrap(Strict, scrub_environ=True)
+    boot = Bootstrap(Strict, unset_env=True)
     await failed_start(boot)
     assert child_sees() == ["JWT_SECRET", "JWT_SECRET_PREVIOUS", "SENTRY_DSN"]
     monkeypatch.setenv("SENTRY_DSN", "fake-dsn-0123456789")
@@ -530,7 +530,7 @@ def publish(volume: MountedVolume, *numbers: int) -> None:
 
 
 @pytest.fixture
-def rotating(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Rotated, None]:
+def reloader(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Rotated, None]:
     """Give an application that takes up its changes when it is told to."""
     for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS"):
         monkeypatch.delenv(name)
@@ -540,13 +540,13 @@ def rotating(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstra
 
 @pytest.mark.anyio
 async def test_what_is_rotated_in_and_out_is_hidden(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever logs an old value, late or out of a queue, shows none, for as long as the run is."""
-    async with rotating.running():
+    async with reloader.running():
         for number in range(2, 6):
             publish(volume, number)
-            assert await rotating.reload()
+            assert await reloader.reload()
             log.info("%s", [jwt(each) for each in range(1, number + 1)])
             assert caplog.messages[-1] == str(["***"] * number)
     assert redact(jwt(1)) == jwt(1)
@@ -554,32 +554,32 @@ async def test_what_is_rotated_in_and_out_is_hidden(
 
 @pytest.mark.anyio
 async def test_what_is_taken_away_stays_hidden(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """An optional secret that is gone may open a door still."""
     publish(volume, 1, 2)
-    async with rotating.running() as secrets:
+    async with reloader.running() as secrets:
         publish(volume, 1)
-        assert await rotating.reload()
+        assert await reloader.reload()
         assert secrets.sentry_dsn is None
         assert redact(jwt(2)) == "***"
 
 
 @pytest.mark.anyio
 async def test_a_new_value_that_is_refused_is_hidden(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a rule or a check refuses is a secret all the same, and stays hidden."""
     refused = ["fake-too-short", "fake-bad-secret-0123456789"]
-    async with rotating.running():
+    async with reloader.running():
         for value in refused:
             volume.publish({"jwt_secret": value})
-            with pytest.raises(InvalidSecrets):
-                await rotating.reload()
+            with pytest.raises(InvalidSecretsError):
+                await reloader.reload()
             log.error("cannot use %s", value)
             assert caplog.messages[-1] == "cannot use ***"
         publish(volume, 2)
-        assert await rotating.reload()
+        assert await reloader.reload()
         assert redact([*refused, jwt(1), jwt(2)]) == ["***"] * 4
 
 
@@ -605,11 +605,11 @@ async def test_a_check_sees_new_values_that_are_hidden(
 
 @pytest.mark.anyio
 async def test_a_hook_may_log_what_it_is_told(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Old and new are stars, also in the traceback of a hook that fails with both."""
 
-    @rotating.on_rotate("jwt_secret")
+    @reloader.on_rotate("jwt_secret")
     async def compare(change: Change) -> None:
         await anyio.lowlevel.checkpoint()
         old, new = change.old["jwt_secret"], change.new["jwt_secret"]
@@ -618,9 +618,9 @@ async def test_a_hook_may_log_what_it_is_told(
         message = f"{old.reveal()!r} to {new.reveal()!r}"
         raise ValueError(message)
 
-    async with rotating.running():
+    async with reloader.running():
         publish(volume, 2)
-        await rotating.reload()
+        await reloader.reload()
         await until(lambda: "ValueError" in caplog.text)
     assert "ValueError: '***' to '***'" in caplog.text
     assert jwt(1) not in caplog.text
@@ -629,14 +629,14 @@ async def test_a_hook_may_log_what_it_is_told(
 
 @pytest.mark.anyio
 async def test_as_many_old_values_as_are_promised_stay_hidden(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of very many the newest stay hidden; a service that rotates for years grows no more."""
     monkeypatch.setattr(secrecy, "_KEPT", 5)
-    async with rotating.running():
+    async with reloader.running():
         for number in range(2, 20):
             publish(volume, number)
-            assert await rotating.reload()
+            assert await reloader.reload()
             kept = range(max(1, number - 5), number + 1)
             assert redact([jwt(each) for each in kept]) == ["***"] * len(kept)
         gone = [jwt(each) for each in range(1, 13)]
@@ -647,15 +647,15 @@ async def test_as_many_old_values_as_are_promised_stay_hidden(
 
 @pytest.mark.anyio
 async def test_refused_values_push_out_none_that_is_in_use(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever publishes rubbish again and again does not bring the value in use to light."""
     monkeypatch.setattr(secrecy, "_KEPT", 2)
-    async with rotating.running():
+    async with reloader.running():
         for number in range(10):
             volume.publish({"jwt_secret": f"fake-bad-{number:020}"})
-            with pytest.raises(InvalidSecrets):
-                await rotating.reload()
+            with pytest.raises(InvalidSecretsError):
+                await reloader.reload()
         assert redact(jwt(1)) == "***"
 
 
@@ -666,30 +666,30 @@ def hidden_values() -> list[object]:
 
 @pytest.mark.anyio
 async def test_a_thousand_old_values_stay_hidden(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """So many are kept unless somebody decides otherwise."""
     assert secrecy._KEPT == 1000  # noqa: SLF001  (what is promised)
-    async with rotating.running():
+    async with reloader.running():
         for number in range(2, 12):
             publish(volume, number)
-            assert await rotating.reload()
+            assert await reloader.reload()
         assert len(hidden_values()) == 11
 
 
 @pytest.mark.anyio
 async def test_long_old_values_stay_hidden_up_to_a_length(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of certificates and their keys fewer stay hidden; the newest old one does in any case."""
     assert len(jwt(1)) == 25
     for limit, kept in ((100, 4), (99, 3), (10, 1)):
         monkeypatch.setattr(secrecy, "_KEPT_LENGTH", limit)
         publish(volume, 1)
-        async with rotating.running():
+        async with reloader.running():
             for number in range(2, 12):
                 publish(volume, number)
-                assert await rotating.reload()
+                assert await reloader.reload()
             # Beside them: the one in use, and the one that was while it was read.
             assert len(hidden_values()) == kept + 2
             old = [jwt(each) for each in range(1, 10)]
@@ -698,26 +698,26 @@ async def test_long_old_values_stay_hidden_up_to_a_length(
 
 @pytest.mark.anyio
 async def test_a_very_long_old_value_stays_hidden_until_another_is_old(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """One that is longer than all that is kept may open a door as well."""
     assert secrecy._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
     long = [f"fake-{letter * 70_000}" for letter in "ab"]
-    async with rotating.running():
+    async with reloader.running():
         for value in long:
             volume.publish({"jwt_secret": value})
-            assert await rotating.reload()
+            assert await reloader.reload()
         publish(volume, 2)
-        assert await rotating.reload()
+        assert await reloader.reload()
         assert redact([*long, jwt(1), jwt(2)]) == ["***", "***", jwt(1), "***"]
         publish(volume, 3)
-        assert await rotating.reload()
+        assert await reloader.reload()
         assert redact([*long, jwt(2), jwt(3)]) == [long[0], "***", "***", "***"]
 
 
 @pytest.mark.anyio
 async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
-    rotating: Bootstrap[Rotated, None],
+    reloader: Bootstrap[Rotated, None],
     volume: MountedVolume,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -730,14 +730,14 @@ async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
         threads.append(threading.current_thread())
         return forms(values)
 
-    async with rotating.running():
+    async with reloader.running():
         redact("the first line")
         monkeypatch.setattr(hidden, "_forms", note)
         for value in ("fake-too-short", jwt(2)):
             threads.clear()
             volume.publish({"jwt_secret": value})
-            with suppress(InvalidSecrets):
-                await rotating.reload()
+            with suppress(InvalidSecretsError):
+                await reloader.reload()
             log.info("%s", [value, jwt(1)])
             assert caplog.messages[-1] == "['***', '***']"
             assert threads
@@ -746,44 +746,44 @@ async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
 
 @pytest.mark.anyio
 async def test_the_same_values_read_again_are_no_more_than_they_were(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """Reading without a change hides nothing anew: neither memory nor work grows with time."""
     publish(volume, 1, 2)
-    async with rotating.running():
+    async with reloader.running():
         known, matcher = hidden_values(), hidden.matcher
         for _ in range(50):
-            assert await rotating.reload() is None
+            assert await reloader.reload() is None
         assert hidden.matcher is matcher
         for number in (3, 1, 3, 1):
             publish(volume, number, 2)
-            assert await rotating.reload()
+            assert await reloader.reload()
         assert len(hidden_values()) == len(known) + 1
 
 
 @pytest.mark.anyio
 async def test_the_same_refused_values_read_again_are_no_more(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """A bad set that stands for days, and is looked at every minute, is hidden once."""
-    async with rotating.running():
+    async with reloader.running():
         volume.publish({"jwt_secret": "fake-too-short"})
         counts = set()
         for _ in range(20):
-            with pytest.raises(InvalidSecrets):
-                await rotating.reload()
+            with pytest.raises(InvalidSecretsError):
+                await reloader.reload()
             counts.add(len(hidden_values()))
         assert counts == {2}
 
 
 @pytest.mark.anyio
 async def test_nothing_is_hidden_any_more_after_the_run(
-    rotating: Bootstrap[Rotated, None], volume: MountedVolume
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """A run that has rotated leaves as little behind as one that has not."""
     for number in (2, 3):
-        async with rotating.running():
+        async with reloader.running():
             publish(volume, number)
-            await rotating.reload()
+            await reloader.reload()
         assert hidden.matcher is None
         assert hooks._open == []  # noqa: SLF001  (what is left behind)

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, ShutdownTimeout
+from hive_boot import Bootstrap, ShutdownTimeoutError
 from hive_boot.bootstrap.status import Status
 from tests.fixtures.applications import (
     VALUE,
@@ -48,7 +48,7 @@ async def test_a_service_works_until_the_stop_with_what_it_asks_for(
     lines: list[str] = []
     works = anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[list[str]]:
         yield lines
         lines.append("pool stops")
@@ -96,7 +96,7 @@ async def test_a_service_that_returns_has_done_its_work(
     """It is not started again, and nothing is wrong."""
     calls: list[None] = []
 
-    @boot.service(budget=0)
+    @boot.service(max_restarts=0)
     async def warm_up() -> None:
         await checkpoint()
         calls.append(None)
@@ -147,7 +147,7 @@ async def test_a_service_that_has_spent_its_budget_ends_the_block(
     failures: list[ConnectionError] = []
     ended: list[Status] = []
 
-    @boot.service(budget=2)
+    @boot.service(max_restarts=2)
     async def poll() -> None:
         await checkpoint()
         failures.append(ConnectionError(f"number {len(failures) + 1}"))
@@ -171,13 +171,13 @@ async def test_a_service_that_has_spent_its_budget_ends_the_block(
 
 async def test_a_service_that_is_never_started_again_ends_the_block_at_once() -> None:
     """Its first failure is the last."""
-    wishes: list[dict[str, Any]] = [
+    source_options: list[dict[str, Any]] = [
         {"restart": "never"},
         {"restart": "never", "budget": 5},
         {"budget": 0},
         {"restart": "on-failure", "budget": 0, "within": 0.001},
     ]
-    for wish in wishes:
+    for wish in source_options:
         boot = application()
         calls: list[None] = []
 
@@ -196,7 +196,7 @@ async def test_failures_that_are_long_ago_are_forgotten(boot: Bootstrap[Needs, S
     """The budget is one within a time: who fails now and then is started again for ever."""
     calls: list[None] = []
 
-    @boot.service(budget=1, within=0.001)
+    @boot.service(max_restarts=1, restart_window=0.001)
     async def poll() -> None:
         await anyio.sleep(0.01)
         calls.append(None)
@@ -261,7 +261,7 @@ async def test_a_service_that_does_not_end_is_named() -> None:
     boot = application(stop_timeout=0.4)
     works, let_go = anyio.Event(), anyio.Event()
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         yield
         let_go.set()
@@ -272,7 +272,7 @@ async def test_a_service_that_does_not_end_is_named() -> None:
             works.set()
             await let_go.wait()
 
-    with pytest.raises(ShutdownTimeout) as caught:
+    with pytest.raises(ShutdownTimeoutError) as caught:
         await run_once(boot, works.wait)
     assert caught.value.pending == ("stubborn",)
 
@@ -296,7 +296,7 @@ async def test_a_service_that_goes_on_is_waited_for(caplog: pytest.LogCaptureFix
 
     async with anyio.create_task_group() as group:
         group.start_soon(look)
-        with pytest.raises(ShutdownTimeout):
+        with pytest.raises(ShutdownTimeoutError):
             await run_once(boot, works.wait)
 
 
@@ -330,7 +330,7 @@ async def test_services_begin_before_it_is_ready_and_all_parts_before_them(
         await until(lambda: boot.status().ready)
         seen.append(pool.value)
 
-    @boot.part
+    @boot.resource
     async def pool() -> str:
         await checkpoint()
         return "pool"
@@ -357,7 +357,7 @@ async def test_each_start_begins_its_services_anew(boot: Bootstrap[Needs, Settin
     """The budget and the failures of an earlier run are not counted in the next one."""
     calls: list[None] = []
 
-    @boot.service(budget=1)
+    @boot.service(max_restarts=1)
     async def poll() -> None:
         await checkpoint()
         calls.append(None)

@@ -10,7 +10,15 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretSet, StartupFailed, secret
+from hive_boot import (
+    Bootstrap,
+    Change,
+    InvalidSecretsError,
+    Secret,
+    SecretSet,
+    StartupError,
+    secret,
+)
 from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
@@ -34,7 +42,7 @@ def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
 async def refuse(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
     """Publish what is refused, and have it refused."""
     volume.publish({**numbered(9), "api_key": "fake-short"})
-    with pytest.raises(InvalidSecrets):
+    with pytest.raises(InvalidSecretsError):
         await boot.reload()
 
 
@@ -150,12 +158,12 @@ async def test_everybody_who_is_to_blame_is_named(
 
     async with boot.running():
         volume.publish({"api_key": "fake-short", "jwt_secret": ""})
-        with pytest.raises(InvalidSecrets):
+        with pytest.raises(InvalidSecretsError):
             await boot.reload()
         assert boot.status().rejected_names == ("API_KEY", "JWT_SECRET")
         assert_reasons(boot.status(), ("API_KEY length", "JWT_SECRET empty"))
         volume.publish(numbered(2, sentry_dsn="fake-dsn-0123456789"))
-        with pytest.raises(InvalidSecrets):
+        with pytest.raises(InvalidSecretsError):
             await boot.reload()
         assert boot.status().rejected_names == ("stripe_answers",)
         assert_reasons(boot.status(), ("generation 2", "stripe_answers", "check"))
@@ -167,7 +175,7 @@ async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
     class Signing(SecretSet):
         """A key that the whole fleet has to know before it is used."""
 
-        jwt_secret: Secret = secret(lead=3600)
+        jwt_secret: Secret = secret(activate_after=3600)
         api_key: Secret
 
     volume.publish({"jwt_secret": "fake-jwt-000001", "api_key": "fake-api-000001"})
@@ -219,7 +227,7 @@ async def test_a_secret_that_is_removed_later_is_still_there(volume: MountedVolu
         """A secret that may be absent, and goes late."""
 
         api_key: Secret
-        sentry_dsn: Secret | None = secret(lead=3600)
+        sentry_dsn: Secret | None = secret(activate_after=3600)
 
     volume.publish({"api_key": "fake-api-000001", "sentry_dsn": "fake-dsn-000001"})
     boot = mounted(volume.path, Traced, watch=False)
@@ -365,7 +373,7 @@ async def test_a_run_tells_how_old_it_is_and_whether_it_was_ready(
     """A probe that asks whether it has started, and a person who asks since when, are answered."""
     seen: list[Status] = []
 
-    @boot.part
+    @boot.resource
     async def look() -> AsyncIterator[None]:
         await checkpoint()
         seen.append(boot.status())
@@ -390,13 +398,13 @@ async def test_the_timeline_has_every_step_of_the_life(boot: Bootstrap[Service, 
     """Phases, checks, parts, services and stops, each with its start, its end and its outcome."""
     seen: list[Status] = []
 
-    @boot.part
+    @boot.resource
     async def last() -> AsyncIterator[None]:
         yield
         await checkpoint()
         seen.append(boot.status())
 
-    @boot.part
+    @boot.resource
     async def pool(last: None) -> AsyncIterator[None]:
         yield last
 
@@ -448,21 +456,21 @@ async def test_what_failed_at_the_start_is_on_the_timeline(
     """While a failed start is unwound, who looks sees which part it was."""
     seen: list[Status] = []
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[None]:
         yield
         await checkpoint()
         seen.append(boot.status())
 
-    @boot.part
+    @boot.resource
     async def agents(pool: None) -> None:
         await checkpoint()
         raise ConnectionError(pool)
 
-    @boot.part
+    @boot.resource
     async def api(agents: None) -> None: ...
 
-    with pytest.raises(StartupFailed):
+    with pytest.raises(StartupError):
         async with boot.running():
             pytest.fail("it has started")
     (status,) = seen
@@ -482,7 +490,7 @@ async def test_what_ended_it_is_named(boot: Bootstrap[Service, None]) -> None:
         await checkpoint()
         raise ConnectionError
 
-    @boot.part
+    @boot.resource
     async def look() -> AsyncIterator[None]:
         yield
         await checkpoint()
@@ -535,7 +543,7 @@ async def test_rotations_are_remembered_and_counted(
         assert before <= oldest.at <= newest.at <= time.time()
         assert min(newest.duration, oldest.duration) > 0
         # The same refusal is one, and a look that finds nothing new is none.
-        with pytest.raises(InvalidSecrets):
+        with pytest.raises(InvalidSecretsError):
             await boot.reload()
         assert boot.status().rotations_total == {"accepted": 1, "refused": 1}
         # What was asked for earlier stays as it was.

@@ -15,8 +15,8 @@ import pytest
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot._timings import Timings
 from hive_boot.secrets import watching
-from hive_boot.secrets.surroundings import Surroundings
-from hive_boot.secrets.vantage import Vantage, View
+from hive_boot.secrets.surroundings import HostEnvironment
+from hive_boot.secrets.vantage import WatchSnapshot, WatchTargets
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Log, be_impatient
 from tests.fixtures.bind_mounts import PinnedFile
@@ -643,13 +643,13 @@ class FileSystem:
 @pytest.fixture
 def file_system(monkeypatch: pytest.MonkeyPatch) -> FileSystem:
     """Let every look at the places go to a file system that may cease to answer."""
-    found, look = FileSystem(), Vantage.look
+    found, look = FileSystem(), WatchTargets.snapshot
 
-    def ask_and_look(vantage: Vantage) -> View:
+    def ask_and_look(vantage: WatchTargets) -> WatchSnapshot:
         found.ask()
         return look(vantage)
 
-    monkeypatch.setattr(Vantage, "look", ask_and_look)
+    monkeypatch.setattr(WatchTargets, "snapshot", ask_and_look)
     return found
 
 
@@ -735,7 +735,7 @@ async def test_a_start_that_is_cancelled_begins_no_watch_later(
     """A thread that is left behind in a slow file system leaves no watch when it goes on."""
     slow = FileSystem()
 
-    class Slow(Surroundings):
+    class Slow(HostEnvironment):
         __slots__ = ()
 
         def variable(self, name: str) -> str:

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet
-from hive_boot.bootstrap.wiring import Given, Offer, label, plan
+from hive_boot.bootstrap.wiring import (
+    Injectables,
+    InjectionContext,
+    display_name,
+    resolve_parameters,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +51,14 @@ class WithToken(Protocol):
     token: Secret
 
 
-OFFERED = Offer({HiveSecrets: "secrets", Bootstrap: "boot", HiveSettings: "config"})
+OFFERED = Injectables({HiveSecrets: "secrets", Bootstrap: "boot", HiveSettings: "config"})
 
-PARTS = Offer(OFFERED.kinds, {"pool": 1, "agents": 2, "secrets_of_pool": 3})
+PARTS = Injectables(OFFERED.types, {"pool": 1, "agents": 2, "secrets_of_pool": 3})
 
 
 def filled(function: Callable[..., Any]) -> dict[str, str]:
     """Plan ``function`` with a set, a Bootstrap and a settings class on offer."""
-    return plan(function, OFFERED)
+    return resolve_parameters(function, OFFERED)
 
 
 def refused(function: Callable[..., Any]) -> str:
@@ -112,7 +117,7 @@ def test_parameters_that_need_nothing_are_left_alone() -> None:
 
     assert filled(defaults) == {}
     assert filled(gathering) == {"secrets": "secrets"}
-    assert plan(like_parts, PARTS) == {}
+    assert resolve_parameters(like_parts, PARTS) == {}
 
 
 def test_what_nothing_on_offer_fills_is_refused() -> None:
@@ -147,7 +152,7 @@ def test_what_nothing_on_offer_fills_is_refused() -> None:
     assert "'secrets'" in refused(by_position)
     assert "'secrets'" in refused(bare)
     with pytest.raises(DeclarationError, match="'pool'"):
-        plan(part_by_position, PARTS)
+        resolve_parameters(part_by_position, PARTS)
 
 
 def test_a_partial_is_read_as_its_function() -> None:
@@ -169,8 +174,12 @@ def test_the_name_of_a_part_comes_before_the_type() -> None:
     async def unseen(pool: object, *, agents: object) -> None: ...
 
     unseen.__annotations__ = {"pool": "library.Unseen[int]", "agents": "1 +"}
-    assert plan(main, PARTS) == {"pool": "pool", "other": "secrets", "agents": "agents"}
-    assert plan(unseen, PARTS) == {"pool": "pool", "agents": "agents"}
+    assert resolve_parameters(main, PARTS) == {
+        "pool": "pool",
+        "other": "secrets",
+        "agents": "agents",
+    }
+    assert resolve_parameters(unseen, PARTS) == {"pool": "pool", "agents": "agents"}
 
 
 def test_the_change_of_a_hook_may_be_called_like_a_part() -> None:
@@ -178,12 +187,12 @@ def test_the_change_of_a_hook_may_be_called_like_a_part() -> None:
 
     async def hook(pool: object, agents: int) -> None: ...
 
-    assert plan(hook, PARTS, first=1) == {"agents": "agents"}
+    assert resolve_parameters(hook, PARTS, first=1) == {"agents": "agents"}
 
 
 def test_what_there_is_to_give_shows_nothing() -> None:
     """A part may hold what is secret: neither a debugger's line nor a log shows any of it."""
-    given = Given({"config": "fake-value-0123456789"}, lambda name: f"fake-part-{name}")
+    given = InjectionContext({"config": "fake-value-0123456789"}, lambda name: f"fake-part-{name}")
     assert given["config"] == "fake-value-0123456789"
     assert given["pool"] == "fake-part-pool"
     shown = f"{given!r} {given} {vars(type(given)).get('__dict__')}"
@@ -204,5 +213,5 @@ def test_a_function_is_called_what_its_author_calls_it() -> None:
         def __repr__(self) -> str:
             return "<it>"
 
-    assert label(Callable_().method) == "Callable_.method"
-    assert label(Callable_()) == "<it>"
+    assert display_name(Callable_().method) == "Callable_.method"
+    assert display_name(Callable_()) == "<it>"

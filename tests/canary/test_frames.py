@@ -30,9 +30,9 @@ from hive_boot import (
     mask_secret,
     require_secret,
 )
-from hive_boot.bootstrap.secrecy import Secrecy
+from hive_boot.bootstrap.secrecy import RedactionScope
 from hive_boot.secrets import access, loading
-from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.findings import LoadResult
 from hive_boot.secrets.store import Store
 from tests.canary.canaries import CANARIES, ENVIRONMENT, Canary
 from tests.canary.frames import frames
@@ -42,7 +42,7 @@ from tests.canary.programs.declared import Canaries
 
 VALUE = ENVIRONMENT["JWT_SECRET"]
 
-FIELDS = tuple(Canaries._inventory.fields)  # noqa: SLF001  (what is declared)
+FIELDS = tuple(Canaries._field_index.fields)  # noqa: SLF001  (what is declared)
 
 pytestmark = pytest.mark.anyio
 
@@ -95,10 +95,10 @@ FAULTS: dict[str, tuple[object, str]] = {
     "thread": (threading.Thread, "start"),
     "dotenv": (dotenv.parser, "parse_stream"),
     "value": (loading, "as_value"),
-    "findings": (Findings, "add"),
-    "fault": (Findings, "note_fault"),
+    "findings": (LoadResult, "add"),
+    "fault": (LoadResult, "note_fault"),
     "judge": (loading, "judge"),
-    "secrecy": (Secrecy, "cover"),
+    "secrecy": (RedactionScope, "cover"),
     "store": (Store, "accept"),
     "register": (access, "register"),
     "log": (logging.Logger, "info"),

@@ -10,9 +10,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, LifecycleError
-from hive_boot.serving.gate import Gate
+from hive_boot.serving.gate import ReadinessMiddleware
 from hive_boot.serving.lifespans import app_lifespan
-from hive_boot.serving.requests import Requests
+from hive_boot.serving.requests import InFlightRequests
 from tests.canary.canaries import ENVIRONMENT
 from tests.canary.programs import lives
 from tests.canary.programs.declared import Canaries
@@ -91,10 +91,10 @@ async def test_a_served_application_that_fails() -> None:
         run = boot._run  # noqa: SLF001  (what a server's side is given)
         assert run is not None
         with pytest.raises(InjectedError) as lifespan:
-            async with app_lifespan(app, run.shared):
+            async with app_lifespan(app, run.request_state):
                 pass
-        gate = Gate(app, boot.status, lambda: run.shared)
+        gate = ReadinessMiddleware(app, boot.status, lambda: run.request_state)
         with pytest.raises(InjectedError) as request:
-            await Requests(gate)(dict(REQUEST), nothing, nothing)
+            await InFlightRequests(gate)(dict(REQUEST), nothing, nothing)
     for error in (lifespan.value, request.value):
         assert [where for where in search(error) if " in serving/" in where]

@@ -14,7 +14,7 @@ import pytest
 
 from hive_boot import BootError, Bootstrap
 from hive_boot.bootstrap import intake, notifying, rereading
-from hive_boot.bootstrap.secrecy import Secrecy
+from hive_boot.bootstrap.secrecy import RedactionScope
 from hive_boot.secrets import loading
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
@@ -35,10 +35,10 @@ FAULTS: dict[str, tuple[object, str]] = {
     "judge": (loading, "judge"),
     "losses": (rereading, "losses"),
     "compare": (rereading, "changed_fields"),
-    "cover": (Secrecy, "cover"),
+    "cover": (RedactionScope, "cover"),
     "make a set": (intake, "make_set"),
     "accept": (Store, "accept"),
-    "tell": (notifying.Notifier, "tell"),
+    "tell": (notifying.HookRunner, "tell"),
 }
 """What can be made to fail deep inside a rotation."""
 

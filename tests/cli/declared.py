@@ -59,23 +59,23 @@ async def knows_the_door(secrets: Needs) -> bool:
     return secrets.jwt_secret.reveal().startswith("open-")
 
 
-@judged.part
+@judged.resource
 async def never_started() -> None:
     """Be no part of a check."""
     message = "a part was started"
     raise AssertionError(message)
 
 
-@unwired.part
+@unwired.resource
 async def asking(nobody_knows: object) -> None:
     """Ask for what there is not."""
 
 
-@tangled.part
+@tangled.resource
 async def first(second: object) -> None:
     """Ask for the second."""
 
 
-@tangled.part
+@tangled.resource
 async def second(first: object) -> None:
     """Ask for the first."""

@@ -52,4 +52,4 @@ class Strict(SecretSet):
     odd_pin: Secret | None = secret(check=Later)
 
 
-boot = Bootstrap(Keys, dotenv="other.env")
+boot = Bootstrap(Keys, env_file="other.env")

@@ -12,7 +12,7 @@ import pytest
 
 from hive_boot.cli.doctor_checks.context import Finding
 from hive_boot.cli.main import main
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.secrets.surroundings import HostEnvironment
 from tests.cli.doctor_checks.contexts import write
 from tests.fixtures.golden import assert_golden
 from tests.support import move_to, run_child
@@ -27,7 +27,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the root of an empty machine, whose working directory is ``cwd``."""
     move_to(tmp_path, monkeypatch)
     monkeypatch.setattr(
-        "hive_boot.cli.doctor.Surroundings", partial(Surroundings, root=str(tmp_path), pid=4711)
+        "hive_boot.cli.doctor.Surroundings", partial(HostEnvironment, root=str(tmp_path), pid=4711)
     )
     monkeypatch.setattr(sys, "path", [*sys.path])
     return tmp_path
@@ -48,8 +48,8 @@ def doctor(machine: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
 
 def findings_of(doctor: Doctor, *arguments: str) -> list[dict[str, Any]]:
     """Return the findings that the command prints as JSON."""
-    findings: list[dict[str, Any]] = json.loads(doctor("--json", *arguments)[1])["findings"]
-    return findings
+    load_result: list[dict[str, Any]] = json.loads(doctor("--json", *arguments)[1])["findings"]
+    return load_result
 
 
 def test_an_application_without_findings_exits_with_0(machine: Path, doctor: Doctor) -> None:
@@ -148,22 +148,22 @@ def test_warnings_of_the_check_are_reported_once(
     write(machine / "run/secrets/sentry_dsn", "")
     monkeypatch.setenv("API_KEY", "short")
 
-    findings = findings_of(doctor)
+    load_result = findings_of(doctor)
     _, out, _ = doctor()
 
-    assert {each["kind"] for each in findings} == {"short-value", "environment-copy", "empty"}
-    assert all(each["severity"] == "warning" and each["fix"] for each in findings)
+    assert {each["kind"] for each in load_result} == {"short-value", "environment-copy", "empty"}
+    assert all(each["severity"] == "warning" and each["fix"] for each in load_result)
     text = " ".join(out.split())
-    assert [text.count(each["message"]) for each in findings] == [1, 1, 1]
+    assert [text.count(each["message"]) for each in load_result] == [1, 1, 1]
 
 
 def test_settings_in_a_dotenv_file_and_defaults_are_reported(machine: Path, doctor: Doctor) -> None:
     """A setting has no effect there; a development default is a note."""
     write(machine / "cwd/.env", "API_KEY=fake-value-of-the-key\nHIVE_BOOT_MODE=docker\n")
 
-    findings = findings_of(doctor)
+    load_result = findings_of(doctor)
 
-    assert [(each["severity"], each["kind"], each["names"]) for each in findings] == [
+    assert [(each["severity"], each["kind"], each["names"]) for each in load_result] == [
         ("warning", "dotenv-setting", ["HIVE_BOOT_MODE"]),
         ("note", "development-default", ["JWT_SECRET"]),
     ]
@@ -192,9 +192,9 @@ def test_a_check_that_fails_is_a_note(machine: Path, doctor: Doctor) -> None:
     """The other checks run."""
     write(machine / "run/secrets/api_key", "fake-value-of-the-key ")
     # Even root cannot read this file from its beginning.
-    findings = findings_of(doctor, "--manifests", "/proc/self/mem")
+    load_result = findings_of(doctor, "--manifests", "/proc/self/mem")
 
-    assert [(each["severity"], each["kind"], each["names"]) for each in findings] == [
+    assert [(each["severity"], each["kind"], each["names"]) for each in load_result] == [
         ("warning", "space-around", ["API_KEY"]),
         ("note", "check-failed", ["short_grace_period"]),
     ]

@@ -12,7 +12,7 @@ from threading import Timer
 import pytest
 
 from hive_boot.cli.main import main
-from hive_boot.lifecycle.signals import Latch, catch_early, take_latch
+from hive_boot.lifecycle.signals import SignalHandler, acquire, install_early
 from tests.fixtures.ports import free_port
 from tests.support import child_environment
 
@@ -260,7 +260,7 @@ def test_arguments_that_name_nothing_to_run_are_64(capsys: pytest.CaptureFixture
         try:
             assert main(["run", *typed]) == 64, typed
         finally:
-            with take_latch():
+            with acquire():
                 pass
         assert data in capsys.readouterr().err
 
@@ -274,7 +274,7 @@ def test_an_object_that_is_not_an_asgi_application_is_not_served(
             typed = ["run", "tests.cli.declared:Needs", "--serve", f"tests.cli.declared:{web}"]
             assert main(typed) == 70
         finally:
-            with take_latch():
+            with acquire():
                 pass
         assert f"tests.cli.declared:{web}" in capsys.readouterr().err
 
@@ -282,12 +282,12 @@ def test_an_object_that_is_not_an_asgi_application_is_not_served(
 def test_early_signal_handlers_are_taken_over_once() -> None:
     """A later run installs its own, and the old handlers are restored."""
     before = signal.getsignal(signal.SIGTERM)
-    catch_early()
+    install_early()
     early = signal.getsignal(signal.SIGTERM)
     assert early is not before
-    with take_latch() as latch:
+    with acquire() as latch:
         assert signal.getsignal(signal.SIGTERM) is early
         os.kill(os.getpid(), signal.SIGTERM)
-        assert latch.pulled == signal.SIGTERM
+        assert latch.first_signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
-    assert isinstance(take_latch(), Latch)
+    assert isinstance(acquire(), SignalHandler)

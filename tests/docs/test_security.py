@@ -21,7 +21,7 @@ import sentry_sdk.consts
 import structlog
 
 import hive_boot
-from hive_boot.redaction.forms import forms
+from hive_boot.redaction.forms import encoded_variants
 from tests.fixtures.forking import Interpreter, forking
 from tests.support import ROOT
 
@@ -161,7 +161,7 @@ def shown_by(done: CompletedProcess[str]) -> str:
 def told(value: str, shown: str) -> set[str]:
     """Give the forms of a value that are in a text, also that of a traceback in JSON."""
     twice = json.dumps(repr(value)[1:-1])[1:-1]
-    return {form for form in forms(value, 8) | {twice} if form in shown}
+    return {form for form in encoded_variants(value, 8) | {twice} if form in shown}
 
 
 def changed(source: str, old: str, new: str, *, at: int = 0) -> str:

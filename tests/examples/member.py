@@ -20,8 +20,8 @@ class FleetSecrets(SecretSet):
 
     jwt_secret: Secret = secret(
         min_length=32,
-        lead=float(LEAD),
-        grace=float(GRACE),
+        activate_after=float(LEAD),
+        accept_old_for=float(GRACE),
         previous="JWT_SECRET_PREVIOUS",
     )
 

@@ -31,9 +31,9 @@ def use(service: Service, key: str) -> tuple[str, list[dict[str, object]]]:
         token: str = login.json()["access_token"]
         me = client.get("/me", headers={"Authorization": f"Bearer {token}"})
         assert me.json() == {"username": "demo"}
-        inventory = client.get("/inventory", headers={"X-API-Key": key})
-        assert inventory.status_code == 200, inventory.text
-        entries: list[dict[str, object]] = inventory.json()
+        field_index = client.get("/inventory", headers={"X-API-Key": key})
+        assert field_index.status_code == 200, field_index.text
+        entries: list[dict[str, object]] = field_index.json()
     return token, entries
 
 

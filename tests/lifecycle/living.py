@@ -10,7 +10,7 @@ import anyio
 import anyio.abc
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.lifecycle.parts import Part, Parts
+from hive_boot.lifecycle.parts import Resource, ResourceManager
 from hive_boot.lifecycle.timeline import Timeline
 
 Act = Callable[[], Awaitable[object]]
@@ -29,7 +29,7 @@ class Diary(list[str]):
         start: Act | None = None,
         stop: Act | None = None,
         timeout: float | None = None,
-    ) -> Part:
+    ) -> Resource:
         """Make a part that writes down what it does, and does something besides."""
 
         @asynccontextmanager
@@ -44,7 +44,7 @@ class Diary(list[str]):
                 await stop()
             self.append(f"{name} stopped")
 
-        return Part(name, keep, needs, timeout)
+        return Resource(name, keep, needs, timeout)
 
 
 class Life:
@@ -56,10 +56,10 @@ class Life:
 
     timings = DEFAULTS
 
-    def __init__(self, *parts: Part) -> None:
+    def __init__(self, *parts: Resource) -> None:
         self.timeline = Timeline()
         self.crashes: list[tuple[str, BaseException]] = []
-        self.parts = Parts(
+        self.parts = ResourceManager(
             parts, self.timeline, lambda *crash: self.crashes.append(crash), self.timings
         )
         self.group: anyio.abc.TaskGroup

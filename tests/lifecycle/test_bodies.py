@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hive_boot.lifecycle.bodies import Body
+from hive_boot.lifecycle.bodies import CancellableBlock
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -27,13 +27,13 @@ async def test_a_block_that_waits_is_ended(anyio_backend: str) -> None:
     """Whatever the block waits for, it ends; what stands below it goes on."""
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
-            with Body() as body:
+            with CancellableBlock() as body:
                 group.start_soon(cancelling, body)
                 await anyio.sleep_forever()
             await assert_nothing_is_left(anyio_backend)
 
 
-async def cancelling(body: Body) -> None:
+async def cancelling(body: CancellableBlock) -> None:
     """End a block from a task beside it, and make sure."""
     body.cancel()
     body.cancel()
@@ -51,7 +51,7 @@ async def test_what_the_block_has_started_ends_with_it(anyio_backend: str) -> No
 
     with anyio.fail_after(20):
         async with anyio.create_task_group() as outside:
-            with Body() as body:
+            with CancellableBlock() as body:
                 async with anyio.create_task_group() as group:
                     group.start_soon(work)
                     outside.start_soon(cancelling, body)
@@ -64,7 +64,7 @@ async def test_an_error_on_the_way_out_is_the_blocks_own(anyio_backend: str) -> 
     """What the block raises when it is cancelled comes out as it is, and no cancellation."""
 
     async def block() -> None:
-        with Body() as body:
+        with CancellableBlock() as body:
             group.start_soon(cancelling, body)
             try:
                 await anyio.sleep_forever()
@@ -79,11 +79,11 @@ async def test_an_error_on_the_way_out_is_the_blocks_own(anyio_backend: str) -> 
 
 async def test_a_block_that_nobody_ends_is_left_alone(anyio_backend: str) -> None:
     """It runs to its end, and what it raises is what it was."""
-    with Body() as body:
+    with CancellableBlock() as body:
         await anyio.lowlevel.checkpoint()
     body.cancel()
     await assert_nothing_is_left(anyio_backend)
-    with pytest.raises(ValueError, match=r"^$"), Body():
+    with pytest.raises(ValueError, match=r"^$"), CancellableBlock():
         raise ValueError
     await assert_nothing_is_left(anyio_backend)
 
@@ -92,7 +92,7 @@ async def test_somebody_elses_cancellation_goes_through(anyio_backend: str) -> N
     """A scope of the caller's ends the block, too, and what is around it up to the scope."""
     went_on = False
     with anyio.move_on_after(0.01) as scope:
-        with Body():
+        with CancellableBlock():
             await anyio.sleep_forever()
         went_on = True
     assert scope.cancelled_caught
@@ -103,7 +103,7 @@ async def test_somebody_elses_cancellation_goes_through(anyio_backend: str) -> N
 @ASYNCIO
 async def test_a_block_whose_task_has_ended_is_not_held_up() -> None:
     """A fixture enters in one task and leaves in another: to end it harms neither."""
-    body = Body()
+    body = CancellableBlock()
 
     async def enter() -> None:
         body.__enter__()
@@ -120,7 +120,7 @@ async def test_a_block_whose_task_has_ended_is_not_held_up() -> None:
 async def test_a_task_that_catches_its_cancellation_has_none_left() -> None:
     """A block that goes on in spite of it reaches its end, and the task is not marked."""
     async with anyio.create_task_group() as group:
-        with Body() as body:
+        with CancellableBlock() as body:
             group.start_soon(cancelling, body)
             try:
                 await anyio.sleep_forever()
@@ -134,7 +134,7 @@ async def test_somebody_elses_cancellation_at_the_same_moment_is_not_lost() -> N
     """Whoever cancels the task while its block is ended gets a task that is cancelled."""
 
     async def work() -> None:
-        with Body() as body:
+        with CancellableBlock() as body:
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
             assert task is not None
             loop.call_soon(body.cancel)

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from hive_boot.lifecycle.failures import bare, is_cancellation, joined
+from hive_boot.lifecycle.failures import combine, is_cancellation, unwrap_single
 
 pytestmark = pytest.mark.both_backends
 
@@ -12,33 +12,33 @@ ONE, OTHER = ValueError("one"), KeyError("other")
 
 def test_a_single_failure_comes_out_of_its_groups() -> None:
     """However many task groups it went through, people see what was raised."""
-    assert bare(ONE) is ONE
-    assert bare(ExceptionGroup("inner", [ONE])) is ONE
-    assert bare(ExceptionGroup("outer", [ExceptionGroup("inner", [ONE])])) is ONE
+    assert unwrap_single(ONE) is ONE
+    assert unwrap_single(ExceptionGroup("inner", [ONE])) is ONE
+    assert unwrap_single(ExceptionGroup("outer", [ExceptionGroup("inner", [ONE])])) is ONE
     stop = SystemExit(3)
-    assert bare(BaseExceptionGroup("group", [stop])) is stop
+    assert unwrap_single(BaseExceptionGroup("group", [stop])) is stop
 
 
 def test_several_failures_stay_together() -> None:
     """None is dropped to make the others simpler."""
     group = ExceptionGroup("two", [ONE, OTHER])
     for given in (group, ExceptionGroup("outer", [group])):
-        left = bare(given)
+        left = unwrap_single(given)
         assert isinstance(left, ExceptionGroup)
         assert (left.message, left.exceptions) == ("two", (ONE, OTHER))
 
 
 def test_one_failure_is_raised_as_it_is() -> None:
     """There is no group of one."""
-    assert joined([ONE]) is ONE
+    assert combine([ONE]) is ONE
 
 
 def test_several_failures_are_raised_as_a_group() -> None:
     """Several failures become one group; ``except Exception`` catches it if it catches each."""
-    group = joined([ONE, OTHER])
+    group = combine([ONE, OTHER])
     assert isinstance(group, ExceptionGroup)
     assert group.exceptions == (ONE, OTHER)
-    assert not isinstance(joined([ONE, SystemExit()]), Exception)
+    assert not isinstance(combine([ONE, SystemExit()]), Exception)
 
 
 async def a_cancellation() -> BaseException:
@@ -68,9 +68,9 @@ async def test_a_cancellation_is_no_failure() -> None:
 async def test_a_failure_comes_out_from_among_the_cancelled() -> None:
     """Tasks that were cancelled because one has failed are not told beside it."""
     cancelled = await a_cancellation()
-    assert bare(BaseExceptionGroup("group", [cancelled, ONE, cancelled])) is ONE
+    assert unwrap_single(BaseExceptionGroup("group", [cancelled, ONE, cancelled])) is ONE
     only = BaseExceptionGroup("outer", [BaseExceptionGroup("inner", [cancelled])])
-    assert bare(only) is cancelled
+    assert unwrap_single(only) is cancelled
 
 
 def test_outside_a_loop_nobody_is_cancelled() -> None:

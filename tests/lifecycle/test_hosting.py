@@ -9,7 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot._timings import Timings
-from hive_boot.lifecycle.hosting import Host, to_its_end
+from hive_boot.lifecycle.hosting import BackgroundTask, run_shielded
 
 pytestmark = pytest.mark.both_backends
 
@@ -72,7 +72,7 @@ async def within_limits(wait: Callable[[], Awaitable[object]]) -> None:
 async def test_the_caller_goes_on_beside_the_work() -> None:
     """The work runs while its caller does other things, and has ended when it is stopped."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     host.start()
     assert work.heard == []
     await within_limits(work.started.wait)
@@ -85,7 +85,7 @@ async def test_the_caller_goes_on_beside_the_work() -> None:
 async def test_it_begins_once() -> None:
     """Whoever starts it again, also when it was stopped, starts nothing."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     host.start()
     host.start()
     await within_limits(work.started.wait)
@@ -100,7 +100,7 @@ async def test_it_begins_once() -> None:
 async def test_what_never_began_needs_no_end() -> None:
     """A stop without a start returns at once, however often."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     await host.stop()
     await host.stop()
     assert work.heard == []
@@ -110,7 +110,7 @@ async def test_what_never_began_needs_no_end() -> None:
 async def test_it_may_be_stopped_twice() -> None:
     """The second stop finds nothing to do."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     host.start()
     await within_limits(work.started.wait)
     await host.stop()
@@ -122,7 +122,7 @@ async def test_it_may_be_stopped_twice() -> None:
 async def test_it_may_be_stopped_before_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
     """A stop right after the start ends the work at its first wait, and is no fault."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     host.start()
     await host.stop()
     assert work.heard in ([], ["started", "ended"])
@@ -137,7 +137,7 @@ async def test_work_that_is_done_is_left_alone(caplog: pytest.LogCaptureFixture)
     async def short() -> None:
         done.set()
 
-    host = Host(short, NAME)
+    host = BackgroundTask(short, NAME)
     host.start()
     await within_limits(done.wait)
     await host.stop()
@@ -148,7 +148,7 @@ async def test_work_that_is_done_is_left_alone(caplog: pytest.LogCaptureFixture)
 async def test_what_the_body_raises_comes_out_bare() -> None:
     """The caller's own exception is what it was, in no group and with no other in its place."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     failure = ValueError("the body's")
 
     async def body() -> None:
@@ -170,7 +170,7 @@ async def test_what_the_body_raises_comes_out_bare() -> None:
 async def test_a_cancelled_caller_still_ends_the_work() -> None:
     """Who is cancelled while it waits for other things leaves no work behind."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     with anyio.CancelScope() as scope:
         host.start()
         try:
@@ -199,7 +199,7 @@ async def test_work_may_take_its_time_to_end() -> None:
                     await checkpoint()
             ended.append("careful")
 
-    host = Host(careful, NAME)
+    host = BackgroundTask(careful, NAME)
     host.start()
     await within_limits(started.wait)
     with anyio.CancelScope() as scope:
@@ -218,7 +218,7 @@ async def test_work_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> No
         message = "the work's"
         raise ValueError(message)
 
-    host = Host(fail, NAME)
+    host = BackgroundTask(fail, NAME)
     host.start()
     await within_limits(started.wait)
     await host.stop()
@@ -241,7 +241,7 @@ async def test_a_group_of_failures_is_logged(caplog: pytest.LogCaptureFixture) -
             group.start_soon(fail, "one of two")
             group.start_soon(fail, "two of two")
 
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     host.start()
     await within_limits(started.wait)
     await host.stop()
@@ -262,7 +262,7 @@ async def test_work_that_fails_at_its_end_is_logged(caplog: pytest.LogCaptureFix
             message = "at the end"
             raise ValueError(message)
 
-    host = Host(fail_at_the_end, NAME)
+    host = BackgroundTask(fail_at_the_end, NAME)
     host.start()
     await within_limits(started.wait)
     await host.stop()
@@ -275,7 +275,7 @@ async def test_work_that_ignores_its_cancellation_is_named(
 ) -> None:
     """A stop does not wait for ever, and says what did not end."""
     work = Stubborn()
-    host = Host(work, NAME, timings=Timings(task_cancel_timeout=0.05))
+    host = BackgroundTask(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
     await within_limits(work.started.wait)
     await within_limits(host.stop)
@@ -293,7 +293,7 @@ async def test_a_cancelled_caller_does_not_wait_for_ever_either(
 ) -> None:
     """The limit holds under the shield, too."""
     work = Stubborn()
-    host = Host(work, NAME, timings=Timings(task_cancel_timeout=0.05))
+    host = BackgroundTask(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
     await within_limits(work.started.wait)
     with anyio.CancelScope() as scope:
@@ -309,7 +309,7 @@ async def test_a_cancelled_caller_does_not_wait_for_ever_either(
 async def test_one_task_may_start_it_and_another_stop_it() -> None:
     """A fixture that is set up in one task and torn down in another may hold it."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
 
     async def start() -> None:
         host.start()
@@ -330,7 +330,7 @@ async def test_one_task_may_start_it_and_another_stop_it() -> None:
 async def test_two_tasks_may_stop_it_at_once() -> None:
     """Both return when the work has ended."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     host.start()
     await within_limits(work.started.wait)
     async with anyio.create_task_group() as group:
@@ -343,7 +343,7 @@ async def test_two_tasks_may_stop_it_at_once() -> None:
 async def test_the_end_of_its_starter_does_not_end_it() -> None:
     """A scope around the start that is cancelled, or a task that is over, is nothing to it."""
     work = Work()
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     with anyio.CancelScope() as scope:
         host.start()
         scope.cancel()
@@ -366,7 +366,7 @@ async def test_the_work_sees_the_context_of_its_start() -> None:
         done.set()
 
     token = SETTING.set("the caller's")
-    host = Host(work, NAME)
+    host = BackgroundTask(work, NAME)
     host.start()
     SETTING.set("a later one")
     await within_limits(done.wait)
@@ -383,7 +383,7 @@ def test_a_loop_that_ends_takes_the_work_with_it(anyio_backend: str) -> None:
     async def forget() -> None:
         work = Work()
         works.append(work)
-        Host(work, NAME).start()
+        BackgroundTask(work, NAME).start()
         await within_limits(work.started.wait)
 
     anyio.run(forget, backend=anyio_backend)
@@ -396,7 +396,7 @@ def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
 
     async def run() -> None:
         work = Work()
-        host = Host(work, NAME)
+        host = BackgroundTask(work, NAME)
 
         async def body() -> None:
             host.start()
@@ -420,7 +420,7 @@ def test_work_that_somebody_else_cancels_is_named(caplog: pytest.LogCaptureFixtu
     """Who cancels all tasks that there are ends the work too: the log says it, once."""
 
     async def run(work: Work, *, started: bool) -> None:
-        host = Host(work, NAME)
+        host = BackgroundTask(work, NAME)
         host.start()
         if started:
             await within_limits(work.started.wait)
@@ -454,7 +454,7 @@ async def test_the_work_sees_the_context_that_it_was_given() -> None:
     for context, expected in ((None, "the run's"), (Context(), "nothing")):
         done = anyio.Event()
         token = SETTING.set("the run's")
-        host = Host(work, NAME, copy_context() if context is None else context)
+        host = BackgroundTask(work, NAME, copy_context() if context is None else context)
         SETTING.set("a request's")
         host.start()
         await within_limits(done.wait)
@@ -481,9 +481,9 @@ async def test_a_scope_that_is_cancelled_does_not_break_it_off() -> None:
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        assert await to_its_end(work) is None
+        assert await run_shielded(work) is None
         with pytest.raises(ValueError, match=r"^$"):
-            await to_its_end(fail)
+            await run_shielded(fail)
     assert said == ["done", "done"]
 
 
@@ -500,7 +500,7 @@ async def test_a_task_that_is_cancelled_does_not_break_it_off() -> None:
         said.append("done")
 
     async def wait() -> None:
-        said.append(await to_its_end(work))
+        said.append(await run_shielded(work))
 
     task = asyncio.create_task(wait())
     await within_limits(begun.wait)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.leaving import Deadline, join_threads, threads_since
-from hive_boot.lifecycle.standing import thread_stands_at
+from hive_boot.lifecycle.leaving import ExitWatchdog, join_threads, threads_started_since
+from hive_boot.lifecycle.standing import locate_thread
 from tests.support import run_child, started_child, until
 
 LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
@@ -99,7 +99,7 @@ def test_a_deadline_that_is_cancelled_does_nothing() -> None:
 async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
     """A process that starts and stops applications again and again collects nothing."""
     before = threading.enumerate()
-    deadline = Deadline(3600, lambda: "", 70)
+    deadline = ExitWatchdog(3600, lambda: "", 70)
     deadline.start()
     started = [
         thread
@@ -254,7 +254,7 @@ def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> Non
     old = threading.Thread(target=gate.wait)
     old.start()
     before = threading.enumerate()
-    assert threads_since(before) == []
+    assert threads_started_since(before) == []
     holding = [threading.Thread(target=gate.wait) for _ in range(2)]
     daemon = threading.Thread(target=gate.wait, daemon=True)
     over = threading.Thread(target=int)
@@ -262,12 +262,12 @@ def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> Non
         thread.start()
     over.join()
     threading.Thread(target=gate.wait)
-    assert set(threads_since(before)) == set(holding)
-    assert set(threads_since([])) == {old, *holding}
+    assert set(threads_started_since(before)) == set(holding)
+    assert set(threads_started_since([])) == {old, *holding}
     gate.set()
     for thread in (old, *holding, daemon):
         thread.join()
-    assert threads_since(before) == []
+    assert threads_started_since(before) == []
 
 
 def test_who_asks_does_not_find_itself(gate: threading.Event) -> None:
@@ -275,7 +275,7 @@ def test_who_asks_does_not_find_itself(gate: threading.Event) -> None:
     found: list[threading.Thread] = []
     other = threading.Thread(target=gate.wait)
     other.start()
-    asks = threading.Thread(target=lambda: found.extend(threads_since([])))
+    asks = threading.Thread(target=lambda: found.extend(threads_started_since([])))
     asks.start()
     asks.join()
     assert found == [other]
@@ -305,7 +305,7 @@ async def test_threads_that_hang_are_named(gate: threading.Event, seconds: float
     for thread in threads:
         thread.start()
     threads[1].join()
-    await until(lambda: thread_stands_at(threads[0]).endswith(" in crunch: gate.wait(30)"))
+    await until(lambda: locate_thread(threads[0]).endswith(" in crunch: gate.wait(30)"))
     (named,) = join_threads(threads, seconds)
     line = LINES.index("        gate.wait(30)") + 1
     assert named.startswith("the cruncher ")
@@ -338,7 +338,7 @@ async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
     before = threading.enumerate()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(int).result()
-        (worker,) = threads_since(before)
+        (worker,) = threads_started_since(before)
         await until(lambda: join_threads([worker], 0) == [])
         assert worker.is_alive()
         pool.submit(crunch)

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.notify import Notify
+from hive_boot.lifecycle.notify import SystemdNotifier
 from hive_boot.redaction import hidden
 from tests.fixtures.systemd import listening, notify_path, received
 from tests.support import run_child
 
-EVERYTHING: list[Callable[[Notify], None]] = [
-    Notify.ready,
-    Notify.reloading,
-    Notify.stopping,
-    Notify.beat,
+EVERYTHING: list[Callable[[SystemdNotifier], None]] = [
+    SystemdNotifier.ready,
+    SystemdNotifier.reloading,
+    SystemdNotifier.stopping,
+    SystemdNotifier.watchdog,
     lambda notify: notify.status("a line"),
 ]
 
@@ -41,11 +41,11 @@ def reader(path: str) -> Iterator[socket.socket]:
 
 def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
     """The service's states arrive in the order in which they were said, one at a time."""
-    notify = Notify()
+    notify = SystemdNotifier()
     assert notify.is_on
     notify.status("Starting")
     notify.ready("8 secrets")
-    notify.beat()
+    notify.watchdog()
     notify.stopping("Draining")
     assert received(reader) == [
         "STATUS=Starting",
@@ -57,7 +57,7 @@ def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
 
 def test_without_a_status_the_last_one_stays(reader: socket.socket) -> None:
     """The line that people see is not wiped by a state that comes without one, but on demand."""
-    notify = Notify()
+    notify = SystemdNotifier()
     notify.ready()
     notify.stopping()
     notify.status("")
@@ -66,7 +66,7 @@ def test_without_a_status_the_last_one_stays(reader: socket.socket) -> None:
 
 def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> None:
     """A reload tells by systemd's clock, in microseconds, when it began."""
-    notify = Notify()
+    notify = SystemdNotifier()
     before = time.clock_gettime(time.CLOCK_MONOTONIC)
     notify.reloading()
     after = time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -81,7 +81,7 @@ def test_an_abstract_socket_is_heard() -> None:
     """A socket that has no file, whose name begins with @, is as good as another."""
     name = f"hive_boot/tests/{os.getpid()}"
     with listening(f"\0{name}") as reader:
-        Notify({"NOTIFY_SOCKET": f"@{name}"}).ready()
+        SystemdNotifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
         assert received(reader) == ["READY=1"]
 
 
@@ -89,7 +89,7 @@ def test_without_a_socket_nothing_is_done() -> None:
     """A service without systemd, or under one that speaks otherwise, pays and notices nothing."""
     for named in (None, "", "@", "/", "vsock:2:1234", "relative/path", "x"):
         told = {} if named is None else {"NOTIFY_SOCKET": named}
-        notify = Notify({**told, "WATCHDOG_USEC": "1000000"})
+        notify = SystemdNotifier({**told, "WATCHDOG_USEC": "1000000"})
         assert (notify.is_on, notify.interval) == (False, None), named
         for say in EVERYTHING:
             say(notify)
@@ -98,22 +98,22 @@ def test_without_a_socket_nothing_is_done() -> None:
 def test_a_socket_that_is_not_there_is_harmless(path: str) -> None:
     """A service goes on when nobody has ever listened."""
     for say in EVERYTHING:
-        say(Notify())
+        say(SystemdNotifier())
         assert not Path(path).exists()
 
 
 def test_a_reader_that_is_gone_is_harmless(path: str) -> None:
     """A service goes on when systemd has gone away, and is heard again when it is back."""
     for say in EVERYTHING:
-        notify = Notify()
+        notify = SystemdNotifier()
         with listening(path) as reader:
-            notify.beat()
+            notify.watchdog()
             assert received(reader) == ["WATCHDOG=1"]
         say(notify)
         Path(path).unlink()
         say(notify)
         with listening(path) as reader:
-            notify.beat()
+            notify.watchdog()
             assert received(reader) == ["WATCHDOG=1"]
         Path(path).unlink()
 
@@ -127,11 +127,11 @@ def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
         with suppress(OSError):
             while flood.send(b"x"):
                 sent += 1
-        notify = Notify()
+        notify = SystemdNotifier()
         for say in EVERYTHING:
             say(notify)
         assert received(reader) == ["x"] * sent
-    notify.beat()
+    notify.watchdog()
     assert received(reader) == ["WATCHDOG=1"]
 
 
@@ -139,14 +139,14 @@ def test_a_name_that_no_socket_can_have_is_harmless() -> None:
     """A path that is longer than the kernel takes, or broken, is as good as none."""
     for named in ("/" + "x" * 200, "@" + "x" * 200, "/with\0a zero"):
         for say in EVERYTHING:
-            say(Notify({"NOTIFY_SOCKET": named}))
+            say(SystemdNotifier({"NOTIFY_SOCKET": named}))
 
 
 def test_a_file_that_is_no_socket_is_harmless(path: str) -> None:
     """What stands at the path is not written to when it is something else."""
     for say in EVERYTHING:
         Path(path).write_text("a file")
-        say(Notify())
+        say(SystemdNotifier())
         assert Path(path).read_text() == "a file"
 
 
@@ -155,7 +155,7 @@ def test_a_stream_socket_is_harmless(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen()
-        Notify().ready()
+        SystemdNotifier().ready()
 
 
 def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
@@ -171,7 +171,7 @@ def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
         ("x" * 5000, "x" * 512),
         ("🐝" * 5000, "🐝" * 512),
     ):
-        Notify().status(text)
+        SystemdNotifier().status(text)
         assert received(reader) == [f"STATUS={line}"]
 
 
@@ -186,11 +186,11 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
             return "fake-value-of-a-test"
 
     owner = object()
-    hidden.hide(owner, [Sealed()])
+    hidden.register(owner, [Sealed()])
     try:
-        Notify().ready("failed with fake-value-of-a-test")
+        SystemdNotifier().ready("failed with fake-value-of-a-test")
     finally:
-        hidden.drop(owner)
+        hidden.unregister(owner)
     (told,) = received(reader)
     assert told.startswith("READY=1\nSTATUS=failed with ")
     assert "fake-value" not in told
@@ -217,14 +217,14 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_bites(path: str) -> None:
     )
     for watchdog, interval in told:
         mine = {name: value.format(pid=os.getpid()) for name, value in watchdog.items()}
-        assert Notify({"NOTIFY_SOCKET": path, **mine}).interval == interval, watchdog
+        assert SystemdNotifier({"NOTIFY_SOCKET": path, **mine}).interval == interval, watchdog
 
 
 def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a service starts itself finds the variables as they were."""
     monkeypatch.setenv("WATCHDOG_USEC", "1000")
     before = dict(os.environ)
-    Notify().ready()
+    SystemdNotifier().ready()
     assert dict(os.environ) == before
     assert received(reader) == ["READY=1"]
 

@@ -6,12 +6,12 @@ from itertools import pairwise
 import pytest
 
 from hive_boot import DeclarationError
-from hive_boot.lifecycle.ordering import in_order
+from hive_boot.lifecycle.ordering import start_order
 
 
 def test_each_part_comes_after_those_that_it_needs() -> None:
     """The order of the declaration does not matter."""
-    order = in_order({"api": ["pool", "cache"], "cache": ["pool"], "pool": []})
+    order = start_order({"api": ["pool", "cache"], "cache": ["pool"], "pool": []})
     assert order == ["pool", "cache", "api"]
 
 
@@ -23,7 +23,7 @@ def test_a_circle_is_named_in_order() -> None:
         ({"a": ["b"], "b": ["c"], "c": ["a"], "d": ["a"]}, 3),
     ):
         with pytest.raises(DeclarationError) as caught:
-            in_order(needs)
+            start_order(needs)
         (circle,) = re.findall(r"\b\w(?: → \w)+", str(caught.value))
         names = circle.split(" → ")
         assert names[0] == names[-1]

@@ -11,11 +11,11 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hive_boot import LifecycleError, ShutdownTimeout, StartupFailed
+from hive_boot import LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
 from hive_boot.lifecycle import parts as room
-from hive_boot.lifecycle.ordering import in_order
-from hive_boot.lifecycle.parts import Part
+from hive_boot.lifecycle.ordering import start_order
+from hive_boot.lifecycle.parts import Resource
 from tests.lifecycle.living import Diary, Life, enduring, raising
 from tests.support import until
 
@@ -55,7 +55,7 @@ def raised_by(name: str, failure: BaseException) -> bool:
 def kinds_of(failures: list[BaseException]) -> list[object]:
     """Return the type of each failure; of a stop that took too long, who was pending."""
     return [
-        failure.pending if isinstance(failure, ShutdownTimeout) else type(failure)
+        failure.pending if isinstance(failure, ShutdownTimeoutError) else type(failure)
         for failure in failures
     ]
 
@@ -75,7 +75,7 @@ async def test_parts_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
     life = Life(diary.part("pool"), diary.part("cache", "pool"), diary.part("api", "cache"))
     async with life:
         await life.start()
-        assert life.parts.left == 0
+        assert life.parts.pending_count == 0
         assert life.parts.running == ["pool", "cache", "api"]
         assert life.parts.value("cache") == "the cache"
         assert await life.stop() == []
@@ -99,7 +99,7 @@ async def test_independent_parts_start_and_stop_side_by_side(diary: Diary) -> No
 
         return act
 
-    def pair(mine: str, other: str) -> Part:
+    def pair(mine: str, other: str) -> Resource:
         start, stop = meet(mine, other, "up"), meet(mine, other, "down")
         return diary.part(mine, "root", start=start, stop=stop)  # type: ignore[arg-type]
 
@@ -153,7 +153,7 @@ async def test_a_thousand_parts_keep_to_every_edge() -> None:
 
     diary = Diary()
     shuffled = sorted(graph)
-    order = in_order({name: graph[name] for name in shuffled})
+    order = start_order({name: graph[name] for name in shuffled})
     parts = {
         name: diary.part(
             name, *graph[name], start=dawdle, stop=dawdle, timeout=chance.choice((None, 600))
@@ -183,10 +183,10 @@ async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
         diary.part("cache", "pool", start=raising(failure)),
         diary.part("api", "cache"),
     ) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert (caught.value.part, caught.value.reason) == ("cache", "ValueError")
-        assert (caught.value.standing, caught.value.__cause__) == ((), failure)
+        assert (caught.value.resource, caught.value.reason) == ("cache", "ValueError")
+        assert (caught.value.progress, caught.value.__cause__) == ((), failure)
         assert await life.stop() == []
     assert diary[-2:] == ["pool stops", "pool stopped"]
     assert "api starts" not in diary
@@ -197,9 +197,9 @@ async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
 async def test_an_exit_in_a_part_ends_its_start(diary: Diary) -> None:
     """Whoever calls ``sys.exit`` in a part is told of as of one that has failed."""
     async with Life(diary.part("pool", start=raising(SystemExit(3)))) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert (caught.value.part, caught.value.reason) == ("pool", "SystemExit")
+        assert (caught.value.resource, caught.value.reason) == ("pool", "SystemExit")
         assert await life.stop() == []
 
 
@@ -209,10 +209,10 @@ async def test_a_part_that_cannot_even_begin_fails_like_others() -> None:
     def refuse() -> AbstractAsyncContextManager[object]:
         raise LookupError
 
-    async with Life(Part("pool", refuse)) as life:
-        with pytest.raises(StartupFailed) as caught:
+    async with Life(Resource("pool", refuse)) as life:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert (caught.value.part, caught.value.reason) == ("pool", "LookupError")
+        assert (caught.value.resource, caught.value.reason) == ("pool", "LookupError")
         assert await life.stop() == []
 
 
@@ -237,8 +237,8 @@ async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
     ) as life:
         with pytest.raises(ExceptionGroup) as caught:
             await life.start()
-        failed = [one for one in caught.value.exceptions if isinstance(one, StartupFailed)]
-        assert sorted((one.part, one.reason) for one in failed) == [
+        failed = [one for one in caught.value.exceptions if isinstance(one, StartupError)]
+        assert sorted((one.resource, one.reason) for one in failed) == [
             ("a", "ValueError"),
             ("b", "KeyError"),
         ]
@@ -254,11 +254,11 @@ async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> 
         diary.part("cache", "pool", start=anyio.sleep_forever, timeout=SHORT),
         diary.part("api", "pool", "cache"),
     ) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert caught.value.part == "cache"
+        assert caught.value.resource == "cache"
         assert "0.02 s" in caught.value.reason
-        done, hanging, waiting = rows(caught.value.standing)
+        done, hanging, waiting = rows(caught.value.progress)
         assert done == ("done", "pool", "")
         assert hanging[:2] == ("running", "cache")
         stands = r"lifecycle/living\.py:\d+ in keep: await start\(\)"
@@ -266,7 +266,7 @@ async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> 
         assert waiting[:2] == ("waiting", "api")
         assert set(waiting[2].split()) & {"pool", "cache"} == {"cache"}
         lines = str(caught.value).splitlines()[1:]
-        assert [line.strip() for line in lines] == list(caught.value.standing)
+        assert [line.strip() for line in lines] == list(caught.value.progress)
         assert life.outcomes("part") == {"pool": "done", "cache": "overdue", "api": "waiting"}
         assert await life.stop() == []
     assert diary[-3:] == ["cache starts", "pool stops", "pool stopped"]
@@ -277,11 +277,11 @@ async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None
     told: list[list[str]] = []
 
     async def look() -> None:
-        told.append(life.parts.standing())
+        told.append(life.parts.describe())
 
     some = [diary.part(f"p{number}", "pool", start=look) for number in range(5)]
     async with Life(diary.part("pool"), *some) as life:
-        assert life.parts.standing() == []
+        assert life.parts.describe() == []
         await life.start()
         assert await life.stop() == []
     waiting = [(name, rest) for state, name, rest in rows(told[0]) if state == "waiting"]
@@ -292,7 +292,7 @@ async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None
 async def test_a_part_has_a_time_of_its_own_to_start(diary: Diary) -> None:
     """Its own timeout ends the start although the whole has plenty of time."""
     async with Life(diary.part("pool", start=anyio.sleep_forever, timeout=SHORT)) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start()
         assert "0.02 s" in caught.value.reason
         assert await life.stop() == []
@@ -301,7 +301,7 @@ async def test_a_part_has_a_time_of_its_own_to_start(diary: Diary) -> None:
 async def test_a_part_has_no_more_time_than_the_whole(diary: Diary) -> None:
     """A timeout of its own that is longer is none; the text tells the one that was over."""
     async with Life(diary.part("pool", start=anyio.sleep_forever, timeout=60)) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start(SHORT)
         assert "0.02 s" in caught.value.reason
         assert await life.stop() == []
@@ -340,9 +340,9 @@ async def test_the_first_of_those_that_hang_is_to_blame(
         diary.part("night", start=let_time_pass),
         diary.part("day", "night", start=anyio.sleep_forever, timeout=600),
     ) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert caught.value.part == "queue"
+        assert caught.value.resource == "queue"
         assert "20 s" in caught.value.reason
         clock.ahead = 0
         assert await life.stop() == []
@@ -353,13 +353,13 @@ async def test_a_start_that_cannot_be_cancelled_is_named(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who hangs in its start and swallows the cancellation holds up the end, not the others."""
-    monkeypatch.setattr(room, "SHARE", 0.01)
+    monkeypatch.setattr(room, "STOP_BUDGET_SHARE", 0.01)
     gate = anyio.Event()
     hung = diary.part("api", "pool", start=enduring(gate), timeout=SHORT)
     async with Life(diary.part("pool"), hung) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert caught.value.part == "api"
+        assert caught.value.resource == "api"
         failures: list[BaseException] = []
 
         async def stop() -> None:
@@ -488,7 +488,7 @@ async def test_the_time_of_the_whole_stop_is_a_bound_for_each(diary: Diary) -> N
     ) as life:
         await life.start()
         (failure,) = await life.stop(SHORT)
-    assert isinstance(failure, ShutdownTimeout)
+    assert isinstance(failure, ShutdownTimeoutError)
     assert failure.pending == ("api", "pool")
 
 
@@ -520,7 +520,7 @@ async def test_those_below_one_that_hangs_have_their_share(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What swallows its cancellation is named, and what it needs stops in peace all the same."""
-    monkeypatch.setattr(room, "SHARE", 0.01)
+    monkeypatch.setattr(room, "STOP_BUDGET_SHARE", 0.01)
     gate = anyio.Event()
 
     async def take_a_moment() -> None:
@@ -566,9 +566,9 @@ async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
         await until(lambda: "pool stops" in diary)
         step = life.timeline.steps[-1]
         assert (step.name, step.kind) == ("pool", "stop")
-        least = life.timeline.age - step.start
-        (line,) = life.parts.standing()
-        most = life.timeline.age - step.start
+        least = life.timeline.elapsed - step.start
+        (line,) = life.parts.describe()
+        most = life.timeline.elapsed - step.start
         gate.set()
     told = re.match(r"stopping +pool, (\d+\.\d) s +.*await stop\(\)$", line)
     assert told is not None
@@ -578,7 +578,7 @@ async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
 # What goes wrong in between
 
 
-def crashing(go: anyio.Event, failure: BaseException) -> Part:
+def crashing(go: anyio.Event, failure: BaseException) -> Resource:
     """Make a part whose own task group fails when it is told to."""
 
     async def crash() -> None:
@@ -591,7 +591,7 @@ def crashing(go: anyio.Event, failure: BaseException) -> Part:
             group.start_soon(crash)
             yield "the pool"
 
-    return Part("pool", keep)
+    return Resource("pool", keep)
 
 
 async def test_a_crash_in_a_parts_own_task_is_told_at_once(diary: Diary) -> None:
@@ -618,9 +618,9 @@ async def test_a_crash_while_others_start_is_a_failed_start(diary: Diary) -> Non
         await anyio.sleep_forever()
 
     async with Life(crashing(go, failure), diary.part("api", start=dawdle)) as life:
-        with pytest.raises(StartupFailed) as caught:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert (caught.value.part, caught.value.__cause__) == ("pool", failure)
+        assert (caught.value.resource, caught.value.__cause__) == ("pool", failure)
         assert await life.stop() == []
     assert life.crashes == []
 
@@ -657,7 +657,7 @@ async def test_a_part_that_ends_by_itself_is_a_failure() -> None:
         except* ValueError:
             pass
 
-    async with Life(Part("pool", keep)) as life:
+    async with Life(Resource("pool", keep)) as life:
         await life.start()
         go.set()
         await until(lambda: life.crashes)
@@ -676,7 +676,7 @@ async def test_a_part_with_a_time_limit_around_its_yield_ends_by_it() -> None:
         with anyio.fail_after(SHORT):
             yield
 
-    async with Life(Part("pool", keep)) as life:
+    async with Life(Resource("pool", keep)) as life:
         await life.start()
         await until(lambda: life.crashes)
         assert await life.stop() == []
@@ -693,7 +693,7 @@ async def test_a_part_whose_task_somebody_cancels_is_a_failure() -> None:
         tasks.append(asyncio.current_task())
         yield
 
-    async with Life(Part("pool", keep)) as life:
+    async with Life(Resource("pool", keep)) as life:
         await life.start()
         (task,) = tasks
         assert task is not None
@@ -732,7 +732,7 @@ async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> Non
                 group.cancel_scope.cancel()
         diary.append("pool stopped")
 
-    async with Life(Part("pool", keep), diary.part("api", "pool")) as life:
+    async with Life(Resource("pool", keep), diary.part("api", "pool")) as life:
         await life.start()
         await anyio.wait_all_tasks_blocked()
         assert await life.stop() == []
@@ -748,10 +748,10 @@ async def test_a_part_without_a_yield_on_its_way_fails_to_start() -> None:
         if not anyio.get_current_task():
             yield "never"
 
-    async with Life(Part("pool", keep)) as life:
-        with pytest.raises(StartupFailed) as caught:
+    async with Life(Resource("pool", keep)) as life:
+        with pytest.raises(StartupError) as caught:
             await life.start()
-        assert (caught.value.part, caught.value.reason) == ("pool", "RuntimeError")
+        assert (caught.value.resource, caught.value.reason) == ("pool", "RuntimeError")
         assert isinstance(caught.value.__cause__, RuntimeError)
         assert await life.stop() == []
 
@@ -770,7 +770,7 @@ async def test_a_part_that_yields_twice_fails_to_stop(diary: Diary) -> None:
         generators.append(context.gen)
         return context
 
-    async with Life(diary.part("pool"), Part("api", open_it, ("pool",))) as life:
+    async with Life(diary.part("pool"), Resource("api", open_it, ("pool",))) as life:
         await life.start()
         assert life.parts.value("api") == 1
         failures = await life.stop()

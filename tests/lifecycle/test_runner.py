@@ -15,11 +15,11 @@ import anyio.abc
 import anyio.lowlevel
 import pytest
 
-from hive_boot import IllegalTransition, LifecycleError, ShutdownTimeout, StartupFailed
+from hive_boot import IllegalTransitionError, LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
-from hive_boot.lifecycle.parts import Part
+from hive_boot.lifecycle.parts import Resource
 from hive_boot.lifecycle.runner import Runner
-from hive_boot.lifecycle.services import Service
+from hive_boot.lifecycle.services import SupervisedTask
 from hive_boot.lifecycle.states import State
 from tests.fixtures.systemd import listening, notify_path, received
 from tests.lifecycle.living import LONG, Diary, enduring, raising
@@ -48,16 +48,16 @@ class Owner:
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
         self.heard: list[str] = []
-        runner.cannot_go_on = lambda: self.heard.append("cannot go on")
-        runner.wants_end = lambda: self.heard.append("wants end")
-        runner.stops = lambda: self.heard.append("stops")
+        runner.on_fatal_error = lambda: self.heard.append("cannot go on")
+        runner.on_drained = lambda: self.heard.append("wants end")
+        runner.on_stop_started = lambda: self.heard.append("stops")
 
     async def stop(self) -> list[BaseException]:
         """Stop everything, as a run does, and give what went wrong."""
         runner = self.runner
         with anyio.CancelScope(shield=True), anyio.fail_after(2 * LONG):
             runner.begin_stop()
-            failures = [*await runner.stop_services(), *await runner.stop_parts()]
+            failures = [*await runner.stop_services(), *await runner.stop_resources()]
             await runner.end()
         return failures
 
@@ -66,16 +66,16 @@ def owned(
     *,
     drain: float = 0.0,
     stop_timeout: float = LONG,
-    parts: tuple[Part, ...] = (),
-    services: tuple[Service, ...] = (),
+    parts: tuple[Resource, ...] = (),
+    services: tuple[SupervisedTask, ...] = (),
     at: State = State.ARMED,
 ) -> Owner:
     """Make a run that stands where it is to stand."""
     context = contextvars.copy_context()
-    owner = Owner(Runner(drain=drain, stop_timeout=stop_timeout, context=context))
-    owner.runner.plan(parts, services)
+    owner = Owner(Runner(shutdown_delay=drain, shutdown_timeout=stop_timeout, context=context))
+    owner.runner.set_components(parts, services)
     for state in WAYS[at]:
-        owner.runner.to(state)
+        owner.runner.transition(state)
     return owner
 
 
@@ -103,10 +103,10 @@ async def test_the_service_manager_hears_of_every_step(manager: Callable[[], lis
     owner = owned()
     runner = owner.runner
     for state in UP:
-        runner.to(state)
+        runner.transition(state)
     assert manager() == ["STATUS=Loading", "STATUS=Starting", "READY=1\nSTATUS=Ready"]
-    runner.to(State.RELOADING)
-    runner.to(State.READY)
+    runner.transition(State.RELOADING)
+    runner.transition(State.READY)
     reload, ready = manager()
     assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reload)
     assert ready == "READY=1\nSTATUS=Ready"
@@ -139,8 +139,8 @@ async def test_a_step_that_does_not_exist_is_said_to_nobody(
 ) -> None:
     """It is refused, and the run stands where it stood."""
     runner = owned().runner
-    with pytest.raises(IllegalTransition):
-        runner.to(State.READY)
+    with pytest.raises(IllegalTransitionError):
+        runner.transition(State.READY)
     assert (runner.state, runner.started, manager()) == (State.ARMED, False, [])
     assert phases(runner) == ["armed running"]
 
@@ -152,7 +152,7 @@ async def test_the_watchdog_hears_that_the_loop_turns(
     monkeypatch.setenv("WATCHDOG_USEC", "10000")
     owner = owned(at=State.STARTING)
     manager()
-    await owner.runner.watch_over()
+    await owner.runner.start_watchdog()
     told: list[str] = []
     await until(lambda: told.extend(manager()) or len(told) >= 3)  # type: ignore[func-returns-value]
     assert set(told) == {"WATCHDOG=1"}
@@ -166,7 +166,7 @@ async def test_without_a_watchdog_nothing_beats(manager: Callable[[], list[str]]
     """Whoever does not want to hear it is not told."""
     owner = owned(at=State.STARTING)
     manager()
-    await owner.runner.watch_over()
+    await owner.runner.start_watchdog()
     await anyio.wait_all_tasks_blocked()
     assert manager() == []
     assert await owner.stop() == []
@@ -204,8 +204,8 @@ async def test_a_failure_during_the_end_changes_nothing_but_the_result() -> None
     for drain in (0.0, LONG):
         owner, failure = owned(at=State.READY, drain=drain), ValueError("lost")
         runner = owner.runner
-        await runner.open()
-        runner.want_end()
+        await runner.task_group()
+        runner.request_stop()
         before, heard = runner.state, list(owner.heard)
         runner.fail("pool", failure)
         assert runner.failure is failure
@@ -216,11 +216,11 @@ async def test_a_failure_during_the_end_changes_nothing_but_the_result() -> None
 
 async def test_without_an_owner_a_failure_is_only_remembered() -> None:
     """Whoever wants to hear of nothing hears of nothing."""
-    runner = Runner(drain=0, stop_timeout=LONG, context=contextvars.copy_context())
+    runner = Runner(shutdown_delay=0, shutdown_timeout=LONG, context=contextvars.copy_context())
     for state in UP:
-        runner.to(state)
+        runner.transition(state)
     runner.fail("pool", ValueError())
-    runner.want_end()
+    runner.request_stop()
     assert runner.state is State.STOPPING
     await runner.end()
 
@@ -237,9 +237,9 @@ async def test_a_wish_to_end_is_heard_in_every_state() -> None:
             continue
         owner = owned(at=at, drain=drain)
         runner = owner.runner
-        await runner.open()
-        runner.want_end()
-        runner.want_end()
+        await runner.task_group()
+        runner.request_stop()
+        runner.request_stop()
         assert runner.state is (State.STOPPING if at in {State.STARTING, *in_use} else at)
         assert owner.heard == ["stops", "wants end"]
         assert await owner.stop() == []
@@ -251,9 +251,9 @@ async def test_what_is_in_use_drains_before_it_ends(at: State) -> None:
     """A stop request starts the drain; a second request does not shorten it, a stop does."""
     owner, hurried = owned(at=at, drain=0.01), owned(at=at, drain=LONG)
     for each in (owner, hurried):
-        await each.runner.open()
-        each.runner.want_end()
-        each.runner.want_end()
+        await each.runner.task_group()
+        each.runner.request_stop()
+        each.runner.request_stop()
         assert (each.runner.state, each.heard) == (State.DRAINING, [])
     await until(lambda: owner.heard)
     assert owner.runner.state is State.STOPPING
@@ -266,7 +266,7 @@ async def test_a_wish_to_end_after_the_end_has_begun() -> None:
     """It does not lead back: what stops goes on to stop."""
     for at in (State.DRAINING, State.STOPPING):
         owner = owned(at=at)
-        owner.runner.want_end()
+        owner.runner.request_stop()
         assert owner.runner.state is State.STOPPING
         assert owner.heard == ["stops", "wants end"]
         assert await owner.stop() == []
@@ -275,7 +275,7 @@ async def test_a_wish_to_end_after_the_end_has_begun() -> None:
 async def test_without_anything_open_there_is_nothing_to_drain() -> None:
     """A run that holds no task ends at once."""
     owner = owned(at=State.READY, drain=LONG)
-    owner.runner.want_end()
+    owner.runner.request_stop()
     assert owner.runner.state is State.STOPPING
     assert await owner.stop() == []
 
@@ -284,8 +284,8 @@ async def test_a_run_without_services_can_drain() -> None:
     """There is something to drain when it is served, whatever works in the background."""
     owner = owned(at=State.STARTING, drain=0.01)
     await owner.runner.start_services()
-    owner.runner.to(State.READY)
-    owner.runner.want_end()
+    owner.runner.transition(State.READY)
+    owner.runner.request_stop()
     assert phases(owner.runner)[-1] == "draining running"
     await until(lambda: owner.heard)
     assert phases(owner.runner)[-1] == "stopping running"
@@ -295,8 +295,8 @@ async def test_a_run_without_services_can_drain() -> None:
 async def test_what_has_failed_drains_before_it_ends() -> None:
     """Others are told first not to send requests any more, also when the reason is a failure."""
     owner = owned(at=State.READY, drain=0.01)
-    owner.runner.cannot_go_on = owner.runner.want_end
-    await owner.runner.open()
+    owner.runner.on_fatal_error = owner.runner.request_stop
+    await owner.runner.task_group()
     owner.runner.fail("pool", ValueError())
     assert phases(owner.runner)[-1] == "draining running"
     assert owner.heard == []
@@ -309,23 +309,23 @@ async def test_the_time_of_the_stop_begins_once() -> None:
     """However often somebody asks, the stop has one deadline."""
     owner = owned(at=State.READY, stop_timeout=5)
     before = time.monotonic()
-    by = owner.runner.stop_by
+    by = owner.runner.stop_deadline
     assert before + 5 <= by <= time.monotonic() + 5
-    assert owner.runner.stop_by == by
+    assert owner.runner.stop_deadline == by
     assert await owner.stop() == []
-    assert owner.runner.stop_by == by
+    assert owner.runner.stop_deadline == by
     assert owner.heard == ["stops"]
 
 
 async def test_a_run_is_over_only_once() -> None:
     """After the end there is nobody to hold a task."""
     owner = owned()
-    group = await owner.runner.open()
-    assert await owner.runner.open() is group
+    group = await owner.runner.task_group()
+    assert await owner.runner.task_group() is group
     await owner.runner.end()
     with pytest.raises(LifecycleError):
-        await owner.runner.open()
-    with pytest.raises(IllegalTransition):
+        await owner.runner.task_group()
+    with pytest.raises(IllegalTransitionError):
         await owner.runner.end()
 
 
@@ -336,10 +336,10 @@ async def test_a_forked_child_leaves_a_run_without_a_word(
     """It is stopped for the child, however far it came, and the manager hears nothing."""
     runner = owned(at=at).runner
     manager()
-    await runner.open()
-    runner.leave()
+    await runner.task_group()
+    runner.abandon()
     assert runner.state is State.STOPPED
-    with pytest.raises(IllegalTransition):
+    with pytest.raises(IllegalTransitionError):
         await runner.end()
     assert manager() == []
     assert caplog.records == []
@@ -349,16 +349,16 @@ async def test_a_second_signal_learns_where_the_run_stood() -> None:
     """The last word names the state that it ended in."""
     for at in WAYS:
         runner = owned(at=at).runner
-        assert runner.force() is at
+        assert runner.mark_forced() is at
         assert runner.state is State.FORCED
 
 
 # Parts and services
 
 
-def service(call: Callable[[], Awaitable[object]], *, restart: bool = True) -> Service:
+def service(call: Callable[[], Awaitable[object]], *, restart: bool = True) -> SupervisedTask:
     """Make a service."""
-    return Service("mailer", call, restart, 5, 60)
+    return SupervisedTask("mailer", call, restart, 5, 60)
 
 
 def soon() -> float:
@@ -379,7 +379,7 @@ async def test_parts_and_services_live_until_the_stop() -> None:
 
     owner = owned(at=State.STARTING, parts=(diary.part("pool"),), services=(service(work),))
     runner = owner.runner
-    await runner.start_parts(soon(), LONG)
+    await runner.start_resources(soon(), LONG)
     await runner.start_services()
     await until(lambda: "mailer starts" in diary)
     pending = [line.replace(",", "").split() for line in runner.pending()]
@@ -387,7 +387,7 @@ async def test_parts_and_services_live_until_the_stop() -> None:
         ("running", {"mailer"}),
         ("done", {"pool"}),
     ]
-    runner.to(State.READY)
+    runner.transition(State.READY)
     assert await owner.stop() == []
     assert diary == [
         "pool starts", "pool started", "mailer starts", "mailer ends", "pool stops", "pool stopped",
@@ -397,11 +397,11 @@ async def test_parts_and_services_live_until_the_stop() -> None:
 async def test_a_run_without_either_has_nothing_to_start() -> None:
     """It goes through its states like any other, and nothing is pending."""
     owner = owned(at=State.STARTING)
-    await owner.runner.start_parts(soon(), LONG)
+    await owner.runner.start_resources(soon(), LONG)
     await owner.runner.start_services()
-    assert (owner.runner.parts, owner.runner.services) == (None, None)
+    assert (owner.runner.resources, owner.runner.services) == (None, None)
     assert owner.runner.pending() == []
-    assert not owner.runner.is_at_last_part
+    assert not owner.runner.only_asgi_component_pending
     assert await owner.stop() == []
 
 
@@ -410,8 +410,8 @@ async def test_a_failed_start_stops_what_has_started() -> None:
     diary = Diary()
     bad = diary.part("api", "pool", start=raising(ValueError()))
     owner = owned(at=State.STARTING, parts=(diary.part("pool"), bad))
-    with pytest.raises(StartupFailed):
-        await owner.runner.start_parts(soon(), LONG)
+    with pytest.raises(StartupError):
+        await owner.runner.start_resources(soon(), LONG)
     assert await owner.stop() == []
     assert diary[-1] == "pool stopped"
     assert owner.runner.failure is None
@@ -422,14 +422,14 @@ async def test_the_last_part_knows_that_it_is_the_last() -> None:
     told: list[bool] = []
 
     async def look() -> None:
-        told.append(owner.runner.is_at_last_part)
+        told.append(owner.runner.only_asgi_component_pending)
 
     diary = Diary()
     parts = diary.part("pool", start=look), diary.part("app", "pool", start=look, stop=look)
     owner = owned(at=State.STARTING, parts=parts)
-    await owner.runner.start_parts(soon(), LONG)
-    told.append(owner.runner.is_at_last_part)
-    owner.runner.to(State.READY)
+    await owner.runner.start_resources(soon(), LONG)
+    told.append(owner.runner.only_asgi_component_pending)
+    owner.runner.transition(State.READY)
     assert await owner.stop() == []
     assert told == [False, True, False, False]
 
@@ -448,9 +448,9 @@ async def test_a_part_that_crashes_ends_the_run() -> None:
             group.start_soon(crash)
             yield
 
-    owner = owned(at=State.STARTING, parts=(Part("pool", keep),))
-    await owner.runner.start_parts(soon(), LONG)
-    owner.runner.to(State.READY)
+    owner = owned(at=State.STARTING, parts=(Resource("pool", keep),))
+    await owner.runner.start_resources(soon(), LONG)
+    owner.runner.transition(State.READY)
     go.set()
     await until(lambda: owner.heard)
     assert owner.heard == ["cannot go on"]
@@ -485,16 +485,16 @@ async def test_services_that_go_on_leave_time_for_parts(
         services=(service(enduring(gate)),),
     )
     runner = owner.runner
-    await runner.start_parts(soon(), LONG)
+    await runner.start_resources(soon(), LONG)
     await runner.start_services()
     await anyio.wait_all_tasks_blocked()
     runner.begin_stop()
     (failure,) = await runner.stop_services()
-    assert isinstance(failure, ShutdownTimeout)
+    assert isinstance(failure, ShutdownTimeoutError)
     assert failure.pending == ("mailer",)
     first = runner.pending()[0].split()
     assert (first[0], first[-1]) == ("running", "mailer")
-    assert await runner.stop_parts() == []
+    assert await runner.stop_resources() == []
     assert diary[2:] == (["pool stops", "pool stopped"] if has_parts else [])
     gate.set()
     await runner.end()
@@ -542,7 +542,7 @@ async def test_parts_and_services_see_the_variables_of_who_started() -> None:
     diary = Diary()
     part = diary.part("pool", start=lambda: look("part"))
     owner = owned(at=State.STARTING, parts=(part,), services=(service(lambda: look("service")),))
-    await owner.runner.start_parts(soon(), LONG)
+    await owner.runner.start_resources(soon(), LONG)
     await owner.runner.start_services()
     await until(lambda: len(seen) == 2)
     assert seen == {"part": "set", "service": "set"}
@@ -575,10 +575,10 @@ async def stopped_after_an_early_cancellation(owner: Owner) -> list[BaseExceptio
     """Cancel every task of a run when its parts or services have theirs, and stop it."""
     runner = owner.runner
     before = asyncio.all_tasks()
-    await runner.open()
+    await runner.task_group()
 
     async def start() -> None:
-        await runner.start_parts(soon(), LONG)
+        await runner.start_resources(soon(), LONG)
         await runner.start_services()
 
     starting = asyncio.create_task(start())
@@ -610,10 +610,10 @@ async def test_a_door_is_open_until_the_end() -> None:
 
     owner = owned(parts=(diary.part("pool"),))
     runner = owner.runner
-    assert await runner.open_door(door, "the probes") == 8081
+    assert await runner.start_listener(door, "the probes") == 8081
     for state in WAYS[State.STARTING]:
-        runner.to(state)
-    await runner.start_parts(soon(), LONG)
+        runner.transition(state)
+    await runner.start_resources(soon(), LONG)
     assert await owner.stop() == []
     assert diary[-2:] == ["pool stopped", "door closes"]
 
@@ -627,12 +627,12 @@ async def test_a_door_that_does_not_open_says_why() -> None:
 
     owner = owned()
     with pytest.raises(OSError, match="address in use") as caught:
-        await owner.runner.open_door(door, "the probes")
+        await owner.runner.start_listener(door, "the probes")
     assert caught.value is failure
     assert owner.runner.failure is None
     assert owner.heard == []
     # Another one can be opened beside it.
-    await owner.runner.open_door(opening, "the other")
+    await owner.runner.start_listener(opening, "the other")
     assert await owner.stop() == []
 
 
@@ -656,7 +656,7 @@ async def test_a_door_that_breaks_ends_the_run() -> None:
             task_status.started()
 
     owner = owned(at=State.READY)
-    await owner.runner.open_door(door, "the probes")
+    await owner.runner.start_listener(door, "the probes")
     go.set()
     await until(lambda: owner.heard)
     assert (owner.runner.failed, owner.runner.failure) == ("the probes", failure)
@@ -667,7 +667,7 @@ async def test_a_door_that_breaks_ends_the_run() -> None:
 async def test_a_door_may_close_by_itself() -> None:
     """One that has nothing more to do is no failure."""
     owner = owned(at=State.READY)
-    await owner.runner.open_door(opening, "the probes")
+    await owner.runner.start_listener(opening, "the probes")
     await anyio.wait_all_tasks_blocked()
     assert owner.runner.failure is None
     assert await owner.stop() == []

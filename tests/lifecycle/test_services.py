@@ -12,7 +12,7 @@ import pytest
 
 from hive_boot import LifecycleError
 from hive_boot._timings import DEFAULTS, Timings
-from hive_boot.lifecycle.services import Service, Services
+from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
 from hive_boot.lifecycle.timeline import Timeline
 from tests.lifecycle.living import LONG, Act, enduring, raising
 from tests.support import until
@@ -25,10 +25,10 @@ class Work:
 
     timings = DEFAULTS
 
-    def __init__(self, *services: Service) -> None:
+    def __init__(self, *services: SupervisedTask) -> None:
         self.timeline = Timeline()
         self.spent: list[tuple[str, BaseException]] = []
-        self.services = Services(
+        self.services = TaskSupervisor(
             services, self.timeline, lambda *one: self.spent.append(one), self.timings
         )
 
@@ -44,7 +44,7 @@ class Work:
 
 
 @asynccontextmanager
-async def at_work(*services: Service) -> AsyncIterator[Work]:
+async def at_work(*services: SupervisedTask) -> AsyncIterator[Work]:
     """Run services; those of a test that has failed are cancelled."""
     work = Work(*services)
     async with anyio.create_task_group() as group:
@@ -58,9 +58,9 @@ async def at_work(*services: Service) -> AsyncIterator[Work]:
 
 def service(
     call: Act, label: str = "mailer", *, restart: bool = True, budget: int = 5, within: float = 60
-) -> Service:
+) -> SupervisedTask:
     """Make a service."""
-    return Service(label, call, restart, budget, within)
+    return SupervisedTask(label, call, restart, budget, within)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from hive_boot.lifecycle.signals import HANDLED, Latch
+from hive_boot.lifecycle.signals import HANDLED, SignalHandler
 from tests.support import run_child
 
 LATCHED = """
@@ -41,17 +41,17 @@ def handlers() -> Iterator[dict[int, object]]:
 def test_the_first_signal_is_caught_and_remembered() -> None:
     """SIGTERM and SIGINT do nothing by themselves but to be known."""
     for number in HANDLED:
-        with Latch() as latch:
-            assert latch.pulled is None
+        with SignalHandler() as latch:
+            assert latch.first_signal is None
             signal.raise_signal(number)
-            assert latch.pulled == number
+            assert latch.first_signal == number
 
 
 def test_the_first_signal_wakes_who_asked_for_it() -> None:
     """Whoever waits for the signal hears of it when it comes."""
     heard: list[str] = []
-    with Latch() as latch:
-        latch.notify(lambda: heard.append("woken"))
+    with SignalHandler() as latch:
+        latch.on_stop(lambda: heard.append("woken"))
         assert heard == []
         signal.raise_signal(signal.SIGTERM)
         assert heard == ["woken"]
@@ -60,20 +60,20 @@ def test_the_first_signal_wakes_who_asked_for_it() -> None:
 def test_a_signal_from_before_is_not_lost() -> None:
     """A signal that came before anybody waited for it is told at once."""
     heard: list[str] = []
-    with Latch() as latch:
+    with SignalHandler() as latch:
         signal.raise_signal(signal.SIGINT)
-        latch.notify(lambda: heard.append("woken"))
+        latch.on_stop(lambda: heard.append("woken"))
         assert heard == ["woken"]
 
 
 def test_who_waits_no_more_is_not_woken() -> None:
     """A loop that has ended is not called by a late signal; the signal is known all the same."""
     heard: list[str] = []
-    with Latch() as latch:
-        latch.notify(lambda: heard.append("woken"))
-        latch.forget()
+    with SignalHandler() as latch:
+        latch.on_stop(lambda: heard.append("woken"))
+        latch.detach()
         signal.raise_signal(signal.SIGTERM)
-        assert latch.pulled == signal.SIGTERM
+        assert latch.first_signal == signal.SIGTERM
     assert heard == []
 
 
@@ -82,7 +82,7 @@ def test_handlers_are_put_back() -> None:
     calls: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: calls.append(number))
     try:
-        with suppress(ValueError), Latch():
+        with suppress(ValueError), SignalHandler():
             signal.raise_signal(signal.SIGTERM)
             assert calls == []
             raise ValueError
@@ -97,9 +97,9 @@ def test_a_thread_leaves_the_signals_alone(handlers: dict[int, object]) -> None:
     seen: list[dict[int, object]] = []
 
     def work() -> None:
-        with Latch() as latch:
+        with SignalHandler() as latch:
             seen.append(in_place())
-            assert latch.pulled is None
+            assert latch.first_signal is None
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -22,7 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from hive_boot.lifecycle.standing import stands_at, thread_stands_at
+from hive_boot.lifecycle.standing import locate_coroutine, locate_thread
 from tests.support import until
 
 pytestmark = pytest.mark.both_backends
@@ -58,9 +58,9 @@ async def suspended_at(work: Work) -> str:
     async with anyio.create_task_group() as group:
         group.start_soon(do)
         await anyio.wait_all_tasks_blocked()
-        place = stands_at(work)
+        place = locate_coroutine(work)
         group.cancel_scope.cancel()
-    assert stands_at(work) == ""
+    assert locate_coroutine(work) == ""
     return place
 
 
@@ -220,7 +220,7 @@ async def test_a_part_that_runs_is_found_at_its_yield() -> None:
 
     context = part()
     async with context:
-        place = stands_at(context.gen)
+        place = locate_coroutine(context.gen)
     line = line_of("yield 2")
     assert place == f"{HERE}:{line} in part: yield 2"
 
@@ -242,7 +242,7 @@ async def test_a_wait_for_a_thread_is_found_where_it_was_called() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: coroutine)
         await until(begun.is_set)
-        place = stands_at(coroutine)
+        place = locate_coroutine(coroutine)
         gate.set()
     line = line_of("await anyio.to_thread.run_sync(work)")
     assert place == f"{HERE}:{line} in part: await anyio.to_thread.run_sync(work)"
@@ -261,11 +261,11 @@ async def test_what_runs_now_stands_nowhere() -> None:
 
     async def ask() -> None:
         await anyio.lowlevel.checkpoint()
-        told.append(stands_at(coroutine))
+        told.append(locate_coroutine(coroutine))
 
     async def ask_from_a_generator() -> AsyncGenerator[int, None]:
         await anyio.lowlevel.checkpoint()
-        told.append(stands_at(generator))
+        told.append(locate_coroutine(generator))
         yield 1
 
     coroutine = ask()
@@ -280,7 +280,9 @@ def test_what_has_not_begun_stands_at_its_first_line() -> None:
     """A task that never got its turn is shown by the function that it is to run."""
     coroutine = wait_here()
     line = line_of("async def wait_here() -> None:")
-    assert stands_at(coroutine) == f"{HERE}:{line} in wait_here: async def wait_here() -> None:"
+    assert (
+        locate_coroutine(coroutine) == f"{HERE}:{line} in wait_here: async def wait_here() -> None:"
+    )
     coroutine.close()
 
 
@@ -295,7 +297,7 @@ class Odd:
 def test_what_cannot_stand_anywhere_harms_nobody() -> None:
     """Asking about anything at all gives nothing, and no error."""
     for it in (None, 1, "text", object(), Odd(), [], wait_here, iter([]), lambda: None):
-        assert stands_at(it) == ""
+        assert locate_coroutine(it) == ""
 
 
 def test_a_future_is_the_end_of_the_way() -> None:
@@ -305,7 +307,7 @@ def test_a_future_is_the_end_of_the_way() -> None:
         future = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(await_it(future))
         await asyncio.sleep(0)
-        place = stands_at(task.get_coro())
+        place = locate_coroutine(task.get_coro())
         future.set_result(None)
         await task
         return place
@@ -317,7 +319,7 @@ def test_an_awaitable_without_a_frame_is_the_end_of_the_way() -> None:
     """What a library wrote by hand is shown by the line that waits for it."""
     coroutine = await_it(Handmade())  # type: ignore[arg-type]
     coroutine.send(None)
-    assert stands_at(coroutine) == f"{HERE}:{line_of('await it')} in await_it: await it"
+    assert locate_coroutine(coroutine) == f"{HERE}:{line_of('await it')} in await_it: await it"
     coroutine.close()
 
 
@@ -339,7 +341,7 @@ def place(tmp_path: Path) -> Callable[[str, str], str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
         coroutine = made_by(source, str(path))
-        found = stands_at(coroutine)
+        found = locate_coroutine(coroutine)
         coroutine.close()
         return found
 
@@ -382,7 +384,7 @@ def test_values_are_not_shown(place: Callable[[str, str], str]) -> None:
 def test_a_source_that_is_not_there_is_left_out() -> None:
     """Code without a file, as `python -c` runs, is named by its line alone."""
     coroutine = made_by(PART, "<string>")
-    assert stands_at(coroutine) == "<string>:2 in part"
+    assert locate_coroutine(coroutine) == "<string>:2 in part"
     coroutine.close()
 
 
@@ -397,7 +399,7 @@ def test_a_loader_that_fails_costs_the_source_line_alone() -> None:
             raise ZeroDivisionError(name)
 
     coroutine = made_by(PART, "/gone/app.zip/app.py", __loader__=Broken())
-    assert stands_at(coroutine) == "app.zip/app.py:2 in part"
+    assert locate_coroutine(coroutine) == "app.zip/app.py:2 in part"
     coroutine.close()
 
 
@@ -422,11 +424,11 @@ async def test_a_thread_is_found_at_the_line_of_its_author(gate: threading.Event
     line = line_of("gate.wait(30)")
     thread = threading.Thread(target=hold)
     thread.start()
-    await until(lambda: thread_stands_at(thread).startswith(f"{HERE}:{line}"))
-    assert thread_stands_at(thread) == f"{HERE}:{line} in hold: gate.wait(30)"
+    await until(lambda: locate_thread(thread).startswith(f"{HERE}:{line}"))
+    assert locate_thread(thread) == f"{HERE}:{line} in hold: gate.wait(30)"
     gate.set()
     thread.join()
-    assert thread_stands_at(thread) == ""
+    assert locate_thread(thread) == ""
 
 
 @pytest.mark.anyio
@@ -436,12 +438,12 @@ async def test_a_thread_without_code_of_an_author_is_found_all_the_same(
     """Of a thread that runs a library's function alone, its innermost line is shown."""
     thread = threading.Thread(target=gate.wait, args=(20,))
     thread.start()
-    await until(lambda: re.search(r"/threading\.py:\d+ in wait: ", thread_stands_at(thread)))
+    await until(lambda: re.search(r"/threading\.py:\d+ in wait: ", locate_thread(thread)))
     gate.set()
     thread.join()
-    assert thread_stands_at(thread) == ""
+    assert locate_thread(thread) == ""
 
 
 def test_a_thread_that_has_not_begun_stands_nowhere() -> None:
     """A thread that was never started has no line, and asking for it is no error."""
-    assert thread_stands_at(threading.Thread()) == ""
+    assert locate_thread(threading.Thread()) == ""

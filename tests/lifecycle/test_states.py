@@ -2,8 +2,8 @@
 
 import pytest
 
-from hive_boot import IllegalTransition, LifecycleError
-from hive_boot.lifecycle.states import TRANSITIONS, Machine, State
+from hive_boot import IllegalTransitionError, LifecycleError
+from hive_boot.lifecycle.states import TRANSITIONS, State, StateMachine
 
 WALKS = [
     [State.LOADING, State.STARTING, State.READY, State.DRAINING, State.STOPPING, State.STOPPED],
@@ -27,27 +27,27 @@ WALKS = [
 REFUSED = [(state, event) for state in State for event in State if event not in TRANSITIONS[state]]
 
 
-def machine_in(state: State) -> Machine:
+def machine_in(state: State) -> StateMachine:
     """Walk a machine to ``state`` by allowed steps."""
-    machine = Machine()
+    machine = StateMachine()
     walk = next(walk for walk in [[State.ARMED], *WALKS, [State.FORCED]] if state in walk)
     for step in walk[: walk.index(state) + 1]:
         if step is not State.ARMED:
-            machine.to(step)
+            machine.transition(step)
     return machine
 
 
 def test_a_run_begins_armed() -> None:
     """Before anything happened a run is armed, and nothing else."""
-    assert Machine().state is State.ARMED
+    assert StateMachine().state is State.ARMED
 
 
 def test_a_run_can_end_early_or_late() -> None:
     """A run goes all the way, or breaks off while it loads or starts; it always ends stopped."""
     for walk in WALKS:
-        machine = Machine()
+        machine = StateMachine()
         for step in walk:
-            machine.to(step)
+            machine.transition(step)
             assert machine.state is step
         assert machine.state is State.STOPPED
 
@@ -63,8 +63,8 @@ def test_a_refused_step_changes_nothing() -> None:
     """What the table does not know is refused by name, and the run stays where it was."""
     for state, event in REFUSED:
         machine = machine_in(state)
-        with pytest.raises(IllegalTransition) as caught:
-            machine.to(event)
+        with pytest.raises(IllegalTransitionError) as caught:
+            machine.transition(event)
         assert machine.state is state
         assert caught.value.state == state
         assert event.value in caught.value.event

@@ -3,7 +3,7 @@
 import pytest
 
 from hive_boot.lifecycle import timeline as room
-from hive_boot.lifecycle.timeline import Outcome, Step, Timeline
+from hive_boot.lifecycle.timeline import Outcome, Timeline, TimelineEntry
 
 
 class Clock:
@@ -27,11 +27,11 @@ def test_a_step_has_a_start_an_end_and_an_outcome() -> None:
     """Times are seconds since the run began."""
     timeline = Timeline()
     number = timeline.begin("pool", "part")
-    assert timeline.steps == (Step("pool", "part", 1.0),)
+    assert timeline.steps == (TimelineEntry("pool", "part", 1.0),)
     timeline.end(number)
-    assert timeline.steps == (Step("pool", "part", 1.0, 2.0, "done"),)
+    assert timeline.steps == (TimelineEntry("pool", "part", 1.0, 2.0, "done"),)
     assert timeline.step(number) == timeline.steps[0]
-    assert timeline.age == 3.0
+    assert timeline.elapsed == 3.0
 
 
 def test_it_tells_how_a_step_ended() -> None:
@@ -49,18 +49,18 @@ def test_the_first_end_counts() -> None:
     number = timeline.begin("pool", "part")
     timeline.end(number, "overdue")
     timeline.end(number, "done")
-    assert timeline.steps == (Step("pool", "part", 1.0, 2.0, "overdue"),)
+    assert timeline.steps == (TimelineEntry("pool", "part", 1.0, 2.0, "overdue"),)
 
 
 def test_a_wait_is_no_part_of_the_work() -> None:
     """What waits for others begins anew when they are there, and remembers them."""
     timeline = Timeline()
     number = timeline.begin("api", "part", waits_for=("pool",), outcome="waiting")
-    assert timeline.step(number) == Step("api", "part", 1.0, None, "waiting", ("pool",))
+    assert timeline.step(number) == TimelineEntry("api", "part", 1.0, None, "waiting", ("pool",))
     timeline.resume(number)
-    assert timeline.step(number) == Step("api", "part", 2.0, None, "running", ("pool",))
+    assert timeline.step(number) == TimelineEntry("api", "part", 2.0, None, "running", ("pool",))
     timeline.end(number)
-    assert timeline.step(number) == Step("api", "part", 2.0, 3.0, "done", ("pool",))
+    assert timeline.step(number) == TimelineEntry("api", "part", 2.0, 3.0, "done", ("pool",))
 
 
 def test_steps_stand_in_the_order_of_their_beginning() -> None:

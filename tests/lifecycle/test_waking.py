@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot.lifecycle.waking import in_daemon_thread, loop_waker
+from hive_boot.lifecycle.waking import run_in_daemon_thread, threadsafe_scheduler
 
 pytestmark = pytest.mark.both_backends
 
@@ -37,7 +37,7 @@ def threads() -> list[threading.Thread]:
 @pytest.mark.anyio
 async def test_the_result_of_the_thread_comes_back() -> None:
     """What the call returns is what is awaited, and it ran in a named thread of its own."""
-    ran = await in_daemon_thread(threading.current_thread, NAME)
+    ran = await run_in_daemon_thread(threading.current_thread, NAME)
     assert ran.name == NAME
     assert ran is not threading.current_thread()
 
@@ -51,14 +51,14 @@ async def test_what_the_thread_raises_is_raised_where_it_is_awaited() -> None:
 
     for failure in (ValueError("no"), SystemExit(3), KeyboardInterrupt()):
         with pytest.raises(type(failure)) as caught:
-            await in_daemon_thread(partial(fail, failure), NAME)
+            await run_in_daemon_thread(partial(fail, failure), NAME)
         assert caught.value is failure
 
 
 @pytest.mark.anyio
 async def test_the_loop_turns_while_the_thread_works(gate: threading.Event) -> None:
     """Another task goes on while a thread waits; here it is what lets the thread go on."""
-    soon, going = loop_waker(), anyio.Event()
+    soon, going = threadsafe_scheduler(), anyio.Event()
     done = []
 
     def work() -> bool:
@@ -66,7 +66,7 @@ async def test_the_loop_turns_while_the_thread_works(gate: threading.Event) -> N
         return gate.wait(PATIENCE)
 
     async def wait_for_the_thread() -> None:
-        done.append(await in_daemon_thread(work, NAME))
+        done.append(await run_in_daemon_thread(work, NAME))
 
     async with anyio.create_task_group() as group:
         group.start_soon(wait_for_the_thread)
@@ -84,7 +84,7 @@ async def test_busy_worker_threads_do_not_hold_it_up() -> None:
         limiter.acquire_on_behalf_of_nowait(borrower)
     try:
         with anyio.fail_after(PATIENCE):
-            assert await in_daemon_thread(lambda: "done", NAME) == "done"
+            assert await run_in_daemon_thread(lambda: "done", NAME) == "done"
     finally:
         for borrower in busy:
             limiter.release_on_behalf_of(borrower)
@@ -94,7 +94,7 @@ async def test_busy_worker_threads_do_not_hold_it_up() -> None:
 async def test_a_cancelled_wait_ends_at_once(gate: threading.Event) -> None:
     """Who stops waiting is free, although the thread still works; it cannot hold the process."""
     with anyio.move_on_after(0.01) as scope:
-        await in_daemon_thread(gate.wait, NAME)
+        await run_in_daemon_thread(gate.wait, NAME)
     assert scope.cancelled_caught
     (left_behind,) = threads()
     assert left_behind.daemon
@@ -109,7 +109,7 @@ async def test_a_thread_that_was_left_behind_may_fail_in_silence(gate: threading
         raise ValueError
 
     with anyio.move_on_after(0.01):
-        await in_daemon_thread(fail, NAME)
+        await run_in_daemon_thread(fail, NAME)
     (left_behind,) = threads()
     gate.set()
     left_behind.join(PATIENCE)
@@ -122,7 +122,7 @@ async def test_what_comes_too_late_can_be_thrown_away(gate: threading.Event) -> 
     """A result that nobody takes any more is handed to what was named for that."""
     thrown_away: list[bool] = []
     with anyio.move_on_after(0.01):
-        await in_daemon_thread(lambda: gate.wait(PATIENCE), NAME, discard=thrown_away.append)
+        await run_in_daemon_thread(lambda: gate.wait(PATIENCE), NAME, discard=thrown_away.append)
     (left_behind,) = threads()
     assert thrown_away == []
     gate.set()
@@ -136,7 +136,7 @@ async def test_what_is_ready_when_the_wait_is_cancelled_is_thrown_away() -> None
     thrown_away: list[str] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await in_daemon_thread(lambda: "late", NAME, discard=thrown_away.append)
+        await run_in_daemon_thread(lambda: "late", NAME, discard=thrown_away.append)
     for thread in threads():
         thread.join(PATIENCE)
     assert scope.cancelled_caught
@@ -147,7 +147,7 @@ async def test_what_is_ready_when_the_wait_is_cancelled_is_thrown_away() -> None
 async def test_a_result_that_is_taken_is_not_thrown_away() -> None:
     """Only what nobody takes is handed to what was named for that."""
     thrown_away: list[str] = []
-    assert await in_daemon_thread(lambda: "here", NAME, discard=thrown_away.append) == "here"
+    assert await run_in_daemon_thread(lambda: "here", NAME, discard=thrown_away.append) == "here"
     assert thrown_away == []
 
 
@@ -158,7 +158,7 @@ def test_the_loop_may_be_gone_when_the_thread_ends(
 
     async def leave_early() -> None:
         with anyio.move_on_after(0.01):
-            await in_daemon_thread(gate.wait, NAME)
+            await run_in_daemon_thread(gate.wait, NAME)
 
     anyio.run(leave_early, backend=anyio_backend)
     (left_behind,) = threads()
@@ -171,7 +171,7 @@ def test_the_loop_may_be_gone_when_the_thread_ends(
 @pytest.mark.anyio
 async def test_a_thread_can_wake_the_loop() -> None:
     """A call handed over by a thread runs in the loop, soon."""
-    soon = loop_waker()
+    soon = threadsafe_scheduler()
     woken = anyio.Event()
     threading.Thread(target=soon, args=(woken.set,)).start()
     with anyio.fail_after(PATIENCE):
@@ -182,7 +182,7 @@ def test_a_loop_that_is_gone_cannot_be_woken(anyio_backend: str) -> None:
     """Waking nobody is an error that says so, on both backends the same."""
 
     async def give() -> object:
-        return loop_waker()
+        return threadsafe_scheduler()
 
     soon = anyio.run(give, backend=anyio_backend)
     with pytest.raises(RuntimeError):

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
-from hive_boot.manifests.deployment import Deployment, described
+from hive_boot.manifests.deployment import Deployment, declared_facts
 from hive_boot.manifests.targets import render
 
 
@@ -47,7 +47,7 @@ def deployment(
     **changes: Any,  # noqa: ANN401  (what a Deployment has)
 ) -> Deployment:
     """Give a deployment of a declaration, with what is said about it."""
-    facts = described((boot or Bootstrap(declared))._plan)  # noqa: SLF001  (as the command does)
+    facts = declared_facts((boot or Bootstrap(declared))._declaration)  # noqa: SLF001  (as the command does)
     made = Deployment(
         **facts,
         name="shop",

@@ -84,14 +84,14 @@ def test_a_stop_has_its_time() -> None:
     """Docker's ten seconds are not what decides."""
     for boot, grace in (
         (Bootstrap(ShopSecrets), "9s"),
-        (Bootstrap(ShopSecrets, drain=3.5, stop_timeout=20), "25s"),
+        (Bootstrap(ShopSecrets, shutdown_delay=3.5, shutdown_timeout=20), "25s"),
     ):
         assert service(deploy(boot=boot))["stop_grace_period"] == grace
 
 
 def test_its_health_is_asked_where_it_answers() -> None:
     """A start may take as long as it was declared to."""
-    boot = Bootstrap(ShopSecrets, probe_port=9000, wait=60)
+    boot = Bootstrap(ShopSecrets, probe_port=9000, wait_for_files=60)
     check = service(deploy(boot=boot))["healthcheck"]
     assert check["test"] == ["CMD", "hive-boot", "probe", "--port", "9000"]
     assert check["start_period"] == "90s"

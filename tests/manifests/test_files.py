@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.manifests.files import File, compared, write
+from hive_boot.manifests.files import File, compare, write
 from hive_boot.secrets.placeholder import placeholder
 from tests.manifests.deployments import deployment as deploy
 from tests.manifests.deployments import text_of
@@ -37,13 +37,13 @@ def test_files_are_written_where_they_belong() -> None:
     """Directories are made; the same again changes nothing."""
     place = Path.cwd()
     rendered = {"a": "# Rendered by hive-boot\n", "b/c/d": "# Rendered by hive-boot\nü\n"}
-    files = compared(place, rendered)
+    files = compare(place, rendered)
     assert [each.state for each in files] == ["new", "new"]
     write(place, files)
     assert (place / "b/c/d").read_bytes() == rendered["b/c/d"].encode()
     assert sorted(path.name for path in place.rglob("*")) == ["a", "b", "c", "d"]
     before = (place / "a").stat()
-    files = compared(place, rendered)
+    files = compare(place, rendered)
     assert [each.state for each in files] == ["unchanged", "unchanged"]
     write(place, files)
     assert (place / "a").stat().st_mtime_ns == before.st_mtime_ns
@@ -55,7 +55,7 @@ def test_a_file_keeps_its_mode_and_a_link_its_aim(tmp_path: Path) -> None:
     aim.write_text("# Rendered by hive-boot\n")
     aim.chmod(0o640)
     (tmp_path / "a").symlink_to(aim)
-    write(tmp_path, compared(tmp_path, {"a": "# Rendered by hive-boot\nmore\n"}))
+    write(tmp_path, compare(tmp_path, {"a": "# Rendered by hive-boot\nmore\n"}))
     assert (tmp_path / "a").is_symlink()
     assert aim.read_text().endswith("more\n")
     assert aim.stat().st_mode & 0o777 == 0o640
@@ -65,7 +65,7 @@ def test_a_new_file_is_as_open_as_others(tmp_path: Path) -> None:
     """The mask of the process decides, as for any editor."""
     mask = os.umask(0o027)
     try:
-        write(tmp_path, compared(tmp_path, {"a": "text\n"}))
+        write(tmp_path, compare(tmp_path, {"a": "text\n"}))
     finally:
         os.umask(mask)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
@@ -78,7 +78,7 @@ def test_nothing_half_written_stays() -> None:
         (place / "a" / "b").write_text("# Rendered by hive-boot\n")
         (place / "a").chmod(0o500)
         with pytest.raises(PermissionError):
-            write(place, compared(place, {"a/b": "new\n"}))
+            write(place, compare(place, {"a/b": "new\n"}))
         (place / "a").chmod(0o700)
         assert [path.name for path in (place / "a").iterdir()] == ["b"]
 
@@ -96,9 +96,9 @@ def test_a_file_of_somebody_else_is_no_file_of_ours() -> None:
     """What was not rendered is not written over; what was rendered is, by a newer one."""
     for path in ("deploy/Dockerfile", SECRET, EXAMPLE):
         text = text_of(deploy(), path)
-        assert file(path, "FROM scratch\n", text).obstacle != "", path
+        assert file(path, "FROM scratch\n", text).overwrite_blocker != "", path
         for there in (None, text, text + "# more\n"):
-            assert file(path, there, text).obstacle == "", path
+            assert file(path, there, text).overwrite_blocker == "", path
 
 
 def test_a_value_is_not_lost_and_not_shown() -> None:
@@ -106,7 +106,7 @@ def test_a_value_is_not_lost_and_not_shown() -> None:
     value = "fake-value-0123456789"
     for path, name in ((SECRET, "api_key"), (SECRET, "signing_key"), (EXAMPLE, "API_KEY")):
         found = filled(path, name, value)
-        assert found.obstacle != "", path
+        assert found.overwrite_blocker != "", path
         shown = "\n".join(found.difference)
         assert value not in shown
         assert f"-{name}=***" in shown or f"-  {name}: ***" in shown
@@ -116,10 +116,10 @@ def test_a_newer_declaration_replaces_older_placeholders() -> None:
     """A secret that is gone was a placeholder, which nobody misses."""
     text = text_of(deploy(), SECRET)
     there = text.replace("api_key: ", "gone: ").replace("signing_key: ", "raw: ")
-    assert file(SECRET, there, text).obstacle == ""
-    assert file(SECRET, text.replace("name: shop", "name: other"), text).obstacle == ""
+    assert file(SECRET, there, text).overwrite_blocker == ""
+    assert file(SECRET, text.replace("name: shop", "name: other"), text).overwrite_blocker == ""
     example = text_of(deploy(), EXAMPLE)
-    assert file(EXAMPLE, example.replace("API_KEY=", "GONE="), example).obstacle == ""
+    assert file(EXAMPLE, example.replace("API_KEY=", "GONE="), example).overwrite_blocker == ""
 
 
 def test_other_line_ends_are_told() -> None:

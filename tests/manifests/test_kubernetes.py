@@ -96,8 +96,8 @@ def test_the_grace_period_covers_a_stop() -> None:
     """What is told to stop is not killed before it has had its time."""
     for boot, seconds in (
         (Bootstrap(ShopSecrets), 5 + 5 + 8 + 1),
-        (Bootstrap(ShopSecrets, drain=0, stop_timeout=2), 5 + 0 + 2 + 1),
-        (Bootstrap(ShopSecrets, drain=10.2, stop_timeout=20), 5 + 11 + 20 + 1),
+        (Bootstrap(ShopSecrets, shutdown_delay=0, shutdown_timeout=2), 5 + 0 + 2 + 1),
+        (Bootstrap(ShopSecrets, shutdown_delay=10.2, shutdown_timeout=20), 5 + 11 + 20 + 1),
     ):
         made = deploy(boot=boot)
         assert pod(made)["terminationGracePeriodSeconds"] == seconds
@@ -133,7 +133,7 @@ def test_each_probe_has_its_endpoint() -> None:
 def test_the_startup_probe_waits_as_long_as_a_start_may_take() -> None:
     """What waits for a sidecar's files is not killed meanwhile."""
     for wait, start_timeout in ((0, 30), (60, 45.5)):
-        boot = Bootstrap(ShopSecrets, wait=wait, start_timeout=start_timeout)
+        boot = Bootstrap(ShopSecrets, wait_for_files=wait, startup_timeout=start_timeout)
         probe = container(deploy(boot=boot))["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] > wait + start_timeout
 

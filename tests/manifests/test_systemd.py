@@ -75,7 +75,9 @@ def test_it_is_run_as_it_should_be() -> None:
 
 def test_it_has_the_time_that_was_declared() -> None:
     """Neither a start nor a stop is broken off before its own bound."""
-    slow = Bootstrap(ShopSecrets, wait=1.5, start_timeout=60, drain=2, stop_timeout=0.5)
+    slow = Bootstrap(
+        ShopSecrets, wait_for_files=1.5, startup_timeout=60, shutdown_delay=2, shutdown_timeout=0.5
+    )
     for boot, start, stop in ((Bootstrap(ShopSecrets), "35", "9"), (slow, "67", "4")):
         found = settings(deploy(boot=boot))
         assert (found["TimeoutStartSec"], found["TimeoutStopSec"]) == ([start], [stop])

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.places import PLACES
+from hive_boot.redaction.places import PATCHED_FUNCTIONS
 from tests.redaction.telling import new_log, start
 
 
@@ -20,7 +20,7 @@ def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unwrapped() -> Iterator[None]:
     """Put back, at the end, what a test has put in the place of Python's own."""
-    known = [(owner, name, vars(owner).get(name)) for owner, name, *_ in PLACES]
+    known = [(owner, name, vars(owner).get(name)) for owner, name, *_ in PATCHED_FUNCTIONS]
     yield
     for owner, name, before in known:
         if before is not None:

@@ -6,9 +6,9 @@ import traceback
 from pathlib import Path
 
 from hive_boot import Secret
-from hive_boot.redaction.forms import forms
+from hive_boot.redaction.forms import encoded_variants
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matching import SHORTEST, Matcher
+from hive_boot.redaction.matching import MIN_LENGTH, Matcher
 
 VALUE = "fake-value-0123456789"
 
@@ -72,7 +72,7 @@ def new_log() -> logging.Logger:
 def start(redaction: Redaction) -> None:
     """Hide the value."""
     redaction.open()
-    redaction.hide([Secret("A", VALUE)])
+    redaction.register([Secret("A", VALUE)])
 
 
 def written(path: Path) -> str:
@@ -82,4 +82,4 @@ def written(path: Path) -> str:
 
 def shown(text: str, value: str | bytes) -> str:
     """Give what a log shows of a text while a value is hidden."""
-    return Matcher(lambda: forms(value, SHORTEST)).scrub(text)
+    return Matcher(lambda: encoded_variants(value, MIN_LENGTH)).scrub(text)

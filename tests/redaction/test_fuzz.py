@@ -276,7 +276,7 @@ def hiding(*those: Held) -> Iterator[None]:
     redaction = Redaction()
     redaction.open()
     try:
-        redaction.hide(each.secret for each in those)
+        redaction.register(each.secret for each in those)
         yield
     finally:
         redaction.close()

@@ -17,7 +17,7 @@ from hive_boot import Secret, redact
 from hive_boot.redaction import hidden, hooks
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
-from hive_boot.redaction.places import PLACES
+from hive_boot.redaction.places import PATCHED_FUNCTIONS
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE
 from tests.support import run_child
@@ -105,7 +105,7 @@ def line() -> Iterator[Line]:
     """Give a logger that nobody else has."""
     one = Line()
     yield one
-    hidden.drop(one)
+    hidden.unregister(one)
 
 
 def started(*values: str) -> Redaction:
@@ -113,13 +113,13 @@ def started(*values: str) -> Redaction:
     redaction = Redaction()
     _started.append(redaction)
     redaction.open()
-    redaction.hide(Secret("A", value) for value in values)
+    redaction.register(Secret("A", value) for value in values)
     return redaction
 
 
 def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
     """No place is forgotten in these tests."""
-    assert {(owner, name) for owner, name, *_ in PLACES} == set(FUNCTIONS.values())
+    assert {(owner, name) for owner, name, *_ in PATCHED_FUNCTIONS} == set(FUNCTIONS.values())
 
 
 def test_a_start_wraps_and_the_end_restores() -> None:
@@ -195,9 +195,9 @@ def test_a_run_that_hides_nothing_changes_nothing(line: Line) -> None:
 def test_what_is_hidden_is_what_was_said_last(line: Line) -> None:
     """Who rotates says each time all that is to be hidden, what was rotated out included."""
     redaction = started(VALUE)
-    redaction.hide([Secret("A", OTHER)])
+    redaction.register([Secret("A", OTHER)])
     assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
-    redaction.hide([Secret("A", VALUE), Secret("A", OTHER)])
+    redaction.register([Secret("A", VALUE), Secret("A", OTHER)])
 
     assert line.says(VALUE, OTHER) == f"{MASK} {MASK}"
 
@@ -263,7 +263,7 @@ def test_one_that_was_closed_may_begin_again(line: Line) -> None:
     redaction.close()
 
     redaction.open()
-    redaction.hide([Secret("A", VALUE)])
+    redaction.register([Secret("A", VALUE)])
     assert line.says(VALUE) == MASK
     redaction.close()
 
@@ -356,7 +356,7 @@ def test_a_wrapper_that_has_to_stay_does_nothing(
         wrap(owner, name)
     redaction.close()
     # Another run knows the value: what was switched off does not know that run.
-    hidden.hide(line, [Secret("A", VALUE)])
+    hidden.register(line, [Secret("A", VALUE)])
     keeper = Keeper()
     line.log.addHandler(keeper)
     monkeypatch.setattr(logging, "raiseExceptions", True)
@@ -382,7 +382,7 @@ def test_hooks_that_have_to_stay_hand_on_what_they_get(line: Line) -> None:
     for owner, name in FUNCTIONS.values():
         wrap(owner, name)
     redaction.close()
-    hidden.hide(line, [Secret("A", VALUE)])
+    hidden.register(line, [Secret("A", VALUE)])
     exc = ValueError(VALUE)
     args = threading.ExceptHookArgs((ValueError, exc, None, None))
 
@@ -416,7 +416,7 @@ def test_what_is_hidden_too_late_is_not_hidden() -> None:
     redaction = Redaction()
     redaction.open()
     redaction.close()
-    redaction.hide([Secret("A", VALUE)])
+    redaction.register([Secret("A", VALUE)])
     assert hidden.matcher is None
 
 
@@ -449,10 +449,10 @@ def test_what_cannot_be_scrubbed_any_more_is_not_shown(
         message = "sys.meta_path is None, Python is likely shutting down"
         raise ImportError(message)
 
-    monkeypatch.setattr(hooks, "maker", fail)
+    monkeypatch.setattr(hooks, "load_wrapper", fail)
     redaction = Redaction()
     redaction.open()
-    redaction.hide([Secret("A", VALUE)])
+    redaction.register([Secret("A", VALUE)])
     logging.getLogger("tests.redaction.end").error("it is %s", VALUE)
     sys.excepthook(ValueError, ValueError(VALUE), None)
     redaction.close()
@@ -507,7 +507,7 @@ def test_where_nothing_is_left_to_hide_everything_is_handed_on(
     first, second = Redaction(), Redaction()
     first.open()
     second.open()
-    first.hide([Secret("A", VALUE)])
+    first.register([Secret("A", VALUE)])
     show_everything(log)
     hidden_then = capsys.readouterr().err
     first.close()

@@ -25,7 +25,7 @@ from hive_boot import Secret
 from hive_boot.redaction import hidden, records
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
-from hive_boot.redaction.showing import REPLACED
+from hive_boot.redaction.showing import REDACTION_FAILED
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Broken, Teller, new_log, start, written
 
@@ -462,9 +462,9 @@ def test_a_text_that_cannot_be_scrubbed_is_replaced(
     log.error("it is %s", VALUE)
     warned = warnings.formatwarning(VALUE, UserWarning, "app.py", 1, "line")
 
-    assert stream.getvalue() == warned == f"{REPLACED}\n"
-    assert teller.records[0].getMessage() == REPLACED
-    assert capsys.readouterr().err == f"{REPLACED}\n"
+    assert stream.getvalue() == warned == f"{REDACTION_FAILED}\n"
+    assert teller.records[0].getMessage() == REDACTION_FAILED
+    assert capsys.readouterr().err == f"{REDACTION_FAILED}\n"
 
 
 # Handlers and loggers of another class, and others who wrap the same functions.
@@ -681,9 +681,9 @@ def test_a_signal_handler_may_log(closed: Redaction, log: logging.Logger, stream
     try:
         start(closed)
         log.error("it is %s", Signalled())
-        with hidden.changing():
+        with hidden.lock():
             os.kill(os.getpid(), signal.SIGUSR1)
-            closed.hide(with_a_signal(Secret("A", VALUE)))
+            closed.register(with_a_signal(Secret("A", VALUE)))
     finally:
         signal.signal(signal.SIGUSR1, before)
 
@@ -712,7 +712,7 @@ def test_many_threads_log_while_runs_begin_and_end(redaction: Redaction) -> None
         for count in range(40):
             other = Redaction()
             other.open()
-            other.hide([Secret("B", f"fake-other-{number}-{count:08d}")])
+            other.register([Secret("B", f"fake-other-{number}-{count:08d}")])
             other.close()
 
     before = sys.getswitchinterval()
@@ -726,7 +726,7 @@ def test_many_threads_log_while_runs_begin_and_end(redaction: Redaction) -> None
     finally:
         sys.setswitchinterval(before)
 
-    assert redaction.lingers is False
+    assert redaction.kept_until_exit is False
     for stream, teller in zip(streams, tellers, strict=True):
         assert stream.getvalue().count(f" is {MASK}\nValueError: {MASK}\n") == 60
         assert VALUE not in stream.getvalue() + teller.told
@@ -815,7 +815,7 @@ def test_a_handler_that_does_nothing_does_not_matter(
     """A NullHandler, which every library has, makes no record go a longer way."""
     assert redaction
     looked: list[object] = []
-    monkeypatch.setattr(records, "clean", lambda *both: looked.append(both))
+    monkeypatch.setattr(records, "redact_record", lambda *both: looked.append(both))
     null = logging.NullHandler()
     logging_to(logging.StreamHandler(stream)).error("nothing")
     assert null
@@ -834,7 +834,7 @@ def test_a_long_value_is_hidden_where_pydantic_cuts_it(closed: Redaction, stream
     """Pydantic shows both ends of a long input; neither is shown."""
     value = "fake-" + "0123456789abcdefghij" * 5
     closed.open()
-    closed.hide([Secret("A", value)])
+    closed.register([Secret("A", value)])
     try:
         pydantic.TypeAdapter(int).validate_python(value)
     except ValueError:

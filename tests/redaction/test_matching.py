@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.sealing import sealed
+from hive_boot.redaction.sealing import conceal
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 
@@ -229,7 +229,7 @@ def test_two_threads_may_look_first() -> None:
 def test_nothing_on_it_leads_to_a_needle() -> None:
     """Who follows attributes and items of a matcher, used or not, finds no piece of a value."""
     needle = "fake-Zebra-Quince-0123456789"
-    matcher = Matcher(sealed([needle, needle.encode().hex()]))
+    matcher = Matcher(conceal([needle, needle.encode().hex()]))
 
     before = texts_within_reach(matcher)
     assert matcher.scrub(f"<{needle}>") == f"<{MASK}>"
@@ -247,7 +247,7 @@ def test_it_is_printed_without_a_needle() -> None:
     for way in cases:
         with case(way):
             needle = "fake-Zebra-Quince"
-            matcher = Matcher(sealed([needle]))
+            matcher = Matcher(conceal([needle]))
             matcher.scrub("a text")
 
             shown = way.format(matcher)

@@ -18,7 +18,7 @@ from hive_boot import Secret
 from hive_boot.redaction import hidden
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK
-from hive_boot.redaction.showing import REPLACED
+from hive_boot.redaction.showing import REDACTION_FAILED
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Broken, Client, start
 from tests.support import run_child
@@ -212,7 +212,7 @@ def test_foreign_hooks_get_no_exception_that_cannot_be_scrubbed(
     call_all_hooks(failed())
 
     assert VALUE not in foreign.told()
-    assert foreign.told().count(REPLACED) == 3
+    assert foreign.told().count(REDACTION_FAILED) == 3
 
 
 def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
@@ -224,7 +224,7 @@ def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
 
     call_all_hooks(failed())
 
-    assert capsys.readouterr().err == f"{REPLACED}\n" * 3
+    assert capsys.readouterr().err == f"{REDACTION_FAILED}\n" * 3
 
 
 @pytest.mark.usefixtures("redaction")
@@ -466,7 +466,7 @@ def test_a_program_shows_no_value() -> None:
             assert VALUE in shown.stderr, "this program is no test"
             assert VALUE not in hidden_now.stderr + hidden_now.stdout
             assert MASK in hidden_now.stderr
-            assert REPLACED not in hidden_now.stderr
+            assert REDACTION_FAILED not in hidden_now.stderr
             assert hidden_now.returncode == shown.returncode
             if "crash" in name or name in {"a group", "a note"}:
                 # A traceback differs in nothing but the stars.
@@ -536,7 +536,7 @@ def test_a_value_of_short_lines_is_hidden_in_a_group(
     value = "fake-one-11\nfake-two-22\nfake-three-33"
     sys.excepthook = sys.__excepthook__
     closed.open()
-    closed.hide([Secret("A", value)])
+    closed.register([Secret("A", value)])
 
     for show in (sys.excepthook, traceback.print_exception):
         group = ExceptionGroup("both", [ValueError(value), KeyError("fine")])

@@ -16,8 +16,8 @@ from hive_boot import Secret
 from hive_boot.redaction import hidden
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.records import clean
-from hive_boot.redaction.showing import REPLACED
+from hive_boot.redaction.records import redact_record
+from hive_boot.redaction.showing import REDACTION_FAILED
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Broken, Client, Json, Teller
 
@@ -49,7 +49,7 @@ def redaction() -> Iterator[Redaction]:
     """Hide the value and the number."""
     opened = Redaction()
     opened.open()
-    opened.hide([Secret("A", VALUE), Secret("B", str(NUMBER))])
+    opened.register([Secret("A", VALUE), Secret("B", str(NUMBER))])
     yield opened
     opened.close()
 
@@ -178,7 +178,7 @@ def test_stars_stand_in_its_place() -> None:
             say(teller.log)
 
             assert MASK in teller.heard
-            assert REPLACED not in teller.heard
+            assert REDACTION_FAILED not in teller.heard
 
 
 EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
@@ -217,7 +217,7 @@ def test_a_traceback_tells_no_value() -> None:
                 assert VALUE not in listener.heard
                 assert MASK in listener.heard
                 assert type(exc).__name__ in listener.heard
-                assert REPLACED not in listener.heard
+                assert REDACTION_FAILED not in listener.heard
 
 
 UNSAID: dict[str, Callable[[], BaseException]] = {
@@ -340,7 +340,7 @@ def test_a_record_without_a_value_is_left_exactly_as_it_is(matcher: Matcher) -> 
     )
     before = held(record)
 
-    clean(record, matcher)
+    redact_record(record, matcher)
 
     assert held(record) == before
 
@@ -353,7 +353,7 @@ def test_a_record_that_only_seems_to_hold_a_value_is_left_as_it_is(matcher: Matc
     record.exc_info = (ValueError, exc, None)
     message = record.getMessage()
 
-    clean(record, matcher)
+    redact_record(record, matcher)
 
     assert record.getMessage() == message
     assert isinstance(record.args, tuple)
@@ -366,7 +366,7 @@ def test_a_record_made_while_nothing_is_handled_is_left_as_it_is(matcher: Matche
     """``log.exception`` outside of a handler has three times nothing."""
     record = made(msg=VALUE, exc_info=(None, None, None))
 
-    clean(record, matcher)
+    redact_record(record, matcher)
 
     assert record.exc_info == (None, None, None)
     assert record.msg == MASK
@@ -383,7 +383,7 @@ def test_arguments_that_do_not_fit_are_scrubbed_all_the_same(matcher: Matcher) -
     """A message that cannot be made is the handler's to complain of, without the value."""
     record = made(msg="%d", args=(VALUE,))
 
-    clean(record, matcher)
+    redact_record(record, matcher)
 
     assert record.msg == "%d"
     assert record.args == (MASK,)
@@ -394,7 +394,7 @@ def test_an_object_that_cannot_speak_is_passed_on(matcher: Matcher) -> None:
     record = made(msg="it", user=Silent())
     before = held(record)
 
-    clean(record, matcher)
+    redact_record(record, matcher)
 
     assert held(record) == before
 
@@ -404,7 +404,7 @@ def test_an_object_that_cannot_speak_beside_a_value_is_passed_on(matcher: Matche
     silent = Silent()
     record = made(msg="%s", args=(VALUE, silent))
 
-    clean(record, matcher)
+    redact_record(record, matcher)
 
     assert record.args == (MASK, silent)
 
@@ -434,7 +434,7 @@ def test_a_record_that_cannot_be_scrubbed_is_replaced() -> None:
                     say(listener.log)
 
                     assert VALUE not in listener.heard
-                    assert listener.heard.startswith(REPLACED)
+                    assert listener.heard.startswith(REDACTION_FAILED)
                     assert "a record without a value" not in listener.heard
 
 
@@ -458,7 +458,7 @@ def test_a_replaced_record_has_nothing_of_what_it_had(
     teller.log.handle(record)
 
     assert VALUE not in f"{record.__dict__}"
-    assert record.getMessage() == REPLACED
+    assert record.getMessage() == REDACTION_FAILED
     assert not hasattr(record, "user")
     assert not hasattr(record, "message")
     assert (record.levelname, record.pathname) == ("ERROR", "app.py")
@@ -513,7 +513,7 @@ def test_an_argument_that_cannot_speak_is_complained_of_without_a_value(
     told = capsys.readouterr().err
     assert listener.heard == ""
     assert VALUE not in told
-    assert told == f"{REPLACED}\n"
+    assert told == f"{REDACTION_FAILED}\n"
 
 
 def test_arguments_in_a_list_do_not_hurt(teller: Listener) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.sealing import sealed
+from hive_boot.redaction.sealing import conceal
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 
@@ -27,7 +27,7 @@ class Holder:
 def test_a_call_gives_what_was_sealed() -> None:
     """Whoever needs it gets it, the same object as often as it is asked for."""
     it = ["fake-value"]
-    reveal = sealed(it)
+    reveal = conceal(it)
 
     assert [reveal() is it for _ in range(3)] == [True, True, True]
 
@@ -36,7 +36,7 @@ def test_a_call_gives_what_was_sealed() -> None:
 @given(st.none() | st.booleans() | st.text() | st.binary() | st.lists(st.text()))
 def test_whatever_is_sealed_comes_back(it: object) -> None:
     """Nothing is too small, too empty or too false to be held."""
-    reveal = sealed(it)
+    reveal = conceal(it)
 
     assert reveal() is it
     assert reveal() is it
@@ -57,14 +57,14 @@ def test_no_attribute_leads_to_what_is_sealed() -> None:
     assert {way for way, it in within_reach.items() if value in texts_within_reach(it)} == set(
         within_reach
     )
-    assert value not in texts_within_reach(sealed(value))
-    assert value not in texts_within_reach(sealed({"key": [value]}))
+    assert value not in texts_within_reach(conceal(value))
+    assert value not in texts_within_reach(conceal({"key": [value]}))
 
 
 def test_what_is_sealed_is_not_printed() -> None:
     """A seal that is printed, or whose owner is, tells nothing."""
     value = "fake-value-0123456789"
-    reveal = sealed(value)
+    reveal = conceal(value)
 
     for shown in (repr(reveal), str(reveal), f"{reveal}", f"{reveal.__self__!r}"):  # type: ignore[attr-defined]
         assert value not in shown
@@ -78,14 +78,14 @@ def test_a_format_string_does_not_lead_to_what_is_sealed() -> None:
             value = "fake-value-0123456789"
 
             assert "{0.value}".format(Holder(value)) == value  # noqa: UP030, UP032  (the attack itself)
-            assert value not in way.format(Holder(sealed(value)))
+            assert value not in way.format(Holder(conceal(value)))
 
 
 def test_what_is_sealed_is_not_written_down() -> None:
     """Neither a pickle nor a copy of a seal can be made, and the refusal tells nothing."""
     for write in (pickle.dumps, copy.copy, copy.deepcopy):
         with case(write):
-            reveal: Any = sealed("fake-value-0123456789")
+            reveal: Any = conceal("fake-value-0123456789")
 
             with pytest.raises(TypeError) as caught:
                 write(reveal.__self__)
@@ -96,4 +96,4 @@ def test_what_is_sealed_is_not_written_down() -> None:
 def test_what_holds_something_sealed_is_not_pickled() -> None:
     """A seal in what is sent to another process is refused there, too."""
     with pytest.raises(TypeError):
-        pickle.dumps({"key": [sealed("fake-value-0123456789")]})
+        pickle.dumps({"key": [conceal("fake-value-0123456789")]})

@@ -6,7 +6,13 @@ from collections.abc import Callable
 import pytest
 
 from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.standins import UNSHOWN, as_text, in_its_place, stand_in, told
+from hive_boot.redaction.standins import (
+    UNPRINTABLE,
+    as_text,
+    exception_texts,
+    redacted_exception,
+    redacted_object,
+)
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Client
 
@@ -63,7 +69,7 @@ def test_an_exception_without_a_value_is_itself(matcher: Matcher) -> None:
         with case(name):
             exc = make()
 
-            assert stand_in(exc, matcher) is exc
+            assert redacted_exception(exc, matcher) is exc
 
 
 def test_it_is_of_the_nearest_class_of_pythons_own(matcher: Matcher) -> None:
@@ -85,7 +91,7 @@ def test_it_is_of_the_nearest_class_of_pythons_own(matcher: Matcher) -> None:
     ]
     for exc, kind in cases:
         with case(exc, kind):
-            shown = stand_in(exc, matcher)
+            shown = redacted_exception(exc, matcher)
 
             assert isinstance(shown, kind)
             assert shown is not exc
@@ -98,7 +104,7 @@ def test_it_is_of_the_nearest_class_of_pythons_own(matcher: Matcher) -> None:
 
 def test_it_has_the_name_of_the_class_in_a_traceback(matcher: Matcher) -> None:
     """Whoever reads a traceback sees the class that the program raised, with its module."""
-    shown = stand_in(raised(DatabaseDownError(VALUE)), matcher)
+    shown = redacted_exception(raised(DatabaseDownError(VALUE)), matcher)
 
     assert type(shown).__name__ == "DatabaseDownError"
     assert type(shown).__module__ == __name__
@@ -111,7 +117,7 @@ def test_the_error_of_the_program_is_not_touched(matcher: Matcher) -> None:
     exc = raised(ValueError(VALUE))
     exc.add_note(f"for {VALUE}")
 
-    stand_in(exc, matcher)
+    redacted_exception(exc, matcher)
 
     assert exc.args == (VALUE,)
     assert exc.__notes__ == [f"for {VALUE}"]
@@ -123,7 +129,7 @@ def test_it_has_the_traceback_and_the_notes(matcher: Matcher) -> None:
     exc.add_note(f"asked for {VALUE}")
     exc.add_note("and again")
 
-    shown = stand_in(exc, matcher)
+    shown = redacted_exception(exc, matcher)
 
     assert shown.__traceback__ is exc.__traceback__
     assert shown.__notes__ == [f"asked for {MASK}", "and again"]
@@ -135,7 +141,7 @@ def test_a_value_in_a_note_alone_is_found(matcher: Matcher) -> None:
     exc = ValueError("refused")
     exc.add_note(VALUE)
 
-    assert shown_by(stand_in(exc, matcher)) == f"ValueError: refused\n{MASK}\n"
+    assert shown_by(redacted_exception(exc, matcher)) == f"ValueError: refused\n{MASK}\n"
 
 
 def test_notes_that_are_none_do_not_hurt(matcher: Matcher) -> None:
@@ -143,7 +149,7 @@ def test_notes_that_are_none_do_not_hurt(matcher: Matcher) -> None:
     exc = ValueError(VALUE)
     exc.__notes__ = None  # type: ignore[assignment]
 
-    assert shown_by(stand_in(exc, matcher)) == f"ValueError: {MASK}\n"
+    assert shown_by(redacted_exception(exc, matcher)) == f"ValueError: {MASK}\n"
 
 
 def test_causes_are_kept_and_replaced_where_they_tell_a_value(matcher: Matcher) -> None:
@@ -151,7 +157,7 @@ def test_causes_are_kept_and_replaced_where_they_tell_a_value(matcher: Matcher) 
     root = raised(KeyError("key"))
     exc = raised(ValueError("refused"), raised(TypeError(VALUE), root))
 
-    shown = stand_in(exc, matcher)
+    shown = redacted_exception(exc, matcher)
 
     assert str(shown) == "refused"
     assert isinstance(shown.__cause__, TypeError)
@@ -170,7 +176,7 @@ def test_the_context_is_kept_and_stays_as_hidden_as_it_was(matcher: Matcher) -> 
             exc.__context__ = raised(KeyError(VALUE))
             exc.__suppress_context__ = suppressed
 
-            shown = stand_in(exc, matcher)
+            shown = redacted_exception(exc, matcher)
 
             assert shown.__cause__ is None
             assert isinstance(shown.__context__, KeyError)
@@ -186,7 +192,7 @@ def test_a_group_keeps_its_members(matcher: Matcher) -> None:
     inner = ExceptionGroup("inner", [ValueError(VALUE)])
     exc = SeveralError(f"with {VALUE}", [fine, inner])
 
-    shown = stand_in(exc, matcher)
+    shown = redacted_exception(exc, matcher)
 
     assert isinstance(shown, ExceptionGroup)
     assert shown.message == f"with {MASK}"
@@ -202,7 +208,7 @@ def test_a_group_of_what_is_no_error_is_one_too(matcher: Matcher) -> None:
     """A cancelled or interrupted group stays a group that ``except*`` takes apart."""
     exc = BaseExceptionGroup("stop", [KeyboardInterrupt(), SystemExit(VALUE)])
 
-    shown = stand_in(exc, matcher)
+    shown = redacted_exception(exc, matcher)
 
     assert isinstance(shown, BaseExceptionGroup)
     assert not isinstance(shown, ExceptionGroup)
@@ -217,7 +223,7 @@ def test_a_group_with_a_message_that_is_no_text_is_shown(matcher: Matcher) -> No
     class OddError(ExceptionGroup[Exception]):
         message = Client(VALUE)  # type: ignore[assignment]
 
-    shown = stand_in(OddError("odd", [ValueError(VALUE)]), matcher)
+    shown = redacted_exception(OddError("odd", [ValueError(VALUE)]), matcher)
 
     assert isinstance(shown, ExceptionGroup)
     assert shown.message == f"client of {MASK}"
@@ -232,7 +238,7 @@ def test_a_syntax_error_tells_no_line_of_what_was_parsed(matcher: Matcher) -> No
     assert caught.value.text is not None
     assert VALUE in shown_by(caught.value)
 
-    shown = stand_in(caught.value, matcher)
+    shown = redacted_exception(caught.value, matcher)
 
     assert VALUE not in f"{shown_by(shown)} {vars(shown)!r}"
     assert shown_by(shown).splitlines()[-1] == f"SyntaxError: {caught.value.msg}"
@@ -244,7 +250,7 @@ def test_a_chain_that_leads_to_itself_has_an_end(matcher: Matcher) -> None:
     one, two = ValueError(VALUE), KeyError(VALUE)
     one.__context__, two.__context__ = two, one
 
-    shown = stand_in(one, matcher)
+    shown = redacted_exception(one, matcher)
 
     assert shown.__context__ is not None
     assert isinstance(shown.__context__, KeyError)
@@ -258,7 +264,7 @@ def test_a_group_that_is_the_context_of_its_member_has_an_end(matcher: Matcher) 
     group = ExceptionGroup("several", [member])
     member.__context__ = group
 
-    shown = stand_in(group, matcher)
+    shown = redacted_exception(group, matcher)
 
     assert isinstance(shown, ExceptionGroup)
     assert VALUE not in f"{shown_by(shown)} {shown.exceptions!r}"
@@ -270,7 +276,7 @@ def test_a_group_that_is_the_context_of_its_member_has_an_end(matcher: Matcher) 
 def test_one_error_in_two_places_gets_one_stand_in(matcher: Matcher) -> None:
     """What was one error before is one afterwards."""
     both = ValueError(VALUE)
-    shown = stand_in(ExceptionGroup("twice", [both, both]), matcher)
+    shown = redacted_exception(ExceptionGroup("twice", [both, both]), matcher)
 
     assert isinstance(shown, ExceptionGroup)
     assert shown.exceptions[0] is shown.exceptions[1]
@@ -280,10 +286,10 @@ def test_an_error_that_cannot_speak_is_named(matcher: Matcher) -> None:
     """Of an error whose own text fails, the class remains."""
     exc = SilentError(VALUE)
 
-    shown = stand_in(exc, matcher)
+    shown = redacted_exception(exc, matcher)
 
     assert isinstance(shown, ValueError)
-    assert str(shown) == UNSHOWN
+    assert str(shown) == UNPRINTABLE
     assert repr(shown) == f"SilentError('{MASK}')"
     assert VALUE not in shown_by(shown)
 
@@ -305,7 +311,7 @@ def test_everything_that_an_error_says_is_looked_at() -> None:
     exc.__cause__ = ValueError("cause")
     exc.__cause__.__context__ = KeyError("context")
 
-    said = "\n".join(told(exc))
+    said = "\n".join(exception_texts(exc))
 
     for word in ("group", "odd", "line of text", "a note", "cause", "context"):
         assert word in said
@@ -313,7 +319,7 @@ def test_everything_that_an_error_says_is_looked_at() -> None:
 
 def test_an_object_that_tells_a_value_is_replaced(matcher: Matcher) -> None:
     """An argument says and shows the same as before, with stars."""
-    shown = in_its_place(Client(VALUE), matcher)
+    shown = redacted_object(Client(VALUE), matcher)
 
     assert str(shown) == f"client of {MASK}"
     assert repr(shown) == f"Client(key='{MASK}')"
@@ -324,6 +330,6 @@ def test_an_object_that_tells_no_value_is_itself(matcher: Matcher) -> None:
     """An argument without a secret is passed on as it is."""
     client, silent = Client("fake-other"), SilentError()
 
-    assert in_its_place(client, matcher) is client
-    assert in_its_place(silent, matcher) is silent
-    assert in_its_place(4711, matcher) == 4711
+    assert redacted_object(client, matcher) is client
+    assert redacted_object(silent, matcher) is silent
+    assert redacted_object(4711, matcher) == 4711

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.structures import scrubbed, texts
+from hive_boot.redaction.structures import collect_texts, redact_structure
 from tests.fixtures.cases import case
 
 VALUE = "fake-token-0123"
@@ -104,7 +104,7 @@ def test_what_holds_no_value_is_given_back_itself() -> None:
     """Nothing is copied when there is nothing to hide."""
     for name, it in CLEAN.items():
         with case(name):
-            assert scrubbed(it, MATCHER) is it
+            assert redact_structure(it, MATCHER) is it
 
 
 def test_what_holds_a_value_is_made_anew_without_it() -> None:
@@ -113,7 +113,7 @@ def test_what_holds_a_value_is_made_anew_without_it() -> None:
         with case(label):
             before = repr(it)
 
-            anew = scrubbed(it, MATCHER)
+            anew = redact_structure(it, MATCHER)
 
             assert anew == shown
             assert type(anew) is type(shown)
@@ -124,7 +124,9 @@ def test_other_objects_are_the_same_in_what_is_made_anew() -> None:
     """An object that is no container goes over to the new one as it is."""
     payload, there = Payload(VALUE), object()
 
-    anew = scrubbed({"payload": payload, "key": VALUE, "others": (there, range(3))}, MATCHER)
+    anew = redact_structure(
+        {"payload": payload, "key": VALUE, "others": (there, range(3))}, MATCHER
+    )
 
     assert anew["payload"] is payload
     assert payload.body == VALUE
@@ -136,8 +138,8 @@ def test_a_dict_of_a_kind_goes_on_to_behave_as_such() -> None:
     """What a dict says of what is not in it, it says after it was scrubbed."""
     known = defaultdict(list, {"key": [VALUE]})
 
-    assert scrubbed(Fields(key=VALUE), MATCHER)["absent"] == "-"
-    assert scrubbed(known, MATCHER)["absent"] == []
+    assert redact_structure(Fields(key=VALUE), MATCHER)["absent"] == "-"
+    assert redact_structure(known, MATCHER)["absent"] == []
     assert "absent" not in known
 
 
@@ -146,13 +148,18 @@ def test_an_object_that_tells_a_value_is_replaced_where_that_is_asked_for() -> N
     told, clean, there = Payload(VALUE), Payload("a text"), object()
     it = {"told": told, "clean": [clean, there, 7, None, 1.5, True, int]}
 
-    anew = scrubbed(it, MATCHER, objects=True)
+    anew = redact_structure(it, MATCHER, objects=True)
 
     assert repr(anew["told"]) == f"Payload(body={MASK!r})"
     assert anew["clean"] == [clean, there, 7, None, 1.5, True, int]
     assert anew["clean"][0] is clean
     assert it["told"] is told
-    assert scrubbed([clean, there, 7, None], MATCHER, objects=True) == [clean, there, 7, None]
+    assert redact_structure([clean, there, 7, None], MATCHER, objects=True) == [
+        clean,
+        there,
+        7,
+        None,
+    ]
 
 
 def test_what_objects_say_is_given_where_that_is_asked_for() -> None:
@@ -160,8 +167,8 @@ def test_what_objects_say_is_given_where_that_is_asked_for() -> None:
     it = [Payload("six"), LookupError("two", 2), 7, None, "one"]
 
     said = {"one", "Payload(body='six')", "LookupError('two', 2)", "('two', 2)"}
-    assert set(texts(it, objects=True)) == said
-    assert texts(it) == ["one"]
+    assert set(collect_texts(it, objects=True)) == said
+    assert collect_texts(it) == ["one"]
 
 
 def test_nothing_is_copied_though_objects_are_looked_at() -> None:
@@ -169,7 +176,7 @@ def test_nothing_is_copied_though_objects_are_looked_at() -> None:
     cases: list[object] = [CLEAN["list"], CLEAN["dict"], Payload("a text"), 5, None]
     for it in cases:
         with case(it):
-            assert scrubbed(it, MATCHER, objects=True) is it
+            assert redact_structure(it, MATCHER, objects=True) is it
 
 
 def test_a_clean_structure_that_contains_itself_is_given_back() -> None:
@@ -177,7 +184,7 @@ def test_a_clean_structure_that_contains_itself_is_given_back() -> None:
     circle: list[object] = ["a text"]
     circle.append({"again": circle})
 
-    assert scrubbed(circle, MATCHER) is circle
+    assert redact_structure(circle, MATCHER) is circle
 
 
 def test_a_structure_that_contains_itself_is_cut_there() -> None:
@@ -185,7 +192,7 @@ def test_a_structure_that_contains_itself_is_cut_there() -> None:
     circle: dict[str, Any] = {"key": VALUE}
     circle["again"] = [circle, "a text"]
 
-    assert scrubbed(circle, MATCHER) == {"key": MASK, "again": [MASK, "a text"]}
+    assert redact_structure(circle, MATCHER) == {"key": MASK, "again": [MASK, "a text"]}
     assert circle["again"][0] is circle
     assert circle["key"] == VALUE
 
@@ -194,7 +201,7 @@ def test_a_part_that_stands_in_two_places_is_shown_in_both() -> None:
     """What is shared is no circle."""
     shared = [VALUE]
 
-    assert scrubbed([shared, {"again": shared}], MATCHER) == [[MASK], {"again": [MASK]}]
+    assert redact_structure([shared, {"again": shared}], MATCHER) == [[MASK], {"again": [MASK]}]
 
 
 @settings(deadline=None)
@@ -203,8 +210,8 @@ def test_the_bytes_around_a_value_stay(before: bytes, after: bytes) -> None:
     """Bytes that are no text in any encoding come out as they went in."""
     it = before + VALUE.encode() + after
 
-    assert scrubbed(it, MATCHER) == before + MASK.encode() + after
-    assert scrubbed([bytearray(it)], MATCHER) == [bytearray(before + MASK.encode() + after)]
+    assert redact_structure(it, MATCHER) == before + MASK.encode() + after
+    assert redact_structure([bytearray(it)], MATCHER) == [bytearray(before + MASK.encode() + after)]
 
 
 words = st.sampled_from([VALUE, f"a {VALUE} b", f"{VALUE}, {VALUE}", "a text", "fake-token"])
@@ -228,7 +235,7 @@ def test_any_structure_prints_as_before_but_for_the_values(it: object) -> None:
     """Values are gone at any depth, and everything else is there, in its order."""
     before = repr(it)
 
-    anew = scrubbed(it, MATCHER)
+    anew = redact_structure(it, MATCHER)
 
     assert repr(anew) == before.replace(VALUE, MASK)
     assert (anew is it) == (VALUE not in before)
@@ -240,7 +247,7 @@ def test_every_text_of_a_structure_is_given() -> None:
     inner = ["one", b"two\xff"]
     it = {"key": inner, ("three", 4): {"five"}, "again": inner, "object": Payload("six")}
 
-    assert sorted(texts(it)) == sorted(
+    assert sorted(collect_texts(it)) == sorted(
         ["key", "one", "two\xff", "three", "five", "again", "object"]
     )
 
@@ -255,7 +262,7 @@ def nested(deep: int) -> list[Any]:
 
 def test_what_is_nested_too_deep_is_hidden_whole() -> None:
     """A structure that cannot be made anew is shown as stars, not as it is."""
-    assert scrubbed(nested(100_000), MATCHER) == MASK
+    assert redact_structure(nested(100_000), MATCHER) == MASK
 
 
 def test_what_is_shared_is_made_anew_once() -> None:
@@ -264,7 +271,7 @@ def test_what_is_shared_is_made_anew_once() -> None:
     for _ in range(60):
         it = [it, it]
 
-    shown = scrubbed(it, MATCHER)
+    shown = redact_structure(it, MATCHER)
 
     for _ in range(60):
         assert shown[0] is shown[1]
@@ -276,7 +283,7 @@ def test_the_order_of_a_dict_is_kept() -> None:
     """An OrderedDict is one afterwards, in its order, and holds no value in any part of it."""
     it = OrderedDict([(VALUE, 1), ("b", VALUE), ("a", 2)])
 
-    shown = scrubbed(it, MATCHER)
+    shown = redact_structure(it, MATCHER)
 
     assert type(shown) is OrderedDict
     assert list(shown.items()) == [(MASK, 1), ("b", MASK), ("a", 2)]
@@ -303,5 +310,5 @@ def test_a_dict_that_cannot_be_copied_is_shown_as_a_plain_one() -> None:
         with case(kind):
             it = kind(a=VALUE, b="fine")
 
-            assert scrubbed(it, MATCHER) == {"a": MASK, "b": "fine"}
+            assert redact_structure(it, MATCHER) == {"a": MASK, "b": "fine"}
             assert dict(it) == {"a": VALUE, "b": "fine"}

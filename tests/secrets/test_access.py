@@ -9,9 +9,9 @@ import pytest
 from hive_boot import (
     Bootstrap,
     DeclarationError,
-    InvalidSecrets,
+    InvalidSecretsError,
     LifecycleError,
-    MissingSecret,
+    MissingSecretError,
     Secret,
     SecretBytes,
     SecretSet,
@@ -22,10 +22,10 @@ from hive_boot import (
     secret,
 )
 from hive_boot.secrets import access
-from hive_boot.secrets.findings import Findings
-from hive_boot.secrets.inventory import Inventory
+from hive_boot.secrets.findings import LoadResult
+from hive_boot.secrets.inventory import FieldIndex
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Situation
+from hive_boot.secrets.mode import SourceContext
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import everything_told, move_to
@@ -89,10 +89,10 @@ async def test_they_read_the_running_application(monkeypatch: pytest.MonkeyPatch
 async def test_an_absent_optional_one_is_required_by_the_caller() -> None:
     """require_secret raises for a declared secret that is absent, and names the variable."""
     async with Bootstrap(Hive).running():
-        with pytest.raises(MissingSecret) as caught:
+        with pytest.raises(MissingSecretError) as caught:
             require_secret("SENTRY_DSN")
     assert caught.value.name == "SENTRY_DSN"
-    assert "SENTRY_DSN" in caught.value.hint
+    assert "SENTRY_DSN" in caught.value.fix
     assert caught.value.exit_code == 78
 
 
@@ -106,7 +106,7 @@ async def test_missing_in_a_mount_names_the_file(
     move_to(tmp_path, monkeypatch)
     boot = Bootstrap(Hive, secrets_dirs=tmp_path / "named")
     async with boot.running():
-        with pytest.raises(MissingSecret) as caught:
+        with pytest.raises(MissingSecretError) as caught:
             require_secret("SENTRY_DSN")
     assert f"{tmp_path}/named/sentry_dsn" in str(caught.value)
 
@@ -223,7 +223,7 @@ def test_a_bad_name_without_an_application() -> None:
 def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The text of MissingSecret names what to set where the process runs: here the .env line."""
     move_to(tmp_path, monkeypatch)
-    with pytest.raises(MissingSecret) as caught:
+    with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")
     assert f"{tmp_path}/cwd/.env: JWT_SECRET=" in str(caught.value)
     assert (caught.value.name, caught.value.exit_code) == ("JWT_SECRET", 78)
@@ -233,7 +233,7 @@ def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     """In docker mode the text of MissingSecret names the file."""
     (tmp_path / "named").mkdir()
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
-    with pytest.raises(MissingSecret) as caught:
+    with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")
     assert f"{tmp_path}/named/jwt_secret" in str(caught.value)
 
@@ -325,7 +325,7 @@ def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unknown_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A mode that means nothing is reported at the first call, without its text."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "nonsense-0123456789")
-    with pytest.raises(InvalidSecrets) as caught:
+    with pytest.raises(InvalidSecretsError) as caught:
         get_secret("JWT_SECRET")
     (problem,) = caught.value.problems
     assert (problem.name, problem.kind) == ("HIVE_BOOT_MODE", "setting")
@@ -340,9 +340,9 @@ def test_many_threads_read_each_secret_once(
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     loads: list[str] = []
 
-    def counted(inventory: Inventory, situation: Situation) -> Findings:
-        loads.extend(inventory.by_variable)
-        return load(inventory, situation)
+    def counted(field_index: FieldIndex, source_context: SourceContext) -> LoadResult:
+        loads.extend(field_index.by_variable)
+        return load(field_index, source_context)
 
     monkeypatch.setattr("hive_boot.secrets.default.load", counted)
     together = threading.Barrier(16)

@@ -13,7 +13,7 @@ import pytest
 from hive_boot import (
     Bootstrap,
     DeclarationError,
-    InvalidSecrets,
+    InvalidSecretsError,
     Secret,
     SecretBytes,
     SecretSet,
@@ -64,7 +64,7 @@ def write(path: Path, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-async def refused(boot: Bootstrap[Any, Any], *values: str) -> InvalidSecrets:
+async def refused(boot: Bootstrap[Any, Any], *values: str) -> InvalidSecretsError:
     """Start, see that nothing tells a value, and give the error."""
     failure = await failed_start(boot)
     told = everything_told(failure) + failure.report(color=True)
@@ -445,7 +445,7 @@ async def test_a_check_misbehaves(mount: Path, release: threading.Event) -> None
             jwt_secret: Secret = secret(check=partial(check, misdeed))
 
         with case(misdeed):
-            failure = await refused(Bootstrap(Checked, start_timeout=0.2))
+            failure = await refused(Bootstrap(Checked, startup_timeout=0.2))
             (problem,) = failure.problems
             assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
 

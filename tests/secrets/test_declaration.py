@@ -12,7 +12,7 @@ import pytest
 
 import hive_boot
 from hive_boot import DeclarationError, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.inventory import plain_field
+from hive_boot.secrets.inventory import undeclared_field
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look, run_child, values_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def fields_of(declared: type[SecretSet]) -> dict[str, Field]:
     """Give the fields of a declaration, by attribute."""
-    return declared._inventory.fields  # noqa: SLF001  (what a load reads)
+    return declared._field_index.fields  # noqa: SLF001  (what a load reads)
 
 
 def declare(
@@ -66,7 +66,7 @@ def test_an_annotation_alone_is_a_required_field() -> None:
     )
     assert not field.used_by
     assert not field.description
-    assert (field.lead, field.grace, field.previous) == (0.0, 0.0, None)
+    assert (field.activate_after, field.accept_old_for, field.previous) == (0.0, 0.0, None)
 
 
 def test_everything_that_a_field_can_say_is_kept() -> None:
@@ -86,8 +86,8 @@ def test_everything_that_a_field_can_say_is_kept() -> None:
             max_length=64,
             pattern="[a-z-]+",
             check=judge,
-            lead=120,
-            grace=3600.5,
+            activate_after=120,
+            accept_old_for=3600.5,
             previous="JWT_SECRET_PREVIOUS",
             description="signs the sessions",
         )
@@ -98,7 +98,7 @@ def test_everything_that_a_field_can_say_is_kept() -> None:
     assert field.candidates == ("auth/jwt", "auth/jwt.txt")
     assert field.required_in == {"production", "test"}
     assert (field.min_length, field.max_length) == (4, 64)
-    assert (field.lead, field.grace) == (120, 3600.5)
+    assert (field.activate_after, field.accept_old_for) == (120, 3600.5)
     assert (field.used_by, field.description) == ("user-auth", "signs the sessions")
     assert field.check is judge
     assert field.previous == "JWT_SECRET_PREVIOUS"
@@ -547,7 +547,7 @@ def test_plain_names_are_those_of_variables_and_keys() -> None:
     cases: list[str] = ["TOKEN", "token", "_a", "tls.crt", "db-password", "A1"]
     for name in cases:
         with case(name):
-            field = plain_field(name)
+            field = undeclared_field(name)
 
             assert field.name == name
             assert not field.required
@@ -572,6 +572,6 @@ def test_a_name_that_can_be_none_is_not_repeated() -> None:
     for name in cases:
         with case(name):
             with pytest.raises(DeclarationError) as caught:
-                plain_field(name)
+                undeclared_field(name)
 
             assert len(str(name)) < 2 or str(name) not in str(caught.value)

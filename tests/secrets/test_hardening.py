@@ -21,9 +21,9 @@ from hive_boot import (
 )
 from hive_boot.redaction.hidden import scrub
 from hive_boot.secrets import hints
-from hive_boot.secrets.inventory import plain_field
+from hive_boot.secrets.inventory import undeclared_field
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.sources.patience import Patience
+from hive_boot.secrets.sources.patience import ReadPolicy
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import (
@@ -132,7 +132,7 @@ def test_a_plain_mixin_without_secrets_is_welcome() -> None:
 
         api_key: Secret
 
-    assert list(Mixed._inventory.fields) == ["api_key"]  # noqa: SLF001
+    assert list(Mixed._field_index.fields) == ["api_key"]  # noqa: SLF001
     assert Mixed(api_key=Secret("API_KEY", FAKE)).doubled() == 6000
 
 
@@ -160,7 +160,7 @@ class Diamond(Further, Strict):
 
 def test_a_diamond_follows_the_order_of_its_bases(tmp_path: Path) -> None:
     """A secret that one base made required stays so below another that only inherits it."""
-    fields = Diamond._inventory.fields  # noqa: SLF001
+    fields = Diamond._field_index.fields  # noqa: SLF001
     assert set(fields) == {"jwt", "api_key"}
     assert (fields["jwt"].required, fields["jwt"].min_length) == (True, 32)
 
@@ -181,7 +181,7 @@ def freshened(directory: Path) -> FakeClock:
         (directory / "passing").write_text("")
         (directory / "passing").unlink()
     middle = (settled + directory.stat().st_ctime) / 2
-    return FakeClock(middle + Patience().settled)
+    return FakeClock(middle + ReadPolicy().settled_age)
 
 
 def test_a_complete_fresh_directory_is_not_waited_for(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_known_value_does_not_wait_for_a_slow_one(
         assert go_on.wait(HANGS)
         clock.now += seconds
 
-    patience = Patience(wall=time.time, monotonic=lambda: clock.now, sleep=sleep)
+    patience = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=sleep)
     monkeypatch.setattr("hive_boot.secrets.default.load", partial(load, patience=patience))
     assert get_secret("KNOWN") == FAKE
     order: list[str | None] = []
@@ -412,7 +412,7 @@ def test_what_is_no_name_is_no_near_miss() -> None:
     ]
     for name in cases:
         with case(name):
-            field = plain_field("STRIPE_WEBHOOK_SECRET")
+            field = undeclared_field("STRIPE_WEBHOOK_SECRET")
             assert hints.near_misses(field, [name, "STRIPE-WEBHOOK.SECRETS"]) == [
                 "STRIPE-WEBHOOK.SECRETS"
             ]
@@ -439,7 +439,7 @@ def test_a_line_with_a_colon_is_not_echoed(tmp_path: Path) -> None:
             (root / "cwd/.env").write_text(f"{line}\n")
             loaded = look(Webhook, root, mode="development", profile="development")
             assert any(each.name == "STRIPE_WEBHOOK_SECRET" for each in loaded.problems)
-            told = [report_of(loaded), *loaded.warnings, *loaded.remarks, *loaded.advice]
+            told = [report_of(loaded), *loaded.warnings, *loaded.notes, *loaded.general_hints]
             assert "aB3d" not in "\n".join(told)
 
 

@@ -32,10 +32,10 @@ def test_kubernetes_takes_the_value_from_stdin(tmp_path: Path) -> None:
     """The kubectl line has no place for a value, so no shell's history gets one."""
     MountedVolume(tmp_path / "run/secrets/app").publish({"other": "x"})
     key, nested = problems_at(tmp_path, **IN_CLUSTER)
-    assert key.hint.startswith(
+    assert key.fix.startswith(
         "kubectl create secret generic key-and-certificate --from-file=openai_api_key=/dev/stdin "
     )
-    assert "--from-file=tls-server.key=/dev/stdin" in nested.hint
+    assert "--from-file=tls-server.key=/dev/stdin" in nested.fix
     assert "--from-literal" not in report_of(look(KeyAndCertificate, tmp_path, IN_CLUSTER))
 
 
@@ -58,7 +58,7 @@ def test_a_secret_is_called_what_kubernetes_allows(tmp_path: Path) -> None:
         (My_Über_Set, "my-ber-set", "a-folder-the-key"),
         (_, "app-secrets", "token"),
     ):
-        hint = look(declared, tmp_path, IN_CLUSTER).problems[0].hint
+        hint = look(declared, tmp_path, IN_CLUSTER).problems[0].fix
         assert f"kubectl create secret generic {name} --from-file={key}=/dev/stdin " in hint
         ended = subprocess.run([shell, "-n", "-c", hint], capture_output=True, check=False)
         assert (ended.returncode, ended.stderr) == (0, b"")
@@ -71,24 +71,24 @@ def test_systemd_shows_the_line_of_the_unit(tmp_path: Path) -> None:
     """
     (tmp_path / "credentials").mkdir()
     key, nested = problems_at(tmp_path, CREDENTIALS_DIRECTORY="/credentials")
-    assert "LoadCredential=openai_api_key:/etc/credstore/openai_api_key" in key.hint
-    assert "Environment=" not in key.hint
-    assert "LoadCredential=tls-server.key:/etc/credstore/tls/server.key" in nested.hint
-    assert "Environment=TLS_KEY_FILE=%d/tls-server.key" in nested.hint
+    assert "LoadCredential=openai_api_key:/etc/credstore/openai_api_key" in key.fix
+    assert "Environment=" not in key.fix
+    assert "LoadCredential=tls-server.key:/etc/credstore/tls/server.key" in nested.fix
+    assert "Environment=TLS_KEY_FILE=%d/tls-server.key" in nested.fix
 
 
 def test_docker_shows_the_file(tmp_path: Path) -> None:
     """In docker mode the hint is the path of the file to write."""
     (tmp_path / "named").mkdir()
     key, nested = problems_at(tmp_path, HIVE_BOOT_SECRETS_DIR=str(tmp_path / "named"))
-    assert f"{tmp_path}/named/openai_api_key" in key.hint
-    assert f"{tmp_path}/named/tls/server.key" in nested.hint
+    assert f"{tmp_path}/named/openai_api_key" in key.fix
+    assert f"{tmp_path}/named/tls/server.key" in nested.fix
 
 
 def test_environment_shows_the_variable(tmp_path: Path) -> None:
     """On a platform that injects variables the hint names the variable."""
     key, _ = problems_at(tmp_path, HIVE_BOOT_MODE="environment")
-    assert "OPENAI_API_KEY" in key.hint
+    assert "OPENAI_API_KEY" in key.fix
     (place,) = key.places
     assert "OPENAI_API_KEY" in place
 
@@ -96,7 +96,7 @@ def test_environment_shows_the_variable(tmp_path: Path) -> None:
 def test_development_shows_the_line_of_dotenv(tmp_path: Path) -> None:
     """In development the hint is the line for .env, and the places are those that were asked."""
     key, _ = problems_at(tmp_path)
-    assert f"{tmp_path}/cwd/.env: OPENAI_API_KEY=" in key.hint
+    assert f"{tmp_path}/cwd/.env: OPENAI_API_KEY=" in key.fix
     variable, *files = key.places
     assert "OPENAI_API_KEY" in variable
     assert files == [f"{tmp_path}/cwd/.env.local", f"{tmp_path}/cwd/.env"]
@@ -262,7 +262,7 @@ def only_hint(root: Path, environ: Mapping[str, str]) -> str:
     """Give the mend of the one problem of a load."""
     (problem,) = look(Ruled, root, environ).problems
     assert problem.kind == "length"
-    return problem.hint
+    return problem.fix
 
 
 def test_a_refused_file_is_replaced_under_its_own_name(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_a_key_that_cannot_have_the_name_of_its_file(tmp_path: Path) -> None:
     loaded = look(Nested, tmp_path, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     (problem,) = loaded.problems
     assert "items: [{key: tls-client.key, path: tls/client.key}]" in problem.places[-1]
-    assert any("kubectl" in sentence and "stdin" in sentence for sentence in loaded.advice)
+    assert any("kubectl" in sentence and "stdin" in sentence for sentence in loaded.general_hints)
 
 
 def test_both_faults_of_one_value_are_told(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot import Bootstrap, InvalidSecrets, get_secret, has_secret, require_secret
+from hive_boot import Bootstrap, InvalidSecretsError, get_secret, has_secret, require_secret
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import Inventory, failed_start, look, move_to, report_of, values_of
@@ -184,7 +184,7 @@ async def test_a_service_lacks_what_production_needs(tmp_path: Path) -> None:
                 ("JWT_SECRET", "missing"),
             ]
             assert [each.used_by for each in failure.problems] == ["auth middleware", "user-auth"]
-            assert way.mend in failure.problems[0].hint
+            assert way.mend in failure.problems[0].fix
             assert failure.declaration == "Inventory"
             assert dict(failure.facts)["mode"].split()[0] == way.mode
             assert FAKES["OPENAI_API_KEY"] not in str(failure)
@@ -234,7 +234,7 @@ def test_a_container_without_its_mount_fails_closed(tmp_path: Path) -> None:
     """A container whose mount was forgotten is held to production, and says what is missing."""
     loaded = look(Inventory, tmp_path, fake("OPENAI_API_KEY"), pid=1)
     assert [each.name for each in loaded.problems] == ["HIVE_API_KEY", "JWT_SECRET"]
-    assert "/run/secrets" in " ".join(loaded.advice)
+    assert "/run/secrets" in " ".join(loaded.general_hints)
 
 
 def test_app_env_counts_in_development_mode_only(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_the_environment_is_not_written_to(tmp_path: Path) -> None:
 def test_no_dotenv_is_said_in_one_line(tmp_path: Path) -> None:
     """Without a .env development mode says so, with both paths."""
     loaded = look(Inventory, tmp_path)
-    (remark,) = loaded.remarks
+    (remark,) = loaded.notes
     assert f"{tmp_path}/cwd/.env " in remark
     assert f"{tmp_path}/cwd/.env.local" in remark
 
@@ -333,8 +333,8 @@ def test_a_pod_without_a_volume_is_told_two_ways_out(tmp_path: Path) -> None:
                 (root / "run/secrets" / entry).mkdir(parents=True)
             loaded = look(Inventory, root, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
             assert [each.name for each in loaded.problems] == list(IN_PRODUCTION)
-            assert "HIVE_BOOT_MODE=development" in loaded.advice[0]
-            assert "HIVE_BOOT_MODE=environment" in loaded.advice[0]
+            assert "HIVE_BOOT_MODE=development" in loaded.general_hints[0]
+            assert "HIVE_BOOT_MODE=environment" in loaded.general_hints[0]
 
 
 def test_a_pod_with_a_volume_is_told_nothing_of_the_kind(tmp_path: Path) -> None:
@@ -353,6 +353,6 @@ def test_a_platform_that_injects_variables(tmp_path: Path) -> None:
 
 def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
     """A mode that does not exist is a problem, with the near one in its text."""
-    with pytest.raises(InvalidSecrets) as caught:
+    with pytest.raises(InvalidSecretsError) as caught:
         look(Inventory, tmp_path, {"HIVE_BOOT_MODE": "kubernetis"})
     assert "'kubernetes'" in caught.value.problems[0].message

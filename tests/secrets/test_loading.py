@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Problem, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.findings import LoadResult
 from hive_boot.secrets.loading import load
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
@@ -26,7 +26,7 @@ class Two(SecretSet):
     sentry_dsn: Secret | None = secret()
 
 
-def only_problem(loaded: Findings) -> Problem:
+def only_problem(loaded: LoadResult) -> Problem:
     """Give the one problem of a load that found one."""
     assert len(loaded.problems) == 1, report_of(loaded)
     return loaded.problems[0]
@@ -93,7 +93,7 @@ def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path) -
             assert (problem.name, problem.kind) == ("JWT_SECRET", "conflict")
             assert "JWT_SECRET_FILE" in problem.message
             assert problem.places == ("the environment",)
-            assert "environment" in problem.hint
+            assert "environment" in problem.fix
             assert problem.used_by == "user-auth"
 
 
@@ -202,7 +202,7 @@ def test_name_file_of_a_missing_file(tmp_path: Path) -> None:
             assert (problem.name, problem.kind) == (name, "missing")
             assert f"{name}_FILE" in problem.message
             assert problem.places == (f"{name}_FILE={path}",)
-            assert f"{name}_FILE" in problem.hint
+            assert f"{name}_FILE" in problem.fix
 
 
 def test_a_value_in_name_file_is_not_printed(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_one_value_in_two_name_files_is_not_printed(tmp_path: Path) -> None:
     loaded = look(Two, tmp_path, environ)
     assert [problem.name for problem in loaded.problems] == ["JWT_SECRET", "SENTRY_DSN"]
     assert FAKE not in report_of(loaded)
-    assert [value.reveal() for value in loaded.refused] == [FAKE, FAKE]
+    assert [value.reveal() for value in loaded.unused_values] == [FAKE, FAKE]
 
 
 def test_name_file_of_an_empty_file(tmp_path: Path) -> None:
@@ -275,8 +275,8 @@ def test_only_in_the_environment(tmp_path: Path) -> None:
     loaded = look(Two, tmp_path, mounted(tmp_path, {}) | {"JWT_SECRET": FAKE})
     problem = only_problem(loaded)
     assert (problem.name, problem.kind) == ("JWT_SECRET", "environment-only")
-    assert "HIVE_BOOT_MODE=environment" in problem.hint
-    assert "env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)" in problem.hint
+    assert "HIVE_BOOT_MODE=environment" in problem.fix
+    assert "env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)" in problem.fix
     assert problem.places[0].startswith(f"{tmp_path}/named/jwt_secret;")
     assert FAKE not in report_of(loaded)
 
@@ -372,7 +372,7 @@ def test_empty_files(tmp_path: Path) -> None:
             problem = only_problem(loaded)
             assert (problem.name, problem.kind) == ("JWT_SECRET", "empty")
             assert problem.places == (f"{root}/named/jwt_secret",)
-            assert f"{root}/named/jwt_secret" in problem.hint
+            assert f"{root}/named/jwt_secret" in problem.fix
             (warning,) = loaded.warnings
             assert f"SENTRY_DSN is empty in {root}/named/sentry_dsn" in warning
             assert values_of(loaded) == {}
@@ -455,7 +455,7 @@ def test_other_profiles_refuse_the_text_of_a_default(tmp_path: Path) -> None:
             assert f"profile {profile}" in first.message
             assert first.places == (f"{root}/named/jwt_secret",)
             assert first.used_by == "user-auth"
-            assert f"{root}/named/jwt_secret" in first.hint
+            assert f"{root}/named/jwt_secret" in first.fix
             assert "dev-only-jwt" not in report_of(loaded)
 
 
@@ -692,7 +692,7 @@ def test_a_named_directory_that_is_absent(tmp_path: Path) -> None:
                 ("JWT_SECRET", "missing"),
             ]
             assert by in loaded.problems[0].message
-            assert loaded.problems[0].hint
+            assert loaded.problems[0].fix
 
 
 def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
@@ -774,7 +774,7 @@ def test_five_problems_are_five(tmp_path: Path) -> None:
     ]
     assert f"{named}/openai-api-key.txt" in loaded.problems[0].places[1]
     assert " openai-apikey.txt" in loaded.problems[0].places[1]
-    assert f"{named}/openai_api_key" in loaded.problems[0].hint
+    assert f"{named}/openai_api_key" in loaded.problems[0].fix
     report = report_of(loaded)
     assert [number for number in range(1, 9) if f"\n  {number}. " in report] == [1, 2, 3, 4, 5]
     assert "fake-" not in report
@@ -795,7 +795,7 @@ def test_every_problem_has_a_mend(tmp_path: Path) -> None:
     )
     loaded = look(Five, tmp_path, environ | {"SENTRY_DSN": "fake-dsn-0123456789"})
     assert len(loaded.problems) == 6
-    assert [each.name for each in loaded.problems if not each.hint] == []
+    assert [each.name for each in loaded.problems if not each.fix] == []
 
 
 def test_problems_come_in_the_order_of_the_declaration(tmp_path: Path) -> None:
@@ -853,10 +853,10 @@ def loaded_with(
     given: Mapping[str, Secret | SecretBytes | None],
     environ: Mapping[str, str],
     declared: type[SecretSet] = Two,
-) -> Findings:
+) -> LoadResult:
     """Load with values that count more than any source."""
-    inventory = declared._inventory  # noqa: SLF001  (as a start does)
-    return load(inventory, situate(root, environ), patience=SETTLED, given=given)
+    field_index = declared._field_index  # noqa: SLF001  (as a start does)
+    return load(field_index, situate(root, environ), policy=SETTLED, given=given)
 
 
 def everywhere(root: Path, mode: str) -> dict[str, str]:
@@ -876,7 +876,7 @@ def test_what_is_given_counts_more_than_any_source(tmp_path: Path) -> None:
             root = next(machines)
             environ = everywhere(root, mode)
             loaded = loaded_with(root, {"jwt_secret": Secret("JWT_SECRET", FAKE)}, environ)
-            assert loaded.situation.mode == mode
+            assert loaded.source_context.mode == mode
             assert loaded.problems == []
             assert values_of(loaded) == {"jwt_secret": FAKE}
             assert loaded.origin("jwt_secret") == ("override", "override()")
@@ -890,7 +890,7 @@ def test_what_a_given_value_displaces_is_hidden_too(tmp_path: Path) -> None:
             root = next(machines)
             environ = everywhere(root, mode)
             loaded = loaded_with(root, {"jwt_secret": Secret("JWT_SECRET", FAKE)}, environ)
-            assert {each.reveal() for each in loaded.refused} == {OTHER}
+            assert {each.reveal() for each in loaded.unused_values} == {OTHER}
 
 
 def test_what_is_given_as_absent_is_absent(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from hive_boot import DeclarationError, InvalidSecrets
-from hive_boot.secrets.mode import FOREIGN, MODES, Situation, Wishes, detect
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot import DeclarationError, InvalidSecretsError
+from hive_boot.secrets.mode import MODES, PLATFORM_ENTRIES, SourceContext, SourceOptions, detect
+from hive_boot.secrets.surroundings import HostEnvironment
 from tests.fixtures.cases import case, empty_machines
 from tests.support import as_ordinary_user, run_child, situate
 
@@ -26,7 +26,7 @@ class Row:
         environ: its variables.
         files: what lies on it; a path that ends in a slash is a directory.
         pid: our number on it.
-        wishes: what the code says.
+        source_options: what the code says.
         mode: what has to come out, and what its reason has to name.
         profile: the same.
     """
@@ -36,7 +36,7 @@ class Row:
     environ: Mapping[str, str]
     files: tuple[str, ...] = ()
     pid: int = 4711
-    wishes: Mapping[str, Any]
+    source_options: Mapping[str, Any]
 
 
 def row(
@@ -44,12 +44,17 @@ def row(
     profile: tuple[str, str],
     *files: str,
     pid: int = 4711,
-    wishes: Mapping[str, Any] | None = None,
+    source_options: Mapping[str, Any] | None = None,
     **environ: str,
 ) -> Row:
     """Write a row of the table."""
     return Row(
-        mode=mode, profile=profile, files=files, pid=pid, wishes=wishes or {}, environ=environ
+        mode=mode,
+        profile=profile,
+        files=files,
+        pid=pid,
+        source_options=source_options or {},
+        environ=environ,
     )
 
 
@@ -135,7 +140,7 @@ TABLE: dict[str, Row] = {
     ),
     "a /run that is no directory": row(("docker", "Not a directory"), IN_DOCKER, "run"),
     "a directory named in the code, and absent": row(
-        ("docker", "secrets_dirs="), IN_DOCKER, wishes={"secrets_dirs": "/none"}
+        ("docker", "secrets_dirs="), IN_DOCKER, source_options={"secrets_dirs": "/none"}
     ),
     "a directory named outside, and absent": row(
         ("docker", "HIVE_BOOT_SECRETS_DIR"),
@@ -184,7 +189,7 @@ TABLE: dict[str, Row] = {
     "the code before every variable": row(
         ("environment", "Bootstrap(mode="),
         ("test", "Bootstrap(profile="),
-        wishes={"mode": "environment", "profile": "Testing"},
+        source_options={"mode": "environment", "profile": "Testing"},
         HIVE_BOOT_MODE="docker",
         HIVE_BOOT_PROFILE="prod",
         KUBERNETES_SERVICE_HOST="10.0.0.1",
@@ -192,7 +197,7 @@ TABLE: dict[str, Row] = {
     "the code before variables that mean nothing": row(
         ("environment", "Bootstrap(mode="),
         ("test", "Bootstrap(profile="),
-        wishes={"mode": "environment", "profile": "test"},
+        source_options={"mode": "environment", "profile": "test"},
         HIVE_BOOT_MODE="nonsense",
         HIVE_BOOT_PROFILE="nonsense",
     ),
@@ -214,7 +219,7 @@ TABLE: dict[str, Row] = {
 }
 TABLE |= {
     f"foreign {name} only": row(("development", "/run/secrets"), ON_A_DESK, f"run/secrets/{name}/")
-    for name in sorted(FOREIGN)
+    for name in sorted(PLATFORM_ENTRIES)
 }
 
 
@@ -232,11 +237,13 @@ def test_mode_and_profile_and_their_reasons(tmp_path: Path) -> None:
                 else:
                     path.write_text("fake-content")
 
-            situation = situate(root, machine.environ, pid=machine.pid, **machine.wishes)
+            source_context = situate(
+                root, machine.environ, pid=machine.pid, **machine.source_options
+            )
 
             for (decided, reason), (expected, named) in (
-                ((situation.mode, situation.mode_reason), machine.mode),
-                ((situation.profile, situation.profile_reason), machine.profile),
+                ((source_context.mode, source_context.mode_reason), machine.mode),
+                ((source_context.profile, source_context.profile_reason), machine.profile),
             ):
                 assert decided == expected
                 assert named in reason
@@ -247,7 +254,7 @@ def test_environment_is_never_detected() -> None:
     open_rows = [
         machine
         for machine in TABLE.values()
-        if "HIVE_BOOT_MODE" not in machine.environ and "mode" not in machine.wishes
+        if "HIVE_BOOT_MODE" not in machine.environ and "mode" not in machine.source_options
     ]
 
     assert {machine.mode[0] for machine in open_rows} == set(MODES) - {"environment"}
@@ -259,11 +266,11 @@ def test_a_directory_that_may_not_be_listed_is_a_mount() -> None:
         secrets = root / "run" / "secrets"
         secrets.mkdir(parents=True, mode=0o000)
 
-        situation = situate(root)
+        source_context = situate(root)
         secrets.chmod(0o700)
 
-    assert (situation.mode, situation.profile) == ("docker", "production")
-    assert "Permission denied" in situation.mode_reason
+    assert (source_context.mode, source_context.profile) == ("docker", "production")
+    assert "Permission denied" in source_context.mode_reason
 
 
 def test_directories_of_a_mode(tmp_path: Path) -> None:
@@ -301,14 +308,16 @@ def test_directories_of_a_mode(tmp_path: Path) -> None:
         ({"mode": "development", "secrets_dirs": "/a"}, {}, (), ""),
     ]
     machines = empty_machines(tmp_path)
-    for wishes, environ, directories, named_by in cases:
-        with case(wishes, environ, directories, named_by):
+    for source_options, environ, directories, named_by in cases:
+        with case(source_options, environ, directories, named_by):
             machine = next(machines)
-            situation = situate(machine, environ, **wishes)
+            source_context = situate(machine, environ, **source_options)
 
-            assert situation.directories == tuple(path.format(root=machine) for path in directories)
-            assert situation.named_by == named_by
-            assert situation.mounted is bool(directories)
+            assert source_context.directories == tuple(
+                path.format(root=machine) for path in directories
+            )
+            assert source_context.directories_setting == named_by
+            assert source_context.mounted is bool(directories)
 
 
 def test_dotenv_files_of_development_mode(tmp_path: Path) -> None:
@@ -322,9 +331,11 @@ def test_dotenv_files_of_development_mode(tmp_path: Path) -> None:
     for wish, files in cases:
         with case(wish, files):
             root = next(machines)
-            situation = situate(root, dotenv=wish)
+            source_context = situate(root, dotenv=wish)
 
-            assert situation.dotenv == tuple(path.format(cwd=root / "cwd") for path in files)
+            assert source_context.env_files == tuple(
+                path.format(cwd=root / "cwd") for path in files
+            )
 
 
 def test_no_other_mode_reads_dotenv(tmp_path: Path) -> None:
@@ -333,7 +344,7 @@ def test_no_other_mode_reads_dotenv(tmp_path: Path) -> None:
     for mode in [mode for mode in MODES if mode != "development"]:
         with case(mode):
             root = next(machines)
-            assert situate(root, mode=mode, dotenv=".env").dotenv == ()
+            assert situate(root, mode=mode, dotenv=".env").env_files == ()
 
 
 def test_env_fallback_is_said_by_code_or_variable(tmp_path: Path) -> None:
@@ -370,7 +381,7 @@ def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
         "HIVE_BOOT_ENV_FALLBACK": "maybe",
     }
 
-    with pytest.raises(InvalidSecrets) as caught:
+    with pytest.raises(InvalidSecretsError) as caught:
         situate(tmp_path, environ)
 
     assert [(problem.name, problem.kind) for problem in caught.value.problems] == [
@@ -386,7 +397,7 @@ def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
         strict=True,
     ):
         assert near in problem.message
-        assert allowed in problem.hint
+        assert allowed in problem.fix
 
 
 def test_what_is_no_near_miss_is_not_repeated(tmp_path: Path) -> None:
@@ -396,7 +407,7 @@ def test_what_is_no_near_miss_is_not_repeated(tmp_path: Path) -> None:
     for variable in cases:
         with case(variable):
             root = next(machines)
-            with pytest.raises(InvalidSecrets) as caught:
+            with pytest.raises(InvalidSecretsError) as caught:
                 situate(root, {variable: "fake-jwt-secret-0123456789"})
 
             (problem,) = caught.value.problems
@@ -408,7 +419,7 @@ def test_what_is_no_near_miss_is_not_repeated(tmp_path: Path) -> None:
 
 def test_a_mode_that_means_nothing_is_a_problem_in_a_pod_too(tmp_path: Path) -> None:
     """A misspelled mode is never replaced by a guess."""
-    with pytest.raises(InvalidSecrets):
+    with pytest.raises(InvalidSecretsError):
         situate(tmp_path, {"HIVE_BOOT_MODE": "dev", "KUBERNETES_SERVICE_HOST": "10.0.0.1"})
 
 
@@ -420,10 +431,10 @@ def test_what_the_code_says_wrong_is_a_bug_of_the_code() -> None:
         ({"profile": "live"}, "profile='live'"),
         ({"profile": ""}, "profile=''"),
     ]
-    for wishes, said in cases:
-        with case(wishes, said):
+    for source_options, said in cases:
+        with case(source_options, said):
             with pytest.raises(DeclarationError) as caught:
-                Wishes(**wishes)
+                SourceOptions(**source_options)
 
             assert said in str(caught.value)
 
@@ -448,13 +459,15 @@ def test_the_surroundings_are_those_of_the_process() -> None:
 
 def test_a_situation_shows_no_environment() -> None:
     """What was decided can be printed; the variables are kept out of it."""
-    situation = detect(Surroundings(environ={"TOKEN": "fake-token"}, root="/nowhere"), Wishes())
+    source_context = detect(
+        HostEnvironment(environ={"TOKEN": "fake-token"}, root="/nowhere"), SourceOptions()
+    )
 
-    assert isinstance(situation, Situation)
-    assert situation.variables() == {"TOKEN": "fake-token"}
-    assert "fake-token" not in repr(situation)
+    assert isinstance(source_context, SourceContext)
+    assert source_context.variables() == {"TOKEN": "fake-token"}
+    assert "fake-token" not in repr(source_context)
     with pytest.raises(TypeError):
-        json.dumps(situation)
+        json.dumps(source_context)
 
 
 def test_a_container_in_development_mode_may_have_forgotten_its_mount(tmp_path: Path) -> None:
@@ -475,13 +488,13 @@ def test_a_container_in_development_mode_may_have_forgotten_its_mount(tmp_path: 
                 (root / name).parent.mkdir(exist_ok=True)
                 (root / name).touch()
 
-            assert situate(root, pid=pid, mode=mode).forgotten is forgotten
+            assert situate(root, pid=pid, mode=mode).maybe_missing_mount is forgotten
 
 
 def test_the_environment_is_shown_to_nobody(tmp_path: Path) -> None:
     """What prints a decision, or what it was made of, prints no variable's text."""
-    surroundings = Surroundings({"OPENAI_API_KEY": "fake-key"}, str(tmp_path), str(tmp_path), 2)
-    situation = detect(surroundings, Wishes())
-    assert situation.variables()["OPENAI_API_KEY"] == "fake-key"
-    shown = f"{situation!r} {situation.variables!r} {surroundings!r} {tuple(situation)!r}"
+    surroundings = HostEnvironment({"OPENAI_API_KEY": "fake-key"}, str(tmp_path), str(tmp_path), 2)
+    source_context = detect(surroundings, SourceOptions())
+    assert source_context.variables()["OPENAI_API_KEY"] == "fake-key"
+    shown = f"{source_context!r} {source_context.variables!r} {surroundings!r} {tuple(source_context)!r}"
     assert "fake-key" not in shown

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from hive_boot import Bootstrap, InvalidSecrets, Secret, SecretBytes, SecretSet, secret
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.placeholder import placeholder
-from hive_boot.secrets.sources.patience import Patience
+from hive_boot.secrets.sources.patience import ReadPolicy
 from hive_boot.testing import MountedVolume
 from tests.fixtures.files import make_socket
 from tests.fixtures.golden import assert_golden
@@ -28,7 +28,7 @@ VALUE = "fake-value-0123456789"
 
 def let_time_fly(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     """Let starts wait by a clock, for files that are as fresh as they really are."""
-    patience = Patience(wall=time.time, monotonic=lambda: clock.now, sleep=clock.sleep)
+    patience = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=clock.sleep)
     monkeypatch.setattr("hive_boot.bootstrap.intake.load", partial(load, patience=patience))
 
 
@@ -111,7 +111,7 @@ async def test_a_start_in_development_mode(
     }
     for name, text in variables.items():
         monkeypatch.setenv(name, text)
-    failure = await failed_start(Bootstrap(HiveSecrets, config=Settings, start_timeout=0.2))
+    failure = await failed_start(Bootstrap(HiveSecrets, config=Settings, startup_timeout=0.2))
     assert VALUE not in str(failure)
     assert_golden("start_failed_development", str(failure), {str(tmp_path): "<root>"})
 
@@ -245,7 +245,7 @@ async def test_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         )
         volumes["b"].publish({})
         shutil.rmtree(volumes["c"].path)
-        with pytest.raises(InvalidSecrets) as caught:
+        with pytest.raises(InvalidSecretsError) as caught:
             await boot.reload()
         assert secrets.jwt_secret.reveal() == VALUE
     assert caught.value.kept

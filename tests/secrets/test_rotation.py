@@ -9,9 +9,9 @@ from pathlib import Path
 
 from hive_boot import Problem, Secret, SecretSet, secret
 from hive_boot.exceptions import ProblemKind
-from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.findings import LoadResult
 from hive_boot.secrets.loading import load
-from hive_boot.secrets.rotation import RETRIED, Rejection, losses, reject
+from hive_boot.secrets.rotation import RETRYABLE_KINDS, Rejection, find_lost_sources, reject
 from hive_boot.testing import MountedVolume
 from tests.fixtures.writers import PlainDirectory
 from tests.support import SETTLED, as_ordinary_user, look, situate, values_of
@@ -24,7 +24,7 @@ class Service(SecretSet):
     token: Secret | None
 
 
-BRISK = SETTLED._replace(absent=0.0)
+BRISK = SETTLED._replace(missing_timeout=0.0)
 """What is missing is missing at once."""
 
 FILES = {"api_key": "fake-api-key", "token": "fake-token"}
@@ -41,7 +41,7 @@ class Place:
         variables: Mapping[str, str] | None = None,
     ) -> None:
         self.root = root
-        self.situation = situate(
+        self.source_context = situate(
             root,
             variables,
             mode=mode,
@@ -51,14 +51,14 @@ class Place:
         self.before = self.load()
         assert self.before.problems == []
 
-    def load(self) -> Findings:
+    def load(self) -> LoadResult:
         """Load what there is now."""
-        return load(Service._inventory, self.situation, patience=BRISK)  # noqa: SLF001  (ours)
+        return load(Service._field_index, self.source_context, policy=BRISK)  # noqa: SLF001  (ours)
 
     def lost(self) -> list[tuple[str, str]]:
         """Name what is gone since then, by path and kind, each of them once."""
         found = self.load()
-        problems = losses(found, self.before)
+        problems = find_lost_sources(found, self.before)
         assert not {each.name for each in problems} & {each.name for each in found.problems}
         return [(each.name, each.kind) for each in [*found.problems, *problems]]
 
@@ -329,7 +329,9 @@ def test_variables_cannot_be_lost(tmp_path: Path) -> None:
     """Where secrets are variables there is no place that could go."""
     environ = {"HIVE_BOOT_MODE": "environment", "API_KEY": "fake-api-key"}
     before = look(Service, tmp_path, environ)
-    assert losses(look(Service, tmp_path, {"HIVE_BOOT_MODE": "environment"}), before) == []
+    assert (
+        find_lost_sources(look(Service, tmp_path, {"HIVE_BOOT_MODE": "environment"}), before) == []
+    )
 
 
 def test_a_loss_says_what_is_at_stake(tmp_path: Path) -> None:
@@ -337,7 +339,7 @@ def test_a_loss_says_what_is_at_stake(tmp_path: Path) -> None:
     volume = volume_at(tmp_path / "volume")
     place = Place(tmp_path, volume.path)
     volume.publish({})
-    (problem,) = losses(place.load(), place.before)
+    (problem,) = find_lost_sources(place.load(), place.before)
     assert (problem.name, problem.kind) == (str(volume.path), "empty")
     assert "fake" not in repr(problem)
 
@@ -371,5 +373,5 @@ def test_what_was_written_wrong_is_not_tried_again() -> None:
     """What only another value can mend waits for one; what may pass by itself is tried again."""
     written: set[ProblemKind] = {"length", "pattern", "empty", "missing", "conflict", "not-utf-8"}
     passing: set[ProblemKind] = {"directory", "unreadable", "unstable", "check", "broken-link"}
-    assert not RETRIED & written
-    assert passing <= RETRIED
+    assert not RETRYABLE_KINDS & written
+    assert passing <= RETRYABLE_KINDS

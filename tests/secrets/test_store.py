@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Change, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.findings import LoadResult
 from hive_boot.secrets.profile import Profile
 from hive_boot.secrets.status import describe
 from hive_boot.secrets.store import Store
@@ -28,7 +28,7 @@ class Pair(SecretSet):
     sentry_dsn: Secret | None
 
 
-def loaded_pair(root: Path, number: int, **more: str) -> Findings:
+def loaded_pair(root: Path, number: int, **more: str) -> LoadResult:
     """Load the pair of one number."""
     environ = {"HIVE_BOOT_MODE": "environment", "KEY": f"fake-{number}", "CRT": f"fake-{number}"}
     return look(Pair, root, environ | more)
@@ -183,9 +183,9 @@ class Clock:
 class Fleet(SecretSet):
     """What the processes of a fleet sign with, and what they need beside it."""
 
-    key: Secret = secret(lead=10, grace=100, previous="KEY_BEFORE")
+    key: Secret = secret(activate_after=10, accept_old_for=100, previous="KEY_BEFORE")
     api_key: Secret | None
-    slow: Secret | None = secret(lead=20, grace=5)
+    slow: Secret | None = secret(activate_after=20, accept_old_for=5)
 
 
 ENDS = math.inf
@@ -205,7 +205,7 @@ class Process:
         self.store.accept(self.loaded(**values))
         self.clock.now += 1
 
-    def loaded(self, **values: str) -> Findings:
+    def loaded(self, **values: str) -> LoadResult:
         """Load a set of the given values."""
         fakes = {name.upper(): f"fake-value-{value}" for name, value in values.items()}
         return look(Fleet, self.root, {"HIVE_BOOT_MODE": "environment", **fakes})
@@ -378,7 +378,7 @@ def test_two_values_that_alternate_are_kept_once_each(tmp_path: Path) -> None:
         process.rotate(key=new)
         assert told(process.at(10 * number)) == {"key": f"{old}>{new}"}
         assert process.accepted() == new + old
-        assert len(process.store.valid()) == 3
+        assert len(process.store.all_accepted_values()) == 3
     process.at(490)
     assert (process.used(), process.accepted(), process.due) == ("b", "b", ENDS)
 
@@ -547,8 +547,8 @@ def test_a_set_with_nothing_new_changes_nothing(tmp_path: Path) -> None:
 class Numbered(SecretSet):
     """A secret with a lead, one with a grace alone, and a plain one."""
 
-    slow: Secret = secret(lead=3, grace=5)
-    quick: Secret = secret(grace=2)
+    slow: Secret = secret(activate_after=3, accept_old_for=5)
+    quick: Secret = secret(accept_old_for=2)
     bare: Secret
 
 
@@ -562,7 +562,7 @@ def misbehaviour(store: Store[Numbered], name: str) -> str:
         return f"{name}: what is used is not the first of what is accepted"
     if len(accepted) != len(set(accepted)):
         return f"{name}: a value is accepted twice"
-    if store.turn(name).value is None or store.due(name) == 0:
+    if store.current_period(name).value is None or store.due(name) == 0:
         return f"{name}: its turns are a mixture"
     return ""
 
@@ -574,7 +574,7 @@ def test_what_is_used_is_accepted_in_every_thread(tmp_path: Path) -> None:
     store = Store(Numbered, clock)
     fields = ("slow", "quick", "bare")
 
-    def loaded(number: int) -> Findings:
+    def loaded(number: int) -> LoadResult:
         environ = {name.upper(): f"fake-value-{number:06}" for name in fields}
         return look(Numbered, tmp_path, {"HIVE_BOOT_MODE": "environment", **environ})
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.secrets.findings import Findings
+from hive_boot.secrets.findings import LoadResult
 from hive_boot.secrets.store import Store
 from tests.support import look
 
@@ -60,13 +60,13 @@ def declared(lead: int, grace: int) -> type[SecretSet]:
     class Declared(SecretSet):
         """One secret."""
 
-        key: Secret | None = secret(lead=lead, grace=grace, previous="BEFORE")
+        key: Secret | None = secret(activate_after=lead, accept_old_for=grace, previous="BEFORE")
 
     return Declared
 
 
 @cache
-def loaded(lead: int, grace: int, values: Values) -> Findings:
+def loaded(lead: int, grace: int, values: Values) -> LoadResult:
     """Load a set."""
     names = zip(("KEY", "BEFORE"), values, strict=True)
     environ = {name: f"fake-value-{value}" for name, value in names if value is not None}

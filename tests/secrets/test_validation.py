@@ -14,7 +14,15 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hive_boot import Bootstrap, InvalidSecrets, Problem, Secret, SecretBytes, SecretSet, secret
+from hive_boot import (
+    Bootstrap,
+    InvalidSecretsError,
+    Problem,
+    Secret,
+    SecretBytes,
+    SecretSet,
+    secret,
+)
 from hive_boot.secrets.placeholder import placeholder
 from tests.fixtures.cases import case, empty_machines
 from tests.support import failed_start, look, values_of
@@ -38,7 +46,7 @@ def checked(check: Callable[[str], Any]) -> Bootstrap[Any, None]:
 
         jwt_secret: Secret = secret(used_by="user-auth", check=check)
 
-    return Bootstrap(Checked, start_timeout=5)
+    return Bootstrap(Checked, startup_timeout=5)
 
 
 async def refusal(check: Callable[[str], Any]) -> Problem:
@@ -127,7 +135,7 @@ def test_a_refused_value_is_not_handed_out(tmp_path: Path) -> None:
     loaded = look(Ruled, tmp_path, INJECTED | GOOD | {"KEY": "fake"})
     assert "key" not in values_of(loaded)
     assert loaded.problems[0].places == ("the variable KEY",)
-    assert "KEY" in loaded.problems[0].hint
+    assert "KEY" in loaded.problems[0].fix
 
 
 # Checks of one secret
@@ -410,7 +418,7 @@ async def test_async_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) ->
         second: Secret = secret(check=check_two)
 
     monkeypatch.setenv("SECOND", "fake-second")
-    async with Bootstrap(Two, start_timeout=10).running():
+    async with Bootstrap(Two, startup_timeout=10).running():
         assert one.is_set()
 
 
@@ -486,7 +494,7 @@ async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.Monke
         second: Secret = secret(check=lambda _: False)
 
     monkeypatch.setenv("SECOND", "fake-second")
-    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.2))
+    failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.2))
     assert [(each.name, each.kind) for each in failure.problems] == [
         ("JWT_SECRET", "check"),
         ("SECOND", "check"),
@@ -512,7 +520,7 @@ async def test_an_async_check_hangs() -> None:
 
         jwt_secret: Secret = secret(check=check)
 
-    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
+    failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.1))
     (problem,) = failure.problems
     assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
     assert "0.1 s" in problem.message
@@ -536,7 +544,7 @@ async def test_a_hanging_check_leaves_no_time_for_others(
         second: Secret = secret(check=check)
 
     monkeypatch.setenv("SECOND", "fake-second")
-    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
+    failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.1))
     assert {each.name for each in failure.problems} == {"JWT_SECRET", "SECOND"}
     assert all("0.1 s" in each.message for each in failure.problems)
 
@@ -609,7 +617,7 @@ async def test_a_set_check_hangs() -> None:
             """Wait for ever."""
             await anyio.sleep_forever()
 
-    failure = await failed_start(Bootstrap(Hanging, start_timeout=0.1))
+    failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.1))
     (problem,) = failure.problems
     assert (problem.name, problem.kind) == ("Hanging", "check")
     assert "0.1 s" in problem.message
@@ -628,7 +636,7 @@ async def test_a_broken_set_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_refused_start_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a refusal the same application starts with a better value."""
     boot = checked(lambda value: value != FAKE)
-    with pytest.raises(InvalidSecrets):
+    with pytest.raises(InvalidSecretsError):
         async with boot.running():
             pass
     monkeypatch.setenv("JWT_SECRET", "fake-better-0123456789")
@@ -663,7 +671,7 @@ def test_a_placeholder_is_no_value(tmp_path: Path) -> None:
                     (name, "placeholder") for name in names
                 ]
                 assert loaded.values == {}
-                assert "TEXT" in loaded.problems[0].hint
+                assert "TEXT" in loaded.problems[0].fix
 
 
 def test_what_names_a_placeholder_is_a_value(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.secrets.vantage import Vantage
+from hive_boot.secrets.vantage import WatchTargets
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.cases import case, empty_machines
@@ -30,28 +30,32 @@ class Keys(SecretSet):
 def vantage(
     root: Path,
     environ: Mapping[str, str] | None = None,
-    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
-) -> Vantage:
+    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+) -> WatchTargets:
     """Give the vantage of a machine whose file system begins at ``root``."""
-    inventory = Keys._inventory  # noqa: SLF001  (as a start does)
-    return Vantage(inventory, situate(root, environ, **wishes))
+    field_index = Keys._field_index  # noqa: SLF001  (as a start does)
+    return WatchTargets(field_index, situate(root, environ, **source_options))
 
 
-def over(directory: Path) -> Vantage:
+def over(directory: Path) -> WatchTargets:
     """Give the vantage of an application whose secrets are in ``directory``."""
     return vantage(directory.parent, mode="kubernetes", secrets_dirs=str(directory))
 
 
-def watched(seen: Vantage) -> dict[str, set[str] | None]:
+def watched(seen: WatchTargets) -> dict[str, set[str] | None]:
     """Give what is watched, by its real path, and the names of interest in it.
 
     None stands for the names of the declared secrets, and whatever has two dots.
     """
-    view = seen.look()
+    view = seen.snapshot()
     found: dict[str, set[str] | None] = {}
-    for path, names in view.places.items():
-        assert names is None or path not in view.homes or names >= {"api_key", "API_KEY.txt"}
-        known = names is None or path in view.homes
+    for path, names in view.targets.items():
+        assert (
+            names is None
+            or path not in view.secret_directories
+            or names >= {"api_key", "API_KEY.txt"}
+        )
+        known = names is None or path in view.secret_directories
         found[os.path.realpath(path)] = None if known else set(names or ())
     return found
 
@@ -136,11 +140,11 @@ def test_a_closed_directory_is_watched_from_above_only() -> None:
         closed = place / "secrets"
         closed.mkdir()
         closed.chmod(0)
-        before = over(closed).look()
-        assert set(before.places) == {str(place)}
+        before = over(closed).snapshot()
+        assert set(before.targets) == {str(place)}
         closed.chmod(0o700)
-        after = over(closed).look()
-        assert set(after.places) == {str(place), str(closed)}
+        after = over(closed).snapshot()
+        assert set(after.targets) == {str(place), str(closed)}
         assert before.roots != after.roots
 
 
@@ -273,14 +277,14 @@ def test_an_event_concerns_the_directory_or_its_name_above(
     ]
     for path, expected in cases:
         with case(path, expected):
-            assert over(volume.path).look().concerns(str(tmp_path / path)) is expected
+            assert over(volume.path).snapshot().is_relevant(str(tmp_path / path)) is expected
 
 
 def test_an_event_at_a_pinned_path_concerns_it(tmp_path: Path) -> None:
     """The other files beside ``.env`` wake nobody."""
-    view = vantage(tmp_path, mode="development").look()
-    assert view.concerns(str(tmp_path / "cwd/.env.local"))
-    assert not view.concerns(str(tmp_path / "cwd/main.py"))
+    view = vantage(tmp_path, mode="development").snapshot()
+    assert view.is_relevant(str(tmp_path / "cwd/.env.local"))
+    assert not view.is_relevant(str(tmp_path / "cwd/main.py"))
 
 
 # What can be seen without reading.
@@ -327,9 +331,9 @@ def test_a_change_of_a_declared_file_is_seen(tmp_path: Path) -> None:
                 directory.replace(name, "fake-key")
             seen = over(directory.path)
             for name in ("api_key", "tls/key.pem"):
-                before = seen.look()
+                before = seen.snapshot()
                 change(directory.path / name)
-                after = seen.look()
+                after = seen.snapshot()
                 assert before.contents != after.contents
                 assert before.roots == after.roots
 
@@ -343,9 +347,9 @@ def test_a_change_of_a_file_that_a_variable_names_is_seen(tmp_path: Path) -> Non
             file = PlainDirectory(root / "etc").path / "key"
             file.write_text("fake-key")
             seen = vantage(root, {"API_KEY_FILE": str(file)}, mode="environment")
-            before = seen.look()
+            before = seen.snapshot()
             change(file)
-            assert seen.look().contents != before.contents
+            assert seen.snapshot().contents != before.contents
 
 
 def test_what_is_not_declared_is_not_looked_at(tmp_path: Path) -> None:
@@ -354,47 +358,47 @@ def test_what_is_not_declared_is_not_looked_at(tmp_path: Path) -> None:
     directory.replace("api_key", "fake-key")
     directory.replace("other", "fake-other")
     seen = over(directory.path)
-    before = seen.look()
+    before = seen.snapshot()
     directory.write_in_place("other", "fake-other-new")
-    assert seen.look() == before
+    assert seen.snapshot() == before
 
 
 def test_a_swap_of_a_volume_is_seen(volume: MountedVolume) -> None:
     """The link says it, also when the content is the same."""
     seen = over(volume.path)
-    before = seen.look()
+    before = seen.snapshot()
     volume.publish(volume.content, anew=True)
-    assert seen.look().contents != before.contents
-    assert seen.look().roots == before.roots
+    assert seen.snapshot().contents != before.contents
+    assert seen.snapshot().roots == before.roots
 
 
 def test_a_change_behind_the_link_is_seen(volume: MountedVolume) -> None:
     """Nobody writes into the directory of a generation; if it is done, it is seen."""
     assert volume.generation is not None
     seen = over(volume.path)
-    before = seen.look()
+    before = seen.snapshot()
     (volume.generation / "api_key").chmod(0o600)
-    between = seen.look()
+    between = seen.snapshot()
     assert between.contents != before.contents
     volume.generation.chmod(0o711)
-    assert seen.look().contents != between.contents
+    assert seen.snapshot().contents != between.contents
 
 
 def test_two_looks_at_the_same_are_equal(volume: MountedVolume) -> None:
     """When nothing happens, nothing is seen."""
     seen = over(volume.path)
-    assert seen.look() == seen.look()
+    assert seen.snapshot() == seen.snapshot()
 
 
 def test_a_directory_that_was_replaced_is_another_root(tmp_path: Path) -> None:
     """A watch follows the directory that was renamed away, so a new one has to begin."""
     directory = PlainDirectory(tmp_path / "secrets")
     seen = over(directory.path)
-    before = seen.look()
+    before = seen.snapshot()
     directory.path.rename(tmp_path / "away")
-    between = seen.look()
+    between = seen.snapshot()
     PlainDirectory(directory.path)
-    after = seen.look()
+    after = seen.snapshot()
     assert len({before.roots, between.roots, after.roots}) == 3
 
 
@@ -403,11 +407,11 @@ def test_a_volume_that_comes_is_another_root(tmp_path: Path) -> None:
     usual = tmp_path / "run/secrets"
     usual.mkdir(parents=True)
     seen = vantage(tmp_path, mode="kubernetes")
-    before = seen.look()
+    before = seen.snapshot()
     MountedVolume(usual / "app").publish({"api_key": "fake-key"})
-    after = seen.look()
+    after = seen.snapshot()
     assert before.roots != after.roots
-    assert str(usual / "app") in after.places
+    assert str(usual / "app") in after.targets
 
 
 # Files that are mounted alone.
@@ -423,12 +427,12 @@ def test_a_mounted_file_is_watched_itself(tmp_path: Path) -> None:
             with PinnedFile(root / "secrets" / name, root / "host/key") as pinned:
                 seen = over(root / "secrets")
                 assert watched(seen)[str(pinned.path)] is None
-                view = seen.look()
+                view = seen.snapshot()
                 assert [pin.path for pin in view.pinned] == [str(pinned.path)]
-                assert view.concerns(str(pinned.path))
+                assert view.is_relevant(str(pinned.path))
                 before = view.contents
                 pinned.write("fake-key")
-                assert seen.look().contents != before
+                assert seen.snapshot().contents != before
 
 
 @really
@@ -436,7 +440,7 @@ def test_a_mounted_file_is_found_through_a_link(tmp_path: Path) -> None:
     """A root that is a link hides no mount, and the path is told as it was declared."""
     (tmp_path / "link").symlink_to("secrets")
     with PinnedFile(tmp_path / "secrets/api_key", tmp_path / "host/key"):
-        (pin,) = over(tmp_path / "link").look().pinned
+        (pin,) = over(tmp_path / "link").snapshot().pinned
         assert pin.path == str(tmp_path / "link/api_key")
 
 
@@ -446,6 +450,6 @@ def test_a_mounted_file_that_a_variable_names_is_found(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("secrets/key")
     with PinnedFile(tmp_path / "secrets/key", tmp_path / "host/key"):
         environ = {"API_KEY_FILE": str(tmp_path / "link")}
-        view = vantage(tmp_path, environ, mode="environment").look()
+        view = vantage(tmp_path, environ, mode="environment").snapshot()
         assert [pin.path for pin in view.pinned] == [str(tmp_path / "link")]
-        assert {str(tmp_path / "link"), str(tmp_path / "secrets/key")} & view.places.keys()
+        assert {str(tmp_path / "link"), str(tmp_path / "secrets/key")} & view.targets.keys()

@@ -17,7 +17,7 @@ import pytest
 from hive_boot import Secret, SecretSet, secret
 from hive_boot._timings import Timings
 from hive_boot.secrets import watching
-from hive_boot.secrets.vantage import Vantage, View
+from hive_boot.secrets.vantage import WatchSnapshot, WatchTargets
 from hive_boot.secrets.watching import FileEvents, Watcher
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
@@ -57,13 +57,13 @@ def wait_until(condition: Callable[[], object]) -> None:
 def look_at(
     directory: Path,
     environ: Mapping[str, str] | None = None,
-    **wishes: Any,  # noqa: ANN401  (what Wishes takes)
-) -> Callable[[], View]:
+    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+) -> Callable[[], WatchSnapshot]:
     """Give what looks at the secrets in ``directory``, or where else it is said."""
-    if not wishes:
-        wishes = {"mode": "kubernetes", "secrets_dirs": str(directory)}
-    situation = situate(directory.parent, environ, **wishes)
-    return Vantage(Keys._inventory, situation).look  # noqa: SLF001  (as a start does)
+    if not source_options:
+        source_options = {"mode": "kubernetes", "secrets_dirs": str(directory)}
+    source_context = situate(directory.parent, environ, **source_options)
+    return WatchTargets(Keys._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
 
 
 class Reader:
@@ -110,7 +110,7 @@ class Reader:
 @contextmanager
 def told(
     path: Path,
-    look: Callable[[], View],
+    look: Callable[[], WatchSnapshot],
     events: Callable[[Collection[str], Timings], FileEvents] = FileEvents,
     timings: Mapping[str, float] | None = None,
 ) -> Iterator[Reader]:
@@ -182,7 +182,7 @@ def test_each_swap_of_a_volume_is_told(volume: MountedVolume) -> None:
         for number in range(1, 11):
             volume.publish({"api_key": f"fake-{number}"})
             reader.sees(f"fake-{number}")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 def test_each_way_to_write_a_plain_file_is_told(memory: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_directory_renamed_away_and_replaced_is_told_of(place: Path) -> None:
             reader.sees(f"fake-new-{number}")
             volume.publish({"api_key": f"fake-newer-{number}"})
             reader.sees(f"fake-newer-{number}")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 def a_link(memory: Path) -> tuple[Path, Path]:
@@ -294,7 +294,7 @@ def test_each_switch_of_a_link_to_the_root_is_told(
             reader.sees(f"fake-new-{number}")
             volumes[number].publish({"api_key": f"fake-newer-{number}"})
             reader.sees(f"fake-newer-{number}")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 class Below(SecretSet):
@@ -310,8 +310,8 @@ def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bo
     name = "tls/key.pem"
     if is_there:
         directory.replace(name, "fake-0")
-    situation = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
-    look = Vantage(Below._inventory, situation).look  # noqa: SLF001  (as a start does)
+    source_context = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
+    look = WatchTargets(Below._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
     with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
         for number in range(3):
             directory.replace(name, f"fake-new-{number}")
@@ -320,7 +320,7 @@ def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bo
             reader.sees(f"fake-newer-{number}")
             shutil.rmtree(directory.path / "tls")
             reader.sees(None)
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 @pytest.mark.parametrize("way", ["real/key", "current/key"])
@@ -348,7 +348,7 @@ def test_a_file_that_is_a_link_out_of_the_directory_is_told_of(way: str, memory:
         reader.sees(None)
         directory.replace("api_key", "fake-plain")
         reader.sees("fake-plain")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 @pytest.mark.parametrize("at_the_end", ["", "/"])
@@ -370,7 +370,7 @@ def test_what_is_above_a_link_is_told_of(at_the_end: str, memory: Path) -> None:
         reader.sees(None)
         PlainDirectory(directory.path).replace("api_key", "fake-anew")
         reader.sees("fake-anew")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 def test_what_a_link_leads_to_may_go_and_come_back(place: Path) -> None:
@@ -450,7 +450,7 @@ def test_a_file_in_a_volume_that_a_variable_names_is_told_of(volume: MountedVolu
         for number in range(1, 4):
             volume.publish({"api_key": f"fake-{number}"})
             reader.sees(f"fake-{number}")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 @really
@@ -465,7 +465,7 @@ def test_what_is_written_into_a_mounted_file_is_told(memory: Path) -> None:
             assert [pin.stale for pin in reader.watcher.pinned] == [False]
             pinned.replace("fake-new")
             wait_until(lambda: [pin.stale for pin in reader.watcher.pinned] == [True])
-            assert reader.watcher.missed == 0
+            assert reader.watcher.missed_events == 0
 
 
 def test_what_does_not_concern_secrets_is_not_told(memory: Path) -> None:
@@ -484,11 +484,11 @@ def test_what_does_not_concern_secrets_is_not_told(memory: Path) -> None:
 class Looks:
     """A look, and how often it was taken."""
 
-    def __init__(self, look: Callable[[], View]) -> None:
+    def __init__(self, look: Callable[[], WatchSnapshot]) -> None:
         self._look = look
         self.count = 0
 
-    def __call__(self) -> View:
+    def __call__(self) -> WatchSnapshot:
         """Look."""
         self.count += 1
         return self._look()
@@ -521,7 +521,7 @@ def test_other_files_of_a_plain_directory_make_nobody_read(memory: Path) -> None
         assert looks.count == at_the_start
         # An event may be told of in two parts, as the file is emptied and as it is written.
         assert reader.ticks <= 4
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 class DeafEvents(FileEvents):
@@ -547,7 +547,7 @@ def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: P
             directory.write_in_place("api_key", f"fake-{number}")
             make_noise(directory, 10)
             reader.sees(f"fake-{number}")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
         assert reader.mode == "inotify"
 
 
@@ -561,11 +561,11 @@ def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> 
     with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
         hidden.write_text("fake-1")
         reader.sees("fake-1")
-        wait_until(lambda: reader.watcher.missed)
-        ticks, missed = reader.ticks, reader.watcher.missed
+        wait_until(lambda: reader.watcher.missed_events)
+        ticks, missed = reader.ticks, reader.watcher.missed_events
         hidden.chmod(0o600)
         wait_until(lambda: reader.ticks > ticks)
-        wait_until(lambda: reader.watcher.missed > missed)
+        wait_until(lambda: reader.watcher.missed_events > missed)
 
 
 def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
@@ -577,7 +577,7 @@ def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
         reader.sees(None)
         MountedVolume(volume.path).publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-        assert reader.watcher.missed
+        assert reader.watcher.missed_events
         volume.publish({"api_key": "fake-2"})
         reader.sees("fake-2")
 
@@ -589,7 +589,7 @@ def test_what_is_mounted_over_is_found_by_a_look(volume: MountedVolume) -> None:
     with told(file, look_at(volume.path), timings=QUICK_RESYNC) as reader:
         with tmpfs(volume.path):
             reader.sees(None)
-            wait_until(lambda: reader.watcher.missed == 1)
+            wait_until(lambda: reader.watcher.missed_events == 1)
             file.write_text("fake-1")
             reader.sees("fake-1")
         reader.sees("fake-0")
@@ -602,7 +602,7 @@ def test_everything_is_read_now_and_then(volume: MountedVolume) -> None:
     timings = {"watcher_heartbeat_interval": 0.02, "full_read_interval": 0.02}
     with told(volume.path / "api_key", look_at(volume.path), timings=timings) as reader:
         wait_until(lambda: reader.ticks >= 3)
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(volume: MountedVolume) -> None:
@@ -611,7 +611,7 @@ def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(volume: Mounte
     look = look_at(volume.path)
     swaps = iter(range(1, 4))
 
-    def swap_and_look() -> View:
+    def swap_and_look() -> WatchSnapshot:
         if started.is_set() and (number := next(swaps, None)):
             volume.publish({"api_key": f"fake-{number}"})
         return look()
@@ -622,7 +622,7 @@ def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(volume: Mounte
         reader.sees("fake-3")
         volume.publish({"api_key": "fake-4"})
         reader.sees("fake-4")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
@@ -637,7 +637,7 @@ def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
     look = look_at(root)
     switches: list[int] = []
 
-    def switch_and_look() -> View:
+    def switch_and_look() -> WatchSnapshot:
         if switches:
             switch(root, f"v{switches.pop()}")
         return look()
@@ -648,7 +648,7 @@ def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
             reader.sees(f"fake-{number}")
         switch(root, "v0")
         reader.sees("fake-0")
-        assert reader.watcher.missed == 0
+        assert reader.watcher.missed_events == 0
 
 
 def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
@@ -656,14 +656,14 @@ def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
     looks = 0
     look = look_at(volume.path)
 
-    def count() -> View:
+    def count() -> WatchSnapshot:
         nonlocal looks
         looks += 1
         return look()
 
     with told(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
         wait_until(lambda: looks > 5)
-        assert (reader.ticks, reader.watcher.missed) == (0, 0)
+        assert (reader.ticks, reader.watcher.missed_events) == (0, 0)
 
 
 # How a watch begins.
@@ -678,7 +678,7 @@ def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
     look = look_at(root)
     numbers = iter(range(1, 4))
 
-    def switch_after_look() -> View:
+    def switch_after_look() -> WatchSnapshot:
         view = look()
         if number := next(numbers, None):
             switch(root, f"v{number}")
@@ -697,7 +697,7 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
     look = look_at(volume.path)
     looks = 0
 
-    def look_slowly() -> View:
+    def look_slowly() -> WatchSnapshot:
         nonlocal looks
         looks += 1
         if looks > 1:
@@ -715,7 +715,7 @@ def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path, 
     path.mkdir()
     look = look_at(path)
 
-    def remove_after_look() -> View:
+    def remove_after_look() -> WatchSnapshot:
         view = look()
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
@@ -909,7 +909,7 @@ def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, lo
     failures = 3
     look = look_at(volume.path)
 
-    def fail() -> View:
+    def fail() -> WatchSnapshot:
         nonlocal failures
         if failures:
             failures -= 1
@@ -932,7 +932,7 @@ def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume)
         "watcher_start_timeout": 0.0,
     }
 
-    def fail() -> View:
+    def fail() -> WatchSnapshot:
         raise LookupError
 
     with told(volume.path / "api_key", fail, timings=timings) as reader:
@@ -950,7 +950,7 @@ def test_a_look_that_hangs_is_told_as_such(
     answers, waits = threading.Event(), threading.Event()
     answers.set()
 
-    def hang() -> View:
+    def hang() -> WatchSnapshot:
         if not answers.is_set():
             waits.set()
             answers.wait(PATIENCE)
@@ -974,7 +974,7 @@ def test_a_file_system_that_hangs_holds_up_no_start_for_ever(volume: MountedVolu
     look = look_at(volume.path)
     answers = threading.Event()
 
-    def hang() -> View:
+    def hang() -> WatchSnapshot:
         answers.wait(PATIENCE)
         return look()
 

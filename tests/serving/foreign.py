@@ -12,7 +12,7 @@ import anyio
 from fastapi import FastAPI
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
-from hive_boot.serving.outermost import Outermost
+from hive_boot.serving.outermost import LifespanMiddleware
 
 
 class Secrets(SecretSet):
@@ -32,7 +32,7 @@ async def root() -> str:
     return "served"
 
 
-wrapped = Outermost(FastAPI(routes=app.routes), boot.lifespan, boot.status)
+wrapped = LifespanMiddleware(FastAPI(routes=app.routes), boot.lifespan, boot.status)
 
 
 async def serve(name: str, address: str) -> None:

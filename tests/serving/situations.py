@@ -6,7 +6,7 @@ from typing import Any
 from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.timeline import Step
+from hive_boot.lifecycle.timeline import TimelineEntry
 from hive_boot.secrets.status import SecretStatus
 
 NAMES = (
@@ -51,13 +51,15 @@ def secrets(count: int = 8) -> tuple[SecretStatus, ...]:
 
 
 STARTED = (
-    Step(name="loading", kind="phase", start=0.0, end=0.085, outcome="done"),
-    Step(name="starting", kind="phase", start=0.085, end=1.61, outcome="done"),
-    Step(name="stripe_secret_key", kind="check", start=0.09, end=0.62, outcome="done"),
-    Step(name="database", kind="part", start=0.09, end=0.84, outcome="done"),
-    Step(name="cache", kind="part", start=0.09, end=0.31, outcome="done"),
-    Step(name="agents", kind="part", start=0.84, end=1.6, outcome="done", waits_for=("database",)),
-    Step(name="heartbeat", kind="service", start=1.6),
+    TimelineEntry(name="loading", kind="phase", start=0.0, end=0.085, outcome="done"),
+    TimelineEntry(name="starting", kind="phase", start=0.085, end=1.61, outcome="done"),
+    TimelineEntry(name="stripe_secret_key", kind="check", start=0.09, end=0.62, outcome="done"),
+    TimelineEntry(name="database", kind="part", start=0.09, end=0.84, outcome="done"),
+    TimelineEntry(name="cache", kind="part", start=0.09, end=0.31, outcome="done"),
+    TimelineEntry(
+        name="agents", kind="part", start=0.84, end=1.6, outcome="done", waits_for=("database",)
+    ),
+    TimelineEntry(name="heartbeat", kind="service", start=1.6),
 )
 """A start that took a second and a half, and a service that goes on."""
 
@@ -75,14 +77,14 @@ def starting(count: int = 8) -> Status:
         secrets=secrets(count) if count > 8 else (),
         timeline=(
             STARTED[0],
-            Step(name="starting", kind="phase", start=0.085),
+            TimelineEntry(name="starting", kind="phase", start=0.085),
             STARTED[2],
             STARTED[4],
-            Step(name="database", kind="part", start=0.09),
-            Step(
+            TimelineEntry(name="database", kind="part", start=0.09),
+            TimelineEntry(
                 name="agents", kind="part", start=0.09, outcome="waiting", waits_for=("database",)
             ),
-            Step(name="mailer", kind="part", start=0.09, end=2.0, outcome="overdue"),
+            TimelineEntry(name="mailer", kind="part", start=0.09, end=2.0, outcome="overdue"),
         ),
     )
 
@@ -151,11 +153,15 @@ def stopping() -> Status:
         failed="agents",
         timeline=(
             *STARTED[:-1],
-            Step(name="heartbeat", kind="service", start=1.6, end=7_000.0, outcome="failed"),
-            Step(name="heartbeat", kind="service", start=7_001.0, end=8_999.0, outcome="cancelled"),
-            Step(name="stopping", kind="phase", start=8_999.0),
-            Step(name="agents", kind="stop", start=8_999.1, end=8_999.4, outcome="done"),
-            Step(name="database", kind="stop", start=8_999.4),
+            TimelineEntry(
+                name="heartbeat", kind="service", start=1.6, end=7_000.0, outcome="failed"
+            ),
+            TimelineEntry(
+                name="heartbeat", kind="service", start=7_001.0, end=8_999.0, outcome="cancelled"
+            ),
+            TimelineEntry(name="stopping", kind="phase", start=8_999.0),
+            TimelineEntry(name="agents", kind="stop", start=8_999.1, end=8_999.4, outcome="done"),
+            TimelineEntry(name="database", kind="stop", start=8_999.4),
         ),
     )
 
@@ -163,8 +169,10 @@ def stopping() -> Status:
 def crowded() -> Status:
     """Describe a start of a thousand parts, of which one hangs."""
     parts = [
-        Step(name=f"part_{n}", kind="part", start=n / 1000, end=n / 1000 + 0.2, outcome="done")
+        TimelineEntry(
+            name=f"part_{n}", kind="part", start=n / 1000, end=n / 1000 + 0.2, outcome="done"
+        )
         for n in range(1000)
     ]
-    parts[900] = Step(name="part_900", kind="part", start=0.9)
+    parts[900] = TimelineEntry(name="part_900", kind="part", start=0.9)
     return ready(200, state=State.STARTING, ready=False, started=False, timeline=tuple(parts))

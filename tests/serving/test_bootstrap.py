@@ -265,7 +265,7 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
     monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret-0123456789")
     boot = Bootstrap(Needs, mode="environment")
 
-    @boot.part
+    @boot.resource
     async def pool() -> AsyncIterator[str]:
         yield "pool"
 

@@ -16,7 +16,14 @@ from hive_boot import Bootstrap, Secret, SecretSet
 from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
 from hive_boot.serving.asgi import App, Message
-from hive_boot.serving.endpoints import PATHS, PROBES, Endpoints, Response, answer, answer_probe
+from hive_boot.serving.endpoints import (
+    PATHS,
+    PROBES,
+    Endpoints,
+    Response,
+    answer_probe,
+    handle_request,
+)
 from tests.fixtures.golden import assert_golden
 from tests.serving.situations import degraded, ready, starting, stopping
 
@@ -44,7 +51,7 @@ def test_a_probe_is_told_the_state_and_no_name() -> None:
     for state in State:
         for started in (False, True):
             status = degraded(state=state, started=started)
-            answers = [answer("GET", path, status) for path in PROBES]
+            answers = [handle_request("GET", path, status) for path in PROBES]
             assert [each.status for each in answers] == [
                 200,
                 200 if state in in_use else 503,
@@ -63,7 +70,7 @@ def test_a_program_reads_how_it_is_in_one_word() -> None:
         (DRAINING, 503, "draining"),
         (stopping(), 503, "stopping"),
     ):
-        response = answer("GET", "/health", status)
+        response = handle_request("GET", "/health", status)
         assert response.status == code
         assert json.loads(response.body) == {
             "status": word,
@@ -88,7 +95,7 @@ def test_the_answers_are_worded() -> None:
         ("draining", DRAINING),
     ):
         for path in ("/readyz", "/health"):
-            response = answer("GET", path, status)
+            response = handle_request("GET", path, status)
             told += f"{title}: GET {path} {response.status}\n{body_of(response)}"
     assert_golden("readyz_verbose_or_health", told)
 
@@ -103,13 +110,13 @@ async def test_a_reason_that_holds_a_value_is_scrubbed(monkeypatch: pytest.Monke
     status = ready(degraded=True, reasons=("it is fake-value-0001",))
     async with Bootstrap(Own, mode="environment").running():
         for path in ("/health", "/boot"):
-            assert "it is ***" in body_of(answer("GET", path, status))
+            assert "it is ***" in body_of(handle_request("GET", path, status))
 
 
 def test_a_head_is_a_get_without_the_body() -> None:
     """Who asks by HEAD learns the length of the answer, and nobody keeps either."""
     for path in (*PATHS, "/nothing"):
-        got, head = (answer(method, path, Status()) for method in ("GET", "HEAD"))
+        got, head = (handle_request(method, path, Status()) for method in ("GET", "HEAD"))
         assert head.body == b""
         assert head.status == got.status
         for response in (got, head):
@@ -121,11 +128,11 @@ def test_a_head_is_a_get_without_the_body() -> None:
 
 def test_there_is_nothing_else() -> None:
     """A wrong path says which there are; a wrong method says which are right."""
-    missing = answer("GET", "/", ready())
+    missing = handle_request("GET", "/", ready())
     assert missing.status == 404
     assert set(PATHS) <= set(body_of(missing).split())
-    assert answer("GET", "/boot", ready(), only=PROBES).status == 404
-    refused = answer("POST", "/readyz", ready())
+    assert handle_request("GET", "/boot", ready(), only=PROBES).status == 404
+    refused = handle_request("POST", "/readyz", ready())
     assert refused.status == 405
     assert dict(refused.headers)[b"allow"] == b"GET, HEAD"
 
@@ -135,7 +142,7 @@ def test_without_the_client_there_are_no_metrics(monkeypatch: pytest.MonkeyPatch
     for name in [name for name in sys.modules if name.startswith("prometheus_client")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    response = answer("GET", "/metrics", ready())
+    response = handle_request("GET", "/metrics", ready())
     assert response.status == 501
     assert "hive_boot[metrics]" in body_of(response)
 
@@ -154,7 +161,7 @@ def test_what_another_collector_lacks_is_not_ours() -> None:
     REGISTRY.register(broken)
     try:
         with pytest.raises(ModuleNotFoundError):
-            answer("GET", "/metrics", ready())
+            handle_request("GET", "/metrics", ready())
     finally:
         REGISTRY.unregister(broken)
 

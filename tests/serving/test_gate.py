@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
 from hive_boot.serving.asgi import App, Message, Receive, Scope, Send
-from hive_boot.serving.gate import Gate
+from hive_boot.serving.gate import ReadinessMiddleware
 from hive_boot.serving.servers import bind, http_server
 from tests.serving.talking import connected, websocket
 from tests.support import until
@@ -80,7 +80,7 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_nobody_comes_in_before_the_application_is_ready(serve: Serve) -> None:
     """A client that comes too early, or when the start has failed, is told to come again."""
     run = Run(started=False)
-    async with serve(Gate(greet, run.status, dict)) as port:
+    async with serve(ReadinessMiddleware(greet, run.status, dict)) as port:
         for state, word in (
             (State.ARMED, b"starting\n"),
             (State.LOADING, b"starting\n"),
@@ -100,7 +100,7 @@ async def test_nobody_comes_in_before_the_application_is_ready(serve: Serve) -> 
 async def test_a_client_that_waits_on_its_connection_comes_in(serve: Serve) -> None:
     """The connection on which a client was told to come again is good for its next try."""
     run = Run(State.STARTING, started=False)
-    gate = Gate(greet, run.status, lambda: {"pool": 1})
+    gate = ReadinessMiddleware(greet, run.status, lambda: {"pool": 1})
     async with serve(gate) as port, connected(port) as client:
         assert (await client.ask()).status == 503
         run.state, run.started = State.READY, True
@@ -111,7 +111,7 @@ async def test_a_client_that_waits_on_its_connection_comes_in(serve: Serve) -> N
 async def test_probes_are_answered_in_every_state(serve: Serve) -> None:
     """A kubelet hears where the application stands, and the application is not asked."""
     run = Run()
-    async with serve(Gate(greet, run.status, dict)) as port:
+    async with serve(ReadinessMiddleware(greet, run.status, dict)) as port:
         for state in (State.STARTING, State.READY, State.RELOADING, State.DRAINING):
             run.state, run.started = state, state is not State.STARTING
             is_ready = state in {State.READY, State.RELOADING}
@@ -124,7 +124,7 @@ async def test_probes_are_answered_in_every_state(serve: Serve) -> None:
 async def test_an_application_in_use_is_not_described_for_each_request(serve: Serve) -> None:
     """A request costs no description of the application: only where it stands is asked."""
     run = Run()
-    gate = Gate(greet, run.status, dict, phase=lambda: run.state)
+    gate = ReadinessMiddleware(greet, run.status, dict, phase=lambda: run.state)
     async with serve(gate) as port, connected(port) as client:
         assert (await client.ask()).status == 200
     assert run.looks == 0
@@ -137,7 +137,10 @@ async def test_clients_leave_their_connection_while_the_application_leaves(
 ) -> None:
     """Answers given while draining end the connection, so that the next request goes elsewhere."""
     run = Run()
-    async with serve(Gate(greet, run.status, dict)) as port, connected(port) as client:
+    async with (
+        serve(ReadinessMiddleware(greet, run.status, dict)) as port,
+        connected(port) as client,
+    ):
         assert "close" not in (await client.ask()).headers.get("connection", "")
         run.state = state
         answer = await client.ask()
@@ -157,7 +160,7 @@ async def test_an_answer_that_was_begun_before_the_drain_ends_the_connection(
         await to_answer.wait()
         await greet(scope, receive, send)
 
-    gate = Gate(slow, run.status, dict)
+    gate = ReadinessMiddleware(slow, run.status, dict)
     async with serve(gate) as port, connected(port) as client:
         await client.send()
         await until(lambda: gate.in_flight == 1)
@@ -171,7 +174,7 @@ async def test_an_answer_that_was_begun_before_the_drain_ends_the_connection(
 async def test_websockets_come_in_only_when_ready(serve: Serve) -> None:
     """A websocket that comes too early is refused as a request is; later ones are counted."""
     run = Run(State.STARTING, started=False)
-    gate = Gate(greet, run.status, dict)
+    gate = ReadinessMiddleware(greet, run.status, dict)
     async with serve(gate) as port:
         async with websocket(port) as client:
             assert await client.open() == 503
@@ -198,14 +201,14 @@ async def call(app: App, **scope: Any) -> list[Message]:  # noqa: ANN401  (a sco
 
 async def test_a_websocket_is_closed_where_it_cannot_be_refused() -> None:
     """A server that cannot answer a websocket with a status closes it with the code to retry."""
-    gate = Gate(greet, Run(State.LOADING, started=False).status, dict)
+    gate = ReadinessMiddleware(greet, Run(State.LOADING, started=False).status, dict)
     (closed,) = await call(gate, type="websocket")
     assert (closed["type"], closed["code"]) == ("websocket.close", 1013)
 
 
 async def test_no_header_of_connections_is_sent_on_the_second_version() -> None:
     """HTTP/2 has no header for it, and a client may call it an error."""
-    gate = Gate(greet, Run(State.DRAINING).status, dict)
+    gate = ReadinessMiddleware(greet, Run(State.DRAINING).status, dict)
     start, _ = await call(gate, type="http", http_version="2")
     assert (b"connection", b"close") not in start["headers"]
 
@@ -218,7 +221,7 @@ async def test_each_request_has_a_state_of_its_own() -> None:
         await greet(scope, receive, send)
         scope["state"]["mine"] = True
 
-    gate = Gate(app, Run().status, lambda: shared)
+    gate = ReadinessMiddleware(app, Run().status, lambda: shared)
     for _ in range(2):
         _, body = await call(gate, type="http", http_version="1.1", state={"server": 2})
         assert body["body"] == b"{'server': 2, 'pool': 1}"
@@ -231,7 +234,7 @@ async def test_a_request_that_fails_is_not_in_flight() -> None:
     async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise KeyError
 
-    gate = Gate(fail, Run().status, dict)
+    gate = ReadinessMiddleware(fail, Run().status, dict)
     with pytest.raises(KeyError):
         await call(gate, type="http", http_version="1.1")
     assert gate.in_flight == 0
@@ -245,6 +248,6 @@ async def test_a_framework_finds_the_state_in_its_requests(serve: Serve) -> None
     async def pool(request: Request) -> str:
         return str(request.state.pool)
 
-    gate = Gate(app, Run().status, lambda: {"pool": "ready"})
+    gate = ReadinessMiddleware(app, Run().status, lambda: {"pool": "ready"})
     async with serve(gate) as port, connected(port) as client:
         assert (await client.ask()).body == b'"ready"'

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from hive_boot import Bootstrap, DeclarationError, LifecycleError, Secret, SecretSet, StartupFailed
-from hive_boot.serving.http import Serving
+from hive_boot import Bootstrap, DeclarationError, LifecycleError, Secret, SecretSet, StartupError
+from hive_boot.serving.http import HttpService
 from hive_boot.serving.servers import bind
 from tests.serving.talking import connected, refuses, until_refused
 from tests.support import until
@@ -94,9 +94,9 @@ def server(anyio_backend_name: str) -> str:
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
     """Declare an application with a part."""
     monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret-0123456789")
-    boot = Bootstrap(Needs, mode="environment", stop_timeout=20)
+    boot = Bootstrap(Needs, mode="environment", shutdown_timeout=20)
 
-    @boot.part
+    @boot.resource
     async def pool() -> str:
         return "open"
 
@@ -105,20 +105,20 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
 
 @asynccontextmanager
 async def running(
-    boot: Bootstrap[Needs], serving: Serving[Needs, None]
+    boot: Bootstrap[Needs], serving: HttpService[Needs, None]
 ) -> AsyncIterator[Run[Needs, None]]:
     """Do what ``boot.serve`` does, without a process of its own."""
-    doors = [("the HTTP server", serving.open)]
+    doors = [("the HTTP server", serving.start_listening)]
     start = boot._running(doors=doors, last=serving.lifespan, serves=True)  # noqa: SLF001
     with anyio.fail_after(30):
         async with start as run:
             yield run
 
 
-def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> Serving[Needs, None]:
+def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService[Needs, None]:
     """Make what serves."""
-    serving: Serving[Needs, None] = Serving(boot, app, "127.0.0.1", 0)
-    serving.choose(server, backend)
+    serving: HttpService[Needs, None] = HttpService(boot, app, "127.0.0.1", 0)
+    serving.select_server(server, backend)
     return serving
 
 
@@ -139,7 +139,7 @@ async def test_a_request_in_flight_ends_before_the_application_stops(
     async with running(boot, serving) as run, anyio.create_task_group() as group:
         port = port_of(told)
         assert inner.told == ["starts"]
-        group.start_soon(serving.live, run)
+        group.start_soon(serving.wait_until_stopped, run)
         async with connected(port) as client:
             assert (await client.ask()).body == b"pool='open' mine=1"
             await client.send("/slow")
@@ -178,8 +178,8 @@ async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
     told: pytest.LogCaptureFixture,
 ) -> None:
     """The log has an address to click on."""
-    serving: Serving[Needs, None] = Serving(boot, Inner(), "::1", 0)
-    serving.choose(server, anyio_backend_name)
+    serving: HttpService[Needs, None] = HttpService(boot, Inner(), "::1", 0)
+    serving.select_server(server, anyio_backend_name)
     async with running(boot, serving):
         assert "http://[::1]:" in told.text
 
@@ -194,7 +194,7 @@ async def test_a_server_that_ends_by_itself_is_a_failure(
         async with running(boot, serving) as run:
             assert serving._server is not None  # noqa: SLF001  (nobody else ends it)
             serving._server.stop(0)  # noqa: SLF001
-            await serving.live(run)
+            await serving.wait_until_stopped(run)
 
     with pytest.raises(LifecycleError, match="HTTP server"):
         await live()
@@ -211,7 +211,7 @@ async def test_what_has_failed_before_the_server_ended_is_told(
             run.runner.fail("a part", RuntimeError("the connection is lost"))
             assert serving._server is not None  # noqa: SLF001  (as above)
             serving._server.stop(0)  # noqa: SLF001
-            await serving.live(run)
+            await serving.wait_until_stopped(run)
 
     with pytest.raises(RuntimeError, match="the connection is lost"):
         await live()
@@ -219,9 +219,9 @@ async def test_what_has_failed_before_the_server_ended_is_told(
 
 async def test_without_a_server_there_is_nothing_to_wait_for(boot: Bootstrap[Needs]) -> None:
     """Where no door was opened nobody waits for it to close."""
-    serving: Serving[Needs, None] = Serving(boot, Inner(), "127.0.0.1", 0)
+    serving: HttpService[Needs, None] = HttpService(boot, Inner(), "127.0.0.1", 0)
     async with boot._running() as run:  # noqa: SLF001
-        await serving.live(run)
+        await serving.wait_until_stopped(run)
 
 
 async def test_a_lifespan_that_crashes_ends_what_is_served(
@@ -233,8 +233,8 @@ async def test_a_lifespan_that_crashes_ends_what_is_served(
 
     async def live() -> None:
         async with running(boot, serving) as run, anyio.create_task_group() as group:
-            run.runner.cannot_go_on = group.cancel_scope.cancel
-            group.start_soon(serving.live, run)
+            run.runner.on_fatal_error = group.cancel_scope.cancel
+            group.start_soon(serving.wait_until_stopped, run)
             inner.to_crash.set()
 
     with pytest.raises(RuntimeError, match="the lifespan crashes"):
@@ -255,10 +255,13 @@ async def test_a_start_that_fails_closes_the_socket(
         await send({"type": "lifespan.startup.failed", "message": "the tables are missing"})
 
     serving = make(boot, failing, server, anyio_backend_name)
-    with pytest.raises(StartupFailed) as caught:
+    with pytest.raises(StartupError) as caught:
         async with running(boot, serving):
             pytest.fail("it was served")
-    assert (caught.value.part, caught.value.reason) == ("the ASGI application", "LifecycleError")
+    assert (caught.value.resource, caught.value.reason) == (
+        "the ASGI application",
+        "LifecycleError",
+    )
     assert str(caught.value.__cause__) == "the tables are missing"
     assert await refuses(port_of(told))
 
@@ -270,8 +273,8 @@ async def test_a_port_that_is_taken_is_told(
     inner = Inner()
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        serving: Serving[Needs, None] = Serving(boot, inner, "127.0.0.1", port)
-        serving.choose(server, anyio_backend_name)
+        serving: HttpService[Needs, None] = HttpService(boot, inner, "127.0.0.1", port)
+        serving.select_server(server, anyio_backend_name)
         with pytest.raises(LifecycleError, match=rf"127\.0\.0\.1:{port}\b"):
             async with running(boot, serving):
                 pytest.fail("it was served")
@@ -280,8 +283,8 @@ async def test_a_port_that_is_taken_is_told(
 
 def test_the_server_has_to_run_on_the_loop(boot: Bootstrap[Needs]) -> None:
     """The server uvicorn is taken on asyncio, whatever drives that, and refused on trio."""
-    serving: Serving[Any, Any] = Serving(boot, Inner(), "127.0.0.1", 0)
-    serving.choose("uvicorn", "asyncio")
-    serving.choose("uvicorn", "uvloop")
+    serving: HttpService[Any, Any] = HttpService(boot, Inner(), "127.0.0.1", 0)
+    serving.select_server("uvicorn", "asyncio")
+    serving.select_server("uvicorn", "uvloop")
     with pytest.raises(DeclarationError, match=r"\buvicorn\b.*\btrio\b"):
-        serving.choose("uvicorn", "trio")
+        serving.select_server("uvicorn", "trio")

@@ -9,12 +9,12 @@ import pytest
 from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient
 
-from hive_boot import InvalidSecrets, Problem, Secret
+from hive_boot import InvalidSecretsError, Problem, Secret
 from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction import hidden
 from hive_boot.serving.asgi import App, Message, Receive, Scope, Send
-from hive_boot.serving.outermost import Outermost
+from hive_boot.serving.outermost import LifespanMiddleware
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -131,7 +131,7 @@ class Server:
 async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
     """Secrets come before the application's own start, and go after its stop."""
     boot = Boot()
-    app = Outermost(inner(boot.told), boot.lifespan, boot.status)
+    app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
     server = Server(app, knows_state=knows_state)
     async with server.serving() as client:
         assert server.said == [{"type": "lifespan.startup.complete"}]
@@ -147,7 +147,7 @@ async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
 async def test_nobody_comes_in_when_the_server_runs_no_lifespan() -> None:
     """A server that is told to leave lifespans out serves no application without secrets."""
     boot = Boot()
-    app = Outermost(inner(boot.told), boot.lifespan, boot.status)
+    app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
     async with AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
         assert (await client.get("/")).status_code == 503
         assert (await client.get("/readyz")).status_code == 503
@@ -156,9 +156,9 @@ async def test_nobody_comes_in_when_the_server_runs_no_lifespan() -> None:
 
 async def test_a_start_without_secrets_is_a_failed_start() -> None:
     """The server is told what is missing, in the words of the report, and nothing is raised."""
-    missing = InvalidSecrets([Problem("JWT_SECRET", "missing", "is missing")])
+    missing = InvalidSecretsError([Problem("JWT_SECRET", "missing", "is missing")])
     boot = Boot(missing)
-    server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
+    server = Server(LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status))
     await server.run()
     assert server.said == [{"type": "lifespan.startup.failed", "message": str(missing)}]
     assert server.raised is None
@@ -169,7 +169,7 @@ async def test_a_failure_of_the_application_is_told() -> None:
     """A server is told where an application's own start or stop has failed."""
     for fail, step in (("start", "startup"), ("stop", "shutdown")):
         boot = Boot()
-        server = Server(Outermost(inner(boot.told, fail), boot.lifespan, boot.status))
+        server = Server(LifespanMiddleware(inner(boot.told, fail), boot.lifespan, boot.status))
         async with server.serving():
             pass
         assert server.said[-1]["type"] == f"lifespan.{step}.failed"
@@ -183,13 +183,13 @@ async def test_no_value_is_told() -> None:
     owner, value = object(), "fake-value-that-nobody-may-see"
     text = f"cannot connect with {value}"
     for failure in (RuntimeError(text), ExceptionGroup(text, [KeyError(text)])):
-        hidden.hide(owner, [Secret("TOKEN", value)])
+        hidden.register(owner, [Secret("TOKEN", value)])
         try:
             boot = Boot(failure)
-            server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
+            server = Server(LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status))
             await server.run()
         finally:
-            hidden.drop(owner)
+            hidden.unregister(owner)
         told = server.said[0]["message"]
         assert value not in told
         assert "cannot connect with ***" in told
@@ -200,7 +200,7 @@ async def test_no_value_is_told() -> None:
 async def test_a_cancelled_lifespan_is_just_over() -> None:
     """A server that cancels the lifespan is not told anything: it does not listen."""
     boot = Boot()
-    server = Server(Outermost(inner(boot.told), boot.lifespan, boot.status))
+    server = Server(LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status))
     async with anyio.create_task_group() as group:
         group.start_soon(server.run)
         await until(lambda: server.said)
@@ -216,7 +216,7 @@ async def no_lifespan(_scope: Scope, _receive: Receive, _send: Send) -> None:
 async def test_an_application_without_a_lifespan_has_what_it_needs() -> None:
     """An application that knows nothing of lifespans still starts after its secrets."""
     boot = Boot()
-    server = Server(Outermost(no_lifespan, boot.lifespan, boot.status))
+    server = Server(LifespanMiddleware(no_lifespan, boot.lifespan, boot.status))
     async with server.serving():
         assert boot.told == ["secrets"]
     assert boot.told == ["secrets", "no secrets"]

@@ -11,8 +11,8 @@ from hive_boot._timings import DEFAULTS
 from hive_boot.bootstrap.status import Status
 from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.timeline import Step
-from hive_boot.serving.endpoints import answer
+from hive_boot.lifecycle.timeline import TimelineEntry
+from hive_boot.serving.endpoints import handle_request
 from hive_boot.serving.page import HEADERS, page
 from tests.fixtures.golden import assert_golden
 from tests.serving.situations import (
@@ -156,7 +156,7 @@ def assert_sound(read: Reader) -> None:
 
 def test_the_server_forbids_what_the_page_does_not_need() -> None:
     """Should a name ever bring markup, the browser is told to run and fetch nothing."""
-    told = dict(answer("GET", "/boot", ready()).headers)
+    told = dict(handle_request("GET", "/boot", ready()).headers)
     policy = told[b"content-security-policy"].decode()
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
     assert set(HEADERS) <= set(told.items())
@@ -178,7 +178,9 @@ def test_no_name_is_markup() -> None:
         rotations=(
             RotationStatus(at=1.0, generation=2, verdict="accepted", names=(evil,), duration=0.1),
         ),
-        timeline=(Step(name=evil, kind="part", start=0.0, outcome="waiting", waits_for=(evil,)),),
+        timeline=(
+            TimelineEntry(name=evil, kind="part", start=0.0, outcome="waiting", waits_for=(evil,)),
+        ),
     )
     text = page(evil, status)
     assert "onload='" not in text
@@ -189,7 +191,7 @@ def test_no_name_is_markup() -> None:
 def test_a_path_need_not_be_unicode() -> None:
     """A file whose name is no text is no reason to show nothing."""
     status = ready(secrets=(secret_status("A", place="/run/\udcff"),))
-    assert b"/<wbr>run/<wbr>?" in answer("GET", "/boot", status).body
+    assert b"/<wbr>run/<wbr>?" in handle_request("GET", "/boot", status).body
 
 
 def test_how_it_is_is_seen_first() -> None:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from hive_boot.serving.asgi import Message, Receive, Scope, Send
-from hive_boot.serving.requests import Requests
+from hive_boot.serving.requests import InFlightRequests
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +26,7 @@ async def answer_late(scope: Scope) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    requests = Requests(slow)
+    requests = InFlightRequests(slow)
     requests.end()
     await requests(scope, receive, send)
     return sent
@@ -58,5 +58,5 @@ async def test_the_lifespan_of_a_server_is_answered() -> None:
         sent.append(message)
 
     scope: dict[str, Any] = {"type": "lifespan"}
-    await Requests(slow)(scope, receive, send)
+    await InFlightRequests(slow)(scope, receive, send)
     assert [each["type"] for each in sent] == [f"{step}.complete" for step in steps]

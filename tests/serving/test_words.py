@@ -1,6 +1,6 @@
 """How the page says how long something is, and where it breaks a name."""
 
-from hive_boot.serving.words import breakable, in_words
+from hive_boot.serving.words import format_duration, html_with_breaks
 
 
 def test_a_span_is_said_in_words() -> None:
@@ -21,9 +21,9 @@ def test_a_span_is_said_in_words() -> None:
         (86_400, "1 d"),
         (86_400 * 31 + 7_200, "31 d 2 h"),
     ):
-        assert in_words(seconds) == told
+        assert format_duration(seconds) == told
 
 
 def test_a_name_can_go_on_in_the_next_line() -> None:
     """A long name is broken where a person would, and is never markup."""
-    assert breakable("/run/<A_B>") == "/<wbr>run/<wbr>&lt;A_<wbr>B&gt;"
+    assert html_with_breaks("/run/<A_B>") == "/<wbr>run/<wbr>&lt;A_<wbr>B&gt;"

@@ -54,7 +54,7 @@ class Soaked(SecretSet):
     ca: Secret = secret(file="tls/ca.pem")
     certificate: Secret
     private_key: Secret
-    signing_key: Secret = secret(lead=LEAD, grace=GRACE)
+    signing_key: Secret = secret(activate_after=LEAD, accept_old_for=GRACE)
     spare: Secret | None
     other_1: Secret
     other_2: Secret
@@ -123,7 +123,7 @@ class Application:
             mode="kubernetes",
             profile="test",
             secrets_dirs=[volume, plain],
-            start_timeout=1,
+            startup_timeout=1,
         )
         self.ear = Ear()
         self._judge = Path(judge)

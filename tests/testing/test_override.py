@@ -9,7 +9,7 @@ from hive_boot import (
     Bootstrap,
     Change,
     DeclarationError,
-    InvalidSecrets,
+    InvalidSecretsError,
     LifecycleError,
     Secret,
     SecretBytes,
@@ -73,11 +73,11 @@ async def test_a_mount_is_passed_over(tmp_path: Path) -> None:
 async def test_a_given_value_is_judged() -> None:
     """A rule refuses a given value as it would any other."""
     boot = application()
-    with override(boot, api_key="short"), pytest.raises(InvalidSecrets) as caught:
+    with override(boot, api_key="short"), pytest.raises(InvalidSecretsError) as caught:
         async with boot.running():
             pass
     assert [problem.kind for problem in caught.value.problems] == ["length"]
-    with override(boot, api_key=None), pytest.raises(InvalidSecrets) as caught:
+    with override(boot, api_key=None), pytest.raises(InvalidSecretsError) as caught:
         async with boot.running():
             pass
     assert [problem.kind for problem in caught.value.problems] == ["missing"]
@@ -124,7 +124,7 @@ async def test_a_running_application_keeps_what_it_has(monkeypatch: pytest.Monke
     monkeypatch.setenv("API_KEY", "fake-own")
     boot = application()
     async with boot.running() as secrets:
-        with pytest.raises(InvalidSecrets) as caught:
+        with pytest.raises(InvalidSecretsError) as caught:
             async with override(boot, api_key="short"):
                 pytest.fail("it was refused")
         assert [problem.kind for problem in caught.value.problems] == ["length"]

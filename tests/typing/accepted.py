@@ -20,8 +20,8 @@ from hive_boot import (
     Secret,
     SecretBytes,
     SecretSet,
-    ShutdownTimeout,
-    StartupFailed,
+    ShutdownTimeoutError,
+    StartupError,
     get_secret,
     has_secret,
     mask_secret,
@@ -38,8 +38,8 @@ class HiveSecrets(SecretSet):
         used_by="user-auth",
         dev_default="dev-only-jwt-secret-0123456789abcdef",
         min_length=32,
-        lead=120,
-        grace=3600,
+        activate_after=120,
+        accept_old_for=3600,
     )
     sentry_dsn: Secret | None = secret(used_by="error monitoring")
     keystore: SecretBytes | None
@@ -131,47 +131,49 @@ class AgentPool:
         """Close."""
 
 
-living = Bootstrap(HiveSecrets, config=Settings, probe_port=8081, drain=2.5, stop_timeout=20)
+living = Bootstrap(
+    HiveSecrets, config=Settings, probe_port=8081, shutdown_delay=2.5, shutdown_timeout=20
+)
 
 
-@living.part
+@living.resource
 async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:
     """Be a part as an iterator."""
     async with AgentPool(secrets.openai_api_key.reveal()) as pool:
         yield pool
 
 
-@living.part
+@living.resource
 async def cache(agents: AgentPool, config: Settings) -> AsyncGenerator[dict[str, int], None]:
     """Be a part as a generator."""
     yield {agents.key: config.port}
 
 
-@living.part
+@living.resource
 async def size(cache: dict[str, int]) -> int:
     """Be a part that has nothing to stop."""
     return len(cache)
 
 
-@living.part(timeout=3)
+@living.resource(timeout=3)
 async def slow(size: int, boot: Bootstrap[HiveSecrets, Settings]) -> AsyncIterator[str]:
     """Be a part with a time of its own, as an iterator."""
     yield f"{boot.config.port} {size}"
 
 
-@living.part(timeout=0.5)
+@living.resource(timeout=0.5)
 async def slow_generator() -> AsyncGenerator[bytes, None]:
     """Be a part with a time of its own, as a generator."""
     yield b""
 
 
-@living.part(timeout=3)
+@living.resource(timeout=3)
 async def slow_size(slow: str) -> tuple[str, int]:
     """Be a part with a time of its own that has nothing to stop."""
     return slow, len(slow)
 
 
-@living.part
+@living.resource
 async def migrated() -> None:
     """Be a part without a value."""
 
@@ -206,7 +208,7 @@ async def sweep(agents: AgentPool) -> int:
     return len(agents.key)
 
 
-@living.service(restart="on-failure", budget=3, within=10.5)
+@living.service(restart="on-failure", max_restarts=3, restart_window=10.5)
 async def publish() -> NoReturn:
     """Never end by itself."""
     raise NotImplementedError
@@ -239,7 +241,7 @@ async def reconnect_agents(change: Change, agents: AgentPool) -> None:
     """Hear of a change, with a part."""
 
 
-@living.main(must_finish=True)
+@living.main(must_complete=True)
 async def work(secrets: HiveSecrets, agents: AgentPool, size: int) -> int:
     """Be a main with parts, and stay the function that it is."""
     await poll(agents, secrets)
@@ -285,18 +287,23 @@ def serve() -> NoReturn:
     living.serve(wrapped, port=8080)
 
 
-def told(error: StartupFailed | ShutdownTimeout) -> str:
+def told(error: StartupError | ShutdownTimeoutError) -> str:
     """Take an error of a start or a stop apart."""
-    if isinstance(error, StartupFailed):
-        assert_type(error.part, str)
-        assert_type(error.standing, tuple[str, ...])
+    if isinstance(error, StartupError):
+        assert_type(error.resource, str)
+        assert_type(error.progress, tuple[str, ...])
         return error.reason
     assert_type(error.pending, tuple[str, ...])
     return ", ".join(error.pending)
 
 
 watching = Bootstrap(
-    HiveSecrets, config=Settings, watch=True, wait=30, start_timeout=10.5, mode="kubernetes"
+    HiveSecrets,
+    config=Settings,
+    watch=True,
+    wait_for_files=30,
+    startup_timeout=10.5,
+    mode="kubernetes",
 )
 
 

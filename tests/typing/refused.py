@@ -58,9 +58,9 @@ def declare() -> None:
     Bootstrap(HiveSecrets, Settings)  # type: ignore[call-arg]
     Bootstrap(HiveSecrets, watch="yes")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, watch=None)  # type: ignore[arg-type]
-    Bootstrap(HiveSecrets, wait="30")  # type: ignore[arg-type]
-    Bootstrap(HiveSecrets, wait=None)  # type: ignore[arg-type]
-    Bootstrap(HiveSecrets, start_timeout="30")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, wait_for_files="30")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, wait_for_files=None)  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, startup_timeout="30")  # type: ignore[arg-type]
     secret(min_lenght=32)  # type: ignore[call-arg]
     secret(min_length="32")  # type: ignore[arg-type]
 
@@ -157,25 +157,25 @@ class Pool:
     size: int = 3
 
 
-@boot.part  # type: ignore[arg-type]
+@boot.resource  # type: ignore[arg-type]
 def sync_part() -> Pool:
     """Be called, and not awaited."""
     return Pool()
 
 
-@boot.part  # type: ignore[arg-type]
+@boot.resource  # type: ignore[arg-type]
 def sync_generator_part() -> Iterator[Pool]:
     """Yield, and not wait."""
     yield Pool()
 
 
-@boot.part(timeout=3)  # type: ignore[arg-type]
+@boot.resource(timeout=3)  # type: ignore[arg-type]
 def sync_part_with_time() -> Pool:
     """Be called, and not awaited, by a decorator with arguments."""
     return Pool()
 
 
-@boot.part
+@boot.resource
 async def pool() -> AsyncIterator[Pool]:
     """Be a good part."""
     yield Pool()
@@ -186,7 +186,7 @@ def sync_service(pool: Pool) -> None:
     """Be called, and not awaited."""
 
 
-@boot.service(budget=3)  # type: ignore[type-var]
+@boot.service(max_restarts=3)  # type: ignore[type-var]
 def sync_service_with_budget(pool: Pool) -> None:
     """Be called, and not awaited, by a decorator with arguments."""
 
@@ -197,7 +197,7 @@ async def generator_service(pool: Pool) -> AsyncIterator[Pool]:
     yield pool
 
 
-@boot.main(must_finish=True)  # type: ignore[type-var]
+@boot.main(must_complete=True)  # type: ignore[type-var]
 def sync_main_with_arguments(pool: Pool) -> None:
     """Be called, and not awaited, by a decorator with arguments."""
 
@@ -224,21 +224,21 @@ async def use_parts() -> None:
 
 def declare_life() -> None:
     """Give what parts, services, checks and the stop do not take."""
-    boot.part(timeout="3")  # type: ignore[call-overload]
-    boot.part(timeout=None)  # type: ignore[call-overload]
-    boot.part(restart="never")  # type: ignore[call-overload]
-    boot.part("pool")  # type: ignore[call-overload]
+    boot.resource(timeout="3")  # type: ignore[call-overload]
+    boot.resource(timeout=None)  # type: ignore[call-overload]
+    boot.resource(restart="never")  # type: ignore[call-overload]
+    boot.resource("pool")  # type: ignore[call-overload]
     boot.service(restart="always")  # type: ignore[call-overload]
-    boot.service(within="60")  # type: ignore[call-overload]
-    boot.service(budget=1.5)  # type: ignore[call-overload]
+    boot.service(restart_window="60")  # type: ignore[call-overload]
+    boot.service(max_restarts=1.5)  # type: ignore[call-overload]
     boot.service("poll")  # type: ignore[call-overload]
     boot.check(3)  # type: ignore[call-overload]
     boot.check(names=["jwt_secret"])  # type: ignore[call-overload]
     boot.check("jwt_secret", timeout="3")  # type: ignore[call-overload]
-    boot.main(must_finish="yes")  # type: ignore[call-overload]
+    boot.main(must_complete="yes")  # type: ignore[call-overload]
     Bootstrap(HiveSecrets, probe_port="8081")  # type: ignore[arg-type]
-    Bootstrap(HiveSecrets, drain="5")  # type: ignore[arg-type]
-    Bootstrap(HiveSecrets, stop_timeout=None)  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, shutdown_delay="5")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, shutdown_timeout=None)  # type: ignore[arg-type]
     boot.asgi(3)  # type: ignore[arg-type]
     boot.probes()  # type: ignore[call-arg]
 

@@ -30,10 +30,12 @@ class NoSecrets(SecretSet):
     """Secrets are another matter."""
 
 
-boot = Bootstrap(NoSecrets, drain=DRAIN if WITH_HTTP else None, stop_timeout=STOP_TIMEOUT)
+boot = Bootstrap(
+    NoSecrets, shutdown_delay=DRAIN if WITH_HTTP else None, shutdown_timeout=STOP_TIMEOUT
+)
 
 
-@boot.part
+@boot.resource
 async def database() -> AsyncIterator[bool]:
     """Start above the yield, stop below it."""
     await DATABASE.start()
@@ -41,7 +43,7 @@ async def database() -> AsyncIterator[bool]:
     await DATABASE.stop(anyio.to_thread.run_sync)
 
 
-@boot.part
+@boot.resource
 async def cache(database: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (it is needed)
     """Start above the yield, stop below it."""
     await CACHE.start()
@@ -51,7 +53,7 @@ async def cache(database: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001 
 
 if WITH_QUEUE:
 
-    @boot.part
+    @boot.resource
     async def queue(cache: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (it is needed)
         """Start above the yield, stop below it."""
         await QUEUE.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted, pluralize
-from hive_boot.redaction.matching import SHORTEST
+from hive_boot.redaction.matching import MIN_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
     "short-value": (
         "warning",
-        f"rotate to values of {SHORTEST} characters or more; inside a URL, the password counts",
+        f"rotate to values of {MIN_LENGTH} characters or more; inside a URL, the password counts",
     ),
     "environment-copy": (
         "warning",
@@ -42,10 +42,10 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
 
 def load_warnings(context: DoctorContext) -> list[Finding]:
     """Return the warnings of the load, each with its fix."""
-    findings = []
+    load_result = []
     for warning in context.load_result.load_warnings:
         severity, fix = _LOAD_WARNINGS[warning.kind]
-        findings.append(
+        load_result.append(
             Finding(
                 severity=severity,
                 kind=warning.kind,
@@ -55,7 +55,7 @@ def load_warnings(context: DoctorContext) -> list[Finding]:
                 fix=fix,
             )
         )
-    return findings
+    return load_result
 
 
 def platform_mismatch(context: DoctorContext) -> list[Finding]:
@@ -66,9 +66,9 @@ def platform_mismatch(context: DoctorContext) -> list[Finding]:
 def ineffective_declaration(context: DoctorContext) -> list[Finding]:
     """Return the declarations that have no effect, or make a start fail."""
     declared = context.declarations
-    findings = []
+    load_result = []
     if declared.probe_port is not None and find_spec("h11") is None:
-        findings.append(
+        load_result.append(
             Finding(
                 severity="error",
                 kind="missing-package",
@@ -78,7 +78,7 @@ def ineffective_declaration(context: DoctorContext) -> list[Finding]:
             )
         )
     if declared.hooks and not declared.watch:
-        findings.append(
+        load_result.append(
             Finding(
                 severity="note",
                 kind="no-watch",
@@ -88,10 +88,12 @@ def ineffective_declaration(context: DoctorContext) -> list[Finding]:
                 fix="Bootstrap(…, watch=True), if changes are to be followed",
             )
         )
-    fields = context.load_result.inventory.fields.values()
-    names = sorted(field.name for field in fields if field.grace and field.previous is None)
+    fields = context.load_result.field_index.fields.values()
+    names = sorted(
+        field.name for field in fields if field.accept_old_for and field.previous is None
+    )
     if names:
-        findings.append(
+        load_result.append(
             Finding(
                 severity="note",
                 kind="no-previous",
@@ -101,13 +103,13 @@ def ineffective_declaration(context: DoctorContext) -> list[Finding]:
                 fix='secret(previous="…_PREVIOUS"), and store the old value there in a rotation',
             )
         )
-    return findings
+    return load_result
 
 
 def _development_in_container(context: DoctorContext) -> list[Finding]:
     sources = context.sources
     # A profile that is set to development in a container is intended.
-    if sources.forgotten and sources.profile != "development":
+    if sources.maybe_missing_mount and sources.profile != "development":
         return [
             Finding(
                 severity="warning",
@@ -134,7 +136,7 @@ def _development_in_container(context: DoctorContext) -> list[Finding]:
 
 def _unread_mount(context: DoctorContext) -> list[Finding]:
     """Return the secrets that are mounted at a directory that this mode does not read."""
-    sources, index = context.sources, context.load_result.inventory
+    sources, index = context.sources, context.load_result.field_index
     if sources.mounted:
         return []
     directory = Path(context.host.path("/run/secrets"))

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-    from hive_boot.bootstrap.plan import Plan
-    from hive_boot.secrets.findings import Findings
-    from hive_boot.secrets.mode import Situation
-    from hive_boot.secrets.surroundings import Surroundings
+    from hive_boot.bootstrap.plan import AppDeclaration
+    from hive_boot.secrets.findings import LoadResult
+    from hive_boot.secrets.mode import SourceContext
+    from hive_boot.secrets.surroundings import HostEnvironment
 
 Severity = Literal["error", "warning", "note"]
 
@@ -66,16 +66,16 @@ class DoctorContext:
         user_id: the effective user of this process.
     """
 
-    declarations: Plan
-    load_result: Findings
-    host: Surroundings
+    declarations: AppDeclaration
+    load_result: LoadResult
+    host: HostEnvironment
     manifests: Sequence[Path]
     user_id: int
 
     @property
-    def sources(self) -> Situation:
+    def sources(self) -> SourceContext:
         """Mode, profile and the locations of the sources."""
-        return self.load_result.situation
+        return self.load_result.source_context
 
     @property
     def in_container(self) -> bool:
@@ -92,18 +92,18 @@ class DoctorContext:
     @property
     def secret_files(self) -> list[SecretFile]:
         """The files that contain declared secrets."""
-        index = self.load_result.inventory
+        index = self.load_result.field_index
         found: dict[Path, SecretFile] = {}
-        for reading in self.load_result.readings:
+        for reading in self.load_result.snapshots:
             # In a kubelet volume the links beside ..data may be missing.
             base = Path(reading.path, "..data" if reading.volume else "")
-            conflicting = [hit.place for hits in reading.batch.odd.values() for hit in hits]
+            conflicting = [hit.place for hits in reading.batch.unresolved.values() for hit in hits]
             prefix = reading.batch.directory
             relative = [path.removeprefix(prefix) for path in conflicting]
             for file in [*reading.batch.files.values(), *relative]:
                 name = index.by_file[file][1]
                 found.setdefault(base / file, SecretFile(name, base / file))
-        for attribute, (_, origin) in self.load_result.elsewhere.items():
+        for attribute, (_, origin) in self.load_result.origins.items():
             name = index.by_attribute[attribute].name
             variable, separator, path = origin.partition("=")
             if separator and variable == f"{name}_FILE":
@@ -114,7 +114,7 @@ class DoctorContext:
     @property
     def dotenv_files(self) -> list[Path]:
         """The ``.env`` files that exist."""
-        return [Path(path) for path in self.sources.dotenv if is_file(Path(path))]
+        return [Path(path) for path in self.sources.env_files if is_file(Path(path))]
 
     @property
     def names_by_path(self) -> dict[Path, tuple[str, ...]]:

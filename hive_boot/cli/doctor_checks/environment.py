@@ -24,7 +24,7 @@ def container_env_copies(context: DoctorContext) -> list[Finding]:
     with_value = {
         name for name, _, value in (entry.partition("=") for entry in text.split("\0")) if value
     }
-    declared = context.load_result.inventory.by_variable.keys()
+    declared = context.load_result.field_index.by_variable.keys()
     copies = sorted(name for name in with_value & declared if not variables.get(name))
     if not copies:
         return []
@@ -47,7 +47,7 @@ def used_env_fallback(context: DoctorContext) -> list[Finding]:
     if not context.sources.mounted or not context.sources.env_fallback:
         return []
     names = sorted(
-        result.inventory.by_attribute[attribute].name
+        result.field_index.by_attribute[attribute].name
         for attribute in result.values
         if result.origin(attribute)[0] == "environment"
     )

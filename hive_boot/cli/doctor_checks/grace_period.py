@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hive_boot.bootstrap.plan import Plan
+    from hive_boot.bootstrap.plan import AppDeclaration
     from hive_boot.cli.doctor_checks.context import DoctorContext
 
 Platform = Literal["kubernetes", "docker", "systemd"]
@@ -127,20 +127,20 @@ def short_grace_period(context: DoctorContext) -> list[Finding]:
     platform = _PLATFORMS.get(context.sources.mode)
     if not context.manifests and platform is not None:
         found = [GracePeriod(platform=platform, seconds=_DEFAULTS[platform])]
-    findings = [_short_grace_period(grace, context.declarations) for grace in found]
-    return [finding for finding in findings if finding is not None]
+    load_result = [_short_grace_period(grace, context.declarations) for grace in found]
+    return [finding for finding in load_result if finding is not None]
 
 
-def _short_grace_period(grace: GracePeriod, declared: Plan) -> Finding | None:
-    delay = declared.drain
+def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding | None:
+    delay = declared.shutdown_delay
     if delay is None:
         # An application with a main is started by run(), which has no delay.
         is_served = grace.platform == "kubernetes" and declared.main is None
         delay = _DELAY if is_served else 0.0
-    needed = grace.pre_stop + delay + declared.stop_timeout + _MARGIN
+    needed = grace.pre_stop + delay + declared.shutdown_timeout + _MARGIN
     if grace.seconds >= needed:
         return None
-    terms = [("preStop", grace.pre_stop), ("drain", delay), ("stop", declared.stop_timeout)]
+    terms = [("preStop", grace.pre_stop), ("drain", delay), ("stop", declared.shutdown_timeout)]
     total = " + ".join([*(f"{name} {value:g}" for name, value in terms if value), f"{_MARGIN:g}"])
     suggested = math.ceil(needed / _ROUNDED_TO) * _ROUNDED_TO
     default = "" if grace.explicit else f", the default of {grace.platform}"

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding
-from hive_boot.secrets.vantage import Vantage
+from hive_boot.secrets.vantage import WatchTargets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -52,8 +52,8 @@ def watch_limits(context: DoctorContext) -> list[Finding]:
         name: context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
         for name in ("max_user_instances", "max_user_watches")
     }
-    view = Vantage(context.load_result.inventory, context.sources).look()
-    return try_to_watch(view.places.keys(), limits)
+    view = WatchTargets(context.load_result.field_index, context.sources).snapshot()
+    return try_to_watch(view.targets.keys(), limits)
 
 
 def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> list[Finding]:

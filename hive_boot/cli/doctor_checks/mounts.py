@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from hive_boot._mounts import TABLE, Mount, read_mounts
 from hive_boot.cli.doctor_checks.context import Finding
-from hive_boot.secrets.vantage import Vantage
+from hive_boot.secrets.vantage import WatchTargets
 
 if TYPE_CHECKING:
     from hive_boot.cli.doctor_checks.context import DoctorContext
-    from hive_boot.secrets.sources.mounts import Pin
+    from hive_boot.secrets.sources.mounts import MountedFile
 
 _REMOTE = re.compile(r"(?:nfs4?|cifs|smb3|smbfs|9p|virtiofs|vboxsf|ceph|afs|lustre|fuse(?:\..*)?)")
 """File systems that another machine writes to, without an event in the kernel here."""
@@ -32,16 +32,16 @@ def mount_of(path: Path, table: list[Mount]) -> Mount:
 
 def mounted_files(context: DoctorContext) -> list[Finding]:
     """Return the declared files that are themselves mount points, and so are never replaced."""
-    view = Vantage(context.load_result.inventory, context.sources).look()
+    view = WatchTargets(context.load_result.field_index, context.sources).snapshot()
     names = {str(file.path): file.name for file in context.secret_files}
     watch = context.declarations.watch
-    findings = [
+    load_result = [
         mounted_file_finding(file, names.get(file.path, ""), watch=watch) for file in view.pinned
     ]
-    return [finding for finding in findings if finding is not None]
+    return [finding for finding in load_result if finding is not None]
 
 
-def mounted_file_finding(file: Pin, name: str, *, watch: bool) -> Finding | None:
+def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Finding | None:
     """Return the finding for a file that is a mount point, None when it does no harm.
 
     Args:

@@ -22,7 +22,7 @@ def readable_by_others(context: DoctorContext) -> list[Finding]:
     """Return the files that every user can read, those of one directory as one finding."""
     names = {file.path: file.name for file in context.secret_files}
     where = "container" if context.in_container else "machine"
-    findings = [
+    load_result = [
         Finding(
             severity="note" if context.in_container else "warning",
             kind="readable-file",
@@ -35,7 +35,7 @@ def readable_by_others(context: DoctorContext) -> list[Finding]:
         for (directory, mode), files in _grouped_by_mode(names, stat.S_IROTH).items()
     ]
     dotenv = _grouped_by_mode(context.dotenv_files, stat.S_IROTH)
-    return findings + [
+    return load_result + [
         Finding(
             severity="warning",
             kind="readable-file",
@@ -51,7 +51,7 @@ def readable_by_others(context: DoctorContext) -> list[Finding]:
 def writable_by_others(context: DoctorContext) -> list[Finding]:
     """Return the files and directories where every user can put another secret."""
     files = context.names_by_path
-    findings = [
+    load_result = [
         Finding(
             severity="warning",
             kind="writable-file",
@@ -67,7 +67,7 @@ def writable_by_others(context: DoctorContext) -> list[Finding]:
         mode = _mode(directory)
         # In a sticky directory, such as a kubelet volume, users replace only their own files.
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            findings.append(
+            load_result.append(
                 Finding(
                     severity="warning",
                     kind="writable-directory",
@@ -77,7 +77,7 @@ def writable_by_others(context: DoctorContext) -> list[Finding]:
                     fix=f"`chmod o-w {shlex.quote(str(directory))}`",
                 )
             )
-    return findings
+    return load_result
 
 
 def owned_by_others(context: DoctorContext) -> list[Finding]:
@@ -85,12 +85,12 @@ def owned_by_others(context: DoctorContext) -> list[Finding]:
     # A bind mount keeps the user numbers of the host, and root runs doctor for another user.
     if context.in_container or context.user_id == 0:
         return []
-    findings = []
+    load_result = []
     for path, names in context.names_by_path.items():
         status = file_status(path)
         if status is not None and status.st_uid not in {0, context.user_id}:
             owner, user = _user_name(status.st_uid), _user_name(context.user_id)
-            findings.append(
+            load_result.append(
                 Finding(
                     severity="warning",
                     kind="foreign-file",
@@ -101,7 +101,7 @@ def owned_by_others(context: DoctorContext) -> list[Finding]:
                     fix=f"`sudo chown {user} {shlex.quote(str(path))}`",
                 )
             )
-    return findings
+    return load_result
 
 
 def _grouped_by_mode(paths: Iterable[Path], bit: int) -> dict[tuple[Path, int], list[Path]]:

@@ -24,20 +24,20 @@ def secrets_tracked_by_git(context: DoctorContext) -> list[Finding]:
     for path in context.names_by_path:
         if not any(path.is_relative_to(system) for system in _SYSTEM):
             by_directory.setdefault(path.parent, []).append(path.name)
-    findings = []
+    load_result = []
     for directory, files in by_directory.items():
         tracked = git_paths(directory, "--literal-pathspecs", "ls-files", "-z", "--", *files)
         if tracked is None:
             continue
         if tracked:
-            findings.append(_tracked(directory, sorted(tracked), context))
+            load_result.append(_tracked(directory, sorted(tracked), context))
         others = [file for file in files if file not in tracked]
         if not others:
             continue
         ignored = git_paths(directory, "check-ignore", "-z", "--stdin", stdin_paths=others)
         if ignored is not None and (exposed := sorted(set(others) - set(ignored))):
-            findings.append(_not_ignored(directory, exposed, context))
-    return findings
+            load_result.append(_not_ignored(directory, exposed, context))
+    return load_result
 
 
 def _tracked(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:

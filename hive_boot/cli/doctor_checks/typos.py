@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding
 from hive_boot.secrets.hints import near_misses
-from hive_boot.secrets.mode import FOREIGN
+from hive_boot.secrets.mode import PLATFORM_ENTRIES
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hive_boot.cli.doctor_checks.context import DoctorContext
-    from hive_boot.secrets.sources.mounted import Reading
+    from hive_boot.secrets.sources.mounted import DirectorySnapshot
 
 
 def near_names(context: DoctorContext) -> list[Finding]:
@@ -27,15 +27,15 @@ def near_names(context: DoctorContext) -> list[Finding]:
     A required secret that is absent is a problem of the load, which names them.
     """
     result, sources = context.load_result, context.sources
-    index = result.inventory
-    variables = result.names - index.by_variable.keys() - index.by_pointer.keys()
+    index = result.field_index
+    variables = result.names - index.by_variable.keys() - index.by_file_variable.keys()
     found: list[tuple[str, str, str]] = []
-    for field in index.every:
+    for field in index.all_fields:
         if field.attribute in result.values or field.required_for(sources.profile):
             continue
         found += [
             (field.name, str(Path(reading.path, name)), field.file or field.name.lower())
-            for reading in result.readings
+            for reading in result.snapshots
             for name in near_misses(field, _undeclared_names(reading, context))
         ]
         if not sources.mounted:
@@ -60,12 +60,12 @@ def stray_characters(context: DoctorContext) -> list[Finding]:
     One final line end is removed by a load, and everything else is part of the value.
     """
     result = context.load_result
-    findings = []
-    for field in result.inventory.every:
+    load_result = []
+    for field in result.field_index.all_fields:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or result.origin(field.attribute)[0] == "dev_default":
             continue
-        findings += [
+        load_result += [
             Finding(
                 severity="warning",
                 kind=kind,
@@ -77,15 +77,15 @@ def stray_characters(context: DoctorContext) -> list[Finding]:
             for matches, kind, problem, fix in _STRAY_CHARACTERS
             if matches(value.reveal())
         ]
-    return findings
+    return load_result
 
 
-def _undeclared_names(reading: Reading, context: DoctorContext) -> set[str]:
+def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:
     """Return the names in a directory that are neither declared nor from the platform."""
     result = context.load_result
-    declared = {name.partition("/")[0] for name in result.inventory.by_file}
-    subdirectories = {Path(each.path).name for each in result.readings if each is not reading}
-    names = set(reading.names) - declared - FOREIGN - subdirectories
+    declared = {name.partition("/")[0] for name in result.field_index.by_file}
+    subdirectories = {Path(each.path).name for each in result.snapshots if each is not reading}
+    names = set(reading.names) - declared - PLATFORM_ENTRIES - subdirectories
     return {name for name in names if not name.startswith("..")}
 
 

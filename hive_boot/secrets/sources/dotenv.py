@@ -12,8 +12,8 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.sealing import Endless
-from hive_boot.secrets.field import NAME, Fault
+from hive_boot.redaction.sealing import _OpaqueIterator
+from hive_boot.secrets.field import NAME, ValueProblem
 from hive_boot.secrets.sources.reading import EMPTY, Value, read_files
 from hive_boot.secrets.value import Secret, value_of
 
@@ -54,20 +54,20 @@ def read_dotenv(path: str) -> DotenvFile:
     """Read the file at ``path``: regular, at most 1 MiB, UTF-8."""
     result = DotenvFile(path)
     batch = read_files([path], {path: ("text", path, True)})
-    hits = batch.odd.get("text", [])
+    hits = batch.unresolved.get("text", [])
     result.exists = bool(batch.values or hits)
     for text in batch.values.values():
         _read_bindings(result, text)
     result.problems += [
         Problem(
             name=path,
-            kind=hit.held.kind,
-            message=hit.held.message,
+            kind=hit.result.kind,
+            message=hit.result.message,
             places=(path,),
-            hint="make it a text file in UTF-8 that this process may read",
+            fix="make it a text file in UTF-8 that this process may read",
         )
         for hit in hits
-        if isinstance(hit.held, Fault) and hit.held is not EMPTY
+        if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY
     ]
     return result
 
@@ -77,23 +77,23 @@ def _read_bindings(result: DotenvFile, text: Value) -> None:
 
     pem = False
     # What parses the text is alone with it: the bindings are taken over one by one, sealed.
-    for sealed_binding in map(Endless, parse_stream(StringIO(str(text.reveal())))):
+    for sealed_binding in map(_OpaqueIterator, parse_stream(StringIO(str(text.reveal())))):
         read: Callable[[], Binding] = sealed_binding.__next__
         line = read().original.line + _blank_lines_before(read)
         if pem:
             pem = _PEM_END not in read().original.string
         elif read().error:
-            pem = _begins_pem(Endless(read().original.string).__next__)
-            _note(result, line, pem=pem)
+            pem = _begins_pem(_OpaqueIterator(read().original.string).__next__)
+            _record_unreadable_line(result, line, pem=pem)
         elif read().key is not None and read().value is not None:
-            pem = _begins_pem(Endless(read().value).__next__)
+            pem = _begins_pem(_OpaqueIterator(read().value).__next__)
             key = str(read().key)
             if pem:
-                _note(result, line, pem=True)
+                _record_unreadable_line(result, line, pem=True)
             elif key.startswith("HIVE_BOOT_") and NAME.fullmatch(key):
                 result.ignored.append(key)
             else:
-                result.values[key] = value_of(Secret, key, Endless(read().value).__next__)
+                result.values[key] = value_of(Secret, key, _OpaqueIterator(read().value).__next__)
 
 
 def _begins_pem(read: Callable[[], str]) -> bool:
@@ -107,14 +107,14 @@ def _blank_lines_before(read: Callable[[], Binding]) -> int:
     return read().original.string.count("\n", 0, leading)
 
 
-def _note(result: DotenvFile, line: int, *, pem: bool) -> None:
+def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None:
     what = "begins a PEM block that has no quotes" if pem else "cannot be read"
     result.problems.append(
         Problem(
             name=f"{result.path}, line {line},",
             kind="dotenv",
             message=what,
-            hint=_MEND_PEM if pem else _MEND_LINE,
+            fix=_MEND_PEM if pem else _MEND_LINE,
         )
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.sealing import Endless
-from hive_boot.secrets.sources.reading import NOT_UTF_8, Outcome
+from hive_boot.redaction.sealing import _OpaqueIterator
+from hive_boot.secrets.sources.reading import NOT_UTF_8, ValueOrProblem
 from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.field import Field
 
 
-def as_value(field: Field, read: Callable[[], str]) -> Outcome:
+def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
     """Make a text the value of ``field``.
 
     Python hands bytes that are not UTF-8 over as lone surrogates (PEP 383):
@@ -27,10 +27,10 @@ def as_value(field: Field, read: Callable[[], str]) -> Outcome:
     """
     if field.kind is SecretBytes:
         try:
-            return value_of(SecretBytes, field.name, Endless(os.fsencode(read())).__next__)
+            return value_of(SecretBytes, field.name, _OpaqueIterator(os.fsencode(read())).__next__)
         except UnicodeEncodeError:
             # Under an ASCII locale: this is the text of a .env file, which is UTF-8.
-            return value_of(SecretBytes, field.name, Endless(read().encode()).__next__)
+            return value_of(SecretBytes, field.name, _OpaqueIterator(read().encode()).__next__)
     try:
         read().encode()
     except UnicodeEncodeError:

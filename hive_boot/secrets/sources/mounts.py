@@ -20,7 +20,7 @@ _GENERATION = "/.."
 _SUBPATH = "/volume-subpaths/"
 
 
-class Pin(NamedTuple):
+class MountedFile(NamedTuple):
     """A file that is a mount point.
 
     Attributes:
@@ -43,7 +43,7 @@ class Pin(NamedTuple):
         return self.root.startswith(_GENERATION) or _SUBPATH in self.root
 
 
-def pins(paths: Mapping[str, str], table: str = TABLE) -> list[Pin]:
+def find_mounted_files(paths: Mapping[str, str], table: str = TABLE) -> list[MountedFile]:
     """Give the files that are mount points.
 
     Args:
@@ -57,7 +57,7 @@ def pins(paths: Mapping[str, str], table: str = TABLE) -> list[Pin]:
         root = roots.get(real)
         if root is not None and not os.path.isdir(path):
             stale = root.endswith(_DELETED) or _is_unlinked(path)
-            found.append(Pin(path, root, stale))
+            found.append(MountedFile(path, root, stale))
     return found
 
 

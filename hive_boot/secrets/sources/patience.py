@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Patience(NamedTuple):
+class ReadPolicy(NamedTuple):
     """The clock of a load, and its limits in seconds.
 
     Attributes:
         wall: the time that files are stamped with.
         monotonic: the time that waiting is measured by.
         sleep: waits; it runs in the thread that loads.
-        settled: a plain file that nobody touched for so long is being written
+        settled_age: a plain file that nobody touched for so long is being written
             by nobody. Default 2.
-        quiet: how long a younger one has to stay the same. Default 0.3.
-        restless: how long a directory may go on changing. Default 10.
-        absent: how long a permission, or the ``..data`` of a volume, may be
+        quiet_interval: how long a younger one has to stay the same. Default 0.3.
+        unstable_timeout: how long a directory may go on changing. Default 10.
+        missing_timeout: how long a permission, or the ``..data`` of a volume, may be
             missing before it is really so. Default 2.
         tries: how often a volume that is swapped while it is read is read
             again. Default 8, after pauses of 2 to 100 ms.
-        thorough: whether a directory in which something was just made or removed is
+        recheck_recent_directories: whether a directory in which something was just made or removed is
             being written to as well. A start does not ask, because the directory itself
             is new in each new container. Default False.
     """
@@ -37,12 +37,12 @@ class Patience(NamedTuple):
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    settled: float = 2.0
-    quiet: float = 0.3
-    restless: float = 10.0
-    absent: float = 2.0
+    settled_age: float = 2.0
+    quiet_interval: float = 0.3
+    unstable_timeout: float = 10.0
+    missing_timeout: float = 2.0
     tries: int = 8
-    thorough: bool = False
+    recheck_recent_directories: bool = False
 
     def pause(self, attempt: int) -> None:
         """Wait before the next try: 2 ms after the first, doubling up to 100 ms."""
@@ -50,4 +50,4 @@ class Patience(NamedTuple):
 
     def is_settled(self, touched: float) -> bool:
         """Tell whether a file last touched at ``touched`` (wall clock) is left alone."""
-        return self.wall() - touched > self.settled
+        return self.wall() - touched > self.settled_age

@@ -16,8 +16,8 @@ import stat
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING, NamedTuple
 
-from hive_boot.redaction.sealing import Endless
-from hive_boot.secrets.field import Fault
+from hive_boot.redaction.sealing import _OpaqueIterator
+from hive_boot.secrets.field import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
@@ -30,19 +30,19 @@ LIMIT = 1 << 20
 
 Value = Secret | SecretBytes
 
-Answer = tuple[str, str, bool]
+FieldTarget = tuple[str, str, bool]
 """Attribute, name and whether it is text, of the field that a file name answers."""
 
-Outcome = Value | Fault
+ValueOrProblem = Value | ValueProblem
 """A value, or what keeps it from being one."""
 
-UNREADABLE = Fault("unreadable", "cannot be read: permission denied")
-EMPTY = Fault("empty", "is empty")
-A_DIRECTORY = Fault("not-a-file", "is a directory, not a file")
-NOT_UTF_8 = Fault("not-utf-8", "is not UTF-8 text (SecretBytes takes what is no text)")
+UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
+EMPTY = ValueProblem("empty", "is empty")
+A_DIRECTORY = ValueProblem("not-a-file", "is a directory, not a file")
+NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text (SecretBytes takes what is no text)")
 
-_LARGE = Fault("too-large", f"is larger than {LIMIT} bytes")
-NUL = Fault("nul", "holds a NUL character (SecretBytes takes what is no text)")
+_LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
+NUL = ValueProblem("nul", "holds a NUL character (SecretBytes takes what is no text)")
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 BOM = b"\xef\xbb\xbf"
 _REGULAR = stat.S_IFREG
@@ -50,57 +50,65 @@ _SHORT = 2
 """Bytes up to which a file may be nothing but a line end."""
 
 
-class Hit(NamedTuple):
+class SourceHit(NamedTuple):
     """What one file or variable held.
 
     Attributes:
-        held: the value, or what keeps it from being one.
+        result: the value, or what keeps it from being one.
         source: the kind of source: ``file``, ``environment``, ``.env``,
             ``dev_default``.
         place: the file or the variable.
     """
 
-    held: Outcome
+    result: ValueOrProblem
     source: str
     place: str
 
 
-class Batch:
+class FileBatch:
     """What a number of files held.
 
     Attributes:
         directory: what makes a place of a name when it is put before it.
         values: the value of each field that one file answers well, by attribute.
         files: the name of that file, by attribute.
-        odd: what the files of every other field held, by attribute.
+        unresolved: what the files of every other field held, by attribute.
         touched: when the youngest file was last changed, on the wall clock. It is
             the file's ctime: every write, rename and chmod moves it, and nobody can
             set it, which holds for no other stamp.
-        lost: the names that are links and lead nowhere.
-        refused: whether a permission is missing.
+        dangling_links: the names that are links and lead nowhere.
+        permission_denied: whether a permission is missing.
     """
 
     # Written out, like the other two that a load fills: a start would wait for what
     # dataclasses generate.
-    __slots__ = ("directory", "files", "lost", "odd", "refused", "touched", "values")
+    __slots__ = (
+        "directory",
+        "files",
+        "dangling_links",
+        "unresolved",
+        "permission_denied",
+        "touched",
+        "values",
+    )
 
     def __init__(self, directory: str = "") -> None:
         self.directory = directory
         self.values: dict[str, Value] = {}
         self.files: dict[str, str] = {}
-        self.odd: dict[str, list[Hit]] = {}
+        self.unresolved: dict[str, list[SourceHit]] = {}
         self.touched = 0.0
-        self.lost: list[str] = []
-        self.refused = False
+        self.dangling_links: list[str] = []
+        self.permission_denied = False
 
 
 def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is what costs)
     names: Iterable[str],
-    answers: Mapping[str, Answer],
+    answers: Mapping[str, FieldTarget],
     *,
     directory: str = "",
     dir_fd: int | None = None,
-) -> Batch:
+) -> FileBatch:
     """Read every file among ``names`` that answers a field, and open no other.
 
     The loop is nearly all that a load of many secrets consists of. So the usual
@@ -113,8 +121,8 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
         directory: what makes a place of a name when it is put before it.
         dir_fd: an open directory.
     """
-    batch = Batch(directory)
-    values, files, odd = batch.values, batch.files, batch.odd
+    batch = FileBatch(directory)
+    values, files, odd = batch.values, batch.files, batch.unresolved
     touched = 0.0
     for name in names:
         if name not in answers:
@@ -123,7 +131,7 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
         try:
             fd = os.open(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
-            _note(batch, name, attribute, _opening_fault(exc, name, dir_fd))
+            _record(batch, name, attribute, _opening_fault(exc, name, dir_fd))
             continue
         try:
             status = os.fstat(fd)
@@ -132,7 +140,7 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             if changed > touched:  # noqa: PLR1730  (max() is a call)
                 touched = changed
             if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
-                _note(batch, name, attribute, _refused(status))
+                _record(batch, name, attribute, _refused(status))
                 continue
             # What is read is sealed at once: no variable of a frame holds it, whenever another
             # thread looks.
@@ -140,14 +148,14 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             if usual:
                 try:
                     # A byte more than the size shows a file that grows.
-                    read = Endless(os.read(fd, size + 1).decode("ascii")).__next__
+                    read = _OpaqueIterator(os.read(fd, size + 1).decode("ascii")).__next__
                     usual = len(read()) == size and "\0" not in read()
                 except UnicodeDecodeError:
                     usual = False
             if not usual:
                 outcome = _outcome(_read_all(fd), label, is_text=is_text)
         except OSError as exc:
-            _note(batch, name, attribute, _reading_fault(exc))
+            _record(batch, name, attribute, _reading_fault(exc))
             continue
         finally:
             # A network's file system may fail here; what was read was read.
@@ -157,13 +165,13 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
                 pass
         if usual:
             if read().endswith("\n"):
-                read = Endless(read().removesuffix("\n").removesuffix("\r")).__next__
+                read = _OpaqueIterator(read().removesuffix("\n").removesuffix("\r")).__next__
             # What value_of(Secret, label, read) does, without the call.
             outcome = object.__new__(Secret)
             outcome._name = label
             outcome._open = read
-        if attribute in files or attribute in odd or isinstance(outcome, Fault):
-            _note(batch, name, attribute, outcome)
+        if attribute in files or attribute in odd or isinstance(outcome, ValueProblem):
+            _record(batch, name, attribute, outcome)
         else:
             values[attribute] = outcome
             files[attribute] = name
@@ -171,19 +179,19 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
     return batch
 
 
-def _note(batch: Batch, name: str, attribute: str, outcome: Outcome | None) -> None:
+def _record(batch: FileBatch, name: str, attribute: str, outcome: ValueOrProblem | None) -> None:
     """Put what is not the one good answer of a field among the odd ones."""
     if outcome is None:
         return
-    hits = batch.odd.setdefault(attribute, [])
+    hits = batch.unresolved.setdefault(attribute, [])
     if attribute in batch.files:
         known = batch.directory + batch.files.pop(attribute)
-        hits.append(Hit(batch.values.pop(attribute), "file", known))
-    hits.append(Hit(outcome, "file", batch.directory + name))
-    if isinstance(outcome, Fault):
-        batch.refused |= outcome is UNREADABLE
+        hits.append(SourceHit(batch.values.pop(attribute), "file", known))
+    hits.append(SourceHit(outcome, "file", batch.directory + name))
+    if isinstance(outcome, ValueProblem):
+        batch.permission_denied |= outcome is UNREADABLE
         if outcome.kind == "broken-link":
-            batch.lost.append(name)
+            batch.dangling_links.append(name)
 
 
 def value_in(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
@@ -202,13 +210,13 @@ def value_in(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value |
     if read().endswith(b"\n"):
         end -= 2 if read().endswith(b"\r\n") else 1
     try:
-        return value_of(Secret, label, Endless(read()[begin:end].decode()).__next__)
+        return value_of(Secret, label, _OpaqueIterator(read()[begin:end].decode()).__next__)
     except UnicodeDecodeError:
         pass
     return None
 
 
-def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> Outcome:
+def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:
     """Make what was read a value of the declared type."""
     if len(read()) > LIMIT:
         return _LARGE
@@ -226,39 +234,39 @@ def _read_all(fd: int) -> Callable[[], bytes]:
     parts = []
     left = LIMIT + 1
     while left:
-        read = Endless(os.read(fd, left)).__next__
+        read = _OpaqueIterator(os.read(fd, left)).__next__
         if not read():
             break
         parts.append(read)
         left -= len(read())
-    return Endless(b"".join([part() for part in parts])).__next__
+    return _OpaqueIterator(b"".join([part() for part in parts])).__next__
 
 
-def _refused(status: os.stat_result) -> Fault:
+def _refused(status: os.stat_result) -> ValueProblem:
     if stat.S_ISREG(status.st_mode):
         return _LARGE
     if stat.S_ISDIR(status.st_mode):
         return A_DIRECTORY
     what = "a FIFO" if stat.S_ISFIFO(status.st_mode) else "a device"
-    return Fault("not-a-file", f"is {what}, not a file")
+    return ValueProblem("not-a-file", f"is {what}, not a file")
 
 
-def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> Fault | None:
+def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
     """Tell why a file cannot be opened; None when there is none."""
     if exc.errno in {ENOENT, ENOTDIR, ENAMETOOLONG}:
         try:
             os.readlink(path, dir_fd=dir_fd)
         except OSError:
             return None
-        return Fault("broken-link", "is a link that leads nowhere")
+        return ValueProblem("broken-link", "is a link that leads nowhere")
     if exc.errno == ELOOP:
-        return Fault("broken-link", "is a link that leads in a circle")
+        return ValueProblem("broken-link", "is a link that leads in a circle")
     if exc.errno == ENXIO:
-        return Fault("not-a-file", "is a socket or a device, not a file")
+        return ValueProblem("not-a-file", "is a socket or a device, not a file")
     return _reading_fault(exc)
 
 
-def _reading_fault(exc: OSError) -> Fault:
+def _reading_fault(exc: OSError) -> ValueProblem:
     if exc.errno in {EACCES, EPERM}:
         return UNREADABLE
-    return Fault("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}")
+    return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}")

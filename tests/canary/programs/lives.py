@@ -69,11 +69,11 @@ async def fail(text: str) -> None:
 def holding(boot: Boot) -> None:
     """Have parts whose values are plain, one of which needs the other."""
 
-    @boot.part
+    @boot.resource
     async def plain(secrets: Canaries) -> AsyncIterator[str]:
         yield plainly(secrets)
 
-    @boot.part
+    @boot.resource
     async def text(plain: str, secrets: Canaries) -> str:
         await checkpoint()
         return f"{plain} {all_of(secrets)}"
@@ -91,7 +91,7 @@ HANDLES: list[object] = []
 def part_fails(boot: Boot) -> None:
     """Let a part fail in its start."""
 
-    @boot.part
+    @boot.resource
     async def failing(text: str) -> AsyncIterator[str]:
         await fail(text)
         yield text
@@ -101,7 +101,7 @@ def parts_fail(boot: Boot) -> None:
     """Let two parts fail at one moment."""
     part_fails(boot)
 
-    @boot.part
+    @boot.resource
     async def failing_too(text: str) -> None:
         await fail(text)
 
@@ -109,7 +109,7 @@ def parts_fail(boot: Boot) -> None:
 def part_hangs(boot: Boot) -> None:
     """Let a part take too long, and fail when it is cancelled."""
 
-    @boot.part(timeout=0.2)
+    @boot.resource(timeout=0.2)
     async def hanging(text: str) -> None:
         try:
             await anyio.sleep_forever()
@@ -121,7 +121,7 @@ def part_hangs(boot: Boot) -> None:
 def part_crashes(boot: Boot) -> None:
     """Let a part crash when all is ready."""
 
-    @boot.part
+    @boot.resource
     async def crashing(text: str) -> AsyncIterator[str]:
         async def crash() -> None:
             while not boot.status().ready:  # noqa: ASYNC110  (there is no event for it)
@@ -136,7 +136,7 @@ def part_crashes(boot: Boot) -> None:
 def service_crashes(boot: Boot) -> None:
     """Let a service spend its budget."""
 
-    @boot.service(budget=1)
+    @boot.service(max_restarts=1)
     async def crashing(text: str) -> None:
         await fail(text)
 
@@ -144,12 +144,12 @@ def service_crashes(boot: Boot) -> None:
 def stops_fail(boot: Boot) -> None:
     """Let two parts fail in their stops, after a main that has failed."""
 
-    @boot.part
+    @boot.resource
     async def failing(text: str) -> AsyncIterator[str]:
         yield text
         await fail(text)
 
-    @boot.part
+    @boot.resource
     async def failing_too(failing: str) -> AsyncIterator[str]:
         yield failing
         await fail(failing)
@@ -162,7 +162,7 @@ def stops_fail(boot: Boot) -> None:
 def never_ends(boot: Boot) -> None:
     """Let a part hang in its stop, and a thread of the application's for ever."""
 
-    @boot.part
+    @boot.resource
     async def hanging(plain: str) -> AsyncIterator[str]:
         yield plain
         with anyio.CancelScope(shield=True):
@@ -209,7 +209,7 @@ def asked_again(boot: Boot) -> None:
 def shown(boot: Boot) -> None:
     """Show all there is to see of a life, while a service waits; redaction reaches no print."""
 
-    @boot.service(budget=100)
+    @boot.service(max_restarts=100)
     async def failing(text: str) -> None:
         await fail(text)
 
@@ -221,16 +221,23 @@ def shown(boot: Boot) -> None:
         run = boot._run  # noqa: SLF001  (what a debugger shows)
         assert run is not None
         status, runner = boot.status(), run.runner
-        told: list[object] = [boot, *HANDLES, status, *status.timeline, run, run.given(secrets)]
-        told += [runner, runner.timeline, runner.services, runner.parts, runner.pending()]
-        for it in [*told, *vars(runner.parts)["_all"].values()]:
+        told: list[object] = [
+            boot,
+            *HANDLES,
+            status,
+            *status.timeline,
+            run,
+            run.injection_context(secrets),
+        ]
+        told += [runner, runner.timeline, runner.services, runner.resources, runner.pending()]
+        for it in [*told, *vars(runner.resources)["_all"].values()]:
             print(it, repr(it), f"{it}", pprint.pformat(it))  # noqa: T201  (no redaction reaches it)
 
 
 def probed(boot: Boot) -> None:
     """Answer every probe, and requests that hold the values, while a service fails."""
 
-    @boot.service(budget=100)
+    @boot.service(max_restarts=100)
     async def failing(text: str) -> None:
         await fail(text)
 
@@ -310,7 +317,7 @@ def declare(scenario: str) -> Boot:
     boot: Boot = Bootstrap(Canaries, **MORE.get(scenario, {}))
     holding(boot)
     SCENARIOS[scenario](boot)
-    if boot._plan.main is None:  # noqa: SLF001  (a scenario may have its own)
+    if boot._declaration.main is None:  # noqa: SLF001  (a scenario may have its own)
 
         @boot.main
         async def main(plain: str) -> None:

@@ -22,7 +22,7 @@ import anyio
 import trio
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Change, InvalidSecrets, Secret, SecretBytes, SecretSet, secret
+from hive_boot import Bootstrap, Change, InvalidSecretsError, Secret, SecretBytes, SecretSet, secret
 from hive_boot.bootstrap.status import Status
 from hive_boot.secrets import vantage, watching
 from hive_boot.secrets.store import Store
@@ -163,7 +163,9 @@ async def accepted() -> None:
     class Slow(Canaries):
         """One secret has a lead and a grace."""
 
-        jwt_secret: Secret = secret(lead=3600, grace=3600, previous="JWT_SECRET_PREVIOUS")
+        jwt_secret: Secret = secret(
+            activate_after=3600, accept_old_for=3600, previous="JWT_SECRET_PREVIOUS"
+        )
 
     boot = declare(Slow, watch=True)
     heard: list[Change] = []
@@ -355,7 +357,7 @@ async def be_refused(boot: Boot, how: str) -> None:
     """Reload, and tell why that was refused."""
     try:
         await boot.reload()
-    except InvalidSecrets as exc:
+    except InvalidSecretsError as exc:
         log.info("It was refused, %s", how)
         tell_error(exc)
     assert boot.status().degraded, how

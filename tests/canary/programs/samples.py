@@ -39,7 +39,7 @@ class Ruled(Canaries):
     """A set that is judged in every way."""
 
     openai_api_key: Secret = secret(min_length=8, max_length=500)
-    jwt_secret: Secret = secret(pattern="canary.*", lead=60, grace=60)
+    jwt_secret: Secret = secret(pattern="canary.*", activate_after=60, accept_old_for=60)
     passphrase: Secret = secret(check=bool)
 
     async def check(self) -> None:
@@ -163,7 +163,7 @@ async def main(sources: str) -> None:
         Ruled,
         mode=mode,
         secrets_dirs="secrets" if mode == "docker" else None,
-        scrub_environ=True,
+        unset_env=True,
     )
 
     @boot.on_rotate()

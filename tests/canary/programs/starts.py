@@ -37,7 +37,7 @@ def judged(check: Callable[[Any], object] | None = None, **rules: Any) -> Boot: 
         service_account: Secret = rule()
         passphrase: Secret = rule()
 
-    return Bootstrap(Judged, start_timeout=0.2)
+    return Bootstrap(Judged, startup_timeout=0.2)
 
 
 def as_declared() -> Boot:
@@ -156,7 +156,7 @@ def false_set_check() -> Boot:
 
 
 def _variables() -> str:
-    names = [field.name for field in Canaries._inventory.every]  # noqa: SLF001  (what is declared)
+    names = [field.name for field in Canaries._field_index.all_fields]  # noqa: SLF001  (what is declared)
     said = [os.environ[name] for name in names if name in os.environ]
     return " | ".join(everything(os.fsencode(text)) + everything_of_text(text) for text in said)
 

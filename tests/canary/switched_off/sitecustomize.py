@@ -4,7 +4,7 @@ import sys
 
 from hive_boot.redaction import hidden, hooks
 
-_TAKERS = {hidden.hide, hidden.redact, hidden.scrub}
+_TAKERS = {hidden.register, hidden.redact, hidden.scrub}
 
 
 def unchanged(shown: object, *_: object, **__: object) -> object:

@@ -9,7 +9,7 @@ from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
 from hive_boot.secrets.loading import load
 from hive_boot.secrets.mode import detect
-from hive_boot.secrets.surroundings import Surroundings
+from hive_boot.secrets.surroundings import HostEnvironment
 from tests.support import SETTLED
 
 
@@ -17,7 +17,7 @@ class Needs(SecretSet):
     """Secrets of the application."""
 
     api_key: Secret = secret(used_by="agents")
-    jwt_secret: Secret | None = secret(grace=60, previous="JWT_SECRET_PREVIOUS")
+    jwt_secret: Secret | None = secret(accept_old_for=60, previous="JWT_SECRET_PREVIOUS")
     sentry_dsn: Secret | None = secret()
     keystore: SecretBytes | None = secret()
 
@@ -34,13 +34,15 @@ def context_of(  # noqa: PLR0913  (each argument is needed by some test)
 ) -> DoctorContext:
     """Return the context of an application on a machine whose file system is ``root``."""
     boot = Bootstrap(declared, **options)
-    host = Surroundings(environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid)
-    declarations = boot._plan  # noqa: SLF001  (as the command does)
-    inventory = declared._inventory  # noqa: SLF001  (as the command does)
-    situation = detect(host, declarations.wishes)
+    host = HostEnvironment(
+        environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid
+    )
+    declarations = boot._declaration  # noqa: SLF001  (as the command does)
+    field_index = declared._field_index  # noqa: SLF001  (as the command does)
+    source_context = detect(host, declarations.source_options)
     return DoctorContext(
         declarations=declarations,
-        load_result=load(inventory, situation, declaration="Needs", patience=SETTLED),
+        load_result=load(field_index, source_context, declaration="Needs", policy=SETTLED),
         host=host,
         manifests=tuple(manifests),
         user_id=os.geteuid() if user_id is None else user_id,
@@ -60,6 +62,6 @@ def write(file: Path, text: str = "fake-value", mode: int = 0o600) -> Path:
     return file
 
 
-def kinds(findings: Iterable[Finding]) -> list[tuple[str, str]]:
+def kinds(load_result: Iterable[Finding]) -> list[tuple[str, str]]:
     """Return severity and kind of each finding."""
-    return [(finding.severity, finding.kind) for finding in findings]
+    return [(finding.severity, finding.kind) for finding in load_result]

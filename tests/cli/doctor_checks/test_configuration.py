@@ -23,10 +23,10 @@ def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> No
     for kind in get_args(WarningKind):
         context.load_result.warn(kind, "a message", "API_KEY", location="/a/file")
 
-    findings = load_warnings(context)
+    load_result = load_warnings(context)
 
-    assert [finding.kind for finding in findings] == list(get_args(WarningKind))
-    for finding in findings:
+    assert [finding.kind for finding in load_result] == list(get_args(WarningKind))
+    for finding in load_result:
         severity = "note" if finding.kind == "development-default" else "warning"
         assert finding.severity == severity
         assert (finding.names, finding.locations) == (("API_KEY",), ("/a/file",))
@@ -38,9 +38,9 @@ def test_warnings_of_the_load_have_names_and_locations(machine: Path) -> None:
     write(machine / "secrets/api_key")
     empty = write(machine / "secrets/sentry_dsn", "")
 
-    findings = load_warnings(mounted(machine, environ={"API_KEY": "fake-value"}))
+    load_result = load_warnings(mounted(machine, environ={"API_KEY": "fake-value"}))
 
-    assert [(finding.kind, finding.names, finding.locations) for finding in findings] == [
+    assert [(finding.kind, finding.names, finding.locations) for finding in load_result] == [
         ("environment-copy", ("API_KEY",), ("the variable API_KEY",)),
         ("empty", ("SENTRY_DSN",), (str(empty),)),
     ]
@@ -104,7 +104,7 @@ def test_hooks_without_watch_are_a_note(machine: Path) -> None:
     @boot.on_rotate()
     async def reconnect(_: Change) -> None: ...
 
-    declarations = boot._plan  # noqa: SLF001  (as the command does)
+    declarations = boot._declaration  # noqa: SLF001  (as the command does)
     context = context_of(machine)
 
     (finding,) = ineffective_declaration(replace(context, declarations=declarations))
@@ -118,7 +118,7 @@ def test_an_old_value_that_a_restart_forgets_is_a_note(machine: Path) -> None:
     class Forgetful(SecretSet):
         """One secret whose old value is accepted for some time."""
 
-        jwt_secret: Secret | None = secret(grace=60)
+        jwt_secret: Secret | None = secret(accept_old_for=60)
 
     (finding,) = ineffective_declaration(context_of(machine, declared=Forgetful))
 

@@ -75,7 +75,7 @@ def test_an_application_with_a_main_has_no_default_delay(tmp_path: Path) -> None
 
     file = write(tmp_path / "pod.yaml", POD.format(14))
     context = context_of(tmp_path, manifests=[file])
-    declarations = boot._plan  # noqa: SLF001  (as the command does)
+    declarations = boot._declaration  # noqa: SLF001  (as the command does)
 
     assert kinds(short_grace_period(context)) == [("warning", "grace-period")]
     assert short_grace_period(replace(context, declarations=declarations)) == []

@@ -57,7 +57,9 @@ def findings_with(directory: Path, *limits: str) -> list[list[dict[str, Any]]]:
     *answers, rest = child.stdout.split("---\n")
     assert (len(answers), rest) == (len(limits), "")
     found: list[list[dict[str, Any]]] = [json.loads(answer)["findings"] for answer in answers]
-    return [[each for each in findings if each["kind"].startswith("watch")] for findings in found]
+    return [
+        [each for each in load_result if each["kind"].startswith("watch")] for load_result in found
+    ]
 
 
 @needs_inotify
@@ -110,15 +112,15 @@ def test_a_process_without_descriptors_is_reported_as_such(tmp_path: Path) -> No
         while True:
             opened.append(os.dup(0))
     except OSError:
-        findings = try_to_watch([str(tmp_path)], LIMITS)
+        load_result = try_to_watch([str(tmp_path)], LIMITS)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for descriptor in opened:
             os.close(descriptor)
 
-    assert kinds(findings) == [("warning", "watch-impossible")]
-    assert findings[0].names == ("RLIMIT_NOFILE",)
-    assert "ulimit -n" in findings[0].fix
+    assert kinds(load_result) == [("warning", "watch-impossible")]
+    assert load_result[0].names == ("RLIMIT_NOFILE",)
+    assert "ulimit -n" in load_result[0].fix
 
 
 def test_without_watch_or_inotify_nothing_is_tried(machine: Path) -> None:

@@ -10,7 +10,7 @@ from hive_boot.cli.doctor_checks.mounts import (
     mounted_files,
     secrets_in_image,
 )
-from hive_boot.secrets.sources.mounts import Pin
+from hive_boot.secrets.sources.mounts import MountedFile
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 from tests.fixtures.bind_mounts import PinnedFile
 
@@ -53,9 +53,9 @@ def test_a_replaced_mounted_file_is_an_error(machine: Path) -> None:
 
 def test_the_severity_depends_on_mount_and_watch() -> None:
     """A subPath is never updated, a Compose file only in place, a stale one not at all."""
-    subpath = Pin("/run/secrets/api_key", "/..2026_01_01/api_key", stale=False)
-    compose = Pin("/run/secrets/api_key", "/srv/api_key", stale=False)
-    stale = Pin("/run/secrets/api_key", "/srv/api_key//deleted", stale=True)
+    subpath = MountedFile("/run/secrets/api_key", "/..2026_01_01/api_key", stale=False)
+    compose = MountedFile("/run/secrets/api_key", "/srv/api_key", stale=False)
+    stale = MountedFile("/run/secrets/api_key", "/srv/api_key//deleted", stale=True)
     expected = {
         (subpath, True): ("warning", "mounted-file"),
         (subpath, False): ("note", "mounted-file"),

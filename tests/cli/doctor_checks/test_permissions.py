@@ -86,11 +86,11 @@ def test_writable_files_and_directories_are_reported(machine: Path) -> None:
     file = write(machine / "secrets/api_key", mode=0o602)
     file.parent.chmod(0o777)
 
-    findings = writable_by_others(mounted(machine))
+    load_result = writable_by_others(mounted(machine))
 
-    assert kinds(findings) == [("warning", "writable-file"), ("warning", "writable-directory")]
-    assert [finding.names for finding in findings] == [("API_KEY",), ()]
-    for finding, path in zip(findings, (file, file.parent), strict=True):
+    assert kinds(load_result) == [("warning", "writable-file"), ("warning", "writable-directory")]
+    assert [finding.names for finding in load_result] == [("API_KEY",), ()]
+    for finding, path in zip(load_result, (file, file.parent), strict=True):
         assert finding.locations == (str(path),)
         assert f"chmod o-w {path}" in finding.fix
 

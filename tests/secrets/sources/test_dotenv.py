@@ -152,7 +152,7 @@ def test_a_line_that_cannot_be_read_is_named_by_its_number(
 
             assert problem.name == f"{env}, line {line},"
             assert problem.kind == "dotenv"
-            assert "NAME=value" in problem.hint
+            assert "NAME=value" in problem.fix
             assert "fake" not in repr(result)
             assert caplog.text == ""
 
@@ -181,7 +181,7 @@ def test_a_pem_block_without_quotes_is_one_problem(env: Path) -> None:
                 assert problem.name == f"{env}, line {line},"
                 assert problem.kind == "dotenv"
                 assert "PEM" in problem.message
-                assert 'NAME="-----BEGIN' in problem.hint
+                assert 'NAME="-----BEGIN' in problem.fix
                 assert set(result.values) == ({"A", "B"} if before else {"B"})
                 assert "ZmFrZ" not in repr(result)
 

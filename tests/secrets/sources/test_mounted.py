@@ -14,9 +14,14 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.secrets.field import Fault
-from hive_boot.secrets.sources.mounted import Reading, read_directory, read_paths, subvolumes
-from hive_boot.secrets.sources.patience import Patience
+from hive_boot.secrets.field import ValueProblem
+from hive_boot.secrets.sources.mounted import (
+    DirectorySnapshot,
+    find_kubelet_volumes,
+    read_directory,
+    read_paths,
+)
+from hive_boot.secrets.sources.patience import ReadPolicy
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import SETTLED, FakeClock, as_ordinary_user, descriptors
@@ -40,11 +45,11 @@ class Nested(SecretSet):
 ALL_OLD = {"a": "fake-1", "b": "fake-1", "c": "fake-1"}
 ALL_NEW = {"a": "fake-2", "b": "fake-2", "c": "fake-2"}
 
-NO_DATA = Fault("directory", "is a volume whose ..data leads nowhere")
-ABSENT = Fault("directory", "does not exist")
-UNREADABLE = Fault("unreadable", "cannot be read: permission denied")
-REPLACED = Fault("unstable", "was replaced each time while it was read")
-RESTLESS = Fault("unstable", "did not stay the same long enough to be read")
+NO_DATA = ValueProblem("directory", "is a volume whose ..data leads nowhere")
+ABSENT = ValueProblem("directory", "does not exist")
+UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
+REPLACED = ValueProblem("unstable", "was replaced each time while it was read")
+RESTLESS = ValueProblem("unstable", "did not stay the same long enough to be read")
 
 _on_open: list[Callable[[str], object]] = []
 
@@ -80,25 +85,25 @@ def just_before_opening(name: str, act: Callable[[], object], times: int = 1) ->
 def read(
     path: Path,
     declared: type[SecretSet] = Keys,
-    patience: Patience = SETTLED,
+    patience: ReadPolicy = SETTLED,
     **more: Any,  # noqa: ANN401  (what read_directory takes)
-) -> Reading:
+) -> DirectorySnapshot:
     """Read what a declaration wants out of a directory."""
-    return read_directory(str(path), declared._inventory, patience, **more)  # noqa: SLF001  (as a load does)
+    return read_directory(str(path), declared._field_index, patience, **more)  # noqa: SLF001  (as a load does)
 
 
-def values(reading: Reading) -> dict[str, str | bytes]:
+def values(reading: DirectorySnapshot) -> dict[str, str | bytes]:
     """Give the plain values that were read well, and make sure that nothing else was found."""
-    assert reading.fault is None
-    assert reading.batch.odd == {}
+    assert reading.problem is None
+    assert reading.batch.unresolved == {}
     return {name: value.reveal() for name, value in reading.batch.values.items()}
 
 
-def kinds(reading: Reading) -> dict[str, list[str]]:
+def kinds(reading: DirectorySnapshot) -> dict[str, list[str]]:
     """Give what was found of each field that is not read well."""
     return {
-        name: [hit.held.kind if isinstance(hit.held, Fault) else "value" for hit in hits]
-        for name, hits in reading.batch.odd.items()
+        name: [hit.result.kind if isinstance(hit.result, ValueProblem) else "value" for hit in hits]
+        for name, hits in reading.batch.unresolved.items()
     }
 
 
@@ -137,7 +142,7 @@ def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> N
 def test_a_place_is_shown_below_the_directory(kubelet: MountedVolume) -> None:
     """A person is told the path that is in the manifest, not what the kubelet makes of it."""
     kubelet.publish(ALL_OLD | {"a": ""})
-    ((hit,),) = read(kubelet.path).batch.odd.values()
+    ((hit,),) = read(kubelet.path).batch.unresolved.values()
 
     assert hit.place == f"{kubelet.path}/a"
 
@@ -227,7 +232,7 @@ def test_a_volume_that_is_always_swapped_is_given_up(
     with just_before_opening("a", lambda: kubelet.publish(ALL_NEW, anew=True), times=100):
         reading = read(kubelet.path, patience=clock.patience())
 
-    assert reading.fault == REPLACED
+    assert reading.problem == REPLACED
     assert reading.batch.values == {}
     assert clock.slept == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1]
 
@@ -279,7 +284,7 @@ def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
             started = clock.now
             reading = read(kubelet.path, patience=clock.patience())
 
-            assert reading.fault == NO_DATA
+            assert reading.problem == NO_DATA
             assert reading.volume
             assert not reading.is_absent
             assert reading.batch.values == {}
@@ -294,7 +299,7 @@ def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: Fak
     (kubelet.path / "..link").symlink_to(generation)
     data.symlink_to("..link")
 
-    assert read(kubelet.path, patience=clock.patience()).fault == NO_DATA
+    assert read(kubelet.path, patience=clock.patience()).problem == NO_DATA
 
 
 def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeClock) -> None:
@@ -311,7 +316,7 @@ def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeC
     shutil.rmtree(kubelet.path / (kubelet.path / "..data").readlink())
     (kubelet.path / "..data").unlink()
     reading = read(kubelet.path, patience=clock.patience())
-    assert reading.fault == NO_DATA
+    assert reading.problem == NO_DATA
     assert reading.volume
 
 
@@ -337,7 +342,7 @@ def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
     reading = read(tmp_path, patience=SETTLED)
 
     assert not reading.volume
-    assert reading.fault is None
+    assert reading.problem is None
     assert kinds(reading) == {"a": ["broken-link"]}
     assert clock.slept == []
 
@@ -357,7 +362,7 @@ def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeCloc
         file = fill(place) / "b"
         file.chmod(0o000)
         clock.steps = [None, lambda: file.chmod(0o400)]
-        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
         reading = read(place, patience=patience)
 
     assert values(reading) == ALL_OLD
@@ -379,7 +384,7 @@ def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> Non
             else:
                 reading = read(place, patience=patience)
 
-            assert reading.fault is None
+            assert reading.problem is None
             assert kinds(reading) == {"b": ["unreadable"]}
             assert set(reading.batch.values) == {"a", "c"}
             assert 2.0 <= clock.now - started <= 2.1
@@ -391,7 +396,7 @@ def test_a_directory_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock)
         room = fill(place / "room")
         room.chmod(0o000)
         clock.steps = [lambda: room.chmod(0o700)]
-        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
         reading = read(room, patience=patience)
 
     assert values(reading) == ALL_OLD
@@ -407,7 +412,7 @@ def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
         reading = read(room, patience=clock.patience())
         room.chmod(0o700)
 
-    assert reading.fault == UNREADABLE
+    assert reading.problem == UNREADABLE
     assert not reading.is_absent
     assert 2.0 <= clock.now - started <= 2.1
 
@@ -423,7 +428,7 @@ def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock
         clock.steps = [lambda: generation.chmod(0o755)]
         opened = read(kubelet.path, patience=clock.patience())
 
-    assert closed.fault == UNREADABLE
+    assert closed.problem == UNREADABLE
     assert values(opened) == ALL_OLD
 
 
@@ -432,7 +437,7 @@ def test_a_directory_that_is_closed_during_the_read_is_waited_for(clock: FakeClo
     with as_ordinary_user() as place:
         room = fill(place / "outer" / "room")
         clock.steps = [lambda: room.parent.chmod(0o700)]
-        patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
         with just_before_opening("b", lambda: room.parent.chmod(0o000)):
             reading = read(room, patience=patience)
 
@@ -446,7 +451,7 @@ def test_a_root_that_is_a_link_is_followed_anew(tmp_path: Path, clock: FakeClock
     fill(tmp_path / "2", ALL_NEW)
     root = tmp_path / "secrets"
     root.symlink_to("1")
-    patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+    patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
 
     def switch() -> None:
         (tmp_path / "next").symlink_to("2")
@@ -465,7 +470,7 @@ def test_a_root_that_is_made_again_during_the_read_is_read_again(
 ) -> None:
     """A directory of the same path is not the same directory."""
     room = fill(tmp_path / "room")
-    patience = Patience(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+    patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
 
     def replace() -> None:
         room.rename(tmp_path / "old")
@@ -481,7 +486,7 @@ def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: 
     with just_before_opening("b", lambda: shutil.rmtree(room)):
         reading = read(room, patience=clock.patience())
 
-    assert reading.fault == ABSENT
+    assert reading.problem == ABSENT
     assert reading.is_absent
     assert reading.batch.values == {}
 
@@ -491,7 +496,7 @@ def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -
     reading = read(tmp_path / "none", patience=clock.patience())
 
     assert reading.is_absent
-    assert reading.fault == ABSENT
+    assert reading.problem == ABSENT
     assert clock.slept == []
 
 
@@ -505,7 +510,7 @@ def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock
         ("loop", "too many levels of symbolic links"),
     ):
         reading = read(tmp_path / name, patience=clock.patience())
-        assert reading.fault == ("directory", f"cannot be opened as a directory: {why}")
+        assert reading.problem == ("directory", f"cannot be opened as a directory: {why}")
         assert not reading.is_absent
     assert clock.slept == []
 
@@ -522,7 +527,7 @@ def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert reading.fault == ("directory", "cannot be opened as a directory: too many open files")
+    assert reading.problem == ("directory", "cannot be opened as a directory: too many open files")
 
 
 def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:
@@ -539,10 +544,10 @@ def test_a_plain_directory_that_is_fresh_is_read_twice(tmp_path: Path, clock: Fa
     assert clock.slept == [0.3]
 
 
-def still(clock: FakeClock) -> Patience:
+def still(clock: FakeClock) -> ReadPolicy:
     """Give a patience for which every file stays as fresh as it is now."""
     now = clock.now
-    return Patience(wall=lambda: now, monotonic=lambda: clock.now, sleep=clock.sleep)
+    return ReadPolicy(wall=lambda: now, monotonic=lambda: clock.now, sleep=clock.sleep)
 
 
 def test_a_directory_that_is_being_written_is_read_when_it_is_done(
@@ -589,7 +594,7 @@ def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> N
     ]
     reading = read(plain, patience=still(clock))
 
-    assert reading.fault == RESTLESS
+    assert reading.problem == RESTLESS
     assert reading.batch.values == {}
     assert not reading.is_absent
     assert 10.0 <= clock.now - started < 10.4
@@ -618,7 +623,7 @@ def test_two_files_of_one_name_are_both_found(tmp_path: Path) -> None:
     reading = read(tmp_path)
 
     assert kinds(reading) == {"a": ["value", "value"]}
-    assert {hit.place for hit in reading.batch.odd["a"]} == {
+    assert {hit.place for hit in reading.batch.unresolved["a"]} == {
         f"{tmp_path}/a",
         f"{tmp_path}/A.txt",
     }
@@ -673,11 +678,11 @@ def test_subdirectories_that_are_volumes_are_found(tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to("a")
     names = ["linked", "b", "plain", "file", "dangling", "a", "none"]
 
-    assert subvolumes(str(tmp_path), names) == [
+    assert find_kubelet_volumes(str(tmp_path), names) == [
         str(tmp_path / name) for name in ("a", "b", "linked")
     ]
-    assert subvolumes(str(tmp_path / "none"), names) == []
-    assert subvolumes(str(tmp_path), ()) == []
+    assert find_kubelet_volumes(str(tmp_path / "none"), names) == []
+    assert find_kubelet_volumes(str(tmp_path), ()) == []
 
 
 def test_a_subdirectory_that_is_closed_to_us_may_be_a_volume_of_ours() -> None:
@@ -686,7 +691,7 @@ def test_a_subdirectory_that_is_closed_to_us_may_be_a_volume_of_ours() -> None:
         MountedVolume(place / "a").publish({"token": "fake"})
         MountedVolume(place / "b").publish({"token": "fake"})
         (place / "a").chmod(0o000)
-        found = subvolumes(str(place), ["a", "b"])
+        found = find_kubelet_volumes(str(place), ["a", "b"])
         (place / "a").chmod(0o700)
 
     assert found == [str(place / "a"), str(place / "b")]
@@ -725,7 +730,7 @@ def test_no_set_is_torn_or_short_in_a_storm(kubelet: MountedVolume) -> None:
     with storm(lambda number: kubelet.publish(dict.fromkeys("abc", f"fake-{number}"))):
         for _ in range(50_000):
             reading = read(kubelet.path)
-            if reading.fault != REPLACED:
+            if reading.problem != REPLACED:
                 found = values(reading)
                 assert set(found) == {"a", "b", "c"}
                 assert len(set(found.values())) == 1
@@ -753,7 +758,7 @@ def test_no_set_is_torn_or_short_when_the_root_is_switched(tmp_path: Path) -> No
     with storm(switch):
         for _ in range(50_000):
             reading = read(root)
-            if reading.fault != REPLACED:
+            if reading.problem != REPLACED:
                 found = values(reading)
                 assert set(found) == {"a", "b", "c"}
                 assert len(set(found.values())) == 1

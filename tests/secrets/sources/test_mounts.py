@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.secrets.sources.mounts import Pin, pins
+from hive_boot.secrets.sources.mounts import MountedFile, find_mounted_files
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.cases import case, empty_machines
@@ -46,9 +46,9 @@ def mounts() -> Iterator[ExitStack]:
         yield stack
 
 
-def found(table: Path, *paths: Path) -> list[Pin]:
+def found(table: Path, *paths: Path) -> list[MountedFile]:
     """Give the mount points among ``paths``."""
-    return pins({str(path): str(path) for path in paths}, str(table))
+    return find_mounted_files({str(path): str(path) for path in paths}, str(table))
 
 
 def test_a_file_that_is_a_mount_point_is_found(file: Path, table: Path) -> None:
@@ -61,7 +61,9 @@ def test_a_file_that_is_a_mount_point_is_found(file: Path, table: Path) -> None:
 def test_a_file_is_known_by_where_it_really_is(file: Path, table: Path) -> None:
     """Who gets to a mounted file by a link is told the path of the declaration."""
     table.write_text(row(file, "/host/api_key"))
-    assert [pin.path for pin in pins({"/declared": str(file)}, str(table))] == ["/declared"]
+    assert [pin.path for pin in find_mounted_files({"/declared": str(file)}, str(table))] == [
+        "/declared"
+    ]
 
 
 def test_what_is_mounted_last_is_what_is_seen(file: Path, table: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_compose_secret_is_pinned_and_no_subpath(tmp_path: Path) -> None:
     """A file of the host, mounted alone, can be rewritten; that is worth a remark only."""
     with PinnedFile(tmp_path / "run/secrets/api_key", tmp_path / "host/api key") as pinned:
         pinned.write("fake-key")
-        (pin,) = pins({str(pinned.path): str(pinned.path)})
+        (pin,) = find_mounted_files({str(pinned.path): str(pinned.path)})
         assert pin.root.endswith("/host/api key")
         assert (pin.stale, pin.is_subpath) == (False, False)
 
@@ -141,7 +143,7 @@ def test_a_file_renamed_over_on_the_host_is_stale(tmp_path: Path) -> None:
     with PinnedFile(tmp_path / "run/secrets/api_key", tmp_path / "host/api_key") as pinned:
         pinned.write("fake-old")
         pinned.replace("fake-new")
-        (pin,) = pins({str(pinned.path): str(pinned.path)})
+        (pin,) = find_mounted_files({str(pinned.path): str(pinned.path)})
         assert pin.stale
         assert pinned.path.read_text() == "fake-old"
 
@@ -179,8 +181,8 @@ def test_a_subpath_is_known_as_the_kubelet_mounts_it(tmp_path: Path, mounts: Exi
     path = tmp_path / "run/secrets/api_key"
     mounts.enter_context(PinnedFile(bound, volume.generation / "api_key"))
     mounts.enter_context(PinnedFile(path, bound))
-    (pin,) = pins({str(path): str(path)})
+    (pin,) = find_mounted_files({str(path): str(path)})
     assert (pin.stale, pin.is_subpath) == (False, True)
     volume.publish({"api_key": "fake-new"})
-    (pin,) = pins({str(path): str(path)})
+    (pin,) = find_mounted_files({str(path): str(path)})
     assert (pin.stale, pin.is_subpath) == (True, True)

@@ -2,7 +2,7 @@
 
 import time
 
-from hive_boot.secrets.sources.patience import Patience
+from hive_boot.secrets.sources.patience import ReadPolicy
 from tests.support import FakeClock
 
 
@@ -39,12 +39,16 @@ def test_a_file_is_settled_when_nobody_touched_it_for_two_seconds() -> None:
 
 def test_without_a_test_it_runs_by_the_clocks_of_the_machine() -> None:
     """A load waits by the real clocks, within the limits that are promised."""
-    patience = Patience()
+    patience = ReadPolicy()
 
     assert (patience.wall, patience.monotonic, patience.sleep) == (
         time.time,
         time.monotonic,
         time.sleep,
     )
-    assert (patience.settled, patience.quiet, patience.restless) == (2.0, 0.3, 10.0)
-    assert (patience.absent, patience.tries) == (2.0, 8)
+    assert (patience.settled_age, patience.quiet_interval, patience.unstable_timeout) == (
+        2.0,
+        0.3,
+        10.0,
+    )
+    assert (patience.missing_timeout, patience.tries) == (2.0, 8)

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.secrets.sources.reading import LIMIT, Batch, Outcome, read_files
+from hive_boot.secrets.sources.reading import LIMIT, FileBatch, ValueOrProblem, read_files
 from tests.fixtures.cases import case, empty_machines
 from tests.fixtures.files import make_loop, make_socket
 from tests.support import as_ordinary_user, descriptors
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 NAME = "TOKEN"
 
 
-def read(path: Path | str, *, text: bool = True) -> Batch:
+def read(path: Path | str, *, text: bool = True) -> FileBatch:
     """Read one file as the secret TOKEN."""
     return read_files([str(path)], {str(path): ("token", NAME, text)})
 
 
-def held(batch: Batch) -> list[Outcome]:
+def held(batch: FileBatch) -> list[ValueOrProblem]:
     """Give what was found for TOKEN, good or not."""
     good = [batch.values["token"]] if "token" in batch.values else []
-    return [*good, *(hit.held for hit in batch.odd.get("token", []))]
+    return [*good, *(hit.result for hit in batch.unresolved.get("token", []))]
 
 
 def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
@@ -43,7 +43,7 @@ def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
     assert isinstance(value, Secret if text else SecretBytes)
     assert repr(value) == f"{'Secret' if text else 'SecretBytes'}('TOKEN', '***')"
     assert batch.files == {"token": str(path)}
-    assert not batch.refused
+    assert not batch.permission_denied
     return value.reveal()
 
 
@@ -53,7 +53,7 @@ def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
     (fault,) = held(batch)
     assert isinstance(fault, tuple)
     assert batch.values == {}
-    assert [hit.place for hit in batch.odd["token"]] == [str(path)]
+    assert [hit.place for hit in batch.unresolved["token"]] == [str(path)]
     return fault.kind, fault.message
 
 
@@ -276,8 +276,13 @@ def test_an_absent_file_is_nothing(tmp_path: Path) -> None:
 
             batch = read(file)
 
-            assert (batch.values, batch.files, batch.odd, batch.lost) == ({}, {}, {}, [])
-            assert not batch.refused
+            assert (batch.values, batch.files, batch.unresolved, batch.dangling_links) == (
+                {},
+                {},
+                {},
+                [],
+            )
+            assert not batch.permission_denied
 
 
 def test_a_name_that_no_file_can_have_is_nothing(tmp_path: Path) -> None:
@@ -328,7 +333,7 @@ def test_what_is_no_file_is_said_to_be_what_it_is(tmp_path: Path) -> None:
             assert told[0] == kind
             assert named in told[1]
             assert fault_of("token", text=False) == told
-            assert read("token").lost == (["token"] if kind == "broken-link" else [])
+            assert read("token").dangling_links == (["token"] if kind == "broken-link" else [])
 
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
@@ -352,7 +357,7 @@ def test_a_permission_that_is_missing_is_told() -> None:
 
     assert told[0] == "unreadable"
     assert "permission denied" in told[1]
-    assert batch.refused
+    assert batch.permission_denied
     assert value == "fake-token"
 
 
@@ -399,7 +404,7 @@ def test_only_names_that_answer_a_field_are_opened(tmp_path: Path) -> None:
 
     assert list(batch.values) == ["token"]
     assert batch.files == {"token": "token"}
-    assert batch.odd == {}
+    assert batch.unresolved == {}
 
 
 def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
@@ -427,11 +432,13 @@ def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
                 )
             finally:
                 os.close(root)
-            hits = batch.odd["token"]
+            hits = batch.unresolved["token"]
 
             assert [hit.place for hit in hits] == ["/shown/token", "/shown/TOKEN"]
             assert [
-                hit.held.reveal() if isinstance(hit.held, Secret | SecretBytes) else hit.held.kind
+                hit.result.reveal()
+                if isinstance(hit.result, Secret | SecretBytes)
+                else hit.result.kind
                 for hit in hits
             ] == outcomes
             assert batch.values == {}

@@ -18,10 +18,9 @@ from benchmarks.workplace import (
     write_volume,
 )
 from hive_boot import Secret, SecretSet
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import SourceOptions, detect
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.platform import HostEnvironment, SourceOptions, detect
 from hive_boot.secrets.store import Store
-from hive_boot.secrets.surroundings import HostEnvironment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
     from benchmarks.measuring import Figures
     from benchmarks.peers import Peer
-    from hive_boot.secrets.findings import LoadResult
+    from hive_boot.secrets.load_result import LoadResult
 
 BOUND = 1.5
 """How much more than the loop a load may cost, at 1,000 files."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.secrets.sources.patience import ReadPolicy
+from hive_boot.secrets.sources.directories import ReadPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

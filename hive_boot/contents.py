@@ -1,5 +1,6 @@
 """Every public name, where it is imported from; the first one that is asked for brings all."""
 
+from hive_boot.bootstrap import Bootstrap
 from hive_boot.exceptions import (
     BootError,
     DeclarationError,
@@ -13,13 +14,10 @@ from hive_boot.exceptions import (
     SourceError,
     StartupError,
 )
-from hive_boot.redaction.hidden import redact
-from hive_boot.secrets.access import get_secret, has_secret, require_secret
-from hive_boot.secrets.change import Change
-from hive_boot.secrets.declaration import secret
-from hive_boot.secrets.snapshot import SecretSet
-from hive_boot.secrets.value import Secret, SecretBytes, mask_secret
-from hive_boot.serving.bootstrap import Bootstrap
+from hive_boot.redaction.registry import redact
+from hive_boot.secrets.global_access import get_secret, has_secret, require_secret
+from hive_boot.secrets.secret_set import SecretSet, secret
+from hive_boot.secrets.value import Change, Secret, SecretBytes, mask_secret
 
 __all__ = [
     "BootError",

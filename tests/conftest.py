@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot.redaction import hooks
-from hive_boot.secrets import access
+from hive_boot.secrets import global_access
 
 HERE = Path(__file__).parent
 
@@ -86,9 +86,9 @@ def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     workplace = tmp_path / "cwd"
     workplace.mkdir()
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(access, "_default", None)
+    monkeypatch.setattr(global_access, "_default", None)
     yield
-    assert access._running == [], "a run has not been taken out of use"  # noqa: SLF001
+    assert global_access._running == [], "a run has not been taken out of use"  # noqa: SLF001
     # A run that failed goes on scrubbing until the next one begins: here that is one of nothing.
     last = hooks.Redaction()
     last.open()

@@ -19,11 +19,10 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
-from hive_boot.secrets.findings import LoadResult
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import SourceContext, SourceOptions, detect
-from hive_boot.secrets.sources.patience import ReadPolicy
-from hive_boot.secrets.surroundings import HostEnvironment
+from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
+from hive_boot.secrets.sources.directories import ReadPolicy
 
 ROOT = Path(__file__).parent.parent
 
@@ -130,9 +129,9 @@ def report_of(loaded: LoadResult) -> str:
 def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let starts see a file system that begins at ``machine``, in files that nobody touches."""
     elsewhere = partial(HostEnvironment, root=str(machine), pid=4711)
-    for room in ("hive_boot.bootstrap.intake", "hive_boot.secrets.default"):
+    for room in ("hive_boot.runtime.load_pipeline", "hive_boot.secrets.global_access"):
         monkeypatch.setattr(f"{room}.Surroundings", elsewhere)
-        monkeypatch.setattr(f"{room}.load", partial(load, patience=SETTLED))
+        monkeypatch.setattr(f"{room}.load", partial(load, policy=SETTLED))
 
 
 async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecretsError:

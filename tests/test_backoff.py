@@ -1,6 +1,6 @@
 """Back-off: the delays before retries."""
 
-from hive_boot._backoff import Backoff
+from hive_boot._timings import Backoff
 
 
 def delays(backoff: Backoff, count: int) -> list[float]:

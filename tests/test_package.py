@@ -55,8 +55,8 @@ PROMISED = """
     Bootstrap Change Secret SecretBytes SecretSet secret redact
     get_secret has_secret mask_secret require_secret
     BootError DeclarationError
-    SecretsError InvalidSecrets MissingSecret SourceError Problem
-    LifecycleError IllegalTransition ShutdownTimeout StartupFailed
+    SecretsError InvalidSecretsError MissingSecretError SourceError Problem
+    LifecycleError IllegalTransitionError ShutdownTimeoutError StartupError
 """
 
 
@@ -116,20 +116,20 @@ def loaded_after(source: str, *more: str, **variables: str) -> set[str]:
 
 
 LIFE = [
-    "hive_boot.bootstrap.assembly",
-    "hive_boot.bootstrap.checking",
-    "hive_boot.bootstrap.process",
-    "hive_boot.bootstrap.run",
-    "hive_boot.lifecycle.leaving",
-    "hive_boot.lifecycle.parts",
+    "hive_boot.runtime.declarations",
+    "hive_boot.runtime.checks",
+    "hive_boot.runtime.process",
+    "hive_boot.runtime.run",
+    "hive_boot.lifecycle.forced_exit",
+    "hive_boot.lifecycle.resources",
     "hive_boot.lifecycle.runner",
     "hive_boot.lifecycle.services",
     "hive_boot.lifecycle.signals",
     "hive_boot.serving.endpoints",
-    "hive_boot.serving.http",
+    "hive_boot.serving.servers",
     "hive_boot.serving.metrics",
-    "hive_boot.serving.outermost",
-    "hive_boot.serving.page",
+    "hive_boot.serving.asgi",
+    "hive_boot.serving.status_page",
     "hive_boot.serving.probe_server",
     "hive_boot.serving.servers",
 ]
@@ -147,9 +147,9 @@ def test_a_declaration_is_light() -> None:
 from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
 
 class HiveSecrets(SecretSet):
-    jwt_secret: Secret = secret(min_length=32, pattern=".*", required_in="production", lead=120)
+    jwt_secret: Secret = secret(min_length=32, pattern=".*", required_in="production", activate_after=120)
 
-boot = Bootstrap(HiveSecrets, watch=True, wait=30, probe_port=8081, drain=5, stop_timeout=20)
+boot = Bootstrap(HiveSecrets, watch=True, wait_for_files=30, probe_port=8081, shutdown_delay=5, shutdown_timeout=20)
 
 @boot.check
 async def check(secrets: HiveSecrets) -> None: ...
@@ -157,14 +157,14 @@ async def check(secrets: HiveSecrets) -> None: ...
 @boot.check("jwt_secret", timeout=3)
 async def signatures_hold(secrets: HiveSecrets) -> None: ...
 
-@boot.part
+@boot.resource
 async def pool(secrets: HiveSecrets):
     yield "pool"
 
-@boot.part(timeout=3)
+@boot.resource(timeout=3)
 async def agents(pool: str) -> str: ...
 
-@boot.service(budget=3)
+@boot.service(max_restarts=3)
 async def poll(agents: str) -> None: ...
 
 @boot.on_rotate("jwt_secret", timeout=5)
@@ -201,12 +201,12 @@ except SystemExit as exit:
 
 
 ROTATION = [
-    "hive_boot.bootstrap.notifying",
-    "hive_boot.bootstrap.rereading",
-    "hive_boot.bootstrap.rotating",
-    "hive_boot.secrets.rotation",
-    "hive_boot.secrets.vantage",
-    "hive_boot.secrets.watching",
+    "hive_boot.runtime.rotation_hooks",
+    "hive_boot.runtime.reload",
+    "hive_boot.runtime.reload",
+    "hive_boot.runtime.reload",
+    "hive_boot.secrets.watch_targets",
+    "hive_boot.secrets.watcher",
 ]
 """What only an application that rotates needs."""
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.bootstrap.examining import DryRunResult, dry_run
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import Parser
 from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
 from hive_boot.exceptions import InvalidSecretsError
+from hive_boot.runtime.load_pipeline import DryRunResult, dry_run
 from hive_boot.secrets.value import Secret, mask_secret
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from hive_boot.secrets.field import Field
-    from hive_boot.secrets.findings import LoadResult
-    from hive_boot.secrets.sources.reading import Value
+    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.sources.files import Value
 
 _HEADERS = ("NAME", "REQUIRED", "SOURCE", "VALUE", "PROBLEM")
 
@@ -76,7 +76,7 @@ def print_report(examination: DryRunResult) -> None:
 
 def print_problems(error: InvalidSecretsError) -> None:
     """Write to stderr the report of a failed start."""
-    from hive_boot.bootstrap.process import report_boot_error  # noqa: PLC0415  (only for a failure)
+    from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (only for a failure)
 
     report_boot_error(error)
 

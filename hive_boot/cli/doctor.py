@@ -14,46 +14,39 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.bootstrap.examining import DryRunResult, dry_run
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
 from hive_boot.cli.check import print_problems, print_report, report_facts
-from hive_boot.cli.doctor_checks import (
-    configuration,
-    environment,
-    grace_period,
-    inotify_limits,
-    mounts,
-    permissions,
-    tracked_secrets,
-    typos,
-)
+from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
+from hive_boot.cli.doctor_checks import configuration as environment
+from hive_boot.cli.doctor_checks import configuration as typos
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.cli.output import is_terminal, print_json, print_line, styled
 from hive_boot.exceptions import InvalidSecretsError
-from hive_boot.secrets.surroundings import HostEnvironment
+from hive_boot.runtime.load_pipeline import DryRunResult, dry_run
+from hive_boot.secrets.platform import HostEnvironment
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Sequence
 
-    from hive_boot.bootstrap.plan import AppDeclaration
     from hive_boot.cli.doctor_checks.context import Severity
+    from hive_boot.runtime.declarations import AppDeclaration
 
 CHECKS: tuple[Callable[[DoctorContext], list[Finding]], ...] = (
-    mounts.mounted_files,
-    mounts.secrets_in_image,
-    tracked_secrets.secrets_tracked_by_git,
-    permissions.writable_by_others,
-    permissions.readable_by_others,
-    permissions.owned_by_others,
+    change_detection.mounted_files,
+    change_detection.secrets_in_image,
+    exposure.secrets_tracked_by_git,
+    exposure.writable_by_others,
+    exposure.readable_by_others,
+    exposure.owned_by_others,
     environment.container_env_copies,
     configuration.load_warnings,
     typos.stray_characters,
     typos.near_names,
-    inotify_limits.watch_limits,
-    mounts.file_systems_without_events,
+    change_detection.watch_limits,
+    change_detection.file_systems_without_events,
     grace_period.short_grace_period,
     configuration.platform_mismatch,
     environment.used_env_fallback,

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.close()
         return EXIT_FAILURE
     except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
-        from hive_boot.bootstrap.process import report_failure  # noqa: PLC0415  (only for a failure)
+        from hive_boot.runtime.process import report_failure  # noqa: PLC0415  (only for a failure)
 
         return report_failure(exc)
 

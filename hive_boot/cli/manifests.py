@@ -18,15 +18,14 @@ from hive_boot.cli.arguments import (
 )
 from hive_boot.cli.output import print_json, print_line, styled
 from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
-from hive_boot.manifests.files import compare, write
-from hive_boot.manifests.targets import PROBED, TARGETS, render
-from hive_boot.manifests.writing import WORDS
+from hive_boot.manifests.documents import WORDS
+from hive_boot.manifests.output_files import PROBED, TARGETS, compare, render, write
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
-    from hive_boot.manifests.files import File
+    from hive_boot.manifests.output_files import File
 
 DEFAULT_PORT = 8000
 """The port of a service without ``--port``."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
-from hive_boot.cli.file_transaction import DIRECTORY_MODE, FileTransaction
-from hive_boot.cli.gitignore import (
+from hive_boot.cli.file_writing import DIRECTORY_MODE, FileTransaction
+from hive_boot.cli.git import (
     GitignoreChange,
     are_ignored,
     find_repository,
@@ -35,18 +35,17 @@ from hive_boot.cli.secret_files import (
     without_constraints,
 )
 from hive_boot.exceptions import SecretsError
-from hive_boot.secrets.field import constraint_violations
-from hive_boot.secrets.hints import near_misses
+from hive_boot.secrets.fields import constraint_violations
+from hive_boot.secrets.fix_hints import near_misses
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Collection, Iterable, Sequence
 
-    from hive_boot.secrets.field import Field
-    from hive_boot.secrets.findings import LoadResult
-    from hive_boot.secrets.inventory import FieldIndex
-    from hive_boot.secrets.snapshot import SecretSet
-    from hive_boot.secrets.sources.reading import Value
+    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.secret_set import SecretSet
+    from hive_boot.secrets.sources.files import Value
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 """What python-dotenv takes for the end of a line."""

@@ -1,43 +1,109 @@
-"""``hive-boot rotate``: writes a new value into the file of a secret, in place."""
+"""`hive-boot rotate`: write a new value of a secret where the application reads it."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
 import re
+import sys
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
-from hive_boot.cli.file_transaction import FileTransaction
-from hive_boot.cli.gitignore import plan_gitignore_change
-from hive_boot.cli.in_place import write_in_place
+from hive_boot.cli.file_writing import FileTransaction, write_in_place
+from hive_boot.cli.git import plan_gitignore_change
 from hive_boot.cli.output import print_json, print_line
-from hive_boot.cli.prompt import read_new_value
 from hive_boot.cli.secret_files import (
     SecretLocation,
+    decode_value,
     encode_value,
     file_name,
     locate_secret,
     read_directory,
+    value_problem,
     without_constraints,
 )
-from hive_boot.secrets import hints
-from hive_boot.secrets.field import NAME, Field, file_name_candidates
+from hive_boot.secrets import fix_hints
+from hive_boot.secrets.fields import NAME, Field, file_name_candidates
+from hive_boot.secrets.sources.files import LIMIT, NOT_UTF_8
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from hive_boot.secrets.snapshot import SecretSet
-    from hive_boot.secrets.sources.reading import Value
+    from hive_boot.secrets.secret_set import SecretSet
+    from hive_boot.secrets.sources.files import Value
+
+_MOST_BYTES = LIMIT + 3
+
+
+"""Enough to tell a value that is too large, with a byte order mark or a final ``\\r\\n``."""
+
+
+def read_new_value(field: Field) -> Value:
+    """Read the new value of a secret from stdin; with a prompt when stdin is a terminal.
+
+    A pipe is decoded as a start decodes a file: one byte order mark and one final newline
+    are removed from a text, and nothing from SecretBytes.
+
+    Raises:
+        UsageError: there is no stdin.
+        CommandError: the input is empty or cannot be a value, or two entries differ.
+    """
+    if sys.stdin is None:
+        message = "there is no stdin to read the new value from"
+        raise UsageError(message)
+    value = _prompt(field) if sys.stdin.isatty() else decode_value(_read_pipe(), field)
+    problem = NOT_UTF_8 if value is None else value_problem(value)
+    if problem is not None or value is None:
+        message = f"the new value of {field.name} {problem.message if problem else ''}"
+        raise CommandError(message)
+    return value
+
+
+def _read_pipe() -> bytes:
+    return sys.stdin.buffer.read(_MOST_BYTES)
+
+
+def _prompt(field: Field) -> Value | None:
+    """Read the value twice, without echo."""
+    from getpass import GetPassWarning, getpass  # noqa: PLC0415  (only for a terminal)
+
+    failure = ""
+    given: list[Value | None] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)
+            # The plain text is in no variable: a traceback with locals would show it.
+            given = [
+                decode_value(getpass(prompt).encode("utf-8", "surrogateescape"), field)
+                for prompt in (f"New value of {field.name}: ", "Once more: ")
+            ]
+    except EOFError:
+        failure = "nothing was typed"
+    except GetPassWarning:
+        failure = "this terminal would show what is typed: pipe the value in instead"
+    if not failure and given[0] != given[1]:
+        failure = "the two entries differ"
+    if failure:
+        message = f"{failure}; {field.name} was not changed"
+        raise CommandError(message)
+    return given[0]
+
 
 _USAGE = "rotate takes the name of a secret and options; the value comes from stdin or a prompt"
 
+
 _CHECK_TIMEOUT = 30.0
+
+
 """Seconds for the check of the field."""
 
+
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
 """A name of Kubernetes: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
@@ -141,7 +207,7 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     declared = load_application(app)._declaration.declared  # noqa: SLF001  (same package)
     fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
-        near = hints.near_misses(plain, fields)
+        near = fix_hints.near_misses(plain, fields)
         hint = f"; did you mean {near[0]}?" if near else f"; it declares {', '.join(fields)}"
         message = f"{declared.__name__} does not declare a secret of this name{hint}"
         raise UsageError(message)
@@ -157,8 +223,8 @@ def _check_value(field: Field, value: Value) -> list[str]:
     Raises:
         CommandError: a start would refuse the value.
     """
-    from hive_boot.secrets.checks import call_checks  # noqa: PLC0415  (only with --app)
-    from hive_boot.secrets.field import constraint_violations  # noqa: PLC0415  (the same)
+    from hive_boot.secrets.fields import constraint_violations  # noqa: PLC0415  (the same)
+    from hive_boot.secrets.validation import call_checks  # noqa: PLC0415  (only with --app)
 
     plain = value.reveal()
     faults = [fault.message for fault in constraint_violations(field, value.reveal)]
@@ -259,11 +325,11 @@ def _key(field: Field, declared: type[SecretSet] | None) -> str:
 
 def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
     """Print the command; it reads stdin, so that no history of a shell holds the value."""
-    name = name or hints.object_name(declared.__name__ if declared else "")
+    name = name or fix_hints.object_name(declared.__name__ if declared else "")
     if not _OBJECT.fullmatch(name):
         message = "--kubernetes takes the name of a Secret, of a-z, 0-9, '-' and '.'"
         raise UsageError(message)
-    command = hints.kubectl(_key(field, declared), name)
+    command = fix_hints.kubectl(_key(field, declared), name)
     if json:
         print_json({"name": field.name, "command": command, "reads": "stdin"})
     else:

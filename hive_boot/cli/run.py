@@ -3,7 +3,7 @@
 The kernel drops a signal without a handler when the process is PID 1, so a container that
 is stopped during the imports would be killed at the end of its grace period. Here the first
 signal is remembered, and the application stops in order as soon as it can: only then is it
-known whether its main ``must_finish``, and which exit status is right.
+known whether its main ``must_complete``, and which exit status is right.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def run(arguments: Namespace) -> int:
         load_object,
     )
     from hive_boot.exceptions import DeclarationError  # noqa: PLC0415  (the same)
-    from hive_boot.secrets.snapshot import SecretSet  # noqa: PLC0415  (the same)
+    from hive_boot.secrets.secret_set import SecretSet  # noqa: PLC0415  (the same)
 
     boot = load_application(arguments.app, to_run=True)
     if arguments.serve is None:

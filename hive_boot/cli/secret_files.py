@@ -8,23 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hive_boot.cli.arguments import CommandError, UsageError
-from hive_boot.secrets import hints
-from hive_boot.secrets.field import ValueProblem
-from hive_boot.secrets.inventory import FieldIndex
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import Mode, SourceContext
-from hive_boot.secrets.placeholder import is_placeholder
-from hive_boot.secrets.sources.patience import ReadPolicy
-from hive_boot.secrets.sources.reading import BOM, EMPTY, LIMIT, NUL, value_in
+from hive_boot.secrets import fix_hints
+from hive_boot.secrets.fields import FieldIndex, ValueProblem
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.platform import Mode, SourceContext
+from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, value_in
 from hive_boot.secrets.validation import PLACEHOLDER
-from hive_boot.secrets.value import Secret, SecretBytes
+from hive_boot.secrets.value import Secret, SecretBytes, is_placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hive_boot.secrets.field import Field
-    from hive_boot.secrets.findings import LoadResult
-    from hive_boot.secrets.sources.reading import Value
+    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.sources.files import Value
 
 _PATIENCE = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
 """No waiting: a file that was written a moment ago is taken as settled."""
@@ -80,7 +78,7 @@ def locate_secret(
         )
         raise CommandError(message)
     if not existing and not create:
-        near = hints.near_misses(field, names)
+        near = fix_hints.near_misses(field, names)
         hint = f"; there is {', '.join(str(shown / name) for name in near)}" if near else ""
         other = "" if declared else "if its file= is another, --app APP knows it; else "
         message = f"{shown} holds no file of this secret{hint}; {other}--create makes one"

@@ -15,12 +15,9 @@ import anyio
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError
-from hive_boot.lifecycle.failures import unwrap_single
-from hive_boot.lifecycle.hosting import BackgroundTask
-from hive_boot.lifecycle.notify import SystemdNotifier
-from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State, StateMachine
-from hive_boot.lifecycle.telling import log_event
-from hive_boot.lifecycle.timeline import Timeline
+from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State, StateMachine, Timeline
+from hive_boot.lifecycle.systemd import SystemdNotifier
+from hive_boot.lifecycle.tasks import BackgroundTask, log_event, unwrap_single
 
 if TYPE_CHECKING:
     import contextvars
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
-    from hive_boot.lifecycle.parts import Resource, ResourceManager
+    from hive_boot.lifecycle.resources import Resource, ResourceManager
     from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
 
 
@@ -114,7 +111,7 @@ class Runner:
         """Take a step, and tell the timeline and the service manager.
 
         Raises:
-            IllegalTransition: the table has no such step from here.
+            IllegalTransitionError: the table has no such step from here.
         """
         before = self.state
         self._machine.transition(state)
@@ -181,10 +178,10 @@ class Runner:
             seconds: how many there were.
 
         Raises:
-            StartupFailed: one could not start; several come as a group.
+            StartupError: one could not start; several come as a group.
         """
         if self._resources:
-            from hive_boot.lifecycle.parts import ResourceManager  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
 
             self.resources = ResourceManager(
                 self._resources, self.timeline, self.fail, self.timings
@@ -256,7 +253,7 @@ class Runner:
         """
         if self.services is None:
             return []
-        from hive_boot.lifecycle.parts import STOP_BUDGET_SHARE  # noqa: PLC0415  (as above)
+        from hive_boot.lifecycle.resources import STOP_BUDGET_SHARE  # noqa: PLC0415  (as above)
 
         share = STOP_BUDGET_SHARE if self.resources is not None else 1
         late = await self.services.stop((self.stop_deadline - time.monotonic()) * share)

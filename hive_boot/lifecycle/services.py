@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import anyio.lowlevel
 
-from hive_boot._backoff import Backoff
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.failures import is_cancellation, unwrap_single
-from hive_boot.lifecycle.telling import log_event
+from hive_boot.lifecycle.tasks import is_cancellation, log_event, unwrap_single
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
-    from hive_boot.lifecycle.timeline import Timeline
+    from hive_boot.lifecycle.states import Timeline
 
 
 class SupervisedTask(NamedTuple):

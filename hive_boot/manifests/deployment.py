@@ -7,15 +7,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.secrets.hints import object_name
+from hive_boot.secrets.fix_hints import object_name
 from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from hive_boot.bootstrap.plan import AppDeclaration
-    from hive_boot.secrets.field import Field
-    from hive_boot.secrets.profile import Profile
+    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.secrets.fields import Field, Profile
 
 USER = 10001
 """The user and the group of the process: no system has one of its own at 10000 and above."""
@@ -24,7 +23,7 @@ PRE_STOP = 5
 """Seconds in which a pod that is about to stop is taken out of the load balancers."""
 
 _DRAIN = 5.0
-"""Seconds of ``drain=None`` under ``serve`` in kubernetes mode."""
+"""Seconds of ``shutdown_delay=None`` under ``serve`` in kubernetes mode."""
 
 _SPARE = 1
 """Seconds in which what hangs is named and left behind."""
@@ -188,7 +187,7 @@ def declared_facts(plan: AppDeclaration) -> dict[str, Any]:
     declared = plan.declared
     return {
         "declared": declared.__name__,
-        "items": items_of(declared._field_index.every),  # noqa: SLF001  (as a start does)
+        "items": items_of(declared._field_index.all_fields),  # noqa: SLF001  (as a start does)
         "watch": plan.watch,
         "served": plan.main is None,
         "probe_port": plan.probe_port or None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from hive_boot.manifests.writing import comment, dedented_lines, header, join_lines
+from hive_boot.manifests.documents import comment, dedented_lines, header, join_lines
 
 if TYPE_CHECKING:
     from hive_boot.manifests.deployment import Deployment, SecretItem

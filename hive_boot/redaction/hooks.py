@@ -1,20 +1,55 @@
-"""Redaction, from the moment that an application opens it to the one that it closes it."""
+"""Redaction hooks: which functions are patched while values are hidden, and how that is undone."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+import sys
+import threading
+import traceback
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
 
-from hive_boot.redaction import hidden
-from hive_boot.redaction.hidden import EnabledFlag
-from hive_boot.redaction.places import PATCHED_FUNCTIONS, HookModule, load_wrapper
+from hive_boot.redaction import registry
+from hive_boot.redaction.registry import EnabledFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from hive_boot.redaction.hidden import Revealable
+    from hive_boot.redaction.registry import Revealable
+
+HookModule = Literal["logged", "printed"]
+
+
+PATCHED_FUNCTIONS: tuple[tuple[Any, str, HookModule, str], ...] = (
+    (logging.Logger, "callHandlers", "logged", "call_handlers"),
+    (logging.Handler, "filter", "logged", "handler_filter"),
+    (logging.Handler, "format", "logged", "handler_format"),
+    (logging.Handler, "handleError", "logged", "handle_error"),
+    (sys, "excepthook", "printed", "excepthook"),
+    (threading, "excepthook", "printed", "thread_excepthook"),
+    (sys, "unraisablehook", "printed", "unraisablehook"),
+    (traceback, "print_exception", "printed", "print_exception"),
+    (warnings, "formatwarning", "printed", "format_warning"),
+)
+
+
+"""Owner and name of each, and the room and the name of what makes its wrapper."""
+
+
+def load_wrapper(room: HookModule, name: str) -> Callable[..., Any]:
+    """Give what makes a wrapper."""
+    if room == "logged":
+        from hive_boot.redaction import patches  # noqa: PLC0415  (see above)
+
+        return getattr(patches, name)  # type: ignore[no-any-return]
+    from hive_boot.redaction import patches  # noqa: PLC0415  (see above)
+
+    return getattr(patches, name)  # type: ignore[no-any-return]
 
 
 _MADE_BY = "__hive_boot_wrapped__"
+
+
 """The attribute by which a wrapper of ours is known."""
 
 
@@ -31,13 +66,13 @@ class _PatchedFunction:
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
         # Whoever wrapped ours and is gone may have put it back when it was switched off.
-        while (earlier := getattr(self.before, _MADE_BY, None)) and earlier.is_over(self.before):
+        while (earlier := getattr(self.before, _MADE_BY, None)) and earlier.is_retired(self.before):
             self.before = earlier.before
         self.switch = EnabledFlag()
         self._real: Callable[..., Any] | None = None
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (of the function)
-            if hidden.matcher is None or not self.switch.on:
+            if registry.matcher is None or not self.switch.on:
                 return self.before(*args, **kwargs)
             try:
                 real = self._real or self._make()
@@ -76,6 +111,8 @@ class _PatchedFunction:
 
 
 _open: list[Redaction] = []
+
+
 _wrapped: list[_PatchedFunction] = []
 
 
@@ -90,7 +127,7 @@ class Redaction:
 
     def open(self) -> None:
         """Begin. An earlier run that lingers is over now."""
-        with hidden.lock():
+        with registry.lock():
             before = [each for each in _open if each.kept_until_exit]
             _open.append(self)
             if not _wrapped:
@@ -108,9 +145,9 @@ class Redaction:
             at_once: have everything ready before they take the place of others. Default
                 False: the next line that is logged waits for it.
         """
-        with hidden.lock():
+        with registry.lock():
             if self in _open:
-                hidden.register(self, values, at_once=at_once)
+                registry.register(self, values, at_once=at_once)
 
     def close(self, *, linger: bool = False) -> None:
         """End, and leave everything as it was. It may be called again.
@@ -119,11 +156,11 @@ class Redaction:
             linger: go on until another one is opened, or the process ends: whoever
                 called has yet to tell what went wrong. Default False.
         """
-        with hidden.lock():
+        with registry.lock():
             self.kept_until_exit = linger
             if linger or self not in _open:
                 return
             _open.remove(self)
-            hidden.unregister(self)
+            registry.unregister(self)
             while _wrapped and not _open:
                 _wrapped.pop().undo()

@@ -1,24 +1,167 @@
-"""Judge what was found by what was declared: every problem, not the first."""
+"""Validation: constraints, conflicts and checks of loaded values."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot.secrets.field import ValueProblem, constraint_violations
-from hive_boot.secrets.placeholder import MARK, is_placeholder
-from hive_boot.secrets.sources.reading import EMPTY
+from hive_boot.exceptions import Problem
+from hive_boot.redaction.registry import redact, scrub
+from hive_boot.secrets.fields import ValueProblem, constraint_violations
+from hive_boot.secrets.sources.files import EMPTY
+from hive_boot.secrets.value import MARK, is_placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable, Sequence
 
-    from hive_boot.secrets.field import Field
-    from hive_boot.secrets.findings import LoadResult
+    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.sources.files import Value
+
+
+class PendingCheck(NamedTuple):
+    """A check that has to be awaited.
+
+    Attributes:
+        field: the field that it judges.
+        value: what it judges.
+        verdict: what has to be awaited.
+    """
+
+    field: Field
+    value: Value
+    verdict: Awaitable[object]
+
+
+def call_checks(
+    values: Sequence[tuple[Field, Value]],
+    *,
+    left: float,
+    seconds: float,
+    running: set[tuple[str, Value]] | None = None,
+) -> tuple[list[Problem], list[PendingCheck]]:
+    """Call the checks of fields that have one.
+
+    Args:
+        values: the fields and the values that were found for them.
+        left: seconds that are left for all of them together.
+        seconds: seconds that there were; what a person is told.
+        running: the fields and values whose check has not ended since an earlier call: it
+            is not called again before it has, because each call that hangs keeps a thread.
+
+    Returns:
+        The problems, and what remains to be awaited.
+    """
+    from inspect import isawaitable  # noqa: PLC0415  (many have no check)
+
+    running = set() if running is None else running
+    calls = [_CheckCall(field, value, running) for field, value in values]
+    problems = [check_timeout_problem(call.field, seconds) for call in calls if call.key in running]
+    calls = [call for call in calls if call.key not in running]
+    pending = []
+    deadline = time.monotonic() + left
+    for call in calls:
+        call.start()
+    for call in calls:
+        if not call.done.wait(max(0.0, deadline - time.monotonic())):
+            problems.append(check_timeout_problem(call.field, seconds))
+        elif call.failure is not None:
+            problems.append(check_failed_problem(call.field, call.failure, [call.value]))
+        elif isawaitable(call.verdict):
+            pending.append(PendingCheck(call.field, call.value, call.verdict))
+        elif fault := rejection_reason(call.verdict):
+            problems.append(check_failed_problem(call.field, fault, [call.value]))
+    return problems, pending
+
+
+def rejection_reason(verdict: object) -> str | None:
+    """Tell what is wrong with a check's answer: True and None pass, all else does not."""
+    if verdict is None or verdict is True:
+        return None
+    if verdict is False:
+        return "it returned False"
+    return f"it returned {type(verdict).__name__}, and a check returns True, False or None"
+
+
+def check_failed_problem(
+    field: Field | str, failure: BaseException | str, values: Iterable[Value]
+) -> Problem:
+    """Describe the refusal of a check, without the values that it may have told.
+
+    Args:
+        field: whose check it was; the name of a set for the check of a set.
+        failure: what it raised, or what is wrong with its answer.
+        values: what must not be shown.
+    """
+    text = failure if isinstance(failure, str) else describe(failure)
+    # Its own value whatever it is, and those of the others, which it may know as well.
+    shown = redact(scrub(text, [value.reveal() for value in values]))
+    return problem(field, "check", f"was refused by its check: {shown}")
+
+
+def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
+    """Describe a check that did not answer in time."""
+    return problem(field, "check", f"was not judged: its check took more than {seconds:g} s")
+
+
+def problem(field: Field | str, kind: Any, message: str, **more: Any) -> Problem:  # noqa: ANN401
+    """Make the problem of a field, with the words that its declaration has for people."""
+    if isinstance(field, str):
+        return Problem(name=field, kind=kind, message=message, **more)
+    return Problem(name=field.name, kind=kind, message=message, used_by=field.used_by, **more)
+
+
+def describe(failure: BaseException) -> str:
+    """Give type and text of an exception."""
+    name = type(failure).__name__
+    try:
+        text = str(failure)
+    except BaseException:  # noqa: BLE001  (an exception of the author's may fail to say what it is)
+        return name
+    return f"{name}: {text}" if text else name
+
+
+class _CheckCall:
+    """One call of a check, in a daemon thread: a check that hangs ends with the process."""
+
+    def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
+        self.field = field
+        self.value = value
+        self.key = (field.attribute, value)
+        self._running = running
+        self.verdict: object = None
+        self.failure: BaseException | None = None
+        self.done = threading.Event()
+
+    def start(self) -> None:
+        from inspect import iscoroutinefunction  # noqa: PLC0415  (as above)
+
+        if iscoroutinefunction(self.field.check):
+            # It only makes a coroutine here, which cannot hang.
+            self._run()
+            return
+        self._running.add(self.key)
+        name = f"hive_boot check of {self.field.name}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.verdict = self.field.check(self.value.reveal())  # type: ignore[misc]
+        except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
+            self.failure = exc.with_traceback(None)
+        finally:
+            self._running.discard(self.key)
+            self.done.set()
 
 
 PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered manifest, not a value")
 
+
 _SHOWN = 3
+
+
 """Names like one that is missing that are told: more of them make a report that nobody reads."""
 
 
@@ -51,7 +194,7 @@ class _Validator:
             self._judge_absent()
         load_result.add_check_problems([])
         if any(problem.fix.startswith("kubectl ") for problem in load_result.problems):
-            from hive_boot.secrets.hints import STDIN, object_name  # noqa: PLC0415  (a failure's)
+            from hive_boot.secrets.fix_hints import STDIN, object_name  # noqa: PLC0415  (a failure's)
 
             load_result.general_hints.append(
                 STDIN.format(name=object_name(load_result.declaration))
@@ -163,11 +306,11 @@ class _Validator:
 
     def _note_absent(self, field: Field, empty: tuple[str, ...]) -> None:
         """Report a required field without a value; its empty files are at ``empty``."""
-        from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
+        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
         load_result, source_context = self.load_result, self.source_context
         if empty:
-            hint = hints.how_to_fix(
+            hint = fix_hints.how_to_fix(
                 field, ("file", empty[0]), source_context, load_result.declaration
             )
             load_result.add_problem(field, "empty", "is empty", empty, hint)
@@ -175,19 +318,19 @@ class _Validator:
         has_default = field.dev_default is not None
         refused = f"; its development default is refused in the profile {source_context.profile}"
         message = "is missing" + (refused if has_default else "")
-        hint = hints.how_to_provide(field, source_context, load_result.declaration)
-        places = self._places(field) + hints.volume_item_hint(field, source_context)
+        hint = fix_hints.how_to_provide(field, source_context, load_result.declaration)
+        places = self._places(field) + fix_hints.volume_item_hint(field, source_context)
         load_result.add_problem(field, "missing", message, places, hint)
         lenient = has_default or not field.required_for("development")
         if (
             source_context.maybe_missing_mount
             and lenient
-            and hints.NO_MOUNT not in load_result.general_hints
+            and fix_hints.NO_MOUNT not in load_result.general_hints
         ):
-            load_result.general_hints.append(hints.NO_MOUNT)
+            load_result.general_hints.append(fix_hints.NO_MOUNT)
 
     def _note_only_in_environment(self, field: Field) -> None:
-        from hive_boot.secrets.hints import only_in_environment  # noqa: PLC0415  (a failure's)
+        from hive_boot.secrets.fix_hints import only_in_environment  # noqa: PLC0415  (a failure's)
 
         self.judged.add(field.attribute)
         message = "is set in the environment only, which this mode does not read"
@@ -196,7 +339,7 @@ class _Validator:
 
     def _places(self, field: Field) -> tuple[str, ...]:
         """Say where was looked, with what may have been meant."""
-        from hive_boot.secrets import hints  # noqa: PLC0415  (only a failure needs it)
+        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
         places = []
         tried = field.candidates[0] if field.file else field.name.lower()
@@ -205,13 +348,15 @@ class _Validator:
         also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"
         for reading in self.load_result.snapshots:
             places.append(f"{os.path.join(reading.path, tried)}{also}")
-            for near in hints.near_misses(field, reading.names)[:_SHOWN]:
-                wanted = os.path.join(reading.path, hints.closest_candidate(near, field.candidates))
+            for near in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
+                wanted = os.path.join(
+                    reading.path, fix_hints.closest_candidate(near, field.candidates)
+                )
                 places.append(f"{wanted} was tried, a file {near} stands there")
         if not self.source_context.mounted:
             places += [f"the variable {field.name}", *self.source_context.env_files]
             places += [
                 f"{field.name} was tried, a variable {near} is set"
-                for near in hints.near_misses(field, self.load_result.names)[:_SHOWN]
+                for near in fix_hints.near_misses(field, self.load_result.names)[:_SHOWN]
             ]
         return tuple(places)

@@ -1,23 +1,44 @@
-"""A value that shows itself to nobody.
-
-No attribute holds the value, and none leads to it: what walks over attributes
-(``vars``, ``pprint``, a debugger's pane, an error tracker, a format string) finds a
-function that it would have to call. The one way in is ``reveal``, a word that is easy
-to search a code base for.
-"""
+"""Secret values: `Secret`, `SecretBytes`, and the change from one set of them to the next."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
-from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
+from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, final
 
-from hive_boot.redaction.sealing import _OpaqueIterator
+from hive_boot._opaque import _OpaqueIterator
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
+MARK = "<hive-boot placeholder"
+
+
+"""How every placeholder begins. It holds no character that YAML, JSON or a shell would change."""
+
+
+_BYTES = MARK.encode()
+
+
+def placeholder(name: str) -> str:
+    """Give what stands for the value of a secret; no start takes it for one.
+
+    Args:
+        name: the secret's name.
+    """
+    return f"{MARK}: put the value of {name} here>"
+
+
+def is_placeholder(value: Secret | SecretBytes) -> bool:
+    """Tell whether a value is none yet, with whatever was written around it."""
+    if isinstance(value, Secret):
+        return value.reveal().startswith(MARK)
+    return value.reveal().startswith(_BYTES)
+
+
 Plain = TypeVar("Plain", str, bytes)
+
 
 _SALT = os.urandom(16)
 
@@ -187,3 +208,37 @@ def _raw(reveal: Callable[[], str | bytes]) -> bytes:
     if isinstance(reveal(), bytes):
         return reveal()  # type: ignore[return-value]
     return reveal().encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
+
+
+class Change(NamedTuple):
+    """What has changed in the secrets in use.
+
+    Attributes:
+        names: the fields whose value is another one now, in the order of the declaration;
+            where it is more than one change, those of the first one first.
+        old: the value that each of them had; None where it was absent.
+        new: the value that each of them has; None where it is absent.
+        generation: the number of the accepted set that brought it.
+    """
+
+    names: tuple[str, ...]
+    old: Mapping[str, Secret | SecretBytes | None]
+    new: Mapping[str, Secret | SecretBytes | None]
+    generation: int
+
+
+def merge_changes(first: Change | None, then: Change) -> Change:
+    """Make one change of two that follow one another."""
+    if first is None:
+        return then
+    names = (*first.names, *(name for name in then.names if name not in first.names))
+    return Change(names, {**then.old, **first.old}, {**first.new, **then.new}, then.generation)
+
+
+def filter_change(change: Change, names: frozenset[str]) -> Change | None:
+    """Give what of a change concerns ``names``; None when nothing does."""
+    kept = tuple(name for name in change.names if name in names)
+    if not kept:
+        return None
+    old = {name: change.old[name] for name in kept}
+    return change._replace(names=kept, old=old, new={name: change.new[name] for name in kept})

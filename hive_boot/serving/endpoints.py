@@ -1,29 +1,96 @@
-"""What each endpoint answers, and the same as an ASGI application.
-
-``answer`` is a plain function: the ASGI application and the probe server both ask it.
-"""
+"""HTTP endpoints: probes, health, status and metrics, as an ASGI application."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.lifecycle.readiness import liveness, readiness, startup
-from hive_boot.redaction.hidden import redact
+from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from hive_boot._timings import Timings
-    from hive_boot.bootstrap.status import Status
-    from hive_boot.serving.asgi import Receive, Scope, Send
+    from hive_boot.runtime.status import Status
+
+Scope = MutableMapping[str, Any]
+
+
+"""What is known of a connection before anything is said."""
+
+
+Message = MutableMapping[str, Any]
+
+
+"""What a server and an application say to each other."""
+
+
+Receive = Callable[[], Awaitable[Message]]
+
+
+Send = Callable[[Message], Awaitable[None]]
+
+
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+"""An application."""
+
+
+class ProbeResult(NamedTuple):
+    """What a probe is told.
+
+    Attributes:
+        status: the status of HTTP: 200 or 503.
+        text: why, in a word.
+    """
+
+    status: int
+    text: str
+
+
+def liveness(state: State) -> ProbeResult:
+    """Say whether the process has to be replaced: never, while it can still answer.
+
+    Args:
+        state: where the run stands.
+    """
+    return ProbeResult(200, state)
+
+
+def readiness(state: State) -> ProbeResult:
+    """Say whether requests may come.
+
+    Args:
+        state: where the run stands.
+    """
+    return ProbeResult(200 if state in SERVING else 503, state)
+
+
+def startup(state: State, *, started: bool) -> ProbeResult:
+    """Say whether the start is over; it stays so.
+
+    Args:
+        state: where the run stands.
+        started: whether the run has been ready.
+    """
+    return ProbeResult(200 if started else 503, state)
+
 
 PROBES = ("/livez", "/readyz", "/startupz")
+
+
 """What a kubelet asks; the answers hold no name."""
 
+
 PATHS = (*PROBES, "/health", "/boot", "/metrics")
+
+
 """All the endpoints."""
+
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -105,7 +172,7 @@ def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -
     if path == "/metrics":
         return _metrics(status, accept)
     if path == "/boot":
-        from hive_boot.serving.page import HEADERS, page  # noqa: PLC0415  (for people only)
+        from hive_boot.serving.status_page import HEADERS, page  # noqa: PLC0415  (for people only)
 
         return make_response(
             200, page(name, status, timings), *HEADERS, kind="text/html; charset=utf-8"

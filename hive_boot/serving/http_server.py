@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.lifecycle.failures import unwrap_single
-from hive_boot.serving.requests import InFlightRequests
+from hive_boot.lifecycle.tasks import unwrap_single
+from hive_boot.serving.asgi import InFlightRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from hive_boot._timings import Timings
-    from hive_boot.serving.asgi import App
+    from hive_boot.serving.endpoints import App
 
 BACKLOG = 2048
 """How many connections may wait to be accepted; the kernel may allow less."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from hive_boot._timings import Timings
-    from hive_boot.serving.asgi import App
+    from hive_boot.serving.endpoints import App
 
 
 class HypercornServer(HttpServer):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from hive_boot.bootstrap.status import Status
+    from hive_boot.runtime.status import Status
 
 WATCHERS = ("inotify", "poll", "down", "off")
 """All the ways in which changes are noticed, or not."""

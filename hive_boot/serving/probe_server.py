@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from hive_boot._timings import Timings
-    from hive_boot.bootstrap.status import Status
+    from hive_boot.runtime.status import Status
 
 log = logging.getLogger("hive_boot")
 

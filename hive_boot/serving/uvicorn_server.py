@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from socket import socket
 
-    from hive_boot.serving.asgi import App
+    from hive_boot.serving.endpoints import App
 
 
 class UvicornServer(HttpServer):

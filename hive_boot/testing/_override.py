@@ -11,8 +11,8 @@ from hive_boot.secrets.value import Secret, SecretBytes
 if TYPE_CHECKING:
     from typing import Self
 
-    from hive_boot.bootstrap.declare import Application
-    from hive_boot.secrets.field import Field
+    from hive_boot.bootstrap import Application
+    from hive_boot.secrets.fields import Field
 
 
 class override:  # noqa: N801  (it is used as a function is)
@@ -30,7 +30,7 @@ class override:  # noqa: N801  (it is used as a function is)
     Raises:
         DeclarationError: a field is not declared, or its value has another type.
         LifecycleError: ``with`` was used while the application runs.
-        InvalidSecrets: the running application refuses the values, and keeps its own.
+        InvalidSecretsError: the running application refuses the values, and keeps its own.
     """
 
     def __init__(

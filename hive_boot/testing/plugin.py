@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hive_boot.secrets import access
+from hive_boot.secrets import global_access
 from hive_boot.testing._volume import MountedVolume
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def hive_boot_environment(pytestconfig: pytest.Config, monkeypatch: pytest.Monke
         value: str = pytestconfig.getini(option)
         if value:
             monkeypatch.setenv(name, value)
-    monkeypatch.setattr(access, "_default", None)
+    monkeypatch.setattr(global_access, "_default", None)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import pytest
 
 from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.sources.patience import ReadPolicy
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.sources.directories import ReadPolicy
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
 
 S = TypeVar("S", bound=SecretSet)
@@ -59,8 +59,8 @@ def be_impatient(
     **limits: Any,  # noqa: ANN401  (what Patience takes)
 ) -> None:
     """Let a load wait for writers within other limits than its own."""
-    patient = partial(load, patience=ReadPolicy(**limits))
-    monkeypatch.setattr("hive_boot.bootstrap.intake.load", patient)
+    patient = partial(load, policy=ReadPolicy(**limits))
+    monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", patient)
 
 
 class Heard:

@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
-from hive_boot.lifecycle.waking import threadsafe_scheduler
+from hive_boot.lifecycle.tasks import threadsafe_scheduler
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
@@ -434,7 +434,7 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
 
 @pytest.mark.both_backends
 async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
-    """At the end of ``start_timeout`` the report has the last refusal."""
+    """At the end of ``startup_timeout`` the report has the last refusal."""
     asked = Asked(ConnectionError("no route"), OSError("no disk"))
     error = await failed_start(judged_by(asked, start_timeout=0.3))
     (problem,) = error.problems

@@ -544,7 +544,7 @@ async def test_a_part_that_cannot_start_is_a_failed_start_up(
         await server.live()
     (message,) = server.said
     assert message["type"] == "lifespan.startup.failed"
-    for text in ("StartupFailed", "agents", "ConnectionError"):
+    for text in ("StartupError", "agents", "ConnectionError"):
         assert text in message["message"]
     assert lines == ["pool stops"]
     assert_not_running(boot)

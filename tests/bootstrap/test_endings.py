@@ -57,10 +57,10 @@ async def swallow_more():
 
 BOOT = f"""
 {SHORT}
-boot = Bootstrap(Needs, stop_timeout=float(sys.argv[2]))
+boot = Bootstrap(Needs, shutdown_timeout=float(sys.argv[2]))
 boot._plan.timings = SHORT
 {POOL}
-@boot.part
+@boot.resource
 async def other():
     print("other starts")
     try:
@@ -102,11 +102,11 @@ def stop_timeout(how: str) -> str:
 AT_START = (
     BOOT
     + """
-@boot.part(timeout=0.2)
+@boot.resource(timeout=0.2)
 async def culprit(pool: str):{how}
     yield
 
-@boot.part
+@boot.resource
 async def api(culprit: object): ...
 """
     + MAIN
@@ -116,7 +116,7 @@ async def api(culprit: object): ...
 AT_STOP = (
     BOOT
     + """
-@boot.part(timeout=0.2)
+@boot.resource(timeout=0.2)
 async def culprit(pool: str):
     yield{how}
 """
@@ -142,8 +142,8 @@ def without_times(text: str) -> str:
 def test_a_part_that_cannot_start(tmp_path: Path) -> None:
     """The culprit is named, main never runs, what has started is stopped: 70, in its time."""
     hows = [
-        (HANG, ("StartupFailed", "0.2 s", "in culprit")),
-        (RAISE, ("RuntimeError: bang of culprit", "StartupFailed")),
+        (HANG, ("StartupError", "0.2 s", "in culprit")),
+        (RAISE, ("RuntimeError: bang of culprit", "StartupError")),
         (SWALLOW, ("culprit", "in swallow")),
     ]
     reports = {}
@@ -165,7 +165,7 @@ def test_a_part_that_cannot_start(tmp_path: Path) -> None:
 def test_a_part_that_cannot_stop(tmp_path: Path) -> None:
     """The culprit is named, and those that it has needed are stopped all the same: 70."""
     hows = [
-        (HANG, ("ShutdownTimeout", "culprit")),
+        (HANG, ("ShutdownTimeoutError", "culprit")),
         (RAISE, ("RuntimeError: bang of culprit", "(raised by the part culprit)")),
         (SWALLOW, ("culprit", "in swallow")),
     ]
@@ -188,13 +188,13 @@ def test_a_part_that_cannot_stop(tmp_path: Path) -> None:
 
 TWO = f"""
 {BOOT}
-@boot.part
+@boot.resource
 async def first(pool: str):
 {{above}}
     yield
 {{below}}
 
-@boot.part
+@boot.resource
 async def second(pool: str):
 {{above}}
     yield
@@ -286,9 +286,9 @@ async def main(pool: str) -> int:
 
 
 JOB = f"""
-boot = Bootstrap(Needs, drain={{drain}})
+boot = Bootstrap(Needs, shutdown_delay={{drain}})
 {POOL}
-@boot.main(must_finish=True)
+@boot.main(must_complete=True)
 async def main(pool: str) -> int:
     import anyio
 
@@ -463,7 +463,7 @@ THREADS = {
 
 WAITED_FOR = f"""
 {PLAIN}
-@boot.part
+@boot.resource
 async def worker(pool: str):
     ends = threading.Event()
     thread = threading.Thread(target=lambda: (ends.wait(), time.sleep(0.05), print("thread ends")))
@@ -495,7 +495,7 @@ async def started():
     while not has_begun.is_set():
         await anyio.sleep(0.005)
 
-boot = Bootstrap(Needs, stop_timeout={5 if name is None else 0.5})
+boot = Bootstrap(Needs, shutdown_timeout={5 if name is None else 0.5})
 boot._plan.timings = SHORT
 {POOL}
 @boot.main
@@ -539,7 +539,7 @@ async def main(pool: str) -> None:
 FAILING = {
     "a service": (
         """
-@boot.service(budget=2)
+@boot.service(max_restarts=2)
 async def culprit():
     print("service begins")
     bang("culprit")
@@ -558,7 +558,7 @@ async def culprit():
     ),
     "a part's task group": (
         """
-@boot.part
+@boot.resource
 async def culprit(pool: str):
     import anyio
 
@@ -585,7 +585,7 @@ def test_what_fails_for_good_ends_the_application(tmp_path: Path) -> None:
         declared, printed, contains = FAILING[name]
         source = f"""
 {SHORT}
-boot = Bootstrap(Needs, drain={drain})
+boot = Bootstrap(Needs, shutdown_delay={drain})
 boot._plan.timings = SHORT
 {POOL}{declared}
 @boot.main
@@ -615,7 +615,7 @@ def test_main_goes_on_while_it_drains(tmp_path: Path) -> None:
 
     def scenario(backend: str, parts: str, path: Path) -> None:
         source = f"""
-boot = Bootstrap(Needs, drain=0.3)
+boot = Bootstrap(Needs, shutdown_delay=0.3)
 {parts}
 @boot.main
 async def main() -> None:
@@ -842,7 +842,7 @@ BROKEN = f"""
 {SHORT}{PLAIN}
 boot._plan.timings = SHORT
 
-@boot.part
+@boot.resource
 async def culprit(pool: str):
     bang("culprit")
     yield

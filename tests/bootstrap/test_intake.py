@@ -13,7 +13,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
-from hive_boot.secrets.surroundings import HostEnvironment
+from hive_boot.secrets.platform import HostEnvironment
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
@@ -174,7 +174,7 @@ async def test_a_start_that_is_given_up_early_leaves_no_watch(
         go_on.wait(20)
         return HostEnvironment()
 
-    monkeypatch.setattr("hive_boot.bootstrap.intake.Surroundings", slow)
+    monkeypatch.setattr("hive_boot.runtime.load_pipeline.Surroundings", slow)
     boot = mounted(volume.path, Service)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
@@ -390,7 +390,7 @@ async def test_what_a_check_refuses_does_not_come_into_use(
 PROGRAM = """
 import anyio
 
-boot = Bootstrap(Needs, start_timeout=0.2)
+boot = Bootstrap(Needs, startup_timeout=0.2)
 
 @boot.check
 async def judged(secrets: Needs) -> None:
@@ -535,7 +535,7 @@ async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
 
 
 async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) -> None:
-    """``start_timeout=`` is for all of them together: the second one has what the first left."""
+    """``startup_timeout=`` is for all of them together: the second one has what the first left."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False, start_timeout=0.2)
 

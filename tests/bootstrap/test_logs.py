@@ -10,9 +10,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, InvalidSecretsError, Problem, Secret, SecretSet, secret
-from hive_boot.bootstrap import logs
-from hive_boot.bootstrap.logs import fallback_handler, log
-from hive_boot.secrets.sources.mounts import MountedFile
+from hive_boot.runtime import log_messages
+from hive_boot.runtime.log_messages import fallback_handler, log
+from hive_boot.secrets.watch_targets import MountedFile
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Heard, mounted
 from tests.fixtures.golden import assert_golden
@@ -48,14 +48,14 @@ run()
 
 RUN = """
 import anyio
-from hive_boot import InvalidSecrets
+from hive_boot import InvalidSecretsError
 from hive_boot.testing import MountedVolume
 
 volume = MountedVolume("secrets")
 volume.publish({"jwt_secret": "fake-jwt-000001", "api_key": "fake-api-000001"})
 
 class Signing(SecretSet):
-    jwt_secret: Secret = secret(lead=3600)
+    jwt_secret: Secret = secret(activate_after=3600)
     api_key: Secret = secret(min_length=12)
     pin: Secret = secret(dev_default="1234")
 
@@ -70,7 +70,7 @@ async def main() -> None:
     volume.publish({"api_key": "fake"})
     try:
         await boot.reload()
-    except InvalidSecrets:
+    except InvalidSecretsError:
         volume.publish(good)
     await boot.reload()
     signal.raise_signal(signal.SIGTERM)
@@ -301,10 +301,10 @@ async def test_a_hook_that_fails_is_told_until_it_succeeds(
 
 def test_the_state_of_a_watch_is_logged(info: pytest.LogCaptureFixture) -> None:
     """That changes go unnoticed is an error; that they are noticed again is not."""
-    logs.log_watch_state(is_down=True)
-    logs.log_watch_state(is_down=False)
-    logs.log_nothing_to_watch("environment")
-    logs.log_waiting_for_files(["JWT_SECRET", "API_KEY"], 7.5)
+    log_messages.log_watch_state(is_down=True)
+    log_messages.log_watch_state(is_down=False)
+    log_messages.log_nothing_to_watch("environment")
+    log_messages.log_waiting_for_files(["JWT_SECRET", "API_KEY"], 7.5)
     assert_logged(
         info,
         ("hive_boot", "ERROR", ""),
@@ -320,26 +320,26 @@ SUBPATH = MountedFile("/run/secrets/b", "/..2026_11_24_10_00_00.1/b", stale=Fals
 
 def test_files_that_cannot_be_replaced_are_logged(info: pytest.LogCaptureFixture) -> None:
     """A subPath, which will never be updated, is a warning; a single file of Compose is not."""
-    logs.log_pinned_files([COMPOSE, SUBPATH], "docker")
+    log_messages.log_pinned_files([COMPOSE, SUBPATH], "docker")
     assert_logged(
         info,
         ("hive_boot", "WARNING", "/run/secrets/b"),
         ("hive_boot", "INFO", "/run/secrets/a"),
     )
-    logs.log_pinned_files([COMPOSE, SUBPATH], "kubernetes")
+    log_messages.log_pinned_files([COMPOSE, SUBPATH], "kubernetes")
     assert_logged(info, ("hive_boot", "WARNING", "/run/secrets/a, /run/secrets/b"))
-    logs.log_pinned_files([], "docker")
-    logs.log_stale_mounts([])
+    log_messages.log_pinned_files([], "docker")
+    log_messages.log_stale_mounts([])
     assert_logged(info)
     # What only a restart mends is an error.
-    logs.log_stale_mounts(["/run/secrets/a", "/run/secrets/b"])
+    log_messages.log_stale_mounts(["/run/secrets/a", "/run/secrets/b"])
     assert_logged(info, ("hive_boot", "ERROR", "/run/secrets/a, /run/secrets/b"))
 
 
 def test_a_name_is_told_once_for_all_its_problems(info: pytest.LogCaptureFixture) -> None:
     """A secret with two faults is one name to programs, and two reasons to people."""
     faults = [Problem("A", "length", "is short"), Problem("A", "pattern", "is odd")]
-    logs.log_rejection(faults, 3, 0.5)
+    log_messages.log_rejection(faults, 3, 0.5)
     assert facts(info.records[0]) == (["A"], 4, "refused")
     assert_logged(info, ("hive_boot.rotation", "ERROR", "A is short; A is odd"))
 

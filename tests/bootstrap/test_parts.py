@@ -17,7 +17,7 @@ from hive_boot import (
     ShutdownTimeoutError,
     StartupError,
 )
-from hive_boot.bootstrap.status import Status
+from hive_boot.runtime.status import Status
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.applications import (
@@ -54,7 +54,7 @@ class Diary:
         self.boot = boot
         self.lines: list[str] = []
 
-    def part(self, name: str, *needs: str, **more: Any) -> None:  # noqa: ANN401  (of boot.part)
+    def part(self, name: str, *needs: str, **more: Any) -> None:  # noqa: ANN401  (of boot.resource)
         """Declare a part that writes when it starts and stops, and needs others."""
         lines = self.lines
 

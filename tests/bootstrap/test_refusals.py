@@ -88,8 +88,8 @@ def test_arguments_of_an_application() -> None:
     table: dict[str, list[Any]] = {
         "watch": [None, 1, 0, "yes", "", [], object()],
         "wait": [*NO_NUMBERS, -1, -0.001],
-        "start_timeout": [*POSITIVE, [30]],
-        "stop_timeout": POSITIVE,
+        "startup_timeout": [*POSITIVE, [30]],
+        "shutdown_timeout": POSITIVE,
         "drain": drain,
         "probe_port": ["8081", -1, 65536, 8081.0, True, False, "", []],
         "secrets_dirs": directories,
@@ -128,11 +128,13 @@ def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:
     assert_each_refused(lambda value: boot.resource(timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.check("jwt_secret", timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.on_rotate(timeout=value), POSITIVE, "timeout=")
-    assert_each_refused(lambda value: boot.service(restart_window=value), POSITIVE, "within=")
+    assert_each_refused(
+        lambda value: boot.service(restart_window=value), POSITIVE, "restart_window="
+    )
     words = ["always", "", None, True, "on_failure", "ON-FAILURE"]
     assert_each_refused(lambda value: boot.service(restart=value), words, "restart=")
     budgets = [-1, 1.0, True, None, "5", math.inf]
-    assert_each_refused(lambda value: boot.service(max_restarts=value), budgets, "budget=")
+    assert_each_refused(lambda value: boot.service(max_restarts=value), budgets, "max_restarts=")
 
 
 def test_names_of_fields(boot: Bootstrap[Needs, Settings]) -> None:
@@ -165,7 +167,7 @@ def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
         "@boot.service": boot.service,
         "@boot.check": boot.check,
         "@boot.on_rotate()": boot.on_rotate(),
-        "@boot.part": boot.resource(timeout=3),
+        "@boot.resource": boot.resource(timeout=3),
     }
     # Text may be the name of a field, and None is the decorator without a function.
     accepted = {("@boot.check", str), ("@boot.main", type(None)), ("@boot.service", type(None))}
@@ -176,11 +178,11 @@ def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
             told = refusal(partial(decorate, wrong), (name, wrong))
             assert name in told
             assert repr(wrong) in told
-        if name != "@boot.part":
+        if name != "@boot.resource":
             # One with a yield in it would never work, and nothing would show it.
             assert name in refusal(partial(decorate, pool), name)
     assert_each_refused(
-        boot.resource, [wrong for wrong in NOT_ASYNC if wrong is not None], "@boot.part"
+        boot.resource, [wrong for wrong in NOT_ASYNC if wrong is not None], "@boot.resource"
     )
 
 
@@ -199,8 +201,8 @@ def test_names_of_parts_and_services(boot: Bootstrap[Needs, Settings]) -> None:
         assert name in refusal(lambda: boot.resource(part), name)
     for name in ("<lambda>", "", "two words", "1st"):
         part.__name__ = name
-        assert "@boot.part" in refusal(lambda: boot.resource(part), name)
-    assert_each_refused(boot.resource, [partial(pool), partial(work)], "@boot.part")
+        assert "@boot.resource" in refusal(lambda: boot.resource(part), name)
+    assert_each_refused(boot.resource, [partial(pool), partial(work)], "@boot.resource")
 
     assert boot.service(work) is work
     assert "work" in refusal(lambda: boot.service(work), "a second service")

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet
-from hive_boot.secrets.loading import load
+from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
@@ -391,7 +391,7 @@ async def test_a_read_that_crashes_keeps_the_set(
         return load(*args, **more)
 
     async with boot.running() as secrets:
-        monkeypatch.setattr("hive_boot.bootstrap.intake.load", crash)
+        monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", crash)
         volume.publish(numbered(2))
         await until(lambda: number_of(secrets.api_key) == 2)
     assert log.verdicts == [
@@ -419,7 +419,7 @@ async def test_a_read_that_hangs_is_not_joined_by_others(
     async with boot.running() as secrets:
         with monkeypatch.context() as patch, ExitStack() as stack:
             stack.callback(answers.set)
-            patch.setattr("hive_boot.bootstrap.intake.load", hang)
+            patch.setattr("hive_boot.runtime.load_pipeline.load", hang)
             volume.publish(numbered(2))
             await until(lambda: boot.status().degraded)
             for _ in range(3):

@@ -13,9 +13,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, LifecycleError, Secret, SecretSet, secret
-from hive_boot.bootstrap import lookout
 from hive_boot.lifecycle.states import State
-from hive_boot.secrets.loading import load
+from hive_boot.runtime import reload
+from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import (
     Heard,
@@ -388,7 +388,7 @@ async def test_a_refused_set_is_not_judged_at_every_event(
         reads.append(load(*args, **more))
         return reads[-1]
 
-    monkeypatch.setattr("hive_boot.bootstrap.intake.load", read)
+    monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", read)
 
     @boot.check
     async def check(secrets: Service) -> bool:
@@ -665,7 +665,7 @@ async def test_a_failure_of_our_own_is_not_silent(
         raise ZeroDivisionError(message)
 
     async with boot.running():
-        monkeypatch.setattr(lookout.WatchSupervisor, "check_health", fail)
+        monkeypatch.setattr(reload.WatchSupervisor, "check_health", fail)
         volume.publish(numbered(2))
         await until(lambda: boot.status().degraded)
         assert len(boot.status().reasons) == 1

@@ -12,17 +12,17 @@ import pytest
 from anyio.abc import TaskStatus
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
-from hive_boot.bootstrap.declare import Application
+from hive_boot.bootstrap import Application
 from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.waking import threadsafe_scheduler
+from hive_boot.lifecycle.tasks import threadsafe_scheduler
 from tests.bootstrap.rotations import be_impatient
 from tests.fixtures.owned_processes import BACKENDS, ended, side_by_side
 from tests.fixtures.writers import PlainDirectory
 from tests.support import SETTLED, everything_told, failed_start, until
 
 if TYPE_CHECKING:
-    from hive_boot.bootstrap.status import Status
-    from hive_boot.secrets.mode import Mode
+    from hive_boot.runtime.status import Status
+    from hive_boot.secrets.platform import Mode
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
 
@@ -235,7 +235,7 @@ async def test_what_answers_from_outside_may_fail_while_it_starts(
 async def test_a_server_in_kubernetes_drains(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The endpoints of a cluster take time to learn of a stop; ``drain=`` counts more."""
+    """The endpoints of a cluster take time to learn of a stop; ``shutdown_delay=`` counts more."""
     be_impatient(monkeypatch, wall=SETTLED.wall)
     directory.replace("openai_api_key", "fake-openai-key")
     directory.replace("jwt_secret", VALUE)

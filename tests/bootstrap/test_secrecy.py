@@ -23,8 +23,8 @@ from hive_boot import (
     redact,
     secret,
 )
-from hive_boot.bootstrap import secrecy
-from hive_boot.redaction import hidden, hooks
+from hive_boot.redaction import hooks, registry
+from hive_boot.runtime import redaction_scope
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import be_impatient, mounted
 from tests.fixtures.owned_processes import side_by_side
@@ -210,8 +210,8 @@ async def test_very_much_is_made_ready_before_the_first_line(
     """What takes long to prepare is prepared while the start waits in a thread, not in the loop."""
     monkeypatch.setenv("SENTRY_DSN", "fake-dsn-" * 3000)
     async with Bootstrap(HiveSecrets).running():
-        assert hidden.matcher is not None
-        assert hidden.matcher._anchors  # noqa: SLF001  (made when a first text is looked at)
+        assert registry.matcher is not None
+        assert registry.matcher._anchors  # noqa: SLF001  (made when a first text is looked at)
 
 
 @pytest.mark.anyio
@@ -226,7 +226,7 @@ async def test_two_applications_hide_the_values_of_both() -> None:
     async with Bootstrap(HiveSecrets).running(), Bootstrap(Other).running():
         assert redact([VALUE, OLD]) == ["***", "***"]
     assert redact([VALUE, OLD]) == [VALUE, OLD]
-    assert hidden.matcher is None
+    assert registry.matcher is None
 
 
 @pytest.mark.anyio
@@ -305,7 +305,7 @@ def child_sees() -> list[str]:
 
 @pytest.mark.anyio
 async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With scrub_environ a child process gets no declared variable; afterwards all is as before."""
+    """With unset_env a child process gets no declared variable; afterwards all is as before."""
     monkeypatch.setenv("SENTRY_DSN_FILE_NAME", "not-declared")
     boot = Bootstrap(HiveSecrets, unset_env=True)
     before = dict(os.environ)
@@ -370,7 +370,7 @@ from hive_boot import Bootstrap, Secret, SecretSet
 class HiveSecrets(SecretSet):
     jwt_secret: Secret
 
-boot = Bootstrap(HiveSecrets, scrub_environ=True)
+boot = Bootstrap(HiveSecrets, unset_env=True)
 
 @boot.main
 async def main(secrets: HiveSecrets) -> None:
@@ -632,7 +632,7 @@ async def test_as_many_old_values_as_are_promised_stay_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of very many the newest stay hidden; a service that rotates for years grows no more."""
-    monkeypatch.setattr(secrecy, "_KEPT", 5)
+    monkeypatch.setattr(redaction_scope, "_KEPT", 5)
     async with reloader.running():
         for number in range(2, 20):
             publish(volume, number)
@@ -650,7 +650,7 @@ async def test_refused_values_push_out_none_that_is_in_use(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever publishes rubbish again and again does not bring the value in use to light."""
-    monkeypatch.setattr(secrecy, "_KEPT", 2)
+    monkeypatch.setattr(redaction_scope, "_KEPT", 2)
     async with reloader.running():
         for number in range(10):
             volume.publish({"jwt_secret": f"fake-bad-{number:020}"})
@@ -661,7 +661,7 @@ async def test_refused_values_push_out_none_that_is_in_use(
 
 def hidden_values() -> list[object]:
     """Give what is hidden in this process."""
-    return [value for _, values in hidden._owned for value in values]  # noqa: SLF001  (what is measured)
+    return [value for _, values in registry._owned for value in values]  # noqa: SLF001  (what is measured)
 
 
 @pytest.mark.anyio
@@ -669,7 +669,7 @@ async def test_a_thousand_old_values_stay_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """So many are kept unless somebody decides otherwise."""
-    assert secrecy._KEPT == 1000  # noqa: SLF001  (what is promised)
+    assert redaction_scope._KEPT == 1000  # noqa: SLF001  (what is promised)
     async with reloader.running():
         for number in range(2, 12):
             publish(volume, number)
@@ -684,7 +684,7 @@ async def test_long_old_values_stay_hidden_up_to_a_length(
     """Of certificates and their keys fewer stay hidden; the newest old one does in any case."""
     assert len(jwt(1)) == 25
     for limit, kept in ((100, 4), (99, 3), (10, 1)):
-        monkeypatch.setattr(secrecy, "_KEPT_LENGTH", limit)
+        monkeypatch.setattr(redaction_scope, "_KEPT_LENGTH", limit)
         publish(volume, 1)
         async with reloader.running():
             for number in range(2, 12):
@@ -701,7 +701,7 @@ async def test_a_very_long_old_value_stays_hidden_until_another_is_old(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """One that is longer than all that is kept may open a door as well."""
-    assert secrecy._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
+    assert redaction_scope._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
     long = [f"fake-{letter * 70_000}" for letter in "ab"]
     async with reloader.running():
         for value in long:
@@ -724,7 +724,7 @@ async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
 ) -> None:
     """What takes long to prepare is prepared by who reads, in a thread, accepted or not."""
     threads: list[threading.Thread] = []
-    forms = hidden._forms  # noqa: SLF001  (what takes long)
+    forms = registry._forms  # noqa: SLF001  (what takes long)
 
     def note(values: Iterable[Any]) -> set[str]:
         threads.append(threading.current_thread())
@@ -732,7 +732,7 @@ async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
 
     async with reloader.running():
         redact("the first line")
-        monkeypatch.setattr(hidden, "_forms", note)
+        monkeypatch.setattr(registry, "_forms", note)
         for value in ("fake-too-short", jwt(2)):
             threads.clear()
             volume.publish({"jwt_secret": value})
@@ -751,10 +751,10 @@ async def test_the_same_values_read_again_are_no_more_than_they_were(
     """Reading without a change hides nothing anew: neither memory nor work grows with time."""
     publish(volume, 1, 2)
     async with reloader.running():
-        known, matcher = hidden_values(), hidden.matcher
+        known, matcher = hidden_values(), registry.matcher
         for _ in range(50):
             assert await reloader.reload() is None
-        assert hidden.matcher is matcher
+        assert registry.matcher is matcher
         for number in (3, 1, 3, 1):
             publish(volume, number, 2)
             assert await reloader.reload()
@@ -785,5 +785,5 @@ async def test_nothing_is_hidden_any_more_after_the_run(
         async with reloader.running():
             publish(volume, number)
             await reloader.reload()
-        assert hidden.matcher is None
+        assert registry.matcher is None
         assert hooks._open == []  # noqa: SLF001  (what is left behind)

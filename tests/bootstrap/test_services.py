@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, ShutdownTimeoutError
-from hive_boot.bootstrap.status import Status
+from hive_boot.runtime.status import Status
 from tests.fixtures.applications import (
     VALUE,
     Needs,

@@ -94,7 +94,7 @@ class Needs(SecretSet):
     "starting": Moment(
         f"""
 {PLAIN}
-@boot.part
+@boot.resource
 async def hangs(pool: str):
     try:
         await stay()
@@ -174,7 +174,7 @@ async def main(pool: str) -> None:
     ),
     "draining": Moment(
         f"""
-boot = Bootstrap(Needs, drain=60)
+boot = Bootstrap(Needs, shutdown_delay=60)
 {POOL}
 @boot.main
 async def main(pool: str) -> None:
@@ -194,7 +194,7 @@ async def main(pool: str) -> None:
     "stopping": Moment(
         f"""
 {PLAIN}
-@boot.part
+@boot.resource
 async def slow(pool: str):
     import anyio
 
@@ -294,7 +294,7 @@ def test_a_signal_at_any_moment(name: str, tmp_path: Path) -> None:
 def test_a_wait_for_a_file_is_broken_off(tmp_path: Path) -> None:
     """An application that waits for its secrets is stopped like any other, and reports nothing."""
     source = f"""
-boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[2], wait=3600)
+boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[2], wait_for_files=3600)
 {POOL}{MAIN}{RUN}"""
 
     def scenario(backend: str, number: signal.Signals, path: Path) -> None:
@@ -311,7 +311,7 @@ boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[2], wait=3600)
 
 
 TWICE = f"""
-boot = Bootstrap(Needs, drain=0.2)
+boot = Bootstrap(Needs, shutdown_delay=0.2)
 {POOL}
 @boot.main
 async def main(pool: str) -> None:

@@ -19,10 +19,9 @@ from hive_boot import (
     StartupError,
     secret,
 )
-from hive_boot.bootstrap.status import Status
-from hive_boot.bootstrap.tally import RotationStatus
 from hive_boot.lifecycle.states import State
-from hive_boot.secrets.status import SecretStatus
+from hive_boot.runtime.status import RotationStatus, Status
+from hive_boot.secrets.store import SecretStatus
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.bind_mounts import PinnedFile

@@ -14,9 +14,9 @@ import pytest
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot._timings import Timings
-from hive_boot.secrets import watching
-from hive_boot.secrets.surroundings import HostEnvironment
-from hive_boot.secrets.vantage import WatchSnapshot, WatchTargets
+from hive_boot.secrets import watcher
+from hive_boot.secrets.platform import HostEnvironment
+from hive_boot.secrets.watch_targets import WatchSnapshot, WatchTargets
 from hive_boot.testing import MountedVolume
 from tests.bootstrap.rotations import Log, be_impatient
 from tests.fixtures.bind_mounts import PinnedFile
@@ -598,7 +598,7 @@ boot = Bootstrap(Keys, mode="kubernetes", secrets_dirs=sys.argv[2], watch=sys.ar
 
 @boot.main
 async def main() -> None:
-    print(*{"watchfiles", "hive_boot.secrets.watching"} & sys.modules.keys())
+    print(*{"watchfiles", "hive_boot.secrets.watcher"} & sys.modules.keys())
 
 boot.run(backend=sys.argv[1])
 """
@@ -610,8 +610,8 @@ def test_who_does_not_watch_waits_for_no_import_of_it(
     """The library watchfiles is not even imported; where it is wanted it is."""
     without = run_child(IMPORTS, anyio_backend, str(key.path), "")
     assert without.stdout == "\n", without.stderr
-    watching = run_child(IMPORTS, anyio_backend, str(key.path), "watch")
-    assert set(watching.stdout.split()) == {"watchfiles", "hive_boot.secrets.watching"}
+    watcher = run_child(IMPORTS, anyio_backend, str(key.path), "watch")
+    assert set(watcher.stdout.split()) == {"watchfiles", "hive_boot.secrets.watcher"}
 
 
 # What hangs.
@@ -658,7 +658,7 @@ async def test_a_file_system_that_hangs_is_told_of_once(
 ) -> None:
     """The application serves on, says that it is deaf, and says when it is not any more."""
     clock = ShiftedClock()
-    monkeypatch.setattr(watching, "time", clock)
+    monkeypatch.setattr(watcher, "time", clock)
     boot = watched(key.path, {**QUICK_RESYNC, "watcher_check_interval": 0.02})
     async with boot.running():
         with file_system.hanging():
@@ -742,7 +742,7 @@ async def test_a_start_that_is_cancelled_begins_no_watch_later(
             slow.ask()
             return super().variable(name)
 
-    monkeypatch.setattr("hive_boot.bootstrap.intake.Surroundings", Slow)
+    monkeypatch.setattr("hive_boot.runtime.load_pipeline.Surroundings", Slow)
     boot = watched(key.path)
     with slow.hanging():
         async with anyio.create_task_group() as group:

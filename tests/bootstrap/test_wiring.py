@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet
-from hive_boot.bootstrap.wiring import (
+from hive_boot.runtime.injection import (
     Injectables,
     InjectionContext,
     display_name,

@@ -30,9 +30,9 @@ from hive_boot import (
     mask_secret,
     require_secret,
 )
-from hive_boot.bootstrap.secrecy import RedactionScope
-from hive_boot.secrets import access, loading
-from hive_boot.secrets.findings import LoadResult
+from hive_boot.runtime.redaction_scope import RedactionScope
+from hive_boot.secrets import global_access, loader
+from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.store import Store
 from tests.canary.canaries import CANARIES, ENVIRONMENT, Canary
 from tests.canary.frames import frames
@@ -94,13 +94,13 @@ FAULTS: dict[str, tuple[object, str]] = {
     "read": (os, "read"),
     "thread": (threading.Thread, "start"),
     "dotenv": (dotenv.parser, "parse_stream"),
-    "value": (loading, "as_value"),
+    "value": (loader, "as_value"),
     "findings": (LoadResult, "add"),
     "fault": (LoadResult, "note_fault"),
-    "judge": (loading, "judge"),
+    "judge": (loader, "judge"),
     "secrecy": (RedactionScope, "cover"),
     "store": (Store, "accept"),
-    "register": (access, "register"),
+    "register": (global_access, "register"),
     "log": (logging.Logger, "info"),
 }
 """What can be made to fail deep inside a start."""

@@ -10,9 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, LifecycleError
-from hive_boot.serving.gate import ReadinessMiddleware
-from hive_boot.serving.lifespans import app_lifespan
-from hive_boot.serving.requests import InFlightRequests
+from hive_boot.serving.asgi import InFlightRequests, ReadinessMiddleware, app_lifespan
 from tests.canary.canaries import ENVIRONMENT
 from tests.canary.programs import lives
 from tests.canary.programs.declared import Canaries

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hive_boot import BootError, Bootstrap
-from hive_boot.bootstrap import intake, notifying, rereading
-from hive_boot.bootstrap.secrecy import RedactionScope
-from hive_boot.secrets import loading
+from hive_boot.runtime import load_pipeline, reload, rotation_hooks
+from hive_boot.runtime.redaction_scope import RedactionScope
+from hive_boot.secrets import loader
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
 from tests.canary.canaries import CANARIES, Canary, make
@@ -32,13 +32,13 @@ FAULTS: dict[str, tuple[object, str]] = {
     "fstat": (os, "fstat"),
     "read": (os, "read"),
     "thread": (threading.Thread, "start"),
-    "judge": (loading, "judge"),
-    "losses": (rereading, "losses"),
-    "compare": (rereading, "changed_fields"),
+    "judge": (loader, "judge"),
+    "losses": (reload, "losses"),
+    "compare": (reload, "changed_fields"),
     "cover": (RedactionScope, "cover"),
-    "make a set": (intake, "make_set"),
+    "make a set": (load_pipeline, "make_set"),
     "accept": (Store, "accept"),
-    "tell": (notifying.HookRunner, "tell"),
+    "tell": (rotation_hooks.HookRunner, "tell"),
 }
 """What can be made to fail deep inside a rotation."""
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from subprocess import DEVNULL
 
-from hive_boot.bootstrap import run
-from hive_boot.secrets import access, value
+from hive_boot.runtime import run
+from hive_boot.secrets import global_access, value
 from tests.canary.canaries import ENVIRONMENT
 from tests.canary.frames import sections
 from tests.canary.outputs import Outputs
@@ -54,6 +54,8 @@ def test_pytest_that_shows_variables(tmp_path: Path) -> None:
     for where, section in sections(report):
         found.add(where.rpartition("hive_boot/")[2])
         outputs.add(where, section)
-    expected = {str(module.__file__).rpartition("hive_boot/")[2] for module in (run, access, value)}
+    expected = {
+        str(module.__file__).rpartition("hive_boot/")[2] for module in (run, global_access, value)
+    }
     assert expected <= found, report
     outputs.assert_silent()

@@ -12,7 +12,7 @@ import pytest
 
 from hive_boot.cli.doctor_checks.context import Finding
 from hive_boot.cli.main import main
-from hive_boot.secrets.surroundings import HostEnvironment
+from hive_boot.secrets.platform import HostEnvironment
 from tests.cli.doctor_checks.contexts import write
 from tests.fixtures.golden import assert_golden
 from tests.support import move_to, run_child

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot.cli.arguments import CommandError
-from hive_boot.cli.file_transaction import FileTransaction
+from hive_boot.cli.file_writing import FileTransaction
 from tests.cli.disks import full_disk
 from tests.fixtures.trees import contents, mode
 from tests.support import as_ordinary_user, tmpfs

@@ -9,9 +9,9 @@ from threading import Thread
 
 import pytest
 
-from hive_boot.cli import in_place
+from hive_boot.cli import file_writing
 from hive_boot.cli.arguments import CommandError
-from hive_boot.cli.in_place import write_in_place
+from hive_boot.cli.file_writing import write_in_place
 from tests.cli.disks import full_disk
 from tests.fixtures.trees import contents, mode
 from tests.support import as_ordinary_user
@@ -161,7 +161,7 @@ def test_a_lock_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """The other writer ends while this one waits."""
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        monkeypatch.setattr("hive_boot.cli.in_place.time.sleep", lambda _: held.close())
+        monkeypatch.setattr("hive_boot.cli.file_writing.time.sleep", lambda _: held.close())
         write_in_place(path, b"fake-new", accept, backup=None)
         assert held.closed
 
@@ -172,7 +172,7 @@ def test_a_lock_that_is_held_too_long_is_an_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is written."""
-    monkeypatch.setattr(in_place, "LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr(file_writing, "LOCK_TIMEOUT", 0.0)
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(CommandError):

@@ -183,7 +183,7 @@ def test_an_init_container_ends_when_it_is_told_to(tmp_path: Path) -> None:
     """A check that waits for its files does not hold up the end of the pod."""
     source = "from hive_boot import Bootstrap, Secret, SecretSet\n"
     source += "class Needs(SecretSet):\n    api_key: Secret\n"
-    source += "print('imported', flush=True)\nboot = Bootstrap(Needs, wait=60)\n"
+    source += "print('imported', flush=True)\nboot = Bootstrap(Needs, wait_for_files=60)\n"
     (tmp_path / "waiting.py").write_text(source, "utf-8")
     command = ["unshare", "--pid", "--fork", "--kill-child", SCRIPT]
     with subprocess.Popen(
@@ -253,7 +253,7 @@ def test_a_health_check_imports_next_to_nothing() -> None:
 def test_a_check_imports_no_event_loop(tmp_path: Path) -> None:
     """Neither of a set without checks, nor of parts, whose order is found without one."""
     source = "from hive_boot import Bootstrap, SecretSet\nclass Needs(SecretSet): ...\n"
-    source += "boot = Bootstrap(Needs)\n@boot.part\nasync def pool(): ...\n"
+    source += "boot = Bootstrap(Needs)\n@boot.resource\nasync def pool(): ...\n"
     (tmp_path / "cwd" / "parted.py").write_text(source, "utf-8")
     ended = run(
         sys.executable,

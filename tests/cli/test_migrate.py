@@ -19,8 +19,8 @@ from hive_boot.cli import migrate
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import main
 from hive_boot.cli.migrate import DotenvLines, MigrationPlan
-from hive_boot.secrets.placeholder import placeholder
 from hive_boot.secrets.sources.dotenv import read_dotenv
+from hive_boot.secrets.value import placeholder
 from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import APP, Keys
@@ -205,7 +205,7 @@ def test_the_last_file_is_the_strongest(here: Path, facts: Facts) -> None:
 
 
 def test_the_file_of_the_declaration_is_the_default(here: Path) -> None:
-    """``Bootstrap(dotenv=…)`` names the file that a start reads."""
+    """``Bootstrap(env_file=…)`` names the file that a start reads."""
     (here / "other.env").write_text("API_KEY=fake-other\n")
 
     assert run(app="tests.cli.keys:boot") == 0

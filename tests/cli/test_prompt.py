@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hive_boot.cli.arguments import CommandError, UsageError
-from hive_boot.cli.prompt import read_new_value
-from hive_boot.secrets.field import Field
-from hive_boot.secrets.sources.reading import LIMIT
+from hive_boot.cli.rotate import read_new_value
+from hive_boot.secrets.fields import Field
+from hive_boot.secrets.sources.files import LIMIT
 from tests.fixtures.trees import contents
 from tests.support import child_environment, everything_told
 

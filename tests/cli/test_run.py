@@ -27,10 +27,10 @@ class Needs(SecretSet):
     jwt_secret: Secret
 
 
-boot = Bootstrap(Needs, mode="environment", drain=0)
+boot = Bootstrap(Needs, mode="environment", shutdown_delay=0)
 
 
-@boot.part
+@boot.resource
 async def pool():
     print("pool starts", flush=True)
     yield
@@ -137,8 +137,8 @@ def test_a_signal_while_it_imports_is_not_lost() -> None:
 
 
 def test_a_job_that_was_stopped_while_it_imports_is_not_done() -> None:
-    """Kubernetes takes 0 for success: with must_finish the status is 128 + n."""
-    write(importing=IMPORTING, how="(must_finish=True)")
+    """Kubernetes takes 0 for success: with must_complete the status is 128 + n."""
+    write(importing=IMPORTING, how="(must_complete=True)")
     with running("run", "program:boot") as process:
         assert line(process) == "importing"
         process.send_signal(signal.SIGTERM)

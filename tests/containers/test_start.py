@@ -16,9 +16,9 @@ from hive_boot import Bootstrap, SecretSet
 class Nothing(SecretSet):
     pass
 
-boot = Bootstrap(Nothing, mode="environment", probe_port={port}, start_timeout=1000)
+boot = Bootstrap(Nothing, mode="environment", probe_port={port}, startup_timeout=1000)
 
-@boot.part
+@boot.resource
 async def slow() -> None:
     await anyio.sleep_forever()
 

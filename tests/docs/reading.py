@@ -13,7 +13,7 @@ from tests.support import ROOT, child_environment
 # A laptop, on whatever machine this runs: nothing mounted, and no container around it.
 _LAPTOP = """
 from functools import partial
-from hive_boot.bootstrap import intake
+from hive_boot.runtime import intake
 intake.Surroundings = partial(intake.Surroundings, root={root!r}, pid=1000)
 """
 

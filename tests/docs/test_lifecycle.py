@@ -82,7 +82,7 @@ async def pool(secrets):
 boot._plan.parts["pool"] = boot._plan.parts["pool"]._replace(timeout=0.2, work=pool)
 pool.__annotations__["secrets"] = boot._plan.declared
 
-@boot.part
+@boot.resource
 async def settings() -> None: ...
 
 import main

@@ -14,9 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
-from hive_boot.serving import probe_server, waterfall
+from hive_boot.runtime.status import Status
+from hive_boot.serving import probe_server, status_page
 from hive_boot.serving.endpoints import PATHS, PROBES, describe
 from hive_boot.serving.metrics import expose
 from tests.docs.reading import python_files, write_files
@@ -168,4 +168,4 @@ def test_the_names_are_right() -> None:
 def test_the_numbers_are_right() -> None:
     """What the page says of seconds and limits is what the code has."""
     assert (DEFAULTS.probe_timeout, probe_server.MOST) == (10, 100)
-    assert (DEFAULTS.page_refresh_interval, waterfall.SHOWN) == (2, 200)
+    assert (DEFAULTS.page_refresh_interval, status_page.SHOWN) == (2, 200)

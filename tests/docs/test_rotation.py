@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import hive_boot
-from hive_boot.bootstrap.status import Status
+from hive_boot.runtime.status import Status
 from hive_boot.testing import MountedVolume
 from tests.docs.reading import python_files, write_files
 from tests.support import ROOT, run_child

@@ -21,7 +21,7 @@ import sentry_sdk.consts
 import structlog
 
 import hive_boot
-from hive_boot.redaction.forms import encoded_variants
+from hive_boot.redaction.variants import encoded_variants
 from tests.fixtures.forking import Interpreter, forking
 from tests.support import ROOT
 
@@ -379,7 +379,7 @@ def test_every_name_exists() -> None:
 def test_every_parameter_exists() -> None:
     """A setting that the page tells to make is one that something takes."""
     settings = {name for span in spans() for name in re.findall(r"\b(\w+)=[\w.]", span)}
-    assert "scrub_environ" in settings
+    assert "unset_env" in settings
     assert settings <= parameters()
 
 

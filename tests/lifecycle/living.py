@@ -10,8 +10,8 @@ import anyio
 import anyio.abc
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.lifecycle.parts import Resource, ResourceManager
-from hive_boot.lifecycle.timeline import Timeline
+from hive_boot.lifecycle.resources import Resource, ResourceManager
+from hive_boot.lifecycle.states import Timeline
 
 Act = Callable[[], Awaitable[object]]
 

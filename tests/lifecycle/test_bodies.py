@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from hive_boot.lifecycle.bodies import CancellableBlock
+from hive_boot.lifecycle.tasks import CancellableBlock
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from hive_boot.lifecycle.failures import combine, is_cancellation, unwrap_single
+from hive_boot.lifecycle.tasks import combine, is_cancellation, unwrap_single
 
 pytestmark = pytest.mark.both_backends
 

@@ -9,7 +9,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot._timings import Timings
-from hive_boot.lifecycle.hosting import BackgroundTask, run_shielded
+from hive_boot.lifecycle.tasks import BackgroundTask, run_shielded
 
 pytestmark = pytest.mark.both_backends
 

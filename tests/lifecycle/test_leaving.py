@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.leaving import ExitWatchdog, join_threads, threads_started_since
-from hive_boot.lifecycle.standing import locate_thread
+from hive_boot.lifecycle.forced_exit import (
+    ExitWatchdog,
+    join_threads,
+    locate_thread,
+    threads_started_since,
+)
 from tests.support import run_child, started_child, until
 
 LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
@@ -79,7 +83,7 @@ def test_code_that_lets_no_thread_run_delays_the_end_alone() -> None:
 
 CANCELLED = """
 import time
-from hive_boot.lifecycle.leaving import Deadline
+from hive_boot.lifecycle.forced_exit import Deadline
 
 deadline = Deadline(1, lambda: "the time is over", 70)
 deadline.start()
@@ -135,7 +139,7 @@ def test_the_last_words_are_lines() -> None:
         ("a line", "a line\n"),
         ("two\nlines\n", "two\nlines\n"),
     ):
-        child = run_child(f"from hive_boot.lifecycle.leaving import leave; leave(3, {text!r})")
+        child = run_child(f"from hive_boot.lifecycle.forced_exit import leave; leave(3, {text!r})")
         assert (child.returncode, child.stdout, child.stderr) == (3, "", written), text
 
 
@@ -178,7 +182,7 @@ def test_a_full_stdout_does_not_cost_the_last_words() -> None:
 
 BUFFERED = """
 import logging, logging.handlers, sys
-from hive_boot.lifecycle.leaving import leave
+from hive_boot.lifecycle.forced_exit import leave
 
 kept = logging.handlers.MemoryHandler(100, target=logging.FileHandler({path!r}))
 logging.getLogger().addHandler(kept)
@@ -353,7 +357,7 @@ async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
 PROCESSES = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from hive_boot.lifecycle.leaving import join_threads, threads_since
+from hive_boot.lifecycle.forced_exit import join_threads, threads_since
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1)
@@ -377,7 +381,7 @@ def test_an_idle_pool_of_processes_holds_nobody() -> None:
 
 SPARED = """
 import sys, threading, time
-from hive_boot.lifecycle.leaving import Deadline
+from hive_boot.lifecycle.forced_exit import Deadline
 
 deadline = Deadline(0.05, lambda: "what holds it", 70)
 deadline.start()

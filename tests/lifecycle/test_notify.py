@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.notify import SystemdNotifier
-from hive_boot.redaction import hidden
+from hive_boot.lifecycle.systemd import SystemdNotifier
+from hive_boot.redaction import registry
 from tests.fixtures.systemd import listening, notify_path, received
 from tests.support import run_child
 
@@ -186,11 +186,11 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
             return "fake-value-of-a-test"
 
     owner = object()
-    hidden.register(owner, [Sealed()])
+    registry.register(owner, [Sealed()])
     try:
         SystemdNotifier().ready("failed with fake-value-of-a-test")
     finally:
-        hidden.unregister(owner)
+        registry.unregister(owner)
     (told,) = received(reader)
     assert told.startswith("READY=1\nSTATUS=failed with ")
     assert "fake-value" not in told
@@ -231,7 +231,7 @@ def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.Monkey
 
 FORKED = """
 import os
-from hive_boot.lifecycle.notify import Notify
+from hive_boot.lifecycle.systemd import Notify
 
 notify = Notify()
 notify.ready("parent")
@@ -257,7 +257,7 @@ UNHEARD = """
 import sys
 
 sys.modules.pop("socket", None)  # what measures the tests imports it
-from hive_boot.lifecycle.notify import Notify
+from hive_boot.lifecycle.systemd import Notify
 
 notify = Notify()
 notify.ready("nobody")

@@ -17,7 +17,7 @@ import pytest
 
 from hive_boot import IllegalTransitionError, LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
-from hive_boot.lifecycle.parts import Resource
+from hive_boot.lifecycle.resources import Resource
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.services import SupervisedTask
 from hive_boot.lifecycle.states import State
@@ -476,7 +476,7 @@ async def test_services_that_go_on_leave_time_for_parts(
     *, has_parts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that swallows its cancellation is named, and the parts are stopped all the same."""
-    monkeypatch.setattr("hive_boot.lifecycle.parts.SHARE", 0.01)
+    monkeypatch.setattr("hive_boot.lifecycle.resources.SHARE", 0.01)
     gate, diary = anyio.Event(), Diary()
     owner = owned(
         at=State.STARTING,

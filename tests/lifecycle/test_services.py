@@ -13,7 +13,7 @@ import pytest
 from hive_boot import LifecycleError
 from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
-from hive_boot.lifecycle.timeline import Timeline
+from hive_boot.lifecycle.states import Timeline
 from tests.lifecycle.living import LONG, Act, enduring, raising
 from tests.support import until
 

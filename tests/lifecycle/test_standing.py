@@ -22,7 +22,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from hive_boot.lifecycle.standing import locate_coroutine, locate_thread
+from hive_boot.lifecycle.forced_exit import locate_coroutine, locate_thread
 from tests.support import until
 
 pytestmark = pytest.mark.both_backends

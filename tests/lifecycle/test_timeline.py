@@ -2,8 +2,8 @@
 
 import pytest
 
-from hive_boot.lifecycle import timeline as room
-from hive_boot.lifecycle.timeline import Outcome, Timeline, TimelineEntry
+from hive_boot.lifecycle import states as room
+from hive_boot.lifecycle.states import Outcome, Timeline, TimelineEntry
 
 
 class Clock:

@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot.lifecycle.waking import run_in_daemon_thread, threadsafe_scheduler
+from hive_boot.lifecycle.tasks import run_in_daemon_thread, threadsafe_scheduler
 
 pytestmark = pytest.mark.both_backends
 

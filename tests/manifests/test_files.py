@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.manifests.files import File, compare, write
-from hive_boot.secrets.placeholder import placeholder
+from hive_boot.manifests.output_files import File, compare, write
+from hive_boot.secrets.value import placeholder
 from tests.manifests.deployments import deployment as deploy
 from tests.manifests.deployments import text_of
 from tests.support import as_ordinary_user

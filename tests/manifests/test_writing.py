@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.manifests.deployment import Deployment
-from hive_boot.manifests.targets import render
-from hive_boot.manifests.writing import comment, one_line, quoted
+from hive_boot.manifests.documents import comment, one_line, quoted
+from hive_boot.manifests.output_files import render
 from tests.manifests.deployments import deployment as deploy
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(

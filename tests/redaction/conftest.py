@@ -6,8 +6,7 @@ from io import StringIO
 
 import pytest
 
-from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.places import PATCHED_FUNCTIONS
+from hive_boot.redaction.hooks import PATCHED_FUNCTIONS, Redaction
 from tests.redaction.telling import new_log, start
 
 

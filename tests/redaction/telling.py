@@ -6,9 +6,9 @@ import traceback
 from pathlib import Path
 
 from hive_boot import Secret
-from hive_boot.redaction.forms import encoded_variants
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matching import MIN_LENGTH, Matcher
+from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
+from hive_boot.redaction.variants import encoded_variants
 
 VALUE = "fake-value-0123456789"
 

@@ -13,8 +13,8 @@ from uuid import NAMESPACE_DNS, uuid5
 import pytest
 
 from hive_boot import Secret, redact
-from hive_boot.redaction import hidden
-from hive_boot.redaction.matching import MASK
+from hive_boot.redaction import registry
+from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 
 
@@ -154,9 +154,9 @@ def sources() -> Iterator[tuple[str, str]]:
 def realistic_secrets() -> Iterator[None]:
     """Hide what a real application hides."""
     owner = object()
-    hidden.register(owner, [Secret(name, value) for name, value in SECRETS.items()])
+    registry.register(owner, [Secret(name, value) for name, value in SECRETS.items()])
     yield
-    hidden.unregister(owner)
+    registry.unregister(owner)
 
 
 def test_no_line_of_a_log_is_changed() -> None:
@@ -229,14 +229,14 @@ def test_values_under_eight_characters_stay_as_they_are() -> None:
 def test_a_short_password_in_a_url_stays_as_it_is() -> None:
     """Of a URL with a password that is a word, only the whole is hidden."""
     owner, url = object(), "postgresql://app:secret@db.internal:5432/app"
-    hidden.register(owner, [Secret("DATABASE_URL", url)])
+    registry.register(owner, [Secret("DATABASE_URL", url)])
     try:
         assert redact("a secret of app at db.internal:5432") == (
             "a secret of app at db.internal:5432"
         )
         assert redact(f"cannot open {url}") == f"cannot open {MASK}"
     finally:
-        hidden.unregister(owner)
+        registry.unregister(owner)
 
 
 def test_the_parts_of_a_secret_that_are_no_secret_stay_as_they_are() -> None:

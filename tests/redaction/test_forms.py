@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.forms import encoded_variants
-from hive_boot.redaction.hidden import scrub
-from hive_boot.redaction.matching import MASK
+from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction.registry import scrub
+from hive_boot.redaction.variants import encoded_variants
 from tests.fixtures.cases import case
 from tests.redaction.telling import shown
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, redact
-from hive_boot.redaction import hidden
-from hive_boot.redaction.hidden import scrub
-from hive_boot.redaction.matching import MASK
+from hive_boot.redaction import registry
+from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction.registry import scrub
 from tests.fixtures.cases import case
 from tests.support import run_child, texts_within_reach
 
@@ -25,7 +25,7 @@ def owners() -> Iterator[tuple[object, object]]:
     both = object(), object()
     yield both
     for each in both:
-        hidden.unregister(each)
+        registry.unregister(each)
 
 
 def test_nothing_is_changed_while_nothing_is_hidden() -> None:
@@ -41,9 +41,9 @@ def test_a_value_is_hidden_until_its_owner_drops_it(owners: tuple[object, object
     owner, _ = owners
     text = f"it was {TEXT}"
 
-    hidden.register(owner, [Secret("JWT_SECRET", TEXT)])
+    registry.register(owner, [Secret("JWT_SECRET", TEXT)])
     assert redact(text) == f"it was {MASK}"
-    hidden.unregister(owner)
+    registry.unregister(owner)
     assert redact(text) is text
 
 
@@ -52,7 +52,7 @@ def test_what_is_hidden_at_once_is_ready_before_it_counts(
 ) -> None:
     """Lines that are logged meanwhile wait for nothing: what was hidden before is found still."""
     seen: list[object] = []
-    forms = hidden._forms  # noqa: SLF001  (what takes long)
+    forms = registry._forms  # noqa: SLF001  (what takes long)
 
     def look(values: Iterable[Any]) -> set[str]:
         if not seen:
@@ -60,10 +60,10 @@ def test_what_is_hidden_at_once_is_ready_before_it_counts(
         return forms(values)
 
     owner, _ = owners
-    hidden.register(owner, [Secret("A", TEXT)])
+    registry.register(owner, [Secret("A", TEXT)])
     redact("the first line")
-    monkeypatch.setattr(hidden, "_forms", look)
-    hidden.register(owner, [Secret("A", TEXT), Secret("B", OTHER)], at_once=True)
+    monkeypatch.setattr(registry, "_forms", look)
+    registry.register(owner, [Secret("A", TEXT), Secret("B", OTHER)], at_once=True)
     monkeypatch.undo()
     assert seen == [[MASK, OTHER]]
     assert redact([TEXT, OTHER]) == [MASK, MASK]
@@ -72,29 +72,29 @@ def test_what_is_hidden_at_once_is_ready_before_it_counts(
 def test_nothing_at_all_can_be_hidden_at_once(owners: tuple[object, object]) -> None:
     """Who has no value has nothing to prepare."""
     owner, _ = owners
-    hidden.register(owner, [], at_once=True)
+    registry.register(owner, [], at_once=True)
     assert redact(TEXT) is TEXT
 
 
 def test_a_value_stays_hidden_while_another_owner_hides_it(owners: tuple[object, object]) -> None:
     """Two applications with one secret: the first that ends does not show the other's."""
     one, two = owners
-    hidden.register(one, [Secret("A", TEXT)])
-    hidden.register(two, [Secret("B", TEXT), Secret("C", OTHER)])
+    registry.register(one, [Secret("A", TEXT)])
+    registry.register(two, [Secret("B", TEXT), Secret("C", OTHER)])
 
-    hidden.unregister(one)
+    registry.unregister(one)
     assert redact([TEXT, OTHER]) == [MASK, MASK]
-    hidden.unregister(two)
+    registry.unregister(two)
     assert redact([TEXT, OTHER]) == [TEXT, OTHER]
 
 
 def test_an_owner_drops_only_what_is_its_own(owners: tuple[object, object]) -> None:
     """The end of one application shows its values, and no other's."""
     one, two = owners
-    hidden.register(one, [Secret("A", TEXT)])
-    hidden.register(two, [Secret("B", OTHER)])
+    registry.register(one, [Secret("A", TEXT)])
+    registry.register(two, [Secret("B", OTHER)])
 
-    hidden.unregister(one)
+    registry.unregister(one)
 
     assert redact([TEXT, OTHER]) == [TEXT, MASK]
 
@@ -102,24 +102,24 @@ def test_an_owner_drops_only_what_is_its_own(owners: tuple[object, object]) -> N
 def test_what_an_owner_hides_is_what_it_said_last(owners: tuple[object, object]) -> None:
     """An owner says the whole of what it hides each time, and all of it is dropped at once."""
     owner, _ = owners
-    hidden.register(owner, [Secret("A", TEXT)])
-    hidden.register(owner, [Secret("A", OTHER)])
+    registry.register(owner, [Secret("A", TEXT)])
+    registry.register(owner, [Secret("A", OTHER)])
     assert redact(f"{TEXT}, {OTHER}") == f"{TEXT}, {MASK}"
-    hidden.register(owner, [Secret("A", TEXT), Secret("A", OTHER)])
+    registry.register(owner, [Secret("A", TEXT), Secret("A", OTHER)])
     assert redact(f"{TEXT}, {OTHER}") == f"{MASK}, {MASK}"
-    hidden.unregister(owner)
+    registry.unregister(owner)
     assert redact(f"{TEXT}, {OTHER}") == f"{TEXT}, {OTHER}"
 
 
 def test_owners_are_told_apart_though_they_are_equal() -> None:
     """It counts who hid a value, not whom that one resembles."""
     one, two = [0], [0]
-    hidden.register(one, [Secret("A", TEXT)])
-    hidden.register(two, [Secret("A", TEXT)])
+    registry.register(one, [Secret("A", TEXT)])
+    registry.register(two, [Secret("A", TEXT)])
 
-    hidden.unregister(one)
+    registry.unregister(one)
     after_one = redact(TEXT)
-    hidden.unregister(two)
+    registry.unregister(two)
 
     assert (after_one, redact(TEXT)) == (MASK, TEXT)
 
@@ -129,15 +129,15 @@ def test_to_drop_nothing_and_to_hide_nothing_changes_nothing(
 ) -> None:
     """An owner without secrets, or one that is unknown, is no error and hides nothing."""
     one, two = owners
-    hidden.unregister(one)
-    hidden.register(two, [])
+    registry.unregister(one)
+    registry.register(two, [])
 
     assert redact(TEXT) is TEXT
 
 
 def test_values_may_come_one_by_one(owners: tuple[object, object]) -> None:
     """Values are taken from a generator once, and are there for every text."""
-    hidden.register(owners[0], (Secret("A", value) for value in (TEXT, OTHER)))
+    registry.register(owners[0], (Secret("A", value) for value in (TEXT, OTHER)))
 
     for _ in range(2):
         assert redact(f"{TEXT} {OTHER}") == f"{MASK} {MASK}"
@@ -145,7 +145,7 @@ def test_values_may_come_one_by_one(owners: tuple[object, object]) -> None:
 
 def test_everything_that_a_tracker_is_sent_is_redacted(owners: tuple[object, object]) -> None:
     """Dicts, lists, tuples, sets, text and bytes come out without the value, not else changed."""
-    hidden.register(owners[0], [Secret("A", TEXT), SecretBytes("B", OTHER.encode())])
+    registry.register(owners[0], [Secret("A", TEXT), SecretBytes("B", OTHER.encode())])
     event: dict[str, Any] = {
         "message": f"refused: {TEXT}",
         "request": {"headers": [("Authorization", f"Bearer {OTHER}")], "data": TEXT.encode()},
@@ -167,11 +167,11 @@ def test_everything_that_a_tracker_is_sent_is_redacted(owners: tuple[object, obj
 def test_any_bytes_are_taken_out_of_bytes(value: bytes) -> None:
     """A key that is no text in any encoding is hidden in a body that is none either."""
     owner = object()
-    hidden.register(owner, [SecretBytes("KEYSTORE", value)])
+    registry.register(owner, [SecretBytes("KEYSTORE", value)])
     try:
         told = redact({"body": b"\x00\xff<" + value + b">\xff"})
     finally:
-        hidden.unregister(owner)
+        registry.unregister(owner)
 
     assert value not in told["body"]
     assert MASK.encode() in told["body"]
@@ -181,7 +181,7 @@ def test_a_short_value_is_not_looked_for_in_logs(owners: tuple[object, object]) 
     """A value that is a word does not make every line unreadable."""
     for value in ("fake-16", "true", "  fake-16  \n", ""):
         with case(value):
-            hidden.register(owners[0], [Secret("A", value)])
+            registry.register(owners[0], [Secret("A", value)])
             text = "is it true that fake-16 is only a word?"
 
             assert redact(text) is text
@@ -189,19 +189,19 @@ def test_a_short_value_is_not_looked_for_in_logs(owners: tuple[object, object]) 
 
 def test_looking_takes_no_lock(owners: tuple[object, object]) -> None:
     """A log line does not wait for somebody who begins or ends to hide something."""
-    hidden.register(owners[0], [Secret("A", TEXT)])
+    registry.register(owners[0], [Secret("A", TEXT)])
 
-    with ThreadPoolExecutor(1) as thread, hidden.lock():
+    with ThreadPoolExecutor(1) as thread, registry.lock():
         assert thread.submit(redact, TEXT).result(timeout=60) == MASK
 
 
 def test_nothing_in_the_module_leads_to_a_value(owners: tuple[object, object]) -> None:
     """Who follows attributes and items from the matcher, or the module, finds no value."""
     value = "fake-Zebra-Quince-0123456789"
-    hidden.register(owners[0], [Secret("A", value)])
+    registry.register(owners[0], [Secret("A", value)])
     assert redact(value) == MASK
 
-    ours = [it for name, it in vars(hidden).items() if not name.startswith("__")]
+    ours = [it for name, it in vars(registry).items() if not name.startswith("__")]
     within_reach = texts_within_reach(ours)
 
     assert "look0" in within_reach
@@ -297,7 +297,7 @@ def test_no_value_is_left(value: str, before: str, after: str) -> None:
 
 def test_a_report_needs_nothing_to_be_hidden() -> None:
     """Values in a report are hidden before anything runs, and only in that report."""
-    assert hidden.matcher is None
+    assert registry.matcher is None
     assert scrub(TEXT, [TEXT]) == MASK
-    assert hidden.matcher is None
+    assert registry.matcher is None
     assert redact(TEXT) is TEXT

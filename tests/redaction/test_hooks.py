@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret, redact
-from hive_boot.redaction import hidden, hooks
-from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matching import MASK
-from hive_boot.redaction.places import PATCHED_FUNCTIONS
+from hive_boot.redaction import hooks, registry
+from hive_boot.redaction.hooks import PATCHED_FUNCTIONS, Redaction
+from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE
 from tests.support import run_child
@@ -105,7 +104,7 @@ def line() -> Iterator[Line]:
     """Give a logger that nobody else has."""
     one = Line()
     yield one
-    hidden.unregister(one)
+    registry.unregister(one)
 
 
 def started(*values: str) -> Redaction:
@@ -145,7 +144,7 @@ def test_nothing_is_left_behind() -> None:
     redaction.close()
 
     assert "filter" not in vars(logging.Handler)
-    assert hidden.matcher is None
+    assert registry.matcher is None
 
 
 def test_importing_wraps_nothing() -> None:
@@ -356,7 +355,7 @@ def test_a_wrapper_that_has_to_stay_does_nothing(
         wrap(owner, name)
     redaction.close()
     # Another run knows the value: what was switched off does not know that run.
-    hidden.register(line, [Secret("A", VALUE)])
+    registry.register(line, [Secret("A", VALUE)])
     keeper = Keeper()
     line.log.addHandler(keeper)
     monkeypatch.setattr(logging, "raiseExceptions", True)
@@ -382,7 +381,7 @@ def test_hooks_that_have_to_stay_hand_on_what_they_get(line: Line) -> None:
     for owner, name in FUNCTIONS.values():
         wrap(owner, name)
     redaction.close()
-    hidden.register(line, [Secret("A", VALUE)])
+    registry.register(line, [Secret("A", VALUE)])
     exc = ValueError(VALUE)
     args = threading.ExceptHookArgs((ValueError, exc, None, None))
 
@@ -417,7 +416,7 @@ def test_what_is_hidden_too_late_is_not_hidden() -> None:
     redaction.open()
     redaction.close()
     redaction.register([Secret("A", VALUE)])
-    assert hidden.matcher is None
+    assert registry.matcher is None
 
 
 def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
@@ -468,7 +467,7 @@ redaction = Redaction()
 redaction.open()
 logging.warning("no value is known")
 print(*(name for name in sys.modules if name in
-        ("hive_boot.redaction.logged", "hive_boot.redaction.printed")))
+        ("hive_boot.redaction.patches", "hive_boot.redaction.patches")))
 """
     child = run_child(source)
     assert child.stderr == "WARNING:root:no value is known\n"

@@ -22,10 +22,10 @@ import pytest
 from uvicorn.logging import AccessFormatter
 
 from hive_boot import Secret
-from hive_boot.redaction import hidden, records
+from hive_boot.redaction import registry, scrub
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matching import MASK
-from hive_boot.redaction.showing import REDACTION_FAILED
+from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction.registry import REDACTION_FAILED
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Broken, Teller, new_log, start, written
 
@@ -457,7 +457,7 @@ def test_a_text_that_cannot_be_scrubbed_is_replaced(
     teller = Teller()
     for handler in (logging.StreamHandler(stream), teller, logging.StreamHandler(Failing())):
         log.addHandler(handler)
-    monkeypatch.setattr(hidden, "matcher", Broken())
+    monkeypatch.setattr(registry, "matcher", Broken())
 
     log.error("it is %s", VALUE)
     warned = warnings.formatwarning(VALUE, UserWarning, "app.py", 1, "line")
@@ -681,7 +681,7 @@ def test_a_signal_handler_may_log(closed: Redaction, log: logging.Logger, stream
     try:
         start(closed)
         log.error("it is %s", Signalled())
-        with hidden.lock():
+        with registry.lock():
             os.kill(os.getpid(), signal.SIGUSR1)
             closed.register(with_a_signal(Secret("A", VALUE)))
     finally:
@@ -815,7 +815,7 @@ def test_a_handler_that_does_nothing_does_not_matter(
     """A NullHandler, which every library has, makes no record go a longer way."""
     assert redaction
     looked: list[object] = []
-    monkeypatch.setattr(records, "redact_record", lambda *both: looked.append(both))
+    monkeypatch.setattr(scrub, "redact_record", lambda *both: looked.append(both))
     null = logging.NullHandler()
     logging_to(logging.StreamHandler(stream)).error("nothing")
     assert null

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret
-from hive_boot.redaction import hidden
+from hive_boot.redaction import registry
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matching import MASK
-from hive_boot.redaction.showing import REDACTION_FAILED
+from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction.registry import REDACTION_FAILED
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Broken, Client, start
 from tests.support import run_child
@@ -207,7 +207,7 @@ def test_foreign_hooks_get_no_exception_that_cannot_be_scrubbed(
     """When the scrubbing fails, a tracker is told that something is not shown."""
     foreign = Foreign()
     start(closed)
-    monkeypatch.setattr(hidden, "matcher", Broken())
+    monkeypatch.setattr(registry, "matcher", Broken())
 
     call_all_hooks(failed())
 
@@ -220,7 +220,7 @@ def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
 ) -> None:
     """When the scrubbing fails, stderr tells that something is not shown."""
     hooks_of_python(closed)
-    monkeypatch.setattr(hidden, "matcher", Broken())
+    monkeypatch.setattr(registry, "matcher", Broken())
 
     call_all_hooks(failed())
 

@@ -13,11 +13,11 @@ import pytest
 from pydantic import BaseModel
 
 from hive_boot import Secret
-from hive_boot.redaction import hidden
+from hive_boot.redaction import registry
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.records import redact_record
-from hive_boot.redaction.showing import REDACTION_FAILED
+from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.registry import REDACTION_FAILED
+from hive_boot.redaction.scrub import redact_record
 from tests.fixtures.cases import case
 from tests.redaction.telling import VALUE, Broken, Client, Json, Teller
 
@@ -375,8 +375,8 @@ def test_a_record_made_while_nothing_is_handled_is_left_as_it_is(matcher: Matche
 @pytest.fixture
 def matcher() -> Matcher:
     """Give what finds the value now."""
-    assert hidden.matcher is not None
-    return hidden.matcher
+    assert registry.matcher is not None
+    return registry.matcher
 
 
 def test_arguments_that_do_not_fit_are_scrubbed_all_the_same(matcher: Matcher) -> None:
@@ -429,7 +429,7 @@ def test_a_record_that_cannot_be_scrubbed_is_replaced() -> None:
             for kind in KINDS:
                 with pytest.MonkeyPatch.context() as monkeypatch, case(broken, say, kind):
                     listener = Listener(kind)
-                    monkeypatch.setattr(hidden, "matcher", broken)
+                    monkeypatch.setattr(registry, "matcher", broken)
 
                     say(listener.log)
 
@@ -453,7 +453,7 @@ def test_a_replaced_record_has_nothing_of_what_it_had(
         levelname="ERROR",
         pathname="app.py",
     )
-    monkeypatch.setattr(hidden, "matcher", Broken())
+    monkeypatch.setattr(registry, "matcher", Broken())
 
     teller.log.handle(record)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.standins import (
+from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.scrub import (
     UNPRINTABLE,
     as_text,
     exception_texts,

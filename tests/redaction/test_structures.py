@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.matching import MASK, Matcher
-from hive_boot.redaction.structures import collect_texts, redact_structure
+from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.scrub import collect_texts, redact_structure
 from tests.fixtures.cases import case
 
 VALUE = "fake-token-0123"

@@ -21,11 +21,11 @@ from hive_boot import (
     require_secret,
     secret,
 )
-from hive_boot.secrets import access
-from hive_boot.secrets.findings import LoadResult
-from hive_boot.secrets.inventory import FieldIndex
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import SourceContext
+from hive_boot.secrets import global_access
+from hive_boot.secrets.fields import FieldIndex
+from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.platform import SourceContext
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import everything_told, move_to
@@ -100,7 +100,7 @@ async def test_an_absent_optional_one_is_required_by_the_caller() -> None:
 async def test_missing_in_a_mount_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a mounted mode the text of MissingSecret names the file."""
+    """In a mounted mode the text of MissingSecretError names the file."""
     (tmp_path / "named").mkdir()
     (tmp_path / "named/jwt_secret").write_text(FAKE)
     move_to(tmp_path, monkeypatch)
@@ -221,7 +221,7 @@ def test_a_bad_name_without_an_application() -> None:
 
 
 def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text of MissingSecret names what to set where the process runs: here the .env line."""
+    """The text of MissingSecretError names what to set where the process runs: here the .env line."""
     move_to(tmp_path, monkeypatch)
     with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")
@@ -230,7 +230,7 @@ def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In docker mode the text of MissingSecret names the file."""
+    """In docker mode the text of MissingSecretError names the file."""
     (tmp_path / "named").mkdir()
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     with pytest.raises(MissingSecretError) as caught:
@@ -270,7 +270,7 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as monkeypatch, case(content, kind):
             root = next(machines)
             MountedVolume(root / "named").publish({"jwt_secret": content})
-            monkeypatch.setattr(access, "_default", None)
+            monkeypatch.setattr(global_access, "_default", None)
             monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(root / "named"))
             for function in (get_secret, require_secret, has_secret):
                 with pytest.raises(SourceError) as caught:
@@ -299,7 +299,7 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     for content in cases:
         with pytest.MonkeyPatch.context() as monkeypatch, case(content):
             root = next(machines)
-            monkeypatch.setattr(access, "_default", None)
+            monkeypatch.setattr(global_access, "_default", None)
             move_to(root, monkeypatch)
             monkeypatch.chdir(root / "cwd")
             (root / "cwd/.env").write_bytes(content)
@@ -344,7 +344,7 @@ def test_many_threads_read_each_secret_once(
         loads.extend(field_index.by_variable)
         return load(field_index, source_context)
 
-    monkeypatch.setattr("hive_boot.secrets.default.load", counted)
+    monkeypatch.setattr("hive_boot.secrets.global_access.load", counted)
     together = threading.Barrier(16)
     seen: list[list[str | None]] = []
 

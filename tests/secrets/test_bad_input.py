@@ -20,7 +20,7 @@ from hive_boot import (
     get_secret,
     secret,
 )
-from hive_boot.secrets.loading import load
+from hive_boot.secrets.loader import load
 from tests.fixtures.cases import case, empty_machines
 from tests.fixtures.files import make_loop, make_socket
 from tests.support import FakeClock, as_ordinary_user, everything_told, failed_start, move_to
@@ -197,8 +197,8 @@ async def test_a_permission_is_missing(mount: Path, monkeypatch: pytest.MonkeyPa
         pass
     for what in ("file", "directory"):
         clock = FakeClock()
-        patient = partial(load, patience=clock.patience())
-        monkeypatch.setattr("hive_boot.bootstrap.intake.load", patient)
+        patient = partial(load, policy=clock.patience())
+        monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", patient)
         with case(what), as_ordinary_user() as root:
             named = root / "named"
             named.mkdir()

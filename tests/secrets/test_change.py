@@ -1,7 +1,7 @@
 """What a hook is told: which fields, what they were and what they are."""
 
 from hive_boot import Change, Secret
-from hive_boot.secrets.change import filter_change, merge_changes
+from hive_boot.secrets.value import filter_change, merge_changes
 
 
 def changed(generation: int, **moves: str) -> Change:

@@ -12,14 +12,14 @@ import pytest
 
 import hive_boot
 from hive_boot import DeclarationError, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.inventory import undeclared_field
+from hive_boot.secrets.fields import undeclared_field
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look, run_child, values_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hive_boot.secrets.field import Field
+    from hive_boot.secrets.fields import Field
 
 
 def fields_of(declared: type[SecretSet]) -> dict[str, Field]:
@@ -429,10 +429,19 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "a: Secret = secret(min_length=9, max_length=8)",
         ("Keys.a", "min_length=", "max_length="),
     ),
-    "a negative lead": ("a: Secret = secret(lead=-1)", ("Keys.a", "lead=")),
-    "an endless grace": ("a: Secret = secret(grace=float('inf'))", ("Keys.a", "grace=")),
-    "a grace that is no number": ("a: Secret = secret(grace='1h')", ("Keys.a", "grace=")),
-    "a lead that is not a number": ("a: Secret = secret(lead=float('nan'))", ("Keys.a", "lead=")),
+    "a negative lead": ("a: Secret = secret(activate_after=-1)", ("Keys.a", "activate_after=")),
+    "an endless grace": (
+        "a: Secret = secret(accept_old_for=float('inf'))",
+        ("Keys.a", "accept_old_for="),
+    ),
+    "a grace that is no number": (
+        "a: Secret = secret(accept_old_for='1h')",
+        ("Keys.a", "accept_old_for="),
+    ),
+    "a lead that is not a number": (
+        "a: Secret = secret(activate_after=float('nan'))",
+        ("Keys.a", "activate_after="),
+    ),
     "a broken pattern": ("a: Secret = secret(pattern='fake[')", ("Keys.a", "pattern=")),
     "a broken pattern for bytes": (
         "a: SecretBytes = secret(pattern='(?u)fake')",

@@ -19,11 +19,11 @@ from hive_boot import (
     mask_secret,
     secret,
 )
-from hive_boot.redaction.hidden import scrub
-from hive_boot.secrets import hints
-from hive_boot.secrets.inventory import undeclared_field
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.sources.patience import ReadPolicy
+from hive_boot.redaction.registry import scrub
+from hive_boot.secrets import fix_hints
+from hive_boot.secrets.fields import undeclared_field
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import (
@@ -191,7 +191,7 @@ def test_a_complete_fresh_directory_is_not_waited_for(tmp_path: Path) -> None:
     (directory / "jwt_secret").write_text(FAKE)
     (directory / "sentry_dsn").write_text(OTHER)
     clock = freshened(directory)
-    loaded = look(Two, tmp_path, patience=clock.patience())
+    loaded = look(Two, tmp_path, policy=clock.patience())
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
     assert clock.slept == []
 
@@ -207,7 +207,7 @@ def test_a_volume_that_may_not_be_read_is_a_problem() -> None:
                     volume.chmod(0o000)
                     try:
                         environ = {"KUBERNETES_SERVICE_HOST": host} if host else {}
-                        loaded = look(declared, root, environ, patience=FakeClock().patience())
+                        loaded = look(declared, root, environ, policy=FakeClock().patience())
                     finally:
                         volume.chmod(0o700)
                 told = [each for each in loaded.problems if each.kind == "unreadable"]
@@ -268,7 +268,7 @@ def test_a_known_value_does_not_wait_for_a_slow_one(
         clock.now += seconds
 
     patience = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=sleep)
-    monkeypatch.setattr("hive_boot.secrets.default.load", partial(load, patience=patience))
+    monkeypatch.setattr("hive_boot.secrets.global_access.load", partial(load, policy=patience))
     assert get_secret("KNOWN") == FAKE
     order: list[str | None] = []
     slow = threading.Thread(target=lambda: order.append(get_secret("SLOW")), daemon=True)
@@ -413,7 +413,7 @@ def test_what_is_no_name_is_no_near_miss() -> None:
     for name in cases:
         with case(name):
             field = undeclared_field("STRIPE_WEBHOOK_SECRET")
-            assert hints.near_misses(field, [name, "STRIPE-WEBHOOK.SECRETS"]) == [
+            assert fix_hints.near_misses(field, [name, "STRIPE-WEBHOOK.SECRETS"]) == [
                 "STRIPE-WEBHOOK.SECRETS"
             ]
 

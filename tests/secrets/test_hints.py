@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Problem, Secret, SecretSet, secret
-from hive_boot.secrets.hints import printable_path
+from hive_boot.secrets.fix_hints import printable_path
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look, report_of

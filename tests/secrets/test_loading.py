@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Problem, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.findings import LoadResult
-from hive_boot.secrets.loading import load
+from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import SETTLED, FakeClock, Inventory, look, report_of, situate, values_of
@@ -717,7 +717,7 @@ def test_a_volume_that_lost_its_data(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     (tmp_path / "run/secrets/a/..data").unlink()
     clock = FakeClock()
-    loaded = look(Two, tmp_path, IN_CLUSTER, patience=clock.patience())
+    loaded = look(Two, tmp_path, IN_CLUSTER, policy=clock.patience())
     assert [(each.name, each.kind) for each in loaded.problems] == [
         (f"{tmp_path}/run/secrets/a", "directory"),
         ("JWT_SECRET", "missing"),

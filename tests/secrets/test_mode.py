@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from hive_boot import DeclarationError, InvalidSecretsError
-from hive_boot.secrets.mode import MODES, PLATFORM_ENTRIES, SourceContext, SourceOptions, detect
-from hive_boot.secrets.surroundings import HostEnvironment
+from hive_boot.secrets.platform import (
+    MODES,
+    PLATFORM_ENTRIES,
+    HostEnvironment,
+    SourceContext,
+    SourceOptions,
+    detect,
+)
 from tests.fixtures.cases import case, empty_machines
 from tests.support import as_ordinary_user, run_child, situate
 
@@ -443,7 +449,7 @@ def test_the_surroundings_are_those_of_the_process() -> None:
     """Without being told otherwise the real machine is looked at."""
     child = run_child(
         "import os\n"
-        "from hive_boot.secrets.surroundings import Surroundings\n"
+        "from hive_boot.secrets.platform import Surroundings\n"
         "seen = Surroundings()\n"
         "assert seen.variables() == dict(os.environ)\n"
         "assert seen.variables() is not os.environ\n"

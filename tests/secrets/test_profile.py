@@ -1,6 +1,6 @@
 """The four profiles, and what people write for them."""
 
-from hive_boot.secrets.profile import parse_profile
+from hive_boot.secrets.fields import parse_profile
 from tests.fixtures.cases import case
 
 

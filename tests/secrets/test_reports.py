@@ -11,9 +11,9 @@ import pytest
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.placeholder import placeholder
-from hive_boot.secrets.sources.patience import ReadPolicy
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.secrets.value import placeholder
 from hive_boot.testing import MountedVolume
 from tests.fixtures.files import make_socket
 from tests.fixtures.golden import assert_golden
@@ -29,7 +29,7 @@ VALUE = "fake-value-0123456789"
 def let_time_fly(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
     """Let starts wait by a clock, for files that are as fresh as they really are."""
     patience = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=clock.sleep)
-    monkeypatch.setattr("hive_boot.bootstrap.intake.load", partial(load, patience=patience))
+    monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", partial(load, policy=patience))
 
 
 class Settings(BaseSettings):

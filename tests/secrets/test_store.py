@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Change, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.findings import LoadResult
-from hive_boot.secrets.profile import Profile
-from hive_boot.secrets.status import describe
-from hive_boot.secrets.store import Store
+from hive_boot.secrets.fields import Profile
+from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.store import Store, describe
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.secrets.findings import LoadResult
+from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.store import Store
 from tests.support import look
 

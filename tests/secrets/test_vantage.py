@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.secrets.vantage import WatchTargets
+from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.cases import case, empty_machines

@@ -16,9 +16,9 @@ import pytest
 
 from hive_boot import Secret, SecretSet, secret
 from hive_boot._timings import Timings
-from hive_boot.secrets import watching
-from hive_boot.secrets.vantage import WatchSnapshot, WatchTargets
-from hive_boot.secrets.watching import FileEvents, Watcher
+from hive_boot.secrets import watcher as watching
+from hive_boot.secrets.watch_targets import WatchSnapshot, WatchTargets
+from hive_boot.secrets.watcher import FileEvents, Watcher
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC

@@ -12,7 +12,7 @@ import anyio
 from fastapi import FastAPI
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
-from hive_boot.serving.outermost import LifespanMiddleware
+from hive_boot.serving.asgi import LifespanMiddleware
 
 
 class Secrets(SecretSet):

@@ -89,13 +89,13 @@ async def app(scope, receive, send):
 """What the sources have in common."""
 
 PARTS = """
-@boot.part
+@boot.resource
 async def base():
     print("base starts")
     yield "base"
     print("base stops")
 
-@boot.part
+@boot.resource
 async def pool(base: str):
     print("pool starts")
     yield "pool"

@@ -3,11 +3,9 @@
 import time
 from typing import Any
 
-from hive_boot.bootstrap.status import Status
-from hive_boot.bootstrap.tally import RotationStatus
-from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.timeline import TimelineEntry
-from hive_boot.secrets.status import SecretStatus
+from hive_boot.lifecycle.states import State, TimelineEntry
+from hive_boot.runtime.status import RotationStatus, Status
+from hive_boot.secrets.store import SecretStatus
 
 NAMES = (
     "OPENAI_API_KEY",

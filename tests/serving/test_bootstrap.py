@@ -17,8 +17,8 @@ from starlette.routing import Mount, Route
 
 from hive_boot import Bootstrap, LifecycleError, Secret, SecretSet
 from hive_boot.lifecycle.states import State
-from hive_boot.serving.asgi import App
-from hive_boot.serving.lifespans import app_lifespan
+from hive_boot.serving.asgi import app_lifespan
+from hive_boot.serving.endpoints import App
 from tests.fixtures.ports import free_port
 from tests.serving.served import PARTS, SERVE, STOPPED, asked, serving
 from tests.serving.talking import refuses
@@ -29,14 +29,14 @@ FAILING = {
     "a secret is missing": ("", "JWT_SECRET", 78, r"\bJWT_SECRET\b"),
     "a part fails": (
         """
-@boot.part
+@boot.resource
 async def culprit(pool: str):
     raise RuntimeError("there is no connection")
     yield
 """,
         "",
         70,
-        r"^hive_boot: StartupFailed: .*\bculprit\b.*RuntimeError",
+        r"^hive_boot: StartupError: .*\bculprit\b.*RuntimeError",
     ),
     "the application says that it fails": (
         """
@@ -197,10 +197,10 @@ def test_a_worker_answers_probes_from_the_start_to_the_end(backend: str, tmp_pat
     """From before the first read until the parts have stopped all six paths are answered."""
     source = """
 boot = Bootstrap(
-    Needs, mode="docker", secrets_dirs=sys.argv[3], wait=3600, probe_port=0, drain=77
+    Needs, mode="docker", secrets_dirs=sys.argv[3], wait_for_files=3600, probe_port=0, shutdown_delay=77
 )
 
-@boot.part
+@boot.resource
 async def pool():
     await at("started")
     yield "pool"

@@ -13,13 +13,14 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from hive_boot import Bootstrap, Secret, SecretSet
-from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
-from hive_boot.serving.asgi import App, Message
+from hive_boot.runtime.status import Status
 from hive_boot.serving.endpoints import (
     PATHS,
     PROBES,
+    App,
     Endpoints,
+    Message,
     Response,
     answer_probe,
     handle_request,

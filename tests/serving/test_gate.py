@@ -8,10 +8,10 @@ import anyio
 import pytest
 from fastapi import FastAPI, Request
 
-from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
-from hive_boot.serving.asgi import App, Message, Receive, Scope, Send
-from hive_boot.serving.gate import ReadinessMiddleware
+from hive_boot.runtime.status import Status
+from hive_boot.serving.asgi import ReadinessMiddleware
+from hive_boot.serving.endpoints import App, Message, Receive, Scope, Send
 from hive_boot.serving.servers import bind, http_server
 from tests.serving.talking import connected, websocket
 from tests.support import until

@@ -11,16 +11,15 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, DeclarationError, LifecycleError, Secret, SecretSet, StartupError
-from hive_boot.serving.http import HttpService
-from hive_boot.serving.servers import bind
+from hive_boot.serving.servers import HttpService, bind
 from tests.serving.talking import connected, refuses, until_refused
 from tests.support import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hive_boot.bootstrap.run import Run
-    from hive_boot.serving.asgi import App, Receive, Scope, Send
+    from hive_boot.runtime.run import Run
+    from hive_boot.serving.endpoints import App, Receive, Scope, Send
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 

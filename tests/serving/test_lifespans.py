@@ -14,8 +14,8 @@ from litestar import Litestar
 from starlette.applications import Starlette
 
 from hive_boot import LifecycleError
-from hive_boot.serving.asgi import App, Receive, Scope, Send
-from hive_boot.serving.lifespans import app_lifespan
+from hive_boot.serving.asgi import app_lifespan
+from hive_boot.serving.endpoints import App, Receive, Scope, Send
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_lat
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as families
 
-from hive_boot.bootstrap.status import Status
+from hive_boot.runtime.status import Status
 from hive_boot.serving.metrics import Collector, expose
 from tests.fixtures.golden import assert_golden
 from tests.serving.situations import degraded, ready
@@ -116,7 +116,7 @@ def test_the_client_is_imported_by_a_scrape_alone() -> None:
     program = (
         "import sys\n"
         "from hive_boot.serving.endpoints import answer\n"
-        "from hive_boot.bootstrap.status import Status\n"
+        "from hive_boot.runtime.status import Status\n"
         "assert answer('GET', '/boot', Status()).status == 200\n"
         "assert 'prometheus_client' not in sys.modules, 'too early'\n"
         "answer('GET', '/metrics', Status())\n"

@@ -10,11 +10,11 @@ from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient
 
 from hive_boot import InvalidSecretsError, Problem, Secret
-from hive_boot.bootstrap.status import Status
 from hive_boot.lifecycle.states import State
-from hive_boot.redaction import hidden
-from hive_boot.serving.asgi import App, Message, Receive, Scope, Send
-from hive_boot.serving.outermost import LifespanMiddleware
+from hive_boot.redaction import registry
+from hive_boot.runtime.status import Status
+from hive_boot.serving.asgi import LifespanMiddleware
+from hive_boot.serving.endpoints import App, Message, Receive, Scope, Send
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -183,13 +183,13 @@ async def test_no_value_is_told() -> None:
     owner, value = object(), "fake-value-that-nobody-may-see"
     text = f"cannot connect with {value}"
     for failure in (RuntimeError(text), ExceptionGroup(text, [KeyError(text)])):
-        hidden.register(owner, [Secret("TOKEN", value)])
+        registry.register(owner, [Secret("TOKEN", value)])
         try:
             boot = Boot(failure)
             server = Server(LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status))
             await server.run()
         finally:
-            hidden.unregister(owner)
+            registry.unregister(owner)
         told = server.said[0]["message"]
         assert value not in told
         assert "cannot connect with ***" in told

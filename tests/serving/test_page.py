@@ -8,12 +8,10 @@ from html.parser import HTMLParser
 import pytest
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.bootstrap.status import Status
-from hive_boot.bootstrap.tally import RotationStatus
-from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.timeline import TimelineEntry
+from hive_boot.lifecycle.states import State, TimelineEntry
+from hive_boot.runtime.status import RotationStatus, Status
 from hive_boot.serving.endpoints import handle_request
-from hive_boot.serving.page import HEADERS, page
+from hive_boot.serving.status_page import HEADERS, page
 from tests.fixtures.golden import assert_golden
 from tests.serving.situations import (
     crowded,

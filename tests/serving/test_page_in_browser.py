@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from hive_boot._timings import Timings
-from hive_boot.bootstrap.status import Status
+from hive_boot.runtime.status import Status
 from hive_boot.serving.probe_server import serve_probes
 from tests.serving.situations import crowded, degraded, ready, starting, stopping
 

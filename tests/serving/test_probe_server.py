@@ -21,7 +21,7 @@ from anyio.abc import SocketStream, TaskGroup
 
 from hive_boot import DeclarationError, LifecycleError
 from hive_boot._timings import DEFAULTS, Timings
-from hive_boot.bootstrap.status import Status
+from hive_boot.runtime.status import Status
 from hive_boot.serving import probe_server
 from hive_boot.serving.endpoints import PATHS, Response, make_response
 from hive_boot.serving.probe_server import serve_probes

@@ -5,8 +5,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hive_boot.serving.asgi import Message, Receive, Scope, Send
-from hive_boot.serving.requests import InFlightRequests
+from hive_boot.serving.asgi import InFlightRequests
+from hive_boot.serving.endpoints import Message, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
 

@@ -17,7 +17,7 @@ from wsproto.events import TextMessage
 
 from hive_boot import DeclarationError, LifecycleError
 from hive_boot._timings import Timings
-from hive_boot.serving.asgi import App, Receive, Scope, Send
+from hive_boot.serving.endpoints import App, Receive, Scope, Send
 from hive_boot.serving.http_server import HttpServer
 from hive_boot.serving.servers import bind, http_server
 from tests.serving.talking import connected, refuses, until_refused, websocket

@@ -35,9 +35,9 @@ def test_probes_are_answered_from_the_first_moment(
 ) -> None:
     """While it loads and starts it is alive and not ready, others come again; SIGTERM unwinds."""
     source = f"""
-boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[3], wait=3600)
+boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[3], wait_for_files=3600)
 {PARTS}
-@boot.part
+@boot.resource
 async def hangs(pool: str):
     try:
         await at("never")
@@ -74,9 +74,9 @@ async def hangs(pool: str):
 def test_a_drain_loses_no_request(server: str, backend: str, tmp_path: Path) -> None:
     """New clients come in while it is not ready, what is in flight ends well, and parts stop."""
     source = f"""
-boot = Bootstrap(Needs, drain=77, probe_port=0)
+boot = Bootstrap(Needs, shutdown_delay=77, probe_port=0)
 {PARTS}
-@boot.part
+@boot.resource
 async def last(pool: str):
     yield "last"
     await at("stopped")
@@ -122,7 +122,7 @@ async def last(pool: str):
 def test_a_request_that_is_too_long_holds_nobody(server: str, backend: str, tmp_path: Path) -> None:
     """It is ended within the budget of the stop, and the parts are stopped after it."""
     source = f"""
-boot = Bootstrap(Needs, stop_timeout=2)
+boot = Bootstrap(Needs, shutdown_timeout=2)
 {PARTS}
 {SERVE}"""
     with serving(source, server, backend, cwd=tmp_path) as it:
@@ -162,7 +162,7 @@ boot = Bootstrap(Needs, mode="kubernetes", env_fallback=True, secrets_dirs=sys.a
 
 
 CRASHING = """
-@boot.part
+@boot.resource
 async def culprit(pool: str):
     async def crash():
         await at("crash")
@@ -178,7 +178,7 @@ async def culprit(pool: str):
 def test_a_part_that_crashes_ends_what_is_served(server: str, backend: str, tmp_path: Path) -> None:
     """Nobody is sent there any more, whoever comes is answered still, and it is exit 70."""
     source = f"""
-boot = Bootstrap(Needs, drain=77)
+boot = Bootstrap(Needs, shutdown_delay=77)
 {PARTS}{CRASHING}{SERVE}"""
     with serving(source, server, backend, cwd=tmp_path) as it:
         it.wait_ready()
@@ -279,7 +279,7 @@ def test_a_request_that_cannot_be_ended_holds_no_part(
 ) -> None:
     """A thread that works for a request goes on; the parts stop all the same, and it is exit 70."""
     source = f"""
-boot = Bootstrap(Needs, stop_timeout=2)
+boot = Bootstrap(Needs, shutdown_timeout=2)
 {PARTS}
 async def answer(send, body):
     import threading
@@ -306,7 +306,7 @@ async def answer(send, body):
 def test_a_request_that_blocks_the_loop_holds_nobody(tmp_path: Path) -> None:
     """A loop that hears of no signal is left when the time is over; it says where it stood."""
     source = f"""
-boot = Bootstrap(Needs, stop_timeout=0.5)
+boot = Bootstrap(Needs, shutdown_timeout=0.5)
 {PARTS}
 async def answer(send, body):
     import time

@@ -3,10 +3,9 @@
 import re
 from dataclasses import replace
 
-from hive_boot.bootstrap.status import Status
-from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.timeline import TimelineEntry
-from hive_boot.serving.waterfall import timeline_chart
+from hive_boot.lifecycle.states import State, TimelineEntry
+from hive_boot.runtime.status import Status
+from hive_boot.serving.status_page import timeline_chart
 from tests.serving.situations import STARTED, crowded, ready, starting, stopping
 
 

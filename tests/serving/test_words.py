@@ -1,6 +1,6 @@
 """How the page says how long something is, and where it breaks a name."""
 
-from hive_boot.serving.words import format_duration, html_with_breaks
+from hive_boot.serving.status_page import format_duration, html_with_breaks
 
 
 def test_a_span_is_said_in_words() -> None:

@@ -38,12 +38,12 @@ class HiveSecrets(SecretSet):
     """What the HIVE service needs."""
     openai_api_key: Secret = secret(used_by="semantic-memory, agents")
     jwt_secret: Secret = secret(used_by="user-auth", dev_default="dev-only-jwt-secret-0123456789abcdef",
-                                min_length=32, lead=120, grace=3600)
+                                min_length=32, activate_after=120, accept_old_for=3600)
     sentry_dsn: Secret | None = secret(used_by="error monitoring")
 
 boot = Bootstrap(HiveSecrets, watch=True)
 
-@boot.part
+@boot.resource
 async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:   # start above the yield, stop below it
     async with AgentPool(secrets.openai_api_key.reveal()) as pool:
         yield pool

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from hive_boot.secrets.mode import container_sign
+from hive_boot.secrets.platform import container_sign
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Sequence
 
-    from hive_boot.bootstrap.plan import AppDeclaration
-    from hive_boot.secrets.findings import LoadResult
-    from hive_boot.secrets.mode import SourceContext
-    from hive_boot.secrets.surroundings import HostEnvironment
+    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.platform import HostEnvironment, SourceContext
 
 Severity = Literal["error", "warning", "note"]
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from hive_boot.bootstrap.plan import AppDeclaration
     from hive_boot.cli.doctor_checks.context import DoctorContext
+    from hive_boot.runtime.declarations import AppDeclaration
 
 Platform = Literal["kubernetes", "docker", "systemd"]
 
 _DELAY = 5.0
-"""Seconds of ``drain=None`` under ``serve`` in kubernetes mode."""
+"""Seconds of ``shutdown_delay=None`` under ``serve`` in kubernetes mode."""
 
 _MARGIN = 1.0
 """Seconds after the deadline in which the process reports what hangs, and exits."""
@@ -151,7 +151,7 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
         f"{grace.seconds:g} s{default}",
         names=(_KEYS[grace.platform],),
         locations=(grace.location,) if grace.location else (),
-        fix=f"{_LINES[grace.platform].format(suggested)}, or a shorter stop_timeout= or drain=",
+        fix=f"{_LINES[grace.platform].format(suggested)}, or a shorter shutdown_timeout= or shutdown_delay=",
     )
 
 

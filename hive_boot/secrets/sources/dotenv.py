@@ -11,10 +11,10 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from hive_boot._opaque import _OpaqueIterator
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.sealing import _OpaqueIterator
-from hive_boot.secrets.field import NAME, ValueProblem
-from hive_boot.secrets.sources.reading import EMPTY, Value, read_files
+from hive_boot.secrets.fields import NAME, ValueProblem
+from hive_boot.secrets.sources.files import EMPTY, Value, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:

@@ -302,8 +302,8 @@ SCENARIOS: dict[str, Callable[[Boot], None]] = {
 }
 
 MORE: dict[str, dict[str, Any]] = {
-    "never ends": {"stop_timeout": 0.2},
-    "thread hangs": {"stop_timeout": 0.2},
+    "never ends": {"shutdown_timeout": 0.2},
+    "thread hangs": {"shutdown_timeout": 0.2},
     "probed": {"probe_port": 0},
 }
 """What Bootstrap takes in a scenario."""

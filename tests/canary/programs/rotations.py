@@ -23,8 +23,8 @@ import trio
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, InvalidSecretsError, Secret, SecretBytes, SecretSet, secret
-from hive_boot.bootstrap.status import Status
-from hive_boot.secrets import vantage, watching
+from hive_boot.runtime.status import Status
+from hive_boot.secrets import watch_targets, watcher
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
 from tests.canary.frames import OURS, frames
@@ -541,7 +541,7 @@ async def watched() -> None:
     async with running(boot) as secrets:
         text = all_of(secrets)
         await until(lambda: boot.status().watcher == "inotify")
-        with failing(vantage, "pins", OddError(text)) as failures:
+        with failing(watch_targets, "pins", OddError(text)) as failures:
             await until(lambda: failures)
             tell_status(boot.status())
         await until(lambda: boot.status().watcher == "inotify")
@@ -552,7 +552,7 @@ async def watched() -> None:
         del os.environ["WATCHFILES_FORCE_POLLING"]
         volume.path.with_name("away").rename(volume.path)
         await until(lambda: boot.status().watcher == "inotify" and not boot.status().degraded)
-        with failing(watching.FileEvents, "wait", OSError(text)) as failures:
+        with failing(watcher.FileEvents, "wait", OSError(text)) as failures:
             await until(lambda: failures)
         volume.publish(following(1))
         await until(lambda: boot.status().generation > 1)

@@ -2,9 +2,9 @@
 
 import sys
 
-from hive_boot.redaction import hidden, hooks
+from hive_boot.redaction import hooks, registry
 
-_TAKERS = {hidden.register, hidden.redact, hidden.scrub}
+_TAKERS = {registry.register, registry.redact, registry.scrub}
 
 
 def unchanged(shown: object, *_: object, **__: object) -> object:

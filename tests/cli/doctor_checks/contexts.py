@@ -7,9 +7,8 @@ from typing import Any
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
-from hive_boot.secrets.loading import load
-from hive_boot.secrets.mode import detect
-from hive_boot.secrets.surroundings import HostEnvironment
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.platform import HostEnvironment, detect
 from tests.support import SETTLED
 
 

@@ -13,7 +13,7 @@ from hive_boot.cli.doctor_checks.configuration import (
     load_warnings,
     platform_mismatch,
 )
-from hive_boot.secrets.findings import WarningKind
+from hive_boot.secrets.load_result import WarningKind
 from tests.cli.doctor_checks.contexts import Needs, context_of, kinds, mounted, write
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hive_boot.cli.doctor_checks.environment import container_env_copies, used_env_fallback
+from hive_boot.cli.doctor_checks.configuration import container_env_copies, used_env_fallback
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 
 

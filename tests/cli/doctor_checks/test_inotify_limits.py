@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hive_boot.cli.doctor_checks.inotify_limits import try_to_watch, watch_limits
+from hive_boot.cli.doctor_checks.change_detection import try_to_watch, watch_limits
 from tests.cli.doctor_checks.contexts import kinds, mounted, write
 from tests.support import descriptors, run_child
 

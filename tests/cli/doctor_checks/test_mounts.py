@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.cli.doctor_checks.mounts import (
+from hive_boot.cli.doctor_checks.change_detection import (
     file_systems_without_events,
     mounted_file_finding,
     mounted_files,
     secrets_in_image,
 )
-from hive_boot.secrets.sources.mounts import MountedFile
+from hive_boot.secrets.watch_targets import MountedFile
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 from tests.fixtures.bind_mounts import PinnedFile
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.cli.doctor_checks.typos import near_names, stray_characters
+from hive_boot.cli.doctor_checks.configuration import near_names, stray_characters
 from hive_boot.testing import MountedVolume
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.secrets.sources.dotenv import DotenvFile, nothing_found, read_dotenv
-from hive_boot.secrets.sources.reading import LIMIT
+from hive_boot.secrets.sources.files import LIMIT
 from tests.fixtures.cases import case
 from tests.support import as_ordinary_user
 

@@ -4,9 +4,8 @@ import os
 from functools import partial
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.secrets.field import Field
-from hive_boot.secrets.sources.environment import as_value
-from hive_boot.secrets.sources.reading import NOT_UTF_8
+from hive_boot.secrets.fields import Field
+from hive_boot.secrets.sources.files import NOT_UTF_8, as_value
 from tests.fixtures.cases import case
 from tests.support import run_child
 
@@ -43,10 +42,10 @@ def test_a_variable_that_is_not_utf_8_is_no_secret() -> None:
 def test_bytes_in_a_real_environment() -> None:
     """What the kernel hands over arrives: raw for SecretBytes, refused for Secret."""
     child = run_child(
-        "from hive_boot import InvalidSecrets, Secret, SecretBytes, SecretSet\n"
-        "from hive_boot.secrets.loading import load\n"
-        "from hive_boot.secrets.mode import Wishes, detect\n"
-        "from hive_boot.secrets.surroundings import Surroundings\n"
+        "from hive_boot import InvalidSecretsError, Secret, SecretBytes, SecretSet\n"
+        "from hive_boot.secrets.loader import load\n"
+        "from hive_boot.secrets.platform import Wishes, detect\n"
+        "from hive_boot.secrets.platform import Surroundings\n"
         "class Keys(SecretSet):\n"
         "    raw: SecretBytes\n"
         "    text: Secret\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.secrets.sources.mounts import MountedFile, find_mounted_files
+from hive_boot.secrets.watch_targets import MountedFile, find_mounted_files
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.cases import case, empty_machines

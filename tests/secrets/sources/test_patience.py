@@ -2,7 +2,7 @@
 
 import time
 
-from hive_boot.secrets.sources.patience import ReadPolicy
+from hive_boot.secrets.sources.directories import ReadPolicy
 from tests.support import FakeClock
 
 

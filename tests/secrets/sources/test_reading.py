@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.secrets.sources.reading import LIMIT, FileBatch, ValueOrProblem, read_files
+from hive_boot.secrets.sources.files import LIMIT, FileBatch, ValueOrProblem, read_files
 from tests.fixtures.cases import case, empty_machines
 from tests.fixtures.files import make_loop, make_socket
 from tests.support import as_ordinary_user, descriptors

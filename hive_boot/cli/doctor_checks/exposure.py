@@ -1,0 +1,203 @@
+"""Exposure checks: permissions of secret files, and secrets that git tracks."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from typing import TYPE_CHECKING
+
+from hive_boot.cli.doctor_checks.context import Finding, file_status, pluralize
+from hive_boot.cli.git import git_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from hive_boot.cli.doctor_checks.context import DoctorContext
+
+
+def readable_by_others(context: DoctorContext) -> list[Finding]:
+    """Return the files that every user can read, those of one directory as one finding."""
+    names = {file.path: file.name for file in context.secret_files}
+    where = "container" if context.in_container else "machine"
+    load_result = [
+        Finding(
+            severity="note" if context.in_container else "warning",
+            kind="readable-file",
+            message=f"{pluralize(len(files), 'file')} can be read by every user of this {where} "
+            f"(mode {mode:04o})",
+            names=tuple(names[file] for file in files),
+            locations=tuple(map(str, files)),
+            fix=_fix_for_readable_files(context, directory),
+        )
+        for (directory, mode), files in _grouped_by_mode(names, stat.S_IROTH).items()
+    ]
+    dotenv = _grouped_by_mode(context.dotenv_files, stat.S_IROTH)
+    return load_result + [
+        Finding(
+            severity="warning",
+            kind="readable-file",
+            message=f"a .env file can be read by every user of this {where} (mode {mode:04o})",
+            locations=(str(file),),
+            fix=f"`chmod 600 {shlex.quote(str(file))}`",
+        )
+        for (_, mode), files in dotenv.items()
+        for file in files
+    ]
+
+
+def writable_by_others(context: DoctorContext) -> list[Finding]:
+    """Return the files and directories where every user can put another secret."""
+    files = context.names_by_path
+    load_result = [
+        Finding(
+            severity="warning",
+            kind="writable-file",
+            message=f"a file of secrets can be written by every user (mode {mode:04o})",
+            names=files[file],
+            locations=(str(file),),
+            fix=f"`chmod o-w {shlex.quote(str(file))}`",
+        )
+        for (_, mode), group in _grouped_by_mode(files, stat.S_IWOTH).items()
+        for file in group
+    ]
+    for directory in sorted({path.parent for path in files}):
+        mode = _mode(directory)
+        # In a sticky directory, such as a kubelet volume, users replace only their own files.
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            load_result.append(
+                Finding(
+                    severity="warning",
+                    kind="writable-directory",
+                    message="the files of a directory can be replaced by every user "
+                    f"(mode {mode:04o})",
+                    locations=(str(directory),),
+                    fix=f"`chmod o-w {shlex.quote(str(directory))}`",
+                )
+            )
+    return load_result
+
+
+def owned_by_others(context: DoctorContext) -> list[Finding]:
+    """Return the files whose owner is neither root nor the user of this process."""
+    # A bind mount keeps the user numbers of the host, and root runs doctor for another user.
+    if context.in_container or context.user_id == 0:
+        return []
+    load_result = []
+    for path, names in context.names_by_path.items():
+        status = file_status(path)
+        if status is not None and status.st_uid not in {0, context.user_id}:
+            owner, user = _user_name(status.st_uid), _user_name(context.user_id)
+            load_result.append(
+                Finding(
+                    severity="warning",
+                    kind="foreign-file",
+                    message=f"a file of secrets belongs to the user {owner}, who can change it at "
+                    "any time",
+                    names=names,
+                    locations=(str(path),),
+                    fix=f"`sudo chown {user} {shlex.quote(str(path))}`",
+                )
+            )
+    return load_result
+
+
+def _grouped_by_mode(paths: Iterable[Path], bit: int) -> dict[tuple[Path, int], list[Path]]:
+    """Return the files that have ``bit`` and that others can reach, by directory and mode."""
+    found: dict[tuple[Path, int], list[Path]] = {}
+    reachable: dict[Path, bool] = {}
+    for path in paths:
+        mode = _mode(path)
+        if not mode & bit:
+            continue
+        real = path.resolve().parent
+        if real not in reachable:
+            reachable[real] = all(_mode(each) & stat.S_IXOTH for each in [real, *real.parents])
+        if reachable[real]:
+            found.setdefault((path.parent, mode), []).append(path)
+    return found
+
+
+def _fix_for_readable_files(context: DoctorContext, directory: Path) -> str:
+    if context.sources.mode == "kubernetes":
+        return "in the volume: defaultMode: 0400, with fsGroup in the pod's securityContext"
+    if context.in_container:
+        return (
+            "none needed if all processes run as one user; Swarm accepts mode: 0400 and uid: in "
+            "secrets:"
+        )
+    # The files keep their mode, because a bind mount carries it into a container.
+    return f"`chmod 700 {shlex.quote(str(directory))}`"
+
+
+def _mode(path: Path) -> int:
+    status = file_status(path)
+    return 0 if status is None else stat.S_IMODE(status.st_mode)
+
+
+def _user_name(number: int) -> str:
+    import pwd  # noqa: PLC0415  (only a file of another user needs it)
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+_SYSTEM = ("/run", "/proc", "/dev", "/sys")
+
+
+"""Directories that are in no repository."""
+
+
+def secrets_tracked_by_git(context: DoctorContext) -> list[Finding]:
+    """Return the files of secrets, and the ``.env`` files, that git tracks or does not ignore."""
+    by_directory: dict[Path, list[str]] = {}
+    for path in context.names_by_path:
+        if not any(path.is_relative_to(system) for system in _SYSTEM):
+            by_directory.setdefault(path.parent, []).append(path.name)
+    load_result = []
+    for directory, files in by_directory.items():
+        tracked = git_paths(directory, "--literal-pathspecs", "ls-files", "-z", "--", *files)
+        if tracked is None:
+            continue
+        if tracked:
+            load_result.append(_tracked(directory, sorted(tracked), context))
+        others = [file for file in files if file not in tracked]
+        if not others:
+            continue
+        ignored = git_paths(directory, "check-ignore", "-z", "--stdin", stdin_paths=others)
+        if ignored is not None and (exposed := sorted(set(others) - set(ignored))):
+            load_result.append(_not_ignored(directory, exposed, context))
+    return load_result
+
+
+def _tracked(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:
+    command = f"git -C {shlex.quote(str(directory))} rm --cached {shlex.join(files)}"
+    return Finding(
+        severity="warning",
+        kind="tracked-by-git",
+        message="git tracks files of secrets: everyone who has the repository has the values, "
+        "which stay in its history",
+        names=_names(directory, files, context),
+        locations=tuple(str(directory / file) for file in files),
+        fix=f"`{command}`; add a line to .gitignore; then rotate the values",
+    )
+
+
+def _not_ignored(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:
+    line = files[0] if len(files) == 1 else f"{directory.name}/"
+    return Finding(
+        severity="warning",
+        kind="not-ignored-by-git",
+        message="git does not ignore files of secrets: the next `git add .` adds them",
+        names=_names(directory, files, context),
+        locations=tuple(str(directory / file) for file in files),
+        fix=f"add the line {line} to the .gitignore of the repository",
+    )
+
+
+def _names(directory: Path, files: Sequence[str], context: DoctorContext) -> tuple[str, ...]:
+    """Return the secrets that ``files`` contain."""
+    names = context.names_by_path
+    return tuple(name for file in files for name in names.get(directory / file, ()))

@@ -1,0 +1,196 @@
+"""Output files: what is written where, and how it differs from what is there."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkstemp
+from typing import TYPE_CHECKING, Literal
+
+from hive_boot.manifests import docker, documents, kubernetes, systemd
+from hive_boot.manifests.documents import RENDERED
+from hive_boot.secrets.value import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hive_boot.manifests.deployment import Deployment
+
+SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
+
+
+"""Files in which somebody may have put values, though they are for none."""
+
+
+def render(deployment: Deployment, targets: Iterable[str]) -> dict[str, str]:
+    """Render the files of some targets, by their paths.
+
+    Args:
+        deployment: what is deployed.
+        targets: among :data:`TARGETS`.
+    """
+    return {
+        path: text
+        for target in dict.fromkeys(targets)
+        for path, text in TARGETS[target](deployment).items()
+    }
+
+
+def _compose(deployment: Deployment) -> dict[str, str]:
+    return {
+        "docker-compose.yml": docker.development(deployment),
+        "deploy/docker-compose.yml": docker.production(deployment),
+        "deploy/Dockerfile": docker.dockerfile(deployment),
+        ".dockerignore": docker.dockerignore(deployment),
+    }
+
+
+def _kubernetes(deployment: Deployment) -> dict[str, str]:
+    made = kubernetes.files(deployment)
+    return {f"deploy/k8s/{name}": text for name, text in made.items()}
+
+
+def _systemd(deployment: Deployment) -> dict[str, str]:
+    return {f"deploy/systemd/{deployment.name}.service": systemd.unit(deployment)}
+
+
+TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
+    "compose": _compose,
+    "kubernetes": _kubernetes,
+    "systemd": _systemd,
+    "env-example": lambda deployment: {".env.example": documents.env_example(deployment)},
+    "markdown": lambda deployment: {"SECRETS.md": documents.field_index(deployment)},
+}
+
+
+PROBED = frozenset({"compose", "kubernetes"})
+
+
+"""Those that ask the process how it is."""
+
+
+State = Literal["new", "changed", "unchanged"]
+
+
+_SHOWN = 12
+
+
+"""Lines of a difference that are shown."""
+
+
+_MARKS = (MARK, base64.b64encode(MARK.encode())[:-4].decode())
+
+
+_VALUE = re.compile(r"(\s*[^#\s].*?(?::\s|=)\s*)(\S.*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A rendered file beside the one that is there.
+
+    Attributes:
+        path: relative to the directory.
+        text: what was rendered.
+        there: what is there; None when nothing is.
+    """
+
+    path: str
+    text: str
+    there: str | None
+
+    @property
+    def state(self) -> State:
+        """Give what writing it would make of it."""
+        if self.there is None:
+            return "new"
+        return "unchanged" if self.there == self.text else "changed"
+
+    @property
+    def overwrite_blocker(self) -> str:
+        """Say why it must not be written over; empty when it may."""
+        if self.there is None or self.there == self.text:
+            return ""
+        if RENDERED not in self.there[:400]:
+            return "was not rendered by this command"
+        if self.path in SECRET_FILES and _holds_values(self.there, self.text):
+            return "holds what may be a value"
+        return ""
+
+    @property
+    def difference(self) -> list[str]:
+        """Give the first lines of a unified difference, or what else it is; none for none.
+
+        What is there is shown up to its ``:`` or ``=`` only: people put values everywhere.
+        """
+        there, text = (self.there or "").splitlines(), self.text.splitlines()
+        lines = list(difflib.unified_diff(there, text, "there", "rendered", n=0, lineterm=""))
+        if not lines and self.there != self.text:
+            return ["the same lines, but other line ends: \\n is rendered, also after the last"]
+        lines = lines[:3] + [_masked(line) if line[:1] == "-" else line for line in lines[3:]]
+        more = len(lines) - _SHOWN
+        return [*lines[:_SHOWN], *([f"… and {more} lines more"] if more > 0 else [])]
+
+
+def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
+    """Read what is there of the files that were rendered.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    return [
+        File(path=path, text=text, there=_read(directory / path)) for path, text in rendered.items()
+    ]
+
+
+def write(directory: Path, files: Iterable[File]) -> None:
+    """Write what is new or changed; each file is there as before, or as it has to be.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    for file in files:
+        if file.state != "unchanged":
+            _replace(Path(os.path.realpath(directory / file.path)), file.text)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mask = os.umask(0o077)
+    os.umask(mask)
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask
+    descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123  (a descriptor)
+            file.write(text)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
+def _holds_values(there: str, text: str) -> bool:
+    known = set(text.splitlines())
+    begun = "stringData" not in there
+    for line in there.splitlines():
+        begun = begun or line in {"stringData:", "data:"}
+        odd = begun and line not in known and _VALUE.fullmatch(line)
+        if odd and not any(mark in line for mark in _MARKS):
+            return True
+    return False
+
+
+def _masked(line: str) -> str:
+    match = re.match(r"-\s*[\w.-]+(: |=)", line)
+    return f"{match[0] if match else '-'}***"

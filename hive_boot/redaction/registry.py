@@ -1,0 +1,170 @@
+"""Registry of hidden values, and the functions that remove them from text."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from hive_boot._output import write_stderr
+from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    class Revealable(Protocol):
+        """A value that only a call gives."""
+
+        def reveal(self) -> str | bytes: ...  # noqa: D102  (a Secret's)
+
+
+T = TypeVar("T")
+
+
+_changing = threading.RLock()
+
+
+_owned: list[tuple[object, tuple[Revealable, ...]]] = []
+
+
+matcher: Matcher | None = None
+
+
+"""What finds the hidden values; None while there are none."""
+
+
+def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
+    """Hide ``values``, and no others, until ``owner`` drops them or hides others.
+
+    Args:
+        owner: who hides them.
+        values: all of them.
+        at_once: have everything ready before they take the place of others, so that the
+            next line that is logged need not wait. Default False.
+    """
+    with _changing:
+        _owned[:] = [each for each in _owned if each[0] is not owner]
+        _owned.append((owner, tuple(values)))
+        _renew_matcher(at_once=at_once)
+
+
+def unregister(owner: object) -> None:
+    """Forget the values that ``owner`` hid, but for those that another one hides as well."""
+    with _changing:
+        _owned[:] = [each for each in _owned if each[0] is not owner]
+        _renew_matcher()
+
+
+def _renew_matcher(*, at_once: bool = False) -> None:
+    global matcher  # noqa: PLW0603  (one for the process)
+    values = tuple(value for _, owned in _owned for value in owned)
+    made = Matcher(lambda: _forms(values)) if values else None
+    if made is not None and at_once:
+        made.is_clean("")
+    matcher = made
+
+
+def _forms(values: Iterable[Revealable]) -> set[str]:
+    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (many starts log nothing)
+
+    return {form for value in values for form in encoded_variants(value.reveal(), MIN_LENGTH)}
+
+
+def redact(value: T) -> T:
+    """Take the secrets of the running applications out of something that is to be shown.
+
+    Log records and tracebacks are scrubbed by themselves; this is for what goes other
+    ways: an error tracker, a logger that is not Python's, a text that you write.
+
+    Args:
+        value: a text, bytes, or a dict, list, tuple or set of such, nested at will.
+            Other objects in it stay as they are.
+
+    Returns:
+        The same without the values, ``***`` in their place; ``value`` itself when there
+        are none in it, and while no application runs.
+    """
+    # Looked up once: another thread may drop the values meanwhile.
+    known = matcher
+    if known is None:
+        return value
+    from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (many show nothing)
+
+    shown: T = redact_structure(value, known)
+    return shown
+
+
+def scrub(text: str, values: Iterable[str | bytes]) -> str:
+    """Take the given values, of any length, out of a text."""
+    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (only a failure needs it)
+
+    return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
+        text
+    )
+
+
+class EnabledFlag:
+    """Whether a wrapper does anything."""
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on = True
+
+
+def lock() -> threading.RLock:
+    """Give the lock that is held while something begins or ends to be hidden."""
+    return _changing
+
+
+def _renew_lock() -> None:
+    """Make a new lock: the one that a forked child inherits may be held for ever."""
+    global _changing  # noqa: PLW0603  (one for the process)
+    _changing = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
+
+
+REDACTION_FAILED = "hive_boot could not scrub what belongs here, so it is not shown"
+
+
+def redacted_copy(value: T, matcher: Matcher) -> T:
+    """Give what is shown in the place of an exception or another object."""
+    try:
+        from hive_boot.redaction.scrub import (  # noqa: PLC0415  (many show nothing)
+            redacted_exception,
+            redacted_object,
+        )
+
+        make: Any = redacted_exception if isinstance(value, BaseException) else redacted_object
+        shown: T = make(value, matcher)
+    except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
+        failed: Any = RuntimeError(REDACTION_FAILED)
+        return failed  # type: ignore[no-any-return]
+    return shown
+
+
+def redact_safely(text: str) -> str:
+    """Give a text without the values in it."""
+    try:
+        return redact(text)
+    except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
+        return f"{REDACTION_FAILED}\n"
+
+
+def format_redacted_traceback(exc: BaseException) -> str:
+    """Give a traceback. A stand-in is shown, because a group's lines are written indented."""
+    matcher = matcher
+    shown = exc if matcher is None else redacted_copy(exc, matcher)
+    return "".join(traceback.format_exception(shown))
+
+
+def write_redacted(write: Callable[[Any], str], value: object) -> None:
+    """Write to stderr what ``write`` makes of ``value``, scrubbed, if there is a stderr."""
+    try:
+        text = write(value)
+    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
+        text = f"{REDACTION_FAILED}\n"
+    write_stderr(redact_safely(text))

@@ -1,0 +1,1 @@
+"""One run of an application: secrets and lifecycle combined."""

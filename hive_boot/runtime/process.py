@@ -1,0 +1,299 @@
+"""Process runner: event loop, signals, exit status and forced exit of an owned process."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from hive_boot._output import write_stderr
+from hive_boot.exceptions import BootError, InvalidSecretsError
+from hive_boot.lifecycle.signals import acquire
+from hive_boot.runtime import log_messages
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Coroutine, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from hive_boot._timings import Timings
+    from hive_boot.lifecycle.forced_exit import ExitWatchdog
+    from hive_boot.lifecycle.runner import Runner
+    from hive_boot.lifecycle.signals import SignalHandler
+    from hive_boot.runtime.run import Run
+
+    Main = Callable[[Run[Any, Any]], Coroutine[Any, Any, object]]
+
+
+class ProcessRunner:
+    """One life of a loop that the process is there for.
+
+    Args:
+        latch: what the signals say.
+
+    Attributes:
+        has_finished: whether main has come to its end by itself.
+        exit: a ``sys.exit`` beside main, which asyncio takes for the end of the loop.
+    """
+
+    def __init__(self, latch: SignalHandler) -> None:
+        self._latch = latch
+        self._thread = threading.current_thread()
+        self._before = threading.enumerate()
+        self._run: Run[Any, Any] | None = None
+        self._main: Coroutine[Any, Any, object] | None = None
+        self._deadline: ExitWatchdog | None = None
+        self._signalled: SimpleQueue[None] = SimpleQueue()
+        self._want_end: Callable[[], object] | None = None
+        self.has_finished = False
+        self.exit: SystemExit | None = None
+
+    def make_loop(self, backend: str) -> AbstractEventLoop:
+        """Make a loop of asyncio that goes on after a ``sys.exit`` in a task beside main.
+
+        asyncio would end it, and cancel all tasks at one moment: no stop would be in order.
+        """
+        import asyncio  # noqa: PLC0415  (trio has none of it)
+
+        if backend == "uvloop":
+            import uvloop  # noqa: PLC0415  (few have it)
+
+            loop: Any = uvloop.new_event_loop()
+        else:
+            loop = asyncio.new_event_loop()
+        run_forever = loop.run_forever
+
+        def go_on() -> None:
+            while True:
+                try:
+                    run_forever()
+                    break
+                except SystemExit as exc:
+                    if self._want_end is None:
+                        raise
+                    self.exit = exc
+                    loop.call_soon(self._want_end)
+
+        loop.run_forever = go_on
+        made: AbstractEventLoop = loop
+        return made
+
+    async def main(
+        self,
+        main: Main,
+        start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
+    ) -> object:
+        """Be the whole life of the loop."""
+        import anyio  # noqa: PLC0415  (as above)
+
+        from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
+
+        latch = self._latch
+        with anyio.CancelScope() as scope:
+            enable_signal_wakeup()
+            soon = threadsafe_scheduler()
+
+            def know(run: Run[Any, Any]) -> None:
+                self._run = run
+                self._want_end = run.runner.request_stop
+                run.runner.on_drained = scope.cancel
+                run.runner.on_fatal_error = run.runner.request_stop
+                timings = run.runner.timings
+                seconds = run.runner.shutdown_timeout + timings.forced_exit_delay
+                run.runner.on_stop_started = partial(self._set_deadline, seconds, timings)
+                latch.on_force(run.runner.mark_forced)
+                with suppress(RuntimeError):
+                    threading.Thread(
+                        target=self._enforce_stop,
+                        args=[run.runner],
+                        name="hive_boot: first signal",
+                        daemon=True,
+                    ).start()
+
+                def note() -> None:
+                    # Its queue is safe in a signal handler, as the standard library says.
+                    self._signalled.put(None)
+                    soon(partial(self._end, run))
+
+                latch.on_stop(note)
+
+            try:
+                async with start(know) as run:
+                    latch.on_reload(lambda: soon(run.request_reload))
+                    self._main = main(run)
+                    code = await self._main
+                    self.has_finished = True
+                    return code
+            finally:
+                self._want_end = None
+                latch.detach()
+        return None
+
+    def release(self) -> None:
+        """Let go of the process, unless a thread of the application holds it at its end."""
+        from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (as below)
+
+        self._signalled.put(None)
+        if self._deadline is None:
+            return
+        if threads_started_since(self._before):
+            self._deadline.only_while_exiting()
+        else:
+            self._deadline.cancel()
+
+    def _end(self, run: Run[Any, Any]) -> None:
+        """Begin the end, in the loop, after the first signal."""
+        name = signal.Signals(self._latch.first_signal or signal.SIGTERM).name
+        log_messages.log_signal(name, run.runner.shutdown_delay if run.ready else 0)
+        run.runner.request_stop()
+
+    def _enforce_stop(self, runner: Runner) -> None:
+        """See to it that a loop which takes no notice of the first signal ends all the same.
+
+        It is a thread that waits from the beginning: a signal handler cannot start one, for
+        it could wait for a lock that the interrupted code holds.
+        """
+        self._signalled.get()
+        if self._deadline is None:
+            time.sleep(min(runner.shutdown_delay + runner.shutdown_timeout, threading.TIMEOUT_MAX))
+        if self._deadline is None:
+            self._set_deadline(runner.timings.forced_exit_delay, runner.timings)
+
+    def _set_deadline(self, seconds: float, timings: Timings) -> None:
+        """See to it that the process ends when the time of the stop is over."""
+        from hive_boot.lifecycle.forced_exit import ExitWatchdog  # noqa: PLC0415  (a short life needs none)
+
+        self._deadline = ExitWatchdog(seconds, self._pending, 70, timings)
+        # A system that gives no thread any more gives no bound either: the stop goes on.
+        with suppress(RuntimeError):
+            self._deadline.start()
+
+    def _pending(self) -> str:
+        """Say what has not ended, in another thread."""
+        from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (as below)  # noqa: PLC0415  (only a hang needs it)
+            join_threads,
+            locate_coroutine,
+            locate_thread,
+            threads_started_since,
+        )
+
+        lines = [] if self._run is None else self._run.runner.pending()
+        if self._main is not None and inspect.getcoroutinestate(self._main) != inspect.CORO_CLOSED:
+            # One that blocks the loop is not suspended anywhere.
+            where = locate_coroutine(self._main) or locate_thread(self._thread)
+            lines.insert(0, f"{'running':<9} main  {where}".rstrip())
+        else:
+            # A loop of asyncio waits at its end for those of its pool.
+            lines += join_threads(threads_started_since(self._before), 0)
+        return _forced_exit_message(lines)
+
+
+def _forced_exit_message(lines: Sequence[str]) -> str:
+    return "\n  ".join(["hive_boot: not everything has stopped in time; exit 70", *lines]) + "\n"
+
+
+def run_process(
+    arm: Callable[[], Main],
+    start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
+    backend: str,
+    *,
+    must_finish: bool = False,
+) -> int:
+    """Run an application until its main ends or a signal comes.
+
+    Args:
+        arm: gives what is called with the run when it is ready, and awaited.
+        start: gives the context of a run, and calls what it is given with it before.
+        backend: ``asyncio``, ``uvloop`` or ``trio``.
+        must_complete: whether a stop before the end of main is no success.
+
+    Returns:
+        The exit status: 0, what main returned, 70, 78, or 128 + the signal.
+    """
+    with acquire() as latch:
+        import anyio  # noqa: PLC0415  (the latch comes first: an import takes its time)
+
+        owner = ProcessRunner(latch)
+        library, options = "trio", {}
+        if backend != "trio":
+            library, options = "asyncio", {"loop_factory": lambda: owner.make_loop(backend)}
+        try:
+            code = anyio.run(owner.main, arm(), start, backend=library, backend_options=options)
+            status = _status(code) if isinstance(code, int) else 0
+            if must_finish and latch.first_signal is not None and not owner.has_finished:
+                status = 128 + latch.first_signal
+            if owner.exit is not None:
+                status = _system_exit_status(owner.exit)
+        except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
+            status = report_failure(exc)
+        owner.release()
+    return status
+
+
+def report_failure(exc: BaseException) -> int:
+    """Say what an application has failed with, and give the exit status."""
+    from hive_boot.lifecycle.tasks import unwrap_single  # noqa: PLC0415  (only a failure needs it)
+
+    only = unwrap_single(exc)
+    if isinstance(only, BootError):
+        return report_boot_error(only)
+    if isinstance(only, SystemExit):
+        return _system_exit_status(only)
+    from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only a crash needs it)
+
+    _say(format_redacted_traceback(exc))
+    return 130 if isinstance(only, KeyboardInterrupt) else 70
+
+
+def _status(code: int) -> int:
+    """Give what a process can end with; anything else, as 256, would look like a success."""
+    return code if 0 <= code < 256 else 70  # noqa: PLR2004  (a status is a byte)
+
+
+def _system_exit_status(exc: SystemExit) -> int:
+    """Do what Python does with ``sys.exit(text)``, without the secrets in the text."""
+    if exc.code is None or isinstance(exc.code, int):
+        return _status(exc.code or 0)
+    _say(f"{exc.code}\n")
+    return 1
+
+
+def report_boot_error(exc: BootError) -> int:
+    """Write what went wrong to stderr, for a person; no traceback, it is not a bug of ours.
+
+    Returns:
+        The exit status.
+    """
+    if isinstance(exc, InvalidSecretsError):
+        _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
+        return exc.exit_code
+    if exc.__cause__ is not None:
+        # A part's failure is not a bug of ours, and its traceback says whose it is.
+        from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only a failure needs it)
+
+        _say(format_redacted_traceback(exc.__cause__))
+    _say(f"hive_boot: {type(exc).__name__}: {exc}\n")
+    return exc.exit_code
+
+
+def _say(text: str) -> None:
+    """Write to stderr, if there is one: the exit status has to be right without it.
+
+    The run is over; what it hid lingers, and is taken out here.
+    """
+    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (few have last words)
+
+    write_stderr(redact_safely(text))
+
+
+def _is_terminal() -> bool:
+    with suppress(AttributeError, ValueError):
+        return sys.stderr.isatty()
+    return False

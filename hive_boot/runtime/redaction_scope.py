@@ -1,0 +1,123 @@
+"""Redaction scope of a run: which values are hidden, and from when until when."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hive_boot._opaque import _OpaqueIterator, conceal
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.secrets.value import SecretBytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.sources.files import Value
+
+_KEPT = 1000
+
+
+_KEPT_LENGTH = 1 << 16
+
+
+"""Values, and characters of them all, that were rotated out or refused, and stay hidden."""
+
+
+_MUCH = 1 << 14
+
+
+"""Characters of all values from which on a log line should not wait until they can be found."""
+
+
+class RedactionScope:
+    """What one run keeps out of sight, from its beginning to its end."""
+
+    def __init__(self) -> None:
+        self._redaction = Redaction()
+        self._removed = conceal(dict[str, str]())
+        self._covered: dict[Value, None] = {}
+
+    def start(self) -> None:
+        """Scrub from now on what Python shows to people."""
+        self._redaction.open()
+
+    def register_values(self, load_result: LoadResult, valid: Iterable[Value] = ()) -> None:
+        """Hide every value that was found, used or not, and warn of what cannot be hidden.
+
+        What the declaration itself says, a ``dev_default``, is no secret. What was found
+        before stays hidden, because it may still open a door.
+
+        Args:
+            load_result: what was found.
+            valid: the values that are accepted now, whatever was found.
+        """
+        field_index = load_result.field_index
+        public = {field.dev_default for field in field_index.constrained}
+        values = [*load_result.values.values(), *load_result.unused_values]
+        secret = dict.fromkeys(value for value in values if value.reveal() not in public)
+        if secret.keys() - self._covered.keys():
+            secret |= dict.fromkeys(value for value in valid if value in self._covered)
+            old = _newest([value for value in self._covered if value not in secret])
+            # A start need not wait for what a first line in the log may never need.
+            at_once = bool(self._covered) or _length(secret) > _MUCH
+            self._covered = dict.fromkeys([*old, *secret])
+            self._redaction.register(self._covered, at_once=at_once)
+        short = [
+            field.name
+            for field in field_index.all_fields
+            if (value := load_result.values.get(field.attribute)) is not None
+            and value.reveal() not in public
+            and not _is_redactable(value)
+        ]
+        if short:
+            names = ", ".join(short)
+            why = f"Too short to be taken out of logs (under {MIN_LENGTH} characters)"
+            load_result.warn("short-value", f"{why}: {names}", *short)
+
+    def unset_environ(self, fields: Iterable[Field]) -> None:
+        """Take the variables of ``fields`` out of the environment that children inherit."""
+        names = [field.name for field in fields if field.name in os.environ]
+        # Sealed without a variable or an argument in between, which another thread could see.
+        self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
+
+    def stop(self, *, keep_redacting: bool) -> None:
+        """Put the variables back, and scrub no more.
+
+        Args:
+            keep_redacting: go on scrubbing, because somebody has yet to tell what went wrong.
+        """
+        for name in self._removed():
+            os.environ.setdefault(name, self._removed()[name])
+        self._removed = conceal(dict[str, str]())
+        self._covered = {}
+        self._redaction.close(linger=keep_redacting)
+
+
+def _newest(values: list[Value]) -> list[Value]:
+    """Give as many of the newest as stay hidden, in their order; the last one in any case."""
+    kept: list[Value] = []
+    length = 0
+    for value in reversed(values[-_KEPT:]):
+        length += _length([value])
+        if kept and length > _KEPT_LENGTH:
+            break
+        kept.append(value)
+    return kept[::-1]
+
+
+def _length(values: Iterable[Value]) -> int:
+    return sum(len(value.reveal()) for value in values)
+
+
+def _is_redactable(value: Value) -> bool:
+    """Tell whether everything secret about ``value`` is long enough to be looked for."""
+    if len(value.reveal().strip()) < MIN_LENGTH:
+        return False
+    if isinstance(value, SecretBytes) or "://" not in value.reveal():
+        return True
+    from hive_boot.redaction.variants import passwords  # noqa: PLC0415  (few values are a URL)
+
+    return min(map(len, passwords(value.reveal())), default=MIN_LENGTH) >= MIN_LENGTH

@@ -1,0 +1,552 @@
+"""Reloader: reads changed sources again, validates the candidate and swaps it in, one at a time.
+
+Anything that fails before the swap leaves the set in use as it is, and is logged once per reason.
+Requests that arrive meanwhile are combined: the next read decides.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import os
+import time
+from copy import copy
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import anyio
+
+from hive_boot._timings import Backoff
+from hive_boot.exceptions import InvalidSecretsError, LifecycleError, Problem
+from hive_boot.lifecycle.states import State
+from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, threadsafe_scheduler
+from hive_boot.runtime import log_messages
+from hive_boot.runtime.status import RotationLog
+from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.secret_set import SecretSet
+from hive_boot.secrets.store import changed_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hive_boot._timings import Timings
+    from hive_boot.exceptions import ProblemKind
+    from hive_boot.runtime.injection import InjectionContext
+    from hive_boot.runtime.load_pipeline import LoadPipeline
+    from hive_boot.runtime.rotation_hooks import HookRunner
+    from hive_boot.secrets.fields import FieldIndex
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.directories import DirectorySnapshot
+    from hive_boot.secrets.sources.files import Value
+    from hive_boot.secrets.store import Store
+    from hive_boot.secrets.value import Change
+    from hive_boot.secrets.watcher import Watcher
+
+RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
+    {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
+)
+
+
+"""What may be right a moment later, although nobody writes. All else is what was written."""
+
+
+class Rejection(NamedTuple):
+    """A set that was refused; the one before it stays in use.
+
+    Attributes:
+        generation: the number that it would have had.
+        names: what is to blame: secrets, directories, a check.
+        kinds: what is wrong with each of them, as one word.
+        since: when it was refused first, in seconds of the wall clock.
+    """
+
+    generation: int
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    since: float
+
+    def __str__(self) -> str:
+        """Name what is to blame, and why."""
+        parts = dict.fromkeys(map(" ".join, zip(self.names, self.kinds, strict=True)))
+        return f"generation {self.generation} was refused: {', '.join(parts)}"
+
+
+def reject(problems: Iterable[Problem], generation: int) -> Rejection:
+    """Describe the refusal of a set by its problems."""
+    listed = list(problems)
+    names = tuple(problem.name for problem in listed)
+    return Rejection(generation, names, tuple(problem.kind for problem in listed), time.time())
+
+
+def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Problem]:
+    """Tell which places of the accepted set are gone, or hold nothing any more.
+
+    An absent directory and an empty one are failures of whoever mounts them, never the
+    news that there are no secrets: what is meant to be removed is removed one by one.
+    """
+    problems = [_loss(known, load_result) for known in before.snapshots]
+    noted = {problem.name for problem in load_result.problems}
+    lost = [problem for problem in problems if problem is not None and problem.name not in noted]
+    return lost + _lost_files(load_result, before)
+
+
+def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
+    """Tell what became of a directory that held secrets."""
+    if all(_is_a_file(load_result, attribute) for attribute in known.batch.files):
+        return None
+    now = next((each for each in load_result.snapshots if each.path == known.path), None)
+    if now is None:
+        return _lost(known.path, "directory", "is gone")
+    if now.problem is not None:
+        return _lost(known.path, now.problem.kind, now.problem.message)
+    if any(name not in PLATFORM_ENTRIES and not name.startswith("..") for name in now.names):
+        return None
+    return _lost(known.path, "empty", "is empty")
+
+
+def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
+    """Tell whether a secret was read from a file, here or in another directory by now."""
+    return attribute in load_result.values and load_result.origin(attribute)[0] == "file"
+
+
+def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
+    """Tell which ``.env`` files that gave values are gone."""
+    return [
+        _lost(path, "missing", "is gone")
+        for path in load_result.source_context.env_files
+        if path in before.env_files and not os.path.exists(path)
+    ]
+
+
+def _lost(name: str, kind: ProblemKind, message: str) -> Problem:
+    return Problem(name=name, kind=kind, message=f"{message}, and it held secrets in use")
+
+
+class WatchSupervisor:
+    """The watch of one run.
+
+    Args:
+        request_reload: called, in any thread, when something may have changed.
+        timings: how the watch waits, and how often it is glanced at.
+
+    Attributes:
+        watcher: what looks for changes; None when nothing does.
+    """
+
+    watcher: Watcher | None = None
+
+    def __init__(self, request_reload: Callable[[], None], timings: Timings) -> None:
+        self._hint = request_reload
+        self._timings = timings
+        self._stale: tuple[str, ...] = ()
+        self._was_down = self._is_over = False
+
+    def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
+        """Begin to look for changes, before the first read. It blocks for a moment."""
+        from hive_boot.secrets.watch_targets import WatchTargets  # noqa: PLC0415  (many do not watch)
+        from hive_boot.secrets.watcher import Watcher  # noqa: PLC0415  (many do not watch)
+
+        vantage = WatchTargets(field_index, source_context)
+        if vantage.is_empty:
+            log_messages.log_nothing_to_watch(source_context.mode)
+            return
+        watcher = self.watcher = Watcher(vantage.snapshot, self._hint, timings=self._timings)
+        watcher.start()
+        if self._is_over:
+            # The start was given up before there was something to stop.
+            watcher.stop()
+        log_messages.log_pinned_files(watcher.pinned, source_context.mode)
+
+    @property
+    def due(self) -> float:
+        """When the next glance is, on the monotonic clock; infinite when there is none."""
+        # A thread that hangs does not say so: it is glanced at.
+        interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
+        return time.monotonic() + interval
+
+    def check_health(self) -> None:
+        """Say when the watch hangs, or lives again, and when a mount has become stale."""
+        watcher = self.watcher
+        if watcher is None:
+            return
+        is_down = watcher.mode == "down"
+        if is_down != self._was_down:
+            log_messages.log_watch_state(is_down=is_down)
+        self._was_down = is_down
+        stale = tuple(pin.path for pin in watcher.pinned if pin.stale)
+        log_messages.log_stale_mounts([path for path in stale if path not in self._stale])
+        self._stale = stale
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._is_over = True
+        if self.watcher is not None:
+            self.watcher.stop()
+
+    async def join(self) -> None:
+        """Wait a while until the thread has ended."""
+        if self.watcher is not None:
+            with anyio.move_on_after(self._timings.watcher_stop_timeout, shield=True):
+                await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")
+
+
+S = TypeVar("S", bound=SecretSet)
+
+
+class ReloadResult(NamedTuple):
+    """What one read came to.
+
+    Attributes:
+        result: what was read; its problems keep it from being used.
+        changed: the attributes whose value is another one than in the accepted set.
+        same_as_rejected: whether it is the very set that a check refused last.
+    """
+
+    result: LoadResult
+    changed: list[str]
+    same_as_rejected: bool
+
+
+class ReloadReader(Generic[S]):
+    """Reads in a thread, one at a time.
+
+    Args:
+        store: the secrets in use.
+        pipeline: reads.
+        register_values: hides the values that were read, and goes on to hide those that are valid.
+        timings: how long a read may take.
+
+    Attributes:
+        rejected: the set that a check refused last.
+    """
+
+    rejected: LoadResult | None = None
+
+    def __init__(
+        self,
+        store: Store[S],
+        pipeline: LoadPipeline[S],
+        register_values: Callable[[LoadResult, list[Value]], None],
+        timings: Timings,
+    ) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._register_values = register_values
+        self._timeout = timings.read_timeout
+        self._reading = False
+
+    async def read(self) -> ReloadResult:
+        """Read; a read that hangs in a file system is given up, and not joined by others."""
+        if not self._reading:
+            with anyio.move_on_after(self._timeout):
+                return await run_in_daemon_thread(self._read, "hive_boot reload")
+        return self.failed_read(f"could not be read within {self._timeout:g} s")
+
+    def failed_read(self, why: str) -> ReloadResult:
+        """Give what a read comes to that came to nothing."""
+        load_result = self._pipeline.empty_result()
+        name = self._store.declared.__name__
+        load_result.problems = [Problem(name=name, kind="unreadable", message=why)]
+        return ReloadResult(load_result, [], same_as_rejected=False)
+
+    def _read(self) -> ReloadResult:
+        self._reading = True
+        try:
+            load_result = self._pipeline.read(again=True)
+        finally:
+            self._reading = False
+        before = self._store.generation.load_result
+        load_result.problems += find_lost_sources(load_result, before)
+        changed = changed_fields(load_result, before)
+        if changed or load_result.problems:
+            self._register_values(load_result, self._store.all_accepted_values())
+        refused = self.rejected
+        again = refused is not None and not changed_fields(load_result, refused)
+        return ReloadResult(load_result, changed, again)
+
+
+_running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
+    "hive_boot_judging", default=None
+)
+
+
+"""Whether a check is running: the task that would reload waits for it."""
+
+
+class _Request:
+    """Somebody waits for what a reload comes to."""
+
+    def __init__(self, *, now: bool) -> None:
+        self.now = now
+        self.done = anyio.Event()
+        self.change: Change | None = None
+        self.failure: Exception | None = LifecycleError("the application stops")
+
+
+class Reloader(Generic[S]):
+    """The rotations of one run.
+
+    Args:
+        store: the secrets in use.
+        pipeline: judges.
+        reader: reads.
+        hook_runner: tells the hooks.
+        injection_context: gives what a check may ask for, with the set that it judges.
+        set_reload_state: takes the run to RELOADING and back to READY.
+        context: the variables that checks and hooks see.
+        timings: when what failed is tried again, and how the watch waits.
+
+    Attributes:
+        rejection: the set that was refused last, while it stands.
+        last_read: when the sources were read again last and all was well, on the wall
+            clock; 0 before.
+        watch_supervisor: what looks for changes.
+        rotation_log: what became of the rotations.
+    """
+
+    def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
+        self,
+        store: Store[S],
+        pipeline: LoadPipeline[S],
+        reader: ReloadReader[S],
+        hook_runner: HookRunner,
+        *,
+        injection_context: Callable[[S], InjectionContext],
+        set_reload_state: Callable[[State], None],
+        context: contextvars.Context,
+        timings: Timings,
+    ) -> None:
+        self._store = store
+        self._pipeline = pipeline
+        self._reader = reader
+        self.hook_runner = hook_runner
+        self._injection_context = injection_context
+        self._set_reload_state = set_reload_state
+        self._host = BackgroundTask(self._run, "hive_boot rotation", context, timings)
+        self._schedule_soon = threadsafe_scheduler()
+        self._wakeup = anyio.Event()
+        self._accepted = anyio.Event()
+        self._requested = False
+        self._check_token: object = None
+        self._requests: list[_Request] = []
+        self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
+        self._retry_at = math.inf
+        self._ended = False
+        self.rejection: Rejection | None = None
+        self.last_read = 0.0
+        self.rotation_log = RotationLog()
+        self.watch_supervisor = WatchSupervisor(self.request_reload, timings)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a failure of our own has ended it."""
+        return self._host.has_ended and not self._ended
+
+    def start(self) -> None:
+        """Rotate from now on. A second call does nothing."""
+        self._host.start()
+
+    async def stop(self) -> None:
+        """Rotate no more, and leave nothing behind."""
+        self._ended = True
+        self.watch_supervisor.stop()
+        await self._host.stop()
+        await self.watch_supervisor.join()
+
+    def abandon(self) -> None:
+        """Leave the rotations of another process alone."""
+        self._host.abandon()
+
+    def request_reload(self) -> None:
+        """Say, in any thread or signal handler, that something may have changed.
+
+        Raises:
+            RuntimeError: the loop is gone.
+        """
+        self._schedule_soon(self._schedule)
+
+    async def reload(self, *, now: bool) -> Change | None:
+        """Read at once, and give what has changed in the values in use.
+
+        Raises:
+            InvalidSecretsError: what was read is refused.
+            LifecycleError: nothing is read any more.
+        """
+        if self._check_token is not None and _running_check.get() is self._check_token:
+            message = "a check cannot reload: it is asked whether what was read may be used"
+            raise LifecycleError(message)
+        if self._host.has_ended:
+            message = "secrets are not rotated any more: the log says why"
+            raise LifecycleError(message)
+        request = _Request(now=now)
+        self._requests.append(request)
+        self._wakeup.set()
+        await request.done.wait()
+        if request.failure is not None:
+            raise request.failure
+        return request.change
+
+    async def _run(self) -> None:
+        """Rotate whenever there is reason to, until cancelled."""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.hook_runner.run)
+                group.start_soon(self._activate_scheduled)
+                while True:
+                    self._wakeup = anyio.Event()
+                    if self._is_due():
+                        await self._rotate()
+                    self.watch_supervisor.check_health()
+                    with anyio.move_on_after(self._pause()):
+                        await self._wakeup.wait()
+        finally:
+            for request in self._requests:
+                request.done.set()
+
+    async def _activate_scheduled(self) -> None:
+        """Use what is due and forget what is over, however long a read or a check takes."""
+        while True:
+            self._accepted = anyio.Event()
+            self._announce_activation(self._store.advance())
+            with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
+                await self._accepted.wait()
+
+    def _schedule(self) -> None:
+        self._requested = True
+        self._wakeup.set()
+
+    def _is_due(self) -> bool:
+        return self._requested or bool(self._requests) or self._retry_at <= time.monotonic()
+
+    def _pause(self) -> float:
+        """Give the seconds until there is something to do of itself."""
+        if self._is_due():
+            return 0.0
+        return max(0.0, min(self._retry_at, self.watch_supervisor.due) - time.monotonic())
+
+    async def _rotate(self) -> None:
+        """Read once, and do what it asks for."""
+        requests = list(self._requests)
+        retried = self._retry_at <= time.monotonic()
+        self._requested = False
+        started = time.perf_counter()
+        now = any(request.now for request in requests)
+        change, failure = None, None
+        try:
+            read = await self._reader.read()
+            if not (read.result.problems or read.changed):
+                self._mark_unchanged()
+                change = self._activate_now() if now else None
+            elif read.result.problems or not read.same_as_rejected or retried or requests:
+                change = await self._replace(read, started, now=now)
+        except InvalidSecretsError as exc:
+            failure = exc
+        except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
+            log_messages.log_reload_crashed(exc)
+            nothing = self._reader.failed_read(f"failed with {type(exc).__name__}")
+            failure = self._reject(nothing, started)
+        for request in requests:
+            self._requests.remove(request)
+            # Each has its own, or they would share a traceback.
+            request.change, request.failure = change, copy(failure)
+            request.done.set()
+
+    async def _replace(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
+        """Judge what was read, and use it.
+
+        Raises:
+            InvalidSecretsError: it is refused.
+        """
+        self._set_reload_state(State.RELOADING)
+        try:
+            if not read.result.problems:
+                await self._check_candidate(read)
+            if read.result.problems:
+                raise self._reject(read, started)
+            return self._accept(read, started, now=now)
+        finally:
+            self._set_reload_state(State.READY)
+
+    async def _check_candidate(self, read: ReloadResult) -> None:
+        """Run the checks that the change concerns, and note what they refuse."""
+        self._check_token = object()
+        _running_check.set(self._check_token)
+        try:
+            await self._run_checks(read)
+        finally:
+            self._check_token = None
+
+    async def _run_checks(self, read: ReloadResult) -> None:
+        deadline = self._pipeline.deadline()
+        await self._pipeline.run_field_checks(read.result, read.changed, deadline)
+        await self._pipeline.run_set_check(read.result, deadline)
+        await self._pipeline.run_application_checks(
+            read.result, self._injection_context, deadline, read.changed
+        )
+
+    def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
+        store, load_result = self._store, read.result
+        change = store.accept(load_result, now=now)
+        self._accepted.set()
+        self.last_read = time.time()
+        self._clear_rejection()
+        fields = [load_result.field_index.by_attribute[each] for each in read.changed]
+        waiting = {
+            field.name: due for field in fields if (due := store.due(field.attribute)) is not None
+        }
+        seconds = time.perf_counter() - started
+        names = [field.name for field in fields]
+        log_messages.log_rotation(names, store.generation.number, seconds, waiting)
+        self.rotation_log.record("accepted", store.generation.number, names, seconds)
+        self._pipeline.log_warnings(load_result)
+        if change is not None:
+            self.hook_runner.notify(change)
+        return change
+
+    def _activate_now(self) -> Change | None:
+        """Use at once what was accepted before."""
+        change = self._announce_activation(self._store.advance(now=True))
+        self._accepted.set()
+        return change
+
+    def _announce_activation(self, change: Change | None) -> Change | None:
+        """Say that what had been accepted before has come into use."""
+        if change is not None:
+            names = log_messages.log_activated(change, self._store.declared)
+            self.rotation_log.record("in-use", change.generation, names)
+            self.hook_runner.notify(change)
+        return change
+
+    def _mark_unchanged(self) -> None:
+        """Note that the sources hold what is accepted."""
+        self.last_read = time.time()
+        if self.rejection is not None:
+            log_messages.log_recovered(self._store.generation.number)
+        self._clear_rejection()
+
+    def _clear_rejection(self) -> None:
+        self.rejection = self._reader.rejected = None
+        self._backoff.reset()
+        self._retry_at = math.inf
+
+    def _reject(self, read: ReloadResult, started: float) -> InvalidSecretsError:
+        """Keep the set in use; say why once, and try again what may pass by itself."""
+        number = self._store.generation.number
+        problems = read.result.problems
+        rejection, known = reject(problems, number + 1), self.rejection
+        is_new = known is None or rejection[:3] != known[:3]
+        if is_new:
+            self.rejection = rejection
+            seconds = time.perf_counter() - started
+            log_messages.log_rejection(problems, number, seconds)
+            self.rotation_log.record("refused", number + 1, rejection.names, seconds)
+        kinds = {problem.kind for problem in problems}
+        judged = kinds == {"check"}
+        if is_new or (judged and not read.same_as_rejected):
+            self._backoff.reset()
+        # Only checks can come to another verdict on the same values.
+        self._reader.rejected = read.result if judged else None
+        self._retry_at = math.inf
+        if kinds & RETRYABLE_KINDS:
+            self._retry_at = time.monotonic() + self._backoff.next_delay()
+        return self._pipeline.build_error(problems, read.result.general_hints, kept=True)

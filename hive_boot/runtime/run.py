@@ -1,0 +1,324 @@
+"""Run of an application: from ARMED to STOPPED."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from hive_boot.exceptions import LifecycleError
+from hive_boot.lifecycle.runner import Runner
+from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.lifecycle.tasks import run_shielded
+from hive_boot.runtime import log_messages
+from hive_boot.runtime.injection import InjectionContext
+from hive_boot.runtime.load_pipeline import LoadPipeline, load_initial
+from hive_boot.runtime.redaction_scope import RedactionScope
+from hive_boot.secrets import global_access
+from hive_boot.secrets.secret_set import SecretSet
+from hive_boot.secrets.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+
+    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.runtime.injection import Injectables
+    from hive_boot.runtime.reload import Reloader
+    from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.value import Change
+
+    Listener = Callable[..., Awaitable[object]]
+    AsgiComponent = Callable[["Run[Any, Any]"], AbstractAsyncContextManager[object]]
+
+S = TypeVar("S", bound=SecretSet)
+
+
+C = TypeVar("C")
+
+
+class Run(Generic[S, C]):
+    """What one start makes, and its stop unmakes.
+
+    Args:
+        declaration: what was declared.
+        injectables: what the author's functions may ask for.
+        boot: the Bootstrap, for those that ask for it.
+        listeners: what answers from outside from before the first read until the end, by name.
+        asgi_component: the last part, started after all others; None for none.
+        serves: whether somebody has to be kept from sending requests before the stop.
+
+    Attributes:
+        config: the settings.
+        reloader: what keeps the secrets fresh; None before it is needed.
+        runner: its life.
+        hooks: the labels of what hears of rotations.
+
+    Raises:
+        DeclarationError: a parameter asks for what there is not.
+    """
+
+    config: Any = None
+    reloader: Reloader[S] | None = None
+
+    def __init__(  # noqa: PLR0913  (what is declared, and what a door adds)
+        self,
+        declaration: AppDeclaration,
+        injectables: Injectables,
+        boot: object,
+        *,
+        listeners: Sequence[tuple[str, Listener]] = (),
+        asgi_component: AsgiComponent | None = None,
+        serves: bool = False,
+    ) -> None:
+        declared: type[Any] = declaration.declared
+        self.store: Store[S] = Store(declared)
+        self._declaration = declaration
+        self._boot = boot
+        self._listeners = listeners
+        self._serves = serves
+        self._has_asgi_component = asgi_component is not None
+        self._context = contextvars.copy_context()
+        self.runner = Runner(
+            shutdown_delay=declaration.shutdown_delay or 0.0,
+            shutdown_timeout=declaration.shutdown_timeout,
+            context=self._context,
+            timings=declaration.timings,
+        )
+        self._create_components(injectables, asgi_component)
+        self._hooks = declaration.bind_hooks(injectables)
+        self.hooks = [work.display_name for work, _ in self._hooks]
+        self._pipeline: LoadPipeline[S] = LoadPipeline(
+            declaration, declaration.bind_checks(injectables), self.runner.timeline
+        )
+        self._redaction = RedactionScope()
+        self._log: AbstractContextManager[None] = log_messages.fallback_handler()
+        self._pid = os.getpid()
+        self._loop: Any = anyio.lowlevel.current_token().native_token
+
+    async def start(self) -> None:
+        """Load, judge, put into use, and start the parts.
+
+        Raises:
+            InvalidSecretsError: something is wrong; all of it is in the report.
+            StartupError: a part cannot start; several come as a group.
+        """
+        runner = self.runner
+        self._redaction.start()
+        self._log.__enter__()
+        for name, door in self._listeners:
+            await runner.start_listener(door, name)
+        runner.transition(State.LOADING)
+        if self._declaration.watch:
+            self._get_reloader()
+        opened = await load_initial(
+            self._declaration, self._pipeline, self._redaction, self.reloader
+        )
+        load_result, self.config, deadline = opened
+        # Who was told to stop at this moment is cancelled here, and not one step later.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        runner.transition(State.STARTING)
+        await runner.start_watchdog()
+        await self._pipeline.run_application_checks(load_result, self.injection_context, deadline)
+        self._pipeline.raise_if_invalid(load_result)
+        self.store.accept(load_result)
+        if self._declaration.unset_env:
+            self._redaction.unset_environ(load_result.field_index.all_fields)
+        global_access.register(self.store, load_result.source_context)
+        if (
+            self._declaration.shutdown_delay is None
+            and self._serves
+            and load_result.source_context.mode == "kubernetes"
+        ):
+            runner.shutdown_delay = self._declaration.timings.kubernetes_shutdown_delay
+        await runner.start_resources(deadline, self._declaration.startup_timeout)
+        await runner.start_services()
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        if runner.failure is not None:
+            raise runner.failure
+        runner.transition(State.READY)
+        log_messages.log_ready(runner.timeline.elapsed)
+        if self.reloader is not None:
+            self.reloader.start()
+
+    async def stop(self, *, keep_redacting: bool) -> list[BaseException]:
+        """Take everything out of use. It is called however far the start came.
+
+        Args:
+            keep_redacting: whether somebody has yet to tell what went wrong, so that it has to
+                be scrubbed still.
+
+        Returns:
+            What went wrong: what ended the run, and what failed to stop.
+        """
+        runner = self.runner
+        began = time.monotonic()
+        failures: list[BaseException] = []
+        self._pipeline.close_unawaited()
+        try:
+            if self.forked:
+                # A child has neither the tasks nor the thread.
+                if self.reloader is not None:
+                    self.reloader.abandon()
+                runner.abandon()
+                return []
+            cancelled = await run_shielded(partial(self._unwind, failures))
+            if cancelled is not None:
+                failures.append(cancelled)
+            if runner.failure is not None:
+                failures.insert(0, runner.failure)
+            if runner.started and keep_redacting:
+                log_messages.log_stopped(time.monotonic() - began)
+        finally:
+            global_access.unregister(self.store)
+            self._log.__exit__(None, None, None)
+            self._redaction.stop(keep_redacting=keep_redacting or bool(failures))
+        return failures
+
+    async def _unwind(self, failures: list[BaseException]) -> None:
+        """Stop what has started, in reverse, and note what went wrong."""
+        runner = self.runner
+        runner.begin_stop()
+        failures += await runner.stop_services()
+        if self.reloader is not None:
+            await self.reloader.stop()
+        failures += await runner.stop_resources()
+        await runner.end()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it serves."""
+        return self.runner.state in SERVING
+
+    @property
+    def state(self) -> State:
+        """Where the run stands."""
+        return self.runner.state
+
+    @property
+    def accepts_nested_lifespan(self) -> bool:
+        """Whether an inner lifespan may use what this run has."""
+        at_last = self._has_asgi_component and self.runner.only_asgi_component_pending
+        is_here = anyio.lowlevel.current_token().native_token is self._loop
+        return (self.ready or at_last) and is_here and not self.is_orphaned
+
+    @property
+    def request_state(self) -> dict[str, Any]:
+        """What requests get as their state: the secrets, the settings, the parts by name."""
+        parts = {name: self.resource_value(name) for name in self._declaration.resources}
+        return {**parts, "secrets": self.store.view, "config": self.config}
+
+    @property
+    def source_context(self) -> SourceContext | None:
+        """Mode, profile and places; None before they are known."""
+        return self._pipeline.source_context
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a child of the one that started it."""
+        return os.getpid() != self._pid
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether nobody will ever stop it: it is another process's, or its loop is gone."""
+        is_closed = getattr(self._loop, "is_closed", None)
+        return self.forked or (is_closed is not None and is_closed())
+
+    def abandon(self) -> None:
+        """Leave a lost run alone: another one takes its place."""
+        global_access.unregister(self.store)
+
+    def set_reload_state(self, state: State) -> None:
+        """Go between READY and RELOADING; a run that stops stays on its way."""
+        if self.ready and self.state is not state:
+            self.runner.transition(state)
+
+    def injection_context(self, secrets: S) -> InjectionContext:
+        """Give what the author's functions may ask for."""
+        known = {"secrets": secrets, "config": self.config, "boot": self._boot}
+        return InjectionContext(known, self.resource_value)
+
+    def resource_value(self, resource: str) -> object:
+        """Give the value of a part that runs.
+
+        Raises:
+            LifecycleError: it does not.
+        """
+        if self.runner.resources is None:
+            message = f"the part {resource} is not running"
+            raise LifecycleError(message)
+        return self.runner.resources.value(resource)
+
+    async def reload(self, *, now: bool) -> Change | None:
+        """Read everything at once.
+
+        Raises:
+            InvalidSecretsError: what was read is refused; the set in use stays.
+            LifecycleError: this process was forked from the one that runs, or this is
+                another loop than that of the start.
+        """
+        if self.forked:
+            message = "a forked child keeps the secrets that it was born with"
+            raise LifecycleError(message)
+        if anyio.lowlevel.current_token().native_token is not self._loop:
+            message = "reload() has to be awaited in the loop that started the application"
+            raise LifecycleError(message)
+        reloader = self._get_reloader()
+        reloader.start()
+        return await reloader.reload(now=now)
+
+    def request_reload(self) -> None:
+        """Have everything read soon, in the loop; nobody waits for it."""
+        if not self.ready:
+            return
+        reloader = self._get_reloader()
+        reloader.start()
+        reloader.request_reload()
+
+    def _get_reloader(self) -> Reloader[S]:
+        """Give what keeps the secrets fresh; it is made when it is needed first."""
+        if self.reloader is None:
+            from hive_boot.runtime.reload import (
+                Reloader,  # noqa: PLC0415  (many never rotate)
+                ReloadReader,  # noqa: PLC0415  (many never rotate)
+            )
+            from hive_boot.runtime.rotation_hooks import HookRunner  # noqa: PLC0415  (many never rotate)
+
+            timings = self._declaration.timings
+            self.reloader = Reloader(
+                self.store,
+                self._pipeline,
+                ReloadReader(self.store, self._pipeline, self._redaction.register_values, timings),
+                HookRunner(self._hooks, lambda: self.injection_context(self.store.view), timings),
+                injection_context=self.injection_context,
+                set_reload_state=self.set_reload_state,
+                context=self._context,
+                timings=timings,
+            )
+        return self.reloader
+
+    def _create_components(
+        self, injectables: Injectables, asgi_component: AsgiComponent | None
+    ) -> None:
+        """Say what the parts and services of this run are, if there are some.
+
+        Raises:
+            DeclarationError: a parameter asks for what there is not.
+        """
+        if not (self._declaration.resources or self._declaration.services or asgi_component):
+            return
+        from hive_boot.runtime.declarations import build_components  # noqa: PLC0415  (many have none)
+
+        def injection_context() -> InjectionContext:
+            return self.injection_context(self.store.view)
+
+        opens_last = None if asgi_component is None else lambda: asgi_component(self)
+        parts, services = build_components(
+            self._declaration, injectables, injection_context, opens_last
+        )
+        self.runner.set_components(parts, services)

@@ -1,0 +1,187 @@
+"""Fix hints: the command or line that mends a problem on this platform."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from hive_boot.secrets.fields import NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.platform import SourceContext
+
+NO_VOLUME = (
+    "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
+    "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
+    "HIVE_BOOT_MODE=environment."
+)
+
+
+STDIN = (
+    "Each kubectl command below reads its value from stdin: paste it and press Ctrl-D. "
+    "Put the name of your Secret for {name}."
+)
+
+
+NO_MOUNT = (
+    "This is a container, and nothing is mounted at /run/secrets. If that was forgotten, mount "
+    "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development."
+)
+
+
+_NEAR = 0.85
+
+
+def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> str:
+    """Say how to provide ``field`` where the process runs now."""
+    file = field.file or field.name.lower()
+    if source_context.mode == "kubernetes":
+        return kubectl(file, object_name(declaration))
+    if source_context.mode == "systemd":
+        return _credential(field.name, file)
+    if source_context.mode == "docker":
+        return f"mount a file that holds it at {os.path.join(source_context.directories[0], file)}"
+    if source_context.mode == "environment":
+        return f"set the variable {field.name}"
+    return f"set it in {source_context.env_files[-1]}: {field.name}=…"
+
+
+def _credential(name: str, file: str) -> str:
+    """Give the lines of a unit; a credential's name is one of a file, not of a path."""
+    key = _key(file)
+    pointer = "" if key == file else f" and Environment={name}_FILE=%d/{key}"
+    return f"in the unit: LoadCredential={key}:/etc/credstore/{file}{pointer}"
+
+
+def how_to_fix(
+    field: Field, origin: tuple[str, str], source_context: SourceContext, declaration: str
+) -> str:
+    """Say how to replace a value that was found, where it was found.
+
+    Args:
+        field: the field.
+        origin: source and place of the value.
+        source_context: where the process runs.
+        declaration: the name of the declaring class.
+    """
+    source, place = origin
+    if source == "environment":
+        return f"change the variable {field.name}"
+    if source == ".env":
+        return f"change it in {place}: {field.name}=…"
+    if place.startswith(f"{field.name}_FILE"):
+        return f"change the file that {field.name}_FILE names, or the variable"
+    if source_context.mode == "kubernetes":
+        return kubectl(field.file or os.path.basename(place), object_name(declaration))
+    return f"replace what {place} holds"
+
+
+def first_file(field: Field, source_context: SourceContext) -> str:
+    """Name the file that ``field`` is looked for in first; empty where there are no files."""
+    if not source_context.mounted:
+        return ""
+    return os.path.join(source_context.directories[0], field.file or field.name.lower())
+
+
+def object_name(declaration: str) -> str:
+    """Give the name that a Kubernetes Secret for ``declaration`` has in our hints."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", declaration).lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "app-secrets"
+
+
+def kubectl(file: str, name: str) -> str:
+    """Give a command that sets one key, reads it from stdin, and leaves the others alone.
+
+    A plain ``apply`` of one key removes those that an earlier one set. Server-side, a
+    field manager owns the keys that it set: so each key has a manager of its own.
+    https://kubernetes.io/docs/reference/using-api/server-side-apply/
+
+    Args:
+        file: the file that the key becomes.
+        name: the name of the Secret.
+    """
+    key = _key(file)
+    return (
+        f"kubectl create secret generic {name} --from-file={key}=/dev/stdin "
+        "--dry-run=client -o yaml | kubectl apply --server-side --force-conflicts "
+        f"--field-manager=hive-boot-{key} -f -"
+    )
+
+
+def _key(file: str) -> str:
+    """Give a key that a Kubernetes Secret allows, for the file that it becomes."""
+    return re.sub(r"[^-._a-zA-Z0-9]+", "-", file)
+
+
+def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, ...]:
+    """Say how a key of a Secret becomes a file of another name, where it has to."""
+    key = _key(field.file or "")
+    if source_context.mode != "kubernetes" or key == (field.file or ""):
+        return ()
+    return (f"the volume has to say items: [{{key: {key}, path: {field.file}}}]",)
+
+
+def only_in_environment(field: Field) -> str:
+    """Say what to do with a secret that a mounted mode found only as a variable."""
+    return (
+        f"mount {field.name} as a file, or set HIVE_BOOT_MODE=environment if this platform "
+        "injects variables, or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
+    )
+
+
+def near_misses(field: Field, names: Iterable[str]) -> list[str]:
+    """Give the names that somebody may have meant for ``field``, the nearest first.
+
+    Only such a name is ever shown, and only when it is made like a name: any other
+    may itself be a secret.
+    """
+    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
+
+    rated: dict[str, float] = {}
+    others = {
+        name: _letters(name)
+        for name in set(names) - {field.name, *field.candidates}
+        if NAME.fullmatch(name.lstrip("."))
+    }
+    matcher = SequenceMatcher()
+    for want in {_letters(name) for name in (field.name, *field.candidates)}:
+        matcher.set_seq2(want)
+        for name, letters in others.items():
+            # The bounds come first: a directory may hold very many names.
+            if 2 * min(len(want), len(letters)) < _NEAR * (len(want) + len(letters)):
+                continue
+            matcher.set_seq1(letters)
+            if matcher.quick_ratio() >= _NEAR and matcher.ratio() >= _NEAR:
+                rated[name] = max(rated.get(name, 0.0), matcher.ratio())
+    return sorted(rated, key=lambda name: (-rated[name], name))
+
+
+def closest_candidate(name: str, candidates: Iterable[str]) -> str:
+    """Give the candidate that reads most like ``name``."""
+    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
+
+    return max(candidates, key=lambda want: SequenceMatcher(None, name, want).ratio())
+
+
+def printable_path(path: str) -> str | None:
+    """Give ``path`` as it may be shown: only when its directory exists.
+
+    People put the value itself where a path belongs; a value has no directory. The
+    root and the working directory do not count, because everything is below them.
+    """
+    parent = os.path.dirname(path)
+    safe = (
+        parent.strip("./") and path.isprintable() and len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    )
+    return path if safe and os.path.isdir(parent) else None
+
+
+def _letters(name: str) -> str:
+    stem = name.lower()
+    for ending in (".txt", ".env", ".key", ".secret", "_file"):
+        stem = stem.removesuffix(ending)
+    return re.sub(r"[^a-z0-9]", "", stem)

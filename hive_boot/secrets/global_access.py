@@ -1,0 +1,232 @@
+"""Global access: `get_secret`, `require_secret` and `has_secret`, with or without an application."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hive_boot._opaque import _OpaqueIterator
+from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecretError, SourceError
+from hive_boot.secrets.fields import FieldIndex, undeclared_field
+from hive_boot.secrets.loader import load
+from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
+from hive_boot.secrets.value import Secret
+
+if TYPE_CHECKING:
+    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.store import Store
+
+_creation_lock = threading.RLock()
+
+
+"""Held while the one default store of the process is made."""
+
+
+class StandaloneStore:
+    """A store without a declaration.
+
+    A value is kept once it was found; what is absent is looked for again, because
+    a script has no rotation that would bring it.
+    """
+
+    def __init__(self) -> None:
+        self._renew_lock()
+        os.register_at_fork(after_in_child=self._renew_lock)
+        self._found: dict[str, Secret] = {}
+        self._source_context: SourceContext | None = None
+
+    def get(self, name: str) -> Secret | None:
+        """Give a secret, found now or before."""
+        known = self._found.get(name) if isinstance(name, str) else None
+        if known is not None:
+            return known
+        field = undeclared_field(name)
+        with self._lock:
+            return self._found.get(name) or self._load(field)
+
+    def _renew_lock(self) -> None:
+        """Make a new lock: the one that a forked child inherits may be held for ever."""
+        # A signal handler may ask while the thread that it interrupts is asking.
+        self._lock = threading.RLock()
+
+    def source_context(self) -> SourceContext:
+        """Give the detected mode; it stays what it was at the first call."""
+        self._source_context = self._source_context or detect(HostEnvironment(), SourceOptions())
+        return self._source_context
+
+    def _load(self, field: Field) -> Secret | None:
+        source_context = self.source_context()._replace(variables=HostEnvironment().variables)
+        loaded = load(FieldIndex([field]), source_context)
+        if loaded.problems:
+            raise SourceError(loaded.problems[0])
+        value = loaded.values.get(field.attribute)
+        if not isinstance(value, Secret):
+            return None
+        self._found[field.name] = value
+        return value
+
+
+class _Running(NamedTuple):
+    store: Store[Any]
+    source_context: SourceContext
+
+
+_running: list[_Running] = []
+
+
+_default: StandaloneStore | None = None
+
+
+_MISSING: Any = object()
+
+
+_view: Any = None
+
+
+"""The live secrets of the one application that runs; None with no one or with several."""
+
+
+def register(store: Store[Any], source_context: SourceContext) -> None:
+    """Make ``store`` what the four functions read."""
+    _running.append(_Running(store, source_context))
+    _update_view()
+
+
+def unregister(store: Store[Any]) -> None:
+    """Undo :func:`register`."""
+    _running[:] = [entry for entry in _running if entry.store is not store]
+    _update_view()
+
+
+def _update_view() -> None:
+    global _view  # noqa: PLW0603  (one lookup of a global is what a call may cost)
+    _view = _running[0].store.view if len(_running) == 1 else None
+
+
+def get_secret(name: str) -> str | None:
+    """Give the value of a secret, or None when it is absent.
+
+    Args:
+        name: the declared (environment) name.
+
+    Raises:
+        DeclarationError: the running application declares no such secret, or
+            declares it as SecretBytes; without one, ``name`` cannot be a name.
+        SourceError: the secret is there and cannot be read.
+        LifecycleError: two applications run; ``boot.secrets`` is unambiguous.
+    """
+    fault: DeclarationError | None = None
+    if _view is None:
+        try:
+            secret = _standalone_get(name)
+        except DeclarationError as exc:
+            fault = exc.with_traceback(None)
+    else:
+        try:
+            secret = _view.__dict__["_by_name"][name]
+        except (KeyError, TypeError):
+            secret = _MISSING
+        # Made and raised outside, and without the name, which may be a value by mistake: a
+        # KeyError holds it, and so does a frame.
+        if secret is _MISSING:
+            fault = _undeclared(name)
+    if fault is not None:
+        del name
+        raise fault
+    # What reveal() does, without a second call: this one is on the path of requests.
+    return None if secret is None else secret._open()  # noqa: SLF001
+
+
+def require_secret(name: str) -> str:
+    """Give the value of a secret that has to be there.
+
+    Args:
+        name: the declared (environment) name.
+
+    Raises:
+        MissingSecretError: it is absent; the text names the file or variable to set.
+        DeclarationError: as :func:`get_secret`.
+        SourceError: as :func:`get_secret`.
+        LifecycleError: as :func:`get_secret`.
+    """
+    try:
+        # No variable of this frame holds the value.
+        read = _OpaqueIterator(get_secret(name)).__next__
+    except DeclarationError:
+        del name
+        raise
+    if read() is None:
+        raise MissingSecretError(name, _hint(name))
+    return read()  # type: ignore[no-any-return]
+
+
+def has_secret(name: str) -> bool:
+    """Tell whether a secret has a value.
+
+    Args:
+        name: the declared (environment) name.
+
+    Raises:
+        DeclarationError: as :func:`get_secret`.
+        SourceError: as :func:`get_secret`.
+        LifecycleError: as :func:`get_secret`.
+    """
+    try:
+        return get_secret(name) is not None
+    except DeclarationError:
+        del name
+        raise
+
+
+def _undeclared(name: str) -> DeclarationError:
+    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+
+    try:
+        wanted = undeclared_field(name)
+    except DeclarationError as exc:
+        return exc.with_traceback(None)
+    declared = _running[0].store.declared
+    fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (ours)
+    if name in fields:
+        attribute = fields[name].attribute
+        return DeclarationError(f"{name} is SecretBytes: read it as boot.secrets.{attribute}")
+    near = fix_hints.near_misses(wanted, fields)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return DeclarationError(f"{declared.__name__} declares no secret of this name{meant}")
+
+
+def _hint(name: str) -> str:
+    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+
+    if _view is None:
+        field, source_context, declaration = (
+            undeclared_field(name),
+            _default_store().source_context(),
+            "",
+        )
+    else:
+        store, source_context = _running[0]
+        declared = store.declared
+        field = declared._field_index.by_variable[name]  # noqa: SLF001  (ours)
+        declaration = declared.__name__
+    mend = fix_hints.how_to_provide(field, source_context, declaration)
+    file = fix_hints.first_file(field, source_context)
+    return mend if not file or file in mend else f"looked for {file}; {mend}"
+
+
+def _standalone_get(name: str) -> Secret | None:
+    if len(_running) > 1:
+        message = "several applications run here: read boot.secrets of the one that you mean"
+        raise LifecycleError(message)
+    return _default_store().get(name)
+
+
+def _default_store() -> StandaloneStore:
+    """Give the store of a process without an application; it is made when it is needed."""
+    global _default  # noqa: PLW0603  (one for the process)
+    from hive_boot.secrets import global_access  # noqa: PLC0415  (an application has its own)
+
+    with global_access._creation_lock:
+        _default = _default or global_access.StandaloneStore()
+    return _default

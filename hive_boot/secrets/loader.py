@@ -1,0 +1,293 @@
+"""Loader: asks the sources of a mode in order, and resolves what they say."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot._opaque import _OpaqueIterator
+from hive_boot.exceptions import Problem
+from hive_boot.secrets.fields import ValueProblem
+from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.sources.directories import (
+    DirectorySnapshot,
+    ReadPolicy,
+    find_kubelet_volumes,
+    read_directory,
+    read_paths,
+)
+from hive_boot.secrets.sources.files import (
+    A_DIRECTORY,
+    NOT_UTF_8,
+    SourceHit,
+    Value,
+    ValueOrProblem,
+    as_value,
+)
+from hive_boot.secrets.validation import validate
+from hive_boot.secrets.value import Secret, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.platform import SourceContext
+
+
+def load(  # noqa: PLR0913  (all that it depends on)
+    field_index: FieldIndex,
+    source_context: SourceContext,
+    *,
+    declaration: str = "",
+    policy: ReadPolicy | None = None,
+    given: Mapping[str, Value | None] | None = None,
+    recheck_recent_directories: bool = False,
+) -> LoadResult:
+    """Load and judge every field of an inventory.
+
+    Args:
+        field_index: what is declared.
+        source_context: where to look, and how strictly.
+        declaration: the name of the declaring class, for hints.
+        policy: the clock and its limits.
+        given: values that count more than any source, by attribute; None says that a
+            secret is absent.
+        recheck_recent_directories: whether there is time to see what becomes of a file that was just
+            taken away. Default False.
+    """
+    policy = (policy or ReadPolicy())._replace(
+        recheck_recent_directories=recheck_recent_directories
+    )
+    loading = _Loader(LoadResult(field_index, source_context, declaration), policy)
+    loading.apply_overrides(given or {})
+    loading.run()
+    validate(loading.load_result, loading.judged)
+    return loading.load_result
+
+
+class _VariableSource(NamedTuple):
+    """Variables of one origin.
+
+    Attributes:
+        source: what a :class:`Hit` calls it.
+        place: where it is, for a person.
+        values: the variables.
+    """
+
+    source: str
+    place: str
+    values: Mapping[str, str | Secret]
+
+
+class _Loader:
+    """One pass over the sources; it is used once.
+
+    Attributes:
+        answered: the attributes for which a variable counts more than any file.
+        judged: the attributes whose problem is noted already.
+    """
+
+    def __init__(self, load_result: LoadResult, patience: ReadPolicy) -> None:
+        self.load_result = load_result
+        self.field_index = load_result.field_index
+        self.source_context = load_result.source_context
+        self.patience = patience
+        self.answered: set[str] = set()
+        self.judged: set[str] = set()
+
+    def apply_overrides(self, given: Mapping[str, Value | None]) -> None:
+        """Take values that no source is asked for."""
+        for attribute, value in given.items():
+            self.answered.add(attribute)
+            if value is not None:
+                self.load_result.use(attribute, value, "override", "override()")
+
+    def run(self) -> None:
+        """Ask every source that the mode has."""
+        for layer in self._layers():
+            self._read_variables(layer)
+        if self.source_context.mounted:
+            self._read_directories()
+
+    def _layers(self) -> list[_VariableSource]:
+        layers = [
+            _VariableSource("environment", "the environment", self.source_context.variables())
+        ]
+        if self.source_context.mode == "development":
+            layers += self._dotenv_layers()
+        return layers
+
+    def _dotenv_layers(self) -> list[_VariableSource]:
+        from hive_boot.secrets.sources.dotenv import (  # noqa: PLC0415  (only development needs it)
+            nothing_found,
+            read_dotenv,
+        )
+
+        load_result, source_context = self.load_result, self.source_context
+        files = [read_dotenv(path) for path in source_context.env_files]
+        if not any(file.exists for file in files):
+            load_result.notes.append(nothing_found(files))
+        for file in files:
+            load_result.problems += file.problems
+            for name in file.ignored:
+                message = f"{name} in {file.path} means nothing: set it in the environment"
+                load_result.warn("dotenv-setting", message, name, location=file.path)
+        return [_VariableSource(".env", file.path, file.values) for file in files]
+
+    def _read_variables(self, layer: _VariableSource) -> None:
+        """Take from one layer what no stronger one has: a variable, or its ``_FILE``."""
+        # A variable that is set to nothing counts as unset.
+        values = layer.values
+        said = {variable for variable in values if _reader(values, variable)()}
+        self.load_result.names.update(said)
+        paths: list[tuple[str, Field]] = []
+        answered: set[str] = set()
+        for pointer in said & self.field_index.by_file_variable.keys():
+            field = self.field_index.by_file_variable[pointer]
+            if field.attribute in self.answered:
+                continue
+            answered.add(field.attribute)
+            if field.name in said:
+                self.judged.add(field.attribute)
+                message = f"is set twice, as {field.name} and as {pointer}"
+                hint = f"unset one of the two in {layer.place}"
+                self.load_result.add_problem(field, "conflict", message, (layer.place,), hint)
+            else:
+                paths.append((_reader(values, pointer)(), field))
+        for name in said & self.field_index.by_variable.keys():
+            field = self.field_index.by_variable[name]
+            read = _reader(values, name)
+            value = as_value(field, read)
+            if value is NOT_UTF_8:
+                self._discard(value_of(Secret, name, read))
+            if field.attribute in answered | self.answered:
+                self._discard(value)
+            elif self.source_context.mounted:
+                self.load_result.env_duplicates[field.attribute] = value
+            else:
+                answered.add(field.attribute)
+                place = name if layer.source == "environment" else layer.place
+                self.load_result.add(field.attribute, SourceHit(value, layer.source, place))
+        self.answered |= answered
+        if answered and layer.source == ".env":
+            self.load_result.env_files.add(layer.place)
+        while paths:
+            # Two fields may be read from one file: each round reads a file once.
+            fields = {
+                os.path.join(self.source_context.cwd, path): (path, field) for path, field in paths
+            }
+            self._read_pointers(fields)
+            done = [field for _, field in fields.values()]
+            paths = [(path, field) for path, field in paths if field not in done]
+
+    def _read_pointers(self, pointers: Mapping[str, tuple[str, Field]]) -> None:
+        """Read the files that ``NAME_FILE`` variables name.
+
+        Args:
+            pointers: the text of the variable, which may be a value by mistake, and the
+                field, by the path that it leads to.
+        """
+        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
+
+        answers = {
+            path: (field.attribute, field.name, field.kind is Secret)
+            for path, (_, field) in pointers.items()
+        }
+        reading = read_paths(answers, self.patience)
+        batch = reading.batch
+        for path, field in pointers.values():
+            pointer = f"{field.name}_FILE"
+            shown = printable_path(path)
+            place = f"{pointer}={shown}" if shown else f"{pointer} (its text is not shown)"
+            odd = batch.unresolved.get(field.attribute)
+            held = reading.problem or batch.values.get(field.attribute) or (odd and odd[0].result)
+            if held:
+                self.load_result.add(field.attribute, SourceHit(held, "file", place))
+            else:
+                if shown is None:
+                    # It is no path: probably it is the value.
+                    self._discard(Secret(field.name, path))
+                self.judged.add(field.attribute)
+                message = f"is to be read from a file that does not exist: {pointer} names it"
+                hint = f"make {pointer} the path of a file that holds the value"
+                self.load_result.add_problem(field, "missing", message, (place,), hint)
+
+    def _read_directories(self) -> None:
+        source_context, readings = self.source_context, self.load_result.snapshots
+        usual = not source_context.directories_setting and source_context.mode != "systemd"
+        for directory in source_context.directories:
+            without = PLATFORM_ENTRIES if usual else frozenset[str]()
+            reading = read_directory(directory, self.field_index, self.patience, without=without)
+            readings.append(reading)
+            if usual and not reading.volume:
+                readings += self._read_subvolumes(reading)
+        for reading in readings:
+            self._take(reading)
+        if source_context.mode == "kubernetes" and all(
+            reading.is_absent or not (reading.problem or set(reading.names) - PLATFORM_ENTRIES)
+            for reading in readings
+        ):
+            from hive_boot.secrets.fix_hints import NO_VOLUME  # noqa: PLC0415  (only a failure's)
+
+            self.load_result.general_hints.append(NO_VOLUME)
+
+    def _read_subvolumes(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
+        """Read the volumes that lie in a plain directory, also under the name of a secret."""
+        odd = above.batch.unresolved
+        taken = {
+            hit.place: attribute
+            for attribute, hits in odd.items()
+            for hit in hits
+            if hit.result is A_DIRECTORY
+        }
+        by_file = self.field_index.by_file
+        names = {name for name in above.names if name not in by_file} - PLATFORM_ENTRIES
+        names.update(map(os.path.basename, taken))
+        below = find_kubelet_volumes(above.path, names)
+        for path in taken.keys() & set(below):
+            attribute = taken[path]
+            odd[attribute] = [hit for hit in odd[attribute] if hit.place != path]
+        return [read_directory(path, self.field_index, self.patience) for path in below]
+
+    def _take(self, reading: DirectorySnapshot) -> None:
+        """Take over what one directory held, but for what a variable answers."""
+        named_by = self.source_context.directories_setting
+        if reading.problem is not None and (named_by or not reading.is_absent):
+            self.load_result.problems.append(
+                Problem(
+                    name=reading.path,
+                    kind=reading.problem.kind,
+                    message=reading.problem.message
+                    + (f"; {named_by} names it" if named_by else ""),
+                    fix="mount the secrets there, readable by the user of this process",
+                )
+            )
+        batch, load_result = reading.batch, self.load_result
+        if not (self.answered or load_result.unresolved or load_result.values or batch.unresolved):
+            load_result.values = batch.values
+            return
+        for attribute, value in batch.values.items():
+            place = os.path.join(reading.path, batch.files[attribute])
+            self._add(attribute, SourceHit(value, "file", place))
+        for attribute, hits in batch.unresolved.items():
+            for hit in hits:
+                self._add(attribute, hit)
+
+    def _add(self, attribute: str, hit: SourceHit) -> None:
+        if attribute in self.answered:
+            self._discard(hit.result)
+        else:
+            self.load_result.add(attribute, hit)
+
+    def _discard(self, result: ValueOrProblem) -> None:
+        """Keep what is in no use: it is to be shown no more than what is."""
+        if not isinstance(result, ValueProblem):
+            self.load_result.unused_values.append(result)
+
+
+def _reader(values: Mapping[str, str | Secret], name: str) -> Callable[[], str]:
+    """Return what gives the text of a variable; no variable of a frame holds the text."""
+    if isinstance(values[name], Secret):
+        return values[name].reveal  # type: ignore[union-attr]
+    return _OpaqueIterator(values[name]).__next__

@@ -1,0 +1,428 @@
+"""SecretSet: the base class of a declaration, and `secret()`, which declares one field."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Never,
+    NoReturn,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
+
+from hive_boot.exceptions import DeclarationError
+from hive_boot.secrets.fields import (
+    NAME,
+    PROFILES,
+    Field,
+    FieldIndex,
+    Profile,
+    constraint_violations,
+    file_name_candidates,
+    parse_profile,
+)
+from hive_boot.secrets.value import Secret, SecretBytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Self
+
+RESERVED = frozenset({"current", "check"})
+
+
+"""Attributes of a SecretSet that cannot be fields."""
+
+
+class _FieldSpec:
+    """The arguments of :func:`secret`, to be judged when the class is known."""
+
+    __slots__ = ("arguments",)
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+
+
+def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given)
+    name: str | None = None,
+    *,
+    file: str | None = None,
+    used_by: str = "",
+    required_in: str | Iterable[str] = (),
+    dev_default: str | bytes | None = None,
+    min_length: int | None = None,
+    max_length: int | None = None,
+    pattern: str | re.Pattern[str] | None = None,
+    check: Callable[[Any], Any] | None = None,
+    activate_after: float = 0.0,
+    accept_old_for: float = 0.0,
+    previous: str | None = None,
+    description: str = "",
+) -> Any:  # noqa: ANN401  (a field specifier: the annotation beside it is the type)
+    """Declare one secret of a :class:`SecretSet`.
+
+    Nothing is judged here: what is wrong with the arguments is raised as a
+    DeclarationError when the class is made, which then knows the field's name.
+
+    Args:
+        name: the environment variable. Default: the attribute in upper case.
+        file: the file's name in a mounted directory, or a relative path below
+            it. Default: the name as it is, in lower case, in kebab-case.
+        used_by: what needs the secret; shown to whoever has to provide it.
+        required_in: the profile, or the profiles, in which an optional secret
+            is required all the same. ``staging`` is held to ``production``.
+        dev_default: a harmless value for the development profile. It is refused
+            in every other, even when a source provides it.
+        min_length: the fewest characters (bytes, for SecretBytes) allowed.
+        max_length: the most characters (bytes, for SecretBytes) allowed.
+        pattern: a regular expression that the whole value has to match.
+        check: called with the plain value; it may be async. It refuses by
+            raising or by returning False, and passes by True or None.
+        activate_after: seconds for which a rotated value is accepted but not yet used, so that
+            every other process has seen it when this one begins. Default 0.
+        accept_old_for: seconds for which the value before stays accepted after that. Default 0.
+        previous: the name of a further, optional secret that holds the value
+            before this one, for processes that start after a rotation.
+        description: what a person should know about it.
+    """
+    return _FieldSpec(dict(locals()))
+
+
+def collect_fields(cls: type) -> dict[str, Field]:
+    """Read the annotations that ``cls`` itself has.
+
+    The field specifications are removed from the class, so that an attribute
+    which holds no value is missing instead of being something else.
+
+    Args:
+        cls: a class that is being made.
+
+    Raises:
+        DeclarationError: something about the declaration is wrong.
+    """
+    fields = {}
+    annotations = _annotations(cls)
+    for attribute, default in list(vars(cls).items()):
+        if isinstance(default, _FieldSpec) and attribute not in annotations:
+            _declaration_error(
+                cls, attribute, f"has no annotation: write {attribute}: Secret = secret(…)"
+            )
+    for attribute, annotation in annotations.items():
+        kind, required = _read_annotation(cls, attribute, annotation)
+        if kind is None:
+            continue
+        if attribute in RESERVED or attribute.startswith("_"):
+            _declaration_error(
+                cls, attribute, "is a reserved name: call the field otherwise and give name="
+            )
+        default = cls.__dict__.get(attribute, _FieldSpec({}))
+        if not isinstance(default, _FieldSpec):
+            _declaration_error(
+                cls, attribute, "has its value in the code: use secret(dev_default=…)"
+            )
+        if attribute in cls.__dict__:
+            delattr(cls, attribute)
+        fields[attribute] = _read_field(cls, attribute, kind, default.arguments, required=required)
+    return fields
+
+
+def reject_secrets_in_mixin(mixin: type) -> None:
+    """Refuse a base that is no SecretSet and yet declares secrets: they would be lost.
+
+    Raises:
+        DeclarationError: it declares one.
+    """
+    hinted = _annotations(mixin)
+    for attribute in {**vars(mixin), **hinted}:
+        specified = isinstance(vars(mixin).get(attribute), _FieldSpec)
+        if specified or _is_secret(mixin, attribute, hinted.get(attribute)):
+            _declaration_error(
+                mixin, attribute, f"is a secret, so {mixin.__name__} has to be a SecretSet"
+            )
+
+
+def _annotations(cls: type) -> Mapping[str, Any]:
+    """Give the annotations of a class's own; a type that is made in C has none.
+
+    What :func:`inspect.get_annotations` gives of a class, without the time of its import.
+    """
+    annotations: Mapping[str, Any] = getattr(cls, "__annotations__", {})
+    return annotations
+
+
+def _is_secret(mixin: type, attribute: str, annotation: object) -> bool:
+    try:
+        return _read_annotation(mixin, attribute, annotation)[0] is not None
+    except DeclarationError:
+        return False
+
+
+def make_inventory(cls: type, fields: Mapping[str, Field]) -> FieldIndex:
+    """Make the inventory of all the fields of ``cls``.
+
+    Raises:
+        DeclarationError: one variable or one file would answer two of them.
+    """
+    field_index = FieldIndex(fields.values())
+    _refuse_collisions(cls, field_index.all_fields)
+    return field_index
+
+
+def _read_annotation(
+    cls: type, attribute: str, annotation: object
+) -> tuple[type[Secret | SecretBytes] | None, bool]:
+    """Give the field's type and whether it is required; no type for a ClassVar."""
+    # Twice, because quotes under a `from __future__ import annotations` are a text in a text.
+    for _ in range(2):
+        if not isinstance(annotation, str):
+            break
+        names = {"Secret": Secret, "SecretBytes": SecretBytes}
+        names |= vars(sys.modules.get(cls.__module__, object))
+        try:
+            annotation = eval(annotation, names, dict(vars(cls)))  # noqa: S307  (the author's code)
+        except Exception:  # noqa: BLE001  (any failure means that it cannot be read)
+            annotation = None
+    origin = get_origin(annotation)
+    if (origin or annotation) is ClassVar:
+        return None, False
+    union = origin is Union or origin is UnionType
+    kinds: tuple[object, ...] = get_args(annotation) if union else (annotation,)
+    required = type(None) not in kinds
+    named = [kind for kind in kinds if kind is not type(None)]
+    found = next((kind for kind in (Secret, SecretBytes) if named == [kind]), None)
+    if found is None:
+        why = "is not annotated as Secret, SecretBytes, or one of them | None"
+        _declaration_error(
+            cls, attribute, f"{why}: a setting that is not secret belongs into config="
+        )
+    return found, required
+
+
+def _read_field(
+    cls: type,
+    attribute: str,
+    kind: type[Secret | SecretBytes],
+    arguments: dict[str, Any],
+    *,
+    required: bool,
+) -> Field:
+    given = {key: value for key, value in arguments.items() if value is not None}
+    name = given.pop("name", attribute.upper())
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        _declaration_error(
+            cls, attribute, "has a name= that is no variable's name (A-Z, 0-9, '_', '.', '-')"
+        )
+    file = given.get("file")
+    if file is not None and not _is_relative(file):
+        _declaration_error(
+            cls, attribute, "has a file= that is absolute, or holds '.', '..' or NUL"
+        )
+    given["required_in"] = _read_profiles(cls, attribute, given.get("required_in", ()))
+    given["pattern"] = _read_pattern(cls, attribute, given.get("pattern"), kind)
+    field = Field(
+        attribute=attribute,
+        name=name,
+        kind=kind,
+        required=required,
+        candidates=file_name_candidates(name, file),
+        **given,
+    )
+    _refuse_bounds(cls, field)
+    _refuse_default(cls, field)
+    if field.check is not None and not callable(field.check):
+        _declaration_error(cls, attribute, "has a check= that cannot be called")
+    previous: object = field.previous
+    if previous is not None and not (isinstance(previous, str) and NAME.fullmatch(previous)):
+        _declaration_error(cls, attribute, "has a previous= that is no variable's name")
+    return field
+
+
+def _read_profiles(cls: type, attribute: str, given: str | Iterable[str]) -> frozenset[Profile]:
+    profiles: set[Profile] = set()
+    many = hasattr(given, "__iter__") and not isinstance(given, str)
+    for text in given if many else [given]:
+        profile = parse_profile(text) if isinstance(text, str) else None
+        if profile is None:
+            known = ", ".join(PROFILES)
+            _declaration_error(
+                cls, attribute, f"is required in {text!r}, which is no profile ({known})"
+            )
+        profiles.add(profile)
+    return frozenset(profiles)
+
+
+def _read_pattern(
+    cls: type,
+    attribute: str,
+    given: str | re.Pattern[str] | None,
+    kind: type[Secret | SecretBytes],
+) -> re.Pattern[str] | re.Pattern[bytes] | None:
+    if given is None:
+        return None
+    if not isinstance(getattr(given, "pattern", given), str):
+        _declaration_error(
+            cls, attribute, "has a pattern= that is no str: write it as text, for bytes too"
+        )
+    try:
+        pattern = re.compile(given)
+        if kind is Secret:
+            return pattern
+        return re.compile(pattern.pattern.encode(), pattern.flags & ~re.UNICODE)
+    except re.error as exc:
+        _declaration_error(cls, attribute, f"has a pattern= that is no regular expression: {exc}")
+
+
+def _refuse_bounds(cls: type, field: Field) -> None:
+    low, high = field.min_length, field.max_length
+    for label, bound in (("min_length", low), ("max_length", high)):
+        if bound is not None and (type(bound) is not int or bound < 0):
+            _declaration_error(
+                cls, field.attribute, f"has a {label}= that is no whole number from 0 on"
+            )
+    if low is not None and high is not None and low > high:
+        _declaration_error(
+            cls, field.attribute, f"has a min_length= of {low} over a max_length= of {high}"
+        )
+    for label, seconds in (("lead", field.activate_after), ("grace", field.accept_old_for)):
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            _declaration_error(
+                cls, field.attribute, f"has a {label}= that is no number of seconds from 0 on"
+            )
+
+
+def _refuse_default(cls: type, field: Field) -> None:
+    default = field.dev_default
+    if default is None:
+        return
+    expected = str if field.kind is Secret else bytes
+    if type(default) is not expected or not default:
+        _declaration_error(
+            cls, field.attribute, f"has a dev_default= that is no {expected.__name__} or empty"
+        )
+    for fault in constraint_violations(field, lambda: default):
+        why = f"has a dev_default= that it would refuse: it {fault.message}"
+        _declaration_error(cls, field.attribute, why)
+
+
+def _refuse_collisions(cls: type, fields: Iterable[Field]) -> None:
+    """Refuse two fields that one variable or one file would answer."""
+    owners: dict[str, str] = {}
+    for field in fields:
+        for answer in (field.name, f"{field.name}_FILE", *field.candidates):
+            owner = owners.setdefault(answer, field.attribute)
+            if owner != field.attribute:
+                _declaration_error(
+                    cls, field.attribute, f"and {owner} would both be read from {answer!r}"
+                )
+
+
+def _is_relative(file: object) -> bool:
+    if not isinstance(file, str) or not file or "\0" in file:
+        return False
+    return not set(file.split("/")) & {"", ".", ".."}
+
+
+def _declaration_error(cls: type, attribute: str, why: str) -> NoReturn:
+    message = f"{cls.__name__}.{attribute} {why}"
+    raise DeclarationError(message)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(secret,))
+class SecretSet:
+    """The base of a declaration: a class whose annotations are secrets.
+
+    An annotation ``Secret`` or ``SecretBytes`` is required, ``… | None`` is
+    optional; :func:`secret` says more about a field, and a bare annotation is a
+    field too. Subclassing adds fields. Judge the whole set in
+    ``async def check(self) -> None``, which raises or returns False to refuse it.
+
+    One object of the declared type is handed out for a whole run: an attribute
+    is always the current value. Constructible with keywords, all fields given,
+    for tests.
+
+    Raises:
+        TypeError: a field is not given, is not declared, or has another type.
+    """
+
+    # Not annotated: whoever asks for the type hints of a declaration finds its fields.
+    _field_index = FieldIndex(())
+    _own = FieldIndex(())
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited: dict[str, Field] = {}
+        for base in reversed(cls.__mro__[1:]):
+            if issubclass(base, SecretSet):
+                inherited |= base.__dict__["_own"].fields
+            else:
+                reject_secrets_in_mixin(base)
+        cls._own = FieldIndex(collect_fields(cls).values())
+        cls._field_index = make_inventory(cls, inherited | cls._own.fields)
+        check = getattr(cls, "check", None)
+        if check is not None:
+            from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
+
+            if not iscoroutinefunction(check):
+                message = f"{cls.__name__}.check has to be an async def"
+                raise DeclarationError(message)
+
+    def __init__(self, **values: Secret | SecretBytes | None) -> None:
+        name = type(self).__name__
+        if missing := self._field_index.fields.keys() - values.keys():
+            message = f"{name}() needs every field; not given: {', '.join(sorted(missing))}"
+            del values
+            raise TypeError(message)
+        if unknown := values.keys() - self._field_index.fields.keys():
+            message = f"{name} declares no {', '.join(sorted(unknown))}"
+            del values
+            raise TypeError(message)
+        for key, field in self._field_index.fields.items():
+            value = values[key]
+            if not isinstance(value, field.kind) and (value is not None or field.required):
+                wanted = field.kind.__name__ + ("" if field.required else " or None")
+                message = (
+                    f"{name}.{key} has to be {wanted}, not {type(value).__name__}: "
+                    f"write {field.kind.__name__}({field.name!r}, …)"
+                )
+                del value, values
+                raise TypeError(message)
+        object.__setattr__(self, "__dict__", values)
+
+    @property
+    def current(self) -> Self:
+        """The generation of this moment, which never changes: its fields belong together."""
+        pinned: Self = self.__dict__.get("_pinned", self)
+        return pinned
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{key}={self.__dict__.get(key)!r}" for key in self._field_index.fields)
+        return f"{type(self).__name__}({shown})"
+
+    def __format__(self, spec: str, /) -> str:
+        return repr(self)
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        del value
+        message = f"{type(self).__name__}.{name} cannot be assigned: secrets come from their source"
+        raise AttributeError(message)
+
+    def __delattr__(self, name: str) -> Never:
+        message = f"{type(self).__name__}.{name} cannot be deleted"
+        raise AttributeError(message)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        message = f"{type(self).__name__} cannot be pickled: secrets are not written down"
+        raise TypeError(message)

@@ -1,0 +1,304 @@
+"""Directory source: a consistent snapshot of a mounted directory."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from errno import EACCES, ENOENT, EPERM
+from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot.secrets.fields import ValueProblem
+from hive_boot.secrets.sources.files import UNREADABLE, FieldTarget, FileBatch, read_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from hive_boot.secrets.fields import FieldIndex
+
+
+class ReadPolicy(NamedTuple):
+    """The clock of a load, and its limits in seconds.
+
+    Attributes:
+        wall: the time that files are stamped with.
+        monotonic: the time that waiting is measured by.
+        sleep: waits; it runs in the thread that loads.
+        settled_age: a plain file that nobody touched for so long is being written
+            by nobody. Default 2.
+        quiet_interval: how long a younger one has to stay the same. Default 0.3.
+        unstable_timeout: how long a directory may go on changing. Default 10.
+        missing_timeout: how long a permission, or the ``..data`` of a volume, may be
+            missing before it is really so. Default 2.
+        tries: how often a volume that is swapped while it is read is read
+            again. Default 8, after pauses of 2 to 100 ms.
+        recheck_recent_directories: whether a directory in which something was just made or removed is
+            being written to as well. A start does not ask, because the directory itself
+            is new in each new container. Default False.
+    """
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    settled_age: float = 2.0
+    quiet_interval: float = 0.3
+    unstable_timeout: float = 10.0
+    missing_timeout: float = 2.0
+    tries: int = 8
+    recheck_recent_directories: bool = False
+
+    def pause(self, attempt: int) -> None:
+        """Wait before the next try: 2 ms after the first, doubling up to 100 ms."""
+        self.sleep(min(0.002 * 2**attempt, 0.1))
+
+    def is_settled(self, touched: float) -> bool:
+        """Tell whether a file last touched at ``touched`` (wall clock) is left alone."""
+        return self.wall() - touched > self.settled_age
+
+
+_DATA = "..data"
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+_REPLACED = ValueProblem("unstable", "was replaced each time while it was read")
+
+
+_RESTLESS = ValueProblem("unstable", "did not stay the same long enough to be read")
+
+
+_ABSENT = ValueProblem("directory", "does not exist")
+
+
+_NO_DATA = ValueProblem("directory", "is a volume whose ..data leads nowhere")
+
+
+class DirectorySnapshot:
+    """What one place held at one moment.
+
+    Attributes:
+        path: the directory; empty for files that were named one by one.
+        batch: what its files held.
+        names: everything in the directory, for near misses.
+        volume: whether it is a kubelet volume.
+        identity: device, inode and link of a volume's generation.
+        problem: why nothing could be read, if so.
+        replaced_during_read: the directory was replaced meanwhile; what was read is void.
+        pending: what is missing may be about to come.
+        changed: when something was last made or removed in it, on the wall clock.
+    """
+
+    __slots__ = (
+        "batch",
+        "changed",
+        "problem",
+        "identity",
+        "names",
+        "path",
+        "pending",
+        "replaced_during_read",
+        "volume",
+    )
+
+    def __init__(self, path: str, *, problem: ValueProblem | None = None) -> None:
+        self.path = path
+        self.batch = FileBatch()
+        self.names: Collection[str] = ()
+        self.volume = False
+        self.identity: tuple[int, int, str] | None = None
+        self.problem = problem
+        self.replaced_during_read = False
+        self.pending = False
+        self.changed = 0.0
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no such directory."""
+        return self.problem is _ABSENT
+
+    def is_like(self, other: DirectorySnapshot | None) -> bool:
+        """Tell whether nothing was touched since ``other`` was read, and all is as it was."""
+        if other is None or self.batch.touched != other.batch.touched:
+            return False
+        return (
+            self.batch.values == other.batch.values
+            and self.batch.unresolved == other.batch.unresolved
+        )
+
+
+def read_directory(
+    path: str,
+    field_index: FieldIndex,
+    patience: ReadPolicy,
+    *,
+    without: frozenset[str] = frozenset(),
+) -> DirectorySnapshot:
+    """Read what ``field_index`` declares out of the directory at ``path``.
+
+    Args:
+        path: the directory; a link to it is followed anew.
+        field_index: the declared secrets.
+        patience: how long to wait for a writer.
+        without: names in the directory that are not ours to open.
+    """
+    return _read_until_quiet(lambda: _read_once(path, field_index, without), patience)
+
+
+def read_paths(paths: Mapping[str, FieldTarget], patience: ReadPolicy) -> DirectorySnapshot:
+    """Read files that were named one by one, each the value of its field.
+
+    Args:
+        paths: the fields, by the path of their file.
+        patience: how long to wait for a writer.
+    """
+
+    def read_once() -> DirectorySnapshot:
+        reading = DirectorySnapshot("")
+        reading.batch = read_files(paths, paths)
+        reading.pending = reading.batch.permission_denied
+        return reading
+
+    return _read_until_quiet(read_once, patience)
+
+
+def find_kubelet_volumes(path: str, names: Iterable[str]) -> list[str]:
+    """Give what is a kubelet volume among the ``names`` in ``path``, sorted."""
+    found = []
+    for name in sorted(names):
+        below = os.path.join(path, name)
+        try:
+            if _has_dotdot(os.listdir(below)):
+                found.append(below)
+        except PermissionError:
+            # It may be one. Whoever reads it waits for the permission, and reports it.
+            found.append(below)
+        except OSError:
+            continue
+    return found
+
+
+def _read_until_quiet(
+    read_once: Callable[[], DirectorySnapshot], patience: ReadPolicy
+) -> DirectorySnapshot:
+    """Read again until what was read is of one moment, or patience ends."""
+    started = patience.monotonic()
+    previous = None
+    attempt = replaced = 0
+    while True:
+        reading = read_once()
+        waited = patience.monotonic() - started
+        if reading.replaced_during_read:
+            replaced += 1
+            if replaced >= patience.tries:
+                return DirectorySnapshot(reading.path, problem=_REPLACED)
+            patience.pause(attempt)
+        elif reading.pending and waited < patience.missing_timeout:
+            patience.pause(attempt)
+        elif reading.volume or reading.problem or _is_quiet(reading, previous, patience):
+            return reading
+        elif waited >= patience.unstable_timeout:
+            return DirectorySnapshot(reading.path, problem=_RESTLESS)
+        else:
+            previous = reading
+            patience.sleep(patience.quiet_interval)
+        attempt += 1
+
+
+def _is_quiet(
+    reading: DirectorySnapshot, previous: DirectorySnapshot | None, patience: ReadPolicy
+) -> bool:
+    changed = reading.changed if patience.recheck_recent_directories else 0.0
+    touched = max(reading.batch.touched, changed)
+    return patience.is_settled(touched) or reading.is_like(previous)
+
+
+def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> DirectorySnapshot:
+    reading = DirectorySnapshot(path)
+    try:
+        root = os.open(path, _DIRECTORY)
+    except OSError as exc:
+        _record_problem(reading, exc)
+        return reading
+    try:
+        reading.names = os.listdir(root)
+        if _DATA in reading.names or _has_dotdot(reading.names):
+            _read_volume(reading, root, field_index)
+        else:
+            _read_plain(reading, root, field_index, without)
+        before, now = os.fstat(root), os.stat(path)
+        reading.changed = before.st_ctime
+        reading.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
+    except FileNotFoundError:
+        reading.replaced_during_read = True
+    except OSError as exc:
+        _record_problem(reading, exc)
+    finally:
+        os.close(root)
+    return reading
+
+
+def _read_volume(reading: DirectorySnapshot, root: int, field_index: FieldIndex) -> None:
+    """Read a kubelet volume through the directory that ``..data`` names now."""
+    reading.volume = True
+    try:
+        link = os.readlink(_DATA, dir_fd=root)
+        data = os.open(link, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+    except OSError as exc:
+        reading.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
+        reading.pending = True
+        return
+    try:
+        status = os.fstat(data)
+        reading.identity = (status.st_dev, status.st_ino, link)
+        reading.names = os.listdir(data)
+        _read_names(reading, data, field_index, reading.names)
+        reading.replaced_during_read = os.readlink(_DATA, dir_fd=root) != link
+    finally:
+        os.close(data)
+
+
+def _read_plain(
+    reading: DirectorySnapshot, root: int, field_index: FieldIndex, without: frozenset[str]
+) -> None:
+    names = reading.names
+    if without and not without.isdisjoint(names):
+        names = [name for name in names if name not in without]
+    _read_names(reading, root, field_index, names)
+    # A volume whose ..data is away is known by the links into it that were left.
+    for name in {
+        *reading.batch.dangling_links,
+        *(path.partition("/")[0] for path in field_index.nested_paths),
+    }:
+        with suppress(OSError):
+            if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
+                reading.volume = reading.pending = True
+                reading.problem = _NO_DATA
+
+
+def _read_names(
+    reading: DirectorySnapshot, directory: int, field_index: FieldIndex, names: Collection[str]
+) -> None:
+    if field_index.nested_paths:
+        names = [*names, *field_index.nested_paths]
+    prefix = os.path.join(reading.path, "")
+    reading.batch = read_files(names, field_index.by_file, directory=prefix, dir_fd=directory)
+    reading.pending = reading.batch.permission_denied
+
+
+def _has_dotdot(names: Collection[str]) -> bool:
+    """Tell whether a name begins with two dots; one search is quicker than a loop."""
+    return "/.." in "/" + "/".join(names)
+
+
+def _record_problem(reading: DirectorySnapshot, exc: OSError) -> None:
+    if exc.errno in {EACCES, EPERM}:
+        reading.problem = UNREADABLE
+        reading.pending = True
+    elif exc.errno == ENOENT:
+        # A link whose target is gone is one that is about to be switched.
+        reading.problem = _ABSENT
+        reading.pending = os.path.islink(reading.path)
+    else:
+        why = os.strerror(exc.errno or 0).lower()
+        reading.problem = ValueProblem("directory", f"cannot be opened as a directory: {why}")

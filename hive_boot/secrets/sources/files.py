@@ -1,0 +1,315 @@
+"""File source: one secret from one file, and what is wrong with a file that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from typing import TYPE_CHECKING, NamedTuple
+
+from hive_boot._opaque import _OpaqueIterator
+from hive_boot.secrets.fields import ValueProblem
+from hive_boot.secrets.value import Secret, SecretBytes, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from hive_boot.secrets.fields import Field
+
+LIMIT = 1 << 20
+
+
+"""The largest file read, in bytes: what a whole Kubernetes Secret may hold."""
+
+
+Value = Secret | SecretBytes
+
+
+FieldTarget = tuple[str, str, bool]
+
+
+"""Attribute, name and whether it is text, of the field that a file name answers."""
+
+
+ValueOrProblem = Value | ValueProblem
+
+
+"""A value, or what keeps it from being one."""
+
+
+UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
+
+
+EMPTY = ValueProblem("empty", "is empty")
+
+
+A_DIRECTORY = ValueProblem("not-a-file", "is a directory, not a file")
+
+
+NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text (SecretBytes takes what is no text)")
+
+
+_LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
+
+
+NUL = ValueProblem("nul", "holds a NUL character (SecretBytes takes what is no text)")
+
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+_REGULAR = stat.S_IFREG
+
+
+_SHORT = 2
+
+
+"""Bytes up to which a file may be nothing but a line end."""
+
+
+class SourceHit(NamedTuple):
+    """What one file or variable held.
+
+    Attributes:
+        result: the value, or what keeps it from being one.
+        source: the kind of source: ``file``, ``environment``, ``.env``,
+            ``dev_default``.
+        place: the file or the variable.
+    """
+
+    result: ValueOrProblem
+    source: str
+    place: str
+
+
+class FileBatch:
+    """What a number of files held.
+
+    Attributes:
+        directory: what makes a place of a name when it is put before it.
+        values: the value of each field that one file answers well, by attribute.
+        files: the name of that file, by attribute.
+        unresolved: what the files of every other field held, by attribute.
+        touched: when the youngest file was last changed, on the wall clock. It is
+            the file's ctime: every write, rename and chmod moves it, and nobody can
+            set it, which holds for no other stamp.
+        dangling_links: the names that are links and lead nowhere.
+        permission_denied: whether a permission is missing.
+    """
+
+    # Written out, like the other two that a load fills: a start would wait for what
+    # dataclasses generate.
+    __slots__ = (
+        "directory",
+        "files",
+        "dangling_links",
+        "unresolved",
+        "permission_denied",
+        "touched",
+        "values",
+    )
+
+    def __init__(self, directory: str = "") -> None:
+        self.directory = directory
+        self.values: dict[str, Value] = {}
+        self.files: dict[str, str] = {}
+        self.unresolved: dict[str, list[SourceHit]] = {}
+        self.touched = 0.0
+        self.dangling_links: list[str] = []
+        self.permission_denied = False
+
+
+def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is what costs)
+    names: Iterable[str],
+    answers: Mapping[str, FieldTarget],
+    *,
+    directory: str = "",
+    dir_fd: int | None = None,
+) -> FileBatch:
+    """Read every file among ``names`` that answers a field, and open no other.
+
+    The loop is nearly all that a load of many secrets consists of. So the usual
+    file, of ASCII text without a final newline, is dealt with in it, and whatever
+    is not usual is left to functions.
+
+    Args:
+        names: the names, relative to ``dir_fd``, or paths when that is None.
+        answers: the field that each name answers.
+        directory: what makes a place of a name when it is put before it.
+        dir_fd: an open directory.
+    """
+    batch = FileBatch(directory)
+    values, files, odd = batch.values, batch.files, batch.unresolved
+    touched = 0.0
+    for name in names:
+        if name not in answers:
+            continue
+        attribute, label, is_text = answers[name]
+        try:
+            fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+        except OSError as exc:
+            _record(batch, name, attribute, _opening_fault(exc, name, dir_fd))
+            continue
+        try:
+            status = os.fstat(fd)
+            size = status.st_size
+            changed = status.st_ctime
+            if changed > touched:  # noqa: PLR1730  (max() is a call)
+                touched = changed
+            if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
+                _record(batch, name, attribute, _refused(status))
+                continue
+            # What is read is sealed at once: no variable of a frame holds it, whenever another
+            # thread looks.
+            usual = is_text and size > _SHORT
+            if usual:
+                try:
+                    # A byte more than the size shows a file that grows.
+                    read = _OpaqueIterator(os.read(fd, size + 1).decode("ascii")).__next__
+                    usual = len(read()) == size and "\0" not in read()
+                except UnicodeDecodeError:
+                    usual = False
+            if not usual:
+                outcome = _outcome(_read_all(fd), label, is_text=is_text)
+        except OSError as exc:
+            _record(batch, name, attribute, _reading_fault(exc))
+            continue
+        finally:
+            # A network's file system may fail here; what was read was read.
+            try:  # noqa: SIM105  (a call for each file is what costs)
+                os.close(fd)
+            except OSError:
+                pass
+        if usual:
+            if read().endswith("\n"):
+                read = _OpaqueIterator(read().removesuffix("\n").removesuffix("\r")).__next__
+            # What value_of(Secret, label, read) does, without the call.
+            outcome = object.__new__(Secret)
+            outcome._name = label
+            outcome._open = read
+        if attribute in files or attribute in odd or isinstance(outcome, ValueProblem):
+            _record(batch, name, attribute, outcome)
+        else:
+            values[attribute] = outcome
+            files[attribute] = name
+    batch.touched = touched
+    return batch
+
+
+def _record(batch: FileBatch, name: str, attribute: str, outcome: ValueOrProblem | None) -> None:
+    """Put what is not the one good answer of a field among the odd ones."""
+    if outcome is None:
+        return
+    hits = batch.unresolved.setdefault(attribute, [])
+    if attribute in batch.files:
+        known = batch.directory + batch.files.pop(attribute)
+        hits.append(SourceHit(batch.values.pop(attribute), "file", known))
+    hits.append(SourceHit(outcome, "file", batch.directory + name))
+    if isinstance(outcome, ValueProblem):
+        batch.permission_denied |= outcome is UNREADABLE
+        if outcome.kind == "broken-link":
+            batch.dangling_links.append(name)
+
+
+def value_in(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
+    """Return the value that a file holds; None for a text that is not UTF-8.
+
+    Args:
+        read: gives the content of the file.
+        label: the name of the value.
+        is_text: whether it is a text, which is taken without its byte order mark and its one
+            final newline.
+    """
+    if not is_text:
+        return value_of(SecretBytes, label, read)
+    begin = len(BOM) if read().startswith(BOM) else 0
+    end = len(read())
+    if read().endswith(b"\n"):
+        end -= 2 if read().endswith(b"\r\n") else 1
+    try:
+        return value_of(Secret, label, _OpaqueIterator(read()[begin:end].decode()).__next__)
+    except UnicodeDecodeError:
+        pass
+    return None
+
+
+def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:
+    """Make what was read a value of the declared type."""
+    if len(read()) > LIMIT:
+        return _LARGE
+    value = value_in(read, label, is_text=is_text)
+    if value is None:
+        return NOT_UTF_8
+    if not value.reveal():
+        return EMPTY
+    return NUL if is_text and "\0" in str(value.reveal()) else value
+
+
+def _read_all(fd: int) -> Callable[[], bytes]:
+    """Read a file from its beginning to its end, or to one byte more than is allowed."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    parts = []
+    left = LIMIT + 1
+    while left:
+        read = _OpaqueIterator(os.read(fd, left)).__next__
+        if not read():
+            break
+        parts.append(read)
+        left -= len(read())
+    return _OpaqueIterator(b"".join([part() for part in parts])).__next__
+
+
+def _refused(status: os.stat_result) -> ValueProblem:
+    if stat.S_ISREG(status.st_mode):
+        return _LARGE
+    if stat.S_ISDIR(status.st_mode):
+        return A_DIRECTORY
+    what = "a FIFO" if stat.S_ISFIFO(status.st_mode) else "a device"
+    return ValueProblem("not-a-file", f"is {what}, not a file")
+
+
+def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
+    """Tell why a file cannot be opened; None when there is none."""
+    if exc.errno in {ENOENT, ENOTDIR, ENAMETOOLONG}:
+        try:
+            os.readlink(path, dir_fd=dir_fd)
+        except OSError:
+            return None
+        return ValueProblem("broken-link", "is a link that leads nowhere")
+    if exc.errno == ELOOP:
+        return ValueProblem("broken-link", "is a link that leads in a circle")
+    if exc.errno == ENXIO:
+        return ValueProblem("not-a-file", "is a socket or a device, not a file")
+    return _reading_fault(exc)
+
+
+def _reading_fault(exc: OSError) -> ValueProblem:
+    if exc.errno in {EACCES, EPERM}:
+        return UNREADABLE
+    return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}")
+
+
+def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
+    """Make a text the value of ``field``.
+
+    Python hands bytes that are not UTF-8 over as lone surrogates (PEP 383):
+    SecretBytes get those bytes back, a Secret refuses them.
+
+    Args:
+        field: the field.
+        read: gives the text; no variable holds it here.
+    """
+    if field.kind is SecretBytes:
+        try:
+            return value_of(SecretBytes, field.name, _OpaqueIterator(os.fsencode(read())).__next__)
+        except UnicodeEncodeError:
+            # Under an ASCII locale: this is the text of a .env file, which is UTF-8.
+            return value_of(SecretBytes, field.name, _OpaqueIterator(read().encode()).__next__)
+    try:
+        read().encode()
+    except UnicodeEncodeError:
+        return NOT_UTF_8
+    return value_of(Secret, field.name, read)

@@ -1,77 +1,98 @@
 """The boot layer of an async service: secrets declared, validated, cached, kept secret.
 
-What stands here is imported when the first name of it is asked for: a health check by
-``hive-boot probe`` starts an interpreter each time, and asks for none.
+A public name is imported when it is first used: a health check by ``hive-boot probe`` starts an
+interpreter each time, and needs none of them.
 """
 
-TYPE_CHECKING = False  # typing would take as long as all of a probe
+TYPE_CHECKING = False  # importing typing would take as long as all of a probe
 if TYPE_CHECKING:
-    from hive_boot.contents import (
-        BootError,
-        Bootstrap,
-        Change,
-        DeclarationError,
-        IllegalTransitionError,
-        InvalidSecretsError,
-        LifecycleError,
-        MissingSecretError,
-        Problem,
-        Secret,
-        SecretBytes,
-        SecretsError,
-        SecretSet,
-        ShutdownTimeoutError,
-        SourceError,
-        StartupError,
-        get_secret,
-        has_secret,
-        mask_secret,
-        redact,
-        require_secret,
-        secret,
-    )
+    from hive_boot.bootstrap import Bootstrap as Bootstrap
+    from hive_boot.bootstrap import ResourceHandle as ResourceHandle
+    from hive_boot.exceptions import BootError as BootError
+    from hive_boot.exceptions import DeclarationError as DeclarationError
+    from hive_boot.exceptions import IllegalTransitionError as IllegalTransitionError
+    from hive_boot.exceptions import InvalidSecretsError as InvalidSecretsError
+    from hive_boot.exceptions import LifecycleError as LifecycleError
+    from hive_boot.exceptions import MissingSecretError as MissingSecretError
+    from hive_boot.exceptions import Problem as Problem
+    from hive_boot.exceptions import SecretsError as SecretsError
+    from hive_boot.exceptions import ShutdownTimeoutError as ShutdownTimeoutError
+    from hive_boot.exceptions import SourceError as SourceError
+    from hive_boot.exceptions import StartupError as StartupError
+    from hive_boot.lifecycle.states import State as State
+    from hive_boot.redaction.registry import redact as redact
+    from hive_boot.runtime.status import RotationStatus as RotationStatus
+    from hive_boot.runtime.status import Status as Status
+    from hive_boot.secrets.global_access import get_secret as get_secret
+    from hive_boot.secrets.global_access import has_secret as has_secret
+    from hive_boot.secrets.global_access import require_secret as require_secret
+    from hive_boot.secrets.secret_set import SecretSet as SecretSet
+    from hive_boot.secrets.secret_set import secret as secret
+    from hive_boot.secrets.store import SecretStatus as SecretStatus
+    from hive_boot.secrets.value import Change as Change
+    from hive_boot.secrets.value import Secret as Secret
+    from hive_boot.secrets.value import SecretBytes as SecretBytes
+    from hive_boot.secrets.value import mask_secret as mask_secret
+
+    __all__: list[str]
+    __version__: str
 else:
-    # A type checker would take it for a promise of any name.
+    _MODULES = {
+        "BootError": "exceptions",
+        "Bootstrap": "bootstrap",
+        "Change": "secrets.value",
+        "DeclarationError": "exceptions",
+        "IllegalTransitionError": "exceptions",
+        "InvalidSecretsError": "exceptions",
+        "LifecycleError": "exceptions",
+        "MissingSecretError": "exceptions",
+        "Problem": "exceptions",
+        "ResourceHandle": "bootstrap",
+        "RotationStatus": "runtime.status",
+        "Secret": "secrets.value",
+        "SecretBytes": "secrets.value",
+        "SecretSet": "secrets.secret_set",
+        "SecretStatus": "secrets.store",
+        "SecretsError": "exceptions",
+        "ShutdownTimeoutError": "exceptions",
+        "SourceError": "exceptions",
+        "StartupError": "exceptions",
+        "State": "lifecycle.states",
+        "Status": "runtime.status",
+        "get_secret": "secrets.global_access",
+        "has_secret": "secrets.global_access",
+        "mask_secret": "secrets.value",
+        "redact": "redaction.registry",
+        "require_secret": "secrets.global_access",
+        "secret": "secrets.secret_set",
+    }
+    __all__ = list(_MODULES)
+
+    # A type checker would read this as a promise of any name.
     def __getattr__(name: str) -> object:
-        if name not in __all__:
+        if name == "__version__":
+            from importlib.metadata import version  # noqa: PLC0415  (slower than a probe)
+
+            return version("hive_boot")
+        if name not in _MODULES:
             message = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(message)
-        from hive_boot import contents  # noqa: PLC0415  (as said)
+        import sys  # noqa: PLC0415  (a probe needs no public name)
+        from importlib import import_module  # noqa: PLC0415  (a probe needs no public name)
 
-        for each in __all__:
-            # What somebody has put here, as a test does, stays.
-            globals().setdefault(each, getattr(contents, each))
-        shown: object = globals()[name]
-        return shown
+        import_module(f"hive_boot.{_MODULES[name]}")
+        for each, module in _MODULES.items():
+            loaded = sys.modules.get(f"hive_boot.{module}")
+            if hasattr(loaded, each):
+                value = getattr(loaded, each)
+                # A traceback and a help page show the name that users import.
+                value.__module__ = "hive_boot"
+                # A value that a test has put here stays.
+                globals().setdefault(each, value)
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, "__version__"})
 
 
 del TYPE_CHECKING
-
-__all__ = [
-    "BootError",
-    "Bootstrap",
-    "Change",
-    "DeclarationError",
-    "IllegalTransitionError",
-    "InvalidSecretsError",
-    "LifecycleError",
-    "MissingSecretError",
-    "Problem",
-    "Secret",
-    "SecretBytes",
-    "SecretSet",
-    "SecretsError",
-    "ShutdownTimeoutError",
-    "SourceError",
-    "StartupError",
-    "get_secret",
-    "has_secret",
-    "mask_secret",
-    "redact",
-    "require_secret",
-    "secret",
-]
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

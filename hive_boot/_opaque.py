@@ -1,4 +1,4 @@
-"""Opaque iterator: hides values from debuggers and error trackers that show the locals of a frame."""
+"""Opaque iterator: hides a value from tools that show the local variables of a frame."""
 
 from __future__ import annotations
 

@@ -133,6 +133,4 @@ class Timings:
 
 
 DEFAULTS = Timings()
-
-
 """The timings of an application."""

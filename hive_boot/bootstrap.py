@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
+    from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.fields import Field
@@ -136,8 +137,55 @@ HookFunction = TypeVar(
 )
 
 
-class Registry(Generic[S, C]):
-    """What is declared: the arguments of :class:`Bootstrap`, and what its decorators take."""
+class Bootstrap(Generic[S, C]):
+    """The declaration of an application, typed by its secrets and its settings.
+
+    Each start makes a fresh run, so one Bootstrap can be started many times, one
+    run at a time.
+
+    Args:
+        secrets: the declared :class:`SecretSet`.
+        config: makes the settings that are not secret, once for each run: a
+            pydantic-settings class, or any callable. What it raises is reported
+            together with the problems of the secrets.
+        watch: take up changed files while the application runs. Default False.
+        mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
+            ``environment`` or ``development``. Default: ``HIVE_BOOT_MODE``, else
+            detected.
+        profile: how strict the declaration is read: ``development``, ``test``,
+            ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, else
+            decided.
+        secrets_dirs: the mounted directory, or several. Default:
+            ``HIVE_BOOT_SECRETS_DIR``, else ``/run/secrets`` and the volumes in it.
+        dotenv: the ``.env`` file that development mode reads; the same path with
+            ``.local`` is stronger. Default: ``.env`` in the working directory.
+        env_fallback: take from the environment what a mounted mode does not find
+            in its directories. Default False.
+        unset_env: take the variables of the declared secrets out of
+            ``os.environ`` as soon as they are read, so that child processes do not
+            inherit them; they are put back when the run ends. What the process was
+            started with stays in ``/proc/<pid>/environ``. Default False.
+        wait: seconds that a start waits for files that are missing in mounted
+            directories, because a sidecar has yet to write them. Default 0.
+        probe_port: where ``/livez``, ``/readyz`` and the other endpoints are answered, from
+            before the first read until the end, for workers without HTTP. 0 for any port
+            that is free. Default: nowhere.
+        startup_timeout: seconds that the checks and the parts of a start, or the checks of a
+            rotation, may take in all. Default 30.
+        drain: seconds between the first signal and the stop, in which it goes on serving
+            and is not ready. Default: 5 under ``serve`` in kubernetes mode, else 0.
+        shutdown_timeout: seconds that the stop may take in all, after the drain. Default 8:
+            Docker kills after 10.
+
+    Raises:
+        DeclarationError: ``secrets`` is no SecretSet, ``config`` cannot be called,
+            the mode or the profile is unknown, or a number is none.
+    """
+
+    _inspection_only = False
+    """Whether a tool imports what declares it, so that nothing may start."""
+
+    _run: Run[S, C] | None = None
 
     def __init__(  # noqa: PLR0913  (each is a promised name, and none has to be given)
         self,
@@ -388,33 +436,12 @@ class Registry(Generic[S, C]):
 
         return register
 
-    def _injectables(self) -> Injectables:
-        """Give what a function of the author's may ask for."""
-        injectables: dict[type, str] = {self._declaration.declared: "secrets", type(self): "boot"}
-        if isinstance(self._declaration.config_factory, type):
-            injectables[self._declaration.config_factory] = "config"
-        return Injectables(injectables, self._declaration.resources)
-
-    @property
-    def _fields(self) -> Mapping[str, Field]:
-        fields: Mapping[str, Field] = self._declaration.declared._field_index.fields  # noqa: SLF001  (ours)
-        return fields
-
-
-class Application(Registry[S, C]):
-    """What can be started: each start makes a fresh run, one at a time."""
-
-    _inspection_only = False
-    """Whether a tool imports what declares it, so that nothing may start."""
-
-    _run: Run[S, C] | None = None
-
     def run(self, *, backend: str = "asyncio") -> NoReturn:
         """Own the process: start, run main, stop, exit.
 
-        The first SIGTERM or SIGINT stops in order, after ``shutdown_delay`` seconds; the second ends
-        the process at once. What has not stopped a second after ``shutdown_timeout`` is named,
-        and left behind: exit 70.
+        The first SIGTERM or SIGINT stops in order, after ``shutdown_delay`` seconds; the second
+        ends the process at once. What has not stopped a second after ``shutdown_timeout`` is
+        named, and left behind: exit 70.
 
         Args:
             backend: ``asyncio``, ``uvloop`` (asyncio on uvloop, which has to be installed)
@@ -435,9 +462,64 @@ class Application(Registry[S, C]):
                 lambda: self._resolve_main(backend),
                 start,
                 backend,
-                must_finish=self._declaration.must_complete,
+                must_complete=self._declaration.must_complete,
             )
         )
+
+    def serve(
+        self,
+        app: App,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        server: str = "uvicorn",
+        backend: str = "asyncio",
+    ) -> NoReturn:
+        """Own the process, and serve an ASGI application in it.
+
+        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz``
+        are answered from then on, and everything else by 503 until the application is
+        ready. Its own lifespan is run as the last part. At the first SIGTERM ``/readyz``
+        turns 503; for ``shutdown_delay`` seconds connections are accepted still; then what is in
+        flight ends, and the parts stop.
+
+        Args:
+            app: the application; ``lifespan=boot.lifespan`` in it only joins this run.
+            host: the address to listen on. Default: this machine alone.
+            port: the port; 0 for any that is free.
+            server: ``uvicorn``, on asyncio, or ``hypercorn``.
+            backend: as for :meth:`run`.
+
+        Raises:
+            SystemExit: always, as :meth:`run` does.
+        """
+        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (no tool needs it)
+        from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (many serve elsewhere)
+
+        serving = HttpService(
+            app,
+            host,
+            port,
+            status=self.status,
+            phase=lambda: self._state,
+            timings=self._declaration.timings,
+        )
+
+        def arm() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
+            validate_backend(backend)
+            forbid_main_with_serve(self._declaration.main)
+            serving.select_server(server, backend)
+            return serving.wait_until_stopped
+
+        self._forbid_start_in_inspection("serve")
+        start = partial(
+            self._running,
+            owns_process=True,
+            listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
+            asgi_component=serving.lifespan,
+            serves=True,
+        )
+        raise SystemExit(run_process(arm, start, backend))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[S]:
@@ -485,6 +567,26 @@ class Application(Registry[S, C]):
             async with self._running() as run:
                 run.runner.on_fatal_error = terminate_self
                 yield run.request_state
+
+    def asgi(self, app: App) -> App:
+        """Wrap an ASGI application, as its outermost layer, for any server.
+
+        Its lifespan starts this application first, and it answers ``/livez``, ``/readyz``
+        and ``/startupz``. A failed start is a failed start-up of the server.
+
+        Args:
+            app: the application to wrap.
+        """
+        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (as above)
+
+        return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
+
+    @property
+    def probes(self) -> App:
+        """The bare ASGI application of all the endpoints, to be mounted where you choose."""
+        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (as above)
+
+        return Endpoints(self.status, self._name)
 
     @property
     def secrets(self) -> S:
@@ -550,7 +652,8 @@ class Application(Registry[S, C]):
 
     def status(self) -> Status:
         """Describe the application at this moment, without any value."""
-        from hive_boot.runtime.status import Status, build_status  # noqa: PLC0415  (few ask)
+        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (few ask)
+        from hive_boot.runtime.status import Status  # noqa: PLC0415  (few ask)
 
         return Status() if self._run is None else build_status(self._run)
 
@@ -599,6 +702,12 @@ class Application(Registry[S, C]):
                     self._run = None
             _raise_failures(raised, failures)
 
+    def _dry_run(self) -> DryRunResult:
+        """Load and validate once, as a start would, for commands that inspect an application."""
+        from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (few ask)
+
+        return dry_run(self._declaration, self._injectables(), self)
+
     def _forbid_start_in_inspection(self, method: str) -> None:
         """Refuse to own the process of a tool that only imports what is declared.
 
@@ -611,10 +720,6 @@ class Application(Registry[S, C]):
                 '`if __name__ == "__main__":`'
             )
             raise DeclarationError(message)
-
-    def _listeners(self) -> Sequence[tuple[str, Listener]]:
-        """Give what answers from outside while it runs."""
-        return ()
 
     @property
     def _state(self) -> State:
@@ -643,6 +748,35 @@ class Application(Registry[S, C]):
         wired = bind(main, self._injectables())
         return lambda run: wired(run.injection_context(run.store.view))
 
+    def _listeners(self) -> Sequence[tuple[str, Listener]]:
+        port = self._declaration.probe_port
+        if port is None:
+            return ()
+        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (as above)
+
+        return [
+            (
+                "the probe server",
+                partial(serve_probes, self.status, self._name, port, self._declaration.timings),
+            )
+        ]
+
+    @property
+    def _name(self) -> str:
+        return self._declaration.declared.__name__
+
+    def _injectables(self) -> Injectables:
+        """Give what a function of the author's may ask for."""
+        injectables: dict[type, str] = {self._declaration.declared: "secrets", type(self): "boot"}
+        if isinstance(self._declaration.config_factory, type):
+            injectables[self._declaration.config_factory] = "config"
+        return Injectables(injectables, self._declaration.resources)
+
+    @property
+    def _fields(self) -> Mapping[str, Field]:
+        fields: Mapping[str, Field] = self._declaration.declared._field_index.fields  # noqa: SLF001  (ours)
+        return fields
+
 
 def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
     """Raise what a run has failed with, beside what its body raises anyway.
@@ -661,134 +795,3 @@ def _raise_failures(raised: BaseException | None, failures: Sequence[BaseExcepti
     if raised is not None and not is_cancellation(raised):
         failures.insert(0, raised)
     raise combine(failures) from None
-
-
-class Bootstrap(Application[S, C]):
-    """The declaration of an application, typed by its secrets and its settings.
-
-    Each start makes a fresh run, so one Bootstrap can be started many times, one
-    run at a time.
-
-    Args:
-        secrets: the declared :class:`SecretSet`.
-        config: makes the settings that are not secret, once for each run: a
-            pydantic-settings class, or any callable. What it raises is reported
-            together with the problems of the secrets.
-        watch: take up changed files while the application runs. Default False.
-        mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
-            ``environment`` or ``development``. Default: ``HIVE_BOOT_MODE``, else
-            detected.
-        profile: how strict the declaration is read: ``development``, ``test``,
-            ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, else
-            decided.
-        secrets_dirs: the mounted directory, or several. Default:
-            ``HIVE_BOOT_SECRETS_DIR``, else ``/run/secrets`` and the volumes in it.
-        dotenv: the ``.env`` file that development mode reads; the same path with
-            ``.local`` is stronger. Default: ``.env`` in the working directory.
-        env_fallback: take from the environment what a mounted mode does not find
-            in its directories. Default False.
-        unset_env: take the variables of the declared secrets out of
-            ``os.environ`` as soon as they are read, so that child processes do not
-            inherit them; they are put back when the run ends. What the process was
-            started with stays in ``/proc/<pid>/environ``. Default False.
-        wait: seconds that a start waits for files that are missing in mounted
-            directories, because a sidecar has yet to write them. Default 0.
-        probe_port: where ``/livez``, ``/readyz`` and the other endpoints are answered, from
-            before the first read until the end, for workers without HTTP. 0 for any port
-            that is free. Default: nowhere.
-        startup_timeout: seconds that the checks and the parts of a start, or the checks of a
-            rotation, may take in all. Default 30.
-        drain: seconds between the first signal and the stop, in which it goes on serving
-            and is not ready. Default: 5 under ``serve`` in kubernetes mode, else 0.
-        shutdown_timeout: seconds that the stop may take in all, after the drain. Default 8:
-            Docker kills after 10.
-
-    Raises:
-        DeclarationError: ``secrets`` is no SecretSet, ``config`` cannot be called,
-            the mode or the profile is unknown, or a number is none.
-    """
-
-    def serve(
-        self,
-        app: App,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 8000,
-        server: str = "uvicorn",
-        backend: str = "asyncio",
-    ) -> NoReturn:
-        """Own the process, and serve an ASGI application in it.
-
-        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz``
-        are answered from then on, and everything else by 503 until the application is
-        ready. Its own lifespan is run as the last part. At the first SIGTERM ``/readyz``
-        turns 503; for ``shutdown_delay`` seconds connections are accepted still; then what is in
-        flight ends, and the parts stop.
-
-        Args:
-            app: the application; ``lifespan=boot.lifespan`` in it only joins this run.
-            host: the address to listen on. Default: this machine alone.
-            port: the port; 0 for any that is free.
-            server: ``uvicorn``, on asyncio, or ``hypercorn``.
-            backend: as for :meth:`run`.
-
-        Raises:
-            SystemExit: always, as :meth:`run` does.
-        """
-        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (no tool needs it)
-        from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (many serve elsewhere)
-
-        serving: HttpService[S, C] = HttpService(self, app, host, port)
-
-        def arm() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
-            validate_backend(backend)
-            forbid_main_with_serve(self._declaration.main)
-            serving.select_server(server, backend)
-            return serving.wait_until_stopped
-
-        self._forbid_start_in_inspection("serve")
-        start = partial(
-            self._running,
-            owns_process=True,
-            listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
-            asgi_component=serving.lifespan,
-            serves=True,
-        )
-        raise SystemExit(run_process(arm, start, backend))
-
-    def asgi(self, app: App) -> App:
-        """Wrap an ASGI application, as its outermost layer, for any server.
-
-        Its lifespan starts this application first, and it answers ``/livez``, ``/readyz``
-        and ``/startupz``. A failed start is a failed start-up of the server.
-
-        Args:
-            app: the application to wrap.
-        """
-        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (as above)
-
-        return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
-
-    @property
-    def probes(self) -> App:
-        """The bare ASGI application of all the endpoints, to be mounted where you choose."""
-        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (as above)
-
-        return Endpoints(self.status, self._name)
-
-    def _listeners(self) -> Sequence[tuple[str, Listener]]:
-        port = self._declaration.probe_port
-        if port is None:
-            return ()
-        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (as above)
-
-        return [
-            (
-                "the probe server",
-                partial(serve_probes, self.status, self._name, port, self._declaration.timings),
-            )
-        ]
-
-    @property
-    def _name(self) -> str:
-        return self._declaration.declared.__name__

@@ -76,7 +76,7 @@ class SecretsError(BootError):
     exit_code: ClassVar[int] = 78
 
 
-class MissingSecretError(SecretsError):  # noqa: N818  (the promised name)
+class MissingSecretError(SecretsError):
     """A secret that was required is not there.
 
     Attributes:
@@ -112,7 +112,7 @@ class SourceError(SecretsError):
         return f"{self.problem.name} {self.problem.message}{place}{hint}"
 
 
-class InvalidSecretsError(SecretsError):  # noqa: N818  (the promised name)
+class InvalidSecretsError(SecretsError):
     """The service cannot start, or cannot take a reload; every problem is reported at once.
 
     Attributes:
@@ -176,7 +176,7 @@ class LifecycleError(BootError):
     """The application is not in a state in which this can be done."""
 
 
-class StartupError(LifecycleError):  # noqa: N818  (the promised name)
+class StartupError(LifecycleError):
     """A part could not start, or not in time; ``__cause__`` is what it raised.
 
     Attributes:
@@ -199,7 +199,7 @@ class StartupError(LifecycleError):  # noqa: N818  (the promised name)
         )
 
 
-class ShutdownTimeoutError(LifecycleError):  # noqa: N818  (the promised name)
+class ShutdownTimeoutError(LifecycleError):
     """What was to be stopped has not ended within its time.
 
     Attributes:
@@ -215,7 +215,7 @@ class ShutdownTimeoutError(LifecycleError):  # noqa: N818  (the promised name)
         return f"did not stop in time: {', '.join(self.pending)}"
 
 
-class IllegalTransitionError(LifecycleError):  # noqa: N818  (the promised name)
+class IllegalTransitionError(LifecycleError):
     """The table of states knows no such step.
 
     Attributes:

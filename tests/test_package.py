@@ -147,9 +147,18 @@ def test_a_declaration_is_light() -> None:
 from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
 
 class HiveSecrets(SecretSet):
-    jwt_secret: Secret = secret(min_length=32, pattern=".*", required_in="production", activate_after=120)
+    jwt_secret: Secret = secret(
+        min_length=32, pattern=".*", required_in="production", activate_after=120
+    )
 
-boot = Bootstrap(HiveSecrets, watch=True, wait_for_files=30, probe_port=8081, shutdown_delay=5, shutdown_timeout=20)
+boot = Bootstrap(
+    HiveSecrets,
+    watch=True,
+    wait_for_files=30,
+    probe_port=8081,
+    shutdown_delay=5,
+    shutdown_timeout=20,
+)
 
 @boot.check
 async def check(secrets: HiveSecrets) -> None: ...

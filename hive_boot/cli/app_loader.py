@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.bootstrap import Application, Bootstrap
+from hive_boot.bootstrap import Bootstrap
 from hive_boot.cli.arguments import UsageError
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.secret_set import SecretSet
@@ -108,7 +108,7 @@ def find_module(module: str) -> ModuleSpec:
 
 def _load_without_running(app: str) -> object:
     """Return what ``app`` names; ``run()`` and ``serve()`` raise during the import."""
-    Application._inspection_only = True  # noqa: SLF001  (same package)
+    Bootstrap._inspection_only = True  # noqa: SLF001  (same package)
     try:
         return load_object(app)
     except SystemExit:
@@ -118,7 +118,7 @@ def _load_without_running(app: str) -> object:
             'below `if __name__ == "__main__":`'
         )
     finally:
-        Application._inspection_only = False  # noqa: SLF001  (same package)
+        Bootstrap._inspection_only = False  # noqa: SLF001  (same package)
     raise DeclarationError(message)
 
 
@@ -138,4 +138,4 @@ def _working_directory() -> str:
 def _is_application(value: object) -> bool:
     if isinstance(value, type):
         return issubclass(value, SecretSet) and value is not SecretSet
-    return isinstance(value, Application)
+    return isinstance(value, Bootstrap)

@@ -8,12 +8,12 @@ from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import Parser
 from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
 from hive_boot.exceptions import InvalidSecretsError
-from hive_boot.runtime.load_pipeline import DryRunResult, dry_run
 from hive_boot.secrets.value import Secret, mask_secret
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value
@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     """Run the command."""
     boot = load_application(arguments.app)
     try:
-        examination = dry_run(boot)
+        examination = boot._dry_run()  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so nothing was read.
         if arguments.json:

@@ -18,13 +18,10 @@ from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
 from hive_boot.cli.check import print_problems, print_report, report_facts
 from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
-from hive_boot.cli.doctor_checks import configuration as environment
-from hive_boot.cli.doctor_checks import configuration as typos
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.cli.output import is_terminal, print_json, print_line, styled
 from hive_boot.exceptions import InvalidSecretsError
-from hive_boot.runtime.load_pipeline import DryRunResult, dry_run
 from hive_boot.secrets.platform import HostEnvironment
 
 if TYPE_CHECKING:
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
 
     from hive_boot.cli.doctor_checks.context import Severity
     from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.runtime.load_pipeline import DryRunResult
 
 CHECKS: tuple[Callable[[DoctorContext], list[Finding]], ...] = (
     change_detection.mounted_files,
@@ -41,15 +39,15 @@ CHECKS: tuple[Callable[[DoctorContext], list[Finding]], ...] = (
     exposure.writable_by_others,
     exposure.readable_by_others,
     exposure.owned_by_others,
-    environment.container_env_copies,
+    configuration.container_env_copies,
     configuration.load_warnings,
-    typos.stray_characters,
-    typos.near_names,
+    configuration.stray_characters,
+    configuration.near_names,
     change_detection.watch_limits,
     change_detection.file_systems_without_events,
     grace_period.short_grace_period,
     configuration.platform_mismatch,
-    environment.used_env_fallback,
+    configuration.used_env_fallback,
     configuration.ineffective_declaration,
 )
 
@@ -96,7 +94,7 @@ def run(arguments: Namespace) -> int:
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
-        examination = dry_run(boot)
+        examination = boot._dry_run()  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
         # Without a mode there are no sources, so nothing can be checked.
         if arguments.json:

@@ -20,14 +20,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 DIRECTORY_MODE = 0o700
-
-
 """Of a directory of secrets: other users of this machine cannot reach the files."""
 
 
 FILE_MODE = 0o444
-
-
 """Of a secret's file: a bind mount keeps it, and the user of the container must read it."""
 
 
@@ -152,8 +148,6 @@ _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 LOCK_TIMEOUT = 10.0
-
-
 """Seconds to wait for another writer of the same file."""
 
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 TIMEOUT = 10.0
-
-
 """Seconds after which git is killed."""
 
 
@@ -31,14 +29,10 @@ _SETTINGS = {
 
 
 _OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false")
-
-
 """``core.fsmonitor`` can name a program, and the repository decides which."""
 
 
 _SUCCESS = frozenset({0, 1})
-
-
 """1 means "no match". 128 means: not a repository, or one that git does not trust."""
 
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 _MOST_BYTES = LIMIT + 3
-
-
 """Enough to tell a value that is too large, with a byte order mark or a final ``\\r\\n``."""
 
 
@@ -96,14 +94,10 @@ _USAGE = "rotate takes the name of a secret and options; the value comes from st
 
 
 _CHECK_TIMEOUT = 30.0
-
-
 """Seconds for the check of the field."""
 
 
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-
-
 """A name of Kubernetes: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 

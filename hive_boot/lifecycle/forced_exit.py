@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
 
 _LIBRARY_PACKAGES = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "trio"})
-
-
 """Packages that wait for others: what they are called with is worth knowing."""
 
 
@@ -38,14 +36,10 @@ _PASSED_OVER_IN_THREADS = _LIBRARY_PACKAGES | {"concurrent", "queue", "threading
 _HIDING = frozenset(
     {"anext_awaitable", "async_generator_asend", "async_generator_athrow", "coroutine_wrapper"}
 )
-
-
 """Types of the interpreter's that hold what they wait for, and have no attribute for it."""
 
 
 _LONGEST = 120
-
-
 """Characters of a source line."""
 
 
@@ -146,8 +140,6 @@ def _short(path: str) -> str:
 
 
 _SLICE = 0.05
-
-
 """Seconds between two looks at threads that are waited for."""
 
 

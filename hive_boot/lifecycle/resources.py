@@ -48,8 +48,6 @@ def start_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 STOP_BUDGET_SHARE = 0.75
-
-
 """How much of the time that is left one may use that others are to be stopped after."""
 
 

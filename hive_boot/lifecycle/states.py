@@ -35,14 +35,10 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.STOPPED: frozenset({State.FORCED}),
     State.FORCED: frozenset(),
 }
-
-
 """For each state, the ones that may follow."""
 
 
 SERVING = frozenset({State.READY, State.RELOADING})
-
-
 """The states in which the application is in use."""
 
 
@@ -64,14 +60,10 @@ class StateMachine:
 
 
 Kind = Literal["phase", "check", "part", "service", "stop"]
-
-
 """What a step is: a phase of the run, a check, the start of a part, a service, a stop."""
 
 
 Outcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]
-
-
 """What has become of a step; the last four are final."""
 
 
@@ -96,8 +88,6 @@ class TimelineEntry(NamedTuple):
 
 
 _MOST = 200
-
-
 """How many runs of services are remembered: they fail and come back for as long as it runs."""
 
 

@@ -11,14 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST = 512
-
-
 """Characters of a status; systemd takes datagrams of up to 4096 bytes."""
 
 
 _FOREVER = 2**64 - 1
-
-
 """Microseconds that mean no time at all, to systemd (USEC_INFINITY)."""
 
 

@@ -1,4 +1,4 @@
-"""Task helpers for asyncio and trio: background tasks, cancellable blocks, daemon threads, wake-up."""
+"""Task helpers for asyncio and trio: background tasks, cancellable blocks, daemon threads."""
 
 from __future__ import annotations
 
@@ -56,8 +56,6 @@ def is_cancellation(failure: BaseException) -> bool:
 
 
 log_event = partial(log_safely, logger=logging.getLogger("hive_boot"))
-
-
 """Log a message; never raises."""
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Profile
 
 _CONTEXT = ("pyproject.toml", "README.md", "LICENSE", "src")
-
-
 """What a build of a Python project needs, where it is there."""
 
 
@@ -34,8 +32,6 @@ _NEVER = [
 
 
 _PIP = "pip>=25.1"
-
-
 """The first that knows dependency groups; it stays in the stage that builds."""
 
 

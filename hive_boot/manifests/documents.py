@@ -15,8 +15,6 @@ _WIDTH = 98
 
 
 RENDERED = "Rendered by hive-boot"
-
-
 """How the first line of every file of ours begins."""
 
 
@@ -24,8 +22,6 @@ _PLAIN = re.compile(r"(\./|/)?[A-Za-z][-A-Za-z0-9_./:]*[A-Za-z0-9]")
 
 
 WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
-
-
 """What YAML 1.1 takes for something else than text."""
 
 

@@ -46,8 +46,6 @@ def meta(deployment: Deployment, version: str, kind: str, name: str = "") -> lis
 
 
 _PERIOD = 2
-
-
 """Seconds between two questions whether it has started."""
 
 

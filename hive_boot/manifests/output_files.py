@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from hive_boot.manifests.deployment import Deployment
 
 SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
-
-
 """Files in which somebody may have put values, though they are for none."""
 
 
@@ -68,8 +66,6 @@ TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
 
 
 PROBED = frozenset({"compose", "kubernetes"})
-
-
 """Those that ask the process how it is."""
 
 
@@ -77,8 +73,6 @@ State = Literal["new", "changed", "unchanged"]
 
 
 _SHOWN = 12
-
-
 """Lines of a difference that are shown."""
 
 

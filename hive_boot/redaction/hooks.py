@@ -31,8 +31,6 @@ PATCHED_FUNCTIONS: tuple[tuple[Any, str, HookModule, str], ...] = (
     (traceback, "print_exception", "printed", "print_exception"),
     (warnings, "formatwarning", "printed", "format_warning"),
 )
-
-
 """Owner and name of each, and the room and the name of what makes its wrapper."""
 
 
@@ -48,8 +46,6 @@ def load_wrapper(room: HookModule, name: str) -> Callable[..., Any]:
 
 
 _MADE_BY = "__hive_boot_wrapped__"
-
-
 """The attribute by which a wrapper of ours is known."""
 
 

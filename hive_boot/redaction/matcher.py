@@ -11,32 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 MASK = "***"
-
-
 """What stands where a value stood."""
 
 
 MIN_LENGTH = 8
-
-
 """Characters from which on a value is looked for in text: a shorter one is a word."""
 
 
 _BEHIND = 5
-
-
 """How many characters behind the rare one belong to an anchor."""
 
 
 _LARGE = 1 << 16
-
-
 """Characters of a text from which on what is found in it is not listed."""
 
 
 _RARE = ("ZQXJKVYM~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvw", "6543210LDCRTANOIE")
-
-
 """Characters that are rare in log lines, the rarest first. All others are common.
 
 The levels of ``logging`` are words in capitals, and the year is in every time stamp.
@@ -44,8 +34,6 @@ The levels of ``logging`` are words in capitals, and the year is in every time s
 
 
 Needles: TypeAlias = "dict[tuple[int, int], set[str]]"
-
-
 """Needles by where the anchor stands in them, and their length."""
 
 

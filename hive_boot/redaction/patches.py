@@ -1,6 +1,6 @@
-"""Patches: replacements for functions of logging, traceback, warnings and sys that remove hidden values.
+"""Patches: replacements for functions of logging, traceback, warnings and sys.
 
-Loaded when the first of them is called.
+They remove hidden values. They are loaded when the first of them is called.
 """
 
 from __future__ import annotations
@@ -28,14 +28,10 @@ if TYPE_CHECKING:
     from hive_boot.redaction.registry import EnabledFlag
 
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
-
-
 """Loggers that do nothing with a record but hand it to handlers."""
 
 
 _PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.lastResort)})
-
-
 """Handlers that use nothing of a record but what they format."""
 
 

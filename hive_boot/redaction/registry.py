@@ -29,8 +29,6 @@ _owned: list[tuple[object, tuple[Revealable, ...]]] = []
 
 
 matcher: Matcher | None = None
-
-
 """What finds the hidden values; None while there are none."""
 
 
@@ -97,7 +95,7 @@ def redact(value: T) -> T:
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Take the given values, of any length, out of a text."""
-    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (many starts log nothing)
 
     return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
         text
@@ -150,13 +148,12 @@ def redact_safely(text: str) -> str:
     """Give a text without the values in it."""
     try:
         return redact(text)
-    except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
+    except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
         return f"{REDACTION_FAILED}\n"
 
 
 def format_redacted_traceback(exc: BaseException) -> str:
     """Give a traceback. A stand-in is shown, because a group's lines are written indented."""
-    matcher = matcher
     shown = exc if matcher is None else redacted_copy(exc, matcher)
     return "".join(traceback.format_exception(shown))
 
@@ -165,6 +162,6 @@ def write_redacted(write: Callable[[Any], str], value: object) -> None:
     """Write to stderr what ``write`` makes of ``value``, scrubbed, if there is a stderr."""
     try:
         text = write(value)
-    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
+    except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
         text = f"{REDACTION_FAILED}\n"
     write_stderr(redact_safely(text))

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hive_boot.redaction.matcher import Matcher
 
 UNPRINTABLE = "<it cannot be shown>"
-
-
 """What stands for an object that fails to say what it is."""
 
 
@@ -153,8 +151,6 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
 _SILENT = (bool, int, float, complex, type(None), type, TracebackType)
-
-
 """What says nothing of its own accord that could hold a value; a number does in a message."""
 
 
@@ -253,7 +249,7 @@ def _rebuild_mapping(value: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, 
             anew.clear()
             anew.update(items)
             return anew
-    except Exception:  # noqa: BLE001  (it is somebody else's class)
+    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
         return items
     return items
 
@@ -276,8 +272,6 @@ _HARMLESS = frozenset(
         "thread",
     }
 )
-
-
 """Attributes of a record that are not a program's to choose, or are looked at by themselves."""
 
 
@@ -310,5 +304,5 @@ def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001  (arguments that do not fit are the handler's to complain of)
+    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
         return UNPRINTABLE

@@ -1,5 +1,7 @@
-"""Variants of a value: the secrets embedded in it (a URL password, the lines of a PEM block), and its
-encoded forms (base64, percent-encoding, escapes).
+"""Variants of a value: its encoded forms, and the secrets that are embedded in it.
+
+Encoded forms are base64, percent-encoding, escapes and the like; embedded secrets are the
+password in a URL, the lines of a PEM block and the like.
 """
 
 from __future__ import annotations
@@ -13,38 +15,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LINE = 16
-
-
 """Characters from which on one line of a value gives it away."""
 
 
 _MANY = 2
-
-
 """Lines from which on a text has lines."""
 
 
 _PEM_BOUNDARY = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
-
-
 """What stands around a key, the same for everybody's (RFC 7468, RFC 4716)."""
 
 
 _SENSITIVE = r"(?i)pass|pwd|secret|token|cred|bearer|signature|(?:key|auth|sig)s?$"
-
-
 """What the name of a JSON member or of a parameter has in it when it names a secret."""
 
 
 _PORT = r"\d{1,5}[/?#]"
-
-
 """What stands behind the colon of a host."""
 
 
 _WORD = r"[A-Za-z][a-z]{,14}"
-
-
 """What may be an everyday word."""
 
 
@@ -53,8 +43,6 @@ _PUBLIC = (
     r"|identifier|project_?id|client_?id|user|username|email|issuer|scopes?|kid|date|version"
     r"|path|file)$"
 )
-
-
 """How the names of members end that are no secret: addresses, names, what it is.
 
 They are those of Google's credentials (https://google.aip.dev/auth/4112), of AWS Secrets
@@ -63,20 +51,14 @@ Manager's for databases, and of JSON Web Keys (RFC 7517).
 
 
 _IN_ADDRESS = 20
-
-
 """Letters and digits in a row from which on they are a secret although they are in an address."""
 
 
 _KEY_LINE = r"[A-Za-z0-9+/=_-]+"
-
-
 """A line of a key between its armour."""
 
 
 _OPENSSH = "b3BlbnNzaC1rZXktdjEAAAAA"
-
-
 """What the first line of every key of OpenSSH begins with."""
 
 
@@ -215,14 +197,10 @@ def _is_common(line: str) -> bool:
 
 
 _BASE64 = 4
-
-
 """Characters of base64 below which they are an everyday syllable."""
 
 
 _PLAIN = r"[A-Za-z0-9_.-]*"
-
-
 """Text that every spelling leaves as it is."""
 
 
@@ -230,38 +208,26 @@ _ESCAPE = r"%[0-9A-F]{2}"
 
 
 _SAFE = ("", "/", "~", "!'()*", "/!#$%&'()*+,:;=?@[]~", "/!$&'()*+,:;=@[\\]^|~%")
-
-
 """What is left alone by those who write a URL: RFC 3986, JavaScript, clients, browsers."""
 
 
 _LONG = 1 << 16
-
-
 """Characters of a text from which on nobody puts it into a URL or a page."""
 
 
 _REPRLIB = 30
-
-
 """Characters of a text that ``reprlib`` shows, the middle left out."""
 
 
 _PYDANTIC = 50
-
-
 """Characters of a ``repr`` that pydantic shows, the middle left out."""
 
 
 _IN_C = 200
-
-
 """Characters of a ``repr`` that errors raised in C show: the format is ``%.200R``."""
 
 
 _WRAPPED = (64, 76)
-
-
 """The lengths of the lines that base64 is broken into (RFC 7468, RFC 2045)."""
 
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 _TIMED_OUT = TimeoutError()
-
-
 """What speaks against a check whose time is over."""
 
 
@@ -47,8 +45,6 @@ _PERMANENT_ERRORS = (
     TypeError,
     ValueError,
 )
-
-
 """What is raised about the value, or the check itself: to ask again would change nothing."""
 
 

@@ -349,8 +349,6 @@ class AppDeclaration:
 
 
 ASGI_COMPONENT = "the ASGI application"
-
-
 """What the part is called that is started after all others."""
 
 

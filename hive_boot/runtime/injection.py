@@ -18,8 +18,6 @@ _GATHERING = ("VAR_POSITIONAL", "VAR_KEYWORD")
 
 
 Work = Callable[..., Any]
-
-
 """An ``async def`` of the author's, of whatever parameters."""
 
 
@@ -162,7 +160,8 @@ def _unresolved_message(function: Callable[..., Any], name: str, injectables: In
         else ""
     )
     return (
-        f"{display_name(function)}() has a parameter {name!r} that nothing fills: {parts}annotate it "
+        f"{display_name(function)}() has a parameter {name!r} that nothing fills: {parts}"
+        "annotate it "
         f"with one of {kinds}, or give it a default"
     )
 

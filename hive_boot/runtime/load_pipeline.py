@@ -24,12 +24,10 @@ from hive_boot.secrets.store import make_set
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Container, Sequence
 
-    from hive_boot.bootstrap import Application
     from hive_boot.exceptions import ProblemKind
     from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
-    from hive_boot.runtime.injection import BoundCall
-    from hive_boot.runtime.reload import Reloader
-    from hive_boot.secrets.fields import Field
+    from hive_boot.runtime.injection import BoundCall, Injectables
+    from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.validation import PendingCheck
@@ -105,8 +103,6 @@ S = TypeVar("S", bound=SecretSet)
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {"broken-link", "directory", "empty", "missing", "unreadable", "unstable"}
 )
-
-
 """What is wrong with a file that somebody has yet to write."""
 
 
@@ -363,7 +359,7 @@ async def load_initial(
     declaration: AppDeclaration,
     pipeline: LoadPipeline[Any],
     redaction: RedactionScope,
-    reloader: Reloader[Any] | None,
+    start_watching: Callable[[FieldIndex, SourceContext], object] | None,
 ) -> InitialLoad:
     """Read, judge, and make the settings.
 
@@ -371,7 +367,7 @@ async def load_initial(
         declaration: what was declared.
         pipeline: reads and judges.
         redaction: hides what was read, before anybody sees it.
-        reloader: looks for changes from before the first read on; None when nothing does.
+        start_watching: starts the watcher, before the first read; None when nothing watches.
 
     Raises:
         InvalidSecretsError: something is wrong; all of it is in the report.
@@ -381,8 +377,8 @@ async def load_initial(
     def read() -> LoadResult:
         # In a thread, because it may wait for a writer.
         source_context = pipeline.detect_platform()
-        if reloader is not None:
-            reloader.watch_supervisor.start(declaration.declared._field_index, source_context)  # noqa: SLF001  (ours)
+        if start_watching is not None:
+            start_watching(declaration.declared._field_index, source_context)  # noqa: SLF001  (ours)
         load_result = pipeline.load_with_wait()
         redaction.register_values(load_result)
         return load_result
@@ -428,29 +424,30 @@ class DryRunResult(NamedTuple):
         return self.load_result.source_context
 
 
-def dry_run(application: Application[Any, Any]) -> DryRunResult:
-    """Read and judge everything once, as a start would.
+def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object) -> DryRunResult:
+    """Load and validate everything once, as a start would.
 
-    What was read stays scrubbed out of logs and tracebacks until the process ends.
+    What was read stays hidden in logs and tracebacks until the process ends.
 
     Args:
-        application: what is declared.
+        declaration: the declared application.
+        injectables: what its functions may ask for.
+        boot: the Bootstrap, for functions that ask for it.
 
     Raises:
-        DeclarationError: a parameter of a function of the author's asks for what there is
-            not, or parts ask for each other.
+        DeclarationError: a parameter of a declared function cannot be filled, or resources
+            depend on each other.
         InvalidSecretsError: a variable that decides the mode or the profile means nothing.
     """
-    plan = application._declaration  # noqa: SLF001  (ours)
-    checks = _wire(application)
-    pipeline: LoadPipeline[Any] = LoadPipeline(plan, checks, Timeline())
+    checks = _bind_all(declaration, injectables)
+    pipeline: LoadPipeline[Any] = LoadPipeline(declaration, checks, Timeline())
     redaction_scope = RedactionScope()
     redaction_scope.start()
     try:
         pipeline.detect_platform()
         load_result = pipeline.load_with_wait()
         redaction_scope.register_values(load_result)
-        config = _run_all_checks(application, pipeline, load_result, waits=bool(checks))
+        config = _run_all_checks(declaration, boot, pipeline, load_result, waits=bool(checks))
         error = None
         if load_result.problems:
             error = pipeline.build_error(
@@ -461,49 +458,49 @@ def dry_run(application: Application[Any, Any]) -> DryRunResult:
     return DryRunResult(load_result, config, error)
 
 
-def _wire(application: Application[Any, Any]) -> Sequence[tuple[Any, Any]]:
-    """Find out what each function of the author's gets, as a start does before it reads."""
-    plan, injectables = application._declaration, application._injectables()  # noqa: SLF001  (ours)
-    plan.bind_resources(injectables)
-    plan.bind_services(injectables)
-    plan.bind_hooks(injectables)
-    if plan.main is not None:
-        bind(plan.main, injectables)
-    return plan.bind_checks(injectables)
+def _bind_all(declaration: AppDeclaration, injectables: Injectables) -> Sequence[tuple[Any, Any]]:
+    """Bind every declared function to its arguments, as a start does before it reads."""
+    declaration.bind_resources(injectables)
+    declaration.bind_services(injectables)
+    declaration.bind_hooks(injectables)
+    if declaration.main is not None:
+        bind(declaration.main, injectables)
+    return declaration.bind_checks(injectables)
 
 
 def _run_all_checks(
-    application: Application[Any, Any],
+    declaration: AppDeclaration,
+    boot: object,
     pipeline: LoadPipeline[Any],
     load_result: LoadResult,
     *,
     waits: bool,
 ) -> object:
-    """Judge in the order of a start, and give the settings.
+    """Run all checks in the order of a start, and return the settings.
 
     Args:
-        application: what is declared.
-        pipeline: judges.
-        load_result: what was read; what is wrong is noted there.
+        declaration: the declared application.
+        boot: the Bootstrap, for checks that ask for it.
+        pipeline: runs the checks.
+        load_result: what was read; problems are added to it.
         waits: whether there are checks of the application, which are awaited.
     """
-    plan: AppDeclaration = application._declaration  # noqa: SLF001  (ours)
     deadline = pipeline.deadline()
-    pending = _call_checks(plan, load_result)
-    waits = waits or bool(pending) or hasattr(plan.declared, "check")
+    pending = _call_checks(declaration, load_result)
+    waits = waits or bool(pending) or hasattr(declaration.declared, "check")
     if not waits:
-        return load_settings(plan, load_result)
+        return load_settings(declaration, load_result)
 
     async def judge() -> object:
         from hive_boot.runtime.checks import await_field_checks  # noqa: PLC0415  (it needs a loop)
 
-        seconds = plan.startup_timeout
+        seconds = declaration.startup_timeout
         load_result.add_check_problems(await await_field_checks(pending, seconds, seconds))
-        config = load_settings(plan, load_result)
+        config = load_settings(declaration, load_result)
         await pipeline.run_set_check(load_result, deadline)
 
         def given(secrets: Any) -> InjectionContext:  # noqa: ANN401  (of the author's type)
-            return InjectionContext({"secrets": secrets, "config": config, "boot": application})
+            return InjectionContext({"secrets": secrets, "config": config, "boot": boot})
 
         await pipeline.run_application_checks(load_result, given, deadline)
         return config

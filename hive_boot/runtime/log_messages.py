@@ -25,8 +25,6 @@ rotation = logging.getLogger("hive_boot.rotation")
 
 
 _log = partial(log_safely, logger=rotation)
-
-
 """Log what becomes of a rotation; a filter of the application that raises ends none."""
 
 

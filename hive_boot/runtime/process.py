@@ -204,7 +204,7 @@ def run_process(
     start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
     backend: str,
     *,
-    must_finish: bool = False,
+    must_complete: bool = False,
 ) -> int:
     """Run an application until its main ends or a signal comes.
 
@@ -218,7 +218,7 @@ def run_process(
         The exit status: 0, what main returned, 70, 78, or 128 + the signal.
     """
     with acquire() as latch:
-        import anyio  # noqa: PLC0415  (the latch comes first: an import takes its time)
+        import anyio  # noqa: PLC0415  (as above)
 
         owner = ProcessRunner(latch)
         library, options = "trio", {}
@@ -227,7 +227,7 @@ def run_process(
         try:
             code = anyio.run(owner.main, arm(), start, backend=library, backend_options=options)
             status = _status(code) if isinstance(code, int) else 0
-            if must_finish and latch.first_signal is not None and not owner.has_finished:
+            if must_complete and latch.first_signal is not None and not owner.has_finished:
                 status = 128 + latch.first_signal
             if owner.exit is not None:
                 status = _system_exit_status(owner.exit)

@@ -21,14 +21,10 @@ _KEPT = 1000
 
 
 _KEPT_LENGTH = 1 << 16
-
-
 """Values, and characters of them all, that were rotated out or refused, and stay hidden."""
 
 
 _MUCH = 1 << 14
-
-
 """Characters of all values from which on a log line should not wait until they can be found."""
 
 

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
 )
-
-
 """What may be right a moment later, although nobody writes. All else is what was written."""
 
 
@@ -114,7 +112,7 @@ def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
     return [
         _lost(path, "missing", "is gone")
         for path in load_result.source_context.env_files
-        if path in before.env_files and not os.path.exists(path)
+        if path in before.env_files and not os.path.exists(path)  # noqa: PTH110  (a start of many files has no time for Path)
     ]
 
 
@@ -268,8 +266,6 @@ class ReloadReader(Generic[S]):
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
     "hive_boot_judging", default=None
 )
-
-
 """Whether a check is running: the task that would reload waits for it."""
 
 

@@ -21,7 +21,7 @@ from hive_boot.runtime.load_pipeline import LoadPipeline, load_initial
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
-from hive_boot.secrets.store import Store
+from hive_boot.secrets.store import Store, describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
+    from hive_boot.runtime.status import Status
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
 
@@ -114,10 +115,11 @@ class Run(Generic[S, C]):
         for name, door in self._listeners:
             await runner.start_listener(door, name)
         runner.transition(State.LOADING)
+        start_watching = None
         if self._declaration.watch:
-            self._get_reloader()
+            start_watching = self._get_reloader().watch_supervisor.start
         opened = await load_initial(
-            self._declaration, self._pipeline, self._redaction, self.reloader
+            self._declaration, self._pipeline, self._redaction, start_watching
         )
         load_result, self.config, deadline = opened
         # Who was told to stop at this moment is cancelled here, and not one step later.
@@ -283,9 +285,9 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader[S]:
         """Give what keeps the secrets fresh; it is made when it is needed first."""
         if self.reloader is None:
-            from hive_boot.runtime.reload import (
-                Reloader,  # noqa: PLC0415  (many never rotate)
-                ReloadReader,  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.reload import (  # noqa: PLC0415  (many never rotate)
+                Reloader,
+                ReloadReader,
             )
             from hive_boot.runtime.rotation_hooks import HookRunner  # noqa: PLC0415  (many never rotate)
 
@@ -322,3 +324,92 @@ class Run(Generic[S, C]):
             self._declaration, injectables, injection_context, opens_last
         )
         self.runner.set_components(parts, services)
+
+
+def build_status(run: Run[Any, Any]) -> Status:
+    """Return the status of a run at this moment."""
+    from hive_boot.runtime.status import Status  # noqa: PLC0415  (few ask)
+
+    runner = run.runner
+    life: dict[str, Any] = {
+        "state": runner.state,
+        "ready": run.ready,
+        "started": runner.started,
+        "uptime": runner.timeline.elapsed,
+        "failed": runner.failed,
+        "timeline": runner.timeline.steps,
+        "forked": run.forked,
+    }
+    if runner.services is not None:
+        life["failing_services"] = runner.services.waiting
+    source_context = run.source_context
+    if source_context is None:
+        return Status(**life)
+    accepted = run.store.is_filled
+    reasons = _reasons(run)
+    return Status(
+        **life,
+        degraded=bool(reasons),
+        reasons=reasons,
+        mode=source_context.mode,
+        mode_reason=source_context.mode_reason,
+        profile=source_context.profile,
+        profile_reason=source_context.profile_reason,
+        generation=run.store.generation.number if accepted else 0,
+        secrets=describe(run.store, source_context.profile) if accepted else (),
+        **_rotation(run),
+    )
+
+
+def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
+    """Tell what is known of rotations."""
+    reloader = run.reloader
+    if not run.store.is_filled:
+        return {}
+    at = run.store.generation.at
+    known: dict[str, Any] = {
+        "last_read": at,
+        "last_change": at,
+        "rotations_total": {"accepted": 0, "refused": 0},
+        "hook_failures": dict.fromkeys(run.hooks, 0),
+    }
+    if reloader is None:
+        return known
+    known["last_read"] = reloader.last_read or at
+    known["failing_hooks"] = reloader.hook_runner.failing
+    known["hook_failures"] = reloader.hook_runner.failures
+    known["rotations"] = reloader.rotation_log.latest
+    known["rotations_total"] = dict(reloader.rotation_log.totals)
+    if (rejection := reloader.rejection) is not None:
+        known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
+    if (watcher := reloader.watch_supervisor.watcher) is not None:
+        known |= {
+            "watcher": "off" if run.forked else watcher.mode,
+            "missed": watcher.missed_events,
+            "pinned": tuple(pin.path for pin in watcher.pinned),
+            "stale": _stale(run),
+        }
+    return known
+
+
+def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
+    """Say what keeps the application from being as it should be."""
+    reloader, services = run.reloader, run.runner.services
+    waiting = () if services is None else services.waiting
+    reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
+    if reloader is None:
+        return tuple(reasons)
+    reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
+    if reloader.has_failed:
+        reasons.append("secrets are not rotated any more: the log says why")
+    reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]
+    reasons += [f"{path} is a stale mount" for path in _stale(run)]
+    watcher = reloader.watch_supervisor.watcher
+    if watcher is not None and watcher.mode == "down" and not run.forked:
+        reasons.append("changes of secrets are not noticed")
+    return tuple(reasons)
+
+
+def _stale(run: Run[Any, Any]) -> tuple[str, ...]:
+    watcher = run.reloader.watch_supervisor.watcher if run.reloader is not None else None
+    return tuple(pin.path for pin in watcher.pinned if pin.stale) if watcher is not None else ()

@@ -5,23 +5,20 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hive_boot.lifecycle.states import State
-from hive_boot.secrets.store import SecretStatus, describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from hive_boot.lifecycle.states import TimelineEntry
-    from hive_boot.runtime.run import Run
+    from hive_boot.secrets.store import SecretStatus
 
 RotationOutcome = Literal["accepted", "refused", "in-use"]
 
 
 _LAST = 20
-
-
 """How many rotations are remembered."""
 
 
@@ -147,90 +144,3 @@ class Status:
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
-
-
-def build_status(run: Run[Any, Any]) -> Status:
-    """Describe a run at this moment."""
-    runner = run.runner
-    life: dict[str, Any] = {
-        "state": runner.state,
-        "ready": run.ready,
-        "started": runner.started,
-        "uptime": runner.timeline.elapsed,
-        "failed": runner.failed,
-        "timeline": runner.timeline.steps,
-        "forked": run.forked,
-    }
-    if runner.services is not None:
-        life["failing_services"] = runner.services.waiting
-    source_context = run.source_context
-    if source_context is None:
-        return Status(**life)
-    accepted = run.store.is_filled
-    reasons = _reasons(run)
-    return Status(
-        **life,
-        degraded=bool(reasons),
-        reasons=reasons,
-        mode=source_context.mode,
-        mode_reason=source_context.mode_reason,
-        profile=source_context.profile,
-        profile_reason=source_context.profile_reason,
-        generation=run.store.generation.number if accepted else 0,
-        secrets=describe(run.store, source_context.profile) if accepted else (),
-        **_rotation(run),
-    )
-
-
-def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
-    """Tell what is known of rotations."""
-    reloader = run.reloader
-    if not run.store.is_filled:
-        return {}
-    at = run.store.generation.at
-    known: dict[str, Any] = {
-        "last_read": at,
-        "last_change": at,
-        "rotations_total": {"accepted": 0, "refused": 0},
-        "hook_failures": dict.fromkeys(run.hooks, 0),
-    }
-    if reloader is None:
-        return known
-    known["last_read"] = reloader.last_read or at
-    known["failing_hooks"] = reloader.hook_runner.failing
-    known["hook_failures"] = reloader.hook_runner.failures
-    known["rotations"] = reloader.rotation_log.latest
-    known["rotations_total"] = dict(reloader.rotation_log.totals)
-    if (rejection := reloader.rejection) is not None:
-        known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
-    if (watcher := reloader.watch_supervisor.watcher) is not None:
-        known |= {
-            "watcher": "off" if run.forked else watcher.mode,
-            "missed": watcher.missed_events,
-            "pinned": tuple(pin.path for pin in watcher.pinned),
-            "stale": _stale(run),
-        }
-    return known
-
-
-def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
-    """Say what keeps the application from being as it should be."""
-    reloader, services = run.reloader, run.runner.services
-    waiting = () if services is None else services.waiting
-    reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
-    if reloader is None:
-        return tuple(reasons)
-    reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
-    if reloader.has_failed:
-        reasons.append("secrets are not rotated any more: the log says why")
-    reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]
-    reasons += [f"{path} is a stale mount" for path in _stale(run)]
-    watcher = reloader.watch_supervisor.watcher
-    if watcher is not None and watcher.mode == "down" and not run.forked:
-        reasons.append("changes of secrets are not noticed")
-    return tuple(reasons)
-
-
-def _stale(run: Run[Any, Any]) -> tuple[str, ...]:
-    watcher = run.reloader.watch_supervisor.watcher if run.reloader is not None else None
-    return tuple(pin.path for pin in watcher.pinned if pin.stale) if watcher is not None else ()

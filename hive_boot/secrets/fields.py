@@ -28,8 +28,6 @@ PROFILES: dict[str, Profile] = {
     "production": "production",
     "prod": "production",
 }
-
-
 """Every accepted spelling, and the profile that it means."""
 
 
@@ -39,8 +37,6 @@ def parse_profile(text: str) -> Profile | None:
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-
-
 """What a secret may be called: a variable's name, or a Kubernetes key."""
 
 
@@ -138,14 +134,14 @@ class FieldIndex:
     """
 
     __slots__ = (
-        "nested_paths",
+        "all_fields",
         "by_attribute",
         "by_file",
         "by_file_variable",
         "by_variable",
-        "all_fields",
-        "fields",
         "constrained",
+        "fields",
+        "nested_paths",
     )
 
     def __init__(self, fields: Iterable[Field]) -> None:

@@ -1,4 +1,4 @@
-"""Global access: `get_secret`, `require_secret` and `has_secret`, with or without an application."""
+"""Global access: `get_secret`, `require_secret` and `has_secret`, in or outside a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.store import Store
 
 _creation_lock = threading.RLock()
-
-
 """Held while the one default store of the process is made."""
 
 
@@ -82,8 +80,6 @@ _MISSING: Any = object()
 
 
 _view: Any = None
-
-
 """The live secrets of the one application that runs; None with no one or with several."""
 
 
@@ -225,8 +221,6 @@ def _standalone_get(name: str) -> Secret | None:
 def _default_store() -> StandaloneStore:
     """Give the store of a process without an application; it is made when it is needed."""
     global _default  # noqa: PLW0603  (one for the process)
-    from hive_boot.secrets import global_access  # noqa: PLC0415  (an application has its own)
-
-    with global_access._creation_lock:
-        _default = _default or global_access.StandaloneStore()
+    with _creation_lock:
+        _default = _default or StandaloneStore()
     return _default

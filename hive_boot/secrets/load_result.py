@@ -58,20 +58,20 @@ class LoadResult:
     """
 
     __slots__ = (
-        "general_hints",
-        "env_duplicates",
         "declaration",
+        "env_duplicates",
         "env_files",
-        "origins",
         "field_index",
+        "general_hints",
         "load_warnings",
         "names",
-        "unresolved",
+        "notes",
+        "origins",
         "problems",
         "snapshots",
-        "unused_values",
-        "notes",
         "source_context",
+        "unresolved",
+        "unused_values",
         "values",
     )
 

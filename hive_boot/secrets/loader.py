@@ -53,7 +53,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
         policy: the clock and its limits.
         given: values that count more than any source, by attribute; None says that a
             secret is absent.
-        recheck_recent_directories: whether there is time to see what becomes of a file that was just
+        recheck_recent_directories: whether there is time to see what becomes of a file that was
             taken away. Default False.
     """
     policy = (policy or ReadPolicy())._replace(

@@ -84,8 +84,6 @@ PLATFORM_ENTRIES = frozenset(
         "redhat.repo",
     }
 )
-
-
 """What platforms put below /run/secrets by themselves; it is nobody's secret of ours."""
 
 
@@ -145,7 +143,7 @@ class SourceOptions:
         DeclarationError: the mode or the profile is unknown.
     """
 
-    __slots__ = ("env_file", "env_fallback", "mode", "profile", "secrets_dirs")
+    __slots__ = ("env_fallback", "env_file", "mode", "profile", "secrets_dirs")
 
     def __init__(
         self,

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 RESERVED = frozenset({"current", "check"})
-
-
 """Attributes of a SecretSet that cannot be fields."""
 
 

@@ -160,8 +160,6 @@ PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered mani
 
 
 _SHOWN = 3
-
-
 """Names like one that is missing that are told: more of them make a report that nobody reads."""
 
 

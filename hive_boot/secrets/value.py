@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from typing import Self
 
 MARK = "<hive-boot placeholder"
-
-
 """How every placeholder begins. It holds no character that YAML, JSON or a shell would change."""
 
 
@@ -77,7 +75,7 @@ class _Opaque(Generic[Plain]):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        from hmac import compare_digest  # noqa: PLC0415  (as in matches)
+        from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
 
         return compare_digest(_raw(self._open), _raw(other._open))
 

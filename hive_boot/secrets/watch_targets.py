@@ -80,8 +80,6 @@ _NONE = frozenset[str]()
 
 
 _STEPS = 255
-
-
 """Parts of a path after which links are taken to lead in a circle; the kernel follows 40."""
 
 

@@ -33,14 +33,10 @@ _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
 
 _watched_by: dict[str, int] = {}
-
-
 """The process that watched first. A child of its may inherit a lock of native code, for ever."""
 
 
 _FAILURES = (ImportError, OSError, RuntimeError, ValueError)
-
-
 """What a watch fails with; a path that is not UTF-8 is a ValueError."""
 
 
@@ -283,7 +279,7 @@ class Watcher:
             raise _ListenerClosed from exc
 
 
-class _ListenerClosed(Exception):  # noqa: N818  (no error: nobody is there to be told)
+class _ListenerClosed(Exception):  # noqa: N818  (control flow, not an error)
     """Nobody listens any more."""
 
 

@@ -28,14 +28,10 @@ _log = logging.getLogger("hive_boot")
 
 
 _OPEN = frozenset({"websocket.accept", "websocket.send"})
-
-
 """What is sent on a websocket that stays open."""
 
 
 _RESTART = 1012
-
-
 """The code of a websocket whose server is about to be replaced; registered with the IANA."""
 
 
@@ -220,8 +216,6 @@ class _LifespanConversation:
 
 
 _LEAVING = frozenset({State.DRAINING, State.STOPPING})
-
-
 """The states in which what is in flight ends, and clients are to go elsewhere."""
 
 
@@ -229,14 +223,10 @@ _ENDING = _LEAVING | {State.STOPPED, State.FORCED}
 
 
 _RETRY = (b"retry-after", b"1")
-
-
 """Most starts are over in a second."""
 
 
 _TRY_AGAIN_LATER = 1013
-
-
 """The code of a websocket that may be asked for again; registered with the IANA."""
 
 
@@ -379,7 +369,7 @@ class LifespanMiddleware:
                     await receive()
         except anyio.get_cancelled_exc_class():
             raise
-        except BaseException as exc:  # noqa: BLE001  (a server that is not told why would serve)
+        except BaseException as exc:  # noqa: BLE001  (a SystemExit would end the loop from here)
             failure = exc
         finally:
             self._values = {}

@@ -17,14 +17,10 @@ if TYPE_CHECKING:
     from hive_boot.runtime.status import Status
 
 Scope = MutableMapping[str, Any]
-
-
 """What is known of a connection before anything is said."""
 
 
 Message = MutableMapping[str, Any]
-
-
 """What a server and an application say to each other."""
 
 
@@ -35,8 +31,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
 """An application."""
 
 
@@ -81,14 +75,10 @@ def startup(state: State, *, started: bool) -> ProbeResult:
 
 
 PROBES = ("/livez", "/readyz", "/startupz")
-
-
 """What a kubelet asks; the answers hold no name."""
 
 
 PATHS = (*PROBES, "/health", "/boot", "/metrics")
-
-
 """All the endpoints."""
 
 

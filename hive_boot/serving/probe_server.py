@@ -140,7 +140,7 @@ class _Connections:
                 self._open.remove(scope)
 
     async def _handle(self, client: socket.socket) -> None:
-        import h11  # noqa: PLC0415  (as above)
+        import h11  # noqa: PLC0415  (few applications have a probe port)
 
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
         request = None

@@ -7,31 +7,29 @@ import socket
 import time
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.bootstrap import C, S
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.lifecycle.resources import STOP_BUDGET_SHARE
 from hive_boot.serving.asgi import ReadinessMiddleware, app_lifespan
 from hive_boot.serving.http_server import BACKLOG
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from anyio.abc import TaskStatus
 
     from hive_boot._timings import Timings
-    from hive_boot.bootstrap import Application
+    from hive_boot.lifecycle.states import State
     from hive_boot.runtime.run import Run
+    from hive_boot.runtime.status import Status
     from hive_boot.serving.endpoints import App
     from hive_boot.serving.http_server import HttpServer
 
 _BACKENDS = {"uvicorn": ("asyncio",), "hypercorn": ("asyncio", "trio")}
-
-
 """On which backends each server runs."""
 
 
@@ -100,27 +98,33 @@ def http_server(name: str, backend: str, timings: Timings = DEFAULTS) -> HttpSer
 _log = logging.getLogger("hive_boot")
 
 
-class HttpService(Generic[S, C]):
+class HttpService:
     """An application that is served, from its socket to its last answer.
 
     Args:
-        boot: what starts before it.
         app: the application.
-        host: where to listen.
-        port: where to listen; 0 for any port that is free.
+        host: the address to listen on.
+        port: the port; 0 for any that is free.
+        status: returns the status that the probes report.
+        phase: returns the state of the run.
+        timings: how long the server may take to end.
     """
 
-    def __init__(self, boot: Application[S, C], app: App, host: str, port: int) -> None:
+    def __init__(  # noqa: PLR0913  (an address, and what a run knows)
+        self,
+        app: App,
+        host: str,
+        port: int,
+        *,
+        status: Callable[[], Status],
+        phase: Callable[[], State],
+        timings: Timings = DEFAULTS,
+    ) -> None:
         self._app = app
-        self._boot = boot
         self._where = host, port
+        self._timings = timings
         self._values: dict[str, Any] = {}
-        self._gate = ReadinessMiddleware(
-            app,
-            boot.status,
-            lambda: self._values,
-            phase=lambda: boot._state,  # noqa: SLF001  (a door of its own house)
-        )
+        self._gate = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
         self._server: HttpServer | None = None
         self._done: anyio.Event | None = None
 
@@ -141,7 +145,7 @@ class HttpService(Generic[S, C]):
             LifecycleError: the address cannot be had.
         """
         done = self._done = anyio.Event()
-        server = self._server = http_server(*self._choice, self._boot._declaration.timings)  # noqa: SLF001  (ours)
+        server = self._server = http_server(*self._choice, self._timings)
         sock = bind(*self._where)
         host, port = sock.getsockname()[:2]
         _log.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
@@ -151,7 +155,7 @@ class HttpService(Generic[S, C]):
             done.set()
 
     @asynccontextmanager
-    async def lifespan(self, run: Run[S, C]) -> AsyncIterator[None]:
+    async def lifespan(self, run: Run[Any, Any]) -> AsyncIterator[None]:
         """Start the application itself, and stop it.
 
         Raises:
@@ -162,7 +166,7 @@ class HttpService(Generic[S, C]):
         async with app_lifespan(self._app, self._values):
             yield
 
-    async def wait_until_stopped(self, run: Run[S, C]) -> None:
+    async def wait_until_stopped(self, run: Run[Any, Any]) -> None:
         """Be there until the stop, and let what is in flight end.
 
         Raises:

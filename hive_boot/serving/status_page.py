@@ -187,14 +187,10 @@ footer a { display: inline-block; padding: .375rem .75rem .375rem 0; }
 
 
 SHOWN = 200
-
-
 """How many steps are drawn; what goes on or went wrong comes first."""
 
 
 NAMED = 5
-
-
 """How many of the parts that a step waits for are named."""
 
 
@@ -314,8 +310,6 @@ MOST_REASONS = 50
 
 
 MOST_NAMES = 10
-
-
 """How much of each is shown; of the rest only the number."""
 
 
@@ -329,8 +323,6 @@ HEADERS = (
     (b"content-security-policy", _POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
 )
-
-
 """No script, no request: also when a name has brought markup of its own."""
 
 

@@ -11,7 +11,7 @@ from hive_boot.secrets.value import Secret, SecretBytes
 if TYPE_CHECKING:
     from typing import Self
 
-    from hive_boot.bootstrap import Application
+    from hive_boot.bootstrap import Bootstrap
     from hive_boot.secrets.fields import Field
 
 
@@ -34,7 +34,7 @@ class override:  # noqa: N801  (it is used as a function is)
     """
 
     def __init__(
-        self, boot: Application[Any, Any], **values: str | bytes | Secret | SecretBytes | None
+        self, boot: Bootstrap[Any, Any], **values: str | bytes | Secret | SecretBytes | None
     ) -> None:
         plan = boot._declaration  # noqa: SLF001  (the declaration is read, not changed)
         fields: dict[str, Field] = plan.declared._field_index.fields  # noqa: SLF001  (as a load does)

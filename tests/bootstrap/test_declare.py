@@ -77,8 +77,8 @@ def test_what_is_decorated_stays_what_it_was(boot: Bootstrap[HiveSecrets, Settin
     async def hook(change: Change, boot: Bootstrap[HiveSecrets, Settings]) -> None: ...
 
     assert boot.main(main) is main
-    for must_finish in (True, False):
-        assert Bootstrap(HiveSecrets).main(must_complete=must_finish)(main) is main
+    for must_complete in (True, False):
+        assert Bootstrap(HiveSecrets).main(must_complete=must_complete)(main) is main
     assert boot.check(check) is check
     assert boot.check()(check) is check
     assert boot.check("jwt_secret", "keystore", timeout=3)(check) is check
@@ -511,7 +511,7 @@ async def test_where_nobody_listens_to_sigterm_the_process_is_left_alone(
     crash = crashing(boot, failure)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        with pytest.raises(ConnectionError) as caught:  # noqa: PT012  (what a client does)
+        with pytest.raises(ConnectionError) as caught:  # noqa: PT012  (what a server does)
             async with boot.lifespan(None):
                 crash()
                 await until(lambda: "SIGTERM" in caplog.text)

@@ -215,7 +215,7 @@ def test_there_is_one_main() -> None:
     async def serve(port: int) -> None: ...
 
     for first in (serve, partial(serve, port=1)):
-        for again in (Bootstrap.main, lambda boot, work: boot.main(must_finish=True)(work)):
+        for again in (Bootstrap.main, lambda boot, work: boot.main(must_complete=True)(work)):
             boot = application()
             boot.main(first)
             assert "serve" in refusal(partial(again, boot, partial(serve, port=2)), first)

@@ -12,7 +12,6 @@ import pytest
 from anyio.abc import TaskStatus
 
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
-from hive_boot.bootstrap import Application
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import threadsafe_scheduler
 from tests.bootstrap.rotations import be_impatient
@@ -225,7 +224,7 @@ async def test_what_answers_from_outside_may_fail_while_it_starts(
         lines.append("pool stops")
 
     with pytest.raises(ConnectionError):
-        async with boot._running(doors=[("the door", door)]):  # noqa: SLF001  (as a server does)
+        async with boot._running(listeners=[("the door", door)]):  # noqa: SLF001  (as a server)
             pytest.fail("it has started")
     assert lines == ["the door", "pool stops"]
     assert boot.status().state == "armed"
@@ -261,7 +260,7 @@ async def test_an_application_without_doors_answers_nowhere(
     """What stands below the doors lives without them."""
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
     monkeypatch.setenv("JWT_SECRET", VALUE)
-    application: Application[HiveSecrets, None] = Application(HiveSecrets, mode="environment")
+    application: Bootstrap[HiveSecrets, None] = Bootstrap(HiveSecrets, mode="environment")
     async with application.running() as secrets:
         assert application.status().ready
         assert secrets.jwt_secret.reveal() == VALUE

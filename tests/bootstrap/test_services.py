@@ -315,7 +315,7 @@ async def test_a_service_that_fails_while_it_is_ended_is_heard(
         finally:
             raise OSError
 
-    with pytest.raises(OSError):  # noqa: PT011  (it has no text)
+    with pytest.raises(OSError):  # noqa: PT011  (which of the two it is does not matter)
         await run_once(boot, works.wait)
 
 
@@ -465,7 +465,7 @@ async def test_what_fails_beside_cancelled_tasks_is_told_without_them(
             group.start_soon(anyio.sleep_forever)
             group.start_soon(fails_at_its_end)
 
-    with pytest.raises(OSError):  # noqa: PT011  (it has no text)
+    with pytest.raises(OSError):  # noqa: PT011  (which of the two it is does not matter)
         await run_once(boot, works.wait)
 
 

@@ -221,7 +221,7 @@ def test_a_bad_name_without_an_application() -> None:
 
 
 def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text of MissingSecretError names what to set where the process runs: here the .env line."""
+    """MissingSecretError names what to set where the process runs: here the .env line."""
     move_to(tmp_path, monkeypatch)
     with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")

@@ -502,5 +502,5 @@ def test_the_environment_is_shown_to_nobody(tmp_path: Path) -> None:
     surroundings = HostEnvironment({"OPENAI_API_KEY": "fake-key"}, str(tmp_path), str(tmp_path), 2)
     source_context = detect(surroundings, SourceOptions())
     assert source_context.variables()["OPENAI_API_KEY"] == "fake-key"
-    shown = f"{source_context!r} {source_context.variables!r} {surroundings!r} {tuple(source_context)!r}"
+    shown = repr([source_context, source_context.variables, surroundings, tuple(source_context)])
     assert "fake-key" not in shown

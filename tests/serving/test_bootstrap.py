@@ -197,7 +197,12 @@ def test_a_worker_answers_probes_from_the_start_to_the_end(backend: str, tmp_pat
     """From before the first read until the parts have stopped all six paths are answered."""
     source = """
 boot = Bootstrap(
-    Needs, mode="docker", secrets_dirs=sys.argv[3], wait_for_files=3600, probe_port=0, shutdown_delay=77
+    Needs,
+    mode="docker",
+    secrets_dirs=sys.argv[3],
+    wait_for_files=3600,
+    probe_port=0,
+    shutdown_delay=77,
 )
 
 @boot.resource

@@ -103,20 +103,23 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
 
 
 @asynccontextmanager
-async def running(
-    boot: Bootstrap[Needs], serving: HttpService[Needs, None]
-) -> AsyncIterator[Run[Needs, None]]:
+async def running(boot: Bootstrap[Needs], serving: HttpService) -> AsyncIterator[Run[Needs, None]]:
     """Do what ``boot.serve`` does, without a process of its own."""
-    doors = [("the HTTP server", serving.start_listening)]
-    start = boot._running(doors=doors, last=serving.lifespan, serves=True)  # noqa: SLF001
+    listeners = [("the HTTP server", serving.start_listening)]
+    start = boot._running(listeners=listeners, asgi_component=serving.lifespan, serves=True)  # noqa: SLF001
     with anyio.fail_after(30):
         async with start as run:
             yield run
 
 
-def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService[Needs, None]:
+def make_service(boot: Bootstrap[Any, Any], app: App, host: str, port: int) -> HttpService:
+    """Return a service that has no server yet."""
+    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)  # noqa: SLF001
+
+
+def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService:
     """Make what serves."""
-    serving: HttpService[Needs, None] = HttpService(boot, app, "127.0.0.1", 0)
+    serving = make_service(boot, app, "127.0.0.1", 0)
     serving.select_server(server, backend)
     return serving
 
@@ -177,7 +180,7 @@ async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
     told: pytest.LogCaptureFixture,
 ) -> None:
     """The log has an address to click on."""
-    serving: HttpService[Needs, None] = HttpService(boot, Inner(), "::1", 0)
+    serving = make_service(boot, Inner(), "::1", 0)
     serving.select_server(server, anyio_backend_name)
     async with running(boot, serving):
         assert "http://[::1]:" in told.text
@@ -208,7 +211,7 @@ async def test_what_has_failed_before_the_server_ended_is_told(
     async def live() -> None:
         async with running(boot, serving) as run:
             run.runner.fail("a part", RuntimeError("the connection is lost"))
-            assert serving._server is not None  # noqa: SLF001  (as above)
+            assert serving._server is not None  # noqa: SLF001  (nobody else ends it)
             serving._server.stop(0)  # noqa: SLF001
             await serving.wait_until_stopped(run)
 
@@ -218,7 +221,7 @@ async def test_what_has_failed_before_the_server_ended_is_told(
 
 async def test_without_a_server_there_is_nothing_to_wait_for(boot: Bootstrap[Needs]) -> None:
     """Where no door was opened nobody waits for it to close."""
-    serving: HttpService[Needs, None] = HttpService(boot, Inner(), "127.0.0.1", 0)
+    serving = make_service(boot, Inner(), "127.0.0.1", 0)
     async with boot._running() as run:  # noqa: SLF001
         await serving.wait_until_stopped(run)
 
@@ -272,7 +275,7 @@ async def test_a_port_that_is_taken_is_told(
     inner = Inner()
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        serving: HttpService[Needs, None] = HttpService(boot, inner, "127.0.0.1", port)
+        serving = make_service(boot, inner, "127.0.0.1", port)
         serving.select_server(server, anyio_backend_name)
         with pytest.raises(LifecycleError, match=rf"127\.0\.0\.1:{port}\b"):
             async with running(boot, serving):
@@ -282,7 +285,7 @@ async def test_a_port_that_is_taken_is_told(
 
 def test_the_server_has_to_run_on_the_loop(boot: Bootstrap[Needs]) -> None:
     """The server uvicorn is taken on asyncio, whatever drives that, and refused on trio."""
-    serving: HttpService[Any, Any] = HttpService(boot, Inner(), "127.0.0.1", 0)
+    serving = make_service(boot, Inner(), "127.0.0.1", 0)
     serving.select_server("uvicorn", "asyncio")
     serving.select_server("uvicorn", "uvloop")
     with pytest.raises(DeclarationError, match=r"\buvicorn\b.*\btrio\b"):

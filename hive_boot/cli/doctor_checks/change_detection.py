@@ -24,14 +24,10 @@ _LIMITS = "/proc/sys/fs/inotify"
 
 
 _ENOUGH = 4
-
-
 """Instances that should be left: a deployment needs two for each process for some time."""
 
 
 _ALL_EVENTS = 0xFFF
-
-
 """<sys/inotify.h>, IN_ALL_EVENTS"""
 
 
@@ -155,14 +151,10 @@ def _limit_finding(severity: Severity, kind: str, problem: str, name: str, limit
 
 
 _REMOTE = re.compile(r"(?:nfs4?|cifs|smb3|smbfs|9p|virtiofs|vboxsf|ceph|afs|lustre|fuse(?:\..*)?)")
-
-
 """File systems that another machine writes to, without an event in the kernel here."""
 
 
 _OVERLAYS = frozenset({"overlay", "fuse.fuse-overlayfs", "aufs"})
-
-
 """File systems of a container: the layers of the image below what the container wrote."""
 
 

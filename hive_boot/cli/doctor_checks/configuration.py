@@ -1,6 +1,4 @@
-"""Configuration checks: copies of secrets in the environment, near names, stray characters, settings without
-effect.
-"""
+"""Configuration checks: environment copies, near names, stray characters, idle settings."""
 
 from __future__ import annotations
 
@@ -217,8 +215,6 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "write the value into it, or remove it; a file that is half written is empty too",
     ),
 }
-
-
 """Severity and fix of each warning of a load."""
 
 

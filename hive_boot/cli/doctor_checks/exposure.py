@@ -145,8 +145,6 @@ def _user_name(number: int) -> str:
 
 
 _SYSTEM = ("/run", "/proc", "/dev", "/sys")
-
-
 """Directories that are in no repository."""
 
 

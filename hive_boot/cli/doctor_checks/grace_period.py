@@ -151,7 +151,8 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
         f"{grace.seconds:g} s{default}",
         names=(_KEYS[grace.platform],),
         locations=(grace.location,) if grace.location else (),
-        fix=f"{_LINES[grace.platform].format(suggested)}, or a shorter shutdown_timeout= or shutdown_delay=",
+        fix=f"{_LINES[grace.platform].format(suggested)}, or a shorter shutdown_timeout= or "
+        "shutdown_delay=",
     )
 
 

@@ -32,7 +32,7 @@ class ReadPolicy(NamedTuple):
             missing before it is really so. Default 2.
         tries: how often a volume that is swapped while it is read is read
             again. Default 8, after pauses of 2 to 100 ms.
-        recheck_recent_directories: whether a directory in which something was just made or removed is
+        recheck_recent_directories: whether a directory that has just changed is
             being written to as well. A start does not ask, because the directory itself
             is new in each new container. Default False.
     """
@@ -92,11 +92,11 @@ class DirectorySnapshot:
     __slots__ = (
         "batch",
         "changed",
-        "problem",
         "identity",
         "names",
         "path",
         "pending",
+        "problem",
         "replaced_during_read",
         "volume",
     )

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field
 
 LIMIT = 1 << 20
-
-
 """The largest file read, in bytes: what a whole Kubernetes Secret may hold."""
 
 
@@ -26,14 +24,10 @@ Value = Secret | SecretBytes
 
 
 FieldTarget = tuple[str, str, bool]
-
-
 """Attribute, name and whether it is text, of the field that a file name answers."""
 
 
 ValueOrProblem = Value | ValueProblem
-
-
 """A value, or what keeps it from being one."""
 
 
@@ -65,8 +59,6 @@ _REGULAR = stat.S_IFREG
 
 
 _SHORT = 2
-
-
 """Bytes up to which a file may be nothing but a line end."""
 
 
@@ -103,12 +95,12 @@ class FileBatch:
     # Written out, like the other two that a load fills: a start would wait for what
     # dataclasses generate.
     __slots__ = (
+        "dangling_links",
         "directory",
         "files",
-        "dangling_links",
-        "unresolved",
         "permission_denied",
         "touched",
+        "unresolved",
         "values",
     )
 

@@ -22,7 +22,7 @@ from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.services import SupervisedTask
 from hive_boot.lifecycle.states import State
 from tests.fixtures.systemd import listening, notify_path, received
-from tests.lifecycle.living import LONG, Diary, enduring, raising
+from tests.lifecycle.components import LONG, Diary, enduring, raising
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

@@ -14,7 +14,7 @@ from hive_boot import LifecycleError
 from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
 from hive_boot.lifecycle.states import Timeline
-from tests.lifecycle.living import LONG, Act, enduring, raising
+from tests.lifecycle.components import LONG, Act, enduring, raising
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 
 from hive_boot.redaction.hooks import PATCHED_FUNCTIONS, Redaction
-from tests.redaction.telling import new_log, start
+from tests.redaction.log_output import new_log, start
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hive_boot import Secret, SecretBytes
 from hive_boot.redaction.hooks import Redaction
 from tests.fixtures.cases import case
-from tests.redaction.telling import Json
+from tests.redaction.log_output import Json
 
 SHORTEST = 8
 """What is shorter is a word, and not hidden."""

@@ -18,7 +18,7 @@ from hive_boot.redaction import hooks, registry
 from hive_boot.redaction.hooks import PATCHED_FUNCTIONS, Redaction
 from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
-from tests.redaction.telling import VALUE
+from tests.redaction.log_output import VALUE
 from tests.support import run_child
 
 OTHER = "fake-other-9876543210"

@@ -26,7 +26,7 @@ from hive_boot.serving.endpoints import (
     handle_request,
 )
 from tests.fixtures.golden import assert_golden
-from tests.serving.situations import degraded, ready, starting, stopping
+from tests.serving.statuses import degraded, ready, starting, stopping
 
 pytestmark = pytest.mark.anyio
 

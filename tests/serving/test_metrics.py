@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from hive_boot.runtime.status import Status
 from hive_boot.serving.metrics import Collector, expose
 from tests.fixtures.golden import assert_golden
-from tests.serving.situations import degraded, ready
+from tests.serving.statuses import degraded, ready
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 

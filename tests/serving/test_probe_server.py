@@ -25,7 +25,7 @@ from hive_boot.runtime.status import Status
 from hive_boot.serving import probe_server
 from hive_boot.serving.endpoints import PATHS, Response, make_response
 from hive_boot.serving.probe_server import serve_probes
-from tests.serving.situations import ready, starting
+from tests.serving.statuses import ready, starting
 from tests.support import until
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from hive_boot.redaction.scrub import (
     redacted_object,
 )
 from tests.fixtures.cases import case
-from tests.redaction.telling import VALUE, Client
+from tests.redaction.log_output import VALUE, Client
 
 
 class DatabaseDownError(ConnectionRefusedError):

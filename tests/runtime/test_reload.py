@@ -23,7 +23,7 @@ from hive_boot import (
     secret,
 )
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
+from tests.runtime.rotations import Heard, Log, Service, mounted, number_of, numbered
 from tests.support import until
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import mounted
 from tests.fixtures.owned_processes import (
     BACKENDS,
     HEAD,
@@ -28,6 +27,7 @@ from tests.fixtures.owned_processes import (
     errors_of,
     side_by_side,
 )
+from tests.runtime.rotations import mounted
 from tests.support import child_environment, failed_start
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"

@@ -17,7 +17,7 @@ from selenium.webdriver.chrome.service import Service
 from hive_boot._timings import Timings
 from hive_boot.runtime.status import Status
 from hive_boot.serving.probe_server import serve_probes
-from tests.serving.situations import crowded, degraded, ready, starting, stopping
+from tests.serving.statuses import crowded, degraded, ready, starting, stopping
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")

@@ -313,7 +313,7 @@ async def test_threads_that_hang_are_named(gate: threading.Event, seconds: float
     (named,) = join_threads(threads, seconds)
     line = LINES.index("        gate.wait(30)") + 1
     assert named.startswith("the cruncher ")
-    assert named.endswith(f" lifecycle/test_leaving.py:{line} in crunch: gate.wait(30)")
+    assert named.endswith(f" lifecycle/test_forced_exit.py:{line} in crunch: gate.wait(30)")
     gate.set()
     assert join_threads(threads, 30) == []
 
@@ -349,7 +349,7 @@ async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
         assert begun.wait(20)
         (named,) = join_threads([worker], 0)
         assert named.startswith(f"{worker.name} ")
-        assert " lifecycle/test_leaving.py:" in named
+        assert " lifecycle/test_forced_exit.py:" in named
         gate.set()
         assert join_threads([worker], 30) == []
 

@@ -14,9 +14,9 @@ from anyio.abc import TaskStatus
 from hive_boot import Bootstrap, DeclarationError, Secret, SecretSet, get_secret, secret
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import threadsafe_scheduler
-from tests.bootstrap.rotations import be_impatient
 from tests.fixtures.owned_processes import BACKENDS, ended, side_by_side
 from tests.fixtures.writers import PlainDirectory
+from tests.runtime.rotations import be_impatient
 from tests.support import SETTLED, everything_told, failed_start, until
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from anyio.lowlevel import checkpoint
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
 from hive_boot.lifecycle.tasks import threadsafe_scheduler
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.fixtures.timings import set_timings
+from tests.runtime.rotations import Service, mounted, numbered
 from tests.support import failed_start, until
 
 pytestmark = pytest.mark.anyio

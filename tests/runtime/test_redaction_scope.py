@@ -26,8 +26,8 @@ from hive_boot import (
 from hive_boot.redaction import hooks, registry
 from hive_boot.runtime import redaction_scope
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import be_impatient, mounted
 from tests.fixtures.owned_processes import side_by_side
+from tests.runtime.rotations import be_impatient, mounted
 from tests.support import SETTLED, failed_start, run_child, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"

@@ -17,7 +17,8 @@ import pytest
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet
 from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import (
+from tests.fixtures.writers import PlainDirectory
+from tests.runtime.rotations import (
     Heard,
     Log,
     Service,
@@ -26,7 +27,6 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
-from tests.fixtures.writers import PlainDirectory
 from tests.support import as_ordinary_user, move_to, until
 
 pytestmark = pytest.mark.anyio

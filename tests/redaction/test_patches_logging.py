@@ -27,7 +27,7 @@ from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MASK
 from hive_boot.redaction.registry import REDACTION_FAILED
 from tests.fixtures.cases import case
-from tests.redaction.telling import VALUE, Broken, Teller, new_log, start, written
+from tests.redaction.log_output import VALUE, Broken, Teller, new_log, start, written
 
 # Loggers and handlers.
 

@@ -15,7 +15,7 @@ from hive_boot import LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
 from hive_boot.lifecycle import resources as room
 from hive_boot.lifecycle.resources import Resource, start_order
-from tests.lifecycle.living import Diary, Life, enduring, raising
+from tests.lifecycle.components import Diary, Life, enduring, raising
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]

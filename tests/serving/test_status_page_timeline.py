@@ -6,7 +6,7 @@ from dataclasses import replace
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.runtime.status import Status
 from hive_boot.serving.status_page import timeline_chart
-from tests.serving.situations import STARTED, crowded, ready, starting, stopping
+from tests.serving.statuses import STARTED, crowded, ready, starting, stopping
 
 
 def bars(drawn: str) -> dict[str, tuple[float, float]]:

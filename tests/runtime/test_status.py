@@ -23,9 +23,9 @@ from hive_boot.lifecycle.states import State
 from hive_boot.runtime.status import RotationStatus, Status
 from hive_boot.secrets.store import SecretStatus
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import NEVER, change_watch, set_timings
+from tests.runtime.rotations import Service, mounted, numbered
 from tests.support import until
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hive_boot.redaction.matcher import MASK
 from hive_boot.redaction.variants import passwords
 from tests.fixtures.cases import case
-from tests.redaction.telling import shown
+from tests.redaction.log_output import shown
 
 # URLs
 

@@ -12,8 +12,8 @@ from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, DeclarationError, Secret, SecretSet, get_secret, secret
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import Heard, Log, Service, mounted, number_of, numbered
 from tests.fixtures.timings import NEVER, set_timings
+from tests.runtime.rotations import Heard, Log, Service, mounted, number_of, numbered
 from tests.support import until
 
 pytestmark = pytest.mark.anyio

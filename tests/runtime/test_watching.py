@@ -18,7 +18,6 @@ from hive_boot.secrets import watcher
 from hive_boot.secrets.platform import HostEnvironment
 from hive_boot.secrets.watch_targets import WatchSnapshot, WatchTargets
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import Log, be_impatient
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC, QUICK_RETRIES, set_timings
 from tests.fixtures.watching import (
@@ -29,6 +28,7 @@ from tests.fixtures.watching import (
     watcher_threads,
 )
 from tests.fixtures.writers import PlainDirectory
+from tests.runtime.rotations import Log, be_impatient
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
 
 pytestmark = pytest.mark.anyio

@@ -20,7 +20,7 @@ from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MASK
 from hive_boot.redaction.registry import REDACTION_FAILED
 from tests.fixtures.cases import case
-from tests.redaction.telling import VALUE, Broken, Client, start
+from tests.redaction.log_output import VALUE, Broken, Client, start
 from tests.support import run_child
 
 # What ends a program, a thread, or nothing at all.

@@ -15,7 +15,9 @@ from anyio.lowlevel import checkpoint
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
 from hive_boot.secrets.platform import HostEnvironment
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import (
+from tests.fixtures.owned_processes import BACKENDS, VALUE, ended, side_by_side
+from tests.fixtures.writers import PlainDirectory
+from tests.runtime.rotations import (
     Heard,
     Log,
     Service,
@@ -24,8 +26,6 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
-from tests.fixtures.owned_processes import BACKENDS, VALUE, ended, side_by_side
-from tests.fixtures.writers import PlainDirectory
 from tests.support import failed_start, until
 
 pytestmark = pytest.mark.anyio

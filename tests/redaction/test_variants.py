@@ -16,7 +16,7 @@ from hive_boot.redaction.matcher import MASK
 from hive_boot.redaction.registry import scrub
 from hive_boot.redaction.variants import encoded_variants
 from tests.fixtures.cases import case
-from tests.redaction.telling import shown
+from tests.redaction.log_output import shown
 
 VALUE = 'fake/key+with "quotes", it\'s \u00e4 \\ slash'
 

@@ -14,9 +14,9 @@ from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import fallback_handler, log
 from hive_boot.secrets.watch_targets import MountedFile
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import Heard, mounted
 from tests.fixtures.golden import assert_golden
 from tests.fixtures.owned_processes import STATUS_OF, ended, errors_of
+from tests.runtime.rotations import Heard, mounted
 from tests.support import failed_start, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"

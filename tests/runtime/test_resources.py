@@ -19,7 +19,6 @@ from hive_boot import (
 )
 from hive_boot.runtime.status import Status
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import Service, mounted, numbered
 from tests.fixtures.applications import (
     PATIENCE,
     VALUE,
@@ -30,6 +29,7 @@ from tests.fixtures.applications import (
     outcomes,
     run_once,
 )
+from tests.runtime.rotations import Service, mounted, numbered
 from tests.support import until
 
 pytestmark = pytest.mark.anyio

@@ -17,7 +17,10 @@ from hive_boot.lifecycle.states import State
 from hive_boot.runtime import reload
 from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
-from tests.bootstrap.rotations import (
+from tests.fixtures.timings import NEVER
+from tests.fixtures.watching import own_threads
+from tests.fixtures.writers import publish_continuously
+from tests.runtime.rotations import (
     Heard,
     Log,
     Service,
@@ -25,9 +28,6 @@ from tests.bootstrap.rotations import (
     number_of,
     numbered,
 )
-from tests.fixtures.timings import NEVER
-from tests.fixtures.watching import own_threads
-from tests.fixtures.writers import publish_continuously
 from tests.support import until
 
 pytestmark = pytest.mark.anyio

@@ -19,7 +19,7 @@ from hive_boot.redaction.matcher import MASK, Matcher
 from hive_boot.redaction.registry import REDACTION_FAILED
 from hive_boot.redaction.scrub import redact_record
 from tests.fixtures.cases import case
-from tests.redaction.telling import VALUE, Broken, Client, Json, Teller
+from tests.redaction.log_output import VALUE, Broken, Client, Json, Teller
 
 NUMBER = 4711471147114711
 

@@ -13,7 +13,7 @@ from hive_boot.runtime.status import RotationStatus, Status
 from hive_boot.serving.endpoints import handle_request
 from hive_boot.serving.status_page import HEADERS, page
 from tests.fixtures.golden import assert_golden
-from tests.serving.situations import (
+from tests.serving.statuses import (
     crowded,
     degraded,
     ready,

@@ -93,10 +93,10 @@ def wait_until_settled(root: Path) -> None:
     Raises:
         TimeoutError: somebody goes on writing them, or the clock stands.
     """
-    patience = ReadPolicy()
+    policy = ReadPolicy()
     deadline = time.monotonic() + _TO_SETTLE
     youngest = max(path.lstat().st_ctime for path in root.rglob("*"))
-    while not patience.is_settled(youngest):
+    while not policy.is_settled(youngest):
         if time.monotonic() > deadline:
             message = f"the files in {root} are still new after {_TO_SETTLE:g} s"
             raise TimeoutError(message)

@@ -232,8 +232,8 @@ class Bootstrap(Generic[S, C]):
 
     def __repr__(self) -> str:
         # A frame of __init__ is shown, too, when it has refused its arguments.
-        plan = vars(self).get("_plan")
-        return f"Bootstrap({plan.declared.__name__ if plan else ''})"
+        declaration = vars(self).get("_declaration")
+        return f"Bootstrap({declaration.declared.__name__ if declaration else ''})"
 
     def __format__(self, spec: str, /) -> str:
         return repr(self)

@@ -38,7 +38,7 @@ class FakeClock:
         self.slept: list[float] = []
         self.steps: list[object] = []
 
-    def patience(self) -> ReadPolicy:
+    def policy(self) -> ReadPolicy:
         """Give the patience that runs by this clock, both wall and monotonic."""
         return ReadPolicy(wall=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
 
@@ -93,7 +93,7 @@ def situate(
     environ: Mapping[str, str] | None = None,
     *,
     pid: int = 4711,
-    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+    **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> SourceContext:
     """Decide mode and profile on a machine whose file system begins at ``root``."""
     surroundings = HostEnvironment(
@@ -107,13 +107,13 @@ def look(
     root: Path,
     environ: Mapping[str, str] | None = None,
     *,
-    patience: ReadPolicy = SETTLED,
-    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+    policy: ReadPolicy = SETTLED,
+    **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> LoadResult:
     """Load a declaration on a machine whose file system begins at ``root``."""
     source_context = situate(root, environ, **source_options)
     field_index = declared._field_index  # noqa: SLF001  (as a start does)
-    return load(field_index, source_context, declaration=declared.__name__, policy=patience)
+    return load(field_index, source_context, declaration=declared.__name__, policy=policy)
 
 
 def values_of(loaded: LoadResult) -> dict[str, str | bytes]:
@@ -130,7 +130,7 @@ def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let starts see a file system that begins at ``machine``, in files that nobody touches."""
     elsewhere = partial(HostEnvironment, root=str(machine), pid=4711)
     for room in ("hive_boot.runtime.load_pipeline", "hive_boot.secrets.global_access"):
-        monkeypatch.setattr(f"{room}.Surroundings", elsewhere)
+        monkeypatch.setattr(f"{room}.HostEnvironment", elsewhere)
         monkeypatch.setattr(f"{room}.load", partial(load, policy=SETTLED))
 
 

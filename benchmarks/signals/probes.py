@@ -28,13 +28,13 @@ def free_port() -> int:
         return port
 
 
-def get(port: int, path: str = "/", patience: float = _SOON) -> int | None:
+def get(port: int, path: str = "/", policy: float = _SOON) -> int | None:
     """Ask on a new connection.
 
     Returns:
         The status, or None when there was no answer.
     """
-    connection = HTTPConnection(_HOST, port, timeout=patience)
+    connection = HTTPConnection(_HOST, port, timeout=policy)
     with suppress(OSError, HTTPException):
         try:
             connection.request("GET", path, headers={"Connection": "close"})

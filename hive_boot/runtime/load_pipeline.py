@@ -126,7 +126,7 @@ class LoadPipeline(Generic[S]):
         checks: Sequence[tuple[BoundCall, CheckSpec]],
         timeline: Timeline,
     ) -> None:
-        self._plan = declaration
+        self._declaration = declaration
         self._checks = checks
         self._timeline = timeline
         self._declared: type[Any] = declaration.declared
@@ -141,7 +141,7 @@ class LoadPipeline(Generic[S]):
             InvalidSecretsError: a variable that decides it means nothing.
         """
         try:
-            self.source_context = detect(HostEnvironment(), self._plan.source_options)
+            self.source_context = detect(HostEnvironment(), self._declaration.source_options)
         except InvalidSecretsError as exc:
             raise self.build_error(exc.problems) from None
         log_messages.log_source_context(self.source_context)
@@ -158,20 +158,20 @@ class LoadPipeline(Generic[S]):
             self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
             self.source_context or self.detect_platform(),
             declaration=self._declared.__name__,
-            given=self._plan.overrides,
+            given=self._declaration.overrides,
             recheck_recent_directories=again,
         )
 
     def load_with_wait(self) -> LoadResult:
         """Read everything, and wait for files that are missing. It blocks."""
         load_result = self.read()
-        if not self._plan.wait_for_files or not load_result.source_context.mounted:
+        if not self._declaration.wait_for_files or not load_result.source_context.mounted:
             return load_result
-        until = time.monotonic() + self._plan.wait_for_files
-        interval = self._plan.timings.missing_file_interval
+        until = time.monotonic() + self._declaration.wait_for_files
+        interval = self._declaration.timings.missing_file_interval
         missing = _missing(load_result)
         if missing:
-            log_messages.log_waiting_for_files(missing, self._plan.wait_for_files)
+            log_messages.log_waiting_for_files(missing, self._declaration.wait_for_files)
         while missing and (left := until - time.monotonic()) > 0:
             if self._given_up.wait(min(interval, left)):
                 break
@@ -205,7 +205,7 @@ class LoadPipeline(Generic[S]):
         from hive_boot.runtime.checks import await_field_checks, close_unawaited  # noqa: PLC0415  (many have none)
         from hive_boot.secrets.validation import call_checks  # noqa: PLC0415  (many have none)
 
-        seconds = self._plan.startup_timeout
+        seconds = self._declaration.startup_timeout
 
         def call() -> tuple[list[Problem], list[PendingCheck]]:
             left = deadline - time.monotonic()
@@ -230,7 +230,7 @@ class LoadPipeline(Generic[S]):
             return
         from hive_boot.runtime.checks import await_check  # noqa: PLC0415  (many have none)
 
-        left, seconds = deadline - time.monotonic(), self._plan.startup_timeout
+        left, seconds = deadline - time.monotonic(), self._declaration.startup_timeout
         values = list(load_result.values.values())
         problem = await await_check(
             self._declared.__name__, check(), values, left=left, seconds=seconds
@@ -268,15 +268,15 @@ class LoadPipeline(Generic[S]):
             lambda: injection_context(candidate),
             list(load_result.values.values()),
             deadline=deadline,
-            seconds=self._plan.startup_timeout,
+            seconds=self._declaration.startup_timeout,
             timeline=self._timeline,
             retry=changed_fields is None,
-            timings=self._plan.timings,
+            timings=self._declaration.timings,
         )
 
     def deadline(self) -> float:
         """Give until when the checks of what was just read may take."""
-        return time.monotonic() + self._plan.startup_timeout
+        return time.monotonic() + self._declaration.startup_timeout
 
     def log_warnings(self, load_result: LoadResult) -> None:
         """Log the warnings that were not logged before."""

@@ -88,11 +88,11 @@ class _Loader:
         judged: the attributes whose problem is noted already.
     """
 
-    def __init__(self, load_result: LoadResult, patience: ReadPolicy) -> None:
+    def __init__(self, load_result: LoadResult, policy: ReadPolicy) -> None:
         self.load_result = load_result
         self.field_index = load_result.field_index
         self.source_context = load_result.source_context
-        self.patience = patience
+        self.policy = policy
         self.answered: set[str] = set()
         self.judged: set[str] = set()
 
@@ -194,7 +194,7 @@ class _Loader:
             path: (field.attribute, field.name, field.kind is Secret)
             for path, (_, field) in pointers.items()
         }
-        reading = read_paths(answers, self.patience)
+        reading = read_paths(answers, self.policy)
         batch = reading.batch
         for path, field in pointers.values():
             pointer = f"{field.name}_FILE"
@@ -218,7 +218,7 @@ class _Loader:
         usual = not source_context.directories_setting and source_context.mode != "systemd"
         for directory in source_context.directories:
             without = PLATFORM_ENTRIES if usual else frozenset[str]()
-            reading = read_directory(directory, self.field_index, self.patience, without=without)
+            reading = read_directory(directory, self.field_index, self.policy, without=without)
             readings.append(reading)
             if usual and not reading.volume:
                 readings += self._read_subvolumes(reading)
@@ -248,7 +248,7 @@ class _Loader:
         for path in taken.keys() & set(below):
             attribute = taken[path]
             odd[attribute] = [hit for hit in odd[attribute] if hit.place != path]
-        return [read_directory(path, self.field_index, self.patience) for path in below]
+        return [read_directory(path, self.field_index, self.policy) for path in below]
 
     def _take(self, reading: DirectorySnapshot) -> None:
         """Take over what one directory held, but for what a variable answers."""

@@ -62,9 +62,9 @@ class HttpServer(ABC):
         requests = InFlightRequests(app)
         failures: list[Exception] = []
         accepting = anyio.Event()
-        patience = anyio.CancelScope()
+        policy = anyio.CancelScope()
         life = anyio.CancelScope(shield=True)
-        self._limits = [(patience, 0.0), (life, 2 * self._stop_timeout)]
+        self._limits = [(policy, 0.0), (life, 2 * self._stop_timeout)]
         self._set_limits()
         async with anyio.create_task_group() as group:
 
@@ -83,7 +83,7 @@ class HttpServer(ABC):
 
             async def end_in_time() -> None:
                 try:
-                    with patience:
+                    with policy:
                         await anyio.sleep_forever()
                 finally:
                     requests.end()

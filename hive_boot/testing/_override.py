@@ -36,15 +36,15 @@ class override:  # noqa: N801  (it is used as a function is)
     def __init__(
         self, boot: Bootstrap[Any, Any], **values: str | bytes | Secret | SecretBytes | None
     ) -> None:
-        plan = boot._declaration  # noqa: SLF001  (the declaration is read, not changed)
-        fields: dict[str, Field] = plan.declared._field_index.fields  # noqa: SLF001  (as a load does)
-        whose = plan.declared.__name__
+        declaration = boot._declaration  # noqa: SLF001  (the declaration is read, not changed)
+        fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (as a load does)
+        whose = declaration.declared.__name__
         if unknown := values.keys() - fields.keys():
             message = f"{whose} declares no {', '.join(sorted(unknown))}"
             del values
             raise DeclarationError(message)
         self._boot = boot
-        self._plan = plan
+        self._declaration = declaration
         self._given: dict[str, Secret | SecretBytes | None] = {}
         for attribute, field in fields.items():
             if attribute not in values:
@@ -57,7 +57,7 @@ class override:  # noqa: N801  (it is used as a function is)
                 del value, values
                 raise DeclarationError(message)
             self._given[attribute] = typed
-        self._before = plan.overrides
+        self._before = declaration.overrides
 
     def __enter__(self) -> Self:
         if self._boot.status().ready:
@@ -67,14 +67,14 @@ class override:  # noqa: N801  (it is used as a function is)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._plan.overrides = self._before
+        self._declaration.overrides = self._before
 
     async def __aenter__(self) -> Self:
         self._put()
         try:
             await self._reload()
         except BaseException:
-            self._plan.overrides = self._before
+            self._declaration.overrides = self._before
             # Otherwise the application would stay degraded by values that no longer apply.
             with suppress(InvalidSecretsError):
                 await self._reload()
@@ -82,12 +82,12 @@ class override:  # noqa: N801  (it is used as a function is)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._plan.overrides = self._before
+        self._declaration.overrides = self._before
         await self._reload()
 
     def _put(self) -> None:
-        self._before = self._plan.overrides
-        self._plan.overrides = {**self._before, **self._given}
+        self._before = self._declaration.overrides
+        self._declaration.overrides = {**self._before, **self._given}
 
     async def _reload(self) -> None:
         if self._boot.status().ready:

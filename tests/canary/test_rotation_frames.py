@@ -32,13 +32,13 @@ FAULTS: dict[str, tuple[object, str]] = {
     "fstat": (os, "fstat"),
     "read": (os, "read"),
     "thread": (threading.Thread, "start"),
-    "judge": (loader, "judge"),
-    "losses": (reload, "losses"),
+    "judge": (loader, "validate"),
+    "losses": (reload, "find_lost_sources"),
     "compare": (reload, "changed_fields"),
-    "cover": (RedactionScope, "cover"),
+    "cover": (RedactionScope, "register_values"),
     "make a set": (load_pipeline, "make_set"),
     "accept": (Store, "accept"),
-    "tell": (rotation_hooks.HookRunner, "tell"),
+    "tell": (rotation_hooks.HookRunner, "notify"),
 }
 """What can be made to fail deep inside a rotation."""
 

@@ -119,7 +119,7 @@ def test_a_program_gets_the_same_in_json(facts: Facts, monkeypatch: pytest.Monke
         ("CLIENT_KEY", ["missing"]),
         ("SENTRY_DSN", []),
     ]
-    assert "CLIENT_KEY" in answer["problems"][0]["hint"]
+    assert "CLIENT_KEY" in answer["problems"][0]["fix"]
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "test")
     answer = facts("boot")
     assert (answer["ok"], answer["problems"], answer["advice"]) == (True, [], [])

@@ -27,7 +27,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the root of an empty machine, whose working directory is ``cwd``."""
     move_to(tmp_path, monkeypatch)
     monkeypatch.setattr(
-        "hive_boot.cli.doctor.Surroundings", partial(HostEnvironment, root=str(tmp_path), pid=4711)
+        "hive_boot.cli.doctor.HostEnvironment",
+        partial(HostEnvironment, root=str(tmp_path), pid=4711),
     )
     monkeypatch.setattr(sys, "path", [*sys.path])
     return tmp_path

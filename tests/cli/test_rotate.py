@@ -432,7 +432,7 @@ def test_the_command_for_kubernetes_reads_stdin(
 
 INTERRUPTED = """
 import os, signal, sys
-from hive_boot.cli import in_place
+from hive_boot.cli import file_writing as in_place
 from hive_boot.cli.main import main
 from hive_boot.cli.secret_files import encode_value
 

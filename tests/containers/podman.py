@@ -157,9 +157,9 @@ class Container:
         """Wait for its end, and give the exit status."""
         return int(self.podman.do("wait", self.name))
 
-    def stop(self, *, patience: int = 30) -> int:
+    def stop(self, *, policy: int = 30) -> int:
         """Send SIGTERM, wait for the end, and give the exit status; SIGKILL follows late."""
-        self.podman.do("stop", f"--time={patience}", self.name)
+        self.podman.do("stop", f"--time={policy}", self.name)
         return self.wait()
 
     def until(self, condition: Callable[[], object]) -> None:

@@ -13,8 +13,8 @@ from tests.support import ROOT, child_environment
 # A laptop, on whatever machine this runs: nothing mounted, and no container around it.
 _LAPTOP = """
 from functools import partial
-from hive_boot.runtime import intake
-intake.Surroundings = partial(intake.Surroundings, root={root!r}, pid=1000)
+from hive_boot.runtime import load_pipeline
+load_pipeline.HostEnvironment = partial(load_pipeline.HostEnvironment, root={root!r}, pid=1000)
 """
 
 _TOOLS = {

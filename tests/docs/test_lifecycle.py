@@ -79,8 +79,8 @@ async def pool(secrets):
     await connect()
     yield Pool("")
 
-boot._plan.parts["pool"] = boot._plan.parts["pool"]._replace(timeout=0.2, work=pool)
-pool.__annotations__["secrets"] = boot._plan.declared
+boot._declaration.resources["pool"] = boot._declaration.resources["pool"]._replace(timeout=0.2, work=pool)
+pool.__annotations__["secrets"] = boot._declaration.declared
 
 @boot.resource
 async def settings() -> None: ...

@@ -112,10 +112,10 @@ def test_on_a_port_of_its_own(workplace: Path) -> None:
     worker.write_text(PYTHON["worker.py"].replace("8081", str(port)), "utf-8")
     program = "import runpy; runpy.run_path('worker.py', run_name='__main__')"
     with started_child(program, cwd=workplace, **ENVIRONMENT) as child:
-        patience = time.monotonic() + 30
+        policy = time.monotonic() + 30
         while fetch(port, "/readyz") != 200:
             assert child.poll() is None
-            assert time.monotonic() < patience
+            assert time.monotonic() < policy
             time.sleep(0.02)
         assert [fetch(port, path) for path in PATHS] == [200] * 6
         child.send_signal(signal.SIGTERM)

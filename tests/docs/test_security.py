@@ -49,7 +49,7 @@ sentry_sdk.init = partial(sentry_sdk.init, transport=Printing)
 """
 
 REDACT_NOTHING = "import hive_boot; hive_boot.redact = lambda shown: shown"
-SCRUB_NOWHERE = "from hive_boot.redaction import hooks; hooks.PLACES = ()"
+SCRUB_NOWHERE = "from hive_boot.redaction import hooks; hooks.PATCHED_FUNCTIONS = ()"
 
 # What the libraries import when they are used, too: Sentry looks for every framework.
 LIBRARIES = """

@@ -38,10 +38,10 @@ asyncio.run(swallow())
 HELD = """
 import asyncio, atexit, ctypes, logging, os, sys, threading, time
 from hive_boot._timings import Timings
-from hive_boot.lifecycle import leaving
+from hive_boot.lifecycle import forced_exit
 
 {before}
-leaving.Deadline({seconds}, {pending}, 70, Timings(last_output_timeout={moment})).start()
+forced_exit.ExitWatchdog({seconds}, {pending}, 70, Timings(last_output_timeout={moment})).start()
 {hold}
 """
 
@@ -83,12 +83,12 @@ def test_code_that_lets_no_thread_run_delays_the_end_alone() -> None:
 
 CANCELLED = """
 import time
-from hive_boot.lifecycle.forced_exit import Deadline
+from hive_boot.lifecycle.forced_exit import ExitWatchdog
 
-deadline = Deadline(1, lambda: "the time is over", 70)
+deadline = ExitWatchdog(1, lambda: "the time is over", 70)
 deadline.start()
 deadline.cancel()
-Deadline(1.1, lambda: "the time of the other is over", 71).start()
+ExitWatchdog(1.1, lambda: "the time of the other is over", 71).start()
 time.sleep(60)
 """
 
@@ -220,13 +220,13 @@ def test_a_broken_log_holds_nobody(hold: str) -> None:
 def test_the_last_words_hold_no_secret() -> None:
     """What is said at the end is scrubbed like everything else that is written."""
     before = """
-from hive_boot.redaction import hidden
+from hive_boot.redaction import registry as hidden
 
-class Sealed:
+class Revealable:
     def reveal(self):
         return "fake-value-of-a-test"
 
-hidden.hide(leaving, [Sealed()])
+hidden.register(leaving, [Revealable()])
 """
     source = held_by("time.sleep(60)", pending="lambda: 'fake-value-of-a-test'", before=before)
     child = run_child(source)
@@ -357,16 +357,16 @@ async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
 PROCESSES = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from hive_boot.lifecycle.forced_exit import join_threads, threads_since
+from hive_boot.lifecycle.forced_exit import join_threads, threads_started_since
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1)
     pool.submit(int).result()
-    while named := join_threads(threads_since([]), 0):
+    while named := join_threads(threads_started_since([]), 0):
         time.sleep(0.01)
     print("idle")
     working = pool.submit(time.sleep, 60)
-    print(len(join_threads(threads_since([]), 0)), "works")
+    print(len(join_threads(threads_started_since([]), 0)), "works")
     for process in multiprocessing.active_children():
         process.kill()
     working.exception()
@@ -381,11 +381,11 @@ def test_an_idle_pool_of_processes_holds_nobody() -> None:
 
 SPARED = """
 import sys, threading, time
-from hive_boot.lifecycle.forced_exit import Deadline
+from hive_boot.lifecycle.forced_exit import ExitWatchdog
 
-deadline = Deadline(0.05, lambda: "what holds it", 70)
+deadline = ExitWatchdog(0.05, lambda: "what holds it", 70)
 deadline.start()
-deadline.spare_the_living()
+deadline.only_while_exiting()
 if sys.argv[1] == "held":
     threading.Thread(target=threading.Event().wait).start()
     sys.exit(3)

@@ -65,14 +65,14 @@ class Owner:
 def owned(
     *,
     drain: float = 0.0,
-    stop_timeout: float = LONG,
+    shutdown_timeout: float = LONG,
     parts: tuple[Resource, ...] = (),
     services: tuple[SupervisedTask, ...] = (),
     at: State = State.ARMED,
 ) -> Owner:
     """Make a run that stands where it is to stand."""
     context = contextvars.copy_context()
-    owner = Owner(Runner(shutdown_delay=drain, shutdown_timeout=stop_timeout, context=context))
+    owner = Owner(Runner(shutdown_delay=drain, shutdown_timeout=shutdown_timeout, context=context))
     owner.runner.set_components(parts, services)
     for state in WAYS[at]:
         owner.runner.transition(state)
@@ -307,7 +307,7 @@ async def test_what_has_failed_drains_before_it_ends() -> None:
 
 async def test_the_time_of_the_stop_begins_once() -> None:
     """However often somebody asks, the stop has one deadline."""
-    owner = owned(at=State.READY, stop_timeout=5)
+    owner = owned(at=State.READY, shutdown_timeout=5)
     before = time.monotonic()
     by = owner.runner.stop_deadline
     assert before + 5 <= by <= time.monotonic() + 5
@@ -476,11 +476,11 @@ async def test_services_that_go_on_leave_time_for_parts(
     *, has_parts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that swallows its cancellation is named, and the parts are stopped all the same."""
-    monkeypatch.setattr("hive_boot.lifecycle.resources.SHARE", 0.01)
+    monkeypatch.setattr("hive_boot.lifecycle.resources.STOP_BUDGET_SHARE", 0.01)
     gate, diary = anyio.Event(), Diary()
     owner = owned(
         at=State.STARTING,
-        stop_timeout=5 if has_parts else 0.05,
+        shutdown_timeout=5 if has_parts else 0.05,
         parts=(diary.part("pool"),) if has_parts else (),
         services=(service(enduring(gate)),),
     )

@@ -12,13 +12,13 @@ from tests.support import run_child
 
 LATCHED = """
 import os, signal, time
-from hive_boot.lifecycle.signals import Latch
+from hive_boot.lifecycle.signals import SignalHandler
 
-with Latch() as latch:
+with SignalHandler() as latch:
     signal.raise_signal(signal.{first})
     {between}
     signal.raise_signal(signal.{second})
-    print("still here, after", latch.pulled)
+    print("still here, after", latch.first_signal)
 """
 
 
@@ -136,7 +136,7 @@ def test_a_repeat_at_once_is_the_same_signal() -> None:
 
 HUNG_UP = """
 import os, signal, sys
-from hive_boot.lifecycle.signals import Latch
+from hive_boot.lifecycle.signals import SignalHandler
 
 os.setsid()
 
@@ -155,19 +155,19 @@ def hang_up():
 def try_out(before, *steps):
     signal.signal(signal.SIGHUP, before)
     heard.clear()
-    with Latch() as latch:
+    with SignalHandler() as latch:
         for step in steps:
             if step == "hang up":
                 hang_up()
             elif step == "wait":
-                latch.notify(lambda: heard.append("stop"))
+                latch.on_stop(lambda: heard.append("stop"))
             elif step == "listen":
-                latch.notify_reload(lambda: heard.append("reload"))
+                latch.on_reload(lambda: heard.append("reload"))
             elif step == "forget":
-                latch.forget()
+                latch.detach()
             else:
                 signal.raise_signal(signal.SIGTERM)
-        print(*heard, latch.pulled)
+        print(*heard, latch.first_signal)
     assert signal.getsignal(signal.SIGHUP) is before
 
 heard = []
@@ -212,18 +212,18 @@ def test_with_a_terminal_a_hang_up_is_a_stop() -> None:
 
 FORKED = """
 import os, signal
-from hive_boot.lifecycle.signals import Latch
+from hive_boot.lifecycle.signals import SignalHandler
 
 os.setsid()
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    with Latch() as latch:
-        latch.notify_reload(lambda: print("the child's"))
+    with SignalHandler() as latch:
+        latch.on_reload(lambda: print("the child's"))
         pid = os.fork()
         if not pid:
             os.kill(os.getpid(), number)
             os._exit(0)
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), latch.pulled)
+        print(os.waitstatus_to_exitcode(status), latch.first_signal)
 """
 
 
@@ -237,9 +237,9 @@ def test_a_forked_child_is_not_ours() -> None:
 
 FORCED = """
 import os, signal, sys, time
-from hive_boot.lifecycle.signals import Latch
+from hive_boot.lifecycle.signals import SignalHandler
 
-with Latch() as latch:
+with SignalHandler() as latch:
     {before}
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGINT)
@@ -255,7 +255,7 @@ def last_word(before: str = "") -> str:
 
 def test_the_second_signal_says_what_it_has_broken_off() -> None:
     """Whoever reads the log sees which signal it was, and where the application stood."""
-    (line,) = last_word("latch.notify_force(lambda: 'draining')").splitlines()
+    (line,) = last_word("latch.on_force(lambda: 'draining')").splitlines()
     assert line.startswith("hive_boot: ")
     assert "SIGINT" in line
     assert "draining" in line
@@ -273,7 +273,7 @@ def test_a_third_signal_changes_nothing() -> None:
     before = """def find():
         signal.raise_signal(signal.SIGINT)
         return 'stopping'
-    latch.notify_force(find)"""
+    latch.on_force(find)"""
     (line,) = last_word(before).splitlines()
     assert "SIGINT" in line
     assert "stopping" in line
@@ -295,12 +295,12 @@ def test_a_stderr_that_takes_nothing_holds_up_nobody() -> None:
 
 TOLD = """
 import logging, signal, sys
-from hive_boot.lifecycle.signals import terminate
+from hive_boot.lifecycle.signals import terminate_self
 
 logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
 for handler in (lambda *_: print("asked"), signal.SIG_DFL, signal.SIG_IGN):
     signal.signal(signal.SIGTERM, handler)
-    terminate()
+    terminate_self()
     print("still here")
 """
 

@@ -231,9 +231,9 @@ def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.Monkey
 
 FORKED = """
 import os
-from hive_boot.lifecycle.systemd import Notify
+from hive_boot.lifecycle.systemd import SystemdNotifier
 
-notify = Notify()
+notify = SystemdNotifier()
 notify.ready("parent")
 child = os.fork()
 if not child:
@@ -257,9 +257,9 @@ UNHEARD = """
 import sys
 
 sys.modules.pop("socket", None)  # what measures the tests imports it
-from hive_boot.lifecycle.systemd import Notify
+from hive_boot.lifecycle.systemd import SystemdNotifier
 
-notify = Notify()
+notify = SystemdNotifier()
 notify.ready("nobody")
 notify.beat()
 print("socket" in sys.modules)

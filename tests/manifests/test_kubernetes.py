@@ -132,10 +132,10 @@ def test_each_probe_has_its_endpoint() -> None:
 
 def test_the_startup_probe_waits_as_long_as_a_start_may_take() -> None:
     """What waits for a sidecar's files is not killed meanwhile."""
-    for wait, start_timeout in ((0, 30), (60, 45.5)):
-        boot = Bootstrap(ShopSecrets, wait_for_files=wait, startup_timeout=start_timeout)
+    for wait, startup_timeout in ((0, 30), (60, 45.5)):
+        boot = Bootstrap(ShopSecrets, wait_for_files=wait, startup_timeout=startup_timeout)
         probe = container(deploy(boot=boot))["startupProbe"]
-        assert probe["periodSeconds"] * probe["failureThreshold"] > wait + start_timeout
+        assert probe["periodSeconds"] * probe["failureThreshold"] > wait + startup_timeout
 
 
 def test_two_pods_are_never_gone_together() -> None:

@@ -214,24 +214,24 @@ import os
 import sys
 from threading import Event, Thread
 from hive_boot import Secret, redact
-from hive_boot.redaction import hidden
+from hive_boot.redaction import registry as hidden
 
 held, done = Event(), Event()
 
 def hold():
-    with hidden.changing():
+    with hidden.lock():
         held.set()
         done.wait()
 
 owner, text = object(), "fake-jwt-secret-0123456789"
-hidden.hide(owner, [Secret("A", "fake-inherited-0123")])
+hidden.register(owner, [Secret("A", "fake-inherited-0123")])
 holder = Thread(target=hold)
 holder.start()
 held.wait()
 child = os.fork()
 if child == 0:
     told = [redact("fake-inherited-0123")]
-    hidden.hide(text, [Secret("B", text)])
+    hidden.register(text, [Secret("B", text)])
     told.append(redact(text))
     hidden.drop(text)
     told.append(redact(text))

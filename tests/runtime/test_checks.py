@@ -61,9 +61,9 @@ def set_check(judge: Callable[[Any], Any]) -> type[SecretSet]:
     return Pair
 
 
-def boot_of(declared: type[SecretSet], start_timeout: float = 30) -> Bootstrap[SecretSet, None]:
+def boot_of(declared: type[SecretSet], startup_timeout: float = 30) -> Bootstrap[SecretSet, None]:
     """Make an application whose secrets are variables."""
-    return Bootstrap(declared, mode="environment", startup_timeout=start_timeout)
+    return Bootstrap(declared, mode="environment", startup_timeout=startup_timeout)
 
 
 async def passes(_: object) -> None:
@@ -187,7 +187,7 @@ async def test_a_check_that_hangs_ends_with_the_start_timeout() -> None:
     """A check that never answers is a problem of the report, not a service that never starts."""
     declared = {"JWT_SECRET": one_check(hangs), "Pair": set_check(hangs)}
     for name, declaration in declared.items():
-        error = await failed_start(boot_of(declaration, start_timeout=0.2))
+        error = await failed_start(boot_of(declaration, startup_timeout=0.2))
         (problem,) = error.problems
         assert (problem.name, problem.kind) == (name, "check")
         assert "0.2 s" in problem.message
@@ -196,7 +196,7 @@ async def test_a_check_that_hangs_ends_with_the_start_timeout() -> None:
 @pytest.mark.both_backends
 async def test_no_time_at_all_is_a_problem_of_the_check_and_nothing_else() -> None:
     """With no time left an async check is named as late, and Python warns of nothing."""
-    error = await failed_start(boot_of(one_check(passes), start_timeout=1e-9))
+    error = await failed_start(boot_of(one_check(passes), startup_timeout=1e-9))
     gc.collect()
     (problem,) = error.problems
     assert (problem.kind, "1e-09 s" in problem.message) == ("check", True)
@@ -220,7 +220,7 @@ async def test_checks_run_side_by_side() -> None:
         jwt_secret: Secret = secret(check=meet)
         api_key: Secret = secret(check=meet)
 
-    async with boot_of(Two, start_timeout=PATIENCE).running():
+    async with boot_of(Two, startup_timeout=PATIENCE).running():
         assert sorted(met) == sorted([VALUE, OTHER])
 
 
@@ -243,7 +243,7 @@ async def test_all_refusals_are_reported_in_the_order_of_the_declaration() -> No
         jwt_secret: Secret = secret(check=late)
         api_key: Secret = secret(check=early)
 
-    error = await failed_start(boot_of(Two, start_timeout=PATIENCE))
+    error = await failed_start(boot_of(Two, startup_timeout=PATIENCE))
     assert [problem.name for problem in error.problems] == ["JWT_SECRET", "API_KEY"]
 
 
@@ -436,7 +436,7 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
 async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
     """At the end of ``startup_timeout`` the report has the last refusal."""
     asked = Asked(ConnectionError("no route"), OSError("no disk"))
-    error = await failed_start(judged_by(asked, start_timeout=0.3))
+    error = await failed_start(judged_by(asked, startup_timeout=0.3))
     (problem,) = error.problems
     assert "OSError: no disk" in problem.message
     assert len(asked.values) > 1
@@ -445,7 +445,7 @@ async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
 @pytest.mark.both_backends
 async def test_the_end_of_the_start_hides_no_refusal() -> None:
     """A last call that the end cuts short says nothing: what was said before it is reported."""
-    boot = pair(start_timeout=0.3)
+    boot = pair(startup_timeout=0.3)
     calls: list[None] = []
 
     @boot.check
@@ -500,7 +500,7 @@ async def test_a_check_that_hangs_in_a_group_of_the_loop_is_late() -> None:
         await sleep_in_a_group_of_the_loop()
 
     for declare in (one_check, set_check):
-        (problem,) = (await failed_start(boot_of(declare(hang), start_timeout=0.2))).problems
+        (problem,) = (await failed_start(boot_of(declare(hang), startup_timeout=0.2))).problems
         assert "0.2 s" in problem.message
 
 

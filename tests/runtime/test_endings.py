@@ -58,7 +58,7 @@ async def swallow_more():
 BOOT = f"""
 {SHORT}
 boot = Bootstrap(Needs, shutdown_timeout=float(sys.argv[2]))
-boot._plan.timings = SHORT
+boot._declaration.timings = SHORT
 {POOL}
 @boot.resource
 async def other():
@@ -94,7 +94,7 @@ BRIEF, LONG = "0.8", "20"
 """Seconds of the stop: where something hangs in it for good, and where nothing does."""
 
 
-def stop_timeout(how: str) -> str:
+def shutdown_timeout(how: str) -> str:
     """Give the seconds that a stop may take."""
     return BRIEF if how is SWALLOW else LONG
 
@@ -150,7 +150,7 @@ def test_a_part_that_cannot_start(tmp_path: Path) -> None:
 
     def scenario(backend: str, how: tuple[str, tuple[str, ...]], path: Path) -> None:
         does, contains = how
-        result = ended(AT_START.format(how=does), backend, stop_timeout(does), cwd=path)
+        result = ended(AT_START.format(how=does), backend, shutdown_timeout(does), cwd=path)
         assert_failed(result, contains, does is RAISE)
         assert sorted(result.out[:2]) == ["other starts", "pool starts"]
         assert sorted(result.out[2:]) == ["other stops", "pool stops"]
@@ -173,7 +173,7 @@ def test_a_part_that_cannot_stop(tmp_path: Path) -> None:
 
     def scenario(backend: str, how: tuple[str, tuple[str, ...]], path: Path) -> None:
         does, contains = how
-        result = ended(AT_STOP.format(how=does), backend, stop_timeout(does), cwd=path)
+        result = ended(AT_STOP.format(how=does), backend, shutdown_timeout(does), cwd=path)
         assert_failed(result, contains, does is RAISE)
         assert sorted(result.out[:2]) == ["other starts", "pool starts"]
         assert result.out[2] == "main ends"
@@ -268,7 +268,7 @@ def test_the_end_of_main_ends_the_rest(tmp_path: Path) -> None:
         does, code = way
         source = f"""
 {SHORT}{PLAIN}{SERVICE}
-boot._plan.timings = SHORT
+boot._declaration.timings = SHORT
 @boot.main
 async def main(pool: str) -> int:
     import anyio
@@ -496,7 +496,7 @@ async def started():
         await anyio.sleep(0.005)
 
 boot = Bootstrap(Needs, shutdown_timeout={5 if name is None else 0.5})
-boot._plan.timings = SHORT
+boot._declaration.timings = SHORT
 {POOL}
 @boot.main
 async def main(pool: str) -> None:
@@ -586,7 +586,7 @@ def test_what_fails_for_good_ends_the_application(tmp_path: Path) -> None:
         source = f"""
 {SHORT}
 boot = Bootstrap(Needs, shutdown_delay={drain})
-boot._plan.timings = SHORT
+boot._declaration.timings = SHORT
 {POOL}{declared}
 @boot.main
 async def main(pool: str) -> None:
@@ -840,7 +840,7 @@ async def main(pool: str) -> None:
 
 BROKEN = f"""
 {SHORT}{PLAIN}
-boot._plan.timings = SHORT
+boot._declaration.timings = SHORT
 
 @boot.resource
 async def culprit(pool: str):

@@ -44,7 +44,7 @@ async def test_a_start_waits_for_a_late_volume(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
     """A sidecar writes the files while the start waits, and says for what it waits."""
-    boot = mounted(volume.path, Service, watch=watch, wait=20)
+    boot = mounted(volume.path, Service, watch=watch, wait_for_files=20)
     log = Log(caplog)
     states: list[str] = []
 
@@ -70,7 +70,7 @@ async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
     # Two steps away there are no events, and the next look finds it.
     timings = {"watcher_heartbeat_interval": 0.05, "resync_interval": 0.1}
     place = memory / name
-    boot = mounted(place, Service, timings, wait=20)
+    boot = mounted(place, Service, timings, wait_for_files=20)
     log = Log(caplog)
     volumes: list[MountedVolume] = []
 
@@ -92,8 +92,8 @@ async def test_a_start_waits_for_files_that_come_one_by_one(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits until the last one that is required is there."""
-    be_impatient(monkeypatch, quiet=0.02)
-    boot = mounted(directory.path, Service, mode="docker", wait=20)
+    be_impatient(monkeypatch, quiet_interval=0.02)
+    boot = mounted(directory.path, Service, mode="docker", wait_for_files=20)
     log = Log(caplog)
 
     async def sidecar() -> None:
@@ -112,9 +112,11 @@ async def test_what_never_comes_is_reported_at_the_end(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time is over: the report is the one that a start without ``wait=`` gives at once."""
-    be_impatient(monkeypatch, quiet=0.02)
+    be_impatient(monkeypatch, quiet_interval=0.02)
     directory.replace("api_key", numbered(1)["api_key"])
-    waited = await failed_start(mounted(directory.path, Service, mode="docker", wait=0.05))
+    waited = await failed_start(
+        mounted(directory.path, Service, mode="docker", wait_for_files=0.05)
+    )
     at_once = await failed_start(mounted(directory.path, Service, mode="docker"))
     assert str(waited) == str(at_once)
     assert [problem.name for problem in waited.problems] == ["JWT_SECRET"]
@@ -126,7 +128,7 @@ async def test_what_is_wrong_is_not_waited_for(
     """A value that its rules refuse will not become better: that is told at once."""
     volume.publish(numbered(1, api_key="fake"))
     log = Log(caplog)
-    error = await failed_start(mounted(volume.path, Service, wait=600))
+    error = await failed_start(mounted(volume.path, Service, wait_for_files=600))
     assert [(each.name, each.kind) for each in error.problems] == [("API_KEY", "length")]
     assert "600 s" not in log.text
 
@@ -145,7 +147,7 @@ async def test_a_start_that_is_given_up_waits_no_longer(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
     """A signal during the wait ends it, and leaves no thread behind that waits on."""
-    boot = mounted(volume.path, Service, watch=watch, wait=600)
+    boot = mounted(volume.path, Service, watch=watch, wait_for_files=600)
     log = Log(caplog)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
@@ -174,7 +176,7 @@ async def test_a_start_that_is_given_up_early_leaves_no_watch(
         go_on.wait(20)
         return HostEnvironment()
 
-    monkeypatch.setattr("hive_boot.runtime.load_pipeline.Surroundings", slow)
+    monkeypatch.setattr("hive_boot.runtime.load_pipeline.HostEnvironment", slow)
     boot = mounted(volume.path, Service)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
@@ -229,7 +231,7 @@ async def test_a_key_of_another_certificate_is_not_used(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files that come one by one do not match for a moment: both old ones stay until they do."""
-    be_impatient(monkeypatch, quiet=0.02)
+    be_impatient(monkeypatch, quiet_interval=0.02)
     for name, value in tls(1, 1).items():
         directory.replace(name, value)
     boot = mounted(directory.path, Tls, mode="docker")
@@ -301,7 +303,7 @@ VERDICTS = [
 
 def of_the_application(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
     """Let a check of the application judge the second generation by ``judge``."""
-    boot = mounted(volume.path, Service, watch=False, start_timeout=seconds)
+    boot = mounted(volume.path, Service, watch=False, startup_timeout=seconds)
 
     @boot.check
     async def judged(secrets: Service) -> Any:  # noqa: ANN401  (a check may answer wrongly)
@@ -320,7 +322,7 @@ def of_the_set(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap
             """Judge the set."""
             return await judge(self.api_key) if number_of(self.api_key) == 2 else None
 
-    return mounted(volume.path, Judged, watch=False, start_timeout=seconds)
+    return mounted(volume.path, Judged, watch=False, startup_timeout=seconds)
 
 
 def of_the_field(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
@@ -334,7 +336,7 @@ def of_the_field(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstr
 
         api_key: Secret = secret(check=check)
 
-    return mounted(volume.path, Judged, watch=False, start_timeout=seconds)
+    return mounted(volume.path, Judged, watch=False, startup_timeout=seconds)
 
 
 WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, "API_KEY")]
@@ -439,7 +441,7 @@ async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVol
         api_key: Secret = secret(check=blocks)
 
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Judged, start_timeout=0.05)
+    boot = mounted(volume.path, Judged, startup_timeout=0.05)
     try:
         async with boot.running() as secrets:
             volume.publish(numbered(2))
@@ -537,7 +539,7 @@ async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
 async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) -> None:
     """``startup_timeout=`` is for all of them together: the second one has what the first left."""
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Service, watch=False, start_timeout=0.2)
+    boot = mounted(volume.path, Service, watch=False, startup_timeout=0.2)
 
     @boot.check
     async def slow(secrets: Service) -> None:

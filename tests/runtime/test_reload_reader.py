@@ -137,7 +137,7 @@ async def test_what_is_amiss_for_a_moment_is_waited_for(
         time.sleep(seconds)
 
     # A busy machine may make the gap longer, so there is more patience than the usual 2 s.
-    be_impatient(monkeypatch, absent=20, sleep=sleep)
+    be_impatient(monkeypatch, missing_timeout=20, sleep=sleep)
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
         for amiss in (dangling, absent, closed, locked):
@@ -164,7 +164,7 @@ async def test_what_stays_amiss_is_said_once_and_tried_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last good set is used meanwhile; when it passes, without a new swap, it is seen."""
-    be_impatient(monkeypatch, absent=0.05)
+    be_impatient(monkeypatch, missing_timeout=0.05)
     cases = [(dangling, "directory"), (absent, "directory"), (closed, "unreadable")]
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
@@ -348,7 +348,7 @@ async def test_what_is_no_value_is_refused(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last good value is used, nothing hangs, and a good file heals it."""
-    be_impatient(monkeypatch, quiet=0.02)
+    be_impatient(monkeypatch, quiet_interval=0.02)
     for name, value in numbered(1).items():
         directory.replace(name, value)
     boot = mounted(directory.path, Service, mode="docker")

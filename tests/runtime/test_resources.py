@@ -362,7 +362,7 @@ async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settin
 async def test_a_part_that_hangs_is_named_with_what_the_others_do() -> None:
     """The time of a start is over: who is to blame, where it stands, and who waits for it."""
     for total, own in ((30, 0.05), (0.05, None), (0.05, 30)):
-        boot = application(start_timeout=total)
+        boot = application(startup_timeout=total)
         diary = Diary(boot)
         diary.part("cache")
         diary.part("api", "pool")
@@ -581,7 +581,7 @@ async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it() 
 async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named() -> None:
     """Its own time is a cap within that of the whole stop; the others have theirs, too."""
     for total, own in ((0.4, None), (30, 0.05)):
-        boot = application(stop_timeout=total)
+        boot = application(shutdown_timeout=total)
         diary = Diary(boot)
         diary.part("cache")
 

@@ -258,7 +258,7 @@ async def test_a_second_failure_is_logged(
 @pytest.mark.both_backends
 async def test_a_service_that_does_not_end_is_named() -> None:
     """One that swallows its cancellation is told, and the parts stop all the same."""
-    boot = application(stop_timeout=0.4)
+    boot = application(shutdown_timeout=0.4)
     works, let_go = anyio.Event(), anyio.Event()
 
     @boot.resource
@@ -280,7 +280,7 @@ async def test_a_service_that_does_not_end_is_named() -> None:
 @pytest.mark.both_backends
 async def test_a_service_that_goes_on_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     """In somebody else's process nothing is left behind: it is named, and the block ends later."""
-    boot = application(stop_timeout=0.05)
+    boot = application(shutdown_timeout=0.05)
     works, let_go = anyio.Event(), anyio.Event()
 
     @boot.service

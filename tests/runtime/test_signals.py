@@ -217,7 +217,7 @@ async def main(pool: str) -> None:
         f"""
 from hive_boot._timings import Timings
 {PLAIN}
-boot._plan.timings = Timings(service_restart_delay=1000, max_service_restart_delay=1000)
+boot._declaration.timings = Timings(service_restart_delay=1000, max_service_restart_delay=1000)
 
 @boot.service
 async def flaky():

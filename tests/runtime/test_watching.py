@@ -420,7 +420,7 @@ async def until(condition):
 OVERFLOW = (
     HEAD
     + """
-boot._plan.timings = Timings(resync_interval=float(said), watcher_heartbeat_interval=0.1)
+boot._declaration.timings = Timings(resync_interval=float(said), watcher_heartbeat_interval=0.1)
 
 @boot.main
 async def main() -> None:
@@ -496,7 +496,7 @@ except OSError as exc:
     print("the limit stands:", exc)
     sys.exit()
 
-boot._plan.timings = Timings(
+boot._declaration.timings = Timings(
     watch_retry_delay=0.05, max_watch_retry_delay=0.05, poll_interval=0.05
 )
 
@@ -742,7 +742,7 @@ async def test_a_start_that_is_cancelled_begins_no_watch_later(
             slow.ask()
             return super().variable(name)
 
-    monkeypatch.setattr("hive_boot.runtime.load_pipeline.Surroundings", Slow)
+    monkeypatch.setattr("hive_boot.runtime.load_pipeline.HostEnvironment", Slow)
     boot = watched(key.path)
     with slow.hanging():
         async with anyio.create_task_group() as group:

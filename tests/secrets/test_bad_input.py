@@ -197,7 +197,7 @@ async def test_a_permission_is_missing(mount: Path, monkeypatch: pytest.MonkeyPa
         pass
     for what in ("file", "directory"):
         clock = FakeClock()
-        patient = partial(load, policy=clock.patience())
+        patient = partial(load, policy=clock.policy())
         monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", patient)
         with case(what), as_ordinary_user() as root:
             named = root / "named"

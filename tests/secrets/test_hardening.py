@@ -191,7 +191,7 @@ def test_a_complete_fresh_directory_is_not_waited_for(tmp_path: Path) -> None:
     (directory / "jwt_secret").write_text(FAKE)
     (directory / "sentry_dsn").write_text(OTHER)
     clock = freshened(directory)
-    loaded = look(Two, tmp_path, policy=clock.patience())
+    loaded = look(Two, tmp_path, policy=clock.policy())
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
     assert clock.slept == []
 
@@ -207,7 +207,7 @@ def test_a_volume_that_may_not_be_read_is_a_problem() -> None:
                     volume.chmod(0o000)
                     try:
                         environ = {"KUBERNETES_SERVICE_HOST": host} if host else {}
-                        loaded = look(declared, root, environ, policy=FakeClock().patience())
+                        loaded = look(declared, root, environ, policy=FakeClock().policy())
                     finally:
                         volume.chmod(0o700)
                 told = [each for each in loaded.problems if each.kind == "unreadable"]
@@ -267,8 +267,8 @@ def test_a_known_value_does_not_wait_for_a_slow_one(
         assert go_on.wait(HANGS)
         clock.now += seconds
 
-    patience = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=sleep)
-    monkeypatch.setattr("hive_boot.secrets.global_access.load", partial(load, policy=patience))
+    policy = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=sleep)
+    monkeypatch.setattr("hive_boot.secrets.global_access.load", partial(load, policy=policy))
     assert get_secret("KNOWN") == FAKE
     order: list[str | None] = []
     slow = threading.Thread(target=lambda: order.append(get_secret("SLOW")), daemon=True)

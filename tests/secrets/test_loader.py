@@ -717,7 +717,7 @@ def test_a_volume_that_lost_its_data(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     (tmp_path / "run/secrets/a/..data").unlink()
     clock = FakeClock()
-    loaded = look(Two, tmp_path, IN_CLUSTER, policy=clock.patience())
+    loaded = look(Two, tmp_path, IN_CLUSTER, policy=clock.policy())
     assert [(each.name, each.kind) for each in loaded.problems] == [
         (f"{tmp_path}/run/secrets/a", "directory"),
         ("JWT_SECRET", "missing"),

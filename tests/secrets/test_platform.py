@@ -337,7 +337,7 @@ def test_dotenv_files_of_development_mode(tmp_path: Path) -> None:
     for wish, files in cases:
         with case(wish, files):
             root = next(machines)
-            source_context = situate(root, dotenv=wish)
+            source_context = situate(root, env_file=wish)
 
             assert source_context.env_files == tuple(
                 path.format(cwd=root / "cwd") for path in files
@@ -350,7 +350,7 @@ def test_no_other_mode_reads_dotenv(tmp_path: Path) -> None:
     for mode in [mode for mode in MODES if mode != "development"]:
         with case(mode):
             root = next(machines)
-            assert situate(root, mode=mode, dotenv=".env").env_files == ()
+            assert situate(root, mode=mode, env_file=".env").env_files == ()
 
 
 def test_env_fallback_is_said_by_code_or_variable(tmp_path: Path) -> None:
@@ -449,8 +449,8 @@ def test_the_surroundings_are_those_of_the_process() -> None:
     """Without being told otherwise the real machine is looked at."""
     child = run_child(
         "import os\n"
-        "from hive_boot.secrets.platform import Surroundings\n"
-        "seen = Surroundings()\n"
+        "from hive_boot.secrets.platform import HostEnvironment\n"
+        "seen = HostEnvironment()\n"
         "assert seen.variables() == dict(os.environ)\n"
         "assert seen.variables() is not os.environ\n"
         "assert (seen.cwd, seen.pid, seen.root) == (os.getcwd(), os.getpid(), '/')\n"

@@ -30,7 +30,7 @@ class Keys(SecretSet):
 def vantage(
     root: Path,
     environ: Mapping[str, str] | None = None,
-    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+    **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> WatchTargets:
     """Give the vantage of a machine whose file system begins at ``root``."""
     field_index = Keys._field_index  # noqa: SLF001  (as a start does)

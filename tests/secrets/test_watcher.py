@@ -57,7 +57,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 def look_at(
     directory: Path,
     environ: Mapping[str, str] | None = None,
-    **source_options: Any,  # noqa: ANN401  (what Wishes takes)
+    **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> Callable[[], WatchSnapshot]:
     """Give what looks at the secrets in ``directory``, or where else it is said."""
     if not source_options:

@@ -115,7 +115,7 @@ def test_the_client_is_imported_by_a_scrape_alone() -> None:
     """An application without metrics does not pay for them."""
     program = (
         "import sys\n"
-        "from hive_boot.serving.endpoints import answer\n"
+        "from hive_boot.serving.endpoints import handle_request\n"
         "from hive_boot.runtime.status import Status\n"
         "assert answer('GET', '/boot', Status()).status == 200\n"
         "assert 'prometheus_client' not in sys.modules, 'too early'\n"

@@ -44,7 +44,7 @@ class HiveSecrets(SecretSet):
 boot = Bootstrap(HiveSecrets, watch=True)
 
 @boot.resource
-async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:   # start above the yield, stop below it
+async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:   # start above the yield, stop nested_paths it
     async with AgentPool(secrets.openai_api_key.reveal()) as pool:
         yield pool
 

@@ -130,7 +130,7 @@ class DirectorySnapshot:
 def read_directory(
     path: str,
     field_index: FieldIndex,
-    patience: ReadPolicy,
+    policy: ReadPolicy,
     *,
     without: frozenset[str] = frozenset(),
 ) -> DirectorySnapshot:
@@ -139,18 +139,18 @@ def read_directory(
     Args:
         path: the directory; a link to it is followed anew.
         field_index: the declared secrets.
-        patience: how long to wait for a writer.
+        policy: how long to wait for a writer.
         without: names in the directory that are not ours to open.
     """
-    return _read_until_quiet(lambda: _read_once(path, field_index, without), patience)
+    return _read_until_quiet(lambda: _read_once(path, field_index, without), policy)
 
 
-def read_paths(paths: Mapping[str, FieldTarget], patience: ReadPolicy) -> DirectorySnapshot:
+def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> DirectorySnapshot:
     """Read files that were named one by one, each the value of its field.
 
     Args:
         paths: the fields, by the path of their file.
-        patience: how long to wait for a writer.
+        policy: how long to wait for a writer.
     """
 
     def read_once() -> DirectorySnapshot:
@@ -159,7 +159,7 @@ def read_paths(paths: Mapping[str, FieldTarget], patience: ReadPolicy) -> Direct
         reading.pending = reading.batch.permission_denied
         return reading
 
-    return _read_until_quiet(read_once, patience)
+    return _read_until_quiet(read_once, policy)
 
 
 def find_kubelet_volumes(path: str, names: Iterable[str]) -> list[str]:
@@ -179,38 +179,38 @@ def find_kubelet_volumes(path: str, names: Iterable[str]) -> list[str]:
 
 
 def _read_until_quiet(
-    read_once: Callable[[], DirectorySnapshot], patience: ReadPolicy
+    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
 ) -> DirectorySnapshot:
     """Read again until what was read is of one moment, or patience ends."""
-    started = patience.monotonic()
+    started = policy.monotonic()
     previous = None
     attempt = replaced = 0
     while True:
         reading = read_once()
-        waited = patience.monotonic() - started
+        waited = policy.monotonic() - started
         if reading.replaced_during_read:
             replaced += 1
-            if replaced >= patience.tries:
+            if replaced >= policy.tries:
                 return DirectorySnapshot(reading.path, problem=_REPLACED)
-            patience.pause(attempt)
-        elif reading.pending and waited < patience.missing_timeout:
-            patience.pause(attempt)
-        elif reading.volume or reading.problem or _is_quiet(reading, previous, patience):
+            policy.pause(attempt)
+        elif reading.pending and waited < policy.missing_timeout:
+            policy.pause(attempt)
+        elif reading.volume or reading.problem or _is_quiet(reading, previous, policy):
             return reading
-        elif waited >= patience.unstable_timeout:
+        elif waited >= policy.unstable_timeout:
             return DirectorySnapshot(reading.path, problem=_RESTLESS)
         else:
             previous = reading
-            patience.sleep(patience.quiet_interval)
+            policy.sleep(policy.quiet_interval)
         attempt += 1
 
 
 def _is_quiet(
-    reading: DirectorySnapshot, previous: DirectorySnapshot | None, patience: ReadPolicy
+    reading: DirectorySnapshot, previous: DirectorySnapshot | None, policy: ReadPolicy
 ) -> bool:
-    changed = reading.changed if patience.recheck_recent_directories else 0.0
+    changed = reading.changed if policy.recheck_recent_directories else 0.0
     touched = max(reading.batch.touched, changed)
-    return patience.is_settled(touched) or reading.is_like(previous)
+    return policy.is_settled(touched) or reading.is_like(previous)
 
 
 def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> DirectorySnapshot:

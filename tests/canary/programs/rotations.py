@@ -213,7 +213,7 @@ class Strict:
     on = False
 
 
-def refusing(refuse: Callable[[Any], object], start_timeout: float = 30) -> Boot:
+def refusing(refuse: Callable[[Any], object], startup_timeout: float = 30) -> Boot:
     """Declare an application whose fields are judged, by what lets the start pass."""
 
     def check(value: str | bytes) -> object:
@@ -229,7 +229,7 @@ def refusing(refuse: Callable[[Any], object], start_timeout: float = 30) -> Boot
         keystore: SecretBytes = rule()
         passphrase: Secret = rule()
 
-    return declare(Judged, start_timeout=start_timeout)
+    return declare(Judged, startup_timeout=startup_timeout)
 
 
 def refuse_plainly(value: str | bytes) -> Never:
@@ -323,8 +323,8 @@ REFUSING: dict[str, Callable[[], Boot]] = {
     "leaving": lambda: refusing(leave),
     "false": lambda: refusing(lambda _: False),
     "odd": lambda: refusing(lambda value: value),
-    "hanging": lambda: refusing(hang, start_timeout=1),
-    "sleeping": lambda: refusing(sleep, start_timeout=1),
+    "hanging": lambda: refusing(hang, startup_timeout=1),
+    "sleeping": lambda: refusing(sleep, startup_timeout=1),
     "set": set_check,
     "application": application_check,
 }
@@ -541,7 +541,7 @@ async def watched() -> None:
     async with running(boot) as secrets:
         text = all_of(secrets)
         await until(lambda: boot.status().watcher == "inotify")
-        with failing(watch_targets, "pins", OddError(text)) as failures:
+        with failing(watch_targets, "find_mounted_files", OddError(text)) as failures:
             await until(lambda: failures)
             tell_status(boot.status())
         await until(lambda: boot.status().watcher == "inotify")
@@ -563,7 +563,7 @@ async def watched() -> None:
 
 async def threads() -> None:
     """Look into every thread while checks hang, before a start and in a rotation."""
-    boot = refusing(hang_silently, start_timeout=1)
+    boot = refusing(hang_silently, startup_timeout=1)
     async with running(boot), anyio.create_task_group() as group:
         Strict.on = True
         volume.publish(following(1))

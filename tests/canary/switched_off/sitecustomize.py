@@ -12,7 +12,7 @@ def unchanged(shown: object, *_: object, **__: object) -> object:
     return shown
 
 
-vars(hooks)["PLACES"] = ()
+vars(hooks)["PATCHED_FUNCTIONS"] = ()
 for _room in [room for name, room in sys.modules.items() if name.startswith("hive_boot")]:
     for _name, _it in list(vars(_room).items()):
         if callable(_it) and _it in _TAKERS:

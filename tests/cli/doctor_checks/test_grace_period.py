@@ -88,7 +88,7 @@ def test_the_fix_is_the_line_to_write(tmp_path: Path) -> None:
         "x.service": ("[Service]\nTimeoutStopSec=20\n", "TimeoutStopSec=35"),
     }
     for name, (text, line) in manifests.items():
-        (finding,) = findings_for(tmp_path, name, text, stop_timeout=20, drain=10)
+        (finding,) = findings_for(tmp_path, name, text, shutdown_timeout=20, shutdown_delay=10)
 
         assert "31 s (drain 10 + stop 20 + 1)" in finding.message
         assert line in finding.fix
@@ -98,10 +98,12 @@ def test_without_a_manifest_the_default_of_the_platform_counts(tmp_path: Path) -
     """Docker waits 10 s, Kubernetes 30 s, systemd 90 s; an unknown platform is not judged."""
     longest = {"docker": 9, "kubernetes": 24, "systemd": 89}
     for mode, seconds in longest.items():
-        assert short_grace_period(context_of(tmp_path, mode=mode, stop_timeout=seconds)) == []
-        (finding,) = short_grace_period(context_of(tmp_path, mode=mode, stop_timeout=seconds + 0.5))
+        assert short_grace_period(context_of(tmp_path, mode=mode, shutdown_timeout=seconds)) == []
+        (finding,) = short_grace_period(
+            context_of(tmp_path, mode=mode, shutdown_timeout=seconds + 0.5)
+        )
         assert (finding.kind, finding.locations) == ("grace-period", ()), mode
-    assert short_grace_period(context_of(tmp_path, mode="environment", stop_timeout=900)) == []
+    assert short_grace_period(context_of(tmp_path, mode="environment", shutdown_timeout=900)) == []
 
 
 def test_time_spans_are_parsed_in_the_form_of_each_platform() -> None:

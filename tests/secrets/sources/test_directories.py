@@ -85,11 +85,11 @@ def just_before_opening(name: str, act: Callable[[], object], times: int = 1) ->
 def read(
     path: Path,
     declared: type[SecretSet] = Keys,
-    patience: ReadPolicy = SETTLED,
+    policy: ReadPolicy = SETTLED,
     **more: Any,  # noqa: ANN401  (what read_directory takes)
 ) -> DirectorySnapshot:
     """Read what a declaration wants out of a directory."""
-    return read_directory(str(path), declared._field_index, patience, **more)  # noqa: SLF001  (as a load does)
+    return read_directory(str(path), declared._field_index, policy, **more)  # noqa: SLF001  (as a load does)
 
 
 def values(reading: DirectorySnapshot) -> dict[str, str | bytes]:
@@ -131,7 +131,7 @@ def kubelet(tmp_path: Path) -> MountedVolume:
 
 def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The files of a kubelet volume never change, so a fresh one is not waited for."""
-    reading = read(kubelet.path, policy=clock.patience())
+    reading = read(kubelet.path, policy=clock.policy())
 
     assert values(reading) == ALL_OLD
     assert reading.volume
@@ -163,14 +163,14 @@ def test_a_key_that_left_the_volume_is_absent(kubelet: MountedVolume, clock: Fak
     kubelet.publish({"a": "fake-2"})
     (kubelet.path / "b").symlink_to("..data/b")
 
-    assert values(read(kubelet.path, policy=clock.patience())) == {"a": "fake-2"}
+    assert values(read(kubelet.path, policy=clock.policy())) == {"a": "fake-2"}
     assert clock.slept == []
 
 
 def test_an_empty_volume_is_empty(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The volume of an optional Secret that does not exist holds nothing, and is no fault."""
     kubelet.publish({})
-    reading = read(kubelet.path, policy=clock.patience())
+    reading = read(kubelet.path, policy=clock.policy())
 
     assert values(reading) == {}
     assert reading.volume
@@ -219,7 +219,7 @@ def test_a_plain_directory_has_no_identity(tmp_path: Path) -> None:
 def test_a_swap_during_the_read_is_noticed(kubelet: MountedVolume, clock: FakeClock) -> None:
     """A volume that is replaced between two files is read again, and is of one generation."""
     with just_before_opening("b", lambda: kubelet.publish(ALL_NEW)):
-        reading = read(kubelet.path, policy=clock.patience())
+        reading = read(kubelet.path, policy=clock.policy())
 
     assert values(reading) == ALL_NEW
     assert clock.slept == [0.002]
@@ -230,7 +230,7 @@ def test_a_volume_that_is_always_swapped_is_given_up(
 ) -> None:
     """After eight tries a volume without a quiet moment is a problem, and nothing of it is used."""
     with just_before_opening("a", lambda: kubelet.publish(ALL_NEW, anew=True), times=100):
-        reading = read(kubelet.path, policy=clock.patience())
+        reading = read(kubelet.path, policy=clock.policy())
 
     assert reading.problem == REPLACED
     assert reading.batch.values == {}
@@ -240,7 +240,7 @@ def test_a_volume_that_is_always_swapped_is_given_up(
 def test_seven_swaps_are_survived(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The eighth try still counts."""
     with just_before_opening("a", lambda: kubelet.publish(ALL_NEW, anew=True), times=7):
-        reading = read(kubelet.path, policy=clock.patience())
+        reading = read(kubelet.path, policy=clock.policy())
 
     assert values(reading) == ALL_NEW
 
@@ -252,7 +252,7 @@ def test_data_that_vanishes_during_the_read_is_noticed(
     data = kubelet.path / "..data"
     clock.steps = [lambda: kubelet.publish(ALL_NEW)]
     with just_before_opening("b", data.unlink):
-        reading = read(kubelet.path, policy=clock.patience())
+        reading = read(kubelet.path, policy=clock.policy())
 
     assert values(reading) == ALL_NEW
     assert len(clock.slept) == 1
@@ -267,7 +267,7 @@ def test_data_that_is_away_for_a_moment_is_waited_for(
     data.unlink()
     clock.steps = [None, None, lambda: data.symlink_to(target)]
 
-    assert values(read(kubelet.path, policy=clock.patience())) == ALL_OLD
+    assert values(read(kubelet.path, policy=clock.policy())) == ALL_OLD
     assert clock.slept == [0.002, 0.004, 0.008]
 
 
@@ -282,7 +282,7 @@ def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
             if target is not None:
                 data.symlink_to(target)
             started = clock.now
-            reading = read(kubelet.path, policy=clock.patience())
+            reading = read(kubelet.path, policy=clock.policy())
 
             assert reading.problem == NO_DATA
             assert reading.volume
@@ -299,7 +299,7 @@ def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: Fak
     (kubelet.path / "..link").symlink_to(generation)
     data.symlink_to("..link")
 
-    assert read(kubelet.path, policy=clock.patience()).problem == NO_DATA
+    assert read(kubelet.path, policy=clock.policy()).problem == NO_DATA
 
 
 def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeClock) -> None:
@@ -309,13 +309,13 @@ def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeC
     shutil.rmtree(generation)
     clock.steps = [None, lambda: kubelet.publish(ALL_NEW)]
 
-    reading = read(kubelet.path, policy=clock.patience())
+    reading = read(kubelet.path, policy=clock.policy())
     assert values(reading) == ALL_NEW
     assert len(clock.slept) == 2
 
     shutil.rmtree(kubelet.path / (kubelet.path / "..data").readlink())
     (kubelet.path / "..data").unlink()
-    reading = read(kubelet.path, policy=clock.patience())
+    reading = read(kubelet.path, policy=clock.policy())
     assert reading.problem == NO_DATA
     assert reading.volume
 
@@ -330,7 +330,7 @@ def test_a_link_that_was_left_of_a_nested_path_tells_a_volume(
     (kubelet.path / "..data").unlink()
     clock.steps = [lambda: kubelet.publish({"db/password": "fake-new"})]
 
-    assert values(read(kubelet.path, Nested, clock.patience())) == {"db": "fake-new"}
+    assert values(read(kubelet.path, Nested, clock.policy())) == {"db": "fake-new"}
 
 
 def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
@@ -353,7 +353,7 @@ def test_a_volume_in_the_making_is_waited_for(tmp_path: Path, clock: FakeClock) 
     (kubelet.path / "..2026_01_01_00_00_00.1").mkdir()
     clock.steps = [lambda: kubelet.publish(ALL_OLD)]
 
-    assert values(read(kubelet.path, policy=clock.patience())) == ALL_OLD
+    assert values(read(kubelet.path, policy=clock.policy())) == ALL_OLD
 
 
 def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeClock) -> None:
@@ -362,8 +362,8 @@ def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeCloc
         file = fill(place) / "b"
         file.chmod(0o000)
         clock.steps = [None, lambda: file.chmod(0o400)]
-        patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
-        reading = read(place, policy=patience)
+        policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        reading = read(place, policy=policy)
 
     assert values(reading) == ALL_OLD
     assert clock.slept == [0.002, 0.004]
@@ -377,12 +377,12 @@ def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> Non
         with case(named), as_ordinary_user() as place:
             fill(place)
             (place / "b").chmod(0o000)
-            patience = clock.patience()._replace(wall=SETTLED.wall)
+            policy = clock.policy()._replace(wall=SETTLED.wall)
             if named:
                 answers = {str(place / name): (name, name.upper(), True) for name in "abc"}
-                reading = read_paths(answers, patience)
+                reading = read_paths(answers, policy)
             else:
-                reading = read(place, policy=patience)
+                reading = read(place, policy=policy)
 
             assert reading.problem is None
             assert kinds(reading) == {"b": ["unreadable"]}
@@ -396,8 +396,8 @@ def test_a_directory_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock)
         room = fill(place / "room")
         room.chmod(0o000)
         clock.steps = [lambda: room.chmod(0o700)]
-        patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
-        reading = read(room, policy=patience)
+        policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        reading = read(room, policy=policy)
 
     assert values(reading) == ALL_OLD
     assert clock.slept == [0.002]
@@ -409,7 +409,7 @@ def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
     with as_ordinary_user() as place:
         room = fill(place / "room")
         room.chmod(0o000)
-        reading = read(room, policy=clock.patience())
+        reading = read(room, policy=clock.policy())
         room.chmod(0o700)
 
     assert reading.problem == UNREADABLE
@@ -424,9 +424,9 @@ def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock
         kubelet.publish(ALL_OLD)
         generation = kubelet.path / (kubelet.path / "..data").readlink()
         generation.chmod(0o000)
-        closed = read(kubelet.path, policy=clock.patience())
+        closed = read(kubelet.path, policy=clock.policy())
         clock.steps = [lambda: generation.chmod(0o755)]
-        opened = read(kubelet.path, policy=clock.patience())
+        opened = read(kubelet.path, policy=clock.policy())
 
     assert closed.problem == UNREADABLE
     assert values(opened) == ALL_OLD
@@ -437,9 +437,9 @@ def test_a_directory_that_is_closed_during_the_read_is_waited_for(clock: FakeClo
     with as_ordinary_user() as place:
         room = fill(place / "outer" / "room")
         clock.steps = [lambda: room.parent.chmod(0o700)]
-        patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+        policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
         with just_before_opening("b", lambda: room.parent.chmod(0o000)):
-            reading = read(room, policy=patience)
+            reading = read(room, policy=policy)
 
     assert values(reading) == ALL_OLD
     assert clock.slept == [0.002]
@@ -451,15 +451,15 @@ def test_a_root_that_is_a_link_is_followed_anew(tmp_path: Path, clock: FakeClock
     fill(tmp_path / "2", ALL_NEW)
     root = tmp_path / "secrets"
     root.symlink_to("1")
-    patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+    policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
 
     def switch() -> None:
         (tmp_path / "next").symlink_to("2")
         (tmp_path / "next").rename(root)
 
-    assert values(read(root, policy=patience)) == ALL_OLD
+    assert values(read(root, policy=policy)) == ALL_OLD
     with just_before_opening("b", switch):
-        reading = read(root, policy=patience)
+        reading = read(root, policy=policy)
 
     assert values(reading) == ALL_NEW
     assert clock.slept == [0.002]
@@ -470,21 +470,21 @@ def test_a_root_that_is_made_again_during_the_read_is_read_again(
 ) -> None:
     """A directory of the same path is not the same directory."""
     room = fill(tmp_path / "room")
-    patience = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
+    policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
 
     def replace() -> None:
         room.rename(tmp_path / "old")
         fill(room, ALL_NEW)
 
     with just_before_opening("b", replace):
-        assert values(read(room, policy=patience)) == ALL_NEW
+        assert values(read(room, policy=policy)) == ALL_NEW
 
 
 def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: FakeClock) -> None:
     """What was read of a directory that is gone is not used."""
     room = fill(tmp_path / "room")
     with just_before_opening("b", lambda: shutil.rmtree(room)):
-        reading = read(room, policy=clock.patience())
+        reading = read(room, policy=clock.policy())
 
     assert reading.problem == ABSENT
     assert reading.is_absent
@@ -493,7 +493,7 @@ def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: 
 
 def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -> None:
     """A directory that is not there is told at once; whoever named it makes it a problem."""
-    reading = read(tmp_path / "none", policy=clock.patience())
+    reading = read(tmp_path / "none", policy=clock.policy())
 
     assert reading.is_absent
     assert reading.problem == ABSENT
@@ -509,7 +509,7 @@ def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock
         ("file", "not a directory"),
         ("loop", "too many levels of symbolic links"),
     ):
-        reading = read(tmp_path / name, policy=clock.patience())
+        reading = read(tmp_path / name, policy=clock.policy())
         assert reading.problem == ("directory", f"cannot be opened as a directory: {why}")
         assert not reading.is_absent
     assert clock.slept == []
@@ -534,13 +534,13 @@ def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:
     """An ordinary boot waits for nothing."""
     clock = FakeClock(now=time.time() + 3600)
 
-    assert values(read(fill(tmp_path / "plain"), policy=clock.patience())) == ALL_OLD
+    assert values(read(fill(tmp_path / "plain"), policy=clock.policy())) == ALL_OLD
     assert clock.slept == []
 
 
 def test_a_plain_directory_that_is_fresh_is_read_twice(tmp_path: Path, clock: FakeClock) -> None:
     """Files that were just written are used when they were the same a moment later."""
-    assert values(read(fill(tmp_path / "plain"), policy=clock.patience())) == ALL_OLD
+    assert values(read(fill(tmp_path / "plain"), policy=clock.policy())) == ALL_OLD
     assert clock.slept == [0.3]
 
 

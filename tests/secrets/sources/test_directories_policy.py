@@ -9,10 +9,10 @@ from tests.support import FakeClock
 def test_pauses_grow_from_two_milliseconds_to_a_hundred() -> None:
     """A volume that is being swapped is looked at again soon, and then more calmly."""
     clock = FakeClock()
-    patience = clock.patience()
+    policy = clock.policy()
 
     for attempt in range(9):
-        patience.pause(attempt)
+        policy.pause(attempt)
 
     assert clock.slept == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1, 0.1, 0.1]
 
@@ -21,7 +21,7 @@ def test_a_pause_is_never_longer_however_often_it_was_tried() -> None:
     """A long wait goes on in steps of a tenth of a second."""
     clock = FakeClock()
 
-    clock.patience().pause(1000)
+    clock.policy().pause(1000)
 
     assert clock.slept == [0.1]
 
@@ -29,26 +29,26 @@ def test_a_pause_is_never_longer_however_often_it_was_tried() -> None:
 def test_a_file_is_settled_when_nobody_touched_it_for_two_seconds() -> None:
     """What was written long ago is written by nobody now; what is from the future may be."""
     clock = FakeClock(now=1000.0)
-    patience = clock.patience()
+    policy = clock.policy()
 
-    assert patience.is_settled(997.9)
-    assert not patience.is_settled(998.0)
-    assert not patience.is_settled(1000.0)
-    assert not patience.is_settled(2000.0)
+    assert policy.is_settled(997.9)
+    assert not policy.is_settled(998.0)
+    assert not policy.is_settled(1000.0)
+    assert not policy.is_settled(2000.0)
 
 
 def test_without_a_test_it_runs_by_the_clocks_of_the_machine() -> None:
     """A load waits by the real clocks, within the limits that are promised."""
-    patience = ReadPolicy()
+    policy = ReadPolicy()
 
-    assert (patience.wall, patience.monotonic, patience.sleep) == (
+    assert (policy.wall, policy.monotonic, policy.sleep) == (
         time.time,
         time.monotonic,
         time.sleep,
     )
-    assert (patience.settled_age, patience.quiet_interval, patience.unstable_timeout) == (
+    assert (policy.settled_age, policy.quiet_interval, policy.unstable_timeout) == (
         2.0,
         0.3,
         10.0,
     )
-    assert (patience.missing_timeout, patience.tries) == (2.0, 8)
+    assert (policy.missing_timeout, policy.tries) == (2.0, 8)

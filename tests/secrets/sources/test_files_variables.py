@@ -44,13 +44,13 @@ def test_bytes_in_a_real_environment() -> None:
     child = run_child(
         "from hive_boot import InvalidSecretsError, Secret, SecretBytes, SecretSet\n"
         "from hive_boot.secrets.loader import load\n"
-        "from hive_boot.secrets.platform import Wishes, detect\n"
-        "from hive_boot.secrets.platform import Surroundings\n"
+        "from hive_boot.secrets.platform import SourceOptions, detect\n"
+        "from hive_boot.secrets.platform import HostEnvironment\n"
         "class Keys(SecretSet):\n"
         "    raw: SecretBytes\n"
         "    text: Secret\n"
-        "situation = detect(Surroundings(), Wishes(mode='environment'))\n"
-        "loaded = load(Keys._inventory, situation)\n"
+        "situation = detect(HostEnvironment(), SourceOptions(mode='environment'))\n"
+        "loaded = load(Keys._field_index, situation)\n"
         "print({name: value.reveal() for name, value in loaded.values.items()})\n"
         "print([(problem.name, problem.kind) for problem in loaded.problems])\n",
         RAW=os.fsdecode(b"\xff\xfefake"),

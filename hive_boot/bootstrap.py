@@ -652,10 +652,13 @@ class Bootstrap(Generic[S, C]):
 
     def status(self) -> Status:
         """Describe the application at this moment, without any value."""
-        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (few ask)
-        from hive_boot.runtime.status import Status  # noqa: PLC0415  (few ask)
+        if self._run is None:
+            from hive_boot.runtime.status import Status  # noqa: PLC0415  (few ask)
 
-        return Status() if self._run is None else build_status(self._run)
+            return Status()
+        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (few ask)
+
+        return build_status(self._run)
 
     @asynccontextmanager
     async def _running(

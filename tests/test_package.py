@@ -52,7 +52,8 @@ def test_the_table_of_contents_is_sorted_and_complete() -> None:
 
 
 PROMISED = """
-    Bootstrap Change Secret SecretBytes SecretSet secret redact
+    Bootstrap Change ResourceHandle Secret SecretBytes SecretSet secret redact
+    RotationStatus SecretStatus State Status
     get_secret has_secret mask_secret require_secret
     BootError DeclarationError
     SecretsError InvalidSecretsError MissingSecretError SourceError Problem
@@ -116,7 +117,6 @@ def loaded_after(source: str, *more: str, **variables: str) -> set[str]:
 
 
 LIFE = [
-    "hive_boot.runtime.declarations",
     "hive_boot.runtime.checks",
     "hive_boot.runtime.process",
     "hive_boot.runtime.run",

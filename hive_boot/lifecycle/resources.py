@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
@@ -13,7 +12,6 @@ import anyio.lowlevel
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import (
-    DeclarationError,
     LifecycleError,
     ShutdownTimeoutError,
     StartupError,
@@ -21,30 +19,13 @@ from hive_boot.exceptions import (
 from hive_boot.lifecycle.tasks import combine, is_cancellation, log_event, unwrap_single
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import Outcome, Timeline
-
-
-def start_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sort parts so that each comes after those that it needs.
-
-    Args:
-        parts: what each of them needs.
-
-    Raises:
-        DeclarationError: some of them need each other.
-    """
-    try:
-        return list(TopologicalSorter(parts).static_order())
-    except CycleError as exc:
-        circle = " → ".join(reversed(exc.args[1]))
-    message = f"parts need each other, so that none of them can be the first: {circle}"
-    raise DeclarationError(message)
 
 
 STOP_BUDGET_SHARE = 0.75

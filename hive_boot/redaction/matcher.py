@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
-from hive_boot._opaque import conceal
+from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,19 +6,20 @@ import inspect
 import math
 from contextlib import asynccontextmanager
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hive_boot.exceptions import DeclarationError
-from hive_boot.lifecycle.resources import Resource
-from hive_boot.lifecycle.services import SupervisedTask
 from hive_boot.runtime.injection import BoundCall, Injectables, bind, display_name, is_async
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from hive_boot._timings import Timings
+    from hive_boot.lifecycle.resources import Resource
+    from hive_boot.lifecycle.services import SupervisedTask
     from hive_boot.runtime.injection import InjectionContext, Work
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.files import Value
@@ -338,14 +339,29 @@ class AppDeclaration:
         """
         if not self.resources:
             return {}
-        from hive_boot.lifecycle.resources import start_order  # noqa: PLC0415  (many have none)
-
         wired = {name: bind(part.work, injectables) for name, part in self.resources.items()}
         needs = {
             name: [key for key in each.dependencies if key in self.resources]
             for name, each in wired.items()
         }
         return {name: (wired[name], self.resources[name]) for name in start_order(needs)}
+
+
+def start_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Sort parts so that each comes after those that it needs.
+
+    Args:
+        parts: what each of them needs.
+
+    Raises:
+        DeclarationError: some of them need each other.
+    """
+    try:
+        return list(TopologicalSorter(parts).static_order())
+    except CycleError as exc:
+        circle = " → ".join(reversed(exc.args[1]))
+    message = f"parts need each other, so that none of them can be the first: {circle}"
+    raise DeclarationError(message)
 
 
 ASGI_COMPONENT = "the ASGI application"
@@ -358,55 +374,66 @@ def build_components(
     injection_context: Callable[[], InjectionContext],
     asgi_component: Callable[[], AbstractAsyncContextManager[object]] | None,
 ) -> tuple[list[Resource], list[SupervisedTask]]:
-    """Make parts and services.
+    """Build the resources and services of a run, in start order.
 
     Args:
-        declaration: what was declared.
-        injectables: what their parameters may ask for.
-        injection_context: gives it, when they start.
-        asgi_component: starts, and stops, what needs all parts; None for nothing.
+        declaration: the declared application.
+        injectables: what parameters may ask for.
+        injection_context: returns the values of parameters, at the start.
+        asgi_component: starts and stops the ASGI application, which needs all resources; None
+            for none.
 
     Raises:
-        DeclarationError: a parameter asks for what there is not, or parts ask for each
-            other.
+        DeclarationError: a parameter cannot be filled, or resources depend on each other.
     """
-    wired = declaration.bind_resources(injectables)
-    parts = [
-        _build_resource(name, work, part, wired, injection_context)
-        for name, (work, part) in wired.items()
+    bound = declaration.bind_resources(injectables)
+    resources = [
+        _build_resource(name, work, spec, bound, injection_context)
+        for name, (work, spec) in bound.items()
     ]
     if asgi_component is not None:
-        parts.append(Resource(ASGI_COMPONENT, asgi_component, tuple(wired)))
+        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
+
+        resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound)))
     services = [
-        SupervisedTask(
-            work.display_name,
-            _calling(work, injection_context),
-            service.restart,
-            service.max_restarts,
-            service.restart_window,
-        )
-        for work, service in declaration.bind_services(injectables)
+        _build_service(work, spec, injection_context)
+        for work, spec in declaration.bind_services(injectables)
     ]
-    return parts, services
+    return resources, services
 
 
 def _build_resource(
     name: str,
     work: BoundCall,
-    part: ResourceSpec,
+    spec: ResourceSpec,
     others: Collection[str],
     injection_context: Callable[[], InjectionContext],
 ) -> Resource:
-    needs = tuple(key for key in work.dependencies if key in others)
-    if inspect.isasyncgenfunction(part.work):
-        return Resource(
-            name, asynccontextmanager(_calling(work, injection_context)), needs, part.timeout
-        )
+    from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
+
+    dependencies = tuple(key for key in work.dependencies if key in others)
+    if inspect.isasyncgenfunction(spec.work):
+        manager = asynccontextmanager(_calling(work, injection_context))
+        return Resource(name, manager, dependencies, spec.timeout)
 
     async def keep() -> AsyncIterator[object]:
         yield await work(injection_context())
 
-    return Resource(name, asynccontextmanager(keep), needs, part.timeout)
+    return Resource(name, asynccontextmanager(keep), dependencies, spec.timeout)
+
+
+def _build_service(
+    work: BoundCall, spec: TaskSpec, injection_context: Callable[[], InjectionContext]
+) -> SupervisedTask:
+    from hive_boot.lifecycle.services import SupervisedTask  # noqa: PLC0415  (it needs a loop)
+
+    return SupervisedTask(
+        work.display_name,
+        _calling(work, injection_context),
+        spec.restart,
+        spec.max_restarts,
+        spec.restart_window,
+    )
 
 
 def _calling(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hive_boot._opaque import _OpaqueIterator, conceal
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.redaction.opaque import _OpaqueIterator, conceal
 from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:

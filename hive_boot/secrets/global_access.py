@@ -6,8 +6,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot._opaque import _OpaqueIterator
 from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecretError, SourceError
+from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import FieldIndex, undeclared_field
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect

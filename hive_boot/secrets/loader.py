@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from hive_boot._opaque import _OpaqueIterator
 from hive_boot.exceptions import Problem
+from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.platform import PLATFORM_ENTRIES

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
-from hive_boot._opaque import conceal
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
+from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.fields import PROFILES, Profile, parse_profile
 
 if TYPE_CHECKING:

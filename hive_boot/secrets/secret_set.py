@@ -288,7 +288,10 @@ def _refuse_bounds(cls: type, field: Field) -> None:
         _declaration_error(
             cls, field.attribute, f"has a min_length= of {low} over a max_length= of {high}"
         )
-    for label, seconds in (("lead", field.activate_after), ("grace", field.accept_old_for)):
+    for label, seconds in (
+        ("activate_after", field.activate_after),
+        ("accept_old_for", field.accept_old_for),
+    ):
         if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
             _declaration_error(
                 cls, field.attribute, f"has a {label}= that is no number of seconds from 0 on"

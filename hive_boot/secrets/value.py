@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
 from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, final
 
-from hive_boot._opaque import _OpaqueIterator
+from hive_boot.redaction.opaque import _OpaqueIterator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

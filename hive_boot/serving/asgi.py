@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hive_boot._opaque import conceal
 from hive_boot.exceptions import BootError, LifecycleError
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.lifecycle.tasks import combine, is_cancellation, unwrap_single
+from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
 from hive_boot.serving.endpoints import answer_probe, make_response
 

@@ -61,9 +61,9 @@ TOLD = {
         "watcher='poll'",
         "Watcher._watch: {",
     ],
-    "threads": ["_Call._run: {", "its check took more than 1 s"],
+    "threads": ["_CheckCall._run: {", "its check took more than 1 s"],
     "broken": ["OddError"],
-    "debugged": ["hive_boot rotation", "Notifier.live"],
+    "debugged": ["hive_boot rotation", "HookRunner.run"],
     "stopped": ["come to its end"],
     "crash": ["Rotated ", "OddError: it holds "],
 }

@@ -17,19 +17,19 @@ LATER = [replace(make(canary.name), name=f"{canary.name} later") for canary in C
 """What the secrets become."""
 
 REACHED = [
-    "read_files in secrets/sources/reading.py",
-    "value_in in secrets/sources/reading.py",
-    "_Loading._read_pointers in secrets/loading.py",
-    "as_value in secrets/sources/environment.py",
+    "read_files in secrets/sources/files.py",
+    "value_in in secrets/sources/files.py",
+    "_Loader._read_pointers in secrets/loader.py",
+    "as_value in secrets/sources/files.py",
     "_read_bindings in secrets/sources/dotenv.py",
-    "_Judge._judge_shapes in secrets/validation.py",
-    "_Call._run in secrets/checks.py",
-    "_is_covered in bootstrap/secrecy.py",
-    "Secrecy.remove_variables in bootstrap/secrecy.py",
+    "_Validator._judge_shapes in secrets/validation.py",
+    "_CheckCall._run in secrets/validation.py",
+    "_is_redactable in runtime/redaction_scope.py",
+    "RedactionScope.unset_environ in runtime/redaction_scope.py",
     "_Opaque.__eq__ in secrets/value.py",
-    "require_secret in secrets/access.py",
-    "Store._settle in secrets/store.py",
-    "Notifier.live in bootstrap/notifying.py",
+    "require_secret in secrets/global_access.py",
+    "Store._activate_due in secrets/store.py",
+    "HookRunner.run in runtime/rotation_hooks.py",
 ]
 """What takes part in a start or a rotation with values from files, variables and ``.env``."""
 

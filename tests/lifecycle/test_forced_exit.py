@@ -226,7 +226,7 @@ class Revealable:
     def reveal(self):
         return "fake-value-of-a-test"
 
-hidden.register(leaving, [Revealable()])
+hidden.register(forced_exit, [Revealable()])
 """
     source = held_by("time.sleep(60)", pending="lambda: 'fake-value-of-a-test'", before=before)
     child = run_child(source)

@@ -242,7 +242,7 @@ if not child:
     notify.status("child")
     os._exit(not notify.is_on)
 assert os.waitpid(child, 0)[1] == 1 << 8
-notify.beat()
+notify.watchdog()
 """
 
 
@@ -261,7 +261,7 @@ from hive_boot.lifecycle.systemd import SystemdNotifier
 
 notify = SystemdNotifier()
 notify.ready("nobody")
-notify.beat()
+notify.watchdog()
 print("socket" in sys.modules)
 """
 

@@ -350,7 +350,7 @@ if os.environ["HIDDEN"]:
     from hive_boot.redaction.hooks import Redaction
     redaction = Redaction()
     redaction.open()
-    redaction.hide([Secret("A", VALUE)])
+    redaction.register([Secret("A", VALUE)])
 """
 
 PROGRAMS = {

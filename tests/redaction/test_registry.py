@@ -233,9 +233,9 @@ if child == 0:
     told = [redact("fake-inherited-0123")]
     hidden.register(text, [Secret("B", text)])
     told.append(redact(text))
-    hidden.drop(text)
+    hidden.unregister(text)
     told.append(redact(text))
-    hidden.drop(owner)
+    hidden.unregister(owner)
     told.append(redact("fake-inherited-0123"))
     print(*told, flush=True)
     os._exit(0)

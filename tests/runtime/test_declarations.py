@@ -87,10 +87,10 @@ def test_arguments_of_an_application() -> None:
     directories = [[], (), "", b"/x", [""], [b"/x"], [1], 1, ["/x", None]]
     table: dict[str, list[Any]] = {
         "watch": [None, 1, 0, "yes", "", [], object()],
-        "wait": [*NO_NUMBERS, -1, -0.001],
+        "wait_for_files": [*NO_NUMBERS, -1, -0.001],
         "startup_timeout": [*POSITIVE, [30]],
         "shutdown_timeout": POSITIVE,
-        "drain": drain,
+        "shutdown_delay": drain,
         "probe_port": ["8081", -1, 65536, 8081.0, True, False, "", []],
         "secrets_dirs": directories,
         "config": [3, work],
@@ -279,7 +279,7 @@ async def test_parameters_are_looked_at_before_anything_runs(
         (lambda boot: boot.check, asks, ("asks()", "'pool'", *there)),
         (lambda boot: boot.check, asks_for_anything, ("'secrets'", *there)),
         (lambda boot: boot.service, asks, ("asks()", "'pool'", *there)),
-        (lambda boot: boot.part, asks, ("asks()", "'pool'", *there)),
+        (lambda boot: boot.resource, asks, ("asks()", "'pool'", *there)),
     ]
     for decorator, function, contains in table:
         boot = application()

@@ -381,7 +381,7 @@ async def test_a_part_that_hangs_is_named_with_what_the_others_do() -> None:
         doing = {line.split()[1].rstrip(","): line for line in error.progress}
         assert doing["cache"].startswith("done")
         assert doing["pool"].startswith("running")
-        assert "test_parts.py" in doing["pool"]
+        assert "test_resources.py" in doing["pool"]
         assert re.fullmatch(r"waiting +api, [\d.]+ s +for pool", doing["api"])
         assert diary.lines == ["+cache", "-cache"]
 

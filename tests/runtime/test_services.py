@@ -173,9 +173,9 @@ async def test_a_service_that_is_never_started_again_ends_the_block_at_once() ->
     """Its first failure is the last."""
     source_options: list[dict[str, Any]] = [
         {"restart": "never"},
-        {"restart": "never", "budget": 5},
-        {"budget": 0},
-        {"restart": "on-failure", "budget": 0, "within": 0.001},
+        {"restart": "never", "max_restarts": 5},
+        {"max_restarts": 0},
+        {"restart": "on-failure", "max_restarts": 0, "restart_window": 0.001},
     ]
     for wish in source_options:
         boot = application()

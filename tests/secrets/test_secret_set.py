@@ -211,7 +211,7 @@ def test_imports_under_type_checking_are_understood() -> None:
         "class Keys(SecretSet):\n"
         "    a: Secret\n"
         "    b: SecretBytes | None = secret('B_KEY')\n"
-        "print([(f.name, f.kind.__name__, f.required) for f in Keys._field_index.every])\n"
+        "print([(f.name, f.kind.__name__, f.required) for f in Keys._field_index.all_fields])\n"
     )
 
     assert child.stderr == ""

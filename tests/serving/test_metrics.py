@@ -117,7 +117,7 @@ def test_the_client_is_imported_by_a_scrape_alone() -> None:
         "import sys\n"
         "from hive_boot.serving.endpoints import handle_request\n"
         "from hive_boot.runtime.status import Status\n"
-        "assert answer('GET', '/boot', Status()).status == 200\n"
+        "assert handle_request('GET', '/boot', Status()).status == 200\n"
         "assert 'prometheus_client' not in sys.modules, 'too early'\n"
         "answer('GET', '/metrics', Status())\n"
         "assert 'prometheus_client' in sys.modules\n"

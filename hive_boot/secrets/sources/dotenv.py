@@ -11,8 +11,8 @@ from __future__ import annotations
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from hive_boot._opaque import _OpaqueIterator
 from hive_boot.exceptions import Problem
+from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import NAME, ValueProblem
 from hive_boot.secrets.sources.files import EMPTY, Value, read_files
 from hive_boot.secrets.value import Secret, value_of

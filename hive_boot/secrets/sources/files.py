@@ -7,7 +7,7 @@ import stat
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING, NamedTuple
 
-from hive_boot._opaque import _OpaqueIterator
+from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes, value_of
 

@@ -77,7 +77,7 @@ class Samples:
         # of those only the last file is looked at.
         if OURS not in path or f"{OURS}testing{os.sep}" in path:
             return None
-        if HIDING in path and not path.endswith("parts.py"):
+        if HIDING in path and not path.endswith("variants.py"):
             return None
         frame.f_trace_opcodes = True
         where = f"{frame.f_code.co_qualname} in {path.rpartition(OURS)[2]}"

@@ -63,7 +63,7 @@ T = TypeVar("T")
 
 
 class ResourceHandle(Generic[T]):
-    """A part, for those who ask for its value while the application runs.
+    """A resource, for those who ask for its value while the application runs.
 
     ``await handle()`` gives it, and so does FastAPI's ``Depends(handle)``.
 
@@ -83,7 +83,7 @@ class ResourceHandle(Generic[T]):
         """The running value.
 
         Raises:
-            LifecycleError: the part is not running.
+            LifecycleError: the resource is not running.
         """
         value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (ours)
         return value
@@ -92,12 +92,12 @@ class ResourceHandle(Generic[T]):
         """Give the running value.
 
         Raises:
-            LifecycleError: the part is not running.
+            LifecycleError: the resource is not running.
         """
         return self.value
 
     def __repr__(self) -> str:
-        return f"<part {self.name}>"
+        return f"<resource {self.name}>"
 
 
 class ResourceDecorator(Protocol):
@@ -170,7 +170,7 @@ class Bootstrap(Generic[S, C]):
         probe_port: where ``/livez``, ``/readyz`` and the other endpoints are answered, from
             before the first read until the end, for workers without HTTP. 0 for any port
             that is free. Default: nowhere.
-        startup_timeout: seconds that the checks and the parts of a start, or the checks of a
+        startup_timeout: seconds that the checks and the resources of a start, or the checks of a
             rotation, may take in all. Default 30.
         drain: seconds between the first signal and the stop, in which it goes on serving
             and is not ready. Default: 5 under ``serve`` in kubernetes mode, else 0.
@@ -255,7 +255,7 @@ class Bootstrap(Generic[S, C]):
     def main(self, function: Any = None, /, *, must_complete: bool = False) -> Any:
         """Register the application's main; it is called when everything is ready.
 
-        Its parameters are filled by their names, with the parts of these names, and by
+        Its parameters are filled by their names, with the resources of these names, and by
         their types: the SecretSet, the class of the settings, Bootstrap.
 
         Args:
@@ -287,15 +287,15 @@ class Bootstrap(Generic[S, C]):
     @overload
     def resource(self, /, *, timeout: float) -> ResourceDecorator: ...
     def resource(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
-        """Register a part: what is started before main, and stopped after it.
+        """Register a resource: what is started before main, and stopped after it.
 
-        It is started when the parts are there that its parameters name, side by side with
+        It is started when the resources are there that its parameters name, side by side with
         those that do not need each other, and stopped in reverse. Its own parameters are
         filled as those of :meth:`main`.
 
         Args:
             function: an ``async def`` with one ``yield``: what stands above it starts the
-                part, what it yields is the value, what stands below it stops the part. Or
+                resource, what it yields is the value, what stands below it stops the resource. Or
                 one without, which returns the value and has nothing to stop.
             timeout: seconds that its start, and its stop, may take, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: no bound of its own.
@@ -304,7 +304,7 @@ class Bootstrap(Generic[S, C]):
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
 
         Raises:
-            DeclarationError: it is not async, or there is a part of this name already.
+            DeclarationError: it is not async, or there is a resource of this name already.
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
@@ -377,7 +377,7 @@ class Bootstrap(Generic[S, C]):
         """Register what judges a set before it is used, at a start and at each rotation.
 
         A parameter annotated with the SecretSet is given the set that is judged; the
-        others are filled as those of :meth:`main`, but there are no parts yet. Checks run
+        others are filled as those of :meth:`main`, but there are no resources yet. Checks run
         side by side, after those of the fields and of the set.
 
         It passes by True or None, and refuses by False, or by what is raised for a wrong
@@ -448,7 +448,7 @@ class Bootstrap(Generic[S, C]):
                 or ``trio``.
 
         Raises:
-            SystemExit: always. 0, or what main returned; 70 when main or a part has failed,
+            SystemExit: always. 0, or what main returned; 70 when main or a resource has failed,
                 or the declaration is wrong; 78 when secrets or settings are, after a report
                 on stderr; 128 + n after a second signal, and after the first when main
                 ``must_complete``.
@@ -479,9 +479,9 @@ class Bootstrap(Generic[S, C]):
 
         The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz``
         are answered from then on, and everything else by 503 until the application is
-        ready. Its own lifespan is run as the last part. At the first SIGTERM ``/readyz``
+        ready. Its own lifespan is run as the last resource. At the first SIGTERM ``/readyz``
         turns 503; for ``shutdown_delay`` seconds connections are accepted still; then what is in
-        flight ends, and the parts stop.
+        flight ends, and the resources stop.
 
         Args:
             app: the application; ``lifespan=boot.lifespan`` in it only joins this run.
@@ -525,14 +525,14 @@ class Bootstrap(Generic[S, C]):
     async def running(self) -> AsyncIterator[S]:
         """Start, give the live secrets, and stop at the end of the block.
 
-        When a part or a service fails for good, the block is cancelled.
+        When a resource or a service fails for good, the block is cancelled.
 
         Raises:
             InvalidSecretsError: secrets or settings are wrong; ``str()`` is the report.
-            StartupError: a part could not start; several come as a group.
-            ShutdownTimeoutError: a part has not stopped in time.
+            StartupError: a resource could not start; several come as a group.
+            ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: it is running already.
-            Exception: what a part, or a service that has spent its budget, has raised.
+            Exception: what a resource, or a service that has spent its budget, has raised.
         """
         from hive_boot.lifecycle.tasks import CancellableBlock  # noqa: PLC0415  (it needs a loop's library)
 
@@ -545,18 +545,18 @@ class Bootstrap(Generic[S, C]):
     async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002  (servers pass it)
         """Be the lifespan of an ASGI application: ``FastAPI(lifespan=boot.lifespan)``.
 
-        Inside a running run it only joins it. When a part or a service fails for good, the
+        Inside a running run it only joins it. When a resource or a service fails for good, the
         server is told to end by SIGTERM.
 
         Args:
             app: the application; it is not used.
 
         Yields:
-            The live secrets, the settings, and the parts by name, for ``request.state``.
+            The live secrets, the settings, and the resources by name, for ``request.state``.
 
         Raises:
             InvalidSecretsError: secrets or settings are wrong: the server does not serve.
-            StartupError: a part could not start: the server does not serve.
+            StartupError: a resource could not start: the server does not serve.
             IllegalTransitionError: it is starting or stopping at this moment.
         """
         from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (many have no server)
@@ -728,11 +728,11 @@ class Bootstrap(Generic[S, C]):
     def _state(self) -> State:
         return State.ARMED if self._run is None else self._run.state
 
-    def _resource_value(self, part: str) -> object:
+    def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            message = f"the part {part} is not running"
+            message = f"the resource {resource} is not running"
             raise LifecycleError(message)
-        return self._run.resource_value(part)
+        return self._run.resource_value(resource)
 
     def _current(self) -> Run[S, C]:
         """Give the run, from its first READY to its end: a drain still serves."""

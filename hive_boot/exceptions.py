@@ -177,12 +177,12 @@ class LifecycleError(BootError):
 
 
 class StartupError(LifecycleError):
-    """A part could not start, or not in time; ``__cause__`` is what it raised.
+    """A resource could not start, or not in time; ``__cause__`` is what it raised.
 
     Attributes:
-        resource: the name of the part.
+        resource: the name of the resource.
         reason: the kind of its failure, or that its time was over.
-        progress: what each part did at that moment, a line for each; empty when the part
+        progress: what each resource did at that moment, a line for each; empty when the resource
             has raised.
     """
 
@@ -193,9 +193,9 @@ class StartupError(LifecycleError):
         super().__init__(resource, reason)
 
     def __str__(self) -> str:
-        """Name the part, and what the others did."""
+        """Name the resource, and what the others did."""
         return "\n  ".join(
-            [f"the part {self.resource} failed to start: {self.reason}", *self.progress]
+            [f"the resource {self.resource} failed to start: {self.reason}", *self.progress]
         )
 
 

@@ -33,12 +33,12 @@ STOP_BUDGET_SHARE = 0.75
 
 
 class Resource(NamedTuple):
-    """One part, as it is started.
+    """One resource, as it is started.
 
     Attributes:
         name: what others ask for it by.
         context_manager: gives the context that starts it, yields its value, and stops it.
-        dependencies: the parts that it is given.
+        dependencies: the resources that it is given.
         timeout: seconds that its start, and its stop, may take; None for no bound of its own.
     """
 
@@ -49,10 +49,10 @@ class Resource(NamedTuple):
 
 
 class _ResourceState:
-    """One part of one run."""
+    """One resource of one run."""
 
-    def __init__(self, part: Resource) -> None:
-        self.resource = part
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
         self.step = self.stop_step = -1
         self.began = self.due = math.inf
         self.context: Any = None
@@ -72,13 +72,13 @@ class _ResourceState:
 
 
 class ResourceManager:
-    """The parts of one run.
+    """The resources of one run.
 
     Args:
         resources: in an order in which each comes after those that it needs.
         timeline: is told of every start and stop.
-        crashed: called with the name and the failure of a part that ends by itself.
-        timings: how long a part may take to end after it was cancelled.
+        crashed: called with the name and the failure of a resource that ends by itself.
+        timings: how long a resource may take to end after it was cancelled.
 
     Attributes:
         pending_count: how many have not started yet.
@@ -91,7 +91,7 @@ class ResourceManager:
         crashed: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._all = {part.name: _ResourceState(part) for part in resources}
+        self._all = {resource.name: _ResourceState(resource) for resource in resources}
         self._above: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
         for hosted in self._all.values():
             for need in hosted.resource.dependencies:
@@ -105,14 +105,14 @@ class ResourceManager:
         self._is_starting = True
 
     def value(self, name: str) -> object:
-        """Give the value of a part that runs.
+        """Give the value of a resource that runs.
 
         Raises:
             LifecycleError: it does not.
         """
         hosted = self._all[name]
         if not hosted.runs:
-            message = f"the part {name} is not running"
+            message = f"the resource {name} is not running"
             raise LifecycleError(message)
         return hosted.value
 
@@ -122,10 +122,10 @@ class ResourceManager:
         return [name for name, hosted in self._all.items() if hosted.runs]
 
     async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:
-        """Start every part as soon as those are there that it needs.
+        """Start every resource as soon as those are there that it needs.
 
         Args:
-            group: holds the tasks of the parts.
+            group: holds the tasks of the resources.
             deadline: until when, on the monotonic clock.
             seconds: how many there were; what a person is told.
 
@@ -136,7 +136,7 @@ class ResourceManager:
         for hosted in self._all.values():
             hosted.step = self._timeline.begin(
                 hosted.resource.name,
-                "part",
+                "resource",
                 waits_for=hosted.resource.dependencies,
                 outcome="waiting",
             )
@@ -158,7 +158,7 @@ class ResourceManager:
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop what has started, in reverse; what is starting is cancelled.
 
-        A part begins to stop when those that need it have stopped, and leaves those that it
+        A resource begins to stop when those that need it have stopped, and leaves those that it
         needs a quarter of the time. One that goes on although it was cancelled is waited for
         at the end; a process that is ours ends without it.
 
@@ -175,7 +175,7 @@ class ResourceManager:
         failures: list[BaseException] = []
         for hosted in reversed(self._all.values()):
             if hosted.failure is not None and not hosted.is_reported:
-                hosted.failure.add_note(f"(raised by the part {hosted.resource.name})")
+                hosted.failure.add_note(f"(raised by the resource {hosted.resource.name})")
                 failures.append(hosted.failure)
             if hosted.startup_error is not None:
                 # What it raised when it was cancelled may say what it has waited for.
@@ -189,11 +189,11 @@ class ResourceManager:
         for hosted in self._all.values():
             if hosted.step >= 0 and not hosted.done.is_set():
                 name = hosted.resource.name
-                hosted.failure = LifecycleError(f"the part {name} was cancelled from outside")
+                hosted.failure = LifecycleError(f"the resource {name} was cancelled from outside")
                 self._end(hosted)
 
     def describe(self) -> list[str]:
-        """Say of each part what it does at this moment, a line for each."""
+        """Say of each resource what it does at this moment, a line for each."""
         from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
         lines = []
@@ -215,25 +215,25 @@ class ResourceManager:
         return lines
 
     async def _run(self, hosted: _ResourceState) -> None:
-        """Be the one task of a part."""
-        part = hosted.resource
+        """Be the one task of a resource."""
+        resource = hosted.resource
         try:
             with hosted.scope:
-                for need in part.dependencies:
+                for need in resource.dependencies:
                     await self._all[need].started.wait()
                 self._begin(hosted)
-                hosted.context = part.context_manager()
+                hosted.context = resource.context_manager()
                 async with hosted.context as hosted.value:
                     self._note_start(hosted)
                     await hosted.stop.wait()
                 if not hosted.stop.is_set():
-                    message = f"the part {part.name} has ended by itself"
+                    message = f"the resource {resource.name} has ended by itself"
                     hosted.failure = LifecycleError(message)
         except BaseException as exc:  # noqa: BLE001  (it is told by who stops)
             hosted.failure = unwrap_single(exc)
             if is_cancellation(exc):
                 # By the task's own handle: passed on, it would end the others' tasks, too.
-                message = f"the part {part.name} was cancelled from outside"
+                message = f"the resource {resource.name} was cancelled from outside"
                 hosted.failure = LifecycleError(message)
         finally:
             self._end(hosted)
@@ -287,7 +287,7 @@ class ResourceManager:
         self._timeline.end(step, "overdue" if hosted.is_overdue else outcome)
 
     async def _await_stopped(self, hosted: _ResourceState, until: float) -> None:
-        """Wait for the end of a part; one that takes too long is cancelled, and named."""
+        """Wait for the end of a resource; one that takes too long is cancelled, and named."""
         if hosted.step < 0:
             hosted.done.set()
         with anyio.move_on_after(max(0.0, until - time.monotonic())):
@@ -301,12 +301,12 @@ class ResourceManager:
         hosted.stop_slot_released.set()
         if not hosted.done.is_set():
             lines = "\n  ".join(self.describe())
-            text = "The part %s goes on although it was cancelled:\n  %s"
+            text = "The resource %s goes on although it was cancelled:\n  %s"
             log_event(logging.ERROR, text, hosted.resource.name, lines)
             await hosted.done.wait()
 
     def _late(self, deadline: float) -> _ResourceState | None:
-        """Give the part that has had its time; of several the one that began first."""
+        """Give the resource that has had its time; of several the one that began first."""
         now = time.monotonic()
         late = [
             hosted

@@ -1,4 +1,4 @@
-"""One run, from ARMED to STOPPED: its states, its parts and services, and its end.
+"""One run, from ARMED to STOPPED: its states, its resources and services, and its end.
 
 It knows nothing of secrets. Whoever owns the run says what happens in between, and what is
 to be done when it cannot go on.
@@ -37,15 +37,15 @@ class Runner:
         shutdown_delay: seconds between the wish to stop and the stop.
         shutdown_timeout: seconds that the stop may take in all.
         context: the variables that the task sees in which they are held.
-        timings: the waits of parts, services and tasks.
+        timings: the waits of resources, services and tasks.
 
     Attributes:
         timeline: every step.
         failure: what ended the run, when it was not its owner.
-        failed: the part or service that it came from.
+        failed: the resource or service that it came from.
         started: whether it has been ready.
         shutdown_delay: as given; whoever serves sets it before the start.
-        on_fatal_error: called when a part or a service has failed for good; by default the
+        on_fatal_error: called when a resource or a service has failed for good; by default the
             failure is only raised at the end.
         on_drained: called when the drain is over.
         on_stop_started: called when the time of the stop begins to run.
@@ -100,7 +100,7 @@ class Runner:
 
     @property
     def only_asgi_component_pending(self) -> bool:
-        """Whether all parts but one, which needs them all, have started."""
+        """Whether all resources but one, which needs them all, have started."""
         return (
             self.state is State.STARTING
             and self.resources is not None
@@ -171,7 +171,7 @@ class Runner:
         return said
 
     async def start_resources(self, deadline: float, seconds: float) -> None:
-        """Start the parts.
+        """Start the resources.
 
         Args:
             deadline: until when, on the monotonic clock.
@@ -260,7 +260,7 @@ class Runner:
         return [*self.services.failures, *([ShutdownTimeoutError(late)] if late else [])]
 
     async def stop_resources(self) -> list[BaseException]:
-        """Stop the parts.
+        """Stop the resources.
 
         Returns:
             What went wrong.
@@ -327,7 +327,7 @@ class Runner:
             await anyio.sleep(seconds)
 
     def _record_phase(self, before: State, state: State) -> None:
-        """Note the phases; a reload is a part of being ready."""
+        """Note the phases; a reload is part of being ready."""
         if state is State.RELOADING or (before is State.RELOADING and state is State.READY):
             return
         self.timeline.end(self._phase)

@@ -59,8 +59,8 @@ class StateMachine:
         self.state = state
 
 
-Kind = Literal["phase", "check", "part", "service", "stop"]
-"""What a step is: a phase of the run, a check, the start of a part, a service, a stop."""
+Kind = Literal["phase", "check", "resource", "service", "stop"]
+"""What a step is: a phase of the run, a check, the start of a resource, a service, a stop."""
 
 
 Outcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]
@@ -71,12 +71,12 @@ class TimelineEntry(NamedTuple):
     """One step of a run.
 
     Attributes:
-        name: what people call it: a state, the name of a part, the label of a check.
+        name: what people call it: a state, the name of a resource, the label of a check.
         kind: what it is.
         start: when it began, in seconds since the run began; while it waits, when it was to.
         end: when it ended, in the same seconds; None while it goes on.
         outcome: what has become of it.
-        waits_for: the parts that it waits, or has waited, for.
+        waits_for: the resources that it waits, or has waited, for.
     """
 
     name: str

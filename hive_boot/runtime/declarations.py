@@ -72,7 +72,7 @@ def validate_resource(function: object, taken: Collection[str]) -> None:
         DeclarationError: it is neither an async generator nor an ``async def``, or its name
             is taken.
     """
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no part)
+    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
     if not (isasyncgenfunction(function) or is_async(function)):
         message = f"@boot.resource takes an async def, with one yield or with none: {function!r}"
@@ -82,10 +82,10 @@ def validate_resource(function: object, taken: Collection[str]) -> None:
         message = f"@boot.resource takes a function with a name: {function!r}"
         raise DeclarationError(message)
     if name in {"secrets", "config", "boot"}:
-        message = f"a part cannot be called {name}: that is what requests know other things by"
+        message = f"a resource cannot be called {name}: that is what requests know other things by"
         raise DeclarationError(message)
     if name in taken:
-        message = f"there is a part {name} already"
+        message = f"there is a resource {name} already"
         raise DeclarationError(message)
 
 
@@ -307,7 +307,7 @@ class AppDeclaration:
         return DEFAULTS
 
     def bind_checks(self, injectables: Injectables) -> list[tuple[BoundCall, CheckSpec]]:
-        """Decide what each check gets. There are no parts yet when it runs.
+        """Decide what each check gets. There are no resources yet when it runs.
 
         Raises:
             DeclarationError: a parameter asks for what there is not.
@@ -331,15 +331,17 @@ class AppDeclaration:
         return [(bind(service.work, injectables), service) for service in self.services]
 
     def bind_resources(self, injectables: Injectables) -> dict[str, tuple[BoundCall, ResourceSpec]]:
-        """Decide what each part gets; each comes after those that it asks for.
+        """Decide what each resource gets; each comes after those that it asks for.
 
         Raises:
-            DeclarationError: a parameter asks for what there is not, or parts ask for each
+            DeclarationError: a parameter asks for what there is not, or resources ask for each
                 other.
         """
         if not self.resources:
             return {}
-        wired = {name: bind(part.work, injectables) for name, part in self.resources.items()}
+        wired = {
+            name: bind(resource.work, injectables) for name, resource in self.resources.items()
+        }
         needs = {
             name: [key for key in each.dependencies if key in self.resources]
             for name, each in wired.items()
@@ -347,25 +349,25 @@ class AppDeclaration:
         return {name: (wired[name], self.resources[name]) for name in start_order(needs)}
 
 
-def start_order(parts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sort parts so that each comes after those that it needs.
+def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
+    """Sort resources so that each comes after those that it needs.
 
     Args:
-        parts: what each of them needs.
+        resources: what each of them needs.
 
     Raises:
         DeclarationError: some of them need each other.
     """
     try:
-        return list(TopologicalSorter(parts).static_order())
+        return list(TopologicalSorter(resources).static_order())
     except CycleError as exc:
         circle = " → ".join(reversed(exc.args[1]))
-    message = f"parts need each other, so that none of them can be the first: {circle}"
+    message = f"resources need each other, so that none of them can be the first: {circle}"
     raise DeclarationError(message)
 
 
 ASGI_COMPONENT = "the ASGI application"
-"""What the part is called that is started after all others."""
+"""What the resource is called that is started after all others."""
 
 
 def build_components(

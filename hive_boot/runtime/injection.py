@@ -26,28 +26,28 @@ class Injectables(NamedTuple):
 
     Attributes:
         types: the type of what there is, and its key.
-        parts: the names of the parts, which are their keys.
+        resources: the names of the resources, which are their keys.
     """
 
     types: Mapping[type, str]
-    parts: Collection[str] = ()
+    resources: Collection[str] = ()
 
 
 class InjectionContext:
-    """What there is to give, by key. It shows none of it: a part may hold what is secret."""
+    """What there is to give, by key. It shows none of it: a resource may hold what is secret."""
 
-    __slots__ = ("_known", "_part")
+    __slots__ = ("_known", "_resource")
 
     def __init__(
-        self, known: Mapping[str, object], part: Callable[[str], object] | None = None
+        self, known: Mapping[str, object], resource: Callable[[str], object] | None = None
     ) -> None:
         self._known = known
-        self._part = part
+        self._resource = resource
 
     def __getitem__(self, key: str) -> object:
-        if key in self._known or self._part is None:
+        if key in self._known or self._resource is None:
             return self._known[key]
-        return self._part(key)
+        return self._resource(key)
 
 
 def is_async(function: object) -> bool:
@@ -115,7 +115,7 @@ def resolve_parameters(
 ) -> dict[str, str]:
     """Decide what each parameter of ``function`` gets, before anything runs.
 
-    A parameter is filled by the part of its name; else by the type that it is annotated
+    A parameter is filled by the resource of its name; else by the type that it is annotated
     with; when that cannot be evaluated (an import under ``TYPE_CHECKING``), by the last name in it.
     Parameters with a default are left alone.
 
@@ -142,7 +142,7 @@ def resolve_parameters(
     for parameter in parameters[first:]:
         if parameter.default is not parameter.empty or parameter.kind.name in _GATHERING:
             continue
-        if parameter.name in injectables.parts:
+        if parameter.name in injectables.resources:
             key: str | None = parameter.name
         else:
             key = _match(function, parameter.annotation, injectables.types)
@@ -154,13 +154,13 @@ def resolve_parameters(
 
 def _unresolved_message(function: Callable[..., Any], name: str, injectables: Injectables) -> str:
     kinds = ", ".join(kind.__name__ for kind in injectables.types)
-    parts = (
-        f"call it like one of the parts {', '.join(injectables.parts)}, "
-        if injectables.parts
+    resources = (
+        f"call it like one of the resources {', '.join(injectables.resources)}, "
+        if injectables.resources
         else ""
     )
     return (
-        f"{display_name(function)}() has a parameter {name!r} that nothing fills: {parts}"
+        f"{display_name(function)}() has a parameter {name!r} that nothing fills: {resources}"
         "annotate it "
         f"with one of {kinds}, or give it a default"
     )

@@ -275,7 +275,7 @@ def report_boot_error(exc: BootError) -> int:
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code
     if exc.__cause__ is not None:
-        # A part's failure is not a bug of ours, and its traceback says whose it is.
+        # A resource's failure is not a bug of ours, and its traceback says whose it is.
         from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only a failure needs it)
 
         _say(format_redacted_traceback(exc.__cause__))

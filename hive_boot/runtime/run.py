@@ -51,7 +51,7 @@ class Run(Generic[S, C]):
         injectables: what the author's functions may ask for.
         boot: the Bootstrap, for those that ask for it.
         listeners: what answers from outside from before the first read until the end, by name.
-        asgi_component: the last part, started after all others; None for none.
+        asgi_component: the last resource, started after all others; None for none.
         serves: whether somebody has to be kept from sending requests before the stop.
 
     Attributes:
@@ -103,11 +103,11 @@ class Run(Generic[S, C]):
         self._loop: Any = anyio.lowlevel.current_token().native_token
 
     async def start(self) -> None:
-        """Load, judge, put into use, and start the parts.
+        """Load, judge, put into use, and start the resources.
 
         Raises:
             InvalidSecretsError: something is wrong; all of it is in the report.
-            StartupError: a part cannot start; several come as a group.
+            StartupError: a resource cannot start; several come as a group.
         """
         runner = self.runner
         self._redaction.start()
@@ -211,9 +211,9 @@ class Run(Generic[S, C]):
 
     @property
     def request_state(self) -> dict[str, Any]:
-        """What requests get as their state: the secrets, the settings, the parts by name."""
-        parts = {name: self.resource_value(name) for name in self._declaration.resources}
-        return {**parts, "secrets": self.store.view, "config": self.config}
+        """What requests get as their state: the secrets, the settings, the resources by name."""
+        resources = {name: self.resource_value(name) for name in self._declaration.resources}
+        return {**resources, "secrets": self.store.view, "config": self.config}
 
     @property
     def source_context(self) -> SourceContext | None:
@@ -246,13 +246,13 @@ class Run(Generic[S, C]):
         return InjectionContext(known, self.resource_value)
 
     def resource_value(self, resource: str) -> object:
-        """Give the value of a part that runs.
+        """Give the value of a resource that runs.
 
         Raises:
             LifecycleError: it does not.
         """
         if self.runner.resources is None:
-            message = f"the part {resource} is not running"
+            message = f"the resource {resource} is not running"
             raise LifecycleError(message)
         return self.runner.resources.value(resource)
 
@@ -307,7 +307,7 @@ class Run(Generic[S, C]):
     def _create_components(
         self, injectables: Injectables, asgi_component: AsgiComponent | None
     ) -> None:
-        """Say what the parts and services of this run are, if there are some.
+        """Say what the resources and services of this run are, if there are some.
 
         Raises:
             DeclarationError: a parameter asks for what there is not.
@@ -320,10 +320,10 @@ class Run(Generic[S, C]):
             return self.injection_context(self.store.view)
 
         opens_last = None if asgi_component is None else lambda: asgi_component(self)
-        parts, services = build_components(
+        resources, services = build_components(
             self._declaration, injectables, injection_context, opens_last
         )
-        self.runner.set_components(parts, services)
+        self.runner.set_components(resources, services)
 
 
 def build_status(run: Run[Any, Any]) -> Status:

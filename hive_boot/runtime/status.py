@@ -109,7 +109,7 @@ class Status:
         rotations: the last rotations, the newest first.
         rotations_total: how many rotations were ``accepted`` and ``refused``.
         failing_services: the services that wait to be started again.
-        failed: the part or service whose failure ends the application; empty for none.
+        failed: the resource or service whose failure ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process is a child that was forked from the one that started
             the application: it keeps its secrets and watches nothing.

@@ -294,7 +294,9 @@ def _refuse_bounds(cls: type, field: Field) -> None:
     ):
         if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
             _declaration_error(
-                cls, field.attribute, f"has a {label}= that is no number of seconds from 0 on"
+                cls,
+                field.attribute,
+                f"has an invalid {label}=: expected a number of seconds from 0 on",
             )
 
 

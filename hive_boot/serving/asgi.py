@@ -116,7 +116,7 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         LifecycleError: it says that its start, or its stop, has failed.
         Exception: what it raised itself; a group only when the block has failed as well.
     """
-    # A part may be what is secret, so no variable holds it here while something can be raised.
+    # A resource may be what is secret, so no variable holds it here while something can be raised.
     kept = conceal(state)
     del state
     failures: list[BaseException] = []
@@ -275,7 +275,7 @@ class ReadinessMiddleware:
         self.in_flight += 1
         try:
             # A shallow copy for each request, as ASGI asks of servers.
-            # A part may be what is secret, so no variable holds them here.
+            # A resource may be what is secret, so no variable holds them here.
             await self._app(
                 {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
             )
@@ -384,6 +384,6 @@ def _tell(exc: BaseException) -> str:
     """Say what went wrong, without values; where it did, too, when it is not one of ours."""
     if not isinstance(exc, BootError):
         return redact_safely(format_redacted_traceback(exc))
-    # A part's failure is not one of ours, and its traceback says whose it is.
+    # A resource's failure is not one of ours, and its traceback says whose it is.
     cause = "" if exc.__cause__ is None else format_redacted_traceback(exc.__cause__)
     return redact_safely(f"{cause}{exc}")

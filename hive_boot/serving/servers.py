@@ -177,7 +177,7 @@ class HttpService:
         try:
             await self._done.wait()
         finally:
-            # The parts, too, have to be stopped in the time that there is; a request in a
+            # The resources, too, have to be stopped in the time that there is; a request in a
             # thread cannot be cancelled, and they do not wait for it.
             left = max(0.0, run.runner.stop_deadline - time.monotonic())
             self._server.stop(left * STOP_BUDGET_SHARE)

@@ -191,7 +191,7 @@ SHOWN = 200
 
 
 NAMED = 5
-"""How many of the parts that a step waits for are named."""
+"""How many of the resources that a step waits for are named."""
 
 
 _KINDS = {"done": "good", "running": "busy", "failed": "bad", "overdue": "bad"}
@@ -231,8 +231,8 @@ def _start_over(steps: Iterable[TimelineEntry]) -> float:
     ends = [step for step in steps if step.end is not None]
     phases = [step.end for step in ends if step.name in {State.LOADING, State.STARTING}]
     # Without a phase the last thing that was started.
-    parts = [step.end for step in ends if step.kind == "part"]
-    return max((end for end in phases or parts if end is not None), default=0.0)
+    resources = [step.end for step in ends if step.kind == "resource"]
+    return max((end for end in phases or resources if end is not None), default=0.0)
 
 
 def _chart(  # noqa: PLR0913, PLR0917  (a heading, and the ends of its scale)

@@ -139,7 +139,9 @@ def test_the_last_words_are_lines() -> None:
         ("a line", "a line\n"),
         ("two\nlines\n", "two\nlines\n"),
     ):
-        child = run_child(f"from hive_boot.lifecycle.forced_exit import leave; leave(3, {text!r})")
+        child = run_child(
+            f"from hive_boot.lifecycle.forced_exit import exit_now; exit_now(3, {text!r})"
+        )
         assert (child.returncode, child.stdout, child.stderr) == (3, "", written), text
 
 
@@ -182,13 +184,13 @@ def test_a_full_stdout_does_not_cost_the_last_words() -> None:
 
 BUFFERED = """
 import logging, logging.handlers, sys
-from hive_boot.lifecycle.forced_exit import leave
+from hive_boot.lifecycle.forced_exit import exit_now
 
 kept = logging.handlers.MemoryHandler(100, target=logging.FileHandler({path!r}))
 logging.getLogger().addHandler(kept)
 logging.warning("was kept")
 print("was printed", end="")
-leave(70, "last words")
+exit_now(70, "last words")
 """
 
 

@@ -261,7 +261,7 @@ async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> 
         done, hanging, waiting = rows(caught.value.progress)
         assert done == ("done", "pool", "")
         assert hanging[:2] == ("running", "cache")
-        stands = r"lifecycle/living\.py:\d+ in keep: await start\(\)"
+        stands = r"lifecycle/components\.py:\d+ in keep: await start\(\)"
         assert re.fullmatch(stands, hanging[2]), hanging
         assert waiting[:2] == ("waiting", "api")
         assert set(waiting[2].split()) & {"pool", "cache"} == {"cache"}

@@ -237,7 +237,7 @@ notify = SystemdNotifier()
 notify.ready("parent")
 child = os.fork()
 if not child:
-    for say in (notify.ready, notify.reloading, notify.stopping, notify.beat):
+    for say in (notify.ready, notify.reloading, notify.stopping, notify.watchdog):
         say()
     notify.status("child")
     os._exit(not notify.is_on)

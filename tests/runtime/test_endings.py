@@ -702,7 +702,7 @@ class Others(SecretSet):
 
 failing, another = Bootstrap(Others), Bootstrap(Others)
 
-@failing.part
+@failing.resource
 async def broken():
     bang("broken")
     yield

@@ -55,14 +55,14 @@ async def everything(secrets: Needs, application: Bootstrap[Needs, None]):
 async def settings(config: Settings, secrets: Needs) -> int:
     return config.port - 2958
 
-print(build_status(boot, everything))
-print(build_status(Bootstrap(Needs, config=Settings), settings))
+print(status_of(boot, everything))
+print(status_of(Bootstrap(Needs, config=Settings), settings))
 
 for answer in (0, 3, None, "text"):
     async def main():
         return answer
 
-    print(build_status(Bootstrap(Needs), main))
+    print(status_of(Bootstrap(Needs), main))
 
 boot = Bootstrap(Needs)
 
@@ -159,13 +159,13 @@ async def unhappy() -> None:
     raise LifecycleError("the author says so")
 
 os.environ["JWT_SECRET"] = "fake-too-short"
-print(build_status(Bootstrap(Strict), main))
+print(status_of(Bootstrap(Strict), main))
 os.environ["JWT_SECRET"] = ""
-print(build_status(Bootstrap(Strict, config=Settings), main))
-print(build_status(Bootstrap(Strict), None))
-print(build_status(Bootstrap(Strict), lost))
+print(status_of(Bootstrap(Strict, config=Settings), main))
+print(status_of(Bootstrap(Strict), None))
+print(status_of(Bootstrap(Strict), lost))
 os.environ["JWT_SECRET"] = "fake-jwt-secret-0123456789"
-print(build_status(boot, unhappy))
+print(status_of(boot, unhappy))
 """
 
 

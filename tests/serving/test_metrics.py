@@ -119,7 +119,7 @@ def test_the_client_is_imported_by_a_scrape_alone() -> None:
         "from hive_boot.runtime.status import Status\n"
         "assert handle_request('GET', '/boot', Status()).status == 200\n"
         "assert 'prometheus_client' not in sys.modules, 'too early'\n"
-        "answer('GET', '/metrics', Status())\n"
+        "handle_request('GET', '/metrics', Status())\n"
         "assert 'prometheus_client' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

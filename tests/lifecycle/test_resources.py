@@ -85,7 +85,7 @@ async def test_parts_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
     told += [f"{name} {what}" for name in reversed(starts) for what in ("stops", "stopped")]
     assert diary == told
     assert life.crashes == []
-    assert life.outcomes("part") == life.outcomes("stop") == dict.fromkeys(starts, "done")
+    assert life.outcomes("resource") == life.outcomes("stop") == dict.fromkeys(starts, "done")
 
 
 async def test_independent_parts_start_and_stop_side_by_side(diary: Diary) -> None:
@@ -190,7 +190,7 @@ async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
         assert await life.stop() == []
     assert diary[-2:] == ["pool stops", "pool stopped"]
     assert "api starts" not in diary
-    assert life.outcomes("part") == {"pool": "done", "cache": "failed", "api": "cancelled"}
+    assert life.outcomes("resource") == {"pool": "done", "cache": "failed", "api": "cancelled"}
     assert life.outcomes("stop") == {"pool": "done"}
 
 
@@ -267,7 +267,7 @@ async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> 
         assert set(waiting[2].split()) & {"pool", "cache"} == {"cache"}
         lines = str(caught.value).splitlines()[1:]
         assert [line.strip() for line in lines] == list(caught.value.progress)
-        assert life.outcomes("part") == {"pool": "done", "cache": "overdue", "api": "waiting"}
+        assert life.outcomes("resource") == {"pool": "done", "cache": "overdue", "api": "waiting"}
         assert await life.stop() == []
     assert diary[-3:] == ["cache starts", "pool stops", "pool stopped"]
 
@@ -390,7 +390,7 @@ async def test_a_start_is_cancelled_from_outside(diary: Diary) -> None:
         assert await life.stop() == []
     assert diary[-2:] == ["pool stops", "pool stopped"]
     assert life.crashes == []
-    assert life.outcomes("part") == {"pool": "done", "cache": "cancelled"}
+    assert life.outcomes("resource") == {"pool": "done", "cache": "cancelled"}
 
 
 async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> None:
@@ -407,7 +407,7 @@ async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> Non
             await until(lambda: diary)
             group.cancel_scope.cancel()
         go.set()
-        await until(lambda: life.outcomes("part") == {"pool": "failed"})
+        await until(lambda: life.outcomes("resource") == {"pool": "failed"})
         failures = await life.stop()
     assert kinds_of(failures) == [ValueError]
     assert raised_by("pool", failures[0])

@@ -540,30 +540,30 @@ async def test_parts_and_services_see_the_variables_of_who_started() -> None:
 
     token = variable.set("set")
     diary = Diary()
-    part = diary.part("pool", start=lambda: look("part"))
+    part = diary.part("pool", start=lambda: look("resource"))
     owner = owned(at=State.STARTING, parts=(part,), services=(service(lambda: look("service")),))
     await owner.runner.start_resources(soon(), LONG)
     await owner.runner.start_services()
     await until(lambda: len(seen) == 2)
-    assert seen == {"part": "set", "service": "set"}
+    assert seen == {"resource": "set", "service": "set"}
     assert await owner.stop() == []
     variable.reset(token)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("kind", ["part", "service"])
+@pytest.mark.parametrize("kind", ["resource", "service"])
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_tasks_that_a_loop_cancels_before_their_first_step(kind: str) -> None:
     """A loop of asyncio lets them do nothing at all: nobody waits for their end for ever."""
     diary = Diary()
     owner = owned(
         at=State.STARTING,
-        parts=(diary.part("pool"), diary.part("api", "pool")) if kind == "part" else (),
+        parts=(diary.part("pool"), diary.part("api", "pool")) if kind == "resource" else (),
         services=(service(anyio.sleep_forever),) if kind == "service" else (),
     )
     failures = await stopped_after_an_early_cancellation(owner)
     assert diary == owner.runner.pending()[2:] == []
-    names = ["api", "pool"] if kind == "part" else []
+    names = ["api", "pool"] if kind == "resource" else []
     for failure, name in zip(failures, names, strict=True):
         assert isinstance(failure, LifecycleError)
         assert name in str(failure).split()

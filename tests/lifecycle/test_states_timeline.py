@@ -26,10 +26,10 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_step_has_a_start_an_end_and_an_outcome() -> None:
     """Times are seconds since the run began."""
     timeline = Timeline()
-    number = timeline.begin("pool", "part")
-    assert timeline.steps == (TimelineEntry("pool", "part", 1.0),)
+    number = timeline.begin("pool", "resource")
+    assert timeline.steps == (TimelineEntry("pool", "resource", 1.0),)
     timeline.end(number)
-    assert timeline.steps == (TimelineEntry("pool", "part", 1.0, 2.0, "done"),)
+    assert timeline.steps == (TimelineEntry("pool", "resource", 1.0, 2.0, "done"),)
     assert timeline.step(number) == timeline.steps[0]
     assert timeline.elapsed == 3.0
 
@@ -39,28 +39,32 @@ def test_it_tells_how_a_step_ended() -> None:
     outcomes: tuple[Outcome, ...] = ("failed", "overdue", "cancelled")
     timeline = Timeline()
     for outcome in outcomes:
-        timeline.end(timeline.begin("pool", "part"), outcome)
+        timeline.end(timeline.begin("pool", "resource"), outcome)
     assert tuple(step.outcome for step in timeline.steps) == outcomes
 
 
 def test_the_first_end_counts() -> None:
     """What has ended keeps its time and its outcome, whatever is said of it later."""
     timeline = Timeline()
-    number = timeline.begin("pool", "part")
+    number = timeline.begin("pool", "resource")
     timeline.end(number, "overdue")
     timeline.end(number, "done")
-    assert timeline.steps == (TimelineEntry("pool", "part", 1.0, 2.0, "overdue"),)
+    assert timeline.steps == (TimelineEntry("pool", "resource", 1.0, 2.0, "overdue"),)
 
 
 def test_a_wait_is_no_part_of_the_work() -> None:
     """What waits for others begins anew when they are there, and remembers them."""
     timeline = Timeline()
-    number = timeline.begin("api", "part", waits_for=("pool",), outcome="waiting")
-    assert timeline.step(number) == TimelineEntry("api", "part", 1.0, None, "waiting", ("pool",))
+    number = timeline.begin("api", "resource", waits_for=("pool",), outcome="waiting")
+    assert timeline.step(number) == TimelineEntry(
+        "api", "resource", 1.0, None, "waiting", ("pool",)
+    )
     timeline.resume(number)
-    assert timeline.step(number) == TimelineEntry("api", "part", 2.0, None, "running", ("pool",))
+    assert timeline.step(number) == TimelineEntry(
+        "api", "resource", 2.0, None, "running", ("pool",)
+    )
     timeline.end(number)
-    assert timeline.step(number) == TimelineEntry("api", "part", 2.0, 3.0, "done", ("pool",))
+    assert timeline.step(number) == TimelineEntry("api", "resource", 2.0, 3.0, "done", ("pool",))
 
 
 def test_steps_stand_in_the_order_of_their_beginning() -> None:

@@ -465,7 +465,7 @@ import logging, sys
 from hive_boot.redaction.hooks import Redaction
 redaction = Redaction()
 redaction.open()
-logging.warning("no value is on_run_created")
+logging.warning("no value is known")
 print(*(name for name in sys.modules if name in
         ("hive_boot.redaction.patches", "hive_boot.redaction.patches")))
 """

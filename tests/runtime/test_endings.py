@@ -166,7 +166,7 @@ def test_a_part_that_cannot_stop(tmp_path: Path) -> None:
     """The culprit is named, and those that it has needed are stopped all the same: 70."""
     hows = [
         (HANG, ("ShutdownTimeoutError", "culprit")),
-        (RAISE, ("RuntimeError: bang of culprit", "(raised by the part culprit)")),
+        (RAISE, ("RuntimeError: bang of culprit", "(raised by the resource culprit)")),
         (SWALLOW, ("culprit", "in swallow")),
     ]
     reports = {}
@@ -222,7 +222,7 @@ def test_two_parts_that_fail_are_both_reported(tmp_path: Path) -> None:
         assert sorted(result.out[3:]) == ["other stops", "pool stops"]
         for name in ("first", "second"):
             assert f"RuntimeError: bang of {name}\n" in result.err
-            assert f"(raised by the part {name})" in result.err
+            assert f"(raised by the resource {name})" in result.err
         assert "ExceptionGroup" in result.err
 
     def scenario(backend: str, number: int, path: Path) -> None:

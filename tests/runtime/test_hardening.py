@@ -276,7 +276,7 @@ async def nothing():
 def show(name, *codes):
     print(name, *codes)
 
-show("exits", *(build_status(Bootstrap(Needs), exits(code)) for code in (3, 0, None)))
+show("exits", *(status_of(Bootstrap(Needs), exits(code)) for code in (3, 0, None)))
 text = f"bye {{value}}"
 show("text", status_of(Bootstrap(Needs), exits(text)))
 show("interrupted", status_of(Bootstrap(Needs), raising(KeyboardInterrupt(value))))

@@ -32,7 +32,7 @@ async def main() -> None:
     logging.getLogger("hive_boot").info("said while running")
 
 def run():
-    assert build_status(Bootstrap(HiveSecrets), main) == 0
+    assert status_of(Bootstrap(HiveSecrets), main) == 0
 
 run()
 # The level of our logger alone decides what our own handler prints.

@@ -145,7 +145,7 @@ def test_a_handle_shows_its_name_and_nothing_else(boot: Bootstrap[Needs, Setting
         return secrets.jwt_secret.reveal()
 
     handle: Any = agents
-    assert repr(agents) == f"{agents}" == "<part agents>"
+    assert repr(agents) == f"{agents}" == "<resource agents>"
     assert not hasattr(handle, "__wrapped__")
     assert not hasattr(handle, "__signature__")
     assert list(inspect.signature(handle).parameters) == []

@@ -453,7 +453,7 @@ async def test_a_part_that_fails_to_stop_comes_out_bare(boot: Bootstrap[Needs, S
         async with boot.running():
             pass
     assert caught.value is failure
-    assert "(raised by the part agents)" in failure.__notes__
+    assert "(raised by the resource agents)" in failure.__notes__
     assert diary.lines == ["+pool", "+api", "-api", "-pool"]
 
 
@@ -731,8 +731,8 @@ async def test_the_timeline_tells_of_every_part(boot: Bootstrap[Needs, Settings]
     diary.part("agents", "pool")
     diary.part("pool")
     async with boot.running():
-        assert outcomes(boot, "part") == [("pool", "done"), ("agents", "done")]
-        pool, agents = (step for step in boot.status().timeline if step.kind == "part")
+        assert outcomes(boot, "resource") == [("pool", "done"), ("agents", "done")]
+        pool, agents = (step for step in boot.status().timeline if step.kind == "resource")
         assert (pool.waits_for, agents.waits_for) == ((), ("pool",))
         assert pool.end is not None
         assert agents.end is not None

@@ -423,8 +423,8 @@ async def test_the_timeline_has_every_step_of_the_life(boot: Bootstrap[Service, 
             ("loading", "phase"): "done",
             ("starting", "phase"): "done",
             ("stripe_answers", "check"): "done",
-            ("last", "part"): "done",
-            ("pool", "part"): "done",
+            ("last", "resource"): "done",
+            ("pool", "resource"): "done",
             ("poll", "service"): "running",
             ("ready", "phase"): "running",
         }
@@ -475,9 +475,9 @@ async def test_what_failed_at_the_start_is_on_the_timeline(
     (status,) = seen
     assert (status.state, status.started) == ("stopping", False)
     steps = known(status)
-    assert steps["pool", "part"] == "done"
-    assert steps["agents", "part"] == "failed"
-    assert steps["api", "part"] == "cancelled"
+    assert steps["pool", "resource"] == "done"
+    assert steps["agents", "resource"] == "failed"
+    assert steps["api", "resource"] == "cancelled"
 
 
 async def test_what_ended_it_is_named(boot: Bootstrap[Service, None]) -> None:

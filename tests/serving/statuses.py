@@ -52,10 +52,10 @@ STARTED = (
     TimelineEntry(name="loading", kind="phase", start=0.0, end=0.085, outcome="done"),
     TimelineEntry(name="starting", kind="phase", start=0.085, end=1.61, outcome="done"),
     TimelineEntry(name="stripe_secret_key", kind="check", start=0.09, end=0.62, outcome="done"),
-    TimelineEntry(name="database", kind="part", start=0.09, end=0.84, outcome="done"),
-    TimelineEntry(name="cache", kind="part", start=0.09, end=0.31, outcome="done"),
+    TimelineEntry(name="database", kind="resource", start=0.09, end=0.84, outcome="done"),
+    TimelineEntry(name="cache", kind="resource", start=0.09, end=0.31, outcome="done"),
     TimelineEntry(
-        name="agents", kind="part", start=0.84, end=1.6, outcome="done", waits_for=("database",)
+        name="agents", kind="resource", start=0.84, end=1.6, outcome="done", waits_for=("database",)
     ),
     TimelineEntry(name="heartbeat", kind="service", start=1.6),
 )
@@ -78,11 +78,15 @@ def starting(count: int = 8) -> Status:
             TimelineEntry(name="starting", kind="phase", start=0.085),
             STARTED[2],
             STARTED[4],
-            TimelineEntry(name="database", kind="part", start=0.09),
+            TimelineEntry(name="database", kind="resource", start=0.09),
             TimelineEntry(
-                name="agents", kind="part", start=0.09, outcome="waiting", waits_for=("database",)
+                name="agents",
+                kind="resource",
+                start=0.09,
+                outcome="waiting",
+                waits_for=("database",),
             ),
-            TimelineEntry(name="mailer", kind="part", start=0.09, end=2.0, outcome="overdue"),
+            TimelineEntry(name="mailer", kind="resource", start=0.09, end=2.0, outcome="overdue"),
         ),
     )
 
@@ -168,9 +172,9 @@ def crowded() -> Status:
     """Describe a start of a thousand parts, of which one hangs."""
     parts = [
         TimelineEntry(
-            name=f"part_{n}", kind="part", start=n / 1000, end=n / 1000 + 0.2, outcome="done"
+            name=f"part_{n}", kind="resource", start=n / 1000, end=n / 1000 + 0.2, outcome="done"
         )
         for n in range(1000)
     ]
-    parts[900] = TimelineEntry(name="part_900", kind="part", start=0.9)
+    parts[900] = TimelineEntry(name="part_900", kind="resource", start=0.9)
     return ready(200, state=State.STARTING, ready=False, started=False, timeline=tuple(parts))

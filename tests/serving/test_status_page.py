@@ -177,7 +177,9 @@ def test_no_name_is_markup() -> None:
             RotationStatus(at=1.0, generation=2, verdict="accepted", names=(evil,), duration=0.1),
         ),
         timeline=(
-            TimelineEntry(name=evil, kind="part", start=0.0, outcome="waiting", waits_for=(evil,)),
+            TimelineEntry(
+                name=evil, kind="resource", start=0.0, outcome="waiting", waits_for=(evil,)
+            ),
         ),
     )
     text = page(evil, status)

@@ -38,7 +38,7 @@ def test_bars_stand_where_the_steps_were() -> None:
     """A step that took half of the start has half of the width."""
     steps = (
         TimelineEntry(name="starting", kind="phase", start=0.0, end=2.0, outcome="done"),
-        TimelineEntry(name="half", kind="part", start=1.0, end=2.0, outcome="done"),
+        TimelineEntry(name="half", kind="resource", start=1.0, end=2.0, outcome="done"),
         TimelineEntry(name="later", kind="service", start=2.0),
     )
     drawn = timeline_chart(Status(state=State.READY, started=True, uptime=500.0, timeline=steps))
@@ -85,9 +85,9 @@ def test_of_what_came_since_the_last_is_drawn_first() -> None:
 
 def test_without_a_phase_the_parts_tell_when_the_start_was_over() -> None:
     """The scale is right also when only parts are told of."""
-    parts = tuple(step for step in STARTED if step.kind == "part")
+    parts = tuple(step for step in STARTED if step.kind == "resource")
     drawn = timeline_chart(replace(ready(), timeline=parts))
-    assert bars(drawn)["agents part"] == (52.5, 47.5)
+    assert bars(drawn)["agents resource"] == (52.5, 47.5)
     lone = TimelineEntry(name="lone", kind="service", start=0.0)
     assert bars(timeline_chart(replace(ready(), timeline=(lone,)))) == {"lone service": (0, 0)}
 
@@ -103,6 +103,8 @@ def test_of_many_steps_those_that_matter_are_drawn() -> None:
 def test_who_waits_for_many_names_a_few() -> None:
     """A part that waits for a hundred others does not fill the page."""
     names = tuple(f"part{number}" for number in range(100))
-    step = TimelineEntry(name="last", kind="part", start=0.0, outcome="waiting", waits_for=names)
+    step = TimelineEntry(
+        name="last", kind="resource", start=0.0, outcome="waiting", waits_for=names
+    )
     drawn = timeline_chart(Status(state=State.STARTING, uptime=1.0, timeline=(step,)))
     assert re.search(r" part0, part1, part2, part3, part4 \w+ 95 ", drawn)

@@ -213,7 +213,7 @@ def test_two_parts_that_fail_are_both_reported(tmp_path: Path) -> None:
         assert sorted(result.out[2:]) == ["other stops", "pool stops"]
         for name in ("first", "second"):
             assert f"RuntimeError: bang of {name}\n" in result.err
-            assert f"{name}: RuntimeError" in result.err or f"part {name}" in result.err
+            assert f"{name}: RuntimeError" in result.err or f"resource {name}" in result.err
 
     def stops(backend: str, path: Path) -> None:
         source = TWO.format(above="", below=bang, main=ENDING_MAIN)

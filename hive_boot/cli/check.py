@@ -38,7 +38,7 @@ def run(arguments: Namespace) -> int:
     """Run the command."""
     boot = load_application(arguments.app)
     try:
-        examination = boot._dry_run()  # noqa: SLF001  (same package)
+        result = boot._dry_run()  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so nothing was read.
         if arguments.json:
@@ -47,15 +47,15 @@ def run(arguments: Namespace) -> int:
             print_problems(exc)
         return exc.exit_code
     if arguments.json:
-        print_json(report_facts(examination))
+        print_json(report_facts(result))
     else:
-        print_report(examination)
-    return 0 if examination.error is None else examination.error.exit_code
+        print_report(result)
+    return 0 if result.error is None else result.error.exit_code
 
 
-def print_report(examination: DryRunResult) -> None:
+def print_report(result: DryRunResult) -> None:
     """Print the table to stdout, and the problems to stderr."""
-    load_result, source_context = examination.load_result, examination.source_context
+    load_result, source_context = result.load_result, result.source_context
     print_line(styled(load_result.declaration, "bold"))
     print_line(f"  mode      {source_context.mode} ({source_context.mode_reason})")
     print_line(f"  profile   {source_context.profile} ({source_context.profile_reason})")
@@ -68,10 +68,10 @@ def print_report(examination: DryRunResult) -> None:
     for warning in load_result.warnings:
         print_line(f"{styled('warning:', 'yellow')} {warning}")
     print_line()
-    if examination.error is None:
+    if result.error is None:
         print_line(styled("A start would go on.", "green"))
     else:
-        print_problems(examination.error)
+        print_problems(result.error)
 
 
 def print_problems(error: InvalidSecretsError) -> None:
@@ -81,11 +81,11 @@ def print_problems(error: InvalidSecretsError) -> None:
     report_boot_error(error)
 
 
-def report_facts(examination: DryRunResult) -> dict[str, Any]:
+def report_facts(result: DryRunResult) -> dict[str, Any]:
     """Return the report for programs; it holds no value."""
-    load_result, source_context = examination.load_result, examination.source_context
+    load_result, source_context = result.load_result, result.source_context
     return {
-        "ok": examination.error is None,
+        "ok": result.error is None,
         "declaration": load_result.declaration,
         "mode": source_context.mode,
         "mode_reason": source_context.mode_reason,
@@ -94,7 +94,7 @@ def report_facts(examination: DryRunResult) -> dict[str, Any]:
         "directories": list(source_context.directories),
         "secrets": [_facts(field, load_result) for field in load_result.field_index.all_fields],
         "warnings": load_result.warnings,
-        **_problems(examination.error),
+        **_problems(result.error),
     }
 
 

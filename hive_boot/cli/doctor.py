@@ -94,7 +94,7 @@ def run(arguments: Namespace) -> int:
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
-        examination = boot._dry_run()  # noqa: SLF001  (same package)
+        result = boot._dry_run()  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
         # Without a mode there are no sources, so nothing can be checked.
         if arguments.json:
@@ -104,16 +104,16 @@ def run(arguments: Namespace) -> int:
         else:
             print_problems(exc)
         return exc.exit_code
-    load_result = run_checks(_context(boot._declaration, examination, manifests))  # noqa: SLF001  (ours)
-    error = examination.error
+    load_result = run_checks(_context(boot._declaration, result, manifests))  # noqa: SLF001  (ours)
+    error = result.error
     has_findings = any(finding.severity != "note" for finding in load_result)
     status = (EXIT_FAILURE if has_findings else 0) if error is None else error.exit_code
     if arguments.json:
-        print_json({"ok": status == 0, "check": report_facts(examination), **_as_json(load_result)})
+        print_json({"ok": status == 0, "check": report_facts(result), **_as_json(load_result)})
     else:
         # They are among the findings, with their fixes.
-        examination.load_result.load_warnings = []
-        print_report(examination)
+        result.load_result.load_warnings = []
+        print_report(result)
         _print_findings(load_result)
     return status
 
@@ -139,11 +139,11 @@ def run_checks(context: DoctorContext) -> list[Finding]:
 
 
 def _context(
-    declarations: AppDeclaration, examination: DryRunResult, manifests: Sequence[Path]
+    declarations: AppDeclaration, result: DryRunResult, manifests: Sequence[Path]
 ) -> DoctorContext:
     return DoctorContext(
         declarations=declarations,
-        load_result=examination.load_result,
+        load_result=result.load_result,
         host=HostEnvironment(),
         manifests=manifests,
         user_id=os.geteuid(),

@@ -118,12 +118,12 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
     line = "/" + _SPECIAL.sub(r"\\\g<0>", relative) + "/"
     path = root / ".gitignore"
     before = path.read_bytes() if path.exists() else None
-    raw, held = os.fsencode(line), before or b""
-    if ignored is None and raw in held.splitlines():
+    raw, content = os.fsencode(line), before or b""
+    if ignored is None and raw in content.splitlines():
         return None
-    end = b"\r\n" if b"\r\n" in held else b"\n"
-    joint = b"" if held.endswith(b"\n") or not held else end
-    return GitignoreChange(path, line, before, held + joint + raw + end)
+    end = b"\r\n" if b"\r\n" in content else b"\n"
+    joint = b"" if content.endswith(b"\n") or not content else end
+    return GitignoreChange(path, line, before, content + joint + raw + end)
 
 
 def tracked_files(directory: Path) -> list[str]:

@@ -93,13 +93,13 @@ class ResourceManager:
     ) -> None:
         self._all = {resource.name: _ResourceState(resource) for resource in resources}
         self._above: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
-        for hosted in self._all.values():
-            for need in hosted.resource.dependencies:
-                self._above[need].append(hosted)
+        for state in self._all.values():
+            for need in state.resource.dependencies:
+                self._above[need].append(state)
         self._timeline = timeline
         self._crashed = crashed
         self._cancel_timeout = timings.resource_cancel_timeout
-        self._news = anyio.Event()
+        self._wakeup = anyio.Event()
         self.pending_count = len(resources)
         self._failed: list[_ResourceState] = []
         self._is_starting = True
@@ -110,16 +110,16 @@ class ResourceManager:
         Raises:
             LifecycleError: it does not.
         """
-        hosted = self._all[name]
-        if not hosted.runs:
+        state = self._all[name]
+        if not state.runs:
             message = f"the resource {name} is not running"
             raise LifecycleError(message)
-        return hosted.value
+        return state.value
 
     @property
     def running(self) -> list[str]:
         """The names of those that have something to stop."""
-        return [name for name, hosted in self._all.items() if hosted.runs]
+        return [name for name, state in self._all.items() if state.runs]
 
     async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:
         """Start every resource as soon as those are there that it needs.
@@ -133,27 +133,27 @@ class ResourceManager:
             StartupError: one could not start, or not in time. Several come as a group.
                 Those that have started are still to be stopped.
         """
-        for hosted in self._all.values():
-            hosted.step = self._timeline.begin(
-                hosted.resource.name,
+        for state in self._all.values():
+            state.step = self._timeline.begin(
+                state.resource.name,
                 "resource",
-                waits_for=hosted.resource.dependencies,
+                waits_for=state.resource.dependencies,
                 outcome="waiting",
             )
-            group.start_soon(self._run, hosted)
+            group.start_soon(self._run, state)
         while self.pending_count and not self._failed:
-            self._news = anyio.Event()
+            self._wakeup = anyio.Event()
             late = self._late(deadline)
             if late is not None:
                 raise self._overdue(late, deadline, seconds)
-            due = min(deadline, *(hosted.due for hosted in self._all.values()))
+            due = min(deadline, *(state.due for state in self._all.values()))
             with anyio.move_on_after(max(0.0, due - time.monotonic())):
-                await self._news.wait()
+                await self._wakeup.wait()
         # What starts at the same moment may fail at the same moment.
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
         if self._failed:
-            raise combine([_failed_start(hosted) for hosted in self._failed])
+            raise combine([_failed_start(state) for state in self._failed])
 
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop what has started, in reverse; what is starting is cancelled.
@@ -170,150 +170,150 @@ class ResourceManager:
         """
         self._is_starting = False
         async with anyio.create_task_group() as group:
-            for hosted in self._all.values():
-                group.start_soon(self._stop, hosted, deadline)
+            for state in self._all.values():
+                group.start_soon(self._stop, state, deadline)
         failures: list[BaseException] = []
-        for hosted in reversed(self._all.values()):
-            if hosted.failure is not None and not hosted.is_reported:
-                hosted.failure.add_note(f"(raised by the resource {hosted.resource.name})")
-                failures.append(hosted.failure)
-            if hosted.startup_error is not None:
+        for state in reversed(self._all.values()):
+            if state.failure is not None and not state.is_reported:
+                state.failure.add_note(f"(raised by the resource {state.resource.name})")
+                failures.append(state.failure)
+            if state.startup_error is not None:
                 # What it raised when it was cancelled may say what it has waited for.
-                hosted.startup_error.__cause__ = hosted.failure
-        if late := [name for name, hosted in self._all.items() if hosted.is_overdue]:
+                state.startup_error.__cause__ = state.failure
+        if late := [name for name, state in self._all.items() if state.is_overdue]:
             failures.append(ShutdownTimeoutError(tuple(reversed(late))))
         return failures
 
     def mark_cancelled(self) -> None:
         """Note the end of those whose tasks have ended without a step."""
-        for hosted in self._all.values():
-            if hosted.step >= 0 and not hosted.done.is_set():
-                name = hosted.resource.name
-                hosted.failure = LifecycleError(f"the resource {name} was cancelled from outside")
-                self._end(hosted)
+        for state in self._all.values():
+            if state.step >= 0 and not state.done.is_set():
+                name = state.resource.name
+                state.failure = LifecycleError(f"the resource {name} was cancelled from outside")
+                self._end(state)
 
     def describe(self) -> list[str]:
         """Say of each resource what it does at this moment, a line for each."""
         from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
         lines = []
-        for name, hosted in self._all.items():
-            if hosted.step < 0:
+        for name, state in self._all.items():
+            if state.step < 0:
                 continue
-            step = self._timeline.step(hosted.step)
+            step = self._timeline.step(state.step)
             where = ""
             if step.outcome == "waiting":
                 open_needs = [need for need in step.waits_for if not self._all[need].runs]
                 where = f"for {', '.join(open_needs)}" if open_needs else ""
-            elif not hosted.done.is_set() and (hosted.stop.is_set() or not hosted.runs):
-                where = locate_coroutine(getattr(hosted.context, "gen", None))
+            elif not state.done.is_set() and (state.stop.is_set() or not state.runs):
+                where = locate_coroutine(getattr(state.context, "gen", None))
             doing: str = step.outcome
-            if hosted.runs and hosted.stop.is_set():
-                doing, step = "stopping", self._timeline.step(hosted.stop_step)
+            if state.runs and state.stop.is_set():
+                doing, step = "stopping", self._timeline.step(state.stop_step)
             seconds = (self._timeline.elapsed if step.end is None else step.end) - step.start
             lines.append(f"{doing:<9} {name}, {seconds:.1f} s  {where}".rstrip())
         return lines
 
-    async def _run(self, hosted: _ResourceState) -> None:
+    async def _run(self, state: _ResourceState) -> None:
         """Be the one task of a resource."""
-        resource = hosted.resource
+        resource = state.resource
         try:
-            with hosted.scope:
+            with state.scope:
                 for need in resource.dependencies:
                     await self._all[need].started.wait()
-                self._begin(hosted)
-                hosted.context = resource.context_manager()
-                async with hosted.context as hosted.value:
-                    self._note_start(hosted)
-                    await hosted.stop.wait()
-                if not hosted.stop.is_set():
+                self._begin(state)
+                state.context = resource.context_manager()
+                async with state.context as state.value:
+                    self._note_start(state)
+                    await state.stop.wait()
+                if not state.stop.is_set():
                     message = f"the resource {resource.name} has ended by itself"
-                    hosted.failure = LifecycleError(message)
+                    state.failure = LifecycleError(message)
         except BaseException as exc:  # noqa: BLE001  (it is told by who stops)
-            hosted.failure = unwrap_single(exc)
+            state.failure = unwrap_single(exc)
             if is_cancellation(exc):
                 # By the task's own handle: passed on, it would end the others' tasks, too.
                 message = f"the resource {resource.name} was cancelled from outside"
-                hosted.failure = LifecycleError(message)
+                state.failure = LifecycleError(message)
         finally:
-            self._end(hosted)
+            self._end(state)
 
-    def _begin(self, hosted: _ResourceState) -> None:
-        self._timeline.resume(hosted.step)
-        hosted.began = time.monotonic()
-        if hosted.resource.timeout is not None:
-            hosted.due = hosted.began + hosted.resource.timeout
-            self._news.set()
+    def _begin(self, state: _ResourceState) -> None:
+        self._timeline.resume(state.step)
+        state.began = time.monotonic()
+        if state.resource.timeout is not None:
+            state.due = state.began + state.resource.timeout
+            self._wakeup.set()
 
-    def _note_start(self, hosted: _ResourceState) -> None:
-        self._timeline.end(hosted.step)
-        hosted.due = math.inf
-        hosted.started.set()
+    def _note_start(self, state: _ResourceState) -> None:
+        self._timeline.end(state.step)
+        state.due = math.inf
+        state.started.set()
         self.pending_count -= 1
         if not self.pending_count:
-            self._news.set()
+            self._wakeup.set()
 
-    def _end(self, hosted: _ResourceState) -> None:
-        hosted.value = hosted.context = None
-        hosted.done.set()
-        hosted.due = math.inf
-        outcome: Outcome = "cancelled" if hosted.failure is None else "failed"
-        self._timeline.end(hosted.step, outcome)
-        if hosted.failure is None or hosted.stop.is_set():
+    def _end(self, state: _ResourceState) -> None:
+        state.value = state.context = None
+        state.done.set()
+        state.due = math.inf
+        outcome: Outcome = "cancelled" if state.failure is None else "failed"
+        self._timeline.end(state.step, outcome)
+        if state.failure is None or state.stop.is_set():
             return
         if self._is_starting:
-            self._failed.append(hosted)
-            self._news.set()
-        elif hosted.started.is_set():
-            hosted.is_reported = True
-            self._crashed(hosted.resource.name, hosted.failure)
+            self._failed.append(state)
+            self._wakeup.set()
+        elif state.started.is_set():
+            state.is_reported = True
+            self._crashed(state.resource.name, state.failure)
 
-    async def _stop(self, hosted: _ResourceState, deadline: float) -> None:
-        for above in self._above[hosted.resource.name]:
+    async def _stop(self, state: _ResourceState, deadline: float) -> None:
+        for above in self._above[state.resource.name]:
             await above.stop_slot_released.wait()
         now = time.monotonic()
-        own = math.inf if hosted.resource.timeout is None else hosted.resource.timeout
+        own = math.inf if state.resource.timeout is None else state.resource.timeout
         until = now + min(
-            own, (deadline - now) * (STOP_BUDGET_SHARE if hosted.resource.dependencies else 1)
+            own, (deadline - now) * (STOP_BUDGET_SHARE if state.resource.dependencies else 1)
         )
-        if not hosted.runs:
-            hosted.scope.cancel()
-            await self._await_stopped(hosted, until)
+        if not state.runs:
+            state.scope.cancel()
+            await self._await_stopped(state, until)
             return
-        step = hosted.stop_step = self._timeline.begin(hosted.resource.name, "stop")
-        hosted.stop.set()
-        await self._await_stopped(hosted, until)
-        outcome: Outcome = "done" if hosted.failure is None else "failed"
-        self._timeline.end(step, "overdue" if hosted.is_overdue else outcome)
+        step = state.stop_step = self._timeline.begin(state.resource.name, "stop")
+        state.stop.set()
+        await self._await_stopped(state, until)
+        outcome: Outcome = "done" if state.failure is None else "failed"
+        self._timeline.end(step, "overdue" if state.is_overdue else outcome)
 
-    async def _await_stopped(self, hosted: _ResourceState, until: float) -> None:
+    async def _await_stopped(self, state: _ResourceState, until: float) -> None:
         """Wait for the end of a resource; one that takes too long is cancelled, and named."""
-        if hosted.step < 0:
-            hosted.done.set()
+        if state.step < 0:
+            state.done.set()
         with anyio.move_on_after(max(0.0, until - time.monotonic())):
-            await hosted.done.wait()
-        if not hosted.done.is_set():
-            hosted.is_overdue = True
-            hosted.scope.cancel()
+            await state.done.wait()
+        if not state.done.is_set():
+            state.is_overdue = True
+            state.scope.cancel()
             with anyio.move_on_after(self._cancel_timeout):
-                await hosted.done.wait()
+                await state.done.wait()
         # Those below have their time, too, whatever this one does with its own.
-        hosted.stop_slot_released.set()
-        if not hosted.done.is_set():
+        state.stop_slot_released.set()
+        if not state.done.is_set():
             lines = "\n  ".join(self.describe())
             text = "The resource %s goes on although it was cancelled:\n  %s"
-            log_event(logging.ERROR, text, hosted.resource.name, lines)
-            await hosted.done.wait()
+            log_event(logging.ERROR, text, state.resource.name, lines)
+            await state.done.wait()
 
     def _late(self, deadline: float) -> _ResourceState | None:
         """Give the resource that has had its time; of several the one that began first."""
         now = time.monotonic()
         late = [
-            hosted
-            for hosted in self._all.values()
-            if not hosted.started.is_set() and (now >= deadline or now >= hosted.due)
+            state
+            for state in self._all.values()
+            if not state.started.is_set() and (now >= deadline or now >= state.due)
         ]
-        return min(late, key=lambda hosted: hosted.began, default=None)
+        return min(late, key=lambda state: state.began, default=None)
 
     def _overdue(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
         lines = self.describe()
@@ -328,8 +328,8 @@ class ResourceManager:
         return late.startup_error
 
 
-def _failed_start(hosted: _ResourceState) -> StartupError:
-    failed = StartupError(hosted.resource.name, type(hosted.failure).__name__)
-    failed.__cause__ = hosted.failure
-    hosted.is_reported = True
+def _failed_start(state: _ResourceState) -> StartupError:
+    failed = StartupError(state.resource.name, type(state.failure).__name__)
+    failed.__cause__ = state.failure
+    state.is_reported = True
     return failed

@@ -157,7 +157,7 @@ class Runner:
         group = await self.task_group()
         is_open = False
 
-        async def keep_open(*, task_status: Any) -> None:  # noqa: ANN401  (as anyio gives it)
+        async def run_listener(*, task_status: Any) -> None:  # noqa: ANN401  (as anyio gives it)
             nonlocal is_open
             try:
                 await listener(task_status=task_status)
@@ -166,7 +166,7 @@ class Runner:
                     raise
                 self.fail(name, unwrap_single(exc))
 
-        said: object = await group.start(keep_open)
+        said: object = await group.start(run_listener)
         is_open = True
         return said
 

@@ -34,9 +34,9 @@ PATCHED_FUNCTIONS: tuple[tuple[Any, str, HookModule, str], ...] = (
 """Owner and name of each, and the room and the name of what makes its wrapper."""
 
 
-def load_wrapper(room: HookModule, name: str) -> Callable[..., Any]:
+def load_wrapper(module: HookModule, name: str) -> Callable[..., Any]:
     """Give what makes a wrapper."""
-    if room == "logged":
+    if module == "logged":
         from hive_boot.redaction import patches  # noqa: PLC0415  (see above)
 
         return getattr(patches, name)  # type: ignore[no-any-return]
@@ -57,8 +57,8 @@ class _PatchedFunction:
     to be found a plain one stands there, which only hands on.
     """
 
-    def __init__(self, owner: Any, name: str, room: HookModule, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
-        self._owner, self._name, self._room, self._made_by = owner, name, room, made_by
+    def __init__(self, owner: Any, name: str, module: HookModule, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
+        self._owner, self._name, self._module, self._made_by = owner, name, module, made_by
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
         # Whoever wrapped ours and is gone may have put it back when it was switched off.
@@ -85,7 +85,9 @@ class _PatchedFunction:
 
     def _make(self) -> Callable[..., Any]:
         """Make the wrapper that does something, and put it in the place of the plain one."""
-        real: Callable[..., Any] = load_wrapper(self._room, self._made_by)(self.before, self.switch)
+        real: Callable[..., Any] = load_wrapper(self._module, self._made_by)(
+            self.before, self.switch
+        )
         self._real = real
         if getattr(self._owner, self._name) is self._wrapper:
             self._put(real)

@@ -257,7 +257,10 @@ def thread_excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callab
             if not isinstance(exc, SystemExit):
                 name = args.thread.name if args.thread else threading.get_ident()
                 write_redacted(
-                    lambda it: f"Exception in thread {name}:\n{format_redacted_traceback(it)}", exc
+                    lambda value: (
+                        f"Exception in thread {name}:\n{format_redacted_traceback(value)}"
+                    ),
+                    exc,
                 )
         else:
             shown = redacted_copy(exc, matcher)
@@ -278,7 +281,7 @@ def unraisablehook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
         elif before is sys.__unraisablehook__:
             what = args.err_msg or "Exception ignored in"
             write_redacted(
-                lambda it: f"{what}: {args.object!r}\n{format_redacted_traceback(it)}", exc
+                lambda value: f"{what}: {args.object!r}\n{format_redacted_traceback(value)}", exc
             )
         else:
             shown = redacted_copy(exc, matcher)

@@ -63,7 +63,7 @@ async def await_field_checks(
     """
     problems: list[Problem | None] = [None] * len(pending)
 
-    async def judge(index: int, check: PendingCheck) -> None:
+    async def await_one(index: int, check: PendingCheck) -> None:
         problems[index] = await await_check(
             check.field, check.verdict, [check.value], left=left, seconds=seconds
         )
@@ -71,7 +71,7 @@ async def await_field_checks(
     try:
         async with anyio.create_task_group() as group:
             for index, check in enumerate(pending):
-                group.start_soon(judge, index, check)
+                group.start_soon(await_one, index, check)
     finally:
         close_unawaited(pending)
     return [problem for problem in problems if problem is not None]
@@ -183,7 +183,7 @@ async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseExcepti
     """
     fault: BaseException | str | None = "it was cancelled before it came to a verdict"
 
-    async def judge() -> None:
+    async def await_one() -> None:
         nonlocal fault
         try:
             fault = rejection_reason(await verdict)
@@ -194,5 +194,5 @@ async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseExcepti
 
     with anyio.move_on_after(max(0.0, left)) as scope:
         async with anyio.create_task_group() as group:
-            group.start_soon(judge)
+            group.start_soon(await_one)
     return _TIMED_OUT if scope.cancelled_caught else fault

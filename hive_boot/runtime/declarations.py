@@ -261,8 +261,8 @@ class AppDeclaration:
         if not (isinstance(given, type) and issubclass(given, SecretSet)):
             message = "Bootstrap takes a class that derives from SecretSet"
             raise DeclarationError(message)
-        maker: object = config_factory
-        if maker is not None and not callable(maker):
+        factory: object = config_factory
+        if factory is not None and not callable(factory):
             message = "config= has to be a class or a function that makes the settings"
             raise DeclarationError(message)
         if config_factory is not None and is_async(config_factory):
@@ -339,14 +339,14 @@ class AppDeclaration:
         """
         if not self.resources:
             return {}
-        wired = {
+        bound = {
             name: bind(resource.work, injectables) for name, resource in self.resources.items()
         }
         needs = {
             name: [key for key in each.dependencies if key in self.resources]
-            for name, each in wired.items()
+            for name, each in bound.items()
         }
-        return {name: (wired[name], self.resources[name]) for name in start_order(needs)}
+        return {name: (bound[name], self.resources[name]) for name in start_order(needs)}
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:

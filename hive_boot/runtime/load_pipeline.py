@@ -147,19 +147,19 @@ class LoadPipeline(Generic[S]):
         log_messages.log_source_context(self.source_context)
         return self.source_context
 
-    def read(self, *, again: bool = False) -> LoadResult:
+    def read(self, *, during_run: bool = False) -> LoadResult:
         """Read everything once. It blocks, and may wait for a writer.
 
         Args:
-            again: whether an application runs, so that there is time to see what becomes
+            during_run: whether an application runs, so that there is time to see what becomes
                 of a file that was just taken away. Default False.
         """
         return load(
             self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
             self.source_context or self.detect_platform(),
             declaration=self._declared.__name__,
-            given=self._declaration.overrides,
-            recheck_recent_directories=again,
+            overrides=self._declaration.overrides,
+            recheck_recent_directories=during_run,
         )
 
     def load_with_wait(self) -> LoadResult:
@@ -296,13 +296,13 @@ class LoadPipeline(Generic[S]):
             )
 
     def build_error(
-        self, problems: Sequence[Problem], advice: Sequence[str] = (), *, kept: bool = False
+        self, problems: Sequence[Problem], general_hints: Sequence[str] = (), *, kept: bool = False
     ) -> InvalidSecretsError:
         """Make the error that reports problems.
 
         Args:
             problems: all of them.
-            advice: what mends several of them.
+            general_hints: what mends several of them.
             kept: whether an earlier set stays in use. Default False.
         """
         facts = []
@@ -313,7 +313,7 @@ class LoadPipeline(Generic[S]):
             problems,
             declaration=self._declared.__name__,
             facts=facts,
-            general_hints=advice,
+            general_hints=general_hints,
             kept=kept,
         )
 
@@ -491,7 +491,7 @@ def _run_all_checks(
     if not waits:
         return load_settings(declaration, load_result)
 
-    async def judge() -> object:
+    async def run_checks() -> object:
         from hive_boot.runtime.checks import await_field_checks  # noqa: PLC0415  (it needs a loop)
 
         seconds = declaration.startup_timeout
@@ -499,15 +499,15 @@ def _run_all_checks(
         config = load_settings(declaration, load_result)
         await pipeline.run_set_check(load_result, deadline)
 
-        def given(secrets: Any) -> InjectionContext:  # noqa: ANN401  (of the author's type)
+        def injection_context(secrets: Any) -> InjectionContext:  # noqa: ANN401  (of the author's type)
             return InjectionContext({"secrets": secrets, "config": config, "boot": boot})
 
-        await pipeline.run_application_checks(load_result, given, deadline)
+        await pipeline.run_application_checks(load_result, injection_context, deadline)
         return config
 
     import anyio  # noqa: PLC0415  (only for what has to be awaited)
 
-    return anyio.run(judge)
+    return anyio.run(run_checks)
 
 
 def _call_checks(declaration: AppDeclaration, load_result: LoadResult) -> list[PendingCheck]:

@@ -57,10 +57,10 @@ def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
     log.info("Waiting up to %g s for %s", seconds, _join(names))
 
 
-def log_notes(remarks: Iterable[str]) -> None:
+def log_notes(notes: Iterable[str]) -> None:
     """Log what is worth a quiet line; a report would have said it."""
-    for remark in remarks:
-        log.info("%s", remark)
+    for note in notes:
+        log.info("%s", note)
 
 
 def log_warnings(warnings: Iterable[str]) -> None:
@@ -145,7 +145,12 @@ def log_recovered(generation: int) -> None:
 
 
 def log_hook_failed(
-    label: str, generation: int, failure: BaseException | str, seconds: float, *, again: bool
+    display_name: str,
+    generation: int,
+    failure: BaseException | str,
+    seconds: float,
+    *,
+    already_logged: bool,
 ) -> None:
     """Log that a hook failed; its traceback only at the first time."""
     from hive_boot.secrets.validation import describe  # noqa: PLC0415  (few hooks fail)
@@ -154,17 +159,17 @@ def log_hook_failed(
     _log(
         logging.ERROR,
         "The hook %s failed at generation %d: %s; it is called again in %g s",
-        label,
+        display_name,
         generation,
         what,
         seconds,
-        exc_info=failure if isinstance(failure, BaseException) and not again else None,
+        exc_info=failure if isinstance(failure, BaseException) and not already_logged else None,
     )
 
 
-def log_hook_recovered(label: str, generation: int) -> None:
+def log_hook_recovered(display_name: str, generation: int) -> None:
     """Log that a hook has succeeded at last."""
-    _log(logging.INFO, "The hook %s has succeeded at generation %d", label, generation)
+    _log(logging.INFO, "The hook %s has succeeded at generation %d", display_name, generation)
 
 
 def log_watch_state(*, is_down: bool) -> None:
@@ -181,12 +186,15 @@ def log_nothing_to_watch(mode: str) -> None:
     log.info("Nothing is watched: in %s mode secrets are variables, which cannot change", mode)
 
 
-def log_pinned_files(pins: Iterable[MountedFile], mode: str) -> None:
+def log_pinned_files(mounted_files: Iterable[MountedFile], mode: str) -> None:
     """Log which files can be rewritten in place only.
 
     Kubernetes mounts no single file but for a ``subPath``.
     """
-    known = {pin.path: pin.is_subpath or mode == "kubernetes" for pin in pins}
+    known = {
+        mounted_file.path: mounted_file.is_subpath or mode == "kubernetes"
+        for mounted_file in mounted_files
+    }
     if subpaths := [path for path, is_subpath in known.items() if is_subpath]:
         text = "Mounted with subPath, so the kubelet will never update it: %s. Mount the directory"
         log.warning(text, _join(subpaths))

@@ -100,7 +100,7 @@ class ProcessRunner:
             enable_signal_wakeup()
             soon = threadsafe_scheduler()
 
-            def know(run: Run[Any, Any]) -> None:
+            def on_run_created(run: Run[Any, Any]) -> None:
                 self._run = run
                 self._want_end = run.runner.request_stop
                 run.runner.on_drained = scope.cancel
@@ -117,15 +117,15 @@ class ProcessRunner:
                         daemon=True,
                     ).start()
 
-                def note() -> None:
+                def on_signal() -> None:
                     # Its queue is safe in a signal handler, as the standard library says.
                     self._signalled.put(None)
                     soon(partial(self._end, run))
 
-                latch.on_stop(note)
+                latch.on_stop(on_signal)
 
             try:
-                async with start(know) as run:
+                async with start(on_run_created) as run:
                     latch.on_reload(lambda: soon(run.request_reload))
                     self._main = main(run)
                     code = await self._main

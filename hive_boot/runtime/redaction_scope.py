@@ -40,7 +40,7 @@ class RedactionScope:
         """Scrub from now on what Python shows to people."""
         self._redaction.open()
 
-    def register_values(self, load_result: LoadResult, valid: Iterable[Value] = ()) -> None:
+    def register_values(self, load_result: LoadResult, accepted: Iterable[Value] = ()) -> None:
         """Hide every value that was found, used or not, and warn of what cannot be hidden.
 
         What the declaration itself says, a ``dev_default``, is no secret. What was found
@@ -48,14 +48,14 @@ class RedactionScope:
 
         Args:
             load_result: what was found.
-            valid: the values that are accepted now, whatever was found.
+            accepted: the values that are accepted now, whatever was found.
         """
         field_index = load_result.field_index
         public = {field.dev_default for field in field_index.constrained}
         values = [*load_result.values.values(), *load_result.unused_values]
         secret = dict.fromkeys(value for value in values if value.reveal() not in public)
         if secret.keys() - self._covered.keys():
-            secret |= dict.fromkeys(value for value in valid if value in self._covered)
+            secret |= dict.fromkeys(value for value in accepted if value in self._covered)
             old = _newest([value for value in self._covered if value not in secret])
             # A start need not wait for what a first line in the log may never need.
             at_once = bool(self._covered) or _length(secret) > _MUCH

@@ -250,7 +250,7 @@ class ReloadReader(Generic[S]):
     def _read(self) -> ReloadResult:
         self._reading = True
         try:
-            load_result = self._pipeline.read(again=True)
+            load_result = self._pipeline.read(during_run=True)
         finally:
             self._reading = False
         before = self._store.generation.load_result
@@ -258,9 +258,9 @@ class ReloadReader(Generic[S]):
         changed = changed_fields(load_result, before)
         if changed or load_result.problems:
             self._register_values(load_result, self._store.all_accepted_values())
-        refused = self.rejected
-        again = refused is not None and not changed_fields(load_result, refused)
-        return ReloadResult(load_result, changed, again)
+        rejected = self.rejected
+        same_as_rejected = rejected is not None and not changed_fields(load_result, rejected)
+        return ReloadResult(load_result, changed, same_as_rejected)
 
 
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
@@ -439,8 +439,8 @@ class Reloader(Generic[S]):
             failure = exc
         except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
             log_messages.log_reload_crashed(exc)
-            nothing = self._reader.failed_read(f"failed with {type(exc).__name__}")
-            failure = self._reject(nothing, started)
+            failed_read = self._reader.failed_read(f"failed with {type(exc).__name__}")
+            failure = self._reject(failed_read, started)
         for request in requests:
             self._requests.remove(request)
             # Each has its own, or they would share a traceback.

@@ -160,6 +160,6 @@ class HookRunner:
         call.retry_at = time.monotonic() + seconds
         call.change = change if newer is None else merge_changes(change, newer)
         log_messages.log_hook_failed(
-            label, change.generation, outcome.failure, seconds, again=call.failing
+            label, change.generation, outcome.failure, seconds, already_logged=call.failing
         )
         call.failing = True

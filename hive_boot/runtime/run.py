@@ -112,8 +112,8 @@ class Run(Generic[S, C]):
         runner = self.runner
         self._redaction.start()
         self._log.__enter__()
-        for name, door in self._listeners:
-            await runner.start_listener(door, name)
+        for name, listener in self._listeners:
+            await runner.start_listener(listener, name)
         runner.transition(State.LOADING)
         start_watching = None
         if self._declaration.watch:

@@ -206,9 +206,9 @@ def _hint(name: str) -> str:
         declared = store.declared
         field = declared._field_index.by_variable[name]  # noqa: SLF001  (ours)
         declaration = declared.__name__
-    mend = fix_hints.how_to_provide(field, source_context, declaration)
+    fix = fix_hints.how_to_provide(field, source_context, declaration)
     file = fix_hints.first_file(field, source_context)
-    return mend if not file or file in mend else f"looked for {file}; {mend}"
+    return fix if not file or file in fix else f"looked for {file}; {fix}"
 
 
 def _standalone_get(name: str) -> Secret | None:

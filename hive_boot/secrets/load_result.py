@@ -141,7 +141,7 @@ class LoadResult:
         kind: ProblemKind,
         message: str,
         places: tuple[str, ...],
-        hint: str,
+        fix: str,
     ) -> None:
         """Note what is wrong with a field.
 
@@ -150,7 +150,7 @@ class LoadResult:
             kind: what is wrong, as one word.
             message: what is wrong, as the end of a sentence.
             places: where was looked.
-            hint: what mends it.
+            fix: what mends it.
         """
         self.problems.append(
             Problem(
@@ -159,7 +159,7 @@ class LoadResult:
                 message=message,
                 places=places,
                 used_by=field.used_by,
-                fix=hint,
+                fix=fix,
             )
         )
 
@@ -171,16 +171,16 @@ class LoadResult:
             fault: what is wrong.
             origin: source and place of the value.
         """
-        hint = self._how_to_fix(field, origin)
-        self.add_problem(field, fault.kind, fault.message, (_location_text(origin),), hint)
+        fix = self._how_to_fix(field, origin)
+        self.add_problem(field, fault.kind, fault.message, (_location_text(origin),), fix)
 
     def add_check_problems(self, problems: list[Problem]) -> None:
         """Note what the checks of fields refused, with its place and its mend, in order."""
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
-            hint = self._how_to_fix(field, origin)
-            self.problems.append(problem._replace(places=(_location_text(origin),), fix=hint))
+            fix = self._how_to_fix(field, origin)
+            self.problems.append(problem._replace(places=(_location_text(origin),), fix=fix))
         order = {name: number for number, name in enumerate(self.field_index.by_variable)}
         self.problems.sort(key=lambda problem: order.get(problem.name, -1))
 

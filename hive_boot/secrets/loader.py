@@ -41,7 +41,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     *,
     declaration: str = "",
     policy: ReadPolicy | None = None,
-    given: Mapping[str, Value | None] | None = None,
+    overrides: Mapping[str, Value | None] | None = None,
     recheck_recent_directories: bool = False,
 ) -> LoadResult:
     """Load and judge every field of an inventory.
@@ -51,7 +51,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
         source_context: where to look, and how strictly.
         declaration: the name of the declaring class, for hints.
         policy: the clock and its limits.
-        given: values that count more than any source, by attribute; None says that a
+        overrides: values that count more than any source, by attribute; None says that a
             secret is absent.
         recheck_recent_directories: whether there is time to see what becomes of a file that was
             taken away. Default False.
@@ -60,7 +60,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
         recheck_recent_directories=recheck_recent_directories
     )
     loading = _Loader(LoadResult(field_index, source_context, declaration), policy)
-    loading.apply_overrides(given or {})
+    loading.apply_overrides(overrides or {})
     loading.run()
     validate(loading.load_result, loading.judged)
     return loading.load_result
@@ -96,9 +96,9 @@ class _Loader:
         self.answered: set[str] = set()
         self.judged: set[str] = set()
 
-    def apply_overrides(self, given: Mapping[str, Value | None]) -> None:
+    def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
         """Take values that no source is asked for."""
-        for attribute, value in given.items():
+        for attribute, value in overrides.items():
             self.answered.add(attribute)
             if value is not None:
                 self.load_result.use(attribute, value, "override", "override()")
@@ -151,8 +151,8 @@ class _Loader:
             if field.name in said:
                 self.judged.add(field.attribute)
                 message = f"is set twice, as {field.name} and as {pointer}"
-                hint = f"unset one of the two in {layer.place}"
-                self.load_result.add_problem(field, "conflict", message, (layer.place,), hint)
+                fix = f"unset one of the two in {layer.place}"
+                self.load_result.add_problem(field, "conflict", message, (layer.place,), fix)
             else:
                 paths.append((_reader(values, pointer)(), field))
         for name in said & self.field_index.by_variable.keys():
@@ -194,39 +194,43 @@ class _Loader:
             path: (field.attribute, field.name, field.kind is Secret)
             for path, (_, field) in pointers.items()
         }
-        reading = read_paths(answers, self.policy)
-        batch = reading.batch
+        snapshot = read_paths(answers, self.policy)
+        batch = snapshot.batch
         for path, field in pointers.values():
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (its text is not shown)"
-            odd = batch.unresolved.get(field.attribute)
-            held = reading.problem or batch.values.get(field.attribute) or (odd and odd[0].result)
-            if held:
-                self.load_result.add(field.attribute, SourceHit(held, "file", place))
+            unresolved = batch.unresolved.get(field.attribute)
+            found = (
+                snapshot.problem
+                or batch.values.get(field.attribute)
+                or (unresolved and unresolved[0].result)
+            )
+            if found:
+                self.load_result.add(field.attribute, SourceHit(found, "file", place))
             else:
                 if shown is None:
                     # It is no path: probably it is the value.
                     self._discard(Secret(field.name, path))
                 self.judged.add(field.attribute)
                 message = f"is to be read from a file that does not exist: {pointer} names it"
-                hint = f"make {pointer} the path of a file that holds the value"
-                self.load_result.add_problem(field, "missing", message, (place,), hint)
+                fix = f"make {pointer} the path of a file that holds the value"
+                self.load_result.add_problem(field, "missing", message, (place,), fix)
 
     def _read_directories(self) -> None:
-        source_context, readings = self.source_context, self.load_result.snapshots
+        source_context, snapshots = self.source_context, self.load_result.snapshots
         usual = not source_context.directories_setting and source_context.mode != "systemd"
         for directory in source_context.directories:
             without = PLATFORM_ENTRIES if usual else frozenset[str]()
-            reading = read_directory(directory, self.field_index, self.policy, without=without)
-            readings.append(reading)
-            if usual and not reading.volume:
-                readings += self._read_subvolumes(reading)
-        for reading in readings:
-            self._take(reading)
+            snapshot = read_directory(directory, self.field_index, self.policy, without=without)
+            snapshots.append(snapshot)
+            if usual and not snapshot.volume:
+                snapshots += self._read_subvolumes(snapshot)
+        for snapshot in snapshots:
+            self._take(snapshot)
         if source_context.mode == "kubernetes" and all(
-            reading.is_absent or not (reading.problem or set(reading.names) - PLATFORM_ENTRIES)
-            for reading in readings
+            snapshot.is_absent or not (snapshot.problem or set(snapshot.names) - PLATFORM_ENTRIES)
+            for snapshot in snapshots
         ):
             from hive_boot.secrets.fix_hints import NO_VOLUME  # noqa: PLC0415  (only a failure's)
 
@@ -234,10 +238,10 @@ class _Loader:
 
     def _read_subvolumes(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the volumes that lie in a plain directory, also under the name of a secret."""
-        odd = above.batch.unresolved
+        unresolved = above.batch.unresolved
         taken = {
             hit.place: attribute
-            for attribute, hits in odd.items()
+            for attribute, hits in unresolved.items()
             for hit in hits
             if hit.result is A_DIRECTORY
         }
@@ -247,28 +251,28 @@ class _Loader:
         below = find_kubelet_volumes(above.path, names)
         for path in taken.keys() & set(below):
             attribute = taken[path]
-            odd[attribute] = [hit for hit in odd[attribute] if hit.place != path]
+            unresolved[attribute] = [hit for hit in unresolved[attribute] if hit.place != path]
         return [read_directory(path, self.field_index, self.policy) for path in below]
 
-    def _take(self, reading: DirectorySnapshot) -> None:
+    def _take(self, snapshot: DirectorySnapshot) -> None:
         """Take over what one directory held, but for what a variable answers."""
-        named_by = self.source_context.directories_setting
-        if reading.problem is not None and (named_by or not reading.is_absent):
+        directories_setting = self.source_context.directories_setting
+        if snapshot.problem is not None and (directories_setting or not snapshot.is_absent):
             self.load_result.problems.append(
                 Problem(
-                    name=reading.path,
-                    kind=reading.problem.kind,
-                    message=reading.problem.message
-                    + (f"; {named_by} names it" if named_by else ""),
+                    name=snapshot.path,
+                    kind=snapshot.problem.kind,
+                    message=snapshot.problem.message
+                    + (f"; {directories_setting} names it" if directories_setting else ""),
                     fix="mount the secrets there, readable by the user of this process",
                 )
             )
-        batch, load_result = reading.batch, self.load_result
+        batch, load_result = snapshot.batch, self.load_result
         if not (self.answered or load_result.unresolved or load_result.values or batch.unresolved):
             load_result.values = batch.values
             return
         for attribute, value in batch.values.items():
-            place = os.path.join(reading.path, batch.files[attribute])
+            place = os.path.join(snapshot.path, batch.files[attribute])
             self._add(attribute, SourceHit(value, "file", place))
         for attribute, hits in batch.unresolved.items():
             for hit in hits:

@@ -188,8 +188,8 @@ def detect(host: HostEnvironment, source_options: SourceOptions) -> SourceContex
             that means nothing. Every such variable is reported.
     """
     problems: list[Problem] = []
-    named, named_by = _named_directories(host, source_options, problems)
-    mode, mode_reason = _mode(host, source_options, named_by, problems)
+    named, directories_setting = _named_directories(host, source_options, problems)
+    mode, mode_reason = _mode(host, source_options, directories_setting, problems)
     profile, profile_reason = _profile(host, source_options, mode, problems)
     fallback = _fallback(host, source_options, problems)
     if problems:
@@ -204,7 +204,7 @@ def detect(host: HostEnvironment, source_options: SourceOptions) -> SourceContex
         profile=profile,
         profile_reason=profile_reason,
         directories=directories if mounted else (),
-        directories_setting=named_by if mounted else "",
+        directories_setting=directories_setting if mounted else "",
         env_files=_dotenv_files(host, source_options) if mode == "development" else (),
         env_fallback=fallback,
         maybe_missing_mount=mode == "development" and bool(container_sign(host)),

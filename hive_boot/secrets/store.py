@@ -91,7 +91,7 @@ class Store(Generic[S]):
         self._settled = 0.0
         # Of the fields that have changed. The turns of a field are replaced, never altered:
         # any thread may be reading them.
-        self._turns: dict[str, tuple[ValuePeriod, ...]] = {}
+        self._periods: dict[str, tuple[ValuePeriod, ...]] = {}
 
     @property
     def is_filled(self) -> bool:
@@ -126,10 +126,10 @@ class Store(Generic[S]):
         for attribute in changed:
             field = load_result.field_index.by_attribute[attribute]
             since = moment + (0.0 if now else field.activate_after)
-            *before, last = self._turns.get(attribute) or (self.current_period(attribute),)
+            *before, last = self._periods.get(attribute) or (self.current_period(attribute),)
             last = last._replace(until=since + field.accept_old_for)
-            turn = ValuePeriod(load_result.values.get(attribute), generation.number, since)
-            self._turns[attribute] = (*before, last, turn)
+            period = ValuePeriod(load_result.values.get(attribute), generation.number, since)
+            self._periods[attribute] = (*before, last, period)
         return self._activate_due(generation, moment)
 
     def advance(self, *, now: bool = False) -> Change | None:
@@ -152,9 +152,12 @@ class Store(Generic[S]):
         return min(
             (
                 due
-                for turns in self._turns.values()
-                for turn in turns
-                for due in (turn.since if turn.since > self._settled else math.inf, turn.until)
+                for periods in self._periods.values()
+                for period in periods
+                for due in (
+                    period.since if period.since > self._settled else math.inf,
+                    period.until,
+                )
             ),
             default=math.inf,
         )
@@ -162,16 +165,18 @@ class Store(Generic[S]):
     def current_period(self, attribute: str) -> ValuePeriod:
         """Give the turn of the value that a field has now."""
         moment = self._clock()
-        turns = self._turns.get(attribute)
-        if turns is None:
+        periods = self._periods.get(attribute)
+        if periods is None:
             first: Any = self._first
             return ValuePeriod(first.load_result.values.get(attribute), first.number, first.since)
-        return next((turn for turn in reversed(turns) if turn.since <= moment), turns[0])
+        return next((period for period in reversed(periods) if period.since <= moment), periods[0])
 
     def due(self, attribute: str) -> float | None:
         """Tell in how many seconds a newer accepted value comes into use; None without one."""
         moment = self._clock()
-        later = [turn.since for turn in self._turns.get(attribute, ()) if turn.since > moment]
+        later = [
+            period.since for period in self._periods.get(attribute, ()) if period.since > moment
+        ]
         return max(later) - moment if later else None
 
     def accepted(self, attribute: str) -> tuple[Value, ...]:
@@ -183,39 +188,43 @@ class Store(Generic[S]):
         moment = self._clock()
         # The current one whatever the clock says: what is signed with it has to be accepted.
         current = self.view.__dict__[attribute]
-        turns = reversed(self._turns.get(attribute, ()))
-        others = [turn.value for turn in turns if turn.until > moment]
+        periods = reversed(self._periods.get(attribute, ()))
+        others = [period.value for period in periods if period.until > moment]
         found = [current, *others, self._current.get(f"{attribute}.previous")]
         return tuple(dict.fromkeys(value for value in found if value is not None))
 
     def all_accepted_values(self) -> list[Value]:
         """Give the values of all fields that are in use, are accepted, or are to come."""
-        others = [turn.value for turns in list(self._turns.values()) for turn in turns]
+        others = [period.value for periods in list(self._periods.values()) for period in periods]
         return [*self._current.values(), *(value for value in others if value is not None)]
 
     def _activate_all(self, moment: float) -> None:
         """Let all turns have begun, and count the grace of what they replace from now on."""
         fields = self.generation.load_result.field_index.by_attribute
-        for attribute, turns in self._turns.items():
-            hurried = [turn._replace(since=min(turn.since, moment)) for turn in turns]
-            for number, turn in enumerate(turns[1:]):
-                if turn.since > moment:
+        for attribute, periods in self._periods.items():
+            hurried = [period._replace(since=min(period.since, moment)) for period in periods]
+            for number, period in enumerate(periods[1:]):
+                if period.since > moment:
                     until = moment + fields[attribute].accept_old_for
                     hurried[number] = hurried[number]._replace(until=until)
-            self._turns[attribute] = tuple(hurried)
+            self._periods[attribute] = tuple(hurried)
 
     def _activate_due(self, generation: Generation, moment: float) -> Change | None:
         """Make the values of this moment the ones in use."""
         current = dict(self._current)
         numbers: dict[str, int] = {}
         self._settled = moment
-        for attribute, turns in self._turns.items():
-            at = max(number for number, turn in enumerate(turns) if turn.since <= moment)
-            now = turns[at]
-            later = {turn.value for turn in turns[at:]}
+        for attribute, periods in self._periods.items():
+            at = max(number for number, period in enumerate(periods) if period.since <= moment)
+            now = periods[at]
+            later = {period.value for period in periods[at:]}
             # A value that has come back is accepted by its new turn.
-            kept = [turn for turn in turns[:at] if turn.until > moment and turn.value not in later]
-            self._turns[attribute] = (*kept, *turns[at:])
+            kept = [
+                period
+                for period in periods[:at]
+                if period.until > moment and period.value not in later
+            ]
+            self._periods[attribute] = (*kept, *periods[at:])
             numbers[attribute] = now.number
             if now.value is None:
                 current.pop(attribute, None)
@@ -294,8 +303,8 @@ def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
 
 
 def _describe(field: Field, store: Store[Any], profile: Profile) -> SecretStatus:
-    turn, load_result = store.current_period(field.attribute), store.generation.load_result
-    present = turn.value is not None
+    period, load_result = store.current_period(field.attribute), store.generation.load_result
+    present = period.value is not None
     # What was taken away is in use until its successor, which is nothing, is due.
     known = present and field.attribute in load_result.values
     source, place = load_result.origin(field.attribute) if known else ("", "")
@@ -307,7 +316,7 @@ def _describe(field: Field, store: Store[Any], profile: Profile) -> SecretStatus
         used_by=field.used_by,
         source=source,
         place=place,
-        generation=turn.number,
-        age=time.monotonic() - turn.since,
+        generation=period.number,
+        age=time.monotonic() - period.since,
         due=store.due(field.attribute),
     )

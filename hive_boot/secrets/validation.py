@@ -213,10 +213,10 @@ class _Validator:
             elif any(value != good[0][0] for value, _, _ in good):
                 self.load_result.unused_values += [value for value, _, _ in good]
                 self.judged.add(attribute)
-                places = tuple(place for _, _, place in good)
-                hint = "keep one of them, or make them the same"
+                locations = tuple(place for _, _, place in good)
+                fix = "keep one of them, or make them the same"
                 message = "has different values in different places"
-                self.load_result.add_problem(field, "conflict", message, places, hint)
+                self.load_result.add_problem(field, "conflict", message, locations, fix)
             elif good:
                 self.load_result.use(attribute, *good[0])
 
@@ -308,17 +308,17 @@ class _Validator:
 
         load_result, source_context = self.load_result, self.source_context
         if empty:
-            hint = fix_hints.how_to_fix(
+            fix = fix_hints.how_to_fix(
                 field, ("file", empty[0]), source_context, load_result.declaration
             )
-            load_result.add_problem(field, "empty", "is empty", empty, hint)
+            load_result.add_problem(field, "empty", "is empty", empty, fix)
             return
         has_default = field.dev_default is not None
         refused = f"; its development default is refused in the profile {source_context.profile}"
         message = "is missing" + (refused if has_default else "")
-        hint = fix_hints.how_to_provide(field, source_context, load_result.declaration)
-        places = self._places(field) + fix_hints.volume_item_hint(field, source_context)
-        load_result.add_problem(field, "missing", message, places, hint)
+        fix = fix_hints.how_to_provide(field, source_context, load_result.declaration)
+        locations = self._places(field) + fix_hints.volume_item_hint(field, source_context)
+        load_result.add_problem(field, "missing", message, locations, fix)
         lenient = has_default or not field.required_for("development")
         if (
             source_context.maybe_missing_mount
@@ -332,29 +332,29 @@ class _Validator:
 
         self.judged.add(field.attribute)
         message = "is set in the environment only, which this mode does not read"
-        hint = only_in_environment(field)
-        self.load_result.add_problem(field, "environment-only", message, self._places(field), hint)
+        fix = only_in_environment(field)
+        self.load_result.add_problem(field, "environment-only", message, self._places(field), fix)
 
     def _places(self, field: Field) -> tuple[str, ...]:
         """Say where was looked, with what may have been meant."""
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
-        places = []
+        locations = []
         tried = field.candidates[0] if field.file else field.name.lower()
         others = set(field.candidates) - {tried, f"{tried}.txt"}
         stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
         also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"
         for reading in self.load_result.snapshots:
-            places.append(f"{os.path.join(reading.path, tried)}{also}")
+            locations.append(f"{os.path.join(reading.path, tried)}{also}")
             for near in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
                 wanted = os.path.join(
                     reading.path, fix_hints.closest_candidate(near, field.candidates)
                 )
-                places.append(f"{wanted} was tried, a file {near} stands there")
+                locations.append(f"{wanted} was tried, a file {near} stands there")
         if not self.source_context.mounted:
-            places += [f"the variable {field.name}", *self.source_context.env_files]
-            places += [
+            locations += [f"the variable {field.name}", *self.source_context.env_files]
+            locations += [
                 f"{field.name} was tried, a variable {near} is set"
                 for near in fix_hints.near_misses(field, self.load_result.names)[:_SHOWN]
             ]
-        return tuple(places)
+        return tuple(locations)

@@ -148,12 +148,12 @@ class WatchTargets:
         """Look at every place once. Nothing is raised: what cannot be seen is not there."""
         directories = list(self._all_directories())
         pinned = find_mounted_files({**self._declared(directories), **_resolved(self._files)})
-        places = self._places(directories, pinned)
-        roots = tuple((*key, path, names) for path, (key, names) in sorted(places.items()))
+        locations = self._places(directories, pinned)
+        roots = tuple((*key, path, names) for path, (key, names) in sorted(locations.items()))
         contents = [*map(self._contents, directories), *map(_signature, self._files)]
-        named = {path: names for path, (_, names) in places.items()}
-        homes = frozenset(map(os.path.realpath, directories)) & named.keys()
-        return WatchSnapshot(named, homes, roots, tuple(contents), tuple(pinned))
+        named = {path: names for path, (_, names) in locations.items()}
+        secret_directories = frozenset(map(os.path.realpath, directories)) & named.keys()
+        return WatchSnapshot(named, secret_directories, roots, tuple(contents), tuple(pinned))
 
     def _all_directories(self) -> Iterator[str]:
         for path in self._directories:

@@ -81,10 +81,10 @@ class FileEvents:
     def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
         """Wait for events, and give their paths."""
         timings = self._timings
-        told = self._native.watch(
+        reported = self._native.watch(
             _ms(timings.debounce_timeout), _ms(timings.event_interval), _ms(seconds), stop
         )
-        return {path for _, path in told} if isinstance(told, set) else ()
+        return {path for _, path in reported} if isinstance(reported, set) else ()
 
     def close(self) -> None:
         """End the kernel's watch."""
@@ -212,17 +212,17 @@ class Watcher:
         """Tick at hints, and at what no hint told of, until there is something else to watch."""
         suspected = told_of = False
         while True:
-            told = events.wait(self._timings.watcher_heartbeat_interval, self._stop)
+            reported = events.wait(self._timings.watcher_heartbeat_interval, self._stop)
             self._heartbeat = time.monotonic()
             if self._stop.is_set():
                 return
-            hints = [path for path in told if view.is_relevant(path)]
+            hints = [path for path in reported if view.is_relevant(path)]
             # A look may be quicker than an event: it counts when none follows.
             self.missed_events += suspected and not hints
             suspected = False
             if hints or self._heartbeat >= self._next_read:
                 self._notify()
-            if hints or any(map(view.is_sibling, told)):
+            if hints or any(map(view.is_sibling, reported)):
                 # Where much happens to other files, events of ours may be lost.
                 told_of = True
                 soon = self._last_look + self._timings.busy_resync_interval

@@ -305,16 +305,16 @@ def _is_connection(header: tuple[bytes, bytes]) -> bool:
     return header[0].lower() == b"connection"
 
 
-async def _reject(scope: Scope, receive: Receive, send: Send, word: str) -> None:
+async def _reject(scope: Scope, receive: Receive, send: Send, text: str) -> None:
     """Tell a client to come again."""
     kind = "http.response"
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": word})
+            await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": text})
             return
         kind = "websocket.http.response"
-    answer = make_response(503, f"{word}\n", _RETRY, head=scope.get("method") == "HEAD")
+    answer = make_response(503, f"{text}\n", _RETRY, head=scope.get("method") == "HEAD")
     start = {"type": f"{kind}.start", "status": answer.status, "headers": list(answer.headers)}
     await send(start)
     await send({"type": f"{kind}.body", "body": answer.body})

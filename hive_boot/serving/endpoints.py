@@ -194,9 +194,9 @@ def _metrics(status: Status, accept: str) -> Response:
 
 def describe(status: Status) -> dict[str, Any]:
     """Describe the application in short, for a program; the reasons hold names and no values."""
-    word = "degraded" if status.degraded else "ok"
+    text = "degraded" if status.degraded else "ok"
     return {
-        "status": word if status.ready else str(status.state),
+        "status": text if status.ready else str(status.state),
         "ready": status.ready,
         "degraded": status.degraded,
         "reasons": redact(list(status.reasons)),

@@ -68,7 +68,7 @@ class HttpServer(ABC):
         self._set_limits()
         async with anyio.create_task_group() as group:
 
-            async def live() -> None:
+            async def serve_until_stopped() -> None:
                 try:
                     with life:
                         await self._run(requests, sock, accepting.set)
@@ -88,7 +88,7 @@ class HttpServer(ABC):
                 finally:
                     requests.end()
 
-            group.start_soon(live)
+            group.start_soon(serve_until_stopped)
             group.start_soon(end_in_time)
             try:
                 await accepting.wait()

@@ -856,7 +856,7 @@ def loaded_with(
 ) -> LoadResult:
     """Load with values that count more than any source."""
     field_index = declared._field_index  # noqa: SLF001  (as a start does)
-    return load(field_index, situate(root, environ), policy=SETTLED, given=given)
+    return load(field_index, situate(root, environ), policy=SETTLED, overrides=given)
 
 
 def everywhere(root: Path, mode: str) -> dict[str, str]:

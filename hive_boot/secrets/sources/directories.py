@@ -154,10 +154,10 @@ def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> Director
     """
 
     def read_once() -> DirectorySnapshot:
-        reading = DirectorySnapshot("")
-        reading.batch = read_files(paths, paths)
-        reading.pending = reading.batch.permission_denied
-        return reading
+        snapshot = DirectorySnapshot("")
+        snapshot.batch = read_files(paths, paths)
+        snapshot.pending = snapshot.batch.permission_denied
+        return snapshot
 
     return _read_until_quiet(read_once, policy)
 
@@ -186,104 +186,104 @@ def _read_until_quiet(
     previous = None
     attempt = replaced = 0
     while True:
-        reading = read_once()
+        snapshot = read_once()
         waited = policy.monotonic() - started
-        if reading.replaced_during_read:
+        if snapshot.replaced_during_read:
             replaced += 1
             if replaced >= policy.tries:
-                return DirectorySnapshot(reading.path, problem=_REPLACED)
+                return DirectorySnapshot(snapshot.path, problem=_REPLACED)
             policy.pause(attempt)
-        elif reading.pending and waited < policy.missing_timeout:
+        elif snapshot.pending and waited < policy.missing_timeout:
             policy.pause(attempt)
-        elif reading.volume or reading.problem or _is_quiet(reading, previous, policy):
-            return reading
+        elif snapshot.volume or snapshot.problem or _is_quiet(snapshot, previous, policy):
+            return snapshot
         elif waited >= policy.unstable_timeout:
-            return DirectorySnapshot(reading.path, problem=_RESTLESS)
+            return DirectorySnapshot(snapshot.path, problem=_RESTLESS)
         else:
-            previous = reading
+            previous = snapshot
             policy.sleep(policy.quiet_interval)
         attempt += 1
 
 
 def _is_quiet(
-    reading: DirectorySnapshot, previous: DirectorySnapshot | None, policy: ReadPolicy
+    snapshot: DirectorySnapshot, previous: DirectorySnapshot | None, policy: ReadPolicy
 ) -> bool:
-    changed = reading.changed if policy.recheck_recent_directories else 0.0
-    touched = max(reading.batch.touched, changed)
-    return policy.is_settled(touched) or reading.is_like(previous)
+    changed = snapshot.changed if policy.recheck_recent_directories else 0.0
+    touched = max(snapshot.batch.touched, changed)
+    return policy.is_settled(touched) or snapshot.is_like(previous)
 
 
 def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> DirectorySnapshot:
-    reading = DirectorySnapshot(path)
+    snapshot = DirectorySnapshot(path)
     try:
         root = os.open(path, _DIRECTORY)
     except OSError as exc:
-        _record_problem(reading, exc)
-        return reading
+        _record_problem(snapshot, exc)
+        return snapshot
     try:
-        reading.names = os.listdir(root)
-        if _DATA in reading.names or _has_dotdot(reading.names):
-            _read_volume(reading, root, field_index)
+        snapshot.names = os.listdir(root)
+        if _DATA in snapshot.names or _has_dotdot(snapshot.names):
+            _read_volume(snapshot, root, field_index)
         else:
-            _read_plain(reading, root, field_index, without)
+            _read_plain(snapshot, root, field_index, without)
         before, now = os.fstat(root), os.stat(path)
-        reading.changed = before.st_ctime
-        reading.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
+        snapshot.changed = before.st_ctime
+        snapshot.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
     except FileNotFoundError:
-        reading.replaced_during_read = True
+        snapshot.replaced_during_read = True
     except OSError as exc:
-        _record_problem(reading, exc)
+        _record_problem(snapshot, exc)
     finally:
         os.close(root)
-    return reading
+    return snapshot
 
 
-def _read_volume(reading: DirectorySnapshot, root: int, field_index: FieldIndex) -> None:
+def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex) -> None:
     """Read a kubelet volume through the directory that ``..data`` names now."""
-    reading.volume = True
+    snapshot.volume = True
     try:
         link = os.readlink(_DATA, dir_fd=root)
         data = os.open(link, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
     except OSError as exc:
-        reading.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
-        reading.pending = True
+        snapshot.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
+        snapshot.pending = True
         return
     try:
         status = os.fstat(data)
-        reading.identity = (status.st_dev, status.st_ino, link)
-        reading.names = os.listdir(data)
-        _read_names(reading, data, field_index, reading.names)
-        reading.replaced_during_read = os.readlink(_DATA, dir_fd=root) != link
+        snapshot.identity = (status.st_dev, status.st_ino, link)
+        snapshot.names = os.listdir(data)
+        _read_names(snapshot, data, field_index, snapshot.names)
+        snapshot.replaced_during_read = os.readlink(_DATA, dir_fd=root) != link
     finally:
         os.close(data)
 
 
 def _read_plain(
-    reading: DirectorySnapshot, root: int, field_index: FieldIndex, without: frozenset[str]
+    snapshot: DirectorySnapshot, root: int, field_index: FieldIndex, without: frozenset[str]
 ) -> None:
-    names = reading.names
+    names = snapshot.names
     if without and not without.isdisjoint(names):
         names = [name for name in names if name not in without]
-    _read_names(reading, root, field_index, names)
+    _read_names(snapshot, root, field_index, names)
     # A volume whose ..data is away is known by the links into it that were left.
     for name in {
-        *reading.batch.dangling_links,
+        *snapshot.batch.dangling_links,
         *(path.partition("/")[0] for path in field_index.nested_paths),
     }:
         with suppress(OSError):
             if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
-                reading.volume = reading.pending = True
-                reading.problem = _NO_DATA
+                snapshot.volume = snapshot.pending = True
+                snapshot.problem = _NO_DATA
 
 
 def _read_names(
-    reading: DirectorySnapshot, directory: int, field_index: FieldIndex, names: Collection[str]
+    snapshot: DirectorySnapshot, directory: int, field_index: FieldIndex, names: Collection[str]
 ) -> None:
     if field_index.nested_paths:
         names = [*names, *field_index.nested_paths]
-    prefix = os.path.join(reading.path, "")
-    reading.batch = read_files(names, field_index.by_file, directory=prefix, dir_fd=directory)
-    reading.pending = reading.batch.permission_denied
+    prefix = os.path.join(snapshot.path, "")
+    snapshot.batch = read_files(names, field_index.by_file, directory=prefix, dir_fd=directory)
+    snapshot.pending = snapshot.batch.permission_denied
 
 
 def _has_dotdot(names: Collection[str]) -> bool:
@@ -291,14 +291,14 @@ def _has_dotdot(names: Collection[str]) -> bool:
     return "/.." in "/" + "/".join(names)
 
 
-def _record_problem(reading: DirectorySnapshot, exc: OSError) -> None:
+def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
     if exc.errno in {EACCES, EPERM}:
-        reading.problem = UNREADABLE
-        reading.pending = True
+        snapshot.problem = UNREADABLE
+        snapshot.pending = True
     elif exc.errno == ENOENT:
         # A link whose target is gone is one that is about to be switched.
-        reading.problem = _ABSENT
-        reading.pending = os.path.islink(reading.path)
+        snapshot.problem = _ABSENT
+        snapshot.pending = os.path.islink(snapshot.path)
     else:
         why = os.strerror(exc.errno or 0).lower()
-        reading.problem = ValueProblem("directory", f"cannot be opened as a directory: {why}")
+        snapshot.problem = ValueProblem("directory", f"cannot be opened as a directory: {why}")

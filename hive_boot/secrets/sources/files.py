@@ -134,7 +134,7 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
         dir_fd: an open directory.
     """
     batch = FileBatch(directory)
-    values, files, odd = batch.values, batch.files, batch.unresolved
+    values, files, unresolved = batch.values, batch.files, batch.unresolved
     touched = 0.0
     for name in names:
         if name not in answers:
@@ -182,7 +182,7 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             outcome = object.__new__(Secret)
             outcome._name = label
             outcome._open = read
-        if attribute in files or attribute in odd or isinstance(outcome, ValueProblem):
+        if attribute in files or attribute in unresolved or isinstance(outcome, ValueProblem):
             _record(batch, name, attribute, outcome)
         else:
             values[attribute] = outcome

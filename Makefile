@@ -8,6 +8,9 @@ ARGS ?=
 # How long `soak` lasts.
 MINUTES ?= 1
 
+# The tests start hundreds of interpreters, and without bytecode each of them compiles every module.
+unexport PYTHONDONTWRITEBYTECODE
+
 # One more than there are processors: many tests wait for a process.
 workers := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
@@ -50,7 +53,7 @@ test-containers: $(installed) ## run the tests in real containers: make test-con
 	@$(python) -m tests.containers
 	$(python) -m pytest -o faulthandler_timeout=400 tests/containers $(ARGS)
 
-check: $(installed) ## judge style, format, types, imports and spelling
+check: $(installed) ## check style, format, types, imports and spelling
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
 	$(python) -m mypy

@@ -263,7 +263,7 @@ def messages() -> list[tuple[object, ...]]:
 
 @pytest.mark.usefixtures("injected")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("resource", ["formatter", "handler", "filter"])
+@pytest.mark.parametrize("part", ["formatter", "handler", "filter"])
 async def test_logging_that_fails(part: str) -> None:
     """A part of logging that fails while a value is logged finds none in a frame of ours."""
     kept: list[BaseException] = []

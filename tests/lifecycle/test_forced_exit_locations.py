@@ -327,7 +327,7 @@ def made_by(source: str, filename: str, **names: object) -> Coroutine[Any, Any, 
     """Run a source that defines `part`, as if it were a file, and call that up to its wait."""
     namespace: dict[str, Any] = {"paused": Handmade, "__name__": "app", **names}
     exec(compile(source, filename, "exec"), namespace)  # noqa: S102  (it is the test's own)
-    coroutine: Coroutine[Any, Any, object] = namespace["resource"]()
+    coroutine: Coroutine[Any, Any, object] = namespace["part"]()
     coroutine.send(None)
     return coroutine
 

@@ -44,7 +44,7 @@ def test_bars_stand_where_the_steps_were() -> None:
     drawn = timeline_chart(Status(state=State.READY, started=True, uptime=500.0, timeline=steps))
     assert bars(drawn) == {
         "starting phase": (0, 100),
-        "half part": (50, 50),
+        "half resource": (50, 50),
         "later service": (99, 0),
     }
     assert whens(drawn) == [["0 ms", "2.0 s"], ["1.0 s", "1.0 s"], ["2.0 s", "8 min 18 s"]]
@@ -53,7 +53,7 @@ def test_bars_stand_where_the_steps_were() -> None:
 def test_what_goes_on_reaches_to_now() -> None:
     """While it starts, what is not done is drawn to the right edge, and says so in words."""
     drawn = timeline_chart(starting())
-    assert bars(drawn)["database part"] == (2.14, 97.86)
+    assert bars(drawn)["database resource"] == (2.14, 97.86)
     assert 'class="waiting open"' in drawn
     assert re.search(r'"when">at 90 ms, .*4\.1 s, .* database<', drawn)
     for outcome in ("done", "running", "waiting", "overdue"):
@@ -96,7 +96,7 @@ def test_of_many_steps_those_that_matter_are_drawn() -> None:
     """Of a thousand parts the one that hangs comes first."""
     drawn = timeline_chart(crowded())
     assert len(bars(drawn)) == 200
-    assert next(iter(bars(drawn))) == "part_900 part"
+    assert next(iter(bars(drawn))) == "part_900 resource"
     assert left_out(drawn) == ["800", "800"]
 
 

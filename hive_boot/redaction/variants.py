@@ -72,9 +72,9 @@ def embedded_secrets(text: str) -> Iterator[str]:
     for password in passwords(text):
         # What parses a URL ends a password at a character that should have been escaped.
         for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
-            yield from _long_enough(
-                piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B"))
-            )
+            read = (piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
+            # A program may strip the white space that ends a password.
+            yield from _long_enough(*read, *map(str.strip, read))
     for leaf in _json_strings(text):
         yield from _long_enough(leaf, leaf.strip())
 

@@ -23,6 +23,7 @@ URLS: dict[str, tuple[str, str]] = {
     "escaped, as it stands": ("postgres://app:fake%2Fpw%400123@db", "fake%2Fpw%400123"),
     "escaped, as it is received": ("postgres://app:fake%2Fpw%400123@db", "fake/pw@0123"),
     "escaped in lower case": ("postgres://app:fake%2fpw%400123@db", "fake/pw@0123"),
+    "with a line end, stripped": ("postgres://app:fake-pw-0123%0D%0A@db", "fake-pw-0123"),
     "a colon": ("postgres://app:fake:pw:0123@db", "fake:pw:0123"),
     "an at sign": ("postgres://app:fake@pw-0123@db/app", "fake@pw-0123"),
     "a slash": ("postgres://app:fake/pw-0123@db/app", "fake/pw-0123"),

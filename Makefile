@@ -41,10 +41,10 @@ test: $(installed) $(tools_installed) ## run the tests; or some: make test ARGS=
 	$(python) -m pytest $(if $(strip $(ARGS)),$(ARGS),-n $(workers))
 
 # coverage starts pytest, not the reverse: a pytest plugin of our own is imported before
-# pytest-cov could begin.
+# pytest-cov could begin. The `ci` profile of hypothesis tries the same examples in each run.
 coverage: $(installed) $(tools_installed) ## run the tests and measure which lines they reach
 	@$(python) -m coverage erase
-	$(python) -m coverage run -m pytest -n $(workers)
+	$(python) -m coverage run -m pytest -n $(workers) --hypothesis-profile=ci
 	@$(python) -m coverage combine --quiet
 	$(python) -m coverage report
 

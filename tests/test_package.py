@@ -3,6 +3,7 @@
 import inspect
 import os
 import pickle
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 
@@ -41,6 +42,8 @@ VALUE = "fake-jwt-secret-0123456789-0123456789"
 
 def test_the_table_of_contents_is_sorted_and_complete() -> None:
     """What can be imported by name is listed, in order, once."""
+    for name in hive_boot.__all__:
+        assert getattr(hive_boot, name) is not None
     shown = {
         name
         for name, value in vars(hive_boot).items()
@@ -65,6 +68,11 @@ def test_what_is_promised_can_be_imported() -> None:
     """Nothing is shown that was not promised, and nothing is missing."""
     assert set(hive_boot.__all__) == set(PROMISED.split())
     assert repr(hive_boot.Bootstrap) == "<class 'hive_boot.Bootstrap'>"
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    """A report of a problem can name the version."""
+    assert hive_boot.__version__ == version("hive_boot")
 
 
 def test_what_goes_wrong_in_a_life_is_nobodys_deployment() -> None:

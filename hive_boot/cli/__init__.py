@@ -1,1 +1,1 @@
-"""The command line: ``hive-boot``, also ``python -m hive_boot``."""
+"""Command line: one module for each `hive-boot` command."""

@@ -1,1 +1,1 @@
-"""The wing of life: what state an application is in, and what the signals say."""
+"""Lifecycle: states, tasks, resources, services and signals. It does not import `secrets`."""

@@ -1,1 +1,1 @@
-"""Render what a deployment is made of from the declaration, so that the two never differ."""
+"""Manifests: deployment files rendered from the declaration of an application."""

@@ -1,1 +1,1 @@
-"""The room of secrecy: it knows the values that must not be shown, and takes them out of text."""
+"""Redaction: secret values removed from logs, tracebacks and warnings."""

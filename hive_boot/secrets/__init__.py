@@ -1,1 +1,1 @@
-"""The wing of the secrets: declared, found, judged, kept. It knows no event loop."""
+"""Secrets: declaration, sources, validation, store and watcher. It does not import `lifecycle`."""

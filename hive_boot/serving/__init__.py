@@ -1,1 +1,1 @@
-"""The door to the outside: what probes, collectors and people are told over HTTP."""
+"""Serving: HTTP servers, ASGI middleware, probes, metrics and the status page."""

@@ -1,1 +1,1 @@
-"""Checks of ``hive-boot doctor``, one module for each subject."""
+"""Checks of `hive-boot doctor`."""

@@ -1,1 +1,1 @@
-"""Where secrets come from: each source says what it found, and judges nothing."""
+"""Sources: `.env` files, single files and mounted directories."""

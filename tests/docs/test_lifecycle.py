@@ -1,4 +1,4 @@
-"""Whatever docs/lifecycle.md shows is what happens."""
+"""Examples and numbers of docs/lifecycle.md, compared with a real run."""
 
 import re
 import signal
@@ -26,19 +26,19 @@ RUN = "import runpy; runpy.run_path({!r}, run_name='__main__')"
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """Have a directory with the blocks in it, as a reader would have it."""
+    """Return a directory that contains the Python blocks of the page."""
     return write_files(tmp_path, PYTHON)
 
 
 def test_every_block_is_tried() -> None:
-    """No block is of a kind that this module does not know."""
+    """Every block is covered by a test of this module."""
     assert PYTHON.keys() == {"app.py", "main.py", "web.py"}
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(CONSOLE) == 1
 
 
 def test_the_application_prints_what_is_shown(workplace: Path) -> None:
-    """Checks, parts, main, Ctrl-C, parts: in this order, and the exit is 0."""
+    """Checks, resources, main, Ctrl-C and the stop come in this order, and the exit status is 0."""
     lines = CONSOLE[0].splitlines()
     before, after = lines[1 : lines.index("^C")], lines[lines.index("^C") + 1 : -2]
     assert lines[-2:] == ["$ echo $?", "0"]
@@ -50,8 +50,8 @@ def test_the_application_prints_what_is_shown(workplace: Path) -> None:
         assert child.wait() == 0
 
 
-def test_the_web_application_has_its_parts(workplace: Path) -> None:
-    """A request finds a part by its handle and in its state, and the probes are answered."""
+def test_the_web_application_has_its_resources(workplace: Path) -> None:
+    """A request reads a resource from its handle and from its state; the probes are answered."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -66,8 +66,8 @@ def test_the_web_application_has_its_parts(workplace: Path) -> None:
         assert child.wait() == 0
 
 
-def test_a_part_that_hangs_is_told_as_it_is_shown(workplace: Path) -> None:
-    """The text of a start timeout names the culprit, its line, and who waits for it."""
+def test_a_resource_that_hangs_is_reported_as_shown(workplace: Path) -> None:
+    """The text of a startup timeout has the hanging resource, its line, and what waits for it."""
     source = """
 import anyio
 from app import Pool, boot
@@ -79,7 +79,8 @@ async def pool(secrets):
     await connect()
     yield Pool("")
 
-boot._declaration.resources["pool"] = boot._declaration.resources["pool"]._replace(timeout=0.2, work=pool)
+resources = boot._declaration.resources
+resources["pool"] = resources["pool"]._replace(timeout=0.2, work=pool)
 pool.__annotations__["secrets"] = boot._declaration.declared
 
 @boot.resource
@@ -105,11 +106,11 @@ boot.run()
 
 
 def test_every_state_and_number_is_the_true_one() -> None:
-    """The table has the states of a run, and the seconds in the text are those of the code."""
+    """The table has the states of a run, and the seconds in the text are the defaults."""
     states = re.findall(r"^\| (\w+) \| [^|]+ \| (?:503|200)? *\|", TEXT, re.MULTILINE)
     assert states == [state for state in State if state not in {State.STOPPED, State.FORCED}]
     # At random the first delay is down to half of what it may be.
     first, longest = DEFAULTS.service_restart_delay / 2, DEFAULTS.max_service_restart_delay
     assert f"from {first:g} to {longest:g} s" in TEXT
-    assert "A second after the budget" in TEXT
+    assert "A second after the deadline" in TEXT
     assert DEFAULTS.forced_exit_delay == 1

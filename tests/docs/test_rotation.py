@@ -1,4 +1,4 @@
-"""Whatever docs/rotation.md shows is what happens."""
+"""Examples, log lines and names of docs/rotation.md, compared with a real run."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ LOGGED = re.findall(r"^(?:INFO|ERROR) hive_boot\.rotation: .*$", TEXT, re.MULTIL
 
 FIRST = {"DB_PASSWORD": "fake-password-1", "JWT_SECRET": "fake-jwt-secret-0001"}
 
-# What a reader would do next, in the words of the page. The volume is argument 1.
+# The beginning of each program that uses the blocks. Argument 1 is the volume.
 PROLOGUE = """
 import sys
 import anyio
@@ -90,12 +90,12 @@ anyio.run(main)
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """Have a directory with the blocks in it, as a reader would have it."""
+    """Return a directory that contains the Python blocks of the page."""
     return write_files(tmp_path, PYTHON)
 
 
 def run(source: str, workplace: Path) -> tuple[str, str]:
-    """Run a program beside the blocks, in front of a volume; give what it prints and logs."""
+    """Run a program beside the blocks with a volume; return its output and its log."""
     volume = MountedVolume(workplace / "volume")
     volume.publish(FIRST)
     child = run_child(
@@ -109,14 +109,14 @@ def run(source: str, workplace: Path) -> tuple[str, str]:
 
 
 def test_every_block_is_tried() -> None:
-    """No block is of a kind that this module does not know."""
+    """Every block is covered by a test of this module."""
     assert PYTHON.keys() == {"app.py", "pair.py", "checked.py", "tokens.py"}
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(LOGGED) == 2
 
 
 def test_a_rotation_and_a_refusal(workplace: Path) -> None:
-    """New values are used and told of; bad ones are refused, named, and logged as shown."""
+    """New values are used and announced; bad ones are rejected, named, and logged as shown."""
     printed, logged = run(ROTATE, workplace)
     assert "generation 2 brought db_password" in printed
     assert "reasons: generation 3 was refused: DB_PASSWORD length" in printed
@@ -126,18 +126,18 @@ def test_a_rotation_and_a_refusal(workplace: Path) -> None:
 
 
 def test_a_check_of_the_application(workplace: Path) -> None:
-    """What a check of the application refuses is not used."""
+    """A value that a check of the application rejects is not used."""
     run(CHECKED, workplace)
 
 
 def test_a_fleet(workplace: Path) -> None:
-    """The old value signs and the new one is accepted, until the lead is over or skipped."""
+    """The old value signs and the new one is accepted, until `activate_after` ends or is skipped."""
     run(FLEET, workplace)
 
 
 def test_the_names_are_right() -> None:
-    """What the page says that the status tells is what it tells."""
-    (paragraph,) = re.findall(r"^`boot\.status\(\)` tells(.*?)\n\n", TEXT, re.DOTALL | re.MULTILINE)
+    """Every name in the paragraph on the status is a field of Status."""
+    (paragraph,) = re.findall(r"^`boot\.status\(\)` has(.*?)\n\n", TEXT, re.DOTALL | re.MULTILINE)
     told = set(re.findall(r"`(\w+)`", paragraph)) - {"inotify", "poll", "down", "off"}
     assert told <= set(Status.__dataclass_fields__)
     assert "Change" in hive_boot.__all__

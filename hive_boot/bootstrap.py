@@ -63,13 +63,13 @@ T = TypeVar("T")
 
 
 class ResourceHandle(Generic[T]):
-    """A resource, for those who ask for its value while the application runs.
+    """The handle of a declared resource, through which code reads its running value.
 
-    ``await handle()`` gives it, and so does FastAPI's ``Depends(handle)``.
+    ``await handle()`` returns the running value, and so does FastAPI's ``Depends(handle)``.
 
     Attributes:
         fn: the decorated function, for tests.
-        name: what functions of the application ask for it by.
+        name: the name of the resource; a parameter of this name receives its value.
     """
 
     def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (it is above)
@@ -80,7 +80,7 @@ class ResourceHandle(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The running value.
+        """The running value of the resource.
 
         Raises:
             LifecycleError: the resource is not running.
@@ -89,7 +89,7 @@ class ResourceHandle(Generic[T]):
         return value
 
     async def __call__(self) -> T:
-        """Give the running value.
+        """Return the running value of the resource.
 
         Raises:
             LifecycleError: the resource is not running.
@@ -101,7 +101,7 @@ class ResourceHandle(Generic[T]):
 
 
 class ResourceDecorator(Protocol):
-    """What ``@boot.resource(timeout=...)`` is."""
+    """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
 
     @overload
     def __call__(
@@ -140,46 +140,48 @@ HookFunction = TypeVar(
 class Bootstrap(Generic[S, C]):
     """The declaration of an application, typed by its secrets and its settings.
 
-    Each start makes a fresh run, so one Bootstrap can be started many times, one
+    Each start creates a fresh run, so one Bootstrap can be started many times, one
     run at a time.
 
     Args:
         secrets: the declared :class:`SecretSet`.
-        config: makes the settings that are not secret, once for each run: a
-            pydantic-settings class, or any callable. What it raises is reported
-            together with the problems of the secrets.
-        watch: take up changed files while the application runs. Default False.
+        config: creates the settings that are not secret, once for each run: a
+            pydantic-settings class, or any callable. An error that it raises is
+            reported together with the problems of the secrets. Default: no settings.
+        watch: whether changed files are loaded while the application runs. Default
+            False.
         mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
-            ``environment`` or ``development``. Default: ``HIVE_BOOT_MODE``, else
+            ``environment`` or ``development``. Default: ``HIVE_BOOT_MODE``, otherwise
             detected.
-        profile: how strict the declaration is read: ``development``, ``test``,
-            ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, else
-            decided.
+        profile: how strictly the declaration is validated: ``development``, ``test``,
+            ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, otherwise
+            chosen by the mode.
         secrets_dirs: the mounted directory, or several. Default:
-            ``HIVE_BOOT_SECRETS_DIR``, else ``/run/secrets`` and the volumes in it.
-        dotenv: the ``.env`` file that development mode reads; the same path with
-            ``.local`` is stronger. Default: ``.env`` in the working directory.
-        env_fallback: take from the environment what a mounted mode does not find
-            in its directories. Default False.
-        unset_env: take the variables of the declared secrets out of
-            ``os.environ`` as soon as they are read, so that child processes do not
-            inherit them; they are put back when the run ends. What the process was
-            started with stays in ``/proc/<pid>/environ``. Default False.
-        wait: seconds that a start waits for files that are missing in mounted
-            directories, because a sidecar has yet to write them. Default 0.
-        probe_port: where ``/livez``, ``/readyz`` and the other endpoints are answered, from
-            before the first read until the end, for workers without HTTP. 0 for any port
-            that is free. Default: nowhere.
-        startup_timeout: seconds that the checks and the resources of a start, or the checks of a
-            rotation, may take in all. Default 30.
-        drain: seconds between the first signal and the stop, in which it goes on serving
-            and is not ready. Default: 5 under ``serve`` in kubernetes mode, else 0.
-        shutdown_timeout: seconds that the stop may take in all, after the drain. Default 8:
-            Docker kills after 10.
+            ``HIVE_BOOT_SECRETS_DIR``, otherwise ``/run/secrets`` and the volumes in it.
+        env_file: the ``.env`` file that development mode reads; the same path with
+            ``.local`` takes precedence. Default: ``.env`` in the working directory.
+        env_fallback: whether a mounted mode reads from the environment what its
+            directories do not contain. Default False.
+        unset_env: whether the variables of the declared secrets are removed from
+            ``os.environ`` when the first set is accepted, so that child processes do not
+            inherit them. They are restored when the run ends.
+            ``/proc/<pid>/environ`` keeps the initial environment. Default False.
+        probe_port: the port on which ``/livez``, ``/readyz`` and the other endpoints are
+            answered, from before the first read until the end, for workers without HTTP.
+            0 selects a free port. Default: no port.
+        wait_for_files: seconds that a start waits for files that are missing in mounted
+            directories, because a sidecar has not written them yet. Default 0.
+        startup_timeout: seconds for all checks and resources of a start together, and for
+            all checks of a rotation together. Default 30.
+        shutdown_delay: seconds between the first signal and the stop, in which the
+            application continues to serve and is not ready. Default: 5 under ``serve`` in
+            kubernetes mode, otherwise 0.
+        shutdown_timeout: seconds for the whole stop, after the shutdown delay. Default 8,
+            because Docker kills after 10.
 
     Raises:
-        DeclarationError: ``secrets`` is no SecretSet, ``config`` cannot be called,
-            the mode or the profile is unknown, or a number is none.
+        DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
+            the mode or the profile is unknown, or a number is invalid.
     """
 
     _inspection_only = False
@@ -253,19 +255,21 @@ class Bootstrap(Generic[S, C]):
     @overload
     def main(self, /, *, must_complete: bool) -> Callable[[MainFunction], MainFunction]: ...
     def main(self, function: Any = None, /, *, must_complete: bool = False) -> Any:
-        """Register the application's main; it is called when everything is ready.
+        """Register the main function, which is called when everything is ready.
 
         Its parameters are filled by their names, with the resources of these names, and by
-        their types: the SecretSet, the class of the settings, Bootstrap.
+        their types: the SecretSet, the settings class, Bootstrap.
 
         Args:
-            function: an ``async def``. What it returns is the exit status; None
-                is 0.
-            must_complete: whether a stop by a signal before its end is no success: the exit
-                status is then 128 + n, as a Kubernetes Job needs it. Default False.
+            function: an ``async def``. Its return value is the exit status; None is 0.
+            must_complete: whether a stop by signal n before main has returned is a failure
+                with the exit status 128 + n, as a Kubernetes Job needs it. Default False.
+
+        Returns:
+            The function, unchanged; without a function, a decorator.
 
         Raises:
-            DeclarationError: it is not async, or there is a main already.
+            DeclarationError: the function is not async, or a main is already registered.
         """
 
         def register(function: MainFunction) -> MainFunction:
@@ -287,24 +291,26 @@ class Bootstrap(Generic[S, C]):
     @overload
     def resource(self, /, *, timeout: float) -> ResourceDecorator: ...
     def resource(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
-        """Register a resource: what is started before main, and stopped after it.
+        """Register a resource, which is started before main and stopped after it.
 
-        It is started when the resources are there that its parameters name, side by side with
-        those that do not need each other, and stopped in reverse. Its own parameters are
-        filled as those of :meth:`main`.
+        A resource starts as soon as the resources that its parameters name have started,
+        concurrently with independent ones, and stops in reverse order. Its other parameters
+        are filled like those of :meth:`main`.
 
         Args:
-            function: an ``async def`` with one ``yield``: what stands above it starts the
-                resource, what it yields is the value, what stands below it stops the resource. Or
-                one without, which returns the value and has nothing to stop.
-            timeout: seconds that its start, and its stop, may take, within
-                ``startup_timeout`` and ``shutdown_timeout``. Default: no bound of its own.
+            function: an ``async def`` with one ``yield``: the code above it starts the
+                resource, the yielded object is the value, the code below it stops the
+                resource. Without a ``yield``, the return value is the value, and there is
+                nothing to stop.
+            timeout: seconds for its start, and seconds for its stop, within
+                ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
 
         Returns:
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
 
         Raises:
-            DeclarationError: it is not async, or there is a resource of this name already.
+            DeclarationError: the function is not async, a resource of this name is already
+                registered, or ``timeout`` is invalid.
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
@@ -337,21 +343,24 @@ class Bootstrap(Generic[S, C]):
         max_restarts: int = 5,
         restart_window: float = 60,
     ) -> Any:
-        """Register a service: work in the background, from READY to the stop.
+        """Register a service: background work that runs from READY to the stop.
 
-        One that fails is started again, after a jittered pause that grows from 0.1 to 30 s.
-        One that has spent its budget ends the application. One that returns has done its
-        work. Its parameters are filled as those of :meth:`main`.
+        A service that raises is restarted after a jittered back-off that grows from 0.1 to
+        30 s. A service that has used up its restarts ends the application. A service that
+        returns has completed. Its parameters are filled like those of :meth:`main`.
 
         Args:
             function: an ``async def``; it is cancelled when the application stops.
             restart: ``on-failure`` or ``never``. Default ``on-failure``.
-            max_restarts: how many times it is started again within ``restart_window``. Default 5.
-            restart_window: seconds. Default 60.
+            max_restarts: the number of restarts allowed within ``restart_window``. Default 5.
+            restart_window: seconds over which restarts are counted. Default 60.
+
+        Returns:
+            The function, unchanged; without a function, a decorator.
 
         Raises:
-            DeclarationError: it is not async, there is a service of this name already, or a
-                number is none.
+            DeclarationError: the function is not async, a service of this name is already
+                registered, or an argument is invalid.
         """
         validate_service(restart, max_restarts)
         validate_seconds("restart_window=", restart_window)
@@ -374,24 +383,29 @@ class Bootstrap(Generic[S, C]):
         self, /, *names: str, timeout: float | None = None
     ) -> Callable[[CheckFunction], CheckFunction]: ...
     def check(self, /, *names: Any, timeout: float | None = None) -> Any:
-        """Register what judges a set before it is used, at a start and at each rotation.
+        """Register a check, which validates a set before it is used: at start and rotation.
 
-        A parameter annotated with the SecretSet is given the set that is judged; the
-        others are filled as those of :meth:`main`, but there are no resources yet. Checks run
-        side by side, after those of the fields and of the set.
+        A parameter annotated with the SecretSet receives the candidate; the other parameters
+        are filled like those of :meth:`main`, but no resources exist yet. Checks run
+        concurrently, after the checks of the fields and of the set.
 
-        It passes by True or None, and refuses by False, or by what is raised for a wrong
-        value: ValueError, TypeError, LookupError, AssertionError and the like. Whatever
-        else it raises, and a time that is over, may be the network's fault: at a start it
-        is tried again, after 0.1 to 5 s, while ``startup_timeout`` lasts.
+        A check passes by returning True or None, and rejects by returning False or by raising
+        an error that indicates a wrong value: ValueError, TypeError, LookupError,
+        AssertionError and similar. Any other exception, and an expired timeout, may be
+        temporary: at a start the check is retried after 0.1 to 5 s, until ``startup_timeout``
+        expires.
 
         Args:
-            names: the fields that it is about; a rotation of others does not call it.
-                Default: every one.
-            timeout: seconds that one call may take. Default: what the start has left.
+            names: the fields that the check is about; a rotation of other fields does not call
+                it. Default: every field.
+            timeout: seconds for one call. Default: the rest of ``startup_timeout``.
+
+        Returns:
+            The function, unchanged; with names or a timeout, a decorator.
 
         Raises:
-            DeclarationError: it is not async, or a field is not declared.
+            DeclarationError: the function is not async, a field is not declared, or ``timeout``
+                is invalid.
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
@@ -409,19 +423,23 @@ class Bootstrap(Generic[S, C]):
         return register
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
-        """Register what is to be done when secrets have changed.
+        """Register a rotation hook, which is called when secrets have changed.
 
         The decorated ``async def`` takes the :class:`Change` first; its other parameters
-        are filled as those of :meth:`main`. Hooks run in the order of their declaration,
-        after the new values are in use. One that raises, or takes too long, is called
-        again after 1 to 60 s, until it succeeds; the others do not wait for that.
+        are filled like those of :meth:`main`. Hooks run in the order of their declaration,
+        after the new values are in use. A hook that raises or exceeds ``timeout`` is retried
+        after 1 to 60 s, until it succeeds; the other hooks do not wait for it.
 
         Args:
-            names: the fields that it is about. Default: every one.
-            timeout: seconds that one call may take. Default 30.
+            names: the fields whose changes call the hook. Default: every field.
+            timeout: seconds for one call. Default 30.
+
+        Returns:
+            A decorator, which returns the function unchanged.
 
         Raises:
-            DeclarationError: a field is not declared, or it is not async.
+            DeclarationError: a field is not declared, the function is not async, or
+                ``timeout`` is invalid.
         """
         if any(map(callable, names)):
             message = "on_rotate takes the names of fields: write @boot.on_rotate()"
@@ -437,21 +455,22 @@ class Bootstrap(Generic[S, C]):
         return register
 
     def run(self, *, backend: str = "asyncio") -> NoReturn:
-        """Own the process: start, run main, stop, exit.
+        """Run the application as the owner of the process: start, call main, stop, exit.
 
         The first SIGTERM or SIGINT stops in order, after ``shutdown_delay`` seconds; the second
-        ends the process at once. What has not stopped a second after ``shutdown_timeout`` is
-        named, and left behind: exit 70.
+        ends the process at once. A second after ``shutdown_timeout`` the process exits with 70,
+        and the log names what has not stopped.
 
         Args:
-            backend: ``asyncio``, ``uvloop`` (asyncio on uvloop, which has to be installed)
-                or ``trio``.
+            backend: ``asyncio``, ``uvloop`` (asyncio on uvloop, which must be installed)
+                or ``trio``. Default ``asyncio``.
 
         Raises:
-            SystemExit: always. 0, or what main returned; 70 when main or a resource has failed,
-                or the declaration is wrong; 78 when secrets or settings are, after a report
-                on stderr; 128 + n after a second signal, and after the first when main
-                ``must_complete``.
+            SystemExit: always. The code is 0, or the return value of main; 70 when main, a
+                resource or a service has failed, something has not stopped in time, or the
+                declaration is invalid; 78 when secrets or settings are invalid, after a report
+                on stderr; 128 + n after a second signal n, and after the first one when main
+                ``must_complete`` and has not returned.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (no tool needs it)
 
@@ -475,20 +494,20 @@ class Bootstrap(Generic[S, C]):
         server: str = "uvicorn",
         backend: str = "asyncio",
     ) -> NoReturn:
-        """Own the process, and serve an ASGI application in it.
+        """Serve an ASGI application as the owner of the process.
 
         The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz``
-        are answered from then on, and everything else by 503 until the application is
-        ready. Its own lifespan is run as the last resource. At the first SIGTERM ``/readyz``
-        turns 503; for ``shutdown_delay`` seconds connections are accepted still; then what is in
-        flight ends, and the resources stop.
+        are answered from then on, and everything else with 503 until the application is
+        ready. The lifespan of the ASGI application runs as the last resource. At the first
+        SIGTERM ``/readyz`` becomes 503; connections are accepted for ``shutdown_delay`` seconds
+        more; then the requests in flight complete, and the resources stop.
 
         Args:
-            app: the application; ``lifespan=boot.lifespan`` in it only joins this run.
-            host: the address to listen on. Default: this machine alone.
-            port: the port; 0 for any that is free.
-            server: ``uvicorn``, on asyncio, or ``hypercorn``.
-            backend: as for :meth:`run`.
+            app: the ASGI application; ``lifespan=boot.lifespan`` in it joins this run.
+            host: the address to listen on. Default 127.0.0.1.
+            port: the port; 0 selects a free one. Default 8000.
+            server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
+            backend: as for :meth:`run`. Default ``asyncio``.
 
         Raises:
             SystemExit: always, as :meth:`run` does.
@@ -523,16 +542,20 @@ class Bootstrap(Generic[S, C]):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[S]:
-        """Start, give the live secrets, and stop at the end of the block.
+        """Start the application for the block, and stop it at the end of the block.
 
-        When a resource or a service fails for good, the block is cancelled.
+        When a resource fails while it runs, or a service has used up its restarts, the block
+        is cancelled.
+
+        Yields:
+            The live secrets.
 
         Raises:
-            InvalidSecretsError: secrets or settings are wrong; ``str()`` is the report.
-            StartupError: a resource could not start; several come as a group.
+            InvalidSecretsError: secrets or settings are invalid; ``str()`` is the report.
+            StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
-            IllegalTransitionError: it is running already.
-            Exception: what a resource, or a service that has spent its budget, has raised.
+            IllegalTransitionError: the application is already running.
+            Exception: the exception of a failed resource or service.
         """
         from hive_boot.lifecycle.tasks import CancellableBlock  # noqa: PLC0415  (it needs a loop's library)
 
@@ -543,21 +566,21 @@ class Bootstrap(Generic[S, C]):
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002  (servers pass it)
-        """Be the lifespan of an ASGI application: ``FastAPI(lifespan=boot.lifespan)``.
+        """Start and stop the application as an ASGI lifespan: ``FastAPI(lifespan=boot.lifespan)``.
 
-        Inside a running run it only joins it. When a resource or a service fails for good, the
-        server is told to end by SIGTERM.
+        Inside an active run the lifespan joins that run. When a resource fails while it runs,
+        or a service has used up its restarts, the process sends SIGTERM to itself.
 
         Args:
-            app: the application; it is not used.
+            app: the ASGI application; it is not used.
 
         Yields:
             The live secrets, the settings, and the resources by name, for ``request.state``.
 
         Raises:
-            InvalidSecretsError: secrets or settings are wrong: the server does not serve.
+            InvalidSecretsError: secrets or settings are invalid: the server does not serve.
             StartupError: a resource could not start: the server does not serve.
-            IllegalTransitionError: it is starting or stopping at this moment.
+            IllegalTransitionError: the application is starting or stopping.
         """
         from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (many have no server)
 
@@ -569,13 +592,13 @@ class Bootstrap(Generic[S, C]):
                 yield run.request_state
 
     def asgi(self, app: App) -> App:
-        """Wrap an ASGI application, as its outermost layer, for any server.
+        """Return an ASGI application wrapped in the outermost layer, for any server.
 
-        Its lifespan starts this application first, and it answers ``/livez``, ``/readyz``
-        and ``/startupz``. A failed start is a failed start-up of the server.
+        Its lifespan starts this Bootstrap first, and it answers ``/livez``, ``/readyz``
+        and ``/startupz``. A failed start is a failed lifespan startup of the server.
 
         Args:
-            app: the application to wrap.
+            app: the ASGI application to wrap.
         """
         from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (as above)
 
@@ -583,7 +606,7 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def probes(self) -> App:
-        """The bare ASGI application of all the endpoints, to be mounted where you choose."""
+        """ASGI application with all endpoints, to be mounted under any path."""
         from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (as above)
 
         return Endpoints(self.status, self._name)
@@ -593,7 +616,7 @@ class Bootstrap(Generic[S, C]):
         """The live secrets of the running application.
 
         Raises:
-            LifecycleError: it is not running.
+            LifecycleError: the application is not running.
         """
         return self._current().store.view
 
@@ -602,23 +625,24 @@ class Bootstrap(Generic[S, C]):
         """The settings of the running application.
 
         Raises:
-            LifecycleError: it is not running.
+            LifecycleError: the application is not running.
         """
         config: C = self._current().config
         return config
 
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
-        """Give every value of a secret that is valid now, the current one first.
+        """Return every value of a secret that is valid now, the current one first.
 
-        A rotated value is in here at once, and in use after the field's ``activate_after``; the one
-        that it replaces stays in here for the field's ``accept_old_for`` after that.
+        A rotated value is included at once, and in use after the ``activate_after`` seconds of
+        the field; the value that it replaces stays included for the ``accept_old_for`` seconds
+        of the field after that.
 
         Args:
-            attribute: the field of the SecretSet.
+            attribute: the name of the field in the SecretSet.
 
         Raises:
             DeclarationError: no such field is declared.
-            LifecycleError: it is not running.
+            LifecycleError: the application is not running.
         """
         if attribute not in self._fields:
             message = f"{self._declaration.declared.__name__} declares no {attribute}"
@@ -627,22 +651,22 @@ class Bootstrap(Generic[S, C]):
         return self._current().store.accepted(attribute)
 
     async def reload(self, *, now: bool = False) -> Change | None:
-        """Read everything again, and use what has changed.
+        """Load everything again, and use what has changed.
 
-        It does what a changed file does by itself with ``watch=True``. When it returns
-        the new values are in use, and the hooks are about to be called.
+        With ``watch=True`` a changed file does the same. When the call returns, the new
+        values are in use, and the hooks are about to be called.
 
         Args:
-            now: use new values at once, whatever ``activate_after`` their fields have, because an
-                old one has leaked. Default False.
+            now: whether new values are used at once, regardless of the ``activate_after`` of
+                their fields, for example because an old value has leaked. Default False.
 
         Returns:
-            What has changed in the values in use; None when nothing has.
+            The change in the values in use; None when nothing has changed.
 
         Raises:
-            InvalidSecretsError: what was read is refused; the last good set stays in use.
-            LifecycleError: it is not running, or not in this process and this loop; or a
-                check of a rotation asks.
+            InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            LifecycleError: the application is stopping, or not running in this process and
+                event loop; or the caller is a check of a rotation.
         """
         run = self._current()
         if not run.ready:
@@ -651,7 +675,7 @@ class Bootstrap(Generic[S, C]):
         return await run.reload(now=now)
 
     def status(self) -> Status:
-        """Describe the application at this moment, without any value."""
+        """Return the status of the application at this moment, without any value."""
         if self._run is None:
             from hive_boot.runtime.status import Status  # noqa: PLC0415  (few ask)
 

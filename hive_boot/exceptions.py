@@ -1,9 +1,9 @@
-"""What can go wrong, split by whose fault it is.
+"""Exceptions of hive_boot, in one branch for each cause.
 
-The branch of the tree says who has to act: the author of the code
-(:class:`DeclarationError`), the person who deploys it (:class:`SecretsError`),
-or nobody in advance (:class:`LifecycleError`). Each class carries its facts as
-attributes and writes its own sentence. No class ever holds a secret's value.
+The cause is the code of the application (:class:`DeclarationError`), its deployment
+(:class:`SecretsError`), or an event at run time (:class:`LifecycleError`). Each class
+has its facts as attributes and formats its own message. No exception holds the value
+of a secret.
 """
 
 from collections.abc import Sequence
@@ -31,20 +31,20 @@ ProblemKind = Literal[
     "setting",
     "config",
 ]
-"""What is wrong, as a word that a program can compare."""
+"""The kind of a problem, as a word that a program can compare."""
 
 
 class Problem(NamedTuple):
-    """One thing that keeps a service from starting. It never holds a value.
+    """One problem that prevents a service from starting; it never holds a value.
 
     Attributes:
-        name: the secret's name (``JWT_SECRET``), or what else is to blame: a
+        name: the name of the secret (``JWT_SECRET``), or of another cause: a
             variable, a directory, a line of ``.env``, the configuration.
-        kind: what is wrong, as one word.
-        message: what is wrong, as a sentence without its full stop.
-        places: where was looked, in order.
-        used_by: what needs the secret, as it was declared.
-        fix: the command or the line that would mend it here.
+        kind: the kind of the problem, as one word.
+        message: the problem, as a sentence without its full stop.
+        places: the locations where the value was looked for, in order.
+        used_by: what needs the secret, as declared.
+        fix: the command or the line that fixes the problem on this machine.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Problem(NamedTuple):
 
 
 class BootError(Exception):
-    """The base of every error of hive_boot; never raised itself.
+    """Base of every error of hive_boot; never raised itself.
 
     Attributes:
         exit_code: the exit status of a process that ends with this error, after
@@ -67,20 +67,20 @@ class BootError(Exception):
 
 
 class DeclarationError(BootError):
-    """The code asks for something that cannot be: a bug of the application."""
+    """Invalid declaration or argument: a bug in the code of the application."""
 
 
 class SecretsError(BootError):
-    """The deployment does not give the service what it declares."""
+    """Missing or invalid secrets or settings: a problem of the deployment."""
 
     exit_code: ClassVar[int] = 78
 
 
 class MissingSecretError(SecretsError):
-    """A secret that was required is not there.
+    """A required secret is not set.
 
     Attributes:
-        name: the secret's name.
+        name: the name of the secret.
         fix: the file or the variable to set.
     """
 
@@ -90,15 +90,15 @@ class MissingSecretError(SecretsError):
         super().__init__(name, fix)
 
     def __str__(self) -> str:
-        """Name the secret and the way to mend it."""
+        """Return the name of the secret and the fix."""
         return f"{self.name} is not set: {self.fix}"
 
 
 class SourceError(SecretsError):
-    """A secret is there and cannot be used: unreadable, not UTF-8, in conflict.
+    """A secret exists and cannot be used: unreadable, not UTF-8, in conflict.
 
     Attributes:
-        problem: what is wrong, and where.
+        problem: the problem, with its locations.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -106,23 +106,23 @@ class SourceError(SecretsError):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        """Say what is wrong, where, and how to mend it."""
+        """Return the problem, its first location and the fix."""
         place = f" ({self.problem.places[0]})" if self.problem.places else ""
         hint = f": {self.problem.fix}" if self.problem.fix else ""
         return f"{self.problem.name} {self.problem.message}{place}{hint}"
 
 
 class InvalidSecretsError(SecretsError):
-    """The service cannot start, or cannot take a reload; every problem is reported at once.
+    """Secrets or settings are invalid at a start or a reload; reports every problem at once.
 
     Attributes:
-        problems: all of them, in the order of the declaration.
+        problems: all problems, in the order of the declaration.
         declaration: the name of the :class:`SecretSet`.
-        facts: what was decided before looking, as ``(label, text)``: mode and
+        facts: what was detected before loading, as ``(label, text)``: mode and
             profile with their reasons, the directories.
-        general_hints: sentences that come before the problems, because they mend more
+        general_hints: sentences shown before the problems, because they fix more
             than one of them.
-        kept: whether the last good set stays in use: it was a reload.
+        kept: whether the last good set stays in use, which is so after a reload.
     """
 
     def __init__(
@@ -142,14 +142,14 @@ class InvalidSecretsError(SecretsError):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        """Give the whole report, without colours."""
+        """Return the whole report, without colours."""
         return self.report()
 
     def report(self, *, color: bool = False) -> str:
-        """Write the report that a failed start shows to a person.
+        """Return the report that a failed start prints.
 
         Args:
-            color: with ANSI colours, for a terminal. Default False.
+            color: whether to use ANSI colours, for a terminal. Default False.
         """
         red, bold, dim, end = ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") if color else ("",) * 4
         count = len(self.problems)
@@ -173,17 +173,17 @@ class InvalidSecretsError(SecretsError):
 
 
 class LifecycleError(BootError):
-    """The application is not in a state in which this can be done."""
+    """The operation is not possible in the current state of the application."""
 
 
 class StartupError(LifecycleError):
-    """A resource could not start, or not in time; ``__cause__`` is what it raised.
+    """A resource failed to start, or exceeded its timeout; ``__cause__`` is its exception.
 
     Attributes:
         resource: the name of the resource.
-        reason: the kind of its failure, or that its time was over.
-        progress: what each resource did at that moment, a line for each; empty when the resource
-            has raised.
+        reason: the type of its exception, or its expired timeout.
+        progress: the progress of each resource at that moment, one line for each; empty when
+            the resource has raised.
     """
 
     def __init__(self, resource: str, reason: str, progress: Sequence[str] = ()) -> None:
@@ -193,17 +193,17 @@ class StartupError(LifecycleError):
         super().__init__(resource, reason)
 
     def __str__(self) -> str:
-        """Name the resource, and what the others did."""
+        """Return the name of the resource, the reason, and the progress of all resources."""
         return "\n  ".join(
             [f"the resource {self.resource} failed to start: {self.reason}", *self.progress]
         )
 
 
 class ShutdownTimeoutError(LifecycleError):
-    """What was to be stopped has not ended within its time.
+    """A resource, a service or another component has not stopped in time.
 
     Attributes:
-        pending: the names of what took too long.
+        pending: the names of what has not stopped.
     """
 
     def __init__(self, pending: Sequence[str]) -> None:
@@ -211,16 +211,16 @@ class ShutdownTimeoutError(LifecycleError):
         super().__init__(self.pending)
 
     def __str__(self) -> str:
-        """Name what took too long."""
+        """Return the names of what has not stopped."""
         return f"did not stop in time: {', '.join(self.pending)}"
 
 
 class IllegalTransitionError(LifecycleError):
-    """The table of states knows no such step.
+    """The requested transition is not allowed in the current state.
 
     Attributes:
-        state: the state that the application is in.
-        event: what was asked of it.
+        state: the current state of the application.
+        event: the requested operation.
     """
 
     def __init__(self, state: str, event: str) -> None:
@@ -229,5 +229,5 @@ class IllegalTransitionError(LifecycleError):
         super().__init__(state, event)
 
     def __str__(self) -> str:
-        """Name the event and the state that refuses it."""
+        """Return the requested operation and the current state."""
         return f"cannot {self.event} an application that is {self.state}"

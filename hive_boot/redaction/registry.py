@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     class Revealable(Protocol):
-        """A value that only a call gives."""
+        """A value that is returned by a call only."""
 
         def reveal(self) -> str | bytes: ...  # noqa: D102  (a Secret's)
 
@@ -29,17 +29,17 @@ _owned: list[tuple[object, tuple[Revealable, ...]]] = []
 
 
 matcher: Matcher | None = None
-"""What finds the hidden values; None while there are none."""
+"""The matcher of the hidden values; None while there are none."""
 
 
 def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
-    """Hide ``values``, and no others, until ``owner`` drops them or hides others.
+    """Register the hidden values of ``owner``, in place of those registered before.
 
     Args:
-        owner: who hides them.
-        values: all of them.
-        at_once: have everything ready before they take the place of others, so that the
-            next line that is logged need not wait. Default False.
+        owner: the object that the values belong to.
+        values: all hidden values of the owner.
+        at_once: whether the matcher is built before it is installed, so that the next log
+            record does not wait for it. Default False.
     """
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
@@ -48,7 +48,7 @@ def register(owner: object, values: Iterable[Revealable], *, at_once: bool = Fal
 
 
 def unregister(owner: object) -> None:
-    """Forget the values that ``owner`` hid, but for those that another one hides as well."""
+    """Remove the values of ``owner``, except those that another owner has registered too."""
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
         _renew_matcher()
@@ -70,18 +70,18 @@ def _forms(values: Iterable[Revealable]) -> set[str]:
 
 
 def redact(value: T) -> T:
-    """Take the secrets of the running applications out of something that is to be shown.
+    """Return ``value`` with the secrets of the running applications replaced by ``***``.
 
-    Log records and tracebacks are scrubbed by themselves; this is for what goes other
-    ways: an error tracker, a logger that is not Python's, a text that you write.
+    Log records and tracebacks are redacted automatically; this function is for other
+    output: an error tracker, a logger outside ``logging``, a file.
 
     Args:
-        value: a text, bytes, or a dict, list, tuple or set of such, nested at will.
-            Other objects in it stay as they are.
+        value: a str, bytes, or a dict, list, tuple or set of them, nested to any depth.
+            Other objects in it are not changed.
 
     Returns:
-        The same without the values, ``***`` in their place; ``value`` itself when there
-        are none in it, and while no application runs.
+        A redacted copy; ``value`` itself when it contains no secret, and while no
+        application runs.
     """
     # Looked up once: another thread may drop the values meanwhile.
     known = matcher
@@ -94,7 +94,7 @@ def redact(value: T) -> T:
 
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
-    """Take the given values, of any length, out of a text."""
+    """Return a text with the given values, of any length, replaced by ``***``."""
     from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (many starts log nothing)
 
     return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
@@ -103,7 +103,7 @@ def scrub(text: str, values: Iterable[str | bytes]) -> str:
 
 
 class EnabledFlag:
-    """Whether a wrapper does anything."""
+    """A flag that enables or disables a wrapper."""
 
     __slots__ = ("on",)
 
@@ -112,12 +112,12 @@ class EnabledFlag:
 
 
 def lock() -> threading.RLock:
-    """Give the lock that is held while something begins or ends to be hidden."""
+    """Return the lock that is held while hidden values are registered or removed."""
     return _changing
 
 
 def _renew_lock() -> None:
-    """Make a new lock: the one that a forked child inherits may be held for ever."""
+    """Create a new lock: the one that a forked child inherits may be held forever."""
     global _changing  # noqa: PLW0603  (one for the process)
     _changing = threading.RLock()
 
@@ -129,7 +129,7 @@ REDACTION_FAILED = "hive_boot could not scrub what belongs here, so it is not sh
 
 
 def redacted_copy(value: T, matcher: Matcher) -> T:
-    """Give what is shown in the place of an exception or another object."""
+    """Return a redacted copy of an exception or another object."""
     try:
         from hive_boot.redaction.scrub import (  # noqa: PLC0415  (many show nothing)
             redacted_exception,
@@ -145,7 +145,7 @@ def redacted_copy(value: T, matcher: Matcher) -> T:
 
 
 def redact_safely(text: str) -> str:
-    """Give a text without the values in it."""
+    """Return a redacted text, or a fixed sentence when redaction fails."""
     try:
         return redact(text)
     except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
@@ -153,13 +153,16 @@ def redact_safely(text: str) -> str:
 
 
 def format_redacted_traceback(exc: BaseException) -> str:
-    """Give a traceback. A stand-in is shown, because a group's lines are written indented."""
+    """Return a redacted traceback, made from a redacted copy of the exception.
+
+    The lines of an exception group are indented, so the formatted text cannot be redacted.
+    """
     shown = exc if matcher is None else redacted_copy(exc, matcher)
     return "".join(traceback.format_exception(shown))
 
 
 def write_redacted(write: Callable[[Any], str], value: object) -> None:
-    """Write to stderr what ``write`` makes of ``value``, scrubbed, if there is a stderr."""
+    """Write ``write(value)``, redacted, to stderr, if there is a stderr."""
     try:
         text = write(value)
     except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)

@@ -1,4 +1,4 @@
-"""Status of an application, for people, probes and metrics; never a value."""
+"""Status of an application, for people, probes and metrics; it never holds a value."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ RotationOutcome = Literal["accepted", "refused", "in-use"]
 
 
 _LAST = 20
-"""How many rotations are remembered."""
+"""The number of rotations that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RotationStatus:
-    """What may be known about one rotation; never a value.
+    """The result of one rotation, without any value.
 
     Attributes:
-        at: when it ended, in seconds of the wall clock.
+        at: the end of the rotation, in seconds since the epoch.
         generation: the number of the set.
-        verdict: ``accepted``, ``refused``, or ``in-use`` when a value with ``activate_after`` came
-            into use.
-        names: the secrets that changed, or that are to blame.
+        verdict: ``accepted``, ``refused``, or ``in-use`` when a value with an
+            ``activate_after`` came into use.
+        names: the secrets that changed, or that caused the rejection.
         duration: seconds from the first read to the verdict.
     """
 
@@ -43,10 +43,10 @@ class RotationStatus:
 
 
 class RotationLog:
-    """Counts the rotations of one run.
+    """The rotations of one run: their number, and the latest of them.
 
     Attributes:
-        totals: how many there were, by verdict.
+        totals: the number of rotations by verdict.
     """
 
     def __init__(self) -> None:
@@ -55,13 +55,13 @@ class RotationLog:
 
     @property
     def latest(self) -> tuple[RotationStatus, ...]:
-        """The last rotations, the newest first."""
+        """The latest rotations, the newest first."""
         return tuple(reversed(self._last))
 
     def record(
         self, verdict: RotationOutcome, generation: int, names: Iterable[str], seconds: float = 0.0
     ) -> None:
-        """Count one."""
+        """Register one rotation."""
         if verdict in self.totals:
             self.totals[verdict] += 1
         self._last.append(
@@ -77,42 +77,43 @@ class RotationLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What may be known about an application; never a value.
+    """The status of an application at one moment, without any value.
 
     Attributes:
-        state: where the run stands.
-        ready: whether it serves.
+        state: the current state of the run.
+        ready: whether the application serves.
         started: whether it has been ready.
         uptime: seconds since the start began; 0 when it is not running.
-        degraded: whether something is not as it should be, while it serves.
-        reasons: what that is; empty when it is not degraded.
-        mode: which sources are asked; empty before that is decided.
-        mode_reason: why.
-        profile: how strict the declaration is read; empty before.
-        profile_reason: why.
+        degraded: whether the application serves although there is a problem.
+        reasons: the problems; empty when it is not degraded.
+        mode: the mode, which selects the sources; empty before it is detected.
+        mode_reason: why this mode was selected.
+        profile: how strictly the declaration is validated; empty before it is detected.
+        profile_reason: why this profile was selected.
         generation: the number of the set that was accepted last; 0 before the first.
-        last_read: when the sources were read last and all was well, in seconds of the
-            wall clock; 0 before the first time.
-        last_change: when a set was accepted last; 0 before the first.
-        rejected: the number that the set has which was refused last; 0 when what the
-            sources hold is accepted.
-        rejected_names: what is to blame for it: secrets, directories, a check.
-        watcher: how changes are noticed: ``inotify``, by the kernel's events; ``poll``,
-            by reading every other second; ``down``, not at all at this moment; ``off``,
-            nobody looks.
-        missed: how many changes no event had told of; a look found them.
-        pinned: the declared files that are mount points of their own: they can be
-            rewritten in place, and never replaced.
-        stale: those of them that were replaced outside; only a restart shows the new file.
+        last_read: the last read of all sources without a problem, in seconds since the
+            epoch; 0 before the first.
+        last_change: when a set was accepted last, in seconds since the epoch; 0 before the
+            first.
+        rejected: the number of the set that was rejected last; 0 when the current content
+            of the sources is accepted.
+        rejected_names: the causes of that rejection: secrets, directories, a check.
+        watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
+            every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
+        missed: the number of changes without an event, which only a comparison has found.
+        pinned: the declared files that are mount points themselves: they can be rewritten
+            in place but not replaced.
+        stale: the pinned files that were replaced on the host; only a restart shows the new
+            file.
         failing_hooks: the hooks that have not succeeded yet.
-        hook_failures: how often each hook has failed, by its name.
-        rotations: the last rotations, the newest first.
-        rotations_total: how many rotations were ``accepted`` and ``refused``.
-        failing_services: the services that wait to be started again.
+        hook_failures: the number of failures of each hook, by its name.
+        rotations: the latest rotations, the newest first.
+        rotations_total: the number of rotations that were ``accepted`` and ``refused``.
+        failing_services: the services that wait for a restart.
         failed: the resource or service whose failure ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
-        forked: whether this process is a child that was forked from the one that started
-            the application: it keeps its secrets and watches nothing.
+        forked: whether this process was forked from the process that started the
+            application: it keeps its secrets and watches nothing.
         secrets: every declared secret; empty before the first accepted set.
     """
 

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from hive_boot.secrets.store import Store
 
 _creation_lock = threading.RLock()
-"""Held while the one default store of the process is made."""
+"""Held while the default store of the process is created."""
 
 
 class StandaloneStore:
     """A store without a declaration.
 
-    A value is kept once it was found; what is absent is looked for again, because
-    a script has no rotation that would bring it.
+    A value is cached when it was found; an absent one is looked for at every call, because
+    a script has no rotation that would load it.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class StandaloneStore:
         self._source_context: SourceContext | None = None
 
     def get(self, name: str) -> Secret | None:
-        """Give a secret, found now or before."""
+        """Return a secret, loaded now or earlier; None when it is absent."""
         known = self._found.get(name) if isinstance(name, str) else None
         if known is not None:
             return known
@@ -44,12 +44,12 @@ class StandaloneStore:
             return self._found.get(name) or self._load(field)
 
     def _renew_lock(self) -> None:
-        """Make a new lock: the one that a forked child inherits may be held for ever."""
+        """Create a new lock: the one that a forked child inherits may be held forever."""
         # A signal handler may ask while the thread that it interrupts is asking.
         self._lock = threading.RLock()
 
     def source_context(self) -> SourceContext:
-        """Give the detected mode; it stays what it was at the first call."""
+        """Return the source context, detected at the first call."""
         self._source_context = self._source_context or detect(HostEnvironment(), SourceOptions())
         return self._source_context
 
@@ -80,17 +80,17 @@ _MISSING: Any = object()
 
 
 _view: Any = None
-"""The live secrets of the one application that runs; None with no one or with several."""
+"""The live secrets of the running application; None when none or several run."""
 
 
 def register(store: Store[Any], source_context: SourceContext) -> None:
-    """Make ``store`` what the four functions read."""
+    """Register ``store`` as the store of a running application."""
     _running.append(_Running(store, source_context))
     _update_view()
 
 
 def unregister(store: Store[Any]) -> None:
-    """Undo :func:`register`."""
+    """Remove a store that was registered by :func:`register`."""
     _running[:] = [entry for entry in _running if entry.store is not store]
     _update_view()
 
@@ -101,16 +101,17 @@ def _update_view() -> None:
 
 
 def get_secret(name: str) -> str | None:
-    """Give the value of a secret, or None when it is absent.
+    """Return the value of a secret, or None when it is absent.
 
     Args:
-        name: the declared (environment) name.
+        name: the declared name, which is that of the environment variable.
 
     Raises:
         DeclarationError: the running application declares no such secret, or
-            declares it as SecretBytes; without one, ``name`` cannot be a name.
-        SourceError: the secret is there and cannot be read.
-        LifecycleError: two applications run; ``boot.secrets`` is unambiguous.
+            declares it as SecretBytes; with no running application, ``name`` is not a
+            valid name.
+        SourceError: the secret exists and cannot be used.
+        LifecycleError: several applications run; use ``boot.secrets`` of one of them.
     """
     fault: DeclarationError | None = None
     if _view is None:
@@ -135,13 +136,13 @@ def get_secret(name: str) -> str | None:
 
 
 def require_secret(name: str) -> str:
-    """Give the value of a secret that has to be there.
+    """Return the value of a secret that must be present.
 
     Args:
-        name: the declared (environment) name.
+        name: the declared name, which is that of the environment variable.
 
     Raises:
-        MissingSecretError: it is absent; the text names the file or variable to set.
+        MissingSecretError: the secret is absent; the message names the file or variable to set.
         DeclarationError: as :func:`get_secret`.
         SourceError: as :func:`get_secret`.
         LifecycleError: as :func:`get_secret`.
@@ -158,10 +159,10 @@ def require_secret(name: str) -> str:
 
 
 def has_secret(name: str) -> bool:
-    """Tell whether a secret has a value.
+    """Return whether a secret has a value.
 
     Args:
-        name: the declared (environment) name.
+        name: the declared name, which is that of the environment variable.
 
     Raises:
         DeclarationError: as :func:`get_secret`.
@@ -219,7 +220,7 @@ def _standalone_get(name: str) -> Secret | None:
 
 
 def _default_store() -> StandaloneStore:
-    """Give the store of a process without an application; it is made when it is needed."""
+    """Return the store of a process without an application, created at the first call."""
     global _default  # noqa: PLW0603  (one for the process)
     with _creation_lock:
         _default = _default or StandaloneStore()

@@ -40,7 +40,7 @@ RESERVED = frozenset({"current", "check"})
 
 
 class _FieldSpec:
-    """The arguments of :func:`secret`, to be judged when the class is known."""
+    """The arguments of :func:`secret`, validated when the class is created."""
 
     __slots__ = ("arguments",)
 
@@ -66,44 +66,49 @@ def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given
 ) -> Any:  # noqa: ANN401  (a field specifier: the annotation beside it is the type)
     """Declare one secret of a :class:`SecretSet`.
 
-    Nothing is judged here: what is wrong with the arguments is raised as a
-    DeclarationError when the class is made, which then knows the field's name.
+    The arguments are validated when the class is created, because only then the name of
+    the field is known; an invalid one is a DeclarationError of the class statement.
 
     Args:
         name: the environment variable. Default: the attribute in upper case.
-        file: the file's name in a mounted directory, or a relative path below
-            it. Default: the name as it is, in lower case, in kebab-case.
-        used_by: what needs the secret; shown to whoever has to provide it.
-        required_in: the profile, or the profiles, in which an optional secret
-            is required all the same. ``staging`` is held to ``production``.
-        dev_default: a harmless value for the development profile. It is refused
-            in every other, even when a source provides it.
-        min_length: the fewest characters (bytes, for SecretBytes) allowed.
-        max_length: the most characters (bytes, for SecretBytes) allowed.
-        pattern: a regular expression that the whole value has to match.
-        check: called with the plain value; it may be async. It refuses by
-            raising or by returning False, and passes by True or None.
-        activate_after: seconds for which a rotated value is accepted but not yet used, so that
-            every other process has seen it when this one begins. Default 0.
-        accept_old_for: seconds for which the value before stays accepted after that. Default 0.
-        previous: the name of a further, optional secret that holds the value
-            before this one, for processes that start after a rotation.
-        description: what a person should know about it.
+        file: the name of the file in a mounted directory, or a relative path below
+            it. Default: the name unchanged, in lower case, or in kebab-case.
+        used_by: what needs the secret; shown in the report of a failed start.
+        required_in: the profile or profiles in which an optional secret is required.
+            ``production`` includes ``staging``. Default: none.
+        dev_default: a harmless value for the development profile. Every other profile
+            rejects it, even when a source provides it. Default: none.
+        min_length: the minimum number of characters (bytes, for SecretBytes). Default:
+            no minimum.
+        max_length: the maximum number of characters (bytes, for SecretBytes). Default:
+            no maximum.
+        pattern: a regular expression that the whole value must match. Default: none.
+        check: a function, sync or async, that is called with the plain value. It rejects
+            the value by raising or by returning False, and passes by returning True or
+            None. Default: none.
+        activate_after: seconds for which a rotated value is accepted but not yet used, so
+            that every other process has loaded it when this one begins to use it.
+            Default 0.
+        accept_old_for: seconds for which the old value stays accepted after that.
+            Default 0.
+        previous: the name of a further, optional secret that holds the previous value,
+            for processes that start after a rotation. Default: none.
+        description: a description of the secret, for people.
     """
     return _FieldSpec(dict(locals()))
 
 
 def collect_fields(cls: type) -> dict[str, Field]:
-    """Read the annotations that ``cls`` itself has.
+    """Return the fields that the annotations of ``cls`` itself declare.
 
-    The field specifications are removed from the class, so that an attribute
-    which holds no value is missing instead of being something else.
+    The field specifications are removed from the class, so that reading an attribute
+    without a value raises AttributeError instead of returning a specification.
 
     Args:
-        cls: a class that is being made.
+        cls: a class that is being created.
 
     Raises:
-        DeclarationError: something about the declaration is wrong.
+        DeclarationError: the declaration is invalid.
     """
     fields = {}
     annotations = _annotations(cls)
@@ -132,10 +137,10 @@ def collect_fields(cls: type) -> dict[str, Field]:
 
 
 def reject_secrets_in_mixin(mixin: type) -> None:
-    """Refuse a base that is no SecretSet and yet declares secrets: they would be lost.
+    """Raise if a base that is not a SecretSet declares secrets, which would be ignored.
 
     Raises:
-        DeclarationError: it declares one.
+        DeclarationError: the base declares a secret.
     """
     hinted = _annotations(mixin)
     for attribute in {**vars(mixin), **hinted}:
@@ -147,9 +152,9 @@ def reject_secrets_in_mixin(mixin: type) -> None:
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:
-    """Give the annotations of a class's own; a type that is made in C has none.
+    """Return the annotations of the class itself; a type implemented in C has none.
 
-    What :func:`inspect.get_annotations` gives of a class, without the time of its import.
+    This is :func:`inspect.get_annotations` for a class, without the import time of inspect.
     """
     annotations: Mapping[str, Any] = getattr(cls, "__annotations__", {})
     return annotations
@@ -163,10 +168,10 @@ def _is_secret(mixin: type, attribute: str, annotation: object) -> bool:
 
 
 def make_inventory(cls: type, fields: Mapping[str, Field]) -> FieldIndex:
-    """Make the inventory of all the fields of ``cls``.
+    """Return the index of all fields of ``cls``.
 
     Raises:
-        DeclarationError: one variable or one file would answer two of them.
+        DeclarationError: one variable or one file would provide two fields.
     """
     field_index = FieldIndex(fields.values())
     _refuse_collisions(cls, field_index.all_fields)
@@ -176,7 +181,7 @@ def make_inventory(cls: type, fields: Mapping[str, Field]) -> FieldIndex:
 def _read_annotation(
     cls: type, attribute: str, annotation: object
 ) -> tuple[type[Secret | SecretBytes] | None, bool]:
-    """Give the field's type and whether it is required; no type for a ClassVar."""
+    """Return the type of the field and whether it is required; no type for a ClassVar."""
     # Twice, because quotes under a `from __future__ import annotations` are a text in a text.
     for _ in range(2):
         if not isinstance(annotation, str):
@@ -315,7 +320,7 @@ def _refuse_default(cls: type, field: Field) -> None:
 
 
 def _refuse_collisions(cls: type, fields: Iterable[Field]) -> None:
-    """Refuse two fields that one variable or one file would answer."""
+    """Raise if one variable or one file would provide two fields."""
     owners: dict[str, str] = {}
     for field in fields:
         for answer in (field.name, f"{field.name}_FILE", *field.candidates):
@@ -339,19 +344,18 @@ def _declaration_error(cls: type, attribute: str, why: str) -> NoReturn:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(secret,))
 class SecretSet:
-    """The base of a declaration: a class whose annotations are secrets.
+    """Base of a declaration: a class whose annotations are secrets.
 
-    An annotation ``Secret`` or ``SecretBytes`` is required, ``… | None`` is
-    optional; :func:`secret` says more about a field, and a bare annotation is a
-    field too. Subclassing adds fields. Judge the whole set in
-    ``async def check(self) -> None``, which raises or returns False to refuse it.
+    A field annotated as ``Secret`` or ``SecretBytes`` is required, ``… | None`` is
+    optional; :func:`secret` sets options of a field, and an annotation without it is a
+    field too. A subclass adds fields. The optional method ``async def check(self)``
+    validates the whole set; it raises or returns False to reject the set.
 
-    One object of the declared type is handed out for a whole run: an attribute
-    is always the current value. Constructible with keywords, all fields given,
-    for tests.
+    One object of the declared type is used for a whole run: an attribute is always the
+    current value. Tests can create a set with keyword arguments, one for each field.
 
     Raises:
-        TypeError: a field is not given, is not declared, or has another type.
+        TypeError: a field is missing, is not declared, or has another type.
     """
 
     # Not annotated: whoever asks for the type hints of a declaration finds its fields.
@@ -400,7 +404,7 @@ class SecretSet:
 
     @property
     def current(self) -> Self:
-        """The generation of this moment, which never changes: its fields belong together."""
+        """The current generation as an immutable set, whose fields belong together."""
         pinned: Self = self.__dict__.get("_pinned", self)
         return pinned
 

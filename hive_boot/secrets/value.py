@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from typing import Self
 
 MARK = "<hive-boot placeholder"
-"""How every placeholder begins. It holds no character that YAML, JSON or a shell would change."""
+"""Prefix of every placeholder. No character of it is changed by YAML, JSON or a shell."""
 
 
 _BYTES = MARK.encode()
 
 
 def placeholder(name: str) -> str:
-    """Give what stands for the value of a secret; no start takes it for one.
+    """Return the placeholder of a secret, which every start rejects as a value.
 
     Args:
-        name: the secret's name.
+        name: the name of the secret.
     """
     return f"{MARK}: put the value of {name} here>"
 
 
 def is_placeholder(value: Secret | SecretBytes) -> bool:
-    """Tell whether a value is none yet, with whatever was written around it."""
+    """Return whether a value is still a placeholder, whatever follows its prefix."""
     if isinstance(value, Secret):
         return value.reveal().startswith(MARK)
     return value.reveal().startswith(_BYTES)
@@ -42,7 +42,7 @@ _SALT = os.urandom(16)
 
 
 class _Opaque(Generic[Plain]):
-    """What :class:`Secret` and :class:`SecretBytes` have in common."""
+    """Common base of :class:`Secret` and :class:`SecretBytes`."""
 
     __slots__ = ("_name", "_open")
 
@@ -50,14 +50,14 @@ class _Opaque(Generic[Plain]):
     _open: Callable[[], Plain]
 
     def reveal(self) -> Plain:
-        """Give the value itself. Everything that happens to it next is yours."""
+        """Return the plain value. From here on the caller has to protect it."""
         return self._open()
 
     def matches(self, candidate: str | bytes) -> bool:
-        """Compare with ``candidate`` in a time that does not tell where they differ.
+        """Return whether ``candidate`` is the value, compared in constant time.
 
         Args:
-            candidate: what a client sent; a ``str`` stands for its UTF-8 bytes.
+            candidate: the value that a client sent; a ``str`` is compared as UTF-8.
 
         Raises:
             TypeError: ``candidate`` is neither ``str`` nor ``bytes``.
@@ -109,11 +109,11 @@ class _Opaque(Generic[Plain]):
 
 @final
 class Secret(_Opaque[str]):
-    """A secret text.
+    """A secret text, which is never shown.
 
     Args:
-        name: what the value is called wherever it shows itself.
-        value: the value.
+        name: the name that is shown instead of the value.
+        value: the plain value.
 
     Raises:
         TypeError: the value is not a ``str``.
@@ -136,11 +136,11 @@ class Secret(_Opaque[str]):
 
 @final
 class SecretBytes(_Opaque[bytes]):
-    """Secret bytes: a key file, a keystore; nothing is decoded or removed.
+    """Secret bytes, such as a key file or a keystore; nothing is decoded or stripped.
 
     Args:
-        name: what the value is called wherever it shows itself.
-        value: the value.
+        name: the name that is shown instead of the value.
+        value: the plain value.
 
     Raises:
         TypeError: the value is not ``bytes``.
@@ -165,12 +165,12 @@ V = TypeVar("V", Secret, SecretBytes)
 
 
 def value_of(kind: type[V], name: str, reveal: Callable[[], str | bytes]) -> V:
-    """Return a value without a look at it: no frame holds the plain one.
+    """Return a secret value made from a function, so that no frame holds the plain value.
 
     Args:
         kind: ``Secret`` or ``SecretBytes``.
-        name: what the value is called wherever it shows itself.
-        reveal: gives the plain value, of the type that belongs to ``kind``.
+        name: the name that is shown instead of the value.
+        reveal: returns the plain value, of the type that belongs to ``kind``.
     """
     value = object.__new__(kind)
     value._name = name
@@ -182,10 +182,10 @@ _MASKABLE = 16
 
 
 def mask_secret(value: str) -> str:
-    """Show just enough of a value to tell it from another one.
+    """Return just enough of a value to distinguish it from another one.
 
-    The first 4 and the last 3 characters of 16 or more printable ASCII
-    characters without white space or ``://``; of anything else, ``***``.
+    This is the first 4 and the last 3 characters, if the value has 16 or more printable
+    ASCII characters and contains no white space and no ``://``; otherwise ``***``.
 
     Args:
         value: the plain value.
@@ -209,14 +209,14 @@ def _raw(reveal: Callable[[], str | bytes]) -> bytes:
 
 
 class Change(NamedTuple):
-    """What has changed in the secrets in use.
+    """A change of the secrets in use.
 
     Attributes:
-        names: the fields whose value is another one now, in the order of the declaration;
-            where it is more than one change, those of the first one first.
-        old: the value that each of them had; None where it was absent.
-        new: the value that each of them has; None where it is absent.
-        generation: the number of the accepted set that brought it.
+        names: the fields whose values have changed, in the order of the declaration; after
+            several changes, the fields of the first change come first.
+        old: the previous value of each field; None where it was absent.
+        new: the new value of each field; None where it is absent.
+        generation: the number of the accepted set that caused the change.
     """
 
     names: tuple[str, ...]
@@ -226,7 +226,7 @@ class Change(NamedTuple):
 
 
 def merge_changes(first: Change | None, then: Change) -> Change:
-    """Make one change of two that follow one another."""
+    """Return one change made of two that follow one another."""
     if first is None:
         return then
     names = (*first.names, *(name for name in then.names if name not in first.names))
@@ -234,7 +234,7 @@ def merge_changes(first: Change | None, then: Change) -> Change:
 
 
 def filter_change(change: Change, names: frozenset[str]) -> Change | None:
-    """Give what of a change concerns ``names``; None when nothing does."""
+    """Return the part of a change that concerns ``names``; None when there is none."""
     kept = tuple(name for name in change.names if name in names)
     if not kept:
         return None

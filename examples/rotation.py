@@ -1,9 +1,9 @@
-"""A server under load, whose secrets are rotated under it: ``python -m examples.rotation``.
+"""Rotation of a server's secrets under load: ``python -m examples.rotation``.
 
-Clients sign each request and verify each answer. A client goes on with its key until an
-answer tells it of a newer one, so the server has to accept the old key a while longer.
-The key and its id lie in one volume and belong together: an answer that names one key and
-is signed with another is a failure, like any that is not 200.
+Clients sign each request and verify each answer. A client uses its key until an answer
+names a newer one, so the server has to accept the old key for some time. The key and its
+id are in one volume and belong together: an answer that names one key and is signed with
+another is a failure, like an answer with a status other than 200.
 """
 
 import argparse
@@ -32,30 +32,30 @@ from hive_boot.testing import MountedVolume
 
 CLIENTS = 4
 PAUSE = 0.002
-"""Seconds that a client waits after an answer."""
+"""Seconds between two requests of a client."""
 
-EVERY = 0.2
-"""Seconds after which a key that is in use is replaced."""
+INTERVAL = 0.2
+"""Seconds after which a key in use is replaced."""
 
-PATIENCE = 10.0
-"""Seconds after which a key that is not in use is a failure."""
+TIMEOUT = 10.0
+"""Seconds until a key that is not in use counts as a failure."""
 
 
 class Keys(SecretSet):
-    """What the server signs its answers with."""
+    """The key with which the server signs its answers."""
 
     key_id: Secret = secret(used_by="answers")
     signing_key: Secret = secret(used_by="requests and answers", min_length=32, accept_old_for=60)
 
 
 def signature(key: str | bytes, text: bytes) -> str:
-    """Sign a text."""
+    """Return the signature of a text."""
     raw = key.encode() if isinstance(key, str) else key
     return hmac.new(raw, text, "sha256").hexdigest()
 
 
 def server(boot: Bootstrap[Keys, None]) -> uvicorn.Server:
-    """Make the server: it answers who signs with any key that is accepted now."""
+    """Return a server that answers requests signed with any accepted key."""
 
     async def answer(request: Request) -> PlainTextResponse:
         body, sent = await request.body(), request.headers["X-Signature"]
@@ -73,14 +73,14 @@ def server(boot: Bootstrap[Keys, None]) -> uvicorn.Server:
 
 @dataclass
 class Account:
-    """What has happened.
+    """The results of a run.
 
     Attributes:
-        keys: every key that was ever mounted, by its id.
-        mounted: when each of them was, in seconds of the monotonic clock.
-        used: when the first answer came that was signed with it.
-        requests: how many answers came, or failed to.
-        failures: what went wrong.
+        keys: every key that was mounted, by its id.
+        mounted: the time when each key was mounted, in seconds of the monotonic clock.
+        used: the time of the first answer that was signed with each key.
+        requests: the number of requests, with or without an answer.
+        failures: the failures.
     """
 
     keys: dict[str, str] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Account:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, key_id: str, failure: str) -> None:
-        """Count one request, and see which key the answer was signed with."""
+        """Register one request, with the key that signed its answer."""
         with self.lock:
             self.requests += 1
             if failure:
@@ -100,14 +100,14 @@ class Account:
                 self.used.setdefault(key_id, time.monotonic())
 
     def latency(self, share: float) -> float:
-        """Give the milliseconds from swap to use that a share of the keys did not exceed."""
-        # The first key was there before the server.
+        """Return the quantile of the milliseconds from the swap of a key to its use."""
+        # The first key was mounted before the server started.
         _, *rotated = self.used
         times = sorted(1000 * (self.used[each] - self.mounted[each]) for each in rotated)
         return times[math.ceil(share * len(times)) - 1] if times else math.nan
 
     def __str__(self) -> str:
-        """Give the account as a table."""
+        """Return the results as a table."""
         reasons = sorted({f"                {failure}" for failure in self.failures})
         latency = f"p50 {self.latency(0.5):.1f} ms, p99 {self.latency(0.99):.1f} ms"
         lines = [
@@ -121,7 +121,7 @@ class Account:
 
 
 def rotate(volume: MountedVolume, account: Account) -> str:
-    """Mount a new key, as the kubelet does, and give its id."""
+    """Mount a new key, as the kubelet does, and return its id."""
     key_id = f"fake-key-{len(account.keys) + 1}"
     account.keys[key_id] = f"fake-{secrets.token_hex(32)}"
     account.mounted[key_id] = time.monotonic()
@@ -130,8 +130,8 @@ def rotate(volume: MountedVolume, account: Account) -> str:
 
 
 def send(port: int, account: Account, stop: threading.Event) -> None:
-    """Be a client, in a thread: one request after the other, over one connection."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    """Send one request after the other over one connection; runs in a thread."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     key_id, *_ = account.keys
     while not stop.wait(PAUSE):
         body = secrets.token_hex(16).encode()
@@ -158,9 +158,9 @@ def send(port: int, account: Account, stop: threading.Event) -> None:
 async def put_under_load(
     boot: Bootstrap[Keys, None], volume: MountedVolume, account: Account, seconds: float
 ) -> None:
-    """Serve, send and rotate, until the time is over."""
+    """Run the server, the clients and the rotations for a number of seconds."""
     end = time.monotonic() + seconds
-    # With the protocol said: asyncio sets TCP_NODELAY on such sockets only.
+    # With an explicit protocol: asyncio sets TCP_NODELAY on such sockets only.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen()
@@ -182,25 +182,25 @@ async def put_under_load(
 
 
 async def keep_rotating(volume: MountedVolume, account: Account, end: float) -> None:
-    """Replace the key whenever it has been in use for a while; at least once."""
+    """Replace the key repeatedly, at least once, each time after it came into use."""
     key_id, *_ = account.keys
     while await is_used(key_id, account) and (time.monotonic() < end or len(account.keys) == 1):
-        await anyio.sleep(EVERY)
+        await anyio.sleep(INTERVAL)
         key_id = await anyio.to_thread.run_sync(rotate, volume, account)
 
 
 async def is_used(key_id: str, account: Account) -> bool:
-    """Wait until an answer is signed with a key."""
-    with anyio.move_on_after(PATIENCE):
+    """Wait until an answer is signed with a key, and return whether one was."""
+    with anyio.move_on_after(TIMEOUT):
         while key_id not in account.used:  # noqa: ASYNC110  (a thread notes it)
             await anyio.sleep(0.002)
         return True
-    account.failures.append(f"a key that was not in use after {PATIENCE:g} s")
+    account.failures.append(f"a key that was not in use after {TIMEOUT:g} s")
     return False
 
 
 def main() -> None:
-    """Read the arguments, run, and print the account; it leaves with 1 when anything failed."""
+    """Run the example and print the results; exit with 1 after any failure."""
     parser = argparse.ArgumentParser(prog="python -m examples.rotation", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long (default: 5)")
     seconds = parser.parse_args().seconds
@@ -212,7 +212,7 @@ def main() -> None:
         @boot.main
         async def run() -> int:
             await put_under_load(boot, volume, account, seconds)
-            print(account)  # noqa: T201  (it is what the example is for)
+            print(account)  # noqa: T201  (the output of the example)
             return 1 if account.failures else 0
 
         boot.run()

@@ -10,14 +10,14 @@ from examples.hive.settings import Settings
 
 @boot.resource
 async def log_level(settings: Settings) -> None:
-    """Log as much as the settings say."""
+    """Set the log level of the settings."""
     logging.getLogger().setLevel(settings.log_level)
 
 
 def where() -> Settings:
-    """Give the settings for the socket, which is open before anything is read.
+    """Return the settings for the socket, which is opened before the secrets are read.
 
-    What is wrong with them is told by the start, together with everything else.
+    The start reports invalid settings together with all other problems.
     """
     try:
         return Settings()

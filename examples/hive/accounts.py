@@ -1,4 +1,4 @@
-"""Who may log in: a small SQLite table that holds no password, only salted hashes."""
+"""Accounts: a small SQLite table with salted password hashes."""
 
 import hashlib
 import hmac
@@ -17,15 +17,15 @@ _TABLE = "CREATE TABLE IF NOT EXISTS accounts (username TEXT PRIMARY KEY, salt B
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """The accounts in the SQLite file at ``path``, which is made when it is absent.
+    """The accounts in the SQLite file at ``path``, which is created when it is absent.
 
-    Its methods block: on the disk, and for the time that a good password hash takes.
+    The methods block, for disk access and for the computation of the password hash.
     """
 
     path: Path
 
     def add(self, username: str, password: str) -> None:
-        """Add an account; one that exists is left as it is."""
+        """Add an account; an existing account is not changed."""
         with self._table() as table:
             if _find(table, username) is None:
                 salt = os.urandom(16)
@@ -33,10 +33,10 @@ class Accounts:
                 table.execute("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", row)
 
     def verify(self, username: str, password: str) -> bool:
-        """Tell whether the account exists and has this password."""
+        """Return whether the account exists and has this password."""
         with self._table() as table:
             row = _find(table, username)
-        # An unknown name takes as long as a wrong password, and so tells nobody who is known.
+        # An unknown name takes as long as a wrong password, so timing does not reveal known names.
         salt, expected = row or (bytes(16), bytes(64))
         return hmac.compare_digest(_hash(password, salt), expected)
 

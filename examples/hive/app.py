@@ -1,4 +1,4 @@
-"""The routes: a login, who am I, how are you, and what is known about the secrets.
+"""Routes of HIVE: login, current user, health, and the inventory of secrets.
 
 ``python -m examples.hive`` serves them, and so does ``uvicorn examples.hive.app:app``.
 """
@@ -28,10 +28,10 @@ app = FastAPI(title="HIVE", lifespan=boot.lifespan)
 
 
 class ConfiguredCORS(CORSMiddleware):
-    """CORS by the settings of the running application, which an import does not know."""
+    """CORS middleware that reads its origins from the settings of the running application."""
 
     def is_allowed_origin(self, origin: str) -> bool:
-        """Tell whether pages of ``origin`` may call."""
+        """Return whether pages of ``origin`` are allowed to call."""
         return origin in boot.config.cors_origins
 
 
@@ -43,38 +43,38 @@ app.add_middleware(
 
 
 @app.exception_handler(RequestValidationError)
-async def tell_what_is_wrong(_: Request, exc: RequestValidationError) -> JSONResponse:
-    """Say which parts of a request are wrong, and do not repeat it: it may hold a password."""
+async def report_invalid_request(_: Request, exc: RequestValidationError) -> JSONResponse:
+    """Return the invalid fields of a request without their values, which can be passwords."""
     detail = [{"loc": error["loc"], "msg": error["msg"]} for error in exc.errors()]
     return JSONResponse({"detail": detail}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class Credentials(BaseModel):
-    """What a login takes."""
+    """Request body of a login."""
 
     username: str = Field(max_length=200)
     password: SecretStr = Field(max_length=1000)
 
 
 class Token(BaseModel):
-    """What a login gives."""
+    """Response of a login."""
 
     access_token: str
     token_type: str = "bearer"  # noqa: S105  (the scheme's name)
 
 
 class Health(BaseModel):
-    """How the service is; anybody may know."""
+    """Public status of the service."""
 
     status: Literal["ok", "degraded"] = Field(
-        description="degraded: it serves, with the last good secrets, and its log says why"
+        description="degraded: the service uses the last good secrets; its log has the reason"
     )
     mode: str
-    generation: int = Field(description="how many sets of secrets were accepted")
+    generation: int = Field(description="number of accepted sets of secrets")
 
 
 class InventoryEntry(BaseModel):
-    """What is known about one secret; never its value, not even masked."""
+    """Status of one secret, without its value, not even masked."""
 
     name: str
     present: bool
@@ -82,7 +82,7 @@ class InventoryEntry(BaseModel):
     used_by: str
     source: str
     place: str
-    generation: int = Field(description="the accepted set that brought the value")
+    generation: int = Field(description="the accepted set that introduced the value")
     age: float | None = Field(description="seconds since the value came into use")
     due: float | None = Field(description="seconds until a newer value comes into use")
 
@@ -92,7 +92,7 @@ def _unauthorized(*, detail: str, scheme: str = "Bearer") -> HTTPException:
 
 
 def _closed(*, name: str) -> HTTPException:
-    """Refuse what needs a secret that this profile allows to be absent."""
+    """Return the error for a route whose optional secret is absent."""
     detail = f"{name} is not set, so this route is closed"
     return HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, detail)
 
@@ -100,7 +100,7 @@ def _closed(*, name: str) -> HTTPException:
 def current_user(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],
 ) -> str:
-    """Give the user whose token the request carries, whichever valid key it was signed with."""
+    """Return the user of the token, which can be signed with any accepted key."""
     keys = boot.accepted("jwt_secret")
     if not keys:
         raise _closed(name="JWT_SECRET")
@@ -126,7 +126,7 @@ def current_user(
 def api_key(
     sent: Annotated[str | None, Security(APIKeyHeader(name="X-API-Key", auto_error=False))],
 ) -> None:
-    """Let nobody pass who does not know HIVE_API_KEY."""
+    """Raise 401 unless the request has HIVE_API_KEY in its header."""
     expected = boot.secrets.hive_api_key
     if expected is None:
         raise _closed(name="HIVE_API_KEY")
@@ -153,15 +153,15 @@ def login(credentials: Credentials) -> Token:
 
 @app.get("/me")
 def me(username: Annotated[str, Depends(current_user)]) -> dict[str, str]:
-    """Tell whose token was sent."""
+    """Return the user of the token."""
     return {"username": username}
 
 
 @app.get("/health")
 async def health() -> Health:
-    """Tell that the service serves, from which mode of secrets, and their generation.
+    """Return the status of the service, the mode of its secrets, and their generation.
 
-    A refused rotation is no reason to restart it: it serves with the last good set.
+    A rejected rotation needs no restart: the service uses the last good set.
     """
     now = boot.status()
     status: Literal["ok", "degraded"] = "degraded" if now.degraded else "ok"
@@ -170,7 +170,7 @@ async def health() -> Health:
 
 @app.get("/inventory", dependencies=[Depends(api_key)])
 async def inventory() -> list[InventoryEntry]:
-    """List every declared secret: where it comes from, how old it is, who uses it, what follows."""
+    """Return every declared secret with its source, age, user and next value."""
     return [
         InventoryEntry(
             name=secret.name,

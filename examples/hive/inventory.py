@@ -1,10 +1,10 @@
-"""The inventory: what HIVE needs, who uses it, and where it is required."""
+"""Inventory: the secrets of HIVE, what uses each, and where it is required."""
 
 from hive_boot import Secret, SecretSet, secret
 
 
 class HiveSecrets(SecretSet):
-    """What the HIVE service needs."""
+    """The secrets of the HIVE service."""
 
     openai_api_key: Secret = secret(used_by="semantic-memory, agents")
     hive_api_key: Secret | None = secret(used_by="auth middleware", required_in="production")

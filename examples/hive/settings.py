@@ -1,4 +1,4 @@
-"""What HIVE can be told and is no secret: it stays in the environment."""
+"""Settings of HIVE that are not secret and come from the environment."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,23 +14,23 @@ def _upper(text: object) -> object:
 
 
 def _split(text: object) -> object:
-    """Split ``a, b`` as people write it; pydantic-settings alone expects JSON."""
+    """Split a comma-separated list; pydantic-settings itself expects JSON."""
     if not isinstance(text, str):
         return text
     return [part.strip() for part in text.split(",")]
 
 
 class Settings(BaseSettings):
-    """The settings; each is the variable of its name in upper case.
+    """The settings; each is read from the variable with its name in upper case.
 
     Attributes:
-        bind_host: the address to listen on; in a container 0.0.0.0.
-        port: the port to listen on; 0 takes any that is free.
-        log_level: how much is logged.
+        bind_host: the address to listen on; 0.0.0.0 in a container.
+        port: the port to listen on; 0 selects a free one.
+        log_level: the level of the root logger.
         database_path: the SQLite file of the accounts.
-        chroma_host: where the vector database is. This example connects to none.
-        chroma_port: its port.
-        cors_origins: the origins whose pages may call, separated by commas.
+        chroma_host: the host of the vector database; this example does not connect to it.
+        chroma_port: the port of the vector database.
+        cors_origins: the origins whose pages are allowed to call, separated by commas.
         demo_user: whether the account ``demo`` exists, whose password is public.
     """
 

@@ -25,7 +25,7 @@ class Keys(SecretSet):
     signing_key: Secret = secret(min_length=32)
 
 rotation.Keys = Keys
-rotation.PATIENCE = 0.5
+rotation.TIMEOUT = 0.5
 rotation.main()
 """
 

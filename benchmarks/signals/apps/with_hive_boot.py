@@ -1,4 +1,4 @@
-"""The application as parts of hive_boot."""
+"""The application, built from resources of hive_boot."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class NoSecrets(SecretSet):
-    """Secrets are another matter."""
+    """An empty declaration: this application has no secrets."""
 
 
 boot = Bootstrap(
@@ -73,7 +73,7 @@ if not WITH_HTTP:
 
     @boot.main
     async def main() -> None:
-        """Be ready."""
+        """Report readiness and wait for the stop."""
         say("ready")
         await anyio.sleep_forever()
 

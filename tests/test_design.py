@@ -1,4 +1,4 @@
-"""The example that says what the package is for, run as it is written."""
+"""The design example, run unchanged."""
 
 import runpy
 from pathlib import Path
@@ -19,7 +19,7 @@ VALUES = {"openai_api_key": KEY, "jwt_secret": TOKEN}
 
 
 def test_it_runs(tmp_path: Path) -> None:
-    """The pool is opened before main and closed after it, and the process ends well."""
+    """The pool is opened before main and closed after it, and the exit status is 0."""
     child = run_child(
         POOL + EXAMPLE,
         cwd=tmp_path,
@@ -28,13 +28,13 @@ def test_it_runs(tmp_path: Path) -> None:
         JWT_SECRET=TOKEN,
     )
     assert (child.returncode, child.stdout) == (0, f"opened with {len(KEY)}\nclosed\n"), child
-    for told in ("Secrets mode: environment", "Ready", "Stopped"):
-        assert told in child.stderr
+    for logged in ("Secrets mode: environment", "Ready", "Stopped"):
+        assert logged in child.stderr
     assert not [value for value in VALUES.values() if value in child.stderr]
 
 
 def test_it_runs_where_secrets_are_mounted(tmp_path: Path) -> None:
-    """The same program in a container, with what the kubelet has written."""
+    """The same program runs with a volume that the kubelet has published."""
     volume = MountedVolume(tmp_path / "volume")
     volume.publish({name.upper(): value for name, value in VALUES.items()})
     child = run_child(
@@ -46,8 +46,8 @@ def test_it_runs_where_secrets_are_mounted(tmp_path: Path) -> None:
     assert (child.returncode, child.stdout) == (0, f"opened with {len(KEY)}\nclosed\n"), child
 
 
-def test_it_says_what_is_missing(tmp_path: Path) -> None:
-    """Without its secrets nothing is opened, and the report says who needs them."""
+def test_it_reports_missing_secrets(tmp_path: Path) -> None:
+    """Without its secrets nothing starts, and the report names them and what uses them."""
     child = run_child(POOL + EXAMPLE, cwd=tmp_path, HIVE_BOOT_MODE="environment")
     assert (child.returncode, child.stdout) == (78, "")
     assert "HiveSecrets" in child.stderr
@@ -59,10 +59,10 @@ def test_it_says_what_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_its_hook_hears_of_a_rotation(
+async def test_its_hook_receives_a_rotation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The new key is there at once, the new token after its lead, and the hook gets the pool."""
+    """The new key is used at once, the new token after `activate_after`; the hook gets the pool."""
     volume = MountedVolume(tmp_path / "volume")
     volume.publish(VALUES)
     monkeypatch.setenv("HIVE_BOOT_MODE", "kubernetes")

@@ -1,4 +1,4 @@
-"""What the tests of documents share: the blocks of a page, a laptop, and who types there."""
+"""Helpers of the document tests: blocks of a page, a simulated laptop, a shell replay."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tests.support import ROOT, child_environment
 
-# A laptop, on whatever machine this runs: nothing mounted, and no container around it.
+# Simulates a laptop on any machine: nothing is mounted, and there is no container.
 _LAPTOP = """
 from functools import partial
 from hive_boot.runtime import load_pipeline
@@ -24,7 +24,7 @@ _TOOLS = {
 
 
 class Block(NamedTuple):
-    """A block of code, and the line of its page on which it begins."""
+    """A block of code, and the line on which it begins."""
 
     language: str
     text: str
@@ -32,12 +32,12 @@ class Block(NamedTuple):
 
 
 def read_page(path: str) -> str:
-    """Give a page, by its path in the repository."""
+    """Return the text of a page, by its path in the repository."""
     return (ROOT / path).read_text("utf-8")
 
 
 def blocks_of(page: str) -> list[Block]:
-    """Give every block of a page."""
+    """Return every code block of a page."""
     found = re.finditer(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [Block(match[1], match[2], page.count("\n", 0, match.start()) + 2) for match in found]
 
@@ -48,7 +48,7 @@ def python_files(page: str) -> dict[str, str]:
 
 
 def write_files(base: Path, files: Mapping[str, str]) -> Path:
-    """Write files into a new directory, as a reader would have them, and return the directory."""
+    """Write files into a new directory, and return the directory."""
     place = base / "workplace"
     place.mkdir()
     for name, source in files.items():
@@ -57,12 +57,12 @@ def write_files(base: Path, files: Mapping[str, str]) -> Path:
 
 
 def name_of(block: Block) -> str:
-    """Name a test after its block."""
+    """Return the name of a test for a block."""
     return f"line {block.line}"
 
 
 def make_workplace(base: Path) -> Path:
-    """Make a directory with app.py, the README's first example, as a reader would have it."""
+    """Return a new directory with app.py, the first example of the README."""
     place = base / "srv" / "app"
     place.mkdir(parents=True)
     first = next(block for block in blocks_of(read_page("README.md")) if block.language == "python")
@@ -72,7 +72,7 @@ def make_workplace(base: Path) -> Path:
 
 
 def make_laptop(base: Path) -> dict[str, str]:
-    """Make the environment of a laptop, where ``python`` is the interpreter of this test."""
+    """Return the environment of a laptop, where ``python`` is the interpreter of this test."""
     tools, site, root = (base / name for name in ("tools", "site", "root"))
     for directory in (tools, site, root):
         directory.mkdir()
@@ -87,13 +87,13 @@ def make_laptop(base: Path) -> dict[str, str]:
 
 
 def replay(transcript: str, cwd: Path, environment: dict[str, str]) -> str:
-    """Type the commands of a transcript into a shell, and give what the terminal shows."""
+    """Run the commands of a transcript in a shell, and return the new transcript."""
     script = ["last=0"]
     for command in re.findall(r"^\$ (.*(?:\n> .*)*)", transcript, re.MULTILINE):
         typed = command.replace("\n> ", "\n")
         script += ["cat <<'TYPED'", f"$ {command}", "TYPED", f"(exit $last); {typed}", "last=$?"]
     done = subprocess.run(
-        ["bash"],  # noqa: S607  (whichever bash a reader has)
+        ["bash"],  # noqa: S607  (the bash of the PATH)
         input="\n".join(script),
         cwd=cwd,
         env=environment,

@@ -1,4 +1,4 @@
-"""Whatever docs/commands.md shows is what happens."""
+"""Commands and options of docs/commands.md, compared with a real run."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,8 @@ BLOCKS = blocks_of(PAGE)
 CONSOLE = [block.text for block in BLOCKS if block.language == "console"]
 
 
-def test_what_is_typed_is_answered_so(tmp_path: Path) -> None:
-    """A reader who types the whole page, in order, sees exactly what it shows."""
+def test_the_output_is_as_shown(tmp_path: Path) -> None:
+    """The commands of the page, run in order, print exactly what it shows."""
     place, laptop = make_workplace(tmp_path), make_laptop(tmp_path)
     (place / ".env").write_text(DOTENV, "utf-8")
     for text in CONSOLE:
@@ -25,26 +25,26 @@ def test_what_is_typed_is_answered_so(tmp_path: Path) -> None:
 
 
 def test_every_block_is_tried() -> None:
-    """No block is of a kind that this module does not know."""
+    """Every block is covered by a test of this module."""
     assert len(CONSOLE) + 1 == len(BLOCKS)
 
 
-def test_every_command_is_told_of() -> None:
-    """The table has all of them, with the words of the help."""
-    told = dict(re.findall(r"^\| `(\w+) \w+` \| (.*) \|$", PAGE, re.MULTILINE))
-    assert list(told) == list(COMMANDS)
+def test_every_command_is_in_the_table() -> None:
+    """The table has every command, in the order of the help."""
+    documented = dict(re.findall(r"^\| `(\w+) \w+` \| (.*) \|$", PAGE, re.MULTILINE))
+    assert list(documented) == list(COMMANDS)
 
 
-def test_the_options_that_are_named_exist() -> None:
-    """An option in the text of a command is one that the command takes."""
+def test_the_named_options_exist() -> None:
+    """Every option in the paragraph of a command is an option of the command."""
     for parser in (manifests(), probe(), run()):
         known = set(re.findall(r"--[a-z-]+", parser.format_help()))
         name = parser.prog.split()[1]
-        told = [
+        documented = [
             option
             for paragraph in PAGE.split("\n\n")
             if paragraph.startswith(f"`hive-boot {name} ")
             for option in re.findall(r"`(--[a-z-]+)", paragraph)
         ]
-        assert told, name
-        assert set(told) <= known
+        assert documented, name
+        assert set(documented) <= known

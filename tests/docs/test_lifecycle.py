@@ -95,14 +95,14 @@ boot.run()
         re.sub(r"\d+(\.\d+)? s", "n s", line.replace("app.py:17 in pool: ", "").strip())
         for line in shown.splitlines()
     }
-    told = {
+    printed = {
         re.sub(r"\d+(\.\d+)? s", "n s", re.sub(r"\S+:\d+ in \w+: ", "", line).strip())
         for line in child.stderr.splitlines()
     }
     assert child.returncode == 70
     head, *lines = sorted(wanted, key=lambda line: not line.startswith("hive_boot"))
-    assert head in told
-    assert {line.split(",")[0] for line in lines} <= {line.split(",")[0] for line in told}
+    assert head in printed
+    assert {line.split(",")[0] for line in lines} <= {line.split(",")[0] for line in printed}
 
 
 def test_every_state_and_number_is_the_true_one() -> None:

@@ -1,4 +1,4 @@
-"""Whatever docs/probes.md shows is what happens."""
+"""Examples, names and numbers of docs/probes.md, compared with a real run."""
 
 import json
 import re
@@ -31,7 +31,7 @@ YAML = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 ENVIRONMENT = {"HIVE_BOOT_MODE": "environment", "DB_PASSWORD": "fake-password-1"}
 
-# Serves an application with uvicorn, and asks it for what the arguments name.
+# Serves an application with uvicorn, and requests the paths in the arguments.
 ASK = """
 import sys
 import anyio
@@ -57,7 +57,7 @@ async def ask(app):
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """Have a directory with the blocks in it, as a reader would have it."""
+    """Return a directory that contains the Python blocks of the page."""
     return write_files(tmp_path, PYTHON)
 
 
@@ -81,7 +81,7 @@ def run(workplace: Path, interpreter: Interpreter) -> Callable[..., list[str]]:
 
 
 def test_every_block_is_tried() -> None:
-    """No block is of a kind that this module does not know."""
+    """Every block is covered by a test of this module."""
     blocks = {"app.py", "wrapped.py", "mounted.py", "worker.py", "registered.py"}
     assert PYTHON.keys() == blocks
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(blocks)
@@ -89,22 +89,22 @@ def test_every_block_is_tried() -> None:
 
 
 def test_around_an_application(run: Callable[..., list[str]]) -> None:
-    """The three probes are answered, the other endpoints are not, the application goes on."""
+    """The three probes and the application are answered, the other endpoints are not."""
     paths = [*PATHS, "/orders"]
-    told = run(f"{ASK}from wrapped import app\nanyio.run(ask, app)\n", *paths)
-    assert [line.split()[1] for line in told] == ["200"] * 3 + ["404"] * 3 + ["200"]
+    lines = run(f"{ASK}from wrapped import app\nanyio.run(ask, app)\n", *paths)
+    assert [line.split()[1] for line in lines] == ["200"] * 3 + ["404"] * 3 + ["200"]
 
 
 def test_mounted_by_hand(run: Callable[..., list[str]]) -> None:
-    """All six are where they were mounted."""
+    """All six endpoints are below the mounted path."""
     paths = [f"/internal{path}" for path in PATHS]
-    told = run(f"{ASK}from mounted import app\nanyio.run(ask, app)\n", *paths)
-    assert [line.split()[1] for line in told] == ["200"] * 6
-    assert {line.split()[2] for line in told[:3]} == {State.READY}
+    lines = run(f"{ASK}from mounted import app\nanyio.run(ask, app)\n", *paths)
+    assert [line.split()[1] for line in lines] == ["200"] * 6
+    assert {line.split()[2] for line in lines[:3]} == {State.READY}
 
 
 def test_on_a_port_of_its_own(workplace: Path) -> None:
-    """A worker answers on the port that it names, and stops in order."""
+    """A worker answers on its probe port, and stops in order."""
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -123,7 +123,7 @@ def test_on_a_port_of_its_own(workplace: Path) -> None:
 
 
 def fetch(port: int, path: str) -> int:
-    """Ask for a page, and give the status; 0 while nobody listens."""
+    """Request a path and return the status; 0 while nothing listens."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as response:
             status: int = response.status
@@ -136,7 +136,7 @@ def fetch(port: int, path: str) -> int:
 
 
 def test_a_registry_of_one_s_own(run: Callable[..., list[str]]) -> None:
-    """The metrics can be put among others."""
+    """The metrics can be registered in another registry."""
     program = (
         "import anyio\n"
         "from registered import boot, registry\n"
@@ -149,7 +149,7 @@ def test_a_registry_of_one_s_own(run: Callable[..., list[str]]) -> None:
 
 
 def test_the_names_are_right() -> None:
-    """Paths, metrics with their labels, and fields are those that there are."""
+    """The page has exactly the existing paths, metrics with labels, and fields."""
     assert set(re.findall(r"^\| `(/\w+)` \|", TEXT, re.MULTILINE)) == set(PATHS)
     shown = dict(re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \|", TEXT, re.MULTILINE))
     status = Status(hook_failures={"reconnect": 0})
@@ -166,6 +166,6 @@ def test_the_names_are_right() -> None:
 
 
 def test_the_numbers_are_right() -> None:
-    """What the page says of seconds and limits is what the code has."""
+    """The seconds and limits of the page are those of the code."""
     assert (DEFAULTS.probe_timeout, probe_server.MOST) == (10, 100)
     assert (DEFAULTS.page_refresh_interval, status_page.SHOWN) == (2, 200)

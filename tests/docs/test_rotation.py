@@ -131,13 +131,13 @@ def test_a_check_of_the_application(workplace: Path) -> None:
 
 
 def test_a_fleet(workplace: Path) -> None:
-    """The old value signs and the new one is accepted, until `activate_after` ends or is skipped."""
+    """The old value signs and the new one is accepted, until `activate_after` is over."""
     run(FLEET, workplace)
 
 
 def test_the_names_are_right() -> None:
     """Every name in the paragraph on the status is a field of Status."""
     (paragraph,) = re.findall(r"^`boot\.status\(\)` has(.*?)\n\n", TEXT, re.DOTALL | re.MULTILINE)
-    told = set(re.findall(r"`(\w+)`", paragraph)) - {"inotify", "poll", "down", "off"}
-    assert told <= set(Status.__dataclass_fields__)
+    named = set(re.findall(r"`(\w+)`", paragraph)) - {"inotify", "poll", "down", "off"}
+    assert named <= set(Status.__dataclass_fields__)
     assert "Change" in hive_boot.__all__

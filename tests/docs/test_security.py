@@ -1,4 +1,4 @@
-"""Whatever docs/security.md promises is what happens, with the libraries that it names."""
+"""Recipes, names and links of docs/security.md, tested with the named libraries."""
 
 import builtins
 import inspect
@@ -28,14 +28,14 @@ from tests.support import ROOT
 PAGE = ROOT / "docs" / "security.md"
 TEXT = PAGE.read_text("utf-8")
 
-# A program that is changed before it is run, as a user would run it.
+# Runs a recipe as a main program, after a change.
 RUN = """
 import runpy
 {change}
 runpy.run_path("recipe.py", run_name="__main__")
 """
 
-# Sentry, which prints to stdout what it would send.
+# Replaces the transport of Sentry by one that prints to stdout.
 PRINTING_SENTRY = """
 from functools import partial
 import sentry_sdk
@@ -51,7 +51,7 @@ sentry_sdk.init = partial(sentry_sdk.init, transport=Printing)
 REDACT_NOTHING = "import hive_boot; hive_boot.redact = lambda shown: shown"
 SCRUB_NOWHERE = "from hive_boot.redaction import hooks; hooks.PATCHED_FUNCTIONS = ()"
 
-# What the libraries import when they are used, too: Sentry looks for every framework.
+# Includes the lazy imports of the libraries: Sentry looks for every framework.
 LIBRARIES = """
 import anyio, loguru, pythonjsonlogger.json, sentry_sdk.integrations, structlog
 list(sentry_sdk.integrations.iter_default_integrations(with_auto_enabling_integrations=True))
@@ -59,7 +59,9 @@ list(sentry_sdk.integrations.iter_default_integrations(with_auto_enabling_integr
 
 PLAIN = "fake-billing-key"
 AWKWARD = "fake\\billing'key\"\u00e4"
-LONG = "fake-billing-key-" + "0123456789" * 16  # as long as a message of int() lets stand
+LONG = (
+    "fake-billing-key-" + "0123456789" * 16
+)  # the longest value that a message of int() does not truncate
 
 SENTRY_AT_EITHER_TIME = """
 import logging
@@ -88,14 +90,14 @@ boot.run()
 
 
 class Block(NamedTuple):
-    """A block of code, and the heading that it stands under."""
+    """A block of code, and the heading of its section."""
 
     heading: str
     text: str
 
 
 def read_blocks() -> list[Block]:
-    """Give every block of the page that is Python."""
+    """Return every Python block of the page."""
     found = []
     for section in re.split(r"^##+ ", TEXT, flags=re.MULTILINE):
         heading = section.partition("\n")[0]
@@ -124,7 +126,7 @@ def interpreter() -> Iterator[Interpreter]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, interpreter: Interpreter) -> Workplace:
-    """Make a directory with app.py."""
+    """Return a directory with app.py, and the interpreter."""
     assert APP.text.startswith("# app.py\n")
     place = tmp_path / "workplace"
     place.mkdir()
@@ -135,7 +137,7 @@ def workplace(tmp_path: Path, interpreter: Interpreter) -> Workplace:
 def run(
     source: str, workplace: Workplace, *arguments: str, value: str = PLAIN, change: str = ""
 ) -> CompletedProcess[str]:
-    """Run a program beside app.py with a secret in its environment, and something changed."""
+    """Run a program beside app.py with a secret in its environment, after a change."""
     (workplace.path / "recipe.py").write_text(source, "utf-8")
     if "sentry_sdk" in source:
         change = f"{PRINTING_SENTRY}\n{change}"
@@ -150,7 +152,7 @@ def run(
 
 
 def shown_by(done: CompletedProcess[str]) -> str:
-    """Give all that a program has shown, once it is sure that it did what it is for."""
+    """Assert that a program succeeded and made the mistake, and return its output."""
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     shown = done.stdout + done.stderr
@@ -158,35 +160,35 @@ def shown_by(done: CompletedProcess[str]) -> str:
     return shown
 
 
-def told(value: str, shown: str) -> set[str]:
-    """Give the forms of a value that are in a text, also that of a traceback in JSON."""
+def leaked_forms(value: str, shown: str) -> set[str]:
+    """Return the encoded forms of a value that a text contains, also of a traceback in JSON."""
     twice = json.dumps(repr(value)[1:-1])[1:-1]
     return {form for form in encoded_variants(value, 8) | {twice} if form in shown}
 
 
 def changed(source: str, old: str, new: str, *, at: int = 0) -> str:
-    """Replace one of the places in a program where ``old`` stands."""
+    """Return a program in which one occurrence of ``old`` is replaced."""
     parts = source.split(old)
     assert len(parts) > at + 1, f"{old!r} is not in the recipe"
     return old.join(parts[: at + 1]) + new + old.join(parts[at + 1 :])
 
 
 def test_every_block_is_tried() -> None:
-    """No block is of a kind that this module does not know."""
+    """Every block is covered by a test of this module."""
     assert 2 * (1 + len(RECIPES)) == len(re.findall(r"^```", TEXT, re.MULTILINE))
     headings = [block.heading for block in RECIPES]
     assert headings == ["logging", "structlog", "loguru", "Sentry"]
 
 
 def test_a_recipe_shows_no_value(workplace: Workplace) -> None:
-    """A reader who copies a recipe sees stars where the value stood."""
+    """Each recipe prints ``***`` instead of the value."""
     for recipe in RECIPES:
         for value in (PLAIN, LONG):
             shown = shown_by(run(recipe.text, workplace, value=value))
 
             assert "***" in shown, recipe.heading
             assert value[:16] not in shown, recipe.heading
-            assert told(value, shown) == set(), recipe.heading
+            assert leaked_forms(value, shown) == set(), recipe.heading
 
 
 def test_a_recipe_shows_no_value_that_has_to_be_escaped(workplace: Workplace) -> None:
@@ -195,21 +197,21 @@ def test_a_recipe_shows_no_value_that_has_to_be_escaped(workplace: Workplace) ->
         shown = shown_by(run(recipe.text, workplace, value=AWKWARD))
 
         assert "***" in shown, recipe.heading
-        assert told(AWKWARD, shown) == set(), recipe.heading
+        assert leaked_forms(AWKWARD, shown) == set(), recipe.heading
 
 
 def test_without_redaction_a_recipe_shows_the_value(workplace: Workplace) -> None:
-    """The recipe is what hides the value: the same program without it tells."""
+    """The same program without redaction shows the value."""
     for recipe in RECIPES:
         change = REDACT_NOTHING if "redact" in recipe.text else SCRUB_NOWHERE
 
         shown = shown_by(run(recipe.text, workplace, change=change))
 
-        assert PLAIN in told(PLAIN, shown), recipe.heading
+        assert PLAIN in leaked_forms(PLAIN, shown), recipe.heading
 
 
 def test_structlog_may_format_what_goes_through_logging(workplace: Workplace) -> None:
-    """The formatter that structlog brings for logging needs nothing either."""
+    """Output of the formatter that structlog has for logging is redacted."""
     as_dict = "structlog.stdlib.ProcessorFormatter.wrap_for_formatter"
     formatter = "structlog.stdlib.ProcessorFormatter(structlog.processors.JSONRenderer())"
     source = changed(LOGGING.text, "structlog.stdlib.render_to_log_kwargs", as_dict)
@@ -219,28 +221,28 @@ def test_structlog_may_format_what_goes_through_logging(workplace: Workplace) ->
     shown = shown_by(run(source, workplace))
     open_ = shown_by(run(source, workplace, change=SCRUB_NOWHERE))
 
-    assert not told(PLAIN, shown)
-    assert told(PLAIN, open_)
+    assert not leaked_forms(PLAIN, shown)
+    assert leaked_forms(PLAIN, open_)
 
 
 def test_structlog_needs_the_processor_behind_the_renderer(workplace: Workplace) -> None:
-    """Without it an object that only the renderer turns into text tells the value."""
+    """Without it an object that only the renderer turns into text shows the value."""
     noted = changed(STRUCTLOG.text, 'f"Bearer {key}"', "__import__('types').SimpleNamespace(k=key)")
     without = changed(noted, "        scrub, ", "        # scrub, ")
 
-    assert not told(PLAIN, shown_by(run(noted, workplace)))
-    assert told(PLAIN, shown_by(run(without, workplace)))
+    assert not leaked_forms(PLAIN, shown_by(run(noted, workplace)))
+    assert leaked_forms(PLAIN, shown_by(run(without, workplace)))
 
 
 def test_loguru_needs_the_first_sink_removed(workplace: Workplace) -> None:
-    """The sink that loguru begins with redacts nothing."""
+    """The default sink of loguru redacts nothing."""
     source = changed(LOGURU.text, "logger.remove()", "")
 
-    assert told(PLAIN, shown_by(run(source, workplace)))
+    assert leaked_forms(PLAIN, shown_by(run(source, workplace)))
 
 
 def test_loguru_needs_diagnose_off(workplace: Workplace) -> None:
-    """A variable that loguru shows is cut, and what is cut is not found."""
+    """Loguru truncates variables, and a truncated value is not redacted."""
     source = changed(LOGURU.text, "diagnose=False", "diagnose=True")
 
     shown = shown_by(run(source, workplace, value=LONG))
@@ -251,7 +253,7 @@ def test_loguru_needs_diagnose_off(workplace: Workplace) -> None:
 
 
 def test_a_handler_of_logging_is_a_sink_for_loguru(workplace: Workplace) -> None:
-    """With a handler as the sink nothing has to be redacted, in a file neither."""
+    """A logging handler as the sink needs no redact(), also for a file."""
     sink = "lambda line: sys.stderr.write(redact(line))"
     handler = "__import__('logging.handlers').handlers.RotatingFileHandler('app.log')"
     source = changed(LOGURU.text, sink, handler)
@@ -261,11 +263,11 @@ def test_a_handler_of_logging_is_a_sink_for_loguru(workplace: Workplace) -> None
     assert done.returncode == 0, done.stderr
     written = (workplace.path / "app.log").read_text("utf-8")
     assert "refused" in written
-    assert not told(AWKWARD, done.stderr + written)
+    assert not leaked_forms(AWKWARD, done.stderr + written)
 
 
 def test_sentry_needs_each_hook(workplace: Workplace) -> None:
-    """Without one of them, what it is for is sent with the value."""
+    """Without one of the hooks, its kind of envelope is sent with the value."""
     for hook, kind in (
         ("before_send", "event"),
         ("before_send_transaction", "transaction"),
@@ -275,14 +277,16 @@ def test_sentry_needs_each_hook(workplace: Workplace) -> None:
 
         lines = shown_by(run(source, workplace)).splitlines()
 
-        telling = [
-            json.loads(header)["type"] for header, line in pairwise(lines) if told(PLAIN, line)
+        leaking = [
+            json.loads(header)["type"]
+            for header, line in pairwise(lines)
+            if leaked_forms(PLAIN, line)
         ]
-        assert telling == [kind]
+        assert leaking == [kind]
 
 
 def test_sentry_needs_local_variables_off(workplace: Workplace) -> None:
-    """A variable that holds a part of the value is sent, and the part is not found."""
+    """A variable with a part of the value is sent, and the part is not redacted."""
     source = changed(SENTRY.text, "int(key)", "(half := key[:12], int(key))")
     without = changed(source, "include_local_variables=False,", "")
 
@@ -291,19 +295,19 @@ def test_sentry_needs_local_variables_off(workplace: Workplace) -> None:
 
 
 def test_sentry_gets_scrubbed_records_whenever_it_is_started(workplace: Workplace) -> None:
-    """What comes through logging holds no value before any hook looks at it."""
+    """A record of logging contains no value before any hook of Sentry runs."""
     for when in ("before", "after"):
         shown = shown_by(run(SENTRY_AT_EITHER_TIME, workplace, when))
         open_ = shown_by(run(SENTRY_AT_EITHER_TIME, workplace, when, change=SCRUB_NOWHERE))
 
         assert '"type":"event"' in shown, when
         assert "ValueError" in shown, when
-        assert not told(PLAIN, shown), when
-        assert told(PLAIN, open_), when
+        assert not leaked_forms(PLAIN, shown), when
+        assert leaked_forms(PLAIN, open_), when
 
 
 def test_links_lead_somewhere() -> None:
-    """What the page links to is in the repository, or is a heading of its own."""
+    """Every link target is a file of the repository or a heading of the page."""
     anchors = {
         "#" + re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
         for heading in re.findall(r"^##+ (.*)$", TEXT, re.MULTILINE)
@@ -315,13 +319,13 @@ def test_links_lead_somewhere() -> None:
 
 
 def spans() -> set[str]:
-    """Give what the page says in code, outside of its blocks."""
+    """Return the code spans of the page, outside of its blocks."""
     prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
     return set(re.findall(r"`([^`\n]+)`", prose))
 
 
 def exists(name: str) -> bool:
-    """Tell whether a name leads to something that a reader can find."""
+    """Return whether a name exists in hive_boot, a library or the standard library."""
     parts = name.removesuffix("()").split(".")
     if parts[0] in hive_boot.__all__:
         return _leads_on(hive_boot, parts)
@@ -344,7 +348,7 @@ def _leads_on(place: object, parts: list[str]) -> bool:
 
 
 def parameters() -> set[str]:
-    """Name the parameters of what the page tells to call."""
+    """Return the parameters of the functions that the page mentions."""
     called = (
         hive_boot.Bootstrap.__init__,
         hive_boot.secret,
@@ -359,10 +363,10 @@ def parameters() -> set[str]:
 
 
 def test_every_name_exists() -> None:
-    """A name that the page mentions is one that a reader can look up."""
+    """Every name on the page exists."""
     others = {
         "hive_boot",
-        "project_id",  # as Google's documents call it
+        "project_id",  # of Google's service account files
         "client_email",
         "host",
         "print_exc",
@@ -377,14 +381,14 @@ def test_every_name_exists() -> None:
 
 
 def test_every_parameter_exists() -> None:
-    """A setting that the page tells to make is one that something takes."""
+    """Every setting on the page is a parameter of a function."""
     settings = {name for span in spans() for name in re.findall(r"\b(\w+)=[\w.]", span)}
     assert "unset_env" in settings
     assert settings <= parameters()
 
 
 def test_every_public_name_is_imported_from_the_package() -> None:
-    """What the page calls by its bare name is in the package's public face."""
+    """Every bare name of hive_boot on the page is exported by the package."""
     names = sorted(set(hive_boot.__all__) & spans())
     assert names
     for name in names:

@@ -1,4 +1,4 @@
-"""Whatever docs/sources.md shows is what happens; what it tells is tested with the loading."""
+"""The example and the table of docs/sources.md; its rules are tested in tests/secrets."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ MODES = r"^(\| mode .*?)\n\n"
 
 
 def test_the_block_runs(tmp_path: Path) -> None:
-    """The four functions do what stands beside them, in a process without an application."""
+    """The four functions return what the comments say, in a process without an application."""
     source = f'{BLOCK}\nprint(get_secret("SENTRY_DSN"), has_secret("SENTRY_DSN"))'
     child = run_child(source, cwd=tmp_path, HIVE_BOOT_MODE="environment", OPENAI_API_KEY="fake")
     assert child.returncode == 0, child.stderr
@@ -21,7 +21,7 @@ def test_the_block_runs(tmp_path: Path) -> None:
 
 
 def test_the_modes_are_those_of_the_readme() -> None:
-    """Two pages have the table of the modes, and say the same."""
+    """README.md and the page have the same table of modes."""
     readme = (ROOT / "README.md").read_text("utf-8")
     tables = [re.findall(MODES, text, re.DOTALL | re.MULTILINE) for text in (TEXT, readme)]
     assert tables[0] == tables[1]

@@ -1,4 +1,4 @@
-"""Whatever docs/testing.md promises is what happens: its blocks are run by pytest."""
+"""Examples of docs/testing.md, run by pytest."""
 
 import inspect
 import re
@@ -32,14 +32,14 @@ async def test_status(monkeypatch):
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
-    """Have a directory with the blocks in it, as a reader would have it."""
+    """Return a directory that contains the Python blocks of the page."""
     place = write_files(tmp_path, PYTHON)
     (place / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return place
 
 
 def run(*arguments: str, cwd: Path) -> str:
-    """Run pytest on a pod of a CI; the tests have to pass. Give what it says."""
+    """Run pytest as in a pod of a CI system, assert that it passes, and return its output."""
     child = run_child(
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
         "-p",
@@ -60,19 +60,19 @@ def run(*arguments: str, cwd: Path) -> str:
 
 
 def test_every_block_is_tried() -> None:
-    """No block is of a kind that this module does not know."""
+    """Every block is covered by a test of this module."""
     assert sorted(PYTHON) == ["app.py", *TESTS]
     assert 2 * (1 + len(PYTHON)) == len(re.findall(r"^```", TEXT, re.MULTILINE))
 
 
-def test_a_reader_s_tests_pass(workplace: Path) -> None:
+def test_the_tests_of_the_page_pass(workplace: Path) -> None:
     """Every block is a test file that passes."""
-    said = run("-rA", *TESTS, cwd=workplace)
-    assert set(re.findall(r"^PASSED (\w+\.py)::", said, re.MULTILINE)) == set(TESTS)
+    output = run("-rA", *TESTS, cwd=workplace)
+    assert set(re.findall(r"^PASSED (\w+\.py)::", output, re.MULTILINE)) == set(TESTS)
 
 
 def test_the_settings_are_those_of_the_plugin(workplace: Path) -> None:
-    """With the block for the ini file an application is judged as it says."""
+    """The ini options of the page set mode and profile of an application."""
     (workplace / "pytest.ini").write_text(f"{INI}filterwarnings = error\n")
     (workplace / "test_status.py").write_text(SHOW_STATUS)
 
@@ -80,7 +80,7 @@ def test_the_settings_are_those_of_the_plugin(workplace: Path) -> None:
 
 
 def test_the_plugin_can_be_switched_off(workplace: Path) -> None:
-    """Its name is the one that the page says."""
+    """The plugin can be disabled by the name on the page."""
     (workplace / "test_nothing.py").write_text(
         "import os\ndef test_nothing(): assert 'HIVE_BOOT_MODE' not in os.environ\n"
     )
@@ -88,7 +88,7 @@ def test_the_plugin_can_be_switched_off(workplace: Path) -> None:
 
 
 def test_every_public_name_is_explained() -> None:
-    """The page names everything that the package exports."""
+    """The page names every export of the package."""
     assert [name for name in testing.__all__ if f"`{name}" not in TEXT] == []
 
 
@@ -101,6 +101,6 @@ def test_every_method_is_mentioned() -> None:
 
 
 def test_the_fixture_is_mentioned() -> None:
-    """The page names the fixture that a test asks for."""
+    """The page names the fixture `mounted_volume`."""
     assert hasattr(plugin, "mounted_volume")
     assert "fixture `mounted_volume`" in TEXT

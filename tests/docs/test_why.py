@@ -1,4 +1,4 @@
-"""The table in docs/why.md is of the moments that the script runs, and the script runs."""
+"""The table in docs/why.md and the script that measures it."""
 
 import json
 import re
@@ -17,7 +17,7 @@ TEXT = (ROOT / "docs" / "why.md").read_text("utf-8")
 
 
 def table() -> list[list[str]]:
-    """Give the rows of the measured table, without the rule below its head."""
+    """Return the rows of the measured table, without the separator row."""
     measured = TEXT.split(reporting.BEGIN)[1].split(reporting.END)[0]
     rows = [line for line in measured.splitlines() if line.startswith("|")]
     return [
@@ -26,7 +26,7 @@ def table() -> list[list[str]]:
 
 
 def test_the_moments_are_those_of_the_script() -> None:
-    """Each of the ten is in the table, in order, with the question that was asked."""
+    """The table has each of the ten scenarios, in order, with its question."""
     moments = [row[0] for row in table()[1:]]
     assert len(moments) == 10
     assert [re.findall(r"\(`([\w-]+)`\)", moment) for moment in moments] == [
@@ -37,7 +37,7 @@ def test_the_moments_are_those_of_the_script() -> None:
 
 
 def test_each_subject_has_its_column() -> None:
-    """Nobody is left out, and no cell is empty or unmeasured."""
+    """Every subject has a column, and no cell is empty or unmeasured."""
     head, *rows = table()
     assert [cell.strip() for cell in head[1:]] == [subject.name for subject in SUBJECTS]
     for row in rows:
@@ -47,8 +47,8 @@ def test_each_subject_has_its_column() -> None:
             assert "not measured" not in cell
 
 
-def test_the_versions_are_told() -> None:
-    """A reader can tell which versions were measured, and how."""
+def test_the_versions_are_listed() -> None:
+    """The page has the measured versions and the command."""
     measured = TEXT.split(reporting.BEGIN)[1]
     for subject in SUBJECTS:
         for name in subject.distributions:
@@ -57,7 +57,7 @@ def test_the_versions_are_told() -> None:
 
 
 def test_a_table_takes_the_place_of_the_one_before() -> None:
-    """Measuring again changes what stands between the markers and nothing else."""
+    """A new measurement changes only the text between the markers."""
     answers = {
         (scenario.name, subject.name): Answer(good=True, seen="exit 0")
         for scenario in SCENARIOS
@@ -74,7 +74,7 @@ def test_a_table_takes_the_place_of_the_one_before() -> None:
 
 
 def test_the_script_runs() -> None:
-    """What the table says of hive_boot is what a reader finds."""
+    """The script reproduces the answers of hive_boot."""
     moments = ["ready", "stops-fail"]
     command = ["-m", "benchmarks.signals", "--subject", OURS.name, "--json"]
     command += [f"--only={moment}" for moment in moments]

@@ -1,7 +1,7 @@
-"""The example that says what the whole package is for, as a reader would copy it.
+"""The design example, as text that a reader can copy.
 
-It is text, because a reader's lines and names are not those of this repository. What is
-checked and run is :data:`POOL` and below it :data:`EXAMPLE`, word for word.
+It is text, because its lines and names do not follow the style of this repository. The tests
+check and run :data:`POOL` followed by :data:`EXAMPLE`, unchanged.
 """
 
 POOL = '''\
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class AgentPool:
-    """A library's pool of agents, which says when it is opened and closed."""
+    """A pool of agents of a library, which prints when it is opened and closed."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -35,7 +35,7 @@ from collections.abc import AsyncIterator
 from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
 
 class HiveSecrets(SecretSet):
-    """What the HIVE service needs."""
+    """The secrets of the HIVE service."""
     openai_api_key: Secret = secret(used_by="semantic-memory, agents")
     jwt_secret: Secret = secret(used_by="user-auth", dev_default="dev-only-jwt-secret-0123456789abcdef",
                                 min_length=32, activate_after=120, accept_old_for=3600)
@@ -44,7 +44,7 @@ class HiveSecrets(SecretSet):
 boot = Bootstrap(HiveSecrets, watch=True)
 
 @boot.resource
-async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:   # start above the yield, stop nested_paths it
+async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:   # start above the yield, stop below it
     async with AgentPool(secrets.openai_api_key.reveal()) as pool:
         yield pool
 
@@ -56,4 +56,4 @@ async def main(secrets: HiveSecrets, agents: AgentPool) -> None: ...
 
 if __name__ == "__main__":
     boot.run()
-'''  # noqa: E501  (the lines are the reader's)
+'''  # noqa: E501  (the lines are for the reader)

@@ -79,7 +79,7 @@ def render(deployment: Deployment) -> str:
                   automountServiceAccountToken: false
                   # Else every Service of the namespace would be a handful of variables here.
                   enableServiceLinks: false
-                  # preStop, drain, stop, and a second.
+                  # preStop, shutdown delay, shutdown timeout, and one second.
                   terminationGracePeriodSeconds: {deployment.grace(kubernetes=True)}
                   securityContext:
                     runAsNonRoot: true

@@ -111,7 +111,7 @@ async def test_a_start_waits_for_files_that_come_one_by_one(
 async def test_what_never_comes_is_reported_at_the_end(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time is over: the report is the one that a start without ``wait=`` gives at once."""
+    """After `wait_for_files` seconds the report is the same as without waiting."""
     be_impatient(monkeypatch, quiet_interval=0.02)
     directory.replace("api_key", numbered(1)["api_key"])
     waited = await failed_start(

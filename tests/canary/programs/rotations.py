@@ -161,7 +161,7 @@ async def accepted() -> None:
     """Rotate twice, with a value that comes into use later, and log all that was ever valid."""
 
     class Slow(Canaries):
-        """One secret has a lead and a grace."""
+        """One secret has ``activate_after`` and ``accept_old_for``."""
 
         jwt_secret: Secret = secret(
             activate_after=3600, accept_old_for=3600, previous="JWT_SECRET_PREVIOUS"

@@ -185,7 +185,7 @@ class Bootstrap(Generic[S, C]):
     """
 
     _inspection_only = False
-    """Whether a tool imports what declares it, so that nothing may start."""
+    """Whether a tool imports the declaration only to inspect it, so that nothing may start."""
 
     _run: Run[S, C] | None = None
 
@@ -228,12 +228,12 @@ class Bootstrap(Generic[S, C]):
         )
 
     def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (as Generic's own)
-        # A type variable has a default since Python 3.13 only, and type checkers know it here.
+        # Type variables have defaults only since Python 3.13; type checkers know this one.
         given = parameters if isinstance(parameters, tuple) else (parameters, type(None))
         return super().__class_getitem__(given)  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        # A frame of __init__ is shown, too, when it has refused its arguments.
+        # A traceback with local variables shows a frame of __init__ that rejected its arguments.
         declaration = vars(self).get("_declaration")
         return f"Bootstrap({declaration.declared.__name__ if declaration else ''})"
 
@@ -692,12 +692,12 @@ class Bootstrap(Generic[S, C]):
         owns_process: bool = False,
         **more: Any,  # noqa: ANN401  (what a run takes)
     ) -> AsyncIterator[Run[S, C]]:
-        """Be one run.
+        """Start one run for the block, and stop it at the end of the block.
 
         Args:
             on_run_created: called with the run before it starts.
-            owns_process: whether the process ends with it.
-            more: as for :class:`Run`.
+            owns_process: whether the process ends with the run. Default False.
+            more: further arguments of :class:`Run`.
         """
         from hive_boot.runtime.run import Run  # noqa: PLC0415  (it needs a loop's library)
 
@@ -716,12 +716,12 @@ class Bootstrap(Generic[S, C]):
         except BaseException as exc:
             raised = exc
             if isinstance(exc, SystemExit) and not isinstance(exc.code, int | None):
-                # Python writes this text itself, and asks nobody.
+                # Python writes this text to stderr itself, without calling any hook.
                 exc.code = redact(str(exc.code))
             raise
         finally:
-            # What went wrong is told by others, and later. Who is cancelled does not know
-            # what it was.
+            # The failure is reported later, by the caller. A cancelled task only receives
+            # CancelledError; it cannot see the original failure.
             try:
                 failures = await run.stop(keep_redacting=owns_process or raised is not None)
             finally:
@@ -736,10 +736,10 @@ class Bootstrap(Generic[S, C]):
         return dry_run(self._declaration, self._injectables(), self)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
-        """Refuse to own the process of a tool that only imports what is declared.
+        """Raise if a tool imports the declaration only to inspect it.
 
         Raises:
-            DeclarationError: this is one.
+            DeclarationError: the declaration is imported for inspection.
         """
         if self._inspection_only:
             message = (
@@ -759,14 +759,14 @@ class Bootstrap(Generic[S, C]):
         return self._run.resource_value(resource)
 
     def _current(self) -> Run[S, C]:
-        """Give the run, from its first READY to its end: a drain still serves."""
+        """Return the run, from its first READY to its end: requests are served while draining."""
         if self._run is None or not self._run.runner.started:
             message = f"{self!r} is not running"
             raise LifecycleError(message)
         return self._run
 
     def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
-        """Give what calls main with the values that its parameters ask for."""
+        """Return a function that calls main with the values of its parameters."""
         validate_backend(backend)
         main = self._declaration.main
         if main is None:
@@ -793,7 +793,7 @@ class Bootstrap(Generic[S, C]):
         return self._declaration.declared.__name__
 
     def _injectables(self) -> Injectables:
-        """Give what a function of the author's may ask for."""
+        """Return the objects that parameters of declared functions can receive."""
         injectables: dict[type, str] = {self._declaration.declared: "secrets", type(self): "boot"}
         if isinstance(self._declaration.config_factory, type):
             injectables[self._declaration.config_factory] = "config"
@@ -806,16 +806,16 @@ class Bootstrap(Generic[S, C]):
 
 
 def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
-    """Raise what a run has failed with, beside what its body raises anyway.
+    """Raise the failures of a run, together with the exception of its block.
 
-    Who was cancelled is told the reason instead.
+    A cancellation of the block is replaced by the failures that caused it.
     """
     from hive_boot.lifecycle.tasks import combine, is_cancellation  # noqa: PLC0415  (as above)
 
     cancelled = [failure for failure in failures if is_cancellation(failure)]
     failures = [each for each in failures if each is not raised and each not in cancelled]
     if not failures:
-        # Who is cancelled while all stops has to hear of it.
+        # A cancellation that arrived during the stop must reach the caller.
         if cancelled and raised is None:
             raise cancelled[0]
         return

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.states import State as State
     from hive_boot.redaction.registry import redact as redact
     from hive_boot.runtime.status import RotationStatus as RotationStatus
+    from hive_boot.runtime.status import SecretStatus as SecretStatus
     from hive_boot.runtime.status import Status as Status
     from hive_boot.secrets.global_access import get_secret as get_secret
     from hive_boot.secrets.global_access import has_secret as has_secret
     from hive_boot.secrets.global_access import require_secret as require_secret
     from hive_boot.secrets.secret_set import SecretSet as SecretSet
     from hive_boot.secrets.secret_set import secret as secret
-    from hive_boot.secrets.store import SecretStatus as SecretStatus
     from hive_boot.secrets.value import Change as Change
     from hive_boot.secrets.value import Secret as Secret
     from hive_boot.secrets.value import SecretBytes as SecretBytes
@@ -52,7 +52,7 @@ else:
         "Secret": "secrets.value",
         "SecretBytes": "secrets.value",
         "SecretSet": "secrets.secret_set",
-        "SecretStatus": "secrets.store",
+        "SecretStatus": "runtime.status",
         "SecretsError": "exceptions",
         "ShutdownTimeoutError": "exceptions",
         "SourceError": "exceptions",

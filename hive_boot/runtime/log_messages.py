@@ -1,8 +1,10 @@
-"""Log messages of a run: every line that an operator reads, in one place."""
+"""Log of a run: every line that an operator reads, and the latest rotations."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hive_boot.exceptions import Problem
+    from hive_boot.runtime.status import RotationOutcome, RotationStatus
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.value import Change
@@ -224,3 +227,42 @@ def _record_fields(
         "verdict": verdict,
         "duration": seconds,
     }
+
+
+_LAST = 20
+"""The number of rotations that are kept."""
+
+
+class RotationLog:
+    """The rotations of one run: their number, and the latest of them.
+
+    Attributes:
+        totals: the number of rotations by verdict.
+    """
+
+    def __init__(self) -> None:
+        self.totals: dict[str, int] = {"accepted": 0, "refused": 0}
+        self._last: deque[RotationStatus] = deque(maxlen=_LAST)
+
+    @property
+    def latest(self) -> tuple[RotationStatus, ...]:
+        """The latest rotations, the newest first."""
+        return tuple(reversed(self._last))
+
+    def record(
+        self, verdict: RotationOutcome, generation: int, names: Iterable[str], seconds: float = 0.0
+    ) -> None:
+        """Register one rotation."""
+        if verdict in self.totals:
+            self.totals[verdict] += 1
+        from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)
+
+        self._last.append(
+            RotationStatus(
+                at=time.time(),
+                generation=generation,
+                verdict=verdict,
+                names=tuple(names),
+                duration=seconds,
+            )
+        )

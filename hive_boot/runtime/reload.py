@@ -20,7 +20,7 @@ from hive_boot.exceptions import InvalidSecretsError, LifecycleError, Problem
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, threadsafe_scheduler
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.status import RotationLog
+from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import changed_fields

@@ -21,7 +21,7 @@ from hive_boot.runtime.load_pipeline import LoadPipeline, load_initial
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
-from hive_boot.secrets.store import Store, describe
+from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -328,7 +328,7 @@ class Run(Generic[S, C]):
 
 def build_status(run: Run[Any, Any]) -> Status:
     """Return the status of a run at this moment."""
-    from hive_boot.runtime.status import Status  # noqa: PLC0415  (few ask)
+    from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
 
     runner = run.runner
     life: dict[str, Any] = {

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot.lifecycle.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from hive_boot.lifecycle.states import TimelineEntry
-    from hive_boot.secrets.store import SecretStatus
+    from hive_boot.secrets.fields import Field, Profile
+    from hive_boot.secrets.store import Store
 
 RotationOutcome = Literal["accepted", "refused", "in-use"]
-
-
-_LAST = 20
-"""The number of rotations that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,37 +38,35 @@ class RotationStatus:
     duration: float
 
 
-class RotationLog:
-    """The rotations of one run: their number, and the latest of them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretStatus:
+    """What may be known about a declared secret; never its value.
 
     Attributes:
-        totals: the number of rotations by verdict.
+        name: the environment name.
+        attribute: the field.
+        present: whether there is a value.
+        required: whether a start under this profile needs one.
+        used_by: what needs it.
+        source: ``file``, ``environment``, ``.env``, ``dev_default``; empty when
+            absent.
+        place: the file or the variable it was read from; empty when absent.
+        generation: the accepted set that brought the value.
+        age: seconds since this process took the value into use.
+        due: seconds until a newer value, which is accepted already, comes into use;
+            None when there is none.
     """
 
-    def __init__(self) -> None:
-        self.totals: dict[str, int] = {"accepted": 0, "refused": 0}
-        self._last: deque[RotationStatus] = deque(maxlen=_LAST)
-
-    @property
-    def latest(self) -> tuple[RotationStatus, ...]:
-        """The latest rotations, the newest first."""
-        return tuple(reversed(self._last))
-
-    def record(
-        self, verdict: RotationOutcome, generation: int, names: Iterable[str], seconds: float = 0.0
-    ) -> None:
-        """Register one rotation."""
-        if verdict in self.totals:
-            self.totals[verdict] += 1
-        self._last.append(
-            RotationStatus(
-                at=time.time(),
-                generation=generation,
-                verdict=verdict,
-                names=tuple(names),
-                duration=seconds,
-            )
-        )
+    name: str
+    attribute: str
+    present: bool
+    required: bool
+    used_by: str
+    source: str
+    place: str
+    generation: int
+    age: float
+    due: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,3 +139,29 @@ class Status:
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
+
+
+def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
+    """Describe every declared secret, in the order of the declaration."""
+    fields = store.declared._field_index.fields.values()  # noqa: SLF001  (ours)
+    return tuple(_describe(field, store, profile) for field in fields)
+
+
+def _describe(field: Field, store: Store[Any], profile: Profile) -> SecretStatus:
+    period, load_result = store.current_period(field.attribute), store.generation.load_result
+    present = period.value is not None
+    # What was taken away is in use until its successor, which is nothing, is due.
+    known = present and field.attribute in load_result.values
+    source, place = load_result.origin(field.attribute) if known else ("", "")
+    return SecretStatus(
+        name=field.name,
+        attribute=field.attribute,
+        present=present,
+        required=field.required_for(profile),
+        used_by=field.used_by,
+        source=source,
+        place=place,
+        generation=period.number,
+        age=time.monotonic() - period.since,
+        due=store.due(field.attribute),
+    )

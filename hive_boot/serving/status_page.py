@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import TimelineEntry
-    from hive_boot.runtime.status import RotationStatus, Status
-    from hive_boot.secrets.store import SecretStatus
+    from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
 
 MINUTE = 60
 

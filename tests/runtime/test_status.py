@@ -20,8 +20,7 @@ from hive_boot import (
     secret,
 )
 from hive_boot.lifecycle.states import State
-from hive_boot.runtime.status import RotationStatus, Status
-from hive_boot.secrets.store import SecretStatus
+from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import NEVER, change_watch, set_timings

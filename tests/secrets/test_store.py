@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Change, Secret, SecretBytes, SecretSet, secret
+from hive_boot.runtime.status import describe
 from hive_boot.secrets.fields import Profile
 from hive_boot.secrets.load_result import LoadResult
-from hive_boot.secrets.store import Store, describe
+from hive_boot.secrets.store import Store
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look
 

@@ -4,8 +4,7 @@ import time
 from typing import Any
 
 from hive_boot.lifecycle.states import State, TimelineEntry
-from hive_boot.runtime.status import RotationStatus, Status
-from hive_boot.secrets.store import SecretStatus
+from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
 
 NAMES = (
     "OPENAI_API_KEY",

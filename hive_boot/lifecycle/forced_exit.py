@@ -137,7 +137,7 @@ def _short(path: str) -> str:
         directory = os.getcwd() + os.sep  # noqa: PTH109  (pathlib takes 2 ms of every start)
         if path.startswith(directory):
             return path[len(directory) :]
-    return os.sep.join(path.split(os.sep)[-2:])
+    return "/".join(path.split("/")[-2:])
 
 
 _SLICE = 0.05

@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import registry
 from hive_boot.redaction.registry import EnabledFlag
@@ -17,30 +17,23 @@ if TYPE_CHECKING:
 
     from hive_boot.redaction.registry import Revealable
 
-HookModule = Literal["logged", "printed"]
-
-
-PATCHED_FUNCTIONS: tuple[tuple[Any, str, HookModule, str], ...] = (
-    (logging.Logger, "callHandlers", "logged", "call_handlers"),
-    (logging.Handler, "filter", "logged", "handler_filter"),
-    (logging.Handler, "format", "logged", "handler_format"),
-    (logging.Handler, "handleError", "logged", "handle_error"),
-    (sys, "excepthook", "printed", "excepthook"),
-    (threading, "excepthook", "printed", "thread_excepthook"),
-    (sys, "unraisablehook", "printed", "unraisablehook"),
-    (traceback, "print_exception", "printed", "print_exception"),
-    (warnings, "formatwarning", "printed", "format_warning"),
+PATCHED_FUNCTIONS: tuple[tuple[Any, str, str], ...] = (
+    (logging.Logger, "callHandlers", "call_handlers"),
+    (logging.Handler, "filter", "handler_filter"),
+    (logging.Handler, "format", "handler_format"),
+    (logging.Handler, "handleError", "handle_error"),
+    (sys, "excepthook", "excepthook"),
+    (threading, "excepthook", "thread_excepthook"),
+    (sys, "unraisablehook", "unraisablehook"),
+    (traceback, "print_exception", "print_exception"),
+    (warnings, "formatwarning", "format_warning"),
 )
-"""Owner and name of each, and the room and the name of what makes its wrapper."""
+"""Owner and name of each function, and the function of `patches` that makes its wrapper."""
 
 
-def load_wrapper(module: HookModule, name: str) -> Callable[..., Any]:
-    """Give what makes a wrapper."""
-    if module == "logged":
-        from hive_boot.redaction import patches  # noqa: PLC0415  (see above)
-
-        return getattr(patches, name)  # type: ignore[no-any-return]
-    from hive_boot.redaction import patches  # noqa: PLC0415  (see above)
+def load_wrapper(name: str) -> Callable[..., Any]:
+    """Return the function of `patches` that makes a wrapper."""
+    from hive_boot.redaction import patches  # noqa: PLC0415  (not needed until a value is hidden)
 
     return getattr(patches, name)  # type: ignore[no-any-return]
 
@@ -57,8 +50,8 @@ class _PatchedFunction:
     to be found a plain one stands there, which only hands on.
     """
 
-    def __init__(self, owner: Any, name: str, module: HookModule, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
-        self._owner, self._name, self._module, self._made_by = owner, name, module, made_by
+    def __init__(self, owner: Any, name: str, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
+        self._owner, self._name, self._made_by = owner, name, made_by
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
         # Whoever wrapped ours and is gone may have put it back when it was switched off.
@@ -85,9 +78,7 @@ class _PatchedFunction:
 
     def _make(self) -> Callable[..., Any]:
         """Make the wrapper that does something, and put it in the place of the plain one."""
-        real: Callable[..., Any] = load_wrapper(self._module, self._made_by)(
-            self.before, self.switch
-        )
+        real: Callable[..., Any] = load_wrapper(self._made_by)(self.before, self.switch)
         self._real = real
         if getattr(self._owner, self._name) is self._wrapper:
             self._put(real)

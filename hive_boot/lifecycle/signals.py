@@ -1,4 +1,4 @@
-"""The latch: the first signal asks for an orderly stop, the second ends the process.
+"""Signal handler: the first signal requests an orderly stop, the second ends the process.
 
 SIGHUP asks for a reload, as it does of every daemon; with a controlling terminal it says
 that the terminal is gone, and is a signal to stop like the others.
@@ -150,7 +150,7 @@ def install_early() -> None:
 
 
 def acquire() -> SignalHandler:
-    """Give the latch that was put in early, or a new one."""
+    """Return the handler that was installed early, or a new one."""
     return _early.pop() if _early else SignalHandler()
 
 

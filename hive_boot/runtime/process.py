@@ -36,15 +36,15 @@ class ProcessRunner:
     """One life of a loop that the process is there for.
 
     Args:
-        latch: what the signals say.
+        signal_handler: what the signals say.
 
     Attributes:
         has_finished: whether main has come to its end by itself.
         exit: a ``sys.exit`` beside main, which asyncio takes for the end of the loop.
     """
 
-    def __init__(self, latch: SignalHandler) -> None:
-        self._latch = latch
+    def __init__(self, signal_handler: SignalHandler) -> None:
+        self._signal_handler = signal_handler
         self._thread = threading.current_thread()
         self._before = threading.enumerate()
         self._run: Run[Any, Any] | None = None
@@ -95,7 +95,7 @@ class ProcessRunner:
 
         from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
 
-        latch = self._latch
+        signal_handler = self._signal_handler
         with anyio.CancelScope() as scope:
             enable_signal_wakeup()
             soon = threadsafe_scheduler()
@@ -108,7 +108,7 @@ class ProcessRunner:
                 timings = run.runner.timings
                 seconds = run.runner.shutdown_timeout + timings.forced_exit_delay
                 run.runner.on_stop_started = partial(self._set_deadline, seconds, timings)
-                latch.on_force(run.runner.mark_forced)
+                signal_handler.on_force(run.runner.mark_forced)
                 with suppress(RuntimeError):
                     threading.Thread(
                         target=self._enforce_stop,
@@ -122,18 +122,18 @@ class ProcessRunner:
                     self._signalled.put(None)
                     soon(partial(self._end, run))
 
-                latch.on_stop(on_signal)
+                signal_handler.on_stop(on_signal)
 
             try:
                 async with start(on_run_created) as run:
-                    latch.on_reload(lambda: soon(run.request_reload))
+                    signal_handler.on_reload(lambda: soon(run.request_reload))
                     self._main = main(run)
                     code = await self._main
                     self.has_finished = True
                     return code
             finally:
                 self._want_end = None
-                latch.detach()
+                signal_handler.detach()
         return None
 
     def release(self) -> None:
@@ -150,7 +150,7 @@ class ProcessRunner:
 
     def _end(self, run: Run[Any, Any]) -> None:
         """Begin the end, in the loop, after the first signal."""
-        name = signal.Signals(self._latch.first_signal or signal.SIGTERM).name
+        name = signal.Signals(self._signal_handler.first_signal or signal.SIGTERM).name
         log_messages.log_signal(name, run.runner.shutdown_delay if run.ready else 0)
         run.runner.request_stop()
 
@@ -217,18 +217,18 @@ def run_process(
     Returns:
         The exit status: 0, what main returned, 70, 78, or 128 + the signal.
     """
-    with acquire() as latch:
+    with acquire() as signal_handler:
         import anyio  # noqa: PLC0415  (as above)
 
-        owner = ProcessRunner(latch)
+        owner = ProcessRunner(signal_handler)
         library, options = "trio", {}
         if backend != "trio":
             library, options = "asyncio", {"loop_factory": lambda: owner.make_loop(backend)}
         try:
             code = anyio.run(owner.main, arm(), start, backend=library, backend_options=options)
             status = _status(code) if isinstance(code, int) else 0
-            if must_complete and latch.first_signal is not None and not owner.has_finished:
-                status = 128 + latch.first_signal
+            if must_complete and signal_handler.first_signal is not None and not owner.has_finished:
+                status = 128 + signal_handler.first_signal
             if owner.exit is not None:
                 status = _system_exit_status(owner.exit)
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)

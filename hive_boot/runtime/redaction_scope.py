@@ -44,7 +44,7 @@ class RedactionScope:
         """Hide every value that was found, used or not, and warn of what cannot be hidden.
 
         What the declaration itself says, a ``dev_default``, is no secret. What was found
-        before stays hidden, because it may still open a door.
+        before stays hidden, because a server may still accept it.
 
         Args:
             load_result: what was found.

@@ -144,11 +144,11 @@ class WatchSupervisor:
         from hive_boot.secrets.watch_targets import WatchTargets  # noqa: PLC0415  (many do not watch)
         from hive_boot.secrets.watcher import Watcher  # noqa: PLC0415  (many do not watch)
 
-        vantage = WatchTargets(field_index, source_context)
-        if vantage.is_empty:
+        watch_targets = WatchTargets(field_index, source_context)
+        if watch_targets.is_empty:
             log_messages.log_nothing_to_watch(source_context.mode)
             return
-        watcher = self.watcher = Watcher(vantage.snapshot, self._hint, timings=self._timings)
+        watcher = self.watcher = Watcher(watch_targets.snapshot, self._hint, timings=self._timings)
         watcher.start()
         if self._is_over:
             # The start was given up before there was something to stop.

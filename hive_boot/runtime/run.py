@@ -67,7 +67,7 @@ class Run(Generic[S, C]):
     config: Any = None
     reloader: Reloader[S] | None = None
 
-    def __init__(  # noqa: PLR0913  (what is declared, and what a door adds)
+    def __init__(  # noqa: PLR0913  (what is declared, and what an entry point adds)
         self,
         declaration: AppDeclaration,
         injectables: Injectables,

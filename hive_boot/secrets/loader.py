@@ -44,7 +44,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     overrides: Mapping[str, Value | None] | None = None,
     recheck_recent_directories: bool = False,
 ) -> LoadResult:
-    """Load and judge every field of an inventory.
+    """Load and validate every field of a declaration.
 
     Args:
         field_index: what is declared.

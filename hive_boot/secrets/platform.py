@@ -137,7 +137,7 @@ class SourceContext(NamedTuple):
 
 
 class SourceOptions:
-    """What the author of the code has decided; None leaves it to the surroundings.
+    """What the author of the code has decided; None leaves it to the platform.
 
     Raises:
         DeclarationError: the mode or the profile is unknown.

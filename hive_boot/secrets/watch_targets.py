@@ -121,7 +121,7 @@ class WatchSnapshot(NamedTuple):
 
 
 class WatchTargets:
-    """The places of one situation.
+    """The watch targets of one set of sources.
 
     Args:
         field_index: what is declared.

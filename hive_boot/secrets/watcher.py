@@ -181,7 +181,7 @@ class Watcher:
                 return
             if time.monotonic() - since > self._timings.watch_stable_interval:
                 self._backoff.reset()
-            # No event is held on to while others may need the room.
+            # Release the events first: another process may need the inotify instance.
             self._fall_back(view, exc)
 
     def _watch_events(self, view: WatchSnapshot) -> None:

@@ -464,7 +464,7 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
         volume.publish(numbered(2))
         await until(lambda: others.changes)
         assert boot.status().failing_hooks == ("stubborn",)
-        assert log.about("0.02 s") == ["ERROR"]
+        assert log.about("stubborn") == ["ERROR"]
         volume.publish(numbered(3))
         await until(lambda: len(others.changes) == 2)
         assert calls == [2]

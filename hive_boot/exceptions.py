@@ -134,10 +134,10 @@ class InvalidSecretsError(SecretsError):
         general_hints: Sequence[str] = (),
         kept: bool = False,
     ) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         self.declaration = declaration
-        self.facts = tuple(facts)
-        self.general_hints = tuple(general_hints)
+        self.facts: tuple[tuple[str, str], ...] = tuple(facts)
+        self.general_hints: tuple[str, ...] = tuple(general_hints)
         self.kept = kept
         super().__init__(self.problems)
 
@@ -189,7 +189,7 @@ class StartupError(LifecycleError):
     def __init__(self, resource: str, reason: str, progress: Sequence[str] = ()) -> None:
         self.resource = resource
         self.reason = reason
-        self.progress = tuple(progress)
+        self.progress: tuple[str, ...] = tuple(progress)
         super().__init__(resource, reason)
 
     def __str__(self) -> str:
@@ -207,7 +207,7 @@ class ShutdownTimeoutError(LifecycleError):
     """
 
     def __init__(self, pending: Sequence[str]) -> None:
-        self.pending = tuple(pending)
+        self.pending: tuple[str, ...] = tuple(pending)
         super().__init__(self.pending)
 
     def __str__(self) -> str:

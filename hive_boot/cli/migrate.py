@@ -196,38 +196,40 @@ class MigrationPlan:
     """
 
     def __init__(self, declared: type[SecretSet], files: Sequence[Path], shown: Path) -> None:
-        self.declaration = declared.__name__
+        self.declaration: str = declared.__name__
         self._fields: list[Field] = declared._field_index.all_fields  # noqa: SLF001  (same package)
         self.field_index: FieldIndex = without_constraints(self._fields)
         self.files = files
         self.shown = shown
-        self.directory = named_directory(shown)
-        self.found = read_env_files(self.field_index, files)
+        self.directory: Path = named_directory(shown)
+        self.found: LoadResult = read_env_files(self.field_index, files)
         self._refuse_unreadable()
         target = self._inspect_target()
         existing = {} if target is None else target.values
-        self.secrets = [
+        self.secrets: list[MigratedSecret] = [
             self._migrated(field, target)
             for field in self._fields
             if self._value(field) is not None
         ]
-        self.missing = [
+        self.missing: list[Field] = [
             field
             for field in self._fields
             if (field.required or field.required_in)
             and field.attribute not in self.found.values.keys() | existing.keys()
         ]
         names = {name for each in self.secrets for name in (each.name, f"{each.name}_FILE")}
-        self.lines = [line for file in files for line in _lines_to_delete(file, names)]
+        self.lines: list[DotenvLines] = [
+            line for file in files for line in _lines_to_delete(file, names)
+        ]
         self.gitignore_change: GitignoreChange | None = plan_gitignore_change(
             self.directory, self.paths
         )
-        self.warnings = [
+        self.warnings: list[str] = [
             *self.found.warnings,
             *self._broken_constraints(),
             *self._overriding_sources(),
         ]
-        self.restricts_permissions = self._check_permissions()
+        self.restricts_permissions: bool = self._check_permissions()
         self._check_git()
 
     @property

@@ -30,8 +30,8 @@ class Cell:
     __slots__ = ("style", "text")
 
     def __init__(self, text: str, style: str = "") -> None:
-        self.text = text
-        self.style = style
+        self.text: str = text
+        self.style: str = style
 
 
 def print_line(text: str = "") -> None:

@@ -100,7 +100,7 @@ class ResourceManager:
         self._crashed = crashed
         self._cancel_timeout = timings.resource_cancel_timeout
         self._wakeup = anyio.Event()
-        self.pending_count = len(resources)
+        self.pending_count: int = len(resources)
         self._failed: list[_ResourceState] = []
         self._is_starting = True
 

@@ -61,11 +61,11 @@ class Runner:
     ) -> None:
         self._machine = StateMachine()
         self._notify = SystemdNotifier()
-        self.timeline = Timeline()
+        self.timeline: Timeline = Timeline()
         self._phase = self.timeline.begin(State.ARMED, "phase")
         self.failure: BaseException | None = None
-        self.failed = ""
-        self.started = False
+        self.failed: str = ""
+        self.started: bool = False
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout
         self.timings = timings

@@ -46,7 +46,7 @@ class StateMachine:
     """One walk through the table, from ARMED to STOPPED."""
 
     def __init__(self) -> None:
-        self.state = State.ARMED
+        self.state: State = State.ARMED
 
     def transition(self, state: State) -> None:
         """Take a step.

@@ -55,7 +55,7 @@ def is_cancellation(failure: BaseException) -> bool:
         return False
 
 
-log_event = partial(log_safely, logger=logging.getLogger("hive_boot"))
+log_event: partial[None] = partial(log_safely, logger=logging.getLogger("hive_boot"))
 """Log a message; never raises."""
 
 

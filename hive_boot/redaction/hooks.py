@@ -112,7 +112,7 @@ class Redaction:
     are open.
     """
 
-    kept_until_exit = False
+    kept_until_exit: bool = False
 
     def open(self) -> None:
         """Begin. An earlier run that lingers is over now."""

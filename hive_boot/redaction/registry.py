@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     class Revealable(Protocol):
         """A value that is returned by a call only."""
 
-        def reveal(self) -> str | bytes: ...  # noqa: D102  (a Secret's)
+        def reveal(self) -> str | bytes:
+            """Return the plain value."""
 
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class EnabledFlag:
     __slots__ = ("on",)
 
     def __init__(self) -> None:
-        self.on = True
+        self.on: bool = True
 
 
 def lock() -> threading.RLock:

@@ -168,9 +168,9 @@ class RotationHook:
     __slots__ = ("names", "timeout", "work")
 
     def __init__(self, work: Work, names: frozenset[str], timeout: float) -> None:
-        self.work = work
-        self.names = names
-        self.timeout = timeout
+        self.work: Work = work
+        self.names: frozenset[str] = names
+        self.timeout: float = timeout
 
 
 class CheckSpec(NamedTuple):

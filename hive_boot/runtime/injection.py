@@ -84,7 +84,7 @@ class BoundCall:
     def __init__(self, function: Work, keys: Mapping[str, str]) -> None:
         self._function = function
         self._keys = keys
-        self.display_name = display_name(function)
+        self.display_name: str = display_name(function)
 
     @property
     def dependencies(self) -> tuple[str, ...]:

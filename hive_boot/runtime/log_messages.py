@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from hive_boot.secrets.value import Change
     from hive_boot.secrets.watch_targets import MountedFile
 
-log = logging.getLogger("hive_boot")
+log: logging.Logger = logging.getLogger("hive_boot")
 
 
-rotation = logging.getLogger("hive_boot.rotation")
+rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
 
 
 _log = partial(log_safely, logger=rotation)

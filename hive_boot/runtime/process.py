@@ -52,7 +52,7 @@ class ProcessRunner:
         self._deadline: ExitWatchdog | None = None
         self._signalled: SimpleQueue[None] = SimpleQueue()
         self._want_end: Callable[[], object] | None = None
-        self.has_finished = False
+        self.has_finished: bool = False
         self.exit: SystemExit | None = None
 
     def make_loop(self, backend: str) -> AbstractEventLoop:

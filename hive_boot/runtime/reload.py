@@ -329,9 +329,9 @@ class Reloader(Generic[S]):
         self._retry_at = math.inf
         self._ended = False
         self.rejection: Rejection | None = None
-        self.last_read = 0.0
-        self.rotation_log = RotationLog()
-        self.watch_supervisor = WatchSupervisor(self.request_reload, timings)
+        self.last_read: float = 0.0
+        self.rotation_log: RotationLog = RotationLog()
+        self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property
     def has_failed(self) -> bool:

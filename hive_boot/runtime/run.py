@@ -85,7 +85,7 @@ class Run(Generic[S, C]):
         self._serves = serves
         self._has_asgi_component = asgi_component is not None
         self._context = contextvars.copy_context()
-        self.runner = Runner(
+        self.runner: Runner = Runner(
             shutdown_delay=declaration.shutdown_delay or 0.0,
             shutdown_timeout=declaration.shutdown_timeout,
             context=self._context,
@@ -93,7 +93,7 @@ class Run(Generic[S, C]):
         )
         self._create_components(injectables, asgi_component)
         self._hooks = declaration.bind_hooks(injectables)
-        self.hooks = [work.display_name for work, _ in self._hooks]
+        self.hooks: list[str] = [work.display_name for work, _ in self._hooks]
         self._pipeline: LoadPipeline[S] = LoadPipeline(
             declaration, declaration.bind_checks(injectables), self.runner.timeline
         )

@@ -145,18 +145,22 @@ class FieldIndex:
     )
 
     def __init__(self, fields: Iterable[Field]) -> None:
-        self.fields = {field.attribute: field for field in fields}
-        self.all_fields = [each for field in self.fields.values() for each in _with_previous(field)]
-        self.by_attribute = {field.attribute: field for field in self.all_fields}
-        self.constrained = [field for field in self.all_fields if field.has_rules]
-        self.by_file = {
+        self.fields: dict[str, Field] = {field.attribute: field for field in fields}
+        self.all_fields: list[Field] = [
+            each for field in self.fields.values() for each in _with_previous(field)
+        ]
+        self.by_attribute: dict[str, Field] = {field.attribute: field for field in self.all_fields}
+        self.constrained: list[Field] = [field for field in self.all_fields if field.has_rules]
+        self.by_file: dict[str, tuple[str, str, bool]] = {
             name: (field.attribute, field.name, field.kind is Secret)
             for field in self.all_fields
             for name in field.candidates
         }
-        self.nested_paths = [name for name in self.by_file if "/" in name]
-        self.by_variable = {field.name: field for field in self.all_fields}
-        self.by_file_variable = {f"{field.name}_FILE": field for field in self.all_fields}
+        self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
+        self.by_variable: dict[str, Field] = {field.name: field for field in self.all_fields}
+        self.by_file_variable: dict[str, Field] = {
+            f"{field.name}_FILE": field for field in self.all_fields
+        }
 
 
 def _with_previous(field: Field) -> list[Field]:

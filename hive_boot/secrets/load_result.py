@@ -78,9 +78,9 @@ class LoadResult:
     def __init__(
         self, field_index: FieldIndex, source_context: SourceContext, declaration: str
     ) -> None:
-        self.field_index = field_index
-        self.source_context = source_context
-        self.declaration = declaration
+        self.field_index: FieldIndex = field_index
+        self.source_context: SourceContext = source_context
+        self.declaration: str = declaration
         self.values: dict[str, Value] = {}
         self.origins: dict[str, tuple[str, str]] = {}
         self.unresolved: dict[str, list[SourceHit]] = {}

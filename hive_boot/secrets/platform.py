@@ -49,9 +49,9 @@ class HostEnvironment:
         self.variables: Callable[[], Mapping[str, str]] = conceal(
             Variables(os.environ if environ is None else environ)
         )
-        self.root = root
-        self.cwd = os.getcwd() if cwd is None else cwd
-        self.pid = os.getpid() if pid is None else pid
+        self.root: str = root
+        self.cwd: str = os.getcwd() if cwd is None else cwd
+        self.pid: int = os.getpid() if pid is None else pid
 
     def variable(self, name: str) -> str:
         """Give the text of a variable; empty when it is not set."""
@@ -161,10 +161,10 @@ class SourceOptions:
             message = f"profile={profile!r} is none of {', '.join(PROFILES)}"
             raise DeclarationError(message)
         self.mode = mode
-        self.profile = profile
-        self.secrets_dirs = _paths(secrets_dirs)
-        self.env_file = env_file
-        self.env_fallback = env_fallback
+        self.profile: str | None = profile
+        self.secrets_dirs: tuple[str, ...] = _paths(secrets_dirs)
+        self.env_file: StrPath | None = env_file
+        self.env_fallback: bool = env_fallback
 
 
 def _paths(given: StrPaths | None) -> tuple[str, ...]:

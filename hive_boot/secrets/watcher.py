@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
     from hive_boot.secrets.watch_targets import MountedFile, WatchSnapshot
 
-log = logging.getLogger("hive_boot.watching")
+log: logging.Logger = logging.getLogger("hive_boot.watching")
 
 
 WatchMode = Literal["inotify", "poll", "down", "off"]
@@ -126,7 +126,7 @@ class Watcher:
         self._heartbeat = 0.0
         self._last_look = self._next_look = self._next_read = 0.0
         self._seen: tuple[object, ...] = ()
-        self.missed_events = 0
+        self.missed_events: int = 0
         self.pinned: tuple[MountedFile, ...] = ()
 
     @property

@@ -256,7 +256,7 @@ class ReadinessMiddleware:
         *,
         phase: Callable[[], State] | None = None,
     ) -> None:
-        self.in_flight = 0
+        self.in_flight: int = 0
         self._app = app
         self._status = status
         self._values = state

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
     from hive_boot.runtime.status import Status
 
-log = logging.getLogger("hive_boot")
+log: logging.Logger = logging.getLogger("hive_boot")
 
 MOST = 100
 """How many connections are open at a time; for one more the oldest is dropped."""

@@ -42,7 +42,7 @@ class MountedVolume:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self._turn = threading.RLock()
 

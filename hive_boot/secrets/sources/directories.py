@@ -102,15 +102,15 @@ class DirectorySnapshot:
     )
 
     def __init__(self, path: str, *, problem: ValueProblem | None = None) -> None:
-        self.path = path
-        self.batch = FileBatch()
+        self.path: str = path
+        self.batch: FileBatch = FileBatch()
         self.names: Collection[str] = ()
-        self.volume = False
+        self.volume: bool = False
         self.identity: tuple[int, int, str] | None = None
-        self.problem = problem
-        self.replaced_during_read = False
-        self.pending = False
-        self.changed = 0.0
+        self.problem: ValueProblem | None = problem
+        self.replaced_during_read: bool = False
+        self.pending: bool = False
+        self.changed: float = 0.0
 
     @property
     def is_absent(self) -> bool:

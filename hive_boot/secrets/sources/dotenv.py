@@ -43,8 +43,8 @@ class DotenvFile:
     __slots__ = ("exists", "ignored", "path", "problems", "values")
 
     def __init__(self, path: str, *, exists: bool = True) -> None:
-        self.path = path
-        self.exists = exists
+        self.path: str = path
+        self.exists: bool = exists
         self.values: dict[str, Secret] = {}
         self.ignored: list[str] = []
         self.problems: list[Problem] = []

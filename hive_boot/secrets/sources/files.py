@@ -105,13 +105,13 @@ class FileBatch:
     )
 
     def __init__(self, directory: str = "") -> None:
-        self.directory = directory
+        self.directory: str = directory
         self.values: dict[str, Value] = {}
         self.files: dict[str, str] = {}
         self.unresolved: dict[str, list[SourceHit]] = {}
-        self.touched = 0.0
+        self.touched: float = 0.0
         self.dangling_links: list[str] = []
-        self.permission_denied = False
+        self.permission_denied: bool = False
 
 
 def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is what costs)

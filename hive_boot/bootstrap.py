@@ -600,14 +600,14 @@ class Bootstrap(Generic[S, C]):
         Args:
             app: the ASGI application to wrap.
         """
-        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (as above)
+        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (many serve elsewhere)
 
         return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
 
     @property
     def probes(self) -> App:
         """ASGI application with all endpoints, to be mounted under any path."""
-        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (as above)
+        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (many serve elsewhere)
 
         return Endpoints(self.status, self._name)
 
@@ -779,7 +779,7 @@ class Bootstrap(Generic[S, C]):
         port = self._declaration.probe_port
         if port is None:
             return ()
-        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (as above)
+        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (many have no probe port)
 
         return [
             (
@@ -810,7 +810,7 @@ def _raise_failures(raised: BaseException | None, failures: Sequence[BaseExcepti
 
     A cancellation of the block is replaced by the failures that caused it.
     """
-    from hive_boot.lifecycle.tasks import combine, is_cancellation  # noqa: PLC0415  (as above)
+    from hive_boot.lifecycle.tasks import combine, is_cancellation  # noqa: PLC0415  (it needs a loop)
 
     cancelled = [failure for failure in failures if is_cancellation(failure)]
     failures = [each for each in failures if each is not raised and each not in cancelled]

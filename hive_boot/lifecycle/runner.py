@@ -253,7 +253,7 @@ class Runner:
         """
         if self.services is None:
             return []
-        from hive_boot.lifecycle.resources import STOP_BUDGET_SHARE  # noqa: PLC0415  (as above)
+        from hive_boot.lifecycle.resources import STOP_BUDGET_SHARE  # noqa: PLC0415  (many have no resources)
 
         share = STOP_BUDGET_SHARE if self.resources is not None else 1
         late = await self.services.stop((self.stop_deadline - time.monotonic()) * share)

@@ -125,7 +125,7 @@ def _interval(microseconds: str) -> float | None:
 
 def _line(text: str) -> str:
     """Make a text one line without what systemd refuses (a zero byte, no UTF-8)."""
-    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (as above)
+    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (only systemd needs it)
 
     shown = "".join(each if each.isprintable() else " " for each in redact_safely(text))
     return " ".join(shown.split())[:_LONGEST]

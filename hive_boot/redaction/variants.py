@@ -67,7 +67,7 @@ _STRING = r'"((?:[^"\\]|\\.)*)"'
 
 def embedded_secrets(text: str) -> Iterator[str]:
     """Give what is a secret by itself inside a value, also as a server receives it."""
-    from urllib.parse import unquote_plus  # noqa: PLC0415  (see above)
+    from urllib.parse import unquote_plus  # noqa: PLC0415  (a declaration needs none)
 
     for password in passwords(text):
         # What parses a URL ends a password at a character that should have been escaped.
@@ -162,7 +162,7 @@ def _members(text: str) -> list[Any]:
     text = text.lstrip("\ufeff \t\r\n")
     if text[:1] not in {"{", "[", '"'}:
         return []
-    from json import loads  # noqa: PLC0415  (see above)
+    from json import loads  # noqa: PLC0415  (many values are not JSON)
 
     try:
         return [loads(text)]
@@ -280,8 +280,8 @@ def _escaped_variants(text: str) -> Iterator[str]:
     yield from _truncated_variants(text)
     if re.fullmatch(_PLAIN, text):
         return
-    from json import dumps  # noqa: PLC0415  (see above)
-    from urllib.parse import quote, quote_plus  # noqa: PLC0415  (see above)
+    from json import dumps  # noqa: PLC0415  (a declaration needs none)
+    from urllib.parse import quote, quote_plus  # noqa: PLC0415  (a declaration needs none)
 
     raw = _bytes(text)
     once = (repr(text)[1:-1], dumps(text)[1:-1], dumps(text, ensure_ascii=False)[1:-1])
@@ -314,7 +314,7 @@ def _escaped_variants(text: str) -> Iterator[str]:
 def _truncated_variants(text: str) -> Iterator[str]:
     """Give what is left of a long text where Python itself cuts it."""
     if len(text) > _REPRLIB:
-        from reprlib import repr as cut  # noqa: PLC0415  (see above)
+        from reprlib import repr as cut  # noqa: PLC0415  (few values are that long)
 
         # asyncio shows the arguments of a call so.
         yield cut(text)[1:-1]
@@ -334,7 +334,7 @@ def _either_case(escaped: str) -> tuple[str, str]:
 
 def _encodings(value: str | bytes) -> Iterator[str]:
     """Give what a value is encoded as: hex, and base64 wherever it may begin in a longer text."""
-    from binascii import b2a_base64  # noqa: PLC0415  (see above)
+    from binascii import b2a_base64  # noqa: PLC0415  (a declaration needs none)
 
     raw = _bytes(value)
     yield raw.hex()

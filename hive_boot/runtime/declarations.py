@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from contextlib import asynccontextmanager
 from functools import cached_property
@@ -411,10 +410,12 @@ def _build_resource(
     others: Collection[str],
     injection_context: Callable[[], InjectionContext],
 ) -> Resource:
+    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
+
     from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
     dependencies = tuple(key for key in work.dependencies if key in others)
-    if inspect.isasyncgenfunction(spec.work):
+    if isasyncgenfunction(spec.work):
         manager = asynccontextmanager(_calling(work, injection_context))
         return Resource(name, manager, dependencies, spec.timeout)
 

@@ -171,7 +171,7 @@ def _match(
 ) -> str | None:
     if isinstance(annotation, str):
         try:
-            from inspect import unwrap  # noqa: PLC0415  (as above)
+            from inspect import unwrap  # noqa: PLC0415  (few parameters are ignored)
 
             names = getattr(unwrap(function), "__globals__", {})
             annotation = eval(annotation, names)  # noqa: S307  (the author's code)

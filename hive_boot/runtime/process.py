@@ -91,7 +91,7 @@ class ProcessRunner:
         start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
     ) -> object:
         """Be the whole life of the loop."""
-        import anyio  # noqa: PLC0415  (as above)
+        import anyio  # noqa: PLC0415  (no tool needs a loop)
 
         from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
 
@@ -138,7 +138,7 @@ class ProcessRunner:
 
     def release(self) -> None:
         """Let go of the process, unless a thread of the application holds it at its end."""
-        from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (as below)
+        from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (only the end needs it)
 
         self._signalled.put(None)
         if self._deadline is None:
@@ -177,7 +177,7 @@ class ProcessRunner:
 
     def _pending(self) -> str:
         """Say what has not ended, in another thread."""
-        from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (as below)  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (only a hang needs it)
             join_threads,
             locate_coroutine,
             locate_thread,
@@ -218,7 +218,7 @@ def run_process(
         The exit status: 0, what main returned, 70, 78, or 128 + the signal.
     """
     with acquire() as signal_handler:
-        import anyio  # noqa: PLC0415  (as above)
+        import anyio  # noqa: PLC0415  (no tool needs a loop)
 
         owner = ProcessRunner(signal_handler)
         library, options = "trio", {}

@@ -136,7 +136,7 @@ class _CheckCall:
         self.done = threading.Event()
 
     def start(self) -> None:
-        from inspect import iscoroutinefunction  # noqa: PLC0415  (as above)
+        from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
 
         if iscoroutinefunction(self.field.check):
             # It only makes a coroutine here, which cannot hang.

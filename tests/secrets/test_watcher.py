@@ -24,7 +24,7 @@ from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC
 from tests.fixtures.watching import PATIENCE, ShiftedClock, in_memory, switch, watcher_threads
 from tests.fixtures.writers import PlainDirectory
-from tests.support import as_ordinary_user, descriptors, situate, tmpfs
+from tests.support import as_ordinary_user, descriptors, situate, tmpfs, wait_until
 
 IMPOSSIBLE = PinnedFile.unavailable_reason()
 
@@ -44,14 +44,6 @@ class Keys(SecretSet):
     api_key: Secret
     token: Secret | None = secret(file="token~")
     compiled: Secret | None = secret(file="x.pyc")
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for a condition; after 20 s the test has failed."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "what was waited for did not come"
-        time.sleep(0.005)
 
 
 def look_at(

@@ -108,12 +108,16 @@ def odd_check() -> Boot:
     return judged(lambda value: value)
 
 
+released = threading.Event()
+"""Ends the threads of `hanging_check`, when a test wants to leave none."""
+
+
 def hanging_check() -> Boot:
     """Hang in a thread, for ever."""
 
     def hang(value: str | bytes) -> None:
         log.debug("%s has to be judged", value)
-        threading.Event().wait()
+        released.wait()
 
     return judged(hang)
 

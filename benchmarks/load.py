@@ -152,9 +152,9 @@ def _declare(names: Sequence[str]) -> type[SecretSet]:
 
 def _load(declared: type[SecretSet], layout: _Layout) -> LoadResult:
     surroundings = HostEnvironment(environ={**os.environ, **layout.environ}, root=str(layout.root))
-    source_context = detect(surroundings, layout.source_options)
-    inventory = declared._field_index  # noqa: SLF001  (what a run reads)
-    return load(inventory, source_context, declaration=declared.__name__)
+    field_index = declared._field_index  # noqa: SLF001  (what a run reads)
+    source_context = detect(surroundings, layout.source_options, field_index.first_file)
+    return load(field_index, source_context, declaration=declared.__name__)
 
 
 def _start(declared: type[SecretSet], layout: _Layout) -> Store[Any]:

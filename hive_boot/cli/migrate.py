@@ -26,7 +26,6 @@ from hive_boot.cli.output import Cell, print_json, print_line, print_table, styl
 from hive_boot.cli.secret_files import (
     differing_fields,
     encode_value,
-    file_name,
     named_directory,
     read_directory,
     read_env_files,
@@ -309,7 +308,7 @@ class MigrationPlan:
             path = Path(target.origin(field.attribute)[1])
             file = str(path.relative_to(self.directory))
             return MigratedSecret(field.attribute, field.name, value, file, is_new=False)
-        file = file_name(field)
+        file = field.file_name
         refuse_links(self.directory, file, self.shown)
         return MigratedSecret(field.attribute, field.name, value, file, is_new=True)
 

@@ -19,7 +19,6 @@ from hive_boot.cli.secret_files import (
     SecretLocation,
     decode_value,
     encode_value,
-    file_name,
     locate_secret,
     read_directory,
     value_problem,
@@ -310,7 +309,7 @@ def _print_outcome(outcome: _Outcome, field: Field, location: SecretLocation, *,
 def _key(field: Field, declared: type[SecretSet] | None) -> str:
     """Return the key of a Secret that becomes the file, as the manifests have it."""
     if declared is None:
-        return file_name(field)
+        return field.file_name
     from hive_boot.manifests.deployment import items_of  # noqa: PLC0415  (only with --app)
 
     items = items_of(declared._field_index.all_fields)  # noqa: SLF001  (same package)

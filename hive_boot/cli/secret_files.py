@@ -83,7 +83,7 @@ def locate_secret(
         other = "" if declared else "if its file= is another, --app APP knows it; else "
         message = f"{shown} holds no file of this secret{hint}; {other}--create makes one"
         raise UsageError(message)
-    file = existing[0] if existing else file_name(field)
+    file = existing[0] if existing else field.file_name
     path = directory / file
     refuse_links(directory, file, shown)
     if existing and not path.is_file():
@@ -119,11 +119,6 @@ def refuse_links(directory: Path, file: str, shown: Path) -> None:
 def _exists(directory: Path, name: str, names: list[str]) -> bool:
     """Return whether a file exists; with this spelling where the file system ignores case."""
     return os.path.lexists(directory / name) if "/" in name else name in names
-
-
-def file_name(field: Field) -> str:
-    """Return the name of the file that is created for a secret, perhaps a relative path."""
-    return field.file or field.name.lower()
 
 
 def encode_value(value: Value) -> bytes:

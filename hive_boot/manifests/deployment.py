@@ -158,7 +158,7 @@ def items_of(fields: Iterable[Field]) -> tuple[SecretItem, ...]:
     items: list[SecretItem] = []
     taken: set[str] = set()
     for each in fields:
-        file = each.file or each.name.lower()
+        file = each.file_name
         # What a key of a Secret allows is allowed everywhere; its dots must not come first.
         plain = re.sub(r"[^-._a-zA-Z0-9]+", "-", file).lstrip(".")[:200] or "secret"
         key, number = plain, 1

@@ -141,7 +141,11 @@ class LoadPipeline(Generic[S]):
             InvalidSecretsError: a variable that decides it means nothing.
         """
         try:
-            self.source_context = detect(HostEnvironment(), self._declaration.source_options)
+            self.source_context = detect(
+                HostEnvironment(),
+                self._declaration.source_options,
+                self._declared._field_index.first_file,  # noqa: SLF001  (the declaration is ours to read)
+            )
         except InvalidSecretsError as exc:
             raise self.build_error(exc.problems) from None
         log_messages.log_source_context(self.source_context)

@@ -74,6 +74,11 @@ class Field(NamedTuple):
     candidates: tuple[str, ...] = ()
 
     @property
+    def file_name(self) -> str:
+        """The usual name of its file: what is declared, or its name in small letters."""
+        return self.file or self.name.lower()
+
+    @property
     def has_rules(self) -> bool:
         """Whether a value can be refused for what it is, before any check."""
         rules = (self.dev_default, self.min_length, self.max_length, self.pattern)
@@ -128,6 +133,7 @@ class FieldIndex:
         constrained: those of them that have rules of length, pattern or default.
         by_file: attribute, name and whether it is text, of the field that a file
             name answers.
+        first_file: the usual file of the first field; empty when nothing is declared.
         nested_paths: the file names among these that lie in a subdirectory.
         by_variable: the field that a variable answers.
         by_file_variable: the field that a variable points to a file for.
@@ -141,6 +147,7 @@ class FieldIndex:
         "by_variable",
         "constrained",
         "fields",
+        "first_file",
         "nested_paths",
     )
 
@@ -156,6 +163,7 @@ class FieldIndex:
             for field in self.all_fields
             for name in field.candidates
         }
+        self.first_file: str = self.all_fields[0].file_name if self.all_fields else ""
         self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
         self.by_variable: dict[str, Field] = {field.name: field for field in self.all_fields}
         self.by_file_variable: dict[str, Field] = {

@@ -38,7 +38,7 @@ _NEAR = 0.85
 
 def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> str:
     """Say how to provide ``field`` where the process runs now."""
-    file = field.file or field.name.lower()
+    file = field.file_name
     if source_context.mode == "kubernetes":
         return kubectl(file, object_name(declaration))
     if source_context.mode == "systemd":
@@ -84,7 +84,7 @@ def first_file(field: Field, source_context: SourceContext) -> str:
     """Name the file that ``field`` is looked for in first; empty where there are no files."""
     if not source_context.mounted:
         return ""
-    return os.path.join(source_context.directories[0], field.file or field.name.lower())
+    return os.path.join(source_context.directories[0], field.file_name)
 
 
 def object_name(declaration: str) -> str:

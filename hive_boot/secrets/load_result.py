@@ -181,8 +181,9 @@ class LoadResult:
             origin = self.origin(field.attribute)
             fix = self._how_to_fix(field, origin)
             self.problems.append(problem._replace(places=(_location_text(origin),), fix=fix))
-        order = {name: number for number, name in enumerate(self.field_index.by_variable)}
-        self.problems.sort(key=lambda problem: order.get(problem.name, -1))
+        if self.problems:
+            order = {name: number for number, name in enumerate(self.field_index.by_variable)}
+            self.problems.sort(key=lambda problem: order.get(problem.name, -1))
 
     def _how_to_fix(self, field: Field, origin: tuple[str, str]) -> str:
         from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)

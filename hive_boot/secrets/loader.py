@@ -238,6 +238,8 @@ class _Loader:
 
     def _read_subvolumes(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the volumes that lie in a plain directory, also under the name of a secret."""
+        if len(above.batch.files) == len(above.names):
+            return []  # each name is the file of a secret
         unresolved = above.batch.unresolved
         taken = {
             hit.place: attribute

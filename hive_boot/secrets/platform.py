@@ -180,8 +180,16 @@ def _paths(given: StrPaths | None) -> tuple[str, ...]:
     return tuple(map(str, paths))
 
 
-def detect(host: HostEnvironment, source_options: SourceOptions) -> SourceContext:
+def detect(
+    host: HostEnvironment, source_options: SourceOptions, expected_file: str = ""
+) -> SourceContext:
     """Decide mode, profile and directories.
+
+    Args:
+        host: the machine.
+        source_options: what the author of the application decided.
+        expected_file: the name of a file that is probably in /run/secrets. When it is there,
+            the directory need not be listed, which takes long when it has many files.
 
     Raises:
         InvalidSecretsError: a ``HIVE_BOOT_*`` variable, or ``APP_ENV``, has a value
@@ -189,7 +197,7 @@ def detect(host: HostEnvironment, source_options: SourceOptions) -> SourceContex
     """
     problems: list[Problem] = []
     named, directories_setting = _named_directories(host, source_options, problems)
-    mode, mode_reason = _mode(host, source_options, directories_setting, problems)
+    mode, mode_reason = _mode(host, source_options, directories_setting, expected_file, problems)
     profile, profile_reason = _profile(host, source_options, mode, problems)
     fallback = _fallback(host, source_options, problems)
     if problems:
@@ -239,6 +247,7 @@ def _mode(
     host: HostEnvironment,
     source_options: SourceOptions,
     directories_setting: str,
+    expected_file: str,
     problems: list[Problem],
 ) -> tuple[Mode, str]:
     if source_options.mode is not None:
@@ -248,10 +257,12 @@ def _mode(
             if said.strip().lower() == mode:
                 return mode, "HIVE_BOOT_MODE"
         problems.append(_unknown_value("HIVE_BOOT_MODE", said, MODES))
-    return _detected_mode(host, directories_setting)
+    return _detected_mode(host, directories_setting, expected_file)
 
 
-def _detected_mode(host: HostEnvironment, directories_setting: str) -> tuple[Mode, str]:
+def _detected_mode(
+    host: HostEnvironment, directories_setting: str, expected_file: str
+) -> tuple[Mode, str]:
     if host.variable("KUBERNETES_SERVICE_HOST"):
         return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
     credentials = host.variable("CREDENTIALS_DIRECTORY")
@@ -259,13 +270,16 @@ def _detected_mode(host: HostEnvironment, directories_setting: str) -> tuple[Mod
         return "systemd", "CREDENTIALS_DIRECTORY is set"
     if directories_setting:
         return "docker", f"{directories_setting} names a directory"
-    return _mode_by_usual_directory(host)
+    return _mode_by_usual_directory(host, expected_file)
 
 
-def _mode_by_usual_directory(host: HostEnvironment) -> tuple[Mode, str]:
+def _mode_by_usual_directory(host: HostEnvironment, expected_file: str) -> tuple[Mode, str]:
+    is_expected = expected_file and expected_file not in PLATFORM_ENTRIES
     try:
-        with os.scandir(host.path("/run/secrets")) as entries:
-            ours = any(entry.name not in PLATFORM_ENTRIES for entry in entries)
+        ours = is_expected and host.exists(f"/run/secrets/{expected_file}")
+        if not ours:
+            with os.scandir(host.path("/run/secrets")) as entries:
+                ours = any(entry.name not in PLATFORM_ENTRIES for entry in entries)
     except FileNotFoundError:
         return "development", "no /run/secrets"
     except OSError as exc:

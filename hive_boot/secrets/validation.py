@@ -340,7 +340,7 @@ class _Validator:
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
         locations = []
-        tried = field.candidates[0] if field.file else field.name.lower()
+        tried = field.file_name
         others = set(field.candidates) - {tried, f"{tried}.txt"}
         stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
         also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.cli.secret_files import decode_value, encode_value, file_name, value_problem
+from hive_boot.cli.secret_files import decode_value, encode_value, value_problem
 from hive_boot.secrets.fields import Field
 from hive_boot.secrets.sources.files import LIMIT, read_files
 from hive_boot.secrets.value import placeholder
@@ -78,9 +78,3 @@ def test_a_value_that_no_file_can_hold_is_refused() -> None:
     largest = Secret("KEY", "a" * LIMIT)
     assert value_problem(largest) is None
     assert read(encode_value(largest), TEXT) == largest
-
-
-def test_a_file_is_named_as_declared() -> None:
-    """Else after the variable, in lower case."""
-    assert file_name(TEXT) == "key"
-    assert file_name(TEXT._replace(file="tls/key.pem")) == "tls/key.pem"

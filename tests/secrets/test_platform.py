@@ -1,6 +1,7 @@
 """Which sources a deployment has, and how strict it is: the whole table."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +265,23 @@ def test_environment_is_never_detected() -> None:
     ]
 
     assert {machine.mode[0] for machine in open_rows} == set(MODES) - {"environment"}
+
+
+def test_a_directory_with_an_expected_file_is_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file of ours tells what a listing would; one of the platform's does not."""
+    directory = tmp_path / "run" / "secrets"
+    directory.mkdir(parents=True)
+    host = HostEnvironment(environ={}, root=str(tmp_path), cwd=str(tmp_path), pid=4711)
+    for name in ("tokens", "api_key"):
+        assert detect(host, SourceOptions(), name).mode == "development"
+        (directory / name).write_text("fake-content")
+    with monkeypatch.context() as patch:
+        patch.delattr(os, "scandir")
+        assert detect(host, SourceOptions(), "api_key").mode == "docker"
+    (directory / "api_key").unlink()
+    assert detect(host, SourceOptions(), "tokens").mode == "development"
 
 
 def test_a_directory_that_may_not_be_listed_is_a_mount() -> None:

@@ -221,11 +221,10 @@ def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> D
         _record_problem(snapshot, exc)
         return snapshot
     try:
-        snapshot.names = os.listdir(root)
-        if _DATA in snapshot.names or _has_dotdot(snapshot.names):
+        if _has_data_link(root) or _has_dotdot(names := os.listdir(root)):
             _read_volume(snapshot, root, field_index)
         else:
-            _read_plain(snapshot, root, field_index, without)
+            _read_plain(snapshot, root, names, field_index, without)
         before, now = os.fstat(root), os.stat(path)
         snapshot.changed = before.st_ctime
         snapshot.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
@@ -247,6 +246,7 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex
     except OSError as exc:
         snapshot.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
         snapshot.pending = True
+        snapshot.names = os.listdir(root)
         return
     try:
         status = os.fstat(data)
@@ -259,10 +259,14 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex
 
 
 def _read_plain(
-    snapshot: DirectorySnapshot, root: int, field_index: FieldIndex, without: frozenset[str]
+    snapshot: DirectorySnapshot,
+    root: int,
+    names: Collection[str],
+    field_index: FieldIndex,
+    without: frozenset[str],
 ) -> None:
-    names = snapshot.names
-    if without and not without.isdisjoint(names):
+    snapshot.names = names
+    if any(name in field_index.by_file for name in without):
         names = [name for name in names if name not in without]
     _read_names(snapshot, root, field_index, names)
     # A volume whose ..data is away is known by the links into it that were left.
@@ -284,6 +288,15 @@ def _read_names(
     prefix = os.path.join(snapshot.path, "")
     snapshot.batch = read_files(names, field_index.by_file, directory=prefix, dir_fd=directory)
     snapshot.pending = snapshot.batch.permission_denied
+
+
+def _has_data_link(root: int) -> bool:
+    """Tell whether a directory is a kubelet volume in order, which need not be listed."""
+    try:
+        os.readlink(_DATA, dir_fd=root)
+    except OSError:
+        return False
+    return True
 
 
 def _has_dotdot(names: Collection[str]) -> bool:

@@ -58,10 +58,6 @@ BOM = b"\xef\xbb\xbf"
 _REGULAR = stat.S_IFREG
 
 
-_SHORT = 2
-"""Bytes up to which a file may be nothing but a line end."""
-
-
 class SourceHit(NamedTuple):
     """What one file or variable held.
 
@@ -136,32 +132,33 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
     batch = FileBatch(directory)
     values, files, unresolved = batch.values, batch.files, batch.unresolved
     touched = 0.0
+    open_file, fstat, read_bytes, close = os.open, os.fstat, os.read, os.close
     for name in names:
-        if name not in answers:
+        if (target := answers.get(name)) is None:
             continue
-        attribute, label, is_text = answers[name]
+        attribute, label, is_text = target
         try:
-            fd = os.open(name, _FLAGS, dir_fd=dir_fd)
+            fd = open_file(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
             _record(batch, name, attribute, _opening_fault(exc, name, dir_fd))
             continue
         try:
-            status = os.fstat(fd)
+            status = fstat(fd)
             size = status.st_size
-            changed = status.st_ctime
-            if changed > touched:  # noqa: PLR1730  (max() is a call)
-                touched = changed
+            if status.st_ctime > touched:  # noqa: PLR1730  (max() is a call)
+                touched = status.st_ctime
             if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
                 _record(batch, name, attribute, _refused(status))
                 continue
             # What is read is sealed at once: no variable of a frame holds it, whenever another
-            # thread looks.
-            usual = is_text and size > _SHORT
+            # thread looks. Two bytes more than the size show a file that grows.
+            usual = is_text
             if usual:
                 try:
-                    # A byte more than the size shows a file that grows.
-                    read = _OpaqueIterator(os.read(fd, size + 1).decode("ascii")).__next__
-                    usual = len(read()) == size and "\0" not in read()
+                    read = _OpaqueIterator(
+                        read_bytes(fd, size + 2).decode("ascii").removesuffix("\n")
+                    ).__next__
+                    usual = 0 < len(read()) <= size and read()[-1] != "\r" and "\0" not in read()
                 except UnicodeDecodeError:
                     usual = False
             if not usual:
@@ -172,17 +169,18 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
         finally:
             # A network's file system may fail here; what was read was read.
             try:  # noqa: SIM105  (a call for each file is what costs)
-                os.close(fd)
+                close(fd)
             except OSError:
                 pass
         if usual:
-            if read().endswith("\n"):
-                read = _OpaqueIterator(read().removesuffix("\n").removesuffix("\r")).__next__
             # What value_of(Secret, label, read) does, without the call.
             outcome = object.__new__(Secret)
             outcome._name = label
             outcome._open = read
-        if attribute in files or attribute in unresolved or isinstance(outcome, ValueProblem):
+        elif isinstance(outcome, ValueProblem):
+            _record(batch, name, attribute, outcome)
+            continue
+        if attribute in files or attribute in unresolved:
             _record(batch, name, attribute, outcome)
         else:
             values[attribute] = outcome

@@ -57,6 +57,36 @@ def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
     return fault.kind, fault.message
 
 
+def test_a_file_that_changes_while_it_is_read_is_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value is all that a file holds, also when that has just become more or less."""
+    path = tmp_path / "token"
+    fstat = os.fstat
+    begin = b"fake-begin"
+    for number, after in enumerate(
+        [begin + more for more in (b"-", b"\n", b"-\n", b"\r\n", b"--", b"-\n\n", b"-" * 9_000)]
+        + [b"fake", b"fake\n", b"f", b"fake-begi\r", b"other-begin\n"]
+    ):
+
+        def change(fd: int, after: bytes = after) -> os.stat_result:
+            status = fstat(fd)
+            path.write_bytes(after)
+            return status
+
+        with case(f"{number}: {after[:20]!r}"):
+            path.write_bytes(begin)
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fstat", change)
+                got = value_of(path)
+            assert got == value_of(path)
+    with case("emptied"):
+        path.write_bytes(begin)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fstat", lambda fd: (fstat(fd), path.write_bytes(b"\n"))[0])
+            assert fault_of(path)[0] == "empty"
+
+
 def test_a_text_loses_its_mark_and_one_newline_and_nothing_else(tmp_path: Path) -> None:
     """What an editor or echo adds is taken off once; spaces and inner lines stay."""
     cases: list[tuple[bytes, str]] = [

@@ -67,9 +67,9 @@ _STRING = r'"((?:[^"\\]|\\.)*)"'
 
 def embedded_secrets(text: str) -> Iterator[str]:
     """Give what is a secret by itself inside a value, also as a server receives it."""
-    from urllib.parse import unquote_plus  # noqa: PLC0415  (a declaration needs none)
-
     for password in passwords(text):
+        from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
+
         # What parses a URL ends a password at a character that should have been escaped.
         for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
             read = (piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
@@ -241,7 +241,7 @@ def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
     """
     if len(value.strip()) < shortest:
         return set()
-    found = {*_encodings(value), *_encodings(value.strip())}
+    found = {form for part in {value, value.strip()} for form in _encodings(part)}
     for text in _decodings(value):
         found.update(_escaped_variants(text))
     for text in _texts(value):
@@ -345,8 +345,9 @@ def _encodings(value: str | bytes) -> Iterator[str]:
         core = encoded[(offset * 8 + 5) // 6 : (offset + len(raw)) * 8 // 6]
         if len(core) >= _BASE64:
             yield core
-            yield core.replace("+", "-").replace("/", "_")
-            yield from _either_case(core.replace("+", "%2B").replace("/", "%2F"))
+            if "+" in core or "/" in core:
+                yield core.replace("+", "-").replace("/", "_")
+                yield from _either_case(core.replace("+", "%2B").replace("/", "%2F"))
     whole = b2a_base64(raw, newline=False).decode()
     for width in _WRAPPED if len(raw) <= _LONG else ():
         lines = [whole[start : start + width] for start in range(0, len(whole), width)]

@@ -6,8 +6,9 @@ https://docs.kernel.org/filesystems/proc.html (3.5, mountinfo)
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from hive_boot._records import Record
 
 TABLE = "/proc/self/mountinfo"
 
@@ -18,8 +19,7 @@ _FIELDS = 6
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Record):
     """One line of the mount table.
 
     Attributes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from hive_boot._records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ class Backoff:
 
 
 # A tuple, because a dataclass of so many fields takes 3 ms of every start.
-class Timings(NamedTuple):
+class Timings(Record):
     """The timings of one application, all in seconds.
 
     An interval is the time between two events, a timeout the longest wait for something, a

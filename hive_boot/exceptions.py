@@ -7,7 +7,9 @@ of a secret.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
+
+from hive_boot._records import Record
 
 ProblemKind = Literal[
     "missing",
@@ -34,7 +36,7 @@ ProblemKind = Literal[
 """The kind of a problem, as a word that a program can compare."""
 
 
-class Problem(NamedTuple):
+class Problem(Record):
     """One problem that prevents a service from starting; it never holds a value.
 
     Attributes:

@@ -5,7 +5,7 @@ import re
 from hive_boot._timings import DEFAULTS, Timings
 from tests.support import ROOT
 
-NAMES = list(Timings._fields)
+NAMES = list(Timings.field_names)
 
 
 def test_each_timing_is_described_and_used() -> None:

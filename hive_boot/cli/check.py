@@ -102,7 +102,7 @@ def _problems(error: InvalidSecretsError | None) -> dict[str, Any]:
     if error is None:
         return {"problems": [], "advice": []}
     return {
-        "problems": [problem._asdict() for problem in error.problems],
+        "problems": [problem.as_dict() for problem in error.problems],
         "advice": list(error.general_hints),
     }
 

@@ -98,7 +98,7 @@ def run(arguments: Namespace) -> int:
     except InvalidSecretsError as exc:
         # Without a mode there are no sources, so nothing can be checked.
         if arguments.json:
-            problems = [problem._asdict() for problem in exc.problems]
+            problems = [problem.as_dict() for problem in exc.problems]
             check = {"ok": False, "problems": problems, "advice": list(exc.general_hints)}
             print_json({"ok": False, "check": check, **_as_json([])})
         else:

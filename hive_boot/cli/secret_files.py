@@ -159,7 +159,7 @@ def value_problem(value: Value) -> ValueProblem | None:
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:
     """Return the fields as optional ones that accept every value."""
     return FieldIndex(
-        field._replace(
+        field.replace(
             required=False,
             required_in=frozenset(),
             dev_default=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import linecache
 import logging
 import os
@@ -105,6 +104,8 @@ def _inner_awaitable(awaitable: object) -> object:
     """Give what a type without attributes waits for; it holds that first, then any values."""
     kind = type(awaitable)
     if kind.__module__ == "builtins" and kind.__name__ in _HIDING:
+        import gc  # noqa: PLC0415  (only a hang needs it)
+
         return gc.get_referents(awaitable)[0]
     return None
 

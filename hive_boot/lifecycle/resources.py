@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 
+from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import (
     LifecycleError,
@@ -32,7 +33,7 @@ STOP_BUDGET_SHARE = 0.75
 """How much of the time that is left one may use that others are to be stopped after."""
 
 
-class Resource(NamedTuple):
+class Resource(Record):
     """One resource, as it is started.
 
     Attributes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 
+from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.tasks import is_cancellation, log_event, unwrap_single
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.states import Timeline
 
 
-class SupervisedTask(NamedTuple):
+class SupervisedTask(Record):
     """One service, as it is run.
 
     Attributes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from hive_boot._records import Record
 from hive_boot.exceptions import IllegalTransitionError
 
 
@@ -67,7 +68,7 @@ Outcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"
 """What has become of a step; the last four are final."""
 
 
-class TimelineEntry(NamedTuple):
+class TimelineEntry(Record):
     """One step of a run.
 
     Attributes:
@@ -138,10 +139,10 @@ class Timeline:
 
     def resume(self, number: int) -> None:
         """Note that a step which was waiting begins in earnest."""
-        self._steps[number] = self._steps[number]._replace(outcome="running", start=self.elapsed)
+        self._steps[number] = self._steps[number].replace(outcome="running", start=self.elapsed)
 
     def end(self, number: int, outcome: Outcome = "done") -> None:
         """Note that something has ended; a second end changes nothing."""
         step = self._steps.get(number)
         if step is not None and step.end is None:
-            self._steps[number] = step._replace(end=self.elapsed, outcome=outcome)
+            self._steps[number] = step.replace(end=self.elapsed, outcome=outcome)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from contextlib import asynccontextmanager
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
 from hive_boot.runtime.injection import BoundCall, Injectables, bind, display_name, is_async
 from hive_boot.secrets.secret_set import SecretSet
@@ -172,7 +172,7 @@ class RotationHook:
         self.timeout: float = timeout
 
 
-class CheckSpec(NamedTuple):
+class CheckSpec(Record):
     """What judges a set.
 
     Attributes:
@@ -186,7 +186,7 @@ class CheckSpec(NamedTuple):
     timeout: float | None
 
 
-class ResourceSpec(NamedTuple):
+class ResourceSpec(Record):
     """What is started and stopped.
 
     Attributes:
@@ -198,7 +198,7 @@ class ResourceSpec(NamedTuple):
     timeout: float | None
 
 
-class TaskSpec(NamedTuple):
+class TaskSpec(Record):
     """What works in the background.
 
     Attributes:
@@ -357,6 +357,8 @@ def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
     Raises:
         DeclarationError: some of them need each other.
     """
+    from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
+
     try:
         return list(TopologicalSorter(resources).static_order())
     except CycleError as exc:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NamedTuple, get_origin
+from typing import Any, get_origin
 
+from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
 
 _POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
@@ -21,7 +22,7 @@ Work = Callable[..., Any]
 """An ``async def`` of the author's, of whatever parameters."""
 
 
-class Injectables(NamedTuple):
+class Injectables(Record):
     """What the functions of the author's may ask for.
 
     Attributes:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from hive_boot._records import Record
 from hive_boot.exceptions import InvalidSecretsError, Problem
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.redaction.registry import scrub
@@ -345,7 +346,7 @@ def _missing(load_result: LoadResult) -> list[str]:
     return [problem.name for problem in load_result.problems if problem.kind in _WAITABLE_KINDS]
 
 
-class InitialLoad(NamedTuple):
+class InitialLoad(Record):
     """What a run begins with.
 
     Attributes:
@@ -409,7 +410,7 @@ def load_settings(declaration: AppDeclaration, load_result: LoadResult) -> objec
     return made
 
 
-class DryRunResult(NamedTuple):
+class DryRunResult(Record):
     """What a start would find.
 
     Attributes:

@@ -11,10 +11,11 @@ import math
 import os
 import time
 from copy import copy
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import anyio
 
+from hive_boot._records import Record
 from hive_boot._timings import Backoff
 from hive_boot.exceptions import InvalidSecretsError, LifecycleError, Problem
 from hive_boot.lifecycle.states import State
@@ -48,7 +49,7 @@ RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
 """What may be right a moment later, although nobody writes. All else is what was written."""
 
 
-class Rejection(NamedTuple):
+class Rejection(Record):
     """A set that was refused; the one before it stays in use.
 
     Attributes:
@@ -191,7 +192,7 @@ class WatchSupervisor:
 S = TypeVar("S", bound=SecretSet)
 
 
-class ReloadResult(NamedTuple):
+class ReloadResult(Record):
     """What one read came to.
 
     Attributes:
@@ -530,7 +531,7 @@ class Reloader(Generic[S]):
         number = self._store.generation.number
         problems = read.result.problems
         rejection, known = reject(problems, number + 1), self.rejection
-        is_new = known is None or rejection[:3] != known[:3]
+        is_new = known is None or rejection.replace(since=known.since) != known
         if is_new:
             self.rejection = rejection
             seconds = time.perf_counter() - started

@@ -121,7 +121,8 @@ class Run(Generic[S, C]):
         opened = await load_initial(
             self._declaration, self._pipeline, self._redaction, start_watching
         )
-        load_result, self.config, deadline = opened
+        load_result, deadline = opened.result, opened.deadline
+        self.config = opened.config
         # Who was told to stop at this moment is cancelled here, and not one step later.
         await anyio.lowlevel.checkpoint_if_cancelled()
         runner.transition(State.STARTING)

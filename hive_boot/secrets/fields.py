@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
+from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -40,7 +41,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 """What a secret may be called: a variable's name, or a Kubernetes key."""
 
 
-class ValueProblem(NamedTuple):
+class ValueProblem(Record):
     """Something is there and cannot be a value.
 
     Attributes:
@@ -52,7 +53,7 @@ class ValueProblem(NamedTuple):
     message: str
 
 
-class Field(NamedTuple):
+class Field(Record):
     """One declared secret. Made by :func:`secret` and completed by its class."""
 
     attribute: str = ""
@@ -174,7 +175,7 @@ class FieldIndex:
 def _with_previous(field: Field) -> list[Field]:
     if field.previous is None:
         return [field]
-    hidden = field._replace(
+    hidden = field.replace(
         attribute=f"{field.attribute}.previous",
         name=field.previous,
         required=False,

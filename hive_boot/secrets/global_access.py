@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecretError, SourceError
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import FieldIndex, undeclared_field
@@ -54,7 +55,7 @@ class StandaloneStore:
         return self._source_context
 
     def _load(self, field: Field) -> Secret | None:
-        source_context = self.source_context()._replace(variables=HostEnvironment().variables)
+        source_context = self.source_context().replace(variables=HostEnvironment().variables)
         loaded = load(FieldIndex([field]), source_context)
         if loaded.problems:
             raise SourceError(loaded.problems[0])
@@ -65,7 +66,7 @@ class StandaloneStore:
         return value
 
 
-class _Running(NamedTuple):
+class _Running(Record):
     store: Store[Any]
     source_context: SourceContext
 
@@ -203,8 +204,9 @@ def _hint(name: str) -> str:
             "",
         )
     else:
-        store, source_context = _running[0]
-        declared = store.declared
+        running = _running[0]
+        source_context = running.source_context
+        declared = running.store.declared
         field = declared._field_index.by_variable[name]  # noqa: SLF001  (ours)
         declaration = declared.__name__
     fix = fix_hints.how_to_provide(field, source_context, declaration)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
+from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.sources.files import SourceHit, Value, ValueOrProblem
@@ -20,7 +21,7 @@ WarningKind = Literal[
 ]
 
 
-class LoadWarning(NamedTuple):
+class LoadWarning(Record):
     """A warning of a load, which does not stop a start.
 
     Attributes:
@@ -180,7 +181,7 @@ class LoadResult:
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
             fix = self._how_to_fix(field, origin)
-            self.problems.append(problem._replace(places=(_location_text(origin),), fix=fix))
+            self.problems.append(problem.replace(places=(_location_text(origin),), fix=fix))
         if self.problems:
             order = {name: number for number, name in enumerate(self.field_index.by_variable)}
             self.problems.sort(key=lambda problem: order.get(problem.name, -1))

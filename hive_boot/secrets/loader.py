@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
@@ -56,9 +57,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
         recheck_recent_directories: whether there is time to see what becomes of a file that was
             taken away. Default False.
     """
-    policy = (policy or ReadPolicy())._replace(
-        recheck_recent_directories=recheck_recent_directories
-    )
+    policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
     loading = _Loader(LoadResult(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
@@ -66,7 +65,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     return loading.load_result
 
 
-class _VariableSource(NamedTuple):
+class _VariableSource(Record):
     """Variables of one origin.
 
     Attributes:

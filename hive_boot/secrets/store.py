@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from hive_boot._records import Record
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.value import Change, Secret
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=SecretSet)
 
 
-class Generation(NamedTuple):
+class Generation(Record):
     """One accepted set.
 
     Attributes:
@@ -34,7 +35,7 @@ class Generation(NamedTuple):
     at: float
 
 
-class ValuePeriod(NamedTuple):
+class ValuePeriod(Record):
     """The time in which a field has one value; all on the monotonic clock.
 
     Attributes:
@@ -125,7 +126,7 @@ class Store(Generic[S]):
             field = load_result.field_index.by_attribute[attribute]
             since = moment + (0.0 if now else field.activate_after)
             *before, last = self._periods.get(attribute) or (self.current_period(attribute),)
-            last = last._replace(until=since + field.accept_old_for)
+            last = last.replace(until=since + field.accept_old_for)
             period = ValuePeriod(load_result.values.get(attribute), generation.number, since)
             self._periods[attribute] = (*before, last, period)
         return self._activate_due(generation, moment)
@@ -200,11 +201,11 @@ class Store(Generic[S]):
         """Let all turns have begun, and count the grace of what they replace from now on."""
         fields = self.generation.load_result.field_index.by_attribute
         for attribute, periods in self._periods.items():
-            hurried = [period._replace(since=min(period.since, moment)) for period in periods]
+            hurried = [period.replace(since=min(period.since, moment)) for period in periods]
             for number, period in enumerate(periods[1:]):
                 if period.since > moment:
                     until = moment + fields[attribute].accept_old_for
-                    hurried[number] = hurried[number]._replace(until=until)
+                    hurried[number] = hurried[number].replace(until=until)
             self._periods[attribute] = tuple(hurried)
 
     def _activate_due(self, generation: Generation, moment: float) -> Change | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 
-class PendingCheck(NamedTuple):
+class PendingCheck(Record):
     """A check that has to be awaited.
 
     Attributes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
-from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, final
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
 
+from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _raw(reveal: Callable[[], str | bytes]) -> bytes:
     return reveal().encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
 
 
-class Change(NamedTuple):
+class Change(Record):
     """A change of the secrets in use.
 
     Attributes:
@@ -239,4 +240,4 @@ def filter_change(change: Change, names: frozenset[str]) -> Change | None:
     if not kept:
         return None
     old = {name: change.old[name] for name in kept}
-    return change._replace(names=kept, old=old, new={name: change.new[name] for name in kept})
+    return change.replace(names=kept, old=old, new={name: change.new[name] for name in kept})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from hive_boot._mounts import TABLE, read_mounts
+from hive_boot._records import Record
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import find_kubelet_volumes
 
@@ -25,7 +26,7 @@ _GENERATION = "/.."
 _SUBPATH = "/volume-subpaths/"
 
 
-class MountedFile(NamedTuple):
+class MountedFile(Record):
     """A file that is a mount point.
 
     Attributes:
@@ -83,7 +84,7 @@ _STEPS = 255
 """Parts of a path after which links are taken to lead in a circle; the kernel follows 40."""
 
 
-class WatchSnapshot(NamedTuple):
+class WatchSnapshot(Record):
     """What there is to be watched, and how it looks.
 
     Attributes:

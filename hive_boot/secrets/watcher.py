@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from hive_boot._timings import DEFAULTS, Backoff
 
@@ -38,18 +38,6 @@ _watched_by: dict[str, int] = {}
 
 _FAILURES = (ImportError, OSError, RuntimeError, ValueError)
 """What a watch fails with; a path that is not UTF-8 is a ValueError."""
-
-
-class EventSource(Protocol):
-    """What the kernel tells about a number of places."""
-
-    def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
-        """Give the paths that events came for; none when ``seconds`` are over, or at a stop.
-
-        Raises:
-            OSError: nothing can be told any more.
-            RuntimeError: the same.
-        """
 
 
 class FileEvents:
@@ -208,7 +196,7 @@ class Watcher:
         finally:
             events.close()
 
-    def _listen(self, events: EventSource, view: WatchSnapshot) -> None:
+    def _listen(self, events: FileEvents, view: WatchSnapshot) -> None:
         """Tick at hints, and at what no hint told of, until there is something else to watch."""
         suspected = told_of = False
         while True:

@@ -80,7 +80,7 @@ async def pool(secrets):
     yield Pool("")
 
 resources = boot._declaration.resources
-resources["pool"] = resources["pool"]._replace(timeout=0.2, work=pool)
+resources["pool"] = resources["pool"].replace(timeout=0.2, work=pool)
 pool.__annotations__["secrets"] = boot._declaration.declared
 
 @boot.resource

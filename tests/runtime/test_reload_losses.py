@@ -24,7 +24,7 @@ class Service(SecretSet):
     token: Secret | None
 
 
-BRISK = SETTLED._replace(missing_timeout=0.0)
+BRISK = SETTLED.replace(missing_timeout=0.0)
 """What is missing is missing at once."""
 
 FILES = {"api_key": "fake-api-key", "token": "fake-token"}

@@ -55,7 +55,7 @@ def test_a_file_that_is_a_mount_point_is_found(file: Path, table: Path) -> None:
     """Only files that are mounted alone are pinned; those in mounted directories are not."""
     table.write_text(row("/", "/") + row(file.parent, "/host") + row(file, "/host/api_key"))
     other = file.with_name("other")
-    assert found(table, file, other) == [(str(file), "/host/api_key", False)]
+    assert found(table, file, other) == [MountedFile(str(file), "/host/api_key", stale=False)]
 
 
 def test_a_file_is_known_by_where_it_really_is(file: Path, table: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_file_is_known_by_where_it_really_is(file: Path, table: Path) -> None:
 def test_what_is_mounted_last_is_what_is_seen(file: Path, table: Path) -> None:
     """Of two files mounted at one place the upper one counts, so it may be the stale one."""
     table.write_text(row(file, "/first") + row(file, "/second//deleted", number=37))
-    assert found(table, file) == [(str(file), "/second//deleted", True)]
+    assert found(table, file) == [MountedFile(str(file), "/second//deleted", stale=True)]
 
 
 def test_a_mounted_directory_is_no_pinned_file(tmp_path: Path, table: Path) -> None:
@@ -95,7 +95,7 @@ def test_odd_names_are_read_as_the_kernel_writes_them(tmp_path: Path, table: Pat
             file = root / name
             file.write_text("fake-key")
             table.write_text(row(root / written, f"/host/{written}"))
-            assert found(table, file) == [(str(file), f"/host/{name}", False)]
+            assert found(table, file) == [MountedFile(str(file), f"/host/{name}", stale=False)]
 
 
 def test_a_name_that_is_not_utf_8_hides_no_mount(tmp_path: Path, table: Path) -> None:
@@ -117,14 +117,14 @@ def test_a_mounted_file_without_a_name_left_is_stale(file: Path, table: Path) ->
         file.unlink()
         path = Path(f"/proc/self/fd/{opened.fileno()}")
         table.write_text(row(path, "/host/api_key"))
-        assert found(table, path) == [(str(path), "/host/api_key", True)]
+        assert found(table, path) == [MountedFile(str(path), "/host/api_key", stale=True)]
 
 
 def test_a_mount_that_cannot_be_looked_at_is_not_called_stale(tmp_path: Path, table: Path) -> None:
     """Where nothing can be known nobody is alarmed."""
     gone = tmp_path / "gone"
     table.write_text(row(gone, "/host/api_key"))
-    assert found(table, gone) == [(str(gone), "/host/api_key", False)]
+    assert found(table, gone) == [MountedFile(str(gone), "/host/api_key", stale=False)]
 
 
 @really

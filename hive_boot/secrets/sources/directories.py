@@ -6,8 +6,9 @@ import os
 import time
 from contextlib import suppress
 from errno import EACCES, ENOENT, EPERM
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from hive_boot._records import Record
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.sources.files import UNREADABLE, FieldTarget, FileBatch, read_files
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import FieldIndex
 
 
-class ReadPolicy(NamedTuple):
+class ReadPolicy(Record):
     """The clock of a load, and its limits in seconds.
 
     Attributes:

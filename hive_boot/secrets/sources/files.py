@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes, value_of
@@ -58,7 +59,7 @@ BOM = b"\xef\xbb\xbf"
 _REGULAR = stat.S_IFREG
 
 
-class SourceHit(NamedTuple):
+class SourceHit(Record):
     """What one file or variable held.
 
     Attributes:

@@ -112,12 +112,20 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.sleep(0.002)
 
 
+def _as_json(change: Change) -> str:
+    return json.dumps(change.as_dict())
+
+
 def tell_change(change: Change) -> None:
     """Show a change in every way."""
     told = [repr(change), str(change), f"{change} {change!r}", pprint.pformat(change, width=40)]
-    told += [str(change._asdict()), json.dumps(change, default=str), f"{dir(change)} {[*change]}"]
+    told += [
+        str(change.as_dict()),
+        json.dumps(change, default=str),
+        f"{dir(change)} {[*change.as_dict().values()]}",
+    ]
     told += [f"{each} {each!r}" for each in (change.old, change.new)]
-    ways: list[Callable[[Any], object]] = [json.dumps, pickle.dumps, vars]
+    ways: list[Callable[[Any], object]] = [_as_json, pickle.dumps, vars]
     for way in ways:
         try:
             told.append(str(way(change)))

@@ -377,7 +377,7 @@ def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> Non
         with case(named), as_ordinary_user() as place:
             fill(place)
             (place / "b").chmod(0o000)
-            policy = clock.policy()._replace(wall=SETTLED.wall)
+            policy = clock.policy().replace(wall=SETTLED.wall)
             if named:
                 answers = {str(place / name): (name, name.upper(), True) for name in "abc"}
                 reading = read_paths(answers, policy)
@@ -510,7 +510,9 @@ def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock
         ("loop", "too many levels of symbolic links"),
     ):
         reading = read(tmp_path / name, policy=clock.policy())
-        assert reading.problem == ("directory", f"cannot be opened as a directory: {why}")
+        assert reading.problem == ValueProblem(
+            "directory", f"cannot be opened as a directory: {why}"
+        )
         assert not reading.is_absent
     assert clock.slept == []
 
@@ -527,7 +529,9 @@ def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert reading.problem == ("directory", "cannot be opened as a directory: too many open files")
+    assert reading.problem == ValueProblem(
+        "directory", "cannot be opened as a directory: too many open files"
+    )
 
 
 def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
+from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.sources.files import LIMIT, FileBatch, ValueOrProblem, read_files
 from tests.fixtures.cases import case, empty_machines
 from tests.fixtures.files import make_loop, make_socket
@@ -51,7 +52,7 @@ def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
     """Return kind and message of what is wrong with a bad file."""
     batch = read(path, text=text)
     (fault,) = held(batch)
-    assert isinstance(fault, tuple)
+    assert isinstance(fault, ValueProblem)
     assert batch.values == {}
     assert [hit.place for hit in batch.unresolved["token"]] == [str(path)]
     return fault.kind, fault.message
@@ -209,7 +210,7 @@ def test_whatever_a_file_holds_it_is_a_value_or_a_fault(content: bytes) -> None:
         assert text
         assert b"\0" not in text
     else:
-        assert isinstance(outcome, tuple)
+        assert isinstance(outcome, ValueProblem)
         assert outcome.kind == ("empty" if not text else "nul" if _is_text(text) else "not-utf-8")
         assert outcome.kind != "nul" or b"\0" in text
 
@@ -529,7 +530,7 @@ def test_a_file_that_is_rewritten_meanwhile_breaks_nothing(tmp_path: Path) -> No
         for number in range(500_000):
             (outcome,) = held(read(file))
             assert not isinstance(outcome, SecretBytes)
-            seen.add(outcome.reveal() if isinstance(outcome, Secret) else str(outcome[1]))
+            seen.add(outcome.reveal() if isinstance(outcome, Secret) else outcome.message)
             if number > 2000 and len(seen) > 1:
                 break
     finally:

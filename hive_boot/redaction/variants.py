@@ -112,17 +112,17 @@ def _json_strings(text: str) -> Iterator[str]:
     has_names = any(re.search(_SENSITIVE, name) for name in names)
     yield from (name for name in names if len(name) >= _LINE and re.search(r"\d", name))
     while todo:
-        name, it = todo.pop()
-        if isinstance(it, dict):
-            todo += it.items()
-        elif isinstance(it, list):
-            todo += [(name, each) for each in it]
-        elif isinstance(it, str):
-            yield from passwords(it)
-            yield from distinctive_lines(it)
-            todo += [(name, member) for member in _members(it)]
-            if not _is_public(name, it, has_names=has_names):
-                yield it
+        name, member = todo.pop()
+        if isinstance(member, dict):
+            todo += member.items()
+        elif isinstance(member, list):
+            todo += [(name, each) for each in member]
+        elif isinstance(member, str):
+            yield from passwords(member)
+            yield from distinctive_lines(member)
+            todo += [(name, nested) for nested in _members(member)]
+            if not _is_public(name, member, has_names=has_names):
+                yield member
 
 
 def _is_public(name: str, leaf: str, *, has_names: bool) -> bool:
@@ -146,14 +146,14 @@ def _is_public(name: str, leaf: str, *, has_names: bool) -> bool:
 def _names(members: list[tuple[str, Any]]) -> set[str]:
     """Give the names of all members but the public ones."""
     found: set[str] = set()
-    todo = [it for _, it in members]
+    todo = [member for _, member in members]
     while todo:
-        it = todo.pop()
-        if isinstance(it, dict):
-            found.update(it)
-            todo += it.values()
-        elif isinstance(it, list):
-            todo += it
+        member = todo.pop()
+        if isinstance(member, dict):
+            found.update(member)
+            todo += member.values()
+        elif isinstance(member, list):
+            todo += member
     return {name for name in found if not re.search(_PUBLIC, name)}
 
 
@@ -242,6 +242,10 @@ def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
     if len(value.strip()) < shortest:
         return set()
     found = {form for part in {value, value.strip()} for form in _encodings(part)}
+    if isinstance(value, str) and re.fullmatch(_PLAIN, value):
+        # Nothing is embedded in a token, and nothing in it is ever escaped.
+        found.update(_escaped_variants(value))
+        return {form for form in found if len(form) >= shortest}
     for text in _decodings(value):
         found.update(_escaped_variants(text))
     for text in _texts(value):

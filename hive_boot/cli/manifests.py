@@ -203,7 +203,7 @@ def build_deployment(arguments: Namespace) -> Deployment:
         context=(_source(arguments.app), *map(_inside, arguments.context)),
         copies=tuple(map(_inside, arguments.copy)),
         writable=tuple(dict.fromkeys(map(_absolute, arguments.writable))),
-        told=rerun_arguments(arguments),
+        rerun_arguments=rerun_arguments(arguments),
     )
 
 

@@ -13,7 +13,7 @@ from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
-from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, value_in
+from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
 from hive_boot.secrets.validation import PLACEHOLDER
 from hive_boot.secrets.value import Secret, SecretBytes, is_placeholder
 
@@ -139,7 +139,7 @@ def decode_value(raw: bytes, field: Field) -> Value | None:
     Returns:
         None when the content is not UTF-8 and the field is a text.
     """
-    return value_in(lambda: raw, field.name, is_text=field.kind is Secret)
+    return decode_file(lambda: raw, field.name, is_text=field.kind is Secret)
 
 
 def value_problem(value: Value) -> ValueProblem | None:

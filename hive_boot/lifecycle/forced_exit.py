@@ -145,7 +145,7 @@ _SLICE = 0.05
 """Seconds between two looks at threads that are waited for."""
 
 
-_UNTOLD = "hive_boot: the time is over, and what has not ended cannot be told"
+_NO_DESCRIPTION = "hive_boot: the time is over, and what has not ended cannot be told"
 
 
 class ExitWatchdog:
@@ -214,13 +214,13 @@ class ExitWatchdog:
             os._exit(self._status)
 
     def _end(self) -> None:
-        told = [_UNTOLD]
+        message = [_NO_DESCRIPTION]
 
         def ask() -> None:
-            told[0] = self._pending()
+            message[0] = self._pending()
 
         _run_with_timeout(self._timings, ask)
-        exit_now(self._status, told[0], self._timings)
+        exit_now(self._status, message[0], self._timings)
 
 
 def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:

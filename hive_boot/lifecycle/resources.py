@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
-    from hive_boot.lifecycle.states import Outcome, Timeline
+    from hive_boot.lifecycle.states import StepOutcome, Timeline
 
 
 STOP_BUDGET_SHARE = 0.75
@@ -258,7 +258,7 @@ class ResourceManager:
         state.value = state.context = None
         state.done.set()
         state.due = math.inf
-        outcome: Outcome = "cancelled" if state.failure is None else "failed"
+        outcome: StepOutcome = "cancelled" if state.failure is None else "failed"
         self._timeline.end(state.step, outcome)
         if state.failure is None or state.stop.is_set():
             return
@@ -284,7 +284,7 @@ class ResourceManager:
         step = state.stop_step = self._timeline.begin(state.resource.name, "stop")
         state.stop.set()
         await self._await_stopped(state, until)
-        outcome: Outcome = "done" if state.failure is None else "failed"
+        outcome: StepOutcome = "done" if state.failure is None else "failed"
         self._timeline.end(step, "overdue" if state.is_overdue else outcome)
 
     async def _await_stopped(self, state: _ResourceState, until: float) -> None:

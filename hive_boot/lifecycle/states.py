@@ -64,7 +64,7 @@ Kind = Literal["phase", "check", "resource", "service", "stop"]
 """What a step is: a phase of the run, a check, the start of a resource, a service, a stop."""
 
 
-Outcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]
+StepOutcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]
 """What has become of a step; the last four are final."""
 
 
@@ -84,7 +84,7 @@ class TimelineEntry(Record):
     kind: Kind
     start: float
     end: float | None = None
-    outcome: Outcome = "running"
+    outcome: StepOutcome = "running"
     waits_for: tuple[str, ...] = ()
 
 
@@ -121,7 +121,7 @@ class Timeline:
         kind: Kind,
         *,
         waits_for: tuple[str, ...] = (),
-        outcome: Outcome = "running",
+        outcome: StepOutcome = "running",
     ) -> int:
         """Note that something begins.
 
@@ -141,7 +141,7 @@ class Timeline:
         """Note that a step which was waiting begins in earnest."""
         self._steps[number] = self._steps[number].replace(outcome="running", start=self.elapsed)
 
-    def end(self, number: int, outcome: Outcome = "done") -> None:
+    def end(self, number: int, outcome: StepOutcome = "done") -> None:
         """Note that something has ended; a second end changes nothing."""
         step = self._steps.get(number)
         if step is not None and step.end is None:

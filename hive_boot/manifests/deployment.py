@@ -90,7 +90,7 @@ class Deployment:
         start: seconds that a start may take.
         drain: seconds between the wish to stop and the stop; None to decide by the mode.
         stop: seconds that the stop may take after that.
-        told: the words that rendered this, without the target.
+        rerun_arguments: the words that rendered this, without the target.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Deployment:
     start: float
     drain: float | None
     stop: float
-    told: tuple[str, ...] = field(default=())
+    rerun_arguments: tuple[str, ...] = field(default=())
 
     @property
     def object_name(self) -> str:

@@ -73,7 +73,7 @@ def header(deployment: Deployment, target: str, *about: str) -> list[str]:
         target: what was asked for.
         about: paragraphs for who reads the file.
     """
-    app, *options = deployment.told
+    app, *options = deployment.rerun_arguments
     words = ["hive-boot", "manifests", app, "--target", target, *options, "--write"]
     lines = [f"# {RENDERED} from {one_line(deployment.declared)}; do not edit, render it again:"]
     lines += command(words)

@@ -69,9 +69,9 @@ class _PatchedFunction:
                 return None
             return real(*args, **kwargs)
 
-        self._put(wrapper)
+        self._install(wrapper)
 
-    def _put(self, wrapper: Callable[..., Any]) -> None:
+    def _install(self, wrapper: Callable[..., Any]) -> None:
         self._wrapper = wrapper
         setattr(wrapper, _MADE_BY, self)
         setattr(self._owner, self._name, wrapper)
@@ -81,7 +81,7 @@ class _PatchedFunction:
         real: Callable[..., Any] = load_wrapper(self._made_by)(self.before, self.switch)
         self._real = real
         if getattr(self._owner, self._name) is self._wrapper:
-            self._put(real)
+            self._install(real)
         return real
 
     def is_retired(self, wrapper: object) -> bool:

@@ -264,8 +264,8 @@ def thread_excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callab
                 )
         else:
             shown = redacted_copy(exc, matcher)
-            told = (type(shown), shown, args.exc_traceback, args.thread)
-            _call(before, shown, threading.ExceptHookArgs(told))
+            redacted_args = (type(shown), shown, args.exc_traceback, args.thread)
+            _call(before, shown, threading.ExceptHookArgs(redacted_args))
 
     return excepthook
 
@@ -285,14 +285,14 @@ def unraisablehook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
             )
         else:
             shown = redacted_copy(exc, matcher)
-            told = SimpleNamespace(
+            redacted_args = SimpleNamespace(
                 exc_type=type(shown),
                 exc_value=shown,
                 exc_traceback=args.exc_traceback,
                 err_msg=args.err_msg and redact_safely(args.err_msg),
                 object=redacted_copy(args.object, matcher),
             )
-            _call(before, shown, told)
+            _call(before, shown, redacted_args)
 
     return unraisablehook
 

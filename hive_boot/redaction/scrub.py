@@ -282,16 +282,16 @@ def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
         Exception: it cannot be done. Then the record must not pass.
     """
     message = _message(record)
-    holds = [it for name, it in record.__dict__.items() if name not in _HARMLESS]
+    holds = [value for name, value in record.__dict__.items() if name not in _HARMLESS]
     found = [message, *record.__dict__, *collect_texts(holds, objects=True)]
     if record.exc_info and record.exc_info[1] is not None:
         found += exception_texts(record.exc_info[1])
     if matcher.is_clean("\n".join(found)):
         return
-    for name, it in list(record.__dict__.items()):
+    for name, value in list(record.__dict__.items()):
         if name != "exc_info":
             del record.__dict__[name]
-            record.__dict__[matcher.scrub(name)] = redact_structure(it, matcher, objects=True)
+            record.__dict__[matcher.scrub(name)] = redact_structure(value, matcher, objects=True)
     if record.exc_info and record.exc_info[1] is not None:
         shown = redacted_exception(record.exc_info[1], matcher)
         record.exc_info = (type(shown), shown, record.exc_info[2])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import Problem
-    from hive_boot.lifecycle.states import Outcome, Timeline
+    from hive_boot.lifecycle.states import StepOutcome, Timeline
     from hive_boot.runtime.declarations import CheckSpec
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.secrets.fields import Field
@@ -137,7 +137,7 @@ async def call_application_checks(  # noqa: PLR0913  (what a check is asked with
 
     async def ask(index: int, work: BoundCall, check: CheckSpec) -> None:
         step = timeline.begin(work.display_name, "check")
-        outcome: Outcome = "cancelled"
+        outcome: StepOutcome = "cancelled"
         problem: Problem | None = None
         # Many replicas ask.
         backoff = Backoff(timings.check_retry_delay, timings.max_check_retry_delay, jitter=True)

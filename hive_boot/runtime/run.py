@@ -386,7 +386,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     if (watcher := reloader.watch_supervisor.watcher) is not None:
         known |= {
             "watcher": "off" if run.forked else watcher.mode,
-            "missed": watcher.missed_events,
+            "missed_events": watcher.missed_events,
             "pinned": tuple(pin.path for pin in watcher.pinned),
             "stale": _stale(run),
         }

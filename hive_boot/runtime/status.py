@@ -94,7 +94,7 @@ class Status:
         rejected_names: the causes of that rejection: secrets, directories, a check.
         watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
             every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
-        missed: the number of changes without an event, which only a comparison has found.
+        missed_events: the number of changes without an event, which only a comparison has found.
         pinned: the declared files that are mount points themselves: they can be rewritten
             in place but not replaced.
         stale: the pinned files that were replaced on the host; only a restart shows the new
@@ -127,7 +127,7 @@ class Status:
     rejected: int = 0
     rejected_names: tuple[str, ...] = ()
     watcher: Literal["inotify", "poll", "down", "off"] = "off"
-    missed: int = 0
+    missed_events: int = 0
     pinned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     failing_hooks: tuple[str, ...] = ()

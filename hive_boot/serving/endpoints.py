@@ -171,12 +171,12 @@ def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -
         health = json.dumps(describe(status), ensure_ascii=False)
         return make_response(200 if status.ready else 503, f"{health}\n", kind="application/json")
     if path == "/livez":
-        told = liveness(status.state)
+        probe = liveness(status.state)
     elif path == "/readyz":
-        told = readiness(status.state)
+        probe = readiness(status.state)
     else:
-        told = startup(status.state, started=status.started)
-    return make_response(told.status, f"{told.text}\n")
+        probe = startup(status.state, started=status.started)
+    return make_response(probe.status, f"{probe.text}\n")
 
 
 def _metrics(status: Status, accept: str) -> Response:

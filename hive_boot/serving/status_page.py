@@ -289,14 +289,14 @@ def _share(moment: float, length: float) -> float:
 
 
 def _when(step: TimelineEntry, begin: float, end: float) -> str:
-    told = f"at {format_duration(step.start - begin)}, "
-    told += "for " if step.end is None else "took "
-    told += format_duration(end - step.start)
+    html = f"at {format_duration(step.start - begin)}, "
+    html += "for " if step.end is None else "took "
+    html += format_duration(end - step.start)
     if step.waits_for and step.outcome == "waiting":
         more = len(step.waits_for) - NAMED
         rest = f" and {more} more" if more > 0 else ""
-        told += f", waits for {html_with_breaks(', '.join(step.waits_for[:NAMED]))}{rest}"
-    return told
+        html += f", waits for {html_with_breaks(', '.join(step.waits_for[:NAMED]))}{rest}"
+    return html
 
 
 MOST_SECRETS = 500
@@ -394,19 +394,19 @@ def _icon(kind: str) -> str:
 
 
 def _notices(status: Status) -> str:
-    told = ""
+    html = ""
     if status.failed:
         text = f"{escape(status.failed)} has failed, and the application ends."
-        told += _notice("bad", "Failed", [text])
+        html += _notice("bad", "Failed", [text])
     if status.degraded:
         reasons = [html_with_breaks(redact(reason)) for reason in status.reasons[:MOST_REASONS]]
         if more := len(status.reasons) - len(reasons):
             reasons.append(f"and {more} more")
-        told += _notice("warn", "Degraded", reasons)
+        html += _notice("warn", "Degraded", reasons)
     if status.forked:
         text = "This process was forked: it keeps the secrets it was born with."
-        told += _notice("busy", "Forked", [text])
-    return told
+        html += _notice("busy", "Forked", [text])
+    return html
 
 
 def _notice(kind: str, title: str, lines: Iterable[str]) -> str:
@@ -436,15 +436,15 @@ def _facts(status: Status, now: float) -> str:
 
 def _secrets(status: Status) -> str:
     if not status.secrets:
-        told = "<p>No secrets are accepted yet.</p>"
+        html = "<p>No secrets are accepted yet.</p>"
     else:
         shown = status.secrets[:MOST_SECRETS]
         rows = "".join(_secret(each, status) for each in shown)
         heads = ("Name", "State", "Source", "In use for", "Generation", "Notes")
         present = sum(each.present for each in status.secrets)
         caption = f"{present} of {len(status.secrets)} declared secrets are present."
-        told = _table("kept", caption, heads, rows) + _more(status.secrets, shown, "secrets")
-    return f'<section aria-labelledby="secrets"><h2 id="secrets">Secrets</h2>{told}</section>'
+        html = _table("kept", caption, heads, rows) + _more(status.secrets, shown, "secrets")
+    return f'<section aria-labelledby="secrets"><h2 id="secrets">Secrets</h2>{html}</section>'
 
 
 def _secret(each: SecretStatus, status: Status) -> str:
@@ -478,15 +478,15 @@ def _notes(each: SecretStatus, status: Status) -> Iterable[str]:
 
 def _rotations(rotations: Sequence[RotationStatus], now: float) -> str:
     if not rotations:
-        told = "<p>There were none.</p>"
+        html = "<p>There were none.</p>"
     else:
         shown = rotations[:MOST_ROTATIONS]
         rows = "".join(_rotation(each, now) for each in shown)
         heads = ("When", "Verdict", "Secrets", "Generation", "Took")
-        told = _table("turns", "The newest first.", heads, rows) + _more(
+        html = _table("turns", "The newest first.", heads, rows) + _more(
             rotations, shown, "rotations"
         )
-    return f'<section aria-labelledby="rotations"><h2 id="rotations">Rotations</h2>{told}</section>'
+    return f'<section aria-labelledby="rotations"><h2 id="rotations">Rotations</h2>{html}</section>'
 
 
 def _rotation(each: RotationStatus, now: float) -> str:
@@ -515,11 +515,11 @@ def _table(kind: str, caption: str, heads: Iterable[str], rows: str) -> str:
 
 
 def _table_row(head: str, *cells: tuple[str, str, str]) -> str:
-    told = "".join(
+    html = "".join(
         f'<td role="cell" class="{kind}" data-label="{label}">{content}</td>'
         for label, content, kind in cells
     )
-    return f'<tr role="row"><th scope="row" role="rowheader">{head}</th>{told}</tr>'
+    return f'<tr role="row"><th scope="row" role="rowheader">{head}</th>{html}</tr>'
 
 
 def _more(everything: Sequence[object], shown: Sequence[object], what: str) -> str:

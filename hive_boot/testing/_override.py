@@ -63,14 +63,14 @@ class override:  # noqa: N801  (it is used as a function is)
         if self._boot.status().ready:
             message = "the application runs: write async with override(…)"
             raise LifecycleError(message)
-        self._put()
+        self._install_overrides()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._declaration.overrides = self._before
 
     async def __aenter__(self) -> Self:
-        self._put()
+        self._install_overrides()
         try:
             await self._reload()
         except BaseException:
@@ -85,7 +85,7 @@ class override:  # noqa: N801  (it is used as a function is)
         self._declaration.overrides = self._before
         await self._reload()
 
-    def _put(self) -> None:
+    def _install_overrides(self) -> None:
         self._before = self._declaration.overrides
         self._declaration.overrides = {**self._before, **self._given}
 

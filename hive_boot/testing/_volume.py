@@ -101,7 +101,7 @@ class MountedVolume:
         """
         content = volume_content(files)
         with self._turn:
-            if not anew and self._holds(content):
+            if not anew and self._has_content(content):
                 return self._link(content)
             self._switch(self._write(content, mode, pause), content)
             return True
@@ -208,7 +208,7 @@ class MountedVolume:
         """
         (self.path / name).unlink()
 
-    def _holds(self, content: Mapping[str, bytes]) -> bool:
+    def _has_content(self, content: Mapping[str, bytes]) -> bool:
         generation = self.generation
         try:
             return generation is not None and generation.is_dir() and self.content == content

@@ -3,7 +3,7 @@
 import pytest
 
 from hive_boot.lifecycle import states as room
-from hive_boot.lifecycle.states import Outcome, Timeline, TimelineEntry
+from hive_boot.lifecycle.states import StepOutcome, Timeline, TimelineEntry
 
 
 class Clock:
@@ -36,7 +36,7 @@ def test_a_step_has_a_start_an_end_and_an_outcome() -> None:
 
 def test_it_tells_how_a_step_ended() -> None:
     """A step that went wrong is told from one that is done."""
-    outcomes: tuple[Outcome, ...] = ("failed", "overdue", "cancelled")
+    outcomes: tuple[StepOutcome, ...] = ("failed", "overdue", "cancelled")
     timeline = Timeline()
     for outcome in outcomes:
         timeline.end(timeline.begin("pool", "resource"), outcome)

@@ -61,7 +61,7 @@ def deployment(
         context=("shop",),
         copies=(),
         writable=(),
-        told=("shop.app:boot",),
+        rerun_arguments=("shop.app:boot",),
     )
     return replace(made, **changes)
 

@@ -66,7 +66,7 @@ def test_a_table_is_one_whatever_stands_in_it() -> None:
 
 def test_a_command_in_a_comment_does_not_end_it() -> None:
     """Markdown's comment lasts until its end, whatever was typed."""
-    text = text_of(deploy(told=("shop.app:boot", "--env", "A=-->")), "SECRETS.md")
+    text = text_of(deploy(rerun_arguments=("shop.app:boot", "--env", "A=-->")), "SECRETS.md")
     assert text.count("-->") == 1
 
 

@@ -457,7 +457,7 @@ async def test_a_resync_without_change_says_nothing(
             return len(read) > 4
 
         await until(is_read_again)
-        assert (boot.status().generation, boot.status().missed) == (1, 0)
+        assert (boot.status().generation, boot.status().missed_events) == (1, 0)
         assert log.text == ""
 
 

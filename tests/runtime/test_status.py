@@ -77,7 +77,7 @@ async def test_an_application_that_has_not_rotated_is_well(
     assert before <= status.last_read == status.last_change <= time.time()
     assert (status.ready, status.degraded, status.reasons) == (True, False, ())
     assert (status.generation, status.rejected, status.rejected_names) == (1, 0, ())
-    assert (status.watcher, status.missed, status.forked) == ("off", 0, False)
+    assert (status.watcher, status.missed_events, status.forked) == ("off", 0, False)
     assert (status.pinned, status.stale, status.failing_hooks) == ((), (), ())
 
 

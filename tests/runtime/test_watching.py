@@ -103,7 +103,7 @@ async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: Mounted
             await until(uses(boot, f"fake-key-{number}"))
             assert secrets.api_key.reveal() == f"fake-key-{number}"
         status = boot.status()
-        assert (status.generation, status.missed, status.degraded) == (4, 0, False)
+        assert (status.generation, status.missed_events, status.degraded) == (4, 0, False)
     assert boot.status().watcher == "off"
 
 
@@ -154,7 +154,7 @@ async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> Non
         await until(uses(boot, "fake-key-0"))
         key.publish({"api_key": "fake-key-2"})
         await until(uses(boot, "fake-key-2"))
-        await until(lambda: boot.status().missed)
+        await until(lambda: boot.status().missed_events)
         assert not boot.status().degraded
 
 
@@ -181,7 +181,7 @@ async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path)
                 {"api_key": f"fake-key-newer-{number}"}
             )
             await until(uses(boot, f"fake-key-newer-{number}"))
-        assert boot.status().missed == 0
+        assert boot.status().missed_events == 0
 
 
 async def test_the_volumes_below_the_usual_directory(
@@ -219,7 +219,7 @@ async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDi
         await until(lambda: secrets.token is not None and secrets.token.matches("fake-1"))
         directory.replace("x.pyc", "fake-2")
         await until(lambda: secrets.compiled is not None and secrets.compiled.matches("fake-2"))
-        assert boot.status().missed == 0
+        assert boot.status().missed_events == 0
 
 
 @pytest.mark.usefixtures("settled")
@@ -268,7 +268,7 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
         for number in range(1, 4):
             key.publish({"api_key": f"fake-key-{number}"})
             await until(uses(boot, f"fake-key-{number}"))
-        assert boot.status().missed == 0
+        assert boot.status().missed_events == 0
 
 
 @pytest.mark.usefixtures("settled")
@@ -285,7 +285,7 @@ async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
         await until(uses(boot, "fake-key-2"))
         project.replace(".env.local", "API_KEY=fake-key-3")
         await until(uses(boot, "fake-key-3"))
-        assert boot.status().missed == 0
+        assert boot.status().missed_events == 0
 
 
 # Files that are mounted alone.
@@ -358,7 +358,7 @@ async def test_a_change_that_no_event_tells_of_is_found_and_counted(key: Mounted
         fresh.write_text("fake-key-1")
         fresh.rename(key.generation / "api_key")
         await until(uses(boot, "fake-key-1"))
-        await until(lambda: boot.status().missed)
+        await until(lambda: boot.status().missed_events)
 
 
 async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) -> None:
@@ -368,7 +368,7 @@ async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) 
         for number in range(1, 21):
             key.publish({"api_key": f"fake-key-{number}"})
             await until(uses(boot, f"fake-key-{number}"))
-        assert boot.status().missed == 0
+        assert boot.status().missed_events == 0
 
 
 async def test_a_change_between_the_first_read_and_ready_is_applied(key: MountedVolume) -> None:
@@ -427,8 +427,8 @@ async def main() -> None:
     tell("ready")
     await until(lambda: key() == "fake-key-1")
     if float(said) < 1:
-        await until(lambda: boot.status().missed)
-    tell(boot.status().watcher, boot.status().missed, boot.status().degraded)
+        await until(lambda: boot.status().missed_events)
+    tell(boot.status().watcher, boot.status().missed_events, boot.status().degraded)
     volume.publish({"api_key": "fake-key-2"})
     await until(lambda: key() == "fake-key-2")
     tell(boot.status().generation)
@@ -912,4 +912,4 @@ async def test_a_relative_path_is_that_of_the_start(
         other.replace("api_key", "fake-of-somebody-else-again")
         assert await boot.reload() is None
         assert secrets.api_key.reveal() == "fake-key-3"
-        assert (boot.status().degraded, boot.status().missed) == (False, 0)
+        assert (boot.status().degraded, boot.status().missed_events) == (False, 0)

@@ -212,7 +212,7 @@ class Application:
             "degraded": status.degraded,
             "reasons": status.reasons,
             "watcher": status.watcher,
-            "missed": status.missed,
+            "missed": status.missed_events,
             "verdicts": self.ear.verdicts,
             "leaks": self.ear.leaks,
             "surprises": self.ear.surprises,

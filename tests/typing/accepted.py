@@ -375,7 +375,7 @@ def look() -> None:
     assert_type(status.rejected, int)
     assert_type(status.rejected_names, tuple[str, ...])
     assert_type(status.watcher, Literal["inotify", "poll", "down", "off"])
-    assert_type(status.missed, int)
+    assert_type(status.missed_events, int)
     assert_type(status.pinned, tuple[str, ...])
     assert_type(status.stale, tuple[str, ...])
     assert_type(status.failing_hooks, tuple[str, ...])

@@ -205,7 +205,7 @@ def _record(batch: FileBatch, name: str, attribute: str, outcome: ValueOrProblem
             batch.dangling_links.append(name)
 
 
-def value_in(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
+def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
     """Return the value that a file holds; None for a text that is not UTF-8.
 
     Args:
@@ -231,7 +231,7 @@ def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOr
     """Make what was read a value of the declared type."""
     if len(read()) > LIMIT:
         return _LARGE
-    value = value_in(read, label, is_text=is_text)
+    value = decode_file(read, label, is_text=is_text)
     if value is None:
         return NOT_UTF_8
     if not value.reveal():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot._mounts import TABLE, read_mounts
 from hive_boot._records import Record
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import find_kubelet_volumes
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceContext
 
+MOUNT_TABLE = "/proc/self/mountinfo"
+"""Mount table of this process: https://docs.kernel.org/filesystems/proc.html (3.5)."""
+
+
+_SEPARATOR = " - "
+_ROOT, _POINT = 3, 4
+_FIELDS = 6
+"""Fields before the separator that each line has; optional fields may follow them."""
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
 _DELETED = "//deleted"
 
 
@@ -24,6 +36,20 @@ _GENERATION = "/.."
 
 
 _SUBPATH = "/volume-subpaths/"
+
+
+class Mount(Record):
+    """One line of the mount table.
+
+    Attributes:
+        root: the path in the mounted file system that is visible at ``point``.
+        point: the path where it is mounted.
+        file_system: the type of the mounted file system, such as ``ext4``.
+    """
+
+    root: str
+    point: str
+    file_system: str
 
 
 class MountedFile(Record):
@@ -49,7 +75,7 @@ class MountedFile(Record):
         return self.root.startswith(_GENERATION) or _SUBPATH in self.root
 
 
-def find_mounted_files(paths: Mapping[str, str], table: str = TABLE) -> list[MountedFile]:
+def find_mounted_files(paths: Mapping[str, str], table: str = MOUNT_TABLE) -> list[MountedFile]:
     """Give the files that are mount points.
 
     Args:
@@ -292,3 +318,43 @@ def _signature(path: str) -> tuple[object, ...]:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
+    """Return the mounts in a file, in its order; an unreadable file has none.
+
+    Of several mounts at one point, the last one is visible.
+
+    Args:
+        table: the path of a mount table.
+    """
+    try:
+        raw = Path(table).read_bytes()
+    except OSError:
+        return []
+    # The kernel writes the bytes of a path, which need not be UTF-8.
+    return parse_mounts(raw.decode("utf-8", "surrogateescape"))
+
+
+def parse_mounts(text: str) -> list[Mount]:
+    """Return the mounts that a mount table lists; a line of another form is left out."""
+    found = []
+    # Not splitlines(): a path may contain the other characters that end a line for Python.
+    for line in text.split("\n"):
+        # A path contains no space, because the kernel escapes it: the first match separates.
+        head, separator, tail = line.partition(_SEPARATOR)
+        fields = head.split(" ")
+        if separator and len(fields) >= _FIELDS:
+            found.append(
+                Mount(
+                    root=_unescaped(fields[_ROOT]),
+                    point=_unescaped(fields[_POINT]),
+                    file_system=_unescaped(tail.partition(" ")[0]),
+                )
+            )
+    return found
+
+
+def _unescaped(field: str) -> str:
+    """Return a field without the kernel's octal escapes of white space and backslashes."""
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), field)

@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot._mounts import TABLE, Mount, read_mounts
 from hive_boot.cli.doctor_checks.context import Finding
-from hive_boot.secrets.watch_targets import WatchTargets
+from hive_boot.secrets.watch_targets import MOUNT_TABLE, Mount, WatchTargets, read_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -222,7 +221,7 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
 
 def secrets_in_image(context: DoctorContext) -> list[Finding]:
     """Return the files of secrets that are on no mount, and so may belong to the image."""
-    table = read_mounts(context.host.path(TABLE))
+    table = read_mounts(context.host.path(MOUNT_TABLE))
     if not context.in_container or mount_of(Path("/"), table).file_system not in _OVERLAYS:
         return []
     return [
@@ -244,7 +243,7 @@ def file_systems_without_events(context: DoctorContext) -> list[Finding]:
     """Return the locations where a change by another machine causes no inotify event."""
     if not context.declarations.watch:
         return []
-    table = read_mounts(context.host.path(TABLE))
+    table = read_mounts(context.host.path(MOUNT_TABLE))
     directories = [Path(path) for path in context.sources.directories]
     directories += [file.path.parent for file in context.secret_files]
     directories += [file.parent for file in context.dotenv_files]

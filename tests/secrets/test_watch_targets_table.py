@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot._mounts import Mount, parse_mounts, read_mounts
+from hive_boot.secrets.watch_targets import Mount, parse_mounts, read_mounts
 
 LINE = "36 35 98:0 {root} {point} rw,noatime{optional} - {file_system} /dev/root rw,errors=continue"
 

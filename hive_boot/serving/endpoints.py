@@ -78,8 +78,12 @@ PROBES = ("/livez", "/readyz", "/startupz")
 """What a kubelet asks; the answers hold no name."""
 
 
-PATHS = (*PROBES, "/health", "/boot", "/metrics")
+PATHS = (*PROBES, "/health", "/boot", "/boot.json", "/metrics")
 """All the endpoints."""
+
+
+_PAGE_FILES = ("/boot.css", "/boot.js")
+"""Files that the page at ``/boot`` loads."""
 
 
 _TEXT = "text/plain; charset=utf-8"
@@ -118,15 +122,15 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and what is a
         name: what people call the application.
         accept: the header ``Accept``; it matters to ``/metrics`` alone.
         only: the endpoints that there are. Default: all.
-        timings: how often a browser loads the page again during a start.
+        timings: how often the page is refreshed during a start.
     """
     head = method == "HEAD"
-    if path not in only:
+    if path not in only and not (path in _PAGE_FILES and "/boot" in only):
         known = "".join(f"{each}\n" for each in only)
         return make_response(404, f"there is no such page; there are\n{known}", head=head)
     if method not in {"GET", "HEAD"}:
         return make_response(405, "only GET and HEAD are answered\n", (b"allow", b"GET, HEAD"))
-    response = _page(path, status, name, accept, timings)
+    response = _respond(path, status, name, accept, timings)
     return response._replace(body=b"") if head else response
 
 
@@ -158,15 +162,11 @@ def make_response(
     return Response(code, headers, b"" if head else content)
 
 
-def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -> Response:
+def _respond(path: str, status: Status, name: str, accept: str, timings: Timings) -> Response:
     if path == "/metrics":
         return _metrics(status, accept)
-    if path == "/boot":
-        from hive_boot.serving.status_page import HEADERS, page  # noqa: PLC0415  (for people only)
-
-        return make_response(
-            200, page(name, status, timings), *HEADERS, kind="text/html; charset=utf-8"
-        )
+    if path.startswith("/boot"):
+        return _status_page(path, status, name, timings)
     if path == "/health":
         health = json.dumps(describe(status), ensure_ascii=False)
         return make_response(200 if status.ready else 503, f"{health}\n", kind="application/json")
@@ -177,6 +177,17 @@ def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -
     else:
         probe = startup(status.state, started=status.started)
     return make_response(probe.status, f"{probe.text}\n")
+
+
+def _status_page(path: str, status: Status, name: str, timings: Timings) -> Response:
+    from hive_boot.serving.status_page import content  # noqa: PLC0415  (for people only)
+
+    if path == "/boot.json":
+        body = content.status_as_json(name, status, timings)
+        return make_response(200, f"{body}\n", kind="application/json")
+    file, media_type = content.read_file(path)
+    headers = content.HEADERS if path == "/boot" else ()
+    return make_response(200, file, *headers, kind=media_type)
 
 
 def _metrics(status: Status, accept: str) -> Response:

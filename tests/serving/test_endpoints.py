@@ -110,7 +110,7 @@ async def test_a_reason_that_holds_a_value_is_scrubbed(monkeypatch: pytest.Monke
     monkeypatch.setenv("TOKEN", "fake-value-0001")
     status = ready(degraded=True, reasons=("it is fake-value-0001",))
     async with Bootstrap(Own, mode="environment").running():
-        for path in ("/health", "/boot"):
+        for path in ("/health", "/boot.json"):
             assert "it is ***" in body_of(handle_request("GET", path, status))
 
 
@@ -123,7 +123,7 @@ def test_a_head_is_a_get_without_the_body() -> None:
         for response in (got, head):
             headers = dict(response.headers)
             assert headers[b"cache-control"] == b"no-store"
-            if path not in {"/boot", "/metrics"}:  # they hold the time
+            if path not in {"/boot.json", "/metrics"}:  # they contain the time
                 assert headers[b"content-length"] == b"%d" % len(got.body), path
 
 
@@ -194,7 +194,7 @@ async def test_they_can_be_mounted_below_a_prefix(make: Any) -> None:  # noqa: A
     app = make()
     for root_path in ("", "/api"):
         async with client(app, root_path) as asking:
-            for path in PATHS:
+            for path in (*PATHS, "/boot.css", "/boot.js"):
                 response = await asking.get(f"{root_path}/internal{path}")
                 assert response.status_code == 200, (root_path, path)
             for path in ("/", "/nothing"):

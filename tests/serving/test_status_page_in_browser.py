@@ -178,6 +178,8 @@ def chrome(host: Host) -> Iterator[webdriver.Chrome]:
 @pytest.fixture
 def browser(chrome: webdriver.Chrome) -> webdriver.Chrome:
     """Return the browser with empty logs and the size of a screen."""
+    # The page of the test before would go on refreshing.
+    chrome.get("about:blank")
     show(chrome, "screen", "light")
     logged(chrome, "browser")
     logged(chrome, "performance")
@@ -594,7 +596,7 @@ def test_an_application_that_does_not_respond_is_reported(browser: webdriver.Chr
         port = host.port
     wait(lambda: browser.title == "not reachable: hive <hive>")
     notice = text_of(browser, "#connection")
-    assert re.search(r"does not respond.*every 2 s.*from 2\d{3}-\d\d-\d\d", notice, re.DOTALL)
+    assert re.search(r"No status.*every 2 s.*from 2\d{3}-\d\d-\d\d", notice, re.DOTALL)
     assert len(rows_of(browser, "secrets-table")) == 8
     for size, scheme in product(SIZES, ("light", "dark")):
         show(browser, size, scheme)
@@ -616,6 +618,31 @@ def test_a_server_error_is_reported(browser: webdriver.Chrome) -> None:
         assert not is_visible(browser, "#content")
         host.status = ready()
         wait(lambda: browser.title == "ready: hive <hive>")
+
+
+def test_the_browser_enforces_the_policy(host: Host, browser: webdriver.Chrome) -> None:
+    """Markup from a script and inline styles are refused, whatever a later change does."""
+    open_page(browser, host, ready())
+    assert logged(browser, "browser") == []
+    refused = browser.execute_script(
+        "document.body.setAttribute('style', 'padding: 77px');"
+        "try { document.body.innerHTML = '<b>x</b>'; }"
+        "catch (error) { return [error.name, getComputedStyle(document.body).padding]; }"
+    )
+    assert refused[0] == "TypeError"
+    assert refused[1] != "77px"
+    messages = " ".join(entry["message"] for entry in logged(browser, "browser"))
+    assert "Content Security Policy" in messages
+
+
+def test_motion_is_reduced_on_request(host: Host, browser: webdriver.Chrome) -> None:
+    """Bars move only when the reader has not asked for less motion."""
+    open_page(browser, host, ready())
+    script = "return getComputedStyle(document.querySelector('.bar i')).transitionDuration"
+    for preference, durations in (("reduce", {"0s"}), ("no-preference", {"0.3s", "0.3s, 0.3s"})):
+        feature = {"name": "prefers-reduced-motion", "value": preference}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        assert browser.execute_script(script) in durations
 
 
 def test_without_javascript_the_page_says_where_the_json_is(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -80,16 +79,14 @@ def status_as_json(name: str, status: Status, timings: Timings) -> str:
 
 def _to_json(value: Any) -> Any:  # noqa: ANN401  (any field of a status)
     """Return a value as JSON types: texts are redacted, the names of fields stay."""
-    if isinstance(value, State):
-        return str(value)
+    if value is None or isinstance(value, int | float | State):
+        return value
     if isinstance(value, str):
         return redact(value)
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return [_to_json(each) for each in value]
     if isinstance(value, Record):
         value = value.as_dict()
     elif is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _to_json(each) for key, each in value.items()}
-    return value
+    return {key: _to_json(each) for key, each in value.items()}

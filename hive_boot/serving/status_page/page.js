@@ -324,7 +324,8 @@ function show(status) {
 
 function showUnreachable(reason) {
   const lines = [
-    `The application does not respond: ${reason}. This page tries again every ${RETRY_INTERVAL} s.`,
+    `No status from the application: ${reason}.`,
+    `This page tries again every ${RETRY_INTERVAL} s.`,
   ];
   if (last) lines.push(`The status below is from ${formatTime(last.time)}.`);
   fill("connection", notice("bad", "Not reachable", lines));
@@ -351,7 +352,7 @@ async function refresh() {
     last = status;
     interval = Math.max(status.refresh_interval, 0.05);
   } catch (error) {
-    showUnreachable(error.message);
+    showUnreachable(error.message.replace(/\.$/, ""));
   }
   isRefreshing = false;
   // A tab in the background refreshes when it is seen again.

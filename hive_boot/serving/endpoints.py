@@ -240,9 +240,12 @@ class Endpoints:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, complete a lifespan, and close a websocket."""
         if scope["type"] == "http":
+            path = path_of(scope).rstrip("/")  # Litestar appends a slash below a mount
+            # A page opened as "/boot/" requests its files one level deeper.
+            path = path.removeprefix("/boot") if path.startswith("/boot/") else path
             response = handle_request(
                 scope["method"],
-                path_of(scope).rstrip("/"),  # Litestar appends a slash below a mount
+                path,
                 self._status(),
                 name=self._name,
                 accept=_accept(scope),

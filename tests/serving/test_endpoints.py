@@ -201,6 +201,16 @@ async def test_they_can_be_mounted_below_a_prefix(make: Any) -> None:  # noqa: A
                 assert (await asking.get(f"{root_path}/internal{path}")).status_code == 404
 
 
+async def test_the_page_can_be_opened_with_a_slash() -> None:
+    """The files of the page are found also when its address ends with a slash."""
+    async with client(ENDPOINTS) as asking:
+        for path in ("/boot/", "/boot/boot.css", "/boot/boot.js", "/boot/boot.json"):
+            response = await asking.get(path)
+            assert response.status_code == 200, path
+        assert response.json()["name"] == "hive"
+        assert (await asking.get("/boot/nothing")).status_code == 404
+
+
 async def test_they_can_be_served_alone() -> None:
     """They are a separate application; a server may pass a prefix that it has removed."""
     for root_path in ("", "/", "/api", "/live"):

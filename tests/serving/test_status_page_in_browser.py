@@ -277,7 +277,7 @@ def test_the_page_is_readable(host: Host, browser: webdriver.Chrome) -> None:
     """The page fits and can be read on every device, in every state and both colour schemes."""
     for make, count in product((starting, ready, degraded), (8, 200)):
         status = make(count)
-        for size, scheme in product(("phone", "screen"), ("light", "dark")):
+        for size, scheme in product(SIZES, ("light", "dark")):
             look_at(status, size, scheme, host, browser)
 
 

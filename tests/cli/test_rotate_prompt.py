@@ -131,7 +131,7 @@ def test_the_prompt_asks_twice_and_shows_nothing(terminal: Terminal) -> None:
     """The echo is off."""
     terminal.expect("New value of API_KEY: ")
     terminal.type("fake-néw\n".encode())
-    terminal.expect("Once more: ")
+    terminal.expect("Repeat the value: ")
     terminal.type("fake-néw\n".encode())
 
     assert terminal.end() == 0
@@ -143,7 +143,7 @@ def test_two_entries_that_differ_change_nothing(terminal: Terminal) -> None:
     """A typing error does not become a value."""
     terminal.expect("New value of API_KEY: ")
     terminal.type(b"fake-new\n")
-    terminal.expect("Once more: ")
+    terminal.expect("Repeat the value: ")
     terminal.type(b"fake-nwe\n")
 
     assert terminal.end() == 1

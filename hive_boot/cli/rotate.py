@@ -26,7 +26,7 @@ from hive_boot.cli.secret_files import (
 )
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import NAME, Field, file_name_candidates
-from hive_boot.secrets.sources.files import LIMIT, NOT_UTF_8
+from hive_boot.secrets.sources.files import BOM, LIMIT, NOT_UTF_8
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
 
-_MAX_BYTES = LIMIT + 3
-"""Limit of the bytes that are read from stdin: a final ``\\r\\n`` is removed, and the third byte
-above the limit of a value shows that the value is too large."""
+_MAX_BYTES = LIMIT + len(BOM) + len(b"\r\n") + 1
+"""Limit of the bytes that are read from stdin: a byte order mark and a final ``\\r\\n`` are
+removed, and one byte more shows that the value is too large."""
 
 
 def read_new_value(field: Field) -> Value:

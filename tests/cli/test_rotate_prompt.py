@@ -36,7 +36,9 @@ def test_a_pipe_is_read_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_input_that_is_not_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty pipe above all: the command before it has failed."""
-    for raw in (b"", b"\n", b"\xff", b"fake\0", b"a" * (LIMIT + 2)):
+    bom, large = b"\xef\xbb\xbf", b"a" * (LIMIT + 1)
+    too_large = (large, large + b"\r\n", bom + large, bom + large + b"\r\n", bom + large + b"a")
+    for raw in (b"", b"\n", b"\xff", b"fake\0", *too_large):
         set_stdin(monkeypatch, raw)
         with pytest.raises(CommandError, match="API_KEY") as caught:
             read_new_value(FIELD)

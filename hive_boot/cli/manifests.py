@@ -80,7 +80,7 @@ def parser() -> Parser:
         )
     parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
     parser.add_argument(
-        "--templates", metavar="DIR", help="a directory of templates that replace ours of that name"
+        "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
     )
     return parser
 

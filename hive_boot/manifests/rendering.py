@@ -126,8 +126,8 @@ def _render(
         raise TemplateError(message) from exc
     if RENDERED not in text[:400]:
         message = (
-            f"template {template} must begin with {{{{ header }}}}: without it the rendered file "
-            "is not recognised and not overwritten later"
+            f"template {template} must print {{{{ header }}}} in its first lines: --write does not "
+            "overwrite a file without it"
         )
         raise TemplateError(message)
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,17 @@ def test_every_value_is_quoted(name: str) -> None:
     if name == "SECRETS.md.j2":  # the header inside an HTML comment, which has no quoting
         found = [node for node in found if not isinstance(node, nodes.Filter)]
     assert found == []
+
+
+def test_the_documentation_lists_filters_and_variables() -> None:
+    """The page names every filter, and only attributes that exist."""
+    page = (ROOT / "docs/commands.md").read_text("utf-8").partition("## Manifests")[2]
+    rows = dict(re.findall(r"(?m)^\| (`[a-z].*?) \| (.*) \|$", page))
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) >= FILTERS.keys()
+    for names, owner in (("`app`", deploy()), ("`required`, `optional`", deploy().items[0])):
+        attributes = re.findall(r"`(\w+)(?:\(\))?`", rows[names].partition(": ")[2])
+        assert len(attributes) >= 6
+        assert [name for name in attributes if not hasattr(owner, name)] == []
 
 
 def test_the_templates_are_in_the_wheel() -> None:

@@ -20,8 +20,8 @@ NEXT = [
 TOLD = {
     "accepted": [
         "Rotated OPENAI_API_KEY, HIVE_API_KEY, ",
-        "JWT_SECRET is used in 3600 s",
-        "In use now: JWT_SECRET of generation 3",
+        "JWT_SECRET takes effect in 3600 s",
+        "Activated JWT_SECRET: generation 3",
         "old={'jwt_secret': Secret('JWT_SECRET', '***')}",
         "TypeError('Object of type Secret is not JSON serializable')",
         "cannot be pickled: a pickle would contain the plain value",
@@ -34,7 +34,7 @@ TOLD = {
         "was refused by its check: it returned False",
         "was not judged: its check took more than 1 s",
         "Rotation refused, generation 1 stays in use: ",
-        "The sources hold generation 1 again",
+        "the sources match generation 1",
         "Rotated ",
     ],
     "let down": [
@@ -45,12 +45,12 @@ TOLD = {
         "generation 2 was refused: ",
     ],
     "hooks": [
-        "The hook hook, plain failed at generation 2: ValueError: ",
+        "The hook hook, plain failed for generation 2: ValueError: ",
         "The hook hook, without words failed",
-        "The hook hook, leaving failed at generation 2: SystemExit: ",
-        "The hook hook, hanging failed at generation 2: it took more than 0.1 s",
-        "and goes on although it was cancelled",
-        "has succeeded at generation 2",
+        "The hook hook, leaving failed for generation 2: SystemExit: ",
+        "The hook hook, hanging failed for generation 2: exceeded its timeout of 0.1 s",
+        "it was cancelled and still runs",
+        "has succeeded for generation 2",
         "'the hook hook, plain fails'",
     ],
     "watched": [

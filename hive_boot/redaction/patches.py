@@ -247,8 +247,8 @@ def excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[...,
         elif before is sys.__excepthook__:
             write_redacted(format_redacted_traceback, exc.with_traceback(tb))
         else:
-            shown = redacted_copy(exc.with_traceback(tb), matcher)
-            _call(before, shown, type(shown), shown, tb)
+            redacted = redacted_copy(exc.with_traceback(tb), matcher)
+            _call(before, redacted, type(redacted), redacted, tb)
 
     return excepthook
 
@@ -271,9 +271,9 @@ def thread_excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callab
                     exc,
                 )
         else:
-            shown = redacted_copy(exc, matcher)
-            redacted_args = (type(shown), shown, args.exc_traceback, args.thread)
-            _call(before, shown, threading.ExceptHookArgs(redacted_args))
+            redacted = redacted_copy(exc, matcher)
+            redacted_args = (type(redacted), redacted, args.exc_traceback, args.thread)
+            _call(before, redacted, threading.ExceptHookArgs(redacted_args))
 
     return excepthook
 
@@ -292,15 +292,15 @@ def unraisablehook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
                 lambda value: f"{prefix}: {args.object!r}\n{format_redacted_traceback(value)}", exc
             )
         else:
-            shown = redacted_copy(exc, matcher)
+            redacted = redacted_copy(exc, matcher)
             redacted_args = SimpleNamespace(
-                exc_type=type(shown),
-                exc_value=shown,
+                exc_type=type(redacted),
+                exc_value=redacted,
                 exc_traceback=args.exc_traceback,
                 err_msg=args.err_msg and redact_safely(args.err_msg),
                 object=redacted_copy(args.object, matcher),
             )
-            _call(before, shown, redacted_args)
+            _call(before, redacted, redacted_args)
 
     return unraisablehook
 

@@ -45,23 +45,23 @@ def register(owner: object, values: Iterable[Revealable], *, at_once: bool = Fal
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
         _owned.append((owner, tuple(values)))
-        _renew_matcher(at_once=at_once)
+        _replace_matcher(at_once=at_once)
 
 
 def unregister(owner: object) -> None:
     """Remove the values of ``owner``, except those that another owner has registered too."""
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
-        _renew_matcher()
+        _replace_matcher()
 
 
-def _renew_matcher(*, at_once: bool = False) -> None:
+def _replace_matcher(*, at_once: bool = False) -> None:
     global matcher  # noqa: PLW0603  (one for the process)
     values = tuple(value for _, owned in _owned for value in owned)
-    made = Matcher(lambda: _forms(values)) if values else None
-    if made is not None and at_once:
-        made.is_clean("")
-    matcher = made
+    new = Matcher(lambda: _forms(values)) if values else None
+    if new is not None and at_once:
+        new.is_clean("")
+    matcher = new
 
 
 def _forms(values: Iterable[Revealable]) -> set[str]:
@@ -90,8 +90,8 @@ def redact(value: T) -> T:
         return value
     from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
 
-    shown: T = redact_structure(value, known)
-    return shown
+    redacted: T = redact_structure(value, known)
+    return redacted
 
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
@@ -117,13 +117,13 @@ def lock() -> threading.RLock:
     return _changing
 
 
-def _renew_lock() -> None:
+def _replace_lock() -> None:
     """Create a new lock: the one that a forked child inherits may be held forever."""
     global _changing  # noqa: PLW0603  (one for the process)
     _changing = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_replace_lock)
 
 
 REDACTION_FAILED = "hive_boot: redaction failed, so this text is omitted"
@@ -141,11 +141,11 @@ def redacted_copy(value: T, matcher: Matcher) -> T:
         )
 
         make: Any = redacted_exception if isinstance(value, BaseException) else redacted_object
-        shown: T = make(value, matcher)
+        redacted: T = make(value, matcher)
     except Exception:  # noqa: BLE001  (it must not be shown unredacted)
         failed: Any = RuntimeError(REDACTION_FAILED)
         return failed  # type: ignore[no-any-return]
-    return shown
+    return redacted
 
 
 def redact_safely(text: str) -> str:
@@ -162,8 +162,8 @@ def format_redacted_traceback(exc: BaseException) -> str:
     The exception is redacted before it is formatted: the traceback of a group is indented, so
     the matcher would not find a secret of several lines in the formatted text.
     """
-    shown = exc if matcher is None else redacted_copy(exc, matcher)
-    return "".join(traceback.format_exception(shown))
+    redacted = exc if matcher is None else redacted_copy(exc, matcher)
+    return "".join(traceback.format_exception(redacted))
 
 
 def write_redacted(render: Callable[[Any], str], value: object) -> None:

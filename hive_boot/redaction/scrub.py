@@ -43,10 +43,10 @@ def as_text(value: object, convert: Callable[[object], str]) -> str:
 def redacted_object(value: object, matcher: Matcher) -> object:
     """Return an object with the redacted texts of ``value``; ``value`` if they have no secret."""
     str_text, repr_text = as_text(value, str), as_text(value, repr)
-    shown = _FixedText()
-    shown.str_text, shown.repr_text = matcher.scrub(str_text), matcher.scrub(repr_text)
-    is_clean = shown.str_text is str_text and shown.repr_text is repr_text
-    return value if is_clean else shown
+    redacted = _FixedText()
+    redacted.str_text, redacted.repr_text = matcher.scrub(str_text), matcher.scrub(repr_text)
+    is_clean = redacted.str_text is str_text and redacted.repr_text is repr_text
+    return value if is_clean else redacted
 
 
 def exception_texts(exc: BaseException) -> list[str]:
@@ -83,7 +83,7 @@ def _redacted_copy(
         return known[id(exc)]
     # Recorded before the others, which may refer to it. A group replaces this copy below: its
     # constructor needs the copies of its members.
-    shown = known[id(exc)] = _create_copy(exc, matcher, _builtin(type(exc)), ())
+    redacted = known[id(exc)] = _create_copy(exc, matcher, _builtin(type(exc)), ())
     cause = exc.__cause__ and _redacted_copy(exc.__cause__, matcher, known)
     context = exc.__context__ and _redacted_copy(exc.__context__, matcher, known)
     members = [_redacted_copy(member, matcher, known) for member in _members(exc)]
@@ -96,12 +96,12 @@ def _redacted_copy(
     if members:
         group = next(kind for kind in type(exc).__mro__ if kind in _GROUPS)
         message = matcher.scrub(as_text(getattr(exc, "message", ""), str))
-        shown = known[id(exc)] = _create_copy(exc, matcher, group, (message, members))
+        redacted = known[id(exc)] = _create_copy(exc, matcher, group, (message, members))
     for note in _notes(exc):
-        shown.add_note(matcher.scrub(as_text(note, str)))
-    shown.__cause__, shown.__context__ = cause, context
-    shown.__suppress_context__ = exc.__suppress_context__
-    return shown.with_traceback(exc.__traceback__)
+        redacted.add_note(matcher.scrub(as_text(note, str)))
+    redacted.__cause__, redacted.__context__ = cause, context
+    redacted.__suppress_context__ = exc.__suppress_context__
+    return redacted.with_traceback(exc.__traceback__)
 
 
 _GROUPS = (ExceptionGroup, BaseExceptionGroup)
@@ -130,15 +130,17 @@ def _create_copy(
         "str_text": matcher.scrub(as_text(exc, str)),
         "repr_text": matcher.scrub(as_text(exc, repr)),
     }
-    shown: BaseException = base.__new__(type(kind.__name__, (_FixedText, base), names), *arguments)
-    shown.args = arguments or (str(shown),)
-    if isinstance(exc, SyntaxError) and isinstance(shown, SyntaxError):
+    redacted: BaseException = base.__new__(
+        type(kind.__name__, (_FixedText, base), names), *arguments
+    )
+    redacted.args = arguments or (str(redacted),)
+    if isinstance(exc, SyntaxError) and isinstance(redacted, SyntaxError):
         # A traceback also shows the source line.
         for name in ("filename", "lineno", "offset", "end_lineno", "end_offset"):
-            setattr(shown, name, getattr(exc, name))
-        shown.msg = matcher.scrub(as_text(exc.msg, str))
-        shown.text = exc.text and matcher.scrub(as_text(exc.text, str))
-    return shown
+            setattr(redacted, name, getattr(exc, name))
+        redacted.msg = matcher.scrub(as_text(exc.msg, str))
+        redacted.text = exc.text and matcher.scrub(as_text(exc.text, str))
+    return redacted
 
 
 def _notes(exc: BaseException) -> Sequence[object]:
@@ -304,8 +306,8 @@ def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
             del record.__dict__[name]
             record.__dict__[matcher.scrub(name)] = redact_structure(value, matcher, objects=True)
     if record.exc_info and record.exc_info[1] is not None:
-        shown = redacted_exception(record.exc_info[1], matcher)
-        record.exc_info = (type(shown), shown, record.exc_info[2])
+        redacted = redacted_exception(record.exc_info[1], matcher)
+        record.exc_info = (type(redacted), redacted, record.exc_info[2])
     formatted = _message(record)
     # The format and its arguments may form a secret only together; and a mask as the argument of
     # `%d` makes formatting fail.

@@ -46,7 +46,7 @@ class override:  # noqa: N801  (used like a function)
             raise DeclarationError(message)
         self._boot = boot
         self._declaration = declaration
-        self._given: dict[str, Secret | SecretBytes | None] = {}
+        self._values: dict[str, Secret | SecretBytes | None] = {}
         for attribute, field in fields.items():
             if attribute not in values:
                 continue
@@ -59,7 +59,7 @@ class override:  # noqa: N801  (used like a function)
                 )
                 del value, values
                 raise DeclarationError(message)
-            self._given[attribute] = typed
+            self._values[attribute] = typed
         self._before = declaration.overrides
 
     def __enter__(self) -> Self:
@@ -90,7 +90,7 @@ class override:  # noqa: N801  (used like a function)
 
     def _install_overrides(self) -> None:
         self._before = self._declaration.overrides
-        self._declaration.overrides = {**self._before, **self._given}
+        self._declaration.overrides = {**self._before, **self._values}
 
     async def _reload(self) -> None:
         if self._boot.status().ready:

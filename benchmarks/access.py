@@ -108,8 +108,8 @@ def measure(base: Path) -> Table:
         log.removeHandler(null_handler)
     for peer in PEERS:
         expression = peer.expression.format(attribute="name", name="NAME")
-        what = f"{peer.name}: {expression.removeprefix('it')}"
-        add_peer(table, what, peer, partial(_measure_peer, peer, directory))
+        label = f"{peer.name}: {expression.removeprefix('it')}"
+        add_peer(table, label, peer, partial(_measure_peer, peer, directory))
     return table
 
 

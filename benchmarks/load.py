@@ -41,7 +41,7 @@ _PEER_ROUNDS = {8: 20, 100: 10, 1000: 3}
 
 
 class _Layout(NamedTuple):
-    """A way in which secrets are mounted.
+    """A layout of mounted secrets.
 
     Attributes:
         name: the name in the table.
@@ -83,8 +83,8 @@ def measure(base: Path) -> Table:
     for count, names in _sizes().items():
         for peer in PEERS:
             directory = layouts[count][0].files
-            what = f"flat, {count:,}: {peer.name}"
-            add_peer(table, what, peer, partial(_measure_peer, peer, directory, names))
+            label = f"flat, {count:,}: {peer.name}"
+            add_peer(table, label, peer, partial(_measure_peer, peer, directory, names))
     return table
 
 

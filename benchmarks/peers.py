@@ -44,24 +44,24 @@ class Peer:
     program: str
 
 
-def add_peer(table: Table, what: str, peer: Peer, measure: Callable[[], Figures]) -> None:
+def add_peer(table: Table, label: str, peer: Peer, measure: Callable[[], Figures]) -> None:
     """Add the row of a peer, with its times or with the reason why there are none.
 
     Args:
         table: the table.
-        what: the label of the row.
+        label: the label of the row.
         peer: the peer.
         measure: measures the alternatives ``peer`` and ``floor``.
     """
     if installed(peer.name) is None:
-        table.add_missing(what, MISSING)
+        table.add_missing(label, MISSING)
         return
     try:
         figures = measure()
     except Exception as exc:  # noqa: BLE001  (a failing peer does not stop the benchmark)
-        table.add_missing(what, f"fails: {type(exc).__name__}")
+        table.add_missing(label, f"fails: {type(exc).__name__}")
     else:
-        table.add(what, figures, "peer", "floor")
+        table.add(label, figures, "peer", "floor")
 
 
 def installed(distribution: str) -> str | None:

@@ -57,14 +57,14 @@ def measure(base: Path) -> Table:
     with _null_handler() as handler:
         for count, bound in BOUNDS.items():
             secrets = [_fake_token(number) for number in range(count)]
-            for what, log_lines, formatter in variants:
+            for label, log_lines, formatter in variants:
                 handler.setFormatter(formatter)
                 sides = {
                     "floor": _per_line(log_lines),
                     "ours": _redacted(_per_line(log_lines), secrets),
                 }
                 figures = alternate(sides, _ROUNDS)
-                table.add(f"{count:,} secrets: {what}", figures, "ours", "floor", bound)
+                table.add(f"{count:,} secrets: {label}", figures, "ours", "floor", bound)
     return table
 
 

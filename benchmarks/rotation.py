@@ -123,8 +123,8 @@ class _Application:
 
 
 @contextmanager
-def _started(way: str, directory: Path, count: int, step: int) -> Iterator[_Application]:
-    arguments = [sys.executable, "-m", "benchmarks.watchers", way, str(directory), str(count)]
+def _started(method: str, directory: Path, count: int, step: int) -> Iterator[_Application]:
+    arguments = [sys.executable, "-m", "benchmarks.watchers", method, str(directory), str(count)]
     process = subprocess.Popen(
         [*arguments, str(step)],
         cwd=_ROOT,
@@ -143,7 +143,7 @@ def _started(way: str, directory: Path, count: int, step: int) -> Iterator[_Appl
 
 def _measure_swaps(table: Table, base: Path, count: int, step: int) -> None:
     names = [NAMES.format(number) for number in range(count)]
-    ways = {
+    methods = {
         "floor": ("inotify", 0),
         "ours": ("hive_boot", step),
         "same": ("awatch", step),
@@ -151,18 +151,18 @@ def _measure_swaps(table: Table, base: Path, count: int, step: int) -> None:
     }
     with ExitStack() as stack:
         measures = {}
-        for name, (way, its_step) in ways.items():
+        for name, (method, its_step) in methods.items():
             kubelet = _Kubelet(base / name, names)
-            application = stack.enter_context(_started(way, base / name, count, its_step))
+            application = stack.enter_context(_started(method, base / name, count, its_step))
             measures[name] = _swap(kubelet, application, its_step / 1000)
         slow = {name: measures[name] for name in ("floor", "usual")}
         del measures["usual"]
         figures, slow_figures = alternate(measures, _ROUNDS[count]), alternate(slow, _SLOW_ROUNDS)
-    what = f"swap of {count:,}: {{}}"
-    table.add(what.format("inotify"), figures, "floor", "floor", tail=True)
-    table.add(what.format("hive_boot"), figures, "ours", "floor", tail=True)
-    table.add(what.format(f"awatch, step {step}"), figures, "same", "floor", tail=True)
-    table.add(what.format("awatch"), slow_figures, "usual", "floor", tail=True)
+    label = f"swap of {count:,}: {{}}"
+    table.add(label.format("inotify"), figures, "floor", "floor", tail=True)
+    table.add(label.format("hive_boot"), figures, "ours", "floor", tail=True)
+    table.add(label.format(f"awatch, step {step}"), figures, "same", "floor", tail=True)
+    table.add(label.format("awatch"), slow_figures, "usual", "floor", tail=True)
 
 
 def _swap(kubelet: _Kubelet, application: _Application, step: float) -> Measure:
@@ -198,9 +198,9 @@ def _measure_idle(table: Table, base: Path, step: int) -> None:
     with ExitStack() as stack:
         started = [stack.enter_context(_started(*row[1:])) for row in rows]
         reads = []
-        for application, (_, way, *_) in zip(started, rows, strict=True):
+        for application, (_, method, *_) in zip(started, rows, strict=True):
             reads.append(0.0)
-            if way == "hive_boot":
+            if method == "hive_boot":
                 application.send("read")
                 reads[-1] = float(application.receive()) / _FULL_READ
         slices: list[list[float]] = [[] for _ in rows]
@@ -209,6 +209,6 @@ def _measure_idle(table: Table, base: Path, step: int) -> None:
                 application.send(f"idle {_RESYNC}")
             for seconds, application in zip(slices, started, strict=True):
                 seconds.append(float(application.receive()) / _RESYNC)
-    for (what, way, *_), read, seconds in zip(rows, reads, slices, strict=True):
+    for (label, method, *_), read, seconds in zip(rows, reads, slices, strict=True):
         figures = Figures({"it": [each + read for each in seconds], "floor": [IDLE] * _SLICES})
-        table.add(what, figures, "it", "floor", 1.0 if way == "hive_boot" else None)
+        table.add(label, figures, "it", "floor", 1.0 if method == "hive_boot" else None)

@@ -76,8 +76,8 @@ def measure(base: Path) -> Table:
                 for side, program in to_ready.items()
             }
             figures = alternate(sides, rounds)
-            what = f"{backend}: hive_boot, watch={watch}, to ready"
-            table.add(what, figures, "ours", "floor", bound)
+            label = f"{backend}: hive_boot, watch={watch}, to ready"
+            table.add(label, figures, "ours", "floor", bound)
         for peer in PEERS:
             theirs = start.measure(f"{peer.imports}\n{peer.program}{bare}")
             measure_peer = partial(alternate, {"floor": floor, "peer": theirs}, _PEER_ROUNDS)

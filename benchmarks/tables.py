@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.timing import Figures, Ratio
 
-_HEADER = ("what", "time", "p99", "floor", "ratio", "middle half", "bound", "")
+_HEADER = ("measured", "time", "p99", "floor", "ratio", "middle half", "bound", "")
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -17,7 +17,7 @@ class Row:
     """One row of a table.
 
     Attributes:
-        what: the label.
+        label: the label.
         time: the median time, in seconds.
         tail: the 99th percentile, in seconds; None if it is not shown.
         floor: the median time of the baseline, in seconds.
@@ -26,7 +26,7 @@ class Row:
         remark: the reason why there is no measurement.
     """
 
-    what: str
+    label: str
     time: float = 0.0
     tail: float | None = None
     floor: float = 0.0
@@ -42,9 +42,9 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """Return the text of each column."""
         if self.ratio is None:
-            return (self.what, self.remark, "", "", "", "", "", "")
+            return (self.label, self.remark, "", "", "", "", "", "")
         return (
-            self.what,
+            self.label,
             readable(self.time),
             "" if self.tail is None else readable(self.tail),
             readable(self.floor),
@@ -71,7 +71,7 @@ class Table:
 
     def add(  # noqa: PLR0913  (the cells of a row)
         self,
-        what: str,
+        label: str,
         figures: Figures,
         name: str,
         floor: str,
@@ -82,7 +82,7 @@ class Table:
         """Add a row.
 
         Args:
-            what: the label.
+            label: the label.
             figures: the measured times.
             name: the alternative in ``figures``.
             floor: its baseline in ``figures``.
@@ -91,7 +91,7 @@ class Table:
         """
         self.rows.append(
             Row(
-                what=what,
+                label=label,
                 time=figures.median(name),
                 tail=figures.tail(name) if tail else None,
                 floor=figures.median(floor),
@@ -100,9 +100,9 @@ class Table:
             )
         )
 
-    def add_missing(self, what: str, remark: str) -> None:
+    def add_missing(self, label: str, remark: str) -> None:
         """Add a row without times, with the reason."""
-        self.rows.append(Row(what=what, remark=remark))
+        self.rows.append(Row(label=label, remark=remark))
 
     @property
     def broken(self) -> list[Row]:

@@ -257,12 +257,12 @@ def stops(child: Child) -> list[str]:
 def describe_stops(child: Child) -> str:
     """Return a description of the stopped components and their order."""
     marks = child.marks
-    begun = [mark.removeprefix("stop ") for mark in marks if mark.startswith("stop ")]
+    started = [mark.removeprefix("stop ") for mark in marks if mark.startswith("stop ")]
     stopped = [mark.removeprefix("stopped ") for mark in marks if mark.startswith("stopped ")]
-    if not begun:
+    if not started:
         return "nothing stopped"
     if not stopped:
-        return f"{_listed(begun)} began to stop and did not finish"
+        return f"{_listed(started)} began to stop and did not finish"
     if len(stopped) > 1 and marks.index(f"stop {stopped[1]}") > marks.index(
         f"stopped {stopped[0]}"
     ):

@@ -56,7 +56,7 @@ class Timings(Record):
         event_interval: between two polls of the event queue of watchfiles: a shorter one lowers
             the latency and adds idle work.
         debounce_timeout: a stream of events without a pause is reported after this time.
-        watcher_heartbeat_interval: between two signs of life of the watcher thread.
+        watcher_heartbeat_interval: between two heartbeats of the watcher thread.
         resync_interval: between two comparisons of the identities and signatures of all files.
         busy_resync_interval: the same while events arrive, which limits the cost of comparing
             many files.
@@ -64,7 +64,7 @@ class Timings(Record):
         poll_interval: between two reads of all files while there are no events.
         watcher_start_timeout: the start waits this long for the watcher.
         watcher_stop_timeout: for the end of the watcher thread.
-        watcher_silence_timeout: without a sign of life, after which the watcher thread is
+        watcher_silence_timeout: without a heartbeat, after which the watcher thread is
             considered hung, most likely in a file system.
         watcher_check_interval: between two checks of the watcher thread.
         watch_retry_delay: before a failed watch is retried.

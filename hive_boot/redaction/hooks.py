@@ -117,6 +117,7 @@ class Redaction:
     """
 
     kept_until_exit: bool = False
+    """Whether redaction continues because of ``close(linger=True)``."""
 
     def open(self) -> None:
         """Start redaction, and close earlier ones that were left open by ``close(linger=True)``."""

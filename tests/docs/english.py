@@ -112,7 +112,8 @@ class WordList:
         # The longest phrase first: it is reported instead of a word in it.
         phrases = sorted(self.idioms, key=len, reverse=True)
         words = "|".join(r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases)
-        return re.compile(rf"(?<![\w.-])(?:{words})(?![\w-])", re.IGNORECASE)
+        # "It is no longer" is not "it is no".
+        return re.compile(rf"(?<![\w.-])(?:{words})(?![\w-]|\s+longer\b)", re.IGNORECASE)
 
     def check_text(self, text: Text, file: str) -> Iterator[Finding]:
         """Return the banned words of a text."""

@@ -13,7 +13,7 @@ words = ["Give", "What"]
 use = "Return"
 
 [[idiom]]
-words = ["nobody", "for ever"]
+words = ["nobody", "for ever", "it is no"]
 use = "the literal word"
 
 [[exception]]
@@ -30,7 +30,7 @@ reason = "not in the file any more"
 BAD = '''"""What this module is about.
 
 A wrapped phrase lasts for
-ever; ``nobody`` in code is not checked.
+ever; ``nobody`` in code is not checked, and it is no longer a finding here.
 """
 
 LIMIT = 1

@@ -24,7 +24,7 @@ TOLD = {
         "In use now: JWT_SECRET of generation 3",
         "old={'jwt_secret': Secret('JWT_SECRET', '***')}",
         "TypeError('Object of type Secret is not JSON serializable')",
-        "cannot be pickled: a secret is not written down",
+        "cannot be pickled: a pickle would contain the plain value",
     ],
     "refused": [
         "so the last good set stays in use",
@@ -54,10 +54,10 @@ TOLD = {
         "'the hook hook, plain fails'",
     ],
     "watched": [
-        "Watching the secrets has failed; it begins anew",
-        "because nothing tells of them: '***'",
-        "because nothing tells of them: WATCHFILES_FORCE_POLLING is set",
-        "Changes of secrets are told of by inotify again",
+        "The secrets watcher has failed and will try again",
+        "inotify is not available: '***'",
+        "inotify is not available: WATCHFILES_FORCE_POLLING is set",
+        "The secrets are watched by inotify again",
         "watcher='poll'",
         "Watcher._watch: {",
     ],

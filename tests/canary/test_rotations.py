@@ -57,7 +57,7 @@ TOLD = {
         "The secrets watcher has failed and will try again",
         "inotify is not available: '***'",
         "inotify is not available: WATCHFILES_FORCE_POLLING is set",
-        "Changes of secrets are told of by inotify again",
+        "The secrets are watched by inotify again",
         "watcher='poll'",
         "Watcher._watch: {",
     ],

@@ -61,7 +61,8 @@ def read_dotenv(path: str) -> DotenvFile:
         Problem(
             name=path,
             kind=hit.result.kind,
-            message=hit.result.message,
+            # The hint in parentheses (SecretBytes) applies to declared fields only.
+            message=hit.result.message.partition(" (")[0],
             places=(path,),
             fix="make it a UTF-8 text file that this process can read",
         )

@@ -58,7 +58,7 @@ def build_settings(
         Problem(
             name=".".join([name, *where]),
             kind="config",
-            message=f"is not valid: {_scrubbed(what, values)}",
+            message=f"is invalid: {_scrubbed(what, values)}",
             fix=_fix_hint(factory, where),
         )
         for where, what in parts
@@ -73,9 +73,9 @@ def _fix_hint(factory: Callable[..., Any], where: Sequence[str]) -> str:
     """Name the variable of a pydantic-settings field; of anything else nothing is known."""
     settings: Any = getattr(factory, "model_config", {})
     if not where or "env_prefix" not in settings:
-        return "settings that are not secret are set in the environment"
+        return "correct the environment variables that the settings are read from"
     variable = f"{settings['env_prefix']}{where[0]}".upper()
-    return f"set the variable {variable}"
+    return f"set the environment variable {variable}"
 
 
 def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[list[str], str]]:

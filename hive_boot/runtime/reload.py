@@ -95,7 +95,7 @@ def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
         return None
     now = next((each for each in load_result.snapshots if each.path == known.path), None)
     if now is None:
-        return _lost(known.path, "directory", "is gone")
+        return _lost(known.path, "directory", "no longer exists")
     if now.problem is not None:
         return _lost(known.path, now.problem.kind, now.problem.message)
     if any(name not in PLATFORM_ENTRIES and not name.startswith("..") for name in now.names):
@@ -111,14 +111,16 @@ def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
 def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
     """Tell which ``.env`` files that gave values are gone."""
     return [
-        _lost(path, "missing", "is gone")
+        _lost(path, "missing", "no longer exists")
         for path in load_result.source_context.env_files
         if path in before.env_files and not os.path.exists(path)  # noqa: PTH110  (a start of many files has no time for Path)
     ]
 
 
 def _lost(name: str, kind: ProblemKind, message: str) -> Problem:
-    return Problem(name=name, kind=kind, message=f"{message}, and it held secrets in use")
+    return Problem(
+        name=name, kind=kind, message=f"{message}, but contained secrets that are in use"
+    )
 
 
 class WatchSupervisor:
@@ -440,7 +442,7 @@ class Reloader(Generic[S]):
             failure = exc
         except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
             log_messages.log_reload_crashed(exc)
-            failed_read = self._reader.failed_read(f"failed with {type(exc).__name__}")
+            failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
             failure = self._reject(failed_read, started)
         for request in requests:
             self._requests.remove(request)

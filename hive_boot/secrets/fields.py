@@ -103,13 +103,13 @@ def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> li
     has = f"has {length} {unit}{'' if length == 1 else 's'}"
     faults = []
     if field.min_length is not None and length < field.min_length:
-        faults.append(ValueProblem("length", f"{has}, and at least {field.min_length} are needed"))
-    if field.max_length is not None and length > field.max_length:
-        faults.append(ValueProblem("length", f"{has}, and at most {field.max_length} are allowed"))
-    if field.pattern is not None and not field.pattern.fullmatch(reveal()):  # type: ignore[arg-type]
         faults.append(
-            ValueProblem("pattern", "does not match the pattern that was declared for it")
+            ValueProblem("length", f"{has}, but at least {field.min_length} are required")
         )
+    if field.max_length is not None and length > field.max_length:
+        faults.append(ValueProblem("length", f"{has}, but at most {field.max_length} are allowed"))
+    if field.pattern is not None and not field.pattern.fullmatch(reveal()):  # type: ignore[arg-type]
+        faults.append(ValueProblem("pattern", "does not match its declared pattern"))
     return faults
 
 

@@ -6,11 +6,13 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from hive_boot._records import Record
 from hive_boot.secrets.fields import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from hive_boot.exceptions import FixKind, ProblemKind
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.platform import SourceContext
 
@@ -23,61 +25,82 @@ NO_VOLUME = (
 
 STDIN = (
     "Each kubectl command below reads its value from stdin: paste it and press Ctrl-D. "
-    "Put the name of your Secret for {name}."
+    "Replace {name} with the name of your Secret."
 )
 
 
 NO_MOUNT = (
-    "This is a container, and nothing is mounted at /run/secrets. If that was forgotten, mount "
-    "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development."
+    "This process runs in a container, and nothing is mounted at /run/secrets. Mount the secrets "
+    "there; in a container for development set HIVE_BOOT_PROFILE=development."
 )
 
 
 _NEAR = 0.85
 
 
-def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> str:
-    """Say how to provide ``field`` where the process runs now."""
+class Fix(Record):
+    """A fix of a problem.
+
+    Attributes:
+        text: the instruction or the command.
+        kind: the kind of the fix.
+    """
+
+    text: str
+    kind: FixKind = "instruction"
+
+
+def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> Fix:
+    """Return how to provide a missing field on this platform."""
     file = field.file_name
     if source_context.mode == "kubernetes":
-        return kubectl(file, object_name(declaration))
+        return Fix(kubectl(file, object_name(declaration)), "kubectl")
     if source_context.mode == "systemd":
-        return _credential(field.name, file)
+        return Fix(_credential(field.name, file))
     if source_context.mode == "docker":
-        return f"mount a file that holds it at {os.path.join(source_context.directories[0], file)}"
+        path = os.path.join(source_context.directories[0], file)
+        return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
-        return f"set the variable {field.name}"
-    return f"set it in {source_context.env_files[-1]}: {field.name}=…"
+        return Fix(f"set the environment variable {field.name}")
+    return Fix(f"add {field.name}=... to {source_context.env_files[-1]}")
 
 
 def _credential(name: str, file: str) -> str:
-    """Give the lines of a unit; a credential's name is one of a file, not of a path."""
+    """Return the lines of a systemd unit. The name of a credential contains no slash."""
     key = _key(file)
     pointer = "" if key == file else f" and Environment={name}_FILE=%d/{key}"
-    return f"in the unit: LoadCredential={key}:/etc/credstore/{file}{pointer}"
+    return f"add LoadCredential={key}:/etc/credstore/{file}{pointer} to the unit"
 
 
 def how_to_fix(
-    field: Field, origin: tuple[str, str], source_context: SourceContext, declaration: str
-) -> str:
-    """Say how to replace a value that was found, where it was found.
+    field: Field,
+    kind: ProblemKind,
+    origin: tuple[str, str],
+    source_context: SourceContext,
+    declaration: str,
+) -> Fix:
+    """Return how to replace an invalid value in the source where it was found.
 
     Args:
         field: the field.
+        kind: the kind of the problem.
         origin: source and place of the value.
         source_context: where the process runs.
         declaration: the name of the declaring class.
     """
     source, place = origin
     if source == "environment":
-        return f"change the variable {field.name}"
+        return Fix(f"change the environment variable {field.name}")
     if source == ".env":
-        return f"change it in {place}: {field.name}=…"
+        return Fix(f"change {field.name}=... in {place}")
     if place.startswith(f"{field.name}_FILE"):
-        return f"change the file that {field.name}_FILE names, or the variable"
+        return Fix(f"change the file named by {field.name}_FILE, or the variable")
+    if kind == "unreadable":
+        return Fix(f"make {place} readable by the user of this process")
     if source_context.mode == "kubernetes":
-        return kubectl(field.file or os.path.basename(place), object_name(declaration))
-    return f"replace what {place} holds"
+        file = field.file or os.path.basename(place)
+        return Fix(kubectl(file, object_name(declaration)), "kubectl")
+    return Fix(f"replace the content of {place}")
 
 
 def first_file(field: Field, source_context: SourceContext) -> str:
@@ -118,18 +141,18 @@ def _key(file: str) -> str:
 
 
 def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, ...]:
-    """Say how a key of a Secret becomes a file of another name, where it has to."""
+    """Return the sentence about ``items:``, for a file whose name cannot be a key."""
     key = _key(field.file or "")
     if source_context.mode != "kubernetes" or key == (field.file or ""):
         return ()
-    return (f"the volume has to say items: [{{key: {key}, path: {field.file}}}]",)
+    return (f"The volume needs items: [{{key: {key}, path: {field.file}}}].",)
 
 
 def only_in_environment(field: Field) -> str:
     """Say what to do with a secret that a mounted mode found only as a variable."""
     return (
-        f"mount {field.name} as a file, or set HIVE_BOOT_MODE=environment if this platform "
-        "injects variables, or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
+        f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
+        "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
     )
 
 

@@ -13,12 +13,17 @@ from hive_boot.secrets.sources.files import SourceHit, Value, ValueOrProblem
 if TYPE_CHECKING:
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fix_hints import Fix
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 WarningKind = Literal[
     "short-value", "environment-copy", "dotenv-setting", "development-default", "empty"
 ]
+
+
+_BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
+"""The kinds of problems that a binary value has in a text field."""
 
 
 class LoadWarning(Record):
@@ -136,13 +141,14 @@ class LoadResult:
         self.values[attribute] = value
         self.origins[attribute] = source, place
 
-    def add_problem(
+    def add_problem(  # noqa: PLR0913, PLR0917  (what a problem consists of)
         self,
         field: Field,
         kind: ProblemKind,
         message: str,
         places: tuple[str, ...],
-        fix: str,
+        fix: Fix,
+        details: tuple[str, ...] = (),
     ) -> None:
         """Note what is wrong with a field.
 
@@ -150,8 +156,9 @@ class LoadResult:
             field: the field.
             kind: what is wrong, as one word.
             message: what is wrong, as the end of a sentence.
-            places: where was looked.
-            fix: what mends it.
+            places: the locations where the value was looked for.
+            fix: how to fix it.
+            details: further sentences.
         """
         self.problems.append(
             Problem(
@@ -160,7 +167,9 @@ class LoadResult:
                 message=message,
                 places=places,
                 used_by=field.used_by,
-                fix=fix,
+                fix=fix.text,
+                fix_kind=fix.kind,
+                details=details,
             )
         )
 
@@ -172,26 +181,30 @@ class LoadResult:
             fault: what is wrong.
             origin: source and place of the value.
         """
-        fix = self._how_to_fix(field, origin)
-        self.add_problem(field, fault.kind, fault.message, (_location_text(origin),), fix)
+        fix = self._how_to_fix(field, fault.kind, origin)
+        details = ("A binary value must be declared as SecretBytes.",) * (fault.kind in _BINARY)
+        places = (_location_text(origin),)
+        self.add_problem(field, fault.kind, fault.message, places, fix, details)
 
     def add_check_problems(self, problems: list[Problem]) -> None:
         """Note what the checks of fields refused, with its place and its mend, in order."""
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
-            fix = self._how_to_fix(field, origin)
-            self.problems.append(problem.replace(places=(_location_text(origin),), fix=fix))
+            fix = self._how_to_fix(field, problem.kind, origin)
+            self.problems.append(
+                problem.replace(places=(_location_text(origin),), fix=fix.text, fix_kind=fix.kind)
+            )
         if self.problems:
             order = {name: number for number, name in enumerate(self.field_index.by_variable)}
             self.problems.sort(key=lambda problem: order.get(problem.name, -1))
 
-    def _how_to_fix(self, field: Field, origin: tuple[str, str]) -> str:
+    def _how_to_fix(self, field: Field, kind: ProblemKind, origin: tuple[str, str]) -> Fix:
         from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-        return how_to_fix(field, origin, self.source_context, self.declaration)
+        return how_to_fix(field, kind, origin, self.source_context, self.declaration)
 
 
 def _location_text(origin: tuple[str, str]) -> str:
     source, place = origin
-    return f"the variable {place}" if source == "environment" else place
+    return f"environment variable {place}" if source == "environment" else place

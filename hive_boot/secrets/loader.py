@@ -130,7 +130,7 @@ class _Loader:
         for file in files:
             load_result.problems += file.problems
             for name in file.ignored:
-                message = f"{name} in {file.path} means nothing: set it in the environment"
+                message = f"{name} in {file.path} has no effect: set it in the environment"
                 load_result.warn("dotenv-setting", message, name, location=file.path)
         return [_VariableSource(".env", file.path, file.values) for file in files]
 
@@ -148,9 +148,11 @@ class _Loader:
                 continue
             answered.add(field.attribute)
             if field.name in said:
+                from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
+
                 self.judged.add(field.attribute)
                 message = f"is set twice, as {field.name} and as {pointer}"
-                fix = f"unset one of the two in {layer.place}"
+                fix = Fix(f"remove one of the two from {layer.place}")
                 self.load_result.add_problem(field, "conflict", message, (layer.place,), fix)
             else:
                 paths.append((_reader(values, pointer)(), field))
@@ -187,7 +189,7 @@ class _Loader:
             pointers: the text of the variable, which may be a value by mistake, and the
                 field, by the path that it leads to.
         """
-        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
+        from hive_boot.secrets.fix_hints import Fix, printable_path  # noqa: PLC0415  (few are used)
 
         answers = {
             path: (field.attribute, field.name, field.kind is Secret)
@@ -198,7 +200,7 @@ class _Loader:
         for path, field in pointers.values():
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
-            place = f"{pointer}={shown}" if shown else f"{pointer} (its text is not shown)"
+            place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             unresolved = batch.unresolved.get(field.attribute)
             found = (
                 snapshot.problem
@@ -212,8 +214,8 @@ class _Loader:
                     # It is no path: probably it is the value.
                     self._discard(Secret(field.name, path))
                 self.judged.add(field.attribute)
-                message = f"is to be read from a file that does not exist: {pointer} names it"
-                fix = f"make {pointer} the path of a file that holds the value"
+                message = f"cannot be read: the file named by {pointer} does not exist"
+                fix = Fix(f"set {pointer} to the path of a file that contains the value")
                 self.load_result.add_problem(field, "missing", message, (place,), fix)
 
     def _read_directories(self) -> None:
@@ -264,7 +266,7 @@ class _Loader:
                     name=snapshot.path,
                     kind=snapshot.problem.kind,
                     message=snapshot.problem.message
-                    + (f"; {directories_setting} names it" if directories_setting else ""),
+                    + (f"; it is named by {directories_setting}" if directories_setting else ""),
                     fix="mount the secrets there, readable by the user of this process",
                 )
             )

@@ -232,7 +232,7 @@ def _named_directories(
     found = tuple(path for path in said.split(os.pathsep) if path)
     if said and not found:
         hint = "set it to a directory, or unset it"
-        message = "names no directory"
+        message = "does not name a directory"
         problems.append(Problem(name=variable, kind="setting", message=message, fix=hint))
     return found, variable if found else ""
 
@@ -336,10 +336,10 @@ def _unknown_value(variable: str, said: str, known: Sequence[str]) -> Problem:
     from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
 
     near = get_close_matches(said.strip().lower(), known, n=1)
-    nearest = f"; near to it is {near[0]!r}" if near else ""
+    nearest = f"; the most similar known value is {near[0]!r}" if near else ""
     return Problem(
         name=variable,
         kind="setting",
-        message=f"has a value that means nothing{nearest}",
+        message=f"has an unknown value{nearest}",
         fix=f"set it to one of {', '.join(known)}, or unset it",
     )

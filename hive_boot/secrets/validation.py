@@ -83,7 +83,7 @@ def rejection_reason(verdict: object) -> str | None:
         return None
     if verdict is False:
         return "it returned False"
-    return f"it returned {type(verdict).__name__}, and a check returns True, False or None"
+    return f"it returned {type(verdict).__name__}; expected True, False or None"
 
 
 def check_failed_problem(
@@ -104,7 +104,7 @@ def check_failed_problem(
 
 def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
     """Describe a check that did not answer in time."""
-    return problem(field, "check", f"was not judged: its check took more than {seconds:g} s")
+    return problem(field, "check", f"could not be checked: its check took more than {seconds:g} s")
 
 
 def problem(field: Field | str, kind: Any, message: str, **more: Any) -> Problem:  # noqa: ANN401
@@ -192,7 +192,7 @@ class _Validator:
         if len(load_result.values) < len(load_result.field_index.all_fields):
             self._judge_absent()
         load_result.add_check_problems([])
-        if any(problem.fix.startswith("kubectl ") for problem in load_result.problems):
+        if any(problem.fix_kind == "kubectl" for problem in load_result.problems):
             from hive_boot.secrets.fix_hints import STDIN, object_name  # noqa: PLC0415  (a failure's)
 
             load_result.general_hints.append(
@@ -213,10 +213,12 @@ class _Validator:
                 self.load_result.unused_values += [value for value, _, _ in good]
             elif any(value != good[0][0] for value, _, _ in good):
                 self.load_result.unused_values += [value for value, _, _ in good]
+                from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
+
                 self.judged.add(attribute)
                 locations = tuple(place for _, _, place in good)
-                fix = "keep one of them, or make them the same"
-                message = "has different values in different places"
+                fix = Fix("remove one of them, or make them equal")
+                message = "has different values in different locations"
                 self.load_result.add_problem(field, "conflict", message, locations, fix)
             elif good:
                 self.load_result.use(attribute, *good[0])
@@ -232,7 +234,7 @@ class _Validator:
                     f"{field.name} is a file and also a variable of the environment: "
                     "the file counts, and the variable is a copy that leaks more easily",
                     field.name,
-                    location=f"the variable {field.name}",
+                    location=f"environment variable {field.name}",
                 )
             elif attribute in self.judged:
                 pass  # it is reported already
@@ -270,7 +272,7 @@ class _Validator:
                 continue
             faults = constraint_violations(field, value.reveal)
             if value.reveal() == field.dev_default and profile != "development":
-                message = f"is the development default, which the profile {profile} refuses"
+                message = f"is the development default, which is not allowed in profile {profile}"
                 faults = [ValueProblem("dev-default", message)]
             if faults:
                 origin = load_result.origin(field.attribute)
@@ -310,16 +312,16 @@ class _Validator:
         load_result, source_context = self.load_result, self.source_context
         if empty:
             fix = fix_hints.how_to_fix(
-                field, ("file", empty[0]), source_context, load_result.declaration
+                field, "empty", ("file", empty[0]), source_context, load_result.declaration
             )
             load_result.add_problem(field, "empty", "is empty", empty, fix)
             return
         has_default = field.dev_default is not None
-        refused = f"; its development default is refused in the profile {source_context.profile}"
+        refused = f"; its development default is not used in profile {source_context.profile}"
         message = "is missing" + (refused if has_default else "")
         fix = fix_hints.how_to_provide(field, source_context, load_result.declaration)
-        locations = self._places(field) + fix_hints.volume_item_hint(field, source_context)
-        load_result.add_problem(field, "missing", message, locations, fix)
+        details = self._similar_names(field) + fix_hints.volume_item_hint(field, source_context)
+        load_result.add_problem(field, "missing", message, self._places(field), fix, details)
         lenient = has_default or not field.required_for("development")
         if (
             source_context.maybe_missing_mount
@@ -329,33 +331,50 @@ class _Validator:
             load_result.general_hints.append(fix_hints.NO_MOUNT)
 
     def _note_only_in_environment(self, field: Field) -> None:
-        from hive_boot.secrets.fix_hints import only_in_environment  # noqa: PLC0415  (a failure's)
+        from hive_boot.secrets.fix_hints import Fix, only_in_environment  # noqa: PLC0415  (a failure's)
 
         self.judged.add(field.attribute)
-        message = "is set in the environment only, which this mode does not read"
-        fix = only_in_environment(field)
-        self.load_result.add_problem(field, "environment-only", message, self._places(field), fix)
+        message = (
+            f"is set only in the environment, which is not read in {self.source_context.mode} mode"
+        )
+        self.load_result.add_problem(
+            field,
+            "environment-only",
+            message,
+            self._places(field),
+            Fix(only_in_environment(field)),
+            self._similar_names(field),
+        )
 
     def _places(self, field: Field) -> tuple[str, ...]:
-        """Say where was looked, with what may have been meant."""
-        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
-
-        locations = []
+        """Return the locations where a field was looked for."""
         tried = field.file_name
         others = set(field.candidates) - {tried, f"{tried}.txt"}
         stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
-        also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"
-        for reading in self.load_result.snapshots:
-            locations.append(f"{os.path.join(reading.path, tried)}{also}")
-            for near in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
-                wanted = os.path.join(
-                    reading.path, fix_hints.closest_candidate(near, field.candidates)
-                )
-                locations.append(f"{wanted} was tried, a file {near} stands there")
+        also = "".join(f"{name}, " for name in stems)
+        locations = [
+            f"{os.path.join(reading.path, tried)} (or {also}each also with .txt)"
+            if stems
+            else f"{os.path.join(reading.path, tried)} (also with .txt)"
+            for reading in self.load_result.snapshots
+        ]
         if not self.source_context.mounted:
-            locations += [f"the variable {field.name}", *self.source_context.env_files]
-            locations += [
-                f"{field.name} was tried, a variable {near} is set"
-                for near in fix_hints.near_misses(field, self.load_result.names)[:_SHOWN]
-            ]
+            locations += [f"environment variable {field.name}", *self.source_context.env_files]
         return tuple(locations)
+
+    def _similar_names(self, field: Field) -> tuple[str, ...]:
+        """Return a sentence for each name that is similar to one that was looked for."""
+        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+
+        sentences = []
+        for reading in self.load_result.snapshots:
+            for name in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
+                path = os.path.join(reading.path, name)
+                expected = fix_hints.closest_candidate(name, field.candidates)
+                sentences.append(f"A file with a similar name exists: {path}, expected {expected}.")
+        if not self.source_context.mounted:
+            sentences += [
+                f"A variable with a similar name is set: {name}."
+                for name in fix_hints.near_misses(field, self.load_result.names)[:_SHOWN]
+            ]
+        return tuple(sentences)

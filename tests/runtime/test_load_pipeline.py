@@ -414,7 +414,7 @@ def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> Non
     def scenario(backend: str, how: tuple[str, str], path: Path) -> None:
         code, out, err = ended(PROGRAM, backend, how[0], cwd=path)
         assert (code, out) == (78, []), err
-        assert "hive_boot: 1 " in err
+        assert " has 1 problem;" in err
         (line,) = (line for line in err.splitlines() if "1. judged" in line)
         assert how[1] in line
         assert "Traceback" not in err

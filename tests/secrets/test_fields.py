@@ -124,7 +124,7 @@ WAYS = {
     "environment": Way(
         "environment", by_environment, "environment", "OPENAI_API_KEY", "HIVE_API_KEY"
     ),
-    "development": Way("development", by_dotenv, ".env", "cwd/.env", "cwd/.env: HIVE_API_KEY="),
+    "development": Way("development", by_dotenv, ".env", "cwd/.env", "HIVE_API_KEY=... to "),
 }
 
 

@@ -277,7 +277,7 @@ def test_only_in_the_environment(tmp_path: Path) -> None:
     assert (problem.name, problem.kind) == ("JWT_SECRET", "environment-only")
     assert "HIVE_BOOT_MODE=environment" in problem.fix
     assert "env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)" in problem.fix
-    assert problem.places[0].startswith(f"{tmp_path}/named/jwt_secret;")
+    assert problem.places[0].startswith(f"{tmp_path}/named/jwt_secret (")
     assert FAKE not in report_of(loaded)
 
 
@@ -320,7 +320,7 @@ def test_env_fallback_of_what_is_no_text(tmp_path: Path) -> None:
     """A variable that is not UTF-8 is a problem, by the fallback too."""
     environ = mounted(tmp_path, {}) | {"JWT_SECRET": "fake-\udcff-0123456789"}
     problem = only_problem(look(Two, tmp_path, environ, env_fallback=True))
-    assert (problem.kind, problem.places) == ("not-utf-8", ("the variable JWT_SECRET",))
+    assert (problem.kind, problem.places) == ("not-utf-8", ("environment variable JWT_SECRET",))
 
 
 def test_a_file_and_a_variable(tmp_path: Path) -> None:
@@ -658,7 +658,7 @@ def test_nested_items_that_are_missing(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/v").publish({"tls/server.key": b"x"})
     problem = only_problem(look(Nested, tmp_path, IN_CLUSTER))
     assert problem.name == "TLS_CERTIFICATE"
-    assert f"{tmp_path}/run/secrets/v/tls/server.crt; with .txt too" in problem.places
+    assert f"{tmp_path}/run/secrets/v/tls/server.crt (also with .txt)" in problem.places
 
 
 def test_several_named_directories(tmp_path: Path) -> None:
@@ -699,7 +699,7 @@ def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
     """Without a /run/secrets a mounted mode says what is missing, and nothing of directories."""
     problem = only_problem(look(Two, tmp_path, {"HIVE_BOOT_MODE": "docker"}))
     assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
-    assert problem.places[0].startswith(f"{tmp_path}/run/secrets/jwt_secret;")
+    assert problem.places[0].startswith(f"{tmp_path}/run/secrets/jwt_secret (")
 
 
 def test_run_secrets_is_a_file(tmp_path: Path) -> None:
@@ -762,7 +762,7 @@ def test_five_problems_are_five(tmp_path: Path) -> None:
         ("STRIPE_SECRET_KEY", "pattern", "billing"),
         ("GITHUB_TOKEN", "not-utf-8", "GitHub integrations"),
     ]
-    assert [each.places[0].split(";")[0] for each in loaded.problems] == [
+    assert [each.places[0].split(" (")[0] for each in loaded.problems] == [
         f"{named}/{name}"
         for name in (
             "openai_api_key",
@@ -772,8 +772,9 @@ def test_five_problems_are_five(tmp_path: Path) -> None:
             "github_token",
         )
     ]
-    assert f"{named}/openai-api-key.txt" in loaded.problems[0].places[1]
-    assert " openai-apikey.txt" in loaded.problems[0].places[1]
+    (detail,) = loaded.problems[0].details
+    assert f" {named}/openai-apikey.txt, " in detail
+    assert detail.endswith(" openai-api-key.txt.")
     assert f"{named}/openai_api_key" in loaded.problems[0].fix
     report = report_of(loaded)
     assert [number for number in range(1, 9) if f"\n  {number}. " in report] == [1, 2, 3, 4, 5]
@@ -823,7 +824,7 @@ def test_dotenv_problems_come_first(tmp_path: Path) -> None:
     """A line of .env that cannot be read may explain the rest, so it comes first."""
     (tmp_path / "cwd/.env").write_text("this is no line\nJWT_SECRET=fake-short\n")
     loaded = look(Five, tmp_path)
-    assert loaded.problems[0].name == f"{tmp_path}/cwd/.env, line 1,"
+    assert loaded.problems[0].name == f"{tmp_path}/cwd/.env:1"
     assert loaded.problems[0].kind == "dotenv"
     assert "this is no line" not in report_of(loaded)
 

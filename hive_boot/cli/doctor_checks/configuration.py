@@ -93,7 +93,7 @@ def near_names(context: DoctorContext) -> list[Finding]:
         ]
         if not sources.mounted:
             near = near_misses(field, variables)
-            found += [(field.name, f"the variable {name}", field.name) for name in near]
+            found += [(field.name, f"environment variable {name}", field.name) for name in near]
     return [
         Finding(
             severity="warning",

@@ -124,7 +124,7 @@ class DoctorContext:
     def location_of(self, attribute: str) -> str:
         """Return where the value of a field was found."""
         source, location = self.load_result.origin(attribute)
-        return f"the variable {location}" if source == "environment" else location
+        return f"environment variable {location}" if source == "environment" else location
 
 
 def file_status(path: Path) -> os.stat_result | None:

@@ -63,16 +63,16 @@ _DATA = "..data"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-_REPLACED = ValueProblem("unstable", "was replaced each time while it was read")
+_REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it")
 
 
-_RESTLESS = ValueProblem("unstable", "did not stay the same long enough to be read")
+_RESTLESS = ValueProblem("unstable", "kept changing while it was read")
 
 
 _ABSENT = ValueProblem("directory", "does not exist")
 
 
-_NO_DATA = ValueProblem("directory", "is a volume whose ..data leads nowhere")
+_NO_DATA = ValueProblem("directory", "is a volume whose link ..data is dangling")
 
 
 class DirectorySnapshot:

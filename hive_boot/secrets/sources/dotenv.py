@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _PEM_BEGIN = "-----BEGIN "
 _PEM_END = "-----END "
 
-_MEND_LINE = 'write NAME=value, with quotes around a value that holds quotes, "#" or line ends'
-_MEND_PEM = 'put the whole block, line ends included, between double quotes: NAME="-----BEGIN …"'
+_FIX_LINE = 'write NAME=value, with quotes around a value that contains quotes, "#" or line breaks'
+_FIX_PEM = 'put the whole block, with its line breaks, in double quotes: NAME="-----BEGIN ..."'
 
 
 class DotenvFile:
@@ -64,7 +64,7 @@ def read_dotenv(path: str) -> DotenvFile:
             kind=hit.result.kind,
             message=hit.result.message,
             places=(path,),
-            fix="make it a text file in UTF-8 that this process may read",
+            fix="make it a readable text file in UTF-8",
         )
         for hit in hits
         if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY
@@ -108,13 +108,13 @@ def _blank_lines_before(read: Callable[[], Binding]) -> int:
 
 
 def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None:
-    what = "begins a PEM block that has no quotes" if pem else "cannot be read"
+    what = "begins a PEM block without quotes" if pem else "cannot be read"
     result.problems.append(
         Problem(
-            name=f"{result.path}, line {line},",
+            name=f"{result.path}:{line}",
             kind="dotenv",
             message=what,
-            fix=_MEND_PEM if pem else _MEND_LINE,
+            fix=_FIX_PEM if pem else _FIX_LINE,
         )
     )
 
@@ -122,4 +122,4 @@ def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None
 def nothing_found(files: Iterable[DotenvFile]) -> str:
     """Say in one line that no ``.env`` file is there, and where it was looked for."""
     paths = [file.path for file in files]
-    return f"No .env file: {' and '.join(reversed(paths))} do not exist"
+    return f"No .env file: {' and '.join(reversed(paths))} do not exist."

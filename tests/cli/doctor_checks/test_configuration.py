@@ -41,7 +41,7 @@ def test_warnings_of_the_load_have_names_and_locations(machine: Path) -> None:
     load_result = load_warnings(mounted(machine, environ={"API_KEY": "fake-value"}))
 
     assert [(finding.kind, finding.names, finding.locations) for finding in load_result] == [
-        ("environment-copy", ("API_KEY",), ("the variable API_KEY",)),
+        ("environment-copy", ("API_KEY",), ("environment variable API_KEY",)),
         ("empty", ("SENTRY_DSN",), (str(empty),)),
     ]
 

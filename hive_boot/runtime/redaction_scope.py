@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.opaque import _OpaqueIterator, conceal
+from hive_boot.secrets.load_result import LoadWarning
 from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class RedactionScope:
         """Scrub from now on what Python shows to people."""
         self._redaction.open()
 
-    def register_values(self, load_result: LoadResult, accepted: Iterable[Value] = ()) -> None:
-        """Hide every value that was found, used or not, and warn of what cannot be hidden.
+    def register_values(
+        self, load_result: LoadResult, accepted: Iterable[Value] = ()
+    ) -> tuple[LoadWarning, ...]:
+        """Hide every value that was found, used or not, and return a warning for short ones.
 
         What the declaration itself says, a ``dev_default``, is no secret. What was found
         before stays hidden, because a server may still accept it.
@@ -68,10 +71,7 @@ class RedactionScope:
             and value.reveal() not in public
             and not _is_redactable(value)
         ]
-        if short:
-            names = ", ".join(short)
-            why = f"Too short to be taken out of logs (under {MIN_LENGTH} characters)"
-            load_result.warn("short-value", f"{why}: {names}", *short)
+        return (LoadWarning("short-value", tuple(short)),) if short else ()
 
     def unset_environ(self, fields: Iterable[Field]) -> None:
         """Take the variables of ``fields`` out of the environment that children inherit."""

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
-    from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Change
     from hive_boot.secrets.watcher import Watcher
@@ -214,7 +213,6 @@ class ReloadReader(Generic[S]):
     Args:
         store: the secrets in use.
         pipeline: reads.
-        register_values: hides the values that were read, and goes on to hide those that are valid.
         timings: how long a read may take.
 
     Attributes:
@@ -227,12 +225,10 @@ class ReloadReader(Generic[S]):
         self,
         store: Store[S],
         pipeline: LoadPipeline[S],
-        register_values: Callable[[LoadResult, list[Value]], None],
         timings: Timings,
     ) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._register_values = register_values
         self._timeout = timings.read_timeout
         self._reading = False
 
@@ -244,11 +240,12 @@ class ReloadReader(Generic[S]):
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
     def failed_read(self, why: str) -> ReloadResult:
-        """Give what a read comes to that came to nothing."""
-        load_result = self._pipeline.empty_result()
+        """Return the result of a read that failed: the accepted values, and one problem."""
         name = self._store.declared.__name__
-        load_result.problems = [Problem(name=name, kind="unreadable", message=why)]
-        return ReloadResult(load_result, [], same_as_rejected=False)
+        problem = Problem(name=name, kind="unreadable", message=why)
+        accepted = self._store.generation.load_result
+        failed = accepted.replace(problems=(problem,), hints=(), notes=())
+        return ReloadResult(failed, [], same_as_rejected=False)
 
     def _read(self) -> ReloadResult:
         self._reading = True
@@ -257,10 +254,11 @@ class ReloadReader(Generic[S]):
         finally:
             self._reading = False
         before = self._store.generation.load_result
-        load_result.problems += find_lost_sources(load_result, before)
+        load_result = load_result.with_problems(find_lost_sources(load_result, before))
         changed = changed_fields(load_result, before)
         if changed or load_result.problems:
-            self._register_values(load_result, self._store.all_accepted_values())
+            accepted = self._store.all_accepted_values()
+            load_result = self._pipeline.hide_values(load_result, accepted)
         rejected = self.rejected
         same_as_rejected = rejected is not None and not changed_fields(load_result, rejected)
         return ReloadResult(load_result, changed, same_as_rejected)
@@ -459,29 +457,24 @@ class Reloader(Generic[S]):
         self._set_reload_state(State.RELOADING)
         try:
             if not read.result.problems:
-                await self._check_candidate(read)
+                read = read.replace(result=await self._check_candidate(read))
             if read.result.problems:
                 raise self._reject(read, started)
             return self._accept(read, started, now=now)
         finally:
             self._set_reload_state(State.READY)
 
-    async def _check_candidate(self, read: ReloadResult) -> None:
-        """Run the checks that the change concerns, and note what they refuse."""
+    async def _check_candidate(self, read: ReloadResult) -> LoadResult:
+        """Run the checks that the change concerns, and return the result with their problems."""
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
-            await self._run_checks(read)
+            checked = await self._pipeline.check(
+                read.result, self._injection_context, changed_fields=read.changed
+            )
         finally:
             self._check_token = None
-
-    async def _run_checks(self, read: ReloadResult) -> None:
-        deadline = self._pipeline.deadline()
-        await self._pipeline.run_field_checks(read.result, read.changed, deadline)
-        await self._pipeline.run_set_check(read.result, deadline)
-        await self._pipeline.run_application_checks(
-            read.result, self._injection_context, deadline, read.changed
-        )
+        return checked.result
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result
@@ -548,4 +541,4 @@ class Reloader(Generic[S]):
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff.next_delay()
-        return self._pipeline.build_error(problems, read.result.general_hints, kept=True)
+        return self._pipeline.build_error(problems, read.result.report_notes, kept=True)

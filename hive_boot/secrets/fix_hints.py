@@ -16,25 +16,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.platform import SourceContext
 
-NO_VOLUME = (
-    "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
-    "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
-    "HIVE_BOOT_MODE=environment."
-)
-
-
-STDIN = (
-    "Each kubectl command below reads its value from stdin: paste it and press Ctrl-D. "
-    "Replace {name} with the name of your Secret."
-)
-
-
-NO_MOUNT = (
-    "This process runs in a container, and nothing is mounted at /run/secrets. Mount the secrets "
-    "there; in a container for development set HIVE_BOOT_PROFILE=development."
-)
-
-
 _NEAR = 0.85
 
 

@@ -11,6 +11,7 @@ from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
+from hive_boot.secrets.load_result import LoadNote, location_text
 from hive_boot.secrets.sources.files import EMPTY
 from hive_boot.secrets.value import MARK, is_placeholder
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
     from hive_boot.secrets.fields import Field
-    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.load_result import LoadResultBuilder
     from hive_boot.secrets.sources.files import Value
 
 
@@ -164,45 +165,38 @@ _SHOWN = 3
 """Names like one that is missing that are told: more of them make a report that nobody reads."""
 
 
-def validate(load_result: LoadResult, judged: Iterable[str]) -> None:
+def validate(builder: LoadResultBuilder, judged: Iterable[str]) -> None:
     """Make of each field a value, a problem, or an absence.
 
     Args:
-        load_result: what the sources hold.
+        builder: what the sources hold.
         judged: the attributes whose problem is noted already.
     """
-    _Validator(load_result, set(judged)).run()
+    _Validator(builder, set(judged)).run()
 
 
 class _Validator:
     """One judgement; it is used once."""
 
-    def __init__(self, load_result: LoadResult, judged: set[str]) -> None:
-        self.load_result = load_result
-        self.source_context = load_result.source_context
+    def __init__(self, builder: LoadResultBuilder, judged: set[str]) -> None:
+        self.builder = builder
+        self.source_context = builder.source_context
         self.judged = judged
 
     def run(self) -> None:
         """Settle what is odd first, because it makes values, then judge the values."""
-        load_result = self.load_result
+        builder = self.builder
         self._resolve_conflicts()
         self._resolve_env_duplicates()
         self._judge_placeholders()
         self._judge_shapes()
-        if len(load_result.values) < len(load_result.field_index.all_fields):
+        if len(builder.values) < len(builder.field_index.all_fields):
             self._judge_absent()
-        load_result.add_check_problems([])
-        if any(problem.fix_kind == "kubectl" for problem in load_result.problems):
-            from hive_boot.secrets.fix_hints import STDIN, object_name  # noqa: PLC0415  (a failure's)
-
-            load_result.general_hints.append(
-                STDIN.format(name=object_name(load_result.declaration))
-            )
 
     def _resolve_conflicts(self) -> None:
         """Decide about the fields that several places answer, or that one answers badly."""
-        for attribute, hits in self.load_result.unresolved.items():
-            field = self.load_result.field_index.by_attribute[attribute]
+        for attribute, hits in self.builder.unresolved.items():
+            field = self.builder.field_index.by_attribute[attribute]
             good = []
             for hit in hits:
                 if not isinstance(hit.result, ValueProblem):
@@ -210,32 +204,27 @@ class _Validator:
                 elif hit.result is not EMPTY:
                     self._note(field, hit.result, (hit.source, hit.place))
             if attribute in self.judged:
-                self.load_result.unused_values += [value for value, _, _ in good]
+                self.builder.unused_values += [value for value, _, _ in good]
             elif any(value != good[0][0] for value, _, _ in good):
-                self.load_result.unused_values += [value for value, _, _ in good]
+                self.builder.unused_values += [value for value, _, _ in good]
                 from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
 
                 self.judged.add(attribute)
                 locations = tuple(place for _, _, place in good)
                 fix = Fix("remove one of them, or make them equal")
                 message = "has different values in different locations"
-                self.load_result.add_problem(field, "conflict", message, locations, fix)
+                self.builder.add_problem(field, "conflict", message, locations, fix)
             elif good:
-                self.load_result.use(attribute, *good[0])
+                self.builder.use(attribute, *good[0])
 
     def _resolve_env_duplicates(self) -> None:
         """Decide about the variables of a mounted mode: they are copies, or a fallback."""
-        load_result = self.load_result
-        for attribute, value in load_result.env_duplicates.items():
-            field = load_result.field_index.by_attribute[attribute]
-            if attribute in load_result.values:
-                load_result.warn(
-                    "environment-copy",
-                    f"{field.name} is a file and also a variable of the environment: "
-                    "the file counts, and the variable is a copy that leaks more easily",
-                    field.name,
-                    location=f"environment variable {field.name}",
-                )
+        builder = self.builder
+        for attribute, value in builder.env_duplicates.items():
+            field = builder.field_index.by_attribute[attribute]
+            if attribute in builder.values:
+                location = location_text(("environment", field.name))
+                builder.warn("environment-copy", field.name, location=location)
             elif attribute in self.judged:
                 pass  # it is reported already
             elif not self.source_context.env_fallback:
@@ -243,14 +232,14 @@ class _Validator:
             elif isinstance(value, ValueProblem):
                 self._note(field, value, ("environment", field.name))
             else:
-                load_result.use(attribute, value, "environment", field.name)
+                builder.use(attribute, value, "environment", field.name)
                 continue
             if not isinstance(value, ValueProblem):
-                load_result.unused_values.append(value)
+                builder.unused_values.append(value)
 
     def _judge_placeholders(self) -> None:
         """Take out what nobody has put a value in for."""
-        values = self.load_result.values
+        values = self.builder.values
         try:
             # One search through all of them: a call for each is what would cost.
             is_suspect = MARK in "\n".join([value._open() for value in values.values()])  # type: ignore[misc]  # noqa: SLF001
@@ -259,15 +248,15 @@ class _Validator:
         if not is_suspect:
             return
         for attribute in [each for each, value in values.items() if is_placeholder(value)]:
-            origin = self.load_result.origin(attribute)
-            self.load_result.unused_values.append(values.pop(attribute))
-            self._note(self.load_result.field_index.by_attribute[attribute], PLACEHOLDER, origin)
+            origin = self.builder.origin(attribute)
+            self.builder.unused_values.append(values.pop(attribute))
+            self._note(self.builder.field_index.by_attribute[attribute], PLACEHOLDER, origin)
 
     def _judge_shapes(self) -> None:
         """Take out what breaks length or pattern, or is a default outside development."""
-        load_result, profile = self.load_result, self.source_context.profile
-        for field in load_result.field_index.constrained:
-            value = load_result.values.get(field.attribute)
+        builder, profile = self.builder, self.source_context.profile
+        for field in builder.field_index.constrained:
+            value = builder.values.get(field.attribute)
             if value is None:
                 continue
             faults = constraint_violations(field, value.reveal)
@@ -275,60 +264,55 @@ class _Validator:
                 message = f"is the development default, which is not allowed in profile {profile}"
                 faults = [ValueProblem("dev-default", message)]
             if faults:
-                origin = load_result.origin(field.attribute)
-                load_result.unused_values.append(load_result.values.pop(field.attribute))
+                origin = builder.origin(field.attribute)
+                builder.unused_values.append(builder.values.pop(field.attribute))
                 for fault in faults:
                     self._note(field, fault, origin)
 
     def _judge_absent(self) -> None:
         """Make a default, a problem, or nothing of each field without a value."""
-        load_result, profile = self.load_result, self.source_context.profile
+        builder, profile = self.builder, self.source_context.profile
         defaults = []
-        for field in load_result.field_index.all_fields:
-            if field.attribute in load_result.values or field.attribute in self.judged:
+        for field in builder.field_index.all_fields:
+            if field.attribute in builder.values or field.attribute in self.judged:
                 continue
-            empty = tuple(hit.place for hit in load_result.unresolved.get(field.attribute, ()))
+            empty = tuple(hit.place for hit in builder.unresolved.get(field.attribute, ()))
             if field.dev_default is not None and profile == "development":
                 value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
-                load_result.use(field.attribute, value, "dev_default", "the declaration")
+                builder.use(field.attribute, value, "dev_default", "the declaration")
                 defaults.append(field.name)
             elif field.required_for(profile):
                 self._note_absent(field, empty)
             elif empty:
-                message = f"{field.name} is empty in {empty[0]}, so it is absent"
-                load_result.warn("empty", message, field.name, location=empty[0])
+                builder.warn("empty", field.name, location=empty[0])
         if defaults:
-            message = f"Development defaults are in use: {', '.join(defaults)}"
-            load_result.warn("development-default", message, *defaults)
+            builder.warn("development-default", *defaults)
 
     def _note(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
         self.judged.add(field.attribute)
-        self.load_result.add_value_problem(field, fault, origin)
+        self.builder.add_value_problem(field, fault, origin)
 
     def _note_absent(self, field: Field, empty: tuple[str, ...]) -> None:
         """Report a required field without a value; its empty files are at ``empty``."""
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
-        load_result, source_context = self.load_result, self.source_context
+        builder, source_context = self.builder, self.source_context
         if empty:
             fix = fix_hints.how_to_fix(
-                field, "empty", ("file", empty[0]), source_context, load_result.declaration
+                field, "empty", ("file", empty[0]), source_context, builder.declaration
             )
-            load_result.add_problem(field, "empty", "is empty", empty, fix)
+            builder.add_problem(field, "empty", "is empty", empty, fix)
             return
         has_default = field.dev_default is not None
         refused = f"; its development default is not used in profile {source_context.profile}"
         message = "is missing" + (refused if has_default else "")
-        fix = fix_hints.how_to_provide(field, source_context, load_result.declaration)
+        fix = fix_hints.how_to_provide(field, source_context, builder.declaration)
         details = self._similar_names(field) + fix_hints.volume_item_hint(field, source_context)
-        load_result.add_problem(field, "missing", message, self._places(field), fix, details)
+        builder.add_problem(field, "missing", message, self._places(field), fix, details)
         lenient = has_default or not field.required_for("development")
-        if (
-            source_context.maybe_missing_mount
-            and lenient
-            and fix_hints.NO_MOUNT not in load_result.general_hints
-        ):
-            load_result.general_hints.append(fix_hints.NO_MOUNT)
+        note = LoadNote("no-mount")
+        if source_context.maybe_missing_mount and lenient and note not in builder.hints:
+            builder.hints.append(note)
 
     def _note_only_in_environment(self, field: Field) -> None:
         from hive_boot.secrets.fix_hints import Fix, only_in_environment  # noqa: PLC0415  (a failure's)
@@ -337,7 +321,7 @@ class _Validator:
         message = (
             f"is set only in the environment, which is not read in {self.source_context.mode} mode"
         )
-        self.load_result.add_problem(
+        self.builder.add_problem(
             field,
             "environment-only",
             message,
@@ -356,7 +340,7 @@ class _Validator:
             f"{os.path.join(reading.path, tried)} (or {also}each also with .txt)"
             if stems
             else f"{os.path.join(reading.path, tried)} (also with .txt)"
-            for reading in self.load_result.snapshots
+            for reading in self.builder.snapshots
         ]
         if not self.source_context.mounted:
             locations += [f"environment variable {field.name}", *self.source_context.env_files]
@@ -367,7 +351,7 @@ class _Validator:
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
         sentences = []
-        for reading in self.load_result.snapshots:
+        for reading in self.builder.snapshots:
             for name in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
                 path = os.path.join(reading.path, name)
                 expected = fix_hints.closest_candidate(name, field.candidates)
@@ -375,6 +359,6 @@ class _Validator:
         if not self.source_context.mounted:
             sentences += [
                 f"A variable with a similar name is set: {name}."
-                for name in fix_hints.near_misses(field, self.load_result.names)[:_SHOWN]
+                for name in fix_hints.near_misses(field, self.builder.names)[:_SHOWN]
             ]
         return tuple(sentences)

@@ -25,7 +25,7 @@ class KeyAndCertificate(SecretSet):
 
 def problems_at(root: Path, **environ: str) -> list[Problem]:
     """Give what is wrong when neither secret is there."""
-    return look(KeyAndCertificate, root, environ).problems
+    return [*look(KeyAndCertificate, root, environ).problems]
 
 
 def test_kubernetes_takes_the_value_from_stdin(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_key_that_cannot_have_the_name_of_its_file(tmp_path: Path) -> None:
     loaded = look(Nested, tmp_path, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     (problem,) = loaded.problems
     assert "items: [{key: tls-client.key, path: tls/client.key}]" in problem.details[0]
-    assert any("kubectl" in sentence and "stdin" in sentence for sentence in loaded.general_hints)
+    assert [note.kind for note in loaded.report_notes] == ["no-volume", "kubectl-stdin"]
 
 
 def test_both_faults_of_one_value_are_told(tmp_path: Path) -> None:

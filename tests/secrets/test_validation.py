@@ -678,4 +678,4 @@ def test_what_names_a_placeholder_is_a_value(tmp_path: Path) -> None:
     """Only what begins as one is one."""
     value = f"fake {placeholder('RAW')}"
     loaded = look(Planned, tmp_path, {**INJECTED, "TEXT": value * 4, "RAW": value})
-    assert loaded.problems == []
+    assert loaded.problems == ()

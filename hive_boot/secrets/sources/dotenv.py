@@ -18,7 +18,7 @@ from hive_boot.secrets.sources.files import EMPTY, Value, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from dotenv.parser import Binding
 
@@ -117,9 +117,3 @@ def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None
             fix=_FIX_PEM if pem else _FIX_LINE,
         )
     )
-
-
-def nothing_found(files: Iterable[DotenvFile]) -> str:
-    """Say in one line that no ``.env`` file is there, and where it was looked for."""
-    paths = [file.path for file in files]
-    return f"No .env file: {' and '.join(reversed(paths))} do not exist."

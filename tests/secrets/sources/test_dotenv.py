@@ -10,7 +10,7 @@ from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hive_boot.secrets.sources.dotenv import DotenvFile, nothing_found, read_dotenv
+from hive_boot.secrets.sources.dotenv import DotenvFile, read_dotenv
 from hive_boot.secrets.sources.files import LIMIT
 from tests.fixtures.cases import case
 from tests.support import as_ordinary_user
@@ -314,10 +314,3 @@ def test_a_file_that_is_closed_to_us_is_a_problem() -> None:
 
     assert values(result_of) == {"A": "fake"}
     assert problem.kind == "unreadable"
-
-
-def test_that_nothing_was_found_is_one_line() -> None:
-    """The line names both places, the usual one first."""
-    files = [DotenvFile("/app/.env.local", exists=False), DotenvFile("/app/.env", exists=False)]
-
-    assert "/app/.env and /app/.env.local" in nothing_found(files)

@@ -46,21 +46,20 @@ if TYPE_CHECKING:
 def build_settings(
     factory: Callable[..., Any], values: Sequence[Value]
 ) -> tuple[Any, list[Problem]]:
-    """Call the factory of the settings.
+    """Call the factory of the config.
 
-    pydantic's errors show the input, and with it the neighbours of what is wrong:
-    so their parts are taken one by one, without it.
+    The text of a pydantic error contains the whole input, so its parts are read without it.
 
     Args:
-        factory: what makes the settings.
+        factory: the callable that returns the config.
         values: the secrets, which no message may show.
 
     Returns:
-        The settings, or the problems.
+        The config, or the problems.
     """
     try:
         return factory(), []
-    except BaseException as exc:  # noqa: BLE001  (whatever a factory raises is a report's line)
+    except BaseException as exc:  # noqa: BLE001  (a factory may raise anything)
         parts = _validation_errors(exc, getattr(factory, "model_fields", {}))
     name = getattr(factory, "__name__", type(factory).__name__)
     return None, [
@@ -79,7 +78,7 @@ def _scrubbed(text: str, values: Sequence[Value]) -> str:
 
 
 def _fix_hint(factory: Callable[..., Any], where: Sequence[str]) -> str:
-    """Name the variable of a pydantic-settings field; of anything else nothing is known."""
+    """Return the fix, which names the variable of a pydantic-settings field."""
     settings: Any = getattr(factory, "model_config", {})
     if not where or "env_prefix" not in settings:
         return "correct the environment variables that the settings are read from"
@@ -88,12 +87,12 @@ def _fix_hint(factory: Callable[..., Any], where: Sequence[str]) -> str:
 
 
 def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[list[str], str]]:
-    """Take a failure apart: where in the settings, and what is wrong there.
+    """Return the parts of a failure: the field of the config, and the message.
 
     Args:
-        exc: what the factory raised.
-        known: the fields of the settings. Any other place is a text of the input's,
-            a stray line of ``.env`` or the key of a mapping, and is not shown.
+        exc: the exception of the factory.
+        known: the fields of the config. Any other location is a text of the input, such as a
+            line of ``.env`` or the key of a mapping, and is not shown.
     """
     name = type(exc).__name__
     try:
@@ -103,7 +102,7 @@ def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[
             return [([], f"{name}: {text}" if text else name)]
         parts = errors(include_input=False, include_context=False, include_url=False)
         return [([str(s) for s in part["loc"][:1] if s in known], part["msg"]) for part in parts]
-    except BaseException:  # noqa: BLE001  (a failure may fail to say what it is)
+    except BaseException:  # noqa: BLE001  (a method of the exception may raise)
         return [([], name)]
 
 

@@ -1,4 +1,4 @@
-"""Redaction scope of a run: which values are hidden, and from when until when."""
+"""Redaction scope of a run: the hidden values, and how long they stay hidden."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _KEPT = 1000
 
 
 _KEPT_LENGTH = 1 << 16
-"""Values, and characters of them all, that were rotated out or refused, and stay hidden."""
+"""The number of old or rejected values that stay hidden, and their characters in total."""
 
 
 _MUCH = 1 << 14
-"""Characters of all values from which on a log line should not wait until they can be found."""
+"""The total of characters from which the search is prepared before the first log line."""
 
 
 class RedactionScope:
-    """What one run keeps out of sight, from its beginning to its end."""
+    """The values that one run hides, from its start to its end."""
 
     def __init__(self) -> None:
         self._redaction = Redaction()
@@ -38,20 +38,20 @@ class RedactionScope:
         self._covered: dict[Value, None] = {}
 
     def start(self) -> None:
-        """Scrub from now on what Python shows to people."""
+        """Start redacting logs, tracebacks and warnings."""
         self._redaction.open()
 
     def register_values(
         self, load_result: LoadResult, accepted: Iterable[Value] = ()
     ) -> tuple[LoadWarning, ...]:
-        """Hide every value that was found, used or not, and return a warning for short ones.
+        """Hide every value that was read, used or not, and return a warning for short ones.
 
-        What the declaration itself says, a ``dev_default``, is no secret. What was found
-        before stays hidden, because a server may still accept it.
+        A ``dev_default`` is in the code, so it is not a secret. Earlier values stay hidden,
+        because a server may still accept them.
 
         Args:
-            load_result: what was found.
-            accepted: the values that are accepted now, whatever was found.
+            load_result: the values that were read.
+            accepted: the values that are accepted now, whatever was read.
         """
         field_index = load_result.field_index
         public = {field.dev_default for field in field_index.constrained}
@@ -60,7 +60,7 @@ class RedactionScope:
         if secret.keys() - self._covered.keys():
             secret |= dict.fromkeys(value for value in accepted if value in self._covered)
             old = _newest([value for value in self._covered if value not in secret])
-            # A start need not wait for what a first line in the log may never need.
+            # A start does not wait for a search that its log lines may never need.
             at_once = bool(self._covered) or _length(secret) > _MUCH
             self._covered = dict.fromkeys([*old, *secret])
             self._redaction.register(self._covered, at_once=at_once)
@@ -74,16 +74,16 @@ class RedactionScope:
         return (LoadWarning("short-value", tuple(short)),) if short else ()
 
     def unset_environ(self, fields: Iterable[Field]) -> None:
-        """Take the variables of ``fields`` out of the environment that children inherit."""
+        """Remove the variables of ``fields`` from the environment that child processes inherit."""
         names = [field.name for field in fields if field.name in os.environ]
-        # Sealed without a variable or an argument in between, which another thread could see.
+        # No variable or argument holds the values, because another thread could see it.
         self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
 
     def stop(self, *, keep_redacting: bool) -> None:
-        """Put the variables back, and scrub no more.
+        """Restore the variables, and stop redacting.
 
         Args:
-            keep_redacting: go on scrubbing, because somebody has yet to tell what went wrong.
+            keep_redacting: continue to redact, because a failure has not been reported yet.
         """
         for name in self._removed():
             os.environ.setdefault(name, self._removed()[name])
@@ -93,7 +93,7 @@ class RedactionScope:
 
 
 def _newest(values: list[Value]) -> list[Value]:
-    """Give as many of the newest as stay hidden, in their order; the last one in any case."""
+    """Return the newest values that stay hidden, in their order, and always the last one."""
     kept: list[Value] = []
     length = 0
     for value in reversed(values[-_KEPT:]):
@@ -109,7 +109,7 @@ def _length(values: Iterable[Value]) -> int:
 
 
 def _is_redactable(value: Value) -> bool:
-    """Tell whether everything secret about ``value`` is long enough to be looked for."""
+    """Return whether a value, and a password in it, is long enough to be searched for."""
     if len(value.reveal().strip()) < MIN_LENGTH:
         return False
     if isinstance(value, SecretBytes) or "://" not in value.reveal():

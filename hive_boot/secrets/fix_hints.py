@@ -1,4 +1,4 @@
-"""Fix hints: the command or line that mends a problem on this platform."""
+"""Fixes of problems: the command or the line that fixes a problem on this platform."""
 
 from __future__ import annotations
 
@@ -85,27 +85,27 @@ def how_to_fix(
 
 
 def first_file(field: Field, source_context: SourceContext) -> str:
-    """Name the file that ``field`` is looked for in first; empty where there are no files."""
+    """Return the usual file of a field; empty in a mode without files."""
     if not source_context.mounted:
         return ""
     return os.path.join(source_context.directories[0], field.file_name)
 
 
 def object_name(declaration: str) -> str:
-    """Give the name that a Kubernetes Secret for ``declaration`` has in our hints."""
+    """Return the name of the Kubernetes Secret in the fixes for a declaration."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", declaration).lower()
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "app-secrets"
 
 
 def kubectl(file: str, name: str) -> str:
-    """Give a command that sets one key, reads it from stdin, and leaves the others alone.
+    """Return a command that reads one key from stdin and leaves the other keys unchanged.
 
-    A plain ``apply`` of one key removes those that an earlier one set. Server-side, a
-    field manager owns the keys that it set: so each key has a manager of its own.
+    A plain ``apply`` of one key removes the keys that an earlier one set. Server-side, a
+    field manager owns the keys that it set, so each key has its own manager.
     https://kubernetes.io/docs/reference/using-api/server-side-apply/
 
     Args:
-        file: the file that the key becomes.
+        file: the file of the key in the volume.
         name: the name of the Secret.
     """
     key = _key(file)
@@ -117,7 +117,7 @@ def kubectl(file: str, name: str) -> str:
 
 
 def _key(file: str) -> str:
-    """Give a key that a Kubernetes Secret allows, for the file that it becomes."""
+    """Return a valid key of a Kubernetes Secret for a file."""
     return re.sub(r"[^-._a-zA-Z0-9]+", "-", file)
 
 
@@ -130,7 +130,7 @@ def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, 
 
 
 def only_in_environment(field: Field) -> str:
-    """Say what to do with a secret that a mounted mode found only as a variable."""
+    """Return the fix for a secret that a mounted mode found only as a variable."""
     return (
         f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
         "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
@@ -138,10 +138,10 @@ def only_in_environment(field: Field) -> str:
 
 
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:
-    """Give the names that somebody may have meant for ``field``, the nearest first.
+    """Return the names that are similar to the name of a field, the most similar first.
 
-    Only such a name is ever shown, and only when it is made like a name: any other
-    may itself be a secret.
+    Other names are never shown, and neither is text that is not a valid name: it may
+    itself be a secret.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
 
@@ -155,7 +155,7 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     for want in {_letters(name) for name in (field.name, *field.candidates)}:
         matcher.set_seq2(want)
         for name, letters in others.items():
-            # The bounds come first: a directory may hold very many names.
+            # The cheap bounds come first: a directory may contain very many names.
             if 2 * min(len(want), len(letters)) < _NEAR * (len(want) + len(letters)):
                 continue
             matcher.set_seq1(letters)
@@ -165,17 +165,17 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
 
 
 def closest_candidate(name: str, candidates: Iterable[str]) -> str:
-    """Give the candidate that reads most like ``name``."""
+    """Return the candidate that is most similar to ``name``."""
     from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
 
     return max(candidates, key=lambda want: SequenceMatcher(None, name, want).ratio())
 
 
 def printable_path(path: str) -> str | None:
-    """Give ``path`` as it may be shown: only when its directory exists.
+    """Return ``path`` if it may be shown, which is when its directory exists.
 
-    People put the value itself where a path belongs; a value has no directory. The
-    root and the working directory do not count, because everything is below them.
+    A value that was set in place of a path has no existing directory. The root and the
+    working directory do not count, because everything is below them.
     """
     parent = os.path.dirname(path)
     safe = (

@@ -154,24 +154,6 @@ class LoadResultBuilder:
         hints: the notes that are only shown in a report.
     """
 
-    __slots__ = (
-        "declaration",
-        "env_duplicates",
-        "env_files",
-        "field_index",
-        "hints",
-        "names",
-        "notes",
-        "origins",
-        "problems",
-        "snapshots",
-        "source_context",
-        "unresolved",
-        "unused_values",
-        "values",
-        "warnings",
-    )
-
     def __init__(
         self, field_index: FieldIndex, source_context: SourceContext, declaration: str
     ) -> None:

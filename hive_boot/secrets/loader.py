@@ -1,4 +1,4 @@
-"""Loader: asks the sources of a mode in order, and resolves what they say."""
+"""Loader: reads the sources of a mode in order."""
 
 from __future__ import annotations
 
@@ -49,20 +49,20 @@ def load(  # noqa: PLR0913  (all that it depends on)
     """Load and validate every field of a declaration.
 
     Args:
-        field_index: what is declared.
-        source_context: where to look, and how strictly.
-        declaration: the name of the declaring class, for hints.
+        field_index: the declared fields.
+        source_context: mode, profile and locations of the sources.
+        declaration: the name of the declaring class, for fixes.
         policy: the clock and its limits.
-        overrides: values that count more than any source, by attribute; None says that a
-            secret is absent.
-        recheck_recent_directories: whether there is time to see what becomes of a file that was
-            taken away. Default False.
+        overrides: values that take precedence over every source, by attribute; None makes a
+            secret absent.
+        recheck_recent_directories: whether to wait for a file that was just removed. Default
+            False.
     """
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
     loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
-    validate(loading.builder, loading.judged)
+    validate(loading.builder, loading.reported)
     return loading.builder.build()
 
 
@@ -70,8 +70,8 @@ class _VariableSource(Record):
     """Variables of one origin.
 
     Attributes:
-        source: what a :class:`Hit` calls it.
-        place: where it is, for a person.
+        source: the kind of source, as in :class:`SourceHit`.
+        place: the environment or the path of the file, for messages.
         values: the variables.
     """
 
@@ -84,8 +84,8 @@ class _Loader:
     """One pass over the sources; it is used once.
 
     Attributes:
-        answered: the attributes for which a variable counts more than any file.
-        judged: the attributes whose problem is noted already.
+        answered: the attributes that a stronger source has provided.
+        reported: the attributes that have a problem already.
     """
 
     def __init__(self, builder: LoadResultBuilder, policy: ReadPolicy) -> None:
@@ -94,17 +94,17 @@ class _Loader:
         self.source_context = builder.source_context
         self.policy = policy
         self.answered: set[str] = set()
-        self.judged: set[str] = set()
+        self.reported: set[str] = set()
 
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
-        """Take values that no source is asked for."""
+        """Use the values of ``override()``, for which no source is read."""
         for attribute, value in overrides.items():
             self.answered.add(attribute)
             if value is not None:
                 self.builder.use(attribute, value, "override", "override()")
 
     def run(self) -> None:
-        """Ask every source that the mode has."""
+        """Read every source of the mode."""
         for layer in self._layers():
             self._read_variables(layer)
         if self.source_context.mounted:
@@ -133,8 +133,8 @@ class _Loader:
         return [_VariableSource(".env", file.path, file.values) for file in files]
 
     def _read_variables(self, layer: _VariableSource) -> None:
-        """Take from one layer what no stronger one has: a variable, or its ``_FILE``."""
-        # A variable that is set to nothing counts as unset.
+        """Read the declared variables, or their ``_FILE``, that no stronger source has provided."""
+        # An empty variable counts as unset.
         values = layer.values
         said = {variable for variable in values if _reader(values, variable)()}
         self.builder.names.update(said)
@@ -148,7 +148,7 @@ class _Loader:
             if field.name in said:
                 from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
 
-                self.judged.add(field.attribute)
+                self.reported.add(field.attribute)
                 message = f"is set twice, as {field.name} and as {pointer}"
                 fix = Fix(f"remove one of the two from {layer.place}")
                 self.builder.add_problem(field, "conflict", message, (layer.place,), fix)
@@ -185,7 +185,7 @@ class _Loader:
 
         Args:
             pointers: the text of the variable, which may be a value by mistake, and the
-                field, by the path that it leads to.
+                field, by the absolute path.
         """
         from hive_boot.secrets.fix_hints import Fix, printable_path  # noqa: PLC0415  (few are used)
 
@@ -209,9 +209,9 @@ class _Loader:
                 self.builder.add(field.attribute, SourceHit(found, "file", place))
             else:
                 if shown is None:
-                    # It is no path: probably it is the value.
+                    # The text is not a path: it may be the value itself, so hide it.
                     self._discard(Secret(field.name, path))
-                self.judged.add(field.attribute)
+                self.reported.add(field.attribute)
                 message = f"cannot be read: the file named by {pointer} does not exist"
                 fix = Fix(f"set {pointer} to the path of a file that contains the value")
                 self.builder.add_problem(field, "missing", message, (place,), fix)
@@ -234,7 +234,7 @@ class _Loader:
             self.builder.hints.append(LoadNote("no-volume"))
 
     def _read_subvolumes(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
-        """Read the volumes that lie in a plain directory, also under the name of a secret."""
+        """Read the volumes in a plain directory, also those named like a secret."""
         if len(above.batch.files) == len(above.names):
             return []  # each name is the file of a secret
         unresolved = above.batch.unresolved
@@ -254,7 +254,7 @@ class _Loader:
         return [read_directory(path, self.field_index, self.policy) for path in below]
 
     def _take(self, snapshot: DirectorySnapshot) -> None:
-        """Take over what one directory held, but for what a variable answers."""
+        """Add the content of one directory, except for what a stronger source has provided."""
         directories_setting = self.source_context.directories_setting
         if snapshot.problem is not None and (directories_setting or not snapshot.is_absent):
             self.builder.problems.append(
@@ -284,13 +284,13 @@ class _Loader:
             self.builder.add(attribute, hit)
 
     def _discard(self, result: ValueOrProblem) -> None:
-        """Keep what is in no use: it is to be shown no more than what is."""
+        """Keep a value that is not used, because it must be hidden as well."""
         if not isinstance(result, ValueProblem):
             self.builder.unused_values.append(result)
 
 
 def _reader(values: Mapping[str, str | Secret], name: str) -> Callable[[], str]:
-    """Return what gives the text of a variable; no variable of a frame holds the text."""
+    """Return a function that returns the text of a variable. No local variable holds the text."""
     if isinstance(values[name], Secret):
         return values[name].reveal  # type: ignore[union-attr]
     return _OpaqueIterator(values[name]).__next__

@@ -27,9 +27,9 @@ class PendingCheck(Record):
     """A check that has to be awaited.
 
     Attributes:
-        field: the field that it judges.
-        value: what it judges.
-        verdict: what has to be awaited.
+        field: the checked field.
+        value: the checked value.
+        verdict: the awaitable that the check returned.
     """
 
     field: Field
@@ -48,13 +48,13 @@ def call_checks(
 
     Args:
         values: the fields and the values that were found for them.
-        left: seconds that are left for all of them together.
-        seconds: seconds that there were; what a person is told.
-        running: the fields and values whose check has not ended since an earlier call: it
-            is not called again before it has, because each call that hangs keeps a thread.
+        left: seconds that are left for all checks together.
+        seconds: the whole timeout in seconds, for the message.
+        running: the fields and values whose check has not ended since an earlier call. Such a
+            check is not called again, because each call that hangs occupies a thread.
 
     Returns:
-        The problems, and what remains to be awaited.
+        The problems, and the checks that have to be awaited.
     """
     from inspect import isawaitable  # noqa: PLC0415  (many have no check)
 
@@ -79,7 +79,7 @@ def call_checks(
 
 
 def rejection_reason(verdict: object) -> str | None:
-    """Tell what is wrong with a check's answer: True and None pass, all else does not."""
+    """Return why the result of a check is a rejection; None for True and None, which pass."""
     if verdict is None or verdict is True:
         return None
     if verdict is False:
@@ -90,37 +90,37 @@ def rejection_reason(verdict: object) -> str | None:
 def check_failed_problem(
     field: Field | str, failure: BaseException | str, values: Iterable[Value]
 ) -> Problem:
-    """Describe the refusal of a check, without the values that it may have told.
+    """Return the problem of a check that failed, without the values that its text may contain.
 
     Args:
-        field: whose check it was; the name of a set for the check of a set.
-        failure: what it raised, or what is wrong with its answer.
-        values: what must not be shown.
+        field: the checked field, or the name of the set.
+        failure: the exception, or why the result is a rejection.
+        values: the values that must not be shown.
     """
     text = failure if isinstance(failure, str) else describe(failure)
-    # Its own value whatever it is, and those of the others, which it may know as well.
+    # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
     return problem(field, "check", f"was refused by its check: {shown}")
 
 
 def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
-    """Describe a check that did not answer in time."""
+    """Return the problem of a check that exceeded the timeout."""
     return problem(field, "check", f"could not be checked: its check took more than {seconds:g} s")
 
 
 def problem(field: Field | str, kind: Any, message: str, **more: Any) -> Problem:  # noqa: ANN401
-    """Make the problem of a field, with the words that its declaration has for people."""
+    """Return a problem of a field, with the ``used_by`` of its declaration."""
     if isinstance(field, str):
         return Problem(name=field, kind=kind, message=message, **more)
     return Problem(name=field.name, kind=kind, message=message, used_by=field.used_by, **more)
 
 
 def describe(failure: BaseException) -> str:
-    """Give type and text of an exception."""
+    """Return type and text of an exception."""
     name = type(failure).__name__
     try:
         text = str(failure)
-    except BaseException:  # noqa: BLE001  (an exception of the author's may fail to say what it is)
+    except BaseException:  # noqa: BLE001  (str() of an exception of the application may raise)
         return name
     return f"{name}: {text}" if text else name
 
@@ -141,7 +141,7 @@ class _CheckCall:
         from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
 
         if iscoroutinefunction(self.field.check):
-            # It only makes a coroutine here, which cannot hang.
+            # The call only creates a coroutine, which cannot hang.
             self._run()
             return
         self._running.add(self.key)
@@ -162,39 +162,39 @@ PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered mani
 
 
 _SHOWN = 3
-"""Names like one that is missing that are told: more of them make a report that nobody reads."""
+"""The number of similar names in a report, so that a long directory does not fill it."""
 
 
-def validate(builder: LoadResultBuilder, judged: Iterable[str]) -> None:
-    """Make of each field a value, a problem, or an absence.
+def validate(builder: LoadResultBuilder, reported: Iterable[str]) -> None:
+    """Validate the content of the sources: each field has a value, a problem, or is absent.
 
     Args:
-        builder: what the sources hold.
-        judged: the attributes whose problem is noted already.
+        builder: the content of the sources.
+        reported: the attributes that have a problem already.
     """
-    _Validator(builder, set(judged)).run()
+    _Validator(builder, set(reported)).run()
 
 
 class _Validator:
-    """One judgement; it is used once."""
+    """One validation; it is used once."""
 
-    def __init__(self, builder: LoadResultBuilder, judged: set[str]) -> None:
+    def __init__(self, builder: LoadResultBuilder, reported: set[str]) -> None:
         self.builder = builder
         self.source_context = builder.source_context
-        self.judged = judged
+        self.reported = reported
 
     def run(self) -> None:
-        """Settle what is odd first, because it makes values, then judge the values."""
+        """Resolve conflicts and copies first, because they provide values, then validate these."""
         builder = self.builder
         self._resolve_conflicts()
         self._resolve_env_duplicates()
-        self._judge_placeholders()
-        self._judge_shapes()
+        self._reject_placeholders()
+        self._reject_invalid()
         if len(builder.values) < len(builder.field_index.all_fields):
-            self._judge_absent()
+            self._resolve_absent()
 
     def _resolve_conflicts(self) -> None:
-        """Decide about the fields that several places answer, or that one answers badly."""
+        """Resolve the fields that have several values, or an invalid one."""
         for attribute, hits in self.builder.unresolved.items():
             field = self.builder.field_index.by_attribute[attribute]
             good = []
@@ -202,14 +202,14 @@ class _Validator:
                 if not isinstance(hit.result, ValueProblem):
                     good.append((hit.result, hit.source, hit.place))
                 elif hit.result is not EMPTY:
-                    self._note(field, hit.result, (hit.source, hit.place))
-            if attribute in self.judged:
+                    self._report(field, hit.result, (hit.source, hit.place))
+            if attribute in self.reported:
                 self.builder.unused_values += [value for value, _, _ in good]
             elif any(value != good[0][0] for value, _, _ in good):
                 self.builder.unused_values += [value for value, _, _ in good]
                 from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
 
-                self.judged.add(attribute)
+                self.reported.add(attribute)
                 locations = tuple(place for _, _, place in good)
                 fix = Fix("remove one of them, or make them equal")
                 message = "has different values in different locations"
@@ -218,42 +218,42 @@ class _Validator:
                 self.builder.use(attribute, *good[0])
 
     def _resolve_env_duplicates(self) -> None:
-        """Decide about the variables of a mounted mode: they are copies, or a fallback."""
+        """Resolve the variables of a mounted mode, which are copies or a fallback."""
         builder = self.builder
         for attribute, value in builder.env_duplicates.items():
             field = builder.field_index.by_attribute[attribute]
             if attribute in builder.values:
                 location = location_text(("environment", field.name))
                 builder.warn("environment-copy", field.name, location=location)
-            elif attribute in self.judged:
-                pass  # it is reported already
+            elif attribute in self.reported:
+                pass  # a problem is reported already
             elif not self.source_context.env_fallback:
-                self._note_only_in_environment(field)
+                self._report_only_in_environment(field)
             elif isinstance(value, ValueProblem):
-                self._note(field, value, ("environment", field.name))
+                self._report(field, value, ("environment", field.name))
             else:
                 builder.use(attribute, value, "environment", field.name)
                 continue
             if not isinstance(value, ValueProblem):
                 builder.unused_values.append(value)
 
-    def _judge_placeholders(self) -> None:
-        """Take out what nobody has put a value in for."""
+    def _reject_placeholders(self) -> None:
+        """Reject the placeholders of rendered manifests."""
         values = self.builder.values
         try:
-            # One search through all of them: a call for each is what would cost.
+            # One search in all values: a call for each value would be slow.
             is_suspect = MARK in "\n".join([value._open() for value in values.values()])  # type: ignore[misc]  # noqa: SLF001
         except TypeError:
-            is_suspect = True  # there are bytes among them
+            is_suspect = True  # some values are bytes
         if not is_suspect:
             return
         for attribute in [each for each, value in values.items() if is_placeholder(value)]:
             origin = self.builder.origin(attribute)
             self.builder.unused_values.append(values.pop(attribute))
-            self._note(self.builder.field_index.by_attribute[attribute], PLACEHOLDER, origin)
+            self._report(self.builder.field_index.by_attribute[attribute], PLACEHOLDER, origin)
 
-    def _judge_shapes(self) -> None:
-        """Take out what breaks length or pattern, or is a default outside development."""
+    def _reject_invalid(self) -> None:
+        """Reject values of wrong length or pattern, and development defaults in other profiles."""
         builder, profile = self.builder, self.source_context.profile
         for field in builder.field_index.constrained:
             value = builder.values.get(field.attribute)
@@ -267,14 +267,14 @@ class _Validator:
                 origin = builder.origin(field.attribute)
                 builder.unused_values.append(builder.values.pop(field.attribute))
                 for fault in faults:
-                    self._note(field, fault, origin)
+                    self._report(field, fault, origin)
 
-    def _judge_absent(self) -> None:
-        """Make a default, a problem, or nothing of each field without a value."""
+    def _resolve_absent(self) -> None:
+        """Resolve each field without a value: a default, a problem, or absent."""
         builder, profile = self.builder, self.source_context.profile
         defaults = []
         for field in builder.field_index.all_fields:
-            if field.attribute in builder.values or field.attribute in self.judged:
+            if field.attribute in builder.values or field.attribute in self.reported:
                 continue
             empty = tuple(hit.place for hit in builder.unresolved.get(field.attribute, ()))
             if field.dev_default is not None and profile == "development":
@@ -282,18 +282,18 @@ class _Validator:
                 builder.use(field.attribute, value, "dev_default", "the declaration")
                 defaults.append(field.name)
             elif field.required_for(profile):
-                self._note_absent(field, empty)
+                self._report_absent(field, empty)
             elif empty:
                 builder.warn("empty", field.name, location=empty[0])
         if defaults:
             builder.warn("development-default", *defaults)
 
-    def _note(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
-        self.judged.add(field.attribute)
+    def _report(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
+        self.reported.add(field.attribute)
         self.builder.add_value_problem(field, fault, origin)
 
-    def _note_absent(self, field: Field, empty: tuple[str, ...]) -> None:
-        """Report a required field without a value; its empty files are at ``empty``."""
+    def _report_absent(self, field: Field, empty: tuple[str, ...]) -> None:
+        """Report a required field without a value; ``empty`` are the locations of empty ones."""
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
         builder, source_context = self.builder, self.source_context
@@ -314,10 +314,10 @@ class _Validator:
         if source_context.maybe_missing_mount and lenient and note not in builder.hints:
             builder.hints.append(note)
 
-    def _note_only_in_environment(self, field: Field) -> None:
+    def _report_only_in_environment(self, field: Field) -> None:
         from hive_boot.secrets.fix_hints import Fix, only_in_environment  # noqa: PLC0415  (a failure's)
 
-        self.judged.add(field.attribute)
+        self.reported.add(field.attribute)
         message = (
             f"is set only in the environment, which is not read in {self.source_context.mode} mode"
         )

@@ -35,6 +35,9 @@ ProblemKind = Literal[
 ]
 """The kind of a problem, as a word that a program can compare."""
 
+FixKind = Literal["instruction", "kubectl"]
+"""The kind of a fix: a sentence, or a kubectl command that reads the value from stdin."""
+
 
 class Problem(Record):
     """One problem that prevents a service from starting; it never holds a value.
@@ -43,10 +46,12 @@ class Problem(Record):
         name: the name of the secret (``JWT_SECRET``), or of another cause: a
             variable, a directory, a line of ``.env``, the configuration.
         kind: the kind of the problem, as one word.
-        message: the problem, as a sentence without its full stop.
+        message: the problem, as a sentence without its subject and its full stop.
         places: the locations where the value was looked for, in order.
         used_by: what needs the secret, as declared.
         fix: the command or the line that fixes the problem on this machine.
+        fix_kind: the kind of the fix.
+        details: further sentences, such as a similar name that exists.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Problem(Record):
     places: tuple[str, ...] = ()
     used_by: str = ""
     fix: str = ""
+    fix_kind: FixKind = "instruction"
+    details: tuple[str, ...] = ()
 
 
 class BootError(Exception):
@@ -93,7 +100,7 @@ class MissingSecretError(SecretsError):
 
     def __str__(self) -> str:
         """Return the name of the secret and the fix."""
-        return f"{self.name} is not set: {self.fix}"
+        return f"{self.name} is not set. Fix: {self.fix}"
 
 
 class SourceError(SecretsError):
@@ -108,10 +115,10 @@ class SourceError(SecretsError):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        """Return the problem, its first location and the fix."""
-        place = f" ({self.problem.places[0]})" if self.problem.places else ""
-        hint = f": {self.problem.fix}" if self.problem.fix else ""
-        return f"{self.problem.name} {self.problem.message}{place}{hint}"
+        """Return the problem, its locations and the fix."""
+        problem = self.problem
+        places = f" Looked in: {', '.join(problem.places)}." if problem.places else ""
+        return _sentences(problem) + places + (f" Fix: {problem.fix}" if problem.fix else "")
 
 
 class InvalidSecretsError(SecretsError):
@@ -120,8 +127,8 @@ class InvalidSecretsError(SecretsError):
     Attributes:
         problems: all problems, in the order of the declaration.
         declaration: the name of the :class:`SecretSet`.
-        facts: what was detected before loading, as ``(label, text)``: mode and
-            profile with their reasons, the directories.
+        facts: what was detected before loading, as ``(label, text)``: the mode and the
+            profile, each with its reason.
         general_hints: sentences shown before the problems, because they fix more
             than one of them.
         kept: whether the last good set stays in use: True after a reload, False at a start.
@@ -154,24 +161,37 @@ class InvalidSecretsError(SecretsError):
             color: whether to use ANSI colours, for a terminal. Default False.
         """
         red, bold, dim, end = ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") if color else ("",) * 4
-        count = len(self.problems)
-        what = f"{count} problem{'' if count == 1 else 's'}"
-        whose = f" with {self.declaration}" if self.declaration else ""
-        so = "the last good set stays in use" if self.kept else "the service does not start"
-        lines = [f"{red}{bold}hive_boot: {what}{whose}, so {so}{end}"]
-        lines += [f"  {dim}{label:<9}{end} {text}" for label, text in self.facts]
+        count = f"{len(self.problems)} problem{'' if len(self.problems) == 1 else 's'}"
+        what = f"{self.declaration} has {count}" if self.declaration else count
+        state = "the last good set stays in use" if self.kept else "the service does not start"
+        lines = [f"{red}{bold}hive_boot: {what}; {state}.{end}"]
+        lines += [f"  {dim}{label.capitalize() + ':':<9}{end} {text}" for label, text in self.facts]
         for sentence in self.general_hints:
             lines += ["", f"  {sentence}"]
         for number, problem in enumerate(self.problems, 1):
-            lines += ["", f"  {number}. {bold}{problem.name}{end} {problem.message}"]
-            rows = [("looked in", place) for place in problem.places[:1]]
-            rows += [("", place) for place in problem.places[1:]]
-            if problem.used_by:
-                rows.append(("used by", problem.used_by))
-            if problem.fix:
-                rows.append(("mend", problem.fix))
-            lines += [f"     {dim}{label:<9}{end} {text}" for label, text in rows]
+            text = _sentences(problem).removeprefix(problem.name)
+            lines += ["", f"  {number}. {bold}{problem.name}{end}{text}"]
+            lines += [
+                f"     {dim}{label + ':':<11}{end} {text}" for label, text in _labelled(problem)
+            ]
         return "\n".join(lines)
+
+
+def _sentences(problem: Problem) -> str:
+    """Return the message of a problem and its details as complete sentences."""
+    # A message may end with the text of another library, which has its own full stop.
+    stop = "" if problem.message.endswith((".", "!", "?")) else "."
+    return " ".join([f"{problem.name} {problem.message}{stop}", *problem.details])
+
+
+def _labelled(problem: Problem) -> list[tuple[str, str]]:
+    """Return the labelled lines of a problem."""
+    rows = [
+        ("Looked in", ", ".join(problem.places)),
+        ("Used by", problem.used_by),
+        ("Fix", problem.fix),
+    ]
+    return [(label, text) for label, text in rows if text]
 
 
 class LifecycleError(BootError):

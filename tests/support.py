@@ -19,6 +19,7 @@ import anyio
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot.runtime.log_messages import note_text
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
@@ -123,7 +124,8 @@ def values_of(loaded: LoadResult) -> dict[str, str | bytes]:
 
 def report_of(loaded: LoadResult) -> str:
     """Return the report of a failed load."""
-    return InvalidSecretsError(loaded.problems, general_hints=loaded.general_hints).report()
+    sentences = [note_text(note) for note in loaded.report_notes]
+    return InvalidSecretsError(loaded.problems, general_hints=sentences).report()
 
 
 def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

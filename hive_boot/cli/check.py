@@ -8,6 +8,7 @@ from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import Parser
 from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
 from hive_boot.exceptions import InvalidSecretsError
+from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.value import Secret, mask_secret
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run(arguments: Namespace) -> int:
     return 0 if result.error is None else result.error.exit_code
 
 
-def print_report(result: DryRunResult) -> None:
+def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
     """Print the table and the warnings to stdout, and the problems to stderr."""
     load_result, source_context = result.load_result, result.source_context
     print_line(styled(load_result.declaration, "bold"))
@@ -63,10 +64,11 @@ def print_report(result: DryRunResult) -> None:
     print_table(
         _HEADERS, [_row(field, load_result) for field in load_result.field_index.all_fields]
     )
-    if load_result.warnings:
+    warnings = load_result.warnings if show_warnings else ()
+    if warnings:
         print_line()
-    for warning in load_result.warnings:
-        print_line(f"{styled('warning:', 'yellow')} {warning}")
+    for warning in warnings:
+        print_line(f"{styled('warning:', 'yellow')} {warning_text(warning)}")
     print_line()
     if result.error is None:
         print_line(styled("A start would go on.", "green"))
@@ -93,7 +95,7 @@ def report_facts(result: DryRunResult) -> dict[str, Any]:
         "profile_reason": source_context.profile_reason,
         "directories": list(source_context.directories),
         "secrets": [_facts(field, load_result) for field in load_result.field_index.all_fields],
-        "warnings": load_result.warnings,
+        "warnings": [warning_text(warning) for warning in load_result.warnings],
         **_problems(result.error),
     }
 

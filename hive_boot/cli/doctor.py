@@ -111,9 +111,8 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json({"ok": status == 0, "check": report_facts(result), **_as_json(load_result)})
     else:
-        # The findings contain these warnings, with their fixes.
-        result.load_result.load_warnings = []
-        print_report(result)
+        # The warnings are among the findings, with their fixes.
+        print_report(result, show_warnings=False)
         _print_findings(load_result)
     return status
 

@@ -34,6 +34,7 @@ from hive_boot.cli.secret_files import (
     without_constraints,
 )
 from hive_boot.exceptions import SecretsError
+from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fields import constraint_violations
 from hive_boot.secrets.fix_hints import near_misses
 
@@ -233,7 +234,7 @@ class MigrationPlan:
             self.directory, self.paths
         )
         self.warnings: list[str] = [
-            *self.found.warnings,
+            *map(warning_text, self.found.warnings),
             *self._broken_constraints(),
             *self._overriding_sources(),
         ]

@@ -1,4 +1,4 @@
-"""Check runner: asynchronous checks, side by side, each within the time that is left."""
+"""Check runner: asynchronous checks, concurrently, each within the remaining time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 _TIMED_OUT = TimeoutError()
-"""What speaks against a check whose time is over."""
+"""The failure of a check that exceeded its timeout."""
 
 
 _PERMANENT_ERRORS = (
@@ -45,7 +45,7 @@ _PERMANENT_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What is raised about the value, or the check itself: to ask again would change nothing."""
+"""Errors about the value or the check itself, which a retry does not change."""
 
 
 async def await_field_checks(
@@ -54,9 +54,9 @@ async def await_field_checks(
     """Await the checks of single fields.
 
     Args:
-        pending: what to await.
+        pending: the checks to await.
         left: seconds that are left.
-        seconds: seconds that there were; what a person is told.
+        seconds: the whole timeout in seconds, for the message.
 
     Returns:
         The problems, in the order of ``pending``.
@@ -78,7 +78,7 @@ async def await_field_checks(
 
 
 def close_unawaited(pending: Sequence[PendingCheck]) -> None:
-    """Close what nobody will await, so that Python does not warn of it."""
+    """Close the coroutines that are not awaited, so that Python does not warn about them."""
     for check in pending:
         if inspect.iscoroutine(check.verdict):
             check.verdict.close()
@@ -96,10 +96,10 @@ async def await_check(
 
     Args:
         whose: the field, or the name of the set.
-        verdict: what to await.
-        values: what its message must not show.
+        verdict: the awaitable that the check returned.
+        values: the values that the message must not show.
         left: seconds that are left.
-        seconds: seconds that there were; what a person is told.
+        seconds: the whole timeout in seconds, for the message.
     """
     fault = await _await_verdict(verdict, left)
     if fault is _TIMED_OUT:
@@ -107,7 +107,7 @@ async def await_check(
     return None if fault is None else check_failed_problem(whose, fault, values)
 
 
-async def call_application_checks(  # noqa: PLR0913  (what a check is asked with, and how)
+async def call_application_checks(  # noqa: PLR0913  (what a check needs)
     checks: Sequence[tuple[BoundCall, CheckSpec]],
     injection_context: Callable[[], InjectionContext],
     values: Sequence[Value],
@@ -118,28 +118,28 @@ async def call_application_checks(  # noqa: PLR0913  (what a check is asked with
     retry: bool,
     timings: Timings,
 ) -> list[Problem]:
-    """Ask the checks of an application, side by side.
+    """Call the checks of an application concurrently.
 
     Args:
-        checks: what to ask, each with what calls it.
-        injection_context: gives what their parameters ask for.
-        values: what no message may show.
-        deadline: until when, on the monotonic clock.
-        seconds: seconds that there were; what a person is told.
-        timeline: is told of each of them.
-        retry: whether what may pass by itself is asked again until then.
-        timings: when it is asked again.
+        checks: the checks, each with its call.
+        injection_context: returns the arguments for their parameters.
+        values: the values that no message may show.
+        deadline: the deadline on the monotonic clock.
+        seconds: the whole timeout in seconds, for the message.
+        timeline: records each check.
+        retry: whether a check that may pass later is called again until the deadline.
+        timings: the delays between retries.
 
     Returns:
         The problems, in the order of ``checks``.
     """
     problems: list[Problem | None] = [None] * len(checks)
 
-    async def ask(index: int, work: BoundCall, check: CheckSpec) -> None:
+    async def call(index: int, work: BoundCall, check: CheckSpec) -> None:
         step = timeline.begin(work.display_name, "check")
         outcome: StepOutcome = "cancelled"
         problem: Problem | None = None
-        # Many replicas ask.
+        # Many replicas call the same service, so the delays have jitter.
         backoff = Backoff(timings.check_retry_delay, timings.max_check_retry_delay, jitter=True)
         try:
             while True:
@@ -154,7 +154,7 @@ async def call_application_checks(  # noqa: PLR0913  (what a check is asked with
                 if fault is not _TIMED_OUT:
                     problem = check_failed_problem(work.display_name, fault, values)
                 elif problem is None or time.monotonic() < deadline:
-                    # What the end of the start cuts short says less than what came before it.
+                    # A timeout at the deadline says less than the failure before it.
                     problem = check_timeout_problem(
                         work.display_name, min(seconds, check.timeout or seconds)
                     )
@@ -171,23 +171,23 @@ async def call_application_checks(  # noqa: PLR0913  (what a check is asked with
 
     async with anyio.create_task_group() as group:
         for index, (work, check) in enumerate(checks):
-            group.start_soon(ask, index, work, check)
+            group.start_soon(call, index, work, check)
     return [problem for problem in problems if problem is not None]
 
 
 async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseException | str | None:
-    """Await a verdict, and give what speaks against it.
+    """Await a check, and return its failure; None when it has passed.
 
-    It runs in a task of its own, and it has not passed until it has said so: one
-    that cancels itself, or what it awaits, ends without a verdict.
+    The check runs in its own task. One that cancels itself, or what it awaits, ends without
+    a result, which is a failure.
     """
-    fault: BaseException | str | None = "it was cancelled before it came to a verdict"
+    fault: BaseException | str | None = "it was cancelled before it returned a result"
 
     async def await_one() -> None:
         nonlocal fault
         try:
             fault = rejection_reason(await verdict)
-        except BaseException as exc:  # a check refuses by raising anything
+        except BaseException as exc:  # a check may raise anything
             if is_cancellation(exc):
                 raise
             fault = exc.with_traceback(None)

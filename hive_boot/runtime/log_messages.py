@@ -10,12 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import log_safely
+from hive_boot.redaction.matcher import MIN_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hive_boot.exceptions import Problem
     from hive_boot.runtime.status import RotationOutcome, RotationStatus
+    from hive_boot.secrets.load_result import LoadNote, LoadWarning, NoteKind, WarningKind
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.value import Change
@@ -60,16 +62,50 @@ def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
     log.info("Waiting up to %g s for missing or incomplete files: %s", seconds, _join(names))
 
 
-def log_notes(notes: Iterable[str]) -> None:
-    """Log the notes of a load at INFO."""
+_WARNINGS: dict[WarningKind, str] = {
+    "short-value": f"Too short to be removed from logs (under {MIN_LENGTH} characters): {{names}}",
+    "environment-copy": "{names} is a file and also an environment variable: the file is used, "
+    "and the variable is a copy that leaks more easily",
+    "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
+    "development-default": "Development defaults are in use: {names}",
+    "empty": "{names} is empty in {location}, so it is absent",
+}
+
+
+_NOTES: dict[NoteKind, str] = {
+    "no-dotenv": "No .env file: {locations} do not exist.",
+    "no-volume": "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
+    "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
+    "HIVE_BOOT_MODE=environment.",
+    "no-mount": "This process runs in a container, and nothing is mounted at /run/secrets. Mount "
+    "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development.",
+    "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
+    "Ctrl-D. Replace {names} with the name of your Secret.",
+}
+
+
+def warning_text(warning: LoadWarning) -> str:
+    """Return the text of a warning."""
+    names = _join(warning.names)
+    return _WARNINGS[warning.kind].format(names=names, location=warning.location)
+
+
+def note_text(note: LoadNote) -> str:
+    """Return the sentences of a note."""
+    locations = " and ".join(note.locations)
+    return _NOTES[note.kind].format(names=_join(note.names), locations=locations)
+
+
+def log_notes(notes: Iterable[LoadNote]) -> None:
+    """Log the notes of a successful load."""
     for note in notes:
-        log.info("%s", note)
+        log.info("%s", note_text(note).removesuffix("."))
 
 
-def log_warnings(warnings: Iterable[str]) -> None:
+def log_warnings(warnings: Iterable[LoadWarning]) -> None:
     """Log the warnings of a load."""
     for warning in warnings:
-        _log(logging.WARNING, "%s", warning, logger=log)
+        _log(logging.WARNING, "%s", warning_text(warning), logger=log)
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:

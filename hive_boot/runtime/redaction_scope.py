@@ -1,4 +1,4 @@
-"""Redaction scope of a run: which values are hidden, and for how long."""
+"""Redaction scope of a run: the hidden values, and how long they stay hidden."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.opaque import _OpaqueIterator, conceal
+from hive_boot.secrets.load_result import LoadWarning
 from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ _KEPT = 1000
 
 
 _KEPT_LENGTH = 1 << 16
-"""Maximum number of characters of all these values."""
+"""The number of old or rejected values that stay hidden, and their characters in total."""
 
 
 _LAZY_LENGTH = 1 << 14
-"""Above this number of characters the matcher is built before the first log line needs it."""
+"""The total of characters from which the search is prepared before the first log line."""
 
 
 class RedactionScope:
-    """Hidden values of one run, from its start to its stop."""
+    """The values that one run hides, from its start to its end."""
 
     def __init__(self) -> None:
         self._redaction = Redaction()
@@ -38,18 +39,20 @@ class RedactionScope:
         self._hidden: dict[Value, None] = {}
 
     def start(self) -> None:
-        """Start redaction of logs, tracebacks and warnings."""
+        """Start redacting logs, tracebacks and warnings."""
         self._redaction.open()
 
-    def register_values(self, load_result: LoadResult, accepted: Iterable[Value] = ()) -> None:
-        """Register every value of a load for redaction, and warn of values that are too short.
+    def register_values(
+        self, load_result: LoadResult, accepted: Iterable[Value] = ()
+    ) -> tuple[LoadWarning, ...]:
+        """Hide every value that was read, used or not, and return a warning for short ones.
 
-        Values of unused locations are hidden too. A ``dev_default`` is not: it is public in the
-        declaration. Values of earlier loads stay hidden, because a server may still accept them.
+        A ``dev_default`` is in the code, so it is not a secret. Earlier values stay hidden,
+        because a server may still accept them.
 
         Args:
-            load_result: the result of the load.
-            accepted: the values that are accepted at this moment; they are never dropped.
+            load_result: the values that were read.
+            accepted: the values that are accepted now, whatever was read.
         """
         field_index = load_result.field_index
         public = {field.dev_default for field in field_index.constrained}
@@ -58,7 +61,7 @@ class RedactionScope:
         if secret.keys() - self._hidden.keys():
             secret |= dict.fromkeys(value for value in accepted if value in self._hidden)
             old = _newest([value for value in self._hidden if value not in secret])
-            # At a start, small sets are prepared only when the first log line is written.
+            # A start does not wait for a search that its log lines may never need.
             at_once = bool(self._hidden) or _length(secret) > _LAZY_LENGTH
             self._hidden = dict.fromkeys([*old, *secret])
             self._redaction.register(self._hidden, at_once=at_once)
@@ -69,22 +72,19 @@ class RedactionScope:
             and value.reveal() not in public
             and not _is_redactable(value)
         ]
-        if short:
-            names = ", ".join(short)
-            problem = f"Too short for redaction (under {MIN_LENGTH} characters)"
-            load_result.warn("short-value", f"{problem}, so logs can show them: {names}", *short)
+        return (LoadWarning("short-value", tuple(short)),) if short else ()
 
     def unset_environ(self, fields: Iterable[Field]) -> None:
         """Remove the variables of ``fields`` from the environment that child processes inherit."""
         names = [field.name for field in fields if field.name in os.environ]
-        # No local variable holds the values: a traceback with locals would show them.
+        # No variable or argument holds the values, because another thread could see it.
         self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
 
     def stop(self, *, keep_redacting: bool) -> None:
-        """Restore the removed variables, and stop redaction.
+        """Restore the variables, and stop redacting.
 
         Args:
-            keep_redacting: whether redaction continues, because a failure is still to be printed.
+            keep_redacting: continue to redact, because a failure has not been reported yet.
         """
         for name in self._removed():
             os.environ.setdefault(name, self._removed()[name])
@@ -94,7 +94,7 @@ class RedactionScope:
 
 
 def _newest(values: list[Value]) -> list[Value]:
-    """Return the newest values within the limits, in their order; the last one in any case."""
+    """Return the newest values that stay hidden, in their order, and always the last one."""
     newest: list[Value] = []
     length = 0
     for value in reversed(values[-_KEPT:]):
@@ -110,7 +110,7 @@ def _length(values: Iterable[Value]) -> int:
 
 
 def _is_redactable(value: Value) -> bool:
-    """Check whether a value, and the password in it if it is a URL, is long enough to hide."""
+    """Return whether a value, and a password in it, is long enough to be searched for."""
     if len(value.reveal().strip()) < MIN_LENGTH:
         return False
     if isinstance(value, SecretBytes) or "://" not in value.reveal():

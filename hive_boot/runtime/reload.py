@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
-    from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Change
     from hive_boot.secrets.watcher import Watcher
@@ -46,17 +45,17 @@ if TYPE_CHECKING:
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
 )
-"""What may be right a moment later, although nobody writes. All else is what was written."""
+"""The kinds of problems that may end without a change of the sources, and are retried."""
 
 
 class Rejection(Record):
-    """A set that was refused; the one before it stays in use.
+    """A candidate that was rejected; the set before it stays in use.
 
     Attributes:
         generation: the number that it would have had.
-        names: what is to blame: secrets, directories, a check.
-        kinds: what is wrong with each of them, as one word.
-        since: when it was refused first, in seconds of the wall clock.
+        names: the names of the problems: secrets, directories, a check.
+        kinds: the kind of each problem.
+        since: when it was rejected first, in seconds of the wall clock.
     """
 
     generation: int
@@ -65,23 +64,23 @@ class Rejection(Record):
     since: float
 
     def __str__(self) -> str:
-        """Name what is to blame, and why."""
+        """Return the names of the problems, each with its kind."""
         parts = dict.fromkeys(map(" ".join, zip(self.names, self.kinds, strict=True)))
         return f"generation {self.generation} was refused: {', '.join(parts)}"
 
 
 def reject(problems: Iterable[Problem], generation: int) -> Rejection:
-    """Describe the refusal of a set by its problems."""
+    """Return the rejection of a candidate with these problems."""
     listed = list(problems)
     names = tuple(problem.name for problem in listed)
     return Rejection(generation, names, tuple(problem.kind for problem in listed), time.time())
 
 
 def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Tell which places of the accepted set are gone, or hold nothing any more.
+    """Return a problem for each source of the accepted set that no longer exists or is empty.
 
-    An absent directory and an empty one are failures of whoever mounts them, never the
-    news that there are no secrets: what is meant to be removed is removed one by one.
+    A directory that disappears or becomes empty is a failure of the mount, not the removal of
+    all secrets: secrets are removed one by one.
     """
     problems = [_loss(known, load_result) for known in before.snapshots]
     noted = {problem.name for problem in load_result.problems}
@@ -90,12 +89,12 @@ def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Probl
 
 
 def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
-    """Tell what became of a directory that held secrets."""
+    """Return the problem of a directory that contained secrets; None when it still does."""
     if all(_is_a_file(load_result, attribute) for attribute in known.batch.files):
         return None
     now = next((each for each in load_result.snapshots if each.path == known.path), None)
     if now is None:
-        return _lost(known.path, "directory", "is gone")
+        return _lost(known.path, "directory", "no longer exists")
     if now.problem is not None:
         return _lost(known.path, now.problem.kind, now.problem.message)
     if any(name not in PLATFORM_ENTRIES and not name.startswith("..") for name in now.names):
@@ -104,32 +103,34 @@ def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
 
 
 def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
-    """Tell whether a secret was read from a file, here or in another directory by now."""
+    """Return whether a secret was read from a file, in this or in another directory."""
     return attribute in load_result.values and load_result.origin(attribute)[0] == "file"
 
 
 def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Tell which ``.env`` files that gave values are gone."""
+    """Return a problem for each ``.env`` file that contained values and no longer exists."""
     return [
-        _lost(path, "missing", "is gone")
+        _lost(path, "missing", "no longer exists")
         for path in load_result.source_context.env_files
         if path in before.env_files and not os.path.exists(path)  # noqa: PTH110  (a start of many files has no time for Path)
     ]
 
 
 def _lost(name: str, kind: ProblemKind, message: str) -> Problem:
-    return Problem(name=name, kind=kind, message=f"{message}, and it held secrets in use")
+    return Problem(
+        name=name, kind=kind, message=f"{message}, but contained secrets that are in use"
+    )
 
 
 class WatchSupervisor:
-    """The watch of one run.
+    """Owner of the watcher of one run.
 
     Args:
-        request_reload: called, in any thread, when something may have changed.
-        timings: how the watch waits, and how often it is glanced at.
+        request_reload: called, in any thread, when a source may have changed.
+        timings: the intervals of the watcher and of its health check.
 
     Attributes:
-        watcher: what looks for changes; None when nothing does.
+        watcher: the watcher; None without one.
     """
 
     watcher: Watcher | None = None
@@ -141,7 +142,7 @@ class WatchSupervisor:
         self._was_down = self._is_over = False
 
     def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
-        """Begin to look for changes, before the first read. It blocks for a moment."""
+        """Start the watcher, before the first read. It blocks for a moment."""
         from hive_boot.secrets.watch_targets import WatchTargets  # noqa: PLC0415  (many do not watch)
         from hive_boot.secrets.watcher import Watcher  # noqa: PLC0415  (many do not watch)
 
@@ -152,19 +153,19 @@ class WatchSupervisor:
         watcher = self.watcher = Watcher(watch_targets.snapshot, self._hint, timings=self._timings)
         watcher.start()
         if self._is_over:
-            # The start was given up before there was something to stop.
+            # The start was cancelled before the watcher existed.
             watcher.stop()
         log_messages.log_pinned_files(watcher.pinned, source_context.mode)
 
     @property
     def due(self) -> float:
-        """When the next glance is, on the monotonic clock; infinite when there is none."""
-        # A thread that hangs does not say so: it is glanced at.
+        """The time of the next health check, on the monotonic clock; infinite without a watcher."""
+        # A thread that hangs cannot report it, so its health is polled.
         interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
         return time.monotonic() + interval
 
     def check_health(self) -> None:
-        """Say when the watch hangs, or lives again, and when a mount has become stale."""
+        """Log when the watcher hangs or has recovered, and when a mount has become stale."""
         watcher = self.watcher
         if watcher is None:
             return
@@ -177,13 +178,13 @@ class WatchSupervisor:
         self._stale = stale
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the watcher."""
         self._is_over = True
         if self.watcher is not None:
             self.watcher.stop()
 
     async def join(self) -> None:
-        """Wait a while until the thread has ended."""
+        """Wait until the thread has ended, up to a timeout."""
         if self.watcher is not None:
             with anyio.move_on_after(self._timings.watcher_stop_timeout, shield=True):
                 await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")
@@ -193,12 +194,12 @@ S = TypeVar("S", bound=SecretSet)
 
 
 class ReloadResult(Record):
-    """What one read came to.
+    """The result of one read.
 
     Attributes:
-        result: what was read; its problems keep it from being used.
-        changed: the attributes whose value is another one than in the accepted set.
-        same_as_rejected: whether it is the very set that a check refused last.
+        result: the candidate; it is rejected if it has problems.
+        changed: the attributes whose value differs from the accepted set.
+        same_as_rejected: whether a check rejected the same values last time.
     """
 
     result: LoadResult
@@ -207,16 +208,15 @@ class ReloadResult(Record):
 
 
 class ReloadReader(Generic[S]):
-    """Reads in a thread, one at a time.
+    """Reader of a reload: reads in a thread, one read at a time.
 
     Args:
         store: the secrets in use.
-        pipeline: reads.
-        register_values: hides the values that were read, and goes on to hide those that are valid.
-        timings: how long a read may take.
+        pipeline: the load pipeline.
+        timings: the timeout of a read.
 
     Attributes:
-        rejected: the set that a check refused last.
+        rejected: the set that a check rejected last.
     """
 
     rejected: LoadResult | None = None
@@ -225,28 +225,27 @@ class ReloadReader(Generic[S]):
         self,
         store: Store[S],
         pipeline: LoadPipeline[S],
-        register_values: Callable[[LoadResult, list[Value]], None],
         timings: Timings,
     ) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._register_values = register_values
         self._timeout = timings.read_timeout
         self._reading = False
 
     async def read(self) -> ReloadResult:
-        """Read; a read that hangs in a file system is given up, and not joined by others."""
+        """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
         if not self._reading:
             with anyio.move_on_after(self._timeout):
                 return await run_in_daemon_thread(self._read, "hive_boot reload")
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
     def failed_read(self, why: str) -> ReloadResult:
-        """Give what a read comes to that came to nothing."""
-        load_result = self._pipeline.empty_result()
+        """Return the result of a read that failed: the accepted values, and one problem."""
         name = self._store.declared.__name__
-        load_result.problems = [Problem(name=name, kind="unreadable", message=why)]
-        return ReloadResult(load_result, [], same_as_rejected=False)
+        problem = Problem(name=name, kind="unreadable", message=why)
+        accepted = self._store.generation.load_result
+        failed = accepted.replace(problems=(problem,), hints=(), notes=())
+        return ReloadResult(failed, [], same_as_rejected=False)
 
     def _read(self) -> ReloadResult:
         self._reading = True
@@ -255,10 +254,11 @@ class ReloadReader(Generic[S]):
         finally:
             self._reading = False
         before = self._store.generation.load_result
-        load_result.problems += find_lost_sources(load_result, before)
+        load_result = load_result.with_problems(find_lost_sources(load_result, before))
         changed = changed_fields(load_result, before)
         if changed or load_result.problems:
-            self._register_values(load_result, self._store.all_accepted_values())
+            accepted = self._store.all_accepted_values()
+            load_result = self._pipeline.hide_values(load_result, accepted)
         rejected = self.rejected
         same_as_rejected = rejected is not None and not changed_fields(load_result, rejected)
         return ReloadResult(load_result, changed, same_as_rejected)
@@ -267,11 +267,11 @@ class ReloadReader(Generic[S]):
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
     "hive_boot_judging", default=None
 )
-"""Whether a check is running: the task that would reload waits for it."""
+"""The token of the running check. The reload waits for it, so a check cannot reload."""
 
 
 class _Request:
-    """Somebody waits for what a reload comes to."""
+    """A caller that waits for the result of a reload."""
 
     def __init__(self, *, now: bool) -> None:
         self.now = now
@@ -285,20 +285,20 @@ class Reloader(Generic[S]):
 
     Args:
         store: the secrets in use.
-        pipeline: judges.
-        reader: reads.
-        hook_runner: tells the hooks.
-        injection_context: gives what a check may ask for, with the set that it judges.
-        set_reload_state: takes the run to RELOADING and back to READY.
-        context: the variables that checks and hooks see.
-        timings: when what failed is tried again, and how the watch waits.
+        pipeline: the load pipeline.
+        reader: reads the sources again.
+        hook_runner: calls the rotation hooks.
+        injection_context: returns the arguments for checks, with the candidate.
+        set_reload_state: changes the state of the run to RELOADING and back to READY.
+        context: the context variables of checks and hooks.
+        timings: the delays of retries, and the intervals of the watcher.
 
     Attributes:
-        rejection: the set that was refused last, while it stands.
-        last_read: when the sources were read again last and all was well, on the wall
-            clock; 0 before.
-        watch_supervisor: what looks for changes.
-        rotation_log: what became of the rotations.
+        rejection: the rejected candidate; None when the last read was accepted.
+        last_read: when the sources were last read without a problem, on the wall clock; 0
+            before.
+        watch_supervisor: the owner of the watcher.
+        rotation_log: the latest rotations.
     """
 
     def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
@@ -336,44 +336,44 @@ class Reloader(Generic[S]):
 
     @property
     def has_failed(self) -> bool:
-        """Whether a failure of our own has ended it."""
+        """Whether an internal failure has ended the task of the rotations."""
         return self._host.has_ended and not self._ended
 
     def start(self) -> None:
-        """Rotate from now on. A second call does nothing."""
+        """Start the task of the rotations. A second call does nothing."""
         self._host.start()
 
     async def stop(self) -> None:
-        """Rotate no more, and leave nothing behind."""
+        """Stop the task of the rotations and the watcher."""
         self._ended = True
         self.watch_supervisor.stop()
         await self._host.stop()
         await self.watch_supervisor.join()
 
     def abandon(self) -> None:
-        """Leave the rotations of another process alone."""
+        """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
 
     def request_reload(self) -> None:
-        """Say, in any thread or signal handler, that something may have changed.
+        """Request a reload from any thread or signal handler, because a source may have changed.
 
         Raises:
-            RuntimeError: the loop is gone.
+            RuntimeError: the event loop is closed.
         """
         self._schedule_soon(self._schedule)
 
     async def reload(self, *, now: bool) -> Change | None:
-        """Read at once, and give what has changed in the values in use.
+        """Read at once, and return the change of the values in use.
 
         Raises:
-            InvalidSecretsError: what was read is refused.
-            LifecycleError: nothing is read any more.
+            InvalidSecretsError: the candidate is rejected.
+            LifecycleError: the application stops, or a check has called this.
         """
         if self._check_token is not None and _running_check.get() is self._check_token:
-            message = "a check cannot reload: it is asked whether what was read may be used"
+            message = "a check cannot reload, because the reload waits for the check"
             raise LifecycleError(message)
         if self._host.has_ended:
-            message = "secrets are not rotated any more: the log says why"
+            message = "secrets are no longer rotated; the log contains the reason"
             raise LifecycleError(message)
         request = _Request(now=now)
         self._requests.append(request)
@@ -384,7 +384,7 @@ class Reloader(Generic[S]):
         return request.change
 
     async def _run(self) -> None:
-        """Rotate whenever there is reason to, until cancelled."""
+        """Reload whenever it is due, until cancelled."""
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.hook_runner.run)
@@ -401,7 +401,7 @@ class Reloader(Generic[S]):
                 request.done.set()
 
     async def _activate_scheduled(self) -> None:
-        """Use what is due and forget what is over, however long a read or a check takes."""
+        """Activate pending values when they are due, also while a read or a check is running."""
         while True:
             self._accepted = anyio.Event()
             self._announce_activation(self._store.advance())
@@ -416,13 +416,13 @@ class Reloader(Generic[S]):
         return self._requested or bool(self._requests) or self._retry_at <= time.monotonic()
 
     def _pause(self) -> float:
-        """Give the seconds until there is something to do of itself."""
+        """Return the seconds until the next retry or health check."""
         if self._is_due():
             return 0.0
         return max(0.0, min(self._retry_at, self.watch_supervisor.due) - time.monotonic())
 
     async def _rotate(self) -> None:
-        """Read once, and do what it asks for."""
+        """Read once, and accept or reject what has changed."""
         requests = list(self._requests)
         retried = self._retry_at <= time.monotonic()
         self._requested = False
@@ -438,48 +438,43 @@ class Reloader(Generic[S]):
                 change = await self._replace(read, started, now=now)
         except InvalidSecretsError as exc:
             failure = exc
-        except Exception as exc:  # noqa: BLE001  (whatever it is, the last good set stays)
+        except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
             log_messages.log_reload_crashed(exc)
-            failed_read = self._reader.failed_read(f"failed with {type(exc).__name__}")
+            failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
             failure = self._reject(failed_read, started)
         for request in requests:
             self._requests.remove(request)
-            # Each has its own, or they would share a traceback.
+            # Each caller gets a copy, because raising adds to the traceback.
             request.change, request.failure = change, copy(failure)
             request.done.set()
 
     async def _replace(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
-        """Judge what was read, and use it.
+        """Check the candidate, and accept it.
 
         Raises:
-            InvalidSecretsError: it is refused.
+            InvalidSecretsError: the candidate is rejected.
         """
         self._set_reload_state(State.RELOADING)
         try:
             if not read.result.problems:
-                await self._check_candidate(read)
+                read = read.replace(result=await self._check_candidate(read))
             if read.result.problems:
                 raise self._reject(read, started)
             return self._accept(read, started, now=now)
         finally:
             self._set_reload_state(State.READY)
 
-    async def _check_candidate(self, read: ReloadResult) -> None:
-        """Run the checks that the change concerns, and note what they refuse."""
+    async def _check_candidate(self, read: ReloadResult) -> LoadResult:
+        """Run the checks that the change concerns, and return the result with their problems."""
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
-            await self._run_checks(read)
+            checked = await self._pipeline.check(
+                read.result, self._injection_context, changed_fields=read.changed
+            )
         finally:
             self._check_token = None
-
-    async def _run_checks(self, read: ReloadResult) -> None:
-        deadline = self._pipeline.deadline()
-        await self._pipeline.run_field_checks(read.result, read.changed, deadline)
-        await self._pipeline.run_set_check(read.result, deadline)
-        await self._pipeline.run_application_checks(
-            read.result, self._injection_context, deadline, read.changed
-        )
+        return checked.result
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result
@@ -501,13 +496,13 @@ class Reloader(Generic[S]):
         return change
 
     def _activate_now(self) -> Change | None:
-        """Use at once what was accepted before."""
+        """Activate the pending values at once."""
         change = self._announce_activation(self._store.advance(now=True))
         self._accepted.set()
         return change
 
     def _announce_activation(self, change: Change | None) -> Change | None:
-        """Say that what had been accepted before has come into use."""
+        """Log that pending values are in use now, and notify the hooks."""
         if change is not None:
             names = log_messages.log_activated(change, self._store.declared)
             self.rotation_log.record("in-use", change.generation, names)
@@ -515,7 +510,7 @@ class Reloader(Generic[S]):
         return change
 
     def _mark_unchanged(self) -> None:
-        """Note that the sources hold what is accepted."""
+        """Record that the sources contain the accepted values."""
         self.last_read = time.time()
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
@@ -527,7 +522,7 @@ class Reloader(Generic[S]):
         self._retry_at = math.inf
 
     def _reject(self, read: ReloadResult, started: float) -> InvalidSecretsError:
-        """Keep the set in use; say why once, and try again what may pass by itself."""
+        """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
         problems = read.result.problems
         rejection, known = reject(problems, number + 1), self.rejection
@@ -541,9 +536,9 @@ class Reloader(Generic[S]):
         judged = kinds == {"check"}
         if is_new or (judged and not read.same_as_rejected):
             self._backoff.reset()
-        # Only checks can come to another verdict on the same values.
+        # Only a check can have another result for the same values.
         self._reader.rejected = read.result if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff.next_delay()
-        return self._pipeline.build_error(problems, read.result.general_hints, kept=True)
+        return self._pipeline.build_error(problems, read.result.report_notes, kept=True)

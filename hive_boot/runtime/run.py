@@ -17,7 +17,7 @@ from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.lifecycle.tasks import run_shielded
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext
-from hive_boot.runtime.load_pipeline import LoadPipeline, load_initial
+from hive_boot.runtime.load_pipeline import CheckedLoad, LoadPipeline
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
@@ -94,10 +94,13 @@ class Run(Generic[S, C]):
         self._create_components(injectables, asgi_component)
         self._hooks = declaration.bind_hooks(injectables)
         self.hooks: list[str] = [work.display_name for work, _ in self._hooks]
-        self._pipeline: LoadPipeline[S] = LoadPipeline(
-            declaration, declaration.bind_checks(injectables), self.runner.timeline
-        )
         self._redaction = RedactionScope()
+        self._pipeline: LoadPipeline[S] = LoadPipeline(
+            declaration,
+            declaration.bind_checks(injectables),
+            self.runner.timeline,
+            self._redaction,
+        )
         self._log: AbstractContextManager[None] = log_messages.fallback_handler()
         self._pid = os.getpid()
         self._loop: Any = anyio.lowlevel.current_token().native_token
@@ -118,17 +121,12 @@ class Run(Generic[S, C]):
         start_watching = None
         if self._declaration.watch:
             start_watching = self._get_reloader().watch_supervisor.start
-        opened = await load_initial(
-            self._declaration, self._pipeline, self._redaction, start_watching
+        checked = await self._pipeline.start(
+            self.injection_context,
+            start_watching=start_watching,
+            before_application_checks=self._begin_starting,
         )
-        load_result, deadline = opened.result, opened.deadline
-        self.config = opened.config
-        # Who was told to stop at this moment is cancelled here, and not one step later.
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        runner.transition(State.STARTING)
-        await runner.start_watchdog()
-        await self._pipeline.run_application_checks(load_result, self.injection_context, deadline)
-        self._pipeline.raise_if_invalid(load_result)
+        load_result, deadline = checked.result, checked.deadline
         self.store.accept(load_result)
         if self._declaration.unset_env:
             self._redaction.unset_environ(load_result.field_index.all_fields)
@@ -149,6 +147,15 @@ class Run(Generic[S, C]):
         if self.reloader is not None:
             self.reloader.start()
 
+    async def _begin_starting(self, checked: CheckedLoad) -> None:
+        """Leave LOADING: the secrets and the config are valid."""
+        log_messages.log_notes(checked.result.notes)
+        self.config = checked.config
+        # Who was told to stop at this moment is cancelled here, and not one step later.
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self.runner.transition(State.STARTING)
+        await self.runner.start_watchdog()
+
     async def stop(self, *, keep_redacting: bool) -> list[BaseException]:
         """Take everything out of use. It is called however far the start came.
 
@@ -162,7 +169,7 @@ class Run(Generic[S, C]):
         runner = self.runner
         began = time.monotonic()
         failures: list[BaseException] = []
-        self._pipeline.close_unawaited()
+        self._pipeline.stop_waiting()
         try:
             if self.forked:
                 # A child has neither the tasks nor the thread.
@@ -296,7 +303,7 @@ class Run(Generic[S, C]):
             self.reloader = Reloader(
                 self.store,
                 self._pipeline,
-                ReloadReader(self.store, self._pipeline, self._redaction.register_values, timings),
+                ReloadReader(self.store, self._pipeline, timings),
                 HookRunner(self._hooks, lambda: self.injection_context(self.store.view), timings),
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,

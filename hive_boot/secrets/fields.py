@@ -117,13 +117,15 @@ def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> li
     has = f"has {length} {unit}{'' if length == 1 else 's'}"
     violations = []
     if field.min_length is not None and length < field.min_length:
-        message = f"{has}, and at least {field.min_length} are needed"
-        violations.append(ValueProblem("length", message))
+        violations.append(
+            ValueProblem("length", f"{has}, but at least {field.min_length} are required")
+        )
     if field.max_length is not None and length > field.max_length:
-        message = f"{has}, and at most {field.max_length} are allowed"
-        violations.append(ValueProblem("length", message))
+        violations.append(
+            ValueProblem("length", f"{has}, but at most {field.max_length} are allowed")
+        )
     if field.pattern is not None and not field.pattern.fullmatch(reveal()):  # type: ignore[arg-type]
-        violations.append(ValueProblem("pattern", "does not match the declared pattern"))
+        violations.append(ValueProblem("pattern", "does not match its declared pattern"))
     return violations
 
 

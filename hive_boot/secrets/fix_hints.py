@@ -1,4 +1,4 @@
-"""Fix hints: the command or line that fixes a problem on the current platform."""
+"""Fix hints: the command or the line that fixes a problem on this platform."""
 
 from __future__ import annotations
 
@@ -6,102 +6,106 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from hive_boot._records import Record
 from hive_boot.secrets.fields import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from hive_boot.exceptions import FixKind, ProblemKind
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.platform import SourceContext
-
-NO_VOLUME = (
-    "No secrets volume is mounted. In CI or a workspace inside a cluster set "
-    "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
-    "HIVE_BOOT_MODE=environment."
-)
-
-
-STDIN = (
-    "Each kubectl command below reads its value from stdin: paste it and press Ctrl-D. "
-    "Replace {name} with the name of your Secret."
-)
-
-
-NO_MOUNT = (
-    "This process runs in a container in development mode, which reads no mounted secrets. Mount "
-    "them at /run/secrets; in a container for development set HIVE_BOOT_PROFILE=development."
-)
-
 
 _MIN_SIMILARITY = 0.85
 
 
-def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> str:
-    """Return the fix for a missing secret on the current platform."""
+class Fix(Record):
+    """A fix of a problem.
+
+    Attributes:
+        text: the instruction or the command.
+        kind: the kind of the fix.
+    """
+
+    text: str
+    kind: FixKind = "instruction"
+
+
+def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> Fix:
+    """Return how to provide a missing field on this platform."""
     file = field.file_name
     if source_context.mode == "kubernetes":
-        return kubectl(file, object_name(declaration))
+        return Fix(kubectl(file, object_name(declaration)), "kubectl")
     if source_context.mode == "systemd":
-        return _credential(field.name, file)
+        return Fix(_credential(field.name, file))
     if source_context.mode == "docker":
-        return f"mount a file with the value at {os.path.join(source_context.directories[0], file)}"
+        path = os.path.join(source_context.directories[0], file)
+        return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
-        return f"set the variable {field.name}"
-    return f"set it in {source_context.env_files[-1]}: {field.name}=…"
+        return Fix(f"set the environment variable {field.name}")
+    return Fix(f"add {field.name}=... to {source_context.env_files[-1]}")
 
 
 def _credential(name: str, file: str) -> str:
-    """Return the lines of a systemd unit; the name of a credential cannot contain a path."""
+    """Return the lines of a systemd unit. The name of a credential contains no slash."""
     key = _key(file)
     pointer = "" if key == file else f" and Environment={name}_FILE=%d/{key}"
-    return f"add to the unit: LoadCredential={key}:/etc/credstore/{file}{pointer}"
+    return f"add LoadCredential={key}:/etc/credstore/{file}{pointer} to the unit"
 
 
 def how_to_fix(
-    field: Field, origin: tuple[str, str], source_context: SourceContext, declaration: str
-) -> str:
-    """Return the fix for an invalid value, at the location where it was found.
+    field: Field,
+    kind: ProblemKind,
+    origin: tuple[str, str],
+    source_context: SourceContext,
+    declaration: str,
+) -> Fix:
+    """Return how to replace an invalid value in the source where it was found.
 
     Args:
         field: the field.
+        kind: the kind of the problem.
         origin: source and location of the value.
-        source_context: the mode, and the directories of the secrets.
+        source_context: where the process runs.
         declaration: the name of the declaring class.
     """
     source, location = origin
     if source == "environment":
-        return f"change the variable {field.name}"
+        return Fix(f"change the environment variable {field.name}")
     if source == ".env":
-        return f"change it in {location}: {field.name}=…"
+        return Fix(f"change {field.name}=... in {location}")
     if location.startswith(f"{field.name}_FILE"):
-        return f"change the file that {field.name}_FILE names, or the variable"
+        return Fix(f"change the file named by {field.name}_FILE, or the variable")
+    if kind == "unreadable":
+        return Fix(f"make {location} readable by the user of this process")
     if source_context.mode == "kubernetes":
-        return kubectl(field.file or os.path.basename(location), object_name(declaration))
-    return f"make {location} a readable file with a valid value"
+        file = field.file or os.path.basename(location)
+        return Fix(kubectl(file, object_name(declaration)), "kubectl")
+    return Fix(f"replace the content of {location}")
 
 
 def first_file(field: Field, source_context: SourceContext) -> str:
-    """Return the file where ``field`` is looked up first; empty without mounted directories."""
+    """Return the usual file of a field; empty in a mode without files."""
     if not source_context.mounted:
         return ""
     return os.path.join(source_context.directories[0], field.file_name)
 
 
 def object_name(declaration: str) -> str:
-    """Return the name of a Kubernetes Secret for ``declaration``, such as ``hive-secrets``."""
+    """Return the name of the Kubernetes Secret in the fixes for a declaration."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", declaration).lower()
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "app-secrets"
 
 
 def kubectl(file: str, name: str) -> str:
-    """Return a command that sets one key of a Secret from stdin, and keeps the other keys.
+    """Return a command that reads one key from stdin and leaves the other keys unchanged.
 
-    A client-side ``apply`` of one key removes the keys that an earlier ``apply`` set. So does a
-    server-side one with the same field manager. Therefore each key has its own field manager.
+    A plain ``apply`` of one key removes the keys that an earlier one set. Server-side, a
+    field manager owns the keys that it set, so each key has its own manager.
     https://kubernetes.io/docs/reference/using-api/server-side-apply/
 
     Args:
-        file: the file that the key becomes.
+        file: the file of the key in the volume.
         name: the name of the Secret.
     """
     key = _key(file)
@@ -118,25 +122,26 @@ def _key(file: str) -> str:
 
 
 def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, ...]:
-    """Return the ``items`` of a Kubernetes volume whose file has another name than its key."""
+    """Return the sentence about ``items:``, for a file whose name cannot be a key."""
     key = _key(field.file or "")
     if source_context.mode != "kubernetes" or key == (field.file or ""):
         return ()
-    return (f"the volume needs items: [{{key: {key}, path: {field.file}}}]",)
+    return (f"The volume needs items: [{{key: {key}, path: {field.file}}}].",)
 
 
 def only_in_environment(field: Field) -> str:
-    """Return the fix for a secret that is a variable in a mode that reads mounted files."""
+    """Return the fix for a secret that a mounted mode found only as a variable."""
     return (
-        f"mount {field.name} as a file, or set HIVE_BOOT_MODE=environment if this platform "
-        "injects variables, or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
+        f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
+        "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
     )
 
 
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:
-    """Return the names that resemble those of ``field``, the nearest first.
+    """Return the names that are similar to the name of a field, the most similar first.
 
-    A text that is not a valid name of a secret is left out, because it may itself be a secret.
+    Other names are never shown, and neither is text that is not a valid name: it may
+    itself be a secret.
     """
     from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
 
@@ -150,7 +155,7 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     for want in {_letters_and_digits(name) for name in (field.name, *field.candidates)}:
         matcher.set_seq2(want)
         for name, letters in others.items():
-            # The upper bounds are checked first, because a directory may contain many names.
+            # The cheap bounds come first: a directory may contain very many names.
             if 2 * min(len(want), len(letters)) < _MIN_SIMILARITY * (len(want) + len(letters)):
                 continue
             matcher.set_seq1(letters)
@@ -167,11 +172,10 @@ def closest_candidate(name: str, candidates: Iterable[str]) -> str:
 
 
 def printable_path(path: str) -> str | None:
-    """Return ``path`` if it is printable and its directory exists, otherwise None.
+    """Return ``path`` if it may be shown, which is when its directory exists.
 
-    A ``NAME_FILE`` variable may contain the value itself by mistake, which must not be shown. A
-    value has no existing directory. The root, the working directory and its parents do not
-    count, because they always exist.
+    A value that was set in place of a path has no existing directory. The root and the
+    working directory do not count, because everything is below them.
     """
     parent = os.path.dirname(path)
     safe = (

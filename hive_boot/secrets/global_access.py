@@ -211,7 +211,7 @@ def _hint(name: str) -> str:
         declared = running.store.declared
         field = declared._field_index.by_variable[name]  # noqa: SLF001  (internal to the package)
         declaration = declared.__name__
-    fix = fix_hints.how_to_provide(field, source_context, declaration)
+    fix = fix_hints.how_to_provide(field, source_context, declaration).text
     file = fix_hints.first_file(field, source_context)
     return fix if not file or file in fix else f"looked for {file}; {fix}"
 

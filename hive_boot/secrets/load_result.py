@@ -1,8 +1,9 @@
-"""Load result: the values and problems of one load."""
+"""Load result: the values and problems of one load, frozen when the load is complete."""
 
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot._records import Record
@@ -11,8 +12,11 @@ from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.sources.files import SourceHit, Value, ValueOrProblem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fix_hints import Fix
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
@@ -20,61 +24,135 @@ WarningKind = Literal[
     "short-value", "environment-copy", "dotenv-setting", "development-default", "empty"
 ]
 
+NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin"]
+
+_BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
+"""The kinds of problems that a binary value has in a text field."""
+
 
 class LoadWarning(Record):
     """A warning of a load, which does not stop a start.
 
     Attributes:
-        kind: the type of the warning.
-        message: the line for the log.
-        names: the secrets, or the setting, concerned.
-        location: the file or the variable; empty when there is none.
+        kind: the kind of the warning.
+        names: the names of the secrets, or of the setting.
+        location: the file or the variable; empty without one.
     """
 
     kind: WarningKind
-    message: str
     names: tuple[str, ...]
-    location: str
+    location: str = ""
 
 
-class LoadResult:
-    """What one load found; loading fills it, validation judges it.
+class LoadNote(Record):
+    """A note about a load as a whole.
 
     Attributes:
-        field_index: what is declared.
-        source_context: where was looked, and how strictly.
-        declaration: the name of the declaring class, for hints.
-        values: the value of each field that has one, by attribute.
-        origins: source and place of each value that is from no directory.
-        unresolved: what was found for each field that has no single good answer.
-        env_files: the ``.env`` files that answered anything.
-        env_duplicates: what the variables hold that a mounted mode does not read.
-        names: the variables there are, for near misses.
-        snapshots: what was seen in each directory.
-        unused_values: the values that are in no use, and must be shown no more than others.
-        problems: what is wrong; after validation in the order of the declaration.
-        load_warnings: what is not wrong, and worth a line in the log.
-        notes: what is worth a quiet line.
-        general_hints: what a report says before its problems.
+        kind: the kind of the note.
+        names: the names that the note mentions.
+        locations: the files that the note mentions.
     """
 
-    __slots__ = (
-        "declaration",
-        "env_duplicates",
-        "env_files",
-        "field_index",
-        "general_hints",
-        "load_warnings",
-        "names",
-        "notes",
-        "origins",
-        "problems",
-        "snapshots",
-        "source_context",
-        "unresolved",
-        "unused_values",
-        "values",
-    )
+    kind: NoteKind
+    names: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+
+
+class LoadResult(Record):
+    """The result of one load. A later step returns a copy with its own problems or warnings.
+
+    Attributes:
+        field_index: the declared fields.
+        source_context: mode, profile and locations of the sources.
+        declaration: the name of the declaring class.
+        values: the value of each field that has one, by attribute.
+        origins: source and location of each value that is not from a directory.
+        env_files: the ``.env`` files that contain a declared name.
+        names: the names of all variables, to find similar ones.
+        snapshots: the content of each directory.
+        unresolved: what was found for each field that has no single valid value.
+        unused_values: values that were read and are not used, and must be hidden as well.
+        problems: the problems, in the order of the declaration.
+        warnings: the warnings, which do not stop a start.
+        notes: the notes that are logged, and shown in a report.
+        hints: the notes that are only shown in a report.
+    """
+
+    field_index: FieldIndex
+    source_context: SourceContext
+    declaration: str
+    values: Mapping[str, Value]
+    origins: Mapping[str, tuple[str, str]]
+    env_files: frozenset[str]
+    names: frozenset[str]
+    snapshots: tuple[DirectorySnapshot, ...]
+    unresolved: Mapping[str, Sequence[SourceHit]]
+    unused_values: tuple[Value, ...]
+    problems: tuple[Problem, ...]
+    warnings: tuple[LoadWarning, ...]
+    notes: tuple[LoadNote, ...]
+    hints: tuple[LoadNote, ...]
+
+    def __repr__(self) -> str:
+        return f"LoadResult({self.declaration!r})"
+
+    @property
+    def report_notes(self) -> tuple[LoadNote, ...]:
+        """The notes that a report shows before the problems."""
+        stdin: tuple[LoadNote, ...] = ()
+        if any(problem.fix_kind == "kubectl" for problem in self.problems):
+            from hive_boot.secrets.fix_hints import object_name  # noqa: PLC0415  (only a failure needs it)
+
+            stdin = (LoadNote("kubectl-stdin", (object_name(self.declaration),)),)
+        return (*self.hints, *stdin, *self.notes)
+
+    def origin(self, attribute: str) -> tuple[str, str]:
+        """Return source and location of a value that was found."""
+        return _origin(attribute, self.origins, self.snapshots)
+
+    def with_problems(self, problems: Iterable[Problem]) -> LoadResult:
+        """Return a copy with further problems at the end."""
+        return self.replace(problems=(*self.problems, *problems))
+
+    def with_warnings(self, warnings: Iterable[LoadWarning]) -> LoadResult:
+        """Return a copy with further warnings."""
+        return self.replace(warnings=(*self.warnings, *warnings))
+
+    def with_check_problems(self, problems: Iterable[Problem]) -> LoadResult:
+        """Return a copy with the problems that the checks of fields found.
+
+        Each problem gets the location of the value and a fix.
+        """
+        located = list(self.problems)
+        for problem in problems:
+            field = self.field_index.by_variable[problem.name]
+            origin = self.origin(field.attribute)
+            fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
+            places = (location_text(origin),)
+            located.append(problem.replace(places=places, fix=fix.text, fix_kind=fix.kind))
+        return self.replace(problems=_in_order(located, self.field_index))
+
+
+class LoadResultBuilder:
+    """Collects what a load finds. The loader and the validation fill it.
+
+    Attributes:
+        field_index: the declared fields.
+        source_context: mode, profile and locations of the sources.
+        declaration: the name of the declaring class.
+        values: the value of each field that has one, by attribute.
+        origins: source and location of each value that is not from a directory.
+        unresolved: what was found for each field that has no single valid value.
+        env_files: the ``.env`` files that contain a declared name.
+        env_duplicates: the declared variables that a mounted mode does not read, by attribute.
+        names: the names of all variables.
+        snapshots: the content of each directory.
+        unused_values: values that were read and are not used.
+        problems: the problems.
+        warnings: the warnings.
+        notes: the notes that are logged, and shown in a report.
+        hints: the notes that are only shown in a report.
+    """
 
     def __init__(
         self, field_index: FieldIndex, source_context: SourceContext, declaration: str
@@ -91,36 +169,35 @@ class LoadResult:
         self.snapshots: list[DirectorySnapshot] = []
         self.unused_values: list[Value] = []
         self.problems: list[Problem] = []
-        self.load_warnings: list[LoadWarning] = []
-        self.notes: list[str] = []
-        self.general_hints: list[str] = []
+        self.warnings: list[LoadWarning] = []
+        self.notes: list[LoadNote] = []
+        self.hints: list[LoadNote] = []
 
-    @property
-    def warnings(self) -> list[str]:
-        """The messages of the warnings."""
-        return [warning.message for warning in self.load_warnings]
-
-    def warn(self, kind: WarningKind, message: str, *names: str, location: str = "") -> None:
-        """Add a warning.
-
-        Args:
-            kind: the type of the warning.
-            message: the line for the log.
-            names: the secrets, or the setting, concerned.
-            location: the file or the variable, if there is one.
-        """
-        self.load_warnings.append(LoadWarning(kind, message, names, location))
+    def build(self) -> LoadResult:
+        """Return the frozen result."""
+        return LoadResult(
+            field_index=self.field_index,
+            source_context=self.source_context,
+            declaration=self.declaration,
+            values=MappingProxyType(self.values),
+            origins=MappingProxyType(self.origins),
+            env_files=frozenset(self.env_files),
+            names=frozenset(self.names),
+            snapshots=tuple(self.snapshots),
+            unresolved=MappingProxyType(self.unresolved),
+            unused_values=tuple(self.unused_values),
+            problems=_in_order(self.problems, self.field_index),
+            warnings=tuple(self.warnings),
+            notes=tuple(self.notes),
+            hints=tuple(self.hints),
+        )
 
     def origin(self, attribute: str) -> tuple[str, str]:
-        """Give source and place of a value that was found."""
-        known = self.origins.get(attribute)
-        if known is None:
-            reading = next(each for each in self.snapshots if attribute in each.batch.files)
-            known = "file", os.path.join(reading.path, reading.batch.files[attribute])
-        return known
+        """Return source and location of a value that was found."""
+        return _origin(attribute, self.origins, self.snapshots)
 
     def add(self, attribute: str, hit: SourceHit) -> None:
-        """Take over one hit: the only good one of its field is its value at once."""
+        """Add one hit. A valid one is the value of its field unless there is another hit."""
         if attribute in self.values:
             source, place = self.origin(attribute)
             self.unresolved[attribute] = [SourceHit(self.values.pop(attribute), source, place), hit]
@@ -132,26 +209,32 @@ class LoadResult:
             self.use(attribute, hit.result, hit.source, hit.place)
 
     def use(self, attribute: str, value: Value, source: str, place: str) -> None:
-        """Make a value the one of its field."""
+        """Set the value of a field."""
         self.values[attribute] = value
         self.origins[attribute] = source, place
 
-    def add_problem(
+    def warn(self, kind: WarningKind, *names: str, location: str = "") -> None:
+        """Add a warning."""
+        self.warnings.append(LoadWarning(kind, names, location))
+
+    def add_problem(  # noqa: PLR0913, PLR0917  (what a problem consists of)
         self,
         field: Field,
         kind: ProblemKind,
         message: str,
         places: tuple[str, ...],
-        fix: str,
+        fix: Fix,
+        details: tuple[str, ...] = (),
     ) -> None:
-        """Note what is wrong with a field.
+        """Add a problem of a field.
 
         Args:
             field: the field.
-            kind: what is wrong, as one word.
-            message: what is wrong, as the end of a sentence.
-            places: where was looked.
-            fix: what mends it.
+            kind: the kind of the problem.
+            message: the problem, as the end of a sentence.
+            places: the locations where the value was looked for.
+            fix: how to fix it.
+            details: further sentences.
         """
         self.problems.append(
             Problem(
@@ -160,38 +243,59 @@ class LoadResult:
                 message=message,
                 places=places,
                 used_by=field.used_by,
-                fix=fix,
+                fix=fix.text,
+                fix_kind=fix.kind,
+                details=details,
             )
         )
 
     def add_value_problem(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
-        """Note what is wrong with a value that was found.
+        """Add a problem of a value that was found.
 
         Args:
             field: the field.
-            fault: what is wrong.
-            origin: source and place of the value.
+            fault: the problem of the value.
+            origin: source and location of the value.
         """
-        fix = self._how_to_fix(field, origin)
-        self.add_problem(field, fault.kind, fault.message, (_location_text(origin),), fix)
-
-    def add_check_problems(self, problems: list[Problem]) -> None:
-        """Note what the checks of fields refused, with its place and its mend, in order."""
-        for problem in problems:
-            field = self.field_index.by_variable[problem.name]
-            origin = self.origin(field.attribute)
-            fix = self._how_to_fix(field, origin)
-            self.problems.append(problem.replace(places=(_location_text(origin),), fix=fix))
-        if self.problems:
-            order = {name: number for number, name in enumerate(self.field_index.by_variable)}
-            self.problems.sort(key=lambda problem: order.get(problem.name, -1))
-
-    def _how_to_fix(self, field: Field, origin: tuple[str, str]) -> str:
-        from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
-
-        return how_to_fix(field, origin, self.source_context, self.declaration)
+        fix = _fix(field, fault.kind, origin, self.source_context, self.declaration)
+        details = ("A binary value must be declared as SecretBytes.",) * (fault.kind in _BINARY)
+        places = (location_text(origin),)
+        self.add_problem(field, fault.kind, fault.message, places, fix, details)
 
 
-def _location_text(origin: tuple[str, str]) -> str:
+def location_text(origin: tuple[str, str]) -> str:
+    """Return the location of a value as text."""
     source, place = origin
-    return f"the variable {place}" if source == "environment" else place
+    return f"environment variable {place}" if source == "environment" else place
+
+
+def _origin(
+    attribute: str,
+    origins: Mapping[str, tuple[str, str]],
+    snapshots: Sequence[DirectorySnapshot],
+) -> tuple[str, str]:
+    known = origins.get(attribute)
+    if known is None:
+        reading = next(each for each in snapshots if attribute in each.batch.files)
+        known = "file", os.path.join(reading.path, reading.batch.files[attribute])
+    return known
+
+
+def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Problem, ...]:
+    """Return problems in the order of the declaration, those of other subjects first."""
+    if not problems:
+        return ()
+    order = {name: number for number, name in enumerate(field_index.by_variable)}
+    return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
+
+
+def _fix(
+    field: Field,
+    kind: ProblemKind,
+    origin: tuple[str, str],
+    source_context: SourceContext,
+    declaration: str,
+) -> Fix:
+    from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
+
+    return how_to_fix(field, kind, origin, source_context, declaration)

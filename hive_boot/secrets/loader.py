@@ -1,4 +1,4 @@
-"""Loader: asks the sources of a mode in order, and resolves what they say."""
+"""Loader: reads the sources of a mode in order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
     DirectorySnapshot,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
 
 
@@ -48,29 +49,29 @@ def load(  # noqa: PLR0913  (all that it depends on)
     """Load and validate every field of a declaration.
 
     Args:
-        field_index: what is declared.
-        source_context: where to look, and how strictly.
-        declaration: the name of the declaring class, for hints.
+        field_index: the declared fields.
+        source_context: mode, profile and locations of the sources.
+        declaration: the name of the declaring class, for fixes.
         policy: the clock and its limits.
-        overrides: values that count more than any source, by attribute; None says that a
-            secret is absent.
-        recheck_recent_directories: whether there is time to see what becomes of a file that was
-            taken away. Default False.
+        overrides: values that take precedence over every source, by attribute; None makes a
+            secret absent.
+        recheck_recent_directories: whether to wait for a file that was just removed. Default
+            False.
     """
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
-    loading = _Loader(LoadResult(field_index, source_context, declaration), policy)
+    loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
-    validate(loading.load_result, loading.judged)
-    return loading.load_result
+    validate(loading.builder, loading.reported)
+    return loading.builder.build()
 
 
 class _VariableSource(Record):
     """Variables of one origin.
 
     Attributes:
-        source: what a :class:`Hit` calls it.
-        place: where it is, for a person.
+        source: the kind of source, as in :class:`SourceHit`.
+        place: the environment or the path of the file, for messages.
         values: the variables.
     """
 
@@ -83,27 +84,27 @@ class _Loader:
     """One pass over the sources; it is used once.
 
     Attributes:
-        answered: the attributes for which a variable counts more than any file.
-        judged: the attributes whose problem is noted already.
+        answered: the attributes that a stronger source has provided.
+        reported: the attributes that have a problem already.
     """
 
-    def __init__(self, load_result: LoadResult, policy: ReadPolicy) -> None:
-        self.load_result = load_result
-        self.field_index = load_result.field_index
-        self.source_context = load_result.source_context
+    def __init__(self, builder: LoadResultBuilder, policy: ReadPolicy) -> None:
+        self.builder = builder
+        self.field_index = builder.field_index
+        self.source_context = builder.source_context
         self.policy = policy
         self.answered: set[str] = set()
-        self.judged: set[str] = set()
+        self.reported: set[str] = set()
 
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
-        """Take values that no source is asked for."""
+        """Use the values of ``override()``, for which no source is read."""
         for attribute, value in overrides.items():
             self.answered.add(attribute)
             if value is not None:
-                self.load_result.use(attribute, value, "override", "override()")
+                self.builder.use(attribute, value, "override", "override()")
 
     def run(self) -> None:
-        """Ask every source that the mode has."""
+        """Read every source of the mode."""
         for layer in self._layers():
             self._read_variables(layer)
         if self.source_context.mounted:
@@ -118,28 +119,25 @@ class _Loader:
         return layers
 
     def _dotenv_layers(self) -> list[_VariableSource]:
-        from hive_boot.secrets.sources.dotenv import (  # noqa: PLC0415  (only development needs it)
-            nothing_found,
-            read_dotenv,
-        )
+        from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
 
-        load_result, source_context = self.load_result, self.source_context
+        builder, source_context = self.builder, self.source_context
         files = [read_dotenv(path) for path in source_context.env_files]
         if not any(file.exists for file in files):
-            load_result.notes.append(nothing_found(files))
+            paths = tuple(reversed(source_context.env_files))
+            builder.notes.append(LoadNote("no-dotenv", locations=paths))
         for file in files:
-            load_result.problems += file.problems
+            builder.problems += file.problems
             for name in file.ignored:
-                message = f"{name} in {file.path} means nothing: set it in the environment"
-                load_result.warn("dotenv-setting", message, name, location=file.path)
+                builder.warn("dotenv-setting", name, location=file.path)
         return [_VariableSource(".env", file.path, file.values) for file in files]
 
     def _read_variables(self, layer: _VariableSource) -> None:
-        """Take from one layer what no stronger one has: a variable, or its ``_FILE``."""
-        # A variable that is set to nothing counts as unset.
+        """Read the declared variables, or their ``_FILE``, that no stronger source has provided."""
+        # An empty variable counts as unset.
         values = layer.values
         said = {variable for variable in values if _reader(values, variable)()}
-        self.load_result.names.update(said)
+        self.builder.names.update(said)
         paths: list[tuple[str, Field]] = []
         answered: set[str] = set()
         for pointer in said & self.field_index.by_file_variable.keys():
@@ -148,10 +146,12 @@ class _Loader:
                 continue
             answered.add(field.attribute)
             if field.name in said:
-                self.judged.add(field.attribute)
+                from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
+
+                self.reported.add(field.attribute)
                 message = f"is set twice, as {field.name} and as {pointer}"
-                fix = f"unset one of the two in {layer.place}"
-                self.load_result.add_problem(field, "conflict", message, (layer.place,), fix)
+                fix = Fix(f"remove one of the two from {layer.place}")
+                self.builder.add_problem(field, "conflict", message, (layer.place,), fix)
             else:
                 paths.append((_reader(values, pointer)(), field))
         for name in said & self.field_index.by_variable.keys():
@@ -163,14 +163,14 @@ class _Loader:
             if field.attribute in answered | self.answered:
                 self._discard(value)
             elif self.source_context.mounted:
-                self.load_result.env_duplicates[field.attribute] = value
+                self.builder.env_duplicates[field.attribute] = value
             else:
                 answered.add(field.attribute)
                 place = name if layer.source == "environment" else layer.place
-                self.load_result.add(field.attribute, SourceHit(value, layer.source, place))
+                self.builder.add(field.attribute, SourceHit(value, layer.source, place))
         self.answered |= answered
         if answered and layer.source == ".env":
-            self.load_result.env_files.add(layer.place)
+            self.builder.env_files.add(layer.place)
         while paths:
             # Two fields may be read from one file: each round reads a file once.
             fields = {
@@ -185,9 +185,9 @@ class _Loader:
 
         Args:
             pointers: the text of the variable, which may be a value by mistake, and the
-                field, by the path that it leads to.
+                field, by the absolute path.
         """
-        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
+        from hive_boot.secrets.fix_hints import Fix, printable_path  # noqa: PLC0415  (few are used)
 
         answers = {
             path: (field.attribute, field.name, field.kind is Secret)
@@ -198,7 +198,7 @@ class _Loader:
         for path, field in pointers.values():
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
-            place = f"{pointer}={shown}" if shown else f"{pointer} (its text is not shown)"
+            place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             unresolved = batch.unresolved.get(field.attribute)
             found = (
                 snapshot.problem
@@ -206,18 +206,18 @@ class _Loader:
                 or (unresolved and unresolved[0].result)
             )
             if found:
-                self.load_result.add(field.attribute, SourceHit(found, "file", place))
+                self.builder.add(field.attribute, SourceHit(found, "file", place))
             else:
                 if shown is None:
-                    # It is no path: probably it is the value.
+                    # The text is not a path: it may be the value itself, so hide it.
                     self._discard(Secret(field.name, path))
-                self.judged.add(field.attribute)
-                message = f"is to be read from a file that does not exist: {pointer} names it"
-                fix = f"make {pointer} the path of a file that holds the value"
-                self.load_result.add_problem(field, "missing", message, (place,), fix)
+                self.reported.add(field.attribute)
+                message = f"cannot be read: the file named by {pointer} does not exist"
+                fix = Fix(f"set {pointer} to the path of a file that contains the value")
+                self.builder.add_problem(field, "missing", message, (place,), fix)
 
     def _read_directories(self) -> None:
-        source_context, snapshots = self.source_context, self.load_result.snapshots
+        source_context, snapshots = self.source_context, self.builder.snapshots
         usual = not source_context.directories_setting and source_context.mode != "systemd"
         for directory in source_context.directories:
             without = PLATFORM_ENTRIES if usual else frozenset[str]()
@@ -231,12 +231,10 @@ class _Loader:
             snapshot.is_absent or not (snapshot.problem or set(snapshot.names) - PLATFORM_ENTRIES)
             for snapshot in snapshots
         ):
-            from hive_boot.secrets.fix_hints import NO_VOLUME  # noqa: PLC0415  (only a failure's)
-
-            self.load_result.general_hints.append(NO_VOLUME)
+            self.builder.hints.append(LoadNote("no-volume"))
 
     def _read_subvolumes(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
-        """Read the volumes that lie in a plain directory, also under the name of a secret."""
+        """Read the volumes in a plain directory, also those named like a secret."""
         if len(above.batch.files) == len(above.names):
             return []  # each name is the file of a secret
         unresolved = above.batch.unresolved
@@ -256,21 +254,21 @@ class _Loader:
         return [read_directory(path, self.field_index, self.policy) for path in below]
 
     def _take(self, snapshot: DirectorySnapshot) -> None:
-        """Take over what one directory held, but for what a variable answers."""
+        """Add the content of one directory, except for what a stronger source has provided."""
         directories_setting = self.source_context.directories_setting
         if snapshot.problem is not None and (directories_setting or not snapshot.is_absent):
-            self.load_result.problems.append(
+            self.builder.problems.append(
                 Problem(
                     name=snapshot.path,
                     kind=snapshot.problem.kind,
                     message=snapshot.problem.message
-                    + (f"; {directories_setting} names it" if directories_setting else ""),
+                    + (f"; it is named by {directories_setting}" if directories_setting else ""),
                     fix="mount the secrets there, readable by the user of this process",
                 )
             )
-        batch, load_result = snapshot.batch, self.load_result
-        if not (self.answered or load_result.unresolved or load_result.values or batch.unresolved):
-            load_result.values = batch.values
+        batch, builder = snapshot.batch, self.builder
+        if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
+            builder.values = batch.values
             return
         for attribute, value in batch.values.items():
             place = os.path.join(snapshot.path, batch.files[attribute])
@@ -283,16 +281,16 @@ class _Loader:
         if attribute in self.answered:
             self._discard(hit.result)
         else:
-            self.load_result.add(attribute, hit)
+            self.builder.add(attribute, hit)
 
     def _discard(self, result: ValueOrProblem) -> None:
-        """Keep what is in no use: it is to be shown no more than what is."""
+        """Keep a value that is not used, because it must be hidden as well."""
         if not isinstance(result, ValueProblem):
-            self.load_result.unused_values.append(result)
+            self.builder.unused_values.append(result)
 
 
 def _reader(values: Mapping[str, str | Secret], name: str) -> Callable[[], str]:
-    """Return what gives the text of a variable; no variable of a frame holds the text."""
+    """Return a function that returns the text of a variable. No local variable holds the text."""
     if isinstance(values[name], Secret):
         return values[name].reveal  # type: ignore[union-attr]
     return _OpaqueIterator(values[name]).__next__

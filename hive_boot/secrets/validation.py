@@ -11,6 +11,7 @@ from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
+from hive_boot.secrets.load_result import LoadNote, location_text
 from hive_boot.secrets.sources.files import EMPTY
 from hive_boot.secrets.value import MARK, is_placeholder
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
     from hive_boot.secrets.fields import Field
-    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.load_result import LoadResultBuilder
     from hive_boot.secrets.sources.files import Value
 
 
@@ -26,9 +27,9 @@ class PendingCheck(Record):
     """A check that has to be awaited.
 
     Attributes:
-        field: the field that it judges.
-        value: what it judges.
-        verdict: what has to be awaited.
+        field: the checked field.
+        value: the checked value.
+        verdict: the awaitable that the check returned.
     """
 
     field: Field
@@ -47,13 +48,13 @@ def call_checks(
 
     Args:
         values: the fields and the values that were found for them.
-        left: seconds that are left for all of them together.
-        seconds: seconds that there were; what a person is told.
-        running: the fields and values whose check has not ended since an earlier call: it
-            is not called again before it has, because each call that hangs keeps a thread.
+        left: seconds that are left for all checks together.
+        seconds: the whole timeout in seconds, for the message.
+        running: the fields and values whose check has not ended since an earlier call. Such a
+            check is not called again, because each call that hangs occupies a thread.
 
     Returns:
-        The problems, and what remains to be awaited.
+        The problems, and the checks that have to be awaited.
     """
     from inspect import isawaitable  # noqa: PLC0415  (many have no check)
 
@@ -78,48 +79,48 @@ def call_checks(
 
 
 def rejection_reason(verdict: object) -> str | None:
-    """Tell what is wrong with a check's answer: True and None pass, all else does not."""
+    """Return why the result of a check is a rejection; None for True and None, which pass."""
     if verdict is None or verdict is True:
         return None
     if verdict is False:
         return "it returned False"
-    return f"it returned {type(verdict).__name__}, and a check returns True, False or None"
+    return f"it returned {type(verdict).__name__}; expected True, False or None"
 
 
 def check_failed_problem(
     field: Field | str, failure: BaseException | str, values: Iterable[Value]
 ) -> Problem:
-    """Describe the refusal of a check, without the values that it may have told.
+    """Return the problem of a check that failed, without the values that its text may contain.
 
     Args:
-        field: whose check it was; the name of a set for the check of a set.
-        failure: what it raised, or what is wrong with its answer.
-        values: what must not be shown.
+        field: the checked field, or the name of the set.
+        failure: the exception, or why the result is a rejection.
+        values: the values that must not be shown.
     """
     text = failure if isinstance(failure, str) else describe(failure)
-    # Its own value whatever it is, and those of the others, which it may know as well.
+    # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
     return problem(field, "check", f"was refused by its check: {shown}")
 
 
 def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
-    """Describe a check that did not answer in time."""
-    return problem(field, "check", f"was not judged: its check took more than {seconds:g} s")
+    """Return the problem of a check that exceeded the timeout."""
+    return problem(field, "check", f"could not be checked: its check took more than {seconds:g} s")
 
 
 def problem(field: Field | str, kind: Any, message: str, **more: Any) -> Problem:  # noqa: ANN401
-    """Make the problem of a field, with the words that its declaration has for people."""
+    """Return a problem of a field, with the ``used_by`` of its declaration."""
     if isinstance(field, str):
         return Problem(name=field, kind=kind, message=message, **more)
     return Problem(name=field.name, kind=kind, message=message, used_by=field.used_by, **more)
 
 
 def describe(failure: BaseException) -> str:
-    """Give type and text of an exception."""
+    """Return type and text of an exception."""
     name = type(failure).__name__
     try:
         text = str(failure)
-    except BaseException:  # noqa: BLE001  (an exception of the author's may fail to say what it is)
+    except BaseException:  # noqa: BLE001  (str() of an exception of the application may raise)
         return name
     return f"{name}: {text}" if text else name
 
@@ -140,7 +141,7 @@ class _CheckCall:
         from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
 
         if iscoroutinefunction(self.field.check):
-            # It only makes a coroutine here, which cannot hang.
+            # The call only creates a coroutine, which cannot hang.
             self._run()
             return
         self._running.add(self.key)
@@ -161,201 +162,203 @@ PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered mani
 
 
 _SHOWN = 3
-"""Names like one that is missing that are told: more of them make a report that nobody reads."""
+"""The number of similar names in a report, so that a long directory does not fill it."""
 
 
-def validate(load_result: LoadResult, judged: Iterable[str]) -> None:
-    """Make of each field a value, a problem, or an absence.
+def validate(builder: LoadResultBuilder, reported: Iterable[str]) -> None:
+    """Validate the content of the sources: each field has a value, a problem, or is absent.
 
     Args:
-        load_result: what the sources hold.
-        judged: the attributes whose problem is noted already.
+        builder: the content of the sources.
+        reported: the attributes that have a problem already.
     """
-    _Validator(load_result, set(judged)).run()
+    _Validator(builder, set(reported)).run()
 
 
 class _Validator:
-    """One judgement; it is used once."""
+    """One validation; it is used once."""
 
-    def __init__(self, load_result: LoadResult, judged: set[str]) -> None:
-        self.load_result = load_result
-        self.source_context = load_result.source_context
-        self.judged = judged
+    def __init__(self, builder: LoadResultBuilder, reported: set[str]) -> None:
+        self.builder = builder
+        self.source_context = builder.source_context
+        self.reported = reported
 
     def run(self) -> None:
-        """Settle what is odd first, because it makes values, then judge the values."""
-        load_result = self.load_result
+        """Resolve conflicts and copies first, because they provide values, then validate these."""
+        builder = self.builder
         self._resolve_conflicts()
         self._resolve_env_duplicates()
-        self._judge_placeholders()
-        self._judge_shapes()
-        if len(load_result.values) < len(load_result.field_index.all_fields):
-            self._judge_absent()
-        load_result.add_check_problems([])
-        if any(problem.fix.startswith("kubectl ") for problem in load_result.problems):
-            from hive_boot.secrets.fix_hints import STDIN, object_name  # noqa: PLC0415  (a failure's)
-
-            load_result.general_hints.append(
-                STDIN.format(name=object_name(load_result.declaration))
-            )
+        self._reject_placeholders()
+        self._reject_invalid()
+        if len(builder.values) < len(builder.field_index.all_fields):
+            self._resolve_absent()
 
     def _resolve_conflicts(self) -> None:
-        """Decide about the fields that several places answer, or that one answers badly."""
-        for attribute, hits in self.load_result.unresolved.items():
-            field = self.load_result.field_index.by_attribute[attribute]
+        """Resolve the fields that have several values, or an invalid one."""
+        for attribute, hits in self.builder.unresolved.items():
+            field = self.builder.field_index.by_attribute[attribute]
             good = []
             for hit in hits:
                 if not isinstance(hit.result, ValueProblem):
                     good.append((hit.result, hit.source, hit.place))
                 elif hit.result is not EMPTY:
-                    self._note(field, hit.result, (hit.source, hit.place))
-            if attribute in self.judged:
-                self.load_result.unused_values += [value for value, _, _ in good]
+                    self._report(field, hit.result, (hit.source, hit.place))
+            if attribute in self.reported:
+                self.builder.unused_values += [value for value, _, _ in good]
             elif any(value != good[0][0] for value, _, _ in good):
-                self.load_result.unused_values += [value for value, _, _ in good]
-                self.judged.add(attribute)
+                self.builder.unused_values += [value for value, _, _ in good]
+                from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
+
+                self.reported.add(attribute)
                 locations = tuple(place for _, _, place in good)
-                fix = "keep one of them, or make them the same"
-                message = "has different values in different places"
-                self.load_result.add_problem(field, "conflict", message, locations, fix)
+                fix = Fix("remove one of them, or make them equal")
+                message = "has different values in different locations"
+                self.builder.add_problem(field, "conflict", message, locations, fix)
             elif good:
-                self.load_result.use(attribute, *good[0])
+                self.builder.use(attribute, *good[0])
 
     def _resolve_env_duplicates(self) -> None:
-        """Decide about the variables of a mounted mode: they are copies, or a fallback."""
-        load_result = self.load_result
-        for attribute, value in load_result.env_duplicates.items():
-            field = load_result.field_index.by_attribute[attribute]
-            if attribute in load_result.values:
-                load_result.warn(
-                    "environment-copy",
-                    f"{field.name} is a file and also a variable of the environment: "
-                    "the file counts, and the variable is a copy that leaks more easily",
-                    field.name,
-                    location=f"the variable {field.name}",
-                )
-            elif attribute in self.judged:
-                pass  # it is reported already
+        """Resolve the variables of a mounted mode, which are copies or a fallback."""
+        builder = self.builder
+        for attribute, value in builder.env_duplicates.items():
+            field = builder.field_index.by_attribute[attribute]
+            if attribute in builder.values:
+                location = location_text(("environment", field.name))
+                builder.warn("environment-copy", field.name, location=location)
+            elif attribute in self.reported:
+                pass  # a problem is reported already
             elif not self.source_context.env_fallback:
-                self._note_only_in_environment(field)
+                self._report_only_in_environment(field)
             elif isinstance(value, ValueProblem):
-                self._note(field, value, ("environment", field.name))
+                self._report(field, value, ("environment", field.name))
             else:
-                load_result.use(attribute, value, "environment", field.name)
+                builder.use(attribute, value, "environment", field.name)
                 continue
             if not isinstance(value, ValueProblem):
-                load_result.unused_values.append(value)
+                builder.unused_values.append(value)
 
-    def _judge_placeholders(self) -> None:
-        """Take out what nobody has put a value in for."""
-        values = self.load_result.values
+    def _reject_placeholders(self) -> None:
+        """Reject the placeholders of rendered manifests."""
+        values = self.builder.values
         try:
-            # One search through all of them: a call for each is what would cost.
+            # One search in all values: a call for each value would be slow.
             is_suspect = MARK in "\n".join([value._open() for value in values.values()])  # type: ignore[misc]  # noqa: SLF001
         except TypeError:
-            is_suspect = True  # there are bytes among them
+            is_suspect = True  # some values are bytes
         if not is_suspect:
             return
         for attribute in [each for each, value in values.items() if is_placeholder(value)]:
-            origin = self.load_result.origin(attribute)
-            self.load_result.unused_values.append(values.pop(attribute))
-            self._note(self.load_result.field_index.by_attribute[attribute], PLACEHOLDER, origin)
+            origin = self.builder.origin(attribute)
+            self.builder.unused_values.append(values.pop(attribute))
+            self._report(self.builder.field_index.by_attribute[attribute], PLACEHOLDER, origin)
 
-    def _judge_shapes(self) -> None:
-        """Take out what breaks length or pattern, or is a default outside development."""
-        load_result, profile = self.load_result, self.source_context.profile
-        for field in load_result.field_index.constrained:
-            value = load_result.values.get(field.attribute)
+    def _reject_invalid(self) -> None:
+        """Reject values of wrong length or pattern, and development defaults in other profiles."""
+        builder, profile = self.builder, self.source_context.profile
+        for field in builder.field_index.constrained:
+            value = builder.values.get(field.attribute)
             if value is None:
                 continue
             faults = constraint_violations(field, value.reveal)
             if value.reveal() == field.dev_default and profile != "development":
-                message = f"is the development default, which the profile {profile} refuses"
+                message = f"is the development default, which is not allowed in profile {profile}"
                 faults = [ValueProblem("dev-default", message)]
             if faults:
-                origin = load_result.origin(field.attribute)
-                load_result.unused_values.append(load_result.values.pop(field.attribute))
+                origin = builder.origin(field.attribute)
+                builder.unused_values.append(builder.values.pop(field.attribute))
                 for fault in faults:
-                    self._note(field, fault, origin)
+                    self._report(field, fault, origin)
 
-    def _judge_absent(self) -> None:
-        """Make a default, a problem, or nothing of each field without a value."""
-        load_result, profile = self.load_result, self.source_context.profile
+    def _resolve_absent(self) -> None:
+        """Resolve each field without a value: a default, a problem, or absent."""
+        builder, profile = self.builder, self.source_context.profile
         defaults = []
-        for field in load_result.field_index.all_fields:
-            if field.attribute in load_result.values or field.attribute in self.judged:
+        for field in builder.field_index.all_fields:
+            if field.attribute in builder.values or field.attribute in self.reported:
                 continue
-            empty = tuple(hit.place for hit in load_result.unresolved.get(field.attribute, ()))
+            empty = tuple(hit.place for hit in builder.unresolved.get(field.attribute, ()))
             if field.dev_default is not None and profile == "development":
                 value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
-                load_result.use(field.attribute, value, "dev_default", "the declaration")
+                builder.use(field.attribute, value, "dev_default", "the declaration")
                 defaults.append(field.name)
             elif field.required_for(profile):
-                self._note_absent(field, empty)
+                self._report_absent(field, empty)
             elif empty:
-                message = f"{field.name} is empty in {empty[0]}, so it is absent"
-                load_result.warn("empty", message, field.name, location=empty[0])
+                builder.warn("empty", field.name, location=empty[0])
         if defaults:
-            message = f"Development defaults are in use: {', '.join(defaults)}"
-            load_result.warn("development-default", message, *defaults)
+            builder.warn("development-default", *defaults)
 
-    def _note(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
-        self.judged.add(field.attribute)
-        self.load_result.add_value_problem(field, fault, origin)
+    def _report(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
+        self.reported.add(field.attribute)
+        self.builder.add_value_problem(field, fault, origin)
 
-    def _note_absent(self, field: Field, empty: tuple[str, ...]) -> None:
-        """Report a required field without a value; its empty files are at ``empty``."""
+    def _report_absent(self, field: Field, empty: tuple[str, ...]) -> None:
+        """Report a required field without a value; ``empty`` are the locations of empty ones."""
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
-        load_result, source_context = self.load_result, self.source_context
+        builder, source_context = self.builder, self.source_context
         if empty:
             fix = fix_hints.how_to_fix(
-                field, ("file", empty[0]), source_context, load_result.declaration
+                field, "empty", ("file", empty[0]), source_context, builder.declaration
             )
-            load_result.add_problem(field, "empty", "is empty", empty, fix)
+            builder.add_problem(field, "empty", "is empty", empty, fix)
             return
         has_default = field.dev_default is not None
-        refused = f"; its development default is refused in the profile {source_context.profile}"
+        refused = f"; its development default is not used in profile {source_context.profile}"
         message = "is missing" + (refused if has_default else "")
-        fix = fix_hints.how_to_provide(field, source_context, load_result.declaration)
-        locations = self._places(field) + fix_hints.volume_item_hint(field, source_context)
-        load_result.add_problem(field, "missing", message, locations, fix)
+        fix = fix_hints.how_to_provide(field, source_context, builder.declaration)
+        details = self._similar_names(field) + fix_hints.volume_item_hint(field, source_context)
+        builder.add_problem(field, "missing", message, self._places(field), fix, details)
         lenient = has_default or not field.required_for("development")
-        if (
-            source_context.maybe_missing_mount
-            and lenient
-            and fix_hints.NO_MOUNT not in load_result.general_hints
-        ):
-            load_result.general_hints.append(fix_hints.NO_MOUNT)
+        note = LoadNote("no-mount")
+        if source_context.maybe_missing_mount and lenient and note not in builder.hints:
+            builder.hints.append(note)
 
-    def _note_only_in_environment(self, field: Field) -> None:
-        from hive_boot.secrets.fix_hints import only_in_environment  # noqa: PLC0415  (a failure's)
+    def _report_only_in_environment(self, field: Field) -> None:
+        from hive_boot.secrets.fix_hints import Fix, only_in_environment  # noqa: PLC0415  (a failure's)
 
-        self.judged.add(field.attribute)
-        message = "is set in the environment only, which this mode does not read"
-        fix = only_in_environment(field)
-        self.load_result.add_problem(field, "environment-only", message, self._places(field), fix)
+        self.reported.add(field.attribute)
+        message = (
+            f"is set only in the environment, which is not read in {self.source_context.mode} mode"
+        )
+        self.builder.add_problem(
+            field,
+            "environment-only",
+            message,
+            self._places(field),
+            Fix(only_in_environment(field)),
+            self._similar_names(field),
+        )
 
     def _places(self, field: Field) -> tuple[str, ...]:
-        """Say where was looked, with what may have been meant."""
-        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
-
-        locations = []
+        """Return the locations where a field was looked for."""
         tried = field.file_name
         others = set(field.candidates) - {tried, f"{tried}.txt"}
         stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
-        also = f"; also {', '.join(stems)}; each with .txt too" if stems else "; with .txt too"
-        for reading in self.load_result.snapshots:
-            locations.append(f"{os.path.join(reading.path, tried)}{also}")
-            for near in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
-                wanted = os.path.join(
-                    reading.path, fix_hints.closest_candidate(near, field.candidates)
-                )
-                locations.append(f"{wanted} was tried, a file {near} stands there")
+        also = "".join(f"{name}, " for name in stems)
+        locations = [
+            f"{os.path.join(reading.path, tried)} (or {also}each also with .txt)"
+            if stems
+            else f"{os.path.join(reading.path, tried)} (also with .txt)"
+            for reading in self.builder.snapshots
+        ]
         if not self.source_context.mounted:
-            locations += [f"the variable {field.name}", *self.source_context.env_files]
-            locations += [
-                f"{field.name} was tried, a variable {near} is set"
-                for near in fix_hints.near_misses(field, self.load_result.names)[:_SHOWN]
-            ]
+            locations += [f"environment variable {field.name}", *self.source_context.env_files]
         return tuple(locations)
+
+    def _similar_names(self, field: Field) -> tuple[str, ...]:
+        """Return a sentence for each name that is similar to one that was looked for."""
+        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+
+        sentences = []
+        for reading in self.builder.snapshots:
+            for name in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
+                path = os.path.join(reading.path, name)
+                expected = fix_hints.closest_candidate(name, field.candidates)
+                sentences.append(f"A file with a similar name exists: {path}, expected {expected}.")
+        if not self.source_context.mounted:
+            sentences += [
+                f"A variable with a similar name is set: {name}."
+                for name in fix_hints.near_misses(field, self.builder.names)[:_SHOWN]
+            ]
+        return tuple(sentences)

@@ -32,7 +32,7 @@ from hive_boot import (
 )
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access, loader
-from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.load_result import LoadResultBuilder
 from hive_boot.secrets.store import Store
 from tests.canary.canaries import CANARIES, ENVIRONMENT, Canary
 from tests.canary.frames import frames
@@ -97,8 +97,8 @@ FAULTS: dict[str, tuple[object, str]] = {
     "thread": (threading.Thread, "start"),
     "dotenv": (dotenv.parser, "parse_stream"),
     "value": (loader, "as_value"),
-    "findings": (LoadResult, "add"),
-    "fault": (LoadResult, "add_value_problem"),
+    "findings": (LoadResultBuilder, "add"),
+    "fault": (LoadResultBuilder, "add_value_problem"),
     "judge": (loader, "validate"),
     "secrecy": (RedactionScope, "register_values"),
     "store": (Store, "accept"),

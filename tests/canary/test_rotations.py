@@ -27,12 +27,12 @@ TOLD = {
         "cannot be pickled: a pickle would contain the plain value",
     ],
     "refused": [
-        "so the last good set stays in use",
+        "; the last good set stays in use.",
         "was refused by its check: ValueError: ",
         "was refused by its check: OddError: ",
         "was refused by its check: SpeechlessError",
         "was refused by its check: it returned False",
-        "was not judged: its check took more than 1 s",
+        "could not be checked: its check took more than 1 s",
         "Rotation refused, generation 1 stays in use: ",
         "the sources match generation 1",
         "Rotated ",
@@ -40,7 +40,7 @@ TOLD = {
     "let down": [
         "JWT_SECRET is missing",
         "JWT_SECRET has 30 characters",
-        "is empty, and it held secrets in use",
+        "is empty, but contained secrets that are in use",
         "is not UTF-8",
         "generation 2 was refused: ",
     ],

@@ -274,7 +274,7 @@ def test_a_local_file_is_compared_once(here: Path, facts: Facts) -> None:
     assert told["warnings"] == []
     (here / ".env.local").write_text("unset and wrong\n")
     (warning,) = facts("--dry-run")["warnings"]
-    assert f"{here}/.env.local, line 1" in warning
+    assert f"{here}/.env.local:1" in warning
 
 
 def test_a_value_that_a_start_refuses_is_migrated_with_a_warning(here: Path, facts: Facts) -> None:
@@ -356,8 +356,8 @@ def test_a_file_that_a_start_cannot_read_is_refused(here: Path, refused: Refused
     """A line may be a part of a secret: it is named by its number, with a fix."""
     (here / ".env").write_text("API_KEY=fake\nTOKEN='fake\n\nfake and wrong\n")
     said = refused(status=78)
-    assert f"{here}/.env, line 2" in said
-    assert f"{here}/.env, line 4" in said
+    assert f"{here}/.env:2 " in said
+    assert f"{here}/.env:4 " in said
     assert said.count("Fix: ") == 2
     for text, data in (
         ("API_KEY=x\nAPI_KEY_FILE=x\n", "API_KEY"),

@@ -46,7 +46,7 @@ def test_without_secrets_it_does_not_start(podman: Podman, image: str) -> None:
         output = container.output
     for name in FILES:
         assert f"{name.upper()} is missing" in output
-    assert "so the service does not start" in output
+    assert "; the service does not start." in output
     assert "Traceback" not in output
 
 

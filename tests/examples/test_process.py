@@ -87,7 +87,7 @@ def test_without_secrets_it_does_not_start(home: Path) -> None:
     hive = home / "examples" / "hive"
     assert "HiveSecrets" in service.output
     for name in FAKES:
-        assert f" {hive}/.env: {name}=" in service.output
+        assert f" add {name}=... to {hive}/.env" in service.output
     assert "Settings.port" in service.output
     for unwanted in ("Traceback", "Uvicorn running", "no-number-at-all"):
         assert unwanted not in service.output

@@ -116,7 +116,7 @@ async def hangs(_: object) -> None:
 
 REFUSALS = [
     (says_false, "False"),
-    (says_text, " str,"),
+    (says_text, " str;"),
     (raises, "ValueError: *** is too guessable"),
     (raises_what_is_false, "EmptyRefusalError"),
 ]
@@ -393,7 +393,7 @@ async def test_a_check_of_the_application_passes_once() -> None:
 
 FINAL = [
     (False, "False"),
-    (3, " int,"),
+    (3, " int;"),
     (ValueError(f"{OTHER} is revoked"), "ValueError: *** is revoked"),
     (LookupError("no account"), "LookupError: no account"),
     (AssertionError(), "AssertionError"),

@@ -323,7 +323,7 @@ def test_statuses_of_a_process(tmp_path: Path) -> None:
         assert written[3].splitlines()[-1] == "bye ***"
         reports = written[-5:]
         assert not any("Traceback" in text for text in reports)
-        assert all("hive_boot: 1 " in text for text in reports)
+        assert all(" has 1 problem;" in text for text in reports)
         assert "Speechless" in reports[-1]
 
     side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])

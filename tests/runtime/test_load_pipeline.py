@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
@@ -414,7 +414,7 @@ def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> Non
     def scenario(backend: str, how: tuple[str, str], path: Path) -> None:
         code, out, err = ended(PROGRAM, backend, how[0], cwd=path)
         assert (code, out) == (78, []), err
-        assert "hive_boot: 1 " in err
+        assert " has 1 problem;" in err
         (line,) = (line for line in err.splitlines() if "1. judged" in line)
         assert how[1] in line
         assert "Traceback" not in err
@@ -457,6 +457,53 @@ async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVol
     finally:
         release.set()
     await until(lambda: threads_of_ours() == [])
+
+
+class Options:
+    """A config that notes when it is built."""
+
+    steps: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        self.steps.append("config")
+
+
+def test_a_start_and_a_dry_run_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields, config, set, application: each step sees what the ones before it have made."""
+    monkeypatch.setenv("API_KEY", numbered(1)["api_key"])
+    monkeypatch.setenv("JWT_SECRET", numbered(1)["jwt_secret"])
+    steps = Options.steps
+
+    def note(_: str) -> None:
+        steps.append("field")
+
+    class Judged(Service):
+        """An application with a check in each step."""
+
+        api_key: Secret = secret(check=note)
+
+        async def check(self) -> None:
+            """Note the step."""
+            steps.append("set")
+
+    boot = Bootstrap(Judged, config=Options, mode="environment")
+
+    @boot.check()
+    async def application(options: Options) -> None:
+        assert isinstance(options, Options)
+        steps.append("application")
+
+    async def start() -> None:
+        async with boot.running():
+            pass
+
+    anyio.run(start)
+    assert steps == ["field", "config", "set", "application"]
+    steps.clear()
+    result = boot._dry_run()  # noqa: SLF001  (as hive-boot check does)
+    assert steps == ["field", "config", "set", "application"]
+    assert result.error is None
+    assert isinstance(result.config, Options)
 
 
 async def test_only_what_has_changed_is_judged_field_by_field(volume: MountedVolume) -> None:

@@ -177,11 +177,11 @@ def test_a_start_that_fails_is_one_report_and_no_traceback(tmp_path: Path) -> No
         assert (code, out) == (0, ["78", "78", "70", "70", "70"]), err
         assert "Traceback" not in err
         one, two, no_main, lost, unhappy = errors_of(err)
-        report = one[one.index("hive_boot: 1 ") :]
+        report = one[one.index("hive_boot: Strict has 1 problem;") :]
         for datum in ("Strict", "environment", "JWT_SECRET", "14", "32", "user-auth"):
             assert datum in report
         assert report.count("user-auth") == 1
-        assert "hive_boot: 2 " in two
+        assert "hive_boot: Strict has 2 problems;" in two
         assert "1. JWT_SECRET" in two
         assert "2. Settings.port" in two
         assert "no-port-but-apples" not in err

@@ -49,7 +49,7 @@ class Place:
             env_fallback=variables is not None,
         )
         self.before = self.load()
-        assert self.before.problems == []
+        assert self.before.problems == ()
 
     def load(self) -> LoadResult:
         """Load what there is now."""

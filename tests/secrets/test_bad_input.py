@@ -336,7 +336,7 @@ async def test_a_line_that_cannot_be_read(dotenv: Path) -> None:
         with case(text, line):
             write(dotenv, text)
             failure = await refused(Bootstrap(Two))
-            assert failure.problems[0].name == f"{dotenv}, line {line},"
+            assert failure.problems[0].name == f"{dotenv}:{line}"
             assert failure.problems[0].kind == "dotenv"
 
 

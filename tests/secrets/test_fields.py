@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecretsError, get_secret, has_secret, require_secret
+from hive_boot.runtime.log_messages import note_text
+from hive_boot.secrets.load_result import LoadWarning
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import Inventory, failed_start, look, move_to, report_of, values_of
@@ -124,7 +126,7 @@ WAYS = {
     "environment": Way(
         "environment", by_environment, "environment", "OPENAI_API_KEY", "HIVE_API_KEY"
     ),
-    "development": Way("development", by_dotenv, ".env", "cwd/.env", "cwd/.env: HIVE_API_KEY="),
+    "development": Way("development", by_dotenv, ".env", "cwd/.env", "HIVE_API_KEY=... to "),
 }
 
 
@@ -227,14 +229,14 @@ def test_what_is_always_required(tmp_path: Path) -> None:
 def test_development_on_a_workplace_needs_little(tmp_path: Path) -> None:
     """Outside a container development mode asks only for what is always required."""
     loaded = look(Inventory, tmp_path, fake("OPENAI_API_KEY"))
-    assert loaded.problems == []
+    assert loaded.problems == ()
 
 
 def test_a_container_without_its_mount_fails_closed(tmp_path: Path) -> None:
     """A container whose mount was forgotten is held to production, and says what is missing."""
     loaded = look(Inventory, tmp_path, fake("OPENAI_API_KEY"), pid=1)
     assert [each.name for each in loaded.problems] == ["HIVE_API_KEY", "JWT_SECRET"]
-    assert "/run/secrets" in " ".join(loaded.general_hints)
+    assert "/run/secrets" in note_text(loaded.report_notes[0])
 
 
 def test_app_env_counts_in_development_mode_only(tmp_path: Path) -> None:
@@ -284,8 +286,8 @@ def test_no_dotenv_is_said_in_one_line(tmp_path: Path) -> None:
     """Without a .env development mode says so, with both paths."""
     loaded = look(Inventory, tmp_path)
     (remark,) = loaded.notes
-    assert f"{tmp_path}/cwd/.env " in remark
-    assert f"{tmp_path}/cwd/.env.local" in remark
+    assert remark.kind == "no-dotenv"
+    assert remark.locations == (f"{tmp_path}/cwd/.env", f"{tmp_path}/cwd/.env.local")
 
 
 @pytest.mark.anyio
@@ -306,9 +308,9 @@ def test_dotenv_cannot_choose_the_mode(tmp_path: Path) -> None:
     """HIVE_BOOT_PROFILE in .env means nothing, and a warning says so."""
     (tmp_path / "cwd/.env").write_text("HIVE_BOOT_PROFILE=production\nOPENAI_API_KEY=fake-key\n")
     loaded = look(Inventory, tmp_path)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     (warning,) = loaded.warnings
-    assert f"HIVE_BOOT_PROFILE in {tmp_path}/cwd/.env " in warning
+    assert warning == LoadWarning("dotenv-setting", ("HIVE_BOOT_PROFILE",), f"{tmp_path}/cwd/.env")
 
 
 def test_foreign_entries_are_no_mount(tmp_path: Path) -> None:
@@ -333,8 +335,9 @@ def test_a_pod_without_a_volume_is_told_two_ways_out(tmp_path: Path) -> None:
                 (root / "run/secrets" / entry).mkdir(parents=True)
             loaded = look(Inventory, root, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
             assert [each.name for each in loaded.problems] == list(IN_PRODUCTION)
-            assert "HIVE_BOOT_MODE=development" in loaded.general_hints[0]
-            assert "HIVE_BOOT_MODE=environment" in loaded.general_hints[0]
+            hint = note_text(loaded.hints[0])
+            assert "HIVE_BOOT_MODE=development" in hint
+            assert "HIVE_BOOT_MODE=environment" in hint
 
 
 def test_a_pod_with_a_volume_is_told_nothing_of_the_kind(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     move_to(tmp_path, monkeypatch)
     with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")
-    assert f"{tmp_path}/cwd/.env: JWT_SECRET=" in str(caught.value)
+    assert f"JWT_SECRET=... to {tmp_path}/cwd/.env" in str(caught.value)
     assert (caught.value.name, caught.value.exit_code) == ("JWT_SECRET", 78)
 
 

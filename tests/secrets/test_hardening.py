@@ -439,7 +439,7 @@ def test_a_line_with_a_colon_is_not_echoed(tmp_path: Path) -> None:
             (root / "cwd/.env").write_text(f"{line}\n")
             loaded = look(Webhook, root, mode="development", profile="development")
             assert any(each.name == "STRIPE_WEBHOOK_SECRET" for each in loaded.problems)
-            told = [report_of(loaded), *loaded.warnings, *loaded.notes, *loaded.general_hints]
+            told = [report_of(loaded), *map(repr, loaded.warnings), *map(repr, loaded.notes)]
             assert "aB3d" not in "\n".join(told)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Problem, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets.load_result import LoadResult
+from hive_boot.runtime.log_messages import warning_text
+from hive_boot.secrets.load_result import LoadResult, LoadWarning
 from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
@@ -77,7 +78,7 @@ def test_name_file_counts_in_every_mode(tmp_path: Path, outside: Path) -> None:
             root = next(machines)
             environ = every_mode(root)[mode] | {"JWT_SECRET_FILE": str(outside)}
             loaded = look(Two, root, environ)
-            assert loaded.problems == []
+            assert loaded.problems == ()
             assert values_of(loaded) == {"jwt_secret": FAKE}
             assert loaded.origin("jwt_secret") == ("file", f"JWT_SECRET_FILE={outside}")
 
@@ -103,7 +104,7 @@ def test_a_pointer_counts_more_than_what_is_odd_in_a_directory(
     """NAME_FILE answers alone: two files of that name that differ are not even looked at."""
     environ = mounted(tmp_path, {"jwt_secret": OTHER, "JWT_SECRET.txt": "fake-third-0123456789"})
     loaded = look(Two, tmp_path, environ | {"JWT_SECRET_FILE": str(outside)})
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
@@ -150,7 +151,7 @@ def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
     environ = {"HIVE_BOOT_MODE": "environment"}
     environ |= {"JWT_SECRET_FILE": str(outside), "SENTRY_DSN_FILE": str(outside)}
     loaded = look(Two, tmp_path, environ)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": FAKE}
 
 
@@ -162,7 +163,7 @@ def test_two_names_of_one_file(tmp_path: Path) -> None:
         environ = {"HIVE_BOOT_MODE": "environment"}
         environ |= zip(("JWT_SECRET_FILE", "SENTRY_DSN_FILE"), texts, strict=True)
         loaded = look(Two, tmp_path, environ)
-        assert loaded.problems == []
+        assert loaded.problems == ()
         assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": FAKE}
         assert (str(tmp_path) in loaded.origin("jwt_secret")[1]) is (texts[0] == str(file))
 
@@ -255,9 +256,9 @@ def test_name_file_of_an_empty_file(tmp_path: Path) -> None:
     assert (problem.kind, problem.places) == ("empty", (f"JWT_SECRET_FILE={empty}",))
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": FAKE, "SENTRY_DSN_FILE": str(empty)}
     loaded = look(Two, tmp_path, environ)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     (warning,) = loaded.warnings
-    assert f"SENTRY_DSN_FILE={empty}" in warning
+    assert (warning.kind, warning.location) == ("empty", f"SENTRY_DSN_FILE={empty}")
 
 
 def test_name_file_of_something_else(tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_only_in_the_environment(tmp_path: Path) -> None:
     assert (problem.name, problem.kind) == ("JWT_SECRET", "environment-only")
     assert "HIVE_BOOT_MODE=environment" in problem.fix
     assert "env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)" in problem.fix
-    assert problem.places[0].startswith(f"{tmp_path}/named/jwt_secret;")
+    assert problem.places[0].startswith(f"{tmp_path}/named/jwt_secret (")
     assert FAKE not in report_of(loaded)
 
 
@@ -298,10 +299,10 @@ def test_env_fallback_takes_the_variable(tmp_path: Path) -> None:
             if by == "variable":
                 environ["HIVE_BOOT_ENV_FALLBACK"] = "1"
             loaded = look(Two, root, environ, env_fallback=by == "argument")
-            assert loaded.problems == []
+            assert loaded.problems == ()
             assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
             assert loaded.origin("jwt_secret") == ("environment", "JWT_SECRET")
-            assert loaded.warnings == []
+            assert loaded.warnings == ()
 
 
 def test_env_fallback_can_be_said_off(tmp_path: Path) -> None:
@@ -320,7 +321,7 @@ def test_env_fallback_of_what_is_no_text(tmp_path: Path) -> None:
     """A variable that is not UTF-8 is a problem, by the fallback too."""
     environ = mounted(tmp_path, {}) | {"JWT_SECRET": "fake-\udcff-0123456789"}
     problem = only_problem(look(Two, tmp_path, environ, env_fallback=True))
-    assert (problem.kind, problem.places) == ("not-utf-8", ("the variable JWT_SECRET",))
+    assert (problem.kind, problem.places) == ("not-utf-8", ("environment variable JWT_SECRET",))
 
 
 def test_a_file_and_a_variable(tmp_path: Path) -> None:
@@ -332,12 +333,12 @@ def test_a_file_and_a_variable(tmp_path: Path) -> None:
                 root = next(machines)
                 environ = mounted(root, {"jwt_secret": FAKE}) | {"JWT_SECRET": copy}
                 loaded = look(Two, root, environ, env_fallback=fallback)
-                assert loaded.problems == []
+                assert loaded.problems == ()
                 assert values_of(loaded) == {"jwt_secret": FAKE}
                 assert loaded.origin("jwt_secret") == ("file", f"{root}/named/jwt_secret")
                 (warning,) = loaded.warnings
-                assert "JWT_SECRET" in warning
-                assert copy not in warning
+                assert (warning.kind, warning.names) == ("environment-copy", ("JWT_SECRET",))
+                assert copy not in warning_text(warning)
 
 
 def test_an_unusable_file_and_a_variable(tmp_path: Path) -> None:
@@ -359,7 +360,7 @@ def test_empty_variables_are_unset(tmp_path: Path) -> None:
     assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
     mount = mounted(tmp_path, {"jwt_secret": FAKE}) | {"JWT_SECRET": "", "SENTRY_DSN": ""}
     loaded = look(Two, tmp_path, mount)
-    assert (loaded.problems, loaded.warnings) == ([], [])
+    assert (loaded.problems, loaded.warnings) == ((), ())
 
 
 def test_empty_files(tmp_path: Path) -> None:
@@ -374,7 +375,7 @@ def test_empty_files(tmp_path: Path) -> None:
             assert problem.places == (f"{root}/named/jwt_secret",)
             assert f"{root}/named/jwt_secret" in problem.fix
             (warning,) = loaded.warnings
-            assert f"SENTRY_DSN is empty in {root}/named/sentry_dsn" in warning
+            assert warning == LoadWarning("empty", ("SENTRY_DSN",), f"{root}/named/sentry_dsn")
             assert values_of(loaded) == {}
 
 
@@ -392,13 +393,13 @@ class WithDefault(SecretSet):
 def test_development_uses_its_defaults(tmp_path: Path) -> None:
     """On a workplace the defaults are used, and one warning names each that is."""
     loaded = look(WithDefault, tmp_path)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {
         "jwt_secret": "dev-only-jwt-secret-0123456789",
         "cookie_key": b"dev-only-cookie-key",
     }
     (warning,) = loaded.warnings
-    assert "JWT_SECRET, COOKIE_KEY" in warning
+    assert warning == LoadWarning("development-default", ("JWT_SECRET", "COOKIE_KEY"))
     assert loaded.origin("jwt_secret") == ("dev_default", "the declaration")
 
 
@@ -407,15 +408,14 @@ def test_a_value_of_its_own_replaces_a_default(tmp_path: Path) -> None:
     loaded = look(WithDefault, tmp_path, {"JWT_SECRET": FAKE})
     assert values_of(loaded)["jwt_secret"] == FAKE
     (warning,) = loaded.warnings
-    assert "COOKIE_KEY" in warning
-    assert "JWT_SECRET" not in warning
+    assert warning == LoadWarning("development-default", ("COOKIE_KEY",))
 
 
 def test_a_default_stands_in_for_an_empty_file(tmp_path: Path) -> None:
     """In the development profile an empty file is an absence, which the default fills."""
     environ = mounted(tmp_path, {"jwt_secret": "", "cookie_key": b"fake-cookie-key"})
     loaded = look(WithDefault, tmp_path, environ, profile="development")
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded)["jwt_secret"] == "dev-only-jwt-secret-0123456789"
 
 
@@ -427,7 +427,7 @@ def test_other_profiles_refuse_defaults(tmp_path: Path) -> None:
             root = next(machines)
             loaded = look(WithDefault, root, profile=profile)
             assert values_of(loaded) == {}
-            assert loaded.warnings == []
+            assert loaded.warnings == ()
             assert [each.kind for each in loaded.problems] == ["missing"] * 2
             assert all(f"profile {profile}" in each.message for each in loaded.problems)
 
@@ -463,7 +463,7 @@ def test_development_accepts_the_text_of_a_default(tmp_path: Path) -> None:
     """In development the default's text is as good from .env as from the code."""
     (tmp_path / "cwd/.env").write_text("JWT_SECRET=dev-only-jwt-secret-0123456789\n")
     loaded = look(WithDefault, tmp_path)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert loaded.origin("jwt_secret")[0] == ".env"
 
 
@@ -481,7 +481,7 @@ class Rotated(SecretSet):
 def test_previous_is_optional(tmp_path: Path) -> None:
     """Without the previous value nothing is wrong, in production either."""
     loaded = look(Rotated, tmp_path, mounted(tmp_path, {"jwt": FAKE}))
-    assert (loaded.problems, loaded.warnings) == ([], [])
+    assert (loaded.problems, loaded.warnings) == ((), ())
     assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
@@ -489,7 +489,7 @@ def test_previous_is_read_under_its_own_name(tmp_path: Path) -> None:
     """The previous value comes from the file of its own name, and is no second field."""
     files = {"jwt": FAKE, "jwt-secret-previous": OTHER}
     loaded = look(Rotated, tmp_path, mounted(tmp_path, files))
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE, "jwt_secret.previous": OTHER}
 
 
@@ -510,7 +510,7 @@ def test_two_volumes(tmp_path: Path) -> None:
     foreign = MountedVolume(tmp_path / "run/secrets/kubernetes.io")
     foreign.publish({"jwt_secret": "fake-token-of-a-service-account"})
     loaded = look(Two, tmp_path, IN_CLUSTER)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
     assert loaded.origin("sentry_dsn") == ("file", f"{tmp_path}/run/secrets/b/sentry_dsn")
 
@@ -520,7 +520,7 @@ def test_the_same_value_in_two_volumes(tmp_path: Path) -> None:
     for volume in "ba":
         MountedVolume(tmp_path / "run/secrets" / volume).publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE}
     assert loaded.origin("jwt_secret") == ("file", f"{tmp_path}/run/secrets/a/jwt_secret")
 
@@ -563,7 +563,7 @@ def test_an_empty_place_beside_a_full_one(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": ""})
     MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
@@ -594,7 +594,7 @@ def test_a_volume_that_is_called_like_a_secret(tmp_path: Path) -> None:
     """A volume mounted at /run/secrets/jwt-secret is a volume, not a file that is none."""
     MountedVolume(tmp_path / "run/secrets/jwt-secret").publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
@@ -619,7 +619,7 @@ def test_a_sops_layout(tmp_path: Path) -> None:
     (generation / "sentry_dsn").symlink_to(tmp_path / "elsewhere/dsn")
     (tmp_path / "run/secrets").symlink_to(generation)
     loaded = look(Two, tmp_path)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
 
 
@@ -629,7 +629,7 @@ def test_only_declared_names_are_opened(tmp_path: Path) -> None:
     (tmp_path / "named/other").symlink_to("/proc/self/mem")
     (tmp_path / "named/loop").symlink_to("loop")
     loaded = look(Two, tmp_path, environ)
-    assert (loaded.problems, values_of(loaded)) == ([], {"jwt_secret": FAKE})
+    assert (loaded.problems, values_of(loaded)) == ((), {"jwt_secret": FAKE})
 
 
 class Nested(SecretSet):
@@ -645,7 +645,7 @@ def test_nested_items_of_a_volume(tmp_path: Path) -> None:
         {"tls/server.key": b"fake\0key\n", "tls/server.crt.txt": "fake-certificate\n"}
     )
     loaded = look(Nested, tmp_path, IN_CLUSTER)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"tls_key": b"fake\0key\n", "tls_certificate": "fake-certificate"}
     assert loaded.origin("tls_certificate") == (
         "file",
@@ -658,7 +658,7 @@ def test_nested_items_that_are_missing(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/v").publish({"tls/server.key": b"x"})
     problem = only_problem(look(Nested, tmp_path, IN_CLUSTER))
     assert problem.name == "TLS_CERTIFICATE"
-    assert f"{tmp_path}/run/secrets/v/tls/server.crt; with .txt too" in problem.places
+    assert f"{tmp_path}/run/secrets/v/tls/server.crt (also with .txt)" in problem.places
 
 
 def test_several_named_directories(tmp_path: Path) -> None:
@@ -699,7 +699,7 @@ def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
     """Without a /run/secrets a mounted mode says what is missing, and nothing of directories."""
     problem = only_problem(look(Two, tmp_path, {"HIVE_BOOT_MODE": "docker"}))
     assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
-    assert problem.places[0].startswith(f"{tmp_path}/run/secrets/jwt_secret;")
+    assert problem.places[0].startswith(f"{tmp_path}/run/secrets/jwt_secret (")
 
 
 def test_run_secrets_is_a_file(tmp_path: Path) -> None:
@@ -762,7 +762,7 @@ def test_five_problems_are_five(tmp_path: Path) -> None:
         ("STRIPE_SECRET_KEY", "pattern", "billing"),
         ("GITHUB_TOKEN", "not-utf-8", "GitHub integrations"),
     ]
-    assert [each.places[0].split(";")[0] for each in loaded.problems] == [
+    assert [each.places[0].split(" (")[0] for each in loaded.problems] == [
         f"{named}/{name}"
         for name in (
             "openai_api_key",
@@ -772,8 +772,9 @@ def test_five_problems_are_five(tmp_path: Path) -> None:
             "github_token",
         )
     ]
-    assert f"{named}/openai-api-key.txt" in loaded.problems[0].places[1]
-    assert " openai-apikey.txt" in loaded.problems[0].places[1]
+    (detail,) = loaded.problems[0].details
+    assert f" {named}/openai-apikey.txt, " in detail
+    assert detail.endswith(" openai-api-key.txt.")
     assert f"{named}/openai_api_key" in loaded.problems[0].fix
     report = report_of(loaded)
     assert [number for number in range(1, 9) if f"\n  {number}. " in report] == [1, 2, 3, 4, 5]
@@ -823,7 +824,7 @@ def test_dotenv_problems_come_first(tmp_path: Path) -> None:
     """A line of .env that cannot be read may explain the rest, so it comes first."""
     (tmp_path / "cwd/.env").write_text("this is no line\nJWT_SECRET=fake-short\n")
     loaded = look(Five, tmp_path)
-    assert loaded.problems[0].name == f"{tmp_path}/cwd/.env, line 1,"
+    assert loaded.problems[0].name == f"{tmp_path}/cwd/.env:1"
     assert loaded.problems[0].kind == "dotenv"
     assert "this is no line" not in report_of(loaded)
 
@@ -836,7 +837,7 @@ def test_nothing_declared_needs_nothing(tmp_path: Path) -> None:
 
     for environ in every_mode(tmp_path).values():
         loaded = look(Nothing, tmp_path, environ)
-        assert (loaded.problems, values_of(loaded)) == ([], {})
+        assert (loaded.problems, values_of(loaded)) == ((), {})
 
 
 def test_a_load_shows_no_value(tmp_path: Path) -> None:
@@ -877,7 +878,7 @@ def test_what_is_given_counts_more_than_any_source(tmp_path: Path) -> None:
             environ = everywhere(root, mode)
             loaded = loaded_with(root, {"jwt_secret": Secret("JWT_SECRET", FAKE)}, environ)
             assert loaded.source_context.mode == mode
-            assert loaded.problems == []
+            assert loaded.problems == ()
             assert values_of(loaded) == {"jwt_secret": FAKE}
             assert loaded.origin("jwt_secret") == ("override", "override()")
 
@@ -897,7 +898,7 @@ def test_what_is_given_as_absent_is_absent(tmp_path: Path) -> None:
     """None takes a secret away, whatever the sources hold; a required one is missing then."""
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": FAKE, "SENTRY_DSN": OTHER}
     loaded = loaded_with(tmp_path, {"sentry_dsn": None}, environ)
-    assert (loaded.problems, values_of(loaded)) == ([], {"jwt_secret": FAKE})
+    assert (loaded.problems, values_of(loaded)) == ((), {"jwt_secret": FAKE})
     loaded = loaded_with(tmp_path, {"jwt_secret": None}, environ)
     assert only_problem(loaded).name == "JWT_SECRET"
     assert only_problem(loaded).kind == "missing"
@@ -917,7 +918,7 @@ def test_what_is_given_ends_a_conflict(tmp_path: Path) -> None:
         "sentry_dsn": Secret("SENTRY_DSN", FAKE),
     }
     loaded = loaded_with(tmp_path, given, environ)
-    assert loaded.problems == []
+    assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": OTHER, "sentry_dsn": FAKE}
 
 

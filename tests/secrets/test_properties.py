@@ -139,7 +139,7 @@ def judge(
     assert values_of(loaded) == {name.lower(): value for name, value in expected.items()}
     assert {each.name for each in loaded.problems} == wrong
     report = report_of(loaded).replace(str(root), "")
-    shown = report + repr(loaded) + "\n".join(loaded.warnings)
+    shown = report + repr(loaded) + repr(loaded.warnings)
     for content in held.values():
         for form in {content.decode("utf-8", "replace"), repr(content)[2:-1], content.hex()}:
             value = form.strip()

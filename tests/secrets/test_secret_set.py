@@ -341,7 +341,7 @@ def test_a_rule_holds_for_the_whole_value(tmp_path: Path) -> None:
                 keys = declare(f"key: {kind} = secret({rule})", re=re)
 
                 (root / "key").write_text(good)
-                assert look(keys, root, secrets_dirs=root).problems == []
+                assert look(keys, root, secrets_dirs=root).problems == ()
 
                 (root / "key").write_text(bad)
                 (problem,) = look(keys, root, secrets_dirs=root).problems
@@ -355,7 +355,7 @@ def test_a_previous_name_is_an_optional_field_behind_the_scenes(tmp_path: Path) 
     (tmp_path / "jwt").write_text("fake-new")
 
     assert list(fields_of(keys)) == ["jwt"]
-    assert look(keys, tmp_path, secrets_dirs=tmp_path).problems == []
+    assert look(keys, tmp_path, secrets_dirs=tmp_path).problems == ()
 
     (tmp_path / "jwt-old").write_text("fake-old")
     loaded = look(keys, tmp_path, secrets_dirs=tmp_path)

@@ -134,7 +134,7 @@ def test_a_refused_value_is_not_handed_out(tmp_path: Path) -> None:
     """What breaks a rule is not among the values, and has its place and a mend beside it."""
     loaded = look(Ruled, tmp_path, INJECTED | GOOD | {"KEY": "fake"})
     assert "key" not in values_of(loaded)
-    assert loaded.problems[0].places == ("the variable KEY",)
+    assert loaded.problems[0].places == ("environment variable KEY",)
     assert "KEY" in loaded.problems[0].fix
 
 
@@ -192,7 +192,7 @@ async def test_a_check_returns_something_else() -> None:
     for answer, kind in cases:
         with case(answer, kind):
             problem = await refusal(Judge(answer))
-            assert f" {kind}," in problem.message
+            assert f" {kind};" in problem.message
             assert FAKE not in problem.message
 
 
@@ -678,4 +678,4 @@ def test_what_names_a_placeholder_is_a_value(tmp_path: Path) -> None:
     """Only what begins as one is one."""
     value = f"fake {placeholder('RAW')}"
     loaded = look(Planned, tmp_path, {**INJECTED, "TEXT": value * 4, "RAW": value})
-    assert loaded.problems == []
+    assert loaded.problems == ()

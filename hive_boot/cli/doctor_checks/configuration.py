@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted, pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.value import Secret
@@ -93,7 +94,7 @@ def near_names(context: DoctorContext) -> list[Finding]:
         ]
         if not sources.mounted:
             near = near_misses(field, variables)
-            found += [(field.name, f"the variable {name}", field.name) for name in near]
+            found += [(field.name, f"environment variable {name}", field.name) for name in near]
     return [
         Finding(
             severity="warning",
@@ -221,13 +222,13 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
 def load_warnings(context: DoctorContext) -> list[Finding]:
     """Return the warnings of the load, each with its fix."""
     load_result = []
-    for warning in context.load_result.load_warnings:
+    for warning in context.load_result.warnings:
         severity, fix = _LOAD_WARNINGS[warning.kind]
         load_result.append(
             Finding(
                 severity=severity,
                 kind=warning.kind,
-                message=warning.message,
+                message=warning_text(warning),
                 names=warning.names,
                 locations=(warning.location,) if warning.location else (),
                 fix=fix,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import container_sign
 
 if TYPE_CHECKING:
@@ -123,9 +124,8 @@ class DoctorContext:
         return files | dict.fromkeys(self.dotenv_files, ())
 
     def location_of(self, attribute: str) -> str:
-        """Return the location in which the value of a field was found."""
-        source, location = self.load_result.origin(attribute)
-        return f"the variable {location}" if source == "environment" else location
+        """Return where the value of a field was found."""
+        return location_text(self.load_result.origin(attribute))
 
 
 def file_status(path: Path) -> os.stat_result | None:

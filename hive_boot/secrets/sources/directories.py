@@ -64,16 +64,16 @@ _DATA = "..data"
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-_REPLACED = ValueProblem("unstable", "was replaced during each read")
+_REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it")
 
 
-_CHANGING = ValueProblem("unstable", "did not stop changing while it was read")
+_CHANGING = ValueProblem("unstable", "kept changing while it was read")
 
 
 _ABSENT = ValueProblem("directory", "does not exist")
 
 
-_NO_DATA = ValueProblem("directory", "is a Kubernetes volume without a valid ..data link")
+_NO_DATA = ValueProblem("directory", "is a volume whose link ..data is dangling")
 
 
 class DirectorySnapshot:

@@ -17,7 +17,7 @@ from hive_boot.secrets.sources.files import EMPTY, Value, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from dotenv.parser import Binding
 
@@ -25,7 +25,7 @@ _PEM_BEGIN = "-----BEGIN "
 _PEM_END = "-----END "
 
 _FIX_LINE = 'write NAME=value, with quotes around a value that contains quotes, "#" or line breaks'
-_FIX_PEM = 'put the whole block with its line breaks in double quotes: NAME="-----BEGIN …"'
+_FIX_PEM = 'put the whole block, with its line breaks, in double quotes: NAME="-----BEGIN ..."'
 
 
 class DotenvFile:
@@ -64,7 +64,7 @@ def read_dotenv(path: str) -> DotenvFile:
             # The hint in parentheses (SecretBytes) applies to declared fields only.
             message=hit.result.message.partition(" (")[0],
             places=(path,),
-            fix="make it a UTF-8 text file that this process can read",
+            fix="make it a readable text file in UTF-8",
         )
         for hit in hits
         if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY
@@ -108,18 +108,12 @@ def _blank_lines_before(read: Callable[[], Binding]) -> int:
 
 
 def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None:
-    message = "begins a PEM block without quotes" if pem else "cannot be parsed"
+    what = "begins a PEM block without quotes" if pem else "cannot be read"
     result.problems.append(
         Problem(
-            name=f"{result.path}, line {line},",
+            name=f"{result.path}:{line}",
             kind="dotenv",
-            message=message,
+            message=what,
             fix=_FIX_PEM if pem else _FIX_LINE,
         )
     )
-
-
-def nothing_found(files: Iterable[DotenvFile]) -> str:
-    """Return the note that no ``.env`` file exists, with the paths where one was looked for."""
-    paths = [file.path for file in files]
-    return f"No .env file: {' and '.join(reversed(paths))} do not exist"

@@ -41,13 +41,13 @@ EMPTY = ValueProblem("empty", "is empty")
 A_DIRECTORY = ValueProblem("not-a-file", "is a directory, not a file")
 
 
-NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text (declare binary data as SecretBytes)")
+NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text")
 
 
 _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
 
 
-NUL = ValueProblem("nul", "contains a NUL character (declare binary data as SecretBytes)")
+NUL = ValueProblem("nul", "contains a NUL character")
 
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -265,9 +265,9 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
             os.readlink(path, dir_fd=dir_fd)
         except OSError:
             return None
-        return ValueProblem("broken-link", "is a link without a target")
+        return ValueProblem("broken-link", "is a link to a file that does not exist")
     if exc.errno == ELOOP:
-        return ValueProblem("broken-link", "is a link in a cycle of links")
+        return ValueProblem("broken-link", "is part of a loop of links")
     if exc.errno == ENXIO:
         return ValueProblem("not-a-file", "is a socket or a device, not a file")
     return _reading_fault(exc)

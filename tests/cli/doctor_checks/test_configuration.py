@@ -1,5 +1,6 @@
 """Modes, profiles and settings that do not fit the platform, or have no effect."""
 
+import dataclasses
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +14,17 @@ from hive_boot.cli.doctor_checks.configuration import (
     load_warnings,
     platform_mismatch,
 )
-from hive_boot.secrets.load_result import WarningKind
+from hive_boot.secrets.load_result import LoadWarning, WarningKind
 from tests.cli.doctor_checks.contexts import Needs, context_of, kinds, mounted, write
 
 
 def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> None:
     """Also the kinds that a load does not report here."""
     context = mounted(machine)
-    for kind in get_args(WarningKind):
-        context.load_result.warn(kind, "a message", "API_KEY", location="/a/file")
+    every = [LoadWarning(kind, ("API_KEY",), "/a/file") for kind in get_args(WarningKind)]
+    warned = context.load_result.with_warnings(every)
 
-    load_result = load_warnings(context)
+    load_result = load_warnings(dataclasses.replace(context, load_result=warned))
 
     assert [finding.kind for finding in load_result] == list(get_args(WarningKind))
     for finding in load_result:
@@ -41,7 +42,7 @@ def test_warnings_of_the_load_have_names_and_locations(machine: Path) -> None:
     load_result = load_warnings(mounted(machine, environ={"API_KEY": "fake-value"}))
 
     assert [(finding.kind, finding.names, finding.locations) for finding in load_result] == [
-        ("environment-copy", ("API_KEY",), ("the variable API_KEY",)),
+        ("environment-copy", ("API_KEY",), ("environment variable API_KEY",)),
         ("empty", ("SENTRY_DSN",), (str(empty),)),
     ]
 

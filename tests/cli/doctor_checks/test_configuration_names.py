@@ -28,7 +28,7 @@ def test_a_variable_whose_name_is_nearly_right_is_reported(machine: Path) -> Non
     (finding,) = near_names(context_of(machine))
 
     assert finding.names == ("SENTRY_DSN",)
-    assert finding.locations == ("the variable SENTRY_DNS",)
+    assert finding.locations == ("environment variable SENTRY_DNS",)
     assert "SENTRY_DSN" in finding.fix
 
 
@@ -89,7 +89,7 @@ def test_the_variable_of_a_value_is_its_location(machine: Path) -> None:
     """A value from the environment has no file."""
     (finding,) = stray_characters(context_of(machine, {"API_KEY": " fake-value"}))
 
-    assert finding.locations == ("the variable API_KEY",)
+    assert finding.locations == ("environment variable API_KEY",)
 
 
 def test_a_development_default_is_not_checked(machine: Path) -> None:

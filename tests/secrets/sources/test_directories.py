@@ -45,11 +45,11 @@ class Nested(SecretSet):
 ALL_OLD = {"a": "fake-1", "b": "fake-1", "c": "fake-1"}
 ALL_NEW = {"a": "fake-2", "b": "fake-2", "c": "fake-2"}
 
-NO_DATA = ValueProblem("directory", "is a Kubernetes volume without a valid ..data link")
+NO_DATA = ValueProblem("directory", "is a volume whose link ..data is dangling")
 ABSENT = ValueProblem("directory", "does not exist")
 UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
-REPLACED = ValueProblem("unstable", "was replaced during each read")
-RESTLESS = ValueProblem("unstable", "did not stop changing while it was read")
+REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it")
+RESTLESS = ValueProblem("unstable", "kept changing while it was read")
 
 _on_open: list[Callable[[str], object]] = []
 

@@ -10,7 +10,7 @@ from dotenv import dotenv_values
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hive_boot.secrets.sources.dotenv import DotenvFile, nothing_found, read_dotenv
+from hive_boot.secrets.sources.dotenv import DotenvFile, read_dotenv
 from hive_boot.secrets.sources.files import LIMIT
 from tests.fixtures.cases import case
 from tests.support import as_ordinary_user
@@ -150,7 +150,7 @@ def test_a_line_that_cannot_be_read_is_named_by_its_number(
             result = parse(env, text)
             (problem,) = result.problems
 
-            assert problem.name == f"{env}, line {line},"
+            assert problem.name == f"{env}:{line}"
             assert problem.kind == "dotenv"
             assert "NAME=value" in problem.fix
             assert "fake" not in repr(result)
@@ -161,7 +161,7 @@ def test_the_other_lines_are_read_all_the_same(env: Path) -> None:
     """One bad line is one problem, and no reason to ask for the secrets of the others."""
     result = parse(env, "A=x\nfake secret\nB=y\nanother fake\nC=z")
 
-    assert [problem.name for problem in result.problems] == [f"{env}, line 2,", f"{env}, line 4,"]
+    assert [problem.name for problem in result.problems] == [f"{env}:2", f"{env}:4"]
     assert {name: value.reveal() for name, value in result.values.items()} == {
         "A": "x",
         "B": "y",
@@ -178,7 +178,7 @@ def test_a_pem_block_without_quotes_is_one_problem(env: Path) -> None:
                 result = parse(env, f"{before}{start}{PEM}B=y\n")
                 (problem,) = result.problems
 
-                assert problem.name == f"{env}, line {line},"
+                assert problem.name == f"{env}:{line}"
                 assert problem.kind == "dotenv"
                 assert "PEM" in problem.message
                 assert 'NAME="-----BEGIN' in problem.fix
@@ -191,7 +191,7 @@ def test_a_pem_block_that_does_not_end_takes_no_line_for_a_name(env: Path) -> No
     result = parse(env, "KEY=" + PEM.partition("-----END")[0])
     (problem,) = result.problems
 
-    assert problem.name == f"{env}, line 1,"
+    assert problem.name == f"{env}:1"
     assert result.values == {}
 
 
@@ -199,7 +199,7 @@ def test_a_pem_block_after_a_quote_that_is_never_closed_is_one_problem(env: Path
     """A quote that was forgotten at the end of a key is told once."""
     result = parse(env, f'A=x\nKEY="{PEM}B=y\n')
 
-    assert [problem.name for problem in result.problems] == [f"{env}, line 2,"]
+    assert [problem.name for problem in result.problems] == [f"{env}:2"]
     assert "ZmFrZ" not in repr(result)
     assert set(result.values) == {"A", "B"}
 
@@ -208,7 +208,7 @@ def test_two_pem_blocks_without_quotes_are_two_problems(env: Path) -> None:
     """Each key that needs quotes is named."""
     result = parse(env, f"KEY={PEM}A=x\nCERT={PEM}B=y\n")
 
-    assert [problem.name for problem in result.problems] == [f"{env}, line 1,", f"{env}, line 7,"]
+    assert [problem.name for problem in result.problems] == [f"{env}:1", f"{env}:7"]
     assert set(result.values) == {"A", "B"}
 
 
@@ -314,10 +314,3 @@ def test_a_file_that_is_closed_to_us_is_a_problem() -> None:
 
     assert values(result_of) == {"A": "fake"}
     assert problem.kind == "unreadable"
-
-
-def test_that_nothing_was_found_is_one_line() -> None:
-    """The line names both places, the usual one first."""
-    files = [DotenvFile("/app/.env.local", exists=False), DotenvFile("/app/.env", exists=False)]
-
-    assert "/app/.env and /app/.env.local" in nothing_found(files)

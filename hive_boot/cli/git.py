@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,7 +73,8 @@ def git_paths(
 _SPECIAL = re.compile(r"[\\*?\[]")
 
 
-class GitignoreChange(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitignoreChange:
     """A line to add to a ``.gitignore``.
 
     Attributes:
@@ -123,7 +125,7 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         return None
     end = b"\r\n" if b"\r\n" in content else b"\n"
     joint = b"" if content.endswith(b"\n") or not content else end
-    return GitignoreChange(path, line, before, content + joint + raw + end)
+    return GitignoreChange(path=path, line=line, before=before, content=content + joint + raw + end)
 
 
 def tracked_files(directory: Path) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import CommandError, UsageError
 from hive_boot.secrets import fix_hints
@@ -28,7 +29,8 @@ _PATIENCE = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
 """No waiting: a file that was written a moment ago is taken as settled."""
 
 
-class SecretLocation(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretLocation:
     """The file of a secret in a directory.
 
     Attributes:
@@ -89,7 +91,7 @@ def locate_secret(
     if existing and not path.is_file():
         message = f"{shown / file} is not a regular file: remove it, and use --create"
         raise CommandError(message)
-    return SecretLocation(directory, file, shown / file, path)
+    return SecretLocation(directory=directory, file=file, shown=shown / file, path=path)
 
 
 def named_directory(shown: Path) -> Path:

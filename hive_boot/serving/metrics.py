@@ -5,7 +5,7 @@ prometheus-client is imported at the first scrape, because few applications have
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,18 +19,6 @@ WATCHERS = ("inotify", "poll", "down", "off")
 
 RESULTS = ("accepted", "refused")
 """What can become of a rotation."""
-
-
-class Exposition(NamedTuple):
-    """What a scrape gets.
-
-    Attributes:
-        content_type: the format, as a media type.
-        body: the metrics.
-    """
-
-    content_type: str
-    body: bytes
 
 
 class Collector:
@@ -90,12 +78,15 @@ def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
     yield "pinned_files", "Secret files that can never be replaced.", len(status.pinned)
 
 
-def expose(status: Status, accept: str = "") -> Exposition:
+def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
     """Write the metrics of the application, and those of the process's default registry.
 
     Args:
         status: the application at this moment.
         accept: the header ``Accept`` of the scrape; it chooses the format.
+
+    Returns:
+        The format, as a media type, and the text.
 
     Raises:
         ModuleNotFoundError: prometheus-client is not installed.
@@ -103,7 +94,7 @@ def expose(status: Status, accept: str = "") -> Exposition:
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  (only a scrape needs it)
 
     encode, content_type = choose_encoder(accept)
-    return Exposition(content_type, encode(_Everything(Collector(lambda: status))))
+    return content_type, encode(_Everything(Collector(lambda: status)))
 
 
 class _Everything:

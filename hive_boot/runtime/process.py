@@ -7,10 +7,8 @@ import os
 import signal
 import sys
 import threading
-import time
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import write_stderr
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from hive_boot._timings import Timings
-    from hive_boot.lifecycle.forced_exit import ExitWatchdog
-    from hive_boot.lifecycle.runner import Runner
     from hive_boot.lifecycle.signals import SignalHandler
     from hive_boot.runtime.run import Run
 
@@ -33,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class ProcessRunner:
-    """One life of a loop that the process is there for.
+    """Event loop of an owned process, with one run in it.
 
     Args:
-        signal_handler: what the signals say.
+        signal_handler: the installed signal handler.
 
     Attributes:
-        has_finished: whether main has come to its end by itself.
-        exit: a ``sys.exit`` beside main, which asyncio takes for the end of the loop.
+        has_finished: whether main has returned.
+        exit: a ``sys.exit`` in a task beside main, with which asyncio would end the loop.
     """
 
     def __init__(self, signal_handler: SignalHandler) -> None:
@@ -48,17 +43,16 @@ class ProcessRunner:
         self._thread = threading.current_thread()
         self._before = threading.enumerate()
         self._run: Run[Any, Any] | None = None
+        self._is_running = False
         self._main: Coroutine[Any, Any, object] | None = None
-        self._deadline: ExitWatchdog | None = None
-        self._signalled: SimpleQueue[None] = SimpleQueue()
-        self._want_end: Callable[[], object] | None = None
         self.has_finished: bool = False
         self.exit: SystemExit | None = None
 
     def make_loop(self, backend: str) -> AbstractEventLoop:
-        """Make a loop of asyncio that goes on after a ``sys.exit`` in a task beside main.
+        """Return an asyncio loop that continues after a ``sys.exit`` in a task beside main.
 
-        asyncio would end it, and cancel all tasks at one moment: no stop would be in order.
+        asyncio would end the loop and cancel all tasks at the same time: nothing would stop in
+        order.
         """
         import asyncio  # noqa: PLC0415  (trio has none of it)
 
@@ -70,18 +64,18 @@ class ProcessRunner:
             loop = asyncio.new_event_loop()
         run_forever = loop.run_forever
 
-        def go_on() -> None:
+        def run_until_stopped() -> None:
             while True:
                 try:
                     run_forever()
                     break
                 except SystemExit as exc:
-                    if self._want_end is None:
+                    if self._run is None or not self._is_running:
                         raise
                     self.exit = exc
-                    loop.call_soon(self._want_end)
+                    loop.call_soon(self._run.shutdown.request)
 
-        loop.run_forever = go_on
+        loop.run_forever = run_until_stopped
         made: AbstractEventLoop = loop
         return made
 
@@ -90,7 +84,11 @@ class ProcessRunner:
         main: Main,
         start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
     ) -> object:
-        """Be the whole life of the loop."""
+        """Start a run, call main, and stop the run.
+
+        Returns:
+            The return value of main; None if main was cancelled.
+        """
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
         from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
@@ -101,84 +99,48 @@ class ProcessRunner:
             soon = threadsafe_scheduler()
 
             def on_run_created(run: Run[Any, Any]) -> None:
-                self._run = run
-                self._want_end = run.runner.request_stop
-                run.runner.on_drained = scope.cancel
-                run.runner.on_fatal_error = run.runner.request_stop
-                timings = run.runner.timings
-                seconds = run.runner.shutdown_timeout + timings.forced_exit_delay
-                run.runner.on_stop_started = partial(self._set_deadline, seconds, timings)
-                signal_handler.on_force(run.runner.mark_forced)
-                with suppress(RuntimeError):
-                    threading.Thread(
-                        target=self._enforce_stop,
-                        args=[run.runner],
-                        name="hive_boot: first signal",
-                        daemon=True,
-                    ).start()
+                self._run, self._is_running = run, True
+                run.shutdown.watch_signals()
+                signal_handler.on_force(run.shutdown.force)
 
                 def on_signal() -> None:
-                    # Its queue is safe in a signal handler, as the standard library says.
-                    self._signalled.put(None)
-                    soon(partial(self._end, run))
+                    run.shutdown.note_signal()
+                    soon(partial(self._request_stop, run))
 
                 signal_handler.on_stop(on_signal)
 
             try:
-                async with start(on_run_created) as run:
+                async with start(
+                    on_run_created, cancel=scope.cancel, describe_pending=self._describe_pending
+                ) as run:
                     signal_handler.on_reload(lambda: soon(run.request_reload))
                     self._main = main(run)
                     code = await self._main
                     self.has_finished = True
                     return code
             finally:
-                self._want_end = None
+                self._is_running = False
                 signal_handler.detach()
         return None
 
     def release(self) -> None:
-        """Let go of the process, unless a thread of the application holds it at its end."""
+        """Cancel the forced exit, unless a thread of the application can hang the exit."""
         from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (only the end needs it)
 
-        self._signalled.put(None)
-        if self._deadline is None:
-            return
-        if threads_started_since(self._before):
-            self._deadline.only_while_exiting()
-        else:
-            self._deadline.cancel()
+        if self._run is not None:
+            threads = threads_started_since(self._before)
+            self._run.shutdown.release(exit_may_hang=bool(threads))
 
-    def _end(self, run: Run[Any, Any]) -> None:
-        """Begin the end, in the loop, after the first signal."""
+    def _request_stop(self, run: Run[Any, Any]) -> None:
+        """Request the stop after the first signal, in the event loop, and log the signal."""
         name = signal.Signals(self._signal_handler.first_signal or signal.SIGTERM).name
-        seconds = run.runner.shutdown_delay if run.ready else 0
-        # When the line is read, the state has changed: a second signal names the new one.
-        run.runner.request_stop()
+        seconds = run.shutdown.delay if run.ready else 0
+        # A reader of the log line may send a second signal: its message has the new state.
+        run.shutdown.request()
         log_messages.log_signal(name, seconds)
 
-    def _enforce_stop(self, runner: Runner) -> None:
-        """See to it that a loop which takes no notice of the first signal ends all the same.
-
-        It is a thread that waits from the beginning: a signal handler cannot start one, for
-        it could wait for a lock that the interrupted code holds.
-        """
-        self._signalled.get()
-        if self._deadline is None:
-            time.sleep(min(runner.shutdown_delay + runner.shutdown_timeout, threading.TIMEOUT_MAX))
-        if self._deadline is None:
-            self._set_deadline(runner.timings.forced_exit_delay, runner.timings)
-
-    def _set_deadline(self, seconds: float, timings: Timings) -> None:
-        """See to it that the process ends when the time of the stop is over."""
-        from hive_boot.lifecycle.forced_exit import ExitWatchdog  # noqa: PLC0415  (a short life needs none)
-
-        self._deadline = ExitWatchdog(seconds, self._pending, 70, timings)
-        # A system that gives no thread any more gives no bound either: the stop goes on.
-        with suppress(RuntimeError):
-            self._deadline.start()
-
-    def _pending(self) -> str:
-        """Say what has not ended, in another thread."""
+    def _describe_pending(self) -> str:
+        """Return the message of a forced exit; called in another thread."""
         from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (only a hang needs it)
             join_threads,
             locate_coroutine,
@@ -188,11 +150,11 @@ class ProcessRunner:
 
         lines = [] if self._run is None else self._run.runner.pending()
         if self._main is not None and inspect.getcoroutinestate(self._main) != inspect.CORO_CLOSED:
-            # One that blocks the loop is not suspended anywhere.
+            # A main that blocks the loop is not suspended: the line is that of the thread.
             where = locate_coroutine(self._main) or locate_thread(self._thread)
             lines.insert(0, f"{'running':<9} main  {where}".rstrip())
         else:
-            # A loop of asyncio waits at its end for those of its pool.
+            # At its end an asyncio loop waits for the threads of its executor.
             lines += join_threads(threads_started_since(self._before), 0)
         return _forced_exit_message(lines)
 

@@ -13,7 +13,8 @@ import anyio.lowlevel
 
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.runner import Runner
-from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.lifecycle.shutdown import ShutdownController
+from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import run_shielded
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext
@@ -44,24 +45,29 @@ C = TypeVar("C")
 
 
 class Run(Generic[S, C]):
-    """What one start makes, and its stop unmakes.
+    """One run of an application: everything that its start creates.
 
     Args:
-        declaration: what was declared.
-        injectables: what the author's functions may ask for.
-        boot: the Bootstrap, for those that ask for it.
-        listeners: what answers from outside from before the first read until the end, by name.
+        declaration: everything declared on the Bootstrap.
+        injectables: the objects that parameters of declared functions can receive.
+        boot: the Bootstrap, for functions with a parameter for it.
+        listeners: the HTTP listeners by name, open from before the first load until the end.
         asgi_component: the last resource, started after all others; None for none.
-        serves: whether somebody has to be kept from sending requests before the stop.
+        serves: whether clients must stop sending requests before the stop.
+        cancel: cancels main, the block, or the server that uses the run.
+        describe_pending: describes what has not stopped, before a forced exit; None if the
+            process has another owner.
 
     Attributes:
         config: the settings.
-        reloader: what keeps the secrets fresh; None before it is needed.
-        runner: its life.
-        hooks: the labels of what hears of rotations.
+        reloader: loads the secrets again; None until it is needed.
+        states: the states of the run.
+        shutdown: the shutdown of the run.
+        runner: the resources, services and listeners.
+        hooks: the labels of the rotation hooks.
 
     Raises:
-        DeclarationError: a parameter asks for what there is not.
+        DeclarationError: nothing fills a parameter of a declared function.
     """
 
     config: Any = None
@@ -76,6 +82,8 @@ class Run(Generic[S, C]):
         listeners: Sequence[tuple[str, Listener]] = (),
         asgi_component: AsgiComponent | None = None,
         serves: bool = False,
+        cancel: Callable[[], object] = lambda: None,
+        describe_pending: Callable[[], str] | None = None,
     ) -> None:
         declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared)
@@ -85,17 +93,23 @@ class Run(Generic[S, C]):
         self._serves = serves
         self._has_asgi_component = asgi_component is not None
         self._context = contextvars.copy_context()
-        self.runner: Runner = Runner(
-            shutdown_delay=declaration.shutdown_delay or 0.0,
-            shutdown_timeout=declaration.shutdown_timeout,
-            context=self._context,
+        self.states: StateMachine = StateMachine()
+        self.shutdown: ShutdownController = ShutdownController(
+            self.states,
+            delay=declaration.shutdown_delay or 0.0,
+            timeout=declaration.shutdown_timeout,
+            cancel=cancel,
+            describe_pending=describe_pending,
             timings=declaration.timings,
+        )
+        self.runner: Runner = Runner(
+            self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
         self._create_components(injectables, asgi_component)
         self._hooks = declaration.bind_hooks(injectables)
         self.hooks: list[str] = [work.display_name for work, _ in self._hooks]
         self._pipeline: LoadPipeline[S] = LoadPipeline(
-            declaration, declaration.bind_checks(injectables), self.runner.timeline
+            declaration, declaration.bind_checks(injectables), self.states.timeline
         )
         self._redaction = RedactionScope()
         self._log: AbstractContextManager[None] = log_messages.fallback_handler()
@@ -114,7 +128,7 @@ class Run(Generic[S, C]):
         self._log.__enter__()
         for name, listener in self._listeners:
             await runner.start_listener(listener, name)
-        runner.transition(State.LOADING)
+        self.states.transition(State.LOADING)
         start_watching = None
         if self._declaration.watch:
             start_watching = self._get_reloader().watch_supervisor.start
@@ -125,7 +139,7 @@ class Run(Generic[S, C]):
         self.config = opened.config
         # Who was told to stop at this moment is cancelled here, and not one step later.
         await anyio.lowlevel.checkpoint_if_cancelled()
-        runner.transition(State.STARTING)
+        self.states.transition(State.STARTING)
         await runner.start_watchdog()
         await self._pipeline.run_application_checks(load_result, self.injection_context, deadline)
         self._pipeline.raise_if_invalid(load_result)
@@ -138,14 +152,14 @@ class Run(Generic[S, C]):
             and self._serves
             and load_result.source_context.mode == "kubernetes"
         ):
-            runner.shutdown_delay = self._declaration.timings.kubernetes_shutdown_delay
+            self.shutdown.delay = self._declaration.timings.kubernetes_shutdown_delay
         await runner.start_resources(deadline, self._declaration.startup_timeout)
         await runner.start_services()
         await anyio.lowlevel.checkpoint_if_cancelled()
         if runner.failure is not None:
             raise runner.failure
-        runner.transition(State.READY)
-        log_messages.log_ready(runner.timeline.elapsed)
+        self.states.transition(State.READY)
+        log_messages.log_ready(self.states.timeline.elapsed)
         if self.reloader is not None:
             self.reloader.start()
 
@@ -175,7 +189,7 @@ class Run(Generic[S, C]):
                 failures.append(cancelled)
             if runner.failure is not None:
                 failures.insert(0, runner.failure)
-            if runner.started and keep_redacting:
+            if self.states.started and keep_redacting:
                 log_messages.log_stopped(time.monotonic() - began)
         finally:
             global_access.unregister(self.store)
@@ -186,7 +200,7 @@ class Run(Generic[S, C]):
     async def _unwind(self, failures: list[BaseException]) -> None:
         """Stop what has started, in reverse, and note what went wrong."""
         runner = self.runner
-        runner.begin_stop()
+        self.shutdown.begin_stop()
         failures += await runner.stop_services()
         if self.reloader is not None:
             await self.reloader.stop()
@@ -196,12 +210,12 @@ class Run(Generic[S, C]):
     @property
     def ready(self) -> bool:
         """Whether it serves."""
-        return self.runner.state in SERVING
+        return self.states.state in SERVING
 
     @property
     def state(self) -> State:
         """Where the run stands."""
-        return self.runner.state
+        return self.states.state
 
     @property
     def accepts_nested_lifespan(self) -> bool:
@@ -239,7 +253,7 @@ class Run(Generic[S, C]):
     def set_reload_state(self, state: State) -> None:
         """Go between READY and RELOADING; a run that stops stays on its way."""
         if self.ready and self.state is not state:
-            self.runner.transition(state)
+            self.states.transition(state)
 
     def injection_context(self, secrets: S) -> InjectionContext:
         """Give what the author's functions may ask for."""
@@ -333,12 +347,12 @@ def build_status(run: Run[Any, Any]) -> Status:
 
     runner = run.runner
     life: dict[str, Any] = {
-        "state": runner.state,
+        "state": run.state,
         "ready": run.ready,
-        "started": runner.started,
-        "uptime": runner.timeline.elapsed,
+        "started": run.states.started,
+        "uptime": run.states.timeline.elapsed,
         "failed": runner.failed,
-        "timeline": runner.timeline.steps,
+        "timeline": run.states.timeline.steps,
         "forked": run.forked,
     }
     if runner.services is not None:

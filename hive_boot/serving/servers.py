@@ -179,7 +179,8 @@ class HttpService:
         finally:
             # The resources, too, have to be stopped in the time that there is; a request in a
             # thread cannot be cancelled, and they do not wait for it.
-            left = max(0.0, run.runner.stop_deadline - time.monotonic())
+            run.shutdown.start_deadline()
+            left = max(0.0, run.shutdown.deadline - time.monotonic())
             self._server.stop(left * STOP_BUDGET_SHARE)
             with anyio.move_on_after(left * (1 + STOP_BUDGET_SHARE) / 2, shield=True):
                 await self._done.wait()

@@ -43,7 +43,7 @@ class ProcessRunner:
         self._thread = threading.current_thread()
         self._before = threading.enumerate()
         self._run: Run[Any, Any] | None = None
-        self._is_running = False
+        self._soon: Callable[[Callable[[], object]], object] | None = None
         self._main: Coroutine[Any, Any, object] | None = None
         self.has_finished: bool = False
         self.exit: SystemExit | None = None
@@ -70,7 +70,7 @@ class ProcessRunner:
                     run_forever()
                     break
                 except SystemExit as exc:
-                    if self._run is None or not self._is_running:
+                    if self._run is None or self._soon is None:
                         raise
                     self.exit = exc
                     loop.call_soon(self._run.shutdown.request)
@@ -93,35 +93,38 @@ class ProcessRunner:
 
         from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
 
-        signal_handler = self._signal_handler
         with anyio.CancelScope() as scope:
             enable_signal_wakeup()
-            soon = threadsafe_scheduler()
-
-            def on_run_created(run: Run[Any, Any]) -> None:
-                self._run, self._is_running = run, True
-                run.shutdown.watch_signals()
-                signal_handler.on_force(run.shutdown.force)
-
-                def on_signal() -> None:
-                    run.shutdown.note_signal()
-                    soon(partial(self._request_stop, run))
-
-                signal_handler.on_stop(on_signal)
+            self._soon = threadsafe_scheduler()
 
             try:
                 async with start(
-                    on_run_created, cancel=scope.cancel, describe_pending=self._describe_pending
+                    self._attach, cancel=scope.cancel, describe_pending=self._describe_pending
                 ) as run:
-                    signal_handler.on_reload(lambda: soon(run.request_reload))
+                    if self._signal_handler.reload_requested:
+                        self.reload()
                     self._main = main(run)
                     code = await self._main
                     self.has_finished = True
                     return code
             finally:
-                self._is_running = False
-                signal_handler.detach()
+                self._soon = None
         return None
+
+    def stop(self) -> None:
+        """Request a stop; called in a signal handler."""
+        if self._run is not None and self._soon is not None:
+            self._run.shutdown.note_signal()
+            self._soon(partial(self._request_stop, self._run))
+
+    def reload(self) -> None:
+        """Request a reload; called in a signal handler, and at READY for an earlier SIGHUP."""
+        if self._run is not None and self._soon is not None:
+            self._soon(self._run.request_reload)
+
+    def force(self) -> str:
+        """Enter FORCED, and return the state until then; called in a signal handler."""
+        return "armed" if self._run is None else self._run.shutdown.force()
 
     def release(self) -> None:
         """Cancel the forced exit, unless a thread of the application can hang the exit."""
@@ -130,6 +133,11 @@ class ProcessRunner:
         if self._run is not None:
             threads = threads_started_since(self._before)
             self._run.shutdown.release(exit_may_hang=bool(threads))
+
+    def _attach(self, run: Run[Any, Any]) -> None:
+        self._run = run
+        run.shutdown.watch_signals()
+        self._signal_handler.attach(self)
 
     def _request_stop(self, run: Run[Any, Any]) -> None:
         """Request the stop after the first signal, in the event loop, and log the signal."""
@@ -170,13 +178,14 @@ def run_process(
     *,
     must_complete: bool = False,
 ) -> int:
-    """Run an application until its main ends or a signal comes.
+    """Run an application until its main returns or a signal arrives.
 
     Args:
-        arm: gives what is called with the run when it is ready, and awaited.
-        start: gives the context of a run, and calls what it is given with it before.
+        arm: returns the function that is awaited with the run, when the run is ready.
+        start: returns the context manager of a run; it calls its first argument with the run
+            before the run starts.
         backend: ``asyncio``, ``uvloop`` or ``trio``.
-        must_complete: whether a stop before the end of main is no success.
+        must_complete: whether a stop by a signal before main has returned is a failure.
 
     Returns:
         The exit status: 0, what main returned, 70, 78, or 128 + the signal.
@@ -202,7 +211,7 @@ def run_process(
 
 
 def report_failure(exc: BaseException) -> int:
-    """Say what an application has failed with, and give the exit status."""
+    """Write a failure to stderr, and return the exit status."""
     from hive_boot.lifecycle.tasks import unwrap_single  # noqa: PLC0415  (only a failure needs it)
 
     only = unwrap_single(exc)
@@ -217,12 +226,12 @@ def report_failure(exc: BaseException) -> int:
 
 
 def _status(code: int) -> int:
-    """Give what a process can end with; anything else, as 256, would look like a success."""
+    """Return a possible exit status: the system would truncate 256 to 0, a success."""
     return code if 0 <= code < 256 else 70  # noqa: PLR2004  (a status is a byte)
 
 
 def _system_exit_status(exc: SystemExit) -> int:
-    """Do what Python does with ``sys.exit(text)``, without the secrets in the text."""
+    """Return the exit status of ``sys.exit``; write its text, redacted, as Python does."""
     if exc.code is None or isinstance(exc.code, int):
         return _status(exc.code or 0)
     _say(f"{exc.code}\n")
@@ -230,7 +239,7 @@ def _system_exit_status(exc: SystemExit) -> int:
 
 
 def report_boot_error(exc: BootError) -> int:
-    """Write what went wrong to stderr, for a person; no traceback, it is not a bug of ours.
+    """Write an error to stderr, without a traceback: the sentence says what to change.
 
     Returns:
         The exit status.
@@ -239,7 +248,7 @@ def report_boot_error(exc: BootError) -> int:
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code
     if exc.__cause__ is not None:
-        # A resource's failure is not a bug of ours, and its traceback says whose it is.
+        # The traceback of the cause names the line of the application that failed.
         from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only a failure needs it)
 
         _say(format_redacted_traceback(exc.__cause__))
@@ -248,11 +257,8 @@ def report_boot_error(exc: BootError) -> int:
 
 
 def _say(text: str) -> None:
-    """Write to stderr, if there is one: the exit status has to be right without it.
-
-    The run is over; what it hid lingers, and is taken out here.
-    """
-    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (few have last words)
+    """Write a text to stderr, if there is one, redacted with the values of the last run."""
+    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (only a failure needs it)
 
     write_stderr(redact_safely(text))
 

@@ -175,7 +175,7 @@ def _match(
             from inspect import unwrap  # noqa: PLC0415  (few parameters are ignored)
 
             names = getattr(unwrap(function), "__globals__", {})
-            annotation = eval(annotation, names)  # noqa: S307  (the author's code)
+            annotation = eval(annotation, names)  # noqa: S307  (get_type_hints reads all or none)
         except Exception:  # noqa: BLE001  (whatever it is, the name is what is left)
             last = str(annotation).partition("[")[0].rpartition(".")[2].strip()
             return next((key for kind, key in injectables.items() if kind.__name__ == last), None)

@@ -117,11 +117,11 @@ class Run(Generic[S, C]):
         self._loop: Any = anyio.lowlevel.current_token().native_token
 
     async def start(self) -> None:
-        """Load, judge, put into use, and start the resources.
+        """Load, validate, accept the secrets, and start the resources and services.
 
         Raises:
-            InvalidSecretsError: something is wrong; all of it is in the report.
-            StartupError: a resource cannot start; several come as a group.
+            InvalidSecretsError: secrets or settings are invalid; the report has every problem.
+            StartupError: a resource could not start; several are raised as a group.
         """
         runner = self.runner
         self._redaction.start()
@@ -137,7 +137,7 @@ class Run(Generic[S, C]):
         )
         load_result, deadline = opened.result, opened.deadline
         self.config = opened.config
-        # Who was told to stop at this moment is cancelled here, and not one step later.
+        # A stop that was requested meanwhile cancels here, before STARTING.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.states.transition(State.STARTING)
         await runner.start_watchdog()
@@ -164,14 +164,14 @@ class Run(Generic[S, C]):
             self.reloader.start()
 
     async def stop(self, *, keep_redacting: bool) -> list[BaseException]:
-        """Take everything out of use. It is called however far the start came.
+        """Stop everything that has started, in whichever state the run is.
 
         Args:
-            keep_redacting: whether somebody has yet to tell what went wrong, so that it has to
-                be scrubbed still.
+            keep_redacting: whether redaction continues, because the caller still has to report
+                a failure.
 
         Returns:
-            What went wrong: what ended the run, and what failed to stop.
+            The failures: the one that ended the run, and those of the stop.
         """
         runner = self.runner
         began = time.monotonic()
@@ -179,7 +179,7 @@ class Run(Generic[S, C]):
         self._pipeline.close_unawaited()
         try:
             if self.forked:
-                # A child has neither the tasks nor the thread.
+                # A forked child has neither the tasks nor the watcher thread.
                 if self.reloader is not None:
                     self.reloader.abandon()
                 runner.abandon()
@@ -198,7 +198,7 @@ class Run(Generic[S, C]):
         return failures
 
     async def _unwind(self, failures: list[BaseException]) -> None:
-        """Stop what has started, in reverse, and note what went wrong."""
+        """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
         self.shutdown.begin_stop()
         failures += await runner.stop_services()
@@ -209,62 +209,62 @@ class Run(Generic[S, C]):
 
     @property
     def ready(self) -> bool:
-        """Whether it serves."""
+        """Whether the run is ready, also during a reload."""
         return self.states.state in SERVING
 
     @property
     def state(self) -> State:
-        """Where the run stands."""
+        """State of the run."""
         return self.states.state
 
     @property
     def accepts_nested_lifespan(self) -> bool:
-        """Whether an inner lifespan may use what this run has."""
-        at_last = self._has_asgi_component and self.runner.only_asgi_component_pending
+        """Whether the lifespan of the served application can join this run."""
+        starts_last = self._has_asgi_component and self.runner.only_asgi_component_pending
         is_here = anyio.lowlevel.current_token().native_token is self._loop
-        return (self.ready or at_last) and is_here and not self.is_orphaned
+        return (self.ready or starts_last) and is_here and not self.is_orphaned
 
     @property
     def request_state(self) -> dict[str, Any]:
-        """What requests get as their state: the secrets, the settings, the resources by name."""
+        """Content of ``request.state``: the secrets, the settings, the resources by name."""
         resources = {name: self.resource_value(name) for name in self._declaration.resources}
         return {**resources, "secrets": self.store.view, "config": self.config}
 
     @property
     def source_context(self) -> SourceContext | None:
-        """Mode, profile and places; None before they are known."""
+        """Mode, profile and directories; None before they are detected."""
         return self._pipeline.source_context
 
     @property
     def forked(self) -> bool:
-        """Whether this process is a child of the one that started it."""
+        """Whether this process was forked from the one that started the run."""
         return os.getpid() != self._pid
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether nobody will ever stop it: it is another process's, or its loop is gone."""
+        """Whether nothing will stop the run: its process or its event loop is another one."""
         is_closed = getattr(self._loop, "is_closed", None)
         return self.forked or (is_closed is not None and is_closed())
 
     def abandon(self) -> None:
-        """Leave a lost run alone: another one takes its place."""
+        """Unregister an orphaned run, because another one starts."""
         global_access.unregister(self.store)
 
     def set_reload_state(self, state: State) -> None:
-        """Go between READY and RELOADING; a run that stops stays on its way."""
+        """Enter READY or RELOADING, unless the run is stopping."""
         if self.ready and self.state is not state:
             self.states.transition(state)
 
     def injection_context(self, secrets: S) -> InjectionContext:
-        """Give what the author's functions may ask for."""
+        """Return the values for the parameters of declared functions."""
         known = {"secrets": secrets, "config": self.config, "boot": self._boot}
         return InjectionContext(known, self.resource_value)
 
     def resource_value(self, resource: str) -> object:
-        """Give the value of a resource that runs.
+        """Return the value of a resource.
 
         Raises:
-            LifecycleError: it does not.
+            LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
             message = f"the resource {resource} is not running"
@@ -272,12 +272,12 @@ class Run(Generic[S, C]):
         return self.runner.resources.value(resource)
 
     async def reload(self, *, now: bool) -> Change | None:
-        """Read everything at once.
+        """Load everything again now.
 
         Raises:
-            InvalidSecretsError: what was read is refused; the set in use stays.
-            LifecycleError: this process was forked from the one that runs, or this is
-                another loop than that of the start.
+            InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            LifecycleError: this process was forked from the one that started the run, or this
+                is not the event loop that started it.
         """
         if self.forked:
             message = "a forked child keeps the secrets that it was born with"
@@ -290,7 +290,7 @@ class Run(Generic[S, C]):
         return await reloader.reload(now=now)
 
     def request_reload(self) -> None:
-        """Have everything read soon, in the loop; nobody waits for it."""
+        """Request a reload without waiting for it; called in the event loop."""
         if not self.ready:
             return
         reloader = self._get_reloader()
@@ -298,7 +298,7 @@ class Run(Generic[S, C]):
         reloader.request_reload()
 
     def _get_reloader(self) -> Reloader[S]:
-        """Give what keeps the secrets fresh; it is made when it is needed first."""
+        """Return the reloader; the first call creates it."""
         if self.reloader is None:
             from hive_boot.runtime.reload import (  # noqa: PLC0415  (many never rotate)
                 Reloader,
@@ -322,10 +322,10 @@ class Run(Generic[S, C]):
     def _create_components(
         self, injectables: Injectables, asgi_component: AsgiComponent | None
     ) -> None:
-        """Say what the resources and services of this run are, if there are some.
+        """Create the resources and services of this run, if any are declared.
 
         Raises:
-            DeclarationError: a parameter asks for what there is not.
+            DeclarationError: nothing fills a parameter of a declared function.
         """
         if not (self._declaration.resources or self._declaration.services or asgi_component):
             return
@@ -377,7 +377,7 @@ def build_status(run: Run[Any, Any]) -> Status:
 
 
 def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
-    """Tell what is known of rotations."""
+    """Return the part of the status that is about rotations."""
     reloader = run.reloader
     if not run.store.is_filled:
         return {}
@@ -408,7 +408,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
 
 
 def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
-    """Say what keeps the application from being as it should be."""
+    """Return the reasons why the application is degraded."""
     reloader, services = run.reloader, run.runner.services
     waiting = () if services is None else services.waiting
     reasons = [f"the service {label} has failed, and will be started again" for label in waiting]

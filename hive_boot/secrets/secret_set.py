@@ -189,7 +189,7 @@ def _read_annotation(
         names = {"Secret": Secret, "SecretBytes": SecretBytes}
         names |= vars(sys.modules.get(cls.__module__, object))
         try:
-            annotation = eval(annotation, names, dict(vars(cls)))  # noqa: S307  (the author's code)
+            annotation = eval(annotation, names, dict(vars(cls)))  # noqa: S307  (get_type_hints reads all or none)
         except Exception:  # noqa: BLE001  (any failure means that it cannot be read)
             annotation = None
     origin = get_origin(annotation)

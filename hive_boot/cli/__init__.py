@@ -1,1 +1,1 @@
-"""Command line: one module for each `hive-boot` command."""
+"""Command line: one module per `hive-boot` command, and the helpers that they share."""

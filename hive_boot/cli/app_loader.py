@@ -1,4 +1,4 @@
-"""Application loader: imports what ``APP`` names, a Bootstrap or a SecretSet."""
+"""Application loader: the import of the Bootstrap or SecretSet that ``APP`` names."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ if TYPE_CHECKING:
 
 
 def load_application(app: str, *, to_run: bool = False) -> Bootstrap[Any, Any]:
-    """Import an application. The working directory counts, as with ``python -m``.
+    """Import an application. The working directory is on the path, as with ``python -m``.
 
     Args:
-        app: ``package.module:name``, of a :class:`Bootstrap` or a :class:`SecretSet`.
-        to_run: whether the import may start the application. Default False.
+        app: ``package.module:name`` of a :class:`Bootstrap` or a :class:`SecretSet`.
+        to_run: whether the module may call ``run()`` or ``serve()`` or raise SystemExit
+            during the import. Default False.
 
     Returns:
         The Bootstrap; a SecretSet is wrapped in a new one.
 
     Raises:
-        UsageError: ``app`` names nothing.
-        DeclarationError: ``app`` names something else, or its import fails, starts the
-            application or ends the process.
+        UsageError: ``app`` does not have this form, or the module or the name does not exist.
+        DeclarationError: the object is not a Bootstrap or a SecretSet, or the import raises an
+            exception; without ``to_run`` also if it calls ``run()`` or ``serve()`` or raises
+            SystemExit.
     """
     found: Any = load_object(app) if to_run else _load_without_running(app)
     if isinstance(found, type) and issubclass(found, SecretSet):
         return Bootstrap(found)
     if not isinstance(found, Bootstrap):
-        message = f"{app} is neither a Bootstrap nor a SecretSet"
+        message = f"{app} is not a Bootstrap or a SecretSet"
         raise DeclarationError(message)
     return found
 
@@ -47,12 +49,12 @@ def load_object(app: str) -> object:
     """Return the object that ``package.module:name`` names.
 
     Raises:
-        UsageError: ``app`` names nothing.
-        DeclarationError: the import of the module fails.
+        UsageError: ``app`` does not have this form, or the module or the name does not exist.
+        DeclarationError: the import of the module raises an exception.
     """
     module, _, name = app.partition(":")
     if not module or not name:
-        message = f"APP is package.module:name, such as app:boot; {app!r} is not"
+        message = f"Invalid APP {app!r}: expected package.module:name, such as app:boot"
         raise UsageError(message)
     found: Any = import_module(module)
     for part in name.split("."):
@@ -61,8 +63,8 @@ def load_object(app: str) -> object:
         except AttributeError:
             members = getattr(found, "__dict__", {}).items()
             known = [key for key, value in members if _is_application(value)]
-            hint = f"; there is {', '.join(sorted(known))}" if known else ""
-            message = f"{module} has no {name}{hint}"
+            hint = f". Applications in it: {', '.join(sorted(known))}" if known else ""
+            message = f"The module {module} has no attribute {name}{hint}"
             raise UsageError(message) from None
     return found
 
@@ -72,7 +74,7 @@ def import_module(module: str) -> ModuleType:
 
     Raises:
         UsageError: the module does not exist.
-        DeclarationError: the module raises.
+        DeclarationError: the module raises an exception; the message has its traceback.
     """
     find_module(module)
     try:
@@ -85,11 +87,11 @@ def import_module(module: str) -> ModuleType:
 
 
 def find_module(module: str) -> ModuleSpec:
-    """Return the spec of a module; its parent packages are imported.
+    """Import the parent packages of a module and return its spec.
 
     Raises:
-        UsageError: the module does not exist, or the working directory was removed.
-        DeclarationError: a parent package raises.
+        UsageError: the module or the working directory does not exist.
+        DeclarationError: a parent package raises an exception.
     """
     here = _working_directory()
     if not {here, ""}.intersection(sys.path):
@@ -101,21 +103,21 @@ def find_module(module: str) -> ModuleSpec:
     with suppress(ImportError, ValueError):
         found = importlib.util.find_spec(module)
     if found is None:
-        message = f"there is no module {module}: neither in {here}, nor on the path of Python"
+        message = f"The module {module} does not exist. Looked in: {here} and sys.path"
         raise UsageError(message)
     return found
 
 
 def _load_without_running(app: str) -> object:
-    """Return what ``app`` names; ``run()`` and ``serve()`` raise during the import."""
+    """Return the object that ``app`` names; ``run()`` and ``serve()`` raise during the import."""
     Bootstrap._inspection_only = True  # noqa: SLF001  (same package)
     try:
         return load_object(app)
     except SystemExit:
         module = app.partition(":")[0]
         message = (
-            f"{module} ends the process when it is imported: move the call of sys.exit() "
-            'below `if __name__ == "__main__":`'
+            f"{module} raises SystemExit when it is imported. Move the call of sys.exit() "
+            'below `if __name__ == "__main__":`.'
         )
     finally:
         Bootstrap._inspection_only = False  # noqa: SLF001  (same package)
@@ -123,15 +125,15 @@ def _load_without_running(app: str) -> object:
 
 
 def _working_directory() -> str:
-    """Return the working directory, where modules and ``.env`` files are looked for.
+    """Return the working directory, in which modules and ``.env`` files are looked up.
 
     Raises:
-        UsageError: it was removed.
+        UsageError: the working directory was removed.
     """
     try:
-        return os.getcwd()  # noqa: PTH109  (a check does not import pathlib for this)
+        return os.getcwd()  # noqa: PTH109  (avoids the import of pathlib)
     except FileNotFoundError:
-        message = "the working directory was removed: cd to one that exists"
+        message = "The working directory was removed. Change to a directory that exists."
     raise UsageError(message)
 
 

@@ -1,7 +1,7 @@
 """Command-line arguments, exit statuses and the errors of a command.
 
-Exit statuses: 0 success, 1 failure (a failed probe, a differing file, a finding), and after
-BSD's ``sysexits.h`` 64 ``EX_USAGE``, 70 ``EX_SOFTWARE``, 78 ``EX_CONFIG``.
+Exit statuses: 0 success; 1 failure (a failed probe, a differing file, a finding); and from
+BSD's ``sysexits.h`` 64 ``EX_USAGE``, 70 ``EX_SOFTWARE`` and 78 ``EX_CONFIG``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-TYPE_CHECKING = False  # importing typing takes as long as all of a probe
+TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -21,24 +21,23 @@ EXIT_USAGE = 64
 
 
 class UsageError(Exception):
-    """The command line is invalid; the text says what to type instead. Exit 64."""
+    """The command line is invalid. The message states the valid form. Exit status 64."""
 
 
 class CommandError(Exception):
-    """The command is valid, and was refused or failed. Exit 1."""
+    """The command line is valid, but the command was refused or failed. Exit status 1."""
 
 
 class Parser(argparse.ArgumentParser):
     """The argument parser of one command.
 
     Args:
-        command: its name; empty for ``hive-boot`` itself.
-        about: what it does, in a sentence or two.
-        example: command lines to type, one line each.
+        command: the name of the command; empty for ``hive-boot`` itself.
+        about: the description at the top of the help text.
+        example: example command lines, one per line.
     """
 
     def __init__(self, command: str, about: str, *, example: str) -> None:
-        # Each example is indented here: argparse would join the lines into a paragraph.
         examples = "\n".join(f"  {line.strip()}" for line in example.strip().splitlines())
         super().__init__(
             prog=f"hive-boot {command}".strip(),
@@ -49,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise a usage error; argparse itself would exit with 2.
+        """Raise UsageError with the usage line; argparse itself exits with status 2.
 
         Raises:
             UsageError: always.
@@ -58,25 +57,25 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(text)
 
     def add_app(self, *, optional: bool = False) -> None:
-        """Add ``APP``, which :func:`hive_boot.cli.app_loader.load_application` takes."""
+        """Add ``APP`` for :func:`hive_boot.cli.app_loader.load_application`, or ``--app APP``."""
         self.add_argument(
             *(["--app"] if optional else ["app"]),
             metavar="APP",
-            help="the declaration, as package.module:boot or package.module:HiveSecrets",
+            help="Bootstrap or SecretSet, as package.module:boot or package.module:AppSecrets",
         )
 
     def add_json(self) -> None:
-        """Add ``--json``."""
-        self.add_argument("--json", action="store_true", help="print JSON, for programs")
+        """Add the flag ``--json``."""
+        self.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
 def os_error_text(exc: OSError) -> str:
-    """Return the system's message of an error, without the path."""
+    """Return the message of the operating system for an error, without the path."""
     return exc.strerror or os.strerror(exc.errno or 0)
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Return a formatter with a width, because argparse imports shutil to find one."""
+    """Return a formatter with an explicit width; without one argparse imports shutil."""
     try:
         width = int(os.environ.get("COLUMNS", "")) or _DEFAULT_WIDTH
     except ValueError:

@@ -1,4 +1,4 @@
-"""``hive-boot check``: loads and validates as a start would, and starts nothing."""
+"""Check command: a dry run, which loads and validates as a start does and starts nothing."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def parser() -> Parser:
 
 
 def run(arguments: Namespace) -> int:
-    """Run the command."""
+    """Run the command and return its exit status."""
     boot = load_application(arguments.app)
     try:
         result = boot._dry_run()  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
-        # A setting such as HIVE_BOOT_MODE is invalid, so nothing was read.
+        # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
         if arguments.json:
             print_json({"ok": False, **_problems(exc)})
         else:
@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> int:
 
 
 def print_report(result: DryRunResult) -> None:
-    """Print the table to stdout, and the problems to stderr."""
+    """Print the table and the warnings to stdout, and the problems to stderr."""
     load_result, source_context = result.load_result, result.source_context
     print_line(styled(load_result.declaration, "bold"))
     print_line(f"  mode      {source_context.mode} ({source_context.mode_reason})")
@@ -75,14 +75,14 @@ def print_report(result: DryRunResult) -> None:
 
 
 def print_problems(error: InvalidSecretsError) -> None:
-    """Write to stderr the report of a failed start."""
+    """Write the report of a failed start to stderr."""
     from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (only for a failure)
 
     report_boot_error(error)
 
 
 def report_facts(result: DryRunResult) -> dict[str, Any]:
-    """Return the report for programs; it holds no value."""
+    """Return the report of ``--json``, which contains masked values only."""
     load_result, source_context = result.load_result, result.source_context
     return {
         "ok": result.error is None,

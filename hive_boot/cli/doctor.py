@@ -1,4 +1,4 @@
-"""``hive-boot doctor``: check, and report what is likely to fail later.
+"""Doctor command: findings about secrets and settings that are likely to fail later.
 
 A check is a function that examines one subject and starts nothing. The order of the checks
 is the order in which findings of the same severity are reported.
@@ -71,7 +71,7 @@ def parser() -> Parser:
         "manifests kube-linter or checkov, for Dockerfiles hadolint.",
         example="hive-boot doctor app:boot\nhive-boot doctor app:boot --manifests deploy/k8s",
     )
-    # argparse would accept APP as one of the paths of an option before it.
+    # APP comes first: after --manifests, argparse would parse it as another PATH.
     parser.usage = "hive-boot doctor APP [--json] [--manifests PATH …]"
     parser.add_app()
     parser.add_json()
@@ -96,7 +96,7 @@ def run(arguments: Namespace) -> int:
     try:
         result = boot._dry_run()  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
-        # Without a mode there are no sources, so nothing can be checked.
+        # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
         if arguments.json:
             problems = [problem.as_dict() for problem in exc.problems]
             check = {"ok": False, "problems": problems, "advice": list(exc.general_hints)}
@@ -111,7 +111,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json({"ok": status == 0, "check": report_facts(result), **_as_json(load_result)})
     else:
-        # They are among the findings, with their fixes.
+        # The findings contain these warnings, with their fixes.
         result.load_result.load_warnings = []
         print_report(result)
         _print_findings(load_result)
@@ -119,7 +119,10 @@ def run(arguments: Namespace) -> int:
 
 
 def run_checks(context: DoctorContext) -> list[Finding]:
-    """Run every check and return the findings, the most severe first."""
+    """Run every check and return the findings, the most severe first.
+
+    A check that raises OSError becomes a note.
+    """
     load_result: list[Finding] = []
     for check in CHECKS:
         try:
@@ -151,7 +154,7 @@ def _context(
 
 
 def _manifests(paths: Sequence[str] | None) -> list[Path]:
-    """Return the manifests at the given paths, or those in the usual locations.
+    """Return the manifests at the given paths, or those in the default locations.
 
     Raises:
         UsageError: a path does not exist.
@@ -180,7 +183,7 @@ def _print_findings(load_result: Sequence[Finding]) -> None:
         for line in lines[1:]:
             print_line(line)
         for location in finding.locations:
-            # A path is not wrapped, so that it can be copied.
+            # Paths are not wrapped, so that they can be copied.
             print_line(styled(f"  Location: {_escaped(location)}", "dim"))
         if finding.fix:
             for line in _wrapped(f"  Fix: {finding.fix}", width, indent="    "):
@@ -192,12 +195,12 @@ def _print_findings(load_result: Sequence[Finding]) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Return a text without control characters."""
+    """Return ``text``, as ASCII with escapes if it contains characters that cannot be printed."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _wrapped(text: str, width: int, *, indent: str) -> list[str]:
-    """Return the lines of a text. A command in backquotes stays on one line, to be copied."""
+    """Wrap a text. A command in backquotes stays on one line, so that it can be copied."""
     text = _COMMAND.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
     lines = textwrap.wrap(
         text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False

@@ -1,4 +1,4 @@
-"""File writing: several files at once or none, and one file in place."""
+"""File writing: a transaction over several files, and an overwrite in place."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ if TYPE_CHECKING:
     from typing import Self
 
 DIRECTORY_MODE = 0o700
-"""Of a directory of secrets: other users of this machine cannot reach the files."""
-
+"""Mode of a secrets directory: other users of this machine cannot reach the files in it."""
 
 FILE_MODE = 0o444
-"""Of a secret's file: a bind mount keeps it, and the user of the container must read it."""
-
+"""Mode of a secret file: a bind mount keeps it, and the user of a container must read the file."""
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
+class UndoError(CommandError):
+    """A command failed, and some of its changes could not be undone."""
+
+
 class FileTransaction:
-    """Changes that are undone, the last one first, when the ``with`` block raises."""
+    """File changes that are undone in reverse order if the ``with`` block raises.
+
+    Raises:
+        UndoError: a change could not be undone.
+    """
 
     def __init__(self) -> None:
         self._undo: list[tuple[Path, Callable[[], object]]] = []
@@ -51,18 +56,23 @@ class FileTransaction:
                 failed.append(str(path))
         if failed:
             cause = os_error_text(exc).lower() if isinstance(exc, OSError) else str(exc)
-            message = f"{cause}; these changes could not be undone: {', '.join(failed)}"
-            raise CommandError(message)
+            message = f"{cause}. These changes could not be undone: {', '.join(failed)}"
+            raise UndoError(message)
 
     def create_directory(self, path: Path) -> None:
-        """Create a directory for its owner alone; missing ones above it get the usual mode."""
+        """Create a directory with mode 0700; missing parents get the mode of the umask."""
         for directory in (*reversed(path.parents), path):
             if not os.path.lexists(directory):
                 directory.mkdir(DIRECTORY_MODE if directory == path else 0o777)
                 self._undo.append((directory, directory.rmdir))
 
     def create(self, path: Path, content: bytes, mode: int | None = FILE_MODE) -> None:
-        """Create a file and the directories above it; mode None is the usual one.
+        """Create a file. Missing directories above it get mode 0700.
+
+        Args:
+            path: the file.
+            content: its content.
+            mode: its mode; None for the mode of the umask.
 
         Raises:
             FileExistsError: the path exists.
@@ -71,7 +81,7 @@ class FileTransaction:
             self.create_directory(directory)
         temporary = _write_beside(path, content, mode)
         try:
-            path.hardlink_to(temporary)  # a rename would replace a file that came meanwhile
+            path.hardlink_to(temporary)  # a rename would replace a file created meanwhile
         except OSError as exc:
             if exc.errno not in _NO_HARD_LINKS or os.path.lexists(path):
                 raise
@@ -82,14 +92,19 @@ class FileTransaction:
         _flush(path.parent)
 
     def replace(self, path: Path, content: bytes, before: bytes) -> None:
-        """Replace a file that holds ``before``; the new one has its mode and owner.
+        """Replace a file by a new one with the same mode and owner.
+
+        Args:
+            path: the file.
+            content: its new content.
+            before: the content that it must have now.
 
         Raises:
-            CommandError: the path is a link, or the file holds something else.
+            CommandError: the path is not a regular file, or has another content.
         """
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or path.read_bytes() != before:
-            message = f"{path} is not the file that it was a moment ago: try again"
+            message = f"{path} was changed by another process. Run the command again."
             raise CommandError(message)
         _replace(path, content, status)
         self._undo.append((path, lambda: _replace(path, before, status)))
@@ -103,13 +118,22 @@ class FileTransaction:
 
 
 def write_new_file(path: Path, content: bytes, mode: int | None) -> None:
-    """Create a file and flush it to the disk; leave none when that fails."""
+    """Create a file and flush it to the disk. On a failure the file is removed.
+
+    Args:
+        path: the file.
+        content: its content.
+        mode: its mode; None for the mode of the umask.
+
+    Raises:
+        FileExistsError: the path exists.
+    """
     fd = os.open(path, _WRITE, 0o666 if mode is None else 0o600)
     try:
         with open(fd, "wb", buffering=0) as file:  # noqa: PTH123  (a descriptor)
-            rest = memoryview(content)
-            while rest:
-                rest = rest[file.write(rest) :]
+            unwritten = memoryview(content)
+            while unwritten:
+                unwritten = unwritten[file.write(unwritten) :]
             if mode is not None:
                 os.fchmod(fd, mode)
             os.fsync(fd)
@@ -135,7 +159,7 @@ def _replace(path: Path, content: bytes, status: os.stat_result) -> None:
 
 
 def _flush(directory: Path) -> None:
-    """Write the names in a directory to the disk, where the file system can do that."""
+    """Flush the entries of a directory to the disk, if the file system supports it."""
     with suppress(OSError):
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -146,26 +170,29 @@ def _flush(directory: Path) -> None:
 
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
-
 LOCK_TIMEOUT = 10.0
-"""Seconds to wait for another writer of the same file."""
+"""Seconds to wait while another process has the lock of the file."""
 
 
 def write_in_place(
     path: Path, content: bytes, accept: Callable[[], bool], *, backup: Path | None
 ) -> None:
-    """Overwrite a file in place. Owner, mode and inode stay.
+    """Overwrite a file in place. Owner, mode and inode do not change.
+
+    A bind mount shows the inode, so a container sees the new content.
 
     Args:
-        path: the file; a link is not followed.
+        path: the file; a symbolic link is not followed.
         content: its new content.
-        accept: called after the write; returns whether a start now reads the new value.
-        backup: a new file for the old content; None for no backup.
+        accept: called after the write; returns whether a start reads the new value. If not,
+            the old content is restored.
+        backup: a file to create with the old content; None for no backup.
 
     Raises:
         OSError: the file cannot be opened or read, or the backup cannot be written.
-        CommandError: the file could not be written and holds the old content, or neither
-            could be written; or another writer holds the lock.
+        CommandError: the write failed or was not accepted, or another process has the lock.
+            The message states whether the file contains the old content, and begins with a
+            verb: the caller adds the path.
     """
     with _signals_blocked():
         fd = _open(path)
@@ -181,7 +208,7 @@ def write_in_place(
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Delay signals that end the process: it must not end between write and truncate."""
+    """Block SIGINT, SIGTERM and SIGHUP, which could end the process between write and truncate."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -198,23 +225,26 @@ def _overwrite(
         failure = "a start would not read the new value from it"
     if not failure:
         return
-    lost = _write(fd, before)
-    if lost:
-        kept = f"; {backup} holds the old value" if backup is not None else ""
-        message = f"could not be written ({failure}), nor could the old value ({lost}){kept}"
+    restore_failure = _write(fd, before)
+    if restore_failure:
+        copy = f". {backup} contains the old value" if backup is not None else ""
+        message = (
+            f"could not be written ({failure}), and the old value could not be restored "
+            f"({restore_failure}){copy}"
+        )
         raise CommandError(message)
     if backup is not None:
         backup.unlink()
-    message = f"could not be written and still holds the old value: {failure}"
+    message = f"could not be written and contains the old value: {failure}"
     raise CommandError(message)
 
 
 def _write(fd: int, content: bytes) -> str:
-    """Overwrite a file; return why that failed, or an empty text."""
+    """Overwrite a file and return the error text, which is empty on success."""
     try:
         written = 0
         while written < len(content):
-            # A full disk takes a part; the next call then fails with the reason.
+            # On a full disk pwrite() writes a part, and the next call raises the error.
             written += os.pwrite(fd, content[written:], written)
         os.ftruncate(fd, len(content))
         os.fsync(fd)
@@ -224,16 +254,16 @@ def _write(fd: int, content: bytes) -> str:
 
 
 def _open(path: Path) -> int:
-    """Open a file for reading and writing, also one that its owner may only read."""
+    """Open a file for reading and writing. If it is read-only, add its owner's write bit first."""
     try:
         return os.open(path, os.O_RDWR | _FLAGS)
     except PermissionError:
         read_only = os.open(path, os.O_RDONLY | _FLAGS)
     try:
-        # Under the lock: another writer may have changed the mode for the same reason.
+        # Under the lock, because another process may have added the write bit temporarily.
         _lock(read_only)
         mode = stat.S_IMODE(os.fstat(read_only).st_mode)
-        # The permission counts when the file is opened; the mode is restored at once.
+        # The permission is checked only by open(), so the old mode can be restored after it.
         os.fchmod(read_only, mode | stat.S_IWUSR)
         try:
             return os.open(path, os.O_RDWR | _FLAGS)
@@ -244,23 +274,22 @@ def _open(path: Path) -> int:
 
 
 def _lock(fd: int) -> None:
-    """Wait until no other writer holds the file, which takes milliseconds.
+    """Take the exclusive lock of a file. On a file system without locks, do nothing.
 
     Raises:
-        CommandError: another writer holds it for longer than :data:`LOCK_TIMEOUT`.
+        CommandError: another process has the lock for longer than :data:`LOCK_TIMEOUT`.
     """
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            late = time.monotonic() >= deadline
+            is_late = time.monotonic() >= deadline
         except OSError:
-            # The file system has no locks.
             return
         else:
             return
-        if late:
-            message = "is being written by another process: try again"
+        if is_late:
+            message = "is locked by another process. Run the command again."
             raise CommandError(message)
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""git: which files it tracks or ignores, and the lines that make it ignore secrets."""
+"""Git queries: tracked and ignored files, and the ``.gitignore`` line for a secrets directory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0
 """Seconds after which git is killed."""
 
-
-# GIT_* is not passed on: in a hook of git those variables name another repository.
-# SUDO_UID lets root read a repository of the user who called sudo.
+# GIT_DIR and similar variables are not passed on: a git hook sets them, and git would then
+# query the repository of the hook. With SUDO_UID, git trusts a repository of the user who
+# called sudo.
 _PASSED_VARIABLES = ("HOME", "PATH", "SUDO_UID", "XDG_CONFIG_HOME")
-
 
 _SETTINGS = {
     "GIT_OPTIONAL_LOCKS": "0",
@@ -28,13 +27,11 @@ _SETTINGS = {
     "LC_ALL": "C",
 }
 
-
 _OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false")
-"""``core.fsmonitor`` can name a program, and the repository decides which."""
-
+"""``core.fsmonitor`` in the config of a repository can name a program that git would run."""
 
 _SUCCESS = frozenset({0, 1})
-"""1 means "no match". 128 means: not a repository, or one that git does not trust."""
+"""1 means "no match". 128 means that git found no repository, or does not trust it."""
 
 
 def git_paths(
@@ -44,7 +41,7 @@ def git_paths(
 
     Args:
         directory: the working directory.
-        arguments: the command of git, with ``-z``, so that paths end with NUL.
+        arguments: a git command that prints paths terminated by NUL (``-z``).
         stdin_paths: paths for a command that reads them with ``--stdin -z``.
 
     Returns:
@@ -55,7 +52,7 @@ def git_paths(
         return None
     environ = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
     try:
-        result = subprocess.run(  # noqa: S603  (git itself; the arguments are ours)
+        result = subprocess.run(  # noqa: S603  (the arguments are constants and paths)
             [git, *_OPTIONS, "-C", str(directory), *arguments],
             env=environ | _SETTINGS,
             input=b"\0".join(map(os.fsencode, stdin_paths)),
@@ -80,8 +77,8 @@ class GitignoreChange:
     Attributes:
         path: the file.
         line: the line.
-        before: the content of the file; None when there is no file.
-        content: the content with the line.
+        before: the current content; None if the file does not exist.
+        content: the new content, which includes the line.
     """
 
     path: Path
@@ -91,23 +88,24 @@ class GitignoreChange:
 
 
 def find_repository(path: Path) -> Path | None:
-    """Return the root of the git repository around ``path``, which need not exist."""
-    return next((above for above in (path, *path.parents) if (above / ".git").exists()), None)
+    """Return the root of the git repository that contains ``path``, which need not exist."""
+    return next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
 
 
 def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreChange | None:
-    """Return the change after which git ignores a directory.
+    """Return the ``.gitignore`` change after which git ignores a directory.
 
-    In a repository the line goes into the ``.gitignore`` at its root. Outside of one it goes
-    into that of the working directory, for a later ``git init``; not for a directory
-    elsewhere, which does not belong to a project.
+    In a repository the line is added to the ``.gitignore`` at its root. Outside a repository
+    it is added to the ``.gitignore`` of the working directory, for a later ``git init``.
 
     Args:
         directory: the directory, absolute and without links; it need not exist.
-        files: the files that are about to be in it.
+        files: the files that will be written to it.
 
     Returns:
-        None when git ignores the files already, or there is nothing to change.
+        None if git already ignores all files, if ``.gitignore`` contains the line and git
+        cannot be queried, or if the directory is neither in a repository nor below the
+        working directory.
     """
     repository = find_repository(directory)
     root = repository or Path.cwd()
@@ -123,19 +121,20 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
     raw, content = os.fsencode(line), before or b""
     if ignored is None and raw in content.splitlines():
         return None
-    end = b"\r\n" if b"\r\n" in content else b"\n"
-    joint = b"" if content.endswith(b"\n") or not content else end
-    return GitignoreChange(path=path, line=line, before=before, content=content + joint + raw + end)
+    line_end = b"\r\n" if b"\r\n" in content else b"\n"
+    separator = b"" if content.endswith(b"\n") or not content else line_end
+    content += separator + raw + line_end
+    return GitignoreChange(path=path, line=line, before=before, content=content)
 
 
 def tracked_files(directory: Path) -> list[str]:
-    """Return the files of a directory that git tracks, relative to the repository."""
+    """Return the files of a directory that git tracks, relative to the repository root."""
     root = find_repository(directory)
     return sorted(git_paths(root, "ls-files", "-z", "--", str(directory)) or ()) if root else []
 
 
 def are_ignored(root: Path, files: Sequence[Path]) -> bool | None:
-    """Return whether git ignores all of some files; None when git cannot tell."""
+    """Return whether git ignores every one of ``files``; None if git cannot be queried."""
     names = [*map(str, files)]
     ignored = git_paths(root, "check-ignore", "--no-index", "-z", "--stdin", stdin_paths=names)
     return None if ignored is None else {*ignored} >= {*names}

@@ -1,6 +1,6 @@
-"""``hive-boot migrate``: writes the secrets of a ``.env`` file into files of their own.
+"""Migrate command: the secrets of ``.env`` files, written into separate files.
 
-The ``.env`` file is only read. The report names the lines that can be deleted from it.
+The ``.env`` files are not changed. The report lists the lines to delete from them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
-from hive_boot.cli.file_writing import DIRECTORY_MODE, FileTransaction
+from hive_boot.cli.file_writing import DIRECTORY_MODE, FileTransaction, UndoError
 from hive_boot.cli.git import (
     GitignoreChange,
     are_ignored,
@@ -48,20 +48,20 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
-"""What python-dotenv takes for the end of a line."""
+"""Line ends of python-dotenv."""
 
 _REFERENCE = re.compile(r"\$(?:\{(\w+)|(\w+))")
-"""``${NAME}`` or ``$NAME``, which Compose and python-dotenv replace in a value."""
+"""A reference, which Compose replaces by a value; python-dotenv only replaces ``${NAME}``."""
 
 
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
     parser = Parser(
         "migrate",
-        "Write each declared secret that a .env file holds into a file of its own.\n"
-        "The files get the mode 0444 and the directory 0700, and git ignores it.\n"
-        "All files are written, or none. The .env file is not changed: the lines that\n"
-        "can be deleted from it are listed.",
+        "Write each declared secret of a .env file into a separate file. The files get\n"
+        "mode 0444; the directory gets mode 0700 and a line in .gitignore. All files are\n"
+        "written, or none. The .env file is not changed: the report lists the lines to\n"
+        "delete from it.",
         example="hive-boot migrate app:boot --env-file .env --to secrets/ --dry-run\n"
         "hive-boot migrate app:boot --env-file .env --to secrets/",
     )
@@ -70,15 +70,16 @@ def parser() -> Parser:
         "--env-file",
         action="append",
         metavar="FILE",
-        help="the file; of several, a later one overrides an earlier one. Default: the file "
-        "that a start in development reads",
+        help="file to read. Repeatable: a later file overrides an earlier one (default: "
+        "env_file= of the Bootstrap, or .env)",
     )
     parser.add_argument(
-        "--to", default="secrets", metavar="DIR", help="the directory. Default: secrets"
+        "--to",
+        default="secrets",
+        metavar="DIR",
+        help="directory to write to (default: %(default)s)",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be done, and write nothing"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="print the report and write nothing")
     parser.add_json()
     return parser
 
@@ -87,16 +88,16 @@ def run(arguments: Namespace) -> int:
     """Run the command.
 
     Raises:
-        UsageError: a file does not exist, or the directory cannot hold secrets alone.
-        SecretsError: a line of a file cannot be read.
-        CommandError: something is in the way, or could not be written; nothing was changed.
+        UsageError: a ``.env`` file does not exist, or the directory is not suitable.
+        SecretsError: a start could not read the ``.env`` files.
+        CommandError: the migration was refused or failed, and its changes were undone.
     """
     boot = load_application(arguments.app)
     declaration = boot._declaration  # noqa: SLF001  (same package)
     files = [
         Path(file) for file in arguments.env_file or [declaration.source_options.env_file or ".env"]
     ]
-    _refuse_paths(arguments.to, files)
+    _check_paths(arguments.to, files)
     plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
     if not arguments.dry_run:
         apply(plan)
@@ -107,28 +108,34 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _refuse_paths(to: str, files: Sequence[Path]) -> None:
+def _check_paths(to: str, files: Sequence[Path]) -> None:
+    """Raise if a ``.env`` file does not exist or the directory is not suitable.
+
+    Raises:
+        UsageError: the arguments are invalid.
+    """
     for file in files:
         if not file.exists():
-            message = f"there is no file {file}: name it with --env-file"
+            message = f"The file {file} does not exist. Specify it with --env-file."
             raise UsageError(message)
     if not to.isprintable():
-        message = "--to must be the path of a directory that can be printed"
+        message = "--to contains a control character, such as a line break. Choose another path."
         raise UsageError(message)
     directory = named_directory(Path(to))
     root = find_repository(directory)
     if any(each.is_relative_to(directory) for each in (Path.cwd(), *([root] if root else []))):
         message = (
-            f"--to must be a directory for secrets alone, such as secrets/; {to} holds other files"
+            f"--to {to} contains the project. Choose a directory that contains only secrets, "
+            "such as secrets."
         )
         raise UsageError(message)
     if directory.exists() and not directory.is_dir():
-        message = f"--to must be a directory; {to} is a file"
+        message = f"--to {to} is not a directory"
         raise UsageError(message)
     if any((each / "__init__.py").exists() for each in (directory, *directory.parents)):
         message = (
-            f"--to must be a directory outside of packages, such as secrets/; {to} is in a "
-            "package, and would be built into its wheel"
+            f"--to {to} is inside a Python package, so its wheel would contain the secrets. "
+            "Choose a directory outside the package, such as secrets."
         )
         raise UsageError(message)
 
@@ -141,8 +148,8 @@ class MigratedSecret:
         attribute: the attribute of its field.
         name: its name.
         value: its value.
-        file: the file in the directory.
-        is_new: whether the file is to be written; else it holds the value already.
+        file: its file, as a path relative to the directory.
+        is_new: whether the file must be written; if not, it already contains the value.
     """
 
     attribute: str
@@ -157,8 +164,8 @@ class DotenvLines:
     """Lines of a ``.env`` file that can be deleted after the migration.
 
     Attributes:
-        file: the file, as the user named it.
-        name: the variable that they set.
+        file: the file, as the user typed it.
+        name: the variable that the lines set.
         first: the number of the first line.
         last: the number of the last line.
     """
@@ -170,31 +177,33 @@ class DotenvLines:
 
 
 class MigrationPlan:
-    """What a migration is about to change. Making the plan changes nothing.
+    """The changes of a migration. The constructor only reads; :func:`apply` makes the changes.
 
     Args:
-        declared: the set of secrets.
-        files: the ``.env`` files; a later one overrides an earlier one.
-        shown: the directory, as the user named it.
+        declared: the declaration.
+        files: the ``.env`` files; a later file overrides an earlier one.
+        shown: the directory, as the user typed it.
 
     Attributes:
-        declaration: the name of the set.
-        field_index: its secrets, without constraints.
-        files: as given.
-        shown: as given.
+        declaration: the name of the declaration.
+        field_index: its fields, without constraints.
+        files: the ``.env`` files.
+        shown: the directory, as the user typed it.
         directory: the directory, absolute and without links.
-        found: what a start in development reads from the files.
-        secrets: the secrets in the files.
-        missing: the secrets that are required in some profile, and neither in the files
-            nor in the directory.
-        gitignore_change: the line for git, if one is to be added.
-        restricts_permissions: whether other users lose access to the directory.
-        lines: the lines that can be deleted from the files.
-        warnings: what the user should know.
+        found: the values that a start in development reads from the ``.env`` files.
+        secrets: the secrets in the ``.env`` files.
+        missing: the fields that are required in a profile and have a value neither in the
+            ``.env`` files nor in the directory.
+        gitignore_change: the line to add to ``.gitignore``, if any.
+        restricts_permissions: whether the permissions of other users are removed from the
+            directory.
+        lines: the lines that can be deleted from the ``.env`` files.
+        warnings: warnings for the user.
 
     Raises:
-        SecretsError: something in the files cannot be read.
-        CommandError: the files hold no declared secret, or something is in the way.
+        SecretsError: a start could not read the ``.env`` files.
+        CommandError: the ``.env`` files set no declared secret, or the directory contains
+            other values or is not suitable.
     """
 
     def __init__(self, declared: type[SecretSet], files: Sequence[Path], shown: Path) -> None:
@@ -236,7 +245,7 @@ class MigrationPlan:
 
     @property
     def paths(self) -> list[Path]:
-        """The files of the secrets."""
+        """The files of the secrets, absolute."""
         return [self.directory / each.file for each in self.secrets]
 
     def _value(self, field: Field) -> Value | None:
@@ -246,34 +255,44 @@ class MigrationPlan:
         return " and ".join(map(str, self.files))
 
     def _refuse_unreadable(self) -> None:
-        """Refuse what a start would report as a problem."""
+        """Raise if a start would report a problem with the ``.env`` files, or reads no secret.
+
+        Raises:
+            SecretsError: a start would report a problem.
+            CommandError: the files set no declared secret.
+        """
         if self.found.problems:
-            lines = [f"nothing was written, because {self._file_names()} cannot be understood:"]
+            lines = [f"Nothing was written, because {self._file_names()} cannot be read:"]
             for problem in self.found.problems:
-                place = f" ({problem.places[0]})" if problem.places else ""
-                lines.append(f"  {problem.name} {problem.message}{place}\n    Fix: {problem.fix}")
+                location = f" ({problem.places[0]})" if problem.places else ""
+                lines.append(f"  {problem.name} {problem.message}{location}")
+                lines.append(f"    Fix: {problem.fix}")
             raise SecretsError("\n".join(lines))
         if not self.found.values:
             message = (
-                f"none of the {len(self._fields)} secrets that {self.declaration} declares is set "
-                f"in {self._file_names()}"
+                f"{self._file_names()} sets none of the {len(self._fields)} secrets that "
+                f"{self.declaration} declares"
             )
             raise CommandError(message)
 
     def _inspect_target(self) -> LoadResult | None:
-        """Return what the directory holds; None when it does not exist."""
+        """Load the directory and return the result; None if the directory does not exist.
+
+        Raises:
+            CommandError: the directory cannot be read or written, or has other values.
+        """
         if not self.directory.exists():
             return None
         target = read_directory(self.field_index, self.directory)
-        reading = target.snapshots[0]
-        if reading.volume:
+        snapshot = target.snapshots[0]
+        if snapshot.volume:
             message = (
-                f"{self.shown} is a volume that only the kubelet writes; "
-                "hive-boot rotate NAME --kubernetes prints the command that changes a Secret"
+                f"{self.shown} is a Kubernetes volume, which only the kubelet can write. Use "
+                "hive-boot rotate NAME --kubernetes: it prints the command that changes the Secret."
             )
             raise CommandError(message)
-        if reading.problem is not None:
-            message = f"{self.shown} {reading.problem.message}"
+        if snapshot.problem is not None:
+            message = f"{self.shown} {snapshot.problem.message}"
             raise CommandError(message)
         lines = [
             line
@@ -282,30 +301,36 @@ class MigrationPlan:
             for line in self._conflicts(field, target)
         ]
         if lines:
-            message = "\n".join(["nothing was written, because files exist already:", *lines])
+            message = "\n".join(["Nothing was written, because other files exist:", *lines])
             raise CommandError(message)
         return target
 
     def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
-        """Return the files that keep the value of a field from being written."""
+        """Return a line for each existing file that conflicts with the value of a field."""
         if field.attribute in target.values:
             path = self._shown_path(target.origin(field.attribute)[1])
-            other = f"holds another {field.name} than {self._file_names()}"
-            return [f"  {path} {other}: remove the wrong one"]
-        faults = [
-            (hit.place, getattr(hit.result, "message", "holds a value"))
+            other = f"contains a different value of {field.name} than {self._file_names()}"
+            return [f"  {path} {other}. Remove the wrong one."]
+        several = f"is one of several files of {field.name}"
+        conflicts = [
+            (hit.place, getattr(hit.result, "message", several))
             for hit in target.unresolved.get(field.attribute, [])
         ]
-        if not faults:
-            # The file was read, and its content is refused: it is a placeholder.
+        if not conflicts:
+            # The file was read, and its content is a placeholder, which is a problem.
             problems = [each for each in target.problems if each.name == field.name]
-            faults = [(each.places[0], each.message) for each in problems]
-        return [f"  {self._shown_path(path)} {message}: remove it" for path, message in faults]
+            conflicts = [(each.places[0], each.message) for each in problems]
+        return [f"  {self._shown_path(path)} {message}. Remove it." for path, message in conflicts]
 
     def _shown_path(self, path: str) -> str:
         return str(self.shown / Path(path).relative_to(self.directory))
 
     def _migrated(self, field: Field, target: LoadResult | None) -> MigratedSecret:
+        """Return the secret of a field that the ``.env`` files set.
+
+        Raises:
+            CommandError: the path of its new file contains a symbolic link.
+        """
         value = self.found.values[field.attribute]
         is_new = target is None or field.attribute not in target.values
         if target is None or is_new:
@@ -319,54 +344,65 @@ class MigrationPlan:
         )
 
     def _broken_constraints(self) -> list[str]:
-        """Return a warning for each value that a start refuses; it is migrated as it is."""
+        """Return a warning for each value that a start rejects; it is migrated without a change."""
         warnings = []
         for field in self._fields:
             value = self._value(field)
             if value is None:
                 continue
             plain: Any = value.reveal()
-            faults = [fault.message for fault in constraint_violations(field, value.reveal)]
+            violations = [each.message for each in constraint_violations(field, value.reveal)]
             if plain == field.dev_default:
-                faults.append("is the development default, which other profiles refuse")
-            warnings += [f"{field.name} {fault}: a start will refuse it" for fault in faults]
+                violations.append("is the development default, which other profiles reject")
+            warnings += [f"{field.name} {each}: a start rejects this value" for each in violations]
         return warnings
 
     def _overriding_sources(self) -> list[str]:
-        """Return a warning for each source that overrides the files with other values."""
+        """Return a warning for each source that overrides values of the ``.env`` files.
+
+        In development mode a start also reads ``.env.local`` and the environment, and these
+        override ``.env``.
+        """
         warnings = []
-        locals_ = [Path(f"{file}.local") for file in self.files]
-        for path in [path for path in locals_ if path.exists() and path not in self.files]:
+        local_files = [Path(f"{file}.local") for file in self.files]
+        for path in [path for path in local_files if path.exists() and path not in self.files]:
             names = self._conflicting_names(read_env_files(self.field_index, [path]))
             if names:
                 warnings.append(
-                    f"{path} has other values of {names}, and overrides the file in development: "
-                    f"a last option --env-file {path} migrates those"
+                    f"{path} contains different values of {names}, which override "
+                    f"{self._file_names()} in development. To migrate these values, add "
+                    f"--env-file {path} as the last option."
                 )
         if names := self._conflicting_names(read_environment(self.field_index)):
-            warnings.append(f"the environment of this shell has other values of {names}: unset it")
+            warnings.append(
+                f"the environment of this shell contains different values of {names}, which "
+                f"override {self._file_names()} in development. Unset the variables."
+            )
         return warnings
 
     def _conflicting_names(self, source: LoadResult) -> str:
-        answered = source.values.keys()
-        refused = {problem.name for problem in source.problems}
+        """Return the secrets that ``source`` sets differently or cannot read, as text."""
+        with_problem = {problem.name for problem in source.problems}
         names = [
             field.name
             for field in differing_fields(self.field_index, self.found, source)
-            if field.attribute in answered or field.name in refused
+            if field.attribute in source.values or field.name in with_problem
         ]
-        names += sorted(refused.difference(field.name for field in self._fields))
+        names += sorted(with_problem.difference(field.name for field in self._fields))
         return ", ".join(names)
 
     def _check_permissions(self) -> bool:
-        """Return whether to close the directory to other users; warn where that is not ours."""
+        """Return whether to remove the permissions of other users from the directory.
+
+        If it has another owner or contains other files, add a warning instead.
+        """
         if not self.directory.exists():
             return False
         status = self.directory.stat()
         user = os.geteuid()
         if status.st_uid not in {0, user}:
             self.warnings.append(
-                f"{self.shown} belongs to user {status.st_uid}, who can replace its files"
+                f"{self.shown} belongs to user {status.st_uid}, who can replace the files in it"
             )
         if not status.st_mode & ~DIRECTORY_MODE & 0o777:
             return False
@@ -374,13 +410,13 @@ class MigrationPlan:
         if not foreign and user in {0, status.st_uid}:
             return True
         self.warnings.append(
-            f"other users of this machine have access to {self.shown} and can read its files: "
-            f"chmod 700 {self.shown}"
+            f"other users of this machine can read the files in {self.shown}. Fix: chmod 700 "
+            f"{self.shown}"
         )
         return False
 
     def _other_files(self, names: Iterable[str]) -> list[str]:
-        """Return the names that do not belong to the file of a secret."""
+        """Return the names that belong neither to a secret file nor to a backup of one."""
         tops = {file.partition("/")[0] for field in self._fields for file in field.candidates}
         tops |= {".gitignore", ".gitkeep"}
         return [
@@ -390,27 +426,32 @@ class MigrationPlan:
         ]
 
     def _check_git(self) -> None:
-        """Refuse a directory with files of the project; warn of secrets that git tracks."""
+        """Add a warning if git tracks files in the directory.
+
+        Raises:
+            CommandError: the directory contains tracked files that are not secrets, and git
+                would ignore new ones; or ``.gitignore`` is a symbolic link.
+        """
         names = tracked_files(self.directory)
         root = find_repository(self.directory)
         below = [Path(root or "", name).relative_to(self.directory).parts[0] for name in names]
         if self.gitignore_change:
             if foreign := self._other_files(below):
                 message = (
-                    f"git would ignore all of {self.shown}, and it tracks "
-                    f"{self.shown / foreign[0]}: choose a directory for secrets alone, such as "
-                    "--to secrets/"
+                    f"git tracks {self.shown / foreign[0]}, and would ignore other new files in "
+                    f"{self.shown}. Choose a directory that contains only secrets, such as "
+                    "--to secrets."
                 )
                 raise CommandError(message)
             if self.gitignore_change.path.is_symlink():
                 message = (
-                    f"{self.gitignore_change.path} is a symbolic link, which git does not read: "
-                    "make it a file"
+                    f"{self.gitignore_change.path} is a symbolic link, which git does not read. "
+                    "Replace it with a file."
                 )
                 raise CommandError(message)
         if names:
             self.warnings.append(
-                f"git tracks {', '.join(names)}: remove them with git rm -r --cached {self.shown}"
+                f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self.shown}"
             )
 
 
@@ -418,15 +459,16 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
     """Return the lines of a ``.env`` file that set one of ``names``.
 
     Raises:
-        CommandError: another line refers to one of the names, and would lose its value.
+        CommandError: another line refers to one of the names. After the deletion, this
+            reference would have no value.
     """
-    from dotenv.parser import parse_stream  # noqa: PLC0415  (also lazy where `.env` is read)
+    from dotenv.parser import parse_stream  # noqa: PLC0415  (not needed for --help)
 
     found, references = [], []
     for binding in parse_stream(StringIO(file.read_bytes().decode("utf-8-sig"))):
         if binding.key is None or binding.value is None:
             continue
-        # The blank lines before a binding are a part of it.
+        # python-dotenv includes the blank lines before a binding in its text.
         text = binding.original.string
         body = text.lstrip()
         first = binding.original.line + _count_lines(text[: len(text) - len(body)])
@@ -434,13 +476,13 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         if binding.key in names:
             found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
         elif used := {a or b for a, b in _REFERENCE.findall(binding.value)} & {*names}:
-            references.append(f"  line {first} ({binding.key}) refers to {', '.join(used)}")
+            references.append(f"  line {first} ({binding.key}) refers to {', '.join(sorted(used))}")
     if references:
         message = "\n".join(
             [
-                f"nothing was written, because other lines of {file} need a secret:",
+                f"Nothing was written, because other lines of {file} refer to secrets:",
                 *references,
-                "declare what contains a secret as a secret of its own",
+                "  Fix: declare these variables as secrets too",
             ]
         )
         raise CommandError(message)
@@ -452,10 +494,10 @@ def _count_lines(text: str) -> int:
 
 
 def apply(plan: MigrationPlan) -> None:
-    """Make all changes of a plan, or none.
+    """Make the changes of a plan. After a failure all of them are undone.
 
     Raises:
-        CommandError: nothing was changed; the text says why.
+        CommandError: a change failed; the message lists changes that could not be undone.
     """
     failure = ""
     try:
@@ -463,11 +505,13 @@ def apply(plan: MigrationPlan) -> None:
             _make_changes(plan, transaction)
     except OSError as exc:
         path = exc.filename2 or exc.filename or plan.shown
-        failure = f"nothing was changed, because of {path}: {os_error_text(exc).lower()}"
-    except CommandError as exc:
-        # A new exception is raised below: the frames of this one hold values.
+        failure = f"Nothing was changed: {path}: {os_error_text(exc).lower()}"
+    except UndoError as exc:
         failure = str(exc)
+    except CommandError as exc:
+        failure = f"Nothing was changed: {exc}"
     if failure:
+        # Raised outside the except block: the frames of the first exception contain values.
         raise CommandError(failure)
 
 
@@ -480,8 +524,8 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
     root = find_repository(plan.directory)
     if change is not None and root is not None and are_ignored(root, plan.paths) is False:
         message = (
-            f"nothing was changed, because git would not ignore {plan.shown} with the line "
-            f"{change.line} either: another .gitignore overrides it"
+            f"git does not ignore {plan.shown} with the line {change.line} in {change.path}, "
+            "because another .gitignore overrides it"
         )
         raise CommandError(message)
     if plan.restricts_permissions:
@@ -494,25 +538,22 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
 
 
 def verify(plan: MigrationPlan) -> None:
-    """Raise unless a start reads from the directory what it reads from the ``.env`` files.
+    """Raise if a start would not read the same values from the directory and the ``.env`` files.
 
     Raises:
         CommandError: a value differs.
     """
-    read = read_directory(plan.field_index, plan.directory)
+    target = read_directory(plan.field_index, plan.directory)
     migrated = {each.attribute for each in plan.secrets}
-    differing = differing_fields(plan.field_index, plan.found, read)
+    differing = differing_fields(plan.field_index, plan.found, target)
     names = [field.name for field in differing if field.attribute in migrated]
     if names:
-        message = (
-            f"nothing was changed, because a start would read other values of {', '.join(names)} "
-            "from the files"
-        )
+        message = f"a start would read different values of {', '.join(names)} from the new files"
         raise CommandError(message)
 
 
 def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:
-    """Return the report for programs; it holds no value."""
+    """Return the report of ``--json``, without values."""
     change = plan.gitignore_change
     return {
         "declaration": plan.declaration,
@@ -535,8 +576,8 @@ def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:
 
 
 def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
-    """Print what was done or would be done, and the next steps; no value."""
-    heading = "Nothing was written. This would be done:" if dry_run else "Done:"
+    """Print the changes and the next steps, without values."""
+    heading = "Dry run, nothing was written. Planned changes:" if dry_run else "Done:"
     print_line(styled(heading, "bold"))
     print_line()
     print_table(("NAME", "FILE", ""), _rows(plan))
@@ -544,12 +585,12 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     for line in _changes(plan):
         print_line(f"- {line}")
     for file in dict.fromkeys(line.file for line in plan.lines):
-        print_line(f"- {file} is not changed; delete these lines, which still hold the values:")
+        print_line(f"- {file} is not changed. Delete these lines, which contain the values:")
         for each in plan.lines:
             if each.file == file:
                 numbers = f"lines {each.first}-{each.last}"
-                where = f"line {each.first}" if each.first == each.last else numbers
-                print_line(f"    {where}: {each.name}")
+                label = f"line {each.first}" if each.first == each.last else numbers
+                print_line(f"    {label}: {each.name}")
     for warning in plan.warnings:
         print_line(f"{styled('warning:', 'yellow')} {warning}")
     if dry_run:
@@ -559,8 +600,8 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     print_line(styled("Next:", "bold"))
     print_line("- check the files as a start would:")
     print_line(f"    HIVE_BOOT_SECRETS_DIR={directory} hive-boot check {app}")
-    print_line("  A directory means the profile production; on a machine of development, put")
-    print_line("  HIVE_BOOT_PROFILE=development before it.")
+    print_line("  A secrets directory selects the profile production. On a development machine,")
+    print_line("  put HIVE_BOOT_PROFILE=development before the command.")
     print_line("- run the application with Compose:")
     print_line(f"    hive-boot manifests {app} --target compose --write")
     print_line("- change a secret later, in place:")
@@ -583,20 +624,20 @@ def _rows(plan: MigrationPlan) -> list[list[Cell]]:
 
 
 def _missing(field: Field, plan: MigrationPlan) -> str:
-    where = "" if field.required else f" in {', '.join(sorted(field.required_in))}"
+    profiles = "" if field.required else f" in {', '.join(sorted(field.required_in))}"
     near = near_misses(field, plan.found.names)
-    hint = f" (there is {near[0]})" if near else ""
-    return f"required{where}, and missing{hint}"
+    hint = f" (similar name: {near[0]})" if near else ""
+    return f"required{profiles}, and missing{hint}"
 
 
 def _changes(plan: MigrationPlan) -> list[str]:
     lines = []
     if any(each.is_new for each in plan.secrets):
         lines.append(
-            f"new files are 0444, so that a container can read them; keep {plan.shown} at 0700"
+            f"new files have mode 0444, which containers need; keep {plan.shown} at mode 0700"
         )
     if plan.restricts_permissions:
-        lines.append(f"{plan.shown} becomes 0700: other users had access to it")
+        lines.append(f"the permissions of other users on {plan.shown} are removed")
     if change := plan.gitignore_change:
         lines.append(f"{change.path} gets the line {change.line}, so that git ignores {plan.shown}")
     return lines

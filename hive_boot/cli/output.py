@@ -1,7 +1,8 @@
 """Output of a command: lines, tables and JSON on stdout, errors on stderr.
 
-Colours only on a terminal, and never with ``NO_COLOR`` (https://no-color.org). A table is
-drawn by rich when rich is installed and stdout is a terminal; else in plain columns.
+Colours are used only on a terminal, and never when ``NO_COLOR`` is set (https://no-color.org).
+Tables are drawn by rich when rich is installed and stdout is a terminal, otherwise as plain
+columns.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import suppress
 
 from hive_boot.cli.arguments import CommandError, os_error_text
 
-TYPE_CHECKING = False  # importing typing takes as long as all of a probe
+TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,7 +25,7 @@ class Cell:
 
     Attributes:
         text: the text.
-        style: ``bold``, ``dim``, ``red``, ``green``, ``yellow``, or nothing.
+        style: ``bold``, ``dim``, ``red``, ``green`` or ``yellow``; empty for none.
     """
 
     __slots__ = ("style", "text")
@@ -39,19 +40,19 @@ def print_line(text: str = "") -> None:
 
     Raises:
         CommandError: stdout cannot be written, for example because the disk is full.
-        BrokenPipeError: the reader of stdout has ended.
+        BrokenPipeError: the process that reads stdout has closed the pipe.
     """
     try:
-        print(text, flush=True)  # noqa: T201  (the answer of a command)
+        print(text, flush=True)  # noqa: T201  (the output of a command)
     except BrokenPipeError:
         raise
     except OSError as exc:
-        message = f"the answer cannot be written to stdout: {os_error_text(exc).lower()}"
+        message = f"Output cannot be written to stdout: {os_error_text(exc).lower()}"
         raise CommandError(message) from None
 
 
 def print_json(facts: object) -> None:
-    """Write JSON to stdout; with escapes for what the encoding of stdout cannot express."""
+    """Write JSON to stdout. If the encoding of stdout lacks a character, the text is ASCII."""
     import json  # noqa: PLC0415  (only for --json)
 
     text = json.dumps(facts, indent=2, ensure_ascii=False)
@@ -63,7 +64,10 @@ def print_json(facts: object) -> None:
 
 
 def print_error(text: str) -> None:
-    """Write a line to stderr. Never raises: the exit status must be right without stderr."""
+    """Write a line to stderr.
+
+    Errors of the write are ignored: a closed stderr must not change the exit status.
+    """
     with suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(f"hive-boot: {text}\n")
         sys.stderr.flush()
@@ -73,14 +77,14 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Write a table to stdout.
 
     Args:
-        headers: the names of the columns.
-        rows: a cell for each column.
+        headers: the column names.
+        rows: the rows, with one cell per column.
     """
     if is_terminal() and _draw_with_rich(headers, rows):
         return
     widths = [
-        max(len(header), *(len(row[at].text) for row in rows)) if rows else len(header)
-        for at, header in enumerate(headers)
+        max(len(header), *(len(row[column].text) for row in rows)) if rows else len(header)
+        for column, header in enumerate(headers)
     ]
     head = "  ".join(f"{header:<{width}}" for header, width in zip(headers, widths, strict=True))
     print_line(styled(head.rstrip(), "bold"))
@@ -93,7 +97,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def styled(text: str, style: str) -> str:
-    """Return ``text`` with the codes of a style, if stdout takes colours."""
+    """Return ``text`` with the escape codes of a style if colours are enabled."""
     return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and is_colored() else text
 
 
@@ -106,12 +110,12 @@ def is_terminal() -> bool:
 
 
 def is_colored() -> bool:
-    """Return whether stdout takes colours."""
+    """Return whether colours are enabled: a terminal, no ``NO_COLOR``, ``TERM`` not dumb."""
     return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _draw_with_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bool:
-    """Draw a table with rich, which folds long text; return False without rich."""
+    """Print a table with rich, which wraps long cells; return False if rich is not installed."""
     try:
         from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (an extra, only for a terminal)
         from rich.console import Console  # noqa: PLC0415  (the same)

@@ -1,7 +1,6 @@
-"""``hive-boot probe``: requests a health endpoint, for images without curl.
+"""Probe command: one HTTP request to a health endpoint, for images without curl.
 
-A health check starts an interpreter each time, so this module imports little more than
-sockets.
+Each health check starts a new interpreter, so this module imports little besides ``socket``.
 """
 
 from __future__ import annotations
@@ -12,20 +11,20 @@ from time import monotonic
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError
 from hive_boot.cli.output import print_json, print_line
 
-TYPE_CHECKING = False  # importing typing takes as long as all of a probe
+TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
     from argparse import Namespace
 
-_MOST_BYTES = 1 << 16
-"""Bytes of a response that are read."""
+_MAX_BYTES = 1 << 16
+"""Limit of the bytes that are read from a response."""
 
 _DEFAULT_PATH = "/readyz"
 
-_MOST_SECONDS = 86400.0
-"""More than a day is a mistake; more than a clock can count raises in the socket."""
+_MAX_TIMEOUT = 86400.0
+"""Limit of ``--timeout``: one day. Much larger values make ``settimeout`` raise OverflowError."""
 
-_SHOWN = 200
-"""Characters of a response that are printed."""
+_MAX_PRINTED = 200
+"""Limit of the characters that are printed from a response."""
 
 
 class _Target:
@@ -33,7 +32,7 @@ class _Target:
 
     Attributes:
         secure: whether the scheme is https.
-        host: a name or an address; one of IPv6 has no brackets.
+        host: a host name or an address; an IPv6 address without brackets.
         port: the port.
         path: the path and the query.
     """
@@ -62,14 +61,18 @@ def parser() -> Parser:
     parser = Parser(
         "probe",
         "Request a health endpoint, for health checks in images without curl.\n"
-        "Exit 0 for a status from 200 to 399, as for the kubelet, else 1.",
+        "Exit 0 for an HTTP status from 200 to 399, as in the kubelet; otherwise exit 1.",
         example="hive-boot probe --port 8000\nhive-boot probe http://127.0.0.1:8000/livez",
     )
-    parser.add_argument("url", nargs="?", metavar="URL", help="the endpoint")
-    parser.add_argument("--port", type=int, help="the port, of this machine")
-    parser.add_argument("--path", help=f"the path, with --port ({_DEFAULT_PATH})")
+    parser.add_argument("url", nargs="?", metavar="URL", help="URL of the endpoint")
+    parser.add_argument("--port", type=int, help="port on 127.0.0.1, instead of URL")
+    parser.add_argument("--path", help=f"path, with --port (default: {_DEFAULT_PATH})")
     parser.add_argument(
-        "--timeout", type=float, default=3.0, metavar="SECONDS", help="in all (%(default)s)"
+        "--timeout",
+        type=float,
+        default=3.0,
+        metavar="SECONDS",
+        help="time to wait for the response (default: %(default)s)",
     )
     parser.add_json()
     return parser
@@ -82,12 +85,14 @@ def run(arguments: Namespace) -> int:
     try:
         status, text = _request(target, arguments.timeout)
     except UnicodeError:
-        # Python raises this for a name with an empty or a long label.
-        text = "this is not the name of a host"
+        # Python encodes a host name with IDNA, which rejects an empty or a long label.
+        text = "invalid host name"
     except OSError as exc:
         text = exc.strerror or (str(exc) or type(exc).__name__)
     ok = 200 <= status < 400  # noqa: PLR2004  (success for the kubelet)
-    shown = "".join(each for each in text.strip().partition("\n")[0] if each.isprintable())[:_SHOWN]
+    shown = "".join(each for each in text.strip().partition("\n")[0] if each.isprintable())[
+        :_MAX_PRINTED
+    ]
     if arguments.json:
         print_json({"ok": ok, "url": target.url, "status": status or None, "text": shown})
     else:
@@ -96,74 +101,80 @@ def run(arguments: Namespace) -> int:
 
 
 def _target(arguments: Namespace) -> _Target:
-    """Return the endpoint that the arguments name.
+    """Return the endpoint that the arguments specify.
 
     Raises:
-        UsageError: they name none, or more than one.
+        UsageError: an argument is missing, invalid, or conflicts with another one.
     """
-    if not 0 < arguments.timeout <= _MOST_SECONDS:
-        message = (
-            f"--timeout must be a number of seconds, more than 0 and at most {_MOST_SECONDS:g}"
-        )
+    if not 0 < arguments.timeout <= _MAX_TIMEOUT:
+        message = f"--timeout must be a positive number of seconds, at most {_MAX_TIMEOUT:g}"
         raise UsageError(message)
     if (arguments.url is None) == (arguments.port is None):
-        message = "name the endpoint, by URL or by --port"
+        message = "Specify the endpoint with either URL or --port"
         raise UsageError(message)
     if arguments.url is None:
         path = _DEFAULT_PATH if arguments.path is None else arguments.path
         scheme, rest = "http", f"127.0.0.1:{arguments.port}/{path.lstrip('/')}"
     elif arguments.path is not None:
-        message = "--path goes with --port; a URL ends with its path"
+        message = "--path is only valid with --port. Append the path to URL instead."
         raise UsageError(message)
     else:
         scheme, _, rest = arguments.url.partition("://")
     if scheme.lower() not in {"http", "https"} or not rest.isprintable() or " " in rest:
-        message = "URL must be http://host:port/path"
+        message = (
+            "Invalid URL or --path: expected http://host:port/path or https://host:port/path, "
+            "without spaces and control characters"
+        )
         raise UsageError(message)
     authority, slash, path = rest.partition("/")
     host, port = _host_and_port(authority, 443 if scheme.lower() == "https" else 80)
     return _Target(host, port, slash + path or "/", secure=scheme.lower() == "https")
 
 
-def _host_and_port(authority: str, usual: int) -> tuple[str, int]:
+def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
     host, colon, port = authority.rpartition(":")
     if not colon or authority.endswith("]"):
-        host, port = authority, str(usual)
+        host, port = authority, str(default_port)
     host = host.removeprefix("[").removesuffix("]")
-    most = 1 << 16
-    if not host or "@" in host or not (port.isascii() and port.isdigit() and 0 < int(port) < most):
-        message = f"a URL must have a host, a port from 1 to {most - 1}, and no user"
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
+    if not host or "@" in host or not is_port:
+        message = "Invalid URL or --port: expected a host without user, and a port from 1 to 65535"
         raise UsageError(message)
     return host, int(port)
 
 
 def _request(target: _Target, timeout: float) -> tuple[int, str]:
-    """Send one request and return the status and the body of the response.
+    """Send a GET request and return the status and the body of the response.
 
-    The request is HTTP/1.0, because its response is never chunked.
+    The request is HTTP/1.0, whose responses are never chunked.
+
+    Args:
+        target: the endpoint.
+        timeout: seconds for each of connecting, the TLS handshake and sending. The response
+            must be received within this time after the call.
 
     Raises:
-        OSError: there is no response in time, or it is not HTTP.
+        OSError: the connection fails, the timeout expires, or the response is not HTTP.
     """
-    until = monotonic() + timeout
+    deadline = monotonic() + timeout
     request = (
         f"GET {target.path} HTTP/1.0\r\nHost: {target.authority}\r\n"
         "User-Agent: hive-boot-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
     with (
         socket.create_connection((target.host, target.port), timeout) as plain,
-        _secured(plain, target) as connection,
+        _wrap_tls(plain, target) as connection,
     ):
         connection.sendall(request.encode())
         received = b""
-        while len(received) < _MOST_BYTES:
-            connection.settimeout(max(0.001, until - monotonic()))
-            chunk = connection.recv(_MOST_BYTES)
+        while len(received) < _MAX_BYTES:
+            connection.settimeout(max(0.001, deadline - monotonic()))
+            chunk = connection.recv(_MAX_BYTES)
             if not chunk:
                 break
             received += chunk
-            if _is_whole(received):
-                # Some servers keep the connection open all the same.
+            if _is_complete(received):
+                # Some servers ignore `Connection: close` and keep the connection open.
                 break
     head, _, body = received.partition(b"\r\n\r\n")
     protocol, _, rest = head.partition(b" ")
@@ -174,8 +185,8 @@ def _request(target: _Target, timeout: float) -> tuple[int, str]:
     return int(status), body.decode("utf-8", "replace")
 
 
-def _is_whole(received: bytes) -> bool:
-    """Return whether a response with a Content-Length is complete."""
+def _is_complete(received: bytes) -> bool:
+    """Return whether all bytes of Content-Length have arrived; False without that header."""
     head, end, body = received.partition(b"\r\n\r\n")
     if not end:
         return False
@@ -186,9 +197,9 @@ def _is_whole(received: bytes) -> bool:
     return False
 
 
-def _secured(plain: socket.socket, target: _Target) -> socket.socket:
+def _wrap_tls(plain: socket.socket, target: _Target) -> socket.socket:
     if not target.secure:
         return plain
-    from ssl import create_default_context  # noqa: PLC0415  (only for https: OpenSSL is slow to import)
+    from ssl import create_default_context  # noqa: PLC0415  (only for https; slow to import)
 
     return create_default_context().wrap_socket(plain, server_hostname=target.host)

@@ -1,4 +1,4 @@
-"""`hive-boot rotate`: write a new value of a secret where the application reads it."""
+"""Rotate command: a new value in the file of a secret, written in place."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hive_boot.cli.secret_files import (
 )
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import NAME, Field, file_name_candidates
-from hive_boot.secrets.sources.files import LIMIT, NOT_UTF_8
+from hive_boot.secrets.sources.files import BOM, LIMIT, NOT_UTF_8
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -35,33 +35,34 @@ if TYPE_CHECKING:
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
 
-_MOST_BYTES = LIMIT + 3
-"""Enough to tell a value that is too large, with a byte order mark or a final ``\\r\\n``."""
+_MAX_BYTES = LIMIT + len(BOM) + len(b"\r\n") + 1
+"""Limit of the bytes that are read from stdin: a byte order mark and a final ``\\r\\n`` are
+removed, and one byte more shows that the value is too large."""
 
 
 def read_new_value(field: Field) -> Value:
-    """Read the new value of a secret from stdin; with a prompt when stdin is a terminal.
+    """Read the new value of a secret from stdin, with a prompt if stdin is a terminal.
 
-    A pipe is decoded as a start decodes a file: one byte order mark and one final newline
-    are removed from a text, and nothing from SecretBytes.
+    The input is decoded as a start decodes a file: one byte order mark and one final newline
+    are removed from text, and nothing from SecretBytes.
 
     Raises:
-        UsageError: there is no stdin.
-        CommandError: the input is empty or cannot be a value, or two entries differ.
+        UsageError: the process has no stdin.
+        CommandError: a start would reject the input, or the two entries at the prompt differ.
     """
     if sys.stdin is None:
-        message = "there is no stdin to read the new value from"
+        message = "The new value cannot be read, because stdin is closed. Pipe the value to stdin."
         raise UsageError(message)
     value = _prompt(field) if sys.stdin.isatty() else decode_value(_read_pipe(), field)
     problem = NOT_UTF_8 if value is None else value_problem(value)
     if problem is not None or value is None:
-        message = f"the new value of {field.name} {problem.message if problem else ''}"
+        message = f"The new value of {field.name} {problem.message if problem else ''}"
         raise CommandError(message)
     return value
 
 
 def _read_pipe() -> bytes:
-    return sys.stdin.buffer.read(_MOST_BYTES)
+    return sys.stdin.buffer.read(_MAX_BYTES)
 
 
 def _prompt(field: Field) -> Value | None:
@@ -69,40 +70,38 @@ def _prompt(field: Field) -> Value | None:
     from getpass import GetPassWarning, getpass  # noqa: PLC0415  (only for a terminal)
 
     failure = ""
-    given: list[Value | None] = []
+    entries: list[Value | None] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", GetPassWarning)
-            # The plain text is in no variable: a traceback with locals would show it.
-            given = [
+            # The plain text is not assigned to a variable, which a traceback with locals shows.
+            entries = [
                 decode_value(getpass(prompt).encode("utf-8", "surrogateescape"), field)
-                for prompt in (f"New value of {field.name}: ", "Once more: ")
+                for prompt in (f"New value of {field.name}: ", "Repeat the value: ")
             ]
     except EOFError:
-        failure = "nothing was typed"
+        failure = "no value was entered"
     except GetPassWarning:
-        failure = "this terminal would show what is typed: pipe the value in instead"
-    if not failure and given[0] != given[1]:
+        failure = "the terminal would display the value. Pipe the value to stdin."
+    if not failure and entries[0] != entries[1]:
         failure = "the two entries differ"
     if failure:
-        message = f"{failure}; {field.name} was not changed"
+        message = f"{field.name} was not changed: {failure}"
         raise CommandError(message)
-    return given[0]
+    return entries[0]
 
 
-_USAGE = "rotate takes the name of a secret and options; the value comes from stdin or a prompt"
-
+_USAGE = "Expected one secret name and options. The value is read from stdin or from a prompt."
 
 _CHECK_TIMEOUT = 30.0
-"""Seconds for the check of the field."""
-
+"""Seconds in which the check of the field must return."""
 
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-"""A name of Kubernetes: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
+"""Name of a Kubernetes object: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
 class _Parser(Parser):
-    """A parser that repeats nothing of what was typed: it may be the value."""
+    """A parser whose errors do not quote the arguments, because one of them may be the value."""
 
     def error(self, message: str) -> NoReturn:
         del message
@@ -113,30 +112,33 @@ def parser() -> Parser:
     """Return the parser of the command's arguments."""
     parser = _Parser(
         "rotate",
-        "Write a new value into the file of a secret, in place: a container into which\n"
-        "that file is mounted sees it too. The value is read from stdin, without its\n"
-        "final newline (except for SecretBytes), or at a prompt; it is never an argument.",
+        "Overwrite the file of a secret in place, so that a container with a bind mount\n"
+        "of the file sees the new value. The value is read from stdin or from a prompt,\n"
+        "never from an argument. One final newline is removed, except for SecretBytes.",
         example="hive-boot rotate JWT_SECRET --to secrets/\n"
         "openssl rand -hex 32 | hive-boot rotate JWT_SECRET --app app:boot",
     )
-    parser.add_argument("name", metavar="NAME", help="the declared name, such as JWT_SECRET")
+    parser.add_argument("name", metavar="NAME", help="name of the secret, such as JWT_SECRET")
     parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument(
-        "--to", default="secrets", metavar="DIR", help="the directory. Default: secrets"
+        "--to",
+        default="secrets",
+        metavar="DIR",
+        help="directory of the file (default: %(default)s)",
     )
     parser.add_app(optional=True)
     parser.add_argument(
-        "--backup", action="store_true", help="keep the old value beside it, as FILE.TIME.bak"
+        "--backup", action="store_true", help="write the old value to FILE.TIME.bak"
     )
     parser.add_argument(
-        "--create", action="store_true", help="create the file if it does not exist"
+        "--create", action="store_true", help="create the file, if it does not exist"
     )
     parser.add_argument(
         "--kubernetes",
         nargs="?",
         const="",
         metavar="SECRET",
-        help="print the command that changes it in a Secret of Kubernetes, and write nothing",
+        help="print the command that changes the value in a Kubernetes Secret; write nothing",
     )
     parser.add_json()
     return parser
@@ -148,8 +150,8 @@ class _Outcome:
 
     Attributes:
         state: ``rotated``, ``created`` or ``unchanged``.
-        notes: what the user should know.
-        backup: the file that holds the old value.
+        notes: remarks for the user.
+        backup: the file that contains the old value.
     """
 
     state: str
@@ -161,8 +163,9 @@ def run(arguments: Namespace) -> int:
     """Run the command.
 
     Raises:
-        UsageError: the secret or its file does not exist.
-        CommandError: the value is refused or cannot be written; the file holds the old one.
+        UsageError: the arguments are invalid, or the secret or its file does not exist.
+        CommandError: the value was rejected or could not be written. The message states if
+            the file does not contain the old value.
     """
     if arguments.more:
         raise UsageError(_USAGE)
@@ -185,16 +188,16 @@ def run(arguments: Namespace) -> int:
     except CommandError as exc:
         failure = f"{location.shown} {exc}"
     if failure:
-        # Raised here, because the frames of the first exception hold values.
+        # Raised outside the except block: the frames of the first exception contain values.
         raise CommandError(failure)
     return _print_outcome(outcome, field, location, json=arguments.json)
 
 
 def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
-    """Return the secret of that name and its declaration; None without APP."""
+    """Return the field of a secret and its declaration, which is None without ``app``."""
     plain = Field(attribute=name, name=name, candidates=file_name_candidates(name, None))
     if not NAME.fullmatch(name):
-        message = "NAME is the name of a secret, of letters, digits, '_', '.' and '-'"
+        message = "NAME must be the name of a secret: letters, digits, '_', '.' and '-'"
         raise UsageError(message)
     if app is None:
         return plain, None
@@ -204,47 +207,49 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
         near = fix_hints.near_misses(plain, fields)
-        hint = f"; did you mean {near[0]}?" if near else f"; it declares {', '.join(fields)}"
-        message = f"{declared.__name__} does not declare a secret of this name{hint}"
+        hint = f"Did you mean {near[0]}?" if near else f"Declared: {', '.join(fields)}"
+        message = f"{declared.__name__} does not declare this secret. {hint}"
         raise UsageError(message)
     return fields[name], declared
 
 
 def _check_value(field: Field, value: Value) -> list[str]:
-    """Check a value against the constraints and the check of its field.
+    """Apply the constraints and the check of a field to a value.
 
     Returns:
-        What the user should know of a value that is accepted.
+        Remarks for the user, such as that an async check was not run.
 
     Raises:
-        CommandError: a start would refuse the value.
+        CommandError: a start would reject the value.
     """
     from hive_boot.secrets.fields import constraint_violations  # noqa: PLC0415  (the same)
     from hive_boot.secrets.validation import call_checks  # noqa: PLC0415  (only with --app)
 
     plain = value.reveal()
-    faults = [fault.message for fault in constraint_violations(field, value.reveal)]
+    violations = [each.message for each in constraint_violations(field, value.reveal)]
     if plain == field.dev_default:
-        faults.append("is the development default, which other profiles refuse")
+        violations.append("is the development default, which other profiles refuse")
     del plain
     notes = []
-    if field.check is not None and not faults:
+    if field.check is not None and not violations:
         problems, pending = call_checks(
             [(field, value)], left=_CHECK_TIMEOUT, seconds=_CHECK_TIMEOUT
         )
-        faults = [problem.message for problem in problems]
+        violations = [problem.message for problem in problems]
         for check in pending:
-            notes.append("its check is async and was not run: hive-boot check runs it")
+            notes.append("the check of the value is async and was not run. Run hive-boot check.")
             if inspect.iscoroutine(check.verdict):
                 check.verdict.close()
-    if faults:
-        message = "\n  ".join([f"the new value of {field.name} was not written:", *faults])
+    if violations:
+        message = "\n  ".join(
+            [f"{field.name} was not changed, because the new value:", *violations]
+        )
         raise CommandError(message)
     return notes
 
 
 def _current_value(field: Field, directory: Path) -> Value | None:
-    """Return what a start reads from a directory now."""
+    """Return the value that a start reads from a directory now."""
     field_index = without_constraints([field])
     return read_directory(field_index, directory).values.get(field.attribute)
 
@@ -252,10 +257,10 @@ def _current_value(field: Field, directory: Path) -> Value | None:
 def _write(
     field: Field, location: SecretLocation, value: Value, notes: list[str], *, keep: bool
 ) -> _Outcome:
-    """Write a value into its file, or create the file.
+    """Overwrite the file of a secret, or create it.
 
     Raises:
-        OSError: a call of the system failed.
+        OSError: a system call failed.
         CommandError: the value could not be written.
     """
     if not location.path.exists():
@@ -264,7 +269,10 @@ def _write(
             verify(field, location.directory, value)
         change = plan_gitignore_change(location.directory, [location.path])
         if change is not None:
-            notes = [*notes, f"git does not ignore it: {change.path} needs the line {change.line}"]
+            notes = [
+                *notes,
+                f"git does not ignore the file. Fix: add the line {change.line} to {change.path}",
+            ]
         return _Outcome(state="created", notes=notes)
 
     def accept() -> bool:
@@ -279,10 +287,10 @@ def _write(
 
 
 def verify(field: Field, directory: Path, value: Value) -> None:
-    """Raise unless a start reads ``value`` from a directory.
+    """Raise if a start would not read ``value`` from a directory.
 
     Raises:
-        CommandError: it reads another value.
+        CommandError: a start would read another value.
     """
     if _current_value(field, directory) != value:
         message = "was not created: a start would read another value"
@@ -297,20 +305,20 @@ def _print_outcome(outcome: _Outcome, field: Field, location: SecretLocation, *,
         print_json({**facts, "notes": outcome.notes})
         return 0
     if state == "unchanged":
-        print_line(f"{shown} already holds this value.")
+        print_line(f"{shown} already contains this value.")
     else:
-        print_line(f"{field.name} is {state}: {shown}")
+        print_line(f"{field.name} was {state}: {shown}")
     if state == "rotated":
-        print_line("A running application with watch=True loads it; any other at its next start.")
+        print_line("Applications with watch=True load the value now, others at their next start.")
     if backup:
-        print_line(f"The old value is in {backup}: delete it when nothing uses it.")
+        print_line(f"The old value is in {backup}. Delete this file when it is not needed.")
     for note in outcome.notes:
         print_line(f"Note: {note}")
     return 0
 
 
 def _key(field: Field, declared: type[SecretSet] | None) -> str:
-    """Return the key of a Secret that becomes the file, as the manifests have it."""
+    """Return the key of a Kubernetes Secret that is mounted as the file of a field."""
     if declared is None:
         return field.file_name
     from hive_boot.manifests.deployment import items_of  # noqa: PLC0415  (only with --app)
@@ -320,15 +328,15 @@ def _key(field: Field, declared: type[SecretSet] | None) -> str:
 
 
 def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
-    """Print the command; it reads stdin, so that no history of a shell holds the value."""
+    """Print the kubectl command. It reads stdin, so that the shell history lacks the value."""
     name = name or fix_hints.object_name(declared.__name__ if declared else "")
     if not _OBJECT.fullmatch(name):
-        message = "--kubernetes takes the name of a Secret, of a-z, 0-9, '-' and '.'"
+        message = "--kubernetes must be the name of a Kubernetes Secret: a-z, 0-9, '-' and '.'"
         raise UsageError(message)
     command = fix_hints.kubectl(_key(field, declared), name)
     if json:
         print_json({"name": field.name, "command": command, "reads": "stdin"})
     else:
-        print_line("# The command reads the value from stdin: paste it and press Ctrl-D.")
+        print_line("# The command reads the value from stdin. Paste the value and press Ctrl-D.")
         print_line(command)
     return 0

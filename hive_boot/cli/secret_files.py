@@ -1,4 +1,4 @@
-"""Secret files: their locations, their encoding, and what a start would read from them."""
+"""Secret files: their location, their encoding, and the values that a start reads from them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value
 
-_PATIENCE = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
-"""No waiting: a file that was written a moment ago is taken as settled."""
+_NO_WAITING = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
+"""Disables waiting: the clock is one hour ahead, so that a new file is old enough to be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,85 +49,99 @@ class SecretLocation:
 def locate_secret(
     field: Field, shown: Path, *, create: bool, declared: bool = True
 ) -> SecretLocation:
-    """Return the one file of a secret in a directory, which a start would read.
+    """Return the file of a secret that a start reads from a directory.
 
     Args:
         field: the secret.
-        shown: the directory, as the user named it.
+        shown: the directory, as the user typed it.
         create: whether the file may be missing.
-        declared: whether the field comes from a declaration, which knows its ``file=``.
+        declared: whether the field comes from a declaration, so that its ``file=`` is known.
 
     Raises:
         UsageError: the file or the directory does not exist, or the directory is a link.
-        CommandError: the secret has several files, or its file must not be written.
+        CommandError: the secret has several files, its file is a link or not a regular file,
+            or the directory is a Kubernetes volume.
     """
     directory = named_directory(shown)
     if not directory.is_dir():
-        message = f"there is no directory {shown}: name it with --to"
+        message = f"The directory {shown} does not exist. Specify it with --to."
         raise UsageError(message)
     names = [path.name for path in directory.iterdir()]
     if any(name.startswith("..") for name in names):
         message = (
-            f"{shown} is a volume that only the kubelet writes: --kubernetes prints the command "
-            "that changes the Secret"
+            f"{shown} is a Kubernetes volume, which only the kubelet can write. Use --kubernetes: "
+            "it prints the command that changes the Secret."
         )
         raise CommandError(message)
     existing = [name for name in field.candidates if _exists(directory, name, names)]
     if len(existing) > 1:
         message = (
-            f"{field.name} is in {len(existing)} files: "
-            f"{', '.join(str(shown / name) for name in existing)}; remove all but one"
+            f"{field.name} has {len(existing)} files: "
+            f"{', '.join(str(shown / name) for name in existing)}. Remove all but one."
         )
         raise CommandError(message)
     if not existing and not create:
         near = fix_hints.near_misses(field, names)
-        hint = f"; there is {', '.join(str(shown / name) for name in near)}" if near else ""
-        other = "" if declared else "if its file= is another, --app APP knows it; else "
-        message = f"{shown} holds no file of this secret{hint}; {other}--create makes one"
+        hint = f" Similar: {', '.join(str(shown / name) for name in near)}." if near else ""
+        app = "" if declared else " If its declaration has file=, add --app APP."
+        message = (
+            f"{shown} does not contain a file of this secret.{hint}{app} "
+            "To create the file, add --create."
+        )
         raise UsageError(message)
     file = existing[0] if existing else field.file_name
     path = directory / file
     refuse_links(directory, file, shown)
     if existing and not path.is_file():
-        message = f"{shown / file} is not a regular file: remove it, and use --create"
+        message = f"{shown / file} is not a regular file. Remove it and use --create."
         raise CommandError(message)
     return SecretLocation(directory=directory, file=file, shown=shown / file, path=path)
 
 
 def named_directory(shown: Path) -> Path:
-    """Return a directory that the user named, absolute and without links above it.
+    """Return the absolute path of a directory that the user named, with parent links resolved.
 
     Raises:
-        UsageError: the directory itself is a link: no command writes through one.
+        UsageError: the directory itself is a link; commands do not write through links.
     """
     if shown.is_symlink():
-        message = f"{shown} is a symbolic link: name the directory itself with --to"
+        message = f"{shown} is a symbolic link. Specify its target with --to."
         raise UsageError(message)
     return shown.resolve()
 
 
 def refuse_links(directory: Path, file: str, shown: Path) -> None:
-    """Raise unless the path of a file below a directory leads through no link.
+    """Raise if a file, or a directory between ``directory`` and the file, is a symbolic link.
+
+    Args:
+        directory: the directory.
+        file: the file, as a path relative to it.
+        shown: the directory, as the user typed it.
 
     Raises:
-        CommandError: the file or a directory above it is a symbolic link.
+        CommandError: a part of the path is a link; commands do not write through links.
     """
     for part in (*reversed(Path(file).parents[:-1]), Path(file)):
         if (directory / part).is_symlink():
-            message = f"{shown / part} is a symbolic link: change the secret where it leads"
+            message = f"{shown / part} is a symbolic link. Change the secret at its target."
             raise CommandError(message)
 
 
 def _exists(directory: Path, name: str, names: list[str]) -> bool:
-    """Return whether a file exists; with this spelling where the file system ignores case."""
+    """Return whether a file exists.
+
+    A name is searched in the listing of the directory: a file system that ignores case would
+    report ``api_key`` and ``API_KEY`` as two files.
+    """
     return os.path.lexists(directory / name) if "/" in name else name in names
 
 
 def encode_value(value: Value) -> bytes:
-    """Return the content of a file from which a start reads ``value``, byte for byte.
+    """Return the file content from which a start reads exactly ``value``.
 
-    A start removes one byte order mark and one final newline from a text. So a text that
-    begins with such a mark or ends with a newline gets one more. Bytes stay as they are.
+    A start removes one byte order mark and one final newline from text. A text that begins
+    with a byte order mark or ends with a newline therefore gets one more of it. The content
+    of SecretBytes is not changed.
     """
     if isinstance(value, SecretBytes):
         return value.reveal()
@@ -139,13 +153,13 @@ def decode_value(raw: bytes, field: Field) -> Value | None:
     """Return the value that a start reads from a file with this content.
 
     Returns:
-        None when the content is not UTF-8 and the field is a text.
+        None if the field is text and the content is not UTF-8.
     """
     return decode_file(lambda: raw, field.name, is_text=field.kind is Secret)
 
 
 def value_problem(value: Value) -> ValueProblem | None:
-    """Return why a start would not accept ``value`` from a file; None when it would."""
+    """Return the problem that a start would report for ``value`` in a file, or None."""
     plain = value.reveal()
     if not plain:
         return EMPTY
@@ -159,7 +173,7 @@ def value_problem(value: Value) -> ValueProblem | None:
 
 
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:
-    """Return the fields as optional ones that accept every value."""
+    """Return the fields as optional fields that accept every value."""
     return FieldIndex(
         field.replace(
             required=False,
@@ -176,28 +190,28 @@ def without_constraints(fields: Iterable[Field]) -> FieldIndex:
 
 
 def read_env_files(field_index: FieldIndex, paths: Sequence[Path]) -> LoadResult:
-    """Return what a start in development mode reads from ``.env`` files.
+    """Load ``.env`` files as a start in development mode does.
 
     Args:
-        field_index: the secrets.
-        paths: the files; a later one overrides an earlier one.
+        field_index: the fields.
+        paths: the files; a later file overrides an earlier one.
     """
-    dotenv = tuple(str(Path.cwd() / path) for path in reversed(paths))
-    return _read(field_index, "development", dotenv=dotenv)
+    absolute = tuple(str(Path.cwd() / path) for path in reversed(paths))
+    return _read(field_index, "development", env_files=absolute)
 
 
 def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
-    """Return what a start in docker mode reads from a directory."""
+    """Load a directory as a start in docker mode does."""
     return _read(field_index, "docker", directory=str(directory))
 
 
 def read_environment(field_index: FieldIndex) -> LoadResult:
-    """Return what a start reads from the variables of this process."""
+    """Load the environment variables of this process as a start does."""
     return _read(field_index, "environment", variables=dict(os.environ))
 
 
 def differing_fields(field_index: FieldIndex, one: LoadResult, other: LoadResult) -> list[Field]:
-    """Return the fields whose values differ between two results, or are in one only."""
+    """Return the fields whose values differ between two results, or exist in only one."""
     return [
         field
         for field in field_index.all_fields
@@ -209,7 +223,7 @@ def _read(
     field_index: FieldIndex,
     mode: Mode,
     *,
-    dotenv: tuple[str, ...] = (),
+    env_files: tuple[str, ...] = (),
     directory: str = "",
     variables: Mapping[str, str] | None = None,
 ) -> LoadResult:
@@ -220,10 +234,10 @@ def _read(
         profile_reason="",
         directories=(directory,) if directory else (),
         directories_setting="--to" if directory else "",
-        env_files=dotenv,
+        env_files=env_files,
         env_fallback=False,
         maybe_missing_mount=False,
         variables=lambda: variables or {},
         cwd=str(Path.cwd()),
     )
-    return load(field_index, source_context, policy=_PATIENCE)
+    return load(field_index, source_context, policy=_NO_WAITING)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from hive_boot.runtime.status import Status
 
 Scope = MutableMapping[str, Any]
-"""What is known of a connection before anything is said."""
+"""The scope of an ASGI connection."""
 
 
 Message = MutableMapping[str, Any]
-"""What a server and an application say to each other."""
+"""An ASGI event."""
 
 
 Receive = Callable[[], Awaitable[Message]]
@@ -31,15 +31,15 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-"""An application."""
+"""An ASGI application."""
 
 
 class ProbeResult(NamedTuple):
-    """What a probe is told.
+    """The result of a probe.
 
     Attributes:
-        status: the status of HTTP: 200 or 503.
-        text: why, in a word.
+        status: the HTTP status: 200 or 503.
+        text: the state, in one word.
     """
 
     status: int
@@ -47,51 +47,55 @@ class ProbeResult(NamedTuple):
 
 
 def liveness(state: State) -> ProbeResult:
-    """Say whether the process has to be replaced: never, while it can still answer.
+    """Return whether the process is alive: always, because it can respond.
 
     Args:
-        state: where the run stands.
+        state: the current state of the run.
     """
     return ProbeResult(200, state)
 
 
 def readiness(state: State) -> ProbeResult:
-    """Say whether requests may come.
+    """Return whether the application can receive requests.
 
     Args:
-        state: where the run stands.
+        state: the current state of the run.
     """
     return ProbeResult(200 if state in SERVING else 503, state)
 
 
 def startup(state: State, *, started: bool) -> ProbeResult:
-    """Say whether the start is over; it stays so.
+    """Return whether the start is over; once it is, the result does not change.
 
     Args:
-        state: where the run stands.
+        state: the current state of the run.
         started: whether the run has been ready.
     """
     return ProbeResult(200 if started else 503, state)
 
 
 PROBES = ("/livez", "/readyz", "/startupz")
-"""What a kubelet asks; the answers hold no name."""
+"""The endpoints for a kubelet; their responses contain no names."""
 
 
-PATHS = (*PROBES, "/health", "/boot", "/metrics")
-"""All the endpoints."""
+PATHS = (*PROBES, "/health", "/boot", "/boot.json", "/metrics")
+"""All endpoints."""
+
+
+_PAGE_FILES = ("/boot.css", "/boot.js")
+"""Files that the page at ``/boot`` loads."""
 
 
 _TEXT = "text/plain; charset=utf-8"
 
 
 class Response(NamedTuple):
-    """An answer of HTTP.
+    """An HTTP response.
 
     Attributes:
-        status: the status.
+        status: the status code.
         headers: names in lower case, and values.
-        body: what follows; empty for a HEAD.
+        body: the content; empty for HEAD.
     """
 
     status: int
@@ -99,7 +103,7 @@ class Response(NamedTuple):
     body: bytes
 
 
-def handle_request(  # noqa: PLR0913  (a request, the application, and what is asked of it)
+def handle_request(  # noqa: PLR0913  (a request, the application, and its options)
     method: str,
     path: str,
     status: Status,
@@ -109,24 +113,26 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and what is a
     only: Collection[str] = PATHS,
     timings: Timings = DEFAULTS,
 ) -> Response:
-    """Answer one request.
+    """Return the response to one request.
 
     Args:
-        method: the method.
-        path: the path, below whatever the endpoints are mounted at.
-        status: the application at this moment.
-        name: what people call the application.
-        accept: the header ``Accept``; it matters to ``/metrics`` alone.
-        only: the endpoints that there are. Default: all.
-        timings: how often a browser loads the page again during a start.
+        method: the HTTP method.
+        path: the path below the prefix that the endpoints are mounted at.
+        status: the status at this moment.
+        name: the name of the application.
+        accept: the header ``Accept``; only ``/metrics`` uses it.
+        only: the endpoints that exist. Default: all.
+        timings: the refresh interval of the status page.
     """
     head = method == "HEAD"
-    if path not in only:
+    if path not in only and not (path in _PAGE_FILES and "/boot" in only):
         known = "".join(f"{each}\n" for each in only)
-        return make_response(404, f"there is no such page; there are\n{known}", head=head)
+        return make_response(404, f"Not found. The endpoints are:\n{known}", head=head)
     if method not in {"GET", "HEAD"}:
-        return make_response(405, "only GET and HEAD are answered\n", (b"allow", b"GET, HEAD"))
-    response = _page(path, status, name, accept, timings)
+        return make_response(
+            405, "Method not allowed: use GET or HEAD.\n", (b"allow", b"GET, HEAD")
+        )
+    response = _respond(path, status, name, accept, timings)
     return response._replace(body=b"") if head else response
 
 
@@ -137,16 +143,16 @@ def make_response(
     kind: str = _TEXT,
     head: bool = False,
 ) -> Response:
-    """Make an answer that nobody keeps.
+    """Return a response that must not be cached.
 
     Args:
-        code: the status.
-        body: what follows.
+        code: the HTTP status.
+        body: the content.
         more: further headers.
         kind: the media type of the body.
-        head: whether it answers a HEAD: the body is measured, and left out.
+        head: whether the request is a HEAD: the length of the body is sent without the body.
     """
-    # The name of a file need not be Unicode.
+    # A file name that is not Unicode contains surrogates.
     content = body if isinstance(body, bytes) else body.encode("utf-8", "replace")
     headers = (
         (b"content-type", kind.encode("latin-1")),
@@ -158,15 +164,11 @@ def make_response(
     return Response(code, headers, b"" if head else content)
 
 
-def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -> Response:
+def _respond(path: str, status: Status, name: str, accept: str, timings: Timings) -> Response:
     if path == "/metrics":
         return _metrics(status, accept)
-    if path == "/boot":
-        from hive_boot.serving.status_page import HEADERS, page  # noqa: PLC0415  (for people only)
-
-        return make_response(
-            200, page(name, status, timings), *HEADERS, kind="text/html; charset=utf-8"
-        )
+    if path.startswith("/boot"):
+        return _status_page(path, status, name, timings)
     if path == "/health":
         health = json.dumps(describe(status), ensure_ascii=False)
         return make_response(200 if status.ready else 503, f"{health}\n", kind="application/json")
@@ -179,21 +181,34 @@ def _page(path: str, status: Status, name: str, accept: str, timings: Timings) -
     return make_response(probe.status, f"{probe.text}\n")
 
 
+def _status_page(path: str, status: Status, name: str, timings: Timings) -> Response:
+    from hive_boot.serving.status_page import content  # noqa: PLC0415  (only when the page is opened)
+
+    if path == "/boot.json":
+        body = content.status_as_json(name, status, timings)
+        return make_response(200, f"{body}\n", kind="application/json")
+    file, media_type = content.read_file(path)
+    headers = content.HEADERS if path == "/boot" else ()
+    return make_response(200, file, *headers, kind=media_type)
+
+
 def _metrics(status: Status, accept: str) -> Response:
-    from hive_boot.serving.metrics import expose  # noqa: PLC0415  (for collectors only)
+    from hive_boot.serving.metrics import expose  # noqa: PLC0415  (only when metrics are collected)
 
     try:
         content_type, body = expose(status, accept)
     except ModuleNotFoundError as exc:
-        # Other collectors are called too, and what they lack is another matter.
+        # A collector of the application may lack another module: that is its own failure.
         if (exc.name or "").partition(".")[0] != "prometheus_client":
             raise
-        return make_response(501, "there are no metrics: pip install 'hive_boot[metrics]'\n")
+        return make_response(
+            501, "Metrics need prometheus-client: pip install 'hive_boot[metrics]'\n"
+        )
     return make_response(200, body, kind=content_type)
 
 
 def describe(status: Status) -> dict[str, Any]:
-    """Describe the application in short, for a program; the reasons hold names and no values."""
+    """Return the body of ``/health``; the reasons contain names and no values."""
     text = "degraded" if status.degraded else "ok"
     return {
         "status": text if status.ready else str(status.state),
@@ -209,13 +224,13 @@ def describe(status: Status) -> dict[str, Any]:
 
 
 class Endpoints:
-    """All the endpoints, as an ASGI application of its own.
+    """All endpoints, as a separate ASGI application.
 
-    It can be mounted below any prefix, and served alone.
+    It can be mounted below any prefix, or served alone.
 
     Args:
-        status: describes the application at this moment.
-        name: what people call the application.
+        status: returns the status at this moment.
+        name: the name of the application.
     """
 
     def __init__(self, status: Callable[[], Status], name: str) -> None:
@@ -223,11 +238,14 @@ class Endpoints:
         self._name = name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; say yes to a lifespan, and no to a websocket."""
+        """Respond to a request, complete a lifespan, and close a websocket."""
         if scope["type"] == "http":
+            path = path_of(scope).rstrip("/")  # Litestar appends a slash below a mount
+            # A page opened as "/boot/" requests its files one level deeper.
+            path = path.removeprefix("/boot") if path.startswith("/boot/") else path
             response = handle_request(
                 scope["method"],
-                path_of(scope).rstrip("/"),  # Litestar puts one at the end of a mount's paths
+                path,
                 self._status(),
                 name=self._name,
                 accept=_accept(scope),
@@ -240,15 +258,15 @@ class Endpoints:
 
 
 async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -> bool:
-    """Answer ``/livez``, ``/readyz`` and ``/startupz``, and nothing else.
+    """Respond to ``/livez``, ``/readyz`` and ``/startupz``, and to nothing else.
 
     Args:
-        scope: the scope of an ASGI application.
-        send: what it sends by.
-        status: describes the application at this moment; asked only by a probe.
+        scope: the scope of the request.
+        send: the function that sends events.
+        status: returns the status at this moment; called only for a probe.
 
     Returns:
-        Whether that was one of them; when not, nothing was sent.
+        Whether the request was one of them; otherwise nothing was sent.
     """
     if scope["type"] != "http" or (path := path_of(scope)) not in PROBES:
         return False
@@ -257,10 +275,10 @@ async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -
 
 
 def path_of(scope: Scope) -> str:
-    """Give the path of a request below the prefix that the application is mounted at.
+    """Return the path of a request below the prefix that the application is mounted at.
 
-    A server or a router tells the prefix as ``root_path``, and may have taken it off the
-    path or not: https://asgi.readthedocs.io/en/latest/specs/www.html#http-connection-scope
+    A server or a router passes the prefix as ``root_path``, and the path contains it or
+    not: https://asgi.readthedocs.io/en/latest/specs/www.html#http-connection-scope
     """
     path: str = scope["path"]
     prefix: str = scope.get("root_path", "").rstrip("/")
@@ -283,7 +301,7 @@ async def _send(response: Response, send: Send) -> None:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """Go through a lifespan in which there is nothing to do."""
+    """Complete a lifespan that starts and stops nothing."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

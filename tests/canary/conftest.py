@@ -45,7 +45,7 @@ def program(logs: Path, tmp_path: Path) -> Program:
             cwd=tmp_path / "cwd",
             stdin=DEVNULL,
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

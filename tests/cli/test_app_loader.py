@@ -32,7 +32,7 @@ def test_a_name_of_nothing_is_a_usage_error() -> None:
         ("tests.cli.declared:bood", "Awaited, Checked, Needs, boot"),
         ("tests.cli.declared:boot.nothing", "boot.nothing"),
         ("tests.support:nothing", "Inventory"),
-        ("tests.cli:nothing", "tests.cli has no nothing"),
+        ("tests.cli:nothing", "tests.cli has no attribute nothing"),
         ("sys:maxsize.nothing", "maxsize.nothing"),
     ):
         with pytest.raises(UsageError) as caught:

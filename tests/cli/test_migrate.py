@@ -153,7 +153,7 @@ def test_the_report_has_only_what_is_changed(
     assert run(*both) == 0
     second = capsys.readouterr().out
 
-    for text in ("0444", "0700: ", "/secrets/"):
+    for text in ("0444", "permissions of other users", "/secrets/"):
         assert text in first, text
         assert text not in second, text
     for out in (first, second):

@@ -36,7 +36,9 @@ def test_a_pipe_is_read_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_input_that_is_not_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty pipe above all: the command before it has failed."""
-    for raw in (b"", b"\n", b"\xff", b"fake\0", b"a" * (LIMIT + 2)):
+    bom, large = b"\xef\xbb\xbf", b"a" * (LIMIT + 1)
+    too_large = (large, large + b"\r\n", bom + large, bom + large + b"\r\n", bom + large + b"a")
+    for raw in (b"", b"\n", b"\xff", b"fake\0", *too_large):
         set_stdin(monkeypatch, raw)
         with pytest.raises(CommandError, match="API_KEY") as caught:
             read_new_value(FIELD)
@@ -131,7 +133,7 @@ def test_the_prompt_asks_twice_and_shows_nothing(terminal: Terminal) -> None:
     """The echo is off."""
     terminal.expect("New value of API_KEY: ")
     terminal.type("fake-néw\n".encode())
-    terminal.expect("Once more: ")
+    terminal.expect("Repeat the value: ")
     terminal.type("fake-néw\n".encode())
 
     assert terminal.end() == 0
@@ -143,7 +145,7 @@ def test_two_entries_that_differ_change_nothing(terminal: Terminal) -> None:
     """A typing error does not become a value."""
     terminal.expect("New value of API_KEY: ")
     terminal.type(b"fake-new\n")
-    terminal.expect("Once more: ")
+    terminal.expect("Repeat the value: ")
     terminal.type(b"fake-nwe\n")
 
     assert terminal.end() == 1

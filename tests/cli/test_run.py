@@ -250,7 +250,7 @@ def test_arguments_that_name_nothing_to_run_are_64(capsys: pytest.CaptureFixture
         (["tests.cli.declared:boot", "-m", "plain"], "-m MODULE"),
         (["--serve", "a:b", "-m", "plain"], "-m MODULE"),
         (["--port", "1", "-m", "plain"], "-m MODULE"),
-        (["a:b", "--port", "1"], "--port goes with --serve"),
+        (["a:b", "--port", "1"], "--port: only valid with --serve"),
         (["a:b", "--serve", "a:c", "--port", "65536"], "--port"),
         (["nowhere:boot"], "nowhere"),
         (["-m", "nowhere"], "nowhere"),

@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import State
 from hive_boot.runtime.status import Status
-from hive_boot.serving import probe_server, status_page
+from hive_boot.serving import probe_server
 from hive_boot.serving.endpoints import PATHS, PROBES, describe
 from hive_boot.serving.metrics import expose
+from hive_boot.serving.status_page.content import status_as_json
 from tests.docs.reading import python_files, write_files
 from tests.fixtures.forking import Interpreter, forking
 from tests.support import ROOT, started_child
@@ -92,14 +93,14 @@ def test_around_an_application(run: Callable[..., list[str]]) -> None:
     """The three probes and the application are answered, the other endpoints are not."""
     paths = [*PATHS, "/orders"]
     lines = run(f"{ASK}from wrapped import app\nanyio.run(ask, app)\n", *paths)
-    assert [line.split()[1] for line in lines] == ["200"] * 3 + ["404"] * 3 + ["200"]
+    assert [line.split()[1] for line in lines] == ["200"] * 3 + ["404"] * 4 + ["200"]
 
 
 def test_mounted_by_hand(run: Callable[..., list[str]]) -> None:
-    """All six endpoints are below the mounted path."""
+    """All endpoints are below the mounted path."""
     paths = [f"/internal{path}" for path in PATHS]
     lines = run(f"{ASK}from mounted import app\nanyio.run(ask, app)\n", *paths)
-    assert [line.split()[1] for line in lines] == ["200"] * 6
+    assert [line.split()[1] for line in lines] == ["200"] * len(PATHS)
     assert {line.split()[2] for line in lines[:3]} == {State.READY}
 
 
@@ -117,7 +118,7 @@ def test_on_a_port_of_its_own(workplace: Path) -> None:
             assert child.poll() is None
             assert time.monotonic() < policy
             time.sleep(0.02)
-        assert [fetch(port, path) for path in PATHS] == [200] * 6
+        assert [fetch(port, path) for path in PATHS] == [200] * len(PATHS)
         child.send_signal(signal.SIGTERM)
         assert child.wait(30) == 0
 
@@ -150,7 +151,7 @@ def test_a_registry_of_one_s_own(run: Callable[..., list[str]]) -> None:
 
 def test_the_names_are_right() -> None:
     """The page has exactly the existing paths, metrics with labels, and fields."""
-    assert set(re.findall(r"^\| `(/\w+)` \|", TEXT, re.MULTILINE)) == set(PATHS)
+    assert set(re.findall(r"^\| `(/[\w.]+)` \|", TEXT, re.MULTILINE)) == set(PATHS)
     shown = dict(re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \|", TEXT, re.MULTILINE))
     status = Status(hook_failures={"reconnect": 0})
     there = {
@@ -168,4 +169,11 @@ def test_the_names_are_right() -> None:
 def test_the_numbers_are_right() -> None:
     """The seconds and limits of the page are those of the code."""
     assert (DEFAULTS.probe_timeout, probe_server.MOST) == (10, 100)
-    assert (DEFAULTS.page_refresh_interval, status_page.SHOWN) == (2, 200)
+    script = (ROOT / "hive_boot" / "serving" / "status_page" / "page.js").read_text("utf-8")
+    assert "steps: 200," in script
+    statuses = (Status(), Status(state=State.READY))
+    intervals = [
+        json.loads(status_as_json("orders", status, DEFAULTS))["refresh_interval"]
+        for status in statuses
+    ]
+    assert intervals == [2, 10]

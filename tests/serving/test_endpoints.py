@@ -1,4 +1,4 @@
-"""What a probe, a collector and a person are told, and by which way they come."""
+"""The responses of the endpoints, and the ways to serve them."""
 
 import json
 import sys
@@ -36,18 +36,18 @@ ENDPOINTS = Endpoints(ready, "hive")
 
 
 def body_of(response: Response) -> str:
-    """Give what an answer says."""
+    """Return the body of a response as text."""
     return response.body.decode()
 
 
 def client(app: App, root_path: str = "") -> httpx2.AsyncClient:
-    """Be a client of an application."""
+    """Return a client of an ASGI application."""
     transport = httpx2.ASGITransport(app, root_path=root_path)
     return httpx2.AsyncClient(transport=transport, base_url="http://hive")
 
 
-def test_a_probe_is_told_the_state_and_no_name() -> None:
-    """A kubelet gets a status, and whoever reads along a word of why: never a secret's name."""
+def test_a_probe_returns_the_state_and_no_name() -> None:
+    """A kubelet gets a status code and the state in one word: never the name of a secret."""
     in_use = {State.READY, State.RELOADING}
     for state in State:
         for started in (False, True):
@@ -62,8 +62,8 @@ def test_a_probe_is_told_the_state_and_no_name() -> None:
         assert state.value.isalpha()
 
 
-def test_a_program_reads_how_it_is_in_one_word() -> None:
-    """``/health`` says in one word whether all is well, and the rest in fields."""
+def test_health_has_one_word_and_fields() -> None:
+    """``/health`` has the overall status in one word, and the details in fields."""
     for status, code, word in (
         (starting(), 503, "starting"),
         (ready(), 200, "ok"),
@@ -86,9 +86,9 @@ def test_a_program_reads_how_it_is_in_one_word() -> None:
         }
 
 
-def test_the_answers_are_worded() -> None:
+def test_the_text_of_the_responses() -> None:
     """The bodies of ``/readyz`` and ``/health``, in four states one after another."""
-    told = ""
+    found = ""
     for title, status in (
         ("starting", starting()),
         ("ready", ready()),
@@ -97,12 +97,12 @@ def test_the_answers_are_worded() -> None:
     ):
         for path in ("/readyz", "/health"):
             response = handle_request("GET", path, status)
-            told += f"{title}: GET {path} {response.status}\n{body_of(response)}"
-    assert_golden("readyz_verbose_or_health", told)
+            found += f"{title}: GET {path} {response.status}\n{body_of(response)}"
+    assert_golden("readyz_verbose_or_health", found)
 
 
-async def test_a_reason_that_holds_a_value_is_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should a value ever get into a reason, it does not get out."""
+async def test_a_value_in_a_reason_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that a reason contains is not in any response."""
 
     class Own(SecretSet):
         token: Secret
@@ -110,12 +110,12 @@ async def test_a_reason_that_holds_a_value_is_scrubbed(monkeypatch: pytest.Monke
     monkeypatch.setenv("TOKEN", "fake-value-0001")
     status = ready(degraded=True, reasons=("it is fake-value-0001",))
     async with Bootstrap(Own, mode="environment").running():
-        for path in ("/health", "/boot"):
+        for path in ("/health", "/boot.json"):
             assert "it is ***" in body_of(handle_request("GET", path, status))
 
 
-def test_a_head_is_a_get_without_the_body() -> None:
-    """Who asks by HEAD learns the length of the answer, and nobody keeps either."""
+def test_a_head_is_a_get_without_a_body() -> None:
+    """A HEAD returns the length of the body, and no response may be cached."""
     for path in (*PATHS, "/nothing"):
         got, head = (handle_request(method, path, Status()) for method in ("GET", "HEAD"))
         assert head.body == b""
@@ -123,12 +123,12 @@ def test_a_head_is_a_get_without_the_body() -> None:
         for response in (got, head):
             headers = dict(response.headers)
             assert headers[b"cache-control"] == b"no-store"
-            if path not in {"/boot", "/metrics"}:  # they hold the time
+            if path not in {"/boot.json", "/metrics"}:  # they contain the time
                 assert headers[b"content-length"] == b"%d" % len(got.body), path
 
 
-def test_there_is_nothing_else() -> None:
-    """A wrong path says which there are; a wrong method says which are right."""
+def test_other_paths_and_methods_are_refused() -> None:
+    """The response to a wrong path lists the endpoints; to a wrong method, the methods."""
     missing = handle_request("GET", "/", ready())
     assert missing.status == 404
     assert set(PATHS) <= set(body_of(missing).split())
@@ -139,7 +139,7 @@ def test_there_is_nothing_else() -> None:
 
 
 def test_without_the_client_there_are_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scrape without prometheus-client is told what to install."""
+    """Without prometheus-client the response names what to install."""
     for name in [name for name in sys.modules if name.startswith("prometheus_client")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
@@ -148,8 +148,8 @@ def test_without_the_client_there_are_no_metrics(monkeypatch: pytest.MonkeyPatch
     assert "hive_boot[metrics]" in body_of(response)
 
 
-def test_what_another_collector_lacks_is_not_ours() -> None:
-    """A collector of somebody else that cannot import something is not taken for ours."""
+def test_a_collector_that_lacks_a_module_is_not_hidden() -> None:
+    """A failed import in a collector of the application is raised, not reported as ours."""
 
     class Broken:
         def describe(self) -> list[Any]:
@@ -190,19 +190,29 @@ def litestar_app() -> App:
 
 @pytest.mark.parametrize("make", [starlette_app, fastapi_app, litestar_app])
 async def test_they_can_be_mounted_below_a_prefix(make: Any) -> None:  # noqa: ANN401
-    """All of them answer below a mount of Starlette, FastAPI and Litestar, and behind a proxy."""
+    """All endpoints respond below a mount of Starlette, FastAPI and Litestar, and a proxy."""
     app = make()
     for root_path in ("", "/api"):
         async with client(app, root_path) as asking:
-            for path in PATHS:
+            for path in (*PATHS, "/boot.css", "/boot.js"):
                 response = await asking.get(f"{root_path}/internal{path}")
                 assert response.status_code == 200, (root_path, path)
             for path in ("/", "/nothing"):
                 assert (await asking.get(f"{root_path}/internal{path}")).status_code == 404
 
 
+async def test_the_page_can_be_opened_with_a_slash() -> None:
+    """The files of the page are found also when its address ends with a slash."""
+    async with client(ENDPOINTS) as asking:
+        for path in ("/boot/", "/boot/boot.css", "/boot/boot.js", "/boot/boot.json"):
+            response = await asking.get(path)
+            assert response.status_code == 200, path
+        assert response.json()["name"] == "hive"
+        assert (await asking.get("/boot/nothing")).status_code == 404
+
+
 async def test_they_can_be_served_alone() -> None:
-    """They are an application of their own; a server may tell of a prefix that it took off."""
+    """They are a separate application; a server may pass a prefix that it has removed."""
     for root_path in ("", "/", "/api", "/live"):
         async with client(ENDPOINTS, root_path) as asking:
             response = await asking.get("/livez", headers={"x-other": "1"})
@@ -211,7 +221,7 @@ async def test_they_can_be_served_alone() -> None:
 
 
 async def test_a_scrape_can_choose_the_format() -> None:
-    """The header ``Accept`` of a scrape is heard."""
+    """The header ``Accept`` of a scrape selects the format."""
     async with client(ENDPOINTS) as asking:
         accept = "application/openmetrics-text; version=1.0.0"
         response = await asking.get("/metrics", headers={"accept": accept})
@@ -219,41 +229,43 @@ async def test_a_scrape_can_choose_the_format() -> None:
     assert response.text.endswith("# EOF\n")
 
 
-class Talk:
-    """A server, seen from an application: what it says, and what it is told."""
+class Conversation:
+    """A server, seen from an application: the events it sends and receives."""
 
     def __init__(self, *messages: Message) -> None:
         self.messages = list(messages)
-        self.told: list[Message] = []
+        self.found: list[Message] = []
 
     async def receive(self) -> Message:
-        """Say the next thing."""
+        """Return the next event."""
         return self.messages.pop(0)
 
     async def send(self, message: Message) -> None:
-        """Be told."""
-        self.told.append(message)
+        """Store an event."""
+        self.found.append(message)
 
 
-async def test_they_live_as_long_as_the_server_likes() -> None:
-    """A server that asks for a lifespan gets one."""
-    talk = Talk({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
-    await ENDPOINTS({"type": "lifespan"}, talk.receive, talk.send)
-    assert [each["type"] for each in talk.told] == [
+async def test_they_complete_a_lifespan() -> None:
+    """Startup and shutdown of a lifespan are completed."""
+    conversation = Conversation({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
+    await ENDPOINTS({"type": "lifespan"}, conversation.receive, conversation.send)
+    assert [each["type"] for each in conversation.found] == [
         "lifespan.startup.complete",
         "lifespan.shutdown.complete",
     ]
 
 
-async def test_they_do_not_talk_over_a_websocket() -> None:
-    """A websocket is closed before it is open."""
-    talk = Talk({"type": "websocket.connect"})
-    await ENDPOINTS({"type": "websocket", "path": "/livez"}, talk.receive, talk.send)
-    assert [each["type"] for each in talk.told] == ["websocket.close"]
+async def test_they_close_a_websocket() -> None:
+    """A websocket is closed before it is accepted."""
+    conversation = Conversation({"type": "websocket.connect"})
+    await ENDPOINTS(
+        {"type": "websocket", "path": "/livez"}, conversation.receive, conversation.send
+    )
+    assert [each["type"] for each in conversation.found] == ["websocket.close"]
 
 
-async def test_the_outermost_wrapper_answers_probes_alone() -> None:
-    """Around an application only the three probes are answered; the rest is the application's."""
+async def test_the_outermost_layer_answers_only_probes() -> None:
+    """Around an application only the three probes are answered; the application gets the rest."""
     asked = 0
 
     def status() -> Status:
@@ -272,4 +284,4 @@ async def test_the_outermost_wrapper_answers_probes_alone() -> None:
         assert (await asking.get("/health")).json()["state"] == "ready"
         assert (await asking.get("/nothing")).status_code == 404
     assert asked == 2
-    assert not await answer_probe({"type": "websocket"}, Talk().send, status)
+    assert not await answer_probe({"type": "websocket"}, Conversation().send, status)

@@ -224,7 +224,7 @@ boot.run(backend=backend)
         port = it.probe_port
         health = it.ask("/health", port)
         assert '"mode": "docker"' in health.body
-        page = it.ask("/boot", port)
+        page = it.ask("/boot.json", port)
         metrics = it.ask("/metrics", port)
         assert page.status == metrics.status == 200
         assert "Needs" in page.body
@@ -334,7 +334,7 @@ async def test_a_start_that_fails_is_told_to_the_server(
 @pytest.mark.anyio
 @pytest.mark.both_backends
 async def test_all_endpoints_can_be_mounted(boot: Bootstrap[Needs]) -> None:
-    """What is mounted by hand has all six paths, and the page has the declaration's name."""
+    """What is mounted by hand has all paths, and the status has the declaration's name."""
     app = Starlette(routes=[Mount("/internal", boot.probes)], lifespan=boot.lifespan)
     transport = ASGITransport(app=app)
     async with AsyncClient(transport=transport, base_url="http://here/internal") as client:
@@ -343,6 +343,7 @@ async def test_all_endpoints_can_be_mounted(boot: Bootstrap[Needs]) -> None:
             for path in ("/livez", "/readyz", "/startupz", "/health", "/metrics", "/boot"):
                 answer = await client.get(path)
                 assert answer.status_code == 200, path
+            answer = await client.get("/boot.json")
             assert "Needs" in answer.text
             assert "fake-jwt-secret" not in answer.text
 

@@ -1,322 +1,307 @@
-"""What the page for people says, and what it never says."""
+"""The status page without a browser: its static files, its headers, and the status as JSON."""
 
+import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import shutil
+import subprocess
+import tomllib
+from dataclasses import fields, replace
 from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any
 
 import pytest
 
-from hive_boot._timings import DEFAULTS
+from hive_boot import Bootstrap, Secret, SecretSet
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.states import State, TimelineEntry
-from hive_boot.runtime.status import RotationStatus, Status
-from hive_boot.serving.endpoints import handle_request
-from hive_boot.serving.status_page import HEADERS, page
-from tests.fixtures.golden import assert_golden
-from tests.serving.statuses import (
-    crowded,
-    degraded,
-    ready,
-    secret_status,
-    secrets,
-    starting,
-    stopping,
-)
+from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
+from hive_boot.serving.endpoints import Response, handle_request
+from tests.serving.statuses import crowded, degraded, ready, secret_status, starting, stopping
+from tests.support import ROOT
+
+PATHS = ("/boot", "/boot.css", "/boot.js")
+
+DIRECTORY = files("hive_boot.serving.status_page")
+
+HTML = (DIRECTORY / "page.html").read_text("utf-8")
+
+CSS = (DIRECTORY / "page.css").read_text("utf-8")
+
+SCRIPT = (DIRECTORY / "page.js").read_text("utf-8")
 
 VOID = {"meta", "link", "wbr", "br"}
 
-INLINE = {"b", "code", "small", "span", "wbr"}
-"""Tags that do not start a new line."""
-
-SITUATIONS = [
-    Status(),
-    starting(),
-    ready(),
-    ready(200),
-    degraded(),
-    stopping(),
-    crowded(),
-    ready(forked=True, watcher="off"),
-]
-
-
-@dataclass
-class Row:
-    """A row of a table: the text of each cell, and the class of each badge."""
-
-    cells: list[str] = field(default_factory=list)
-    badges: list[str] = field(default_factory=list)
-
 
 class Reader(HTMLParser):
-    """Reads a page as strictly as no browser does."""
+    """Reads a document and fails when an element is not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.rows: list[Row] = []
+        self.inline = ""
         self.feed(text)
         self.close()
-        assert self.open == [], "something is not closed"
+        assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag."""
+        """Store an element."""
         self.tags.append((tag, dict(attrs)))
-        if tag == "tr":
-            self.rows.append(Row())
-        elif tag in {"td", "th"}:
-            self.rows[-1].cells.append("")
-        elif "tr" in self.open and (kind := dict(attrs).get("class") or "").startswith("badge"):
-            self.rows[-1].badges.append(kind)
-        if tag in {"b", "small", "span"}:
-            self.handle_data(" ")
-        if tag not in INLINE:
-            self.texts.append("\n")
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Hold it against the one that was opened last."""
+        """Compare an end tag with the element that was opened last."""
         assert self.open.pop() == tag
-        if tag in {"td", "th"}:
-            self.rows[-1].cells[-1] = " ".join(self.rows[-1].cells[-1].split())
 
     def handle_data(self, data: str) -> None:
-        """Note what can be read."""
-        if self.open[-1:] == ["style"]:
-            return
-        self.texts.append(data)
-        if {"td", "th"} & set(self.open):
-            self.rows[-1].cells[-1] += data
+        """Store the text of elements that a Content-Security-Policy would block."""
+        if self.open[-1:] in (["script"], ["style"]):
+            self.inline += data.strip()
 
-    @property
-    def text(self) -> str:
-        """All that can be read, in one line."""
-        return " ".join("".join(self.texts).split())
-
-    @property
-    def lines(self) -> list[str]:
-        """The visible text, one line for each block element."""
-        lines = (" ".join(line.split()) for line in "".join(self.texts).splitlines())
-        return [line for line in lines if line]
-
-    def row(self, name: str) -> Row:
-        """Find the row that begins with a name."""
-        (found,) = [row for row in self.rows if row.cells[0].split()[:1] == [name]]
-        return found
-
-    @property
-    def notices(self) -> list[str]:
-        """The class of each notice above everything else."""
-        kinds = [each.get("class") or "" for each in self.all("section")]
-        return [kind for kind in kinds if kind.startswith("notice ")]
-
-    def all(self, tag: str) -> Iterator[dict[str, str | None]]:
-        """Give the attributes of every such tag."""
-        return (attributes for name, attributes in self.tags if name == tag)
+    def values(self, attribute: str) -> list[str]:
+        """Return the value of an attribute of every element that has it."""
+        return [str(each[attribute]) for _, each in self.tags if attribute in each]
 
 
-@pytest.fixture(autouse=True)
-def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop the wall clock, by which the page tells how long ago something was."""
-    monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
+PAGE = Reader(HTML)
 
 
-def test_it_is_one_sound_document_that_asks_for_nothing() -> None:
-    """A page that is read in an outage needs no script, no network, and no other server."""
-    for status in SITUATIONS:
-        assert_sound(Reader(page("hive", status)))
+def request(path: str, status: Status | None = None, **more: Any) -> Response:  # noqa: ANN401
+    """Request a path of an application."""
+    return handle_request("GET", path, status or ready(), name="hive <hive>", **more)
 
 
-def assert_sound(read: Reader) -> None:
-    """Assert that a document is whole, refers to nothing outside, and is labelled."""
-    names = {tag for tag, _ in read.tags}
-    assert names.isdisjoint({"script", "img", "iframe", "object", "form", "video", "base"})
-    assert next(read.all("html"))["lang"] == "en"
-    assert any(each.get("name") == "viewport" for each in read.all("meta"))
-    assert [str(each["href"])[:5] for each in read.all("link")] == ["data:"]
-    assert {str(each["href"]) for each in read.all("a")} == {
-        "#timeline",
-        "#secrets",
-        "#rotations",
+def status_of(status: Status, **more: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return what ``/boot.json`` contains for a status."""
+    found: dict[str, Any] = json.loads(request("/boot.json", status, **more).body)
+    return found
+
+
+def test_each_file_has_its_media_type() -> None:
+    """The browser gets each file with the type that ``nosniff`` requires, and caches none."""
+    types = ("text/html", "text/css", "text/javascript")
+    for path, media_type, text in zip(PATHS, types, (HTML, CSS, SCRIPT), strict=True):
+        response = request(path)
+        headers = dict(response.headers)
+        assert (response.status, response.body.decode()) == (200, text)
+        assert headers[b"content-type"].decode() == f"{media_type}; charset=utf-8"
+        assert headers[b"x-content-type-options"] == b"nosniff"
+        assert headers[b"cache-control"] == b"no-store"
+        assert handle_request("HEAD", path, ready()).body == b""
+    assert dict(request("/boot.json").headers)[b"content-type"] == b"application/json"
+    assert dict(request("/boot.json").headers)[b"cache-control"] == b"no-store"
+
+
+def test_the_page_is_the_same_for_every_application() -> None:
+    """The files contain nothing of the application; that is in ``/boot.json`` alone."""
+    for path in PATHS:
+        bodies = {request(path, status).body for status in (Status(), degraded(), crowded())}
+        assert len(bodies) == 1
+
+
+def test_a_port_without_the_page_has_none_of_its_files() -> None:
+    """Where only the probes are answered, the files of the page do not exist either."""
+    for path in (*PATHS, "/boot.json"):
+        assert handle_request("GET", path, ready(), only=("/readyz",)).status == 404
+
+
+def test_the_policy_allows_only_what_the_page_needs() -> None:
+    """The browser may load the script, the style and the status, and nothing else."""
+    headers = dict(request("/boot").headers)
+    policy = headers[b"content-security-policy"].decode()
+    directives = dict(each.split(" ", 1) for each in policy.split("; "))
+    assert directives == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "connect-src": "'self'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": "'none'",
+    }
+    assert headers[b"referrer-policy"] == b"no-referrer"
+
+
+def test_the_page_has_nothing_inline() -> None:
+    """Neither the document nor the script contains what the policy would block."""
+    assert PAGE.inline == ""
+    assert not [name for _, each in PAGE.tags for name in each if name.startswith("on")]
+    assert PAGE.values("style") == []
+    assert "url(" not in CSS
+    assert "@import" not in CSS
+
+
+def test_the_script_writes_text_and_no_markup() -> None:
+    """No function that parses markup or code is used."""
+    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval|Function\(|srcdoc"
+    assert re.findall(forbidden, SCRIPT) == []
+    assert re.findall(r"https?://\S+", HTML + CSS) == []
+    assert re.findall(r"https?://[^\s\"]+", SCRIPT) == ["http://www.w3.org/2000/svg"]
+
+
+def test_every_address_is_relative() -> None:
+    """The page finds its files and the endpoints below any prefix."""
+    addresses = {*PAGE.values("src"), *PAGE.values("href")}
+    assert {each for each in addresses if not each.startswith("#")} == {
+        "data:,",
+        "boot.css",
+        "boot.js",
+        "boot.json",
         "health",
         "metrics",
     }
-    assert len(list(read.all("h1"))) == 1
-    assert all(each["scope"] in {"col", "row"} for each in read.all("th"))
-    assert len(list(read.all("caption"))) == len(list(read.all("table")))
-    known = {each["id"] for _, each in read.tags if "id" in each}
-    assert {"timeline", "secrets", "rotations"} <= known
-    assert {each["aria-labelledby"] for _, each in read.tags if "aria-labelledby" in each} <= known
+    assert re.findall(r'fetch\("([^"]*)"', SCRIPT) == ["boot.json"]
+    for each in addresses & {"boot.css", "boot.js", "boot.json", "health", "metrics"}:
+        assert request(f"/{each}").status == 200
 
 
-def test_the_server_forbids_what_the_page_does_not_need() -> None:
-    """Should a name ever bring markup, the browser is told to run and fetch nothing."""
-    told = dict(handle_request("GET", "/boot", ready()).headers)
-    policy = told[b"content-security-policy"].decode()
-    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
-    assert set(HEADERS) <= set(told.items())
-    assert told[b"content-type"] == b"text/html; charset=utf-8"
+def test_the_document_is_labelled() -> None:
+    """Language, headings, captions, scopes and roles are set, and every reference exists."""
+    ids = PAGE.values("id")
+    assert len(ids) == len(set(ids))
+    assert PAGE.values("lang") == ["en"]
+    assert "width=device-width, initial-scale=1" in PAGE.values("content")
+    tags = [tag for tag, _ in PAGE.tags]
+    assert tags.count("h1") == 1
+    assert tags.count("caption") == tags.count("table") == 2
+    assert all(each.get("scope") == "col" for tag, each in PAGE.tags if tag == "th")
+    roles = {"table", "rowgroup", "row", "columnheader", "status"}
+    assert set(PAGE.values("role")) == roles
+    anchors = [each[1:] for each in PAGE.values("href") if each.startswith("#")]
+    assert {*anchors, *PAGE.values("aria-labelledby")} <= set(ids)
 
 
-def test_no_name_is_markup() -> None:
-    """Whatever a name, a path or a reason holds is shown as it is."""
-    evil = "<b onload='x'>\"&</b>"
+def test_the_script_fills_elements_that_exist() -> None:
+    """Each identifier in the script is one of the document."""
+    named = set(re.findall(r'(?:fill|setHidden|getElementById)\("([\w-]+)"', SCRIPT))
+    tables = {
+        name.replace("${id}", table)
+        for name in re.findall(r"(?:fill|setHidden)\(`([^`]+)`", SCRIPT)
+        for table in re.findall(r'fillTable\("(\w+)"', SCRIPT)
+    }
+    assert len(named) >= 8
+    assert len(tables) == 8
+    assert named | tables <= set(PAGE.values("id"))
+
+
+def test_without_javascript_the_page_names_the_json() -> None:
+    """A browser that runs no script shows where the status is."""
+    (text,) = re.findall(r"<noscript>(.*?)</noscript>", HTML, re.DOTALL)
+    assert "JavaScript" in text
+    before = HTML[: HTML.index("<noscript>")]
+    assert '<a href="boot.json">' in before[before.index("<main>") :]
+    assert '<div id="content" hidden>' in HTML
+
+
+def test_the_json_has_every_field_of_the_status() -> None:
+    """``/boot.json`` has what ``Bootstrap.status()`` has, the name and the time."""
+    for status in (Status(), starting(), ready(), degraded(), stopping()):
+        found = status_of(status)
+        names = {field.name for field in fields(Status)}
+        assert found.keys() == names | {"name", "time", "refresh_interval"}
+        assert found["name"] == "hive <hive>"
+        assert found["state"] == status.state
+        assert found["reasons"] == list(status.reasons)
+        assert [each["name"] for each in found["secrets"]] == [e.name for e in status.secrets]
+        assert [each["verdict"] for each in found["rotations"]] == [
+            each.verdict for each in status.rotations
+        ]
+        assert [(each["name"], each["end"]) for each in found["timeline"]] == [
+            (each.name, each.end) for each in status.timeline
+        ]
+    assert found["secrets"][0].keys() == {field.name for field in fields(SecretStatus)}
+    assert found["rotations"][0].keys() == {field.name for field in fields(RotationStatus)}
+    assert found["timeline"][0].keys() == set(TimelineEntry.field_names)
+    assert found["hook_failures"] == {"reconnect": 0, "agents": 0}
+
+
+def test_the_script_reads_fields_that_exist() -> None:
+    """Each field that the script reads is in ``/boot.json``."""
+    found = status_of(degraded())
+    for name, known in (
+        ("status", found),
+        ("secret", found["secrets"][0]),
+        ("rotation", found["rotations"][0]),
+        ("step", found["timeline"][0]),
+    ):
+        read = set(re.findall(rf"\b{name}\.(\w+)\b(?!\()", SCRIPT))
+        assert len(read) >= 3
+        assert read <= known.keys()
+
+
+def test_a_start_is_refreshed_more_often() -> None:
+    """The interval is the one of the timings during a start, and five times as long afterwards."""
+    assert DEFAULTS.page_refresh_interval == 2
+    for status, interval in (
+        (Status(), 2),
+        (starting(), 2),
+        (ready(), 10),
+        (stopping(), 10),
+        (ready(state=State.LOADING), 2),
+    ):
+        assert status_of(status)["refresh_interval"] == interval
+    timings = Timings(page_refresh_interval=0.5)
+    assert status_of(starting(), timings=timings)["refresh_interval"] == 0.5
+
+
+@pytest.mark.anyio
+async def test_no_text_contains_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value is removed from every text, also one that equals the name of a field."""
+
+    class Own(SecretSet):
+        token: Secret
+
+    value = "refresh_interval"
+    monkeypatch.setenv("TOKEN", value)
     status = ready(
-        degraded=True,
-        reasons=(evil,),
-        failed=evil,
-        mode=evil,
-        mode_reason=evil,
-        profile=evil,
-        profile_reason=evil,
-        secrets=(secret_status(evil, used_by=evil, source=evil, place=evil),),
-        rotations=(
-            RotationStatus(at=1.0, generation=2, verdict="accepted", names=(evil,), duration=0.1),
-        ),
-        timeline=(
-            TimelineEntry(
-                name=evil, kind="resource", start=0.0, outcome="waiting", waits_for=(evil,)
-            ),
-        ),
+        reasons=(value,),
+        failed=value,
+        mode_reason=value,
+        secrets=(secret_status("A", place=value, used_by=value),),
+        timeline=(TimelineEntry(name=value, kind="check", start=0.0, waits_for=(value,)),),
     )
-    text = page(evil, status)
-    assert "onload='" not in text
-    assert "<b onload" not in text
-    assert Reader(text).text.count(evil) == 15
+    async with Bootstrap(Own, mode="environment").running():
+        found = status_of(status)
+        text = request("/boot.json", status).body.decode()
+    assert text.count("***") == 7
+    assert text.count(value) == 1
+    assert found["refresh_interval"] == 10
+    assert found["secrets"][0]["place"] == "***"
 
 
 def test_a_path_need_not_be_unicode() -> None:
-    """A file whose name is no text is no reason to show nothing."""
+    """A file name that is not Unicode is shown with a question mark."""
     status = ready(secrets=(secret_status("A", place="/run/\udcff"),))
-    assert b"/<wbr>run/<wbr>?" in handle_request("GET", "/boot", status).body
+    assert status_of(status)["secrets"][0]["place"] == "/run/?"
 
 
-def test_how_it_is_is_seen_first() -> None:
-    """The state stands in the title of the tab and beside the name, in words and in a colour."""
-    for status, badge, title in (
-        (Status(), "busy", "armed"),
-        (starting(), "busy", "starting"),
-        (ready(), "good", "ready"),
-        (degraded(), "warn", "ready, degraded"),
-        (ready(state=State.DRAINING, ready=False), "", "draining"),
-        (stopping(), "bad", "stopping, failed"),
-    ):
-        text = page("hive", status)
-        assert f"<title>{title}: hive</title>" in text
-        assert f'<h1>hive</h1><span class="badge {badge}">{title}</span>' in text
+def test_a_status_of_thousands_is_small_enough_to_send() -> None:
+    """A thousand steps and two hundred secrets are a few hundred kilobytes."""
+    body = request("/boot.json", replace(crowded(), failed="x")).body
+    assert len(json.loads(body)["timeline"]) == 1000
+    assert len(body) < 400_000
 
 
-def test_only_a_start_is_looked_at_again() -> None:
-    """While it starts the page follows by itself; afterwards it stands still to be read."""
-    for status in SITUATIONS:
-        again = [each for each in Reader(page("hive", status)).all("meta") if "http-equiv" in each]
-        assert bool(again) is (status.state in {State.ARMED, State.LOADING, State.STARTING})
-        assert all(each["content"] == f"{DEFAULTS.page_refresh_interval:g}" for each in again)
-
-
-def test_the_page_is_worded() -> None:
-    """The text of the page while it starts, and while everything is wrong."""
-    told = ""
-    for status in (starting(), replace(degraded(), failed="agents", forked=True)):
-        told += "\n".join(Reader(page("hive", status)).lines) + "\n\n"
-    assert_golden("status_page_text", told)
-
-
-def test_what_is_wrong_is_told() -> None:
-    """Failure, reasons and fork are shown above everything else, each in its own notice."""
-    status = replace(degraded(), failed="agents", forked=True)
-    read = Reader(page("hive", status))
-    assert read.notices == ["notice bad", "notice warn", "notice busy"]
-    assert read.lines.index("Degraded") < read.lines.index("Ready")
-    assert all(reason in read.lines for reason in status.reasons)
-    assert any("agents" in line for line in read.lines[: read.lines.index("Degraded")])
-    assert Reader(page("hive", ready())).notices == []
-    many = Reader(page("hive", ready(degraded=True, reasons=("the hook x fails",) * 60)))
-    assert many.text.count("the hook x fails") == 50
-    assert "10" in many.lines[many.lines.index("Ready") - 1]
-
-
-def test_what_was_decided_is_told_with_the_reason() -> None:
-    """Mode, profile, generation, age and watcher are there, and why they are so."""
-    read = Reader(page("hive", ready()))
-    for label, fact in (
-        ("Up for", "2 h 30 min"),
-        ("Generation", "4"),
-        ("Last change", "40 s ago"),
-        ("Last good read", "12 s ago"),
-        ("Watcher", "inotify"),
-        ("Mode", "kubernetes KUBERNETES_SERVICE_HOST is set"),
-        ("Profile", "production nothing else is said"),
-    ):
-        assert read.lines[read.lines.index(label) + 1].startswith(fact), label
-    bare = Reader(page("hive", Status()))
-    for label in ("Last change", "Mode", "Generation"):
-        assert not re.search(r"\d", bare.lines[bare.lines.index(label) + 1]), label
-
-
-def test_secrets_are_told_by_name_and_never_by_value() -> None:
-    """Each declared secret has a row: whether it is there, from where, since when."""
-    read = Reader(page("hive", degraded()))
-    assert "7 of 8" in read.text
-    assert all(each.name in read.row(each.name).cells[0] for each in degraded().secrets)
-    for name, age, generation, badges in (
-        ("OPENAI_API_KEY", "2 h 13 min", "1", ["badge good", "badge bad"]),  # a stale mount
-        ("HIVE_API_KEY", "2 h 13 min", "1", ["badge good", "badge"]),  # pinned
-        ("JWT_SECRET", "40 s", "4", ["badge good", "badge busy", "badge bad"]),  # due, refused
-        ("GITHUB_TOKEN", "2 h 13 min", "1", ["badge good"]),
-    ):
-        row = read.row(name)
-        assert row.cells[0].endswith(" semantic-memory, agents")
-        assert row.cells[1].split()[-1] == "required"
-        assert row.cells[2] == f"file /run/secrets/hive/{name}"
-        assert (*row.cells[3:5], row.badges) == (age, generation, badges)
-    assert "1 min 20 s" in read.row("JWT_SECRET").cells[5]
-    absent = read.row("SENTRY_DSN")
-    assert (absent.cells[1].split()[-1], absent.badges) == ("optional", ["badge "])
-    assert absent.cells[2:] == ["", "", "", ""]
-    missing = secret_status("A", present=False, source="", place="", used_by="")
-    assert Reader(page("hive", ready(secrets=(missing,)))).row("A").badges == ["badge bad"]
-
-
-def test_before_the_first_set_no_secrets_are_told() -> None:
-    """While it loads, there is no table of secrets."""
-    tables = [each["class"] for each in Reader(page("hive", starting())).all("table")]
-    assert "kept" not in tables
-
-
-def test_rotations_are_told() -> None:
-    """The last rotations have a row each: when, what became of it, which secrets."""
-    read = Reader(page("hive", ready()))
-    rows = [row.cells for row in read.rows[-3:]]
-    assert [cells[1:] for cells in rows] == [
-        ["accepted", "jwt_secret", "4", "21 ms"],
-        ["refused", "JWT_SECRET", "3", "20 ms"],
-        ["in-use", "sentry_dsn", "2", "3.0 s"],
-    ]
-    assert rows[0][0].startswith("40 s ago ")
-    assert Reader(page("hive", Status())).rows == []
-    names = tuple(f"S{number}" for number in range(30))
-    many = ready(
-        rotations=tuple(
-            RotationStatus(at=1.0, generation=n, verdict="accepted", names=names, duration=0.1)
-            for n in range(60)
-        )
+def test_the_files_are_in_the_wheel() -> None:
+    """The wheel has the whole directory, because git ignores none of the files."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]
+    assert build == {
+        "targets": {
+            "wheel": {"packages": ["hive_boot"]},
+            "sdist": {"include": build["targets"]["sdist"]["include"]},
+        }
+    }
+    assert "/hive_boot" in build["targets"]["sdist"]["include"]
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("the repository is needed to see what git ignores")
+    names = [f"hive_boot/serving/status_page/page.{kind}" for kind in ("html", "css", "js")]
+    ignored = subprocess.run(
+        [git, "check-ignore", *names], cwd=ROOT, capture_output=True, check=False
     )
-    shown = Reader(page("hive", many))
-    assert len([row for row in shown.rows if "accepted" in row.cells[1:2]]) == 50
-    assert "S9" in shown.rows[-1].cells[2]
-    assert "S10" not in shown.rows[-1].cells[2]
-    assert "20" in shown.rows[-1].cells[2]
-    assert any(line.startswith("10 more ") for line in shown.lines)
-
-
-def test_a_thousand_of_anything_is_a_page_still() -> None:
-    """However much there is, the page stays one that a phone can show."""
-    text = page("hive", replace(crowded(), secrets=secrets(1_000)))
-    read = Reader(text)
-    assert any(line.startswith("500 more ") for line in read.lines)
-    assert any(re.search(r"^800 more .*\b800 ", line) for line in read.lines)
-    assert len(text) < 400_000
+    assert (ignored.returncode, ignored.stdout) == (1, b"")

@@ -1,1 +1,1 @@
-"""Checks of `hive-boot doctor`."""
+"""Checks of the doctor command, one module per subject."""

@@ -1,4 +1,4 @@
-"""Change detection checks: mounts whose changes never arrive, and the limits of inotify."""
+"""Change detection checks: mounts that are never updated, and the limits of inotify."""
 
 from __future__ import annotations
 
@@ -21,26 +21,21 @@ if TYPE_CHECKING:
 
 _LIMITS = "/proc/sys/fs/inotify"
 
-
-_ENOUGH = 4
-"""Instances that should be left: a deployment needs two for each process for some time."""
-
+_SPARE_INSTANCES = 4
+"""Inotify instances that should be available besides that of this process."""
 
 _ALL_EVENTS = 0xFFF
 """<sys/inotify.h>, IN_ALL_EVENTS"""
 
-
 _SUGGESTED = {"max_user_instances": 1024, "max_user_watches": 524288}
-
 
 _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
-
-_POLLED = "so changes are found by reading every file every 2 s"
+_POLLED = "so changes are found by polling: every file is read every 2 s"
 
 
 def watch_limits(context: DoctorContext) -> list[Finding]:
-    """Return why a start with ``watch=True`` would poll instead of using inotify."""
+    """Return the reasons for which a start with ``watch=True`` would poll."""
     if not context.declarations.watch:
         return []
     if context.host.variable("WATCHFILES_FORCE_POLLING").lower() not in _NOT_FORCED:
@@ -51,7 +46,7 @@ def watch_limits(context: DoctorContext) -> list[Finding]:
                 message=f"WATCHFILES_FORCE_POLLING is set, {_POLLED}",
                 names=("WATCHFILES_FORCE_POLLING",),
                 locations=("the environment",),
-                fix="unset it",
+                fix="unset WATCHFILES_FORCE_POLLING",
             )
         ]
     if not context.host.exists(_LIMITS):
@@ -60,16 +55,20 @@ def watch_limits(context: DoctorContext) -> list[Finding]:
         name: context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
         for name in ("max_user_instances", "max_user_watches")
     }
-    view = WatchTargets(context.load_result.field_index, context.sources).snapshot()
-    return try_to_watch(view.targets.keys(), limits)
+    snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
+    return try_to_watch(snapshot.targets.keys(), limits)
 
 
 def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> list[Finding]:
-    """Create an inotify instance and a watch on each target, and close all of it again.
+    """Create an inotify instance with a watch on each target, then close it.
 
     Args:
         targets: directories and files.
-        limits: the kernel's limits, by the name of their file.
+        limits: the limits of the kernel, by the name of their file in /proc.
+
+    Returns:
+        A finding for the first limit or permission that prevents it, or a note if few more
+        instances are available.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     with _instances(libc) as available:
@@ -79,15 +78,15 @@ def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> list[Fi
         for target in sorted(targets):
             if libc.inotify_add_watch(first, os.fsencode(target), _ALL_EVENTS) < 0:
                 return [_no_watch(target, ctypes.get_errno(), limits["max_user_watches"])]
-        more = sum(1 for _ in zip(range(_ENOUGH), available, strict=False))
-    if more < _ENOUGH:
-        return [_few_instances(more + 1, limits["max_user_instances"])]
+        spare = sum(1 for _ in zip(range(_SPARE_INSTANCES), available, strict=False))
+    if spare < _SPARE_INSTANCES:
+        return [_few_instances(spare + 1, limits["max_user_instances"])]
     return []
 
 
 @contextmanager
 def _instances(libc: ctypes.CDLL) -> Iterator[Iterator[int]]:
-    """Return an iterator that creates inotify instances, and close them all at the end."""
+    """Yield an iterator that creates inotify instances; close the instances at the end."""
     created: list[int] = []
 
     def create() -> Iterator[int]:
@@ -103,7 +102,7 @@ def _instances(libc: ctypes.CDLL) -> Iterator[Iterator[int]]:
 
 
 def _no_instance(limit: str) -> Finding:
-    # The error is the same when the process has no file descriptor left.
+    # inotify_init1() also fails with EMFILE if the process has no file descriptor left.
     with suppress(OSError):
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         message = f"no inotify instance is left for this user, {_POLLED}"
@@ -114,12 +113,15 @@ def _no_instance(limit: str) -> Finding:
         message=f"no file descriptor is left for inotify, {_POLLED}",
         names=("RLIMIT_NOFILE",),
         locations=("the limits of this process",),
-        fix="`ulimit -n 1024` (LimitNOFILE=, or ulimits: nofile: in Compose)",
+        fix="`ulimit -n 1024` (systemd: LimitNOFILE=, Compose: ulimits: nofile:)",
     )
 
 
 def _few_instances(left: int, limit: str) -> Finding:
-    message = f"only {left} inotify instances are left for this user: the next processes will poll"
+    message = (
+        f"only {left} inotify instances are left for this user, so processes that start later may "
+        "have to poll"
+    )
     return _limit_finding("note", "watch-nearly-impossible", message, "max_user_instances", limit)
 
 
@@ -130,19 +132,19 @@ def _no_watch(target: str, code: int, limit: str) -> Finding:
     return Finding(
         severity="warning",
         kind="watch-impossible",
-        message=f"a location cannot be watched ({os.strerror(code).lower()}), {_POLLED}",
+        message=f"a path cannot be watched ({os.strerror(code).lower()}), {_POLLED}",
         locations=(target,),
-        fix="let the user of the service list the directory",
+        fix="give the user of the service read permission for the path",
     )
 
 
 def _limit_finding(severity: Severity, kind: str, problem: str, name: str, limit: str) -> Finding:
-    """Return the finding for a limit that all containers of a user share."""
+    """Return a finding for a limit that all containers of a user share."""
     setting = f"fs.inotify.{name}"
     return Finding(
         severity=severity,
         kind=kind,
-        message=f"{problem} ({setting} is {limit}, for all containers of this user together)",
+        message=f"{problem} ({setting} is {limit}; all containers of this user share it)",
         names=(setting,),
         locations=(f"{_LIMITS}/{name}",),
         fix=f"on the host: `sysctl -w {setting}={_SUGGESTED[name]}` (and in /etc/sysctl.d)",
@@ -150,15 +152,14 @@ def _limit_finding(severity: Severity, kind: str, problem: str, name: str, limit
 
 
 _REMOTE = re.compile(r"(?:nfs4?|cifs|smb3|smbfs|9p|virtiofs|vboxsf|ceph|afs|lustre|fuse(?:\..*)?)")
-"""File systems that another machine writes to, without an event in the kernel here."""
-
+"""File systems on which a change by another machine causes no event in the local kernel."""
 
 _OVERLAYS = frozenset({"overlay", "fuse.fuse-overlayfs", "aufs"})
-"""File systems of a container: the layers of the image below what the container wrote."""
+"""Root file systems of a container, which contain the layers of the image."""
 
 
 def mount_of(path: Path, table: list[Mount]) -> Mount:
-    """Return the mount that a resolved path is on; the last one at a mount point is on top."""
+    """Return the mount that contains a resolved path. Of several at one point, the last counts."""
     result = Mount(root="", point="", file_system="")
     for mount in table:
         if path.is_relative_to(mount.point) and len(mount.point) >= len(result.point):
@@ -167,52 +168,57 @@ def mount_of(path: Path, table: list[Mount]) -> Mount:
 
 
 def mounted_files(context: DoctorContext) -> list[Finding]:
-    """Return the declared files that are themselves mount points, and so are never replaced."""
-    view = WatchTargets(context.load_result.field_index, context.sources).snapshot()
+    """Return the declared files that are mount points: a replacement of them is not visible."""
+    snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
     names = {str(file.path): file.name for file in context.secret_files}
     watch = context.declarations.watch
-    load_result = [
-        mounted_file_finding(file, names.get(file.path, ""), watch=watch) for file in view.pinned
+    findings = [
+        mounted_file_finding(file, names.get(file.path, ""), watch=watch)
+        for file in snapshot.pinned
     ]
-    return [finding for finding in load_result if finding is not None]
+    return [finding for finding in findings if finding is not None]
 
 
 def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Finding | None:
-    """Return the finding for a file that is a mount point, None when it does no harm.
+    """Return a finding for a file that is a mount point.
 
     Args:
         file: the file.
         name: the secret that it contains; empty for a ``.env`` file.
-        watch: whether the application follows changes.
+        watch: whether the application watches for changes.
+
+    Returns:
+        None if the application does not watch, and the file is neither stale nor a subPath.
     """
     names = (name,) if name else ()
     if file.stale:
         return Finding(
             severity="error" if watch else "warning",
             kind="stale-mount",
-            message="a mounted file was replaced or removed on the host: this process still sees "
-            "the old file, and no later change",
+            message="a mounted file was replaced or removed on the host: this process still reads "
+            "the old file, and later changes are not visible to it",
             names=names,
             locations=(file.path,),
-            fix="start a new container; later write into the file in place: `hive-boot rotate`",
+            fix="restart the container; in future, write into the file in place: "
+            "`hive-boot rotate`",
         )
     if file.is_subpath:
         return Finding(
             severity="warning" if watch else "note",
             kind="mounted-file",
-            message="a file is mounted by a subPath, which the kubelet never updates: a rotation "
-            "needs a new pod",
+            message="a file is mounted with subPath, and the kubelet never updates such a mount: a "
+            "rotation needs a new pod",
             names=names,
             locations=(file.path,),
-            fix="mount the whole volume at a directory, and set HIVE_BOOT_SECRETS_DIR to it",
+            fix="mount the whole volume as a directory, and set HIVE_BOOT_SECRETS_DIR to its path",
         )
     if not watch:
         return None
     return Finding(
         severity="note",
         kind="mounted-file",
-        message="a file is mounted by itself: what is written into the file on the host is seen, "
-        "a file that is renamed over it (as editors do) is not",
+        message="a file is mounted individually: a write into the file on the host is visible, but "
+        "a file that is renamed to its name (as editors do) is not",
         names=names,
         locations=(file.path,),
         fix="write into the file in place: `hive-boot rotate`",
@@ -220,7 +226,7 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
 
 
 def secrets_in_image(context: DoctorContext) -> list[Finding]:
-    """Return the files of secrets that are on no mount, and so may belong to the image."""
+    """Return the secret files that are not on a mount, and may be part of the image."""
     table = read_mounts(context.host.path(MOUNT_TABLE))
     if not context.in_container or mount_of(Path("/"), table).file_system not in _OVERLAYS:
         return []
@@ -228,11 +234,11 @@ def secrets_in_image(context: DoctorContext) -> list[Finding]:
         Finding(
             severity="warning",
             kind="secret-in-image",
-            message="a file of secrets is in the container's own file system, on no mount: if it "
-            "belongs to the image, everyone who has the image has the secret",
+            message="a secret file is in the file system of the container, not on a mount: if it "
+            "is part of the image, every copy of the image contains the secret",
             names=names,
             locations=(str(path),),
-            fix="mount it, exclude it from the build with .dockerignore, and rotate its values",
+            fix="mount the file, add it to .dockerignore, and rotate its values",
         )
         for path, names in context.names_by_path.items()
         if mount_of(path.resolve(), table).point == "/"
@@ -240,7 +246,7 @@ def secrets_in_image(context: DoctorContext) -> list[Finding]:
 
 
 def file_systems_without_events(context: DoctorContext) -> list[Finding]:
-    """Return the locations where a change by another machine causes no inotify event."""
+    """Return the locations in which a change by another machine causes no inotify event."""
     if not context.declarations.watch:
         return []
     table = read_mounts(context.host.path(MOUNT_TABLE))
@@ -257,9 +263,9 @@ def file_systems_without_events(context: DoctorContext) -> list[Finding]:
             severity="warning",
             kind="remote-file-system",
             message=f"secrets are on {file_system}, where a change by another machine causes no "
-            "inotify event: it is found by polling, within 5 to 60 s",
+            "inotify event: the regular comparison finds it after 5 to 60 s",
             locations=tuple(sorted(paths)),
-            fix="none needed if that is soon enough; otherwise use a local volume",
+            fix="none needed if this delay is acceptable; otherwise use a local volume",
         )
         for file_system, paths in sorted(found.items())
     ]

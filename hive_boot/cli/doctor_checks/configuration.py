@@ -1,4 +1,4 @@
-"""Configuration checks: environment copies, near names, stray characters, idle settings."""
+"""Configuration checks: environment copies, near names, stray characters, unused settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def container_env_copies(context: DoctorContext) -> list[Finding]:
-    """Return the mounted secrets that the first process of the container has as variables.
+    """Return a finding if PID 1 of the container has declared secrets as environment variables.
 
-    These variables are what ``docker inspect`` shows and what ``docker exec`` passes on. A
-    process that an entry point started may not have them. What this process has itself is a
-    warning of the load.
+    ``docker inspect`` shows these variables, and ``docker exec`` passes them to every process
+    that it starts. Variables of this process itself are left out, because the load reports
+    them (:func:`load_warnings`).
     """
     if not context.sources.mounted or not context.in_container:
         return []
@@ -52,7 +52,7 @@ def container_env_copies(context: DoctorContext) -> list[Finding]:
 
 
 def used_env_fallback(context: DoctorContext) -> list[Finding]:
-    """Return the secrets that a mounted mode reads from the environment."""
+    """Return a finding if a mode with mounted sources also reads the environment."""
     result = context.load_result
     if not context.sources.mounted or not context.sources.env_fallback:
         return []
@@ -75,9 +75,9 @@ def used_env_fallback(context: DoctorContext) -> list[Finding]:
 
 
 def near_names(context: DoctorContext) -> list[Finding]:
-    """Return the names that may be meant for an optional secret that is absent.
+    """Return the undeclared names that resemble an optional secret without a value.
 
-    A required secret that is absent is a problem of the load, which names them.
+    For a required secret the load reports a problem, which includes the similar names.
     """
     result, sources = context.load_result, context.sources
     index = result.field_index
@@ -108,9 +108,9 @@ def near_names(context: DoctorContext) -> list[Finding]:
 
 
 def stray_characters(context: DoctorContext) -> list[Finding]:
-    """Return the text values with characters that the file format left in them.
+    """Return the text values with white space, quotes, carriage returns or a path in them.
 
-    One final line end is removed by a load, and everything else is part of the value.
+    A load removes one final line end; every other character is part of the value.
     """
     result = context.load_result
     load_result = []
@@ -134,7 +134,7 @@ def stray_characters(context: DoctorContext) -> list[Finding]:
 
 
 def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:
-    """Return the names in a directory that are neither declared nor from the platform."""
+    """Return the names in a directory that neither the declaration nor the platform defines."""
     result = context.load_result
     declared = {name.partition("/")[0] for name in result.field_index.by_file}
     subdirectories = {Path(each.path).name for each in result.snapshots if each is not reading}
@@ -144,7 +144,7 @@ def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set
 
 def _has_space_around(plain: str) -> bool:
     bare = plain.strip()
-    # Readers of a PEM block or of JSON ignore white space around it.
+    # Parsers of PEM and JSON ignore the white space around the content.
     return plain != bare and not _is_pem(bare) and bare[:1] + bare[-1:] not in {"{}", "[]"}
 
 
@@ -237,12 +237,12 @@ def load_warnings(context: DoctorContext) -> list[Finding]:
 
 
 def platform_mismatch(context: DoctorContext) -> list[Finding]:
-    """Return where mode or profile do not fit the platform."""
+    """Return findings if the mode or the profile does not fit the platform."""
     return [*_development_in_container(context), *_unread_mount(context)]
 
 
 def ineffective_declaration(context: DoctorContext) -> list[Finding]:
-    """Return the declarations that have no effect, or make a start fail."""
+    """Return the declarations that have no effect, or that make a start fail."""
     declared = context.declarations
     load_result = []
     if declared.probe_port is not None and find_spec("h11") is None:
@@ -286,7 +286,7 @@ def ineffective_declaration(context: DoctorContext) -> list[Finding]:
 
 def _development_in_container(context: DoctorContext) -> list[Finding]:
     sources = context.sources
-    # A profile that is set to development in a container is intended.
+    # The profile development in a container was set explicitly, so the mode is intended.
     if sources.maybe_missing_mount and sources.profile != "development":
         return [
             Finding(
@@ -313,7 +313,7 @@ def _development_in_container(context: DoctorContext) -> list[Finding]:
 
 
 def _unread_mount(context: DoctorContext) -> list[Finding]:
-    """Return the secrets that are mounted at a directory that this mode does not read."""
+    """Return a finding if /run/secrets contains secrets and the mode does not read it."""
     sources, index = context.sources, context.load_result.field_index
     if sources.mounted:
         return []

@@ -1,4 +1,4 @@
-"""Doctor context and findings: what each check of ``hive-boot doctor`` gets and returns."""
+"""Doctor context and finding: the argument and the result of each check of the doctor command."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ class Finding:
     """One result of a check. It never contains a value.
 
     Attributes:
-        severity: ``error`` fails for certain, ``warning`` may fail, ``note`` is information.
-        kind: the type of the finding, as a short word that a program can compare.
-        message: what was found, as a sentence without its full stop.
+        severity: ``error`` for a certain failure, ``warning`` for a possible failure, ``note``
+            for information.
+        kind: the type of the finding, an identifier for programs.
+        message: the description, as a sentence without a full stop.
         names: the secrets, settings or variables concerned.
-        locations: the files, directories or variables where it was found.
-        fix: what to do about it. Commands are in backquotes.
+        locations: the files, directories or variables concerned.
+        fix: the action that resolves the finding. Commands are in backquotes.
     """
 
     severity: Severity
@@ -59,10 +60,10 @@ class DoctorContext:
     """An application and the machine that it runs on.
 
     Attributes:
-        declarations: what the application declares.
-        load_result: what a start would read.
+        declarations: the declarations of the application.
+        load_result: the result of the dry run.
         host: the machine.
-        manifests: the files that describe the deployment.
+        manifests: the manifests of the deployment.
         user_id: the effective user of this process.
     """
 
@@ -79,11 +80,11 @@ class DoctorContext:
 
     @property
     def in_container(self) -> bool:
-        """Whether this process runs in a container."""
+        """True in a container, in a Kubernetes pod, or as PID 1."""
         return bool(self.host.variable("KUBERNETES_SERVICE_HOST") or container_sign(self.host))
 
     def read_system_file(self, absolute: str) -> str:
-        """Return the text of a file of the system, empty when it cannot be read."""
+        """Return the text of a system file, which is empty if the file cannot be read."""
         try:
             return Path(self.host.path(absolute)).read_text("utf-8", "surrogateescape")
         except OSError:
@@ -91,11 +92,11 @@ class DoctorContext:
 
     @property
     def secret_files(self) -> list[SecretFile]:
-        """The files that contain declared secrets."""
+        """The files in directories and the targets of ``NAME_FILE`` that contain a secret."""
         index = self.load_result.field_index
         found: dict[Path, SecretFile] = {}
         for reading in self.load_result.snapshots:
-            # In a kubelet volume the links beside ..data may be missing.
+            # In a kubelet volume the links next to ..data may be missing.
             base = Path(reading.path, "..data" if reading.volume else "")
             conflicting = [hit.place for hits in reading.batch.unresolved.values() for hit in hits]
             prefix = reading.batch.directory
@@ -118,18 +119,18 @@ class DoctorContext:
 
     @property
     def names_by_path(self) -> dict[Path, tuple[str, ...]]:
-        """Each file of secrets, with the secret that it contains; a ``.env`` file has no name."""
+        """The secret files and ``.env`` files with the secrets in them, empty for ``.env``."""
         files: dict[Path, tuple[str, ...]] = {file.path: (file.name,) for file in self.secret_files}
         return files | dict.fromkeys(self.dotenv_files, ())
 
     def location_of(self, attribute: str) -> str:
-        """Return where the value of a field was found."""
+        """Return the location in which the value of a field was found."""
         source, location = self.load_result.origin(attribute)
         return f"the variable {location}" if source == "environment" else location
 
 
 def file_status(path: Path) -> os.stat_result | None:
-    """Return the status of a file, None when it does not exist or cannot be reached."""
+    """Return the status of a file, or None if it does not exist or is not accessible."""
     try:
         return path.stat()
     except (OSError, ValueError):
@@ -137,7 +138,7 @@ def file_status(path: Path) -> os.stat_result | None:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether ``path`` is a regular file that can be reached."""
+    """Return whether ``path`` is an accessible regular file."""
     status = file_status(path)
     return status is not None and stat.S_ISREG(status.st_mode)
 
@@ -148,5 +149,5 @@ def pluralize(number: int, noun: str) -> str:
 
 
 def join_sorted(names: Iterable[str]) -> str:
-    """Return names as text: sorted, each once."""
+    """Return names as text, sorted and without duplicates."""
     return ", ".join(sorted(set(names)))

@@ -1,4 +1,4 @@
-"""Exposure checks: permissions of secret files, and secrets that git tracks."""
+"""Exposure checks: permissions and owners of secret files, and files that git tracks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 def readable_by_others(context: DoctorContext) -> list[Finding]:
-    """Return the files that every user can read, those of one directory as one finding."""
+    """Return the files that every user can read: one finding per directory and mode.
+
+    Each ``.env`` file is a separate finding.
+    """
     names = {file.path: file.name for file in context.secret_files}
     where = "container" if context.in_container else "machine"
-    load_result = [
+    findings = [
         Finding(
             severity="note" if context.in_container else "warning",
             kind="readable-file",
@@ -33,7 +36,7 @@ def readable_by_others(context: DoctorContext) -> list[Finding]:
         for (directory, mode), files in _grouped_by_mode(names, stat.S_IROTH).items()
     ]
     dotenv = _grouped_by_mode(context.dotenv_files, stat.S_IROTH)
-    return load_result + [
+    return findings + [
         Finding(
             severity="warning",
             kind="readable-file",
@@ -47,13 +50,13 @@ def readable_by_others(context: DoctorContext) -> list[Finding]:
 
 
 def writable_by_others(context: DoctorContext) -> list[Finding]:
-    """Return the files and directories where every user can put another secret."""
+    """Return the files and directories in which every user can change a secret."""
     files = context.names_by_path
-    load_result = [
+    findings = [
         Finding(
             severity="warning",
             kind="writable-file",
-            message=f"a file of secrets can be written by every user (mode {mode:04o})",
+            message=f"a secret file can be written by every user (mode {mode:04o})",
             names=files[file],
             locations=(str(file),),
             fix=f"`chmod o-w {shlex.quote(str(file))}`",
@@ -63,47 +66,50 @@ def writable_by_others(context: DoctorContext) -> list[Finding]:
     ]
     for directory in sorted({path.parent for path in files}):
         mode = _mode(directory)
-        # In a sticky directory, such as a kubelet volume, users replace only their own files.
+        # In a sticky directory, such as a kubelet volume, users can replace only their own files.
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            load_result.append(
+            findings.append(
                 Finding(
                     severity="warning",
                     kind="writable-directory",
-                    message="the files of a directory can be replaced by every user "
+                    message="the files in a directory can be replaced by every user "
                     f"(mode {mode:04o})",
                     locations=(str(directory),),
                     fix=f"`chmod o-w {shlex.quote(str(directory))}`",
                 )
             )
-    return load_result
+    return findings
 
 
 def owned_by_others(context: DoctorContext) -> list[Finding]:
     """Return the files whose owner is neither root nor the user of this process."""
-    # A bind mount keeps the user numbers of the host, and root runs doctor for another user.
+    # In a container, a bind mount shows the user IDs of the host. Root may run doctor for a
+    # service that has another user.
     if context.in_container or context.user_id == 0:
         return []
-    load_result = []
+    findings = []
     for path, names in context.names_by_path.items():
         status = file_status(path)
         if status is not None and status.st_uid not in {0, context.user_id}:
             owner, user = _user_name(status.st_uid), _user_name(context.user_id)
-            load_result.append(
+            findings.append(
                 Finding(
                     severity="warning",
                     kind="foreign-file",
-                    message=f"a file of secrets belongs to the user {owner}, who can change it at "
-                    "any time",
+                    message=f"the user {owner} owns a secret file and can change it",
                     names=names,
                     locations=(str(path),),
                     fix=f"`sudo chown {user} {shlex.quote(str(path))}`",
                 )
             )
-    return load_result
+    return findings
 
 
 def _grouped_by_mode(paths: Iterable[Path], bit: int) -> dict[tuple[Path, int], list[Path]]:
-    """Return the files that have ``bit`` and that others can reach, by directory and mode."""
+    """Return the files with the permission ``bit``, grouped by directory and mode.
+
+    A file is left out if other users have no search permission for a directory above it.
+    """
     found: dict[tuple[Path, int], list[Path]] = {}
     reachable: dict[Path, bool] = {}
     for path in paths:
@@ -123,10 +129,10 @@ def _fix_for_readable_files(context: DoctorContext, directory: Path) -> str:
         return "in the volume: defaultMode: 0400, with fsGroup in the pod's securityContext"
     if context.in_container:
         return (
-            "none needed if all processes run as one user; Swarm accepts mode: 0400 and uid: in "
-            "secrets:"
+            "none needed if all processes in the container have the same user; otherwise, in "
+            "Swarm, set mode: 0400 and uid: of the secret"
         )
-    # The files keep their mode, because a bind mount carries it into a container.
+    # Not the mode of the files: a bind mount keeps it, and a container user must read them.
     return f"`chmod 700 {shlex.quote(str(directory))}`"
 
 
@@ -135,39 +141,39 @@ def _mode(path: Path) -> int:
     return 0 if status is None else stat.S_IMODE(status.st_mode)
 
 
-def _user_name(number: int) -> str:
-    import pwd  # noqa: PLC0415  (only a file of another user needs it)
+def _user_name(user_id: int) -> str:
+    import pwd  # noqa: PLC0415  (only for a file of another user)
 
     try:
-        return pwd.getpwuid(number).pw_name
+        return pwd.getpwuid(user_id).pw_name
     except KeyError:
-        return str(number)
+        return str(user_id)
 
 
 _SYSTEM = ("/run", "/proc", "/dev", "/sys")
-"""Directories that are in no repository."""
+"""Directories that are never in a repository."""
 
 
 def secrets_tracked_by_git(context: DoctorContext) -> list[Finding]:
-    """Return the files of secrets, and the ``.env`` files, that git tracks or does not ignore."""
+    """Return the secret files and ``.env`` files that git tracks or does not ignore."""
     by_directory: dict[Path, list[str]] = {}
     for path in context.names_by_path:
         if not any(path.is_relative_to(system) for system in _SYSTEM):
             by_directory.setdefault(path.parent, []).append(path.name)
-    load_result = []
+    findings = []
     for directory, files in by_directory.items():
         tracked = git_paths(directory, "--literal-pathspecs", "ls-files", "-z", "--", *files)
         if tracked is None:
             continue
         if tracked:
-            load_result.append(_tracked(directory, sorted(tracked), context))
+            findings.append(_tracked(directory, sorted(tracked), context))
         others = [file for file in files if file not in tracked]
         if not others:
             continue
         ignored = git_paths(directory, "check-ignore", "-z", "--stdin", stdin_paths=others)
         if ignored is not None and (exposed := sorted(set(others) - set(ignored))):
-            load_result.append(_not_ignored(directory, exposed, context))
-    return load_result
+            findings.append(_not_ignored(directory, exposed, context))
+    return findings
 
 
 def _tracked(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:
@@ -175,8 +181,8 @@ def _tracked(directory: Path, files: Sequence[str], context: DoctorContext) -> F
     return Finding(
         severity="warning",
         kind="tracked-by-git",
-        message="git tracks files of secrets: everyone who has the repository has the values, "
-        "which stay in its history",
+        message="git tracks secret files: every copy of the repository contains the values, also "
+        "in its history",
         names=_names(directory, files, context),
         locations=tuple(str(directory / file) for file in files),
         fix=f"`{command}`; add a line to .gitignore; then rotate the values",
@@ -188,7 +194,7 @@ def _not_ignored(directory: Path, files: Sequence[str], context: DoctorContext) 
     return Finding(
         severity="warning",
         kind="not-ignored-by-git",
-        message="git does not ignore files of secrets: the next `git add .` adds them",
+        message="git does not ignore secret files: the next `git add .` adds them",
         names=_names(directory, files, context),
         locations=tuple(str(directory / file) for file in files),
         fix=f"add the line {line} to the .gitignore of the repository",
@@ -196,6 +202,6 @@ def _not_ignored(directory: Path, files: Sequence[str], context: DoctorContext) 
 
 
 def _names(directory: Path, files: Sequence[str], context: DoctorContext) -> tuple[str, ...]:
-    """Return the secrets that ``files`` contain."""
+    """Return the names of the secrets in ``files``."""
     names = context.names_by_path
     return tuple(name for file in files for name in names.get(directory / file, ()))

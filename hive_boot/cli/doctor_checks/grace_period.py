@@ -1,7 +1,7 @@
-"""Grace period: whether the platform waits as long as a shutdown of the application may take.
+"""Grace period check: the time until SIGKILL, compared with the longest possible shutdown.
 
-Manifests are searched for a few keys, line by line, without a YAML parser. A value in another
-form (a template, an anchor) is skipped.
+Manifests are searched for a few keys with regular expressions, without a YAML parser. A value
+that is not a time span, such as a template or an anchor, is skipped.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 Platform = Literal["kubernetes", "docker", "systemd"]
 
-_DELAY = 5.0
-"""Seconds of ``shutdown_delay=None`` under ``serve`` in kubernetes mode."""
+_SERVE_DELAY = 5.0
+"""Seconds of ``shutdown_delay=None`` under ``boot.serve()`` in kubernetes mode."""
 
 _MARGIN = 1.0
-"""Seconds after the deadline in which the process reports what hangs, and exits."""
+"""Seconds between the shutdown deadline and the forced exit."""
 
 _ROUNDED_TO = 5
-"""Seconds: a suggested grace period is a multiple of this."""
+"""Seconds. A suggested grace period is a multiple of it."""
 
 _PLATFORMS: dict[str, Platform] = {
     "kubernetes": "kubernetes",
     "docker": "docker",
     "systemd": "systemd",
 }
-"""The platform of each mode that has one."""
+"""The platform of each mode that implies one."""
 
 _KEYS: dict[Platform, str] = {
     "kubernetes": "terminationGracePeriodSeconds",
@@ -52,7 +52,7 @@ _LINES: dict[Platform, str] = {
 }
 
 _DEFAULTS: dict[Platform, float] = {"kubernetes": 30.0, "docker": 10.0, "systemd": 90.0}
-"""Seconds that a platform waits without a setting.
+"""Grace periods of the platforms without a setting, in seconds.
 
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 https://docs.docker.com/reference/cli/docker/container/stop/
@@ -102,9 +102,9 @@ class GracePeriod:
     Attributes:
         platform: the platform.
         seconds: the grace period.
-        pre_stop: the seconds of it that a ``preStop`` hook takes.
+        pre_stop: seconds of the grace period that a ``preStop`` hook uses.
         location: the file and the line; empty without a manifest.
-        explicit: whether the manifest sets it; otherwise it is the platform's default.
+        explicit: whether a manifest sets it; otherwise it is the default of the platform.
     """
 
     platform: Platform
@@ -123,32 +123,40 @@ class _Block:
 
 
 def short_grace_period(context: DoctorContext) -> list[Finding]:
-    """Return where the platform kills the process before a shutdown must have ended."""
+    """Return a finding for each grace period that is shorter than the longest shutdown.
+
+    Without manifests, the default of the platform that the mode implies is compared.
+    """
     found = [each for path in context.manifests for each in grace_periods(path)]
     platform = _PLATFORMS.get(context.sources.mode)
     if not context.manifests and platform is not None:
         found = [GracePeriod(platform=platform, seconds=_DEFAULTS[platform])]
-    load_result = [_short_grace_period(grace, context.declarations) for grace in found]
-    return [finding for finding in load_result if finding is not None]
+    findings = [_short_grace_period(grace, context.declarations) for grace in found]
+    return [finding for finding in findings if finding is not None]
 
 
 def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding | None:
     delay = declared.shutdown_delay
     if delay is None:
-        # An application with a main is started by run(), which has no delay.
+        # boot.run(), which an application with a main uses, has no default delay.
         is_served = grace.platform == "kubernetes" and declared.main is None
-        delay = _DELAY if is_served else 0.0
+        delay = _SERVE_DELAY if is_served else 0.0
     needed = grace.pre_stop + delay + declared.shutdown_timeout + _MARGIN
     if grace.seconds >= needed:
         return None
-    terms = [("preStop", grace.pre_stop), ("drain", delay), ("stop", declared.shutdown_timeout)]
-    total = " + ".join([*(f"{name} {value:g}" for name, value in terms if value), f"{_MARGIN:g}"])
+    terms = {
+        "preStop": grace.pre_stop,
+        "shutdown_delay": delay,
+        "shutdown_timeout": declared.shutdown_timeout,
+        "forced exit": _MARGIN,
+    }
+    total = " + ".join(f"{name} {seconds:g}" for name, seconds in terms.items() if seconds)
     suggested = math.ceil(needed / _ROUNDED_TO) * _ROUNDED_TO
     default = "" if grace.explicit else f", the default of {grace.platform}"
     return Finding(
         severity="warning",
         kind="grace-period",
-        message=f"a shutdown can take {needed:g} s ({total}), and the process is killed after "
+        message=f"a shutdown can take {needed:g} s ({total}), but the process is killed after "
         f"{grace.seconds:g} s{default}",
         names=(_KEYS[grace.platform],),
         locations=(grace.location,) if grace.location else (),
@@ -158,23 +166,26 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
 
 
 def find_manifests(directory: Path) -> list[Path]:
-    """Return the manifests in the usual locations: ``deploy`` and Compose files."""
+    """Return the manifests below ``deploy``, and the Compose files in ``directory``."""
     found = [*directory.glob("docker-compose*.y*ml"), *directory.glob("compose*.y*ml")]
     return sorted({*found, *_files_below(directory / "deploy")})
 
 
 def expand_manifests(paths: Iterable[Path]) -> list[Path]:
-    """Return the given files, and the manifests in the given directories."""
+    """Return the given files, and the manifests below the given directories."""
     return [file for path in paths for file in (_files_below(path) if path.is_dir() else [path])]
 
 
 def grace_periods(path: Path) -> list[GracePeriod]:
-    """Return the grace periods in a manifest, empty when it has no workload of ours.
+    """Return the grace periods in a manifest: one per workload, Compose service or unit.
+
+    If some of them mention hive_boot, only these count. Of Compose services, those with
+    ``build:`` are preferred in the same way.
 
     Raises:
         OSError: the file cannot be read.
     """
-    # A comment becomes spaces, so that offsets stay the same.
+    # Comments are replaced by spaces, so that the offsets do not change.
     text = _COMMENT.sub(lambda match: " " * len(match[0]), path.read_text("utf-8", "replace"))
     platform: Platform
     if path.suffix == ".service":
@@ -192,7 +203,7 @@ def grace_periods(path: Path) -> list[GracePeriod]:
 
 
 def parse_time_span(text: str) -> float | None:
-    """Return the seconds of a time span, None when it is not one.
+    """Return the seconds of a time span, or None if the text is not a time span.
 
     Args:
         text: ``20``, ``10s``, ``1m30s``, ``1min 30s``, ``infinity``.
@@ -212,11 +223,15 @@ def parse_time_span(text: str) -> float | None:
 
 
 def _grace_period(platform: Platform, block: _Block, path: Path, text: str) -> GracePeriod | None:
-    """Return the grace period of a block, None when it is set in a form that is not known."""
+    """Return the grace period of a block, or None if its value is not known.
+
+    The value is not known if it is a template or an anchor, or if a Compose service may
+    inherit it from another one.
+    """
     key = _KEYS[platform]
     pattern = _TIMEOUT if platform == "systemd" else rf"""\b{key}["']?\s*:\s*([^\n,}}]*)"""
     matches = list(re.finditer(pattern, block.text))
-    offset = block.offset + (matches[-1].start() if matches else _header(platform, block))
+    offset = block.offset + (matches[-1].start() if matches else _header_offset(platform, block))
     location = f"{path}:{text.count(chr(10), 0, offset) + 1}"
     pre_stop = _pre_stop_seconds(block.text) if platform == "kubernetes" else 0.0
     if not matches and platform == "docker" and _INHERITS.search(block.text):
@@ -236,15 +251,15 @@ def _grace_period(platform: Platform, block: _Block, path: Path, text: str) -> G
     )
 
 
-def _header(platform: Platform, block: _Block) -> int:
-    """Return the offset in a block of the line that names its type."""
+def _header_offset(platform: Platform, block: _Block) -> int:
+    """Return the offset of the line in a block that names its type."""
     pattern = {"kubernetes": _WORKLOAD, "docker": _SERVICE, "systemd": _UNIT_SERVICE}[platform]
     match = pattern.search(block.text)
     return 0 if match is None else match.end()
 
 
 def _pre_stop_seconds(text: str) -> float:
-    """Return the longest sleep of a ``preStop`` hook, which counts towards the grace period."""
+    """Return the longest sleep of a ``preStop`` hook; the grace period includes the hook."""
     longest = 0.0
     for match in _PRE_STOP.finditer(text):
         sleep = _SLEEP.search(_indented_below(text, match.start()))
@@ -254,16 +269,16 @@ def _pre_stop_seconds(text: str) -> float:
 
 
 def _indented_below(text: str, offset: int) -> str:
-    """Return a line, and the lines below it that are indented more."""
+    """Return the line at ``offset`` and the lines below it that are indented more."""
     begin = text.rfind("\n", 0, offset) + 1
     first, *rest = text[begin:].split("\n")
     depth = offset - begin
-    kept = [first]
+    lines = [first]
     for line in rest:
         if line.strip() and len(line) - len(line.lstrip()) <= depth:
             break
-        kept.append(line)
-    return "\n".join(kept)
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def _workload_documents(text: str) -> list[_Block]:
@@ -288,7 +303,7 @@ def _compose_services(text: str, begin: int) -> list[_Block]:
 
 
 def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
-    """Return the blocks that match ``pattern``, all of them when none does."""
+    """Return the blocks that match ``pattern``, or all blocks if none matches."""
     return [block for block in blocks if pattern.search(block.text)] or blocks
 
 

@@ -252,7 +252,7 @@ def probed(boot: Boot) -> None:
 def ask(port: int, text: str) -> None:
     """Ask for everything, and write down what comes."""
     path = quote(text[:2000].encode(errors="surrogateescape"))
-    paths = ["/livez", "/readyz", "/startupz", "/health", "/boot", "/metrics"]
+    paths = ["/livez", "/readyz", "/startupz", "/health", "/boot", "/boot.json", "/metrics"]
     with (log_dir() / "answers.txt").open("wb") as file:
         for method, target in [
             *(("GET", each) for each in paths),

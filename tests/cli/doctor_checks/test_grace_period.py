@@ -61,7 +61,10 @@ def test_a_short_grace_period_is_reported_with_the_sum(tmp_path: Path) -> None:
     assert kinds([finding]) == [("warning", "grace-period")]
     assert finding.names == ("terminationGracePeriodSeconds",)
     assert finding.locations == (f"{tmp_path / 'pod.yaml'}:3",)
-    assert "19 s (preStop 5 + drain 5 + stop 8 + 1)" in finding.message
+    assert (
+        "19 s (preStop 5 + shutdown_delay 5 + shutdown_timeout 8 + forced exit 1)"
+        in finding.message
+    )
     assert "terminationGracePeriodSeconds: 20" in finding.fix
     assert findings_for(tmp_path, "pod.yaml", POD.format(19)) == []
 
@@ -90,7 +93,7 @@ def test_the_fix_is_the_line_to_write(tmp_path: Path) -> None:
     for name, (text, line) in manifests.items():
         (finding,) = findings_for(tmp_path, name, text, shutdown_timeout=20, shutdown_delay=10)
 
-        assert "31 s (drain 10 + stop 20 + 1)" in finding.message
+        assert "31 s (shutdown_delay 10 + shutdown_timeout 20 + forced exit 1)" in finding.message
         assert line in finding.fix
 
 

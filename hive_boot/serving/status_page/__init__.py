@@ -1,0 +1,1 @@
+"""Status page: static HTML, CSS and JavaScript that show `/boot.json`."""

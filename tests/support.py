@@ -1,5 +1,6 @@
 """What several tests need: a settled clock, a machine, a child process."""
 
+import codecs
 import ctypes
 import os
 import subprocess
@@ -185,6 +186,9 @@ def started_child(
 def as_ordinary_user() -> Iterator[Path]:
     """Be somebody whom permissions bind, also when root runs the tests, in a new directory."""
     root = os.geteuid() == 0
+    for encoding in ("utf-8-sig", "unicode-escape"):
+        # Python caches that a codec is unknown when this user cannot read its module.
+        codecs.lookup(encoding)
     with TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o777)

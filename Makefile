@@ -104,7 +104,7 @@ $(made): $(python)
 # pip knows dependency groups since 25.1, and an interpreter may bring an older one.
 $(installed): pyproject.toml $(made)
 	$(pip_install) --upgrade 'pip>=25.1'
-	$(pip_install) --group dev --editable '.[servers,probes,metrics,pydantic]'
+	$(pip_install) --group dev --editable '.[servers,probes,metrics,pydantic,deploy]'
 	@touch $(installed_to_run) $@
 
 $(installed_to_run): pyproject.toml $(made)

@@ -1,1 +1,1 @@
-"""What hive_boot costs, each figure beside its floor: ``python -m benchmarks``."""
+"""Benchmarks of hive_boot, each compared with a baseline: ``python -m benchmarks``."""

@@ -1,6 +1,6 @@
-"""``python -m benchmarks [subject …]``: measure, print a table each, judge the bounds.
+"""Benchmark command: ``python -m benchmarks [SUBJECT ...]`` prints a table for each subject.
 
-The exit status is 0 when every bound holds, 1 when one is broken.
+The exit status is 0 if all measured ratios are within their bounds, otherwise 1.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks import access, command, imports, load, redaction, rotation, spawn
+from benchmarks.environment import clear_environment, temporary_directory
 from benchmarks.peers import PEERS, installed
-from benchmarks.workplace import forget_surroundings, workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,33 +36,33 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure the subjects that were named, or all.
+    """Measure the named subjects, or all.
 
     Returns:
         The exit status.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("subject", nargs="*", help=f"one of {', '.join(SUBJECTS)}; default: all")
-    wanted = parser.parse_args(arguments).subject or list(SUBJECTS)
-    if unknown := [name for name in wanted if name not in SUBJECTS]:
-        parser.error(f"no such subject: {', '.join(unknown)}")
-    signal.signal(signal.SIGTERM, _leave)
-    forget_surroundings()
+    names = parser.parse_args(arguments).subject or list(SUBJECTS)
+    if unknown := [name for name in names if name not in SUBJECTS]:
+        parser.error(f"unknown subject: {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    clear_environment()
     started = time.monotonic()
     broken = 0
-    print(_machine(), flush=True)
-    with workplace() as base:
-        for name in dict.fromkeys(wanted):
+    print(_describe_machine(), flush=True)
+    with temporary_directory() as base:
+        for name in dict.fromkeys(names):
             (base / name).mkdir()
             table = SUBJECTS[name](base / name)
             broken += len(table.broken)
             print(f"\n{table.text()}", flush=True)
-    verdict = f"{broken} over" if broken else "all hold"
+    verdict = f"{broken} exceeded" if broken else "none exceeded"
     print(f"\nBounds: {verdict}. Measured in {time.monotonic() - started:.0f} s.")
     return 1 if broken else 0
 
 
-def _machine() -> str:
+def _describe_machine() -> str:
     libraries = ["anyio", "trio", "watchfiles", "python-dotenv", *(peer.name for peer in PEERS)]
     versions = [f"{name} {installed(name) or 'not installed'}" for name in libraries]
     python = f"{platform.python_implementation()} {platform.python_version()}"
@@ -72,8 +72,8 @@ def _machine() -> str:
     )
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """End in order, so that nothing is left behind."""
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    """Raise SystemExit, so that child processes and temporary files are removed."""
     del frame
     sys.exit(128 + number)
 

@@ -1,4 +1,4 @@
-"""Read one secret: an attribute of the live set, and a value by its name."""
+"""Access benchmark: one secret by attribute, and by name."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from benchmarks.measuring import take_turns
-from benchmarks.peers import PEERS, show_peer
-from benchmarks.tables import Table
-from benchmarks.workplace import (
+from benchmarks.environment import (
     HIVE,
     environment,
     fake_value,
     wait_until_settled,
     write_directory,
 )
+from benchmarks.peers import PEERS, add_peer
+from benchmarks.tables import Table
+from benchmarks.timing import alternate
 from hive_boot import Bootstrap, Secret, SecretSet, get_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.measuring import Figures, Measure
     from benchmarks.peers import Peer
+    from benchmarks.timing import Figures, Measure
 
 ATTRIBUTE = 2.0
-"""How much more than a plain attribute an attribute of a SecretSet may cost."""
+"""Maximum ratio of an attribute of a SecretSet to a plain attribute."""
 
 BY_NAME = 4.0
-"""How much more than a dict look-up inside a function ``get_secret`` may cost."""
+"""Maximum ratio of ``get_secret`` to a dict look-up inside a function."""
 
 _ROUNDS = 60
 _LOOPS = 2_000
 
 
 class HiveSecrets(SecretSet):
-    """Eight secrets, as the HIVE service has them."""
+    """The eight secrets of the HIVE service."""
 
     openai_api_key: Secret
     hive_api_key: Secret
@@ -50,8 +50,8 @@ class HiveSecrets(SecretSet):
     github_token: Secret
 
 
-class Plain:
-    """What somebody would write by hand: an object with attributes."""
+class PlainObject:
+    """Baseline: an object with plain attributes."""
 
     def __init__(self) -> None:
         self.openai_api_key = fake_value("openai_api_key")
@@ -68,12 +68,12 @@ _plain_values = {name.upper(): fake_value(name) for name in HIVE}
 
 
 def look_up(name: str) -> str:
-    """Do the least that a function of this kind can do."""
+    """Return a value by its name: the baseline of ``get_secret``."""
     return _plain_values[name]
 
 
 def measure(base: Path) -> Table:
-    """Measure, with files below ``base``, an empty directory."""
+    """Return the measured table; files are written below ``base``, an empty directory."""
     table = Table(
         "access: one secret in a running application",
         ("floors: a plain instance attribute; a dict look-up inside a function.",),
@@ -83,42 +83,42 @@ def measure(base: Path) -> Table:
     wait_until_settled(base)
     boot = Bootstrap(HiveSecrets, secrets_dirs=directory)
 
-    async def ours() -> None:
+    async def measure_ours() -> None:
         async with boot.running() as secrets:
             by_attribute = {
-                "floor": _expression("it.{attribute}", Plain()),
+                "floor": _expression("it.{attribute}", PlainObject()),
                 "ours": _expression("it.{attribute}", secrets),
             }
-            figures = take_turns(by_attribute, _ROUNDS)
+            figures = alternate(by_attribute, _ROUNDS)
             table.add("secrets.name", figures, "ours", "floor", ATTRIBUTE)
             by_name = {
                 "floor": _expression("it('{name}')", look_up),
                 "ours": _expression("it('{name}')", get_secret),
             }
-            figures = take_turns(by_name, _ROUNDS)
+            figures = alternate(by_name, _ROUNDS)
             table.add("get_secret(name)", figures, "ours", "floor", BY_NAME)
 
-    # A logger with a handler is not lent one, and what a start says is not asked for here.
-    silence = logging.NullHandler()
+    # Discards the log of the start. hive_boot adds a handler only to a logger that has none.
+    null_handler = logging.NullHandler()
     log = logging.getLogger("hive_boot")
-    log.addHandler(silence)
+    log.addHandler(null_handler)
     try:
-        anyio.run(ours)
+        anyio.run(measure_ours)
     finally:
-        log.removeHandler(silence)
+        log.removeHandler(null_handler)
     for peer in PEERS:
-        written = peer.expression.format(attribute="name", name="NAME")
-        what = f"{peer.name}: {written.removeprefix('it')}"
-        show_peer(table, what, peer, partial(_measure_peer, peer, directory))
+        expression = peer.expression.format(attribute="name", name="NAME")
+        label = f"{peer.name}: {expression.removeprefix('it')}"
+        add_peer(table, label, peer, partial(_measure_peer, peer, directory))
     return table
 
 
 def _measure_peer(peer: Peer, directory: Path) -> Figures:
     with environment(**peer.variables(directory, HIVE)):
         settings, _ = peer.reader(directory, HIVE)()
-        by_attribute = _expression("it.{attribute}", Plain())
+        by_attribute = _expression("it.{attribute}", PlainObject())
         by_name = _expression("it('{name}')", look_up)
-        return take_turns(
+        return alternate(
             {
                 "floor": by_attribute if peer.attribute else by_name,
                 "peer": _expression(peer.expression, settings, loops=_LOOPS // 100),
@@ -128,10 +128,10 @@ def _measure_peer(peer: Peer, directory: Path) -> Figures:
 
 
 def _expression(text: str, it: object, loops: int = _LOOPS) -> Measure:
-    """Make a measure of one evaluation of ``text``, in which ``it`` is a local name.
+    """Return a measure of one evaluation of ``text``, in which ``it`` is a local variable.
 
-    Every secret is read once in each loop: how quick one of them is depends on where
-    its hash, which differs from process to process, happens to put it in a dict.
+    Each loop reads every secret once, because the time of one depends on the position of its
+    hash in a dict, and hashes differ between processes.
     """
     each = [text.format(attribute=name, name=name.upper()) for name in HIVE]
     timer = timeit.Timer("; ".join(each), "it = given", globals={"given": it})

@@ -1,4 +1,4 @@
-"""Ask the command line: an init container waits for a check, a health check for a probe."""
+"""Command-line benchmark: ``hive-boot check``, as in an init container, and ``hive-boot probe``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import take_turns
+from benchmarks.environment import HIVE, InterpreterTimer, wait_until_settled, write_directory
 from benchmarks.tables import Table
-from benchmarks.workplace import HIVE, Interpreters, wait_until_settled, write_directory
+from benchmarks.timing import alternate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CHECK_BOUND = 5.0
 PROBE_BOUND = 3.0
-"""How many bare interpreters each may take."""
+"""Maximum ratio of each command to a bare interpreter."""
 
 _ROUNDS = 40
 
@@ -28,7 +28,7 @@ _MODULE = (
     + "boot = Bootstrap(HiveSecrets, watch=True)\n"
 )
 
-_TYPED = """\
+_COMMAND = """\
 import sys
 sys.argv = ["hive-boot", {words}]
 from hive_boot.cli.main import entry_point
@@ -39,30 +39,30 @@ _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nready"
 
 
 def measure(base: Path) -> Table:
-    """Measure, with files below ``base``, an empty directory."""
+    """Return the measured table; files are written below ``base``, an empty directory."""
     table = Table(
         f"command: the whole process of hive-boot, docker mode, {len(HIVE)} secrets",
-        ("floor: a bare interpreter. The probe is answered, by a socket of this process.",),
+        ("floor: a bare interpreter. A socket of this process answers the probe.",),
     )
     directory = base / "secrets"
     write_directory(directory, HIVE)
     wait_until_settled(directory)
-    start = Interpreters(base, {"HIVE_BOOT_SECRETS_DIR": str(directory)})
+    start = InterpreterTimer(base, {"HIVE_BOOT_SECRETS_DIR": str(directory)})
     (base / "cwd" / "app.py").write_text(_MODULE, encoding="utf-8")
-    with _answered() as port:
+    with _probe_server() as port:
         for name, words, bound in (
             ("hive-boot check app:boot", '"check", "app:boot"', CHECK_BOUND),
             ("hive-boot probe --port …", f'"probe", "--port", "{port}"', PROBE_BOUND),
         ):
-            programs = {"floor": "pass", "ours": _TYPED.format(words=words)}
+            programs = {"floor": "pass", "ours": _COMMAND.format(words=words)}
             sides = {side: start.measure(program) for side, program in programs.items()}
-            table.add(name, take_turns(sides, _ROUNDS), "ours", "floor", bound)
+            table.add(name, alternate(sides, _ROUNDS), "ours", "floor", bound)
     return table
 
 
 @contextmanager
-def _answered() -> Iterator[int]:
-    """Answer every request that comes, and give the port."""
+def _probe_server() -> Iterator[int]:
+    """Answer every request with 200, and yield the port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -79,6 +79,6 @@ def _answered() -> Iterator[int]:
         try:
             yield port
         finally:
-            # One that says nothing is the end.
+            # An empty request stops the thread.
             socket.create_connection(("127.0.0.1", port)).close()
             thread.join()

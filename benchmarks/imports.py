@@ -1,22 +1,22 @@
-"""Import hive_boot in a fresh interpreter, beside the libraries that it stands on."""
+"""Import benchmark: hive_boot in a fresh interpreter, compared with its dependencies."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import take_turns
-from benchmarks.peers import PEERS, show_peer
+from benchmarks.environment import InterpreterTimer
+from benchmarks.peers import PEERS, add_peer
 from benchmarks.tables import Table
-from benchmarks.workplace import Interpreters
+from benchmarks.timing import alternate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmarks.measuring import Figures
+    from benchmarks.timing import Figures
 
 BOUND = 0.6
-"""How much of the time of its dependencies an import of hive_boot may take."""
+"""Maximum ratio of an import of hive_boot to an import of its dependencies."""
 
 _OURS = "from hive_boot import Bootstrap, Secret, SecretSet, secret"
 _FLOOR = "import anyio, watchfiles, dotenv"
@@ -26,20 +26,23 @@ _PEER_ROUNDS = 8
 
 
 def measure(base: Path) -> Table:
-    """Measure, with compiled modules below ``base``, an empty directory."""
+    """Return the measured table; compiled modules are written below ``base``."""
     table = Table(
-        "import: in a fresh interpreter, over a bare one",
-        (f"floor: {_FLOOR}", "All times are whole processes less a bare interpreter of the round."),
+        "import: in a fresh interpreter, without the time of a bare one",
+        (
+            f"floor: {_FLOOR}",
+            "Each time is that of a process minus that of a bare interpreter in the same round.",
+        ),
     )
-    start = Interpreters(base, {})
+    start = InterpreterTimer(base, {})
 
     def figures(name: str, program: str, rounds: int) -> Figures:
         programs = {"bare": "pass", "floor": _FLOOR, name: program}
         sides = {side: start.measure(text) for side, text in programs.items()}
-        return take_turns(sides, rounds).over("bare")
+        return alternate(sides, rounds).over("bare")
 
     table.add(_OURS, figures("ours", _OURS, _ROUNDS), "ours", "floor", BOUND)
     for peer in PEERS:
         measure_peer = partial(figures, "peer", peer.imports, _PEER_ROUNDS)
-        show_peer(table, peer.imports, peer, measure_peer)
+        add_peer(table, peer.imports, peer, measure_peer)
     return table

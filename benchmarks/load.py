@@ -1,4 +1,4 @@
-"""Load 8, 100 and 1,000 secret files, beside a bare loop over the same files."""
+"""Load benchmark: 8, 100 and 1,000 secret files, compared with a loop over the same files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from benchmarks.measuring import take_turns, timed
-from benchmarks.peers import PEERS, show_peer
-from benchmarks.tables import Table
-from benchmarks.workplace import (
+from benchmarks.environment import (
     HIVE,
     environment,
     fake_value,
@@ -17,6 +14,9 @@ from benchmarks.workplace import (
     write_directory,
     write_volume,
 )
+from benchmarks.peers import PEERS, add_peer
+from benchmarks.tables import Table
+from benchmarks.timing import alternate, timed
 from hive_boot import Secret, SecretSet
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceOptions, detect
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.measuring import Figures
     from benchmarks.peers import Peer
+    from benchmarks.timing import Figures
     from hive_boot.secrets.load_result import LoadResult
 
 BOUND = 1.5
-"""How much more than the loop a load may cost, at 1,000 files."""
+"""Maximum ratio of a load to the loop, for 1,000 files."""
 
 LINEAR = 1.2
-"""How much more one of 1,000 files may cost than one of 100."""
+"""Maximum ratio of the time per file of 1,000 files to that of 100 files."""
 
 _ROUNDS = {8: 400, 100: 200, 1000: 100}
 _PEER_ROUNDS = {8: 20, 100: 10, 1000: 3}
 
 
 class _Layout(NamedTuple):
-    """A way in which secrets are mounted.
+    """A layout of mounted secrets.
 
     Attributes:
-        name: what it is called.
-        root: where its file system begins.
-        files: where its files are, for who knows how it is made.
-        environ: what the platform sets.
-        source_options: what the author of the application decided.
+        name: the name in the table.
+        root: the root directory of the simulated machine.
+        files: the directory of the files, which the baseline reads.
+        environ: the variables that the platform sets.
+        source_options: the arguments of the application.
     """
 
     name: str
@@ -59,30 +59,32 @@ class _Layout(NamedTuple):
 
 
 def measure(base: Path) -> Table:
-    """Measure, with files below ``base``, an empty directory."""
+    """Return the measured table; files are written below ``base``, an empty directory."""
     table = Table(
         "load: secret files to values",
         (
             "floor: for each name os.open(os.path.join(directory, name)), os.read(fd, 1 << 16),",
-            "os.close (the directory is ..data in a volume). load: from the surroundings to the",
-            "values (detect, load). start: the same, and the store's accept. linear: one file of",
-            "1,000 beside one of 100.",
+            "os.close (the directory is ..data in a volume). load: from the environment to the",
+            "values (detect, load). start: the same, and the store's accept. linear: the time per",
+            "file of 1,000 files, compared with 100.",
         ),
     )
-    layouts = {count: _lay_out(base / str(count), names) for count, names in _sizes().items()}
-    tens = [_lay_out(base / f"100-{number}", _sizes()[100]) for number in range(10)]
+    layouts = {
+        count: _create_layouts(base / str(count), names) for count, names in _sizes().items()
+    }
+    small = [_create_layouts(base / f"100-{number}", _sizes()[100]) for number in range(10)]
     wait_until_settled(base)
     for count, names in _sizes().items():
         for layout in layouts[count]:
             _measure_layout(table, layout, names)
-    for many, *few in zip(layouts[1000], *tens, strict=True):
+    for many, *few in zip(layouts[1000], *small, strict=True):
         figures = _linear(few, many)
         table.add(f"{many.name}, linear", figures, "many", "few", LINEAR)
     for count, names in _sizes().items():
         for peer in PEERS:
             directory = layouts[count][0].files
-            what = f"flat, {count:,}: {peer.name}"
-            show_peer(table, what, peer, partial(_measure_peer, peer, directory, names))
+            label = f"flat, {count:,}: {peer.name}"
+            add_peer(table, label, peer, partial(_measure_peer, peer, directory, names))
     return table
 
 
@@ -91,16 +93,16 @@ def _sizes() -> dict[int, tuple[str, ...]]:
     return sizes | {len(HIVE): HIVE}
 
 
-def _lay_out(base: Path, names: Sequence[str]) -> list[_Layout]:
-    """Mount the secrets where platforms do, and where a person said."""
+def _create_layouts(base: Path, names: Sequence[str]) -> list[_Layout]:
+    """Create the secrets at default paths of platforms, and at one that is configured."""
     plain, volume = base / "plain/run/secrets", base / "kubelet/run/secrets/app"
     write_directory(plain, names)
     write_volume(volume, names)
     in_cluster = {"KUBERNETES_SERVICE_HOST": "192.0.2.1"}
-    named = SourceOptions(secrets_dirs=plain)
+    configured = SourceOptions(secrets_dirs=plain)
     return [
         _Layout("flat, /run/secrets", base / "plain", plain, {}, SourceOptions()),
-        _Layout("flat, secrets_dirs=", base / "plain", plain, {}, named),
+        _Layout("flat, secrets_dirs=", base / "plain", plain, {}, configured),
         _Layout(
             "kubelet, /run/secrets/app",
             base / "kubelet",
@@ -113,9 +115,9 @@ def _lay_out(base: Path, names: Sequence[str]) -> list[_Layout]:
 
 def _measure_layout(table: Table, layout: _Layout, names: Sequence[str]) -> None:
     declared = _declare(names)
-    _refuse_wrong(declared, layout, names)
+    _check_values(declared, layout, names)
     directory = str(layout.files)
-    figures = take_turns(
+    figures = alternate(
         {
             "floor": timed(lambda: _bare_loop(directory, names)),
             "load": timed(lambda: _load(declared, layout)),
@@ -129,36 +131,36 @@ def _measure_layout(table: Table, layout: _Layout, names: Sequence[str]) -> None
 
 
 def _linear(few: Sequence[_Layout], many: _Layout) -> Figures:
-    """Take turns with ten times 100 and with 1,000 files; the figures are for one file.
+    """Return the times per file for ten times 100 files, and for 1,000 files.
 
-    Ten places, because the same 100 files again and again would show what the
-    processor's caches hold, and no start finds its files there.
+    The ten directories are different: reading the same 100 files repeatedly would measure the
+    caches of the processor, which do not contain the files at a start.
     """
     sizes = _sizes()
     few_declared, many_declared = _declare(sizes[100]), _declare(sizes[1000])
     small = [timed(partial(_load, few_declared, layout)) for layout in few]
     large = timed(partial(_load, many_declared, many))
-    return take_turns(
+    return alternate(
         {"few": lambda: sum(each() for each in small) / 1000, "many": lambda: large() / 1000},
         _ROUNDS[1000],
     )
 
 
 def _declare(names: Sequence[str]) -> type[SecretSet]:
-    """Declare a required secret for each name."""
-    space = {"__annotations__": dict.fromkeys(names, Secret), "__module__": __name__}
-    return cast("type[SecretSet]", type("Many", (SecretSet,), space))
+    """Return a declaration with a required secret for each name."""
+    namespace = {"__annotations__": dict.fromkeys(names, Secret), "__module__": __name__}
+    return cast("type[SecretSet]", type("Many", (SecretSet,), namespace))
 
 
 def _load(declared: type[SecretSet], layout: _Layout) -> LoadResult:
-    surroundings = HostEnvironment(environ={**os.environ, **layout.environ}, root=str(layout.root))
-    field_index = declared._field_index  # noqa: SLF001  (what a run reads)
-    source_context = detect(surroundings, layout.source_options, field_index.first_file)
+    host = HostEnvironment(environ={**os.environ, **layout.environ}, root=str(layout.root))
+    field_index = declared._field_index  # noqa: SLF001  (as a run does)
+    source_context = detect(host, layout.source_options, field_index.first_file)
     return load(field_index, source_context, declaration=declared.__name__)
 
 
 def _start(declared: type[SecretSet], layout: _Layout) -> Store[Any]:
-    """Do what a start does without a loop, and put the values into use."""
+    """Load and accept the values, as a start does, without an event loop."""
     store = Store(declared)
     loaded = _load(declared, layout)
     store.accept(loaded)
@@ -172,8 +174,12 @@ def _bare_loop(directory: str, names: Sequence[str]) -> None:
         os.close(fd)
 
 
-def _refuse_wrong(declared: type[SecretSet], layout: _Layout, names: Sequence[str]) -> None:
-    """Read once and look at every value: a load that fails is quick as well."""
+def _check_values(declared: type[SecretSet], layout: _Layout, names: Sequence[str]) -> None:
+    """Raise if a value is wrong: a failed load would be fast.
+
+    Raises:
+        ValueError: a value is wrong.
+    """
     view = _start(declared, layout).view
     wrong = [name for name in names if getattr(view, name).reveal() != fake_value(name)]
     if wrong:
@@ -185,9 +191,9 @@ def _measure_peer(peer: Peer, directory: Path, names: Sequence[str]) -> Figures:
     with environment(**peer.variables(directory, names)):
         read = peer.reader(directory, names)
         if [value.strip() for value in read()[1]] != [fake_value(name) for name in names]:
-            message = f"{peer.name} reads something else"
+            message = f"{peer.name} returned wrong values"
             raise ValueError(message)
-        return take_turns(
+        return alternate(
             {"floor": timed(lambda: _bare_loop(str(directory), names)), "peer": timed(read)},
             _PEER_ROUNDS[len(names)],
         )

@@ -1,4 +1,4 @@
-"""The libraries that are measured beside hive_boot, where they are installed."""
+"""Peers: other libraries that are measured for comparison, if they are installed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.workplace import HIVE
+from benchmarks.environment import HIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from benchmarks.measuring import Figures
     from benchmarks.tables import Table
+    from benchmarks.timing import Figures
 
 MISSING = "not installed"
 
@@ -26,13 +26,13 @@ class Peer:
     """A library that reads secrets from files.
 
     Attributes:
-        name: its distribution.
-        imports: the line that a program begins with.
-        variables: what the environment has to hold, for a directory and its names.
-        reader: gives what reads all of them, anew at each call.
-        attribute: whether a value is an attribute; else it is asked for by name.
-        expression: how ``it``, what was read, gives ``{attribute}``, which is ``{name}``.
-        program: reads the eight secrets in the directory ``HIVE_BOOT_SECRETS_DIR``.
+        name: the name of its distribution.
+        imports: the import statement of a program.
+        variables: returns the environment variables for a directory and names of secrets.
+        reader: returns a function that reads all secrets again at each call.
+        attribute: whether a value is an attribute; otherwise it is looked up by name.
+        expression: the source that reads ``{attribute}``, or ``{name}``, of the settings ``it``.
+        program: the source that reads the eight secrets in ``HIVE_BOOT_SECRETS_DIR``.
     """
 
     name: str
@@ -44,28 +44,28 @@ class Peer:
     program: str
 
 
-def show_peer(table: Table, what: str, peer: Peer, measure: Callable[[], Figures]) -> None:
-    """Add the line of a peer, with figures when it is there and works.
+def add_peer(table: Table, label: str, peer: Peer, measure: Callable[[], Figures]) -> None:
+    """Add the row of a peer, with its times or with the reason why there are none.
 
     Args:
-        table: where to.
-        what: what is measured.
-        peer: whose line it is.
-        measure: measures ``peer`` and its ``floor``.
+        table: the table.
+        label: the label of the row.
+        peer: the peer.
+        measure: measures the alternatives ``peer`` and ``floor``.
     """
     if installed(peer.name) is None:
-        table.lack(what, MISSING)
+        table.add_missing(label, MISSING)
         return
     try:
         figures = measure()
-    except Exception as exc:  # noqa: BLE001  (what a peer raises is no fault of ours)
-        table.lack(what, f"fails: {type(exc).__name__}")
+    except Exception as exc:  # noqa: BLE001  (a failing peer does not stop the benchmark)
+        table.add_missing(label, f"fails: {type(exc).__name__}")
     else:
-        table.add(what, figures, "peer", "floor")
+        table.add(label, figures, "peer", "floor")
 
 
 def installed(distribution: str) -> str | None:
-    """Give the installed version of a distribution, if there is one."""
+    """Return the installed version of a distribution, or None."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -96,11 +96,11 @@ def _file_variables(directory: Path, names: Sequence[str]) -> dict[str, str]:
 def _environs(directory: Path, names: Sequence[str]) -> Callable[[], tuple[Any, list[str]]]:
     del directory
     make: Any = import_module("environs").FileAwareEnv
-    wanted = [name.upper() for name in names]
+    keys = [name.upper() for name in names]
 
     def read() -> tuple[Any, list[str]]:
         env = make()
-        return env, [env.str(name) for name in wanted]
+        return env, [env.str(name) for name in keys]
 
     return read
 
@@ -112,18 +112,18 @@ def _read_file_variables(directory: Path, names: Sequence[str]) -> dict[str, str
 def _dynaconf(directory: Path, names: Sequence[str]) -> Callable[[], tuple[Any, list[str]]]:
     del directory
     make: Any = import_module("dynaconf").Dynaconf
-    wanted = [name.upper() for name in names]
+    keys = [name.upper() for name in names]
 
     def read() -> tuple[Any, list[str]]:
         settings = make(envvar_prefix=_PREFIX)
-        return settings, [settings[name] for name in wanted]
+        return settings, [settings[name] for name in keys]
 
     return read
 
 
-_WHERE = f"""\
+_PREAMBLE = f"""\
 import os
-at, names = os.environ["HIVE_BOOT_SECRETS_DIR"], {HIVE!r}
+directory, names = os.environ["HIVE_BOOT_SECRETS_DIR"], {HIVE!r}
 """
 
 PEERS = (
@@ -134,10 +134,10 @@ PEERS = (
         reader=_pydantic,
         attribute=True,
         expression="it.{attribute}",
-        program=_WHERE
+        program=_PREAMBLE
         + "class Settings(BaseSettings):\n"
         + "".join(f"    {name}: str\n" for name in HIVE)
-        + "settings = Settings(_secrets_dir=at)\n",
+        + "settings = Settings(_secrets_dir=directory)\n",
     ),
     Peer(
         name="environs",
@@ -146,8 +146,8 @@ PEERS = (
         reader=_environs,
         attribute=False,
         expression="it.str('{name}')",
-        program=_WHERE
-        + "os.environ |= {f'{name.upper()}_FILE': f'{at}/{name}' for name in names}\n"
+        program=_PREAMBLE
+        + "os.environ |= {f'{name.upper()}_FILE': f'{directory}/{name}' for name in names}\n"
         + "env = FileAwareEnv()\n"
         + "values = [env.str(name.upper()) for name in names]\n",
     ),
@@ -158,8 +158,9 @@ PEERS = (
         reader=_dynaconf,
         attribute=True,
         expression="it.{name}",
-        program=_WHERE
-        + "os.environ |= {f'BENCH_{name.upper()}': f'@read_file {at}/{name}' for name in names}\n"
+        program=_PREAMBLE
+        + "for name in names:\n"
+        + "    os.environ[f'BENCH_{name.upper()}'] = f'@read_file {directory}/{name}'\n"
         + "settings = Dynaconf(envvar_prefix='BENCH')\n"
         + "values = [settings[name.upper()] for name in names]\n",
     ),

@@ -1,4 +1,4 @@
-"""Log a line that holds no secret, while the secrets of an application are taken out of logs."""
+"""Redaction benchmark: a log record without a secret, with and without redaction."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from benchmarks.measuring import take_turns
 from benchmarks.tables import Table
+from benchmarks.timing import alternate
 from hive_boot import Secret
 from hive_boot.redaction.hooks import Redaction
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from benchmarks.measuring import Measure
+    from benchmarks.timing import Measure
 
 BOUNDS = {10: 1.15, 100: 1.3, 1000: 2.0}
-"""How much more than a plain one a record may cost, by the number of secrets."""
+"""Maximum ratio of a record with redaction to one without, by the number of secrets."""
 
 _ROUNDS = 60
 _LINES = 2_000
 
 _MESSAGE = (
-    "answered the request of user %s in %d ms: the upstream said status %d after %s retries, "
-    "cache missed, connection was kept"
+    "answered the request of user %s in %d ms: upstream status %d after %s retries, "
+    "cache missed, connection was not closed"
 )
 _ARGUMENTS = [("demo", number % 90, 200, "2") for number in range(_LINES)]
 _TEXTS = [_MESSAGE % arguments for arguments in _ARGUMENTS]
@@ -38,37 +38,40 @@ _log = logging.getLogger("benchmarks.redaction")
 
 
 def measure(base: Path) -> Table:
-    """Measure; ``base`` is not used, nothing is written."""
+    """Return the measured table; ``base`` is not used."""
     del base
     table = Table(
         "redaction: a log record of about 120 characters that holds no secret",
         (
             "floor: the same record without redaction; a StreamHandler writes to the null device.",
-            "Secrets are tokens of 37 characters, looked for in every form.",
+            "Secrets are tokens of 37 characters; all encoded forms are matched.",
         ),
     )
     plain, stamped = None, logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    ways: Sequence[tuple[str, Callable[[], None], logging.Formatter | None]] = (
+    variants: Sequence[tuple[str, Callable[[], None], logging.Formatter | None]] = (
         ("a text", _log_texts, plain),
         ("with arguments", _log_arguments, plain),
         ("a text, time stamped", _log_texts, stamped),
         ("with arguments, time stamped", _log_arguments, stamped),
     )
-    with _to_nowhere() as handler:
+    with _null_handler() as handler:
         for count, bound in BOUNDS.items():
             secrets = [_fake_token(number) for number in range(count)]
-            for what, way, formatter in ways:
+            for label, log_lines, formatter in variants:
                 handler.setFormatter(formatter)
-                sides = {"floor": _per_line(way), "ours": _redacted(_per_line(way), secrets)}
-                figures = take_turns(sides, _ROUNDS)
-                table.add(f"{count:,} secrets: {what}", figures, "ours", "floor", bound)
+                sides = {
+                    "floor": _per_line(log_lines),
+                    "ours": _redacted(_per_line(log_lines), secrets),
+                }
+                figures = alternate(sides, _ROUNDS)
+                table.add(f"{count:,} secrets: {label}", figures, "ours", "floor", bound)
     return table
 
 
 @contextmanager
-def _to_nowhere() -> Iterator[logging.Handler]:
-    """Let the logger of this benchmark write to the null device, and to nothing else."""
-    with open(os.devnull, "w", encoding="utf-8") as sink:  # noqa: PTH123  (a stream, as stderr is)
+def _null_handler() -> Iterator[logging.Handler]:
+    """Attach the null device to the logger of this benchmark, without propagation."""
+    with open(os.devnull, "w", encoding="utf-8") as sink:  # noqa: PTH123  (a stream, like stderr)
         handler = logging.StreamHandler(sink)
         _log.addHandler(handler)
         _log.setLevel(logging.INFO)
@@ -94,24 +97,24 @@ def _log_arguments() -> None:
         _log.info(_MESSAGE, *arguments)
 
 
-def _per_line(way: Callable[[], None]) -> Measure:
+def _per_line(log_lines: Callable[[], None]) -> Measure:
     def measure() -> float:
         started = time.perf_counter()
-        way()
+        log_lines()
         return (time.perf_counter() - started) / _LINES
 
     return measure
 
 
 def _redacted(measure_line: Measure, secrets: Sequence[Secret]) -> Measure:
-    """Make a measure with redaction; what the first line of a start costs is left out."""
+    """Return a measure with redaction; building the matcher is not included."""
 
     def measure() -> float:
         redaction = Redaction()
         redaction.open()
         redaction.register(secrets)
         try:
-            _log.info("the first line makes what finds the values")
+            _log.info("the first record builds the matcher")
             return measure_line()
         finally:
             redaction.close()

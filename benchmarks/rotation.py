@@ -1,4 +1,4 @@
-"""Swap a volume, and wait until its values are in use; and watch one that nobody swaps."""
+"""Rotation benchmark: latency of a volume update, and the cost of watching an unchanged volume."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from benchmarks.measuring import Figures, take_turns
+from benchmarks.environment import fake_value, wait_until_settled, write_directory, write_volume
 from benchmarks.tables import Table
+from benchmarks.timing import Figures, alternate
 from benchmarks.watchers import NAMES
-from benchmarks.workplace import fake_value, wait_until_settled, write_directory, write_volume
 from hive_boot._timings import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from benchmarks.measuring import Measure
+    from benchmarks.timing import Measure
 
 IDLE = 0.005
-"""How much of a core an application may take that watches and does nothing else."""
+"""Maximum processor time of an idle application that watches, in cores."""
 
 _ROUNDS = {1: 100, 10: 100, 100: 100, 1000: 50}
 _SLOW_ROUNDS = 20
-_USUAL_STEP = 50
+_DEFAULT_STEP = 50
 _RESYNC, _FULL_READ = DEFAULTS.resync_interval, DEFAULTS.full_read_interval
 
 _SLICES = 5
@@ -39,16 +39,16 @@ def measure(base: Path) -> Table:
     """Measure, with files below ``base``, an empty directory."""
     step = round(DEFAULTS.event_interval * 1000)
     table = Table(
-        "rotation: a swap of a volume until its values are in use, and what watching costs",
+        "rotation: latency of a volume update, and the cost of watching",
         (
-            "swap: from before the rename of ..data to when a reader in the application has the",
-            "new value; another process does what the kubelet does. floor: raw inotify in the",
-            "loop and a naive read of all files; awatch has that read too, and its usual step of",
-            f"{_USUAL_STEP} ms, or ours. p99 of {_ROUNDS[1]} swaps, of {_ROUNDS[1000]} with 1,000",
-            f"secrets, and of {_SLOW_ROUNDS} with the usual step.",
-            "idle: the processor's time in one second of nothing; floor: 0.5 % of a core.",
-            f"Ours looks every {_RESYNC:g} s, and its share of a read every {_FULL_READ:g} s is in",
-            "it.",
+            "swap: from before the rename of ..data until a reader in the application has the new",
+            "value; another process writes the volume as the kubelet does. floor: raw inotify in",
+            "the event loop and a plain read of all files; awatch uses the same read, and its",
+            f"default step of {_DEFAULT_STEP} ms, or that of hive_boot. p99 of {_ROUNDS[1]} swaps,",
+            f"of {_ROUNDS[1000]} with 1,000 secrets, and of {_SLOW_ROUNDS} with the default step.",
+            "idle: processor time in one second without changes; floor: 0.5 % of a core.",
+            f"hive_boot compares signatures every {_RESYNC:g} s; its full read every",
+            f"{_FULL_READ:g} s is included in proportion.",
         ),
     )
     for count in _ROUNDS:
@@ -58,14 +58,14 @@ def measure(base: Path) -> Table:
 
 
 class _Kubelet:
-    """Publishes one set of values after another, as the AtomicWriter does.
+    """Writer of a volume, which publishes one set of values after another like the AtomicWriter.
 
-    It is not the volume of ``hive_boot.testing``, because the moment before the rename
-    has to be known.
+    ``hive_boot.testing.MountedVolume`` is not used, because the time directly before the rename
+    is needed.
 
     Args:
-        directory: where the volume is made.
-        names: its keys.
+        directory: the directory of the volume.
+        names: the keys.
     """
 
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ class _Kubelet:
         write_volume(directory, names)
 
     def prepare(self) -> str:
-        """Write the next set beside the one in use, and give its last value."""
+        """Write the next generation without publishing it, and return its last value."""
         self._number += 1
         fresh = self._directory / f"..2026_01_02_00_00_00.{self._number:09}"
         fresh.mkdir()
@@ -86,11 +86,11 @@ class _Kubelet:
         return value
 
     def swap(self) -> float:
-        """Let it be the one in use, remove the old one, and give when that began."""
+        """Publish the prepared generation, remove the old one, and return the time before both."""
         data = self._directory / "..data"
         old = data.readlink()
         started = time.monotonic()
-        os.rename(self._directory / "..data_tmp", data)  # noqa: PTH104  (it is being timed)
+        os.rename(self._directory / "..data_tmp", data)  # noqa: PTH104  (this call is measured)
         shutil.rmtree(self._directory / old)
         return started
 
@@ -100,31 +100,31 @@ class _Application:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        # Both are pipes.
-        self._orders = cast("IO[str]", process.stdin)
-        self._answers = cast("IO[str]", process.stdout)
+        # Not None: both are pipes.
+        self._commands = cast("IO[str]", process.stdin)
+        self._output = cast("IO[str]", process.stdout)
 
-    def tell(self, order: str) -> None:
-        """Give it something to do."""
-        self._orders.write(f"{order}\n")
-        self._orders.flush()
+    def send(self, command: str) -> None:
+        """Send a command."""
+        self._commands.write(f"{command}\n")
+        self._commands.flush()
 
-    def answer(self) -> str:
-        """Give what it says next.
+    def receive(self) -> str:
+        """Return the next answer.
 
         Raises:
-            RuntimeError: it has died, and said why on stderr.
+            RuntimeError: the process has ended; the reason is on stderr.
         """
-        line = self._answers.readline()
+        line = self._output.readline()
         if not line:
-            message = f"an application has ended: {self._process.args!r}"
+            message = f"The application {self._process.args!r} has ended."
             raise RuntimeError(message)
         return line.strip()
 
 
 @contextmanager
-def _started(way: str, directory: Path, count: int, step: int) -> Iterator[_Application]:
-    arguments = [sys.executable, "-m", "benchmarks.watchers", way, str(directory), str(count)]
+def _started(method: str, directory: Path, count: int, step: int) -> Iterator[_Application]:
+    arguments = [sys.executable, "-m", "benchmarks.watchers", method, str(directory), str(count)]
     process = subprocess.Popen(
         [*arguments, str(step)],
         cwd=_ROOT,
@@ -135,7 +135,7 @@ def _started(way: str, directory: Path, count: int, step: int) -> Iterator[_Appl
     with process:
         try:
             application = _Application(process)
-            application.answer()
+            application.receive()
             yield application
         finally:
             process.kill()
@@ -143,43 +143,43 @@ def _started(way: str, directory: Path, count: int, step: int) -> Iterator[_Appl
 
 def _measure_swaps(table: Table, base: Path, count: int, step: int) -> None:
     names = [NAMES.format(number) for number in range(count)]
-    ways = {
+    methods = {
         "floor": ("inotify", 0),
         "ours": ("hive_boot", step),
         "same": ("awatch", step),
-        "usual": ("awatch", _USUAL_STEP),
+        "usual": ("awatch", _DEFAULT_STEP),
     }
     with ExitStack() as stack:
         measures = {}
-        for name, (way, its_step) in ways.items():
+        for name, (method, its_step) in methods.items():
             kubelet = _Kubelet(base / name, names)
-            application = stack.enter_context(_started(way, base / name, count, its_step))
+            application = stack.enter_context(_started(method, base / name, count, its_step))
             measures[name] = _swap(kubelet, application, its_step / 1000)
         slow = {name: measures[name] for name in ("floor", "usual")}
         del measures["usual"]
-        figures, slow_figures = take_turns(measures, _ROUNDS[count]), take_turns(slow, _SLOW_ROUNDS)
-    what = f"swap of {count:,}: {{}}"
-    table.add(what.format("inotify"), figures, "floor", "floor", tail=True)
-    table.add(what.format("hive_boot"), figures, "ours", "floor", tail=True)
-    table.add(what.format(f"awatch, step {step}"), figures, "same", "floor", tail=True)
-    table.add(what.format("awatch"), slow_figures, "usual", "floor", tail=True)
+        figures, slow_figures = alternate(measures, _ROUNDS[count]), alternate(slow, _SLOW_ROUNDS)
+    label = f"swap of {count:,}: {{}}"
+    table.add(label.format("inotify"), figures, "floor", "floor", tail=True)
+    table.add(label.format("hive_boot"), figures, "ours", "floor", tail=True)
+    table.add(label.format(f"awatch, step {step}"), figures, "same", "floor", tail=True)
+    table.add(label.format("awatch"), slow_figures, "usual", "floor", tail=True)
 
 
 def _swap(kubelet: _Kubelet, application: _Application, step: float) -> Measure:
-    chance = random.Random(1)  # noqa: S311  (a moment, no secret)
+    chance = random.Random(1)  # noqa: S311  (a delay, not a secret)
 
     def measure() -> float:
-        application.tell(f"see {kubelet.prepare()}")
-        # Steps go on meanwhile: swaps are to meet each moment of them.
+        application.send(f"see {kubelet.prepare()}")
+        # A random delay: the swap must not always be at the same point of a step.
         time.sleep(0.005 + chance.uniform(0, step))
         started = kubelet.swap()
-        return float(application.answer()) - started
+        return float(application.receive()) - started
 
     return measure
 
 
 def _measure_idle(table: Table, base: Path, step: int) -> None:
-    """Watch side by side: each process counts its own time."""
+    """Add the rows for idle applications, which run concurrently and measure their own time."""
     rows: list[tuple[str, str, Path, int, int]] = []
     for count in _ROUNDS:
         directory = base / f"idle-{count}"
@@ -191,24 +191,24 @@ def _measure_idle(table: Table, base: Path, step: int) -> None:
     rows += [
         (f"idle, {most:,} in a plain directory: hive_boot", "hive_boot", plain, most, step),
         (f"idle: awatch, step {step}", "awatch", base / f"idle-{most}", most, step),
-        ("idle: awatch", "awatch", base / f"idle-{most}", most, _USUAL_STEP),
+        ("idle: awatch", "awatch", base / f"idle-{most}", most, _DEFAULT_STEP),
         ("idle: inotify", "inotify", base / f"idle-{most}", most, 0),
     ]
     wait_until_settled(plain)
     with ExitStack() as stack:
         started = [stack.enter_context(_started(*row[1:])) for row in rows]
         reads = []
-        for application, (_, way, *_) in zip(started, rows, strict=True):
+        for application, (_, method, *_) in zip(started, rows, strict=True):
             reads.append(0.0)
-            if way == "hive_boot":
-                application.tell("read")
-                reads[-1] = float(application.answer()) / _FULL_READ
+            if method == "hive_boot":
+                application.send("read")
+                reads[-1] = float(application.receive()) / _FULL_READ
         slices: list[list[float]] = [[] for _ in rows]
         for _ in range(_SLICES):
             for application in started:
-                application.tell(f"idle {_RESYNC}")
+                application.send(f"idle {_RESYNC}")
             for seconds, application in zip(slices, started, strict=True):
-                seconds.append(float(application.answer()) / _RESYNC)
-    for (what, way, *_), read, seconds in zip(rows, reads, slices, strict=True):
+                seconds.append(float(application.receive()) / _RESYNC)
+    for (label, method, *_), read, seconds in zip(rows, reads, slices, strict=True):
         figures = Figures({"it": [each + read for each in seconds], "floor": [IDLE] * _SLICES})
-        table.add(what, figures, "it", "floor", 1.0 if way == "hive_boot" else None)
+        table.add(label, figures, "it", "floor", 1.0 if method == "hive_boot" else None)

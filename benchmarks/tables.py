@@ -1,4 +1,4 @@
-"""Plain tables: what was measured, beside its floor, and whether a promise holds."""
+"""Text tables: times, their baselines, and whether the ratio is within its bound."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from benchmarks.measuring import Figures, Ratio
+    from benchmarks.timing import Figures, Ratio
 
-_HEADER = ("what", "time", "p99", "floor", "ratio", "middle half", "bound", "")
+_HEADER = ("measured", "time", "p99", "floor", "ratio", "middle half", "bound", "")
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of a table.
+    """One row of a table.
 
     Attributes:
-        what: what was measured.
-        time: how long it takes, in seconds.
-        tail: how long it takes at most, but for one time in a hundred; None where nobody asks.
-        floor: how long the floor takes, in seconds.
-        ratio: the one over the other; None when there is nothing to say.
-        bound: the promise; None where there is none.
-        remark: why there are no figures.
+        label: the label.
+        time: the median time, in seconds.
+        tail: the 99th percentile, in seconds; None if it is not shown.
+        floor: the median time of the baseline, in seconds.
+        ratio: the ratio of the two; None without a measurement.
+        bound: the maximum ratio; None without a bound.
+        remark: the reason why there is no measurement.
     """
 
-    what: str
+    label: str
     time: float = 0.0
     tail: float | None = None
     floor: float = 0.0
@@ -36,15 +36,15 @@ class Row:
 
     @property
     def is_broken(self) -> bool:
-        """Whether there is a bound, and it does not hold."""
+        """Whether the ratio exceeds its bound, or was not measured although there is a bound."""
         return self.bound is not None and (self.ratio is None or self.ratio.median > self.bound)
 
     def cells(self) -> tuple[str, ...]:
-        """Give what stands in each column."""
+        """Return the text of each column."""
         if self.ratio is None:
-            return (self.what, self.remark, "", "", "", "", "", "")
+            return (self.label, self.remark, "", "", "", "", "", "")
         return (
-            self.what,
+            self.label,
             readable(self.time),
             "" if self.tail is None else readable(self.tail),
             readable(self.floor),
@@ -57,21 +57,21 @@ class Row:
 
 @dataclass(slots=True)
 class Table:
-    """What one subject has to show.
+    """The results of one subject.
 
     Attributes:
-        title: the subject.
-        notes: what the figures mean.
-        rows: the lines.
+        title: the title.
+        notes: explanations of the rows.
+        rows: the rows.
     """
 
     title: str
     notes: tuple[str, ...] = ()
     rows: list[Row] = field(default_factory=list)
 
-    def add(  # noqa: PLR0913  (the cells of a line)
+    def add(  # noqa: PLR0913  (the cells of a row)
         self,
-        what: str,
+        label: str,
         figures: Figures,
         name: str,
         floor: str,
@@ -79,19 +79,19 @@ class Table:
         *,
         tail: bool = False,
     ) -> None:
-        """Add a line.
+        """Add a row.
 
         Args:
-            what: what was measured.
-            figures: where it was measured.
-            name: what it is called there.
-            floor: what its floor is called there.
-            bound: the largest ratio that was promised.
-            tail: whether to show how long it takes at worst. Default False.
+            label: the label.
+            figures: the measured times.
+            name: the alternative in ``figures``.
+            floor: its baseline in ``figures``.
+            bound: the maximum ratio. Default: no bound.
+            tail: whether the 99th percentile is shown. Default False.
         """
         self.rows.append(
             Row(
-                what=what,
+                label=label,
                 time=figures.median(name),
                 tail=figures.tail(name) if tail else None,
                 floor=figures.median(floor),
@@ -100,31 +100,31 @@ class Table:
             )
         )
 
-    def lack(self, what: str, remark: str) -> None:
-        """Add a line without figures, and say why."""
-        self.rows.append(Row(what=what, remark=remark))
+    def add_missing(self, label: str, remark: str) -> None:
+        """Add a row without times, with the reason."""
+        self.rows.append(Row(label=label, remark=remark))
 
     @property
     def broken(self) -> list[Row]:
-        """The lines whose bound does not hold."""
+        """The rows that exceed their bound."""
         return [row for row in self.rows if row.is_broken]
 
     def text(self) -> str:
-        """Write the table."""
+        """Return the table as text."""
         lines = [_HEADER, *(row.cells() for row in self.rows)]
         if all(row.tail is None for row in self.rows):
             lines = [(*cells[:2], *cells[3:]) for cells in lines]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         widths[1] = max(len(cells[1]) for cells in lines if any(cells[2:]))
-        written = [self.title, *(f"  {note}" for note in self.notes)]
+        text = [self.title, *(f"  {note}" for note in self.notes)]
         for cells in lines:
             first, *others = zip(cells, widths, strict=True)
             row = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-            written.append(f"  {'  '.join(row)}".rstrip())
-        return "\n".join(written)
+            text.append(f"  {'  '.join(row)}".rstrip())
+        return "\n".join(text)
 
 
 def readable(seconds: float) -> str:
-    """Write a time with three digits that matter and the unit that suits it."""
+    """Return a time with three significant digits and a suitable unit."""
     size, unit = next((each for each in _UNITS if abs(seconds) >= each[0]), _UNITS[-1])
     return f"{seconds / size:.3g} {unit}"

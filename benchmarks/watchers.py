@@ -1,13 +1,13 @@
-"""Applications that see a volume change, each in its own way; ``rotation`` starts them.
+"""Applications that watch a volume with different methods, as child processes of ``rotation``.
 
-``python -m benchmarks.watchers WAY DIRECTORY COUNT STEP`` says ``ready``, and then does
-what stands in each line that it is given:
+``python -m benchmarks.watchers METHOD DIRECTORY COUNT STEP`` prints ``ready``, and then reads
+commands from stdin and prints one number for each:
 
-- ``see TEXT``: say when the last secret is TEXT, on the monotonic clock.
-- ``idle SECONDS``: say how much of the processor's time the next ones took.
-- ``read``: say how much of it a read of everything takes that finds nothing new.
+- ``see TEXT``: the monotonic time at which the last secret has the value TEXT.
+- ``idle SECONDS``: the processor time that the process uses in this time.
+- ``read``: the processor time of a read of all files without changes.
 
-WAY is ``hive_boot``, ``awatch`` or ``inotify``. STEP is that of the first two, in ms.
+METHOD is ``hive_boot``, ``awatch`` or ``inotify``. STEP, in ms, is for the first two.
 """
 
 from __future__ import annotations
@@ -32,61 +32,63 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-Look: TypeAlias = "Callable[[], str]"
-"""Gives the last secret, as it is in use."""
+CurrentValue: TypeAlias = "Callable[[], str]"
+"""Function that returns the current value of the last secret."""
 
 NAMES = "secret_{:04}"
-"""How the secrets are called."""
+"""Format of the names of the secrets."""
 
-_NEVER = 20.0
+_TIMEOUT = 20.0
 _PAUSE = 20e-6
-"""Seconds between two looks. A reader that never pauses would keep the interpreter from
-the threads that it waits for, 5 ms at a time."""
+"""Seconds between two reads. A reader without a pause would keep the interpreter lock for 5 ms
+at a time, and delay the threads that it waits for."""
 
 _READS = 5
 
 
 @asynccontextmanager
-async def hive_boot(directory: Path, names: Sequence[str], step: int) -> AsyncIterator[Look]:
-    """Be an application of ours."""
-    from hive_boot._timings import Timings  # noqa: PLC0415  (the others do without)
+async def hive_boot(
+    directory: Path, names: Sequence[str], step: int
+) -> AsyncIterator[CurrentValue]:
+    """Run a hive_boot application."""
+    from hive_boot._timings import Timings  # noqa: PLC0415  (only for this method)
 
-    space = {"__annotations__": dict.fromkeys(names, Secret), "__module__": __name__}
-    declared = cast("type[SecretSet]", type("Many", (SecretSet,), space))
+    namespace = {"__annotations__": dict.fromkeys(names, Secret), "__module__": __name__}
+    declared = cast("type[SecretSet]", type("Many", (SecretSet,), namespace))
     boot = Bootstrap(declared, watch=True, mode="kubernetes", secrets_dirs=directory)
     boot._declaration.timings = Timings(event_interval=step / 1000)  # noqa: SLF001  (not public)
     _state["reload"] = boot.reload
     async with boot.running() as secrets:
         if boot.status().watcher != "inotify":
-            message = "the kernel tells of no changes here"
+            message = "The kernel reports no changes on this machine."
             raise RuntimeError(message)
         last = names[-1]
         yield lambda: cast("str", getattr(secrets, last).reveal())
 
 
 @asynccontextmanager
-async def awatch(directory: Path, names: Sequence[str], step: int) -> AsyncIterator[Look]:
-    """Be what somebody writes by hand, with watchfiles."""
-    from watchfiles import awatch as changes  # noqa: PLC0415  (the others do without)
+async def awatch(directory: Path, names: Sequence[str], step: int) -> AsyncIterator[CurrentValue]:
+    """Run an application that uses ``watchfiles.awatch`` directly."""
+    from watchfiles import awatch as changes  # noqa: PLC0415  (only for this method)
 
     values = _read(directory, names)
     stop = anyio.Event()
 
-    async def take_up() -> None:
+    async def read_changes() -> None:
         nonlocal values
         watch = changes(directory, watch_filter=None, recursive=False, stop_event=stop, step=step)
         async for _ in watch:
             values = _read(directory, names)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(take_up)
+        group.start_soon(read_changes)
         yield lambda: values[names[-1]]
         stop.set()
 
 
 @asynccontextmanager
-async def inotify(directory: Path, names: Sequence[str], step: int) -> AsyncIterator[Look]:
-    """Be the least that there can be: the kernel's events, in the loop."""
+async def inotify(directory: Path, names: Sequence[str], step: int) -> AsyncIterator[CurrentValue]:
+    """Run the baseline: inotify events in the event loop."""
     del step
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -95,7 +97,7 @@ async def inotify(directory: Path, names: Sequence[str], step: int) -> AsyncIter
         raise OSError(ctypes.get_errno(), "inotify")
     values = _read(directory, names)
 
-    async def take_up() -> None:
+    async def read_changes() -> None:
         nonlocal values
         while True:
             await anyio.wait_readable(descriptor)
@@ -103,14 +105,14 @@ async def inotify(directory: Path, names: Sequence[str], step: int) -> AsyncIter
                 values = _read(directory, names)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(take_up)
+        group.start_soon(read_changes)
         yield lambda: values[names[-1]]
         group.cancel_scope.cancel()
     os.close(descriptor)
 
 
 def _moved(events: bytes) -> list[str]:
-    """Give the names in what the kernel wrote (``man 7 inotify``)."""
+    """Return the file names in a buffer of inotify events (``man 7 inotify``)."""
     header = struct.Struct("iIII")
     found, at = [], 0
     while at < len(events):
@@ -122,12 +124,14 @@ def _moved(events: bytes) -> list[str]:
 
 
 def _read(directory: Path, names: Sequence[str]) -> dict[str, str]:
-    """Read as somebody does who knows of no trap."""
+    """Return all values, read without any check for consistency."""
     data = directory / "..data"
     return {name: (data / name).read_text(encoding="utf-8") for name in names}
 
 
-WAYS: dict[str, Callable[[Path, Sequence[str], int], AbstractAsyncContextManager[Look]]] = {
+METHODS: dict[
+    str, Callable[[Path, Sequence[str], int], AbstractAsyncContextManager[CurrentValue]]
+] = {
     "hive_boot": hive_boot,
     "awatch": awatch,
     "inotify": inotify,
@@ -137,25 +141,29 @@ _state: dict[str, Callable[[], Any]] = {}
 
 
 async def main(*arguments: str) -> None:
-    """Be the application until there are no more lines."""
-    way, directory, count, step = arguments
+    """Run an application until stdin ends."""
+    method, directory, count, step = arguments
     logging.basicConfig(level=logging.WARNING)
     names = [NAMES.format(number) for number in range(int(count))]
-    over = anyio.Event()
-    async with WAYS[way](Path(directory), names, int(step)) as look:
+    stdin_closed = anyio.Event()
+    async with METHODS[method](Path(directory), names, int(step)) as current_value:
         token = anyio.lowlevel.current_token()
-        answer = threading.Thread(target=_answer, args=(look, token, over), daemon=True)
+        answer = threading.Thread(
+            target=_answer, args=(current_value, token, stdin_closed), daemon=True
+        )
         answer.start()
-        await over.wait()
+        await stdin_closed.wait()
 
 
-def _answer(look: Look, token: anyio.lowlevel.EventLoopToken, over: anyio.Event) -> None:
+def _answer(
+    current_value: CurrentValue, token: anyio.lowlevel.EventLoopToken, stdin_closed: anyio.Event
+) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
-        order, _, text = line.rstrip("\n").partition(" ")
-        if order == "see":
-            found = _see(look, text)
-        elif order == "idle":
+        command, _, text = line.rstrip("\n").partition(" ")
+        if command == "see":
+            found = _wait_for_value(current_value, text)
+        elif command == "idle":
             before = time.process_time()
             time.sleep(float(text))
             found = time.process_time() - before
@@ -165,14 +173,14 @@ def _answer(look: Look, token: anyio.lowlevel.EventLoopToken, over: anyio.Event)
                 anyio.from_thread.run(_state["reload"], token=token)
             found = (time.process_time() - before) / _READS
         print(found, flush=True)
-    anyio.from_thread.run_sync(over.set, token=token)
+    anyio.from_thread.run_sync(stdin_closed.set, token=token)
 
 
-def _see(look: Look, text: str) -> float:
-    never = time.monotonic() + _NEVER
-    while look() != text:
-        if time.monotonic() > never:
-            message = f"the new value was not in use after {_NEVER:g} s"
+def _wait_for_value(current_value: CurrentValue, text: str) -> float:
+    deadline = time.monotonic() + _TIMEOUT
+    while current_value() != text:
+        if time.monotonic() > deadline:
+            message = f"The new value was not in use after {_TIMEOUT:g} s."
             raise TimeoutError(message)
         time.sleep(_PAUSE)
     return time.monotonic()

@@ -1,10 +1,10 @@
-"""The boot layer of an async service: secrets declared, validated, cached, kept secret.
+"""Boot layer of an async service: secrets, lifecycle, rotation, redaction and probes.
 
-A public name is imported when it is first used: a health check by ``hive-boot probe`` starts an
-interpreter each time, and needs none of them.
+A public name is imported when it is first used, because ``hive-boot probe`` starts an
+interpreter for every health check and needs none of them.
 """
 
-TYPE_CHECKING = False  # importing typing would take as long as all of a probe
+TYPE_CHECKING = False  # importing typing would double the time of a probe
 if TYPE_CHECKING:
     from hive_boot.bootstrap import Bootstrap as Bootstrap
     from hive_boot.bootstrap import ResourceHandle as ResourceHandle
@@ -68,10 +68,10 @@ else:
     }
     __all__ = list(_MODULES)
 
-    # A type checker would read this as a promise of any name.
+    # Hidden from type checkers, for which __getattr__ would make every name valid.
     def __getattr__(name: str) -> object:
         if name == "__version__":
-            from importlib.metadata import version  # noqa: PLC0415  (slower than a probe)
+            from importlib.metadata import version  # noqa: PLC0415  (slow to import)
 
             return version("hive_boot")
         if name not in _MODULES:
@@ -85,9 +85,9 @@ else:
             loaded = sys.modules.get(f"hive_boot.{module}")
             if hasattr(loaded, each):
                 value = getattr(loaded, each)
-                # A traceback and a help page show the name that users import.
+                # Tracebacks and help() show the module from which users import the name.
                 value.__module__ = "hive_boot"
-                # A value that a test has put here stays.
+                # setdefault, because a test may have replaced the value.
                 globals().setdefault(each, value)
         return globals()[name]
 

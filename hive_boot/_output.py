@@ -1,7 +1,7 @@
-"""Output that never raises: log lines, and text on stderr of a process that may be ending.
+"""Output that never raises: log records, and text on stderr of a process that may be ending.
 
-A handler for signals does not use this module, because the code that it interrupts may hold
-the lock of ``sys.stderr``.
+A signal handler must not use this module: the code that it interrupts may hold the lock of
+``sys.stderr``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def write_stderr(text: str) -> None:
-    """Write a text to stderr, and flush it, if there is a stderr that takes it.
+    """Write a text to stderr and flush it; an error of stderr is ignored.
 
     Args:
-        text: what is written, as it is: secrets are not taken out of it.
+        text: the text; it is not redacted.
     """
     # stderr may be None, closed, a full disk, or unable to encode the text.
     with suppress(AttributeError, OSError, ValueError):
@@ -31,18 +31,18 @@ def log_safely(
     text: str,
     *args: object,
     logger: logging.Logger,
-    **more: Any,  # noqa: ANN401  (the logger's)
+    **more: Any,  # noqa: ANN401  (the arguments of Logger.log)
 ) -> None:
-    """Log a message; a filter or a handler of the application that raises ends nothing.
+    """Log a message; an exception of a filter or a handler is ignored.
 
-    The record names the caller of this function.
+    The record contains the location of the caller, not of this function.
 
     Args:
         level: the level.
-        text: the message, with the places of ``args`` in it.
-        *args: what the message is formatted with.
+        text: the message, in %-format.
+        *args: the arguments of the message.
         logger: the logger.
-        **more: what ``Logger.log`` takes besides: ``exc_info``, ``extra``.
+        **more: further arguments of ``Logger.log``, such as ``exc_info`` and ``extra``.
     """
     with suppress(Exception):
         logger.log(level, text, *args, stacklevel=2, **more)

@@ -1,4 +1,4 @@
-"""Durations of a run in one place, and the back-off of everything that is tried again."""
+"""Timings: all intervals, timeouts and delays of a run, and the back-off of retries."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Backoff:
 
     Args:
         initial: seconds before the first retry.
-        maximum: seconds that no delay is longer than.
-        jitter: shorten each delay at random, down to half of it, so that many replicas that
-            fail at one moment do not try again at one moment. Default False.
+        maximum: the longest delay, in seconds.
+        jitter: whether each delay is shortened at random, down to half of it, so that replicas that
+            fail at the same moment do not retry at the same moment. Default False.
     """
 
     __slots__ = ("_initial", "_maximum", "_next", "_uniform")
@@ -28,8 +28,8 @@ class Backoff:
         self._next = self._initial
         self._uniform: Callable[[float, float], float] | None = None
         if jitter:
-            # Not at the first failure: a process without descriptors can import nothing.
-            from random import uniform  # noqa: PLC0415  (slow to import, and often not needed)
+            # Not at the first failure: a process without free descriptors cannot import.
+            from random import uniform  # noqa: PLC0415  (slow to import, rarely needed)
 
             self._uniform = uniform
 
@@ -44,7 +44,7 @@ class Backoff:
         self._next = self._initial
 
 
-# A tuple, because a dataclass of so many fields takes 3 ms of every start.
+# A Record, because creating a dataclass of so many fields adds 3 ms to every start.
 class Timings(Record):
     """The timings of one application, all in seconds.
 
@@ -53,48 +53,49 @@ class Timings(Record):
     retry.
 
     Attributes:
-        event_interval: between two looks of watchfiles at its own queue: latency against
-            idle work.
-        debounce_timeout: a stream of events that does not pause is reported after this time.
-        watcher_heartbeat_interval: the watcher thread shows this often that it is alive.
+        event_interval: between two polls of the event queue of watchfiles: a shorter one lowers
+            the latency and adds idle work.
+        debounce_timeout: a stream of events without a pause is reported after this time.
+        watcher_heartbeat_interval: between two heartbeats of the watcher thread.
         resync_interval: between two comparisons of the identities and signatures of all files.
-        busy_resync_interval: the same while events come: comparing many files has its price.
+        busy_resync_interval: the same while events arrive, which limits the cost of comparing
+            many files.
         full_read_interval: between two reads of all files.
         poll_interval: between two reads of all files while there are no events.
-        watcher_start_timeout: the start waits this long for the first events.
-        watcher_stop_timeout: the watcher thread may take this long to end.
-        watcher_silence_timeout: a watcher thread that is silent for longer is taken to hang,
-            most likely in a file system.
-        watcher_check_interval: between two looks at whether the watcher thread hangs.
-        watch_retry_delay: before a failed watch is tried again.
+        watcher_start_timeout: the start waits this long for the watcher.
+        watcher_stop_timeout: for the end of the watcher thread.
+        watcher_silence_timeout: without a heartbeat, after which the watcher thread is
+            considered hung, most likely in a file system.
+        watcher_check_interval: between two checks of the watcher thread.
+        watch_retry_delay: before a failed watch is retried.
         max_watch_retry_delay: the longest of these delays.
-        watch_stable_interval: a watch that lasted longer starts again at the first delay.
-        missing_file_interval: between two looks for a file that a start waits for.
-        read_timeout: a read that takes longer is taken to hang. Waiting for writers ends
-            after 10 s.
-        reload_retry_delay: before a failed read or check of a rotation is repeated.
+        watch_stable_interval: a watch that worked for longer resets the delay.
+        missing_file_interval: between two checks for a file that a start waits for.
+        read_timeout: after which a read is considered hung. Waiting for writers ends after 10 s.
+        reload_retry_delay: before a failed read or check of a rotation is retried.
         max_reload_retry_delay: the longest of these delays.
-        check_retry_delay: before a check of a start that may pass later is repeated.
-            At random, down to half of it.
+        check_retry_delay: before a check of a start that failed with a temporary error is
+            retried. Shortened at random, down to half of it.
         max_check_retry_delay: the longest of these delays.
-        hook_retry_delay: before a hook that failed is called again.
+        hook_retry_delay: before a failed hook is retried.
         max_hook_retry_delay: the longest of these delays.
-        hook_cancel_timeout: a hook that was cancelled may take this long to end.
-        service_restart_delay: before a service that failed is started again. At random, down
-            to half of it.
+        hook_cancel_timeout: for the end of a cancelled hook.
+        service_restart_delay: before a failed service is restarted. Shortened at random, down to
+            half of it.
         max_service_restart_delay: the longest of these delays.
-        resource_cancel_timeout: a resource that was cancelled may take this long to end.
-        task_cancel_timeout: a task of hive_boot that was cancelled may take this long to end.
+        resource_cancel_timeout: for the end of a cancelled resource.
+        task_cancel_timeout: for the end of a cancelled task of hive_boot.
         kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
-            kubernetes mode: endpoints take time to learn that a pod stops.
-        forced_exit_delay: the process ends this long after the time limit of the stop.
-        last_output_timeout: each step of a forced exit (to describe what has not ended, to
-            write it, to flush) may take this long.
-        server_stop_timeout: an HTTP server may take this long, after the grace of the
-            requests, to answer those that were cancelled.
-        probe_timeout: one connection to the probe port may take this long.
+            kubernetes mode: load balancers route requests to a stopping pod for a while.
+        forced_exit_delay: between the deadline of the shutdown and the forced exit.
+        last_output_timeout: for each step of a forced exit: describing what has not stopped,
+            writing it, flushing.
+        server_stop_timeout: for an HTTP server to finish after it has cancelled the requests at
+            the end of the grace period.
+        probe_timeout: for one connection to the probe port.
         accept_retry_delay: before the probe port accepts again after the system refused.
-        page_refresh_interval: a browser reloads the status page this often during a start.
+        page_refresh_interval: between two reloads of the status page by a browser during a
+            start.
     """
 
     event_interval: float = 0.025

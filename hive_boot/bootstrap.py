@@ -72,7 +72,7 @@ class ResourceHandle(Generic[T]):
         name: the name of the resource; a parameter of this name receives its value.
     """
 
-    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (it is above)
+    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap, which is defined below)
         self.fn = fn
         self.name: str = fn.__name__
         self._boot = boot
@@ -85,7 +85,7 @@ class ResourceHandle(Generic[T]):
         Raises:
             LifecycleError: the resource is not running.
         """
-        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (ours)
+        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
         return value
 
     async def __call__(self) -> T:
@@ -111,7 +111,7 @@ class ResourceDecorator(Protocol):
     def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
     def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
-    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (it is called by an @)
+    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
 
 
 S = TypeVar("S", bound=SecretSet)
@@ -185,11 +185,11 @@ class Bootstrap(Generic[S, C]):
     """
 
     _inspection_only = False
-    """Whether a tool imports the declaration only to inspect it, so that nothing may start."""
+    """Whether a tool imports the declaration only to inspect it; then run() and serve() raise."""
 
     _run: Run[S, C] | None = None
 
-    def __init__(  # noqa: PLR0913  (each is a promised name, and none has to be given)
+    def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
         secrets: type[S],
         *,
@@ -227,13 +227,13 @@ class Bootstrap(Generic[S, C]):
             shutdown_timeout=shutdown_timeout,
         )
 
-    def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (as Generic's own)
-        # Type variables have defaults only since Python 3.13; type checkers know this one.
+    def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (the signature of Generic)
+        # Before Python 3.13 a TypeVar has no default at run time: complete Bootstrap[S] here.
         given = parameters if isinstance(parameters, tuple) else (parameters, type(None))
         return super().__class_getitem__(given)  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        # A traceback with local variables shows a frame of __init__ that rejected its arguments.
+        # A traceback with local variables calls this when __init__ has rejected its arguments.
         declaration = vars(self).get("_declaration")
         return f"Bootstrap({declaration.declared.__name__ if declaration else ''})"
 
@@ -247,7 +247,7 @@ class Bootstrap(Generic[S, C]):
         return self
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        message = f"{self!r} cannot be pickled: it is this process's"
+        message = f"{self!r} cannot be pickled: it belongs to this process."
         raise TypeError(message)
 
     @overload
@@ -257,8 +257,8 @@ class Bootstrap(Generic[S, C]):
     def main(self, function: Any = None, /, *, must_complete: bool = False) -> Any:
         """Register the main function, which is called when everything is ready.
 
-        Its parameters are filled by their names, with the resources of these names, and by
-        their types: the SecretSet, the settings class, Bootstrap.
+        A parameter receives the resource that has its name, or, by its type, the secrets, the
+        settings or the Bootstrap.
 
         Args:
             function: an ``async def``. Its return value is the exit status; None is 0.
@@ -368,9 +368,9 @@ class Bootstrap(Generic[S, C]):
         def register(function: TaskFunction) -> TaskFunction:
             require_async("@boot.service", function)
             require_unique_name(function, [service.work for service in self._declaration.services])
-            again = restart == "on-failure"
+            restarts = restart == "on-failure"
             self._declaration.services.append(
-                TaskSpec(function, again, max_restarts, restart_window)
+                TaskSpec(function, restarts, max_restarts, restart_window)
             )
             return function
 
@@ -392,8 +392,8 @@ class Bootstrap(Generic[S, C]):
         A check passes by returning True or None, and rejects by returning False or by raising
         an error that indicates a wrong value: ValueError, TypeError, LookupError,
         AssertionError and similar. Any other exception, and an expired timeout, may be
-        temporary: at a start the check is retried after 0.1 to 5 s, until ``startup_timeout``
-        expires.
+        temporary: at a start the check is retried, after a jittered back-off of at most 5 s, until
+        ``startup_timeout`` expires.
 
         Args:
             names: the fields that the check is about; a rotation of other fields does not call
@@ -442,7 +442,7 @@ class Bootstrap(Generic[S, C]):
                 ``timeout`` is invalid.
         """
         if any(map(callable, names)):
-            message = "on_rotate takes the names of fields: write @boot.on_rotate()"
+            message = "@boot.on_rotate expects names of fields. Write @boot.on_rotate()."
             raise DeclarationError(message)
         validate_field_names(names, self._fields, self._declaration.declared.__name__)
         validate_seconds("timeout=", timeout)
@@ -472,7 +472,7 @@ class Bootstrap(Generic[S, C]):
                 on stderr; 128 + n after a second signal n, and after the first one when main
                 ``must_complete`` and has not returned.
         """
-        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (no tool needs it)
+        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
         self._forbid_start_in_inspection("run")
         start = partial(self._running, owns_process=True)
@@ -512,8 +512,8 @@ class Bootstrap(Generic[S, C]):
         Raises:
             SystemExit: always, as :meth:`run` does.
         """
-        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (no tool needs it)
-        from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (many serve elsewhere)
+        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
+        from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
         serving = HttpService(
             app,
@@ -524,7 +524,7 @@ class Bootstrap(Generic[S, C]):
             timings=self._declaration.timings,
         )
 
-        def arm() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
+        def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend)
@@ -538,7 +538,7 @@ class Bootstrap(Generic[S, C]):
             asgi_component=serving.lifespan,
             serves=True,
         )
-        raise SystemExit(run_process(arm, start, backend))
+        raise SystemExit(run_process(resolve_serving, start, backend))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[S]:
@@ -557,7 +557,7 @@ class Bootstrap(Generic[S, C]):
             IllegalTransitionError: the application is already running.
             Exception: the exception of a failed resource or service.
         """
-        from hive_boot.lifecycle.tasks import CancellableBlock  # noqa: PLC0415  (it needs a loop's library)
+        from hive_boot.lifecycle.tasks import CancellableBlock  # noqa: PLC0415  (imports anyio)
 
         block = CancellableBlock()
         async with self._running(cancel=block.cancel) as run:
@@ -582,7 +582,7 @@ class Bootstrap(Generic[S, C]):
             StartupError: a resource could not start: the server does not serve.
             IllegalTransitionError: the application is starting or stopping.
         """
-        from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (many have no server)
+        from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (only under a server)
 
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
@@ -599,14 +599,14 @@ class Bootstrap(Generic[S, C]):
         Args:
             app: the ASGI application to wrap.
         """
-        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (many serve elsewhere)
+        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (only for HTTP)
 
         return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
 
     @property
     def probes(self) -> App:
         """ASGI application with all endpoints, to be mounted under any path."""
-        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (many serve elsewhere)
+        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (only for HTTP)
 
         return Endpoints(self.status, self._name)
 
@@ -644,15 +644,15 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application is not running.
         """
         if attribute not in self._fields:
-            message = f"{self._declaration.declared.__name__} declares no {attribute}"
+            message = f"{self._declaration.declared.__name__} has no field {attribute!r}."
             del attribute
             raise DeclarationError(message)
         return self._current().store.accepted(attribute)
 
     async def reload(self, *, now: bool = False) -> Change | None:
-        """Load everything again, and use what has changed.
+        """Load all sources again, and use the values that have changed.
 
-        With ``watch=True`` a changed file does the same. When the call returns, the new
+        With ``watch=True`` a changed file has the same effect. When the call returns, the new
         values are in use, and the hooks are about to be called.
 
         Args:
@@ -669,17 +669,17 @@ class Bootstrap(Generic[S, C]):
         """
         run = self._current()
         if not run.ready:
-            message = f"{self!r} is stopping"
+            message = f"{self!r} is stopping."
             raise LifecycleError(message)
         return await run.reload(now=now)
 
     def status(self) -> Status:
         """Return the status of the application at this moment, without any value."""
         if self._run is None:
-            from hive_boot.runtime.status import Status  # noqa: PLC0415  (few ask)
+            from hive_boot.runtime.status import Status  # noqa: PLC0415  (rarely called)
 
             return Status()
-        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (few ask)
+        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (rarely called)
 
         return build_status(self._run)
 
@@ -689,7 +689,7 @@ class Bootstrap(Generic[S, C]):
         on_run_created: Callable[[Run[S, C]], object] = lambda _: None,
         *,
         owns_process: bool = False,
-        **more: Any,  # noqa: ANN401  (what a run takes)
+        **more: Any,  # noqa: ANN401  (the arguments of Run)
     ) -> AsyncIterator[Run[S, C]]:
         """Start one run for the block, and stop it at the end of the block.
 
@@ -698,7 +698,7 @@ class Bootstrap(Generic[S, C]):
             owns_process: whether the process ends with the run. Default False.
             more: further arguments of :class:`Run`.
         """
-        from hive_boot.runtime.run import Run  # noqa: PLC0415  (it needs a loop's library)
+        from hive_boot.runtime.run import Run  # noqa: PLC0415  (imports anyio)
 
         if self._run is not None and self._run.is_orphaned:
             self._run.abandon()
@@ -730,7 +730,7 @@ class Bootstrap(Generic[S, C]):
 
     def _dry_run(self) -> DryRunResult:
         """Load and validate once, as a start would, for commands that inspect an application."""
-        from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (few ask)
+        from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
 
         return dry_run(self._declaration, self._injectables(), self)
 
@@ -742,8 +742,8 @@ class Bootstrap(Generic[S, C]):
         """
         if self._inspection_only:
             message = (
-                f"boot.{method}() is called when the module is imported: it belongs below "
-                '`if __name__ == "__main__":`'
+                f"boot.{method}() was called while the module was imported. Call it below "
+                '`if __name__ == "__main__":`.'
             )
             raise DeclarationError(message)
 
@@ -753,14 +753,21 @@ class Bootstrap(Generic[S, C]):
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            message = f"the resource {resource} is not running"
+            message = f"The resource {resource!r} is not running: {self!r} has not started."
             raise LifecycleError(message)
         return self._run.resource_value(resource)
 
     def _current(self) -> Run[S, C]:
-        """Return the run, from its first READY to its end: requests are served while draining."""
+        """Return the run, from READY to its end: requests are served while draining.
+
+        Raises:
+            LifecycleError: the application has not become ready, or has ended.
+        """
         if self._run is None or not self._run.states.started:
-            message = f"{self!r} is not running"
+            message = (
+                f"{self!r} is not running. In FastAPI pass lifespan=boot.lifespan; in tests "
+                "enter `with TestClient(app)`; secrets do not exist at import time."
+            )
             raise LifecycleError(message)
         return self._run
 
@@ -769,16 +776,16 @@ class Bootstrap(Generic[S, C]):
         validate_backend(backend)
         main = self._declaration.main
         if main is None:
-            message = f"{self!r} has no main: decorate an async def with @boot.main"
+            message = f"{self!r} has no main function. Decorate an `async def` with @boot.main."
             raise DeclarationError(message)
-        wired = bind(main, self._injectables())
-        return lambda run: wired(run.injection_context(run.store.view))
+        call_main = bind(main, self._injectables())
+        return lambda run: call_main(run.injection_context(run.store.view))
 
     def _listeners(self) -> Sequence[tuple[str, Listener]]:
         port = self._declaration.probe_port
         if port is None:
             return ()
-        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (many have no probe port)
+        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
         return [
             (
@@ -800,7 +807,7 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def _fields(self) -> Mapping[str, Field]:
-        fields: Mapping[str, Field] = self._declaration.declared._field_index.fields  # noqa: SLF001  (ours)
+        fields: Mapping[str, Field] = self._declaration.declared._field_index.fields  # noqa: SLF001  (same library)
         return fields
 
 
@@ -809,7 +816,7 @@ def _raise_failures(raised: BaseException | None, failures: Sequence[BaseExcepti
 
     A cancellation of the block is replaced by the failures that caused it.
     """
-    from hive_boot.lifecycle.tasks import combine, is_cancellation  # noqa: PLC0415  (it needs a loop)
+    from hive_boot.lifecycle.tasks import combine, is_cancellation  # noqa: PLC0415  (imports anyio)
 
     cancelled = [failure for failure in failures if is_cancellation(failure)]
     failures = [each for each in failures if each is not raised and each not in cancelled]

@@ -97,7 +97,7 @@ class MissingSecretError(SecretsError):
 
 
 class SourceError(SecretsError):
-    """A secret exists and cannot be used: unreadable, not UTF-8, in conflict.
+    """A secret exists but cannot be used: unreadable, not UTF-8, in conflict.
 
     Attributes:
         problem: the problem, with its locations.
@@ -124,7 +124,7 @@ class InvalidSecretsError(SecretsError):
             profile with their reasons, the directories.
         general_hints: sentences shown before the problems, because they fix more
             than one of them.
-        kept: whether the last good set stays in use, which is so after a reload.
+        kept: whether the last good set stays in use: True after a reload, False at a start.
     """
 
     def __init__(
@@ -179,13 +179,13 @@ class LifecycleError(BootError):
 
 
 class StartupError(LifecycleError):
-    """A resource failed to start, or exceeded its timeout; ``__cause__`` is its exception.
+    """A resource failed to start or exceeded its timeout; ``__cause__`` is its exception.
 
     Attributes:
         resource: the name of the resource.
         reason: the type of its exception, or its expired timeout.
-        progress: the progress of each resource at that moment, one line for each; empty when
-            the resource has raised.
+        progress: the state of each resource at the timeout, one line for each; empty if the
+            resource has raised.
     """
 
     def __init__(self, resource: str, reason: str, progress: Sequence[str] = ()) -> None:

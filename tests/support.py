@@ -1,4 +1,4 @@
-"""What several tests need: a settled clock, a machine, a child process."""
+"""Helpers of many tests: a fixed clock, a simulated machine, child processes."""
 
 import codecs
 import ctypes
@@ -28,11 +28,11 @@ from hive_boot.secrets.sources.directories import ReadPolicy
 ROOT = Path(__file__).parent.parent
 
 SETTLED = ReadPolicy(wall=lambda: time.time() + 3600)
-"""An hour from now by the wall clock: a file just written is one that nobody touches."""
+"""Read policy whose wall clock is one hour ahead, so that new files count as settled."""
 
 
 class FakeClock:
-    """A clock that moves only when somebody sleeps; a step can be done at each sleep."""
+    """A clock that advances only in ``sleep``, which can also call a function each time."""
 
     def __init__(self, now: float | None = None) -> None:
         self.now = time.time() if now is None else now
@@ -40,11 +40,11 @@ class FakeClock:
         self.steps: list[object] = []
 
     def policy(self) -> ReadPolicy:
-        """Give the patience that runs by this clock, both wall and monotonic."""
+        """Return a read policy that uses this clock as wall clock and as monotonic clock."""
         return ReadPolicy(wall=lambda: self.now, monotonic=lambda: self.now, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
-        """Move on, and do what was planned for this moment."""
+        """Advance the clock, and call the next function of ``steps``."""
         self.slept.append(seconds)
         self.now += seconds
         if self.steps:
@@ -54,7 +54,7 @@ class FakeClock:
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """Give the environment of a child: ours, which is bare, with ``variables`` in it."""
+    """Return the environment of a child: that of this process and ``variables``."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **variables}
 
@@ -62,7 +62,7 @@ def child_environment(**variables: str) -> dict[str, str]:
 def run_child(
     source: str, *arguments: str, cwd: Path | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``source`` as a program of its own, and wait for it to end."""
+    """Run ``source`` in a child process, and wait for its end."""
     return subprocess.run(
         [sys.executable, "-c", source, *arguments],
         env=child_environment(**variables),
@@ -77,7 +77,7 @@ def run_child(
 
 
 class Inventory(SecretSet):
-    """The eight secrets of the service that hive_boot grew from."""
+    """The eight secrets of the HIVE service."""
 
     openai_api_key: Secret = secret(used_by="semantic-memory, agents")
     hive_api_key: Secret | None = secret(used_by="auth middleware", required_in="production")
@@ -94,13 +94,13 @@ def situate(
     environ: Mapping[str, str] | None = None,
     *,
     pid: int = 4711,
-    **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
+    **source_options: Any,  # noqa: ANN401  (the arguments of SourceOptions)
 ) -> SourceContext:
-    """Decide mode and profile on a machine whose file system begins at ``root``."""
-    surroundings = HostEnvironment(
+    """Detect mode and profile on a simulated machine with the root directory ``root``."""
+    host = HostEnvironment(
         environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid
     )
-    return detect(surroundings, SourceOptions(**source_options))
+    return detect(host, SourceOptions(**source_options))
 
 
 def look(
@@ -109,34 +109,34 @@ def look(
     environ: Mapping[str, str] | None = None,
     *,
     policy: ReadPolicy = SETTLED,
-    **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
+    **source_options: Any,  # noqa: ANN401  (the arguments of SourceOptions)
 ) -> LoadResult:
-    """Load a declaration on a machine whose file system begins at ``root``."""
+    """Load a declaration on a simulated machine with the root directory ``root``."""
     source_context = situate(root, environ, **source_options)
-    field_index = declared._field_index  # noqa: SLF001  (as a start does)
+    field_index = declared._field_index  # noqa: SLF001  (private; a start uses it too)
     return load(field_index, source_context, declaration=declared.__name__, policy=policy)
 
 
 def values_of(loaded: LoadResult) -> dict[str, str | bytes]:
-    """Give the plain values that a load found, by attribute."""
+    """Return the plain values of a load, by attribute."""
     return {attribute: value.reveal() for attribute, value in loaded.values.items()}
 
 
 def report_of(loaded: LoadResult) -> str:
-    """Give the report of a load that went wrong."""
+    """Return the report of a failed load."""
     return InvalidSecretsError(loaded.problems, general_hints=loaded.general_hints).report()
 
 
 def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let starts see a file system that begins at ``machine``, in files that nobody touches."""
-    elsewhere = partial(HostEnvironment, root=str(machine), pid=4711)
-    for room in ("hive_boot.runtime.load_pipeline", "hive_boot.secrets.global_access"):
-        monkeypatch.setattr(f"{room}.HostEnvironment", elsewhere)
-        monkeypatch.setattr(f"{room}.load", partial(load, policy=SETTLED))
+    """Make starts use ``machine`` as the root directory, with files that count as settled."""
+    simulated = partial(HostEnvironment, root=str(machine), pid=4711)
+    for module in ("hive_boot.runtime.load_pipeline", "hive_boot.secrets.global_access"):
+        monkeypatch.setattr(f"{module}.HostEnvironment", simulated)
+        monkeypatch.setattr(f"{module}.load", partial(load, policy=SETTLED))
 
 
 async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecretsError:
-    """Start an application that cannot start, and give the error."""
+    """Start an application that cannot start, and return the error."""
     with pytest.raises(InvalidSecretsError) as caught:
         async with boot.running():
             pass
@@ -144,24 +144,24 @@ async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecretsError:
 
 
 def everything_told(exc: BaseException) -> str:
-    """Give all that an error tracker sends: texts, and the variables of our own frames."""
-    told = [str(exc), repr(exc), repr(exc.args)]
+    """Return what an error tracker sends: texts, and the local variables of hive_boot's frames."""
+    texts = [str(exc), repr(exc), repr(exc.args)]
     todo = [TracebackException.from_exception(exc, capture_locals=True)]
     while todo:
         part = todo.pop()
-        told += part.format_exception_only()
+        texts += part.format_exception_only()
         for frame in part.stack:
             if f"{os.sep}hive_boot{os.sep}" in frame.filename:
-                told.append(f"{frame.name}: {frame.locals}")
+                texts.append(f"{frame.name}: {frame.locals}")
         todo += filter(None, [part.__cause__, part.__context__, *(part.exceptions or ())])
-    return "\n".join(told)
+    return "\n".join(texts)
 
 
 @contextmanager
 def started_child(
     source: str, *arguments: str, cwd: Path | None = None, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start ``source`` as a program of its own; it is killed when it hangs, and at the end."""
+    """Start ``source`` in a child process; it is killed after 60 s, and at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-c", source, *arguments],
         env=child_environment(**variables),
@@ -184,18 +184,18 @@ def started_child(
 
 @contextmanager
 def as_ordinary_user() -> Iterator[Path]:
-    """Be somebody whom permissions bind, also when root runs the tests, in a new directory."""
+    """Run the block without root privileges, and yield a new directory."""
     root = os.geteuid() == 0
     for encoding in ("utf-8-sig", "unicode-escape"):
         # Python caches that a codec is unknown when this user cannot read its module.
         codecs.lookup(encoding)
     with TemporaryDirectory() as name:
-        place = Path(name)
-        place.chmod(0o777)
+        directory = Path(name)
+        directory.chmod(0o777)
         if root:
             os.seteuid(65534)
         try:
-            yield place
+            yield directory
         finally:
             if root:
                 os.seteuid(0)
@@ -213,43 +213,45 @@ LINKS = (
     "cell_contents",
     "co_consts",
 )
-"""Attributes by which one thing leads to another."""
+"""Attributes through which a debugger reaches other objects."""
 
 
 def texts_within_reach(start: object) -> str:
-    """Give every text that attributes and items lead to; nothing is called on the way.
+    """Return every text that is reachable through attributes and items, without any call.
 
-    It is what a debugger's pane shows to who clicks on everything. Modules, their
-    namespaces and classes, which lead to the whole program, are left out.
+    This is what the variable view of a debugger can show. Modules, their namespaces and classes
+    are excluded, because they lead to the whole program.
     """
     found: list[str] = []
     todo = [start]
     seen: dict[int, object] = {}
     while todo:
-        it = todo.pop()
-        if id(it) in seen or isinstance(it, ModuleType | type):
+        value = todo.pop()
+        if id(value) in seen or isinstance(value, ModuleType | type):
             continue
-        if isinstance(it, dict) and "__spec__" in it:
+        if isinstance(value, dict) and "__spec__" in value:
             continue
-        seen[id(it)] = it
-        if isinstance(it, str):
-            found.append(it)
-        elif isinstance(it, bytes | bytearray):
-            found.append(it.decode("latin-1"))
-        elif isinstance(it, dict):
-            todo += it
-            todo += it.values()
-        elif isinstance(it, list | tuple | set | frozenset):
-            todo += it
-        elif not isinstance(it, int | float | None):
-            slots = [name for kind in type(it).__mro__ for name in vars(kind).get("__slots__", ())]
-            links = [name for name in LINKS if hasattr(type(it), name)]
-            todo += [getattr(it, name, None) for name in (*links, *slots)]
+        seen[id(value)] = value
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, bytes | bytearray):
+            found.append(value.decode("latin-1"))
+        elif isinstance(value, dict):
+            todo += value
+            todo += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            todo += value
+        elif not isinstance(value, int | float | None):
+            slots = [
+                name for kind in type(value).__mro__ for name in vars(kind).get("__slots__", ())
+            ]
+            links = [name for name in LINKS if hasattr(type(value), name)]
+            todo += [getattr(value, name, None) for name in (*links, *slots)]
     return "\n".join(found)
 
 
 def descriptors() -> set[str]:
-    """Name the file descriptors that this process holds, by what they lead to."""
+    """Return the open file descriptors of this process, each with its target."""
     found = set()
     for entry in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):
@@ -258,23 +260,23 @@ def descriptors() -> set[str]:
 
 
 async def until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for a condition, in the loop; after so many seconds the test has failed."""
+    """Wait for a condition in the event loop; fail the test after ``seconds``."""
     with anyio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110  (what is waited for sets no event)
+        while not condition():  # noqa: ASYNC110  (the condition has no event)
             await anyio.sleep(0.005)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    """Wait for a condition, outside a loop; after so many seconds the test has failed."""
+    """Wait for a condition outside an event loop; fail the test after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "the awaited condition did not come true"
+        assert time.monotonic() < deadline, f"the condition was not true within {seconds} s"
         time.sleep(0.005)
 
 
 @contextmanager
 def tmpfs(path: Path) -> Iterator[None]:
-    """Have an empty file system mounted over a directory; root alone may do so."""
+    """Mount an empty file system over a directory during the block; this requires root."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.mount(b"none", bytes(path), b"tmpfs", ctypes.c_ulong(0), None) == 0
     try:

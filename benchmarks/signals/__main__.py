@@ -1,6 +1,6 @@
-"""``python -m benchmarks.signals``: run ten moments with real signals, and print the table.
+"""Signal benchmark command: ``python -m benchmarks.signals`` prints the table of all scenarios.
 
-The exit status is 0 when hive_boot, where it was asked, answers yes to every question.
+The exit status is 0 if hive_boot passes every selected scenario, otherwise 1.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.signals.plays import Answer
-from benchmarks.signals.reporting import data, markdown, put_between_markers, surroundings
+from benchmarks.environment import clear_environment
+from benchmarks.signals.measurements import Answer
+from benchmarks.signals.reporting import data, describe_environment, markdown, put_between_markers
 from benchmarks.signals.scenarios import SCENARIOS
 from benchmarks.signals.subjects import OURS, SUBJECTS
-from benchmarks.workplace import forget_surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,48 +28,55 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure what was asked for, or everything.
+    """Measure the selected scenarios and subjects, or all.
 
     Returns:
         The exit status.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.signals", description=__doc__)
     names = [scenario.name for scenario in SCENARIOS]
-    parser.add_argument("--only", action="append", choices=names, help="a moment; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=names, help="a scenario; may be repeated"
+    )
     parser.add_argument(
         "--subject",
         action="append",
         choices=[subject.name for subject in SUBJECTS],
-        help="who is measured; may be repeated",
+        help="a library; may be repeated",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a document")
-    wanted = parser.parse_args(arguments)
-    if wanted.write and (wanted.only or wanted.subject):
-        parser.error("--write takes the whole table")
-    scenarios = [each for each in SCENARIOS if wanted.only is None or each.name in wanted.only]
-    subjects = [each for each in SUBJECTS if not wanted.subject or each.name in wanted.subject]
-    signal.signal(signal.SIGTERM, _leave)
-    forget_surroundings()
-    print(surroundings(subjects), file=sys.stderr)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="replace the table in a document"
+    )
+    options = parser.parse_args(arguments)
+    if options.write and (options.only or options.subject):
+        parser.error("--write cannot be combined with --only or --subject")
+    scenarios = [each for each in SCENARIOS if options.only is None or each.name in options.only]
+    subjects = [each for each in SUBJECTS if not options.subject or each.name in options.subject]
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    clear_environment()
+    print(describe_environment(subjects), file=sys.stderr)
     answers: dict[tuple[str, str], Answer | None] = {}
     for scenario in scenarios:
-        # Side by side: nearly all of the time is spent on waiting.
+        # Subjects run concurrently: they mostly wait.
         with ThreadPoolExecutor(len(subjects)) as pool:
             found = pool.map(_answer, [scenario] * len(subjects), subjects)
-            answers |= {(scenario.name, who.name): it for who, it in zip(subjects, found)}  # noqa: B905  (map ends with them)
+            answers |= {
+                (scenario.name, subject.name): answer
+                for subject, answer in zip(subjects, found, strict=True)
+            }
         for subject in subjects:
-            it = answers[scenario.name, subject.name]
-            print(f"{scenario.name}: {subject.name}: {it or 'not installed'}", file=sys.stderr)
-    if wanted.json:
+            answer = answers[scenario.name, subject.name]
+            print(f"{scenario.name}: {subject.name}: {answer or 'not installed'}", file=sys.stderr)
+    if options.json:
         print(json.dumps(data(scenarios, subjects, answers), indent=2))
     else:
         print(table := markdown(scenarios, subjects, answers))
-        if wanted.write:
-            text = wanted.write.read_text("utf-8")
-            wanted.write.write_text(put_between_markers(text, table), "utf-8")
-    ours = [it for (_, who), it in answers.items() if who == OURS.name]
-    return 0 if all(it is not None and it.good for it in ours) else 1
+        if options.write:
+            text = options.write.read_text("utf-8")
+            options.write.write_text(put_between_markers(text, table), "utf-8")
+    ours = [answer for (_, name), answer in answers.items() if name == OURS.name]
+    return 0 if all(answer is not None and answer.good for answer in ours) else 1
 
 
 def _answer(scenario: Scenario, subject: Subject) -> Answer | None:
@@ -81,8 +88,8 @@ def _answer(scenario: Scenario, subject: Subject) -> Answer | None:
         return Answer(good=False, seen=f"not measured: {str(exc).splitlines()[0]}")
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """End in order, so that nothing is left behind."""
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    """Raise SystemExit, so that child processes are killed."""
     del frame
     sys.exit(128 + number)
 

@@ -1,4 +1,4 @@
-"""What the world sees of an application: answers over HTTP, and what systemd is told."""
+"""Observations from outside a process: HTTP answers, and messages to systemd."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _STEP = 0.02
-_SOON = 1.0
-_HUNG = 20.0
+_SHORT_TIMEOUT = 1.0
+_TIMEOUT = 20.0
 _DATAGRAM = 4096
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as it:
-        it.bind((_HOST, 0))
-        port: int = it.getsockname()[1]
+    """Return a port on which nothing listens."""
+    with socket.socket() as sock:
+        sock.bind((_HOST, 0))
+        port: int = sock.getsockname()[1]
         return port
 
 
-def get(port: int, path: str = "/", policy: float = _SOON) -> int | None:
-    """Ask on a new connection.
+def get(port: int, path: str = "/", timeout: float = _SHORT_TIMEOUT) -> int | None:
+    """Send a request on a new connection.
 
     Returns:
-        The status, or None when there was no answer.
+        The status, or None without an answer.
     """
-    connection = HTTPConnection(_HOST, port, timeout=policy)
+    connection = HTTPConnection(_HOST, port, timeout=timeout)
     with suppress(OSError, HTTPException):
         try:
             connection.request("GET", path, headers={"Connection": "close"})
@@ -47,34 +47,34 @@ def get(port: int, path: str = "/", policy: float = _SOON) -> int | None:
 
 
 def wait_until_served(port: int, seconds: float) -> None:
-    """Wait until there is an answer.
+    """Wait until the port answers 200.
 
     Raises:
-        TimeoutError: there is none.
+        TimeoutError: there was no such answer in time.
     """
     deadline = time.monotonic() + seconds
     while get(port) != 200:  # noqa: PLR2004  (OK)
         if time.monotonic() > deadline:
-            message = f"nothing is served on port {port}"
+            message = f"No answer on port {port}."
             raise TimeoutError(message)
         time.sleep(_STEP)
 
 
-class Asking(threading.Thread):
-    """Asks again and again on new connections, as long as the block lasts.
+class RepeatedRequests(threading.Thread):
+    """Thread that sends requests on new connections during the block.
 
     Attributes:
-        answers: when an answer was asked for, by the monotonic clock, and its status.
+        answers: the monotonic time of each request, and the status of its answer.
     """
 
     def __init__(self, port: int) -> None:
         super().__init__(daemon=True)
         self._port = port
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self.answers: list[tuple[float, int | None]] = []
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start the thread."""
         self.start()
         return self
 
@@ -84,26 +84,26 @@ class Asking(threading.Thread):
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End."""
-        self._over.set()
+        """Stop the thread."""
+        self._stopped.set()
         self.join()
 
     def run(self) -> None:
-        """Ask."""
-        while not self._over.wait(_STEP):
+        """Send requests until the block ends."""
+        while not self._stopped.wait(_STEP):
             now = time.monotonic()
             self.answers.append((now, get(self._port)))
 
     def last_answer(self) -> float | None:
-        """Give when the last request was made that was answered with 200."""
+        """Return the time of the last request that was answered with 200, or None."""
         return max((when for when, status in self.answers if status == 200), default=None)  # noqa: PLR2004  (OK)
 
 
-class AskingOnce(threading.Thread):
-    """Asks for one page in the background.
+class BackgroundRequest(threading.Thread):
+    """Thread that sends one request.
 
     Attributes:
-        status: what came; None when there was no answer.
+        status: the status of the answer; None without an answer.
     """
 
     def __init__(self, port: int, path: str) -> None:
@@ -114,12 +114,12 @@ class AskingOnce(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Ask."""
-        self.status = get(self._port, self._path, _HUNG)
+        """Send the request."""
+        self.status = get(self._port, self._path, _TIMEOUT)
 
 
 class Notifications:
-    """The socket on which a service manager hears of READY, as systemd makes it."""
+    """Socket that receives the messages of ``sd_notify``, as systemd creates it."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -129,7 +129,7 @@ class Notifications:
         self.address = f"@{name}"
 
     def __enter__(self) -> Self:
-        """Give it."""
+        """Return the socket."""
         return self
 
     def __exit__(
@@ -138,11 +138,11 @@ class Notifications:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the socket."""
         self._socket.close()
 
     def received(self) -> list[str]:
-        """Give the lines that have come since the last time."""
+        """Return the lines that were received since the last call."""
         lines: list[str] = []
         with suppress(BlockingIOError):
             while True:

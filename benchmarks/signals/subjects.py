@@ -1,4 +1,4 @@
-"""Who is measured, and how each is started."""
+"""Subjects of the signal benchmark, and their command lines."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Something that runs an application.
+    """A library or a server that runs the application.
 
     Attributes:
-        name: how it is called in the table.
-        distributions: what has to be installed, the one whose version counts first.
-        command: what starts the application; ``{port}`` is where it serves.
+        name: its name in the table.
+        distributions: the required distributions.
+        command: the arguments of Python that start the application; ``{port}`` is its port.
     """
 
     name: str
@@ -29,16 +29,16 @@ class Subject:
 
     @property
     def versions(self) -> str:
-        """Name what is installed of it."""
+        """The installed versions of the distributions."""
         return ", ".join(f"{name} {installed(name) or 'missing'}" for name in self.distributions)
 
     @property
     def is_installed(self) -> bool:
-        """Whether it can be measured."""
+        """Whether all distributions are installed."""
         return all(installed(name) for name in self.distributions)
 
     def arguments(self, port: int) -> list[str]:
-        """Give the command line."""
+        """Return the command line."""
         return [sys.executable, "-u", *(part.format(port=port) for part in self.command)]
 
 

@@ -18,8 +18,9 @@ from hive_boot.cli.arguments import (
 )
 from hive_boot.cli.output import print_json, print_line, styled
 from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
-from hive_boot.manifests.documents import WORDS
-from hive_boot.manifests.output_files import PROBED, TARGETS, compare, render, write
+from hive_boot.manifests.output_files import compare, write
+from hive_boot.manifests.quoting import WORDS
+from hive_boot.manifests.rendering import PROBED, TARGETS, TemplateError, render
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -78,6 +79,9 @@ def parser() -> Parser:
             flag, action="append", default=[], metavar=metavar, help=f"{about}. Repeatable"
         )
     parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
+    parser.add_argument(
+        "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
+    )
     return parser
 
 
@@ -86,9 +90,9 @@ def run(arguments: Namespace) -> int:
 
     Raises:
         UsageError: an argument is invalid or missing.
-        CommandError: a file would be lost, or cannot be read or written.
+        CommandError: a file would be lost, cannot be read or written, or a template cannot be used.
     """
-    rendered = render(build_deployment(arguments), arguments.target)
+    rendered = _render(arguments)
     directory = arguments.write if arguments.check is None else arguments.check
     if directory is None:
         _print(rendered, json=arguments.json)
@@ -106,6 +110,18 @@ def run(arguments: Namespace) -> int:
         message = f"{exc.filename or root}: {os_error_text(exc)}"
         raise CommandError(message) from None
     return _print_result(root, files, arguments)
+
+
+def _render(arguments: Namespace) -> dict[str, str]:
+    templates = None if arguments.templates is None else Path(arguments.templates)
+    deployment = build_deployment(arguments)
+    try:
+        return render(deployment, arguments.target, templates)
+    except TemplateError as exc:
+        raise CommandError(str(exc)) from exc
+    except OSError as exc:
+        message = f"--templates {templates}: {os_error_text(exc)}"
+        raise UsageError(message) from None
 
 
 def _print(rendered: dict[str, str], *, json: bool) -> None:
@@ -249,7 +265,7 @@ def _check_listen_address(arguments: Namespace) -> None:
 def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
     """Return the arguments that render the same files again."""
     words: list[str] = [arguments.app]
-    for option in ("name", "image", "port", "command", "base", "install"):
+    for option in ("name", "image", "port", "command", "base", "install", "templates"):
         value = getattr(arguments, option)
         if value is not None and (option, value) not in {("base", DEFAULT_BASE), ("install", ".")}:
             words += [f"--{option}", str(value)]

@@ -158,8 +158,8 @@ class ExitWatchdog:
 
     Args:
         seconds: the time from ``start`` on.
-        pending: returns the text for stderr: what has not stopped. Called in a thread of its
-            own; it may fail or hang.
+        pending: returns the text for stderr: what has not stopped. Called in a separate
+            thread; it may fail or hang.
         status: the exit status of the process.
         timings: the limit of each step of the exit.
     """

@@ -30,17 +30,19 @@ if TYPE_CHECKING:
 
 
 STOP_BUDGET_SHARE = 0.75
-"""How much of the time that is left one may use that others are to be stopped after."""
+"""Share of the remaining shutdown time for a step that is followed by others."""
 
 
 class Resource(Record):
-    """One resource, as it is started.
+    """Resource of a run.
 
     Attributes:
-        name: what others ask for it by.
-        context_manager: gives the context that starts it, yields its value, and stops it.
-        dependencies: the resources that it is given.
-        timeout: seconds that its start, and its stop, may take; None for no bound of its own.
+        name: the name of the resource.
+        context_manager: returns the context manager that starts the resource, yields its
+            value and stops it.
+        dependencies: the names of the resources that must have started before it.
+        timeout: seconds for its start, and again for its stop; None for only the limits of
+            the whole startup and shutdown.
     """
 
     name: str
@@ -50,12 +52,12 @@ class Resource(Record):
 
 
 class _ResourceState:
-    """One resource of one run."""
+    """State of one resource in one run."""
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.step = self.stop_step = -1
-        self.began = self.due = math.inf
+        self.started_at = self.due = math.inf
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
@@ -73,32 +75,33 @@ class _ResourceState:
 
 
 class ResourceManager:
-    """The resources of one run.
+    """Resources of one run.
 
     Args:
-        resources: in an order in which each comes after those that it needs.
-        timeline: is told of every start and stop.
-        crashed: called with the name and the failure of a resource that ends by itself.
+        resources: the resources, each after its dependencies.
+        timeline: records every start and stop.
+        on_crash: called with the name and the failure of a resource that ends while the
+            application runs.
         timings: how long a resource may take to end after it was cancelled.
 
     Attributes:
-        pending_count: how many have not started yet.
+        pending_count: the number of resources that have not started yet.
     """
 
     def __init__(
         self,
         resources: Sequence[Resource],
         timeline: Timeline,
-        crashed: Callable[[str, BaseException], None],
+        on_crash: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
         self._all = {resource.name: _ResourceState(resource) for resource in resources}
-        self._above: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
+        self._dependents: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
         for state in self._all.values():
             for need in state.resource.dependencies:
-                self._above[need].append(state)
+                self._dependents[need].append(state)
         self._timeline = timeline
-        self._crashed = crashed
+        self._on_crash = on_crash
         self._cancel_timeout = timings.resource_cancel_timeout
         self._wakeup = anyio.Event()
         self.pending_count: int = len(resources)
@@ -106,33 +109,33 @@ class ResourceManager:
         self._is_starting = True
 
     def value(self, name: str) -> object:
-        """Give the value of a resource that runs.
+        """Return the value of a running resource.
 
         Raises:
-            LifecycleError: it does not.
+            LifecycleError: the resource is not running.
         """
         state = self._all[name]
         if not state.runs:
-            message = f"the resource {name} is not running"
+            message = f"The resource {name} is not running."
             raise LifecycleError(message)
         return state.value
 
     @property
     def running(self) -> list[str]:
-        """The names of those that have something to stop."""
+        """The names of the resources that have started and not ended."""
         return [name for name, state in self._all.items() if state.runs]
 
     async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:
-        """Start every resource as soon as those are there that it needs.
+        """Start each resource as soon as its dependencies have started.
 
         Args:
-            group: holds the tasks of the resources.
-            deadline: until when, on the monotonic clock.
-            seconds: how many there were; what a person is told.
+            group: the task group that runs the resources.
+            deadline: the moment at which the start fails, on the monotonic clock.
+            seconds: ``startup_timeout``, for the message.
 
         Raises:
-            StartupError: one could not start, or not in time. Several come as a group.
-                Those that have started are still to be stopped.
+            StartupError: a resource failed, or did not start in time; several failures are
+                raised as a group. The caller must still stop the resources that have started.
         """
         for state in self._all.values():
             state.step = self._timeline.begin(
@@ -144,30 +147,31 @@ class ResourceManager:
             group.start_soon(self._run, state)
         while self.pending_count and not self._failed:
             self._wakeup = anyio.Event()
-            late = self._late(deadline)
+            late = self._find_overdue(deadline)
             if late is not None:
-                raise self._overdue(late, deadline, seconds)
+                raise self._timeout_error(late, deadline, seconds)
             due = min(deadline, *(state.due for state in self._all.values()))
             with anyio.move_on_after(max(0.0, due - time.monotonic())):
                 await self._wakeup.wait()
-        # What starts at the same moment may fail at the same moment.
+        # Resources that fail in the same loop iteration are reported together.
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
         if self._failed:
             raise combine([_failed_start(state) for state in self._failed])
 
     async def stop(self, deadline: float) -> list[BaseException]:
-        """Stop what has started, in reverse; what is starting is cancelled.
+        """Stop the started resources in reverse order, and cancel those that are starting.
 
-        A resource begins to stop when those that need it have stopped, and leaves those that it
-        needs a quarter of the time. One that goes on although it was cancelled is waited for
-        at the end; a process that is ours ends without it.
+        A resource is stopped when its dependents have stopped or used up their time. A resource
+        with dependencies may use three quarters of the time that is left, and is then
+        cancelled. A resource that does not end even then is waited for without a limit; in an
+        owned process the forced exit ends this wait.
 
         Args:
-            deadline: until when, on the monotonic clock.
+            deadline: the moment at which the stop has failed, on the monotonic clock.
 
         Returns:
-            What went wrong, and was not told before.
+            The failures that were not reported before.
         """
         self._is_starting = False
         async with anyio.create_task_group() as group:
@@ -179,22 +183,21 @@ class ResourceManager:
                 state.failure.add_note(f"(raised by the resource {state.resource.name})")
                 failures.append(state.failure)
             if state.startup_error is not None:
-                # What it raised when it was cancelled may say what it has waited for.
+                # The exception that the cancellation caused can show what it was waiting for.
                 state.startup_error.__cause__ = state.failure
         if late := [name for name, state in self._all.items() if state.is_overdue]:
             failures.append(ShutdownTimeoutError(tuple(reversed(late))))
         return failures
 
     def mark_cancelled(self) -> None:
-        """Note the end of those whose tasks have ended without a step."""
+        """Mark resources as ended whose tasks were cancelled before their first step."""
         for state in self._all.values():
             if state.step >= 0 and not state.done.is_set():
-                name = state.resource.name
-                state.failure = LifecycleError(f"the resource {name} was cancelled from outside")
-                self._end(state)
+                state.failure = _unrequested_cancellation(state)
+                self._mark_ended(state)
 
     def describe(self) -> list[str]:
-        """Say of each resource what it does at this moment, a line for each."""
+        """Return a line for each resource: its progress, its name, its time and where it waits."""
         from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
         lines = []
@@ -204,8 +207,8 @@ class ResourceManager:
             step = self._timeline.step(state.step)
             where = ""
             if step.outcome == "waiting":
-                open_needs = [need for need in step.waits_for if not self._all[need].runs]
-                where = f"for {', '.join(open_needs)}" if open_needs else ""
+                missing = [need for need in step.waits_for if not self._all[need].runs]
+                where = f"for {', '.join(missing)}" if missing else ""
             elif not state.done.is_set() and (state.stop.is_set() or not state.runs):
                 where = locate_coroutine(getattr(state.context, "gen", None))
             doing: str = step.outcome
@@ -216,37 +219,37 @@ class ResourceManager:
         return lines
 
     async def _run(self, state: _ResourceState) -> None:
-        """Be the one task of a resource."""
+        """Run one resource in one task, from its start to the end of its stop."""
         resource = state.resource
         try:
             with state.scope:
                 for need in resource.dependencies:
                     await self._all[need].started.wait()
-                self._begin(state)
+                self._mark_starting(state)
                 state.context = resource.context_manager()
                 async with state.context as state.value:
-                    self._note_start(state)
+                    self._mark_started(state)
                     await state.stop.wait()
                 if not state.stop.is_set():
-                    message = f"the resource {resource.name} has ended by itself"
+                    message = f"The resource {resource.name} ended before hive_boot stopped it."
                     state.failure = LifecycleError(message)
-        except BaseException as exc:  # noqa: BLE001  (it is told by who stops)
+        except BaseException as exc:  # noqa: BLE001  (reported by start, stop or on_crash)
             state.failure = unwrap_single(exc)
             if is_cancellation(exc):
-                # By the task's own handle: passed on, it would end the others' tasks, too.
-                message = f"the resource {resource.name} was cancelled from outside"
-                state.failure = LifecycleError(message)
+                # Cancelled through the task, not through state.scope. Raised here, the
+                # cancellation would also end the tasks of the other resources.
+                state.failure = _unrequested_cancellation(state)
         finally:
-            self._end(state)
+            self._mark_ended(state)
 
-    def _begin(self, state: _ResourceState) -> None:
+    def _mark_starting(self, state: _ResourceState) -> None:
         self._timeline.resume(state.step)
-        state.began = time.monotonic()
+        state.started_at = time.monotonic()
         if state.resource.timeout is not None:
-            state.due = state.began + state.resource.timeout
+            state.due = state.started_at + state.resource.timeout
             self._wakeup.set()
 
-    def _note_start(self, state: _ResourceState) -> None:
+    def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
         state.due = math.inf
         state.started.set()
@@ -254,7 +257,7 @@ class ResourceManager:
         if not self.pending_count:
             self._wakeup.set()
 
-    def _end(self, state: _ResourceState) -> None:
+    def _mark_ended(self, state: _ResourceState) -> None:
         state.value = state.context = None
         state.done.set()
         state.due = math.inf
@@ -267,15 +270,15 @@ class ResourceManager:
             self._wakeup.set()
         elif state.started.is_set():
             state.is_reported = True
-            self._crashed(state.resource.name, state.failure)
+            self._on_crash(state.resource.name, state.failure)
 
     async def _stop(self, state: _ResourceState, deadline: float) -> None:
-        for above in self._above[state.resource.name]:
-            await above.stop_slot_released.wait()
+        for dependent in self._dependents[state.resource.name]:
+            await dependent.stop_slot_released.wait()
         now = time.monotonic()
-        own = math.inf if state.resource.timeout is None else state.resource.timeout
+        timeout = math.inf if state.resource.timeout is None else state.resource.timeout
         until = now + min(
-            own, (deadline - now) * (STOP_BUDGET_SHARE if state.resource.dependencies else 1)
+            timeout, (deadline - now) * (STOP_BUDGET_SHARE if state.resource.dependencies else 1)
         )
         if not state.runs:
             state.scope.cancel()
@@ -288,7 +291,7 @@ class ResourceManager:
         self._timeline.end(step, "overdue" if state.is_overdue else outcome)
 
     async def _await_stopped(self, state: _ResourceState, until: float) -> None:
-        """Wait for the end of a resource; one that takes too long is cancelled, and named."""
+        """Wait for the end of a resource, and cancel it when its time is over."""
         if state.step < 0:
             state.done.set()
         with anyio.move_on_after(max(0.0, until - time.monotonic())):
@@ -298,39 +301,43 @@ class ResourceManager:
             state.scope.cancel()
             with anyio.move_on_after(self._cancel_timeout):
                 await state.done.wait()
-        # Those below have their time, too, whatever this one does with its own.
+        # The dependencies are stopped now, even if this resource still runs.
         state.stop_slot_released.set()
         if not state.done.is_set():
             lines = "\n  ".join(self.describe())
-            text = "The resource %s goes on although it was cancelled:\n  %s"
+            text = "The resource %s was cancelled and has not ended; shutdown waits for it:\n  %s"
             log_event(logging.ERROR, text, state.resource.name, lines)
             await state.done.wait()
 
-    def _late(self, deadline: float) -> _ResourceState | None:
-        """Give the resource that has had its time; of several the one that began first."""
+    def _find_overdue(self, deadline: float) -> _ResourceState | None:
+        """Return the resource whose time to start is over; of several the first that began."""
         now = time.monotonic()
         late = [
             state
             for state in self._all.values()
             if not state.started.is_set() and (now >= deadline or now >= state.due)
         ]
-        return min(late, key=lambda state: state.began, default=None)
+        return min(late, key=lambda state: state.started_at, default=None)
 
-    def _overdue(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
+    def _timeout_error(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
         lines = self.describe()
         self._timeline.end(late.step, "overdue")
         late.is_reported = True
-        own = late.resource.timeout
-        if own is not None and time.monotonic() < deadline:
-            seconds = own
-        late.startup_error = StartupError(
-            late.resource.name, f"it takes more than {seconds:g} s", lines
-        )
+        limit = f"startup_timeout of {seconds:g} s"
+        timeout = late.resource.timeout
+        if timeout is not None and time.monotonic() < deadline:
+            limit = f"its timeout of {timeout:g} s"
+        late.startup_error = StartupError(late.resource.name, f"exceeded {limit}", lines)
         return late.startup_error
 
 
 def _failed_start(state: _ResourceState) -> StartupError:
-    failed = StartupError(state.resource.name, type(state.failure).__name__)
-    failed.__cause__ = state.failure
+    error = StartupError(state.resource.name, type(state.failure).__name__)
+    error.__cause__ = state.failure
     state.is_reported = True
-    return failed
+    return error
+
+
+def _unrequested_cancellation(state: _ResourceState) -> LifecycleError:
+    name = state.resource.name
+    return LifecycleError(f"The resource {name} was cancelled, and hive_boot did not request it.")

@@ -164,12 +164,12 @@ class Runner:
     def fail(self, name: str, failure: BaseException) -> None:
         """Log the failure of a resource, a service or a listener; the first one ends the run."""
         if self.failure is not None:
-            log_event(logging.ERROR, "%s has failed, too", name, exc_info=failure)
+            log_event(logging.ERROR, "%s has also failed", name, exc_info=failure)
             return
         self.failure, self.failed = failure, name
         log_event(
             logging.CRITICAL,
-            "%s has failed, and the application cannot go on",
+            "%s has failed: the application is stopping",
             name,
             exc_info=failure,
         )

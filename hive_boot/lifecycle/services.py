@@ -1,4 +1,4 @@
-"""Services: work in the background, started again when it fails, until it fails too often."""
+"""Services: background work that is restarted after a failure, up to a maximum of restarts."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class SupervisedTask(Record):
-    """One service, as it is run.
+    """Service of a run.
 
     Attributes:
-        label: what people are told it is.
-        call: runs it once.
-        restart: whether it is started again after a failure.
-        max_restarts: how many times within ``restart_window``.
-        restart_window: seconds.
+        label: the name of the service in messages.
+        call: runs the service once.
+        restart: whether the service is restarted after a failure.
+        max_restarts: how many restarts are allowed within ``restart_window``.
+        restart_window: seconds in which restarts are counted.
     """
 
     label: str
@@ -43,16 +43,16 @@ class SupervisedTask(Record):
 
 
 class TaskSupervisor:
-    """The services of one run.
+    """Services of one run.
 
     Args:
-        services: what is to be run.
-        timeline: is told of each of their runs.
-        on_give_up: called with the label and the failure of one that is not started again.
-        timings: when one that failed is started again.
+        services: the services to run.
+        timeline: records each run of a service.
+        on_give_up: called with the label and the failure of a service that is not restarted.
+        timings: the delays before a restart.
 
     Attributes:
-        failures: what they have raised when they were told to end.
+        failures: the exceptions that services raised after they were cancelled.
     """
 
     def __init__(
@@ -69,59 +69,59 @@ class TaskSupervisor:
         self.failures: list[BaseException] = []
         self._scopes: dict[str, anyio.CancelScope] = {}
         self._waiting: dict[str, None] = {}
-        self._none_left = anyio.Event()
+        self._all_ended = anyio.Event()
 
     @property
     def waiting(self) -> tuple[str, ...]:
-        """Those that have failed, and wait to be started again."""
+        """The services that have failed and wait for their restart."""
         return tuple(self._waiting)
 
     @property
     def running(self) -> list[str]:
-        """Those that have not ended."""
+        """The services that have not ended."""
         return list(self._scopes)
 
     def start(self, group: TaskGroup) -> None:
-        """Start them all.
+        """Start all services.
 
         Args:
-            group: holds their tasks.
+            group: the task group that runs them.
         """
         for service in self._services:
             self._scopes[service.label] = anyio.CancelScope()
             group.start_soon(self._supervise, service)
 
     async def stop(self, seconds: float) -> list[str]:
-        """Cancel them, and wait until they have ended.
+        """Cancel all services, and wait until they have ended.
 
         Args:
-            seconds: how long that may take.
+            seconds: the longest wait.
 
         Returns:
-            Those that go on.
+            The services that have not ended.
         """
         for scope in list(self._scopes.values()):
             scope.cancel()
         if self._scopes:
             with anyio.move_on_after(max(0.0, seconds)):
-                await self._none_left.wait()
+                await self._all_ended.wait()
         return self.running
 
     async def join(self) -> None:
-        """Wait for those that go on although they were cancelled."""
+        """Wait without a limit for services that have not ended after they were cancelled."""
         if self._scopes:
             log_event(
                 logging.ERROR,
-                "Services go on although they were cancelled: %s",
+                "Services were cancelled and have not ended; shutdown waits for them: %s",
                 ", ".join(self.running),
             )
-            await self._none_left.wait()
+            await self._all_ended.wait()
 
     def mark_cancelled(self) -> None:
-        """Note the end of those whose tasks have ended without a step."""
+        """Mark services as ended whose tasks were cancelled before their first step."""
         self._scopes.clear()
         self._waiting.clear()
-        self._none_left.set()
+        self._all_ended.set()
 
     async def _supervise(self, service: SupervisedTask) -> None:
         try:
@@ -131,84 +131,91 @@ class TaskSupervisor:
             self._scopes.pop(service.label, None)
             self._waiting.pop(service.label, None)
             if not self._scopes:
-                self._none_left.set()
+                self._all_ended.set()
 
     async def _restart_loop(self, service: SupervisedTask) -> None:
         timings = self._timings
-        # Many replicas that fail at one moment do not come back at one moment.
+        # Jitter: replicas that fail together must not restart together.
         backoff = Backoff(
             timings.service_restart_delay, timings.max_service_restart_delay, jitter=True
         )
         failures: deque[float] = deque()
         while True:
-            began = time.monotonic()
+            started_at = time.monotonic()
             failure = await self._run_once(service)
             if failure is None:
                 return
             now = time.monotonic()
-            if now - began > service.restart_window:
+            if now - started_at > service.restart_window:
                 backoff.reset()
             failures.append(now)
             while failures[0] < now - service.restart_window:
                 failures.popleft()
-            fatal = not (service.restart and isinstance(failure, Exception))
-            if fatal or len(failures) > service.max_restarts:
+            is_fatal = not (service.restart and isinstance(failure, Exception))
+            if is_fatal or len(failures) > service.max_restarts:
                 failure.add_note(f"(raised by the service {service.label})")
                 self._on_give_up(service.label, failure)
                 return
-            await self._pause(service, failure, backoff.next_delay())
+            await self._wait_for_restart(service, failure, backoff.next_delay())
 
     async def _run_once(self, service: SupervisedTask) -> BaseException | None:
         step = self._timeline.begin(service.label, "service")
         scope = self._scopes[service.label]
         failure: BaseException | None = None
-        has_returned = was_told = False
+        has_returned = stop_requested = False
 
         async def work() -> None:
-            nonlocal failure, has_returned, was_told
+            nonlocal failure, has_returned, stop_requested
             try:
                 await service.call()
                 has_returned = True
-            except BaseException as exc:  # whatever it is, it is started again
+            except BaseException as exc:  # handled in _restart_loop, also a SystemExit
                 if is_cancellation(exc):
                     raise
                 failure = unwrap_single(exc)
-                was_told = scope.cancel_called
+                stop_requested = scope.cancel_called
 
         try:
-            # In a group of its own, where a cancellation that is none of ours ends.
+            # A separate group contains a cancellation that hive_boot did not request.
             async with anyio.create_task_group() as group:
                 group.start_soon(work)
-            # The group may keep to itself that it was we who were cancelled.
+            # The group can swallow the cancellation of this task: raise it again.
             await anyio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
             self._timeline.end(step, "cancelled" if failure is None else "failed")
             if failure is not None:
-                self._note(service, failure, was_told=was_told)
+                self._report_final(service, failure, stop_requested=stop_requested)
             raise
         if failure is None and not has_returned:
-            # It has cancelled itself, or what it awaits was cancelled.
-            failure = LifecycleError("it was cancelled from outside")
+            # The service cancelled itself, or something that it awaits was cancelled.
+            failure = LifecycleError(
+                f"The service {service.label} was cancelled, and hive_boot did not request it."
+            )
         self._timeline.end(step, "done" if failure is None else "failed")
         return failure
 
-    def _note(self, service: SupervisedTask, failure: BaseException, *, was_told: bool) -> None:
-        """Tell of a failure that is not followed by another start."""
-        if not was_told and service.restart and isinstance(failure, Exception):
-            # It was there before the wish to stop, which alone kept it from being mended.
-            log_event(logging.ERROR, "The service %s has failed", service.label, exc_info=failure)
+    def _report_final(
+        self, service: SupervisedTask, failure: BaseException, *, stop_requested: bool
+    ) -> None:
+        """Report a failure that is not followed by a restart."""
+        if not stop_requested and service.restart and isinstance(failure, Exception):
+            # The service failed before the stop was requested, which prevents the restart.
+            text = "The service %s has failed; no restart, because the application stops"
+            log_event(logging.ERROR, text, service.label, exc_info=failure)
             return
         failure.add_note(f"(raised by the service {service.label})")
-        if was_told:
+        if stop_requested:
             self.failures.append(failure)
         else:
             self._on_give_up(service.label, failure)
 
-    async def _pause(self, service: SupervisedTask, failure: BaseException, seconds: float) -> None:
+    async def _wait_for_restart(
+        self, service: SupervisedTask, failure: BaseException, seconds: float
+    ) -> None:
         self._waiting[service.label] = None
         log_event(
             logging.ERROR,
-            "The service %s has failed, and is started again in %.1f s",
+            "The service %s has failed and is restarted in %.1f s",
             service.label,
             seconds,
             exc_info=failure,

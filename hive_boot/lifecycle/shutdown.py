@@ -28,8 +28,8 @@ class ShutdownController:
     """Shutdown of one run.
 
     A request begins it: the shutdown delay passes, then main is cancelled, and the deadline
-    begins. In an owned process a forced exit follows the deadline. The other methods are called
-    in the event loop, except where they say so.
+    begins. In an owned process a forced exit follows the deadline. Methods are called in the
+    event loop, except those that a signal handler calls.
 
     Args:
         states: the states of the run.
@@ -174,6 +174,6 @@ class ShutdownController:
         from hive_boot.lifecycle.forced_exit import ExitWatchdog  # noqa: PLC0415  (no start needs it)
 
         self._watchdog = ExitWatchdog(seconds, self._describe_pending, 70, self._timings)
-        # When no thread can be started, the stop goes on without a forced exit.
+        # When no thread can be started, the stop continues without a forced exit.
         with suppress(RuntimeError):
             self._watchdog.start()

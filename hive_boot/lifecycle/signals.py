@@ -150,7 +150,7 @@ def terminate_self() -> None:
     if callable(signal.getsignal(signal.SIGTERM)):
         os.kill(os.getpid(), signal.SIGTERM)
     else:
-        _log.error("Nobody here handles SIGTERM: the server goes on, and is not ready")
+        _log.error("No handler for SIGTERM in this process: the server continues, and is not ready")
 
 
 def _has_terminal() -> bool:

@@ -73,7 +73,7 @@ class TimelineEntry(Record):
 
 
 _MOST = 200
-"""Number of service runs that are kept: a failing service is restarted during the whole run."""
+"""Number of service runs in the timeline: a failing service is restarted during the whole run."""
 
 
 class Timeline:

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def unwrap_single(failure: BaseException) -> BaseException:
-    """Take a single exception out of the groups that task groups put it into.
+    """Return a failure without the exception groups around it, if it is the only one in them.
 
-    On trio those of its tasks that were only cancelled are in the group as well.
+    Cancellations of sibling tasks, which trio adds to the group, are removed first.
     """
     if isinstance(failure, BaseExceptionGroup):
         cancelled, others = failure.split(is_cancellation)
-        # To split is to copy, also where there is nothing to part with.
+        # split() returns copies: keep the original group unless it contains both kinds.
         failure = failure if cancelled is None or others is None else others
     while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
         failure = failure.exceptions[0]
@@ -39,14 +39,14 @@ def unwrap_single(failure: BaseException) -> BaseException:
 
 
 def combine(failures: Sequence[BaseException]) -> BaseException:
-    """Give what is to be raised for failures, of which there is at least one."""
+    """Return a single failure as it is, and several as one exception group."""
     if len(failures) == 1:
         return failures[0]
     return BaseExceptionGroup(f"{len(failures)} failures in one run", failures)
 
 
 def is_cancellation(failure: BaseException) -> bool:
-    """Tell whether it says only that somebody was cancelled; outside a loop nobody is."""
+    """Check whether a failure consists only of cancellations; False outside an event loop."""
     if isinstance(failure, BaseExceptionGroup):
         return all(map(is_cancellation, failure.exceptions))
     try:
@@ -63,25 +63,26 @@ T = TypeVar("T")
 
 
 def threadsafe_scheduler() -> Callable[[Callable[[], object]], object]:
-    """Give what makes the running loop call a function soon; it is safe anywhere.
+    """Return the scheduler of the running loop, for use in any thread or signal handler.
 
     Returns:
         asyncio's ``call_soon_threadsafe`` or trio's ``run_sync_soon``. Both raise
-        RuntimeError when the loop is gone.
+        RuntimeError when the loop is closed.
     """
     native: Any = anyio.lowlevel.current_token().native_token
     soon = getattr(native, "run_sync_soon", None)
-    found: Callable[[Callable[[], object]], object] = soon or native.call_soon_threadsafe
-    return found
+    scheduler: Callable[[Callable[[], object]], object] = soon or native.call_soon_threadsafe
+    return scheduler
 
 
 def enable_signal_wakeup() -> None:
-    """Let a signal wake the running loop, also one that comes just before it waits.
+    """Enable signals to wake the running loop, including a signal just before it waits.
 
-    Python runs a handler between two instructions, and none is run while a loop waits. A
-    descriptor that the kernel's handler writes to ends that wait. trio and uvloop have
-    one; asyncio has one as soon as it handles any signal itself, so it gets one that is
-    ignored by default. https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
+    Python runs signal handlers between two instructions, so not while the loop waits for
+    events. The wakeup descriptor, to which CPython writes when a signal arrives, ends that wait.
+    trio and uvloop set one. asyncio sets one when its first signal handler is added, so it
+    gets a handler for SIGURG, which is ignored by default.
+    https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
     """
     native: Any = anyio.lowlevel.current_token().native_token
     handle = getattr(native, "add_signal_handler", None)
@@ -92,18 +93,18 @@ def enable_signal_wakeup() -> None:
 async def run_in_daemon_thread(
     call: Callable[[], T], name: str, *, discard: Callable[[T], object] = lambda _: None
 ) -> T:
-    """Run ``call`` in a thread of its own, and wait for it without blocking the loop.
+    """Run ``call`` in a new daemon thread, and wait for it without blocking the loop.
 
-    It waits for none of anyio's shared worker threads, and a cancelled wait leaves
-    the thread behind, which holds no process at its exit.
+    anyio's worker threads are not used, so their limit does not apply. When the wait is
+    cancelled, the thread continues alone; a daemon thread does not delay the exit of the process.
 
     Args:
-        call: what to run.
-        name: what the thread is called.
-        discard: called with the result when nobody waits for it any more.
+        call: the function to run.
+        name: the name of the thread.
+        discard: called with the result if the wait was cancelled before.
 
     Raises:
-        BaseException: what ``call`` raised.
+        BaseException: the exception that ``call`` raised.
     """
     done = anyio.Event()
     soon = threadsafe_scheduler()
@@ -111,8 +112,9 @@ async def run_in_daemon_thread(
     failures: list[BaseException] = []
     abandoned = threading.Event()
 
-    def throw_away() -> None:
-        # Both sides may come here at the same moment: one of them gets the result.
+    def discard_result() -> None:
+        # The thread and the cancelled caller can call this at the same moment: pop() gives the
+        # result to one of them only.
         with suppress(IndexError):
             late = results.pop()
             discard(late)
@@ -120,11 +122,11 @@ async def run_in_daemon_thread(
     def work() -> None:
         try:
             results.append(call())
-        except BaseException as exc:  # noqa: BLE001  (it is raised where it is waited for)
+        except BaseException as exc:  # noqa: BLE001  (raised again in the caller)
             failures.append(exc)
         if abandoned.is_set():
-            throw_away()
-        # Nobody waits any more when the loop is gone.
+            discard_result()
+        # RuntimeError: the loop is closed, so no task waits.
         with suppress(RuntimeError):
             soon(done.set)
 
@@ -133,7 +135,7 @@ async def run_in_daemon_thread(
         await done.wait()
     except BaseException:
         abandoned.set()
-        throw_away()
+        discard_result()
         raise
     for failure in failures:
         raise failure
@@ -141,23 +143,24 @@ async def run_in_daemon_thread(
 
 
 async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
-    """Do what has to be done, whoever is cancelled meanwhile.
+    """Run work to its end, even when the calling task is cancelled.
 
-    A shielded scope keeps out what comes from scopes. On asyncio a task can be cancelled by
-    itself as well, as ``asyncio.timeout`` does it: so there the work has a task of its own.
+    A shielded scope blocks cancellation by scopes. On asyncio it does not block
+    ``Task.cancel()``, which ``asyncio.timeout`` uses, so there the work runs in a separate task.
 
     Args:
-        work: what it does.
+        work: the coroutine function to run.
 
     Returns:
-        The cancellation that came meanwhile, to be raised when all is told; on asyncio.
+        The CancelledError that arrived meanwhile, for the caller to raise later; always None
+        on trio.
     """
     native: Any = anyio.lowlevel.current_token().native_token
     with anyio.CancelScope(shield=True):
         if hasattr(native, "run_sync_soon"):
             await work()
             return None
-        import asyncio  # noqa: PLC0415  (trio has none of it)
+        import asyncio  # noqa: PLC0415  (not loaded on trio)
 
         task = native.create_task(work())
         cancelled: BaseException | None = None
@@ -171,13 +174,14 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
 
 
 class BackgroundTask:
-    """One task beside the caller's, from ``start`` to ``stop``.
+    """Background task, from ``start`` to ``stop``.
 
     Args:
-        work: what it does; it is cancelled when it is to end.
-        name: what is said of it when it fails.
-        context: the variables that it sees. Default: those of the caller of ``start``.
-        timings: how long the work may take to end.
+        work: the coroutine function that the task runs; ``stop`` cancels it.
+        name: the name of the task, which log lines contain.
+        context: the context variables of the task. Default: a copy of those of the caller of
+            ``start``.
+        timings: how long the work may take to end after it was cancelled.
     """
 
     def __init__(
@@ -193,65 +197,71 @@ class BackgroundTask:
         self._cancel_timeout = timings.task_cancel_timeout
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
-        self._is_to_end = False
+        self._stop_requested = False
         self._task: object = None
 
     def start(self) -> None:
-        """Begin, in the running loop. A second call does nothing."""
+        """Start the task in the running loop. A second call does nothing."""
         if self._task is not None:
             return
         native: Any = anyio.lowlevel.current_token().native_token
         context = contextvars.copy_context() if self._context is None else self._context
         if hasattr(native, "run_sync_soon"):
-            from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only trio's loop has it)
+            from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only on trio)
 
-            self._task = spawn_system_task(self._live, name=self._name, context=context)
+            self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:
-            task = native.create_task(self._live(), name=self._name, context=context)
-            # One that is cancelled before its first step never gets to its own end.
-            task.add_done_callback(lambda _: self._end())
+            task = native.create_task(self._run(), name=self._name, context=context)
+            # A task that is cancelled before its first step never reaches its `finally`.
+            task.add_done_callback(lambda _: self._mark_ended())
             self._task = task
 
     @property
     def has_ended(self) -> bool:
-        """Whether the work is over, for whatever reason."""
+        """Whether the task has ended, for any reason."""
         return self._done.is_set()
 
     def abandon(self) -> None:
-        """Say nothing at its end: it is another process's."""
-        self._is_to_end = True
+        """Suppress the log line at its end: in a forked child the task belongs to the parent."""
+        self._stop_requested = True
 
     async def stop(self) -> None:
-        """End: cancel the work, and wait until it has ended, also when the caller is cancelled."""
+        """Cancel the work and wait for its end, even when the caller is cancelled.
+
+        A task that has not ended after ``task_cancel_timeout`` is logged and left running.
+        """
         if self._task is None:
             return
-        self._is_to_end = True
+        self._stop_requested = True
         self._scope.cancel()
         with anyio.move_on_after(self._cancel_timeout, shield=True):
             await self._done.wait()
         if not self._done.is_set():
-            log_event(logging.ERROR, "%s does not end, although it was cancelled", self._name)
+            text = "Background task %r was cancelled and has not ended after %g s"
+            log_event(logging.ERROR, text, self._name, self._cancel_timeout)
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         try:
             with self._scope:
                 await self._work()
-                self._is_to_end = True
+                self._stop_requested = True
         except Exception:  # noqa: BLE001  (it is logged)
-            # On trio it would end the whole loop, on asyncio nobody would hear of it.
-            log_event(logging.ERROR, "%s has failed", self._name, exc_info=True)
-            self._is_to_end = True
+            # Unhandled, it would end the whole loop on trio, and go unnoticed on asyncio.
+            text = "Background task %r has failed and does not run any more"
+            log_event(logging.ERROR, text, self._name, exc_info=True)
+            self._stop_requested = True
         finally:
-            self._end()
+            self._mark_ended()
 
-    def _end(self) -> None:
-        if not (self._done.is_set() or self._is_to_end):
-            log_event(logging.ERROR, "%s was ended from outside", self._name)
+    def _mark_ended(self) -> None:
+        if not (self._done.is_set() or self._stop_requested):
+            text = "Background task %r has ended early: it was cancelled, or its loop was closed"
+            log_event(logging.ERROR, text, self._name)
         self._done.set()
 
 
 class CancellableBlock:
-    """A block that can be cancelled from beside it; the cancellation ends with the block."""
+    """Block that other code can cancel; the cancellation does not leave the block."""
 
     def __init__(self) -> None:
         native: Any = anyio.lowlevel.current_token().native_token
@@ -259,16 +269,16 @@ class CancellableBlock:
         self._scope = anyio.CancelScope()
         self._task: Any = None
         self._is_cancelled = False
-        self._before = 0
+        self._cancelling_before = 0
 
     def __enter__(self) -> Self:
         if self._is_trio:
             self._scope.__enter__()
         else:
-            import asyncio  # noqa: PLC0415  (trio has none of it)
+            import asyncio  # noqa: PLC0415  (not loaded on trio)
 
             task: Any = asyncio.current_task()
-            self._task, self._before = task, task.cancelling()
+            self._task, self._cancelling_before = task, task.cancelling()
         return self
 
     def __exit__(
@@ -282,16 +292,16 @@ class CancellableBlock:
         task, self._task = self._task, None
         if not self._is_cancelled:
             return False
-        # Somebody else's cancellation, of the same moment, goes on.
-        is_only_ours = task.uncancel() <= self._before
+        # A cancellation that other code requested as well must not be suppressed.
+        is_only_ours = task.uncancel() <= self._cancelling_before
         return (
             is_only_ours and kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
         )
 
     def cancel(self) -> None:
-        """End the block, in its loop; a second call does nothing."""
+        """Cancel the block, in the thread of its loop. A second call does nothing."""
         if self._is_trio:
             self._scope.cancel()
         elif self._task is not None and not self._is_cancelled:
-            # Of a task that has ended, whose block another one will leave, nothing comes.
-            self._is_cancelled = self._task.cancel("the application cannot go on")
+            # False when the task has ended; then another task will leave the block.
+            self._is_cancelled = self._task.cancel("the application has failed")

@@ -1,14 +1,16 @@
-"""What is deployed: the declaration, and what was said beside it."""
+"""Deployment: the declaration of an application and the options of the command, as facts."""
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hive_boot.manifests.quoting import one_line
 from hive_boot.secrets.fix_hints import object_name
-from hive_boot.secrets.value import SecretBytes
+from hive_boot.secrets.value import SecretBytes, placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -17,16 +19,19 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field, Profile
 
 USER = 10001
-"""The user and the group of the process: no system has one of its own at 10000 and above."""
+"""User and group of the process; no system assigns numbers from 10000 on to its own users."""
 
 PRE_STOP = 5
-"""Seconds in which a pod that is about to stop is taken out of the load balancers."""
+"""Seconds between the request to stop a pod and SIGTERM, for load balancers to remove it."""
 
 _DRAIN = 5.0
 """Seconds of ``shutdown_delay=None`` under ``serve`` in kubernetes mode."""
 
 _SPARE = 1
-"""Seconds in which what hangs is named and left behind."""
+"""Seconds in which the process names what hangs and exits without it."""
+
+_BUILD_PATHS = ("pyproject.toml", "README.md", "LICENSE", "src")
+"""What the build of a Python project needs, if it exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +39,9 @@ class SecretItem:
     """One secret, as platforms name it.
 
     Attributes:
-        field: what was declared.
+        field: the field of the declaration.
         file: the file that it is read from.
-        key: what the object or the credential is called that becomes the file.
+        key: the key of the Kubernetes Secret, or the name of the credential.
     """
 
     field: Field
@@ -45,52 +50,110 @@ class SecretItem:
 
     @property
     def name(self) -> str:
-        """Give the name of the variable."""
+        """Return the name of the variable."""
         return self.field.name
 
     @property
     def binary(self) -> bool:
-        """Whether the value is no text."""
+        """Return whether the value is bytes instead of text."""
         return self.field.kind is SecretBytes
 
     @property
     def renamed(self) -> bool:
-        """Whether the platform has to be told the file's name."""
+        """Return whether the platform needs the name of the file beside the key."""
         return self.key != self.file
 
     @property
     def about(self) -> str:
-        """Say who needs it, and what the declaration says about it."""
-        previous = "the value before the last rotation" if "." in self.field.attribute else ""
+        """Return what the secret is for, as one line."""
+        previous = "the value before the last rotation" if self._is_previous else ""
         used_by = f"used by {self.field.used_by}" if self.field.used_by else ""
-        return "; ".join(filter(None, [previous, used_by, self.field.description]))
+        return one_line("; ".join(filter(None, [previous, used_by, self.field.description])))
+
+    @property
+    def used_by(self) -> str:
+        """Return which part of the application needs the secret."""
+        return self.field.used_by or ("the value before" if self._is_previous else "")
+
+    @property
+    def required_text(self) -> str:
+        """Return ``yes``, ``no``, or the profiles that require the secret."""
+        if self.field.required:
+            return "yes"
+        profiles = ", ".join(sorted(self.field.required_in))
+        return f"in {profiles}" if profiles else "no"
+
+    @property
+    def rules(self) -> list[str]:
+        """Return the constraints on the value."""
+        field = self.field
+        unit = "bytes" if self.binary else "characters"
+        rules = {
+            f"at least {field.min_length} {unit}": field.min_length is not None,
+            f"at most {field.max_length} {unit}": field.max_length is not None,
+            "of a pattern": field.pattern is not None,
+            "has a default for development": field.dev_default is not None,
+        }
+        return [rule for rule, applies in rules.items() if applies]
+
+    @property
+    def description(self) -> str:
+        """Return the description of the declaration, and the constraints."""
+        return "; ".join(filter(None, [self.field.description, *self.rules]))
+
+    @property
+    def sentence(self) -> str:
+        """Return all of the above as one sentence."""
+        required = self.required_text
+        need = "" if required == "no" else f"required {required}".replace(" yes", "")
+        text = "; ".join(filter(None, [need, self.about, *self.rules])) or "optional"
+        return f"{text[0].upper()}{text[1:]}."
+
+    @property
+    def placeholder(self) -> str:
+        """Return what a rendered Secret contains instead of the value."""
+        text = placeholder(self.name)
+        return base64.b64encode(text.encode()).decode() if self.binary else text
+
+    @property
+    def stored_name(self) -> str:
+        """Return the name of the file in ``/etc/credstore``.
+
+        It is the name that migrate and rotate use, if a line of a unit can contain it.
+        """
+        plain = self.file.isprintable() and self.file == self.file.strip("\\ ")
+        return self.file if plain else self.key
+
+    @property
+    def _is_previous(self) -> bool:
+        return "." in self.field.attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """All that a manifest can depend on.
+    """Everything that a rendered file can depend on.
 
     Attributes:
-        name: what the application is called.
+        name: the name of the application.
         declared: the name of the :class:`SecretSet`.
-        items: every secret, those of ``previous=`` as well.
-        watch: whether changed files are taken up.
-        served: whether the process serves HTTP; else it runs a main.
-        port: where it serves; None for nowhere.
-        probe_port: where the probes are answered.
+        items: every secret, including those of ``previous=``.
+        watch: whether changed files are loaded.
+        served: whether the process serves HTTP; otherwise it runs a main.
+        port: the port of HTTP; None without one.
+        probe_port: the port of the probes; None if HTTP answers them.
         image: the image, with its tag.
-        base: the image that it stands on.
-        command: what starts it.
+        base: the base image.
+        command: the command that starts the application.
         env: settings that are not secret.
-        used: optional secrets that are there all the same, by the names of their variables.
-        install: what pip is told to install.
-        context: what of the repository the build needs.
-        copies: what of that is laid into the image as it is.
-        writable: directories that the process writes to, beside ``/tmp``.
+        used: optional secrets that are provided, by the names of their variables.
+        install: the arguments of ``pip install``.
+        context: the paths of the repository that the build needs.
+        copies: the paths among them that are copied into the image.
+        writable: directories that the process writes to, besides ``/tmp``.
         start: seconds that a start may take.
-        drain: seconds between the wish to stop and the stop; None to decide by the mode.
+        drain: seconds between the request to stop and the stop; None if the mode decides.
         stop: seconds that the stop may take after that.
-        rerun_arguments: the words that rendered this, without the target.
+        rerun_arguments: the arguments that render the same again, without the target.
     """
 
     name: str
@@ -116,12 +179,12 @@ class Deployment:
 
     @property
     def object_name(self) -> str:
-        """Give the name of the Kubernetes Secret, as our hints have it."""
+        """Return the name of the Kubernetes Secret, the same as in fix hints."""
         return object_name(self.declared)
 
     @property
     def directory(self) -> str:
-        """Give where the secrets are mounted in a pod.
+        """Return where the secrets are mounted in a pod.
 
         Not at ``/run/secrets``: a service-account token would be below it
         (kubernetes/kubernetes#65835).
@@ -129,23 +192,61 @@ class Deployment:
         return f"/run/secrets/{self.name}"
 
     @property
+    def ports(self) -> list[int]:
+        """Return the ports of the process."""
+        ports = (self.port, self.probe_port)
+        return list(dict.fromkeys(port for port in ports if port is not None))
+
+    @property
+    def probed_port(self) -> int | None:
+        """Return the port that answers probes."""
+        return self.probe_port or self.port
+
+    @property
+    def build_paths(self) -> list[str]:
+        """Return the paths of the repository that a build may read."""
+        return list(dict.fromkeys([*_BUILD_PATHS, *self.context, *self.copies]))
+
+    @property
+    def has_renamed_files(self) -> bool:
+        """Return whether the name of any file differs from its key."""
+        return any(item.renamed for item in self.items)
+
+    @property
+    def create_secret(self) -> list[str]:
+        """Return the command that creates the Kubernetes Secret from files."""
+        files = ["--from-file=secrets/"]
+        if self.has_renamed_files:
+            items = self.required("production")
+            files = [f"--from-file={item.key}=secrets/{item.file}" for item in items]
+        return ["kubectl", "create", "secret", "generic", self.object_name, *files]
+
+    @property
     def start_seconds(self) -> int:
-        """Give the whole seconds that a start may take."""
+        """Return how long a start may take, in whole seconds."""
         return math.ceil(self.start)
 
     def grace(self, *, kubernetes: bool = False) -> int:
-        """Give the whole seconds that the platform has to wait before it kills."""
+        """Return the whole seconds that the platform must wait before it kills."""
         drain = self.drain
         if drain is None:
             drain = _DRAIN if kubernetes and self.served else 0.0
         return math.ceil((PRE_STOP if kubernetes else 0) + drain + self.stop + _SPARE)
 
+    def compose_name(self, item: SecretItem) -> str:
+        """Return the name of a secret in Compose, which ignores keys that begin with ``x-``."""
+        taken = {each.key for each in self.items}
+        name = item.key
+        while name.startswith("x-") or (name != item.key and name in taken):
+            name = f"_{name}"
+        return name
+
     def required(self, profile: Profile) -> list[SecretItem]:
-        """Give the secrets that a start under ``profile`` needs, and those that are used."""
+        """Return the secrets that a start under ``profile`` needs, and those of ``used``."""
         return [item for item in self.items if self._needs(item, profile)]
 
     def optional(self, profile: Profile) -> list[SecretItem]:
-        """Give the others."""
+        """Return the other secrets."""
         return [item for item in self.items if not self._needs(item, profile)]
 
     def _needs(self, item: SecretItem, profile: Profile) -> bool:
@@ -154,12 +255,12 @@ class Deployment:
 
 
 def items_of(fields: Iterable[Field]) -> tuple[SecretItem, ...]:
-    """Give each field the name that its file has on a platform, no two the same."""
+    """Return each field with the name of its file on a platform; no two are the same."""
     items: list[SecretItem] = []
     taken: set[str] = set()
     for each in fields:
         file = each.file_name
-        # What a key of a Secret allows is allowed everywhere; its dots must not come first.
+        # A key of a Secret is valid on every platform; it must not begin with a dot.
         plain = re.sub(r"[^-._a-zA-Z0-9]+", "-", file).lstrip(".")[:200] or "secret"
         key, number = plain, 1
         while key.lower() in taken:
@@ -171,7 +272,7 @@ def items_of(fields: Iterable[Field]) -> tuple[SecretItem, ...]:
 
 
 def name_of(declared: type[Any]) -> str:
-    """Give the name of an application: ``HiveSecrets`` is ``hive``."""
+    """Return the name of an application: ``hive`` for ``HiveSecrets``."""
     stem = re.sub(r"_?(SecretSet|Secrets?|Inventory)$", "", declared.__name__, flags=re.IGNORECASE)
     above = [part for part in declared.__module__.split(".") if part != "__main__"]
     for each in (stem, *above[:1]):
@@ -183,7 +284,7 @@ def name_of(declared: type[Any]) -> str:
 
 
 def declared_facts(plan: AppDeclaration) -> dict[str, Any]:
-    """Give what the declaration says about a deployment."""
+    """Return the arguments of :class:`Deployment` that the declaration decides."""
     declared = plan.declared
     return {
         "declared": declared.__name__,

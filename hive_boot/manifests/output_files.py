@@ -1,4 +1,4 @@
-"""Output files: what is written where, and how it differs from what is there."""
+"""Output files: comparison of rendered files with existing ones, and writing."""
 
 from __future__ import annotations
 
@@ -11,85 +11,33 @@ from pathlib import Path
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot.manifests import docker, documents, kubernetes, systemd
-from hive_boot.manifests.documents import RENDERED
+from hive_boot.manifests.rendering import RENDERED
 from hive_boot.secrets.value import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from hive_boot.manifests.deployment import Deployment
+    from collections.abc import Iterable, Mapping
 
 SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
-"""Files in which somebody may have put values, though they are for none."""
-
-
-def render(deployment: Deployment, targets: Iterable[str]) -> dict[str, str]:
-    """Render the files of some targets, by their paths.
-
-    Args:
-        deployment: what is deployed.
-        targets: among :data:`TARGETS`.
-    """
-    return {
-        path: text
-        for target in dict.fromkeys(targets)
-        for path, text in TARGETS[target](deployment).items()
-    }
-
-
-def _compose(deployment: Deployment) -> dict[str, str]:
-    return {
-        "docker-compose.yml": docker.development(deployment),
-        "deploy/docker-compose.yml": docker.production(deployment),
-        "deploy/Dockerfile": docker.dockerfile(deployment),
-        ".dockerignore": docker.dockerignore(deployment),
-    }
-
-
-def _kubernetes(deployment: Deployment) -> dict[str, str]:
-    made = kubernetes.files(deployment)
-    return {f"deploy/k8s/{name}": text for name, text in made.items()}
-
-
-def _systemd(deployment: Deployment) -> dict[str, str]:
-    return {f"deploy/systemd/{deployment.name}.service": systemd.unit(deployment)}
-
-
-TARGETS: dict[str, Callable[[Deployment], dict[str, str]]] = {
-    "compose": _compose,
-    "kubernetes": _kubernetes,
-    "systemd": _systemd,
-    "env-example": lambda deployment: {".env.example": documents.env_example(deployment)},
-    "markdown": lambda deployment: {"SECRETS.md": documents.field_index(deployment)},
-}
-
-
-PROBED = frozenset({"compose", "kubernetes"})
-"""Those that ask the process how it is."""
-
+"""Files in which a user may have written values, although they are not meant for values."""
 
 State = Literal["new", "changed", "unchanged"]
-
 
 _SHOWN = 12
 """Lines of a difference that are shown."""
 
-
 _MARKS = (MARK, base64.b64encode(MARK.encode())[:-4].decode())
-
 
 _VALUE = re.compile(r"(\s*[^#\s].*?(?::\s|=)\s*)(\S.*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A rendered file beside the one that is there.
+    """A rendered file and the existing one.
 
     Attributes:
         path: relative to the directory.
         text: what was rendered.
-        there: what is there; None when nothing is.
+        there: the text of the existing file; None if it does not exist.
     """
 
     path: str
@@ -98,14 +46,14 @@ class File:
 
     @property
     def state(self) -> State:
-        """Give what writing it would make of it."""
+        """Return the effect that writing would have."""
         if self.there is None:
             return "new"
         return "unchanged" if self.there == self.text else "changed"
 
     @property
     def overwrite_blocker(self) -> str:
-        """Say why it must not be written over; empty when it may."""
+        """Return why the existing file must not be overwritten; empty if it may."""
         if self.there is None or self.there == self.text:
             return ""
         if RENDERED not in self.there[:400]:
@@ -116,9 +64,9 @@ class File:
 
     @property
     def difference(self) -> list[str]:
-        """Give the first lines of a unified difference, or what else it is; none for none.
+        """Return the first lines of a unified difference; an empty list without one.
 
-        What is there is shown up to its ``:`` or ``=`` only: people put values everywhere.
+        Existing lines are shown up to ``:`` or ``=`` only, because they may contain values.
         """
         there, text = (self.there or "").splitlines(), self.text.splitlines()
         lines = list(difflib.unified_diff(there, text, "there", "rendered", n=0, lineterm=""))
@@ -130,10 +78,10 @@ class File:
 
 
 def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
-    """Read what is there of the files that were rendered.
+    """Return the rendered files, each with the existing one.
 
     Raises:
-        OSError: one cannot be read.
+        OSError: a file cannot be read.
     """
     return [
         File(path=path, text=text, there=_read(directory / path)) for path, text in rendered.items()
@@ -141,10 +89,10 @@ def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
 
 
 def write(directory: Path, files: Iterable[File]) -> None:
-    """Write what is new or changed; each file is there as before, or as it has to be.
+    """Write the new and the changed files, each one atomically.
 
     Raises:
-        OSError: one cannot be written.
+        OSError: a file cannot be written.
     """
     for file in files:
         if file.state != "unchanged":

@@ -1,4 +1,4 @@
-"""Redaction hooks: which functions are patched while values are hidden, and how that is undone."""
+"""Redaction hooks: the functions that are patched while values are hidden."""
 
 from __future__ import annotations
 
@@ -28,68 +28,72 @@ PATCHED_FUNCTIONS: tuple[tuple[Any, str, str], ...] = (
     (traceback, "print_exception", "print_exception"),
     (warnings, "formatwarning", "format_warning"),
 )
-"""Owner and name of each function, and the function of `patches` that makes its wrapper."""
+"""Owner and name of each patched function, and the function of `patches` for its wrapper."""
 
 
 def load_wrapper(name: str) -> Callable[..., Any]:
-    """Return the function of `patches` that makes a wrapper."""
+    """Return the function of `patches` that creates a wrapper."""
     from hive_boot.redaction import patches  # noqa: PLC0415  (not needed until a value is hidden)
 
     return getattr(patches, name)  # type: ignore[no-any-return]
 
 
-_MADE_BY = "__hive_boot_wrapped__"
-"""The attribute by which a wrapper of ours is known."""
+_OWNER_ATTRIBUTE = "__hive_boot_wrapped__"
+"""Attribute of each wrapper: the `_PatchedFunction` that installed it."""
 
 
 class _PatchedFunction:
-    """One function that is wrapped.
+    """Installs a wrapper for one function, and removes it.
 
-    Others wrap the same functions. So the wrapper is taken out only while it is the
-    outermost one; one that has to stay is switched off, for good. Until there is a value
-    to be found a plain one stands there, which only hands on.
+    The first wrapper only calls the original. When it is called while there are hidden values,
+    it creates and installs the redacting wrapper, so that `patches` is not imported earlier.
+
+    Other libraries may wrap the same function. The wrapper is removed only while it is the
+    outermost one; otherwise it stays installed, disabled permanently.
     """
 
-    def __init__(self, owner: Any, name: str, made_by: str) -> None:  # noqa: ANN401  (a module or a class)
-        self._owner, self._name, self._made_by = owner, name, made_by
+    def __init__(self, owner: Any, name: str, factory: str) -> None:  # noqa: ANN401  (a module or a class)
+        self._owner, self._name, self._factory = owner, name, factory
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
-        # Whoever wrapped ours and is gone may have put it back when it was switched off.
-        while (earlier := getattr(self.before, _MADE_BY, None)) and earlier.is_retired(self.before):
+        # A library that wrapped our wrapper may have reinstalled it after it was disabled.
+        while (earlier := getattr(self.before, _OWNER_ATTRIBUTE, None)) and earlier.is_retired(
+            self.before
+        ):
             self.before = earlier.before
         self.switch = EnabledFlag()
-        self._real: Callable[..., Any] | None = None
+        self._redacting: Callable[..., Any] | None = None
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (of the function)
             if registry.matcher is None or not self.switch.on:
                 return self.before(*args, **kwargs)
             try:
-                real = self._real or self._make()
-            except Exception:  # noqa: BLE001  (an import at the end of a process may fail: nothing may pass)
+                redacting = self._redacting or self._create_redacting_wrapper()
+            except Exception:  # noqa: BLE001  (imports fail at interpreter exit: drop the output)
                 return None
-            return real(*args, **kwargs)
+            return redacting(*args, **kwargs)
 
         self._install(wrapper)
 
     def _install(self, wrapper: Callable[..., Any]) -> None:
         self._wrapper = wrapper
-        setattr(wrapper, _MADE_BY, self)
+        setattr(wrapper, _OWNER_ATTRIBUTE, self)
         setattr(self._owner, self._name, wrapper)
 
-    def _make(self) -> Callable[..., Any]:
-        """Make the wrapper that does something, and put it in the place of the plain one."""
-        real: Callable[..., Any] = load_wrapper(self._made_by)(self.before, self.switch)
-        self._real = real
+    def _create_redacting_wrapper(self) -> Callable[..., Any]:
+        """Create the redacting wrapper, and install it instead of the first one."""
+        redacting: Callable[..., Any] = load_wrapper(self._factory)(self.before, self.switch)
+        self._redacting = redacting
         if getattr(self._owner, self._name) is self._wrapper:
-            self._install(real)
-        return real
+            self._install(redacting)
+        return redacting
 
     def is_retired(self, wrapper: object) -> bool:
-        """Tell that ``wrapper`` is this one, not one made like it, and does nothing any more."""
+        """Check whether ``wrapper`` is the current wrapper of this object, and is disabled."""
         return wrapper is self._wrapper and not self.switch.on
 
     def undo(self) -> None:
-        """Put back what was there, or let the wrapper do nothing any more."""
+        """Disable the wrapper, and restore the original if the wrapper is the outermost one."""
         self.switch.on = False
         if getattr(self._owner, self._name) is not self._wrapper:
             return
@@ -106,44 +110,48 @@ _wrapped: list[_PatchedFunction] = []
 
 
 class Redaction:
-    """The redaction of one run: what it hides, and how long.
+    """The redaction of one run, and the values that it hides.
 
-    While any is open, what Python shows to people is scrubbed of the values of all that
-    are open.
+    While at least one redaction is open, the values of all open ones are removed from logs,
+    tracebacks and warnings.
     """
 
     kept_until_exit: bool = False
+    """Whether redaction continues because of ``close(linger=True)``."""
 
     def open(self) -> None:
-        """Begin. An earlier run that lingers is over now."""
+        """Start redaction, and close earlier ones that were left open by ``close(linger=True)``."""
         with registry.lock():
-            before = [each for each in _open if each.kept_until_exit]
+            lingering = [each for each in _open if each.kept_until_exit]
             _open.append(self)
             if not _wrapped:
-                _wrapped.extend(_PatchedFunction(*place) for place in PATCHED_FUNCTIONS)
-            for each in before:
+                _wrapped.extend(_PatchedFunction(*entry) for entry in PATCHED_FUNCTIONS)
+            for each in lingering:
                 each.close()
 
     def register(self, values: Iterable[Revealable], *, at_once: bool = False) -> None:
-        """Hide values, in the place of those that were hidden before.
+        """Hide ``values`` instead of those that were registered before.
 
-        It does nothing when this redaction is closed: a start may have been given up.
+        Nothing happens when this redaction is closed, because the start may have been
+        cancelled.
 
         Args:
-            values: all of them.
-            at_once: have everything ready before they take the place of others. Default
-                False: the next line that is logged waits for it.
+            values: all hidden values of this run.
+            at_once: whether the matcher is built now. Default False: the next log record
+                builds it, and waits for it.
         """
         with registry.lock():
             if self in _open:
                 registry.register(self, values, at_once=at_once)
 
     def close(self, *, linger: bool = False) -> None:
-        """End, and leave everything as it was. It may be called again.
+        """Stop hiding the values; the last one open restores the patched functions.
+
+        A second call has no effect.
 
         Args:
-            linger: go on until another one is opened, or the process ends: whoever
-                called has yet to tell what went wrong. Default False.
+            linger: whether redaction continues until another one is opened or the process
+                ends, because the caller still has to report a failure. Default False.
         """
         with registry.lock():
             self.kept_until_exit = linger

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 MASK = "***"
-"""What stands where a value stood."""
+"""Replacement of a value."""
 
 
 MIN_LENGTH = 8
-"""Characters from which on a value is looked for in text: a shorter one is a word."""
+"""Minimum number of characters of a hidden value: shorter values may be common words."""
 
 
 _BEHIND = 5
-"""How many characters behind the rare one belong to an anchor."""
+"""Number of characters of an anchor after its first one."""
 
 
 _LARGE = 1 << 16
-"""Characters of a text from which on what is found in it is not listed."""
+"""Maximum number of characters of a text whose anchors are collected in a list."""
 
 
 _RARE = ("ZQXJKVYM~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvw", "6543210LDCRTANOIE")

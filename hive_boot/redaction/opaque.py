@@ -1,4 +1,4 @@
-"""Opaque iterator: hides a value from tools that show the local variables of a frame."""
+"""Opaque iterator: a value that tools which show local variables cannot display."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 class _OpaqueIterator(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
-    """Repeats one thing; it does not show it, and cannot be written down."""
+    """Iterator that repeats one value; its ``repr`` hides the value, and it cannot be pickled."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return "Endless(***)"
+        return "OpaqueIterator(***)"
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        message = "what is sealed cannot be pickled or copied"
+        message = "A concealed value cannot be pickled or copied."
         raise TypeError(message)
 
 
 def conceal(value: T) -> Callable[[], T]:
-    """Give what gives ``value`` whenever it is called, and shows it to nobody."""
+    """Return a function that returns ``value``; its ``repr`` does not show the value."""
     return _OpaqueIterator(value).__next__

@@ -1,6 +1,7 @@
-"""Patches: replacements for functions of logging, traceback, warnings and sys.
+"""Redacting wrappers for functions of logging, threading, traceback, warnings and sys.
 
-They remove hidden values. They are loaded when the first of them is called.
+Each function of this module takes the original function and returns its wrapper. The module is
+imported when a patched function is called for the first time while there are hidden values.
 """
 
 from __future__ import annotations
@@ -28,35 +29,35 @@ if TYPE_CHECKING:
     from hive_boot.redaction.registry import EnabledFlag
 
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
-"""Loggers that do nothing with a record but hand it to handlers."""
+"""Classes of loggers that pass a record to handlers and do nothing else with it."""
 
 
 _PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.lastResort)})
-"""Handlers that use nothing of a record but what they format."""
+"""Classes of handlers that write the formatted text and use nothing else of a record."""
 
 
 def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
-    """Scrub a record for those whom no other wrapper serves.
+    """Redact a record for code that the other wrappers do not cover.
 
-    They are loggers of another class, handlers with a ``handle`` or a ``filter`` of their
-    own, and others who wrap this function.
+    This is a logger of another class, a handler with its own ``handle`` or ``filter``, and
+    another library's wrapper of this function.
     """
-    handlers = _Handlers(served=_is_stdlib_logging(before))
-    everyone = handlers.everyone
+    handlers = _Handlers(are_covered=_is_stdlib_logging(before))
+    references = handlers.references
 
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         if (
-            not (everyone and everyone[-1] is handlers.newest and handlers.served)
+            not (references and references[-1] is handlers.newest and handlers.are_covered)
             or type(self) is not logging.Logger
             or logging.Logger.callHandlers is not callHandlers
         ) and switch.on:
-            served = handlers.are_served() and type(self) in _LOGGERS
-            if not served or logging.Logger.callHandlers is not callHandlers:
+            covered = handlers.check_covered() and type(self) in _LOGGERS
+            if not covered or logging.Logger.callHandlers is not callHandlers:
                 _redact_record_in_place(record)
         try:
             before(self, record)
         except BaseException:
-            # What fails is the program's; but these frames hold the record.
+            # The traceback of the application includes these frames, and they hold the record.
             _redact_record_in_place(record)
             raise
 
@@ -64,37 +65,43 @@ def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[
 
 
 class _Handlers:
-    """All handlers of the process, as far as our other wrappers serve them.
+    """Check of all handlers of the process: whether the other wrappers cover them.
 
     Args:
-        served: False when it does not matter, because somebody else sees each record.
+        are_covered: False if another library has wrapped ``callHandlers``, so that records
+            must be redacted whatever the handlers are.
 
     Attributes:
-        everyone: what logging knows of them; a new one is the last.
-        newest: the last one when they were looked at.
-        served: whether none of them has a ``handle`` or a ``filter`` of its own.
+        references: logging's own list of weak references; a new handler is the last.
+        newest: the last reference at the latest check.
+        are_covered: whether no handler has its own ``handle`` or ``filter``.
     """
 
-    __slots__ = ("everyone", "newest", "served")
+    __slots__ = ("are_covered", "newest", "references")
 
-    def __init__(self, *, served: bool) -> None:
-        self.everyone: list[Any] = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (there is no other)
-        self.newest: object = self  # which is no handler
-        self.served = served
+    def __init__(self, *, are_covered: bool) -> None:
+        self.references: list[Any] = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (no public API)
+        self.newest: object = self  # not a reference, so the first call checks
+        self.are_covered = are_covered
 
-    def are_served(self) -> bool:
-        """Tell whether all are served; they are looked at again when there is one more."""
-        newest = self.everyone[-1] if self.everyone else None
+    def check_covered(self) -> bool:
+        """Check whether all handlers are covered, again only after a handler was added."""
+        newest = self.references[-1] if self.references else None
         if newest is not self.newest:
-            self.served = self.served and all(map(_is_covered, _all_handlers(self.everyone)))
-            # Last, because another thread may ask meanwhile.
+            self.are_covered = self.are_covered and all(
+                map(_is_covered, _all_handlers(self.references))
+            )
+            # Assigned last: another thread that compares it must find the result of the check.
             self.newest = newest
-        return self.served
+        return self.are_covered
 
 
-def _all_handlers(everyone: list[Any]) -> set[logging.Handler]:
-    """Give the handlers that logging knows, and those that a new configuration left in use."""
-    known = {reference() for reference in list(everyone)}
+def _all_handlers(references: list[Any]) -> set[logging.Handler]:
+    """Return the handlers that logging lists, and those that only a logger refers to.
+
+    ``logging.config`` clears the list, while a logger can keep a handler of before.
+    """
+    known = {reference() for reference in list(references)}
     loggers = [logging.root, *list(logging.root.manager.loggerDict.values())]
     used = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
     return (known | used) - {None}
@@ -110,18 +117,18 @@ def _is_covered(handler: logging.Handler) -> bool:
 
 
 def _is_stdlib_logging(function: Callable[..., Any]) -> bool:
-    """Tell that a function is Python's own, whatever it says of itself."""
+    """Check whether a function is defined in ``logging``: a wrapper can only copy its name."""
     code = getattr(function, "__code__", None)
     return code is not None and code.co_filename == logging.Logger.handle.__code__.co_filename
 
 
 def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
-    """Scrub a record for a handler that does more with it than write what Python formats.
+    """Redact a record for a handler that uses more of it than the text that Python formats.
 
-    This is what a handler does last before it emits: filters may have added to the record.
-    It is on the path of every log line.
+    A handler calls its filter directly before ``emit``, and filters may have added secrets to
+    the record. This runs for every log record.
     """
-    # The formatter that was last found to be plain: none is, too.
+    # The formatter that was last found to be plain; None, no formatter, is plain too.
     plain: logging.Formatter | None = None
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
@@ -142,7 +149,7 @@ def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
                 or "emit" in own
                 or "format" in own
             ):
-                # From Python 3.12 on a filter may give another record.
+                # Since Python 3.12 a filter may return another record.
                 _redact_record_in_place(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
 
@@ -150,7 +157,7 @@ def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
 
 
 def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
-    """Scrub what a handler is about to write. This is on the path of every log line."""
+    """Redact the formatted text of a record. This runs for every log record."""
 
     def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
         written = before(self, record)
@@ -161,24 +168,24 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
             if type(written) is str and matcher.is_clean(written):
                 return written
             return registry.redact(written)
-        except Exception:  # noqa: BLE001  (whatever it is, the text must not pass)
+        except Exception:  # noqa: BLE001  (the text must not be written unredacted)
             return REDACTION_FAILED
 
     return format
 
 
 def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
-    """Scrub the complaint about a record that a handler could not write."""
+    """Redact the report about a record that a handler could not write."""
 
-    def handleError(self: logging.Handler, record: logging.LogRecord) -> None:  # noqa: N802  (as above)
+    def handleError(self: logging.Handler, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         matcher = registry.matcher if switch.on else None
         if matcher is None:
             before(self, record)
             return
         _redact_record_in_place(record)
         exc = sys.exc_info()[1]
-        tells = exc is not None and redacted_copy(exc, matcher) is not exc
-        if not tells and not _is_stdlib_logging(before):
+        has_secret = exc is not None and redacted_copy(exc, matcher) is not exc
+        if not has_secret and not _is_stdlib_logging(before):
             before(self, record)
         elif logging.raiseExceptions:
             write_redacted(_logging_error_text, record)
@@ -187,8 +194,8 @@ def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[.
 
 
 def _logging_error_text(record: logging.LogRecord) -> str:
-    caller = sys._getframe(1)  # noqa: SLF001  (the way to a frame)
-    while caller.f_back is not None and caller.f_globals.get("__name__") in _ON_THE_WAY:
+    caller = sys._getframe(1)  # noqa: SLF001  (there is no public way to a frame)
+    while caller.f_back is not None and caller.f_globals.get("__name__") in _INTERNAL_MODULES:
         caller = caller.f_back
     return (
         f"--- Logging error ---\n{traceback.format_exc()}"
@@ -197,32 +204,33 @@ def _logging_error_text(record: logging.LogRecord) -> str:
     )
 
 
-_ON_THE_WAY = frozenset({__name__, write_redacted.__module__, "logging", "logging.handlers"})
+_INTERNAL_MODULES = frozenset({__name__, write_redacted.__module__, "logging", "logging.handlers"})
 
 
 def _is_plain(formatter: logging.Formatter | None) -> bool:
-    """Tell that a formatter is Python's, and cuts nothing as ``%(message).20s`` does.
+    """Check whether a formatter is ``logging.Formatter``, without a precision in its format.
 
-    What it makes is looked at as a whole. Another one may escape what was escaped already.
+    Its output is redacted as a whole. A precision such as ``%(message).20s`` could cut a secret,
+    and another formatter could escape it again, so that the matcher would not find it.
     """
     if formatter is None:
         return True
     if type(formatter) is not logging.Formatter:
         return False
-    written = formatter._fmt or ""  # noqa: SLF001  (there is no other way)
+    written = formatter._fmt or ""  # noqa: SLF001  (no public API)
     return ")." not in written and ":." not in written
 
 
 def _redact_record_in_place(record: logging.LogRecord) -> None:
-    """Take the values out of a record, or make it say only that it is not shown."""
+    """Remove the hidden values from a record; if that fails, replace its whole content."""
     matcher = registry.matcher
     if matcher is None:
         return
     try:
-        from hive_boot.redaction.scrub import redact_record  # noqa: PLC0415  (many show nothing)
+        from hive_boot.redaction.scrub import redact_record  # noqa: PLC0415  (most starts redact nothing)
 
         redact_record(record, matcher)
-    except Exception:  # noqa: BLE001  (whatever it is, the record must not pass)
+    except Exception:  # noqa: BLE001  (the record must not be written unredacted)
         for name in record.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
             del record.__dict__[name]
         record.msg, record.args = REDACTION_FAILED, ()
@@ -230,7 +238,7 @@ def _redact_record_in_place(record: logging.LogRecord) -> None:
 
 
 def excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
-    """Scrub the traceback of what ends the process."""
+    """Redact the traceback of an exception that ends the process."""
 
     def excepthook(kind: type[BaseException], exc: BaseException | None, tb: Any) -> None:  # noqa: ANN401  (Python's)
         matcher = registry.matcher if switch.on else None
@@ -239,14 +247,14 @@ def excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[...,
         elif before is sys.__excepthook__:
             write_redacted(format_redacted_traceback, exc.with_traceback(tb))
         else:
-            shown = redacted_copy(exc.with_traceback(tb), matcher)
-            _call(before, shown, type(shown), shown, tb)
+            redacted = redacted_copy(exc.with_traceback(tb), matcher)
+            _call(before, redacted, type(redacted), redacted, tb)
 
     return excepthook
 
 
 def thread_excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
-    """Scrub the traceback of what ends a thread."""
+    """Redact the traceback of an exception that ends a thread."""
 
     def excepthook(args: threading.ExceptHookArgs) -> None:
         matcher = registry.matcher if switch.on else None
@@ -263,15 +271,15 @@ def thread_excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callab
                     exc,
                 )
         else:
-            shown = redacted_copy(exc, matcher)
-            redacted_args = (type(shown), shown, args.exc_traceback, args.thread)
-            _call(before, shown, threading.ExceptHookArgs(redacted_args))
+            redacted = redacted_copy(exc, matcher)
+            redacted_args = (type(redacted), redacted, args.exc_traceback, args.thread)
+            _call(before, redacted, threading.ExceptHookArgs(redacted_args))
 
     return excepthook
 
 
 def unraisablehook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
-    """Scrub the traceback of what nobody can catch: an error in ``__del__``, in an exit."""
+    """Redact the traceback of an exception that cannot be caught, such as one in ``__del__``."""
 
     def unraisablehook(args: sys.UnraisableHookArgs) -> None:
         matcher = registry.matcher if switch.on else None
@@ -279,37 +287,37 @@ def unraisablehook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
         if matcher is None or exc is None:
             before(args)
         elif before is sys.__unraisablehook__:
-            what = args.err_msg or "Exception ignored in"
+            prefix = args.err_msg or "Exception ignored in"
             write_redacted(
-                lambda value: f"{what}: {args.object!r}\n{format_redacted_traceback(value)}", exc
+                lambda value: f"{prefix}: {args.object!r}\n{format_redacted_traceback(value)}", exc
             )
         else:
-            shown = redacted_copy(exc, matcher)
+            redacted = redacted_copy(exc, matcher)
             redacted_args = SimpleNamespace(
-                exc_type=type(shown),
-                exc_value=shown,
+                exc_type=type(redacted),
+                exc_value=redacted,
                 exc_traceback=args.exc_traceback,
                 err_msg=args.err_msg and redact_safely(args.err_msg),
                 object=redacted_copy(args.object, matcher),
             )
-            _call(before, shown, redacted_args)
+            _call(before, redacted, redacted_args)
 
     return unraisablehook
 
 
 def _call(hook: Callable[..., Any], exc: BaseException, *arguments: Any) -> None:  # noqa: ANN401  (the hook's)
-    """Call a hook of somebody else's; what it fails with is told without the value, too."""
+    """Call a hook of another library; if it raises, write both exceptions, redacted."""
     try:
         hook(*arguments)
-    except Exception as failure:  # noqa: BLE001  (Python would tell both, and ask nobody)
+    except Exception as failure:  # noqa: BLE001  (Python would write both, unredacted)
         write_redacted(format_redacted_traceback, failure)
         write_redacted(format_redacted_traceback, exc)
 
 
 def print_exception(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
-    """Scrub what is printed without any hook, as ``multiprocessing`` does, and servers do."""
+    """Redact tracebacks that are printed without a hook, as ``multiprocessing`` and servers do."""
 
-    def print_exception(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (what traceback takes)
+    def print_exception(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (the arguments of traceback)
         matcher = registry.matcher if switch.on else None
         if matcher is None:
             before(*args, **kwargs)
@@ -331,9 +339,9 @@ def print_exception(before: Callable[..., None], switch: EnabledFlag) -> Callabl
 
 
 def format_warning(before: Callable[..., str], switch: EnabledFlag) -> Callable[..., str]:
-    """Scrub the text of a warning, also when ``logging`` captures it."""
+    """Redact the text of a warning, also when ``logging`` captures it."""
 
-    def formatwarning(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401  (what warnings hands over)
+    def formatwarning(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401  (the arguments of warnings)
         text = before(*args, **kwargs)
         return redact_safely(text) if switch.on else text
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     class Revealable(Protocol):
-        """A value that is returned by a call only."""
+        """A value that only a method call returns."""
 
         def reveal(self) -> str | bytes:
             """Return the plain value."""
@@ -45,27 +45,27 @@ def register(owner: object, values: Iterable[Revealable], *, at_once: bool = Fal
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
         _owned.append((owner, tuple(values)))
-        _renew_matcher(at_once=at_once)
+        _replace_matcher(at_once=at_once)
 
 
 def unregister(owner: object) -> None:
     """Remove the values of ``owner``, except those that another owner has registered too."""
     with _changing:
         _owned[:] = [each for each in _owned if each[0] is not owner]
-        _renew_matcher()
+        _replace_matcher()
 
 
-def _renew_matcher(*, at_once: bool = False) -> None:
+def _replace_matcher(*, at_once: bool = False) -> None:
     global matcher  # noqa: PLW0603  (one for the process)
     values = tuple(value for _, owned in _owned for value in owned)
-    made = Matcher(lambda: _forms(values)) if values else None
-    if made is not None and at_once:
-        made.is_clean("")
-    matcher = made
+    new = Matcher(lambda: _forms(values)) if values else None
+    if new is not None and at_once:
+        new.is_clean("")
+    matcher = new
 
 
 def _forms(values: Iterable[Revealable]) -> set[str]:
-    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (many starts log nothing)
+    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
     return {form for value in values for form in encoded_variants(value.reveal(), MIN_LENGTH)}
 
@@ -84,19 +84,19 @@ def redact(value: T) -> T:
         A redacted copy; ``value`` itself when it contains no secret, and while no
         application runs.
     """
-    # Looked up once: another thread may drop the values meanwhile.
+    # Read once: another thread may set it to None meanwhile.
     known = matcher
     if known is None:
         return value
-    from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (many show nothing)
+    from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
 
-    shown: T = redact_structure(value, known)
-    return shown
+    redacted: T = redact_structure(value, known)
+    return redacted
 
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Return a text with the given values, of any length, replaced by ``***``."""
-    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (many starts log nothing)
+    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
     return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
         text
@@ -117,55 +117,59 @@ def lock() -> threading.RLock:
     return _changing
 
 
-def _renew_lock() -> None:
+def _replace_lock() -> None:
     """Create a new lock: the one that a forked child inherits may be held forever."""
     global _changing  # noqa: PLW0603  (one for the process)
     _changing = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_renew_lock)
+os.register_at_fork(after_in_child=_replace_lock)
 
 
-REDACTION_FAILED = "hive_boot could not scrub what belongs here, so it is not shown"
+REDACTION_FAILED = "hive_boot: redaction failed, so this text is omitted"
 
 
 def redacted_copy(value: T, matcher: Matcher) -> T:
-    """Return a redacted copy of an exception or another object."""
+    """Return a redacted copy of an exception or another object; the original if it has no secret.
+
+    If redaction fails, return an exception with a fixed text.
+    """
     try:
-        from hive_boot.redaction.scrub import (  # noqa: PLC0415  (many show nothing)
+        from hive_boot.redaction.scrub import (  # noqa: PLC0415  (most starts redact nothing)
             redacted_exception,
             redacted_object,
         )
 
         make: Any = redacted_exception if isinstance(value, BaseException) else redacted_object
-        shown: T = make(value, matcher)
-    except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
+        redacted: T = make(value, matcher)
+    except Exception:  # noqa: BLE001  (it must not be shown unredacted)
         failed: Any = RuntimeError(REDACTION_FAILED)
         return failed  # type: ignore[no-any-return]
-    return shown
+    return redacted
 
 
 def redact_safely(text: str) -> str:
     """Return a redacted text, or a fixed sentence when redaction fails."""
     try:
         return redact(text)
-    except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
+    except Exception:  # noqa: BLE001  (it must not be shown unredacted)
         return f"{REDACTION_FAILED}\n"
 
 
 def format_redacted_traceback(exc: BaseException) -> str:
-    """Return a redacted traceback, made from a redacted copy of the exception.
+    """Return the traceback of a redacted copy of the exception.
 
-    The lines of an exception group are indented, so the formatted text cannot be redacted.
+    The exception is redacted before it is formatted: the traceback of a group is indented, so
+    the matcher would not find a secret of several lines in the formatted text.
     """
-    shown = exc if matcher is None else redacted_copy(exc, matcher)
-    return "".join(traceback.format_exception(shown))
+    redacted = exc if matcher is None else redacted_copy(exc, matcher)
+    return "".join(traceback.format_exception(redacted))
 
 
-def write_redacted(write: Callable[[Any], str], value: object) -> None:
-    """Write ``write(value)``, redacted, to stderr, if there is a stderr."""
+def write_redacted(render: Callable[[Any], str], value: object) -> None:
+    """Write ``render(value)``, redacted, to stderr, if there is a stderr."""
     try:
-        text = write(value)
-    except Exception:  # noqa: BLE001  (whatever it is, the object must not pass)
+        text = render(value)
+    except Exception:  # noqa: BLE001  (it must not be shown unredacted)
         text = f"{REDACTION_FAILED}\n"
     write_stderr(redact_safely(text))

@@ -1,4 +1,4 @@
-"""Scrubbing: values removed from objects, exceptions, structures and log records."""
+"""Redaction of objects, exceptions, structures and log records."""
 
 from __future__ import annotations
 
@@ -16,40 +16,41 @@ if TYPE_CHECKING:
 
     from hive_boot.redaction.matcher import Matcher
 
-UNPRINTABLE = "<it cannot be shown>"
-"""What stands for an object that fails to say what it is."""
+UNPRINTABLE = "<unprintable object>"
+"""Text for an object whose ``str`` or ``repr`` raises."""
 
 
 class _FixedText:
-    """Says what it was told to say."""
+    """Object with a fixed ``str`` and a fixed ``repr``."""
 
-    says = shows = UNPRINTABLE
+    str_text = repr_text = UNPRINTABLE
 
     def __str__(self) -> str:
-        return self.says
+        return self.str_text
 
     def __repr__(self) -> str:
-        return self.shows
+        return self.repr_text
 
 
-def as_text(value: object, how: Callable[[object], str]) -> str:
-    """Give what ``str`` or ``repr`` makes of something, or say that it cannot be shown."""
+def as_text(value: object, convert: Callable[[object], str]) -> str:
+    """Return the ``str`` or ``repr`` of an object, or a fixed text if it raises."""
     try:
-        return how(value)
-    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
+        return convert(value)
+    except Exception:  # noqa: BLE001  (code of the application runs here)
         return UNPRINTABLE
 
 
 def redacted_object(value: object, matcher: Matcher) -> object:
-    """Give what is shown in the place of ``value``: ``value`` itself when it tells no value."""
-    says, shows = as_text(value, str), as_text(value, repr)
-    shown = _FixedText()
-    shown.says, shown.shows = matcher.scrub(says), matcher.scrub(shows)
-    return value if shown.says is says and shown.shows is shows else shown
+    """Return an object with the redacted texts of ``value``; ``value`` if they have no secret."""
+    str_text, repr_text = as_text(value, str), as_text(value, repr)
+    redacted = _FixedText()
+    redacted.str_text, redacted.repr_text = matcher.scrub(str_text), matcher.scrub(repr_text)
+    is_clean = redacted.str_text is str_text and redacted.repr_text is repr_text
+    return value if is_clean else redacted
 
 
 def exception_texts(exc: BaseException) -> list[str]:
-    """Give everything that an exception says, and those that it comes from or consists of."""
+    """Return the texts of an exception, its causes, its contexts and the members of groups."""
     found: list[str] = []
     todo: list[BaseException | None] = [exc]
     seen: set[int] = set()
@@ -63,49 +64,51 @@ def exception_texts(exc: BaseException) -> list[str]:
 
 
 def _own_texts(exc: BaseException) -> list[str]:
-    """Give what an exception says itself."""
+    """Return the texts of one exception: message, ``repr``, notes, the line of a SyntaxError."""
     code = [as_text(exc.text, str)] if isinstance(exc, SyntaxError) else []
     notes = [as_text(note, str) for note in _notes(exc)]
     return [as_text(exc, str), as_text(exc, repr), *notes, *code]
 
 
 def redacted_exception(exc: BaseException, matcher: Matcher) -> BaseException:
-    """Give what is shown in the place of ``exc``: ``exc`` itself when it tells no value."""
-    return _stand_in(exc, matcher, {})
+    """Return a redacted copy of ``exc`` and its chain; ``exc`` itself if they have no secret."""
+    return _redacted_copy(exc, matcher, {})
 
 
-def _stand_in(
+def _redacted_copy(
     exc: BaseException, matcher: Matcher, known: dict[int, BaseException]
 ) -> BaseException:
-    """Give the stand-in of one of several exceptions that may lead to each other."""
+    """Return the redacted copy of one exception of a chain, which may contain cycles."""
     if id(exc) in known:
         return known[id(exc)]
-    # One may lead back to it; a group can be made only when its members are there.
-    shown = known[id(exc)] = _speaker(exc, matcher, _builtin(type(exc)), ())
-    cause = exc.__cause__ and _stand_in(exc.__cause__, matcher, known)
-    context = exc.__context__ and _stand_in(exc.__context__, matcher, known)
-    members = [_stand_in(member, matcher, known) for member in _members(exc)]
-    led_by = [exc.__cause__, exc.__context__, *_members(exc)]
-    alike = all(new is old for new, old in zip([cause, context, *members], led_by, strict=True))
-    if alike and all(matcher.scrub(text) is text for text in _own_texts(exc)):
+    # Recorded before the others, which may refer to it. A group replaces this copy below: its
+    # constructor needs the copies of its members.
+    redacted = known[id(exc)] = _create_copy(exc, matcher, _builtin(type(exc)), ())
+    cause = exc.__cause__ and _redacted_copy(exc.__cause__, matcher, known)
+    context = exc.__context__ and _redacted_copy(exc.__context__, matcher, known)
+    members = [_redacted_copy(member, matcher, known) for member in _members(exc)]
+    originals = [exc.__cause__, exc.__context__, *_members(exc)]
+    copies = [cause, context, *members]
+    unchanged = all(new is old for new, old in zip(copies, originals, strict=True))
+    if unchanged and all(matcher.scrub(text) is text for text in _own_texts(exc)):
         known[id(exc)] = exc
         return exc
     if members:
         group = next(kind for kind in type(exc).__mro__ if kind in _GROUPS)
         message = matcher.scrub(as_text(getattr(exc, "message", ""), str))
-        shown = known[id(exc)] = _speaker(exc, matcher, group, (message, members))
+        redacted = known[id(exc)] = _create_copy(exc, matcher, group, (message, members))
     for note in _notes(exc):
-        shown.add_note(matcher.scrub(as_text(note, str)))
-    shown.__cause__, shown.__context__ = cause, context
-    shown.__suppress_context__ = exc.__suppress_context__
-    return shown.with_traceback(exc.__traceback__)
+        redacted.add_note(matcher.scrub(as_text(note, str)))
+    redacted.__cause__, redacted.__context__ = cause, context
+    redacted.__suppress_context__ = exc.__suppress_context__
+    return redacted.with_traceback(exc.__traceback__)
 
 
 _GROUPS = (ExceptionGroup, BaseExceptionGroup)
 
 
 def _builtin(kind: type[BaseException]) -> type[BaseException]:
-    """Give the nearest class that is Python's own, so that no code of the program's runs."""
+    """Return the nearest built-in base class, so that no code of the application runs."""
     found: type[BaseException] = next(
         base
         for base in kind.__mro__
@@ -116,26 +119,28 @@ def _builtin(kind: type[BaseException]) -> type[BaseException]:
     return found
 
 
-def _speaker(
+def _create_copy(
     exc: BaseException, matcher: Matcher, base: type[BaseException], arguments: tuple[object, ...]
 ) -> BaseException:
-    """Make an exception that is called and speaks as ``exc``, without the values."""
+    """Create an exception with the class name and the redacted texts of ``exc``."""
     kind = type(exc)
     names = {
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,
-        "says": matcher.scrub(as_text(exc, str)),
-        "shows": matcher.scrub(as_text(exc, repr)),
+        "str_text": matcher.scrub(as_text(exc, str)),
+        "repr_text": matcher.scrub(as_text(exc, repr)),
     }
-    shown: BaseException = base.__new__(type(kind.__name__, (_FixedText, base), names), *arguments)
-    shown.args = arguments or (str(shown),)
-    if isinstance(exc, SyntaxError) and isinstance(shown, SyntaxError):
-        # A traceback shows the line as well.
+    redacted: BaseException = base.__new__(
+        type(kind.__name__, (_FixedText, base), names), *arguments
+    )
+    redacted.args = arguments or (str(redacted),)
+    if isinstance(exc, SyntaxError) and isinstance(redacted, SyntaxError):
+        # A traceback also shows the source line.
         for name in ("filename", "lineno", "offset", "end_lineno", "end_offset"):
-            setattr(shown, name, getattr(exc, name))
-        shown.msg = matcher.scrub(as_text(exc.msg, str))
-        shown.text = exc.text and matcher.scrub(as_text(exc.text, str))
-    return shown
+            setattr(redacted, name, getattr(exc, name))
+        redacted.msg = matcher.scrub(as_text(exc.msg, str))
+        redacted.text = exc.text and matcher.scrub(as_text(exc.text, str))
+    return redacted
 
 
 def _notes(exc: BaseException) -> Sequence[object]:
@@ -150,16 +155,19 @@ def _members(exc: BaseException) -> Sequence[BaseException]:
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
-_SILENT = (bool, int, float, complex, type(None), type, TracebackType)
-"""What says nothing of its own accord that could hold a value; a number does in a message."""
+_WITHOUT_TEXT = (bool, int, float, complex, type(None), type, TracebackType)
+"""Types whose ``repr`` cannot contain a hidden value.
+
+A number can form one together with the text around it: the formatted message is checked too.
+"""
 
 
 def collect_texts(value: object, *, objects: bool = False) -> list[str]:
-    """Give every text in ``value``, at any depth; of bytes the text that Latin-1 makes of them.
+    """Return every text in ``value``, at any depth; bytes are decoded as Latin-1.
 
     Args:
-        value: what to look through.
-        objects: whether what an object says of itself is a text, too. Default False.
+        value: a text, an object, or a structure of containers.
+        objects: whether ``repr`` and ``str`` of other objects are included. Default False.
     """
     found: list[str] = []
     todo = [value]
@@ -174,65 +182,67 @@ def collect_texts(value: object, *, objects: bool = False) -> list[str]:
             if id(each) not in seen:
                 seen.add(id(each))
                 todo += [*each, *each.values()] if isinstance(each, dict) else each
-        elif objects and not isinstance(each, _SILENT):
+        elif objects and not isinstance(each, _WITHOUT_TEXT):
             found.append(as_text(each, repr))
             if type(each).__str__ is not object.__str__:
                 found.append(as_text(each, str))
     return found
 
 
-def redact_structure(value: Any, matcher: Matcher, *, objects: bool = False) -> Any:  # noqa: ANN401  (a text gives a text, a dict a dict)
-    """Give ``value`` without the values in it; ``value`` itself when there are none.
+def redact_structure(value: Any, matcher: Matcher, *, objects: bool = False) -> Any:  # noqa: ANN401  (the type of the result is that of the value)
+    """Return a redacted copy of ``value``; ``value`` itself if it has no secret.
 
     Args:
-        value: what to look through.
-        matcher: what finds the values.
-        objects: whether an object that tells a value is replaced. Default False.
+        value: a text, an object, or a structure of containers.
+        matcher: the matcher of the hidden values.
+        objects: whether an object whose ``repr`` or ``str`` has a secret is replaced. Default
+            False.
     """
     if isinstance(value, str):
         return matcher.scrub(value)
     if all(matcher.scrub(text) is text for text in collect_texts(value, objects=objects)):
         return value
     try:
-        return _StructureCopier(matcher, objects=objects).rebuilt(value)
+        return _StructureCopier(matcher, objects=objects).redacted(value)
     except RecursionError:
-        # It is nested deeper than Python goes.
+        # The nesting exceeds the recursion limit.
         return MASK
 
 
 class _StructureCopier:
-    """Makes one structure anew; what contains itself is cut there.
+    """Creates a redacted copy of one structure; a container inside itself becomes the mask.
 
     Args:
-        matcher: what finds the values.
-        objects: whether an object that tells a value is replaced.
+        matcher: the matcher of the hidden values.
+        objects: whether an object whose ``repr`` or ``str`` has a secret is replaced.
     """
 
     def __init__(self, matcher: Matcher, *, objects: bool) -> None:
         self._matcher = matcher
         self._objects = objects
-        self._made: dict[int, tuple[object, Any]] = {}
+        self._copies: dict[int, tuple[object, Any]] = {}
 
-    def rebuilt(self, value: Any) -> Any:  # noqa: ANN401  (as above)
-        """Give ``value`` without the values in it."""
+    def redacted(self, value: Any) -> Any:  # noqa: ANN401  (the same)
+        """Return a redacted copy of ``value``."""
         if isinstance(value, str):
             return self._matcher.scrub(value)
         if isinstance(value, bytes | bytearray):
             return type(value)(self._matcher.scrub(value.decode("latin-1")).encode("latin-1"))
         if isinstance(value, _CONTAINERS):
-            if id(value) not in self._made:
-                # What it contains may be itself. It is kept, so that its identity is.
-                self._made[id(value)] = (value, MASK)
+            if id(value) not in self._copies:
+                # The mask is for a reference to itself. The container is stored to keep it alive:
+                # otherwise another object could get its identity.
+                self._copies[id(value)] = (value, MASK)
                 members = list(value.items() if isinstance(value, dict) else value)
-                anew = _rebuild_container(value, [self.rebuilt(each) for each in members])
-                self._made[id(value)] = (value, anew)
-            return self._made[id(value)][1]
-        said = self._objects and not isinstance(value, _SILENT)
-        return redacted_object(value, self._matcher) if said else value
+                copied = _rebuild_container(value, [self.redacted(each) for each in members])
+                self._copies[id(value)] = (value, copied)
+            return self._copies[id(value)][1]
+        has_text = self._objects and not isinstance(value, _WITHOUT_TEXT)
+        return redacted_object(value, self._matcher) if has_text else value
 
 
-def _rebuild_container(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (as above)
-    """Make a container such as ``value`` is of other members."""
+def _rebuild_container(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (the same)
+    """Return a container of the kind of ``value`` with other members."""
     if isinstance(value, tuple) and hasattr(value, "_make"):
         return value._make(members)
     kind = next(kind for kind in _CONTAINERS if isinstance(value, kind))
@@ -242,19 +252,22 @@ def _rebuild_container(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  
 
 
 def _rebuild_mapping(value: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
-    """Give a dict of the same class: one that servers log with has a look-up of its own."""
+    """Return a dict of the same class, if it can be copied.
+
+    The access log of a server formats with a dict subclass that overrides the look-up.
+    """
     try:
-        anew = copy(value)
-        if anew is not value:
-            anew.clear()
-            anew.update(items)
-            return anew
-    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
+        copied = copy(value)
+        if copied is not value:
+            copied.clear()
+            copied.update(items)
+            return copied
+    except Exception:  # noqa: BLE001  (code of the application runs here)
         return items
     return items
 
 
-_HARMLESS = frozenset(
+_NOT_SCANNED = frozenset(
     {
         "created",
         "exc_info",
@@ -272,18 +285,18 @@ _HARMLESS = frozenset(
         "thread",
     }
 )
-"""Attributes of a record that are not a program's to choose, or are looked at by themselves."""
+"""Attributes that logging sets itself, and the exception, which is checked separately."""
 
 
 def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
-    """Take the values out of ``record``.
+    """Remove the hidden values from ``record``.
 
     Raises:
-        Exception: it cannot be done. Then the record must not pass.
+        Exception: redaction failed; the caller must not pass the record on.
     """
     message = _message(record)
-    holds = [value for name, value in record.__dict__.items() if name not in _HARMLESS]
-    found = [message, *record.__dict__, *collect_texts(holds, objects=True)]
+    contents = [value for name, value in record.__dict__.items() if name not in _NOT_SCANNED]
+    found = [message, *record.__dict__, *collect_texts(contents, objects=True)]
     if record.exc_info and record.exc_info[1] is not None:
         found += exception_texts(record.exc_info[1])
     if matcher.is_clean("\n".join(found)):
@@ -293,16 +306,19 @@ def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
             del record.__dict__[name]
             record.__dict__[matcher.scrub(name)] = redact_structure(value, matcher, objects=True)
     if record.exc_info and record.exc_info[1] is not None:
-        shown = redacted_exception(record.exc_info[1], matcher)
-        record.exc_info = (type(shown), shown, record.exc_info[2])
-    again = _message(record)
-    # What tells nothing by itself may tell it together, and `%d` takes no text.
-    if message is not UNPRINTABLE and (again is UNPRINTABLE or matcher.scrub(again) is not again):
+        redacted = redacted_exception(record.exc_info[1], matcher)
+        record.exc_info = (type(redacted), redacted, record.exc_info[2])
+    formatted = _message(record)
+    # The format and its arguments may form a secret only together; and a mask as the argument of
+    # `%d` makes formatting fail.
+    if message is not UNPRINTABLE and (
+        formatted is UNPRINTABLE or matcher.scrub(formatted) is not formatted
+    ):
         record.msg, record.args = matcher.scrub(message), ()
 
 
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001  (it is somebody else's code that speaks)
+    except Exception:  # noqa: BLE001  (code of the application runs here)
         return UNPRINTABLE

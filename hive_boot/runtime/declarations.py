@@ -1,4 +1,4 @@
-"""Application declaration: the validated arguments and decorated functions of a Bootstrap."""
+"""Application declaration: validated arguments and decorated functions of a Bootstrap."""
 
 from __future__ import annotations
 
@@ -25,143 +25,149 @@ if TYPE_CHECKING:
 
 
 def validate_seconds(name: str, value: object, *, least: float | None = None) -> None:
-    """Refuse what is no number of seconds.
+    """Raise if a value is not a valid number of seconds.
 
     Args:
-        name: what is said of it.
-        value: what was given.
-        least: the smallest number that is allowed; None when it has to be above 0.
+        name: the name of the argument, for the message.
+        value: the value of the argument.
+        least: the smallest allowed number; None for any number above 0.
 
     Raises:
-        DeclarationError: it is none.
+        DeclarationError: the value is not a finite number, or too small.
     """
     bad = not isinstance(value, int | float) or isinstance(value, bool) or not value < math.inf
     if bad or (value <= 0 if least is None else value < least):  # type: ignore[operator]
-        bound = "above 0" if least is None else f"from {least:g} on"
-        message = f"{name} has to be a number of seconds {bound}"
+        expected = "a positive number of seconds"
+        if least is not None:
+            expected = f"a number of seconds of at least {least:g}"
+        message = f"{name} must be {expected}."
         raise DeclarationError(message)
 
 
 def require_async(decorator: str, function: object) -> None:
-    """Refuse what cannot be awaited.
+    """Raise if a decorated function is not async.
 
     Raises:
-        DeclarationError: it is no ``async def``.
+        DeclarationError: it is not an ``async def``.
     """
     if not is_async(function):
-        message = f"{decorator} takes an async def, and {function!r} is none"
+        message = f"{decorator} requires an async def, and {function!r} is not one."
         raise DeclarationError(message)
 
 
 def require_single_main(function: Work | None) -> None:
-    """Refuse a second main.
+    """Raise if a main is already declared.
 
     Raises:
-        DeclarationError: there is one already.
+        DeclarationError: a main is already declared.
     """
     if function is not None:
-        message = f"there is a main already: {display_name(function)}"
+        message = f"@boot.main is already used for {display_name(function)}(): declare one main."
         raise DeclarationError(message)
 
 
 def validate_resource(function: object, taken: Collection[str]) -> None:
-    """Refuse what cannot be started, or asked for.
+    """Raise if a function cannot be a resource.
 
     Raises:
-        DeclarationError: it is neither an async generator nor an ``async def``, or its name
-            is taken.
+        DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
+            or its name is reserved or in use.
     """
     from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
     if not (isasyncgenfunction(function) or is_async(function)):
-        message = f"@boot.resource takes an async def, with one yield or with none: {function!r}"
+        message = f"@boot.resource requires an async def, and {function!r} is not one."
         raise DeclarationError(message)
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        message = f"@boot.resource takes a function with a name: {function!r}"
+        message = f"@boot.resource requires a function with a name, and {function!r} has none."
         raise DeclarationError(message)
     if name in {"secrets", "config", "boot"}:
-        message = f"a resource cannot be called {name}: that is what requests know other things by"
+        message = f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
         raise DeclarationError(message)
     if name in taken:
-        message = f"there is a resource {name} already"
+        message = (
+            f"A resource named {name!r} is already declared. Fix: rename one of the functions."
+        )
         raise DeclarationError(message)
 
 
 def validate_field_names(names: Collection[str], known: Collection[str], whose: str) -> None:
-    """Refuse names of fields that there are not.
+    """Raise if a declaration does not contain all these fields.
 
     Raises:
-        DeclarationError: there are some.
+        DeclarationError: some names are not fields of the declaration.
     """
     if unknown := [name for name in names if name not in list(known)]:
-        message = f"{whose} declares no {', '.join(map(str, unknown))}"
+        message = f"{whose} does not declare {', '.join(map(str, unknown))}."
         raise DeclarationError(message)
 
 
 def validate_service(restart: object, budget: object) -> None:
-    """Refuse what cannot be kept up.
+    """Raise if the restart options of a service are invalid.
 
     Raises:
-        DeclarationError: it says neither when it is started again, or not how often.
+        DeclarationError: ``restart`` or ``max_restarts`` has an invalid value.
     """
     if restart not in {"never", "on-failure"}:
-        message = f"restart={restart!r} is none of never, on-failure"
+        message = f"Invalid restart={restart!r}: expected 'never' or 'on-failure'."
         raise DeclarationError(message)
     if type(budget) is not int or budget < 0:
-        message = "max_restarts= has to be a whole number from 0 on"
+        message = "max_restarts= must be an integer of at least 0."
         raise DeclarationError(message)
 
 
 def require_unique_name(function: Work, others: Collection[Work]) -> None:
-    """Refuse a second service of the same name: nobody could tell them apart.
+    """Raise if a service of the same name is declared: log lines could not distinguish them.
 
     Raises:
-        DeclarationError: there is one already.
+        DeclarationError: a service of this name is already declared.
     """
     if display_name(function) in map(display_name, others):
-        message = f"there is a service {display_name(function)} already"
+        name = display_name(function)
+        message = f"A service named {name!r} is already declared. Fix: rename one of the functions."
         raise DeclarationError(message)
 
 
 def validate_backend(backend: object) -> None:
-    """Refuse a loop that there is not.
+    """Raise if a backend does not exist or is not installed.
 
     Raises:
-        DeclarationError: it is none, or not installed.
+        DeclarationError: the backend is unknown or not installed.
     """
     if backend not in {"asyncio", "trio", "uvloop"}:
-        message = f"backend={backend!r} is none of asyncio, trio, uvloop"
+        message = f"Invalid backend {backend!r}: expected 'asyncio', 'trio' or 'uvloop'."
         raise DeclarationError(message)
     if backend == "asyncio":
         return
     from importlib.util import find_spec  # noqa: PLC0415  (most run on asyncio)
 
     if find_spec(str(backend)) is None:
-        message = f"backend={backend!r} needs the package {backend}: pip install {backend}"
+        message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
         raise DeclarationError(message)
 
 
 def forbid_main_with_serve(main: Work | None) -> None:
-    """Refuse a main beside an application that is served: one of them would not be called.
+    """Raise if a main is declared: ``boot.serve`` would never call it.
 
     Raises:
-        DeclarationError: there is one.
+        DeclarationError: a main is declared.
     """
     if main is not None:
         message = (
-            f"boot.serve runs the ASGI application, and {display_name(main)} is the main already"
+            f"boot.serve() runs the ASGI application, so the main {display_name(main)}() would "
+            "never run. Fix: remove @boot.main, or use boot.run()."
         )
         raise DeclarationError(message)
 
 
 class RotationHook:
-    """What is called after a rotation.
+    """Function that is called after a rotation.
 
     Args:
         work: the function.
-        names: the fields that it is about; none stands for all.
-        timeout: seconds that one call may take.
+        names: the fields whose changes it is called for; empty for all fields.
+        timeout: seconds for one call.
     """
 
     __slots__ = ("names", "timeout", "work")
@@ -173,12 +179,12 @@ class RotationHook:
 
 
 class CheckSpec(Record):
-    """What judges a set.
+    """Check of the application: accepts or refuses a set.
 
     Attributes:
         work: the function.
-        names: the fields that it is about; none stands for all.
-        timeout: seconds that one call may take; None for what the start has left.
+        names: the fields whose changes it is called for; empty for all fields.
+        timeout: seconds for one call; None for the time that the startup has left.
     """
 
     work: Work
@@ -187,11 +193,12 @@ class CheckSpec(Record):
 
 
 class ResourceSpec(Record):
-    """What is started and stopped.
+    """Declared resource.
 
     Attributes:
         work: the function.
-        timeout: seconds that its start, and its stop, may take; None for no bound of its own.
+        timeout: seconds for its start, and again for its stop; None for only the limits of the
+            whole startup and shutdown.
     """
 
     work: Work
@@ -199,13 +206,13 @@ class ResourceSpec(Record):
 
 
 class TaskSpec(Record):
-    """What works in the background.
+    """Declared service.
 
     Attributes:
         work: the function.
-        restart: whether it is started again after a failure.
-        max_restarts: how many times within ``restart_window``.
-        restart_window: seconds.
+        restart: whether the service is restarted after a failure.
+        max_restarts: how many restarts are allowed within ``restart_window``.
+        restart_window: seconds in which restarts are counted.
     """
 
     work: Work
@@ -215,34 +222,37 @@ class TaskSpec(Record):
 
 
 class AppDeclaration:
-    """What the author has declared.
+    """Declaration of an application.
 
     Args:
-        declared: the set of secrets.
-        config_factory: what makes the settings.
-        source_options: what was decided about mode, profile and places.
-        watch: whether changed files are taken up.
-        wait_for_files: seconds that missing files are waited for.
-        startup_timeout: seconds that the checks of a start, or of a rotation, may take.
-        unset_env: whether the variables of the secrets leave the environment.
-        probe_port: where the probes are answered; None for nowhere.
-        shutdown_delay: seconds between the wish to stop and the stop; None to decide by the mode.
-        shutdown_timeout: seconds that the stop may take in all.
+        declared: the ``SecretSet`` class.
+        config_factory: creates the settings; None for no settings.
+        source_options: the declared mode, profile and locations of the sources.
+        watch: whether changed files are reloaded.
+        wait_for_files: seconds to wait for missing files at a start.
+        startup_timeout: seconds for the checks and resources of a start, and for the checks of a
+            rotation.
+        unset_env: whether the variables of the secrets are removed from the environment.
+        probe_port: the port of the probe server; None for no probe server.
+        shutdown_delay: seconds between the request to stop and the stop; None to select it by
+            the mode.
+        shutdown_timeout: seconds for the whole stop.
 
     Attributes:
-        main: what runs when everything is ready.
-        must_complete: whether a stop before its end is no success.
-        checks: what judges a set before it is in use.
-        hooks: what hears of a rotation.
-        resources: what is started and stopped, by name.
-        services: what works in the background.
-        overrides: values that count more than any source, by attribute; None for none.
+        main: the main; None for none.
+        must_complete: whether a stop before the end of main is a failure.
+        checks: the checks, in the order of the declaration.
+        hooks: the rotation hooks, in the order of the declaration.
+        resources: the resources, by name.
+        services: the services, in the order of the declaration.
+        overrides: values of a test that take precedence over every source, by attribute; None
+            for a missing secret.
 
     Raises:
-        DeclarationError: one of the arguments cannot be.
+        DeclarationError: an argument has an invalid value.
     """
 
-    def __init__(  # noqa: PLR0913  (each is a name of Bootstrap's)
+    def __init__(  # noqa: PLR0913  (the arguments of Bootstrap)
         self,
         declared: type[Any],
         config_factory: Callable[..., Any] | None,
@@ -256,20 +266,22 @@ class AppDeclaration:
         shutdown_delay: float | None,
         shutdown_timeout: float,
     ) -> None:
-        given: object = declared
-        if not (isinstance(given, type) and issubclass(given, SecretSet)):
-            message = "Bootstrap takes a class that derives from SecretSet"
+        cls: object = declared
+        if not (isinstance(cls, type) and issubclass(cls, SecretSet)):
+            message = "The first argument of Bootstrap must be a subclass of SecretSet."
             raise DeclarationError(message)
         factory: object = config_factory
         if factory is not None and not callable(factory):
-            message = "config= has to be a class or a function that makes the settings"
+            message = "config= must be a class or a function that returns the settings."
             raise DeclarationError(message)
         if config_factory is not None and is_async(config_factory):
-            message = "config= cannot be an async def: settings are made without a loop"
+            message = (
+                "config= must not be an async def: the settings are created without an event loop."
+            )
             raise DeclarationError(message)
         flag: object = watch
         if not isinstance(flag, bool):
-            message = "watch= has to be True or False"
+            message = "watch= must be True or False."
             raise DeclarationError(message)
         validate_seconds("startup_timeout=", startup_timeout)
         validate_seconds("wait_for_files=", wait_for_files, least=0)
@@ -278,7 +290,7 @@ class AppDeclaration:
             validate_seconds("shutdown_delay=", shutdown_delay, least=0)
         port: object = probe_port
         if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
-            message = "probe_port= has to be a number of a port, or 0 for any that is free"
+            message = "probe_port= must be a port from 1 to 65535, or 0 for any free port."
             raise DeclarationError(message)
         self.declared = declared
         self.config_factory = config_factory
@@ -300,75 +312,74 @@ class AppDeclaration:
 
     @cached_property
     def timings(self) -> Timings:
-        """The waits of a run; set before it starts, by tests."""
-        from hive_boot._timings import DEFAULTS  # noqa: PLC0415  (a bare declaration waits for nothing)
+        """The timings of a run; tests set them before the start."""
+        from hive_boot._timings import DEFAULTS  # noqa: PLC0415  (not needed to declare)
 
         return DEFAULTS
 
     def bind_checks(self, injectables: Injectables) -> list[tuple[BoundCall, CheckSpec]]:
-        """Decide what each check gets. There are no resources yet when it runs.
+        """Resolve the parameters of all checks. Checks run before resources exist.
 
         Raises:
-            DeclarationError: a parameter asks for what there is not.
+            DeclarationError: a parameter cannot be filled.
         """
         return [(bind(check.work, Injectables(injectables.types)), check) for check in self.checks]
 
     def bind_hooks(self, injectables: Injectables) -> list[tuple[BoundCall, RotationHook]]:
-        """Decide what each hook gets, beside the change.
+        """Resolve the parameters of all hooks; the first one receives the change.
 
         Raises:
-            DeclarationError: a parameter asks for what there is not.
+            DeclarationError: a parameter cannot be filled.
         """
         return [(bind(hook.work, injectables, first=1), hook) for hook in self.hooks]
 
     def bind_services(self, injectables: Injectables) -> list[tuple[BoundCall, TaskSpec]]:
-        """Decide what each service gets.
+        """Resolve the parameters of all services.
 
         Raises:
-            DeclarationError: a parameter asks for what there is not.
+            DeclarationError: a parameter cannot be filled.
         """
         return [(bind(service.work, injectables), service) for service in self.services]
 
     def bind_resources(self, injectables: Injectables) -> dict[str, tuple[BoundCall, ResourceSpec]]:
-        """Decide what each resource gets; each comes after those that it asks for.
+        """Resolve the parameters of all resources, and return them in start order.
 
         Raises:
-            DeclarationError: a parameter asks for what there is not, or resources ask for each
-                other.
+            DeclarationError: a parameter cannot be filled, or resources depend on each other.
         """
         if not self.resources:
             return {}
         bound = {
             name: bind(resource.work, injectables) for name, resource in self.resources.items()
         }
-        needs = {
+        dependencies = {
             name: [key for key in each.dependencies if key in self.resources]
             for name, each in bound.items()
         }
-        return {name: (bound[name], self.resources[name]) for name in start_order(needs)}
+        return {name: (bound[name], self.resources[name]) for name in start_order(dependencies)}
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sort resources so that each comes after those that it needs.
+    """Sort resources so that each comes after its dependencies.
 
     Args:
-        resources: what each of them needs.
+        resources: the dependencies of each resource.
 
     Raises:
-        DeclarationError: some of them need each other.
+        DeclarationError: resources depend on each other.
     """
     from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
 
     try:
         return list(TopologicalSorter(resources).static_order())
     except CycleError as exc:
-        circle = " → ".join(reversed(exc.args[1]))
-    message = f"resources need each other, so that none of them can be the first: {circle}"
+        cycle = " → ".join(reversed(exc.args[1]))
+    message = f"Resources depend on each other: {cycle}. Fix: remove one of these dependencies."
     raise DeclarationError(message)
 
 
 ASGI_COMPONENT = "the ASGI application"
-"""What the resource is called that is started after all others."""
+"""The name of the resource that is started after all others, in messages."""
 
 
 def build_components(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
+
+if TYPE_CHECKING:
+    from inspect import Parameter
 
 _POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
 
@@ -15,19 +18,19 @@ _POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
 _NAMED = ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
 
 
-_GATHERING = ("VAR_POSITIONAL", "VAR_KEYWORD")
+_VARIADIC = ("VAR_POSITIONAL", "VAR_KEYWORD")
 
 
 Work = Callable[..., Any]
-"""An ``async def`` of the author's, of whatever parameters."""
+"""An async function of the application, with any parameters."""
 
 
 class Injectables(Record):
-    """What the functions of the author's may ask for.
+    """Objects that functions of the application can receive as parameters.
 
     Attributes:
-        types: the type of what there is, and its key.
-        resources: the names of the resources, which are their keys.
+        types: the key of each object, by its type.
+        resources: the names of the resources, which are also their keys.
     """
 
     types: Mapping[type, str]
@@ -35,7 +38,7 @@ class Injectables(Record):
 
 
 class InjectionContext:
-    """What there is to give, by key. It shows none of it: a resource may hold what is secret."""
+    """Values of the injectable objects, by key. Its repr shows none of them."""
 
     __slots__ = ("_known", "_resource")
 
@@ -52,16 +55,17 @@ class InjectionContext:
 
 
 def is_async(function: object) -> bool:
-    """Tell whether calling it gives something to be awaited."""
+    """Check whether a function is an ``async def``."""
     from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)
 
     return iscoroutinefunction(function)
 
 
 def display_name(function: Callable[..., Any]) -> str:
-    """Give the name by which people are told of a function of the author's.
+    """Return the name of a function for messages.
 
-    Of a partial it is that of its function: its arguments may be anything.
+    For a partial it is the name of the wrapped function: the repr of a partial shows its
+    arguments, which may be secret.
     """
     while isinstance(function, partial):
         function = function.func
@@ -70,14 +74,14 @@ def display_name(function: Callable[..., Any]) -> str:
 
 
 class BoundCall:
-    """A function of the author's, and where its arguments come from.
+    """Function of the application, with the source of each of its arguments.
 
     Args:
-        function: what is called.
-        keys: the key of what each parameter gets.
+        function: the function.
+        keys: the injection key of each parameter, by parameter name.
 
     Attributes:
-        display_name: what people are told it is.
+        display_name: the name of the function for messages.
     """
 
     __slots__ = ("_function", "_keys", "display_name")
@@ -89,24 +93,24 @@ class BoundCall:
 
     @property
     def dependencies(self) -> tuple[str, ...]:
-        """The keys of what it is given."""
+        """The injection keys of all parameters, each once."""
         return tuple(dict.fromkeys(self._keys.values()))
 
-    def __call__(self, context: InjectionContext, *first: object) -> Any:  # noqa: ANN401  (what the author gives)
-        """Call it with what its parameters ask for, out of ``context``."""
+    def __call__(self, context: InjectionContext, *first: object) -> Any:  # noqa: ANN401  (as the function returns)
+        """Call the function: ``first`` by position, all else by keyword from ``context``."""
         return self._function(*first, **{name: context[key] for name, key in self._keys.items()})
 
 
 def bind(function: Work, injectables: Injectables, *, first: int = 0) -> BoundCall:
-    """Decide what a function gets, before anything runs.
+    """Resolve the parameters of a function, before anything runs.
 
     Args:
-        function: what will be called.
-        injectables: as for :func:`plan`.
-        first: how many parameters are given by position, whatever they are called.
+        function: the function.
+        injectables: the objects that it can receive.
+        first: the number of leading parameters that the caller passes by position.
 
     Raises:
-        DeclarationError: there is nothing for a parameter, or there are too few.
+        DeclarationError: a parameter cannot be filled, or leading parameters are absent.
     """
     return BoundCall(function, resolve_parameters(function, injectables, first=first))
 
@@ -114,56 +118,66 @@ def bind(function: Work, injectables: Injectables, *, first: int = 0) -> BoundCa
 def resolve_parameters(
     function: Callable[..., Any], injectables: Injectables, *, first: int = 0
 ) -> dict[str, str]:
-    """Decide what each parameter of ``function`` gets, before anything runs.
+    """Resolve each parameter of ``function`` to an injection key, before anything runs.
 
-    A parameter is filled by the resource of its name; else by the type that it is annotated
-    with; when that cannot be evaluated (an import under ``TYPE_CHECKING``), by the last name in it.
-    Parameters with a default are left alone.
+    A parameter receives the resource of its name, or else the object whose type is its
+    annotation or derives from it. When an annotation cannot be evaluated (an import under
+    ``TYPE_CHECKING``), the last name in it is compared with the names of the types.
+    Parameters with a default are not filled.
 
     Args:
-        function: what will be called, with keywords.
-        injectables: what there is to give. A parameter annotated with a base class of a
-            type that is offered is given it as well.
-        first: how many parameters are given by position and are not looked at.
+        function: the function, which is called with keywords.
+        injectables: the objects that it can receive.
+        first: the number of leading parameters that are passed by position and not resolved.
 
     Returns:
-        The key for each parameter.
+        The injection key of each parameter.
 
     Raises:
-        DeclarationError: there is nothing for a parameter, or there are too few.
+        DeclarationError: a parameter cannot be filled, or leading parameters are absent.
     """
     import inspect  # noqa: PLC0415  (a bare declaration has no function)
 
-    planned = {}
+    keys = {}
     parameters = list(inspect.signature(function).parameters.values())
-    given = parameters[:first]
-    if len(given) < first or any(each.kind.name not in _POSITIONAL for each in given):
-        message = f"{display_name(function)}() has to take the change as its first parameter"
+    leading = parameters[:first]
+    if len(leading) < first or any(each.kind.name not in _POSITIONAL for each in leading):
+        message = (
+            f"{display_name(function)}() has no positional parameter for the change. "
+            "Fix: add one as the first parameter."
+        )
         raise DeclarationError(message)
     for parameter in parameters[first:]:
-        if parameter.default is not parameter.empty or parameter.kind.name in _GATHERING:
+        if parameter.default is not parameter.empty or parameter.kind.name in _VARIADIC:
             continue
         if parameter.name in injectables.resources:
             key: str | None = parameter.name
         else:
             key = _match(function, parameter.annotation, injectables.types)
         if key is None or parameter.kind.name not in _NAMED:
-            raise DeclarationError(_unresolved_message(function, parameter.name, injectables))
-        planned[parameter.name] = key
-    return planned
+            raise DeclarationError(_unresolved_message(function, parameter, injectables))
+        keys[parameter.name] = key
+    return keys
 
 
-def _unresolved_message(function: Callable[..., Any], name: str, injectables: Injectables) -> str:
-    kinds = ", ".join(kind.__name__ for kind in injectables.types)
+def _unresolved_message(
+    function: Callable[..., Any], parameter: Parameter, injectables: Injectables
+) -> str:
+    subject = f"{display_name(function)}() has"
+    if parameter.kind.name not in _NAMED:
+        return (
+            f"{subject} a positional-only parameter {parameter.name!r}, and hive_boot passes "
+            "arguments by keyword. Fix: remove the '/' from the signature."
+        )
+    types = ", ".join(each.__name__ for each in injectables.types)
     resources = (
-        f"call it like one of the resources {', '.join(injectables.resources)}, "
+        f"rename it to one of the resources {', '.join(injectables.resources)}, "
         if injectables.resources
         else ""
     )
     return (
-        f"{display_name(function)}() has a parameter {name!r} that nothing fills: {resources}"
-        "annotate it "
-        f"with one of {kinds}, or give it a default"
+        f"{subject} a parameter {parameter.name!r} that hive_boot cannot fill. "
+        f"Fix: {resources}annotate it with one of {types}, or give it a default value."
     )
 
 
@@ -172,11 +186,11 @@ def _match(
 ) -> str | None:
     if isinstance(annotation, str):
         try:
-            from inspect import unwrap  # noqa: PLC0415  (few parameters are ignored)
+            from inspect import unwrap  # noqa: PLC0415  (few annotations are strings)
 
             names = getattr(unwrap(function), "__globals__", {})
             annotation = eval(annotation, names)  # noqa: S307  (get_type_hints reads all or none)
-        except Exception:  # noqa: BLE001  (whatever it is, the name is what is left)
+        except Exception:  # noqa: BLE001  (an annotation can raise anything)
             last = str(annotation).partition("[")[0].rpartition(".")[2].strip()
             return next((key for kind, key in injectables.items() if kind.__name__ == last), None)
     annotation = get_origin(annotation) or annotation
@@ -187,5 +201,5 @@ def _match(
             (key for kind, key in injectables.items() if issubclass(kind, annotation)), None
         )
     except TypeError:
-        # A Protocol with attributes can be asked about no class.
+        # issubclass() raises TypeError for a Protocol with attributes.
         return None

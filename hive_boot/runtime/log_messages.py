@@ -1,4 +1,4 @@
-"""Log of a run: every line that an operator reads, and the latest rotations."""
+"""Log lines of a run, and the record of its latest rotations."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
 
 
 _log = partial(log_safely, logger=rotation)
-"""Log what becomes of a rotation; a filter of the application that raises ends none."""
+"""Log to the rotation logger; an exception in a filter or handler is suppressed."""
 
 
 @contextmanager
 def fallback_handler() -> Iterator[None]:
-    """Lend the logger a plain stderr handler while neither it nor the root logger has one."""
+    """Add a stderr handler for the block if neither the logger nor its parents have one."""
     if log.hasHandlers():
         yield
         return
@@ -56,25 +56,25 @@ def log_source_context(source_context: SourceContext) -> None:
 
 
 def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
-    """Log what is waited for."""
-    log.info("Waiting up to %g s for %s", seconds, _join(names))
+    """Log that the start waits for files that are missing, empty or cannot be read yet."""
+    log.info("Waiting up to %g s for missing or incomplete files: %s", seconds, _join(names))
 
 
 def log_notes(notes: Iterable[str]) -> None:
-    """Log what is worth a quiet line; a report would have said it."""
+    """Log the notes of a load at INFO."""
     for note in notes:
         log.info("%s", note)
 
 
 def log_warnings(warnings: Iterable[str]) -> None:
-    """Log what is not wrong, and worth a line."""
+    """Log the warnings of a load."""
     for warning in warnings:
         _log(logging.WARNING, "%s", warning, logger=log)
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
-    """Log that a check of a start is asked again."""
-    text = "%s %s; it is asked again in %.1f s"
+    """Log that a check of a start failed and is retried."""
+    text = "%s %s; retry in %.1f s"
     _log(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
 
 
@@ -83,14 +83,16 @@ def log_ready(seconds: float) -> None:
     log.info("Ready after %.2f s", seconds)
 
 
-def log_signal(name: str, drain: float) -> None:
-    """Log which signal ends the application."""
-    then = f"draining for {drain:g} s, then stopping" if drain else "stopping"
-    _log(logging.INFO, "%s: %s", name, then, logger=log)
+def log_signal(name: str, shutdown_delay: float) -> None:
+    """Log the signal that stops the application."""
+    action = "stopping"
+    if shutdown_delay:
+        action = f"draining for {shutdown_delay:g} s, then stopping"
+    _log(logging.INFO, "Received %s: %s", name, action, logger=log)
 
 
 def log_stopped(seconds: float) -> None:
-    """Log that everything has ended."""
+    """Log that the application has stopped."""
     _log(logging.INFO, "Stopped in %.2f s", seconds, logger=log)
 
 
@@ -102,21 +104,21 @@ def log_rotation(
     Args:
         names: the secrets that changed.
         generation: the number of the set.
-        seconds: how long it took from the first read.
-        waiting: the seconds until those of them are used that have a ``activate_after``.
+        seconds: the time from the read to the swap.
+        waiting: the seconds until the activation of each secret with ``activate_after``.
     """
-    later = [f"{name} is used in {due:.0f} s" for name, due in waiting.items()]
+    later = [f"{name} takes effect in {due:.0f} s" for name, due in waiting.items()]
     text = "; ".join([f"Rotated {_join(names)}: generation {generation}", *later])
     _log(logging.INFO, "%s", text, extra=_record_fields(names, generation, "accepted", seconds))
 
 
 def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
-    """Log that values which were accepted before are used from now on, and give their names."""
-    fields = declared._field_index.fields  # noqa: SLF001  (the declaration is ours to read)
+    """Log the activation of values that were accepted before, and return their names."""
+    fields = declared._field_index.fields  # noqa: SLF001  (same package)
     names = [fields[name].name for name in change.names]
     _log(
         logging.INFO,
-        "In use now: %s of generation %d",
+        "Activated %s: generation %d",
         _join(names),
         change.generation,
         extra=_record_fields(names, change.generation, "in-use", 0.0),
@@ -125,7 +127,7 @@ def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
 
 
 def log_rejection(problems: Sequence[Problem], generation: int, seconds: float) -> None:
-    """Log why a set was refused, and which one stays in use."""
+    """Log why a set was refused, and which generation stays in use."""
     names = list(dict.fromkeys(problem.name for problem in problems))
     reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
     _log(
@@ -138,13 +140,15 @@ def log_rejection(problems: Sequence[Problem], generation: int, seconds: float) 
 
 
 def log_reload_crashed(failure: Exception) -> None:
-    """Log a failure that is a bug of ours."""
-    _log(logging.ERROR, "A rotation has failed, and is tried again", exc_info=failure)
+    """Log an unexpected exception of a reload."""
+    text = "Reload failed with an unexpected error; the last good set stays in use; retrying"
+    _log(logging.ERROR, text, exc_info=failure)
 
 
 def log_recovered(generation: int) -> None:
-    """Log that the sources hold again what is in use."""
-    _log(logging.INFO, "The sources hold generation %d again, which is in use", generation)
+    """Log that after a refused rotation the sources match the accepted set again."""
+    text = "Recovered from a refused rotation: the sources match generation %d, which is in use"
+    _log(logging.INFO, text, generation)
 
 
 def log_hook_failed(
@@ -155,61 +159,66 @@ def log_hook_failed(
     *,
     already_logged: bool,
 ) -> None:
-    """Log that a hook failed; its traceback only at the first time."""
+    """Log that a hook failed; with the traceback only for the first failure in a row."""
     from hive_boot.secrets.validation import describe  # noqa: PLC0415  (few hooks fail)
 
-    what = describe(failure) if isinstance(failure, BaseException) else failure
+    reason = describe(failure) if isinstance(failure, BaseException) else failure
     _log(
         logging.ERROR,
-        "The hook %s failed at generation %d: %s; it is called again in %g s",
+        "The hook %s failed for generation %d: %s; retry in %g s",
         display_name,
         generation,
-        what,
+        reason,
         seconds,
         exc_info=failure if isinstance(failure, BaseException) and not already_logged else None,
     )
 
 
 def log_hook_recovered(display_name: str, generation: int) -> None:
-    """Log that a hook has succeeded at last."""
-    _log(logging.INFO, "The hook %s has succeeded at generation %d", display_name, generation)
+    """Log that a hook has succeeded after it had failed."""
+    text = "The hook %s has succeeded for generation %d, after it had failed"
+    _log(logging.INFO, text, display_name, generation)
 
 
 def log_watch_state(*, is_down: bool) -> None:
-    """Log that the thread that watches hangs, or does no more."""
+    """Log that the watcher thread hangs or has ended, or that it works again."""
     if is_down:
-        text = "Changes of secrets are not noticed: what looks for them hangs or has ended"
+        text = "Changes of secrets are not noticed: the watcher thread hangs or has ended"
         _log(logging.ERROR, text, logger=log)
     else:
         _log(logging.INFO, "Changes of secrets are noticed again", logger=log)
 
 
 def log_nothing_to_watch(mode: str) -> None:
-    """Log that there is nothing that could change."""
-    log.info("Nothing is watched: in %s mode secrets are variables, which cannot change", mode)
+    """Log that no source can change while the application runs."""
+    text = "No files are watched: in %s mode secrets come only from variables, which do not change"
+    log.info(text, mode)
 
 
 def log_pinned_files(mounted_files: Iterable[MountedFile], mode: str) -> None:
-    """Log which files can be rewritten in place only.
+    """Log which secret files are mount points, so that they can only be rewritten in place.
 
-    Kubernetes mounts no single file but for a ``subPath``.
+    In Kubernetes every mounted single file is a ``subPath`` mount.
     """
     known = {
         mounted_file.path: mounted_file.is_subpath or mode == "kubernetes"
         for mounted_file in mounted_files
     }
     if subpaths := [path for path, is_subpath in known.items() if is_subpath]:
-        text = "Mounted with subPath, so the kubelet will never update it: %s. Mount the directory"
+        text = "The kubelet never updates files mounted with subPath: %s. Fix: mount the directory"
         log.warning(text, _join(subpaths))
     if others := [path for path, is_subpath in known.items() if not is_subpath]:
-        text = "Mounted as a file of its own, so a change has to be written into that file: %s"
+        text = "Mounted single files: %s. To rotate, rewrite them in place: replacing has no effect"
         log.info(text, _join(others))
 
 
 def log_stale_mounts(paths: Sequence[str]) -> None:
-    """Log which mounted files were replaced outside, so that no change will be seen."""
+    """Log which mounted files were replaced outside, so that later changes are not visible."""
     if paths:
-        text = "Stale mount: %s was replaced outside, and only a restart will show the new file"
+        text = (
+            "Stale mount: %s was replaced outside, and the mount still shows the old file. "
+            "Fix: restart the container"
+        )
         _log(logging.ERROR, text, _join(paths), logger=log)
 
 
@@ -220,7 +229,7 @@ def _join(names: Iterable[str]) -> str:
 def _record_fields(
     names: Sequence[str], generation: int, verdict: str, seconds: float
 ) -> dict[str, Any]:
-    """Give what a rotation's record says to programs."""
+    """Return the extra fields of a log record, for structured logging."""
     return {
         "names": list(names),
         "generation": generation,
@@ -229,12 +238,12 @@ def _record_fields(
     }
 
 
-_LAST = 20
+_MAX_ROTATIONS = 20
 """The number of rotations that are kept."""
 
 
 class RotationLog:
-    """The rotations of one run: their number, and the latest of them.
+    """Rotations of one run: their total numbers, and the latest of them.
 
     Attributes:
         totals: the number of rotations by verdict.
@@ -242,7 +251,7 @@ class RotationLog:
 
     def __init__(self) -> None:
         self.totals: dict[str, int] = {"accepted": 0, "refused": 0}
-        self._last: deque[RotationStatus] = deque(maxlen=_LAST)
+        self._last: deque[RotationStatus] = deque(maxlen=_MAX_ROTATIONS)
 
     @property
     def latest(self) -> tuple[RotationStatus, ...]:
@@ -252,7 +261,7 @@ class RotationLog:
     def record(
         self, verdict: RotationOutcome, generation: int, names: Iterable[str], seconds: float = 0.0
     ) -> None:
-        """Register one rotation."""
+        """Record one rotation."""
         if verdict in self.totals:
             self.totals[verdict] += 1
         from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)

@@ -239,7 +239,7 @@ def _system_exit_status(exc: SystemExit) -> int:
 
 
 def report_boot_error(exc: BootError) -> int:
-    """Write an error to stderr, without a traceback: the sentence says what to change.
+    """Write an error to stderr, without a traceback: the message names the fix.
 
     Returns:
         The exit status.

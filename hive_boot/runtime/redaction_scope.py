@@ -1,4 +1,4 @@
-"""Redaction scope of a run: which values are hidden, and from when until when."""
+"""Redaction scope of a run: which values are hidden, and for how long."""
 
 from __future__ import annotations
 
@@ -18,49 +18,50 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 _KEPT = 1000
+"""Maximum number of values that stay hidden after they were rotated out or refused."""
 
 
 _KEPT_LENGTH = 1 << 16
-"""Values, and characters of them all, that were rotated out or refused, and stay hidden."""
+"""Maximum number of characters of all these values."""
 
 
-_MUCH = 1 << 14
-"""Characters of all values from which on a log line should not wait until they can be found."""
+_LAZY_LENGTH = 1 << 14
+"""Above this number of characters the matcher is built before the first log line needs it."""
 
 
 class RedactionScope:
-    """What one run keeps out of sight, from its beginning to its end."""
+    """Hidden values of one run, from its start to its stop."""
 
     def __init__(self) -> None:
         self._redaction = Redaction()
         self._removed = conceal(dict[str, str]())
-        self._covered: dict[Value, None] = {}
+        self._hidden: dict[Value, None] = {}
 
     def start(self) -> None:
-        """Scrub from now on what Python shows to people."""
+        """Start redaction of logs, tracebacks and warnings."""
         self._redaction.open()
 
     def register_values(self, load_result: LoadResult, accepted: Iterable[Value] = ()) -> None:
-        """Hide every value that was found, used or not, and warn of what cannot be hidden.
+        """Register every value of a load for redaction, and warn of values that are too short.
 
-        What the declaration itself says, a ``dev_default``, is no secret. What was found
-        before stays hidden, because a server may still accept it.
+        Values of unused locations are hidden too. A ``dev_default`` is not: it is public in the
+        declaration. Values of earlier loads stay hidden, because a server may still accept them.
 
         Args:
-            load_result: what was found.
-            accepted: the values that are accepted now, whatever was found.
+            load_result: the result of the load.
+            accepted: the values that are accepted at this moment; they are never dropped.
         """
         field_index = load_result.field_index
         public = {field.dev_default for field in field_index.constrained}
         values = [*load_result.values.values(), *load_result.unused_values]
         secret = dict.fromkeys(value for value in values if value.reveal() not in public)
-        if secret.keys() - self._covered.keys():
-            secret |= dict.fromkeys(value for value in accepted if value in self._covered)
-            old = _newest([value for value in self._covered if value not in secret])
-            # A start need not wait for what a first line in the log may never need.
-            at_once = bool(self._covered) or _length(secret) > _MUCH
-            self._covered = dict.fromkeys([*old, *secret])
-            self._redaction.register(self._covered, at_once=at_once)
+        if secret.keys() - self._hidden.keys():
+            secret |= dict.fromkeys(value for value in accepted if value in self._hidden)
+            old = _newest([value for value in self._hidden if value not in secret])
+            # At a start, small sets are prepared only when the first log line is written.
+            at_once = bool(self._hidden) or _length(secret) > _LAZY_LENGTH
+            self._hidden = dict.fromkeys([*old, *secret])
+            self._redaction.register(self._hidden, at_once=at_once)
         short = [
             field.name
             for field in field_index.all_fields
@@ -70,38 +71,38 @@ class RedactionScope:
         ]
         if short:
             names = ", ".join(short)
-            why = f"Too short to be taken out of logs (under {MIN_LENGTH} characters)"
-            load_result.warn("short-value", f"{why}: {names}", *short)
+            problem = f"Too short for redaction (under {MIN_LENGTH} characters)"
+            load_result.warn("short-value", f"{problem}, so logs can show them: {names}", *short)
 
     def unset_environ(self, fields: Iterable[Field]) -> None:
-        """Take the variables of ``fields`` out of the environment that children inherit."""
+        """Remove the variables of ``fields`` from the environment that child processes inherit."""
         names = [field.name for field in fields if field.name in os.environ]
-        # Sealed without a variable or an argument in between, which another thread could see.
+        # No local variable holds the values: a traceback with locals would show them.
         self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
 
     def stop(self, *, keep_redacting: bool) -> None:
-        """Put the variables back, and scrub no more.
+        """Restore the removed variables, and stop redaction.
 
         Args:
-            keep_redacting: go on scrubbing, because somebody has yet to tell what went wrong.
+            keep_redacting: whether redaction continues, because a failure is still to be printed.
         """
         for name in self._removed():
             os.environ.setdefault(name, self._removed()[name])
         self._removed = conceal(dict[str, str]())
-        self._covered = {}
+        self._hidden = {}
         self._redaction.close(linger=keep_redacting)
 
 
 def _newest(values: list[Value]) -> list[Value]:
-    """Give as many of the newest as stay hidden, in their order; the last one in any case."""
-    kept: list[Value] = []
+    """Return the newest values within the limits, in their order; the last one in any case."""
+    newest: list[Value] = []
     length = 0
     for value in reversed(values[-_KEPT:]):
         length += _length([value])
-        if kept and length > _KEPT_LENGTH:
+        if newest and length > _KEPT_LENGTH:
             break
-        kept.append(value)
-    return kept[::-1]
+        newest.append(value)
+    return newest[::-1]
 
 
 def _length(values: Iterable[Value]) -> int:
@@ -109,7 +110,7 @@ def _length(values: Iterable[Value]) -> int:
 
 
 def _is_redactable(value: Value) -> bool:
-    """Tell whether everything secret about ``value`` is long enough to be looked for."""
+    """Check whether a value, and the password in it if it is a URL, is long enough to hide."""
     if len(value.reveal().strip()) < MIN_LENGTH:
         return False
     if isinstance(value, SecretBytes) or "://" not in value.reveal():

@@ -1,4 +1,4 @@
-"""Rotation hooks: functions called after a change, repeated until they succeed."""
+"""Rotation hooks: functions that are called after a change, and again until they succeed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _HookState:
-    """One hook, and the change that it has yet to cope with."""
+    """State of one hook, with the change that it has not handled yet."""
 
     def __init__(self, work: BoundCall, hook: RotationHook, timings: Timings) -> None:
         self.work = work
@@ -35,31 +35,31 @@ class _HookState:
         self.retry_at = 0.0
         self.failing = False
         self.failures = 0
-        self.running: anyio.Event | None = None
+        self.done: anyio.Event | None = None
 
     @property
     def due(self) -> float:
-        """When it is to be called, on the monotonic clock; infinite while it is not."""
-        runs = self.running is not None and not self.running.is_set()
-        return math.inf if self.change is None or runs else self.retry_at
+        """When the next call is due, on the monotonic clock; infinite while none is."""
+        is_running = self.done is not None and not self.done.is_set()
+        return math.inf if self.change is None or is_running else self.retry_at
 
 
 class _Outcome:
-    """What became of a call. The failure may hold a value, so no frame shows it by itself."""
+    """Outcome of a call. Its repr does not show the failure, which may contain a value."""
 
     __slots__ = ("failure",)
 
     def __init__(self) -> None:
-        self.failure: BaseException | str | None = "it was cancelled before its end"
+        self.failure: BaseException | str | None = "cancelled before its end"
 
 
 class HookRunner:
-    """Tells the hooks of one run.
+    """Calls the hooks of one run.
 
     Args:
-        hooks: in the order in which they are called, each with what calls it.
-        injection_context: gives what their parameters ask for.
-        timings: when a hook that failed is called again, and how long one may take to end.
+        hooks: the hooks with their bound functions, in the order of the calls.
+        injection_context: returns the values of their parameters.
+        timings: the delays before a retry, and how long a cancelled hook may take to end.
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class HookRunner:
 
     @property
     def failing(self) -> tuple[str, ...]:
-        """The hooks that have failed and not succeeded since."""
+        """The hooks whose last call has failed."""
         return tuple(call.work.display_name for call in self._calls if call.failing)
 
     @property
     def failures(self) -> dict[str, int]:
-        """How often each hook has failed."""
+        """The number of failed calls of each hook."""
         return {call.work.display_name: call.failures for call in self._calls}
 
     def notify(self, change: Change) -> None:
-        """Have the hooks called that a change concerns, soon."""
+        """Schedule a call of each hook that the change concerns."""
         for call in self._calls:
             names = call.hook.names
             part = filter_change(change, names) if names else change
@@ -94,7 +94,7 @@ class HookRunner:
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Call what is due, until cancelled."""
+        """Call hooks when they are due, one at a time, until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
                 self._wakeup = anyio.Event()
@@ -108,7 +108,7 @@ class HookRunner:
 
     async def _call(self, call: _HookState, change: Change, group: TaskGroup) -> None:
         call.change = None
-        done = call.running = anyio.Event()
+        done = call.done = anyio.Event()
         scope = anyio.CancelScope()
         outcome = _Outcome()
 
@@ -116,17 +116,17 @@ class HookRunner:
             try:
                 await call.work(self._injection_context(), change)
                 outcome.failure = None
-            except BaseException as exc:  # whatever it is, the others go on
+            except BaseException as exc:  # recorded below, also a SystemExit
                 if is_cancellation(exc):
                     raise
                 outcome.failure = exc
 
         async def run() -> None:
             try:
-                # In a group of its own, where a cancellation that is none of ours ends.
+                # A separate group contains a cancellation that hive_boot did not request.
                 with scope:
-                    async with anyio.create_task_group() as own:
-                        own.start_soon(work)
+                    async with anyio.create_task_group() as inner:
+                        inner.start_soon(work)
             finally:
                 done.set()
                 self._wakeup.set()
@@ -138,8 +138,8 @@ class HookRunner:
             scope.cancel()
             with anyio.move_on_after(self._cancel_timeout):
                 await done.wait()
-            ends = "" if done.is_set() else ", and goes on although it was cancelled"
-            outcome.failure = f"it took more than {call.hook.timeout:g} s{ends}"
+            still = "" if done.is_set() else "; it was cancelled and still runs"
+            outcome.failure = f"exceeded its timeout of {call.hook.timeout:g} s{still}"
         self._record_outcome(call, change, outcome)
 
     def _record_outcome(self, call: _HookState, change: Change, outcome: _Outcome) -> None:
@@ -155,7 +155,7 @@ class HookRunner:
         newer = call.change
         seconds = call.backoff.next_delay()
         if newer is not None:
-            # There is news for it already, which may be what it needs.
+            # A newer change is waiting and may fix the failure: call the hook at once.
             seconds = 0.0
         call.retry_at = time.monotonic() + seconds
         call.change = change if newer is None else merge_changes(change, newer)

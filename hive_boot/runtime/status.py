@@ -1,4 +1,4 @@
-"""Status of an application, for people, probes and metrics; it never holds a value."""
+"""Status of an application, for operators, probes and metrics; it never holds a value."""
 
 from __future__ import annotations
 
@@ -40,21 +40,20 @@ class RotationStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretStatus:
-    """What may be known about a declared secret; never its value.
+    """Status of one declared secret, without its value.
 
     Attributes:
         name: the environment name.
         attribute: the field.
         present: whether there is a value.
         required: whether a start under this profile needs one.
-        used_by: what needs it.
+        used_by: what needs the secret, as declared.
         source: ``file``, ``environment``, ``.env``, ``dev_default``; empty when
             absent.
         place: the file or the variable it was read from; empty when absent.
         generation: the accepted set that brought the value.
         age: seconds since this process took the value into use.
-        due: seconds until a newer value, which is accepted already, comes into use;
-            None when there is none.
+        due: seconds until the activation of a pending value; None without a pending value.
     """
 
     name: str
@@ -143,14 +142,14 @@ class Status:
 
 def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
     """Describe every declared secret, in the order of the declaration."""
-    fields = store.declared._field_index.fields.values()  # noqa: SLF001  (ours)
+    fields = store.declared._field_index.fields.values()  # noqa: SLF001  (same package)
     return tuple(_describe(field, store, profile) for field in fields)
 
 
 def _describe(field: Field, store: Store[Any], profile: Profile) -> SecretStatus:
     period, load_result = store.current_period(field.attribute), store.generation.load_result
     present = period.value is not None
-    # What was taken away is in use until its successor, which is nothing, is due.
+    # After a removal with activate_after the old value is still current, without an origin.
     known = present and field.attribute in load_result.values
     source, place = load_result.origin(field.attribute) if known else ("", "")
     return SecretStatus(

@@ -1,4 +1,4 @@
-"""Fields of a declaration: what is required, its constraints, and the names it is looked up by."""
+"""Declared fields: requirements, constraints, and the names under which each is looked up."""
 
 from __future__ import annotations
 
@@ -29,24 +29,28 @@ PROFILES: dict[str, Profile] = {
     "production": "production",
     "prod": "production",
 }
-"""Every accepted spelling, and the profile that it means."""
+"""Profiles by their accepted spellings."""
 
 
 def parse_profile(text: str) -> Profile | None:
-    """Give the profile that ``text`` means, or None when nothing is called so."""
+    """Return the profile that ``text`` names, ignoring case; None if it is unknown."""
     return PROFILES.get(text.strip().lower())
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-"""What a secret may be called: a variable's name, or a Kubernetes key."""
+"""Valid names of secrets; each of them is also a valid key of a Kubernetes Secret."""
+
+
+NAME_RULE = "letters, digits, '_', '.' and '-', beginning with a letter or '_'"
+"""Description of :data:`NAME` for messages."""
 
 
 class ValueProblem(Record):
-    """Something is there and cannot be a value.
+    """Problem of a value that was found.
 
     Attributes:
-        kind: what is wrong, as one word; ``empty`` is judged by who asked.
-        message: what is wrong, as the end of a sentence.
+        kind: the kind of the problem; an ``empty`` value counts as absent.
+        message: the problem, as a predicate such as ``is empty``.
     """
 
     kind: ProblemKind
@@ -54,7 +58,16 @@ class ValueProblem(Record):
 
 
 class Field(Record):
-    """One declared secret. Made by :func:`secret` and completed by its class."""
+    """One declared secret.
+
+    The attributes that are not listed are arguments of :func:`secret`.
+
+    Attributes:
+        attribute: the Python attribute of the declaration.
+        kind: ``Secret`` or ``SecretBytes``.
+        required: whether the annotation is without ``| None``.
+        candidates: the file names under which the secret is looked up.
+    """
 
     attribute: str = ""
     name: str = ""
@@ -76,68 +89,69 @@ class Field(Record):
 
     @property
     def file_name(self) -> str:
-        """The usual name of its file: what is declared, or its name in small letters."""
+        """The main file name: ``file`` if it is declared, otherwise the name in lower case."""
         return self.file or self.name.lower()
 
     @property
     def has_rules(self) -> bool:
-        """Whether a value can be refused for what it is, before any check."""
+        """Whether validation has a length, a pattern or a development default to compare with."""
         rules = (self.dev_default, self.min_length, self.max_length, self.pattern)
         return rules != (None, None, None, None)
 
     def required_for(self, profile: Profile) -> bool:
-        """Tell whether a start under ``profile`` needs this secret."""
-        bound = profile in self.required_in
-        return self.required or bound or (profile == "staging" and "production" in self.required_in)
+        """Return whether the secret is required in ``profile``."""
+        if self.required or profile in self.required_in:
+            return True
+        return profile == "staging" and "production" in self.required_in
 
 
 def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> list[ValueProblem]:
-    """Tell everything that a value breaks of the field's length and pattern.
+    """Return every violation of the length and pattern constraints of a field.
 
     Args:
         field: the field.
-        reveal: gives the plain value; no variable holds it here.
+        reveal: returns the plain value, which no local variable holds.
     """
     length = len(reveal())
     unit = "character" if field.kind is Secret else "byte"
     has = f"has {length} {unit}{'' if length == 1 else 's'}"
-    faults = []
+    violations = []
     if field.min_length is not None and length < field.min_length:
-        faults.append(ValueProblem("length", f"{has}, and at least {field.min_length} are needed"))
+        message = f"{has}, and at least {field.min_length} are needed"
+        violations.append(ValueProblem("length", message))
     if field.max_length is not None and length > field.max_length:
-        faults.append(ValueProblem("length", f"{has}, and at most {field.max_length} are allowed"))
+        message = f"{has}, and at most {field.max_length} are allowed"
+        violations.append(ValueProblem("length", message))
     if field.pattern is not None and not field.pattern.fullmatch(reveal()):  # type: ignore[arg-type]
-        faults.append(
-            ValueProblem("pattern", "does not match the pattern that was declared for it")
-        )
-    return faults
+        violations.append(ValueProblem("pattern", "does not match the declared pattern"))
+    return violations
 
 
 def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
-    """Give the names of the files that may hold a secret, the likeliest first."""
+    """Return the file names under which a secret is looked up."""
     lower = name.lower()
     stems = [file] if file is not None else [name, lower, lower.replace("_", "-")]
     return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
 class FieldIndex:
-    """The fields of a declaration, with what a load looks up again and again.
+    """Fields of a declaration, with the lookup tables of a load.
 
     Args:
         fields: the declared fields.
 
     Attributes:
-        fields: them, by attribute.
-        all_fields: them, and the hidden optional field of each ``previous=``, whose
-            attribute is the field's own and ``.previous``.
-        by_attribute: the same, by attribute.
-        constrained: those of them that have rules of length, pattern or default.
-        by_file: attribute, name and whether it is text, of the field that a file
-            name answers.
-        first_file: the usual file of the first field; empty when nothing is declared.
-        nested_paths: the file names among these that lie in a subdirectory.
-        by_variable: the field that a variable answers.
-        by_file_variable: the field that a variable points to a file for.
+        fields: the declared fields, by attribute.
+        all_fields: the declared fields, and a hidden optional field for each ``previous=``;
+            the attribute of a hidden field ends in ``.previous``.
+        by_attribute: ``all_fields``, by attribute.
+        constrained: those of ``all_fields`` for which ``has_rules`` is true.
+        by_file: the attribute of a field, its name, and whether it is text, by each of its
+            file names.
+        first_file: the main file name of the first field; empty without fields.
+        nested_paths: the file names that contain a subdirectory.
+        by_variable: the fields, by their variable.
+        by_file_variable: the fields, by their ``NAME_FILE`` variable.
     """
 
     __slots__ = (
@@ -191,13 +205,13 @@ def _with_previous(field: Field) -> list[Field]:
 
 
 def undeclared_field(name: str) -> Field:
-    """Make the field of a secret that no class declares.
+    """Return a field for a secret that no class declares.
 
     Raises:
-        DeclarationError: ``name`` cannot be the name of a secret. It is not
-            repeated, because it may be a value in the wrong place.
+        DeclarationError: ``name`` is not a valid name. The message does not contain it,
+            because the caller may have passed a value by mistake.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        message = "a secret's name is made of letters, digits, '_', '.' and '-'; this one is not"
+        message = f"Invalid secret name: expected {NAME_RULE}"
         raise DeclarationError(message)
     return Field(attribute=name, name=name, candidates=file_name_candidates(name, None))

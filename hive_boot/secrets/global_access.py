@@ -23,10 +23,10 @@ _creation_lock = threading.RLock()
 
 
 class StandaloneStore:
-    """A store without a declaration.
+    """Store for code without a declaration.
 
-    A value is cached when it was found; an absent one is looked for at every call, because
-    a script has no rotation that would load it.
+    A value is cached once it is found. An absent secret is looked up again at every call,
+    because without an application no reload would find it later.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class StandaloneStore:
 
     def _renew_lock(self) -> None:
         """Create a new lock: the one that a forked child inherits may be held forever."""
-        # A signal handler may ask while the thread that it interrupts is asking.
+        # Reentrant: a signal handler may call get() while the interrupted thread holds the lock.
         self._lock = threading.RLock()
 
     def source_context(self) -> SourceContext:
@@ -97,7 +97,7 @@ def unregister(store: Store[Any]) -> None:
 
 
 def _update_view() -> None:
-    global _view  # noqa: PLW0603  (one lookup of a global is what a call may cost)
+    global _view  # noqa: PLW0603  (keeps get_secret() fast)
     _view = _running[0].store.view if len(_running) == 1 else None
 
 
@@ -109,30 +109,30 @@ def get_secret(name: str) -> str | None:
 
     Raises:
         DeclarationError: the running application declares no such secret, or
-            declares it as SecretBytes; with no running application, ``name`` is not a
+            declares it as SecretBytes; or no application runs, and ``name`` is not a
             valid name.
         SourceError: the secret exists and cannot be used.
         LifecycleError: several applications run; use ``boot.secrets`` of one of them.
     """
-    fault: DeclarationError | None = None
+    error: DeclarationError | None = None
     if _view is None:
         try:
             secret = _standalone_get(name)
         except DeclarationError as exc:
-            fault = exc.with_traceback(None)
+            error = exc.with_traceback(None)
     else:
         try:
             secret = _view.__dict__["_by_name"][name]
         except (KeyError, TypeError):
             secret = _MISSING
-        # Made and raised outside, and without the name, which may be a value by mistake: a
-        # KeyError holds it, and so does a frame.
+        # Created and raised outside the `except` block, and without the name, which may be a value
+        # by mistake: the KeyError and its frames contain it.
         if secret is _MISSING:
-            fault = _undeclared(name)
-    if fault is not None:
+            error = _undeclared(name)
+    if error is not None:
         del name
-        raise fault
-    # What reveal() does, without a second call: this one is on the path of requests.
+        raise error
+    # The same as reveal(), without a second call: request handlers call this function.
     return None if secret is None else secret._open()  # noqa: SLF001
 
 
@@ -149,7 +149,7 @@ def require_secret(name: str) -> str:
         LifecycleError: as :func:`get_secret`.
     """
     try:
-        # No variable of this frame holds the value.
+        # No local variable of this frame holds the value.
         read = _OpaqueIterator(get_secret(name)).__next__
     except DeclarationError:
         del name
@@ -185,13 +185,15 @@ def _undeclared(name: str) -> DeclarationError:
     except DeclarationError as exc:
         return exc.with_traceback(None)
     declared = _running[0].store.declared
-    fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (ours)
+    fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (internal to the package)
     if name in fields:
         attribute = fields[name].attribute
         return DeclarationError(f"{name} is SecretBytes: read it as boot.secrets.{attribute}")
     near = fix_hints.near_misses(wanted, fields)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return DeclarationError(f"{declared.__name__} declares no secret of this name{meant}")
+    suggestion = f"; did you mean {near[0]}?" if near else ""
+    return DeclarationError(
+        f"{declared.__name__} does not declare a secret of this name{suggestion}"
+    )
 
 
 def _hint(name: str) -> str:
@@ -207,7 +209,7 @@ def _hint(name: str) -> str:
         running = _running[0]
         source_context = running.source_context
         declared = running.store.declared
-        field = declared._field_index.by_variable[name]  # noqa: SLF001  (ours)
+        field = declared._field_index.by_variable[name]  # noqa: SLF001  (internal to the package)
         declaration = declared.__name__
     fix = fix_hints.how_to_provide(field, source_context, declaration)
     file = fix_hints.first_file(field, source_context)
@@ -216,14 +218,14 @@ def _hint(name: str) -> str:
 
 def _standalone_get(name: str) -> Secret | None:
     if len(_running) > 1:
-        message = "several applications run here: read boot.secrets of the one that you mean"
+        message = "Several applications run in this process: use boot.secrets of one of them"
         raise LifecycleError(message)
     return _default_store().get(name)
 
 
 def _default_store() -> StandaloneStore:
     """Return the store of a process without an application, created at the first call."""
-    global _default  # noqa: PLW0603  (one for the process)
+    global _default  # noqa: PLW0603  (one per process)
     with _creation_lock:
         _default = _default or StandaloneStore()
     return _default

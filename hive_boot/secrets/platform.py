@@ -12,30 +12,31 @@ from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.fields import PROFILES, Profile, parse_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Variables(dict[str, str]):
-    """The variables of an environment; a frame that holds them shows none."""
+    """Environment variables; their ``repr`` shows only how many there are."""
 
     def __repr__(self) -> str:
         return f"Variables({len(self)})"
 
 
 class HostEnvironment:
-    """The machine, as far as a decision depends on it.
+    """Facts of the host that detection depends on.
 
     Args:
-        environ: the environment. Default: that of the process.
-        root: where the file system begins.
-        cwd: where ``.env`` is looked for. Default: the working directory.
-        pid: the process's own number; 1 in most containers. Default: what it is.
+        environ: the environment variables. Default: those of the process.
+        root: the directory that stands for ``/``. Default ``/``.
+        cwd: the directory that relative paths start from. Default: the working directory.
+        pid: the process ID; 1 in most containers. Default: that of the process.
 
     Attributes:
-        variables: gives the environment of this moment, and shows it to nobody.
-        root: as given.
-        cwd: as given.
-        pid: as given.
+        variables: returns the environment variables, copied when this object was created. It
+            is a function so that a traceback with local variables does not show them.
+        root: the argument ``root``.
+        cwd: the argument ``cwd``.
+        pid: the argument ``pid``.
     """
 
     __slots__ = ("cwd", "pid", "root", "variables")
@@ -55,15 +56,15 @@ class HostEnvironment:
         self.pid: int = os.getpid() if pid is None else pid
 
     def variable(self, name: str) -> str:
-        """Give the text of a variable; empty when it is not set."""
+        """Return the value of a variable; empty if it is unset."""
         return self.variables().get(name, "")
 
     def path(self, absolute: str) -> str:
-        """Give the path below ``root`` that ``absolute`` means."""
+        """Return an absolute path below ``root``."""
         return os.path.join(self.root, absolute.lstrip("/"))
 
     def exists(self, absolute: str) -> bool:
-        """Tell whether something is at ``absolute``, below ``root``."""
+        """Return whether an absolute path exists below ``root``."""
         return os.path.exists(self.path(absolute))
 
 
@@ -85,7 +86,10 @@ PLATFORM_ENTRIES = frozenset(
         "redhat.repo",
     }
 )
-"""What platforms put below /run/secrets by themselves; it is nobody's secret of ours."""
+"""Entries that platforms create in /run/secrets, such as tokens of service accounts.
+
+Without ``secrets_dirs=`` and ``HIVE_BOOT_SECRETS_DIR``, they are not read as secrets.
+"""
 
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -101,22 +105,23 @@ _NO = frozenset({"", "0", "false", "no", "off"})
 
 
 class SourceContext(Record):
-    """What was decided.
+    """Result of the detection: mode, profile and locations.
 
     Attributes:
-        mode: which sources are asked.
-        mode_reason: why, as the end of ``mode (…)``.
-        profile: how strict the declaration is read.
-        profile_reason: why.
-        directories: the mounted directories, in order; none in the modes
+        mode: which sources are read.
+        mode_reason: the reason for the mode.
+        profile: how strictly the declaration is applied.
+        profile_reason: the reason for the profile.
+        directories: the mounted directories, in order; empty in the modes
             ``environment`` and ``development``.
-        directories_setting: what named the directories; empty when they are the usual ones.
-        env_files: the ``.env`` files, the stronger one first.
-        env_fallback: whether a mounted mode takes what only the environment has.
-        maybe_missing_mount: whether development mode stands in a container, for want of a
-            mount that may have been forgotten.
-        variables: gives the environment that was seen, and shows it to nobody.
-        cwd: the working directory of that moment, which relative paths start from.
+        directories_setting: the setting that names the directories; empty for the default
+            directories.
+        env_files: the ``.env`` files, in order of precedence.
+        env_fallback: whether a mounted mode accepts a secret that only the environment has.
+        maybe_missing_mount: whether development mode runs in a container, where the secrets
+            mount may have been forgotten.
+        variables: returns the environment variables that were detected.
+        cwd: the directory that relative paths start from.
     """
 
     mode: Mode
@@ -133,15 +138,16 @@ class SourceContext(Record):
 
     @property
     def mounted(self) -> bool:
-        """Whether secrets are files in directories."""
+        """Whether the mode reads secrets from mounted directories."""
         return self.mode in {"kubernetes", "systemd", "docker"}
 
 
 class SourceOptions:
-    """What the author of the code has decided; None leaves it to the platform.
+    """Arguments of ``Bootstrap`` that select the sources; None leaves the choice to detection.
 
     Raises:
-        DeclarationError: the mode or the profile is unknown.
+        DeclarationError: the mode or the profile is unknown, or ``secrets_dirs`` contains
+            something other than paths.
     """
 
     __slots__ = ("env_fallback", "env_file", "mode", "profile", "secrets_dirs")
@@ -156,10 +162,10 @@ class SourceOptions:
         env_fallback: bool = False,
     ) -> None:
         if mode is not None and mode not in MODES:
-            message = f"mode={mode!r} is none of {', '.join(MODES)}"
+            message = f"Invalid mode {mode!r}: expected {_alternatives(MODES)}"
             raise DeclarationError(message)
         if profile is not None and parse_profile(profile) is None:
-            message = f"profile={profile!r} is none of {', '.join(PROFILES)}"
+            message = f"Invalid profile {profile!r}: expected {_alternatives(PROFILES)}"
             raise DeclarationError(message)
         self.mode = mode
         self.profile: str | None = profile
@@ -169,32 +175,39 @@ class SourceOptions:
 
 
 def _paths(given: StrPaths | None) -> tuple[str, ...]:
-    """Give the directories that the author named; none when None was given."""
+    """Return the directories of ``secrets_dirs=`` as text; empty for None."""
     if given is None:
         return ()
     many = hasattr(given, "__iter__") and not isinstance(given, str | os.PathLike)
     listed: list[object] = list(given) if many else [given]  # type: ignore[arg-type]
     paths = [os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in listed]
     if not paths or not all(isinstance(path, str) and path for path in paths):
-        message = "secrets_dirs= has to be a path, or several; to leave it to detection, give None"
+        message = (
+            "Invalid secrets_dirs: expected one or more paths, or None for the default directories"
+        )
         raise DeclarationError(message)
     return tuple(map(str, paths))
+
+
+def _alternatives(values: Iterable[str]) -> str:
+    *others, last = map(repr, values)
+    return f"{', '.join(others)} or {last}"
 
 
 def detect(
     host: HostEnvironment, source_options: SourceOptions, expected_file: str = ""
 ) -> SourceContext:
-    """Decide mode, profile and directories.
+    """Return the mode, the profile and the locations of the secrets.
 
     Args:
-        host: the machine.
-        source_options: what the author of the application decided.
-        expected_file: the name of a file that is probably in /run/secrets. When it is there,
-            the directory need not be listed, which takes long when it has many files.
+        host: the host.
+        source_options: choices of the application, which take precedence.
+        expected_file: the name of a file that is probably in /run/secrets. If it exists, the
+            directory is not listed, which is slow with many files.
 
     Raises:
-        InvalidSecretsError: a ``HIVE_BOOT_*`` variable, or ``APP_ENV``, has a value
-            that means nothing. Every such variable is reported.
+        InvalidSecretsError: a ``HIVE_BOOT_*`` variable, or ``APP_ENV``, has an invalid
+            value. Every such variable is reported.
     """
     problems: list[Problem] = []
     named, directories_setting = _named_directories(host, source_options, problems)
@@ -203,7 +216,7 @@ def detect(
     fallback = _fallback(host, source_options, problems)
     if problems:
         raise InvalidSecretsError(problems)
-    # Not made shorter: what is below a link has another directory above it.
+    # Not normalised: `..` after a link is the parent of the link's target.
     named = tuple(os.path.join(host.cwd, path) for path in named)
     directories = named or _usual_directories(host, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
@@ -228,12 +241,12 @@ def _named_directories(
     if source_options.secrets_dirs:
         return source_options.secrets_dirs, "secrets_dirs="
     variable = "HIVE_BOOT_SECRETS_DIR"
-    said = host.variable(variable)
-    found = tuple(path for path in said.split(os.pathsep) if path)
-    if said and not found:
-        hint = "set it to a directory, or unset it"
-        message = "names no directory"
-        problems.append(Problem(name=variable, kind="setting", message=message, fix=hint))
+    text = host.variable(variable)
+    found = tuple(path for path in text.split(os.pathsep) if path)
+    if text and not found:
+        fix = "set it to a directory, or unset it"
+        message = "does not contain a path"
+        problems.append(Problem(name=variable, kind="setting", message=message, fix=fix))
     return found, variable if found else ""
 
 
@@ -253,11 +266,11 @@ def _mode(
 ) -> tuple[Mode, str]:
     if source_options.mode is not None:
         return source_options.mode, "Bootstrap(mode=…)"
-    if said := host.variable("HIVE_BOOT_MODE"):
+    if text := host.variable("HIVE_BOOT_MODE"):
         for mode in MODES:
-            if said.strip().lower() == mode:
+            if text.strip().lower() == mode:
                 return mode, "HIVE_BOOT_MODE"
-        problems.append(_unknown_value("HIVE_BOOT_MODE", said, MODES))
+        problems.append(_unknown_value("HIVE_BOOT_MODE", text, MODES))
     return _detected_mode(host, directories_setting, expected_file)
 
 
@@ -277,17 +290,17 @@ def _detected_mode(
 def _mode_by_usual_directory(host: HostEnvironment, expected_file: str) -> tuple[Mode, str]:
     is_expected = expected_file and expected_file not in PLATFORM_ENTRIES
     try:
-        ours = is_expected and host.exists(f"/run/secrets/{expected_file}")
-        if not ours:
+        has_files = is_expected and host.exists(f"/run/secrets/{expected_file}")
+        if not has_files:
             with os.scandir(host.path("/run/secrets")) as entries:
-                ours = any(entry.name not in PLATFORM_ENTRIES for entry in entries)
+                has_files = any(entry.name not in PLATFORM_ENTRIES for entry in entries)
     except FileNotFoundError:
         return "development", "no /run/secrets"
     except OSError as exc:
         return "docker", f"/run/secrets cannot be listed: {exc.strerror}"
-    if ours:
-        return "docker", "/run/secrets holds files"
-    return "development", "/run/secrets holds no secrets of ours"
+    if has_files:
+        return "docker", "/run/secrets contains files"
+    return "development", "/run/secrets contains no secrets"
 
 
 def _profile(
@@ -297,11 +310,11 @@ def _profile(
         return PROFILES[source_options.profile.strip().lower()], "Bootstrap(profile=…)"
     variables = ["HIVE_BOOT_PROFILE", *(["APP_ENV"] if mode == "development" else [])]
     for variable in variables:
-        said = host.variable(variable)
-        if said and (profile := parse_profile(said)):
+        text = host.variable(variable)
+        if text and (profile := parse_profile(text)):
             return profile, variable
-        if said:
-            problems.append(_unknown_value(variable, said, tuple(PROFILES)))
+        if text:
+            problems.append(_unknown_value(variable, text, tuple(PROFILES)))
     if mode != "development":
         return "production", f"the default in {mode} mode"
     if container := container_sign(host):
@@ -310,20 +323,20 @@ def _profile(
 
 
 def container_sign(host: HostEnvironment) -> str:
-    """Return what shows that this process runs in a container; empty when nothing does."""
+    """Return the sign that this process runs in a container; empty without one."""
     for marker in ("/.dockerenv", "/run/.containerenv"):
         if host.exists(marker):
             return f"{marker} exists"
-    return "this is PID 1" if host.pid == 1 else ""
+    return "this process has PID 1" if host.pid == 1 else ""
 
 
 def _fallback(
     host: HostEnvironment, source_options: SourceOptions, problems: list[Problem]
 ) -> bool:
-    said = host.variable("HIVE_BOOT_ENV_FALLBACK")
-    if said.lower() not in _YES | _NO:
-        problems.append(_unknown_value("HIVE_BOOT_ENV_FALLBACK", said, ("1", "0")))
-    return source_options.env_fallback or said.lower() in _YES
+    text = host.variable("HIVE_BOOT_ENV_FALLBACK")
+    if text.lower() not in _YES | _NO:
+        problems.append(_unknown_value("HIVE_BOOT_ENV_FALLBACK", text, ("1", "0")))
+    return source_options.env_fallback or text.lower() in _YES
 
 
 def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
@@ -331,15 +344,15 @@ def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple
     return f"{base}.local", base
 
 
-def _unknown_value(variable: str, said: str, known: Sequence[str]) -> Problem:
-    """Describe a variable that says nothing known; it is not shown, because it may be a value."""
+def _unknown_value(variable: str, text: str, known: Sequence[str]) -> Problem:
+    """Return the problem of a variable; its text is not shown, because it may be a secret."""
     from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
 
-    near = get_close_matches(said.strip().lower(), known, n=1)
-    nearest = f"; near to it is {near[0]!r}" if near else ""
+    near = get_close_matches(text.strip().lower(), known, n=1)
+    suggestion = f" (did you mean {near[0]!r}?)" if near else ""
     return Problem(
         name=variable,
         kind="setting",
-        message=f"has a value that means nothing{nearest}",
+        message=f"has an invalid value{suggestion}",
         fix=f"set it to one of {', '.join(known)}, or unset it",
     )

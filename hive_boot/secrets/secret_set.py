@@ -21,6 +21,7 @@ from typing import (
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.fields import (
     NAME,
+    NAME_RULE,
     PROFILES,
     Field,
     FieldIndex,
@@ -48,7 +49,7 @@ class _FieldSpec:
         self.arguments = arguments
 
 
-def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given)
+def secret(  # noqa: PLR0913  (public keywords, all with a default)
     name: str | None = None,
     *,
     file: str | None = None,
@@ -63,7 +64,7 @@ def secret(  # noqa: PLR0913  (each is a promised name, and none has to be given
     accept_old_for: float = 0.0,
     previous: str | None = None,
     description: str = "",
-) -> Any:  # noqa: ANN401  (a field specifier: the annotation beside it is the type)
+) -> Any:  # noqa: ANN401  (a field specifier: the annotation of the attribute is the type)
     """Declare one secret of a :class:`SecretSet`.
 
     The arguments are validated when the class is created, because only then the name of
@@ -123,12 +124,12 @@ def collect_fields(cls: type) -> dict[str, Field]:
             continue
         if attribute in RESERVED or attribute.startswith("_"):
             _declaration_error(
-                cls, attribute, "is a reserved name: call the field otherwise and give name="
+                cls, attribute, "is a reserved attribute name: rename the attribute and set name="
             )
         default = cls.__dict__.get(attribute, _FieldSpec({}))
         if not isinstance(default, _FieldSpec):
             _declaration_error(
-                cls, attribute, "has its value in the code: use secret(dev_default=…)"
+                cls, attribute, "must not have a value in the code: use secret(dev_default=…)"
             )
         if attribute in cls.__dict__:
             delattr(cls, attribute)
@@ -147,7 +148,10 @@ def reject_secrets_in_mixin(mixin: type) -> None:
         specified = isinstance(vars(mixin).get(attribute), _FieldSpec)
         if specified or _is_secret(mixin, attribute, hinted.get(attribute)):
             _declaration_error(
-                mixin, attribute, f"is a secret, so {mixin.__name__} has to be a SecretSet"
+                mixin,
+                attribute,
+                "is a secret in a class that is not a SecretSet: "
+                f"derive {mixin.__name__} from SecretSet",
             )
 
 
@@ -174,7 +178,7 @@ def make_inventory(cls: type, fields: Mapping[str, Field]) -> FieldIndex:
         DeclarationError: one variable or one file would provide two fields.
     """
     field_index = FieldIndex(fields.values())
-    _refuse_collisions(cls, field_index.all_fields)
+    _validate_source_names(cls, field_index.all_fields)
     return field_index
 
 
@@ -182,7 +186,8 @@ def _read_annotation(
     cls: type, attribute: str, annotation: object
 ) -> tuple[type[Secret | SecretBytes] | None, bool]:
     """Return the type of the field and whether it is required; no type for a ClassVar."""
-    # Twice, because quotes under a `from __future__ import annotations` are a text in a text.
+    # Evaluated twice: under `from __future__ import annotations`, a quoted annotation is a string
+    # whose value is again a string.
     for _ in range(2):
         if not isinstance(annotation, str):
             break
@@ -190,7 +195,7 @@ def _read_annotation(
         names |= vars(sys.modules.get(cls.__module__, object))
         try:
             annotation = eval(annotation, names, dict(vars(cls)))  # noqa: S307  (get_type_hints reads all or none)
-        except Exception:  # noqa: BLE001  (any failure means that it cannot be read)
+        except Exception:  # noqa: BLE001  (an annotation that cannot be evaluated is invalid)
             annotation = None
     origin = get_origin(annotation)
     if (origin or annotation) is ClassVar:
@@ -201,9 +206,11 @@ def _read_annotation(
     named = [kind for kind in kinds if kind is not type(None)]
     found = next((kind for kind in (Secret, SecretBytes) if named == [kind]), None)
     if found is None:
-        why = "is not annotated as Secret, SecretBytes, or one of them | None"
         _declaration_error(
-            cls, attribute, f"{why}: a setting that is not secret belongs into config="
+            cls,
+            attribute,
+            "has an invalid annotation: expected Secret or SecretBytes, with | None if it is "
+            "optional. A setting that is not secret belongs in config=",
         )
     return found, required
 
@@ -219,13 +226,13 @@ def _read_field(
     given = {key: value for key, value in arguments.items() if value is not None}
     name = given.pop("name", attribute.upper())
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        _declaration_error(
-            cls, attribute, "has a name= that is no variable's name (A-Z, 0-9, '_', '.', '-')"
-        )
+        _declaration_error(cls, attribute, f"has an invalid name=: expected {NAME_RULE}")
     file = given.get("file")
     if file is not None and not _is_relative(file):
         _declaration_error(
-            cls, attribute, "has a file= that is absolute, or holds '.', '..' or NUL"
+            cls,
+            attribute,
+            "has an invalid file=: expected a relative path without '.', '..', '//' or NUL",
         )
     given["required_in"] = _read_profiles(cls, attribute, given.get("required_in", ()))
     given["pattern"] = _read_pattern(cls, attribute, given.get("pattern"), kind)
@@ -237,13 +244,13 @@ def _read_field(
         candidates=file_name_candidates(name, file),
         **given,
     )
-    _refuse_bounds(cls, field)
-    _refuse_default(cls, field)
+    _validate_bounds(cls, field)
+    _validate_dev_default(cls, field)
     if field.check is not None and not callable(field.check):
-        _declaration_error(cls, attribute, "has a check= that cannot be called")
+        _declaration_error(cls, attribute, "has an invalid check=: expected a function")
     previous: object = field.previous
     if previous is not None and not (isinstance(previous, str) and NAME.fullmatch(previous)):
-        _declaration_error(cls, attribute, "has a previous= that is no variable's name")
+        _declaration_error(cls, attribute, f"has an invalid previous=: expected {NAME_RULE}")
     return field
 
 
@@ -255,7 +262,7 @@ def _read_profiles(cls: type, attribute: str, given: str | Iterable[str]) -> fro
         if profile is None:
             known = ", ".join(PROFILES)
             _declaration_error(
-                cls, attribute, f"is required in {text!r}, which is no profile ({known})"
+                cls, attribute, f"has an invalid profile {text!r} in required_in=: expected {known}"
             )
         profiles.add(profile)
     return frozenset(profiles)
@@ -271,7 +278,7 @@ def _read_pattern(
         return None
     if not isinstance(getattr(given, "pattern", given), str):
         _declaration_error(
-            cls, attribute, "has a pattern= that is no str: write it as text, for bytes too"
+            cls, attribute, "has an invalid pattern=: expected a str, also for SecretBytes"
         )
     try:
         pattern = re.compile(given)
@@ -279,19 +286,19 @@ def _read_pattern(
             return pattern
         return re.compile(pattern.pattern.encode(), pattern.flags & ~re.UNICODE)
     except re.error as exc:
-        _declaration_error(cls, attribute, f"has a pattern= that is no regular expression: {exc}")
+        _declaration_error(cls, attribute, f"has an invalid regular expression in pattern=: {exc}")
 
 
-def _refuse_bounds(cls: type, field: Field) -> None:
+def _validate_bounds(cls: type, field: Field) -> None:
     low, high = field.min_length, field.max_length
     for label, bound in (("min_length", low), ("max_length", high)):
         if bound is not None and (type(bound) is not int or bound < 0):
             _declaration_error(
-                cls, field.attribute, f"has a {label}= that is no whole number from 0 on"
+                cls, field.attribute, f"has an invalid {label}=: expected 0 or a positive integer"
             )
     if low is not None and high is not None and low > high:
         _declaration_error(
-            cls, field.attribute, f"has a min_length= of {low} over a max_length= of {high}"
+            cls, field.attribute, f"has min_length={low}, which exceeds max_length={high}"
         )
     for label, seconds in (
         ("activate_after", field.activate_after),
@@ -301,33 +308,37 @@ def _refuse_bounds(cls: type, field: Field) -> None:
             _declaration_error(
                 cls,
                 field.attribute,
-                f"has an invalid {label}=: expected a number of seconds from 0 on",
+                f"has an invalid {label}=: expected 0 or a positive, finite number of seconds",
             )
 
 
-def _refuse_default(cls: type, field: Field) -> None:
+def _validate_dev_default(cls: type, field: Field) -> None:
     default = field.dev_default
     if default is None:
         return
     expected = str if field.kind is Secret else bytes
     if type(default) is not expected or not default:
         _declaration_error(
-            cls, field.attribute, f"has a dev_default= that is no {expected.__name__} or empty"
+            cls,
+            field.attribute,
+            f"has an invalid dev_default=: expected a non-empty {expected.__name__}",
         )
-    for fault in constraint_violations(field, lambda: default):
-        why = f"has a dev_default= that it would refuse: it {fault.message}"
-        _declaration_error(cls, field.attribute, why)
+    for violation in constraint_violations(field, lambda: default):
+        message = f"has an invalid dev_default=: it {violation.message}"
+        _declaration_error(cls, field.attribute, message)
 
 
-def _refuse_collisions(cls: type, fields: Iterable[Field]) -> None:
+def _validate_source_names(cls: type, fields: Iterable[Field]) -> None:
     """Raise if one variable or one file would provide two fields."""
     owners: dict[str, str] = {}
     for field in fields:
-        for answer in (field.name, f"{field.name}_FILE", *field.candidates):
-            owner = owners.setdefault(answer, field.attribute)
+        for source_name in (field.name, f"{field.name}_FILE", *field.candidates):
+            owner = owners.setdefault(source_name, field.attribute)
             if owner != field.attribute:
                 _declaration_error(
-                    cls, field.attribute, f"and {owner} would both be read from {answer!r}"
+                    cls,
+                    field.attribute,
+                    f"conflicts with {owner}: both would be read from {source_name!r}",
                 )
 
 
@@ -337,8 +348,8 @@ def _is_relative(file: object) -> bool:
     return not set(file.split("/")) & {"", ".", ".."}
 
 
-def _declaration_error(cls: type, attribute: str, why: str) -> NoReturn:
-    message = f"{cls.__name__}.{attribute} {why}"
+def _declaration_error(cls: type, attribute: str, problem: str) -> NoReturn:
+    message = f"{cls.__name__}.{attribute} {problem}"
     raise DeclarationError(message)
 
 
@@ -358,7 +369,7 @@ class SecretSet:
         TypeError: a field is missing, is not declared, or has another type.
     """
 
-    # Not annotated: whoever asks for the type hints of a declaration finds its fields.
+    # Not annotated: get_type_hints() of a declaration must return only its fields.
     _field_index = FieldIndex(())
     _own = FieldIndex(())
 
@@ -377,17 +388,17 @@ class SecretSet:
             from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
 
             if not iscoroutinefunction(check):
-                message = f"{cls.__name__}.check has to be an async def"
+                message = f"{cls.__name__}.check must be async: write async def check(self)"
                 raise DeclarationError(message)
 
     def __init__(self, **values: Secret | SecretBytes | None) -> None:
         name = type(self).__name__
         if missing := self._field_index.fields.keys() - values.keys():
-            message = f"{name}() needs every field; not given: {', '.join(sorted(missing))}"
+            message = f"{name}() requires every field; missing: {', '.join(sorted(missing))}"
             del values
             raise TypeError(message)
         if unknown := values.keys() - self._field_index.fields.keys():
-            message = f"{name} declares no {', '.join(sorted(unknown))}"
+            message = f"{name}() got fields that are not declared: {', '.join(sorted(unknown))}"
             del values
             raise TypeError(message)
         for key, field in self._field_index.fields.items():
@@ -395,7 +406,7 @@ class SecretSet:
             if not isinstance(value, field.kind) and (value is not None or field.required):
                 wanted = field.kind.__name__ + ("" if field.required else " or None")
                 message = (
-                    f"{name}.{key} has to be {wanted}, not {type(value).__name__}: "
+                    f"{name}.{key} must be {wanted}, not {type(value).__name__}: "
                     f"write {field.kind.__name__}({field.name!r}, …)"
                 )
                 del value, values
@@ -417,11 +428,11 @@ class SecretSet:
 
     def __setattr__(self, name: str, value: object) -> Never:
         del value
-        message = f"{type(self).__name__}.{name} cannot be assigned: secrets come from their source"
+        message = f"{type(self).__name__}.{name} cannot be assigned: a SecretSet is read-only"
         raise AttributeError(message)
 
     def __delattr__(self, name: str) -> Never:
-        message = f"{type(self).__name__}.{name} cannot be deleted"
+        message = f"{type(self).__name__}.{name} cannot be deleted: a SecretSet is read-only"
         raise AttributeError(message)
 
     def __copy__(self) -> Self:
@@ -431,5 +442,7 @@ class SecretSet:
         return self
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        message = f"{type(self).__name__} cannot be pickled: secrets are not written down"
+        message = (
+            f"{type(self).__name__} cannot be pickled: a pickle would contain the plain values"
+        )
         raise TypeError(message)

@@ -1,4 +1,4 @@
-"""Store: the generations of a run, and which values are current and accepted."""
+"""Store: generations of a run; current, pending and old values of each field."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Generation(Record):
     """One accepted set.
 
     Attributes:
-        number: 1 for the first of a run.
-        load_result: what was loaded: the values, and where each is from.
-        since: when it was accepted, on the monotonic clock.
-        at: the same in seconds of the wall clock.
+        number: 1 for the first generation of a run.
+        load_result: the values, and the location of each.
+        since: the time of acceptance, on the monotonic clock.
+        at: the time of acceptance, on the wall clock, in seconds since the epoch.
     """
 
     number: int
@@ -36,13 +36,13 @@ class Generation(Record):
 
 
 class ValuePeriod(Record):
-    """The time in which a field has one value; all on the monotonic clock.
+    """Period of one value of a field. All times are on the monotonic clock.
 
     Attributes:
         value: the value; None while the secret is absent.
-        number: the accepted set that brought it.
-        since: when it came, or will come, into use.
-        until: when it ceases to be accepted; infinite while nothing is to follow it.
+        number: the number of the generation that contains the value.
+        since: the activation, past or future.
+        until: the end of acceptance; infinite as long as no later value was accepted.
     """
 
     value: Value | None
@@ -52,16 +52,16 @@ class ValuePeriod(Record):
 
 
 def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
-    """Make an immutable set of ``values``; a field that is not among them is None."""
+    """Return an immutable set of ``values``; the fields without a value are None."""
     pinned = declared.__new__(declared)
     object.__setattr__(pinned, "__dict__", _complete(declared, values))
     return pinned
 
 
 def changed_fields(load_result: LoadResult, before: LoadResult) -> list[str]:
-    """Give the attributes whose value is another one than it was before."""
-    every = load_result.field_index.by_attribute
-    return [each for each in every if not _is_same(load_result.values, before.values, each)]
+    """Return the attributes whose values differ between two loads."""
+    attributes = load_result.field_index.by_attribute
+    return [each for each in attributes if not _is_same(load_result.values, before.values, each)]
 
 
 def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: str) -> bool:
@@ -70,15 +70,15 @@ def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: st
 
 
 class Store(Generic[S]):
-    """The secrets of one run.
+    """Accepted values of one run.
 
     Args:
         declared: the declaration.
         clock: the monotonic clock, in seconds.
 
     Attributes:
-        view: the live object that is handed out. It is empty until a first
-            generation is accepted.
+        view: the live set, which always has the values in use. It has no values until the
+            first generation is accepted.
     """
 
     def __init__(self, declared: type[S], clock: Callable[[], float] = time.monotonic) -> None:
@@ -87,9 +87,9 @@ class Store(Generic[S]):
         self._clock = clock
         self._first: Generation | None = None
         self._current: Mapping[str, Value] = {}
-        self._settled = 0.0
-        # Of the fields that have changed. The turns of a field are replaced, never altered:
-        # any thread may be reading them.
+        self._last_activation = 0.0
+        # Only fields that have changed have periods. A tuple is replaced, never modified, because
+        # other threads may iterate over it.
         self._periods: dict[str, tuple[ValuePeriod, ...]] = {}
 
     @property
@@ -99,19 +99,19 @@ class Store(Generic[S]):
 
     @property
     def generation(self) -> Generation:
-        """The set that was accepted last; what has a ``activate_after`` may not be in use yet."""
+        """The last accepted generation. A field with ``activate_after`` may still be pending."""
         generation: Generation = self.view.__dict__["_generation"]
         return generation
 
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
-        """Accept what was loaded, and put into use what has no ``activate_after``.
+        """Accept a loaded set, and activate its fields that have no ``activate_after``.
 
         Args:
-            load_result: what was loaded.
-            now: put everything into use at once. Default False.
+            load_result: the loaded set.
+            now: whether to activate all fields at once, including pending ones. Default False.
 
         Returns:
-            What has changed in the values in use; None when nothing has, and for the first.
+            The change of the values in use; None without one, and for the first generation.
         """
         moment = self._clock()
         if self._first is None:
@@ -132,13 +132,13 @@ class Store(Generic[S]):
         return self._activate_due(generation, moment)
 
     def advance(self, *, now: bool = False) -> Change | None:
-        """Put into use what is due, and forget what is accepted no more.
+        """Activate the values that are due, and drop those that are no longer accepted.
 
         Args:
-            now: put everything that was accepted into use at once. Default False.
+            now: whether to activate all pending values at once. Default False.
 
         Returns:
-            What has changed in the values in use; None when nothing has.
+            The change of the values in use; None without one.
         """
         moment = self._clock()
         if now:
@@ -147,14 +147,14 @@ class Store(Generic[S]):
 
     @property
     def next_due(self) -> float:
-        """When :meth:`advance` has something to do; infinite when nothing is to come."""
+        """The monotonic time of the next activation or expiry; infinite without one."""
         return min(
             (
                 due
                 for periods in self._periods.values()
                 for period in periods
                 for due in (
-                    period.since if period.since > self._settled else math.inf,
+                    period.since if period.since > self._last_activation else math.inf,
                     period.until,
                 )
             ),
@@ -162,7 +162,7 @@ class Store(Generic[S]):
         )
 
     def current_period(self, attribute: str) -> ValuePeriod:
-        """Give the turn of the value that a field has now."""
+        """Return the period of the current value of a field."""
         moment = self._clock()
         periods = self._periods.get(attribute)
         if periods is None:
@@ -171,7 +171,7 @@ class Store(Generic[S]):
         return next((period for period in reversed(periods) if period.since <= moment), periods[0])
 
     def due(self, attribute: str) -> float | None:
-        """Tell in how many seconds a newer accepted value comes into use; None without one."""
+        """Return the seconds until the newest value is activated; None if it is current."""
         moment = self._clock()
         later = [
             period.since for period in self._periods.get(attribute, ()) if period.since > moment
@@ -179,13 +179,13 @@ class Store(Generic[S]):
         return max(later) - moment if later else None
 
     def accepted(self, attribute: str) -> tuple[Value, ...]:
-        """Give every value of a field that is valid now, the current one first.
+        """Return every accepted value of a field, the current one first.
 
-        Those that are to come follow, then those that were, then the one that
-        ``previous=`` names.
+        Pending values follow, then old ones, then the value of ``previous=``.
         """
         moment = self._clock()
-        # The current one whatever the clock says: what is signed with it has to be accepted.
+        # From the view, not from the clock: until the next advance(), the application signs with
+        # this value.
         current = self.view.__dict__[attribute]
         periods = reversed(self._periods.get(attribute, ()))
         others = [period.value for period in periods if period.until > moment]
@@ -193,44 +193,44 @@ class Store(Generic[S]):
         return tuple(dict.fromkeys(value for value in found if value is not None))
 
     def all_accepted_values(self) -> list[Value]:
-        """Give the values of all fields that are in use, are accepted, or are to come."""
+        """Return the current, pending and old values of all fields."""
         others = [period.value for periods in list(self._periods.values()) for period in periods]
         return [*self._current.values(), *(value for value in others if value is not None)]
 
     def _activate_all(self, moment: float) -> None:
-        """Let all turns have begun, and count the grace of what they replace from now on."""
+        """Start all pending periods now, and ``accept_old_for`` of the values they replace."""
         fields = self.generation.load_result.field_index.by_attribute
         for attribute, periods in self._periods.items():
-            hurried = [period.replace(since=min(period.since, moment)) for period in periods]
+            activated = [period.replace(since=min(period.since, moment)) for period in periods]
             for number, period in enumerate(periods[1:]):
                 if period.since > moment:
                     until = moment + fields[attribute].accept_old_for
-                    hurried[number] = hurried[number].replace(until=until)
-            self._periods[attribute] = tuple(hurried)
+                    activated[number] = activated[number].replace(until=until)
+            self._periods[attribute] = tuple(activated)
 
     def _activate_due(self, generation: Generation, moment: float) -> Change | None:
-        """Make the values of this moment the ones in use."""
+        """Publish the values that are current at ``moment``, and drop periods that are over."""
         current = dict(self._current)
         numbers: dict[str, int] = {}
-        self._settled = moment
+        self._last_activation = moment
         for attribute, periods in self._periods.items():
             at = max(number for number, period in enumerate(periods) if period.since <= moment)
             now = periods[at]
             later = {period.value for period in periods[at:]}
-            # A value that has come back is accepted by its new turn.
-            kept = [
+            # A value that is current or pending again has a later period, which replaces this one.
+            old = [
                 period
                 for period in periods[:at]
                 if period.until > moment and period.value not in later
             ]
-            self._periods[attribute] = (*kept, *periods[at:])
+            self._periods[attribute] = (*old, *periods[at:])
             numbers[attribute] = now.number
             if now.value is None:
                 current.pop(attribute, None)
             else:
                 current[attribute] = now.value
         before = self._current
-        fields = self.declared._field_index.fields  # noqa: SLF001  (the declaration is ours to read)
+        fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
         names = tuple(each for each in fields if not _is_same(before, current, each))
         if names or generation is not self.generation:
             self._publish(generation, current)
@@ -244,10 +244,10 @@ class Store(Generic[S]):
         )
 
     def _publish(self, generation: Generation, current: Mapping[str, Value]) -> None:
-        """Put values into use: all of them, in one assignment."""
-        fields = self.declared._field_index.fields  # noqa: SLF001  (the declaration is ours to read)
+        """Publish values in one assignment, so that no reader sees a part of them."""
+        fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
         values = _complete(self.declared, current)
-        # For get_secret: the texts by name, None where an optional one is absent.
+        # For get_secret(): text secrets by name; None for an absent optional one.
         by_name = {
             each.name: values[attribute]
             for attribute, each in fields.items()
@@ -260,5 +260,5 @@ class Store(Generic[S]):
 
 
 def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[str, Any]:
-    fields = declared._field_index.fields  # noqa: SLF001  (the declaration is ours to read)
+    fields = declared._field_index.fields  # noqa: SLF001  (internal to the package)
     return {attribute: values.get(attribute) for attribute in fields}

@@ -1,9 +1,9 @@
-"""Secret values: `Secret`, `SecretBytes`, and the change from one set of them to the next."""
+"""Secret values: `Secret`, `SecretBytes`, placeholders, and changes between two sets."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable  # noqa: TC003  (so that the type hints can be asked for)
+from collections.abc import Callable  # noqa: TC003  (typing.get_type_hints() needs it)
 from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
 
 from hive_boot._records import Record
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 MARK = "<hive-boot placeholder"
-"""Prefix of every placeholder. No character of it is changed by YAML, JSON or a shell."""
+"""Prefix of every placeholder. YAML, JSON and quotes of a shell leave it unchanged."""
 
 
-_BYTES = MARK.encode()
+_MARK_BYTES = MARK.encode()
 
 
 def placeholder(name: str) -> str:
@@ -30,10 +30,10 @@ def placeholder(name: str) -> str:
 
 
 def is_placeholder(value: Secret | SecretBytes) -> bool:
-    """Return whether a value is still a placeholder, whatever follows its prefix."""
+    """Return whether a value begins with the prefix of a placeholder."""
     if isinstance(value, Secret):
         return value.reveal().startswith(MARK)
-    return value.reveal().startswith(_BYTES)
+    return value.reveal().startswith(_MARK_BYTES)
 
 
 Plain = TypeVar("Plain", str, bytes)
@@ -51,7 +51,7 @@ class _Opaque(Generic[Plain]):
     _open: Callable[[], Plain]
 
     def reveal(self) -> Plain:
-        """Return the plain value. From here on the caller has to protect it."""
+        """Return the plain value. The caller is responsible for protecting it."""
         return self._open()
 
     def matches(self, candidate: str | bytes) -> bool:
@@ -64,7 +64,10 @@ class _Opaque(Generic[Plain]):
             TypeError: ``candidate`` is neither ``str`` nor ``bytes``.
         """
         if not isinstance(candidate, str | bytes):
-            message = "a secret is compared with a str or with bytes"
+            message = (
+                f"{type(self).__name__}.matches() requires a str or bytes, "
+                f"not {type(candidate).__name__}"
+            )
             del candidate
             raise TypeError(message)
         from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
@@ -101,7 +104,7 @@ class _Opaque(Generic[Plain]):
         return self
 
     def __getstate__(self) -> Never:
-        message = f"{self!r} cannot be pickled: a secret is not written down"
+        message = f"{self!r} cannot be pickled: a pickle would contain the plain value"
         raise TypeError(message)
 
     def __reduce_ex__(self, protocol: object) -> Never:
@@ -110,7 +113,7 @@ class _Opaque(Generic[Plain]):
 
 @final
 class Secret(_Opaque[str]):
-    """A secret text, which is never shown.
+    """Secret text; ``str()``, ``repr()`` and formatting show only its name.
 
     Args:
         name: the name that is shown instead of the value.
@@ -125,13 +128,13 @@ class Secret(_Opaque[str]):
     def __init__(self, name: str, value: str, /) -> None:
         self._name = name
         if type(value) is not str:
+            message = f"The value of Secret({name!r}) must be a str, not {type(value).__name__}"
             del value
-            message = f"the value of Secret({name!r}) has to be a str"
             raise TypeError(message)
         self._open = _OpaqueIterator(value).__next__
 
     def __init_subclass__(cls) -> Never:
-        message = "Secret cannot be subclassed: what it promises would not hold"
+        message = "Secret cannot be subclassed: a subclass could show the value"
         raise TypeError(message)
 
 
@@ -152,13 +155,15 @@ class SecretBytes(_Opaque[bytes]):
     def __init__(self, name: str, value: bytes, /) -> None:
         self._name = name
         if type(value) is not bytes:
+            message = (
+                f"The value of SecretBytes({name!r}) must be bytes, not {type(value).__name__}"
+            )
             del value
-            message = f"the value of SecretBytes({name!r}) has to be bytes"
             raise TypeError(message)
         self._open = _OpaqueIterator(value).__next__
 
     def __init_subclass__(cls) -> Never:
-        message = "SecretBytes cannot be subclassed: what it promises would not hold"
+        message = "SecretBytes cannot be subclassed: a subclass could show the value"
         raise TypeError(message)
 
 
@@ -166,7 +171,9 @@ V = TypeVar("V", Secret, SecretBytes)
 
 
 def value_of(kind: type[V], name: str, reveal: Callable[[], str | bytes]) -> V:
-    """Return a secret value made from a function, so that no frame holds the plain value.
+    """Return a secret value that calls ``reveal`` for its plain value.
+
+    The plain value is then in no local variable of a frame, where a traceback could show it.
 
     Args:
         kind: ``Secret`` or ``SecretBytes``.
@@ -179,11 +186,11 @@ def value_of(kind: type[V], name: str, reveal: Callable[[], str | bytes]) -> V:
     return value
 
 
-_MASKABLE = 16
+_MIN_MASKABLE_LENGTH = 16
 
 
 def mask_secret(value: str) -> str:
-    """Return just enough of a value to distinguish it from another one.
+    """Return a short form of a value that distinguishes it from another one.
 
     This is the first 4 and the last 3 characters, if the value has 16 or more printable
     ASCII characters and contains no white space and no ``://``; otherwise ``***``.
@@ -196,11 +203,12 @@ def mask_secret(value: str) -> str:
     """
     given: object = value
     if not isinstance(given, str):
-        message = f"mask_secret takes a str, not {type(given).__name__}"
+        message = f"mask_secret() requires a str, not {type(given).__name__}"
         del value, given
         raise TypeError(message)
     plain = value.isascii() and value.isprintable() and " " not in value and "://" not in value
-    return f"{value[:4]}...{value[-3:]}" if len(value) >= _MASKABLE and plain else "***"
+    is_maskable = plain and len(value) >= _MIN_MASKABLE_LENGTH
+    return f"{value[:4]}...{value[-3:]}" if is_maskable else "***"
 
 
 def _raw(reveal: Callable[[], str | bytes]) -> bytes:
@@ -213,8 +221,8 @@ class Change(Record):
     """A change of the secrets in use.
 
     Attributes:
-        names: the fields whose values have changed, in the order of the declaration; after
-            several changes, the fields of the first change come first.
+        names: the fields whose values have changed, in the order of the declaration. In merged
+            changes, the fields of the first change come first.
         old: the previous value of each field; None where it was absent.
         new: the new value of each field; None where it is absent.
         generation: the number of the accepted set that caused the change.
@@ -227,7 +235,7 @@ class Change(Record):
 
 
 def merge_changes(first: Change | None, then: Change) -> Change:
-    """Return one change made of two that follow one another."""
+    """Return two consecutive changes as one; ``then`` if there is no first one."""
     if first is None:
         return then
     names = (*first.names, *(name for name in then.names if name not in first.names))
@@ -235,9 +243,12 @@ def merge_changes(first: Change | None, then: Change) -> Change:
 
 
 def filter_change(change: Change, names: frozenset[str]) -> Change | None:
-    """Return the part of a change that concerns ``names``; None when there is none."""
-    kept = tuple(name for name in change.names if name in names)
-    if not kept:
+    """Return the part of a change that concerns ``names``; None if none of them has changed."""
+    selected = tuple(name for name in change.names if name in names)
+    if not selected:
         return None
-    old = {name: change.old[name] for name in kept}
-    return change.replace(names=kept, old=old, new={name: change.new[name] for name in kept})
+    return change.replace(
+        names=selected,
+        old={name: change.old[name] for name in selected},
+        new={name: change.new[name] for name in selected},
+    )

@@ -25,17 +25,20 @@ MOUNT_TABLE = "/proc/self/mountinfo"
 _SEPARATOR = " - "
 _ROOT, _POINT = 3, 4
 _FIELDS = 6
-"""Fields before the separator that each line has; optional fields may follow them."""
+"""Minimum number of fields before the separator; optional fields may follow."""
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 _DELETED = "//deleted"
+"""Suffix that the kernel adds to the root of a mount whose file was removed or replaced."""
 
 
 _GENERATION = "/.."
+"""Prefix of the root of a mounted file that lies in one generation of a kubelet volume."""
 
 
 _SUBPATH = "/volume-subpaths/"
+"""Directory in which the kubelet prepares the mounts of a ``subPath``."""
 
 
 class Mount(Record):
@@ -56,9 +59,10 @@ class MountedFile(Record):
     """A file that is a mount point.
 
     Attributes:
-        path: the file, as the declaration leads to it.
-        root: what is mounted there, in its own file system.
-        stale: whether that was removed or replaced, so that nothing written now is seen.
+        path: the path of the file in a mounted directory, in ``NAME_FILE`` or of ``.env``.
+        root: the path of the mounted file in its own file system.
+        stale: whether the mounted file was removed or replaced outside, so that new content is
+            not visible.
     """
 
     path: str
@@ -67,20 +71,20 @@ class MountedFile(Record):
 
     @property
     def is_subpath(self) -> bool:
-        """Whether the kubelet mounted it for a ``subPath``, and will never update it.
+        """Whether the kubelet mounted the file for a ``subPath``; it then never updates it.
 
-        Of a Secret that is the file in one generation of the volume, whose directory has
-        a name with two dots.
+        The file of a Secret is mounted from one generation of the volume, a directory whose
+        name begins with two dots.
         """
         return self.root.startswith(_GENERATION) or _SUBPATH in self.root
 
 
 def find_mounted_files(paths: Mapping[str, str], table: str = MOUNT_TABLE) -> list[MountedFile]:
-    """Give the files that are mount points.
+    """Return the declared files that are themselves mount points.
 
     Args:
-        paths: files, each with where it really is.
-        table: the kernel's list of mounts; where there is none, nothing is known.
+        paths: the declared files, each with its real path.
+        table: the path of the mount table; if it cannot be read, the result is empty.
     """
     # Of several mounts at one point the last one is visible.
     roots = {mount.point: mount.root for mount in read_mounts(table)}
@@ -107,18 +111,18 @@ _NONE = frozenset[str]()
 
 
 _STEPS = 255
-"""Parts of a path after which links are taken to lead in a circle; the kernel follows 40."""
+"""Components after which a path is taken to have a cycle of links; the kernel allows 40 links."""
 
 
 class WatchSnapshot(Record):
-    """What there is to be watched, and how it looks.
+    """Watch targets and the signatures of the declared files, at one moment.
 
     Attributes:
-        targets: what is watched: the names of interest in each, None for all.
-        secret_directories: the directories among them that hold secrets, where names with two dots
-            are of interest too.
-        roots: what these places are; when it differs, the watch is on something else.
-        contents: how the declared files look, without having read them.
+        targets: the paths to watch, each with the names of interest in it; None for all names.
+        secret_directories: the targets that are mounted directories of secrets. Names that
+            begin with two dots are of interest there too.
+        roots: the identities of the targets; if they differ, a new watch is needed.
+        contents: the signatures of the declared files, whose content is not read.
         pinned: the declared files that are mount points.
     """
 
@@ -129,7 +133,7 @@ class WatchSnapshot(Record):
     pinned: tuple[MountedFile, ...]
 
     def is_relevant(self, path: str) -> bool:
-        """Tell whether an event at ``path`` may be about a declared secret."""
+        """Return whether an event at ``path`` may concern a declared secret."""
         if path in self.secret_directories or self.targets.get(path, _NONE) is None:
             return True
         above, name = os.path.split(path)
@@ -139,20 +143,20 @@ class WatchSnapshot(Record):
         return above in self.secret_directories and name.startswith("..")
 
     def is_sibling(self, path: str) -> bool:
-        """Tell whether an event at ``path`` is beside the declared secrets."""
+        """Return whether ``path`` is an entry of a directory of secrets."""
         return os.path.dirname(path) in self.secret_directories
 
     def changes_targets(self, path: str) -> bool:
-        """Tell whether an event at ``path`` may mean that something else is to be watched."""
+        """Return whether an event at ``path`` may change the paths to watch."""
         return path in self.targets or os.path.dirname(path) not in self.secret_directories
 
 
 class WatchTargets:
-    """The watch targets of one set of sources.
+    """Watch targets of the sources of one declaration.
 
     Args:
-        field_index: what is declared.
-        source_context: where it is looked for.
+        field_index: the declared fields.
+        source_context: the directories and files of the sources.
     """
 
     def __init__(self, field_index: FieldIndex, source_context: SourceContext) -> None:
@@ -168,19 +172,19 @@ class WatchTargets:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing that could change."""
+        """Whether no source is a directory or a file, so that nothing can change."""
         return not self._directories and not self._files
 
     def snapshot(self) -> WatchSnapshot:
-        """Look at every place once. Nothing is raised: what cannot be seen is not there."""
+        """Return the current targets and signatures; an unreadable path counts as absent."""
         directories = list(self._all_directories())
         pinned = find_mounted_files({**self._declared(directories), **_resolved(self._files)})
-        locations = self._places(directories, pinned)
-        roots = tuple((*key, path, names) for path, (key, names) in sorted(locations.items()))
+        watched = self._watched_paths(directories, pinned)
+        roots = tuple((*key, path, names) for path, (key, names) in sorted(watched.items()))
         contents = [*map(self._contents, directories), *map(_signature, self._files)]
-        named = {path: names for path, (_, names) in locations.items()}
-        secret_directories = frozenset(map(os.path.realpath, directories)) & named.keys()
-        return WatchSnapshot(named, secret_directories, roots, tuple(contents), tuple(pinned))
+        targets = {path: names for path, (_, names) in watched.items()}
+        secret_directories = frozenset(map(os.path.realpath, directories)) & targets.keys()
+        return WatchSnapshot(targets, secret_directories, roots, tuple(contents), tuple(pinned))
 
     def _all_directories(self) -> Iterator[str]:
         for path in self._directories:
@@ -191,7 +195,10 @@ class WatchTargets:
                     yield from find_kubelet_volumes(path, set(names) - PLATFORM_ENTRIES)
 
     def _declared(self, directories: Collection[str]) -> dict[str, str]:
-        """Give the declared files that may be there, each with where its directory really is."""
+        """Return the declared files of all directories, each with the real path of its directory.
+
+        The file itself is not resolved: a mount point is a file, not the target of a link.
+        """
         by_file, below = self._field_index.by_file, self._field_index.nested_paths
         found = {}
         for directory in directories:
@@ -200,14 +207,17 @@ class WatchTargets:
                 found[os.path.join(directory, name)] = os.path.join(real, name)
         return found
 
-    def _places(
+    def _watched_paths(
         self, directories: Collection[str], pinned: Collection[MountedFile]
     ) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
-        """Give what to watch: each inode once, by the path that its events will have."""
+        """Return the inode and the names of interest of each path to watch; no inode twice.
+
+        The paths are those that events report.
+        """
         wanted: list[tuple[str, frozenset[str] | None]] = []
         for directory in directories:
             is_plain = not os.path.islink(os.path.join(directory, _DATA))
-            # There a volume may come, whatever it is called.
+            # A volume with any name may be mounted in a default directory.
             names = None if is_plain and self._usual else self._names
             wanted += [(directory, names), *_path_dependencies(directory)]
             if is_plain:
@@ -220,15 +230,15 @@ class WatchTargets:
             key = _inode(path)
             if key is None:
                 continue
-            # Events come with the real path on macOS, whatever was asked for.
+            # On macOS, events report the real path.
             known, others = inodes.get(key) or (os.path.realpath(path), frozenset())
             both = None if names is None or others is None else names | others
             inodes[key] = (known, both)
         return {path: (key, names) for key, (path, names) in inodes.items()}
 
     def _symlink_dependencies(self, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
-        """Give what is on the way to the files of a plain directory that lie elsewhere."""
-        # What a scan tells of links costs no look at each file.
+        """Yield the path dependencies of declared links and nested files in a directory."""
+        # scandir() knows which entries are links, without a stat() of each file.
         with suppress(OSError), os.scandir(directory) as entries:
             for entry in entries:
                 if entry.name in self._field_index.by_file and entry.is_symlink():
@@ -237,7 +247,7 @@ class WatchTargets:
             yield from _path_dependencies(os.path.join(directory, name))
 
     def _contents(self, directory: str) -> object:
-        """Give what differs when something was written, without reading it."""
+        """Return a signature that differs when a declared file may have changed."""
         try:
             link = os.readlink(os.path.join(directory, _DATA))
         except OSError:
@@ -250,9 +260,9 @@ class WatchTargets:
 
 
 def _path_dependencies(path: str) -> Iterator[tuple[str, frozenset[str]]]:
-    """Give where it shows that ``path`` leads to something else: the directories on the way.
+    """Yield each directory in which a change can redirect ``path``, with the name concerned.
 
-    What a volume's ``..data`` leads to is not among them: it is another one each time.
+    The target of ``..data`` is not included, because each update of a volume creates a new one.
     """
     links = list(_links(path))
     yield from ((where, frozenset({link})) for where, link in links)
@@ -264,7 +274,7 @@ def _path_dependencies(path: str) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def _links(path: str) -> Iterator[tuple[str, str]]:
-    """Give each link on the way to an absolute path: the directory that it is in, its name."""
+    """Yield each link that an absolute path passes through: its directory and its name."""
     todo = [part for part in path.split("/")[::-1] if part not in {"", "."}]
     at = "/"
     for _ in range(_STEPS):
@@ -275,7 +285,7 @@ def _links(path: str) -> Iterator[tuple[str, str]]:
         try:
             target = os.readlink(step)
         except OSError:
-            # No link is above it, so two dots mean what they seem to.
+            # `at` contains no link, so normpath() resolves two dots correctly.
             at = os.path.normpath(step)
             continue
         yield at, name
@@ -291,7 +301,7 @@ def _listed(directory: str) -> list[str]:
 
 
 def _inode(path: str) -> tuple[int, int] | None:
-    """Give what a watch on ``path`` would be on; None when there can be none."""
+    """Return the device and inode of ``path``; None if it cannot be watched."""
     try:
         status = os.stat(path)
     except OSError:
@@ -305,7 +315,7 @@ def _resolved(files: Collection[str]) -> dict[str, str]:
 
 
 def _signature(path: str) -> tuple[object, ...]:
-    """Give what a file cannot be written to without changing."""
+    """Return metadata of a file that every write changes."""
     try:
         status = os.stat(path)
     except OSError as exc:
@@ -321,7 +331,7 @@ def _signature(path: str) -> tuple[object, ...]:
 
 
 def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
-    """Return the mounts in a file, in its order; an unreadable file has none.
+    """Return the mounts of a mount table, in its order; empty if it cannot be read.
 
     Of several mounts at one point, the last one is visible.
 
@@ -332,16 +342,16 @@ def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
         raw = Path(table).read_bytes()
     except OSError:
         return []
-    # The kernel writes the bytes of a path, which need not be UTF-8.
+    # A path is bytes, which need not be UTF-8.
     return parse_mounts(raw.decode("utf-8", "surrogateescape"))
 
 
 def parse_mounts(text: str) -> list[Mount]:
-    """Return the mounts that a mount table lists; a line of another form is left out."""
+    """Return the mounts that the text of a mount table lists; other lines are skipped."""
     found = []
-    # Not splitlines(): a path may contain the other characters that end a line for Python.
+    # Not splitlines(): it also splits at characters that a path may contain.
     for line in text.split("\n"):
-        # A path contains no space, because the kernel escapes it: the first match separates.
+        # The kernel escapes spaces in paths, so the first match is the separator.
         head, separator, tail = line.partition(_SEPARATOR)
         fields = head.split(" ")
         if separator and len(fields) >= _FIELDS:
@@ -356,5 +366,5 @@ def parse_mounts(text: str) -> list[Mount]:
 
 
 def _unescaped(field: str) -> str:
-    """Return a field without the kernel's octal escapes of white space and backslashes."""
+    """Return a field with the kernel's octal escapes of white space and backslashes decoded."""
     return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), field)

@@ -1,10 +1,14 @@
-"""Watcher: notices that sources may have changed; a read decides what has.
+"""Watcher: a thread that notices possible changes of the sources; a reload then reads them.
 
-One thread for an application. Kernel events are hints: they are lost when a queue overflows, and
-never come for what is mounted over a directory, or unmounted. So the signatures of all targets are
-compared every few seconds, and everything is read once a minute. Where the kernel gives no events
-(all containers of one user share its inotify instances) everything is read every two seconds, and
-events are tried again and again.
+There is one thread per application. It uses three mechanisms:
+
+- Kernel events (inotify) are only hints: a full queue drops them, and a mount over a directory or
+  its unmount causes none.
+- A resync compares the signatures of all watch targets every 5 seconds, and all files are read once
+  a minute.
+- A poll replaces both where inotify is not available, for example because the containers of one
+  user share the limit of instances: all files are read every 2 seconds, and inotify is tried again
+  with a back-off.
 """
 
 from __future__ import annotations
@@ -33,23 +37,28 @@ _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
 
 _watched_by: dict[str, int] = {}
-"""The process that watched first. A child of its may inherit a lock of native code, for ever."""
+"""PID of the process that watched first.
+
+A forked child does not watch: it may have inherited a native lock that stays locked forever.
+"""
 
 
 _FAILURES = (ImportError, OSError, RuntimeError, ValueError)
-"""What a watch fails with; a path that is not UTF-8 is a ValueError."""
+"""Exceptions of watchfiles when events are not available; ValueError if a path is not UTF-8."""
 
 
 class FileEvents:
-    """Events by watchfiles.
+    """Kernel events, received through watchfiles.
 
     Args:
-        paths: directories, not what is below them, and files.
-        timings: how often watchfiles looks at its queue, and when it reports.
+        paths: files, and directories without their subdirectories.
+        timings: the interval and the debounce timeout of watchfiles.
 
     Raises:
-        OSError: there are no watches left, or a path is gone.
-        RuntimeError: the kernel gives no instance.
+        ImportError: watchfiles cannot be imported.
+        OSError: no watch is left, a path does not exist, ``WATCHFILES_FORCE_POLLING`` is set,
+            or the process is a fork of one that has watched.
+        RuntimeError: no inotify instance is left.
     """
 
     def __init__(self, paths: Collection[str], timings: Timings = DEFAULTS) -> None:
@@ -57,17 +66,18 @@ class FileEvents:
             message = "WATCHFILES_FORCE_POLLING is set"
             raise OSError(message)
         if _watched_by.setdefault("pid", os.getpid()) != os.getpid():
-            message = "this process was forked from one that watches"
+            message = "this process was forked from a process that watches"
             raise OSError(message)
-        # Its generators begin to watch when they are first waited for; this is documented too:
+        # RustNotify watches from its creation; watch() of watchfiles only from its first iteration,
+        # so changes before it would be lost. RustNotify is documented:
         # https://watchfiles.helpmanual.io/api/rust_backend/
-        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415  (many do not watch)
+        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415  (only with watch=True)
 
         self._timings = timings
-        self._native = RustNotify(list(paths), False, False, 0, False, False)  # noqa: FBT003  (no names)
+        self._native = RustNotify(list(paths), False, False, 0, False, False)  # noqa: FBT003  (positional)
 
     def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
-        """Wait for events, and give their paths."""
+        """Return the paths of the next events; empty after ``seconds``, or when ``stop`` is set."""
         timings = self._timings
         reported = self._native.watch(
             _ms(timings.debounce_timeout), _ms(timings.event_interval), _ms(seconds), stop
@@ -75,23 +85,23 @@ class FileEvents:
         return {path for _, path in reported} if isinstance(reported, set) else ()
 
     def close(self) -> None:
-        """End the kernel's watch."""
+        """Release the inotify instance."""
         self._native.close()
 
 
 class Watcher:
-    """Ticks, from a thread of its own, when a declared secret may have changed.
+    """Thread that calls ``tick`` when a declared secret may have changed.
 
     Args:
-        snapshot: gives what there is to be watched, and how it looks.
-        tick: called in the thread; what it raises as RuntimeError (a loop that is gone)
-            ends the thread.
-        events: makes what gives the kernel's hints.
-        timings: how often it looks, polls and tries again.
+        snapshot: returns the watch targets and their signatures.
+        tick: called in the thread. If it raises RuntimeError, because the event loop is closed,
+            the thread ends.
+        events: creates the events for the paths of the watch targets.
+        timings: the intervals of resync, poll and retry.
 
     Attributes:
-        missed_events: how many changes were found by looking that no event had told of.
-        pinned: the declared files that are mount points of their own.
+        missed_events: the number of changes that a resync found and no event reported.
+        pinned: the declared files that are themselves mount points.
     """
 
     def __init__(
@@ -106,34 +116,34 @@ class Watcher:
         self._events = events
         self._mode: WatchMode = "off"
         self._stop = threading.Event()
-        self._settled = threading.Event()
+        self._mode_known = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hive_boot watch", daemon=True)
         self._timings = timings
         self._backoff = Backoff(timings.watch_retry_delay, timings.max_watch_retry_delay)
-        self._vanished = False
+        self._target_vanished = False
         self._heartbeat = 0.0
-        self._last_look = self._next_look = self._next_read = 0.0
-        self._seen: tuple[object, ...] = ()
+        self._last_resync = self._next_resync = self._next_read = 0.0
+        self._last_contents: tuple[object, ...] = ()
         self.missed_events: int = 0
         self.pinned: tuple[MountedFile, ...] = ()
 
     @property
     def mode(self) -> WatchMode:
-        """How changes are noticed now."""
+        """The current mode; ``down`` if the thread hangs or has failed."""
         if not self._thread.is_alive():
             return "off" if self._mode == "off" else "down"
         silence = time.monotonic() - self._heartbeat
         return "down" if silence > self._timings.watcher_silence_timeout else self._mode
 
     def start(self) -> None:
-        """Begin, and wait until events are told of, or are known not to be; not for ever."""
+        """Start the thread, and wait up to ``watcher_start_timeout`` until its mode is known."""
         self._heartbeat = time.monotonic()
         self._next_read = self._heartbeat + self._timings.full_read_interval
         self._thread.start()
-        self._settled.wait(self._timings.watcher_start_timeout)
+        self._mode_known.wait(self._timings.watcher_start_timeout)
 
     def stop(self) -> None:
-        """End soon; nothing is waited for."""
+        """Stop the thread; :meth:`join` waits for its end."""
         self._stop.set()
 
     def join(self) -> None:
@@ -145,104 +155,106 @@ class Watcher:
         while not self._stop.is_set():
             try:
                 self._watch()
-            except _ListenerClosed:
+            except _LoopClosed:
                 break
             except Exception:
                 if self._mode != "down":
-                    log.exception("Watching the secrets has failed; it begins anew")
+                    log.exception("The secrets watcher has failed and will try again")
                 self._mode = "down"
-                self._settled.set()
+                self._mode_known.set()
                 self._stop.wait(self._backoff.next_delay())
         self._mode = "off"
-        self._settled.set()
+        self._mode_known.set()
 
     def _watch(self) -> None:
-        """Watch what there is now, until it is something else, or nothing is told any more."""
-        view = self._take_snapshot()
+        """Watch the current targets until they change, or poll until events are tried again."""
+        snapshot = self._take_snapshot()
         since = time.monotonic()
         try:
-            self._watch_events(view)
+            self._watch_events(snapshot)
         except _FAILURES as exc:
-            if isinstance(exc, FileNotFoundError) and not self._vanished:
-                # It went between the look and the watch: another look has other places.
-                self._vanished = True
+            if isinstance(exc, FileNotFoundError) and not self._target_vanished:
+                # The path disappeared between the snapshot and the inotify watch: take a new
+                # snapshot before polling.
+                self._target_vanished = True
                 return
             if time.monotonic() - since > self._timings.watch_stable_interval:
                 self._backoff.reset()
-            # Release the events first: another process may need the inotify instance.
-            self._fall_back(view, exc)
+            # The inotify instance is already released, so that another process can use it.
+            self._poll(snapshot, exc)
 
-    def _watch_events(self, view: WatchSnapshot) -> None:
-        """Listen to events of the places in ``view``.
+    def _watch_events(self, snapshot: WatchSnapshot) -> None:
+        """Watch the targets of ``snapshot`` until they change.
 
         Raises:
-            OSError: there is nothing to listen to.
-            RuntimeError: the same.
-            ValueError: the same.
+            ImportError: events are not available.
+            OSError: events are not available.
+            RuntimeError: events are not available.
+            ValueError: events are not available.
         """
-        events = self._events(list(view.targets), self._timings)
+        events = self._events(list(snapshot.targets), self._timings)
         try:
             if self._mode in {"poll", "down"}:
-                log.info("Changes of secrets are told of by inotify again")
+                log.info("The secrets are watched by inotify again")
             self._mode = "inotify"
-            if self._settled.is_set():
-                # Whatever happened before this watch began was told to nobody.
+            if self._mode_known.is_set():
+                # A change between two watches causes no event.
                 self._notify()
             now = self._remember(self._take_snapshot())
-            self._vanished = False
-            self._settled.set()
-            if now.roots == view.roots:
-                self._listen(events, now)
+            self._target_vanished = False
+            self._mode_known.set()
+            if now.roots == snapshot.roots:
+                self._handle_events(events, now)
         finally:
             events.close()
 
-    def _listen(self, events: FileEvents, view: WatchSnapshot) -> None:
-        """Tick at hints, and at what no hint told of, until there is something else to watch."""
-        suspected = told_of = False
+    def _handle_events(self, events: FileEvents, snapshot: WatchSnapshot) -> None:
+        """Notify at events, and at changes that a resync finds, until the targets change."""
+        awaits_event = had_events = False
         while True:
             reported = events.wait(self._timings.watcher_heartbeat_interval, self._stop)
             self._heartbeat = time.monotonic()
             if self._stop.is_set():
                 return
-            hints = [path for path in reported if view.is_relevant(path)]
-            # A look may be quicker than an event: it counts when none follows.
-            self.missed_events += suspected and not hints
-            suspected = False
+            hints = [path for path in reported if snapshot.is_relevant(path)]
+            # A resync may find a change just before its event: the event is missed if it does not
+            # follow.
+            self.missed_events += awaits_event and not hints
+            awaits_event = False
             if hints or self._heartbeat >= self._next_read:
                 self._notify()
-            if hints or any(map(view.is_sibling, reported)):
-                # Where much happens to other files, events of ours may be lost.
-                told_of = True
-                soon = self._last_look + self._timings.busy_resync_interval
-                self._next_look = min(self._next_look, soon)
-            moved = any(map(view.changes_targets, hints))
-            if not moved and self._heartbeat < self._next_look:
+            if hints or any(map(snapshot.is_sibling, reported)):
+                # Many events, also of other files, may fill the queue, which then drops events.
+                had_events = True
+                soon = self._last_resync + self._timings.busy_resync_interval
+                self._next_resync = min(self._next_resync, soon)
+            may_change_targets = any(map(snapshot.changes_targets, hints))
+            if not may_change_targets and self._heartbeat < self._next_resync:
                 continue
-            seen = self._seen
+            before = self._last_contents
             now = self._remember(self._take_snapshot())
-            # What was told of a place itself: there may be another now with the old inode.
-            if now.roots != view.roots or not view.targets.keys().isdisjoint(hints):
+            # After an event of a target itself, another file may be there with the same inode.
+            if now.roots != snapshot.roots or not snapshot.targets.keys().isdisjoint(hints):
                 self._notify()
                 if not hints:
                     late = events.wait(self._timings.debounce_timeout, self._stop)
-                    self.missed_events += not any(map(view.is_relevant, late))
+                    self.missed_events += not any(map(snapshot.is_relevant, late))
                 return
-            if now.contents != seen and not hints:
-                suspected = not told_of
+            if now.contents != before and not hints:
+                awaits_event = not had_events
                 self._notify()
-            told_of = False
+            had_events = False
 
-    def _fall_back(self, view: WatchSnapshot, why: Exception) -> None:
-        """Poll for a while, because the kernel tells nothing."""
+    def _poll(self, snapshot: WatchSnapshot, reason: Exception) -> None:
+        """Poll until the delay before the next attempt to use events is over."""
         interval = self._timings.poll_interval
         if self._mode != "poll":
-            text = "Changes of secrets are looked for every %g s, because nothing tells of them: %s"
-            log.warning(text, interval, why)
+            log.warning("inotify is not available: %s. Polling every %g s", reason, interval)
         self._mode = "poll"
-        self._remember(view)
+        self._remember(snapshot)
         until = time.monotonic() + self._backoff.next_delay()
-        first = not self._settled.is_set()
-        self._settled.set()
+        first = not self._mode_known.is_set()
+        self._mode_known.set()
         if not first:
             self._notify()
         while (left := until - time.monotonic()) > 0:
@@ -251,24 +263,24 @@ class Watcher:
             self._heartbeat = time.monotonic()
             self._notify()
 
-    def _remember(self, view: WatchSnapshot) -> WatchSnapshot:
-        """Keep how the places look."""
-        self._last_look = time.monotonic()
-        self._next_look = self._last_look + self._timings.resync_interval
-        self._seen = view.contents
-        self.pinned = view.pinned
-        return view
+    def _remember(self, snapshot: WatchSnapshot) -> WatchSnapshot:
+        """Store the signatures of ``snapshot`` for the next resync, and return it."""
+        self._last_resync = time.monotonic()
+        self._next_resync = self._last_resync + self._timings.resync_interval
+        self._last_contents = snapshot.contents
+        self.pinned = snapshot.pinned
+        return snapshot
 
     def _notify(self) -> None:
         self._next_read = time.monotonic() + self._timings.full_read_interval
         try:
             self._tick_outside()
         except RuntimeError as exc:
-            raise _ListenerClosed from exc
+            raise _LoopClosed from exc
 
 
-class _ListenerClosed(Exception):  # noqa: N818  (control flow, not an error)
-    """Nobody listens any more."""
+class _LoopClosed(Exception):  # noqa: N818  (control flow, not an error)
+    """Raised to end the thread: ``tick`` could not reach its event loop."""
 
 
 def _ms(seconds: float) -> int:

@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hive_boot")
 
 
-_OPEN = frozenset({"websocket.accept", "websocket.send"})
-"""What is sent on a websocket that stays open."""
+_WEBSOCKET_OPEN = frozenset({"websocket.accept", "websocket.send"})
+"""Messages of a websocket that stays open."""
 
 
-_RESTART = 1012
-"""The code of a websocket whose server is about to be replaced; registered with the IANA."""
+_SERVICE_RESTART = 1012
+"""WebSocket close code "service restart", registered with the IANA."""
 
 
 class InFlightRequests:
-    """An application, as a server calls it, whose requests can be ended.
+    """ASGI application whose requests in flight can be cancelled.
 
-    The server need not know what a lifespan is: somebody else has started the application.
+    Lifespan events of the server are answered here and not passed on: hive_boot starts and
+    stops the application itself.
 
     Args:
         app: the application.
@@ -46,25 +47,25 @@ class InFlightRequests:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._lives: set[anyio.CancelScope] = set()
-        self._are_over = False
+        self._scopes: set[anyio.CancelScope] = set()
+        self._has_ended = False
 
     def end(self) -> None:
-        """Cancel the requests in flight, and those that are still to come."""
-        if self._lives:
-            count = len(self._lives)
+        """Cancel the requests in flight, and all later requests."""
+        if self._scopes:
+            count = len(self._scopes)
             _log.warning(
                 "%d request%s did not end in time and %s cancelled",
                 count,
                 "" if count == 1 else "s",
                 "is" if count == 1 else "are",
             )
-        self._are_over = True
-        for life in self._lives:
-            life.cancel()
+        self._has_ended = True
+        for request_scope in self._scopes:
+            request_scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to the application."""
+        """Pass a request to the application."""
         if scope["type"] == "lifespan":
             for step in ("startup", "shutdown"):
                 await receive()
@@ -72,27 +73,27 @@ class InFlightRequests:
             return
         is_answered = False
 
-        async def watch(message: Message) -> None:
+        async def send_and_track(message: Message) -> None:
             nonlocal is_answered
-            is_answered = message["type"] not in _OPEN
+            is_answered = message["type"] not in _WEBSOCKET_OPEN
             await send(message)
 
-        with anyio.CancelScope() as life:
-            self._lives.add(life)
-            if self._are_over:
-                life.cancel()
+        with anyio.CancelScope() as request_scope:
+            self._scopes.add(request_scope)
+            if self._has_ended:
+                request_scope.cancel()
             try:
-                await self._app(scope, receive, watch)
+                await self._app(scope, receive, send_and_track)
             finally:
-                self._lives.discard(life)
-        if life.cancelled_caught and not is_answered:
+                self._scopes.discard(request_scope)
+        if request_scope.cancelled_caught and not is_answered:
             await _send_unavailable(scope, send)
 
 
 async def _send_unavailable(scope: Scope, send: Send) -> None:
-    """Say that the request was not answered, while it can still be said."""
+    """Answer a cancelled request with 503, or close its websocket."""
     if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": _RESTART})
+        await send({"type": "websocket.close", "code": _SERVICE_RESTART})
         return
     headers = [(b"content-length", b"0")]
     if scope["http_version"].startswith("1"):
@@ -103,64 +104,64 @@ async def _send_unavailable(scope: Scope, send: Send) -> None:
 
 @asynccontextmanager
 async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
-    """Start an application, and stop it at the end of the block.
+    """Start an ASGI application, and stop it at the end of the block.
 
-    An application without a lifespan is left as it is. The block is cancelled when the
-    application crashes meanwhile.
+    An application that raises before it receives a lifespan event runs without lifespan. The
+    block is cancelled when the application crashes in between.
 
     Args:
         app: the application.
-        state: what it finds in its scope, and puts there for its requests.
+        state: the lifespan state of its scope; the application can add to it.
 
     Raises:
-        LifecycleError: it says that its start, or its stop, has failed.
-        Exception: what it raised itself; a group only when the block has failed as well.
+        LifecycleError: the application reported that its startup or shutdown failed.
+        Exception: the application raised it; a group only when the block failed as well.
     """
-    # A resource may be what is secret, so no variable holds it here while something can be raised.
-    kept = conceal(state)
+    # Resources in the state may be secret: no local variable may show them in a traceback.
+    sealed_state = conceal(state)
     del state
     failures: list[BaseException] = []
     async with anyio.create_task_group() as group:
-        talk = _LifespanConversation(group)
-        group.start_soon(talk.run, app, kept)
-        await talk.started.wait()
-        if talk.failure is None:
-            # Whatever the block raises is raised below, where no group is put around it.
+        protocol = _LifespanProtocol(group)
+        group.start_soon(protocol.run, app, sealed_state)
+        await protocol.started.wait()
+        if protocol.failure is None:
+            # An exception of the block is raised after the group, which would wrap it.
             try:
                 yield
             except BaseException as exc:
                 if is_cancellation(exc):
                     raise
                 failures.append(exc)
-            await talk.stop()
+            await protocol.stop()
         else:
             group.cancel_scope.cancel()
-    if talk.failure is not None:
-        failures.append(talk.failure)
+    if protocol.failure is not None:
+        failures.append(protocol.failure)
     if failures:
-        # Out of the `except`, so that none is the context of another.
+        # Raised outside of the `except`, so that no failure is the context of another.
         raise combine(failures)
 
 
-class _LifespanConversation:
-    """What the server's side and the application say to each other.
+class _LifespanProtocol:
+    """Server side of the ASGI lifespan protocol, for one application.
 
     Attributes:
-        started: set when the start is over, however it went.
-        failure: what went wrong, until now.
+        started: set when the startup has ended, with or without success.
+        failure: the failure of the startup, the application or the shutdown.
     """
 
     def __init__(self, group: TaskGroup) -> None:
         self.started = anyio.Event()
         self.failure: BaseException | None = None
         self._group = group
-        self._to_stop = anyio.Event()
+        self._stop_requested = anyio.Event()
         self._stopped = anyio.Event()
-        self._asked = 0
-        self._is_up = False
+        self._receive_count = 0
+        self._is_started = False
 
     async def run(self, app: App, state: Callable[[], dict[str, Any]]) -> None:
-        """Call the application: once, and in one task from its start to its end."""
+        """Call the application with the lifespan scope, in one task until it returns."""
         version = {"version": "3.0", "spec_version": "2.0"}
         try:
             await app(
@@ -168,26 +169,26 @@ class _LifespanConversation:
             )
         except anyio.get_cancelled_exc_class():
             raise
-        except BaseException as exc:  # noqa: BLE001  (a SystemExit would end the loop from here)
+        except BaseException as exc:  # noqa: BLE001  (a SystemExit in a task would end the loop)
             self._fail(unwrap_single(exc))
-            if self._is_up and not self._to_stop.is_set():
+            if self._is_started and not self._stop_requested.is_set():
                 self._group.cancel_scope.cancel()
         finally:
             self.started.set()
             self._stopped.set()
 
     async def stop(self) -> None:
-        """Ask for the stop, and wait until it is over."""
-        self._to_stop.set()
+        """Send ``lifespan.shutdown``, and wait until the shutdown has ended."""
+        self._stop_requested.set()
         await self._stopped.wait()
 
     async def _receive(self) -> Message:
-        self._asked += 1
-        if self._asked == 1:
+        self._receive_count += 1
+        if self._receive_count == 1:
             return {"type": "lifespan.startup"}
-        await self._to_stop.wait()
-        if self._asked > 2:  # noqa: PLR2004  (start and stop)
-            # Nothing more will be said; some listen for ever.
+        await self._stop_requested.wait()
+        if self._receive_count > 2:  # noqa: PLR2004  (startup and shutdown)
+            # The protocol has no third event; some applications call receive() again anyway.
             self._group.cancel_scope.cancel()
             await anyio.sleep_forever()
         return {"type": "lifespan.shutdown"}
@@ -195,57 +196,57 @@ class _LifespanConversation:
     async def _send(self, message: Message) -> None:
         kind, _, verdict = message["type"].removeprefix("lifespan.").partition(".")
         if verdict == "failed":
-            text = message.get("message") or f"the application says that its {kind} has failed"
-            self.failure = LifecycleError(text)
+            default = f"The ASGI application reported lifespan.{kind}.failed without a message."
+            self.failure = LifecycleError(message.get("message") or default)
         if kind == "startup":
-            self._is_up = verdict == "complete"
+            self._is_started = verdict == "complete"
             self.started.set()
         else:
             self._stopped.set()
 
     def _fail(self, exc: BaseException) -> None:
-        """Take note of what the application has raised."""
+        """Record an exception of the application."""
         if self.failure is not None:
-            # Most say first that they failed, and then raise why.
+            # Most applications send lifespan.*.failed first, and then raise the cause.
             self.failure.__cause__ = exc
-        elif not self._asked:
-            kind = type(exc).__name__
-            _log.info("The application has no lifespan: it is served without one (%s)", kind)
+        elif not self._receive_count:
+            text = "The ASGI application has no lifespan (it raised %s) and is served without one"
+            _log.info(text, type(exc).__name__)
         else:
             self.failure = exc
 
 
-_LEAVING = frozenset({State.DRAINING, State.STOPPING})
-"""The states in which what is in flight ends, and clients are to go elsewhere."""
+_DRAINING_OR_STOPPING = frozenset({State.DRAINING, State.STOPPING})
+"""The states in which an application that was ready still answers, and closes connections."""
 
 
-_ENDING = _LEAVING | {State.STOPPED, State.FORCED}
+_ENDED_OR_ENDING = _DRAINING_OR_STOPPING | {State.STOPPED, State.FORCED}
 
 
-_RETRY = (b"retry-after", b"1")
-"""Most starts are over in a second."""
+_RETRY_AFTER = (b"retry-after", b"1")
+"""Seconds after which a client may try again; most starts take less."""
 
 
 _TRY_AGAIN_LATER = 1013
-"""The code of a websocket that may be asked for again; registered with the IANA."""
+"""WebSocket close code "try again later", registered with the IANA."""
 
 
 class ReadinessMiddleware:
-    """An application behind its probes.
+    """ASGI middleware that answers probes, and other requests only when the application serves.
 
-    Before the application is ready everybody else is told to come again; while it drains,
-    clients are asked to leave the connection that they would keep.
+    Before the application is ready, and when it has stopped, requests get 503. While it
+    drains or stops, requests are still passed on, and HTTP/1 responses close the connection.
 
     Args:
         app: the application.
-        status: describes the application at this moment; asked by probes, and while the
-            application is not in use.
-        state: what requests find in their ``state``; asked for each.
-        phase: where the run stands at this moment; asked for each request. Default: what
-            ``status`` says, which takes longer.
+        status: returns the status of the application; called for probes, and while the
+            application is not ready.
+        state: returns the lifespan state; called for each request.
+        phase: returns the state of the run; called for each request. Default: the state in
+            ``status()``, which is slower.
 
     Attributes:
-        in_flight: the requests and websockets that the application is busy with.
+        in_flight: the number of requests and websockets that the application is handling.
     """
 
     def __init__(
@@ -263,42 +264,44 @@ class ReadinessMiddleware:
         self._phase = phase or (lambda: status().state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer it."""
+        """Answer a probe, reject a request, or pass it to the application."""
         if await answer_probe(scope, send, self._status):
             return
         phase = self._phase()
-        if not self._is_open(phase):
-            await _reject(scope, receive, send, "stopping" if phase in _ENDING else "starting")
+        if not self._accepts_requests(phase):
+            await _reject(
+                scope, receive, send, "stopping" if phase in _ENDED_OR_ENDING else "starting"
+            )
             return
         if scope["type"] == "http" and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
         self.in_flight += 1
         try:
-            # A shallow copy for each request, as ASGI asks of servers.
-            # A resource may be what is secret, so no variable holds them here.
+            # A shallow copy of the state for each request: the ASGI specification requires it.
+            # Resources in it may be secret: no local variable may show them in a traceback.
             await self._app(
                 {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
             )
         finally:
             self.in_flight -= 1
 
-    def _is_open(self, phase: State) -> bool:
-        # A start that fails is stopping as well.
-        return phase in SERVING or (phase in _LEAVING and self._status().started)
+    def _accepts_requests(self, phase: State) -> bool:
+        # After a failed start the state is STOPPING too, and requests must be rejected.
+        return phase in SERVING or (phase in _DRAINING_OR_STOPPING and self._status().started)
 
     def _with_connection_close(self, send: Send) -> Send:
-        """Close the connection after an answer that is given while the application leaves.
+        """Add ``Connection: close`` to responses that begin while the application stops.
 
-        HTTP/2 has no such header: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
+        HTTP/2 does not allow this header: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
         """
 
-        async def parting(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._phase() in _LEAVING:
+        async def send_with_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._phase() in _DRAINING_OR_STOPPING:
                 headers = [each for each in message.get("headers", ()) if not _is_connection(each)]
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
             await send(message)
 
-        return parting
+        return send_with_close
 
 
 def _is_connection(header: tuple[bytes, bytes]) -> bool:
@@ -306,7 +309,7 @@ def _is_connection(header: tuple[bytes, bytes]) -> bool:
 
 
 async def _reject(scope: Scope, receive: Receive, send: Send, text: str) -> None:
-    """Tell a client to come again."""
+    """Reject a request with 503 and ``Retry-After``, or a websocket with a close code."""
     kind = "http.response"
     if scope["type"] == "websocket":
         await receive()
@@ -314,24 +317,23 @@ async def _reject(scope: Scope, receive: Receive, send: Send, text: str) -> None
             await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": text})
             return
         kind = "websocket.http.response"
-    answer = make_response(503, f"{text}\n", _RETRY, head=scope.get("method") == "HEAD")
+    answer = make_response(503, f"{text}\n", _RETRY_AFTER, head=scope.get("method") == "HEAD")
     start = {"type": f"{kind}.start", "status": answer.status, "headers": list(answer.headers)}
     await send(start)
     await send({"type": f"{kind}.body", "body": answer.body})
 
 
 class LifespanMiddleware:
-    """An application that starts what it needs before it, and stops it after it.
+    """ASGI middleware that runs a hive_boot application in the lifespan of a foreign server.
 
-    The server's start-up is over when everything is ready; when something is not, it is
-    told so, and why.
+    The server's startup completes when the application is ready. A failure is sent to the
+    server as ``lifespan.startup.failed`` or ``lifespan.shutdown.failed``, with its reason.
 
     Args:
         app: the application.
-        lifespan: what has to be there before the application starts; it gives what
-            requests find in their ``state``.
-        status: describes the application at this moment.
-        phase: as a :class:`Gate` takes it.
+        lifespan: returns the context of a run, which yields the lifespan state.
+        status: returns the status of the application.
+        phase: as for :class:`ReadinessMiddleware`.
     """
 
     def __init__(
@@ -345,45 +347,46 @@ class LifespanMiddleware:
         self._app = app
         self._lifespan = lifespan
         self._values: dict[str, Any] = {}
-        self._gate = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._middleware = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Live, or pass a request on."""
+        """Run the lifespan, or pass a request to the application."""
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await self._run_lifespan(scope, receive, send)
         else:
-            await self._gate(scope, receive, send)
+            await self._middleware(scope, receive, send)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         step = "startup"
         failure: BaseException | None = None
         try:
-            async with self._lifespan(self._app) as given:
-                # A server that knows of it hands copies of this very dictionary to requests.
+            async with self._lifespan(self._app) as lifespan_state:
+                # A server that supports lifespan state copies this dictionary to each request.
                 self._values = scope.get("state", {})
-                self._values.update(given)
+                self._values.update(lifespan_state)
                 async with app_lifespan(self._app, self._values):
                     await send({"type": "lifespan.startup.complete"})
                     step = "shutdown"
                     await receive()
         except anyio.get_cancelled_exc_class():
             raise
-        except BaseException as exc:  # noqa: BLE001  (a SystemExit would end the loop from here)
+        except BaseException as exc:  # noqa: BLE001  (a SystemExit in a task would end the loop)
             failure = exc
         finally:
             self._values = {}
-        # Out of the `except`, so that what the server makes of it has no context with values.
+        # Sent outside of the `except`: an exception in the server would get this failure, which
+        # may contain values, as its context.
         if failure is None:
             await send({"type": f"lifespan.{step}.complete"})
         else:
-            await send({"type": f"lifespan.{step}.failed", "message": _tell(failure)})
+            await send({"type": f"lifespan.{step}.failed", "message": _failure_message(failure)})
 
 
-def _tell(exc: BaseException) -> str:
-    """Say what went wrong, without values; where it did, too, when it is not one of ours."""
+def _failure_message(exc: BaseException) -> str:
+    """Return the redacted message of a BootError, or the redacted traceback of another failure."""
     if not isinstance(exc, BootError):
         return redact_safely(format_redacted_traceback(exc))
-    # A resource's failure is not one of ours, and its traceback says whose it is.
+    # The cause is an exception of the application, and its traceback shows the location.
     cause = "" if exc.__cause__ is None else format_redacted_traceback(exc.__cause__)
     return redact_safely(f"{cause}{exc}")

@@ -1,7 +1,7 @@
-"""What the servers have in common: how they end.
+"""HTTP server base class: serving on a socket, and the shutdown with its deadlines.
 
-A server here serves and nothing else: it touches no signal handler, configures no logging
-and starts no application. Whoever runs it says when it stops.
+A server installs no signal handlers, configures no logging and does not run the lifespan of
+the application. Its caller decides when it stops.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from hive_boot.serving.endpoints import App
 
 BACKLOG = 2048
-"""How many connections may wait to be accepted; the kernel may allow less."""
+"""Maximum number of connections that wait to be accepted; the kernel may allow fewer."""
 
 
 class HttpServer(ABC):
-    """A server, from its first connection to its last answer. It serves once.
+    """HTTP server that serves one application once.
 
     Args:
-        timings: how long it may take to answer requests that were ended.
+        timings: how long the server may take to answer cancelled requests.
     """
 
     def __init__(self, timings: Timings = DEFAULTS) -> None:
@@ -49,47 +49,47 @@ class HttpServer(ABC):
         *,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until it is told to stop. Cancelling it is a stop without grace.
+        """Serve until :meth:`stop`. A cancellation is a stop with 0 seconds of grace.
 
         Args:
-            app: the application; somebody else has started it.
-            sock: the socket that :func:`bind` gave; it is closed at the stop.
-            task_status: told when connections are accepted.
+            app: the application; its lifespan is not run here.
+            sock: the socket that :func:`bind` returned; it is closed at the stop.
+            task_status: notified when connections are accepted.
 
         Raises:
-            Exception: the server has crashed.
+            Exception: the server crashed.
         """
         requests = InFlightRequests(app)
         failures: list[Exception] = []
         accepting = anyio.Event()
-        policy = anyio.CancelScope()
-        life = anyio.CancelScope(shield=True)
-        self._limits = [(policy, 0.0), (life, 2 * self._stop_timeout)]
+        grace_scope = anyio.CancelScope()
+        server_scope = anyio.CancelScope(shield=True)
+        self._limits = [(grace_scope, 0.0), (server_scope, 2 * self._stop_timeout)]
         self._set_limits()
         async with anyio.create_task_group() as group:
 
             async def serve_until_stopped() -> None:
                 try:
-                    with life:
+                    with server_scope:
                         await self._run(requests, sock, accepting.set)
-                except Exception as exc:  # noqa: BLE001  (raised below, where no group is)
-                    # hypercorn on asyncio complains when it is given up.
-                    if not life.cancel_called:
+                except Exception as exc:  # noqa: BLE001  (raised after the group)
+                    # hypercorn on asyncio raises when it is cancelled.
+                    if not server_scope.cancel_called:
                         failures.append(exc)
                 finally:
                     sock.close()
                     accepting.set()
                     group.cancel_scope.cancel()
 
-            async def end_in_time() -> None:
+            async def end_requests_after_grace() -> None:
                 try:
-                    with policy:
+                    with grace_scope:
                         await anyio.sleep_forever()
                 finally:
                     requests.end()
 
             group.start_soon(serve_until_stopped)
-            group.start_soon(end_in_time)
+            group.start_soon(end_requests_after_grace)
             try:
                 await accepting.wait()
                 if not failures:
@@ -101,11 +101,11 @@ class HttpServer(ABC):
             raise unwrap_single(failure)
 
     def stop(self, grace: float) -> None:
-        """Accept no more connections, and end; called in the loop.
+        """Stop accepting connections and begin the shutdown; to be called in the loop.
 
         Args:
-            grace: seconds that requests in flight have to end by themselves. A second
-                call can shorten it.
+            grace: seconds until requests in flight are cancelled. A second call can only
+                shorten the time.
         """
         self._deadline = min(self._deadline, anyio.current_time() + grace)
         self._set_limits()
@@ -113,13 +113,13 @@ class HttpServer(ABC):
         self._begin_shutdown(grace + self._stop_timeout)
 
     def _set_limits(self) -> None:
-        for scope, margin in self._limits:
-            scope.deadline = self._deadline + margin
+        for scope, extra in self._limits:
+            scope.deadline = self._deadline + extra
 
     @abstractmethod
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
-        """Serve on a socket, and call ``on_started`` when connections are accepted."""
+        """Serve on a socket; call ``on_started`` when connections are accepted."""
 
     @abstractmethod
     def _begin_shutdown(self, seconds: float) -> None:
-        """Begin to end, which may take so many seconds."""
+        """Begin the shutdown of the server, with a limit in seconds."""

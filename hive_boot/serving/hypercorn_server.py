@@ -1,4 +1,4 @@
-"""hypercorn, told what to do by us alone."""
+"""hypercorn as an HttpServer: without its signal handlers, lifespan and logging setup."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class HypercornServer(HttpServer):
-    """hypercorn on asyncio or trio. Requests are not logged, as is its habit.
+    """hypercorn on asyncio or trio, without an access log, which is hypercorn's default.
 
-    Its record of a request would hold the whole environment of the process.
+    hypercorn's access log records contain the whole environment of the process.
 
     Args:
         backend: ``asyncio`` or ``trio``.
@@ -35,12 +35,12 @@ class HypercornServer(HttpServer):
 
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
         if self._backend == "trio":
-            from hypercorn.trio import serve  # noqa: PLC0415  (each needs its loop's library)
+            from hypercorn.trio import serve  # noqa: PLC0415  (depends on the backend)
         else:
             from hypercorn.asyncio import serve  # type: ignore[assignment]  # noqa: PLC0415
 
         async def wait() -> None:
-            # It is waited for as soon as connections are accepted.
+            # hypercorn calls this function when it accepts connections.
             on_started()
             await self._stopping.wait()
 
@@ -53,10 +53,11 @@ class HypercornServer(HttpServer):
 
 
 class _Config(Config):
-    """What hypercorn is to know.
+    """Configuration of hypercorn.
 
-    A socket that it finds by its descriptor would be inherited by every program that the
-    application starts, and it would set up handlers for its logger.
+    The socket is passed as an object: hypercorn would make a socket that it gets as a
+    descriptor inheritable by child processes. The logger is passed as an object, too:
+    hypercorn would add handlers to a logger that it creates.
     """
 
     backlog = BACKLOG
@@ -67,5 +68,5 @@ class _Config(Config):
         self._sock = sock
 
     def create_sockets(self) -> Sockets:
-        """Give the socket that there is."""
+        """Return the socket that is already bound."""
         return Sockets([], [self._sock], [])

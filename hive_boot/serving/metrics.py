@@ -1,6 +1,6 @@
-"""The metrics of an application, for Prometheus.
+"""Metrics of an application, for Prometheus.
 
-prometheus-client is imported at the first scrape, because few applications have it.
+prometheus-client is optional, and imported at the first scrape.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from hive_boot.runtime.status import Status
 
 WATCHERS = ("inotify", "poll", "down", "off")
-"""All the ways in which changes are noticed, or not."""
+"""All modes of the watcher."""
 
 RESULTS = ("accepted", "refused")
-"""What can become of a rotation."""
+"""All results of a rotation."""
 
 
 class Collector:
-    """The metrics of one application, made anew at each scrape.
+    """Collector of the metrics of one application, for a registry of prometheus-client.
 
-    It can be registered where other metrics are:
-    ``prometheus_client.REGISTRY.register(Collector(boot.status))``.
+    ``prometheus_client.REGISTRY.register(Collector(boot.status))`` adds them to the default
+    registry.
 
     Args:
-        status: describes the application at this moment.
+        status: returns the status of the application; called at each scrape.
     """
 
     def __init__(self, status: Callable[[], Status]) -> None:
         self._status = status
 
     def collect(self) -> Iterator[Metric]:
-        """Give every metric; those that count have all their labels from the beginning."""
-        from prometheus_client.core import (  # noqa: PLC0415  (see the top of the file)
+        """Return all metrics, including counters that are 0."""
+        from prometheus_client.core import (  # noqa: PLC0415  (optional)
             CounterMetricFamily,
             GaugeMetricFamily,
         )
@@ -45,7 +45,7 @@ class Collector:
         for name, text, value in _gauges(status):
             yield GaugeMetricFamily(f"hive_boot_{name}", text, value=float(value))
         rotations = CounterMetricFamily(
-            "hive_boot_rotations", "Rotations, by what became of them.", labels=["result"]
+            "hive_boot_rotations", "Rotations by result.", labels=["result"]
         )
         for result in dict.fromkeys((*RESULTS, *status.rotations_total)):
             rotations.add_metric([result], status.rotations_total.get(result, 0))
@@ -57,7 +57,7 @@ class Collector:
             failures.add_metric([hook], count)
         yield failures
         watcher = GaugeMetricFamily(
-            "hive_boot_watcher", "1 for the way in which changes are noticed.", labels=["mode"]
+            "hive_boot_watcher", "How changes are noticed: 1 for the current mode.", labels=["mode"]
         )
         for mode in WATCHERS:
             watcher.add_metric([mode], float(mode == status.watcher))
@@ -65,25 +65,29 @@ class Collector:
 
 
 def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
-    """Give the metrics that have no label: name, description, value."""
+    """Return the metrics without labels: name, description, value."""
     yield "ready", "Whether the application serves.", status.ready
-    yield "degraded", "Whether something is wrong while it serves.", status.degraded
-    yield "generation", "The number of the set of secrets in use.", status.generation
+    yield "degraded", "Whether the application serves although there is a problem.", status.degraded
+    yield "generation", "The generation that was accepted last.", status.generation
     yield (
         "last_read_timestamp_seconds",
-        "When the secrets were read last and all was well.",
+        "When all sources were read last without a problem.",
         status.last_read,
     )
     yield "last_change_timestamp_seconds", "When a set was accepted last.", status.last_change
-    yield "pinned_files", "Secret files that can never be replaced.", len(status.pinned)
+    yield (
+        "pinned_files",
+        "Secret files that are mount points: rewritten in place only.",
+        len(status.pinned),
+    )
 
 
 def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
-    """Write the metrics of the application, and those of the process's default registry.
+    """Return the metrics of the application and of the process's default registry.
 
     Args:
-        status: the application at this moment.
-        accept: the header ``Accept`` of the scrape; it chooses the format.
+        status: the status of the application.
+        accept: the ``Accept`` header of the scrape, which selects the format.
 
     Returns:
         The format, as a media type, and the text.
@@ -94,21 +98,21 @@ def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  (only a scrape needs it)
 
     encode, content_type = choose_encoder(accept)
-    return content_type, encode(_Everything(Collector(lambda: status)))
+    return content_type, encode(_CombinedCollector(Collector(lambda: status)))
 
 
-class _Everything:
-    """Our metrics and those of the default registry, none of them twice."""
+class _CombinedCollector:
+    """Metrics of hive_boot and of the default registry, each once."""
 
-    def __init__(self, ours: Collector) -> None:
-        self._ours = ours
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client import REGISTRY  # noqa: PLC0415  (only a scrape needs it)
 
         known = set()
-        for metric in self._ours.collect():
+        for metric in self._collector.collect():
             known.add(metric.name)
             yield metric
-        # Somebody may have registered a Collector of ours there.
+        # The application may have registered a Collector in the default registry as well.
         yield from (metric for metric in REGISTRY.collect() if metric.name not in known)

@@ -1,7 +1,7 @@
-"""A small server for the endpoints, for workers that serve nothing else.
+"""Probe server: a small HTTP server for the endpoints, for applications that serve nothing else.
 
-One request for each connection, and no patience: a client that is slow, silent, or no
-client of HTTP at all is dropped, and none of them keeps a probe out.
+A connection carries one request, and is closed after ``probe_timeout``, so that clients that
+are slow, silent or do not speak HTTP cannot block probes.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("hive_boot")
 
 MOST = 100
-"""How many connections are open at a time; for one more the oldest is dropped."""
+"""Maximum number of open connections; one more closes the oldest."""
 
-LONGEST = 16 * 1024
-"""How many bytes the head of a request may have, but for the last chunk of it."""
+MAX_HEAD_LENGTH = 16 * 1024
+"""Maximum bytes of a request head; the last chunk read may exceed it."""
 
-IGNORED = 64 * 1024
-"""How many bytes that a client sends too much are read, so that it gets its answer."""
+MAX_DISCARDED = 64 * 1024
+"""Maximum bytes that are read and discarded after the response."""
 
 _CHUNK = 4 * 1024
 
@@ -52,46 +52,48 @@ async def serve_probes(
     *,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve all the endpoints on all interfaces, until it is cancelled.
+    """Serve all endpoints on all interfaces, until cancelled.
 
     Args:
-        status: describes the application at this moment.
-        name: what people call the application.
-        port: where to listen; 0 for any port that is free.
-        timings: how long a connection may take.
-        task_status: told the port as soon as connections are accepted.
+        status: returns the status of the application.
+        name: the name of the application.
+        port: the port; 0 for any free port.
+        timings: how long a connection may last.
+        task_status: receives the port when connections are accepted.
 
     Raises:
         DeclarationError: h11 is not installed.
-        LifecycleError: the port cannot be had.
+        LifecycleError: the port is in use or not allowed.
     """
     try:
-        import h11  # noqa: F401, PLC0415  (few applications have a probe port)
+        import h11  # noqa: F401, PLC0415  (optional)
     except ModuleNotFoundError:
-        message = "probe_port needs h11: pip install 'hive_boot[probes]'"
+        message = (
+            "probe_port requires h11, which is not installed. Fix: pip install 'hive_boot[probes]'"
+        )
         raise DeclarationError(message) from None
     try:
-        everywhere = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
+        multi_listener = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
     except OSError as exc:
-        message = f"probe_port {port} cannot be had: {exc.strerror or exc}"
-        # The reason is in the sentence: a traceback would add nothing.
+        message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
+        # The message contains the reason: a chained traceback adds nothing.
         raise LifecycleError(message) from None
     try:
         async with anyio.create_task_group() as group:
             clients = _Connections(status, name, timings)
-            for listener in everywhere.listeners:
+            for listener in multi_listener.listeners:
                 raw = listener.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
                 group.start_soon(clients.accept, raw, group)
             port = raw.getsockname()[1]
-            log.info("Probes are answered on port %d", port)
+            log.info("Probe server listens on port %d", port)
             task_status.started(port)
     finally:
         with anyio.CancelScope(shield=True):
-            await everywhere.aclose()
+            await multi_listener.aclose()
 
 
 class _Connections:
-    """The connections that are open, the oldest first."""
+    """Open connections, the oldest first."""
 
     def __init__(self, status: Callable[[], Status], name: str, timings: Timings) -> None:
         self._status = status
@@ -100,56 +102,54 @@ class _Connections:
         self._open: deque[anyio.CancelScope] = deque()
 
     async def accept(self, listener: socket.socket, group: TaskGroup) -> None:
-        """Take in whoever comes."""
-        short = False
+        """Accept connections until cancelled."""
+        is_failing = False
         while True:
             await anyio.wait_readable(listener)
             try:
-                with suppress(BlockingIOError):  # who came has gone again
-                    self._take(listener.accept()[0], group)
+                with suppress(BlockingIOError):  # the client has gone
+                    self._start_client(listener.accept()[0], group)
             except OSError as exc:
-                if not short:
-                    log.warning("The probe port takes no connection: %s", exc.strerror)
-                # No descriptor is left.
+                # Most likely no file descriptor is left.
+                if not is_failing:
+                    text = "The probe server cannot accept connections and keeps trying: %s"
+                    log.warning(text, exc.strerror)
                 await anyio.sleep(self._timings.accept_retry_delay)
-                short = True
+                is_failing = True
             else:
-                short = False
+                is_failing = False
 
-    def _take(self, client: socket.socket, group: TaskGroup) -> None:
+    def _start_client(self, client: socket.socket, group: TaskGroup) -> None:
         client.setblocking(False)  # noqa: FBT003  (its only argument)
         while len(self._open) >= MOST:
             self._open.popleft().cancel()
-        # From the first packet to the last.
         deadline = anyio.current_time() + self._timings.probe_timeout
         scope = anyio.CancelScope(deadline=deadline)
         self._open.append(scope)
         group.start_soon(self._serve, client, scope)
 
     async def _serve(self, client: socket.socket, scope: anyio.CancelScope) -> None:
-        """Answer one client, and be done with it."""
+        """Answer one client, and close the connection."""
         try:
-            # What a client does wrong is its own affair; the network's faults are nobody's.
+            # OSError: the client or the network ended the connection.
             with client, suppress(OSError), scope:
                 await self._handle(client)
         except Exception:
-            # A fault of ours; the application does not end because of a probe.
-            log.exception("A client of the probe port could not be answered")
+            # A bug of hive_boot must not end the application.
+            log.exception("Internal error of the probe server; one connection was closed")
         finally:
             with suppress(ValueError):
                 self._open.remove(scope)
 
     async def _handle(self, client: socket.socket) -> None:
-        import h11  # noqa: PLC0415  (few applications have a probe port)
+        import h11  # noqa: PLC0415  (optional)
 
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST)
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_LENGTH)
         request = None
         try:
             request = await _request(connection, client)
         except h11.RemoteProtocolError as exc:
-            response = make_response(
-                exc.error_status_hint, "this is no request that can be answered\n"
-            )
+            response = make_response(exc.error_status_hint, "invalid HTTP request\n")
         else:
             if request is None:
                 return
@@ -173,7 +173,7 @@ class _Connections:
         headers = dict(request.headers)
         path = request.target.decode("ascii").partition("?")[0]
         if not path.startswith("/"):
-            # A proxy's way to write it, which every server has to accept (RFC 9112, 3.2.2).
+            # The absolute form, which proxies send and servers must accept (RFC 9112, 3.2.2).
             path = f"/{path.partition('://')[2].partition('/')[2]}"
         try:
             response = handle_request(
@@ -185,18 +185,18 @@ class _Connections:
                 timings=self._timings,
             )
         except Exception:
-            # A collector of somebody else, perhaps; the next probe is to be answered all the same.
-            log.exception("%s could not be answered", path)
-            return make_response(500, "this cannot be told: the log says why\n")
+            # For example a collector of the application; the probe server must continue.
+            log.exception("Internal error while answering %s; the response is 500", path)
+            return make_response(500, "internal error: see the log of the application\n")
         has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         if response.status < HTTPStatus.BAD_REQUEST and has_body:
-            return make_response(413, "a request with a body is not answered\n")
+            return make_response(413, "a request with a body is not accepted\n")
         return response
 
 
 async def _request(connection: h11.Connection, client: socket.socket) -> h11.Request | None:
-    """Read until there is the head of a request; None when the client has gone before."""
-    import h11  # noqa: PLC0415  (few have a probe port)
+    """Return the head of the next request; None when the client closes before it."""
+    import h11  # noqa: PLC0415  (optional)
 
     while (event := connection.next_event()) is h11.NEED_DATA:
         await anyio.wait_readable(client)
@@ -212,13 +212,16 @@ async def _send(client: socket.socket, data: bytes) -> None:
 
 
 async def _drain_and_close(client: socket.socket) -> None:
-    """Wait for the client to close, because who closes on unread data takes the answer back."""
-    import socket  # noqa: PLC0415  (few have a probe port)
+    """Shut down sending, and read until the client closes.
+
+    Closing a socket with unread data resets the connection, and the response can be lost.
+    """
+    import socket  # noqa: PLC0415  (optional)
 
     client.shutdown(socket.SHUT_WR)
-    ignored = 0
-    while ignored < IGNORED:
+    discarded = 0
+    while discarded < MAX_DISCARDED:
         await anyio.wait_readable(client)
         if not (data := client.recv(_CHUNK)):
             break
-        ignored += len(data)
+        discarded += len(data)

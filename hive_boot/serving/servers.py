@@ -1,4 +1,4 @@
-"""HTTP service: the choice of a server, and its run as a listener of an application."""
+"""HTTP service: selection of a server, and its run as a listener of an application."""
 
 from __future__ import annotations
 
@@ -30,67 +30,68 @@ if TYPE_CHECKING:
     from hive_boot.serving.http_server import HttpServer
 
 _BACKENDS = {"uvicorn": ("asyncio",), "hypercorn": ("asyncio", "trio")}
-"""On which backends each server runs."""
+"""The backends that each server supports."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Open the socket to serve on. From now on clients can connect; they wait to be accepted.
+    """Open a listening socket. Clients can connect at once, and wait until they are accepted.
 
     Args:
-        host: an address of this machine, or a name of one.
-        port: the port; 0 for any that is free.
+        host: an address of this machine, or a host name that resolves to one.
+        port: the port; 0 for any free port.
 
     Raises:
-        LifecycleError: it cannot be had.
+        LifecycleError: the address is invalid, in use or not allowed.
     """
     sock = None
     try:
-        # The port is left out: a resolver takes 70000 for 4464.
+        # Without the port: getaddrinfo() accepts 70000 and returns 4464.
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         sock = socket.socket(family, kind, protocol)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setblocking(False)  # noqa: FBT003  (the standard library's)
+        sock.setblocking(False)  # noqa: FBT003  (its only argument)
         sock.bind((address[0], port, *address[2:]))
         sock.listen(BACKLOG)
     except (OSError, OverflowError, UnicodeError) as exc:
         if sock is not None:
             sock.close()
-        why = (exc.strerror if isinstance(exc, OSError) else None) or exc
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        message = f"cannot listen on {where}: {why}"
-        # The reason is in the sentence: a traceback would add nothing.
+        reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
+        address_text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        message = f"Cannot listen on {address_text}: {reason}."
+        # The message contains the reason: a chained traceback adds nothing.
         raise LifecycleError(message) from None
     return sock
 
 
 def http_server(name: str, backend: str, timings: Timings = DEFAULTS) -> HttpServer:
-    """Give a server that has not begun.
+    """Return a server that has not been started.
 
     Args:
         name: ``uvicorn`` or ``hypercorn``.
         backend: ``asyncio`` or ``trio``.
-        timings: how long it may take to end.
+        timings: how long the server may take to end.
 
     Raises:
-        DeclarationError: there is no such server, it is not installed, or it does not run
-            on this backend.
+        DeclarationError: the server is unknown, not installed, or does not support the backend.
     """
     if name not in _BACKENDS:
-        message = f"there is no server {name!r}: choose one of {', '.join(_BACKENDS)}"
+        message = f"Invalid server {name!r}: expected {' or '.join(map(repr, _BACKENDS))}."
         raise DeclarationError(message)
     if backend not in _BACKENDS[name]:
-        able = " and ".join(_BACKENDS[name])
-        message = f"{name} runs on {able}, and not on {backend}: choose server='hypercorn'"
+        supported = " and ".join(_BACKENDS[name])
+        message = (
+            f"{name} supports only {supported}, not the backend {backend}. Fix: server='hypercorn'"
+        )
         raise DeclarationError(message)
     if find_spec(name) is None:
-        message = f"{name} is not installed: pip install {name}"
+        message = f"{name} is not installed. Fix: pip install {name}"
         raise DeclarationError(message)
     if name == "uvicorn":
-        from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (it may lack)
+        from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (optional)
 
         return UvicornServer(timings)
-    from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (it may not be installed)
+    from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (optional)
 
     return HypercornServer(backend, timings)
 
@@ -99,18 +100,18 @@ _log = logging.getLogger("hive_boot")
 
 
 class HttpService:
-    """An application that is served, from its socket to its last answer.
+    """HTTP listener of an ASGI application.
 
     Args:
         app: the application.
         host: the address to listen on.
-        port: the port; 0 for any that is free.
+        port: the port; 0 for any free port.
         status: returns the status that the probes report.
         phase: returns the state of the run.
         timings: how long the server may take to end.
     """
 
-    def __init__(  # noqa: PLR0913  (an address, and what a run knows)
+    def __init__(  # noqa: PLR0913  (the address, and functions of the run)
         self,
         app: App,
         host: str,
@@ -121,45 +122,45 @@ class HttpService:
         timings: Timings = DEFAULTS,
     ) -> None:
         self._app = app
-        self._where = host, port
+        self._address = host, port
         self._timings = timings
         self._values: dict[str, Any] = {}
-        self._gate = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._middleware = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
         self._server: HttpServer | None = None
         self._done: anyio.Event | None = None
 
     def select_server(self, server: str, backend: str) -> None:
-        """Take a server.
+        """Select a server, and check that it can run.
 
         Raises:
-            DeclarationError: there is none of this name, or not for this backend.
+            DeclarationError: the server is unknown, not installed, or does not support the backend.
         """
         backend = "trio" if backend == "trio" else "asyncio"
-        self._choice = server, backend
+        self._selected = server, backend
         http_server(server, backend)
 
     async def start_listening(self, *, task_status: TaskStatus[None]) -> None:
-        """Serve until it is told to stop; the gate lets nobody in before all is ready.
+        """Listen and serve until the stop; requests get 503 until the application is ready.
 
         Raises:
-            LifecycleError: the address cannot be had.
+            LifecycleError: the address is invalid, in use or not allowed.
         """
         done = self._done = anyio.Event()
-        server = self._server = http_server(*self._choice, self._timings)
-        sock = bind(*self._where)
+        server = self._server = http_server(*self._selected, self._timings)
+        sock = bind(*self._address)
         host, port = sock.getsockname()[:2]
         _log.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         try:
-            await server.serve(self._gate, sock, task_status=task_status)
+            await server.serve(self._middleware, sock, task_status=task_status)
         finally:
             done.set()
 
     @asynccontextmanager
     async def lifespan(self, run: Run[Any, Any]) -> AsyncIterator[None]:
-        """Start the application itself, and stop it.
+        """Run the lifespan of the ASGI application.
 
         Raises:
-            LifecycleError: it says that it cannot start, or stop.
+            LifecycleError: the application reported that its startup or shutdown failed.
         """
         self._values = {}
         self._values.update(run.request_state)
@@ -167,23 +168,23 @@ class HttpService:
             yield
 
     async def wait_until_stopped(self, run: Run[Any, Any]) -> None:
-        """Be there until the stop, and let what is in flight end.
+        """Wait until the stop, then stop the server and give requests in flight time to end.
 
         Raises:
-            LifecycleError: the server has ended by itself.
+            LifecycleError: the server ended before the stop.
         """
         if self._server is None or self._done is None:
             return
         try:
             await self._done.wait()
         finally:
-            # The resources, too, have to be stopped in the time that there is; a request in a
-            # thread cannot be cancelled, and they do not wait for it.
+            # Time must remain to stop the resources. A request that runs in a thread cannot be
+            # cancelled, so the wait is limited.
             run.shutdown.start_deadline()
             left = max(0.0, run.shutdown.deadline - time.monotonic())
             self._server.stop(left * STOP_BUDGET_SHARE)
             with anyio.move_on_after(left * (1 + STOP_BUDGET_SHARE) / 2, shield=True):
                 await self._done.wait()
         if run.runner.failure is None:
-            message = "the HTTP server has ended by itself"
+            message = "The HTTP server ended before hive_boot stopped it."
             raise LifecycleError(message)

@@ -1,4 +1,4 @@
-"""uvicorn, told what to do by us alone."""
+"""uvicorn as an HttpServer: without its signal handlers, lifespan and logging setup."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class UvicornServer(HttpServer):
-    """uvicorn on asyncio. Requests are logged by ``uvicorn.access``, where a handler hears it."""
+    """uvicorn on asyncio. The logger ``uvicorn.access`` logs requests if it has a handler."""
 
     _server: _Server | None = None
 
@@ -41,40 +41,40 @@ class UvicornServer(HttpServer):
 
     def _begin_shutdown(self, seconds: float) -> None:
         if self._server is not None:
-            self._server.leave(seconds)
+            self._server.begin_shutdown(seconds)
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals alone, and its connections in order.
+    """uvicorn server that installs no signal handlers.
 
     Args:
-        config: what to serve, and how.
+        config: the configuration of uvicorn.
         on_started: called when connections are accepted.
     """
 
     def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
         super().__init__(config)
-        self._tell = on_started
+        self._on_started = on_started
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Install no signal handlers: hive_boot owns the signals."""
         yield
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Accept connections, and say so."""
+        """Start accepting connections, and call ``on_started``."""
         await super().startup(sockets)
-        self._tell()
+        self._on_started()
 
-    def leave(self, seconds: float) -> None:
-        """Stop listening at once; the rest is done at the next tick."""
+    def begin_shutdown(self, seconds: float) -> None:
+        """Close the listening sockets at once; uvicorn does the rest at its next tick."""
         self.config.timeout_graceful_shutdown = ceil(seconds)
         self.should_exit = True
         for server in getattr(self, "servers", ()):
             server.close()
 
     async def abort_connections(self) -> None:
-        """Cut the connections that are left: a client may take nothing of its answer."""
+        """Abort open connections, such as one whose client does not read its response."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         if self.server_state.tasks:

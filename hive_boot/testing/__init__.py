@@ -1,4 +1,4 @@
-"""Test support: temporary secrets for an application, and volumes written as the kubelet does.
+"""Test support: temporary secrets for an application, and simulated kubelet volumes.
 
 :mod:`hive_boot.testing.plugin` is the pytest plugin, with its fixtures.
 """
@@ -8,7 +8,7 @@ from hive_boot.testing._volume import MountedVolume
 
 __all__ = ["MountedVolume", "override"]
 
-# Tracebacks and help() then show the public path instead of the private module.
+# Tracebacks and help() show the public module instead of the private one.
 for _name in __all__:
     globals()[_name].__module__ = __name__
 del _name

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field
 
 
-class override:  # noqa: N801  (it is used as a function is)
+class override:  # noqa: N801  (used like a function)
     """Replace secrets of an application in a ``with`` or an ``async with`` block.
 
     The given values take precedence over every source, and are validated. ``with`` is for an
@@ -25,43 +25,46 @@ class override:  # noqa: N801  (it is used as a function is)
     Args:
         boot: the application.
         values: the values by field: a ``str`` for a Secret, ``bytes`` for SecretBytes;
-            None makes it absent. Other fields are loaded from the sources.
+            None makes a secret absent. Other fields are loaded from the sources.
 
     Raises:
         DeclarationError: a field is not declared, or its value has another type.
         LifecycleError: ``with`` was used while the application runs.
-        InvalidSecretsError: the running application refuses the values, and keeps its own.
+        InvalidSecretsError: the running application refuses the values, and uses the previous
+            ones.
     """
 
     def __init__(
         self, boot: Bootstrap[Any, Any], **values: str | bytes | Secret | SecretBytes | None
     ) -> None:
-        declaration = boot._declaration  # noqa: SLF001  (the declaration is read, not changed)
-        fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (as a load does)
-        whose = declaration.declared.__name__
+        declaration = boot._declaration  # noqa: SLF001  (same library)
+        fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (same library)
+        name = declaration.declared.__name__
         if unknown := values.keys() - fields.keys():
-            message = f"{whose} declares no {', '.join(sorted(unknown))}"
+            message = f"{name} has no field {', '.join(map(repr, sorted(unknown)))}."
             del values
             raise DeclarationError(message)
         self._boot = boot
         self._declaration = declaration
-        self._given: dict[str, Secret | SecretBytes | None] = {}
+        self._values: dict[str, Secret | SecretBytes | None] = {}
         for attribute, field in fields.items():
             if attribute not in values:
                 continue
             value = values[attribute]
             typed = _typed(field, value)
             if typed is None and value is not None:
-                wanted = "str" if field.kind is Secret else "bytes"
-                message = f"override({attribute}=…) has to be {wanted}, not {type(value).__name__}"
+                expected = "str" if field.kind is Secret else "bytes"
+                message = (
+                    f"override({attribute}=…): expected {expected}, not {type(value).__name__}."
+                )
                 del value, values
                 raise DeclarationError(message)
-            self._given[attribute] = typed
+            self._values[attribute] = typed
         self._before = declaration.overrides
 
     def __enter__(self) -> Self:
         if self._boot.status().ready:
-            message = "the application runs: write async with override(…)"
+            message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
         self._install_overrides()
         return self
@@ -87,7 +90,7 @@ class override:  # noqa: N801  (it is used as a function is)
 
     def _install_overrides(self) -> None:
         self._before = self._declaration.overrides
-        self._declaration.overrides = {**self._before, **self._given}
+        self._declaration.overrides = {**self._before, **self._values}
 
     async def _reload(self) -> None:
         if self._boot.status().ready:

@@ -1,8 +1,8 @@
-"""Directory that is written as the kubelet writes a volume, with methods for its failures.
+"""Simulated kubelet volume: a directory with atomic updates, and methods for known failures.
 
 The steps and their order are those of the kubelet's AtomicWriter, as of 1.32:
 https://github.com/kubernetes/kubernetes/blob/v1.32.0/pkg/volume/util/atomic_writer.go
-What older kubelets and other writers do differently has a method of its own.
+Separate methods simulate older kubelets and other writers.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _OPEN = 0o755
 class MountedVolume:
     """A directory that is written as the kubelet writes the volume of a Secret.
 
-    The files are in a directory with a timestamp for a name. The link ``..data``
-    names it, and a link beside it leads to each key: ``key`` to ``..data/key``. New
-    content is a new directory, to which ``..data`` is switched by one rename.
+    The files are in a directory whose name is a timestamp. The link ``..data`` points to it,
+    and for each key there is a link ``key`` that points to ``..data/key``. New content is
+    written to a new directory, to which ``..data`` is switched by one rename.
 
-    All methods are synchronous and thread-safe. An object holds nothing but the path, so
-    two objects can write one volume in turn. Nothing is removed at the end: use a directory
-    in pytest's ``tmp_path``.
+    All methods are synchronous and thread-safe. An object has no state except the path, so two
+    objects can write one volume in turn. The directory is not removed at the end: use one in
+    pytest's ``tmp_path``.
 
     Args:
         path: the directory; it is created if it does not exist.
@@ -44,16 +44,16 @@ class MountedVolume:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path: Path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
 
     @property
     def data(self) -> Path:
-        """The link that names the directory of the files."""
+        """The link to the directory of the files."""
         return self.path / "..data"
 
     @property
     def generation(self) -> Path | None:
-        """The directory that ``..data`` names, even if it does not exist; None without the link."""
+        """The target of ``..data``, even if it does not exist; None without the link."""
         try:
             return self.path / self.data.readlink()
         except FileNotFoundError:
@@ -61,8 +61,8 @@ class MountedVolume:
 
     @property
     def content(self) -> dict[str, bytes]:
-        """What is published, by relative path; empty without a generation."""
-        with self._turn:
+        """The published files, by relative path; empty without a generation."""
+        with self._lock:
             generation = self.generation
             if generation is None:
                 return {}
@@ -77,21 +77,21 @@ class MountedVolume:
         anew: bool = False,
         pause: float = 0.0,
     ) -> bool:
-        """Make ``files`` the whole content of the volume, in one rename.
+        """Replace the whole content of the volume by ``files``, in one rename.
 
-        Like the kubelet, it does nothing for content that is published already, whatever
-        ``mode`` is: there is no event. Missing links are created. Empty ``files`` are an
-        absent Secret with ``optional: true``: a volume with only ``..data`` in it.
+        Like the kubelet, the method does not write content that is already published, even if
+        ``mode`` differs: there is no event. Missing links are created. Empty ``files`` simulate
+        an absent Secret with ``optional: true``: a volume with only ``..data`` in it.
 
         Args:
-            files: the values by relative path. Below a directory, as ``items:`` make it,
-                only that directory is linked. A text is written as UTF-8.
+            files: the values by relative path. For a path with a directory, as ``items:``
+                can specify, the link is to the directory. Text is encoded as UTF-8.
             mode: the permissions of each file. Default 0644, as of a volume without
                 ``defaultMode``.
-            anew: make a new generation of unchanged content too, as in a volume that was
+            anew: whether unchanged content becomes a new generation too, as when a volume is
                 mounted again. Default False.
-            pause: seconds between one file and the next, as a slow writer makes them;
-                readers must not see them. Default 0.
+            pause: seconds between two files, to simulate a slow writer; the files are not
+                visible to readers yet. Default 0.
 
         Returns:
             Whether anything in the volume was changed.
@@ -100,7 +100,7 @@ class MountedVolume:
             ValueError: the kubelet would refuse a path.
         """
         content = volume_content(files)
-        with self._turn:
+        with self._lock:
             if not anew and self._has_content(content):
                 return self._link(content)
             self._switch(self._write(content, mode, pause), content)
@@ -110,8 +110,8 @@ class MountedVolume:
     def links_first(self, files: Mapping[str, str | bytes], *, mode: int = 0o644) -> Iterator[None]:
         """Publish as older kubelets and the Secrets Store CSI driver do.
 
-        Within the block all files and links exist, and ``..data`` still names the old files:
-        the link of a new key dangles. ``..data`` is switched when the block ends.
+        Within the block all files and links exist, and ``..data`` still points to the old files:
+        the link of a new key is dangling. ``..data`` is switched when the block ends.
 
         Args:
             files: the values by relative path.
@@ -121,13 +121,13 @@ class MountedVolume:
             ValueError: the kubelet would refuse a path.
         """
         content = volume_content(files)
-        with self._turn:
+        with self._lock:
             fresh = self._write(content, mode)
             self._link(content)
         try:
             yield
         finally:
-            with self._turn:
+            with self._lock:
                 self._switch(fresh, content)
 
     @contextmanager
@@ -136,18 +136,19 @@ class MountedVolume:
     ) -> Iterator[None]:
         """Publish files that only root can read before the block ends.
 
-        Kubelets that apply an ``fsGroup`` after the rename do so.
+        This simulates kubelets that apply an ``fsGroup`` after the rename.
 
         Args:
             files: the values by relative path.
             mode: the permissions of each file after the block. Default 0644.
-            directory: close the directory of the files, not each of them. Default False.
+            directory: whether the permissions are removed from the directory instead of from each
+                file. Default False.
 
         Raises:
             ValueError: the kubelet would refuse a path.
         """
         content = volume_content(files)
-        with self._turn:
+        with self._lock:
             fresh = self._write(content, mode if directory else 0)
             if directory:
                 fresh.chmod(0)
@@ -164,8 +165,8 @@ class MountedVolume:
     def without_data(self) -> Iterator[None]:
         """Remove the link ``..data`` until the block ends.
 
-        Kata guests do so for some milliseconds at each change. What is published
-        within the block stays.
+        This simulates Kata guests, where the link is missing for some milliseconds at each
+        change. Content that is published within the block stays.
 
         Raises:
             FileNotFoundError: nothing has been published yet.
@@ -180,9 +181,9 @@ class MountedVolume:
 
     @contextmanager
     def dangling_data(self) -> Iterator[None]:
-        """Rename the directory that ``..data`` names, and back when the block ends.
+        """Rename the directory that ``..data`` points to, and rename it back when the block ends.
 
-        What is published within the block stays.
+        Content that is published within the block stays.
 
         Raises:
             FileNotFoundError: nothing has been published yet.
@@ -196,9 +197,9 @@ class MountedVolume:
             away.rename(generation)
 
     def remove_link(self, name: str) -> None:
-        """Remove the link of a key and leave its file, as a kubelet that crashed may.
+        """Remove the link of a key but not its file, to simulate a kubelet that crashed.
 
-        The next :meth:`publish` creates it again, also with the same content.
+        The next :meth:`publish` creates the link again, also with the same content.
 
         Args:
             name: the key, or the directory that it is in.
@@ -213,15 +214,15 @@ class MountedVolume:
         try:
             return generation is not None and generation.is_dir() and self.content == content
         except PermissionError:
-            # The kubelet is root. For another user, content that is unreadable is changed.
+            # The kubelet runs as root. For another user, unreadable content counts as changed.
             return False
 
     def _write(self, content: Mapping[str, bytes], mode: int, pause: float = 0.0) -> Path:
-        """Create the directory of a generation, which no link names yet."""
+        """Create the directory of a generation, to which no link points yet."""
         stamp = time.strftime("..%Y_%m_%d_%H_%M_%S", time.gmtime())
         fresh = self.path / f"{stamp}.{secrets.randbelow(2**32)}"
         fresh.mkdir(mode=0o700)
-        fresh.chmod(_OPEN)  # whatever the umask is
+        fresh.chmod(_OPEN)  # regardless of the umask
         for position, (name, value) in enumerate(content.items()):
             if position and pause:
                 time.sleep(pause)
@@ -249,11 +250,11 @@ class MountedVolume:
         if generation is None or not generation.is_dir():
             return set()
         if stat.S_IMODE(generation.stat().st_mode) != _OPEN:
-            generation.chmod(_OPEN)  # late_permissions() lets only root read it
+            generation.chmod(_OPEN)  # late_permissions() has removed the permissions
         return {entry.name for entry in generation.iterdir()}
 
     def _link(self, content: Mapping[str, bytes]) -> bool:
-        """Create the links that are missing, and return whether there were any."""
+        """Create missing links, and return whether any were missing."""
         missing = [
             name for name in top_level_names(content) if not os.path.lexists(self.path / name)
         ]
@@ -273,7 +274,7 @@ def volume_content(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
     for name, value in files.items():
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or path.parts[0][:2] == "..":
-            message = f"no volume can hold the path {name!r}"
+            message = f"Invalid path {name!r}: the kubelet would refuse it."
             raise ValueError(message)
         content[str(path)] = value.encode() if isinstance(value, str) else value
     return content

@@ -1,11 +1,12 @@
-"""pytest plugin that makes tests independent of the machine that they run on.
+"""pytest plugin: fixtures that make tests independent of the machine.
 
-pytest loads it where hive_boot is installed. In the pod of a CI system
-``KUBERNETES_SERVICE_HOST`` is set, and an application would start in another mode than on a
-laptop. The ini options ``hive_boot_mode`` (default ``development``) and ``hive_boot_profile``
-(default ``test``) set both; an empty option leaves the variable unchanged.
+pytest loads it if hive_boot is installed. In a CI pod ``KUBERNETES_SERVICE_HOST`` is set, so an
+application would start in another mode than on a laptop.
 
-Every run of pytest imports this module, so it imports as little as possible.
+The ini options ``hive_boot_mode`` (default ``development``) and ``hive_boot_profile`` (default
+``test``) set both; an empty option leaves the variable unchanged.
+
+Every pytest run imports this module, so it imports as little as possible.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ def hive_boot_environment(pytestconfig: pytest.Config, monkeypatch: pytest.Monke
 
     A test, or a fixture that runs later, can set other values.
     """
-    # The monkeypatch of the test itself: it undoes the last change first, in whatever order
-    # fixtures run.
+    # The monkeypatch of the test undoes the last change first, whatever the order of fixtures.
     for name in [name for name in os.environ if name.startswith("HIVE_BOOT_")]:
         if name not in _PINNED:
             monkeypatch.delenv(name)
@@ -50,5 +50,5 @@ def hive_boot_environment(pytestconfig: pytest.Config, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def mounted_volume(tmp_path: Path) -> MountedVolume:
-    """Return a volume, ``tmp_path / "volume"``, in which nothing is published yet."""
+    """Return an empty volume, ``tmp_path / "volume"``."""
     return MountedVolume(tmp_path / "volume")

@@ -266,6 +266,40 @@ def test_the_header_renders_the_same_again(capsys: pytest.CaptureFixture[str]) -
     assert main([*words[1:-1], "--check"]) == 0, capsys.readouterr().out
 
 
+def test_a_template_of_the_operator_wins(capsys: pytest.CaptureFixture[str]) -> None:
+    """The header renders the same again, with the option."""
+    Path("own").mkdir()
+    Path("own/SECRETS.md.j2").write_text("{{ header }}\n{{ app.name | markdown }}\n")
+    options = ("--target", "markdown", "--templates", "own")
+    assert manifests("worker", *options, "--write") == 0
+    lines = Path("SECRETS.md").read_text().splitlines()
+    assert lines[-1] == "worker"
+    assert "--templates own --write" in lines[1]
+    assert manifests("worker", *options, "--check") == 0
+    assert manifests("worker", *options[:2], "--check") == 1
+    capsys.readouterr()
+
+
+def test_a_template_that_cannot_be_used_is_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 64 without such a directory; 1 for a wrong file in it, and without jinja2."""
+    options = ("--target", "markdown", "--templates")
+    Path("own").mkdir()
+    Path("own/secrets.md").touch()
+    for place, status, data in (
+        ("nowhere", 64, "nowhere"),
+        ("own/secrets.md", 64, "Not a directory"),
+        ("own", 1, "docker-compose.yml.j2"),
+    ):
+        assert manifests("worker", *options, place, "--write") == status
+        assert data in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert manifests("worker", "--target", "compose") == 1
+    assert capsys.readouterr().err.endswith("pip install 'hive_boot[deploy]'\n")
+    assert not Path("SECRETS.md").exists()
+
+
 def test_the_files_of_the_example_are_as_its_declaration(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from benchmarks.signals import reporting
-from benchmarks.signals.plays import Answer
+from benchmarks.signals.measurements import Answer
 from benchmarks.signals.scenarios import SCENARIOS
 from benchmarks.signals.subjects import OURS, SUBJECTS
 from tests.support import ROOT, child_environment

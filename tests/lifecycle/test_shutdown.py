@@ -55,7 +55,7 @@ async def test_a_ready_run_drains_before_main_is_cancelled(at: State) -> None:
 
 
 async def test_a_request_during_the_stop_does_not_lead_back() -> None:
-    """A run that stops goes on to stop."""
+    """The stop continues."""
     for at in (State.DRAINING, State.STOPPING):
         owner = OwnedRun(at)
         owner.shutdown.request()

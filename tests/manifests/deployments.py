@@ -9,7 +9,7 @@ import yaml
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
 from hive_boot.manifests.deployment import Deployment, declared_facts
-from hive_boot.manifests.output_files import render
+from hive_boot.manifests.rendering import render
 
 
 class ShopSecrets(SecretSet):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
-from hive_boot.manifests.output_files import TARGETS, render
+from hive_boot.manifests.rendering import TARGETS, render
 from tests.manifests.deployments import deployment as deploy
 from tests.support import ROOT
 

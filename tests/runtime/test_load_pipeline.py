@@ -97,7 +97,7 @@ async def test_a_start_waits_for_files_that_come_one_by_one(
     log = Log(caplog)
 
     async def sidecar() -> None:
-        await until(lambda: "20 s for API_KEY, JWT_SECRET" in log.text)
+        await until(lambda: "files: API_KEY, JWT_SECRET" in log.text)
         for name, value in numbered(1).items():
             directory.replace(name, value)
             await anyio.sleep(0.05)

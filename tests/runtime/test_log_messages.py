@@ -310,7 +310,7 @@ def test_the_state_of_a_watch_is_logged(info: pytest.LogCaptureFixture) -> None:
         ("hive_boot", "ERROR", ""),
         ("hive_boot", "INFO", ""),
         ("hive_boot", "INFO", "environment"),
-        ("hive_boot", "INFO", "7.5 s for JWT_SECRET, API_KEY"),
+        ("hive_boot", "INFO", "files: JWT_SECRET, API_KEY"),
     )
 
 

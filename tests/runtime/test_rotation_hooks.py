@@ -557,4 +557,4 @@ async def test_a_value_with_a_lead_is_told_of_when_it_comes_into_use(
         ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
         ("in-use", 2, ["JWT_SECRET"]),
     ]
-    assert log.about("JWT_SECRET is used in 0 s") == ["INFO"]
+    assert log.about("JWT_SECRET takes effect in 0 s") == ["INFO"]

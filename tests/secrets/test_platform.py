@@ -450,10 +450,10 @@ def test_a_mode_that_means_nothing_is_a_problem_in_a_pod_too(tmp_path: Path) -> 
 def test_what_the_code_says_wrong_is_a_bug_of_the_code() -> None:
     """A wrong mode in the code is refused where it is written."""
     cases: list[tuple[Any, str]] = [
-        ({"mode": "k8s"}, "mode='k8s'"),
-        ({"mode": ""}, "mode=''"),
-        ({"profile": "live"}, "profile='live'"),
-        ({"profile": ""}, "profile=''"),
+        ({"mode": "k8s"}, "'k8s'"),
+        ({"mode": ""}, "''"),
+        ({"profile": "live"}, "'live'"),
+        ({"profile": ""}, "''"),
     ]
     for source_options, said in cases:
         with case(source_options, said):

@@ -545,7 +545,7 @@ def test_a_collision_with_an_inherited_field_is_refused() -> None:
     class Library(SecretSet):
         token: Secret
 
-    with pytest.raises(DeclarationError, match=r"Keys\.mine.* token .*'TOKEN'"):
+    with pytest.raises(DeclarationError, match=r"Keys\.mine.* token.*'TOKEN'"):
 
         class Keys(Library):
             mine: Secret = secret("TOKEN")

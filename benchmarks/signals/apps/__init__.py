@@ -1,1 +1,1 @@
-"""The same small application, once for each subject, as its documentation would write it."""
+"""The test application, implemented for each subject as its documentation recommends."""

@@ -1,9 +1,9 @@
-"""What hypercorn is told: the names are its own, and it reads this module."""
+"""Configuration of hypercorn, which imports this module; the names are hypercorn's."""
 
 from __future__ import annotations
 
-from benchmarks.signals.apps import trouble
+from benchmarks.signals.apps import components
 
-bind = [f"127.0.0.1:{trouble.PORT}"]
-graceful_timeout = trouble.STOP_TIMEOUT
-shutdown_timeout = trouble.STOP_TIMEOUT
+bind = [f"127.0.0.1:{components.PORT}"]
+graceful_timeout = components.STOP_TIMEOUT
+shutdown_timeout = components.STOP_TIMEOUT

@@ -1,4 +1,4 @@
-"""The application as services of aiomisc, which find each other in the context."""
+"""Test application with services of aiomisc, which wait for each other in the context."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiomisc import Service, entrypoint
 from aiomisc.service.sdwatchdog import SDWatchdogService
 
-from benchmarks.signals.apps.trouble import (
+from benchmarks.signals.apps.components import (
     CACHE,
     DATABASE,
     PORT,
@@ -17,7 +17,7 @@ from benchmarks.signals.apps.trouble import (
     WITH_HTTP,
     WITH_QUEUE,
     WITH_WORK,
-    say,
+    report,
     work,
 )
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 
 class Database(Service):
-    """Gives the database."""
+    """Service of the database."""
 
     async def start(self) -> None:
         """Start."""
         await DATABASE.start()
         self.context["database"] = True
 
-    async def stop(self, exception: Exception | None = None) -> None:  # noqa: ARG002  (aiomisc's)
+    async def stop(self, exception: Exception | None = None) -> None:  # noqa: ARG002  (the signature of aiomisc)
         """Stop."""
         await DATABASE.stop(asyncio.to_thread)
 
 
 class Cache(Service):
-    """Gives the cache."""
+    """Service of the cache."""
 
     async def start(self) -> None:
         """Start."""
@@ -47,36 +47,36 @@ class Cache(Service):
         await CACHE.start()
         self.context["cache"] = True
 
-    async def stop(self, exception: Exception | None = None) -> None:  # noqa: ARG002  (aiomisc's)
+    async def stop(self, exception: Exception | None = None) -> None:  # noqa: ARG002  (the signature of aiomisc)
         """Stop."""
         await CACHE.stop(asyncio.to_thread)
 
 
 class Queue(Service):
-    """Gives the queue."""
+    """Service of the queue."""
 
     async def start(self) -> None:
         """Start."""
         await self.context["cache"]
         await QUEUE.start()
 
-    async def stop(self, exception: Exception | None = None) -> None:  # noqa: ARG002  (aiomisc's)
+    async def stop(self, exception: Exception | None = None) -> None:  # noqa: ARG002  (the signature of aiomisc)
         """Stop."""
         await QUEUE.stop(asyncio.to_thread)
 
 
 class Work(Service):
-    """Does the background work: what comes after the event goes on in the background."""
+    """Service of the background work; aiomisc runs the code after the event in the background."""
 
     async def start(self) -> None:
-        """Start, and work."""
+        """Signal the start, and run the work."""
         await self.context["cache"]
         self.start_event.set()
         await work()
 
 
 def services() -> Iterator[Service]:
-    """Say what the application consists of."""
+    """Return the services of the application."""
     yield SDWatchdogService()
     yield Database()
     yield Cache()
@@ -89,21 +89,21 @@ def services() -> Iterator[Service]:
 
 
 def http() -> Service:
-    """Make the service that serves."""
-    from aiomisc.service.uvicorn import UvicornService  # noqa: PLC0415  (only where HTTP is)
+    """Return the HTTP service."""
+    from aiomisc.service.uvicorn import UvicornService  # noqa: PLC0415  (only with HTTP)
     from starlette.applications import Starlette  # noqa: PLC0415, TC002  (the same)
 
-    from benchmarks.signals.apps.pages import pages  # noqa: PLC0415  (the same)
+    from benchmarks.signals.apps.web import create_app  # noqa: PLC0415  (the same)
 
     class Http(UvicornService):
         async def create_application(self) -> Starlette:
             await self.context["cache"]
-            return pages()
+            return create_app()
 
     return Http(host="127.0.0.1", port=PORT, timeout_graceful_shutdown=STOP_TIMEOUT)
 
 
 if __name__ == "__main__":
     with entrypoint(*services(), shutdown_timeout=STOP_TIMEOUT) as loop:
-        say("ready")
+        report("ready")
         loop.run_forever()

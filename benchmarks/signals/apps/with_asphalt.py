@@ -1,4 +1,4 @@
-"""The application as components of asphalt."""
+"""Test application with components of asphalt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asphalt.core import (
     run_application,
 )
 
-from benchmarks.signals.apps.trouble import (
+from benchmarks.signals.apps.components import (
     CACHE,
     DATABASE,
     PORT,
@@ -22,7 +22,7 @@ from benchmarks.signals.apps.trouble import (
     WITH_HTTP,
     WITH_QUEUE,
     WITH_WORK,
-    say,
+    report,
     work,
 )
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 
 class Database:
-    """What the cache needs."""
+    """Resource that the cache depends on."""
 
 
 class Cache:
-    """What the queue needs."""
+    """Resource that the queue depends on."""
 
 
 class DatabaseComponent(Component):
-    """Gives the database."""
+    """Component of the database."""
 
     @context_teardown
     async def start(self, ctx: Context) -> AsyncGenerator[None, BaseException | None]:
@@ -51,7 +51,7 @@ class DatabaseComponent(Component):
 
 
 class CacheComponent(Component):
-    """Gives the cache."""
+    """Component of the cache."""
 
     @context_teardown
     async def start(self, ctx: Context) -> AsyncGenerator[None, BaseException | None]:
@@ -64,7 +64,7 @@ class CacheComponent(Component):
 
 
 class QueueComponent(Component):
-    """Gives the queue."""
+    """Component of the queue."""
 
     @context_teardown
     async def start(self, ctx: Context) -> AsyncGenerator[None, BaseException | None]:
@@ -76,7 +76,7 @@ class QueueComponent(Component):
 
 
 class WorkComponent(Component):
-    """Does the background work."""
+    """Component of the background work."""
 
     @context_teardown
     async def start(self, ctx: Context) -> AsyncGenerator[None, BaseException | None]:
@@ -93,14 +93,14 @@ class Worker(ContainerComponent):
     """The application without HTTP."""
 
     async def start(self, ctx: Context) -> None:
-        """Start what is in it."""
+        """Start the components."""
         add_components(self)
         await super().start(ctx)
-        say("ready")
+        report("ready")
 
 
 def add_components(to: ContainerComponent) -> None:
-    """Say what the application consists of."""
+    """Add the components of the application."""
     to.add_component("database", DatabaseComponent)
     to.add_component("cache", CacheComponent)
     if WITH_QUEUE:
@@ -110,18 +110,18 @@ def add_components(to: ContainerComponent) -> None:
 
 
 def service() -> ContainerComponent:
-    """Make the application with HTTP: asphalt-web starts the server after the components."""
-    from asphalt.web.asgi3 import ASGIComponent  # noqa: PLC0415  (only where HTTP is concerned)
+    """Return the application with HTTP; asphalt-web starts the server after the components."""
+    from asphalt.web.asgi3 import ASGIComponent  # noqa: PLC0415  (only with HTTP)
 
-    from benchmarks.signals.apps.pages import pages  # noqa: PLC0415  (the same)
+    from benchmarks.signals.apps.web import create_app  # noqa: PLC0415  (the same)
 
     class Service(ASGIComponent[Any]):
         async def start(self, ctx: Context) -> None:
             add_components(self)
             await super().start(ctx)
-            say("ready")
+            report("ready")
 
-    return Service(app=pages(), port=PORT)
+    return Service(app=create_app(), port=PORT)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The application, built from resources of hive_boot."""
+"""Test application with resources of hive_boot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from benchmarks.signals.apps.trouble import (
+from benchmarks.signals.apps.components import (
     CACHE,
     DATABASE,
     DRAIN,
@@ -17,7 +17,7 @@ from benchmarks.signals.apps.trouble import (
     WITH_HTTP,
     WITH_QUEUE,
     WITH_WORK,
-    say,
+    report,
     work,
 )
 from hive_boot import Bootstrap, SecretSet
@@ -44,7 +44,7 @@ async def database() -> AsyncIterator[bool]:
 
 
 @boot.resource
-async def cache(database: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (it is needed)
+async def cache(database: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (a dependency)
     """Start above the yield, stop below it."""
     await CACHE.start()
     yield True
@@ -54,7 +54,7 @@ async def cache(database: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001 
 if WITH_QUEUE:
 
     @boot.resource
-    async def queue(cache: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (it is needed)
+    async def queue(cache: bool) -> AsyncIterator[bool]:  # noqa: ARG001, FBT001  (a dependency)
         """Start above the yield, stop below it."""
         await QUEUE.start()
         yield True
@@ -64,8 +64,8 @@ if WITH_QUEUE:
 if WITH_WORK:
 
     @boot.service(restart="never")
-    async def background(cache: bool) -> None:  # noqa: ARG001, FBT001  (it is needed)
-        """Do the background work."""
+    async def background(cache: bool) -> None:  # noqa: ARG001, FBT001  (a dependency)
+        """Run the background work."""
         await work()
 
 
@@ -74,14 +74,14 @@ if not WITH_HTTP:
     @boot.main
     async def main() -> None:
         """Report readiness and wait for the stop."""
-        say("ready")
+        report("ready")
         await anyio.sleep_forever()
 
 
 if __name__ == "__main__":
     if WITH_HTTP:
-        from benchmarks.signals.apps.pages import pages
+        from benchmarks.signals.apps.web import create_app
 
-        boot.serve(pages(), host="127.0.0.1", port=PORT)
+        boot.serve(create_app(), host="127.0.0.1", port=PORT)
     else:
         boot.run()

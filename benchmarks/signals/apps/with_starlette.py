@@ -1,4 +1,4 @@
-"""The application in the lifespan of Starlette, for uvicorn and hypercorn."""
+"""Test application with a lifespan of Starlette, for uvicorn and hypercorn."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from benchmarks.signals.apps.pages import pages
-from benchmarks.signals.apps.trouble import (
+from benchmarks.signals.apps.components import (
     CACHE,
     DATABASE,
     QUEUE,
     WITH_QUEUE,
     WITH_WORK,
     Component,
-    say,
+    report,
     work,
 )
+from benchmarks.signals.apps.web import create_app
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def using(component: Component) -> AsyncIterator[None]:
-    """Have a component for a while."""
+    """Start a component for the block, and stop it at the end."""
     await component.start()
     try:
         yield
@@ -38,7 +38,7 @@ async def using(component: Component) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def working() -> AsyncIterator[None]:
-    """Have the background work done for a while."""
+    """Run the background work during the block."""
     async with anyio.create_task_group() as group:
         group.start_soon(work)
         yield
@@ -47,7 +47,7 @@ async def working() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-    """Start what the application needs, and stop it."""
+    """Start the components of the application, and stop them in reverse order."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(using(DATABASE))
         await stack.enter_async_context(using(CACHE))
@@ -55,8 +55,8 @@ async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             await stack.enter_async_context(using(QUEUE))
         if WITH_WORK:
             await stack.enter_async_context(working())
-        say("ready")
+        report("ready")
         yield
 
 
-app = pages(lifespan)
+app = create_app(lifespan)

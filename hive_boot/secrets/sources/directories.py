@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 
 
 class ReadPolicy(Record):
-    """The clock of a load, and its limits in seconds.
+    """Clock of a load, and its limits in seconds.
 
     Attributes:
-        wall: the time that files are stamped with.
-        monotonic: the time that waiting is measured by.
-        sleep: waits; it runs in the thread that loads.
-        settled_age: a plain file that nobody touched for so long is being written
-            by nobody. Default 2.
-        quiet_interval: how long a younger one has to stay the same. Default 0.3.
-        unstable_timeout: how long a directory may go on changing. Default 10.
-        missing_timeout: how long a permission, or the ``..data`` of a volume, may be
-            missing before it is really so. Default 2.
-        tries: how often a volume that is swapped while it is read is read
-            again. Default 8, after pauses of 2 to 100 ms.
-        recheck_recent_directories: whether a directory that has just changed is
-            being written to as well. A start does not ask, because the directory itself
-            is new in each new container. Default False.
+        wall: returns the wall clock time, which is compared with the ctime of files.
+        monotonic: returns the time that limits are measured with.
+        sleep: waits in the thread that loads.
+        settled_age: a plain file that has not changed for this time is read once, because no
+            program is writing it. Default 2.
+        quiet_interval: the time between two reads of a younger file, which must be equal.
+            Default 0.3.
+        unstable_timeout: a directory that still changes after this time is a problem. Default 10.
+        missing_timeout: a missing permission, ``..data`` or link target is a problem after this
+            time. Default 2.
+        tries: the number of reads of a directory that is replaced during each read. Default 8,
+            with pauses of 2 to 100 ms.
+        recheck_recent_directories: whether a plain directory that has just changed is read
+            twice, even if its files are old. A start does not do this, because the directory
+            itself is new in each new container. Default False.
     """
 
     wall: Callable[[], float] = time.time
@@ -49,45 +50,46 @@ class ReadPolicy(Record):
     recheck_recent_directories: bool = False
 
     def pause(self, attempt: int) -> None:
-        """Wait before the next try: 2 ms after the first, doubling up to 100 ms."""
+        """Wait before the next try: 2 ms after the first one, doubling up to 100 ms."""
         self.sleep(min(0.002 * 2**attempt, 0.1))
 
     def is_settled(self, touched: float) -> bool:
-        """Tell whether a file last touched at ``touched`` (wall clock) is left alone."""
+        """Return whether a file last changed at ``touched`` (wall clock) needs only one read."""
         return self.wall() - touched > self.settled_age
 
 
 _DATA = "..data"
 
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-_REPLACED = ValueProblem("unstable", "was replaced each time while it was read")
+_REPLACED = ValueProblem("unstable", "was replaced during each read")
 
 
-_RESTLESS = ValueProblem("unstable", "did not stay the same long enough to be read")
+_CHANGING = ValueProblem("unstable", "did not stop changing while it was read")
 
 
 _ABSENT = ValueProblem("directory", "does not exist")
 
 
-_NO_DATA = ValueProblem("directory", "is a volume whose ..data leads nowhere")
+_NO_DATA = ValueProblem("directory", "is a Kubernetes volume without a valid ..data link")
 
 
 class DirectorySnapshot:
-    """What one place held at one moment.
+    """Content of one directory at one moment.
 
     Attributes:
         path: the directory; empty for files that were named one by one.
-        batch: what its files held.
-        names: everything in the directory, for near misses.
-        volume: whether it is a kubelet volume.
-        identity: device, inode and link of a volume's generation.
-        problem: why nothing could be read, if so.
-        replaced_during_read: the directory was replaced meanwhile; what was read is void.
-        pending: what is missing may be about to come.
-        changed: when something was last made or removed in it, on the wall clock.
+        batch: the results of its files.
+        names: all names in the directory, for near names.
+        volume: whether the directory is a kubelet volume.
+        identity: device, inode and name of the directory that ``..data`` links to.
+        problem: why the directory could not be read; None if it could.
+        replaced_during_read: whether the directory was replaced during the read, which is then
+            repeated.
+        pending: whether a missing permission or link may be about to appear.
+        changed: the ctime of the directory: its last change, on the wall clock.
     """
 
     __slots__ = (
@@ -115,11 +117,11 @@ class DirectorySnapshot:
 
     @property
     def is_absent(self) -> bool:
-        """Whether there is no such directory."""
+        """Whether the directory does not exist."""
         return self.problem is _ABSENT
 
     def is_like(self, other: DirectorySnapshot | None) -> bool:
-        """Tell whether nothing was touched since ``other`` was read, and all is as it was."""
+        """Return whether ``other`` has the same values, the same problems and the same ctime."""
         if other is None or self.batch.touched != other.batch.touched:
             return False
         return (
@@ -135,23 +137,23 @@ def read_directory(
     *,
     without: frozenset[str] = frozenset(),
 ) -> DirectorySnapshot:
-    """Read what ``field_index`` declares out of the directory at ``path``.
+    """Return a consistent snapshot of the declared secrets in a directory.
 
     Args:
-        path: the directory; a link to it is followed anew.
+        path: the directory; a link to it is resolved at each read.
         field_index: the declared secrets.
-        policy: how long to wait for a writer.
-        without: names in the directory that are not ours to open.
+        policy: how long to wait for a program that writes.
+        without: names in the directory that are not opened.
     """
     return _read_until_quiet(lambda: _read_once(path, field_index, without), policy)
 
 
 def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> DirectorySnapshot:
-    """Read files that were named one by one, each the value of its field.
+    """Return a consistent snapshot of files that were named one by one.
 
     Args:
-        paths: the fields, by the path of their file.
-        policy: how long to wait for a writer.
+        paths: the field of each file, by its path.
+        policy: how long to wait for a program that writes.
     """
 
     def read_once() -> DirectorySnapshot:
@@ -164,7 +166,7 @@ def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> Director
 
 
 def find_kubelet_volumes(path: str, names: Iterable[str]) -> list[str]:
-    """Give what is a kubelet volume among the ``names`` in ``path``, sorted."""
+    """Return the paths of the kubelet volumes among the ``names`` in ``path``, sorted."""
     found = []
     for name in sorted(names):
         below = os.path.join(path, name)
@@ -172,7 +174,7 @@ def find_kubelet_volumes(path: str, names: Iterable[str]) -> list[str]:
             if _has_dotdot(os.listdir(below)):
                 found.append(below)
         except PermissionError:
-            # It may be one. Whoever reads it waits for the permission, and reports it.
+            # It may be a volume. The read of it waits for the permission, or reports the problem.
             found.append(below)
         except OSError:
             continue
@@ -182,7 +184,7 @@ def find_kubelet_volumes(path: str, names: Iterable[str]) -> list[str]:
 def _read_until_quiet(
     read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
 ) -> DirectorySnapshot:
-    """Read again until what was read is of one moment, or patience ends."""
+    """Return the first snapshot without a change during its read; a problem after a timeout."""
     started = policy.monotonic()
     previous = None
     attempt = replaced = 0
@@ -199,7 +201,7 @@ def _read_until_quiet(
         elif snapshot.volume or snapshot.problem or _is_quiet(snapshot, previous, policy):
             return snapshot
         elif waited >= policy.unstable_timeout:
-            return DirectorySnapshot(snapshot.path, problem=_RESTLESS)
+            return DirectorySnapshot(snapshot.path, problem=_CHANGING)
         else:
             previous = snapshot
             policy.sleep(policy.quiet_interval)
@@ -217,7 +219,7 @@ def _is_quiet(
 def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> DirectorySnapshot:
     snapshot = DirectorySnapshot(path)
     try:
-        root = os.open(path, _DIRECTORY)
+        root = os.open(path, _DIRECTORY_FLAGS)
     except OSError as exc:
         _record_problem(snapshot, exc)
         return snapshot
@@ -239,11 +241,11 @@ def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> D
 
 
 def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex) -> None:
-    """Read a kubelet volume through the directory that ``..data`` names now."""
+    """Read a kubelet volume through the directory that ``..data`` links to at this moment."""
     snapshot.volume = True
     try:
         link = os.readlink(_DATA, dir_fd=root)
-        data = os.open(link, _DIRECTORY | os.O_NOFOLLOW, dir_fd=root)
+        data = os.open(link, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=root)
     except OSError as exc:
         snapshot.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
         snapshot.pending = True
@@ -270,7 +272,7 @@ def _read_plain(
     if any(name in field_index.by_file for name in without):
         names = [name for name in names if name not in without]
     _read_names(snapshot, root, field_index, names)
-    # A volume whose ..data is away is known by the links into it that were left.
+    # A volume whose ..data is missing is recognised by its other links, which lead through it.
     for name in {
         *snapshot.batch.dangling_links,
         *(path.partition("/")[0] for path in field_index.nested_paths),
@@ -292,7 +294,7 @@ def _read_names(
 
 
 def _has_data_link(root: int) -> bool:
-    """Tell whether a directory is a kubelet volume in order, which need not be listed."""
+    """Return whether ``..data`` exists: a kubelet volume, which is recognised without a listing."""
     try:
         os.readlink(_DATA, dir_fd=root)
     except OSError:
@@ -301,7 +303,7 @@ def _has_data_link(root: int) -> bool:
 
 
 def _has_dotdot(names: Collection[str]) -> bool:
-    """Tell whether a name begins with two dots; one search is quicker than a loop."""
+    """Return whether a name begins with two dots; one search is faster than a loop."""
     return "/.." in "/" + "/".join(names)
 
 
@@ -310,9 +312,9 @@ def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
         snapshot.problem = UNREADABLE
         snapshot.pending = True
     elif exc.errno == ENOENT:
-        # A link whose target is gone is one that is about to be switched.
+        # A link without a target may be about to get a new one.
         snapshot.problem = _ABSENT
         snapshot.pending = os.path.islink(snapshot.path)
     else:
-        why = os.strerror(exc.errno or 0).lower()
-        snapshot.problem = ValueProblem("directory", f"cannot be opened as a directory: {why}")
+        reason = os.strerror(exc.errno or 0).lower()
+        snapshot.problem = ValueProblem("directory", f"cannot be opened as a directory: {reason}")

@@ -1,9 +1,8 @@
-"""Read ``.env`` files, by python-dotenv's grammar, and write to no environment.
+"""Source of ``.env`` files: python-dotenv's grammar; the process environment is not changed.
 
-python-dotenv skips a line that it cannot parse and says so in a log. For secrets
-that is too quiet: a key block without quotes would lose all lines but its first.
-So each binding is looked at, and what cannot be read is a problem that names the
-line by its number, never by its content.
+python-dotenv skips a line that it cannot parse, and logs a warning. A PEM block without quotes
+would then lose all lines but its first. Here each such line is a problem, which contains the
+number of the line and never its text.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ if TYPE_CHECKING:
 _PEM_BEGIN = "-----BEGIN "
 _PEM_END = "-----END "
 
-_MEND_LINE = 'write NAME=value, with quotes around a value that holds quotes, "#" or line ends'
-_MEND_PEM = 'put the whole block, line ends included, between double quotes: NAME="-----BEGIN …"'
+_FIX_LINE = 'write NAME=value, with quotes around a value that contains quotes, "#" or line breaks'
+_FIX_PEM = 'put the whole block with its line breaks in double quotes: NAME="-----BEGIN …"'
 
 
 class DotenvFile:
-    """What one ``.env`` file says.
+    """Content of one ``.env`` file.
 
     Attributes:
-        path: the file.
-        exists: whether there is such a file.
-        values: its variables; the last one of a name counts.
-        ignored: the ``HIVE_BOOT_*`` names in it, which mean nothing there.
-        problems: the lines that cannot be read, or why none can.
+        path: the path of the file.
+        exists: whether the file exists.
+        values: its variables; the last line of a name takes precedence.
+        ignored: the ``HIVE_BOOT_*`` names in it, which have no effect in a file.
+        problems: the lines that cannot be parsed, or why the file cannot be read.
     """
 
     __slots__ = ("exists", "ignored", "path", "problems", "values")
@@ -51,7 +50,7 @@ class DotenvFile:
 
 
 def read_dotenv(path: str) -> DotenvFile:
-    """Read the file at ``path``: regular, at most 1 MiB, UTF-8."""
+    """Return the content of a ``.env`` file: a regular file of UTF-8 text, at most 1 MiB."""
     result = DotenvFile(path)
     batch = read_files([path], {path: ("text", path, True)})
     hits = batch.unresolved.get("text", [])
@@ -62,9 +61,10 @@ def read_dotenv(path: str) -> DotenvFile:
         Problem(
             name=path,
             kind=hit.result.kind,
-            message=hit.result.message,
+            # The hint in parentheses (SecretBytes) applies to declared fields only.
+            message=hit.result.message.partition(" (")[0],
             places=(path,),
-            fix="make it a text file in UTF-8 that this process may read",
+            fix="make it a UTF-8 text file that this process can read",
         )
         for hit in hits
         if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY
@@ -76,9 +76,9 @@ def _read_bindings(result: DotenvFile, text: Value) -> None:
     from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
 
     pem = False
-    # What parses the text is alone with it: the bindings are taken over one by one, sealed.
-    for sealed_binding in map(_OpaqueIterator, parse_stream(StringIO(str(text.reveal())))):
-        read: Callable[[], Binding] = sealed_binding.__next__
+    # Only frames of the parser hold the text: each binding is wrapped before it is assigned.
+    for opaque_binding in map(_OpaqueIterator, parse_stream(StringIO(str(text.reveal())))):
+        read: Callable[[], Binding] = opaque_binding.__next__
         line = read().original.line + _blank_lines_before(read)
         if pem:
             pem = _PEM_END not in read().original.string
@@ -101,25 +101,25 @@ def _begins_pem(read: Callable[[], str]) -> bool:
 
 
 def _blank_lines_before(read: Callable[[], Binding]) -> int:
-    """Count the empty lines that python-dotenv reads as the beginning of a binding."""
+    """Return the number of empty lines, which python-dotenv puts at the start of a binding."""
     total = len(read().original.string)
     leading = total - len(read().original.string.lstrip())
     return read().original.string.count("\n", 0, leading)
 
 
 def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None:
-    what = "begins a PEM block that has no quotes" if pem else "cannot be read"
+    message = "begins a PEM block without quotes" if pem else "cannot be parsed"
     result.problems.append(
         Problem(
             name=f"{result.path}, line {line},",
             kind="dotenv",
-            message=what,
-            fix=_MEND_PEM if pem else _MEND_LINE,
+            message=message,
+            fix=_FIX_PEM if pem else _FIX_LINE,
         )
     )
 
 
 def nothing_found(files: Iterable[DotenvFile]) -> str:
-    """Say in one line that no ``.env`` file is there, and where it was looked for."""
+    """Return the note that no ``.env`` file exists, with the paths where one was looked for."""
     paths = [file.path for file in files]
     return f"No .env file: {' and '.join(reversed(paths))} do not exist"

@@ -1,4 +1,4 @@
-"""File source: one secret from one file, and what is wrong with a file that cannot be used."""
+"""File source: values from files, or the problem of each file that has no valid value."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field
 
 LIMIT = 1 << 20
-"""The largest file read, in bytes: what a whole Kubernetes Secret may hold."""
+"""Maximum size of a file in bytes: that of a whole Kubernetes Secret."""
 
 
 Value = Secret | SecretBytes
 
 
 FieldTarget = tuple[str, str, bool]
-"""Attribute, name and whether it is text, of the field that a file name answers."""
+"""Field of a file: its attribute, its name, and whether it is text."""
 
 
 ValueOrProblem = Value | ValueProblem
-"""A value, or what keeps it from being one."""
+"""A value, or the problem of an invalid one."""
 
 
 UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
@@ -41,13 +41,13 @@ EMPTY = ValueProblem("empty", "is empty")
 A_DIRECTORY = ValueProblem("not-a-file", "is a directory, not a file")
 
 
-NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text (SecretBytes takes what is no text)")
+NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text (declare binary data as SecretBytes)")
 
 
 _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
 
 
-NUL = ValueProblem("nul", "holds a NUL character (SecretBytes takes what is no text)")
+NUL = ValueProblem("nul", "contains a NUL character (declare binary data as SecretBytes)")
 
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -60,13 +60,12 @@ _REGULAR = stat.S_IFREG
 
 
 class SourceHit(Record):
-    """What one file or variable held.
+    """Result of one file or variable.
 
     Attributes:
-        result: the value, or what keeps it from being one.
-        source: the kind of source: ``file``, ``environment``, ``.env``,
-            ``dev_default``.
-        place: the file or the variable.
+        result: the value, or its problem.
+        source: the kind of source: ``file``, ``environment`` or ``.env``.
+        place: the location: the file or the variable.
     """
 
     result: ValueOrProblem
@@ -75,22 +74,20 @@ class SourceHit(Record):
 
 
 class FileBatch:
-    """What a number of files held.
+    """Results of several files.
 
     Attributes:
-        directory: what makes a place of a name when it is put before it.
-        values: the value of each field that one file answers well, by attribute.
+        directory: the prefix that makes a location of a name.
+        values: the value of each field with exactly one file and no problem, by attribute.
         files: the name of that file, by attribute.
-        unresolved: what the files of every other field held, by attribute.
-        touched: when the youngest file was last changed, on the wall clock. It is
-            the file's ctime: every write, rename and chmod moves it, and nobody can
-            set it, which holds for no other stamp.
-        dangling_links: the names that are links and lead nowhere.
+        unresolved: the results of the files of all other fields, by attribute.
+        touched: the latest ctime of the files that were opened, on the wall clock. Every write,
+            rename and chmod updates the ctime, and unlike the mtime it cannot be set.
+        dangling_links: the names of links that cannot be resolved.
         permission_denied: whether a permission is missing.
     """
 
-    # Written out, like the other two that a load fills: a start would wait for what
-    # dataclasses generate.
+    # Not a dataclass, whose generated code would delay each start.
     __slots__ = (
         "dangling_links",
         "directory",
@@ -111,23 +108,22 @@ class FileBatch:
         self.permission_denied: bool = False
 
 
-def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is what costs)
+def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is slow)
     names: Iterable[str],
     answers: Mapping[str, FieldTarget],
     *,
     directory: str = "",
     dir_fd: int | None = None,
 ) -> FileBatch:
-    """Read every file among ``names`` that answers a field, and open no other.
+    """Read every file among ``names`` that belongs to a field, and open no other file.
 
-    The loop is nearly all that a load of many secrets consists of. So the usual
-    file, of ASCII text without a final newline, is dealt with in it, and whatever
-    is not usual is left to functions.
+    A load of many secrets spends nearly all of its time in this loop. It therefore handles the
+    usual file, ASCII text with or without one final newline, without calling functions.
 
     Args:
-        names: the names, relative to ``dir_fd``, or paths when that is None.
-        answers: the field that each name answers.
-        directory: what makes a place of a name when it is put before it.
+        names: the names, relative to ``dir_fd``, or paths if that is None.
+        answers: the field of each name.
+        directory: the prefix that makes a location of a name.
         dir_fd: an open directory.
     """
     batch = FileBatch(directory)
@@ -151,8 +147,8 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
                 _record(batch, name, attribute, _refused(status))
                 continue
-            # What is read is sealed at once: no variable of a frame holds it, whenever another
-            # thread looks. Two bytes more than the size show a file that grows.
+            # The content is wrapped at once, so that no local variable of this frame holds it. Two
+            # bytes more than the size are requested, to notice a file that grows.
             usual = is_text
             if usual:
                 try:
@@ -168,13 +164,13 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             _record(batch, name, attribute, _reading_fault(exc))
             continue
         finally:
-            # A network's file system may fail here; what was read was read.
-            try:  # noqa: SIM105  (a call for each file is what costs)
+            # A network file system may report an error here; the content is already read.
+            try:  # noqa: SIM105  (a call for each file is slow)
                 close(fd)
             except OSError:
                 pass
         if usual:
-            # What value_of(Secret, label, read) does, without the call.
+            # The same as value_of(Secret, label, read), without the call.
             outcome = object.__new__(Secret)
             outcome._name = label
             outcome._open = read
@@ -191,7 +187,7 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
 
 
 def _record(batch: FileBatch, name: str, attribute: str, outcome: ValueOrProblem | None) -> None:
-    """Put what is not the one good answer of a field among the odd ones."""
+    """Add a result to ``unresolved``, together with an earlier value of the field."""
     if outcome is None:
         return
     hits = batch.unresolved.setdefault(attribute, [])
@@ -206,13 +202,13 @@ def _record(batch: FileBatch, name: str, attribute: str, outcome: ValueOrProblem
 
 
 def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
-    """Return the value that a file holds; None for a text that is not UTF-8.
+    """Return the value in the content of a file; None for text that is not UTF-8.
 
     Args:
-        read: gives the content of the file.
+        read: returns the content of the file.
         label: the name of the value.
-        is_text: whether it is a text, which is taken without its byte order mark and its one
-            final newline.
+        is_text: whether the value is text. A byte order mark and one final newline of a text
+            are removed.
     """
     if not is_text:
         return value_of(SecretBytes, label, read)
@@ -228,7 +224,7 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
 
 
 def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:
-    """Make what was read a value of the declared type."""
+    """Return the content of a file as a value of the declared type, or its problem."""
     if len(read()) > LIMIT:
         return _LARGE
     value = decode_file(read, label, is_text=is_text)
@@ -240,7 +236,7 @@ def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOr
 
 
 def _read_all(fd: int) -> Callable[[], bytes]:
-    """Read a file from its beginning to its end, or to one byte more than is allowed."""
+    """Return the whole content of a file, or the first ``LIMIT`` + 1 bytes of a larger one."""
     os.lseek(fd, 0, os.SEEK_SET)
     parts = []
     left = LIMIT + 1
@@ -258,20 +254,20 @@ def _refused(status: os.stat_result) -> ValueProblem:
         return _LARGE
     if stat.S_ISDIR(status.st_mode):
         return A_DIRECTORY
-    what = "a FIFO" if stat.S_ISFIFO(status.st_mode) else "a device"
-    return ValueProblem("not-a-file", f"is {what}, not a file")
+    kind = "a FIFO" if stat.S_ISFIFO(status.st_mode) else "a device"
+    return ValueProblem("not-a-file", f"is {kind}, not a file")
 
 
 def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
-    """Tell why a file cannot be opened; None when there is none."""
+    """Return why a file cannot be opened; None if it does not exist."""
     if exc.errno in {ENOENT, ENOTDIR, ENAMETOOLONG}:
         try:
             os.readlink(path, dir_fd=dir_fd)
         except OSError:
             return None
-        return ValueProblem("broken-link", "is a link that leads nowhere")
+        return ValueProblem("broken-link", "is a link without a target")
     if exc.errno == ELOOP:
-        return ValueProblem("broken-link", "is a link that leads in a circle")
+        return ValueProblem("broken-link", "is a link in a cycle of links")
     if exc.errno == ENXIO:
         return ValueProblem("not-a-file", "is a socket or a device, not a file")
     return _reading_fault(exc)
@@ -284,20 +280,20 @@ def _reading_fault(exc: OSError) -> ValueProblem:
 
 
 def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
-    """Make a text the value of ``field``.
+    """Return a text as the value of ``field``, or its problem.
 
-    Python hands bytes that are not UTF-8 over as lone surrogates (PEP 383):
-    SecretBytes get those bytes back, a Secret refuses them.
+    Python decodes bytes that are not UTF-8 as lone surrogates (PEP 383). SecretBytes contains the
+    original bytes; for a Secret they are a problem.
 
     Args:
         field: the field.
-        read: gives the text; no variable holds it here.
+        read: returns the text, which no local variable holds.
     """
     if field.kind is SecretBytes:
         try:
             return value_of(SecretBytes, field.name, _OpaqueIterator(os.fsencode(read())).__next__)
         except UnicodeEncodeError:
-            # Under an ASCII locale: this is the text of a .env file, which is UTF-8.
+            # An ASCII locale, and text of a .env file, which is UTF-8.
             return value_of(SecretBytes, field.name, _OpaqueIterator(read().encode()).__next__)
     try:
         read().encode()

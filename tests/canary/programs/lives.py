@@ -279,7 +279,7 @@ class Ports(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Listen."""
-        if "Probes are answered" in str(record.msg):
+        if "Probe server listens" in str(record.msg):
             assert isinstance(record.args, tuple)
             self.port = int(str(record.args[0]))
 

@@ -45,11 +45,11 @@ class Nested(SecretSet):
 ALL_OLD = {"a": "fake-1", "b": "fake-1", "c": "fake-1"}
 ALL_NEW = {"a": "fake-2", "b": "fake-2", "c": "fake-2"}
 
-NO_DATA = ValueProblem("directory", "is a volume whose ..data leads nowhere")
+NO_DATA = ValueProblem("directory", "is a Kubernetes volume without a valid ..data link")
 ABSENT = ValueProblem("directory", "does not exist")
 UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
-REPLACED = ValueProblem("unstable", "was replaced each time while it was read")
-RESTLESS = ValueProblem("unstable", "did not stay the same long enough to be read")
+REPLACED = ValueProblem("unstable", "was replaced during each read")
+RESTLESS = ValueProblem("unstable", "did not stop changing while it was read")
 
 _on_open: list[Callable[[str], object]] = []
 

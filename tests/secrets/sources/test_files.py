@@ -351,7 +351,7 @@ def test_what_is_no_file_is_said_to_be_what_it_is(tmp_path: Path) -> None:
         (Path.mkdir, "not-a-file", "directory"),
         (make_dangling, "broken-link", "link"),
         (make_other_link_that_dangles, "broken-link", "link"),
-        (make_loop, "broken-link", "circle"),
+        (make_loop, "broken-link", "cycle"),
     ]
     machines = empty_machines(tmp_path)
     for make, kind, named in cases:

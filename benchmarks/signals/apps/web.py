@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from benchmarks.signals.apps.trouble import answer_slowly
+from benchmarks.signals.apps.components import answer_slowly
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 async def quick(_request: Request) -> PlainTextResponse:
-    """Answer at once."""
+    """Answer immediately."""
     return PlainTextResponse("ok")
 
 
 async def slow(_request: Request) -> PlainTextResponse:
-    """Answer when most of the others would have given up."""
+    """Answer after 2 s."""
     return PlainTextResponse(await answer_slowly())
 
 
-def pages(lifespan: Lifespan[Starlette] | None = None) -> Starlette:
-    """Make the application, with the lifespan of a subject that has no other place."""
+def create_app(lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+    """Return the application, with the lifespan of a subject that needs one."""
     return Starlette(routes=[Route("/", quick), Route("/slow", slow)], lifespan=lifespan)

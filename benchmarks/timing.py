@@ -1,8 +1,8 @@
-"""Take times side by side, so that a machine with other work to do does not matter.
+"""Timing of alternatives in rounds, so that other work of the machine does not distort ratios.
 
-What is compared is taken in turns, A B A B, and what counts is the median of the
-ratios of the rounds: whatever slows the machine down for a while slows both sides
-of a round, and the few rounds in which it hits only one of them are no median.
+The alternatives are measured in alternation, A B B A, and the result is the median of the ratios
+of the rounds. Other work slows both sides of most rounds; the rounds in which it slows only one
+of them do not change the median.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 Measure: TypeAlias = "Callable[[], float]"
-"""Takes a time once and gives it, in seconds."""
+"""Function that measures once and returns the seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How much more one thing costs than another.
+    """The ratio of the times of two alternatives.
 
     Attributes:
-        median: the middle of the rounds.
-        low: a quarter of the rounds are below.
-        high: a quarter of the rounds are above.
+        median: the median of the rounds.
+        low: the first quartile.
+        high: the third quartile.
     """
 
     median: float
@@ -40,27 +40,27 @@ class Figures:
     """The times of one comparison.
 
     Attributes:
-        seconds: for each thing that was measured, one time from each round.
+        seconds: for each alternative, the time of each round.
     """
 
     seconds: Mapping[str, Sequence[float]]
 
     def median(self, name: str) -> float:
-        """Give the middle time of one thing, in seconds."""
+        """Return the median time of an alternative, in seconds."""
         return statistics.median(self.seconds[name])
 
     def tail(self, name: str) -> float:
-        """Give the time that one in a hundred takes longer than, in seconds."""
+        """Return the 99th percentile of an alternative, in seconds."""
         return statistics.quantiles(self.seconds[name], n=100, method="inclusive")[-1]
 
     def ratio(self, name: str, floor: str) -> Ratio:
-        """Compare one thing with its floor, round by round."""
+        """Return the ratio of an alternative to its baseline, by rounds."""
         pairs = zip(self.seconds[name], self.seconds[floor], strict=True)
         low, median, high = statistics.quantiles([one / other for one, other in pairs], n=4)
         return Ratio(median, low, high)
 
     def over(self, base: str) -> Figures:
-        """Give what everything costs on top of ``base``, round by round."""
+        """Return the times minus those of ``base`` in the same round."""
         return Figures(
             {
                 name: [one - other for one, other in zip(times, self.seconds[base], strict=True)]
@@ -70,18 +70,18 @@ class Figures:
         )
 
 
-def take_turns(measures: Mapping[str, Measure], rounds: int) -> Figures:
-    """Measure everything once in each round, forwards and backwards in turn.
+def alternate(measures: Mapping[str, Measure], rounds: int) -> Figures:
+    """Measure each alternative once in each round; every second round is in reverse order.
 
     Args:
-        measures: what takes each time.
-        rounds: how many rounds count; one more comes before them, to warm up.
+        measures: the measures by name.
+        rounds: the number of rounds, after one that warms up and does not count.
     """
     seconds: dict[str, list[float]] = {name: [] for name in measures}
     for measure in measures.values():
         measure()
     order = list(measures.items())
-    # What lives already is not looked through again and again; a start has little to look at.
+    # Existing objects are excluded from garbage collection: a fresh process has few of them.
     gc.collect()
     gc.freeze()
     try:
@@ -95,7 +95,7 @@ def take_turns(measures: Mapping[str, Measure], rounds: int) -> Figures:
 
 
 def timed(call: Callable[[], object]) -> Measure:
-    """Make a measure of one call; what it gives is released when the clock stands."""
+    """Return a measure of one call; its result is released after the measurement."""
 
     def measure() -> float:
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Where the benchmarks work: secret files of their own, and child processes."""
+"""Environment of the benchmarks: secret files, variables and child interpreters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hive_boot.secrets.sources.directories import ReadPolicy
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from benchmarks.measuring import Measure
+    from benchmarks.timing import Measure
 
 HIVE = (
     "openai_api_key",
@@ -29,26 +29,33 @@ HIVE = (
     "sentry_dsn",
     "github_token",
 )
-"""The eight secrets of the HIVE service: what a small application has."""
+"""The eight secrets of the HIVE service, as an example of a small application."""
 
-_TMPFS = "/dev/shm"  # noqa: S108  (only a directory of our own is made in it)
-_HUNG = 60.0
-_TO_SETTLE = 10.0
+_TMPFS = "/dev/shm"  # noqa: S108  (only a temporary directory is created in it)
+_TIMEOUT = 60.0
+_SETTLE_TIMEOUT = 10.0
 
-_TOLD = ("KUBERNETES_SERVICE_HOST", "CREDENTIALS_DIRECTORY", "APP_ENV", "PYTHONDONTWRITEBYTECODE")
+_REMOVED = (
+    "KUBERNETES_SERVICE_HOST",
+    "CREDENTIALS_DIRECTORY",
+    "APP_ENV",
+    "PYTHONDONTWRITEBYTECODE",
+)
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
-    """Make an empty directory, in memory where there is such a place, and remove it."""
+def temporary_directory() -> Iterator[Path]:
+    """Create an empty directory, in memory if possible, and remove it at the end."""
     in_memory = os.access(_TMPFS, os.W_OK | os.X_OK)
-    with tempfile.TemporaryDirectory(prefix="hive_boot-", dir=_TMPFS if in_memory else None) as at:
-        yield Path(at)
+    with tempfile.TemporaryDirectory(
+        prefix="hive_boot-", dir=_TMPFS if in_memory else None
+    ) as name:
+        yield Path(name)
 
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """Set variables for a while."""
+    """Set variables within the block."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -58,28 +65,28 @@ def environment(**variables: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def forget_surroundings() -> None:
-    """Take out of the environment whatever would decide how secrets are read."""
-    answers = {name.upper() for name in HIVE} | {f"{name.upper()}_FILE" for name in HIVE}
+def clear_environment() -> None:
+    """Remove the variables that influence how secrets are read."""
+    secrets = {name.upper() for name in HIVE} | {f"{name.upper()}_FILE" for name in HIVE}
     for name in list(os.environ):
-        if name.startswith("HIVE_BOOT_") or name in _TOLD or name in answers:
+        if name.startswith("HIVE_BOOT_") or name in _REMOVED or name in secrets:
             del os.environ[name]
 
 
 def fake_value(name: str) -> str:
-    """Give the value of a secret: as long as most are, and plainly not one."""
+    """Return a fake value for a secret, with a typical length."""
     return f"fake-{name.replace('_', '-')}-0123456789-0123456789"
 
 
 def write_directory(directory: Path, names: Sequence[str]) -> None:
-    """Write a plain directory of secret files, each with the final newline of an editor."""
+    """Write a plain directory of secret files, each with a final newline."""
     directory.mkdir(parents=True)
     for name in names:
         (directory / name).write_text(f"{fake_value(name)}\n", encoding="utf-8")
 
 
 def write_volume(directory: Path, names: Sequence[str]) -> None:
-    """Write what the kubelet's AtomicWriter writes."""
+    """Write a volume as the kubelet's AtomicWriter does."""
     target = "..2026_01_01_00_00_00.000000001"
     write_directory(directory / target, names)
     (directory / "..data").symlink_to(target)
@@ -88,30 +95,29 @@ def write_volume(directory: Path, names: Sequence[str]) -> None:
 
 
 def wait_until_settled(root: Path) -> None:
-    """Wait until no file below ``root`` is so young that it would be read twice.
+    """Wait until all files below ``root`` are old enough to be read only once.
 
     Raises:
-        TimeoutError: somebody goes on writing them, or the clock stands.
+        TimeoutError: the files are still being written, or the clock does not advance.
     """
     policy = ReadPolicy()
-    deadline = time.monotonic() + _TO_SETTLE
+    deadline = time.monotonic() + _SETTLE_TIMEOUT
     youngest = max(path.lstat().st_ctime for path in root.rglob("*"))
     while not policy.is_settled(youngest):
         if time.monotonic() > deadline:
-            message = f"the files in {root} are still new after {_TO_SETTLE:g} s"
+            message = f"The files in {root} are still new after {_SETTLE_TIMEOUT:g} s."
             raise TimeoutError(message)
         time.sleep(0.02)
 
 
-class Interpreters:
-    """Starts interpreters that are all alike but for their program.
+class InterpreterTimer:
+    """Measures programs, each in a new interpreter with the same flags and environment.
 
-    All of them have the same flags and the same environment. Their compiled modules
-    lie in a place of their own, which the first start fills.
+    Compiled modules are cached in a separate directory; the first start fills it.
 
     Args:
         base: an empty directory.
-        variables: what they find in their environment.
+        variables: further environment variables.
     """
 
     def __init__(self, base: Path, variables: Mapping[str, str]) -> None:
@@ -126,13 +132,13 @@ class Interpreters:
             **variables,
         }
 
-    def measure(self, program: str, *, until_said: bool = False) -> Measure:
-        """Make a measure of the life of a process that runs ``program``.
+    def measure(self, program: str, *, until_output: bool = False) -> Measure:
+        """Return a measure of a process that runs ``program``.
 
         Args:
-            program: the text of the program.
-            until_said: measure until the moment that the program writes to stdout, in seconds
-                of the monotonic clock, and not until its end. Default False.
+            program: the source of the program.
+            until_output: whether the measurement ends at the monotonic time that the program
+                prints, instead of the end of the process. Default False.
         """
 
         def measure() -> float:
@@ -145,17 +151,17 @@ class Interpreters:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
-            # A wait with a timeout of its own would look only now and then.
-            guard = threading.Timer(_HUNG, process.kill)
+            # communicate(timeout=) would poll, and notice the end late.
+            guard = threading.Timer(_TIMEOUT, process.kill)
             guard.start()
-            said, errors = process.communicate()
+            output, errors = process.communicate()
             ended = time.monotonic()
             guard.cancel()
             if process.returncode:
                 message = (
-                    f"a program ended with {process.returncode}:\n{program}\n{errors.decode()}"
+                    f"A program exited with {process.returncode}:\n{program}\n{errors.decode()}"
                 )
                 raise RuntimeError(message)
-            return (float(said) if until_said else ended) - started
+            return (float(output) if until_output else ended) - started
 
         return measure

@@ -1,4 +1,4 @@
-"""An author's words stay words, wherever they are put."""
+"""Words of an author stay words in every format."""
 
 import re
 from typing import Any
@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.manifests.deployment import Deployment
-from hive_boot.manifests.documents import comment, one_line, quoted
-from hive_boot.manifests.output_files import render
+from hive_boot.manifests.quoting import comment, one_line, yaml_scalar
+from hive_boot.manifests.rendering import render
 from tests.manifests.deployments import deployment as deploy
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
@@ -86,16 +86,16 @@ def test_odd_words_break_no_manifest(used_by: str, description: str, file: str) 
 @given(WORDS)
 def test_a_quoted_text_is_read_as_it_was(text: str) -> None:
     """YAML 1.1 takes it for a text, and for this one."""
-    assert yaml.safe_load(f"a: {quoted(text)}") == {"a": text}
-    assert yaml.safe_load(f"{quoted(text)}: a") == {text: "a"}
-    assert "\n" not in quoted(text)
+    assert yaml.safe_load(f"a: {yaml_scalar(text)}") == {"a": text}
+    assert yaml.safe_load(f"{yaml_scalar(text)}: a") == {text: "a"}
+    assert "\n" not in yaml_scalar(text)
 
 
 @settings(deadline=None, max_examples=50)
 @given(WORDS)
 def test_a_comment_is_nothing_but_a_comment(text: str) -> None:
     """Every line of it begins with the sign, and a reader of YAML sees none."""
-    lines = comment(text, 2)
+    lines = comment(text, 2).splitlines()
     assert all(line.startswith("  # ") for line in lines)
     document = "\n".join(["a:", *lines, "  b: c"])
     assert document.splitlines() == ["a:", *lines, "  b: c"]
@@ -110,4 +110,4 @@ def test_simple_words_stand_without_quotes() -> None:
         "hive:1": "hive:1",
     }
     odd = {"no": '"no"', "1": '"1"', "a ": '"a "', "": '""', "a:": '"a:"', 'a"b': r'"a\"b"'}
-    assert {text: quoted(text) for text in plain | odd} == plain | odd
+    assert {text: yaml_scalar(text) for text in plain | odd} == plain | odd

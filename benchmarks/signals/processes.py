@@ -1,4 +1,4 @@
-"""The applications as processes of their own, which are watched, and killed in any case."""
+"""Child processes: applications whose output is read, and which are killed at the end."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-TO_START = 30.0
-"""Seconds after which a child that has not come so far never will."""
+START_TIMEOUT = 30.0
+"""Timeout for an expected step of a child, in seconds."""
 
-_TO_CLOSE = 2.0
+_CLOSE_TIMEOUT = 2.0
 _MARK = "@"
 
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")
-"""Makes what follows PID 1, as it is in a container; it takes the rights of root."""
+"""Command that runs another one as PID 1, as in a container; it requires root."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a process came to its end.
+    """The end of a process.
 
     Attributes:
-        code: the exit status, or minus the signal; None when it had to be killed.
-        seconds: how long it took.
+        code: the exit status, or minus the signal; None if it was killed after a timeout.
+        seconds: the time until the end.
     """
 
     code: int | None
     seconds: float
 
     @property
-    def is_death(self) -> bool:
-        """Whether a signal has struck the process down, in whose place nothing was done."""
+    def is_terminated(self) -> bool:
+        """Whether the process was terminated by a signal instead of exiting."""
         return self.code is not None and self.code < 0
 
     def __str__(self) -> str:
-        """Say it in a few words."""
+        """Return a short description."""
         if self.code is None:
             return "does not end"
-        told = f"exit {self.code}"
-        if self.is_death:
-            told = f"ended by {signal.Signals(-self.code).name}"
-        return f"{told} after {self.seconds:.1f} s"
+        text = f"exit {self.code}"
+        if self.is_terminated:
+            text = f"ended by {signal.Signals(-self.code).name}"
+        return f"{text} after {self.seconds:.1f} s"
 
 
 class Child:
-    """A process, what it has said, and when.
+    """A child process and its output.
 
     Args:
-        command: what to run.
-        environ: its whole environment.
-        first: whether it is to be PID 1.
+        command: the command line.
+        environ: the complete environment.
+        first: whether the process is PID 1 of a new namespace. Default False.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Child:
     ) -> None:
         self._first = first
         self._lines: list[str] = []
-        self._news = threading.Condition()
-        # A group of its own: workers that outlive their parent are found by its number.
+        self._changed = threading.Condition()
+        # A separate process group, so that workers that outlive their parent can be killed.
         self._process = subprocess.Popen(
             [*(UNSHARE if first else ()), *command],
             env=environ,
@@ -81,7 +81,7 @@ class Child:
         self._reader.start()
 
     def __enter__(self) -> Self:
-        """Give the child."""
+        """Return the child."""
         return self
 
     def __exit__(
@@ -90,48 +90,48 @@ class Child:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave nothing behind."""
+        """Kill the process group."""
         self._kill()
         self._process.wait()
-        self._reader.join(_TO_CLOSE)
+        self._reader.join(_CLOSE_TIMEOUT)
 
     @property
     def marks(self) -> list[str]:
-        """What the application has said so far."""
-        with self._news:
+        """The steps that the application has reported so far."""
+        with self._changed:
             return [line[1:] for line in self._lines if line.startswith(_MARK)]
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process has not ended."""
         return self._process.poll() is None
 
-    def said(self) -> str:
-        """Give what the subject has printed, when the process has ended."""
-        self._reader.join(_TO_CLOSE)
-        with self._news:
+    def output(self) -> str:
+        """Return the output of the subject, after the process has ended."""
+        self._reader.join(_CLOSE_TIMEOUT)
+        with self._changed:
             return "\n".join(line for line in self._lines if not line.startswith(_MARK))
 
     def wait_for(self, mark: str) -> None:
-        """Wait until the application has said something.
+        """Wait until the application has reported a step.
 
         Raises:
-            TimeoutError: it does not, or has ended.
+            TimeoutError: the step was not reported in time, or the process has ended.
         """
-        deadline = time.monotonic() + TO_START
+        deadline = time.monotonic() + START_TIMEOUT
         while mark not in self.marks:
             if time.monotonic() > deadline or not self._reader.is_alive():
-                message = f"never said {mark!r}, but:\n{self.said()}"
+                message = f"The step {mark!r} was not reported. Output:\n{self.output()}"
                 raise TimeoutError(message)
-            with self._news:
-                self._news.wait(0.05)
+            with self._changed:
+                self._changed.wait(0.05)
 
     def signal(self, number: signal.Signals, *, group: bool = False) -> None:
         """Send a signal.
 
         Args:
-            number: which.
-            group: to the workers too, as a terminal does. Default False.
+            number: the signal.
+            group: whether the workers receive it too, as from a terminal. Default False.
         """
         with suppress(ProcessLookupError):
             if group:
@@ -140,7 +140,7 @@ class Child:
                 os.kill(self._pid(), number)
 
     def wait(self, seconds: float) -> End:
-        """Wait for its end, and bring it about when it does not come."""
+        """Wait for the end of the process, and kill it after ``seconds``."""
         started = time.monotonic()
         try:
             code: int | None = self._process.wait(seconds)
@@ -164,6 +164,6 @@ class Child:
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101  (it is a pipe)
         for line in self._process.stdout:
-            with self._news:
+            with self._changed:
                 self._lines.append(line.decode("utf-8", "replace").rstrip("\n"))
-                self._news.notify_all()
+                self._changed.notify_all()

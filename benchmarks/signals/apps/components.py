@@ -1,6 +1,7 @@
-"""What the applications are made of: components that get into trouble, and say what they do.
+"""Components of the test application, which fail, hang or block as the scenario requires.
 
-What is said goes to stdout behind ``@``; whatever else is printed, the subject has said.
+They report each step on stdout in a line that begins with ``@``; other lines are output of the
+subject.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 InThread: TypeAlias = "Callable[..., Awaitable[Any]]"
-"""Runs a function in a worker thread, as the subject's users would."""
+"""Function that runs another one in a worker thread, with the API of the subject."""
 
 STOP_TIMEOUT = 5
-"""Seconds to stop in, for each subject that can be told: half of what Docker grants."""
+"""Shutdown timeout of each subject that has one, in seconds: half of Docker's."""
 
 DRAIN = 2
-"""Seconds for which a socket is to stay open after a signal, where there is such a thing."""
+"""Shutdown delay in seconds, of a subject that has one: the socket stays open."""
 
 _CLOSING = 0.2
 _FAILING = 0.5
 _SLOW = 2.0
-_HUNG = 3600
+_TIMEOUT = 3600
 
 SCENARIO = os.environ["SIGNALS_SCENARIO"]
 PORT = int(os.environ["SIGNALS_PORT"])
@@ -36,12 +37,12 @@ PORT = int(os.environ["SIGNALS_PORT"])
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Something that is started and stopped.
+    """A component that is started and stopped.
 
     Attributes:
-        name: how it is called, also where the subject asks for a name.
-        in_start: what goes wrong in its start: ``hangs``, ``fails`` or ``slow``.
-        in_stop: what goes wrong in its stop: ``hangs``, ``fails`` or ``blocks``.
+        name: its name, also for the subject.
+        in_start: the behaviour of its start: ``hangs``, ``fails``, ``slow``, or empty.
+        in_stop: the behaviour of its stop: ``hangs``, ``fails``, ``blocks`` in a thread, or empty.
     """
 
     name: str
@@ -49,12 +50,12 @@ class Component:
     in_stop: str = ""
 
     async def start(self) -> None:
-        """Start, or do not.
+        """Start, with the behaviour of ``in_start``.
 
         Raises:
-            RuntimeError: it was to fail.
+            RuntimeError: ``in_start`` is ``fails``.
         """
-        say(f"start {self.name}")
+        report(f"start {self.name}")
         if self.in_start == "hangs":
             await anyio.sleep_forever()
         if self.in_start == "slow":
@@ -63,47 +64,47 @@ class Component:
             await anyio.sleep(_FAILING)
             message = f"{self.name} cannot start"
             raise RuntimeError(message)
-        say(f"started {self.name}")
+        report(f"started {self.name}")
 
     async def stop(self, in_thread: InThread) -> None:
-        """Stop, or do not.
+        """Stop, with the behaviour of ``in_stop``.
 
         Raises:
-            RuntimeError: it was to fail.
+            RuntimeError: ``in_stop`` is ``fails``.
         """
-        say(f"stop {self.name}")
+        report(f"stop {self.name}")
         if self.in_stop == "hangs":
             await anyio.sleep_forever()
         if self.in_stop == "blocks":
-            await in_thread(time.sleep, _HUNG)
+            await in_thread(time.sleep, _TIMEOUT)
         if self.in_stop == "fails":
             message = f"{self.name} cannot stop"
             raise RuntimeError(message)
         await anyio.sleep(_CLOSING)
-        say(f"stopped {self.name}")
+        report(f"stopped {self.name}")
 
 
-def say(what: str) -> None:
-    """Tell the driver."""
-    sys.stdout.write(f"@{what}\n")
+def report(step: str) -> None:
+    """Print a step for the benchmark."""
+    sys.stdout.write(f"@{step}\n")
     sys.stdout.flush()
 
 
 async def work() -> None:
-    """Be the background work of an application, which crashes after a while.
+    """Run the background work of the application, which crashes after 0.5 s.
 
     Raises:
         RuntimeError: always.
     """
-    say("work")
+    report("work")
     await anyio.sleep(_FAILING)
-    message = "the work cannot go on"
+    message = "the work has failed"
     raise RuntimeError(message)
 
 
 async def answer_slowly() -> str:
-    """Be a request that takes its time."""
-    say("request")
+    """Process a request that takes 2 s."""
+    report("request")
     await anyio.sleep(_SLOW)
     return "done"
 
@@ -119,17 +120,17 @@ CACHE = Component(
         "stops-fail": "fails",
     }.get(SCENARIO, ""),
 )
-"""It needs the database, so it starts later and stops earlier."""
+"""Depends on the database: it starts after it and stops before it."""
 QUEUE = Component("queue", in_stop="fails")
-"""It needs the cache."""
+"""Depends on the cache."""
 
 WITH_HTTP = SCENARIO in {"start-fails", "in-flight", "crash"}
-"""Whether the application serves, where a subject leaves the choice."""
+"""Whether the application serves HTTP, for a subject that can run without."""
 WITH_QUEUE = SCENARIO == "stops-fail"
-"""Whether the application has a queue."""
+"""Whether the application contains the queue."""
 WITH_WORK = SCENARIO == "crash"
-"""Whether the application has background work."""
+"""Whether the application contains background work."""
 
 if SCENARIO == "pid-1-importing":
-    say("importing")
+    report("importing")
     time.sleep(_SLOW)

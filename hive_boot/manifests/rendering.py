@@ -1,0 +1,154 @@
+"""Rendering: the Jinja2 templates of the package, those that replace them, and their variables."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from hive_boot.manifests.deployment import PRE_STOP, USER
+from hive_boot.manifests.quoting import FILTERS, comment_command, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from jinja2 import Environment
+
+    from hive_boot.manifests.deployment import Deployment
+    from hive_boot.secrets.fields import Profile
+
+RENDERED = "Rendered by hive-boot"
+"""How the first line of every rendered file begins; a file without it is not overwritten."""
+
+TARGETS: dict[str, tuple[tuple[str, str, Profile], ...]] = {
+    "compose": (
+        ("docker-compose.yml", "docker-compose.yml.j2", "development"),
+        ("deploy/docker-compose.yml", "docker-compose.yml.j2", "production"),
+        ("deploy/Dockerfile", "Dockerfile.j2", "production"),
+        (".dockerignore", "dockerignore.j2", "production"),
+    ),
+    "kubernetes": tuple(
+        (f"deploy/k8s/{name}.yaml", f"{name}.yaml.j2", "production")
+        for name in (
+            *("deployment", "poddisruptionbudget", "networkpolicy", "service"),
+            *("secret", "kustomization"),
+        )
+    ),
+    "systemd": (("deploy/systemd/{name}.service", "systemd.service.j2", "production"),),
+    "env-example": ((".env.example", "env.example.j2", "development"),),
+    "markdown": (("SECRETS.md", "SECRETS.md.j2", "production"),),
+}
+"""The files of each target: path, template and the profile that decides what is required."""
+
+PROBED = frozenset({"compose", "kubernetes"})
+"""The targets whose platform probes the process."""
+
+MAX_TEMPLATE_SIZE = 1 << 20
+"""Bytes of a template in the directory of ``--templates``."""
+
+
+class TemplateError(Exception):
+    """Jinja2 is not installed, or a template cannot be used; the text names what to change."""
+
+
+def render(
+    deployment: Deployment, targets: Iterable[str], templates: Path | None = None
+) -> dict[str, str]:
+    """Return the text of each file of the targets, by path.
+
+    Args:
+        deployment: what is deployed.
+        targets: names in :data:`TARGETS`.
+        templates: a directory with templates that replace those of the same name.
+
+    Raises:
+        TemplateError: jinja2 is not installed, or a template is unknown or invalid.
+        OSError: the directory cannot be read.
+    """
+    environment = _environment(templates)
+    return {
+        path.format(name=deployment.name): _render(environment, template, deployment, to, profile)
+        for to in dict.fromkeys(targets)
+        for path, template, profile in TARGETS[to]
+        if deployment.port is not None or template != "service.yaml.j2"
+    }
+
+
+def _environment(templates: Path | None) -> Environment:
+    try:
+        import jinja2  # noqa: PLC0415  (no other command renders templates)
+    except ModuleNotFoundError:
+        message = "manifests needs jinja2: pip install 'hive_boot[deploy]'"
+        raise TemplateError(message) from None
+    loader: jinja2.BaseLoader = jinja2.PackageLoader("hive_boot.manifests")
+    if templates is not None:
+        _check_directory(templates, loader.list_templates())
+        loader = jinja2.ChoiceLoader([jinja2.FileSystemLoader(templates), loader])
+    environment = jinja2.Environment(
+        loader=loader,
+        # Escaping for HTML would corrupt every format here; FILTERS has a filter for each.
+        autoescape=False,  # noqa: S701
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment
+
+
+def _check_directory(directory: Path, known: list[str]) -> None:
+    for path in sorted(directory.iterdir()):
+        if path.name not in known:
+            message = f"{path} replaces no template; the templates are {', '.join(known)}"
+        elif not path.is_file() or path.stat().st_size > MAX_TEMPLATE_SIZE:
+            message = f"{path} must be a file of at most {MAX_TEMPLATE_SIZE} bytes"
+        else:
+            continue
+        raise TemplateError(message)
+
+
+def _render(
+    environment: Environment, template: str, deployment: Deployment, target: str, profile: Profile
+) -> str:
+    try:
+        text = environment.get_template(template).render(
+            app=deployment,
+            header=_header(deployment, target),
+            optional=deployment.optional(profile),
+            pre_stop=PRE_STOP,
+            profile=profile,
+            required=deployment.required(profile),
+            user=USER,
+        )
+    except Exception as exc:  # an expression in a template of an operator can raise anything
+        message = f"template {template}{_line(exc)}: {str(exc) or type(exc).__name__}"
+        raise TemplateError(message) from exc
+    if RENDERED not in text[:400]:
+        message = (
+            f"template {template} must print {{{{ header }}}} in its first lines: --write does not "
+            "overwrite a file without it"
+        )
+        raise TemplateError(message)
+    return text
+
+
+def _line(exc: Exception) -> str:
+    """Return the line of a template where an exception was raised, as far as it is known."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if frame.filename.endswith(".j2")
+    ]
+    number = getattr(exc, "lineno", None) or (lines[-1] if lines else None)
+    return f", line {number}" if number else ""
+
+
+def _header(deployment: Deployment, target: str) -> str:
+    """Return the first lines of a file: what has rendered it, and the command to repeat."""
+    app, *options = deployment.rerun_arguments
+    words = ["hive-boot", "manifests", app, "--target", target, *options, "--write"]
+    return (
+        f"# {RENDERED} from {one_line(deployment.declared)}; do not edit, render it again:\n"
+        f"{comment_command(words)}"
+    )

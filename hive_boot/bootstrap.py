@@ -559,9 +559,9 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.lifecycle.tasks import CancellableBlock  # noqa: PLC0415  (imports anyio)
 
-        async with self._running() as run:
-            with CancellableBlock() as body:
-                run.runner.on_fatal_error = body.cancel
+        block = CancellableBlock()
+        async with self._running(cancel=block.cancel) as run:
+            with block:
                 yield run.store.view
 
     @asynccontextmanager
@@ -587,8 +587,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
         else:
-            async with self._running() as run:
-                run.runner.on_fatal_error = terminate_self
+            async with self._running(cancel=terminate_self) as run:
                 yield run.request_state
 
     def asgi(self, app: App) -> App:
@@ -764,7 +763,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             LifecycleError: the application has not become ready, or has ended.
         """
-        if self._run is None or not self._run.runner.started:
+        if self._run is None or not self._run.states.started:
             message = (
                 f"{self!r} is not running. In FastAPI pass lifespan=boot.lifespan; in tests "
                 "enter `with TestClient(app)`; secrets do not exist at import time."

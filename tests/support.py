@@ -1,5 +1,6 @@
 """Helpers of many tests: a fixed clock, a simulated machine, child processes."""
 
+import codecs
 import ctypes
 import os
 import subprocess
@@ -187,6 +188,9 @@ def started_child(
 def as_ordinary_user() -> Iterator[Path]:
     """Run the block without root privileges, and yield a new directory."""
     root = os.geteuid() == 0
+    for encoding in ("utf-8-sig", "unicode-escape"):
+        # Python caches that a codec is unknown when this user cannot read its module.
+        codecs.lookup(encoding)
     with TemporaryDirectory() as name:
         directory = Path(name)
         directory.chmod(0o777)

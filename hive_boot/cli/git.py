@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +70,8 @@ def git_paths(
 _SPECIAL = re.compile(r"[\\*?\[]")
 
 
-class GitignoreChange(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitignoreChange:
     """A line to add to a ``.gitignore``.
 
     Attributes:
@@ -121,7 +123,8 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         return None
     line_end = b"\r\n" if b"\r\n" in content else b"\n"
     separator = b"" if content.endswith(b"\n") or not content else line_end
-    return GitignoreChange(path, line, before, content + separator + raw + line_end)
+    content += separator + raw + line_end
+    return GitignoreChange(path=path, line=line, before=before, content=content)
 
 
 def tracked_files(directory: Path) -> list[str]:

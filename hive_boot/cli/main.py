@@ -6,12 +6,10 @@ check waits for every import.
 
 from __future__ import annotations
 
-import atexit
-import gc
 import io
 import os
 import sys
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from importlib import import_module
 
 from hive_boot.cli.arguments import EXIT_FAILURE, EXIT_USAGE, CommandError, Parser, UsageError
@@ -34,37 +32,44 @@ COMMANDS = {
 
 
 def entry_point() -> None:
-    """Run one command and end the process.
-
-    An init container or a health check also waits for the end of the interpreter. So the
-    process ends without a final garbage collection; functions registered with atexit are
-    called. This function does not return.
+    """Run one command, and exit with its status.
 
     Raises:
-        SystemExit: the command is ``run``: Python waits for threads of the application.
+        SystemExit: always.
     """
     if sys.argv[1:2] == ["run"]:
         sys.exit(main())
-    gc.disable()
     if os.getpid() == 1:
         _install_sigterm_handler()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # As on stderr: a character that the terminal cannot show is escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
     status = main()
-    with ExitStack() as stack:
-        # Callbacks run in reverse: a flush that fails does not keep the process from ending.
-        stack.callback(os._exit, status)
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            stack.callback(stream.flush)
-        atexit._run_exitfuncs()  # noqa: SLF001  (Python itself calls it at this point)
+    _flush_stdout()
+    sys.exit(status)
+
+
+def _flush_stdout() -> None:
+    """Write what stdout still holds; close it if that fails, or Python would exit with 120."""
+    try:
+        print(end="", flush=True)  # noqa: T201  (unlike sys.stdout.flush(), it accepts None)
+    except (OSError, ValueError):
+        with suppress(OSError):
+            sys.stdout.close()
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: the command ends as after Ctrl-C, with another exit status."""
 
 
 def _install_sigterm_handler() -> None:
-    """End at SIGTERM: the kernel drops it for a PID 1 without a handler."""
+    """Raise an exception at SIGTERM: the kernel drops it for a PID 1 without a handler."""
     import signal  # noqa: PLC0415  (only for PID 1)
 
-    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    def handle(_number: int, _frame: object) -> None:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, handle)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,12 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as exc:
         print_error(str(exc))
         return EXIT_FAILURE
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as exc:
+        return 143 if isinstance(exc, _Terminated) else 130
     except BrokenPipeError:
-        # The reader has ended, as in `| head`: close stdout, so that the final flush is quiet.
-        with suppress(OSError):
-            sys.stdout.close()
+        # The reader of stdout has ended, as in `| head`.
         return EXIT_FAILURE
     except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
         from hive_boot.runtime.process import report_failure  # noqa: PLC0415  (only for a failure)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
@@ -140,7 +141,8 @@ def _check_paths(to: str, files: Sequence[Path]) -> None:
         raise UsageError(message)
 
 
-class MigratedSecret(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigratedSecret:
     """A secret that the ``.env`` files hold.
 
     Attributes:
@@ -158,7 +160,8 @@ class MigratedSecret(NamedTuple):
     is_new: bool
 
 
-class DotenvLines(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DotenvLines:
     """Lines of a ``.env`` file that can be deleted after the migration.
 
     Attributes:
@@ -330,13 +333,16 @@ class MigrationPlan:
             CommandError: the path of its new file contains a symbolic link.
         """
         value = self.found.values[field.attribute]
-        if target is not None and field.attribute in target.values:
+        is_new = target is None or field.attribute not in target.values
+        if target is None or is_new:
+            file = field.file_name
+            refuse_links(self.directory, file, self.shown)
+        else:
             path = Path(target.origin(field.attribute)[1])
             file = str(path.relative_to(self.directory))
-            return MigratedSecret(field.attribute, field.name, value, file, is_new=False)
-        file = field.file_name
-        refuse_links(self.directory, file, self.shown)
-        return MigratedSecret(field.attribute, field.name, value, file, is_new=True)
+        return MigratedSecret(
+            attribute=field.attribute, name=field.name, value=value, file=file, is_new=is_new
+        )
 
     def _broken_constraints(self) -> list[str]:
         """Return a warning for each value that a start rejects; it is migrated without a change."""
@@ -469,7 +475,7 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         first = binding.original.line + _count_lines(text[: len(text) - len(body)])
         last = first + _count_lines(body) - body.endswith(("\n", "\r"))
         if binding.key in names:
-            found.append(DotenvLines(str(file), binding.key, first, last))
+            found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
         elif used := {a or b for a, b in _REFERENCE.findall(binding.value)} & {*names}:
             references.append(f"  line {first} ({binding.key}) refers to {', '.join(sorted(used))}")
     if references:
@@ -565,7 +571,7 @@ def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:
         "missing": [field.name for field in plan.missing],
         "tightened": plan.restricts_permissions,
         "gitignore": change and {"file": str(change.path), "line": change.line},
-        "lines_to_delete": [line._asdict() for line in plan.lines],
+        "lines_to_delete": [asdict(line) for line in plan.lines],
         "warnings": plan.warnings,
     }
 

@@ -7,9 +7,10 @@ import inspect
 import re
 import sys
 import warnings
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
 from hive_boot.cli.file_writing import FileTransaction, write_in_place
@@ -143,7 +144,8 @@ def parser() -> Parser:
     return parser
 
 
-class _Outcome(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
     """The result of a rotation.
 
     Attributes:
@@ -176,7 +178,8 @@ def run(arguments: Namespace) -> int:
     value = read_new_value(field)
     notes = _check_value(field, value) if arguments.app else []
     if _current_value(field, location.directory) == value:
-        return _print_outcome(_Outcome("unchanged", notes), field, location, json=arguments.json)
+        outcome = _Outcome(state="unchanged", notes=notes)
+        return _print_outcome(outcome, field, location, json=arguments.json)
     failure = ""
     try:
         outcome = _write(field, location, value, notes, keep=arguments.backup)
@@ -270,7 +273,7 @@ def _write(
                 *notes,
                 f"git does not ignore the file. Fix: add the line {change.line} to {change.path}",
             ]
-        return _Outcome("created", notes)
+        return _Outcome(state="created", notes=notes)
 
     def accept() -> bool:
         return _current_value(field, location.directory) == value
@@ -280,7 +283,7 @@ def _write(
         now = datetime.now(UTC)
         backup = location.path.with_name(f"{location.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
     write_in_place(location.path, encode_value(value), accept, backup=backup)
-    return _Outcome("rotated", notes, backup)
+    return _Outcome(state="rotated", notes=notes, backup=backup)
 
 
 def verify(field: Field, directory: Path, value: Value) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import CommandError, UsageError
 from hive_boot.secrets import fix_hints
@@ -28,7 +29,8 @@ _NO_WAITING = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
 """Disables waiting: the clock is one hour ahead, so that a new file is old enough to be read."""
 
 
-class SecretLocation(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretLocation:
     """The file of a secret in a directory.
 
     Attributes:
@@ -93,7 +95,7 @@ def locate_secret(
     if existing and not path.is_file():
         message = f"{shown / file} is not a regular file. Remove it and use --create."
         raise CommandError(message)
-    return SecretLocation(directory, file, shown / file, path)
+    return SecretLocation(directory=directory, file=file, shown=shown / file, path=path)
 
 
 def named_directory(shown: Path) -> Path:

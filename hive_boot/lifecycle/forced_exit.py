@@ -1,4 +1,4 @@
-"""Forced exit: what ends a process whose tasks or threads do not end, and where they hang."""
+"""Forced exit of a process whose tasks or threads do not end, and the lines where they hang."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING
 
-# These are imported before they are needed: a process that ends may be unable to open a file.
+# Imported here and not where they are used: a process that exits may be unable to open a file.
 from hive_boot._output import write_stderr
 from hive_boot._timings import DEFAULTS
 from hive_boot.redaction.registry import redact_safely
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
 
 _LIBRARY_PACKAGES = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "trio"})
-"""Packages that wait for others: what they are called with is worth knowing."""
+"""Packages whose frames are skipped: the frame that called them is shown."""
 
 
-_PASSED_OVER_IN_THREADS = _LIBRARY_PACKAGES | {"concurrent", "queue", "threading"}
+_SKIPPED_IN_THREADS = _LIBRARY_PACKAGES | {"concurrent", "queue", "threading"}
 
 
 _HIDING = frozenset(
     {"anext_awaitable", "async_generator_asend", "async_generator_athrow", "coroutine_wrapper"}
 )
-"""Types of the interpreter's that hold what they wait for, and have no attribute for it."""
+"""Types of the interpreter that wait for an object which no attribute of them shows."""
 
 
 _LONGEST = 120
-"""Characters of a source line."""
+"""Maximum number of characters of a source line."""
 
 
 def locate_coroutine(awaitable: object) -> str:
-    """Say where a suspended coroutine or async generator stands.
+    """Return the line at which a coroutine or async generator is suspended.
 
-    It is called from another task of the same loop, and never raises.
+    Called from another task of the same loop; never raises.
 
     Args:
-        awaitable: a coroutine or an async generator; the one of a context manager made by
-            ``asynccontextmanager`` is its ``gen``.
+        awaitable: a coroutine or an async generator; for a context manager made by
+            ``asynccontextmanager`` pass its ``gen``.
 
     Returns:
-        ``app.py:42 in connect: await pool.open()``, for the deepest frame that is not one
-        of anyio, asyncio, trio, contextlib or hive_boot. Nothing when there is none, and
-        for what is running or over.
+        ``app.py:42 in connect: await pool.open()``, for the innermost frame outside anyio,
+        asyncio, trio, contextlib and hive_boot. Empty without such a frame, and for an
+        awaitable that is running or has ended.
     """
     with suppress(Exception):
         frames = list(_frames(awaitable))
-        # Only what runs has been called by something.
+        # Only the frame of a running coroutine has a caller.
         if not any(frame.f_back for frame in frames):
             frame = _last(frames, _LIBRARY_PACKAGES)
             return "" if frame is None else _described(frame)
@@ -65,14 +65,14 @@ def locate_coroutine(awaitable: object) -> str:
 
 
 def locate_thread(thread: threading.Thread) -> str:
-    """Say where a thread stands now; never raises.
+    """Return the line that a thread executes now; never raises.
 
     Args:
         thread: any thread.
 
     Returns:
-        What ``stands_at`` gives, or the thread's innermost frame when none of them is its
-        author's. Nothing for one that is not alive.
+        The line of the innermost frame outside the libraries, as :func:`locate_coroutine`
+        formats it; of the innermost frame at all without one. Empty for a thread that has ended.
     """
     with suppress(Exception):
         frames: list[FrameType] = []
@@ -80,12 +80,12 @@ def locate_thread(thread: threading.Thread) -> str:
         while frame is not None:
             frames.insert(0, frame)
             frame = frame.f_back
-        return _described(_last(frames, _PASSED_OVER_IN_THREADS) or frames[-1])
+        return _described(_last(frames, _SKIPPED_IN_THREADS) or frames[-1])
     return ""
 
 
 def _frames(awaitable: object) -> Iterator[FrameType]:
-    """Go from an awaitable to what it awaits, and so on; Futures and the like are the end."""
+    """Yield the frames of an awaitable and of what it awaits, down to a Future or the like."""
     while awaitable is not None:
         frame: FrameType | None = None
         if isinstance(awaitable, CoroutineType):
@@ -101,7 +101,7 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
 
 
 def _inner_awaitable(awaitable: object) -> object:
-    """Give what a type without attributes waits for; it holds that first, then any values."""
+    """Return the object that one of the ``_HIDING`` types waits for: its first referent."""
     kind = type(awaitable)
     if kind.__module__ == "builtins" and kind.__name__ in _HIDING:
         import gc  # noqa: PLC0415  (only a hang needs it)
@@ -110,22 +110,22 @@ def _inner_awaitable(awaitable: object) -> object:
     return None
 
 
-def _last(frames: Iterable[FrameType], passed_over: frozenset[str]) -> FrameType | None:
-    """Find the innermost frame that is in none of some packages."""
+def _last(frames: Iterable[FrameType], skipped: frozenset[str]) -> FrameType | None:
+    """Return the innermost frame that is in none of the skipped packages."""
     found = None
     for frame in frames:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in passed_over:
+        if package not in skipped:
             found = frame
     return found
 
 
 def _described(frame: FrameType) -> str:
-    """Name a frame's line, function and source."""
+    """Return the line, the function and the source of a frame."""
     code, line = frame.f_code, frame.f_lineno
     place = f"{_short(code.co_filename)}:{line} in {code.co_name}"
     source = ""
-    with suppress(Exception):  # it may come from a loader, which is anybody's
+    with suppress(Exception):  # the loader of the module may raise anything
         source = linecache.getline(code.co_filename, line, frame.f_globals).strip()
     if len(source) > _LONGEST:
         source = f"{source[:_LONGEST]}..."
@@ -142,24 +142,26 @@ def _short(path: str) -> str:
 
 
 _SLICE = 0.05
-"""Seconds between two looks at threads that are waited for."""
+"""Seconds between two checks of threads that are joined."""
 
 
-_NO_DESCRIPTION = "hive_boot: the time is over, and what has not ended cannot be told"
+_NO_DESCRIPTION = (
+    "hive_boot: shutdown timeout exceeded; the list of what has not stopped is not available"
+)
 
 
 class ExitWatchdog:
-    """Ends the process when the time is over, whatever the main thread does.
+    """Watchdog thread that ends the process after a time, even if the main thread is blocked.
 
-    Only code that keeps the interpreter to itself (an extension in C, a regular expression
-    that runs wild) holds it up, and that only until it lets go.
+    Code that holds the GIL (a C extension, a slow regular expression) delays the exit until it
+    releases the GIL.
 
     Args:
         seconds: the time from ``start`` on.
-        pending: gives the text that is written to stderr then: what has not ended. It is
-            called in a thread of its own, and may fail or hang.
+        pending: returns the text for stderr: what has not stopped. Called in a separate
+            thread; it may fail or hang.
         status: the exit status of the process.
-        timings: how long each step of the end may take.
+        timings: the limit of each step of the exit.
     """
 
     def __init__(
@@ -179,23 +181,24 @@ class ExitWatchdog:
         self._only_at_exit = False
 
     def start(self) -> None:
-        """Let the time run, once.
+        """Start the time; called once.
 
         Raises:
             RuntimeError: no thread can be started.
         """
-        # While it waits for threads at its end, Python 3.12 starts none: then the last words
-        # are said in the first of these two, and the second sees that it does not hang.
+        # Python 3.12 starts no thread while it joins threads at its exit. Then the first of
+        # these two threads writes the message itself, and the second ends the process if the
+        # first hangs.
         _daemon(self._wait, "hive_boot: deadline")
         _daemon(self._hard_exit, "hive_boot: last deadline")
 
     def cancel(self) -> None:
-        """Let the process go on, if the time is not over yet."""
+        """Cancel the exit, if the time is not over yet."""
         self._cancelled.set()
         self._decided.set()
 
     def only_while_exiting(self) -> None:
-        """End from now on only a process that waits for its threads, and does nothing else."""
+        """From now on end the process only while Python joins its threads at the exit."""
         self._only_at_exit = True
 
     def _wait(self) -> None:
@@ -207,7 +210,7 @@ class ExitWatchdog:
             self._end()
 
     def _hard_exit(self) -> None:
-        # Counted from here: what kept the interpreter to itself may have taken any time.
+        # The time counts from here: code that held the GIL may have delayed this thread.
         self._decided.wait()
         if self._is_over:
             time.sleep(4 * self._timings.last_output_timeout)
@@ -224,14 +227,14 @@ class ExitWatchdog:
 
 
 def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
-    """End the process now: nothing is unwound, and no thread is waited for.
+    """End the process now: no ``finally`` runs, and no thread is joined.
 
-    What has been printed and logged is written first, if that takes no more than a moment.
+    The text is written and the streams and log handlers are flushed before, with a time limit.
 
     Args:
         status: the exit status.
-        text: what is written to stderr before, without the secrets in it.
-        timings: how long each step may take.
+        text: the text for stderr; secrets in it are redacted.
+        timings: the limit of each step.
     """
     _run_with_timeout(timings, lambda: _say(text))
     _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
@@ -239,34 +242,34 @@ def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
 
 
 def _is_exiting() -> bool:
-    """Tell whether the main thread is over, and Python waits for the others."""
-    # Those of a pool are waited for before the main thread is said to be over.
+    """Return whether the main thread has ended, so that Python joins the others."""
+    # Threads of an executor are joined while the main thread still counts as alive.
     is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
     return is_shutting_down or not threading.main_thread().is_alive()
 
 
 def threads_started_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
-    """Find the threads that were started since, and that hold the process.
+    """Return the threads that were started since then, and that Python joins at its exit.
 
     Args:
-        before: what ``threading.enumerate`` gave then.
+        before: the result of ``threading.enumerate`` at that moment.
 
     Returns:
-        Those that are alive, but for daemon threads, the current and the main one.
+        The living threads without daemon threads, the current and the main thread.
     """
     but = {threading.current_thread(), threading.main_thread(), *before}
     return [each for each in threading.enumerate() if not each.daemon and each not in but]
 
 
 def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:
-    """Wait for threads to end. Idle ones of a pool are not waited for: Python ends them.
+    """Join threads, except idle threads of an executor: Python ends those itself.
 
     Args:
-        threads: those to wait for.
+        threads: the threads to join.
         seconds: the time for all of them.
 
     Returns:
-        The names of those that have not ended, each with the line where it stands.
+        The names of the threads that have not ended, each with the line that it executes.
     """
     end = time.monotonic() + seconds
     while (holding := [each for each in threads if _blocks_exit(each)]) and time.monotonic() < end:
@@ -275,17 +278,17 @@ def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[st
 
 
 def _blocks_exit(thread: threading.Thread) -> bool:
-    """Tell whether Python would wait for a thread at its end.
+    """Return whether a thread would hold up the exit of Python.
 
-    It tells the threads of both kinds of pools to end when there is no work for them left.
+    Python ends the idle threads of both kinds of executors itself.
     """
     if not thread.is_alive() or not getattr(thread, "pending_work_items", True):
-        return False  # the latter is what the one thread of a ProcessPoolExecutor has to do
+        return False  # only the manager thread of a ProcessPoolExecutor has pending_work_items
     pools = sys.modules.get("concurrent.futures.thread")
     frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (documented)
     if pools is None or frame is None:
         return True
-    # A worker without work is in the loop that takes some; the queue it waits at has no frame.
+    # The innermost Python frame of an idle worker is the worker function: SimpleQueue.get is C.
     return frame.f_code is not pools._worker.__code__  # noqa: SLF001
 
 
@@ -295,25 +298,25 @@ def _named(thread: threading.Thread) -> str:
 
 
 def _say(text: str) -> None:
-    """Write a text to stderr, as lines."""
+    """Write a text to stderr, with a final line break."""
     if text:
         shown = redact_safely(text)
         write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
 
 
 def _flush(name: str) -> Callable[[], None]:
-    """Give what writes out a stream, if there is one then."""
+    """Return a function that flushes a stream; without the stream it raises."""
     return lambda: getattr(sys, name).flush()
 
 
 def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:
-    """Do what may fail or hang, side by side; what hangs is left behind."""
+    """Call functions that may fail or hang, in parallel, and leave behind those that hang."""
     threads = []
     for call in calls:
         try:
-            threads.append(_daemon(call, "hive_boot: last words"))
+            threads.append(_daemon(call, "hive_boot: last output"))
         except RuntimeError:
-            # There are too many threads, or Python is at its end.
+            # The thread limit is reached, or Python is exiting.
             with suppress(BaseException):
                 call()
     end = time.monotonic() + timings.last_output_timeout
@@ -322,7 +325,7 @@ def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:
 
 
 def _daemon(call: Callable[[], object], name: str) -> threading.Thread:
-    """Start a daemon thread, in which nothing is said about a failure."""
+    """Start a daemon thread that ignores every exception."""
 
     def work() -> None:
         with suppress(BaseException):

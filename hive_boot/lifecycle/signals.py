@@ -1,11 +1,10 @@
 """Signal handler: the first signal requests an orderly stop, the second ends the process.
 
-SIGHUP asks for a reload, as it does of every daemon; with a controlling terminal it says
-that the terminal is gone, and is a signal to stop like the others.
+SIGHUP requests a reload, as of every daemon; with a controlling terminal it reports that the
+terminal is gone, and is a signal to stop like the others.
 
-The handler is a plain ``signal.signal`` one, set before the loop exists: it counts
-and wakes, so that no signal is lost while the loop is blocked, and the second one
-works although it is.
+The handlers are installed by ``signal.signal`` before the event loop exists. They only count
+and schedule, so no signal is lost while the loop is blocked, and the second one works then.
 """
 
 from __future__ import annotations
@@ -20,117 +19,105 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
-    from typing import Self
+    from typing import Protocol, Self
+
+    class SignalTarget(Protocol):
+        """A run that reacts to signals.
+
+        Each method is called in a signal handler: it must be quick, and must not wait.
+        """
+
+        def stop(self) -> None:
+            """Request a stop, after the first signal."""
+
+        def reload(self) -> None:
+            """Request a reload, after SIGHUP."""
+
+        def force(self) -> str:
+            """Return the state of the run, before the second signal ends the process."""
+
 
 _log = logging.getLogger("hive_boot")
 
 HANDLED = (signal.SIGTERM, signal.SIGINT)
 
 _STDERR = 2
-"""The descriptor: what Python has for it may be locked by the code that was interrupted."""
+"""The descriptor: the interrupted code may hold the lock of ``sys.stderr``."""
 
 _DEBOUNCE = 0.1
-"""Seconds within which a signal repeated is the same one: a terminal's parent forwards it."""
+"""Seconds in which a repeated signal is the same one: a parent process may forward it."""
 
 
 class SignalHandler:
-    """Catches the signals from ``with`` on, and puts the old handlers back.
+    """Context manager that installs the handlers, and restores the former ones at its end.
 
-    Outside the main thread it catches nothing: Python delivers no signal there.
+    Outside the main thread it installs nothing: Python delivers no signal there.
 
     Attributes:
-        first_signal: the first signal that came, or None.
+        first_signal: the first signal to stop; None until it arrives.
+        reload_requested: whether a SIGHUP has requested a reload.
     """
 
     def __init__(self) -> None:
         self.first_signal: int | None = None
+        self.reload_requested: bool = False
         self._since = 0.0
         self._is_forcing = False
-        self._wake: Callable[[], object] | None = None
-        self._reload: Callable[[], object] | None = None
-        self._reload_wanted = False
-        self._describe_state: Callable[[], str] | None = None
+        self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Self:
         if self._before:
-            # It was put in early, and is taken over now.
+            # install_early() has installed the handlers already.
             return self
         if threading.current_thread() is threading.main_thread():
             for number in HANDLED:
                 self._before[number] = signal.signal(number, self._handle)
-            # Who was started to survive its terminal (nohup) goes on to ignore it.
+            # A process that was started to survive its terminal (nohup) ignores SIGHUP.
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
                 handle = self._handle if _has_terminal() else self._handle_hangup
                 self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, handle)
-            # A forked child is not ours: a signal does to it what it did before.
-            os.register_at_fork(after_in_child=self._put_back)
+            # A forked child gets the former handlers.
+            os.register_at_fork(after_in_child=self._restore)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._put_back()
+        self._restore()
 
-    def _put_back(self) -> None:
+    def _restore(self) -> None:
         while self._before:
             number, handler = self._before.popitem()
-            # None stands for a handler that was not set from Python; it cannot be put back.
+            # None is a handler that was not installed from Python; it cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # type: ignore[arg-type]
 
-    def on_stop(self, wake: Callable[[], object]) -> None:
-        """Call ``wake`` at the first signal, or now when it came already.
-
-        Args:
-            wake: called in the signal handler, so it has to be quick and safe there.
-        """
-        self._wake = wake
+    def attach(self, target: SignalTarget) -> None:
+        """Pass the signals to a run, also a signal to stop that has arrived before."""
+        self._target = target
         if self.first_signal is not None:
-            wake()
-
-    def on_reload(self, reload: Callable[[], object]) -> None:
-        """Call ``reload`` at each SIGHUP, and now when one came already.
-
-        Args:
-            reload: called in the signal handler, so it has to be quick and safe there.
-        """
-        self._reload = reload
-        if self._reload_wanted:
-            reload()
-
-    def on_force(self, last_word: Callable[[], str]) -> None:
-        """Call ``last_word`` at the second signal.
-
-        Args:
-            last_word: gives where the application stands; called in the signal handler.
-        """
-        self._describe_state = last_word
-
-    def detach(self) -> None:
-        """Wake nobody any more."""
-        self._wake = self._reload = None
+            target.stop()
 
     def _handle_hangup(self, _number: int, _frame: FrameType | None) -> None:
-        self._reload_wanted = True
-        if self._reload is not None:
-            self._reload()
+        self.reload_requested = True
+        if self._target is not None:
+            self._target.reload()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.first_signal is None:
             self.first_signal, self._since = number, now
-            if self._wake is not None:
-                self._wake()
+            if self._target is not None:
+                self._target.stop()
         elif number != self.first_signal or now - self._since > _DEBOUNCE:
             self._force(number)
 
     def _force(self, number: int) -> None:
-        """End at once. A stderr that takes nothing, a full pipe, holds up nobody."""
+        """Exit at once; a stderr that is a full pipe is skipped."""
         if self._is_forcing:
-            # Another one came while this handler ran: it changes nothing.
+            # A third signal, which interrupts this handler, changes nothing.
             return
         self._is_forcing = True
-        state = "armed" if self._describe_state is None else self._describe_state()
+        state = "armed" if self._target is None else self._target.force()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:
@@ -142,9 +129,10 @@ _early: list[SignalHandler] = []
 
 
 def install_early() -> None:
-    """Catch the signals from now on, for whoever owns this process later.
+    """Install the handlers now, for the process runner that :func:`acquire` returns them to.
 
-    As PID 1 a signal without a handler is dropped, also while an application is imported.
+    The kernel drops a signal without a handler for PID 1, also during the import of an
+    application.
     """
     _early.append(SignalHandler().__enter__())
 
@@ -155,18 +143,18 @@ def acquire() -> SignalHandler:
 
 
 def terminate_self() -> None:
-    """Ask the server around us to end, by SIGTERM, if it listens to that.
+    """Send SIGTERM to this process, if the server around the application handles it.
 
-    Where nobody does, as in a test's client, the process would be gone without a stop.
+    Without a handler, as in a test client, SIGTERM would end the process without a stop.
     """
     if callable(signal.getsignal(signal.SIGTERM)):
         os.kill(os.getpid(), signal.SIGTERM)
     else:
-        _log.error("Nobody here handles SIGTERM: the server goes on, and is not ready")
+        _log.error("No handler for SIGTERM in this process: the server continues, and is not ready")
 
 
 def _has_terminal() -> bool:
-    """Tell whether there is a controlling terminal, whose end SIGHUP would announce."""
+    """Return whether there is a controlling terminal, whose end SIGHUP would report."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:

@@ -1,4 +1,4 @@
-"""States of a run: the table of transitions, and the timeline of what was done in them."""
+"""States of a run: the table of transitions, the timeline, and the messages to systemd."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Literal
 
 from hive_boot._records import Record
 from hive_boot.exceptions import IllegalTransitionError
+from hive_boot.lifecycle.systemd import SystemdNotifier
 
 
 class State(StrEnum):
-    """Where a run stands."""
+    """State of a run."""
 
     ARMED = "armed"
     LOADING = "loading"
@@ -36,48 +37,31 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.STOPPED: frozenset({State.FORCED}),
     State.FORCED: frozenset(),
 }
-"""For each state, the ones that may follow."""
+"""The states that may follow each state."""
 
 
 SERVING = frozenset({State.READY, State.RELOADING})
 """The states in which the application is in use."""
 
 
-class StateMachine:
-    """One walk through the table, from ARMED to STOPPED."""
-
-    def __init__(self) -> None:
-        self.state: State = State.ARMED
-
-    def transition(self, state: State) -> None:
-        """Take a step.
-
-        Raises:
-            IllegalTransitionError: the table has no such step from here.
-        """
-        if state not in TRANSITIONS[self.state]:
-            raise IllegalTransitionError(self.state, f"make {state}")
-        self.state = state
-
-
 Kind = Literal["phase", "check", "resource", "service", "stop"]
-"""What a step is: a phase of the run, a check, the start of a resource, a service, a stop."""
+"""Kind of a step: a phase of the run, a check, the start of a resource, a service, a stop."""
 
 
 StepOutcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]
-"""What has become of a step; the last four are final."""
+"""Outcome of a step; the last four are final."""
 
 
 class TimelineEntry(Record):
     """One step of a run.
 
     Attributes:
-        name: what people call it: a state, the name of a resource, the label of a check.
-        kind: what it is.
-        start: when it began, in seconds since the run began; while it waits, when it was to.
-        end: when it ended, in the same seconds; None while it goes on.
-        outcome: what has become of it.
-        waits_for: the resources that it waits, or has waited, for.
+        name: a state, the name of a resource, or the label of a check.
+        kind: the kind of the step.
+        start: the begin, in seconds since the run began; of a step that waits: of the waiting.
+        end: the end, in the same seconds; None until then.
+        outcome: the outcome until now.
+        waits_for: the resources that the step waits, or has waited, for.
     """
 
     name: str
@@ -89,11 +73,11 @@ class TimelineEntry(Record):
 
 
 _MOST = 200
-"""How many runs of services are remembered: they fail and come back for as long as it runs."""
+"""Number of service runs in the timeline: a failing service is restarted during the whole run."""
 
 
 class Timeline:
-    """The steps of one run, in the order in which they began."""
+    """Steps of one run, in the order in which they began."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -103,7 +87,7 @@ class Timeline:
 
     @property
     def elapsed(self) -> float:
-        """The seconds since the run began."""
+        """Seconds since the run began."""
         return time.monotonic() - self._began
 
     @property
@@ -112,7 +96,7 @@ class Timeline:
         return tuple(self._steps.values())
 
     def step(self, number: int) -> TimelineEntry:
-        """Give one step."""
+        """Return one step."""
         return self._steps[number]
 
     def begin(
@@ -123,10 +107,10 @@ class Timeline:
         waits_for: tuple[str, ...] = (),
         outcome: StepOutcome = "running",
     ) -> int:
-        """Note that something begins.
+        """Record the begin of a step.
 
         Returns:
-            The number by which the step is told of later.
+            The number of the step.
         """
         number = self._next
         self._next += 1
@@ -138,11 +122,68 @@ class Timeline:
         return number
 
     def resume(self, number: int) -> None:
-        """Note that a step which was waiting begins in earnest."""
+        """Record that a step which was waiting begins now."""
         self._steps[number] = self._steps[number].replace(outcome="running", start=self.elapsed)
 
     def end(self, number: int, outcome: StepOutcome = "done") -> None:
-        """Note that something has ended; a second end changes nothing."""
+        """Record the end of a step; a second end changes nothing."""
         step = self._steps.get(number)
         if step is not None and step.end is None:
             self._steps[number] = step.replace(end=self.elapsed, outcome=outcome)
+
+
+class StateMachine:
+    """State of one run: each step is recorded in the timeline and sent to systemd.
+
+    Attributes:
+        state: the current state.
+        started: whether the run has been ready.
+        timeline: every step of the run.
+        notifier: the messages to systemd.
+    """
+
+    def __init__(self) -> None:
+        self.state: State = State.ARMED
+        self.started: bool = False
+        self.timeline: Timeline = Timeline()
+        self.notifier: SystemdNotifier = SystemdNotifier()
+        self._phase = self.timeline.begin(State.ARMED, "phase")
+
+    def transition(self, state: State) -> None:
+        """Enter a state, record it, and send it to systemd.
+
+        Raises:
+            IllegalTransitionError: the table does not allow this step.
+        """
+        before = self.state
+        self.transition_silently(state)
+        self._record_phase(before)
+        if state is State.RELOADING:
+            self.notifier.reloading()
+        elif state is State.READY:
+            self.started = True
+            self.notifier.ready("Ready")
+        elif state is State.DRAINING or (state is State.STOPPING and not self.started):
+            self.notifier.stopping(state.capitalize())
+        else:
+            self.notifier.status(state.capitalize())
+
+    def transition_silently(self, state: State) -> None:
+        """Enter a state; nothing is recorded or sent.
+
+        Raises:
+            IllegalTransitionError: the table does not allow this step.
+        """
+        if state not in TRANSITIONS[self.state]:
+            raise IllegalTransitionError(self.state, f"make {state}")
+        self.state = state
+
+    def _record_phase(self, before: State) -> None:
+        """Record a phase; a reload belongs to the phase READY."""
+        state = self.state
+        if state is State.RELOADING or (before is State.RELOADING and state is State.READY):
+            return
+        self.timeline.end(self._phase)
+        self._phase = self.timeline.begin(state, "phase")
+        if state is State.STOPPED:
+            self.timeline.end(self._phase)

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 MASK = "***"
-"""What stands where a value stood."""
+"""Replacement of a value."""
 
 
 MIN_LENGTH = 8
-"""Characters from which on a value is looked for in text: a shorter one is a word."""
+"""Minimum number of characters of a hidden value: shorter values may be common words."""
 
 
 _BEHIND = 5
-"""How many characters behind the rare one belong to an anchor."""
+"""Number of characters of an anchor after its first one."""
 
 
 _LARGE = 1 << 16
-"""Characters of a text from which on what is found in it is not listed."""
+"""Maximum number of characters of a text whose anchors are collected in a list."""
 
 
 _RARE = ("ZQXJKVYM~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvw", "6543210LDCRTANOIE")
@@ -38,24 +38,28 @@ Needles: TypeAlias = "dict[tuple[int, int], set[str]]"
 
 
 class _AnchorIndex:
-    """The anchors that begin with the same character.
+    """Anchors that begin with the same character.
 
     Args:
         first: that character.
-        needles: the needles, by what follows it.
+        needles: the needles, by the rest of their anchor.
+
+    Attributes:
+        first: that character.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ("_open", "first")
 
     def __init__(self, first: str, needles: dict[str, Needles]) -> None:
+        self.first: str = first
         others = "".join(map(re.escape, sorted(set().union(*needles))))
         behind = len(next(iter(needles)))
         follow = f"[{others}]{{{behind}}}" if behind else ""
-        # Neither an attribute nor an item of one leads to what is looked for.
+        # No attribute, and no item of an attribute, leads to a needle.
         self._open = conceal((re.compile(f"{re.escape(first)}(?=({follow}))"), needles))
 
     def are_absent(self, text: str) -> bool:
-        """Tell that none of them is in ``text``."""
+        """Return whether none of the anchors is in ``text``."""
         if len(text) <= _LARGE:
             found = self._open()[0].findall(text)
             return not found or self._open()[1].keys().isdisjoint(found)
@@ -63,7 +67,7 @@ class _AnchorIndex:
         return self._open()[1].keys().isdisjoint(match[1] for match in places)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """Give where the needles that they belong to begin and end."""
+        """Yield the start and the end of each needle in ``text`` that has one of the anchors."""
         for match in self._open()[0].finditer(text):
             for (at, length), needles in self._open()[1].get(match[1], {}).items():
                 start = match.start() - at
@@ -72,63 +76,62 @@ class _AnchorIndex:
 
 
 class Matcher:
-    """Takes the needles out of texts.
+    """Finds needles in texts, and replaces them.
 
     Args:
-        needles: gives what to look for, when a first text is looked at; the empty text is
-            not looked for. It may be called twice, by two threads.
-
-    Attributes:
-        is_clean: tells that a text holds no anchor, and so no needle; False says only that
-            it may hold one. It is on the path of every log line, so it is made to measure.
+        needles: returns what to find, when the first text is examined; the empty text is
+            ignored. Two threads may call it at the same time.
     """
 
-    __slots__ = ("_anchors", "_needles", "is_clean")
-
-    is_clean: Callable[[str], bool]
+    __slots__ = ("_indexes", "_needles")
 
     def __init__(self, needles: Callable[[], Iterable[str]]) -> None:
         self._needles = needles
-        self._anchors: list[_AnchorIndex] = []
-        self.is_clean = self._compile_and_check
+        self._indexes: tuple[_AnchorIndex, ...] | None = None
+
+    def is_clean(self, text: str) -> bool:
+        """Return whether a text has no anchor, and so no needle; it is called for every log line.
+
+        False only means that the text may have a needle.
+        """
+        indexes = self._indexes
+        if indexes is None:
+            indexes = self._indexes = _build_indexes(self._needles())
+        for index in indexes:  # noqa: SIM110  (a generator would double the time)
+            if index.first in text and not index.are_absent(text):
+                return False
+        return True
 
     def scrub(self, text: str) -> str:
         """Replace every needle by ``***``; needles that overlap are replaced together.
 
-        A text without one is given back as it is.
+        A text without a needle is returned unchanged.
         """
         if self.is_clean(text):
             return text
         kept, end = [], 0
-        for start, stop in sorted(span for each in self._anchors for span in each.spans(text)):
+        indexes = self._indexes or ()
+        for start, stop in sorted(span for each in indexes for span in each.spans(text)):
             if start >= end:
                 kept += [text[end:start], MASK]
             end = max(end, stop)
         return "".join([*kept, text[end:]]) if kept else text
 
-    def _compile_and_check(self, text: str) -> bool:
-        """Give each needle its anchor; then do what this stands in the place of."""
-        needles = {needle for needle in self._needles() if needle}
-        behind = min([_BEHIND, *(len(needle) - 1 for needle in needles)])
-        # An anchor can begin only where enough follows.
-        heads = {needle: needle[: len(needle) - behind] for needle in needles}
-        rare = _choose_anchor_chars(set(heads.values()))
-        found: dict[str, dict[str, Needles]] = {first: {} for first in rare}
-        for needle, head in heads.items():
-            first = next(filter(head.__contains__, rare))
-            at = head.index(first)
-            alike = found[first].setdefault(needle[at + 1 : at + 1 + behind], {})
-            alike.setdefault((at, len(needle)), set()).add(needle)
-        self._anchors = [_AnchorIndex(first, anchors) for first, anchors in found.items()]
-        # Written out, because a loop over the characters takes twice as long.
-        looks = {f"look{number}": each.are_absent for number, each in enumerate(self._anchors)}
-        terms = [
-            f"({first!r} not in text or {look}(text))"
-            for first, look in zip(rare, looks, strict=True)
-        ]
-        source = f"lambda text: {' and '.join(terms) or True}"
-        self.is_clean = eval(source, looks)  # noqa: S307  (literals and names, written here)
-        return self.is_clean(text)
+
+def _build_indexes(texts: Iterable[str]) -> tuple[_AnchorIndex, ...]:
+    """Choose an anchor for each needle."""
+    needles = {needle for needle in texts if needle}
+    behind = min([_BEHIND, *(len(needle) - 1 for needle in needles)])
+    # An anchor can begin only where enough characters follow.
+    heads = {needle: needle[: len(needle) - behind] for needle in needles}
+    rare = _choose_anchor_chars(set(heads.values()))
+    found: dict[str, dict[str, Needles]] = {first: {} for first in rare}
+    for needle, head in heads.items():
+        first = next(filter(head.__contains__, rare))
+        at = head.index(first)
+        alike = found[first].setdefault(needle[at + 1 : at + 1 + behind], {})
+        alike.setdefault((at, len(needle)), set()).add(needle)
+    return tuple(_AnchorIndex(first, anchors) for first, anchors in found.items())
 
 
 def _choose_anchor_chars(texts: set[str]) -> list[str]:

@@ -189,7 +189,7 @@ def _match(
             from inspect import unwrap  # noqa: PLC0415  (few annotations are strings)
 
             names = getattr(unwrap(function), "__globals__", {})
-            annotation = eval(annotation, names)  # noqa: S307  (code of the application)
+            annotation = eval(annotation, names)  # noqa: S307  (get_type_hints reads all or none)
         except Exception:  # noqa: BLE001  (an annotation can raise anything)
             last = str(annotation).partition("[")[0].rpartition(".")[2].strip()
             return next((key for kind, key in injectables.items() if kind.__name__ == last), None)

@@ -7,10 +7,8 @@ import os
 import signal
 import sys
 import threading
-import time
 from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import write_stderr
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from hive_boot._timings import Timings
-    from hive_boot.lifecycle.forced_exit import ExitWatchdog
-    from hive_boot.lifecycle.runner import Runner
     from hive_boot.lifecycle.signals import SignalHandler
     from hive_boot.runtime.run import Run
 
@@ -33,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class ProcessRunner:
-    """One life of a loop that the process is there for.
+    """Event loop of an owned process, with one run in it.
 
     Args:
-        signal_handler: what the signals say.
+        signal_handler: the installed signal handler.
 
     Attributes:
-        has_finished: whether main has come to its end by itself.
-        exit: a ``sys.exit`` beside main, which asyncio takes for the end of the loop.
+        has_finished: whether main has returned.
+        exit: a ``sys.exit`` in a task beside main, with which asyncio would end the loop.
     """
 
     def __init__(self, signal_handler: SignalHandler) -> None:
@@ -48,17 +43,16 @@ class ProcessRunner:
         self._thread = threading.current_thread()
         self._before = threading.enumerate()
         self._run: Run[Any, Any] | None = None
+        self._soon: Callable[[Callable[[], object]], object] | None = None
         self._main: Coroutine[Any, Any, object] | None = None
-        self._deadline: ExitWatchdog | None = None
-        self._signalled: SimpleQueue[None] = SimpleQueue()
-        self._want_end: Callable[[], object] | None = None
         self.has_finished: bool = False
         self.exit: SystemExit | None = None
 
     def make_loop(self, backend: str) -> AbstractEventLoop:
-        """Make a loop of asyncio that goes on after a ``sys.exit`` in a task beside main.
+        """Return an asyncio loop that continues after a ``sys.exit`` in a task beside main.
 
-        asyncio would end it, and cancel all tasks at one moment: no stop would be in order.
+        asyncio would end the loop and cancel all tasks at the same time: nothing would stop in
+        order.
         """
         import asyncio  # noqa: PLC0415  (trio has none of it)
 
@@ -70,18 +64,18 @@ class ProcessRunner:
             loop = asyncio.new_event_loop()
         run_forever = loop.run_forever
 
-        def go_on() -> None:
+        def run_until_stopped() -> None:
             while True:
                 try:
                     run_forever()
                     break
                 except SystemExit as exc:
-                    if self._want_end is None:
+                    if self._run is None or self._soon is None:
                         raise
                     self.exit = exc
-                    loop.call_soon(self._want_end)
+                    loop.call_soon(self._run.shutdown.request)
 
-        loop.run_forever = go_on
+        loop.run_forever = run_until_stopped
         made: AbstractEventLoop = loop
         return made
 
@@ -90,95 +84,71 @@ class ProcessRunner:
         main: Main,
         start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
     ) -> object:
-        """Be the whole life of the loop."""
+        """Start a run, call main, and stop the run.
+
+        Returns:
+            The return value of main; None if main was cancelled.
+        """
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
         from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
 
-        signal_handler = self._signal_handler
         with anyio.CancelScope() as scope:
             enable_signal_wakeup()
-            soon = threadsafe_scheduler()
-
-            def on_run_created(run: Run[Any, Any]) -> None:
-                self._run = run
-                self._want_end = run.runner.request_stop
-                run.runner.on_drained = scope.cancel
-                run.runner.on_fatal_error = run.runner.request_stop
-                timings = run.runner.timings
-                seconds = run.runner.shutdown_timeout + timings.forced_exit_delay
-                run.runner.on_stop_started = partial(self._set_deadline, seconds, timings)
-                signal_handler.on_force(run.runner.mark_forced)
-                with suppress(RuntimeError):
-                    threading.Thread(
-                        target=self._enforce_stop,
-                        args=[run.runner],
-                        name="hive_boot: first signal",
-                        daemon=True,
-                    ).start()
-
-                def on_signal() -> None:
-                    # Its queue is safe in a signal handler, as the standard library says.
-                    self._signalled.put(None)
-                    soon(partial(self._end, run))
-
-                signal_handler.on_stop(on_signal)
+            self._soon = threadsafe_scheduler()
 
             try:
-                async with start(on_run_created) as run:
-                    signal_handler.on_reload(lambda: soon(run.request_reload))
+                async with start(
+                    self._attach, cancel=scope.cancel, describe_pending=self._describe_pending
+                ) as run:
+                    if self._signal_handler.reload_requested:
+                        self.reload()
                     self._main = main(run)
                     code = await self._main
                     self.has_finished = True
                     return code
             finally:
-                self._want_end = None
-                signal_handler.detach()
+                self._soon = None
         return None
 
+    def stop(self) -> None:
+        """Request a stop; called in a signal handler."""
+        if self._run is not None and self._soon is not None:
+            self._run.shutdown.note_signal()
+            self._soon(partial(self._request_stop, self._run))
+
+    def reload(self) -> None:
+        """Request a reload; called in a signal handler, and at READY for an earlier SIGHUP."""
+        if self._run is not None and self._soon is not None:
+            self._soon(self._run.request_reload)
+
+    def force(self) -> str:
+        """Enter FORCED, and return the state until then; called in a signal handler."""
+        return "armed" if self._run is None else self._run.shutdown.force()
+
     def release(self) -> None:
-        """Let go of the process, unless a thread of the application holds it at its end."""
+        """Cancel the forced exit, unless a thread of the application can hang the exit."""
         from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (only the end needs it)
 
-        self._signalled.put(None)
-        if self._deadline is None:
-            return
-        if threads_started_since(self._before):
-            self._deadline.only_while_exiting()
-        else:
-            self._deadline.cancel()
+        if self._run is not None:
+            threads = threads_started_since(self._before)
+            self._run.shutdown.release(exit_may_hang=bool(threads))
 
-    def _end(self, run: Run[Any, Any]) -> None:
-        """Begin the end, in the loop, after the first signal."""
+    def _attach(self, run: Run[Any, Any]) -> None:
+        self._run = run
+        run.shutdown.watch_signals()
+        self._signal_handler.attach(self)
+
+    def _request_stop(self, run: Run[Any, Any]) -> None:
+        """Request the stop after the first signal, in the event loop, and log the signal."""
         name = signal.Signals(self._signal_handler.first_signal or signal.SIGTERM).name
-        seconds = run.runner.shutdown_delay if run.ready else 0
-        # When the line is read, the state has changed: a second signal names the new one.
-        run.runner.request_stop()
+        seconds = run.shutdown.delay if run.ready else 0
+        # A reader of the log line may send a second signal: its message has the new state.
+        run.shutdown.request()
         log_messages.log_signal(name, seconds)
 
-    def _enforce_stop(self, runner: Runner) -> None:
-        """See to it that a loop which takes no notice of the first signal ends all the same.
-
-        It is a thread that waits from the beginning: a signal handler cannot start one, for
-        it could wait for a lock that the interrupted code holds.
-        """
-        self._signalled.get()
-        if self._deadline is None:
-            time.sleep(min(runner.shutdown_delay + runner.shutdown_timeout, threading.TIMEOUT_MAX))
-        if self._deadline is None:
-            self._set_deadline(runner.timings.forced_exit_delay, runner.timings)
-
-    def _set_deadline(self, seconds: float, timings: Timings) -> None:
-        """See to it that the process ends when the time of the stop is over."""
-        from hive_boot.lifecycle.forced_exit import ExitWatchdog  # noqa: PLC0415  (a short life needs none)
-
-        self._deadline = ExitWatchdog(seconds, self._pending, 70, timings)
-        # A system that gives no thread any more gives no bound either: the stop goes on.
-        with suppress(RuntimeError):
-            self._deadline.start()
-
-    def _pending(self) -> str:
-        """Say what has not ended, in another thread."""
+    def _describe_pending(self) -> str:
+        """Return the message of a forced exit; called in another thread."""
         from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (only a hang needs it)
             join_threads,
             locate_coroutine,
@@ -188,11 +158,11 @@ class ProcessRunner:
 
         lines = [] if self._run is None else self._run.runner.pending()
         if self._main is not None and inspect.getcoroutinestate(self._main) != inspect.CORO_CLOSED:
-            # One that blocks the loop is not suspended anywhere.
+            # A main that blocks the loop is not suspended: the line is that of the thread.
             where = locate_coroutine(self._main) or locate_thread(self._thread)
             lines.insert(0, f"{'running':<9} main  {where}".rstrip())
         else:
-            # A loop of asyncio waits at its end for those of its pool.
+            # At its end an asyncio loop waits for the threads of its executor.
             lines += join_threads(threads_started_since(self._before), 0)
         return _forced_exit_message(lines)
 
@@ -208,13 +178,14 @@ def run_process(
     *,
     must_complete: bool = False,
 ) -> int:
-    """Run an application until its main ends or a signal comes.
+    """Run an application until its main returns or a signal arrives.
 
     Args:
-        arm: gives what is called with the run when it is ready, and awaited.
-        start: gives the context of a run, and calls what it is given with it before.
+        arm: returns the function that is awaited with the run, when the run is ready.
+        start: returns the context manager of a run; it calls its first argument with the run
+            before the run starts.
         backend: ``asyncio``, ``uvloop`` or ``trio``.
-        must_complete: whether a stop before the end of main is no success.
+        must_complete: whether a stop by a signal before main has returned is a failure.
 
     Returns:
         The exit status: 0, what main returned, 70, 78, or 128 + the signal.
@@ -240,7 +211,7 @@ def run_process(
 
 
 def report_failure(exc: BaseException) -> int:
-    """Say what an application has failed with, and give the exit status."""
+    """Write a failure to stderr, and return the exit status."""
     from hive_boot.lifecycle.tasks import unwrap_single  # noqa: PLC0415  (only a failure needs it)
 
     only = unwrap_single(exc)
@@ -255,12 +226,12 @@ def report_failure(exc: BaseException) -> int:
 
 
 def _status(code: int) -> int:
-    """Give what a process can end with; anything else, as 256, would look like a success."""
+    """Return a possible exit status: the system would truncate 256 to 0, a success."""
     return code if 0 <= code < 256 else 70  # noqa: PLR2004  (a status is a byte)
 
 
 def _system_exit_status(exc: SystemExit) -> int:
-    """Do what Python does with ``sys.exit(text)``, without the secrets in the text."""
+    """Return the exit status of ``sys.exit``; write its text, redacted, as Python does."""
     if exc.code is None or isinstance(exc.code, int):
         return _status(exc.code or 0)
     _say(f"{exc.code}\n")
@@ -268,7 +239,7 @@ def _system_exit_status(exc: SystemExit) -> int:
 
 
 def report_boot_error(exc: BootError) -> int:
-    """Write what went wrong to stderr, for a person; no traceback, it is not a bug of ours.
+    """Write an error to stderr, without a traceback: the message names the fix.
 
     Returns:
         The exit status.
@@ -277,7 +248,7 @@ def report_boot_error(exc: BootError) -> int:
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code
     if exc.__cause__ is not None:
-        # A resource's failure is not a bug of ours, and its traceback says whose it is.
+        # The traceback of the cause names the line of the application that failed.
         from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only a failure needs it)
 
         _say(format_redacted_traceback(exc.__cause__))
@@ -286,11 +257,8 @@ def report_boot_error(exc: BootError) -> int:
 
 
 def _say(text: str) -> None:
-    """Write to stderr, if there is one: the exit status has to be right without it.
-
-    The run is over; what it hid lingers, and is taken out here.
-    """
-    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (few have last words)
+    """Write a text to stderr, if there is one, redacted with the values of the last run."""
+    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (only a failure needs it)
 
     write_stderr(redact_safely(text))
 

@@ -13,7 +13,8 @@ import anyio.lowlevel
 
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.runner import Runner
-from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.lifecycle.shutdown import ShutdownController
+from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import run_shielded
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext
@@ -44,24 +45,29 @@ C = TypeVar("C")
 
 
 class Run(Generic[S, C]):
-    """What one start makes, and its stop unmakes.
+    """One run of an application: everything that its start creates.
 
     Args:
-        declaration: what was declared.
-        injectables: what the author's functions may ask for.
-        boot: the Bootstrap, for those that ask for it.
-        listeners: what answers from outside from before the first read until the end, by name.
+        declaration: everything declared on the Bootstrap.
+        injectables: the objects that parameters of declared functions can receive.
+        boot: the Bootstrap, for functions with a parameter for it.
+        listeners: the HTTP listeners by name, open from before the first load until the end.
         asgi_component: the last resource, started after all others; None for none.
-        serves: whether somebody has to be kept from sending requests before the stop.
+        serves: whether clients must stop sending requests before the stop.
+        cancel: cancels main, the block, or the server that uses the run.
+        describe_pending: describes what has not stopped, before a forced exit; None if the
+            process has another owner.
 
     Attributes:
         config: the settings.
-        reloader: what keeps the secrets fresh; None before it is needed.
-        runner: its life.
-        hooks: the labels of what hears of rotations.
+        reloader: loads the secrets again; None until it is needed.
+        states: the states of the run.
+        shutdown: the shutdown of the run.
+        runner: the resources, services and listeners.
+        hooks: the labels of the rotation hooks.
 
     Raises:
-        DeclarationError: a parameter asks for what there is not.
+        DeclarationError: nothing fills a parameter of a declared function.
     """
 
     config: Any = None
@@ -76,6 +82,8 @@ class Run(Generic[S, C]):
         listeners: Sequence[tuple[str, Listener]] = (),
         asgi_component: AsgiComponent | None = None,
         serves: bool = False,
+        cancel: Callable[[], object] = lambda: None,
+        describe_pending: Callable[[], str] | None = None,
     ) -> None:
         declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared)
@@ -85,11 +93,17 @@ class Run(Generic[S, C]):
         self._serves = serves
         self._has_asgi_component = asgi_component is not None
         self._context = contextvars.copy_context()
-        self.runner: Runner = Runner(
-            shutdown_delay=declaration.shutdown_delay or 0.0,
-            shutdown_timeout=declaration.shutdown_timeout,
-            context=self._context,
+        self.states: StateMachine = StateMachine()
+        self.shutdown: ShutdownController = ShutdownController(
+            self.states,
+            delay=declaration.shutdown_delay or 0.0,
+            timeout=declaration.shutdown_timeout,
+            cancel=cancel,
+            describe_pending=describe_pending,
             timings=declaration.timings,
+        )
+        self.runner: Runner = Runner(
+            self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
         self._create_components(injectables, asgi_component)
         self._hooks = declaration.bind_hooks(injectables)
@@ -98,7 +112,7 @@ class Run(Generic[S, C]):
         self._pipeline: LoadPipeline[S] = LoadPipeline(
             declaration,
             declaration.bind_checks(injectables),
-            self.runner.timeline,
+            self.states.timeline,
             self._redaction,
         )
         self._log: AbstractContextManager[None] = log_messages.fallback_handler()
@@ -106,18 +120,18 @@ class Run(Generic[S, C]):
         self._loop: Any = anyio.lowlevel.current_token().native_token
 
     async def start(self) -> None:
-        """Load, judge, put into use, and start the resources.
+        """Load, validate, accept the secrets, and start the resources and services.
 
         Raises:
-            InvalidSecretsError: something is wrong; all of it is in the report.
-            StartupError: a resource cannot start; several come as a group.
+            InvalidSecretsError: secrets or settings are invalid; the report has every problem.
+            StartupError: a resource could not start; several are raised as a group.
         """
         runner = self.runner
         self._redaction.start()
         self._log.__enter__()
         for name, listener in self._listeners:
             await runner.start_listener(listener, name)
-        runner.transition(State.LOADING)
+        self.states.transition(State.LOADING)
         start_watching = None
         if self._declaration.watch:
             start_watching = self._get_reloader().watch_supervisor.start
@@ -136,14 +150,14 @@ class Run(Generic[S, C]):
             and self._serves
             and load_result.source_context.mode == "kubernetes"
         ):
-            runner.shutdown_delay = self._declaration.timings.kubernetes_shutdown_delay
+            self.shutdown.delay = self._declaration.timings.kubernetes_shutdown_delay
         await runner.start_resources(deadline, self._declaration.startup_timeout)
         await runner.start_services()
         await anyio.lowlevel.checkpoint_if_cancelled()
         if runner.failure is not None:
             raise runner.failure
-        runner.transition(State.READY)
-        log_messages.log_ready(runner.timeline.elapsed)
+        self.states.transition(State.READY)
+        log_messages.log_ready(self.states.timeline.elapsed)
         if self.reloader is not None:
             self.reloader.start()
 
@@ -151,20 +165,20 @@ class Run(Generic[S, C]):
         """Leave LOADING: the secrets and the config are valid."""
         log_messages.log_notes(checked.result.notes)
         self.config = checked.config
-        # Who was told to stop at this moment is cancelled here, and not one step later.
+        # A stop that was requested meanwhile cancels here, before STARTING.
         await anyio.lowlevel.checkpoint_if_cancelled()
-        self.runner.transition(State.STARTING)
+        self.states.transition(State.STARTING)
         await self.runner.start_watchdog()
 
     async def stop(self, *, keep_redacting: bool) -> list[BaseException]:
-        """Take everything out of use. It is called however far the start came.
+        """Stop everything that has started, in whichever state the run is.
 
         Args:
-            keep_redacting: whether somebody has yet to tell what went wrong, so that it has to
-                be scrubbed still.
+            keep_redacting: whether redaction continues, because the caller still has to report
+                a failure.
 
         Returns:
-            What went wrong: what ended the run, and what failed to stop.
+            The failures: the one that ended the run, and those of the stop.
         """
         runner = self.runner
         began = time.monotonic()
@@ -172,7 +186,7 @@ class Run(Generic[S, C]):
         self._pipeline.stop_waiting()
         try:
             if self.forked:
-                # A child has neither the tasks nor the thread.
+                # A forked child has neither the tasks nor the watcher thread.
                 if self.reloader is not None:
                     self.reloader.abandon()
                 runner.abandon()
@@ -182,7 +196,7 @@ class Run(Generic[S, C]):
                 failures.append(cancelled)
             if runner.failure is not None:
                 failures.insert(0, runner.failure)
-            if runner.started and keep_redacting:
+            if self.states.started and keep_redacting:
                 log_messages.log_stopped(time.monotonic() - began)
         finally:
             global_access.unregister(self.store)
@@ -191,9 +205,9 @@ class Run(Generic[S, C]):
         return failures
 
     async def _unwind(self, failures: list[BaseException]) -> None:
-        """Stop what has started, in reverse, and note what went wrong."""
+        """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
-        runner.begin_stop()
+        self.shutdown.begin_stop()
         failures += await runner.stop_services()
         if self.reloader is not None:
             await self.reloader.stop()
@@ -202,62 +216,62 @@ class Run(Generic[S, C]):
 
     @property
     def ready(self) -> bool:
-        """Whether it serves."""
-        return self.runner.state in SERVING
+        """Whether the run is ready, also during a reload."""
+        return self.states.state in SERVING
 
     @property
     def state(self) -> State:
-        """Where the run stands."""
-        return self.runner.state
+        """State of the run."""
+        return self.states.state
 
     @property
     def accepts_nested_lifespan(self) -> bool:
-        """Whether an inner lifespan may use what this run has."""
-        at_last = self._has_asgi_component and self.runner.only_asgi_component_pending
+        """Whether the lifespan of the served application can join this run."""
+        starts_last = self._has_asgi_component and self.runner.only_asgi_component_pending
         is_here = anyio.lowlevel.current_token().native_token is self._loop
-        return (self.ready or at_last) and is_here and not self.is_orphaned
+        return (self.ready or starts_last) and is_here and not self.is_orphaned
 
     @property
     def request_state(self) -> dict[str, Any]:
-        """What requests get as their state: the secrets, the settings, the resources by name."""
+        """Content of ``request.state``: the secrets, the settings, the resources by name."""
         resources = {name: self.resource_value(name) for name in self._declaration.resources}
         return {**resources, "secrets": self.store.view, "config": self.config}
 
     @property
     def source_context(self) -> SourceContext | None:
-        """Mode, profile and places; None before they are known."""
+        """Mode, profile and directories; None before they are detected."""
         return self._pipeline.source_context
 
     @property
     def forked(self) -> bool:
-        """Whether this process is a child of the one that started it."""
+        """Whether this process was forked from the one that started the run."""
         return os.getpid() != self._pid
 
     @property
     def is_orphaned(self) -> bool:
-        """Whether nobody will ever stop it: it is another process's, or its loop is gone."""
+        """Whether nothing will stop the run: its process or its event loop is another one."""
         is_closed = getattr(self._loop, "is_closed", None)
         return self.forked or (is_closed is not None and is_closed())
 
     def abandon(self) -> None:
-        """Leave a lost run alone: another one takes its place."""
+        """Unregister an orphaned run, because another one starts."""
         global_access.unregister(self.store)
 
     def set_reload_state(self, state: State) -> None:
-        """Go between READY and RELOADING; a run that stops stays on its way."""
+        """Enter READY or RELOADING, unless the run is stopping."""
         if self.ready and self.state is not state:
-            self.runner.transition(state)
+            self.states.transition(state)
 
     def injection_context(self, secrets: S) -> InjectionContext:
-        """Give what the author's functions may ask for."""
+        """Return the values for the parameters of declared functions."""
         known = {"secrets": secrets, "config": self.config, "boot": self._boot}
         return InjectionContext(known, self.resource_value)
 
     def resource_value(self, resource: str) -> object:
-        """Give the value of a resource that runs.
+        """Return the value of a resource.
 
         Raises:
-            LifecycleError: it does not.
+            LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
             message = f"the resource {resource} is not running"
@@ -265,12 +279,12 @@ class Run(Generic[S, C]):
         return self.runner.resources.value(resource)
 
     async def reload(self, *, now: bool) -> Change | None:
-        """Read everything at once.
+        """Load everything again now.
 
         Raises:
-            InvalidSecretsError: what was read is refused; the set in use stays.
-            LifecycleError: this process was forked from the one that runs, or this is
-                another loop than that of the start.
+            InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            LifecycleError: this process was forked from the one that started the run, or this
+                is not the event loop that started it.
         """
         if self.forked:
             message = "a forked child keeps the secrets that it was born with"
@@ -283,7 +297,7 @@ class Run(Generic[S, C]):
         return await reloader.reload(now=now)
 
     def request_reload(self) -> None:
-        """Have everything read soon, in the loop; nobody waits for it."""
+        """Request a reload without waiting for it; called in the event loop."""
         if not self.ready:
             return
         reloader = self._get_reloader()
@@ -291,7 +305,7 @@ class Run(Generic[S, C]):
         reloader.request_reload()
 
     def _get_reloader(self) -> Reloader[S]:
-        """Give what keeps the secrets fresh; it is made when it is needed first."""
+        """Return the reloader; the first call creates it."""
         if self.reloader is None:
             from hive_boot.runtime.reload import (  # noqa: PLC0415  (many never rotate)
                 Reloader,
@@ -315,10 +329,10 @@ class Run(Generic[S, C]):
     def _create_components(
         self, injectables: Injectables, asgi_component: AsgiComponent | None
     ) -> None:
-        """Say what the resources and services of this run are, if there are some.
+        """Create the resources and services of this run, if any are declared.
 
         Raises:
-            DeclarationError: a parameter asks for what there is not.
+            DeclarationError: nothing fills a parameter of a declared function.
         """
         if not (self._declaration.resources or self._declaration.services or asgi_component):
             return
@@ -340,12 +354,12 @@ def build_status(run: Run[Any, Any]) -> Status:
 
     runner = run.runner
     life: dict[str, Any] = {
-        "state": runner.state,
+        "state": run.state,
         "ready": run.ready,
-        "started": runner.started,
-        "uptime": runner.timeline.elapsed,
+        "started": run.states.started,
+        "uptime": run.states.timeline.elapsed,
         "failed": runner.failed,
-        "timeline": runner.timeline.steps,
+        "timeline": run.states.timeline.steps,
         "forked": run.forked,
     }
     if runner.services is not None:
@@ -370,7 +384,7 @@ def build_status(run: Run[Any, Any]) -> Status:
 
 
 def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
-    """Tell what is known of rotations."""
+    """Return the part of the status that is about rotations."""
     reloader = run.reloader
     if not run.store.is_filled:
         return {}
@@ -401,7 +415,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
 
 
 def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
-    """Say what keeps the application from being as it should be."""
+    """Return the reasons why the application is degraded."""
     reloader, services = run.reloader, run.runner.services
     waiting = () if services is None else services.waiting
     reasons = [f"the service {label} has failed, and will be started again" for label in waiting]

@@ -194,7 +194,7 @@ def _read_annotation(
         names = {"Secret": Secret, "SecretBytes": SecretBytes}
         names |= vars(sys.modules.get(cls.__module__, object))
         try:
-            annotation = eval(annotation, names, dict(vars(cls)))  # noqa: S307  (code of the application)
+            annotation = eval(annotation, names, dict(vars(cls)))  # noqa: S307  (get_type_hints reads all or none)
         except Exception:  # noqa: BLE001  (an annotation that cannot be evaluated is invalid)
             annotation = None
     origin = get_origin(annotation)

@@ -5,7 +5,7 @@ prometheus-client is optional, and imported at the first scrape.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,18 +19,6 @@ WATCHERS = ("inotify", "poll", "down", "off")
 
 RESULTS = ("accepted", "refused")
 """All results of a rotation."""
-
-
-class Exposition(NamedTuple):
-    """Response to a scrape.
-
-    Attributes:
-        content_type: the media type of the format.
-        body: the metrics in this format.
-    """
-
-    content_type: str
-    body: bytes
 
 
 class Collector:
@@ -94,12 +82,15 @@ def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
     )
 
 
-def expose(status: Status, accept: str = "") -> Exposition:
+def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
     """Return the metrics of the application and of the process's default registry.
 
     Args:
         status: the status of the application.
         accept: the ``Accept`` header of the scrape, which selects the format.
+
+    Returns:
+        The format, as a media type, and the text.
 
     Raises:
         ModuleNotFoundError: prometheus-client is not installed.
@@ -107,7 +98,7 @@ def expose(status: Status, accept: str = "") -> Exposition:
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  (only a scrape needs it)
 
     encode, content_type = choose_encoder(accept)
-    return Exposition(content_type, encode(_CombinedCollector(Collector(lambda: status))))
+    return content_type, encode(_CombinedCollector(Collector(lambda: status)))
 
 
 class _CombinedCollector:

@@ -180,7 +180,8 @@ class HttpService:
         finally:
             # Time must remain to stop the resources. A request that runs in a thread cannot be
             # cancelled, so the wait is limited.
-            left = max(0.0, run.runner.stop_deadline - time.monotonic())
+            run.shutdown.start_deadline()
+            left = max(0.0, run.shutdown.deadline - time.monotonic())
             self._server.stop(left * STOP_BUDGET_SHARE)
             with anyio.move_on_after(left * (1 + STOP_BUDGET_SHARE) / 2, shield=True):
                 await self._done.wait()

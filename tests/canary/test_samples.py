@@ -22,7 +22,7 @@ REACHED = [
     "_Loader._read_pointers in secrets/loader.py",
     "as_value in secrets/sources/files.py",
     "_read_bindings in secrets/sources/dotenv.py",
-    "_Validator._judge_shapes in secrets/validation.py",
+    "_Validator._reject_invalid in secrets/validation.py",
     "_CheckCall._run in secrets/validation.py",
     "_is_redactable in runtime/redaction_scope.py",
     "RedactionScope.unset_environ in runtime/redaction_scope.py",

@@ -55,7 +55,7 @@ def test_the_exit_status_of_the_process_is_that_of_the_command() -> None:
 
 
 def test_what_a_module_has_registered_for_the_exit_is_called() -> None:
-    """The process leaves early, and not before that."""
+    """The process exits as any Python program does."""
     Path("leaving.py").write_text(
         "import atexit\nfrom hive_boot import SecretSet\natexit.register(print, 'last words')\n"
         "class Needs(SecretSet): ...\n",

@@ -156,7 +156,7 @@ def test_the_names_are_right() -> None:
     status = Status(hook_failures={"reconnect": 0})
     there = {
         sample.name: "".join(sample.labels)
-        for family in text_string_to_metric_families(expose(status).body.decode())
+        for family in text_string_to_metric_families(expose(status)[1].decode())
         for sample in family.samples
         if sample.name.startswith("hive_boot_")
     }

@@ -1,4 +1,4 @@
-"""The latch: what one signal does, what the second one does, and what is left behind."""
+"""The signal handler: the first and the second signal, SIGHUP, and what is left behind."""
 
 import signal
 import threading
@@ -25,6 +25,25 @@ with SignalHandler() as latch:
 EVERY = (*HANDLED, signal.SIGHUP)
 
 
+class Target:
+    """Notes which of its methods are called."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def stop(self) -> None:
+        """Note it."""
+        self.heard.append("stop")
+
+    def reload(self) -> None:
+        """Note it."""
+        self.heard.append("reload")
+
+    def force(self) -> str:
+        """Return a state."""
+        return "draining"
+
+
 def in_place() -> dict[int, object]:
     """Give the handlers that are in place."""
     return {number: signal.getsignal(number) for number in EVERY}
@@ -48,33 +67,22 @@ def test_the_first_signal_is_caught_and_remembered() -> None:
 
 
 def test_the_first_signal_wakes_who_asked_for_it() -> None:
-    """Whoever waits for the signal hears of it when it comes."""
-    heard: list[str] = []
+    """A run that is attached is asked to stop when the signal arrives."""
+    target = Target()
     with SignalHandler() as latch:
-        latch.on_stop(lambda: heard.append("woken"))
-        assert heard == []
+        latch.attach(target)
+        assert target.heard == []
         signal.raise_signal(signal.SIGTERM)
-        assert heard == ["woken"]
+        assert target.heard == ["stop"]
 
 
 def test_a_signal_from_before_is_not_lost() -> None:
-    """A signal that came before anybody waited for it is told at once."""
-    heard: list[str] = []
+    """A signal that arrived before a run was attached is passed at once."""
+    target = Target()
     with SignalHandler() as latch:
         signal.raise_signal(signal.SIGINT)
-        latch.on_stop(lambda: heard.append("woken"))
-        assert heard == ["woken"]
-
-
-def test_who_waits_no_more_is_not_woken() -> None:
-    """A loop that has ended is not called by a late signal; the signal is known all the same."""
-    heard: list[str] = []
-    with SignalHandler() as latch:
-        latch.on_stop(lambda: heard.append("woken"))
-        latch.detach()
-        signal.raise_signal(signal.SIGTERM)
-        assert latch.first_signal == signal.SIGTERM
-    assert heard == []
+        latch.attach(target)
+        assert target.heard == ["stop"]
 
 
 def test_handlers_are_put_back() -> None:
@@ -152,6 +160,13 @@ def take_terminal():
 def hang_up():
     signal.raise_signal(signal.SIGHUP)
 
+class Target:
+    def stop(self):
+        heard.append("stop")
+
+    def reload(self):
+        heard.append("reload")
+
 def try_out(before, *steps):
     signal.signal(signal.SIGHUP, before)
     heard.clear()
@@ -159,15 +174,11 @@ def try_out(before, *steps):
         for step in steps:
             if step == "hang up":
                 hang_up()
-            elif step == "wait":
-                latch.on_stop(lambda: heard.append("stop"))
-            elif step == "listen":
-                latch.on_reload(lambda: heard.append("reload"))
-            elif step == "forget":
-                latch.detach()
+            elif step == "attach":
+                latch.attach(Target())
             else:
                 signal.raise_signal(signal.SIGTERM)
-        print(*heard, latch.first_signal)
+        print(*heard, latch.first_signal, latch.reload_requested)
     assert signal.getsignal(signal.SIGHUP) is before
 
 heard = []
@@ -186,28 +197,26 @@ def hung_up(*body: str) -> tuple[int, list[str]]:
 def test_without_a_terminal_a_hang_up_is_a_reload() -> None:
     """A daemon is told to read its secrets again by each SIGHUP, and does not stop."""
     assert hung_up(
-        "try_out(signal.SIG_DFL, 'wait', 'listen', 'hang up', 'hang up')",
-        # One that came before anybody could reload is told as soon as somebody can.
-        "try_out(signal.SIG_DFL, 'hang up', 'hang up', 'listen')",
-        # A loop that has ended is not called by a late SIGHUP, which ends nothing either.
-        "try_out(signal.SIG_DFL, 'wait', 'listen', 'forget', 'hang up')",
-        # What nohup started is not reloaded.
-        "try_out(signal.SIG_IGN, 'wait', 'listen', 'hang up')",
-        # Whoever handled it before handles it again.
-        "try_out(handle, 'listen', 'hang up')",
-    ) == (0, ["reload reload None", "reload None", "None", "None", "reload None"])
+        "try_out(signal.SIG_DFL, 'attach', 'hang up', 'hang up')",
+        # One that arrived before there was a run is remembered.
+        "try_out(signal.SIG_DFL, 'hang up', 'hang up', 'attach')",
+        # A process that nohup started ignores it.
+        "try_out(signal.SIG_IGN, 'attach', 'hang up')",
+        # The former handler is replaced.
+        "try_out(handle, 'attach', 'hang up')",
+    ) == (0, ["reload reload None True", "None True", "None False", "reload None True"])
 
 
 def test_with_a_terminal_a_hang_up_is_a_stop() -> None:
     """SIGHUP from a lost terminal starts a stop; SIGTERM after it is the second signal."""
     assert hung_up(
         "take_terminal()",
-        "try_out(signal.SIG_DFL, 'wait', 'listen', 'hang up')",
-        # What nohup started is not stopped.
-        "try_out(signal.SIG_IGN, 'wait', 'listen', 'hang up')",
+        "try_out(signal.SIG_DFL, 'attach', 'hang up')",
+        # A process that nohup started is not stopped.
+        "try_out(signal.SIG_IGN, 'attach', 'hang up')",
         "try_out(signal.SIG_DFL, 'hang up', 'SIGTERM')",
         "print('goes on')",
-    ) == (143, [f"stop {signal.SIGHUP}", "None"])
+    ) == (143, [f"stop {signal.SIGHUP} False", "None False"])
 
 
 FORKED = """
@@ -215,9 +224,15 @@ import os, signal
 from hive_boot.lifecycle.signals import SignalHandler
 
 os.setsid()
+class Target:
+    def stop(self):
+        print("the child's")
+
+    reload = stop
+
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     with SignalHandler() as latch:
-        latch.on_reload(lambda: print("the child's"))
+        latch.attach(Target())
         pid = os.fork()
         if not pid:
             os.kill(os.getpid(), number)
@@ -238,6 +253,7 @@ def test_a_forked_child_is_not_ours() -> None:
 FORCED = """
 import os, signal, sys, time
 from hive_boot.lifecycle.signals import SignalHandler
+from tests.lifecycle.test_signals import Target
 
 with SignalHandler() as latch:
     {before}
@@ -255,7 +271,7 @@ def last_word(before: str = "") -> str:
 
 def test_the_second_signal_says_what_it_has_broken_off() -> None:
     """Whoever reads the log sees which signal it was, and where the application stood."""
-    (line,) = last_word("latch.on_force(lambda: 'draining')").splitlines()
+    (line,) = last_word("latch.attach(Target())").splitlines()
     assert line.startswith("hive_boot: ")
     assert "SIGINT" in line
     assert "draining" in line
@@ -270,10 +286,11 @@ def test_the_second_signal_has_a_word_before_there_is_a_run() -> None:
 
 def test_a_third_signal_changes_nothing() -> None:
     """Whoever presses once more while the last word is found gets that word, and once."""
-    before = """def find():
-        signal.raise_signal(signal.SIGINT)
-        return 'stopping'
-    latch.on_force(find)"""
+    before = """class Slow(Target):
+        def force(self):
+            signal.raise_signal(signal.SIGINT)
+            return 'stopping'
+    latch.attach(Slow())"""
     (line,) = last_word(before).splitlines()
     assert "SIGINT" in line
     assert "stopping" in line

@@ -211,7 +211,7 @@ async def test_very_much_is_made_ready_before_the_first_line(
     monkeypatch.setenv("SENTRY_DSN", "fake-dsn-" * 3000)
     async with Bootstrap(HiveSecrets).running():
         assert registry.matcher is not None
-        assert registry.matcher._anchors  # noqa: SLF001  (made when a first text is looked at)
+        assert registry.matcher._indexes  # noqa: SLF001  (made when a first text is looked at)
 
 
 @pytest.mark.anyio

@@ -249,8 +249,8 @@ async def test_a_server_in_kubernetes_drains(
     for mode, serves, given, expected in table:
         boot = Bootstrap(HiveSecrets, mode=mode, secrets_dirs=directory.path, shutdown_delay=given)
         async with boot._running(serves=serves) as run:  # noqa: SLF001  (as a server does)
-            assert run.runner.shutdown_delay == expected, (mode, serves, given)
-            run.runner.shutdown_delay = 0.0
+            assert run.shutdown.delay == expected, (mode, serves, given)
+            run.shutdown.delay = 0.0
 
 
 @pytest.mark.anyio

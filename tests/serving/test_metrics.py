@@ -34,7 +34,7 @@ def ours(told: Samples) -> Samples:
 def test_every_metric_is_there_with_its_value() -> None:
     """The names of the metrics are a promise, because alerts are set on them."""
     status = replace(degraded(), last_read=1_700_000_060.0, last_change=1_700_000_000.0)
-    assert ours(samples(expose(status).body.decode())) == {
+    assert ours(samples(expose(status)[1].decode())) == {
         ("hive_boot_ready", ()): 1,
         ("hive_boot_degraded", ()): 1,
         ("hive_boot_generation", ()): 4,
@@ -55,13 +55,13 @@ def test_every_metric_is_there_with_its_value() -> None:
 def test_the_metrics_are_worded() -> None:
     """The names, the types and the help texts of our metrics, as a scrape shows them."""
     status = replace(degraded(), last_read=1_700_000_060.0, last_change=1_700_000_000.0)
-    lines = expose(status).body.decode().splitlines()
+    lines = expose(status)[1].decode().splitlines()
     assert_golden("metrics", "\n".join(line for line in lines if "hive_boot_" in line))
 
 
 def test_what_counts_begins_at_nothing() -> None:
     """A first failure is a step from 0 to 1, which an alert can see, and not from nowhere."""
-    told = samples(expose(Status()).body.decode())
+    told = samples(expose(Status())[1].decode())
     assert told["hive_boot_rotations_total", ("accepted",)] == 0
     assert told["hive_boot_rotations_total", ("refused",)] == 0
     assert told["hive_boot_watcher", ("off",)] == 1
@@ -73,7 +73,7 @@ def test_a_worker_s_own_metrics_are_on_the_same_page() -> None:
     jobs = Counter("fake_jobs", "Jobs that were done.")
     try:
         jobs.inc(3)
-        assert samples(expose(ready()).body.decode())["fake_jobs_total", ()] == 3
+        assert samples(expose(ready())[1].decode())["fake_jobs_total", ()] == 3
     finally:
         REGISTRY.unregister(jobs)
 
@@ -83,7 +83,7 @@ def test_nothing_is_told_twice() -> None:
     collector = Collector(degraded)
     REGISTRY.register(collector)
     try:
-        text = expose(ready()).body.decode()
+        text = expose(ready())[1].decode()
     finally:
         REGISTRY.unregister(collector)
     assert text.count("\nhive_boot_degraded ") == 1

@@ -16,7 +16,7 @@ from tests.serving.talking import connected, refuses, until_refused
 from tests.support import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from hive_boot.runtime.run import Run
     from hive_boot.serving.endpoints import App, Receive, Scope, Send
@@ -103,10 +103,16 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
 
 
 @asynccontextmanager
-async def running(boot: Bootstrap[Needs], serving: HttpService) -> AsyncIterator[Run[Needs, None]]:
+async def running(
+    boot: Bootstrap[Needs], serving: HttpService, cancel: Callable[[], object] = lambda: None
+) -> AsyncIterator[Run[Needs, None]]:
     """Do what ``boot.serve`` does, without a process of its own."""
-    listeners = [("the HTTP server", serving.start_listening)]
-    start = boot._running(listeners=listeners, asgi_component=serving.lifespan, serves=True)  # noqa: SLF001
+    start = boot._running(  # noqa: SLF001
+        listeners=[("the HTTP server", serving.start_listening)],
+        asgi_component=serving.lifespan,
+        serves=True,
+        cancel=cancel,
+    )
     with anyio.fail_after(30):
         async with start as run:
             yield run
@@ -234,10 +240,11 @@ async def test_a_lifespan_that_crashes_ends_what_is_served(
     serving = make(boot, inner, server, anyio_backend_name)
 
     async def live() -> None:
-        async with running(boot, serving) as run, anyio.create_task_group() as group:
-            run.runner.on_fatal_error = group.cancel_scope.cancel
-            group.start_soon(serving.wait_until_stopped, run)
-            inner.to_crash.set()
+        scope = anyio.CancelScope()
+        async with running(boot, serving, scope.cancel) as run:
+            with scope:
+                inner.to_crash.set()
+                await serving.wait_until_stopped(run)
 
     with pytest.raises(RuntimeError, match="the lifespan crashes"):
         await live()

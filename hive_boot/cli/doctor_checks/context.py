@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import container_sign
@@ -43,7 +43,8 @@ class Finding:
     fix: str = ""
 
 
-class SecretFile(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretFile:
     """A file that contains the value of a declared secret.
 
     Attributes:
@@ -103,13 +104,13 @@ class DoctorContext:
             relative = [path.removeprefix(prefix) for path in conflicting]
             for file in [*reading.batch.files.values(), *relative]:
                 name = index.by_file[file][1]
-                found.setdefault(base / file, SecretFile(name, base / file))
+                found.setdefault(base / file, SecretFile(name=name, path=base / file))
         for attribute, (_, origin) in self.load_result.origins.items():
             name = index.by_attribute[attribute].name
             variable, separator, path = origin.partition("=")
             if separator and variable == f"{name}_FILE":
                 absolute = Path(self.sources.cwd, path)
-                found.setdefault(absolute, SecretFile(name, absolute))
+                found.setdefault(absolute, SecretFile(name=name, path=absolute))
         return [file for file in found.values() if is_file(file.path)]
 
     @property

@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from hive_boot.cli.doctor_checks.context import Finding
 
@@ -114,7 +114,8 @@ class GracePeriod:
     explicit: bool = False
 
 
-class _Block(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
     """A part of a file (a document, a service or a unit) and its offset in the file."""
 
     offset: int
@@ -188,7 +189,8 @@ def grace_periods(path: Path) -> list[GracePeriod]:
     text = _COMMENT.sub(lambda match: " " * len(match[0]), path.read_text("utf-8", "replace"))
     platform: Platform
     if path.suffix == ".service":
-        platform, blocks = "systemd", [_Block(0, text)] if _UNIT_SERVICE.search(text) else []
+        platform, blocks = "systemd", [_Block(offset=0, text=text)]
+        blocks = blocks if _UNIT_SERVICE.search(text) else []
     elif services := _SERVICES.search(text):
         platform, blocks = "docker", _compose_services(text, services.end())
         blocks = _preferred(blocks, _IS_BUILT)
@@ -282,7 +284,7 @@ def _indented_below(text: str, offset: int) -> str:
 def _workload_documents(text: str) -> list[_Block]:
     """Return the documents of a Kubernetes file that create pods."""
     edges = [0, *(match.end() for match in _DOCUMENT.finditer(text)), len(text)]
-    blocks = [_Block(begin, text[begin:end]) for begin, end in pairwise(edges)]
+    blocks = [_Block(offset=begin, text=text[begin:end]) for begin, end in pairwise(edges)]
     return [
         block for block in blocks if _WORKLOAD.search(block.text) and _CONTAINERS.search(block.text)
     ]
@@ -297,7 +299,7 @@ def _compose_services(text: str, begin: int) -> list[_Block]:
         return []
     starts = [match.start() for match in _SERVICE.finditer(part) if match[1] == first[1]]
     edges = [*starts, len(part)]
-    return [_Block(begin + offset, part[offset:stop]) for offset, stop in pairwise(edges)]
+    return [_Block(offset=begin + start, text=part[start:stop]) for start, stop in pairwise(edges)]
 
 
 def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:

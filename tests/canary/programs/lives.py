@@ -229,7 +229,7 @@ def shown(boot: Boot) -> None:
             run,
             run.injection_context(secrets),
         ]
-        told += [runner, runner.timeline, runner.services, runner.resources, runner.pending()]
+        told += [runner, run.states.timeline, runner.services, runner.resources, runner.pending()]
         for it in [*told, *vars(runner.resources)["_all"].values()]:
             print(it, repr(it), f"{it}", pprint.pformat(it))  # noqa: T201  (no redaction reaches it)
 

@@ -1,0 +1,220 @@
+"""The shutdown of a run: requests, failures, the delay, the deadline and the second signal."""
+
+import math
+import threading
+import time
+from itertools import product
+
+import pytest
+
+from hive_boot.lifecycle import forced_exit
+from hive_boot.lifecycle.states import State
+from tests.lifecycle.components import LONG
+from tests.lifecycle.owned_runs import WAYS, OwnedRun
+from tests.support import until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
+
+
+# A request
+
+
+async def test_a_request_counts_once_in_every_state() -> None:
+    """Without a delay, or before READY, main is cancelled at once."""
+    serving = {State.READY, State.RELOADING}
+    states = {State.ARMED, State.LOADING, State.STARTING, *serving}
+    for at, delay in product(states, (0.0, 0.01, LONG)):
+        if at in serving and delay:
+            continue
+        owner = OwnedRun(at, delay=delay)
+        await owner.runner.task_group()
+        owner.shutdown.request()
+        owner.shutdown.request()
+        stopping = State.STOPPING if at in {State.STARTING, *serving} else at
+        assert (owner.states.state, owner.cancelled) == (stopping, 1)
+        assert owner.shutdown.deadline < math.inf
+        assert await owner.stop() == []
+        assert owner.cancelled == 1
+
+
+@pytest.mark.parametrize("at", [State.READY, State.RELOADING])
+async def test_a_ready_run_drains_before_main_is_cancelled(at: State) -> None:
+    """A second request does not shorten the delay; the end of main does."""
+    owner, early = OwnedRun(at, delay=0.01), OwnedRun(at, delay=LONG)
+    for each in (owner, early):
+        await each.runner.task_group()
+        each.shutdown.request()
+        each.shutdown.request()
+        assert (each.states.state, each.cancelled) == (State.DRAINING, 0)
+        assert each.shutdown.deadline == math.inf
+    await until(lambda: owner.cancelled)
+    assert owner.states.state is State.STOPPING
+    assert owner.shutdown.deadline < math.inf
+    assert await owner.stop() == await early.stop() == []
+    assert (owner.cancelled, early.cancelled) == (1, 0)
+
+
+async def test_a_request_during_the_stop_does_not_lead_back() -> None:
+    """The stop continues."""
+    for at in (State.DRAINING, State.STOPPING):
+        owner = OwnedRun(at)
+        owner.shutdown.request()
+        assert (owner.states.state, owner.cancelled) == (State.STOPPING, 1)
+        assert await owner.stop() == []
+
+
+async def test_there_is_no_delay_without_a_task_group() -> None:
+    """A run whose task group was never opened, or is closed, stops at once."""
+    owner = OwnedRun(State.READY, delay=LONG)
+    owner.shutdown.request()
+    assert owner.states.state is State.STOPPING
+    assert await owner.stop() == []
+
+
+async def test_a_run_without_services_can_drain() -> None:
+    """A start opens the task group for the delay, also when there are no services."""
+    owner = OwnedRun(State.STARTING, delay=0.01)
+    await owner.runner.start_services()
+    owner.states.transition(State.READY)
+    owner.shutdown.request()
+    assert owner.phases[-1] == "draining running"
+    await until(lambda: owner.cancelled)
+    assert owner.phases[-1] == "stopping running"
+    assert await owner.stop() == []
+
+
+# A failure
+
+
+async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCaptureFixture) -> None:
+    """Probes report it at once; only the first failure counts; a start raises it by itself."""
+    for at in WAYS:
+        caplog.clear()
+        owner, failure = OwnedRun(at, delay=LONG), ValueError("lost")
+        owner.runner.fail("pool", failure)
+        owner.runner.fail("queue", KeyError("second"))
+        was_ready = at in {State.READY, State.RELOADING}
+        assert owner.states.state is (State.DRAINING if was_ready else at)
+        assert (owner.runner.failed, owner.runner.failure) == ("pool", failure)
+        assert owner.cancelled == was_ready
+        assert [
+            (
+                record.levelname,
+                record.getMessage().split()[0],
+                record.exc_info and record.exc_info[0],
+            )
+            for record in caplog.records
+        ] == [("CRITICAL", "pool", ValueError), ("ERROR", "queue", KeyError)]
+        assert await owner.stop() == []
+
+
+async def test_a_failure_in_an_owned_process_is_a_request() -> None:
+    """The delay passes also after a failure, and a start is cancelled."""
+    owner = OwnedRun(State.READY, delay=0.01, owns_process=True)
+    await owner.runner.task_group()
+    owner.runner.fail("pool", ValueError())
+    assert (owner.phases[-1], owner.cancelled) == ("draining running", 0)
+    await until(lambda: owner.cancelled)
+    assert owner.phases[-1] == "stopping running"
+    assert await owner.stop() == []
+
+    owner = OwnedRun(State.STARTING, delay=LONG, owns_process=True)
+    owner.runner.fail("pool", ValueError())
+    assert (owner.states.state, owner.cancelled) == (State.STOPPING, 1)
+    assert await owner.stop() == []
+
+
+async def test_a_failure_during_the_stop_is_only_kept() -> None:
+    """Nothing is cancelled because of it; the failure of the run is known all the same."""
+    for delay, owns_process in product((0.0, LONG), (False, True)):
+        owner = OwnedRun(State.READY, delay=delay, owns_process=owns_process)
+        failure = ValueError("lost")
+        await owner.runner.task_group()
+        owner.shutdown.request()
+        before = owner.states.state, owner.cancelled
+        owner.runner.fail("pool", failure)
+        assert owner.runner.failure is failure
+        assert (owner.states.state, owner.cancelled) == before
+        assert await owner.stop() == []
+
+
+# The deadline and the forced exit
+
+
+async def test_the_deadline_starts_once() -> None:
+    """Later calls, and the stop itself, do not move it."""
+    owner = OwnedRun(State.READY, timeout=5)
+    before = time.monotonic()
+    owner.shutdown.start_deadline()
+    deadline = owner.shutdown.deadline
+    assert before + 5 <= deadline <= time.monotonic() + 5
+    owner.shutdown.start_deadline()
+    assert await owner.stop() == []
+    assert owner.shutdown.deadline == deadline
+
+
+async def test_only_an_owned_process_has_a_forced_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It follows the deadline by a moment, and is cancelled when the loop has ended."""
+    told: list[str] = []
+
+    class Watchdog:
+        """Notes what is asked of it."""
+
+        def __init__(self, seconds: float, _pending: object, status: int, _timings: object) -> None:
+            told.append(f"{seconds > LONG} {status}")
+
+        def start(self) -> None:
+            """Note it."""
+            told.append("start")
+
+        def cancel(self) -> None:
+            """Note it."""
+            told.append("cancel")
+
+        def only_while_exiting(self) -> None:
+            """Note it."""
+            told.append("only while exiting")
+
+    monkeypatch.setattr(forced_exit, "ExitWatchdog", Watchdog)
+    for owns_process, exit_may_hang, expected in (
+        (False, True, []),
+        (True, False, ["True 70", "start", "cancel"]),
+        (True, True, ["True 70", "start", "only while exiting"]),
+    ):
+        told.clear()
+        owner = OwnedRun(State.READY, owns_process=owns_process)
+        owner.shutdown.start_deadline()
+        owner.shutdown.release(exit_may_hang=exit_may_hang)
+        assert told == expected
+
+
+async def test_a_loop_that_ignores_the_first_signal_is_forced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread that forces the exit ends when the loop reacts, or has ended."""
+    forced: list[str] = []
+    monkeypatch.setattr(forced_exit.ExitWatchdog, "start", lambda _: forced.append("forced"))
+    for ends_by_itself, is_signalled in ((False, True), (True, False), (True, True)):
+        forced.clear()
+        owner = OwnedRun(State.READY, timeout=0.01, owns_process=True)
+        if ends_by_itself:
+            owner.shutdown.start_deadline()
+        before = set(threading.enumerate())
+        owner.shutdown.watch_signals()
+        (thread,) = set(threading.enumerate()) - before
+        if is_signalled:
+            owner.shutdown.note_signal()
+        else:
+            owner.shutdown.release(exit_may_hang=False)
+        thread.join(LONG)
+        assert not thread.is_alive()
+        # Either the deadline of the stop, or the one of the thread, and never both.
+        assert forced == ["forced"]
+
+
+async def test_a_second_signal_gets_the_state_until_then() -> None:
+    """The message of a forced exit names the state in which the process was."""
+    for at in WAYS:
+        owner = OwnedRun(at)
+        assert owner.shutdown.force() is at
+        assert owner.states.state is State.FORCED

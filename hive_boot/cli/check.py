@@ -27,7 +27,7 @@ def parser() -> Parser:
     parser = Parser(
         "check",
         "Load and validate the secrets and settings as a start would; start nothing.\n"
-        "Exit 0 when a start would go on, 78 when it would fail.",
+        "Exit 0 when a start would succeed, 78 when it would fail.",
         example="hive-boot check app:boot\nHIVE_BOOT_MODE=docker hive-boot check app:AppSecrets",
     )
     parser.add_app()
@@ -71,7 +71,7 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
         print_line(f"{styled('warning:', 'yellow')} {warning_text(warning)}")
     print_line()
     if result.error is None:
-        print_line(styled("A start would go on.", "green"))
+        print_line(styled("A start would succeed.", "green"))
     else:
         print_problems(result.error)
 

@@ -24,7 +24,7 @@ COMMANDS = {
     "check": "load and validate secrets and settings as a start would; start nothing",
     "doctor": "check, and find what is likely to fail later",
     "run": "run an application, with signal handlers installed before its import",
-    "migrate": "write the secrets of a .env file into files of their own",
+    "migrate": "write each secret of a .env file into a separate file",
     "rotate": "write a new value into the file of a secret, in place",
     "manifests": "render deploy files from the declaration, or compare them",
     "probe": "request a health endpoint, for images without curl",

@@ -31,7 +31,7 @@ _SPARE = 1
 """Seconds in which the process names what hangs and exits without it."""
 
 _BUILD_PATHS = ("pyproject.toml", "README.md", "LICENSE", "src")
-"""What the build of a Python project needs, if it exists."""
+"""Files that the build of a Python project needs, if they exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Profile
 
 RENDERED = "Rendered by hive-boot"
-"""How the first line of every rendered file begins; a file without it is not overwritten."""
+"""Begin of the first line of every rendered file; a file without it is not overwritten."""
 
 TARGETS: dict[str, tuple[tuple[str, str, Profile], ...]] = {
     "compose": (

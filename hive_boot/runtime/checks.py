@@ -154,7 +154,7 @@ async def call_application_checks(  # noqa: PLR0913  (what a check needs)
                 if fault is not _TIMED_OUT:
                     problem = check_failed_problem(work.display_name, fault, values)
                 elif problem is None or time.monotonic() < deadline:
-                    # A timeout at the deadline says less than the failure before it.
+                    # A timeout at the deadline explains less than the failure before it.
                     problem = check_timeout_problem(
                         work.display_name, min(seconds, check.timeout or seconds)
                     )

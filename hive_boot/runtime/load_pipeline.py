@@ -308,14 +308,18 @@ class LoadPipeline(Generic[S]):
         log_messages.log_warnings(fresh)
 
     def build_error(
-        self, problems: Sequence[Problem], notes: Iterable[LoadNote] = (), *, kept: bool = False
+        self,
+        problems: Sequence[Problem],
+        notes: Iterable[LoadNote] = (),
+        *,
+        set_in_use: bool = False,
     ) -> InvalidSecretsError:
         """Return the error that reports problems.
 
         Args:
             problems: all problems.
             notes: the notes about the load as a whole.
-            kept: whether an earlier set stays in use. Default False.
+            set_in_use: whether an earlier set stays in use. Default False.
         """
         facts = []
         if source_context := self.source_context:
@@ -326,7 +330,7 @@ class LoadPipeline(Generic[S]):
             declaration=self._declared.__name__,
             facts=facts,
             general_hints=[log_messages.note_text(note) for note in notes],
-            kept=kept,
+            kept=set_in_use,
         )
 
     def _read_with_wait(self) -> LoadResult:

@@ -275,7 +275,7 @@ def _record_fields(
 
 
 _MAX_ROTATIONS = 20
-"""The number of rotations that are kept."""
+"""The maximum number of rotations in the status."""
 
 
 class RotationLog:

@@ -541,4 +541,4 @@ class Reloader(Generic[S]):
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff.next_delay()
-        return self._pipeline.build_error(problems, read.result.report_notes, kept=True)
+        return self._pipeline.build_error(problems, read.result.report_notes, set_in_use=True)

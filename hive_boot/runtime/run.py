@@ -423,7 +423,7 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
         return tuple(reasons)
     reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
     if reloader.has_failed:
-        reasons.append("secrets are not rotated any more: the log says why")
+        reasons.append("secrets are not rotated any more: the log contains the reason")
     reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]
     reasons += [f"{path} is a stale mount" for path in _stale(run)]
     watcher = reloader.watch_supervisor.watcher

@@ -71,7 +71,7 @@ class LoadResult(Record):
         names: the names of all variables, to find similar ones.
         snapshots: the content of each directory.
         unresolved: what was found for each field that has no single valid value.
-        unused_values: values that were read and are not used, and must be hidden as well.
+        unused_values: values that were read and are not used, and must be hidden too.
         problems: the problems, in the order of the declaration.
         warnings: the warnings, which do not stop a start.
         notes: the notes that are logged, and shown in a report.
@@ -249,18 +249,20 @@ class LoadResultBuilder:
             )
         )
 
-    def add_value_problem(self, field: Field, fault: ValueProblem, origin: tuple[str, str]) -> None:
+    def add_value_problem(
+        self, field: Field, problem: ValueProblem, origin: tuple[str, str]
+    ) -> None:
         """Add a problem of a value that was found.
 
         Args:
             field: the field.
-            fault: the problem of the value.
+            problem: the problem of the value.
             origin: source and location of the value.
         """
-        fix = _fix(field, fault.kind, origin, self.source_context, self.declaration)
-        details = ("A binary value must be declared as SecretBytes.",) * (fault.kind in _BINARY)
+        fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
+        details = ("A binary value must be declared as SecretBytes.",) * (problem.kind in _BINARY)
         places = (location_text(origin),)
-        self.add_problem(field, fault.kind, fault.message, places, fix, details)
+        self.add_problem(field, problem.kind, problem.message, places, fix, details)
 
 
 def location_text(origin: tuple[str, str]) -> str:

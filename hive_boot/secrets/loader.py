@@ -284,7 +284,7 @@ class _Loader:
             self.builder.add(attribute, hit)
 
     def _discard(self, result: ValueOrProblem) -> None:
-        """Keep a value that is not used, because it must be hidden as well."""
+        """Keep a value that is not used, because it must be hidden too."""
         if not isinstance(result, ValueProblem):
             self.builder.unused_values.append(result)
 

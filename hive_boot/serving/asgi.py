@@ -115,7 +115,7 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
 
     Raises:
         LifecycleError: the application reported that its startup or shutdown failed.
-        Exception: the application raised it; a group only when the block failed as well.
+        Exception: the application raised it; a group only when the block failed too.
     """
     # Resources in the state may be secret: no local variable may show them in a traceback.
     sealed_state = conceal(state)

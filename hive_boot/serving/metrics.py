@@ -114,5 +114,5 @@ class _CombinedCollector:
         for metric in self._collector.collect():
             known.add(metric.name)
             yield metric
-        # The application may have registered a Collector in the default registry as well.
+        # The application may have registered a Collector in the default registry too.
         yield from (metric for metric in REGISTRY.collect() if metric.name not in known)

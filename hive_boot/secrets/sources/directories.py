@@ -67,7 +67,7 @@ _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it")
 
 
-_CHANGING = ValueProblem("unstable", "kept changing while it was read")
+_CHANGING = ValueProblem("unstable", "did not stop changing while it was read")
 
 
 _ABSENT = ValueProblem("directory", "does not exist")

@@ -46,7 +46,7 @@ HEADERS = (
 _STARTING = frozenset({State.ARMED, State.LOADING, State.STARTING})
 
 _SLOW_DOWN = 5
-"""The page is refreshed this many times less often when no start is going on."""
+"""The page is refreshed this many times less often after the start."""
 
 
 def read_file(path: str) -> tuple[bytes, str]:

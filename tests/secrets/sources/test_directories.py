@@ -49,7 +49,7 @@ NO_DATA = ValueProblem("directory", "is a volume whose link ..data is dangling")
 ABSENT = ValueProblem("directory", "does not exist")
 UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
 REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it")
-RESTLESS = ValueProblem("unstable", "kept changing while it was read")
+RESTLESS = ValueProblem("unstable", "did not stop changing while it was read")
 
 _on_open: list[Callable[[str], object]] = []
 

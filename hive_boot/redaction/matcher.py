@@ -141,7 +141,7 @@ def _choose_anchor_chars(texts: set[str]) -> list[str]:
     for characters in (*_RARE, sorted(set().union(*texts))):
         most = True
         while left and most:
-            counts = {each: sum(each in text for text in left) for each in characters}
+            counts = {each: sum([each in text for text in left]) for each in characters}
             best = max(counts, key=counts.__getitem__)
             most = counts[best] > 0
             if most:

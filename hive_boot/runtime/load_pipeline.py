@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import InvalidSecretsError, Problem
@@ -19,7 +19,6 @@ from hive_boot.runtime.injection import InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, detect
-from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import make_set
 
 if TYPE_CHECKING:
@@ -106,9 +105,6 @@ def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[
         return [([], name)]
 
 
-S = TypeVar("S", bound=SecretSet)
-
-
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {"broken-link", "directory", "empty", "missing", "unreadable", "unstable"}
 )
@@ -129,7 +125,7 @@ class CheckedLoad(Record):
     deadline: float
 
 
-class LoadPipeline(Generic[S]):
+class LoadPipeline:
     """Load pipeline of one run.
 
     :meth:`load` detects the platform, reads the sources, validates the values and hides them in
@@ -169,7 +165,7 @@ class LoadPipeline(Generic[S]):
 
     async def start(
         self,
-        injection_context: Callable[[S], InjectionContext],
+        injection_context: Callable[[Any], InjectionContext],
         *,
         start_watching: Callable[[FieldIndex, SourceContext], object] | None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]],
@@ -217,7 +213,7 @@ class LoadPipeline(Generic[S]):
     async def check(
         self,
         result: LoadResult,
-        injection_context: Callable[[S], InjectionContext],
+        injection_context: Callable[[Any], InjectionContext],
         *,
         changed_fields: Collection[str] | None = None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]] | None = None,
@@ -380,7 +376,7 @@ class LoadPipeline(Generic[S]):
         return build_settings(factory, [*result.values.values(), *result.unused_values])
 
     async def _run_set_check(self, result: LoadResult, deadline: float) -> LoadResult:
-        candidate: S = make_set(self._declared, result.values)
+        candidate: Any = make_set(self._declared, result.values)
         check: Callable[[], Awaitable[object]] | None = getattr(candidate, "check", None)
         if check is None or result.problems:
             return result
@@ -398,7 +394,7 @@ class LoadPipeline(Generic[S]):
     async def _run_application_checks(
         self,
         result: LoadResult,
-        injection_context: Callable[[S], InjectionContext],
+        injection_context: Callable[[Any], InjectionContext],
         deadline: float,
         changed_fields: Collection[str] | None,
     ) -> list[Problem]:
@@ -411,7 +407,7 @@ class LoadPipeline(Generic[S]):
             return []
         from hive_boot.runtime.checks import call_application_checks  # noqa: PLC0415  (many have none)
 
-        candidate: S = make_set(self._declared, result.values)
+        candidate: Any = make_set(self._declared, result.values)
         return await call_application_checks(
             checks,
             lambda: injection_context(candidate),
@@ -478,7 +474,7 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
     """
     checks = _bind_all(declaration, injectables)
     redaction = RedactionScope()
-    pipeline: LoadPipeline[Any] = LoadPipeline(declaration, checks, Timeline(), redaction)
+    pipeline: LoadPipeline = LoadPipeline(declaration, checks, Timeline(), redaction)
     known: dict[str, object] = {"boot": boot}
 
     async def take_config(checked: CheckedLoad) -> None:

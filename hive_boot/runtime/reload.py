@@ -11,7 +11,7 @@ import math
 import os
 import time
 from copy import copy
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -23,7 +23,6 @@ from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, thre
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
-from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import changed_fields
 
 if TYPE_CHECKING:
@@ -190,9 +189,6 @@ class WatchSupervisor:
                 await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")
 
 
-S = TypeVar("S", bound=SecretSet)
-
-
 class ReloadResult(Record):
     """The result of one read.
 
@@ -207,7 +203,7 @@ class ReloadResult(Record):
     same_as_rejected: bool
 
 
-class ReloadReader(Generic[S]):
+class ReloadReader:
     """Reader of a reload: reads in a thread, one read at a time.
 
     Args:
@@ -223,8 +219,8 @@ class ReloadReader(Generic[S]):
 
     def __init__(
         self,
-        store: Store[S],
-        pipeline: LoadPipeline[S],
+        store: Store[Any],
+        pipeline: LoadPipeline,
         timings: Timings,
     ) -> None:
         self._store = store
@@ -280,7 +276,7 @@ class _Request:
         self.failure: Exception | None = LifecycleError("the application stops")
 
 
-class Reloader(Generic[S]):
+class Reloader:
     """The rotations of one run.
 
     Args:
@@ -303,12 +299,12 @@ class Reloader(Generic[S]):
 
     def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
         self,
-        store: Store[S],
-        pipeline: LoadPipeline[S],
-        reader: ReloadReader[S],
+        store: Store[Any],
+        pipeline: LoadPipeline,
+        reader: ReloadReader,
         hook_runner: HookRunner,
         *,
-        injection_context: Callable[[S], InjectionContext],
+        injection_context: Callable[[Any], InjectionContext],
         set_reload_state: Callable[[State], None],
         context: contextvars.Context,
         timings: Timings,

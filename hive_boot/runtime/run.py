@@ -71,7 +71,7 @@ class Run(Generic[S, C]):
     """
 
     config: Any = None
-    reloader: Reloader[S] | None = None
+    reloader: Reloader | None = None
 
     def __init__(  # noqa: PLR0913  (what is declared, and what an entry point adds)
         self,
@@ -109,7 +109,7 @@ class Run(Generic[S, C]):
         self._hooks = declaration.bind_hooks(injectables)
         self.hooks: list[str] = [work.display_name for work, _ in self._hooks]
         self._redaction = RedactionScope()
-        self._pipeline: LoadPipeline[S] = LoadPipeline(
+        self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
             declaration.bind_checks(injectables),
             self.states.timeline,
@@ -304,7 +304,7 @@ class Run(Generic[S, C]):
         reloader.start()
         reloader.request_reload()
 
-    def _get_reloader(self) -> Reloader[S]:
+    def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
             from hive_boot.runtime.reload import (  # noqa: PLC0415  (many never rotate)

@@ -26,7 +26,7 @@ _SEPARATOR = " - "
 _ROOT, _POINT = 3, 4
 _FIELDS = 6
 """Minimum number of fields before the separator; optional fields may follow."""
-_ESCAPED = re.compile(r"\\([0-7]{3})")
+_ESCAPED = r"\\([0-7]{3})"
 
 
 _DELETED = "//deleted"
@@ -367,4 +367,6 @@ def parse_mounts(text: str) -> list[Mount]:
 
 def _unescaped(field: str) -> str:
     """Return a field with the kernel's octal escapes of white space and backslashes decoded."""
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 8)), field)
+    if "\\" not in field:
+        return field
+    return re.sub(_ESCAPED, lambda match: chr(int(match[1], 8)), field)

@@ -4,6 +4,9 @@ A public name is imported when it is first used, because ``hive-boot probe`` sta
 interpreter for every health check and needs none of them.
 """
 
+import sys as _sys
+from importlib import import_module as _import_module
+
 TYPE_CHECKING = False  # importing typing would double the time of a probe
 if TYPE_CHECKING:
     from hive_boot.bootstrap import Bootstrap as Bootstrap
@@ -77,12 +80,9 @@ else:
         if name not in _MODULES:
             message = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(message)
-        import sys  # noqa: PLC0415  (a probe needs no public name)
-        from importlib import import_module  # noqa: PLC0415  (a probe needs no public name)
-
-        import_module(f"hive_boot.{_MODULES[name]}")
+        _import_module(f"hive_boot.{_MODULES[name]}")
         for each, module in _MODULES.items():
-            loaded = sys.modules.get(f"hive_boot.{module}")
+            loaded = _sys.modules.get(f"hive_boot.{module}")
             if hasattr(loaded, each):
                 value = getattr(loaded, each)
                 # Tracebacks and help() show the module from which users import the name.

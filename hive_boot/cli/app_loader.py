@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hive_boot.bootstrap import Bootstrap
 from hive_boot.cli.arguments import UsageError
 from hive_boot.exceptions import DeclarationError
+from hive_boot.redaction.registry import format_redacted_traceback
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ def import_module(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as exc:  # noqa: BLE001  (the module can raise anything)
-        from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only for a failure)
-
         message = f"{module} cannot be imported:\n{format_redacted_traceback(exc)}".rstrip()
     raise DeclarationError(message)
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hive_boot.cli import run as run_command
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import (
     EXIT_FAILURE,
@@ -244,9 +245,7 @@ def _check_listen_address(arguments: Namespace) -> None:
     words = _command(arguments)
     if words[:2] != ("hive-boot", "run"):
         return
-    from hive_boot.cli.run import parser  # noqa: PLC0415  (only with --command)
-
-    options, _ = parser().parse_known_args(words[2:])
+    options, _ = run_command.parser().parse_known_args(words[2:])
     asked = DEFAULT_PORT if arguments.port is None else arguments.port
     if options.serve is None:
         return

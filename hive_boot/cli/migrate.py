@@ -13,6 +13,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dotenv.parser import parse_stream
+
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
 from hive_boot.cli.file_writing import DIRECTORY_MODE, FileTransaction, UndoError
@@ -463,8 +465,6 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         CommandError: another line refers to one of the names. After the deletion, this
             reference would have no value.
     """
-    from dotenv.parser import parse_stream  # noqa: PLC0415  (not needed for --help)
-
     found, references = [], []
     for binding in parse_stream(StringIO(file.read_bytes().decode("utf-8-sig"))):
         if binding.key is None or binding.value is None:

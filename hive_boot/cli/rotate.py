@@ -9,9 +9,11 @@ import sys
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from getpass import GetPassWarning, getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
 from hive_boot.cli.file_writing import FileTransaction, write_in_place
 from hive_boot.cli.git import plan_gitignore_change
@@ -25,9 +27,11 @@ from hive_boot.cli.secret_files import (
     value_problem,
     without_constraints,
 )
+from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import NAME, Field, file_name_candidates
+from hive_boot.secrets.fields import NAME, Field, constraint_violations, file_name_candidates
 from hive_boot.secrets.sources.files import BOM, LIMIT, NOT_UTF_8
+from hive_boot.secrets.validation import call_checks
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -67,8 +71,6 @@ def _read_pipe() -> bytes:
 
 def _prompt(field: Field) -> Value | None:
     """Read the value twice, without echo."""
-    from getpass import GetPassWarning, getpass  # noqa: PLC0415  (only for a terminal)
-
     failure = ""
     entries: list[Value | None] = []
     try:
@@ -201,8 +203,6 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
         raise UsageError(message)
     if app is None:
         return plain, None
-    from hive_boot.cli.app_loader import load_application  # noqa: PLC0415  (only with --app)
-
     declared = load_application(app)._declaration.declared  # noqa: SLF001  (same package)
     fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
@@ -222,9 +222,6 @@ def _check_value(field: Field, value: Value) -> list[str]:
     Raises:
         CommandError: a start would reject the value.
     """
-    from hive_boot.secrets.fields import constraint_violations  # noqa: PLC0415  (the same)
-    from hive_boot.secrets.validation import call_checks  # noqa: PLC0415  (only with --app)
-
     plain = value.reveal()
     violations = [each.message for each in constraint_violations(field, value.reveal)]
     if plain == field.dev_default:
@@ -321,8 +318,6 @@ def _key(field: Field, declared: type[SecretSet] | None) -> str:
     """Return the key of a Kubernetes Secret that is mounted as the file of a field."""
     if declared is None:
         return field.file_name
-    from hive_boot.manifests.deployment import items_of  # noqa: PLC0415  (only with --app)
-
     items = items_of(declared._field_index.all_fields)  # noqa: SLF001  (same package)
     return next(item.key for item in items if item.name == field.name)
 

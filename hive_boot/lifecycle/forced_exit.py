@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import linecache
 import logging
 import os
@@ -104,8 +105,6 @@ def _inner_awaitable(awaitable: object) -> object:
     """Return the object that one of the ``_HIDING`` types waits for: its first referent."""
     kind = type(awaitable)
     if kind.__module__ == "builtins" and kind.__name__ in _HIDING:
-        import gc  # noqa: PLC0415  (only a hang needs it)
-
         return gc.get_referents(awaitable)[0]
     return None
 

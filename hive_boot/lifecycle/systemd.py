@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hive_boot.redaction.registry import redact_safely
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -124,7 +126,5 @@ def _interval(microseconds: str) -> float | None:
 
 def _line(text: str) -> str:
     """Return a text as one redacted line, without characters that systemd rejects."""
-    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (only systemd needs it)
-
     printable = "".join(each if each.isprintable() else " " for each in redact_safely(text))
     return " ".join(printable.split())[:_MAX_STATUS_LENGTH]

@@ -7,6 +7,8 @@ example the password in a URL and the lines of a PEM block.
 from __future__ import annotations
 
 import re
+from binascii import b2a_base64
+from reprlib import repr as cut
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction.matcher import MIN_LENGTH
@@ -310,8 +312,6 @@ def _escaped_variants(text: str) -> Iterator[str]:
 def _truncated_variants(text: str) -> Iterator[str]:
     """Return a long text as Python and pydantic shorten it."""
     if len(text) > _REPRLIB:
-        from reprlib import repr as cut  # noqa: PLC0415  (few values are that long)
-
         # asyncio shows the arguments of a callback in this form.
         yield cut(text)[1:-1]
     written = repr(text)
@@ -330,8 +330,6 @@ def _either_case(escaped: str) -> tuple[str, str]:
 
 def _encodings(value: str | bytes) -> Iterator[str]:
     """Return a value in hex, and in base64 at each of the three offsets in a longer text."""
-    from binascii import b2a_base64  # noqa: PLC0415  (loaded only for values that need it)
-
     raw = _bytes(value)
     yield raw.hex()
     yield raw.hex().upper()

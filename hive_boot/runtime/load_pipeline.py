@@ -20,6 +20,7 @@ from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, detect
 from hive_boot.secrets.store import make_set
+from hive_boot.secrets.validation import call_checks
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -355,7 +356,6 @@ class LoadPipeline:
             return result
         from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (many have none)
         from hive_boot.runtime.checks import await_field_checks, close_unawaited  # noqa: PLC0415  (many have none)
-        from hive_boot.secrets.validation import call_checks  # noqa: PLC0415  (many have none)
 
         seconds = self._declaration.startup_timeout
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.secrets.validation import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -196,8 +197,6 @@ def log_hook_failed(
     already_logged: bool,
 ) -> None:
     """Log that a hook failed; with the traceback only for the first failure in a row."""
-    from hive_boot.secrets.validation import describe  # noqa: PLC0415  (few hooks fail)
-
     reason = describe(failure) if isinstance(failure, BaseException) else failure
     _log(
         logging.ERROR,

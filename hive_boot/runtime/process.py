@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError, InvalidSecretsError
 from hive_boot.lifecycle.signals import acquire
+from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
 from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
@@ -219,8 +220,6 @@ def report_failure(exc: BaseException) -> int:
         return report_boot_error(only)
     if isinstance(only, SystemExit):
         return _system_exit_status(only)
-    from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only a crash needs it)
-
     _say(format_redacted_traceback(exc))
     return 130 if isinstance(only, KeyboardInterrupt) else 70
 
@@ -249,8 +248,6 @@ def report_boot_error(exc: BootError) -> int:
         return exc.exit_code
     if exc.__cause__ is not None:
         # The traceback of the cause names the line of the application that failed.
-        from hive_boot.redaction.registry import format_redacted_traceback  # noqa: PLC0415  (only a failure needs it)
-
         _say(format_redacted_traceback(exc.__cause__))
     _say(f"hive_boot: {type(exc).__name__}: {exc}\n")
     return exc.exit_code
@@ -258,8 +255,6 @@ def report_boot_error(exc: BootError) -> int:
 
 def _say(text: str) -> None:
     """Write a text to stderr, if there is one, redacted with the values of the last run."""
-    from hive_boot.redaction.registry import redact_safely  # noqa: PLC0415  (only a failure needs it)
-
     write_stderr(redact_safely(text))
 
 

@@ -24,6 +24,8 @@ from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.store import changed_fields
+from hive_boot.secrets.watch_targets import WatchTargets
+from hive_boot.secrets.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.directories import DirectorySnapshot
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Change
-    from hive_boot.secrets.watcher import Watcher
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
@@ -142,9 +143,6 @@ class WatchSupervisor:
 
     def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
         """Start the watcher, before the first read. It blocks for a moment."""
-        from hive_boot.secrets.watch_targets import WatchTargets  # noqa: PLC0415  (many do not watch)
-        from hive_boot.secrets.watcher import Watcher  # noqa: PLC0415  (many do not watch)
-
         watch_targets = WatchTargets(field_index, source_context)
         if watch_targets.is_empty:
             log_messages.log_nothing_to_watch(source_context.mode)

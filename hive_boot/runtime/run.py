@@ -17,6 +17,7 @@ from hive_boot.lifecycle.shutdown import ShutdownController
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import run_shielded
 from hive_boot.runtime import log_messages
+from hive_boot.runtime.declarations import build_components
 from hive_boot.runtime.injection import InjectionContext
 from hive_boot.runtime.load_pipeline import CheckedLoad, LoadPipeline
 from hive_boot.runtime.redaction_scope import RedactionScope
@@ -336,7 +337,6 @@ class Run(Generic[S, C]):
         """
         if not (self._declaration.resources or self._declaration.services or asgi_component):
             return
-        from hive_boot.runtime.declarations import build_components  # noqa: PLC0415  (many have none)
 
         def injection_context() -> InjectionContext:
             return self.injection_context(self.store.view)

@@ -193,9 +193,9 @@ def _status_page(path: str, status: Status, name: str, timings: Timings) -> Resp
 
 
 def _metrics(status: Status, accept: str) -> Response:
-    from hive_boot.serving.metrics import expose  # noqa: PLC0415  (only when metrics are collected)
-
     try:
+        from hive_boot.serving.metrics import expose  # noqa: PLC0415  (optional)
+
         content_type, body = expose(status, accept)
     except ModuleNotFoundError as exc:
         # A collector of the application may lack another module: that is its own failure.

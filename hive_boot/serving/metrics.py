@@ -1,11 +1,15 @@
 """Metrics of an application, for Prometheus.
 
-prometheus-client is optional, and imported at the first scrape.
+prometheus-client is optional: this module is imported at the first scrape.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,11 +40,6 @@ class Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Return all metrics, including counters that are 0."""
-        from prometheus_client.core import (  # noqa: PLC0415  (optional)
-            CounterMetricFamily,
-            GaugeMetricFamily,
-        )
-
         status = self._status()
         for name, text, value in _gauges(status):
             yield GaugeMetricFamily(f"hive_boot_{name}", text, value=float(value))
@@ -91,12 +90,7 @@ def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
 
     Returns:
         The format, as a media type, and the text.
-
-    Raises:
-        ModuleNotFoundError: prometheus-client is not installed.
     """
-    from prometheus_client.exposition import choose_encoder  # noqa: PLC0415  (only a scrape needs it)
-
     encode, content_type = choose_encoder(accept)
     return content_type, encode(_CombinedCollector(Collector(lambda: status)))
 
@@ -108,8 +102,6 @@ class _CombinedCollector:
         self._collector = collector
 
     def collect(self) -> Iterator[Metric]:
-        from prometheus_client import REGISTRY  # noqa: PLC0415  (only a scrape needs it)
-
         known = set()
         for metric in self._collector.collect():
             known.add(metric.name)

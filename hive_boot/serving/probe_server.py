@@ -7,6 +7,7 @@ are slow, silent or do not speak HTTP cannot block probes.
 from __future__ import annotations
 
 import logging
+import socket
 from collections import deque
 from contextlib import suppress
 from email.utils import formatdate
@@ -21,14 +22,15 @@ from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving.endpoints import Response, handle_request, make_response
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
-    import h11
     from anyio.abc import TaskGroup, TaskStatus
 
     from hive_boot._timings import Timings
     from hive_boot.runtime.status import Status
+
+with suppress(ModuleNotFoundError):  # serve_probes() reports that it is missing
+    import h11
 
 log: logging.Logger = logging.getLogger("hive_boot")
 
@@ -142,8 +144,6 @@ class _Connections:
                 self._open.remove(scope)
 
     async def _handle(self, client: socket.socket) -> None:
-        import h11  # noqa: PLC0415  (optional)
-
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_LENGTH)
         request = None
         try:
@@ -196,8 +196,6 @@ class _Connections:
 
 async def _request(connection: h11.Connection, client: socket.socket) -> h11.Request | None:
     """Return the head of the next request; None when the client closes before it."""
-    import h11  # noqa: PLC0415  (optional)
-
     while (event := connection.next_event()) is h11.NEED_DATA:
         await anyio.wait_readable(client)
         connection.receive_data(client.recv(_CHUNK))
@@ -216,8 +214,6 @@ async def _drain_and_close(client: socket.socket) -> None:
 
     Closing a socket with unread data resets the connection, and the response can be lost.
     """
-    import socket  # noqa: PLC0415  (optional)
-
     client.shutdown(socket.SHUT_WR)
     discarded = 0
     while discarded < MAX_DISCARDED:

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from fastapi import Depends, FastAPI, Request
 from fastapi.testclient import TestClient
 
-from hive_boot import Bootstrap, LifecycleError
+from hive_boot import Bootstrap, LifecycleError, Secret
 from tests.fixtures.applications import VALUE, Needs, Settings, application
 
 
@@ -130,8 +130,6 @@ async def test_a_handle_has_the_function_for_tests(boot: Bootstrap[Needs, Settin
 
 async def fake_secrets() -> Needs:
     """Make a set as a test does."""
-    from hive_boot import Secret  # noqa: PLC0415  (only here)
-
     await checkpoint()
     return Needs(jwt_secret=Secret("JWT_SECRET", "fake-key-0123456789"))
 

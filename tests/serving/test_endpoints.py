@@ -140,7 +140,8 @@ def test_other_paths_and_methods_are_refused() -> None:
 
 def test_without_the_client_there_are_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without prometheus-client the response names what to install."""
-    for name in [name for name in sys.modules if name.startswith("prometheus_client")]:
+    importing = ("prometheus_client", "hive_boot.serving.metrics")
+    for name in [name for name in sys.modules if name.startswith(importing)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     response = handle_request("GET", "/metrics", ready())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import shlex
 import stat
 from typing import TYPE_CHECKING
@@ -142,8 +143,6 @@ def _mode(path: Path) -> int:
 
 
 def _user_name(user_id: int) -> str:
-    import pwd  # noqa: PLC0415  (only for a file of another user)
-
     try:
         return pwd.getpwuid(user_id).pw_name
     except KeyError:

@@ -251,5 +251,5 @@ class IllegalTransitionError(LifecycleError):
         super().__init__(state, event)
 
     def __str__(self) -> str:
-        """Return the requested operation and the current state."""
-        return f"cannot {self.event} an application that is {self.state}"
+        """Return the current state and the requested operation."""
+        return f"An application that is {self.state} cannot {self.event}"

@@ -1,4 +1,4 @@
-"""Check command: a dry run, which loads and validates as a start does and starts nothing."""
+"""Check command: loads and checks secrets and settings as a start does, and starts nothing."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def parser() -> Parser:
     """Return the parser of the command's arguments."""
     parser = Parser(
         "check",
-        "Load and validate the secrets and settings as a start would; start nothing.\n"
-        "Exit 0 when a start would succeed, 78 when it would fail.",
+        "Load and check the secrets and settings as a start would; start nothing.\n"
+        "The exit status is 0 if a start would accept them, and 78 if not.",
         example="hive-boot check app:boot\nHIVE_BOOT_MODE=docker hive-boot check app:AppSecrets",
     )
     parser.add_app()
@@ -55,7 +55,12 @@ def run(arguments: Namespace) -> int:
 
 
 def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
-    """Print the table and the warnings to stdout, and the problems to stderr."""
+    """Print the table and the warnings to stdout, and the problems to stderr.
+
+    Args:
+        result: the result of the dry run.
+        show_warnings: whether to print the warnings. Default True.
+    """
     load_result, source_context = result.load_result, result.source_context
     print_line(styled(load_result.declaration, "bold"))
     print_line(f"  mode      {source_context.mode} ({source_context.mode_reason})")
@@ -71,7 +76,7 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
         print_line(f"{styled('warning:', 'yellow')} {warning_text(warning)}")
     print_line()
     if result.error is None:
-        print_line(styled("A start would succeed.", "green"))
+        print_line(styled("Secrets and settings are valid.", "green"))
     else:
         print_problems(result.error)
 
@@ -84,7 +89,7 @@ def print_problems(error: InvalidSecretsError) -> None:
 
 
 def report_facts(result: DryRunResult) -> dict[str, Any]:
-    """Return the report of ``--json``, which contains masked values only."""
+    """Return the report of ``--json``. It contains masked values, no plain ones."""
     load_result, source_context = result.load_result, result.source_context
     return {
         "ok": result.error is None,
@@ -111,14 +116,14 @@ def _problems(error: InvalidSecretsError | None) -> dict[str, Any]:
 
 def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
     value = load_result.values.get(field.attribute)
-    source, place = load_result.origin(field.attribute) if value is not None else ("", "")
+    source, location = load_result.origin(field.attribute) if value is not None else ("", "")
     return {
         "name": field.name,
         "attribute": field.attribute,
         "required": field.required_for(load_result.source_context.profile),
         "present": value is not None,
         "source": source,
-        "place": place,
+        "place": location,
         "masked": _masked(value),
         "used_by": field.used_by,
         "problems": _kinds(field, load_result),

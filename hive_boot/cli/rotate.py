@@ -308,7 +308,7 @@ def _print_outcome(outcome: _Outcome, field: Field, location: SecretLocation, *,
     if state == "rotated":
         print_line("Applications with watch=True load the value now, others at their next start.")
     if backup:
-        print_line(f"The old value is in {backup}. Delete this file when it is not needed.")
+        print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")
     for note in outcome.notes:
         print_line(f"Note: {note}")
     return 0

@@ -1,10 +1,10 @@
-"""Run command: start of an application, with signal handlers installed before its import.
+"""Run command: installs signal handlers, then imports an application and runs it.
 
 For PID 1 the kernel drops a signal that has no handler, so a container that is stopped during
 the imports would run until SIGKILL at the end of its grace period. The handler records the
 first signal, and ``boot.run()`` or ``boot.serve()`` then stops the application in order. The
-process does not exit during the import, because the exit status depends on ``must_complete``
-of the main, which is unknown until the application is imported.
+first signal does not end the process during the import: the exit status depends on
+``@boot.main(must_complete=...)``, which is unknown until the import is complete.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def parser() -> Parser:
         "run",
         "Run an application, with signal handlers installed before it is imported.\n"
         "The exit status is that of the application: 0 or the return value of main, 70\n"
-        "for an error in its code, 78 for invalid secrets or settings, or 128 + signal\n"
-        "number.",
+        "for a failure or an exceeded shutdown timeout, 78 for invalid secrets or\n"
+        "settings, or 128 + signal number.",
         example="hive-boot run app:boot\n"
         "hive-boot run app:boot --serve app:web --host 0.0.0.0 --port 8000\n"
         "hive-boot run -m package.that.calls.run --its-own arguments",
@@ -44,7 +44,7 @@ def parser() -> Parser:
         dest="module",
         nargs=argparse.REMAINDER,
         metavar="MODULE",
-        help="module that calls boot.run() or boot.serve(), run as by python -m, and its arguments",
+        help="module that calls boot.run() or boot.serve(), with its arguments, as for python -m",
     )
     parser.add_argument(
         "--serve", metavar="ASGI", help="ASGI application to serve, as package.module:web"
@@ -60,14 +60,16 @@ def run(arguments: Namespace) -> int:
     """Run the command.
 
     Returns:
-        0, if the module after ``-m`` ends without SystemExit. An application always ends
-        with SystemExit.
+        0, if the module after ``-m`` ends without SystemExit. ``boot.run()`` and
+        ``boot.serve()`` always raise SystemExit.
 
     Raises:
-        UsageError: the arguments conflict, or APP and MODULE are both missing.
-        DeclarationError: the value of ``--serve`` names an object that is not callable, or a
-            SecretSet.
-        SystemExit: as for :meth:`Bootstrap.run`.
+        UsageError: the arguments conflict, APP and MODULE are both missing, or a module or a
+            name does not exist.
+        DeclarationError: an import fails, APP is not a Bootstrap or a SecretSet, or the value of
+            ``--serve`` is not an ASGI application.
+        SystemExit: always, when an application was run; its code is that of
+            :meth:`Bootstrap.run`.
     """
     install_early()
     options = {
@@ -75,7 +77,7 @@ def run(arguments: Namespace) -> int:
         for name in ("host", "port", "server", "backend")
         if (value := getattr(arguments, name)) is not None
     }
-    _refuse_conflicts(arguments, options)
+    _reject_invalid(arguments, options)
     if arguments.module:
         return _run_module(arguments.module)
     from hive_boot.cli.app_loader import (  # noqa: PLC0415  (after the signal handlers)
@@ -90,13 +92,13 @@ def run(arguments: Namespace) -> int:
         return boot.run(**options)
     app: Any = load_object(arguments.serve)
     if not callable(app) or (isinstance(app, type) and issubclass(app, SecretSet)):
-        message = f"--serve: {arguments.serve} is not an ASGI application (a callable)"
+        message = f"Invalid --serve {arguments.serve}: expected an ASGI application"
         raise DeclarationError(message)
     return boot.serve(app, **options)
 
 
-def _refuse_conflicts(arguments: Namespace, options: dict[str, Any]) -> None:
-    """Raise if two arguments conflict, or one is missing.
+def _reject_invalid(arguments: Namespace, options: dict[str, Any]) -> None:
+    """Raise if arguments conflict, APP and MODULE are both missing, or the port is invalid.
 
     Raises:
         UsageError: the arguments are invalid.
@@ -105,7 +107,8 @@ def _refuse_conflicts(arguments: Namespace, options: dict[str, Any]) -> None:
         message = "Specify either APP or -m MODULE"
     elif arguments.module and (options or arguments.serve):
         message = (
-            "-m MODULE excludes other options. Write the arguments of the module after MODULE."
+            "-m MODULE cannot be combined with other options. Fix: write the options of the module "
+            "after MODULE"
         )
     elif arguments.serve is None and options.keys() - {"backend"}:
         message = f"--{', --'.join(sorted(options.keys() - {'backend'}))}: only valid with --serve"
@@ -117,7 +120,7 @@ def _refuse_conflicts(arguments: Namespace, options: dict[str, Any]) -> None:
 
 
 def _run_module(module_and_arguments: list[str]) -> int:
-    """Run a module as ``python -m`` does.
+    """Run a module with its arguments, as ``python -m`` does.
 
     Raises:
         UsageError: the module does not exist, or is a package without ``__main__``.

@@ -1,4 +1,4 @@
-"""Forced exit of a process whose tasks or threads do not end, and the lines where they hang."""
+"""Forced exit of a process whose tasks or threads do not end; the lines at which they hang."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
 
 _LIBRARY_PACKAGES = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "trio"})
-"""Packages whose frames are skipped: the frame that called them is shown."""
+"""Packages whose frames are skipped: the line of the application that called them is shown."""
 
 
 _SKIPPED_IN_THREADS = _LIBRARY_PACKAGES | {"concurrent", "queue", "threading"}
 
 
-_HIDING = frozenset(
+_OPAQUE_AWAITABLES = frozenset(
     {"anext_awaitable", "async_generator_asend", "async_generator_athrow", "coroutine_wrapper"}
 )
-"""Types of the interpreter that wait for an object which no attribute of them shows."""
+"""Built-in awaitables without an attribute for the object that they wait for."""
 
 
-_LONGEST = 120
+_MAX_SOURCE_LENGTH = 120
 """Maximum number of characters of a source line."""
 
 
 def locate_coroutine(awaitable: object) -> str:
     """Return the line at which a coroutine or async generator is suspended.
 
-    Called from another task of the same loop; never raises.
+    May be called in any thread; never raises.
 
     Args:
-        awaitable: a coroutine or an async generator; for a context manager made by
-            ``asynccontextmanager`` pass its ``gen``.
+        awaitable: a coroutine or an async generator, such as the ``gen`` attribute of a context
+            manager that ``asynccontextmanager`` made.
 
     Returns:
         ``app.py:42 in connect: await pool.open()``, for the innermost frame outside anyio,
-        asyncio, trio, contextlib and hive_boot. Empty without such a frame, and for an
-        awaitable that is running or has ended.
+        asyncio, trio, contextlib and hive_boot. Empty if there is no such frame, or if the
+        awaitable is running or has ended.
     """
     with suppress(Exception):
         frames = list(_frames(awaitable))
         # Only the frame of a running coroutine has a caller.
         if not any(frame.f_back for frame in frames):
-            frame = _last(frames, _LIBRARY_PACKAGES)
-            return "" if frame is None else _described(frame)
+            frame = _innermost(frames, _LIBRARY_PACKAGES)
+            return "" if frame is None else _describe_frame(frame)
     return ""
 
 
@@ -72,8 +72,9 @@ def locate_thread(thread: threading.Thread) -> str:
         thread: any thread.
 
     Returns:
-        The line of the innermost frame outside the libraries, as :func:`locate_coroutine`
-        formats it; of the innermost frame at all without one. Empty for a thread that has ended.
+        The line of the innermost frame outside the libraries, in the format of
+        :func:`locate_coroutine`. If all frames are in libraries, the line of the innermost one.
+        Empty for a thread that has ended.
     """
     with suppress(Exception):
         frames: list[FrameType] = []
@@ -81,12 +82,12 @@ def locate_thread(thread: threading.Thread) -> str:
         while frame is not None:
             frames.insert(0, frame)
             frame = frame.f_back
-        return _described(_last(frames, _SKIPPED_IN_THREADS) or frames[-1])
+        return _describe_frame(_innermost(frames, _SKIPPED_IN_THREADS) or frames[-1])
     return ""
 
 
 def _frames(awaitable: object) -> Iterator[FrameType]:
-    """Yield the frames of an awaitable and of what it awaits, down to a Future or the like."""
+    """Yield the frames of an awaitable and of everything that it awaits, outermost first."""
     while awaitable is not None:
         frame: FrameType | None = None
         if isinstance(awaitable, CoroutineType):
@@ -102,15 +103,15 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
 
 
 def _inner_awaitable(awaitable: object) -> object:
-    """Return the object that one of the ``_HIDING`` types waits for: its first referent."""
+    """Return the first object that an opaque awaitable refers to; None for any other object."""
     kind = type(awaitable)
-    if kind.__module__ == "builtins" and kind.__name__ in _HIDING:
+    if kind.__module__ == "builtins" and kind.__name__ in _OPAQUE_AWAITABLES:
         return gc.get_referents(awaitable)[0]
     return None
 
 
-def _last(frames: Iterable[FrameType], skipped: frozenset[str]) -> FrameType | None:
-    """Return the innermost frame that is in none of the skipped packages."""
+def _innermost(frames: Iterable[FrameType], skipped: frozenset[str]) -> FrameType | None:
+    """Return the innermost frame outside the skipped packages; None without one."""
     found = None
     for frame in frames:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -119,20 +120,20 @@ def _last(frames: Iterable[FrameType], skipped: frozenset[str]) -> FrameType | N
     return found
 
 
-def _described(frame: FrameType) -> str:
-    """Return the line, the function and the source of a frame."""
+def _describe_frame(frame: FrameType) -> str:
+    """Return the file, the line number, the function and the source line of a frame."""
     code, line = frame.f_code, frame.f_lineno
-    place = f"{_short(code.co_filename)}:{line} in {code.co_name}"
+    location = f"{_short_path(code.co_filename)}:{line} in {code.co_name}"
     source = ""
     with suppress(Exception):  # the loader of the module may raise anything
         source = linecache.getline(code.co_filename, line, frame.f_globals).strip()
-    if len(source) > _LONGEST:
-        source = f"{source[:_LONGEST]}..."
-    return f"{place}: {source}" if source else place
+    if len(source) > _MAX_SOURCE_LENGTH:
+        source = f"{source[:_MAX_SOURCE_LENGTH]}..."
+    return f"{location}: {source}" if source else location
 
 
-def _short(path: str) -> str:
-    """Return a path below the working directory without it, any other with one directory."""
+def _short_path(path: str) -> str:
+    """Return a path relative to the working directory; of any other path the last two parts."""
     with suppress(OSError):  # the working directory may have been removed
         directory = os.getcwd() + os.sep  # noqa: PTH109  (pathlib takes 2 ms of every start)
         if path.startswith(directory):
@@ -140,27 +141,28 @@ def _short(path: str) -> str:
     return "/".join(path.split("/")[-2:])
 
 
-_SLICE = 0.05
-"""Seconds between two checks of threads that are joined."""
+_JOIN_INTERVAL = 0.05
+"""Seconds between two checks whether the threads that are joined still block the exit."""
 
 
 _NO_DESCRIPTION = (
     "hive_boot: shutdown timeout exceeded; the list of what has not stopped is not available"
 )
+"""Message of a forced exit if the description fails or hangs."""
 
 
 class ExitWatchdog:
     """Watchdog thread that ends the process after a time, even if the main thread is blocked.
 
-    Code that holds the GIL (a C extension, a slow regular expression) delays the exit until it
-    releases the GIL.
+    Code that holds the GIL, such as a C extension or a slow regular expression, delays the exit
+    until it releases the GIL.
 
     Args:
-        seconds: the time from ``start`` on.
-        pending: returns the text for stderr: what has not stopped. Called in a separate
-            thread; it may fail or hang.
+        seconds: the time between ``start`` and the exit.
+        pending: returns the text for stderr, which lists what has not stopped. Called in a
+            separate thread; it may fail or hang.
         status: the exit status of the process.
-        timings: the limit of each step of the exit.
+        timings: contains the limit of each step of the exit.
     """
 
     def __init__(
@@ -176,110 +178,111 @@ class ExitWatchdog:
         self._timings = timings
         self._cancelled = threading.Event()
         self._decided = threading.Event()
-        self._is_over = False
+        self._must_exit = False
         self._only_at_exit = False
 
     def start(self) -> None:
-        """Start the time; called once.
+        """Start the time, in two threads; called once.
 
         Raises:
             RuntimeError: no thread can be started.
         """
-        # Python 3.12 starts no thread while it joins threads at its exit. Then the first of
-        # these two threads writes the message itself, and the second ends the process if the
-        # first hangs.
-        _daemon(self._wait, "hive_boot: deadline")
-        _daemon(self._hard_exit, "hive_boot: last deadline")
+        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
+        # The first thread then writes the message itself. If it hangs in that, the second thread,
+        # which was started in time, ends the process.
+        _start_daemon_thread(self._wait, "hive_boot: deadline")
+        _start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
 
     def cancel(self) -> None:
-        """Cancel the exit, if the time is not over yet."""
+        """Cancel the exit; no effect after the time is over."""
         self._cancelled.set()
         self._decided.set()
 
     def only_while_exiting(self) -> None:
-        """From now on end the process only while Python joins its threads at the exit."""
+        """Restrict the forced exit to the phase in which Python joins threads at its exit."""
         self._only_at_exit = True
 
     def _wait(self) -> None:
         if self._cancelled.wait(min(self._seconds, threading.TIMEOUT_MAX)):
             return
-        self._is_over = _is_exiting() or not self._only_at_exit
+        self._must_exit = _is_exiting() or not self._only_at_exit
         self._decided.set()
-        if self._is_over:
+        if self._must_exit:
             self._end()
 
     def _hard_exit(self) -> None:
-        # The time counts from here: code that held the GIL may have delayed this thread.
         self._decided.wait()
-        if self._is_over:
+        if self._must_exit:
+            # Longer than the three steps of _end(). The time starts here and not with the other
+            # thread, because code that holds the GIL may have delayed both.
             time.sleep(4 * self._timings.last_output_timeout)
             os._exit(self._status)
 
     def _end(self) -> None:
         message = [_NO_DESCRIPTION]
 
-        def ask() -> None:
+        def describe() -> None:
             message[0] = self._pending()
 
-        _run_with_timeout(self._timings, ask)
+        _run_with_timeout(self._timings, describe)
         exit_now(self._status, message[0], self._timings)
 
 
 def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     """End the process now: no ``finally`` runs, and no thread is joined.
 
-    The text is written and the streams and log handlers are flushed before, with a time limit.
+    Before that, write the text, and flush the streams and log handlers, each with a time limit.
 
     Args:
         status: the exit status.
         text: the text for stderr; secrets in it are redacted.
-        timings: the limit of each step.
+        timings: contains the limit of each step.
     """
-    _run_with_timeout(timings, lambda: _say(text))
+    _run_with_timeout(timings, lambda: _write_line(text))
     _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
     os._exit(status)
 
 
 def _is_exiting() -> bool:
-    """Return whether the main thread has ended, so that Python joins the others."""
-    # Threads of an executor are joined while the main thread still counts as alive.
+    """Return whether Python joins threads now, because the main thread has ended."""
+    # Python joins the threads of executors first, while is_alive() of the main thread is True.
     is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
     return is_shutting_down or not threading.main_thread().is_alive()
 
 
 def threads_started_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
-    """Return the threads that were started since then, and that Python joins at its exit.
+    """Return the threads that Python joins at its exit, and that are not in ``before``.
 
     Args:
-        before: the result of ``threading.enumerate`` at that moment.
+        before: an earlier result of ``threading.enumerate``.
 
     Returns:
-        The living threads without daemon threads, the current and the main thread.
+        The living threads, except daemon threads, the current thread and the main thread.
     """
-    but = {threading.current_thread(), threading.main_thread(), *before}
-    return [each for each in threading.enumerate() if not each.daemon and each not in but]
+    excluded = {threading.current_thread(), threading.main_thread(), *before}
+    return [each for each in threading.enumerate() if not each.daemon and each not in excluded]
 
 
 def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:
-    """Join threads, except idle threads of an executor: Python ends those itself.
+    """Join threads, except idle threads of executors, which Python ends itself.
 
     Args:
         threads: the threads to join.
-        seconds: the time for all of them.
+        seconds: the time for all threads together.
 
     Returns:
-        The names of the threads that have not ended, each with the line that it executes.
+        The names of the threads that still block the exit, each with the line that it executes.
     """
     end = time.monotonic() + seconds
-    while (holding := [each for each in threads if _blocks_exit(each)]) and time.monotonic() < end:
-        holding[0].join(min(_SLICE, max(0.0, end - time.monotonic())))
-    return [_named(each) for each in holding]
+    while (blocking := [each for each in threads if _blocks_exit(each)]) and time.monotonic() < end:
+        blocking[0].join(min(_JOIN_INTERVAL, max(0.0, end - time.monotonic())))
+    return [_describe_thread(each) for each in blocking]
 
 
 def _blocks_exit(thread: threading.Thread) -> bool:
-    """Return whether a thread would hold up the exit of Python.
+    """Return whether Python would wait for a thread at its exit.
 
-    Python ends the idle threads of both kinds of executors itself.
+    Python ends the idle threads of ThreadPoolExecutor and ProcessPoolExecutor itself.
     """
     if not thread.is_alive() or not getattr(thread, "pending_work_items", True):
         return False  # only the manager thread of a ProcessPoolExecutor has pending_work_items
@@ -291,31 +294,34 @@ def _blocks_exit(thread: threading.Thread) -> bool:
     return frame.f_code is not pools._worker.__code__  # noqa: SLF001
 
 
-def _named(thread: threading.Thread) -> str:
-    place = locate_thread(thread)
-    return f"{thread.name} stands at {place}" if place else thread.name
+def _describe_thread(thread: threading.Thread) -> str:
+    location = locate_thread(thread)
+    return f"{thread.name} is at {location}" if location else thread.name
 
 
-def _say(text: str) -> None:
-    """Write a text to stderr, with a final line break."""
+def _write_line(text: str) -> None:
+    """Write a text, redacted and with a final line break, to stderr; nothing if it is empty."""
     if text:
         shown = redact_safely(text)
         write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
 
 
 def _flush(name: str) -> Callable[[], None]:
-    """Return a function that flushes a stream; without the stream it raises."""
+    """Return a function that flushes a stream, and raises if the stream is None."""
     return lambda: getattr(sys, name).flush()
 
 
 def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:
-    """Call functions that may fail or hang, in parallel, and leave behind those that hang."""
+    """Call functions in parallel threads, and wait for them up to ``last_output_timeout``.
+
+    An exception is ignored. A function that hangs is not waited for any longer.
+    """
     threads = []
     for call in calls:
         try:
-            threads.append(_daemon(call, "hive_boot: last output"))
+            threads.append(_start_daemon_thread(call, "hive_boot: last output"))
         except RuntimeError:
-            # The thread limit is reached, or Python is exiting.
+            # No thread can be started: the thread limit is reached, or Python is exiting.
             with suppress(BaseException):
                 call()
     end = time.monotonic() + timings.last_output_timeout
@@ -323,8 +329,8 @@ def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:
         thread.join(max(0.0, end - time.monotonic()))
 
 
-def _daemon(call: Callable[[], object], name: str) -> threading.Thread:
-    """Start a daemon thread that ignores every exception."""
+def _start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread that calls a function and ignores its exceptions."""
 
     def work() -> None:
         with suppress(BaseException):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 STOP_BUDGET_SHARE = 0.75
-"""Share of the remaining shutdown time for a step that is followed by others."""
+"""Share of the remaining shutdown time that resources or services may use if others stop later."""
 
 
 class Resource(Record):
@@ -41,8 +41,8 @@ class Resource(Record):
         context_manager: returns the context manager that starts the resource, yields its
             value and stops it.
         dependencies: the names of the resources that must have started before it.
-        timeout: seconds for its start, and again for its stop; None for only the limits of
-            the whole startup and shutdown.
+        timeout: the limit of its start, and the limit of its stop, in seconds. With None only
+            the limits of the whole startup and the whole shutdown apply.
     """
 
     name: str
@@ -52,7 +52,17 @@ class Resource(Record):
 
 
 class _ResourceState:
-    """State of one resource in one run."""
+    """State of one resource in one run.
+
+    Attributes:
+        step: the step of its start in the timeline; negative before.
+        stop_step: the step of its stop in the timeline; negative before.
+        due: when its start exceeds its timeout, on the monotonic clock; infinite without a
+            timeout, and before and after the start.
+        is_overdue: whether its stop exceeded its limit.
+        is_reported: whether ``start`` or ``on_crash`` has reported its failure.
+        dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
+    """
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
@@ -67,10 +77,10 @@ class _ResourceState:
         self.started = anyio.Event()
         self.stop = anyio.Event()
         self.done = anyio.Event()
-        self.stop_slot_released = anyio.Event()
+        self.dependencies_may_stop = anyio.Event()
 
     @property
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         return self.started.is_set() and not self.done.is_set()
 
 
@@ -82,7 +92,7 @@ class ResourceManager:
         timeline: records every start and stop.
         on_crash: called with the name and the failure of a resource that ends while the
             application runs.
-        timings: how long a resource may take to end after it was cancelled.
+        timings: contains the timeout for the end of a cancelled resource.
 
     Attributes:
         pending_count: the number of resources that have not started yet.
@@ -115,7 +125,7 @@ class ResourceManager:
             LifecycleError: the resource is not running.
         """
         state = self._all[name]
-        if not state.runs:
+        if not state.is_running:
             message = f"The resource {name} is not running."
             raise LifecycleError(message)
         return state.value
@@ -123,7 +133,7 @@ class ResourceManager:
     @property
     def running(self) -> list[str]:
         """The names of the resources that have started and not ended."""
-        return [name for name, state in self._all.items() if state.runs]
+        return [name for name, state in self._all.items() if state.is_running]
 
     async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:
         """Start each resource as soon as its dependencies have started.
@@ -153,7 +163,7 @@ class ResourceManager:
             due = min(deadline, *(state.due for state in self._all.values()))
             with anyio.move_on_after(max(0.0, due - time.monotonic())):
                 await self._wakeup.wait()
-        # Resources that fail in the same loop iteration are reported together.
+        # One more iteration of the event loop: resources that fail in it are reported together.
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
         if self._failed:
@@ -162,16 +172,18 @@ class ResourceManager:
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop the started resources in reverse order, and cancel those that are starting.
 
-        A resource is stopped when its dependents have stopped or used up their time. A resource
-        with dependencies may use three quarters of the time that is left, and is then
-        cancelled. A resource that does not end even then is waited for without a limit; in an
-        owned process the forced exit ends this wait.
+        The stop of a resource begins when each of its dependents has stopped, or was cancelled
+        and has exceeded the timeout for that too. A resource with dependencies is cancelled after
+        three quarters of the remaining time, any other at the deadline, each at the latest after
+        its own timeout. If a resource does not end after its cancellation, this method waits for
+        it without a limit; in an owned process the forced exit ends this wait.
 
         Args:
             deadline: the moment at which the stop has failed, on the monotonic clock.
 
         Returns:
-            The failures that were not reported before.
+            The failures that ``start`` and ``on_crash`` have not reported, and an error that
+            names the resources that exceeded their limit.
         """
         self._is_starting = False
         async with anyio.create_task_group() as group:
@@ -183,21 +195,22 @@ class ResourceManager:
                 state.failure.add_note(f"(raised by the resource {state.resource.name})")
                 failures.append(state.failure)
             if state.startup_error is not None:
-                # The exception that the cancellation caused can show what it was waiting for.
+                # The resource may turn its cancellation into another exception: the traceback of
+                # that exception shows the line at which the start was waiting.
                 state.startup_error.__cause__ = state.failure
         if late := [name for name, state in self._all.items() if state.is_overdue]:
             failures.append(ShutdownTimeoutError(tuple(reversed(late))))
         return failures
 
     def mark_cancelled(self) -> None:
-        """Mark resources as ended whose tasks were cancelled before their first step."""
+        """Mark each resource as ended whose task was cancelled before its first step."""
         for state in self._all.values():
             if state.step >= 0 and not state.done.is_set():
                 state.failure = _unrequested_cancellation(state)
                 self._mark_ended(state)
 
     def describe(self) -> list[str]:
-        """Return a line for each resource: its progress, its name, its time and where it waits."""
+        """Return a line for each resource: outcome, name, seconds, and what or where it waits."""
         from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
         lines = []
@@ -205,17 +218,17 @@ class ResourceManager:
             if state.step < 0:
                 continue
             step = self._timeline.step(state.step)
-            where = ""
+            detail = ""
             if step.outcome == "waiting":
-                missing = [need for need in step.waits_for if not self._all[need].runs]
-                where = f"for {', '.join(missing)}" if missing else ""
-            elif not state.done.is_set() and (state.stop.is_set() or not state.runs):
-                where = locate_coroutine(getattr(state.context, "gen", None))
-            doing: str = step.outcome
-            if state.runs and state.stop.is_set():
-                doing, step = "stopping", self._timeline.step(state.stop_step)
+                missing = [need for need in step.waits_for if not self._all[need].is_running]
+                detail = f"for {', '.join(missing)}" if missing else ""
+            elif not state.done.is_set() and (state.stop.is_set() or not state.is_running):
+                detail = locate_coroutine(getattr(state.context, "gen", None))
+            outcome: str = step.outcome
+            if state.is_running and state.stop.is_set():
+                outcome, step = "stopping", self._timeline.step(state.stop_step)
             seconds = (self._timeline.elapsed if step.end is None else step.end) - step.start
-            lines.append(f"{doing:<9} {name}, {seconds:.1f} s  {where}".rstrip())
+            lines.append(f"{outcome:<9} {name}, {seconds:.1f} s  {detail}".rstrip())
         return lines
 
     async def _run(self, state: _ResourceState) -> None:
@@ -236,8 +249,8 @@ class ResourceManager:
         except BaseException as exc:  # noqa: BLE001  (reported by start, stop or on_crash)
             state.failure = unwrap_single(exc)
             if is_cancellation(exc):
-                # Cancelled through the task, not through state.scope. Raised here, the
-                # cancellation would also end the tasks of the other resources.
+                # The task itself was cancelled: state.scope absorbs its own cancellation. Raising
+                # it again would cancel the tasks of all other resources.
                 state.failure = _unrequested_cancellation(state)
         finally:
             self._mark_ended(state)
@@ -262,6 +275,7 @@ class ResourceManager:
         state.done.set()
         state.due = math.inf
         outcome: StepOutcome = "cancelled" if state.failure is None else "failed"
+        # No effect on the step of a start that was completed: it has an end already.
         self._timeline.end(state.step, outcome)
         if state.failure is None or state.stop.is_set():
             return
@@ -274,13 +288,13 @@ class ResourceManager:
 
     async def _stop(self, state: _ResourceState, deadline: float) -> None:
         for dependent in self._dependents[state.resource.name]:
-            await dependent.stop_slot_released.wait()
+            await dependent.dependencies_may_stop.wait()
         now = time.monotonic()
         timeout = math.inf if state.resource.timeout is None else state.resource.timeout
         until = now + min(
             timeout, (deadline - now) * (STOP_BUDGET_SHARE if state.resource.dependencies else 1)
         )
-        if not state.runs:
+        if not state.is_running:
             state.scope.cancel()
             await self._await_stopped(state, until)
             return
@@ -291,8 +305,8 @@ class ResourceManager:
         self._timeline.end(step, "overdue" if state.is_overdue else outcome)
 
     async def _await_stopped(self, state: _ResourceState, until: float) -> None:
-        """Wait for the end of a resource, and cancel it when its time is over."""
-        if state.step < 0:
+        """Wait for the end of a resource, and cancel it at ``until``."""
+        if state.step < 0:  # start() was not called
             state.done.set()
         with anyio.move_on_after(max(0.0, until - time.monotonic())):
             await state.done.wait()
@@ -301,8 +315,8 @@ class ResourceManager:
             state.scope.cancel()
             with anyio.move_on_after(self._cancel_timeout):
                 await state.done.wait()
-        # The dependencies are stopped now, even if this resource still runs.
-        state.stop_slot_released.set()
+        # Without this the dependencies would wait for a resource that ignores its cancellation.
+        state.dependencies_may_stop.set()
         if not state.done.is_set():
             lines = "\n  ".join(self.describe())
             text = "The resource %s was cancelled and has not ended; shutdown waits for it:\n  %s"
@@ -310,7 +324,7 @@ class ResourceManager:
             await state.done.wait()
 
     def _find_overdue(self, deadline: float) -> _ResourceState | None:
-        """Return the resource whose time to start is over; of several the first that began."""
+        """Return the resource whose start is overdue; of several, the one that began first."""
         now = time.monotonic()
         late = [
             state
@@ -340,4 +354,4 @@ def _failed_start(state: _ResourceState) -> StartupError:
 
 def _unrequested_cancellation(state: _ResourceState) -> LifecycleError:
     name = state.resource.name
-    return LifecycleError(f"The resource {name} was cancelled, and hive_boot did not request it.")
+    return LifecycleError(f"The resource {name} was cancelled, but not by hive_boot.")

@@ -189,7 +189,7 @@ class TaskSupervisor:
         if failure is None and not has_returned:
             # The service cancelled itself, or something that it awaits was cancelled.
             failure = LifecycleError(
-                f"The service {service.label} was cancelled, and hive_boot did not request it."
+                f"The service {service.label} was cancelled, but not by hive_boot."
             )
         self._timeline.end(step, "done" if failure is None else "failed")
         return failure

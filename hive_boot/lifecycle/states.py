@@ -175,7 +175,7 @@ class StateMachine:
             IllegalTransitionError: the table does not allow this step.
         """
         if state not in TRANSITIONS[self.state]:
-            raise IllegalTransitionError(self.state, f"make {state}")
+            raise IllegalTransitionError(self.state, f"enter {state}")
         self.state = state
 
     def _record_phase(self, before: State) -> None:

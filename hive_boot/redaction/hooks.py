@@ -1,4 +1,4 @@
-"""Redaction hooks: the functions that are patched while values are hidden."""
+"""Patched functions: functions of the standard library that redact while a Redaction is open."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PATCHED_FUNCTIONS: tuple[tuple[Any, str, str], ...] = (
     (traceback, "print_exception", "print_exception"),
     (warnings, "formatwarning", "format_warning"),
 )
-"""Owner and name of each patched function, and the function of `patches` for its wrapper."""
+"""Owner and name of each patched function; name of the function in `patches` that wraps it."""
 
 
 def load_wrapper(name: str) -> Callable[..., Any]:
-    """Return the function of `patches` that creates a wrapper."""
+    """Return the function of this name in `patches`, which creates a redacting wrapper."""
     from hive_boot.redaction import patches  # noqa: PLC0415  (not needed until a value is hidden)
 
     return getattr(patches, name)  # type: ignore[no-any-return]
@@ -43,20 +43,21 @@ _OWNER_ATTRIBUTE = "__hive_boot_wrapped__"
 
 
 class _PatchedFunction:
-    """Installs a wrapper for one function, and removes it.
+    """One function that is wrapped until :meth:`undo`.
 
-    The first wrapper only calls the original. When it is called while there are hidden values,
-    it creates and installs the redacting wrapper, so that `patches` is not imported earlier.
+    The first wrapper calls the original as long as there are no hidden values. Its first call
+    with hidden values imports `patches`, and installs the redacting wrapper in its place.
 
-    Other libraries may wrap the same function. The wrapper is removed only while it is the
-    outermost one; otherwise it stays installed, disabled permanently.
+    Another library may have wrapped our wrapper. Then :meth:`undo` cannot remove it: it stays
+    installed, and only calls the original.
     """
 
     def __init__(self, owner: Any, name: str, factory: str) -> None:  # noqa: ANN401  (a module or a class)
         self._owner, self._name, self._factory = owner, name, factory
         self._inherited = name not in vars(owner)
         self.before: Any = getattr(owner, name)
-        # A library that wrapped our wrapper may have reinstalled it after it was disabled.
+        # A library that wrapped our wrapper may have reinstalled it after undo(): wrap the
+        # original instead.
         while (earlier := getattr(self.before, _OWNER_ATTRIBUTE, None)) and earlier.is_retired(
             self.before
         ):
@@ -104,9 +105,11 @@ class _PatchedFunction:
 
 
 _open: list[Redaction] = []
+"""The open redactions."""
 
 
 _wrapped: list[_PatchedFunction] = []
+"""The patched functions; empty while no redaction is open."""
 
 
 class Redaction:
@@ -117,10 +120,10 @@ class Redaction:
     """
 
     kept_until_exit: bool = False
-    """Whether redaction continues because of ``close(linger=True)``."""
+    """Whether ``close(linger=True)`` was called, so that redaction continues."""
 
     def open(self) -> None:
-        """Start redaction, and close earlier ones that were left open by ``close(linger=True)``."""
+        """Start redaction, and close the redactions that ``close(linger=True)`` left open."""
         with registry.lock():
             lingering = [each for each in _open if each.kept_until_exit]
             _open.append(self)
@@ -130,27 +133,27 @@ class Redaction:
                 each.close()
 
     def register(self, values: Iterable[Revealable], *, at_once: bool = False) -> None:
-        """Hide ``values`` instead of those that were registered before.
+        """Hide ``values``, in place of those registered before.
 
-        Nothing happens when this redaction is closed, because the start may have been
-        cancelled.
+        No effect on a closed redaction: the thread that loads the values may call this method
+        after its start was cancelled.
 
         Args:
             values: all hidden values of this run.
-            at_once: whether the matcher is built now. Default False: the next log record
-                builds it, and waits for it.
+            at_once: whether the matcher is built by this call. Default False: the next log
+                record builds it, and is delayed by that.
         """
         with registry.lock():
             if self in _open:
                 registry.register(self, values, at_once=at_once)
 
     def close(self, *, linger: bool = False) -> None:
-        """Stop hiding the values; the last one open restores the patched functions.
+        """Stop hiding the values; closing the last open redaction restores the functions.
 
-        A second call has no effect.
+        No effect on a closed redaction.
 
         Args:
-            linger: whether redaction continues until another one is opened or the process
+            linger: whether redaction continues until another redaction is opened or the process
                 ends, because the caller still has to report a failure. Default False.
         """
         with registry.lock():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     class Revealable(Protocol):
-        """A value that only a method call returns."""
+        """An object whose plain value only ``reveal()`` returns."""
 
         def reveal(self) -> str | bytes:
             """Return the plain value."""
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-_changing = threading.RLock()
+_lock = threading.RLock()
 
 
 _owned: list[tuple[object, tuple[Revealable, ...]]] = []
+"""Each owner with its hidden values."""
 
 
 matcher: Matcher | None = None
@@ -34,23 +35,23 @@ matcher: Matcher | None = None
 
 
 def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
-    """Register the hidden values of ``owner``, in place of those registered before.
+    """Register the hidden values of ``owner``, in place of its earlier ones.
 
     Args:
         owner: the object that the values belong to.
         values: all hidden values of the owner.
-        at_once: whether the matcher is built before it is installed, so that the next log
-            record does not wait for it. Default False.
+        at_once: whether the matcher is built by this call. Default False: the next log record
+            builds it, and is delayed by that.
     """
-    with _changing:
+    with _lock:
         _owned[:] = [each for each in _owned if each[0] is not owner]
         _owned.append((owner, tuple(values)))
         _replace_matcher(at_once=at_once)
 
 
 def unregister(owner: object) -> None:
-    """Remove the values of ``owner``, except those that another owner has registered too."""
-    with _changing:
+    """Remove the values of ``owner``. A value that has another owner stays hidden."""
+    with _lock:
         _owned[:] = [each for each in _owned if each[0] is not owner]
         _replace_matcher()
 
@@ -60,7 +61,7 @@ def _replace_matcher(*, at_once: bool = False) -> None:
     values = tuple(value for _, owned in _owned for value in owned)
     new = Matcher(lambda: _forms(values)) if values else None
     if new is not None and at_once:
-        new.is_clean("")
+        new.is_clean("")  # the first search builds the matcher
     matcher = new
 
 
@@ -81,10 +82,9 @@ def redact(value: T) -> T:
             Other objects in it are not changed.
 
     Returns:
-        A redacted copy; ``value`` itself when it contains no secret, and while no
-        application runs.
+        A redacted copy; ``value`` itself if it contains no secret or no application runs.
     """
-    # Read once: another thread may set it to None meanwhile.
+    # Read once: another thread may set the global to None between two reads.
     known = matcher
     if known is None:
         return value
@@ -95,7 +95,7 @@ def redact(value: T) -> T:
 
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
-    """Return a text with the given values, of any length, replaced by ``***``."""
+    """Return a text with the given values replaced by ``***``, short values too."""
     from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
     return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
@@ -104,7 +104,7 @@ def scrub(text: str, values: Iterable[str | bytes]) -> str:
 
 
 class EnabledFlag:
-    """A flag that enables or disables a wrapper."""
+    """Flag of a wrapper: while it is off, the wrapper only calls the original."""
 
     __slots__ = ("on",)
 
@@ -114,13 +114,13 @@ class EnabledFlag:
 
 def lock() -> threading.RLock:
     """Return the lock that is held while hidden values are registered or removed."""
-    return _changing
+    return _lock
 
 
 def _replace_lock() -> None:
-    """Create a new lock: the one that a forked child inherits may be held forever."""
-    global _changing  # noqa: PLW0603  (one for the process)
-    _changing = threading.RLock()
+    """Create a new lock in a forked child: a thread of the parent may hold the inherited one."""
+    global _lock  # noqa: PLW0603  (one for the process)
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_replace_lock)
@@ -130,9 +130,9 @@ REDACTION_FAILED = "hive_boot: redaction failed, so this text is omitted"
 
 
 def redacted_copy(value: T, matcher: Matcher) -> T:
-    """Return a redacted copy of an exception or another object; the original if it has no secret.
+    """Return a redacted copy of an object; the object itself if it contains no secret.
 
-    If redaction fails, return an exception with a fixed text.
+    If redaction fails, return an exception with a fixed text instead.
     """
     try:
         from hive_boot.redaction.scrub import (  # noqa: PLC0415  (most starts redact nothing)
@@ -149,7 +149,7 @@ def redacted_copy(value: T, matcher: Matcher) -> T:
 
 
 def redact_safely(text: str) -> str:
-    """Return a redacted text, or a fixed sentence when redaction fails."""
+    """Return a redacted text, or a fixed sentence if redaction fails."""
     try:
         return redact(text)
     except Exception:  # noqa: BLE001  (it must not be shown unredacted)
@@ -167,7 +167,7 @@ def format_redacted_traceback(exc: BaseException) -> str:
 
 
 def write_redacted(render: Callable[[Any], str], value: object) -> None:
-    """Write ``render(value)``, redacted, to stderr, if there is a stderr."""
+    """Write the redacted result of ``render(value)`` to stderr, if there is one."""
     try:
         text = render(value)
     except Exception:  # noqa: BLE001  (it must not be shown unredacted)

@@ -1,4 +1,4 @@
-"""Application declaration: validated arguments and decorated functions of a Bootstrap."""
+"""Application declaration: the arguments and the decorated functions of a Bootstrap, validated."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def validate_seconds(name: str, value: object, *, least: float | None = None) ->
     Args:
         name: the name of the argument, for the message.
         value: the value of the argument.
-        least: the smallest allowed number; None for any number above 0.
+        least: the smallest allowed number. None allows every number above 0.
 
     Raises:
-        DeclarationError: the value is not a finite number, or too small.
+        DeclarationError: the value is not a finite number, or is too small.
     """
     bad = not isinstance(value, int | float) or isinstance(value, bool) or not value < math.inf
     if bad or (value <= 0 if least is None else value < least):  # type: ignore[operator]
@@ -48,10 +48,10 @@ def require_async(decorator: str, function: object) -> None:
     """Raise if a decorated function is not async.
 
     Raises:
-        DeclarationError: it is not an ``async def``.
+        DeclarationError: the function is not an ``async def``.
     """
     if not is_async(function):
-        message = f"{decorator} requires an async def, and {function!r} is not one."
+        message = f"{decorator} requires an async def, but {function!r} is not one."
         raise DeclarationError(message)
 
 
@@ -62,7 +62,9 @@ def require_single_main(function: Work | None) -> None:
         DeclarationError: a main is already declared.
     """
     if function is not None:
-        message = f"@boot.main is already used for {display_name(function)}(): declare one main."
+        message = (
+            f"A main is already declared: {display_name(function)}(). Fix: remove one @boot.main."
+        )
         raise DeclarationError(message)
 
 
@@ -76,11 +78,11 @@ def validate_resource(function: object, taken: Collection[str]) -> None:
     from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
     if not (isasyncgenfunction(function) or is_async(function)):
-        message = f"@boot.resource requires an async def, and {function!r} is not one."
+        message = f"@boot.resource requires an async def, but {function!r} is not one."
         raise DeclarationError(message)
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
-        message = f"@boot.resource requires a function with a name, and {function!r} has none."
+        message = f"@boot.resource requires a function with a name, but {function!r} has none."
         raise DeclarationError(message)
     if name in {"secrets", "config", "boot"}:
         message = f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
@@ -93,17 +95,22 @@ def validate_resource(function: object, taken: Collection[str]) -> None:
 
 
 def validate_field_names(names: Collection[str], known: Collection[str], whose: str) -> None:
-    """Raise if a declaration does not contain all these fields.
+    """Raise if a name is not a declared field.
+
+    Args:
+        names: the names to check.
+        known: the declared fields.
+        whose: the name of the declaration, for the message.
 
     Raises:
-        DeclarationError: some names are not fields of the declaration.
+        DeclarationError: a name is not a declared field.
     """
     if unknown := [name for name in names if name not in list(known)]:
         message = f"{whose} does not declare {', '.join(map(str, unknown))}."
         raise DeclarationError(message)
 
 
-def validate_service(restart: object, budget: object) -> None:
+def validate_service(restart: object, max_restarts: object) -> None:
     """Raise if the restart options of a service are invalid.
 
     Raises:
@@ -112,13 +119,13 @@ def validate_service(restart: object, budget: object) -> None:
     if restart not in {"never", "on-failure"}:
         message = f"Invalid restart={restart!r}: expected 'never' or 'on-failure'."
         raise DeclarationError(message)
-    if type(budget) is not int or budget < 0:
-        message = "max_restarts= must be an integer of at least 0."
+    if type(max_restarts) is not int or max_restarts < 0:
+        message = "max_restarts= must be 0 or a positive integer."
         raise DeclarationError(message)
 
 
 def require_unique_name(function: Work, others: Collection[Work]) -> None:
-    """Raise if a service of the same name is declared: log lines could not distinguish them.
+    """Raise if another service has the same name: log lines could not distinguish the two.
 
     Raises:
         DeclarationError: a service of this name is already declared.
@@ -130,7 +137,7 @@ def require_unique_name(function: Work, others: Collection[Work]) -> None:
 
 
 def validate_backend(backend: object) -> None:
-    """Raise if a backend does not exist or is not installed.
+    """Raise if a backend is unknown or not installed.
 
     Raises:
         DeclarationError: the backend is unknown or not installed.
@@ -166,7 +173,7 @@ class RotationHook:
 
     Args:
         work: the function.
-        names: the fields whose changes it is called for; empty for all fields.
+        names: the fields whose change causes a call; empty for all fields.
         timeout: seconds for one call.
     """
 
@@ -179,12 +186,13 @@ class RotationHook:
 
 
 class CheckSpec(Record):
-    """Check of the application: accepts or refuses a set.
+    """Check of the application: accepts or refuses a candidate.
 
     Attributes:
         work: the function.
-        names: the fields whose changes it is called for; empty for all fields.
-        timeout: seconds for one call; None for the time that the startup has left.
+        names: the fields whose change causes a call in a reload; empty for all fields. A start
+            calls every check.
+        timeout: seconds for one call; None for the rest of ``startup_timeout``.
     """
 
     work: Work
@@ -197,8 +205,8 @@ class ResourceSpec(Record):
 
     Attributes:
         work: the function.
-        timeout: seconds for its start, and again for its stop; None for only the limits of the
-            whole startup and shutdown.
+        timeout: the limit of its start, and the limit of its stop, in seconds. With None only the
+            limits of the whole startup and the whole shutdown apply.
     """
 
     work: Work
@@ -211,8 +219,8 @@ class TaskSpec(Record):
     Attributes:
         work: the function.
         restart: whether the service is restarted after a failure.
-        max_restarts: how many restarts are allowed within ``restart_window``.
-        restart_window: seconds in which restarts are counted.
+        max_restarts: the maximum number of restarts within ``restart_window``.
+        restart_window: the period in which restarts are counted, in seconds.
     """
 
     work: Work
@@ -226,27 +234,27 @@ class AppDeclaration:
 
     Args:
         declared: the ``SecretSet`` class.
-        config_factory: creates the settings; None for no settings.
+        config_factory: creates the settings; None without settings.
         source_options: the declared mode, profile and locations of the sources.
         watch: whether changed files are reloaded.
         wait_for_files: seconds to wait for missing files at a start.
         startup_timeout: seconds for the checks and resources of a start, and for the checks of a
             rotation.
         unset_env: whether the variables of the secrets are removed from the environment.
-        probe_port: the port of the probe server; None for no probe server.
-        shutdown_delay: seconds between the request to stop and the stop; None to select it by
-            the mode.
-        shutdown_timeout: seconds for the whole stop.
+        probe_port: the port of the probe server; None without a probe server.
+        shutdown_delay: seconds between the request to stop and the end of main. None selects a
+            delay for ``serve`` in Kubernetes mode, and no delay otherwise.
+        shutdown_timeout: seconds for everything that stops after that delay.
 
     Attributes:
-        main: the main; None for none.
-        must_complete: whether a stop before the end of main is a failure.
+        main: the function of ``@boot.main``; None without one.
+        must_complete: whether a stop before main has returned is a failure.
         checks: the checks, in the order of the declaration.
         hooks: the rotation hooks, in the order of the declaration.
         resources: the resources, by name.
         services: the services, in the order of the declaration.
-        overrides: values of a test that take precedence over every source, by attribute; None
-            for a missing secret.
+        overrides: values of a test, by attribute, that take precedence over every source; None
+            makes a secret absent.
 
     Raises:
         DeclarationError: an argument has an invalid value.
@@ -318,7 +326,7 @@ class AppDeclaration:
         return DEFAULTS
 
     def bind_checks(self, injectables: Injectables) -> list[tuple[BoundCall, CheckSpec]]:
-        """Resolve the parameters of all checks. Checks run before resources exist.
+        """Resolve the parameters of all checks. They cannot be resources, which start later.
 
         Raises:
             DeclarationError: a parameter cannot be filled.
@@ -326,7 +334,7 @@ class AppDeclaration:
         return [(bind(check.work, Injectables(injectables.types)), check) for check in self.checks]
 
     def bind_hooks(self, injectables: Injectables) -> list[tuple[BoundCall, RotationHook]]:
-        """Resolve the parameters of all hooks; the first one receives the change.
+        """Resolve the parameters of all hooks. The first parameter of each receives the change.
 
         Raises:
             DeclarationError: a parameter cannot be filled.
@@ -345,7 +353,8 @@ class AppDeclaration:
         """Resolve the parameters of all resources, and return them in start order.
 
         Raises:
-            DeclarationError: a parameter cannot be filled, or resources depend on each other.
+            DeclarationError: a parameter cannot be filled, or resources depend on each other in a
+                cycle.
         """
         if not self.resources:
             return {}
@@ -360,13 +369,13 @@ class AppDeclaration:
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
-    """Sort resources so that each comes after its dependencies.
+    """Return the names of resources, each after its dependencies.
 
     Args:
         resources: the dependencies of each resource.
 
     Raises:
-        DeclarationError: resources depend on each other.
+        DeclarationError: resources depend on each other in a cycle.
     """
     from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
 
@@ -374,12 +383,12 @@ def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
         return list(TopologicalSorter(resources).static_order())
     except CycleError as exc:
         cycle = " → ".join(reversed(exc.args[1]))
-    message = f"Resources depend on each other: {cycle}. Fix: remove one of these dependencies."
+    message = f"Resources form a cycle: {cycle}. Fix: remove one of these dependencies."
     raise DeclarationError(message)
 
 
 ASGI_COMPONENT = "the ASGI application"
-"""The name of the resource that is started after all others, in messages."""
+"""Name, in messages, of the ASGI application as a resource. It starts after all others."""
 
 
 def build_components(
@@ -388,17 +397,18 @@ def build_components(
     injection_context: Callable[[], InjectionContext],
     asgi_component: Callable[[], AbstractAsyncContextManager[object]] | None,
 ) -> tuple[list[Resource], list[SupervisedTask]]:
-    """Build the resources and services of a run, in start order.
+    """Return the resources and services of a run, each list in start order.
 
     Args:
         declaration: the declared application.
-        injectables: what parameters may ask for.
-        injection_context: returns the values of parameters, at the start.
-        asgi_component: starts and stops the ASGI application, which needs all resources; None
-            for none.
+        injectables: the objects that parameters can receive.
+        injection_context: returns the values of parameters when a resource or service starts.
+        asgi_component: starts and stops the ASGI application, which depends on all resources;
+            None without one.
 
     Raises:
-        DeclarationError: a parameter cannot be filled, or resources depend on each other.
+        DeclarationError: a parameter cannot be filled, or resources depend on each other in a
+            cycle.
     """
     bound = declaration.bind_resources(injectables)
     resources = [
@@ -420,22 +430,22 @@ def _build_resource(
     name: str,
     work: BoundCall,
     spec: ResourceSpec,
-    others: Collection[str],
+    resource_names: Collection[str],
     injection_context: Callable[[], InjectionContext],
 ) -> Resource:
     from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
     from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
-    dependencies = tuple(key for key in work.dependencies if key in others)
+    dependencies = tuple(key for key in work.dependencies if key in resource_names)
     if isasyncgenfunction(spec.work):
-        manager = asynccontextmanager(_calling(work, injection_context))
-        return Resource(name, manager, dependencies, spec.timeout)
+        factory = asynccontextmanager(_call_with(work, injection_context))
+        return Resource(name, factory, dependencies, spec.timeout)
 
-    async def keep() -> AsyncIterator[object]:
+    async def without_stop() -> AsyncIterator[object]:
         yield await work(injection_context())
 
-    return Resource(name, asynccontextmanager(keep), dependencies, spec.timeout)
+    return Resource(name, asynccontextmanager(without_stop), dependencies, spec.timeout)
 
 
 def _build_service(
@@ -445,14 +455,15 @@ def _build_service(
 
     return SupervisedTask(
         work.display_name,
-        _calling(work, injection_context),
+        _call_with(work, injection_context),
         spec.restart,
         spec.max_restarts,
         spec.restart_window,
     )
 
 
-def _calling(
+def _call_with(
     work: BoundCall, injection_context: Callable[[], InjectionContext]
 ) -> Callable[[], Any]:
+    """Return a function without parameters that calls ``work`` with the current values."""
     return lambda: work(injection_context())

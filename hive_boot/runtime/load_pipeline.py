@@ -444,7 +444,7 @@ class DryRunResult(Record):
     Attributes:
         load_result: the values, with every problem.
         config: the config; None without one, or when it is invalid.
-        error: the error that a start would end with; None when a start would succeed.
+        error: the error that a start would end with; None if a start would accept the set.
     """
 
     load_result: LoadResult
@@ -469,7 +469,7 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
 
     Raises:
         DeclarationError: a parameter of a declared function cannot be filled, or resources
-            depend on each other.
+            depend on each other in a cycle.
         InvalidSecretsError: a variable that selects the mode or the profile is invalid.
     """
     checks = _bind_all(declaration, injectables)

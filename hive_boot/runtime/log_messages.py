@@ -31,7 +31,7 @@ rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
 
 
 _log = partial(log_safely, logger=rotation)
-"""Log to the rotation logger; an exception in a filter or handler is suppressed."""
+"""Log to the rotation logger, or to ``logger=``; exceptions of filters and handlers are ignored."""
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def fallback_handler() -> Iterator[None]:
 
 
 def log_source_context(source_context: SourceContext) -> None:
-    """Log mode and profile with their reasons."""
+    """Log the mode and the profile, each with its reason."""
     log.info("🔐 Secrets mode: %s (%s)", source_context.mode, source_context.mode_reason)
     log.info("Profile: %s (%s)", source_context.profile, source_context.profile_reason)
 
@@ -64,17 +64,17 @@ def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
 
 
 _WARNINGS: dict[WarningKind, str] = {
-    "short-value": f"Too short to be removed from logs (under {MIN_LENGTH} characters): {{names}}",
+    "short-value": f"Values under {MIN_LENGTH} characters are not removed from logs: {{names}}",
     "environment-copy": "{names} is a file and also an environment variable: the file is used, "
-    "and the variable is a copy that leaks more easily",
+    "and child processes inherit the variable",
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "development-default": "Development defaults are in use: {names}",
-    "empty": "{names} is empty in {location}, so it is absent",
+    "empty": "{names} is empty in {location}, which counts as absent",
 }
 
 
 _NOTES: dict[NoteKind, str] = {
-    "no-dotenv": "No .env file: {locations} do not exist.",
+    "no-dotenv": "No .env file exists. Looked in: {locations}.",
     "no-volume": "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
     "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
     "HIVE_BOOT_MODE=environment.",
@@ -93,7 +93,7 @@ def warning_text(warning: LoadWarning) -> str:
 
 def note_text(note: LoadNote) -> str:
     """Return the sentences of a note."""
-    locations = " and ".join(note.locations)
+    locations = ", ".join(note.locations)
     return _NOTES[note.kind].format(names=_join(note.names), locations=locations)
 
 
@@ -110,7 +110,7 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
-    """Log that a check of a start failed and is retried."""
+    """Log that a check failed during a start, and when it is retried."""
     text = "%s %s; retry in %.1f s"
     _log(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
 
@@ -136,13 +136,13 @@ def log_stopped(seconds: float) -> None:
 def log_rotation(
     names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
 ) -> None:
-    """Log that a set was accepted.
+    """Log that a candidate was accepted.
 
     Args:
         names: the secrets that changed.
-        generation: the number of the set.
-        seconds: the time from the read to the swap.
-        waiting: the seconds until the activation of each secret with ``activate_after``.
+        generation: the number of the new set.
+        seconds: the time from the start of the read to the swap.
+        waiting: the seconds until the activation of each changed secret with ``activate_after``.
     """
     later = [f"{name} takes effect in {due:.0f} s" for name, due in waiting.items()]
     text = "; ".join([f"Rotated {_join(names)}: generation {generation}", *later])
@@ -150,7 +150,7 @@ def log_rotation(
 
 
 def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
-    """Log the activation of values that were accepted before, and return their names."""
+    """Log that pending values are in use now, and return the names of their secrets."""
     fields = declared._field_index.fields  # noqa: SLF001  (same package)
     names = [fields[name].name for name in change.names]
     _log(
@@ -164,7 +164,7 @@ def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
 
 
 def log_rejection(problems: Sequence[Problem], generation: int, seconds: float) -> None:
-    """Log why a set was refused, and which generation stays in use."""
+    """Log why a candidate was refused, and which generation stays in use."""
     names = list(dict.fromkeys(problem.name for problem in problems))
     reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
     _log(
@@ -183,7 +183,7 @@ def log_reload_crashed(failure: Exception) -> None:
 
 
 def log_recovered(generation: int) -> None:
-    """Log that after a refused rotation the sources match the accepted set again."""
+    """Log that the sources match the accepted set again, after a refused rotation."""
     text = "Recovered from a refused rotation: the sources match generation %d, which is in use"
     _log(logging.INFO, text, generation)
 
@@ -196,7 +196,7 @@ def log_hook_failed(
     *,
     already_logged: bool,
 ) -> None:
-    """Log that a hook failed; with the traceback only for the first failure in a row."""
+    """Log that a hook failed. The traceback is omitted if ``already_logged``."""
     reason = describe(failure) if isinstance(failure, BaseException) else failure
     _log(
         logging.ERROR,
@@ -210,7 +210,7 @@ def log_hook_failed(
 
 
 def log_hook_recovered(display_name: str, generation: int) -> None:
-    """Log that a hook has succeeded after it had failed."""
+    """Log that a hook which had failed has succeeded."""
     text = "The hook %s has succeeded for generation %d, after it had failed"
     _log(logging.INFO, text, display_name, generation)
 
@@ -231,24 +231,25 @@ def log_nothing_to_watch(mode: str) -> None:
 
 
 def log_pinned_files(mounted_files: Iterable[MountedFile], mode: str) -> None:
-    """Log which secret files are mount points, so that they can only be rewritten in place.
+    """Log which secret files are themselves mount points.
 
-    In Kubernetes every mounted single file is a ``subPath`` mount.
+    The process sees a change of such a file only if it is rewritten in place. In Kubernetes every
+    mounted single file is a ``subPath`` mount, which the kubelet never updates.
     """
-    known = {
+    is_subpath_by_path = {
         mounted_file.path: mounted_file.is_subpath or mode == "kubernetes"
         for mounted_file in mounted_files
     }
-    if subpaths := [path for path, is_subpath in known.items() if is_subpath]:
+    if subpaths := [path for path, is_subpath in is_subpath_by_path.items() if is_subpath]:
         text = "The kubelet never updates files mounted with subPath: %s. Fix: mount the directory"
         log.warning(text, _join(subpaths))
-    if others := [path for path, is_subpath in known.items() if not is_subpath]:
-        text = "Mounted single files: %s. To rotate, rewrite them in place: replacing has no effect"
+    if others := [path for path, is_subpath in is_subpath_by_path.items() if not is_subpath]:
+        text = "Files mounted one by one: %s. To rotate, rewrite a file in place; do not replace it"
         log.info(text, _join(others))
 
 
 def log_stale_mounts(paths: Sequence[str]) -> None:
-    """Log which mounted files were replaced outside, so that later changes are not visible."""
+    """Log which mounted files were replaced at their origin: the mount still shows the old file."""
     if paths:
         text = (
             "Stale mount: %s was replaced outside, and the mount still shows the old file. "
@@ -264,7 +265,7 @@ def _join(names: Iterable[str]) -> str:
 def _record_fields(
     names: Sequence[str], generation: int, verdict: str, seconds: float
 ) -> dict[str, Any]:
-    """Return the extra fields of a log record, for structured logging."""
+    """Return the extra attributes of a log record, for structured logging."""
     return {
         "names": list(names),
         "generation": generation,
@@ -274,14 +275,14 @@ def _record_fields(
 
 
 _MAX_ROTATIONS = 20
-"""The maximum number of rotations in the status."""
+"""Maximum number of rotations in the status."""
 
 
 class RotationLog:
-    """Rotations of one run: their total numbers, and the latest of them.
+    """Rotations of one run: how many there were, and the latest ones.
 
     Attributes:
-        totals: the number of rotations by verdict.
+        totals: the number of accepted and of refused rotations.
     """
 
     def __init__(self) -> None:
@@ -296,7 +297,7 @@ class RotationLog:
     def record(
         self, verdict: RotationOutcome, generation: int, names: Iterable[str], seconds: float = 0.0
     ) -> None:
-        """Record one rotation."""
+        """Record an accepted or refused rotation, or an activation (``in-use``)."""
         if verdict in self.totals:
             self.totals[verdict] += 1
         from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)

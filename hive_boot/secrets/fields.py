@@ -29,27 +29,27 @@ PROFILES: dict[str, Profile] = {
     "production": "production",
     "prod": "production",
 }
-"""Profiles by their accepted spellings."""
+"""Profile for each accepted spelling."""
 
 
 def parse_profile(text: str) -> Profile | None:
-    """Return the profile that ``text`` names, ignoring case; None if it is unknown."""
+    """Return the profile that ``text`` names; None if unknown. Case and blanks are ignored."""
     return PROFILES.get(text.strip().lower())
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-"""Valid names of secrets; each of them is also a valid key of a Kubernetes Secret."""
+"""Pattern of valid secret names, which are also valid keys of a Kubernetes Secret."""
 
 
 NAME_RULE = "letters, digits, '_', '.' and '-', beginning with a letter or '_'"
-"""Description of :data:`NAME` for messages."""
+"""Text of :data:`NAME` in messages."""
 
 
 class ValueProblem(Record):
     """Problem of a value that was found.
 
     Attributes:
-        kind: the kind of the problem; an ``empty`` value counts as absent.
+        kind: the kind of the problem. A value with the kind ``empty`` counts as absent.
         message: the problem, as a predicate such as ``is empty``.
     """
 
@@ -65,7 +65,7 @@ class Field(Record):
     Attributes:
         attribute: the Python attribute of the declaration.
         kind: ``Secret`` or ``SecretBytes``.
-        required: whether the annotation is without ``| None``.
+        required: whether the annotation does not contain ``| None``.
         candidates: the file names under which the secret is looked up.
     """
 
@@ -94,12 +94,15 @@ class Field(Record):
 
     @property
     def has_rules(self) -> bool:
-        """Whether validation has a length, a pattern or a development default to compare with."""
+        """Whether validation compares a value with a length, a pattern or a development default."""
         rules = (self.dev_default, self.min_length, self.max_length, self.pattern)
         return rules != (None, None, None, None)
 
     def required_for(self, profile: Profile) -> bool:
-        """Return whether the secret is required in ``profile``."""
+        """Return whether the secret is required in ``profile``.
+
+        A secret that is required in production is also required in staging.
+        """
         if self.required or profile in self.required_in:
             return True
         return profile == "staging" and "production" in self.required_in
@@ -110,7 +113,8 @@ def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> li
 
     Args:
         field: the field.
-        reveal: returns the plain value, which no local variable holds.
+        reveal: returns the plain value. It is not assigned to a local variable, because a
+            traceback can show local variables.
     """
     length = len(reveal())
     unit = "character" if field.kind is Secret else "byte"
@@ -144,16 +148,16 @@ class FieldIndex:
 
     Attributes:
         fields: the declared fields, by attribute.
-        all_fields: the declared fields, and a hidden optional field for each ``previous=``;
-            the attribute of a hidden field ends in ``.previous``.
+        all_fields: the declared fields, and one more optional field for each ``previous=``, whose
+            attribute ends in ``.previous``.
         by_attribute: ``all_fields``, by attribute.
-        constrained: those of ``all_fields`` for which ``has_rules`` is true.
-        by_file: the attribute of a field, its name, and whether it is text, by each of its
-            file names.
+        constrained: the fields of ``all_fields`` whose ``has_rules`` is true.
+        by_file: for each file name, the attribute and the name of its field, and whether the
+            value is text.
         first_file: the main file name of the first field; empty without fields.
         nested_paths: the file names that contain a subdirectory.
-        by_variable: the fields, by their variable.
-        by_file_variable: the fields, by their ``NAME_FILE`` variable.
+        by_variable: the fields, by the environment variable that contains the value.
+        by_file_variable: the fields, by the ``NAME_FILE`` variable that contains the path.
     """
 
     __slots__ = (
@@ -189,9 +193,10 @@ class FieldIndex:
 
 
 def _with_previous(field: Field) -> list[Field]:
+    """Return a field, and the optional field that its ``previous=`` names."""
     if field.previous is None:
         return [field]
-    hidden = field.replace(
+    previous = field.replace(
         attribute=f"{field.attribute}.previous",
         name=field.previous,
         required=False,
@@ -203,7 +208,7 @@ def _with_previous(field: Field) -> list[Field]:
         previous=None,
         candidates=file_name_candidates(field.previous, None),
     )
-    return [field, hidden]
+    return [field, previous]
 
 
 def undeclared_field(name: str) -> Field:

@@ -81,7 +81,11 @@ def how_to_fix(
     if source_context.mode == "kubernetes":
         file = field.file or os.path.basename(location)
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
-    return Fix(f"replace the content of {location}")
+    if kind in {"broken-link", "not-a-file"}:
+        action = f"replace {location} with a file that contains the value"
+    else:
+        action = f"replace the content of {location}"
+    return Fix(action)
 
 
 def first_file(field: Field, source_context: SourceContext) -> str:

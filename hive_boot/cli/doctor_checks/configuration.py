@@ -63,6 +63,7 @@ def used_env_fallback(context: DoctorContext) -> list[Finding]:
         if result.origin(attribute)[0] == "environment"
     )
     in_use = f"{join_sorted(names)}: from the environment, where every child process can see it"
+    fix = "remove env_fallback=True (HIVE_BOOT_ENV_FALLBACK)"
     return [
         Finding(
             severity="warning" if names else "note",
@@ -70,7 +71,7 @@ def used_env_fallback(context: DoctorContext) -> list[Finding]:
             message=in_use if names else "env_fallback is enabled, and no secret needs it",
             names=tuple(names),
             locations=("the environment",) if names else (),
-            fix="mount them as files, and remove env_fallback=True (HIVE_BOOT_ENV_FALLBACK)",
+            fix=f"mount them as files, and {fix}" if names else fix,
         )
     ]
 

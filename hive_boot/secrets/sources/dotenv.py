@@ -108,7 +108,7 @@ def _blank_lines_before(read: Callable[[], Binding]) -> int:
 
 
 def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None:
-    what = "begins a PEM block without quotes" if pem else "cannot be read"
+    what = "begins a PEM block without quotes" if pem else "cannot be parsed"
     result.problems.append(
         Problem(
             name=f"{result.path}:{line}",

@@ -1,4 +1,4 @@
-"""Content of the status page: its static files, and the status as JSON for its script."""
+"""Content of the status page: its static files, and the status that its script loads as JSON."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ FILES = {
     "/boot.css": ("page.css", "text/css; charset=utf-8"),
     "/boot.js": ("page.js", "text/javascript; charset=utf-8"),
 }
-"""The file and the media type for each path."""
+"""File name and media type of each URL path."""
 
 _POLICY = (
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "connect-src 'self'",
-    "img-src data:",  # the icon of the tab, which has the colour of the state
+    "img-src data:",  # the tab icon, which the script draws in the colour of the state
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",
-    # No text becomes markup or code, whatever the script does with it.
+    # The browser raises an error if the script assigns text to innerHTML or to another property
+    # that parses it. https://developer.mozilla.org/docs/Web/API/Trusted_Types_API
     "require-trusted-types-for 'script'",
     "trusted-types 'none'",
 )
@@ -41,12 +42,12 @@ HEADERS = (
     (b"content-security-policy", "; ".join(_POLICY).encode()),
     (b"referrer-policy", b"no-referrer"),
 )
-"""The headers of the HTML file: the browser loads files of the same origin and nothing else."""
+"""Headers of the HTML file: the page can load files from the same origin, and `data:` images."""
 
 _STARTING = frozenset({State.ARMED, State.LOADING, State.STARTING})
 
-_SLOW_DOWN = 5
-"""The page is refreshed this many times less often after the start."""
+_IDLE_FACTOR = 5
+"""Factor by which the refresh interval is longer when the application is not starting."""
 
 
 def read_file(path: str) -> tuple[bytes, str]:
@@ -60,25 +61,25 @@ def read_file(path: str) -> tuple[bytes, str]:
 
 
 def status_as_json(name: str, status: Status, timings: Timings) -> str:
-    """Return every field of a status as JSON, together with what the page needs besides.
+    """Return the name, the current time, the refresh interval and every field of a status as JSON.
 
     Args:
         name: the name of the application.
-        status: the status at this moment.
-        timings: the refresh interval during a start.
+        status: the current status.
+        timings: contains the refresh interval during a start.
     """
     interval = timings.page_refresh_interval
     content = {
         "name": name,
         "time": time.time(),
-        "refresh_interval": interval if status.state in _STARTING else _SLOW_DOWN * interval,
+        "refresh_interval": interval if status.state in _STARTING else _IDLE_FACTOR * interval,
         **_to_json(status),
     }
     return json.dumps(content, ensure_ascii=False)
 
 
 def _to_json(value: Any) -> Any:  # noqa: ANN401  (any field of a status)
-    """Return a value as JSON types: texts are redacted, the names of fields stay."""
+    """Return a value as JSON types. Strings are redacted, except field names and mapping keys."""
     if value is None or isinstance(value, int | float | State):
         return value
     if isinstance(value, str):

@@ -581,7 +581,7 @@ async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it() 
 @pytest.mark.both_backends
 async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named() -> None:
     """Its own time is a cap within that of the whole stop; the others have theirs, too."""
-    for total, own in ((0.4, None), (30, 0.05)):
+    for total, own in ((2, None), (30, 0.05)):
         boot = application(shutdown_timeout=total)
         diary = Diary(boot)
         diary.part("cache")

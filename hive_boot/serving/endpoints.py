@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.redaction.registry import redact
@@ -34,7 +35,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI application."""
 
 
-class ProbeResult(NamedTuple):
+class ProbeResult(Record):
     """The result of a probe.
 
     Attributes:
@@ -89,7 +90,7 @@ _PAGE_FILES = ("/boot.css", "/boot.js")
 _TEXT = "text/plain; charset=utf-8"
 
 
-class Response(NamedTuple):
+class Response(Record):
     """An HTTP response.
 
     Attributes:
@@ -133,7 +134,7 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and its optio
             405, "Method not allowed: use GET or HEAD.\n", (b"allow", b"GET, HEAD")
         )
     response = _respond(path, status, name, accept, timings)
-    return response._replace(body=b"") if head else response
+    return response.replace(body=b"") if head else response
 
 
 def make_response(

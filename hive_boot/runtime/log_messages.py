@@ -70,6 +70,8 @@ _WARNINGS: dict[WarningKind, str] = {
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
+    "alias": "{0} is read from its older name {1}: {location}",
+    "alias-differs": "{0} has another value under its older name {1}, which is ignored: {location}",
 }
 
 
@@ -88,7 +90,7 @@ _NOTES: dict[NoteKind, str] = {
 def warning_text(warning: LoadWarning) -> str:
     """Return the text of a warning."""
     names = _join(warning.names)
-    return _WARNINGS[warning.kind].format(names=names, location=warning.location)
+    return _WARNINGS[warning.kind].format(*warning.names, names=names, location=warning.location)
 
 
 def note_text(note: LoadNote) -> str:

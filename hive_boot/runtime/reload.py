@@ -104,6 +104,7 @@ def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
 
 def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
     """Return whether a secret was read from a file, in this or in another directory."""
+    attribute = attribute.partition(".alias.")[0]
     return attribute in load_result.values and load_result.origin(attribute)[0] == "file"
 
 

@@ -144,7 +144,7 @@ class Run(Generic[S, C]):
         load_result, deadline = checked.result, checked.deadline
         self.store.accept(load_result)
         if self._declaration.unset_env:
-            self._redaction.unset_environ(load_result.field_index.all_fields)
+            self._redaction.unset_environ(load_result.field_index.by_variable)
         global_access.register(self.store, load_result.source_context)
         if (
             self._declaration.shutdown_delay is None

@@ -62,6 +62,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
+    loading.builder.resolve_aliases(loading.reported)
     validate(loading.builder, loading.reported)
     return loading.builder.build()
 
@@ -99,7 +100,8 @@ class _Loader:
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
         """Use the values of ``override()``, for which no source is read."""
         for attribute, value in overrides.items():
-            self.answered.add(attribute)
+            aliases = self.field_index.aliases.get(attribute, ())
+            self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
                 self.builder.use(attribute, value, "override", "override()")
 

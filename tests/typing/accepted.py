@@ -50,6 +50,21 @@ class HiveSecrets(SecretSet):
         assert_type(self.jwt_secret, Secret)
 
 
+class PrefixedSecrets(SecretSet, prefix="ORDERS_"):
+    """A prefix, older names, and an optional field that is None in the code."""
+
+    db_password: Secret = secret(aliases=("DB_PASSWORD", "PGPASSWORD"))
+    api_key: Secret | None = secret("STRIPE_KEY", aliases="OLD_KEY")
+    sentry_dsn: Secret | None = None
+
+
+def prefixed() -> None:
+    """Leave out the field that is None in the code."""
+    made = PrefixedSecrets(db_password=Secret("ORDERS_DB_PASSWORD", "fake"), api_key=None)
+    assert_type(made.db_password, Secret)
+    assert_type(made.sentry_dsn, Secret | None)
+
+
 class MoreSecrets(HiveSecrets):
     """A subclass adds fields."""
 

@@ -17,6 +17,13 @@ class HiveSecrets(SecretSet):
     sentry_dsn: Secret | None = secret()
 
 
+class WrongPrefix(SecretSet, prefix=3):  # type: ignore[arg-type]
+    """A prefix that is no text, and fields that cannot be None."""
+
+    token: Secret = None  # type: ignore[assignment]
+    api_key: Secret | None = secret(aliases=3)  # type: ignore[arg-type]
+
+
 @dataclass
 class Settings:
     """What is not secret."""

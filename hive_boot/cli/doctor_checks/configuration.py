@@ -216,6 +216,8 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "write the value into it, or remove it; a file that is half written is empty too",
     ),
+    "alias": ("warning", "rename it where it is set"),
+    "alias-differs": ("warning", "remove the older name where it is set"),
 }
 """Severity and fix of each warning of a load."""
 

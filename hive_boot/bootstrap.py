@@ -145,9 +145,13 @@ class Bootstrap(Generic[S, C]):
 
     Args:
         secrets: the declared :class:`SecretSet`.
-        config: creates the settings that are not secret, once for each run: a
-            pydantic-settings class, or any callable. An error that it raises is
-            reported together with the problems of the secrets. Default: no settings.
+        config: creates the settings: a pydantic-settings class, or any callable that is
+            not async. It is called once for each run. If it has a parameter for the
+            secrets, it is called again before each switch to new values, in the event
+            loop, and its failure refuses the rotation. An error that it raises at a start
+            is reported together with the problems of the secrets. Functions receive the
+            settings by the type of the class, or by the return annotation of a function.
+            Default: no settings.
         watch: whether changed files are loaded while the application runs. Default
             False.
         mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
@@ -181,7 +185,8 @@ class Bootstrap(Generic[S, C]):
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
-            the mode or the profile is unknown, or a number is invalid.
+            or has a parameter that cannot be filled, the mode or the profile is unknown,
+            or a number is invalid.
     """
 
     _inspection_only = False
@@ -621,7 +626,7 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def config(self) -> C:
-        """The settings of the running application.
+        """The settings of the running application, which belong to the values in use.
 
         Raises:
             LifecycleError: the application is not running.
@@ -801,8 +806,9 @@ class Bootstrap(Generic[S, C]):
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""
         injectables: dict[type, str] = {self._declaration.declared: "secrets", type(self): "boot"}
-        if isinstance(self._declaration.config_factory, type):
-            injectables[self._declaration.config_factory] = "config"
+        factory = self._declaration.config_factory
+        if factory is not None and (config_type := factory.config_type) is not None:
+            injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
 
     @property

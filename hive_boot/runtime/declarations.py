@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.resources import Resource
     from hive_boot.lifecycle.services import SupervisedTask
+    from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import InjectionContext, Work
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.files import Value
@@ -278,15 +279,6 @@ class AppDeclaration:
         if not (isinstance(cls, type) and issubclass(cls, SecretSet)):
             message = "The first argument of Bootstrap must be a subclass of SecretSet."
             raise DeclarationError(message)
-        factory: object = config_factory
-        if factory is not None and not callable(factory):
-            message = "config= must be a class or a function that returns the settings."
-            raise DeclarationError(message)
-        if config_factory is not None and is_async(config_factory):
-            message = (
-                "config= must not be an async def: the settings are created without an event loop."
-            )
-            raise DeclarationError(message)
         flag: object = watch
         if not isinstance(flag, bool):
             message = "watch= must be True or False."
@@ -301,7 +293,11 @@ class AppDeclaration:
             message = "probe_port= must be a port from 1 to 65535, or 0 for any free port."
             raise DeclarationError(message)
         self.declared = declared
-        self.config_factory = config_factory
+        self.config_factory: ConfigFactory | None = None
+        if config_factory is not None:
+            from hive_boot.runtime.config import ConfigFactory  # noqa: PLC0415  (many have no config)
+
+            self.config_factory = ConfigFactory(config_factory, declared)
         self.source_options = source_options
         self.watch = watch
         self.wait_for_files = wait_for_files

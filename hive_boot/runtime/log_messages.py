@@ -165,6 +165,13 @@ def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
     return names
 
 
+def log_activation_failed(problems: Iterable[Problem], generation: int) -> None:
+    """Log why accepted values cannot come into use yet."""
+    reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
+    text = "Activation of generation %d failed, the values before it stay in use: %s"
+    _log(logging.ERROR, text, generation, reasons)
+
+
 def log_rejection(problems: Sequence[Problem], generation: int, seconds: float) -> None:
     """Log why a candidate was refused, and which generation stays in use."""
     names = list(dict.fromkeys(problem.name for problem in problems))

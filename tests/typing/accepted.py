@@ -115,6 +115,20 @@ def make_settings(port: int = 3000) -> Settings:
 made = Bootstrap(MoreSecrets, config=make_settings, secrets_dirs=["/run/a", "/run/b"])
 
 
+def make_dsn(secrets: MoreSecrets) -> str:
+    """Make a setting of secrets."""
+    return f"postgresql://app:{secrets.token.reveal()}@db/orders"
+
+
+dsn = Bootstrap(MoreSecrets, config=make_dsn)
+
+
+@dsn.check("token")
+async def connects(dsn: str, secrets: MoreSecrets) -> bool:
+    """Judge a candidate by the settings that belong to it."""
+    return secrets.token.matches(dsn)
+
+
 async def by_hand() -> None:
     """Start and stop without owning the process."""
     async with boot.running() as secrets:
@@ -125,6 +139,8 @@ async def by_hand() -> None:
     async with made.running() as more:
         assert_type(more.token, Secret)
         assert_type(made.config.port, int)
+    async with dsn.running():
+        assert_type(dsn.config, str)
 
 
 class AgentPool:

@@ -109,6 +109,7 @@ def test_the_name_precedes_an_older_one_in_every_source(tmp_path: Path) -> None:
         ({"named/orders_db_password": ONE}, {f"{old}_FILE": "ROOT/nowhere/x"}, []),
         ({}, {name: ONE, old: TWO, f"{old}_FILE": "ROOT/nowhere/x"}, []),
         ({"named/orders_db_password": ONE, "named/db_password": ""}, {}, []),
+        ({"named/orders_db_password": ONE, "named/db_password": "fake\0nul"}, {}, []),
     ]
     for files, environ, warnings in table:
         with case(files, environ):

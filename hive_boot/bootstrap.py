@@ -26,11 +26,12 @@ from hive_boot.runtime.declarations import (
     RotationHook,
     TaskSpec,
     forbid_main_with_serve,
+    forbid_unknown_options,
     require_async,
     require_single_main,
     require_unique_name,
+    resolve_field_names,
     validate_backend,
-    validate_field_names,
     validate_resource,
     validate_seconds,
     validate_service,
@@ -186,7 +187,7 @@ class Bootstrap(Generic[S, C]):
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
             or has a parameter that cannot be filled, the mode or the profile is unknown,
-            or a number is invalid.
+            a number is invalid, or there is no argument of a name.
     """
 
     _inspection_only = False
@@ -211,7 +212,9 @@ class Bootstrap(Generic[S, C]):
         startup_timeout: float = 30,
         shutdown_delay: float | None = None,
         shutdown_timeout: float = 8,
+        **unknown: Never,
     ) -> None:
+        forbid_unknown_options(unknown, Bootstrap.__init__)
         source_options = SourceOptions(
             mode=mode,
             profile=profile,
@@ -401,8 +404,8 @@ class Bootstrap(Generic[S, C]):
         ``startup_timeout`` expires.
 
         Args:
-            names: the fields that the check is about; a rotation of other fields does not call
-                it. Default: every field.
+            names: the fields that the check is about, by their attributes or declared names;
+                a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
 
         Returns:
@@ -417,14 +420,13 @@ class Bootstrap(Generic[S, C]):
 
         def register(function: CheckFunction) -> CheckFunction:
             require_async("@boot.check", function)
-            self._declaration.checks.append(CheckSpec(function, frozenset(fields), timeout))
+            self._declaration.checks.append(CheckSpec(function, fields, timeout))
             return function
 
-        fields: tuple[str, ...] = ()
+        fields: frozenset[str] = frozenset()
         if len(names) == 1 and not isinstance(names[0], str):
             return register(names[0])
-        validate_field_names(names, self._fields, self._declaration.declared.__name__)
-        fields = names
+        fields = resolve_field_names(names, self._fields, self._name)
         return register
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
@@ -436,7 +438,8 @@ class Bootstrap(Generic[S, C]):
         after 1 to 60 s, until it succeeds; the other hooks do not wait for it.
 
         Args:
-            names: the fields whose changes call the hook. Default: every field.
+            names: the fields whose changes call the hook, by their attributes or declared
+                names. Default: every field.
             timeout: seconds for one call. Default 30.
 
         Returns:
@@ -449,12 +452,12 @@ class Bootstrap(Generic[S, C]):
         if any(map(callable, names)):
             message = "@boot.on_rotate expects names of fields. Write @boot.on_rotate()."
             raise DeclarationError(message)
-        validate_field_names(names, self._fields, self._declaration.declared.__name__)
+        fields = resolve_field_names(names, self._fields, self._name)
         validate_seconds("timeout=", timeout)
 
         def register(function: HookFunction) -> HookFunction:
             require_async("@boot.on_rotate()", function)
-            self._declaration.hooks.append(RotationHook(function, frozenset(names), timeout))
+            self._declaration.hooks.append(RotationHook(function, fields, timeout))
             return function
 
         return register

@@ -343,14 +343,13 @@ class LoadPipeline:
 
     async def _run_set_check(self, result: LoadResult, deadline: float) -> LoadResult:
         candidate: Any = make_set(self._declared, result.values)
-        check: Callable[[], Awaitable[object]] | None = getattr(candidate, "check", None)
-        if check is None or result.problems:
+        if not hasattr(self._declared, "check") or result.problems:
             return result
         from hive_boot.runtime.checks import await_check  # noqa: PLC0415  (many have none)
 
         problem = await await_check(
             self._declared.__name__,
-            check(),
+            candidate.check(),
             list(result.values.values()),
             left=deadline - time.monotonic(),
             seconds=self._declaration.startup_timeout,

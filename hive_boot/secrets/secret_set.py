@@ -460,6 +460,23 @@ class SecretSet:
                 raise TypeError(message)
         object.__setattr__(self, "__dict__", values)
 
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
+
+        def __getattr__(self, name: str) -> Never:
+            owner, fields = type(self).__name__, self._field_index.fields
+            message = f"{owner!r} object has no attribute {name!r}"
+            if name in fields:
+                message = f"{owner}.{name} has no value yet: the secrets are not loaded"
+            elif not name.startswith("_"):
+                from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (a failure's)
+
+                # Only a similar name is shown: the name may be a value by mistake.
+                near = did_you_mean(name, fields)
+                known = f" Its fields: {', '.join(fields)}."
+                message = f"{owner} has no field {repr(name) if near else 'of this name'}."
+                message += near or known
+            raise AttributeError(message)
+
     @property
     def current(self) -> Self:
         """The current generation as an immutable set, whose fields belong together."""

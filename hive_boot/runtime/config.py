@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, Union, get_args, get_origin
 
 from hive_boot.exceptions import DeclarationError, Problem
 from hive_boot.redaction.registry import scrub
-from hive_boot.runtime.injection import (
-    Injectables,
-    evaluate_annotation,
-    is_async,
-    match_type,
-    namespace,
-    resolve_parameters,
-    without_partial,
-)
+from hive_boot.runtime import injection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hive_boot.secrets.sources.files import Value
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""Pattern of the names of the input that are shown. Other text may be a value set by mistake."""
+_NO_TYPES: frozenset[object] = frozenset({inspect.Signature.empty, Union, UnionType})
 
 
 class ConfigFactory:
@@ -50,30 +40,48 @@ class ConfigFactory:
         if not callable(given):
             message = "config= must be a class or a function that returns the settings."
             raise DeclarationError(message)
-        if is_async(factory):
+        if injection.is_async(factory):
             message = (
                 "config= must not be an async def: the settings are created without an event loop."
             )
             raise DeclarationError(message)
         self._factory = factory
-        self._function: Any = without_partial(factory)
-        self._parameters = self._secrets_parameters(declared)
+        self._function: Any = injection.without_partial(factory)
+        try:
+            self._signature = inspect.signature(factory)
+        except (TypeError, ValueError):
+            self._signature = inspect.Signature()  # implemented in C
+        self._parameters = self._secrets_parameters({declared: "secrets"})
         self.takes_secrets = bool(self._parameters)
+
+    def _secrets_parameters(self, types: Mapping[type, str]) -> Iterable[str]:
+        parameters = self._signature.parameters
+        if getattr(self._function, "__name__", "") == "<lambda>" and [*parameters] == ["secrets"]:
+            return parameters
+        if parameters and not isinstance(self._function, type):
+            return injection.resolve_parameters(self._factory, injection.Injectables(types))
+        # A class may have parameters that it fills itself, such as the fields of its settings.
+        return [
+            name
+            for name, each in parameters.items()
+            if each.default is each.empty
+            and injection.match_type(self._function, each.annotation, types)
+        ]
 
     @property
     def config_type(self) -> type | None:
         """The type by which functions ask for the config; None without a return annotation."""
         if isinstance(self._function, type):
             return self._function
-        returned: Any = evaluate_annotation(self._function, _signature(self._function)[1])
+        annotation = self._signature.return_annotation
+        returned: Any = injection.evaluate_annotation(self._function, annotation)
         if isinstance(returned, str):
             # A class that is imported under TYPE_CHECKING is compared by its name.
             return type(returned, (), {})
         if returned is Self:
             returned = getattr(self._function, "__self__", None)
         returned = get_origin(returned) or returned
-        is_type = isinstance(returned, type) and returned not in {Union, UnionType}
-        return returned if is_type else None
+        return returned if isinstance(returned, type) and returned not in _NO_TYPES else None
 
     def build(self, secrets: object, hidden: Sequence[Value]) -> tuple[object, list[Problem]]:
         """Call the factory, and return the config or the problems.
@@ -85,40 +93,28 @@ class ConfigFactory:
         try:
             return self._factory(**dict.fromkeys(self._parameters, secrets)), []
         except BaseException as exc:  # noqa: BLE001  (a factory may raise anything)
-            return None, list(self._problems(exc, hidden))
+            return None, self._problems(exc, hidden)
 
-    def _secrets_parameters(self, declared: type) -> Iterable[str]:
-        parameters = _signature(self._factory)[0]
-        types = {declared: "secrets"}
-        if parameters and not isinstance(self._function, type):
-            is_lambda = getattr(self._function, "__name__", "") == "<lambda>"
-            injectables = Injectables(types, ("secrets",) if is_lambda else ())
-            return resolve_parameters(self._factory, injectables)
-        # A class may have parameters that it fills itself, such as the fields of its settings.
-        return [
-            each.name
-            for each in parameters
-            if each.default is each.empty and match_type(self._function, each.annotation, types)
-        ]
-
-    def _problems(self, exc: BaseException, hidden: Sequence[Value]) -> Iterator[Problem]:
+    def _problems(self, exc: BaseException, hidden: Sequence[Value]) -> list[Problem]:
         model = self._failed_model(exc)
         name = getattr(model or self._function, "__name__", type(self._function).__name__)
-        undeclared: dict[str, list[object]] = {}
-        for kind, location, message in _errors(exc):
-            is_undeclared = kind == "extra_forbidden"
-            fields, variables = _locate(model, location[:-1] if is_undeclared else location)
-            where = ".".join([name, *fields])
-            if is_undeclared:
-                undeclared.setdefault(where, []).append(location[-1])
+        problems = []
+        undeclared: dict[str, None] = {}
+        for kind, location, message, has_value in _errors(exc):
+            if kind == "extra_forbidden":
+                above, _ = _locate(model, location[:-1])
+                last = _undeclared_name(location[-1] if has_value else "", model, hidden)
+                undeclared[".".join([*above, last])] = None
                 continue
+            fields, fix = _locate(model, location)
+            if fields and not kind:
+                fix += ", or the one that begins with it, to valid JSON"
             text = scrub(message, [value.reveal() for value in hidden])
-            fix = "correct the environment variables that the settings are read from"
-            if variables:
-                fix = f"set the environment variable {' or '.join(_not_json(exc, variables))}"
-            yield Problem(name=where, kind="config", message=f"is invalid: {text}", fix=fix)
-        for where, names in undeclared.items():
-            yield _undeclared_problem(where, names, model, hidden)
+            problems.append(_problem([name, *fields], text, fix))
+        if undeclared:
+            fix = 'set extra="ignore" in its model_config, or remove these names, such as from .env'
+            problems.append(_problem([name], f"it has no fields for {', '.join(undeclared)}", fix))
+        return problems
 
     def _failed_model(self, exc: BaseException) -> Any:  # noqa: ANN401  (a class of pydantic)
         """Return the class that has rejected its input; None if it is unknown.
@@ -128,57 +124,61 @@ class ConfigFactory:
         title = getattr(exc, "title", None)
         if title is None and type(exc).__name__ != "SettingsError":
             return None
-        for each in (self.config_type, namespace(self._function).get(str(title))):
+        for each in (self.config_type, injection.namespace(self._function).get(str(title))):
             names = (getattr(each, "__name__", ""), getattr(each, "model_config", {}).get("title"))
             if _fields(each) and (title is None or title in names):
                 return each
         return None
 
 
-def _signature(function: Callable[..., Any]) -> tuple[list[inspect.Parameter], object]:
-    """Return the parameters of a function, and its return annotation; None without one."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return [], None  # implemented in C
-    returned = signature.return_annotation
-    return [*signature.parameters.values()], None if returned is signature.empty else returned
+def _problem(names: Sequence[str], message: str, fix: str) -> Problem:
+    return Problem(name=".".join(names), kind="config", message=f"is invalid: {message}", fix=fix)
 
 
-def _errors(exc: BaseException) -> list[tuple[str, Sequence[object], str]]:
-    """Return the kind, the location and the message of each error of a failure."""
+def _errors(exc: BaseException) -> list[tuple[str, Sequence[object], str, bool]]:
+    """Return the kind, the location and the message of each error, and whether it has a value.
+
+    A name without a value may be the last line of a key, which ends with ``=``.
+    """
     name = type(exc).__name__
     try:
         errors: Any = getattr(exc, "errors", None)
         if callable(errors):
             # str() of an error of pydantic contains the input. Some of its messages do, too.
-            found = errors(include_context=False, include_url=False)
-            return [(e["type"], _location(e), _without(e["msg"], e["input"])) for e in found]
+            return [
+                (
+                    e["type"],
+                    e["loc"],
+                    _without(e["msg"], e["input"]),
+                    bool(f"{e['input']}".strip("=")),
+                )
+                for e in errors(include_context=False, include_url=False)
+            ]
         text = str(exc)
         field = re.search(r'field "(\w+)"', text) if name == "SettingsError" else None
-        return [("", field.groups() if field else (), f"{name}: {text}" if text else name)]
+        return [("", field.groups() if field else (), f"{name}: {text}" if text else name, True)]
     except BaseException:  # noqa: BLE001  (a method of the exception may raise)
-        return [("", (), name)]
-
-
-def _location(error: Mapping[str, Any]) -> Sequence[object]:
-    """Return the location of an error, without a name that is the last line of a key block.
-
-    Such a line ends with ``=``, and so its beginning would be the name of a variable.
-    """
-    location: Sequence[object] = error["loc"]
-    is_base64 = error["type"] == "extra_forbidden" and not str(error["input"]).strip("=")
-    return (*location[:-1], "") if is_base64 else location
+        return [("", (), name, True)]
 
 
 def _without(text: str, value: object) -> str:
     """Return a text in which each text of the input that is a whole word is ``***``."""
-    if isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            text = _without(text, each)
-    elif str(value):
-        text = re.sub(rf"(?<!\w){re.escape(str(value))}(?!\w)", "***", text)
+    if not isinstance(value, dict | list | tuple):
+        word = re.escape(str(value))
+        return re.sub(rf"(?<!\w){word}(?!\w)", "***", text) if word else text
+    for each in value.values() if isinstance(value, dict) else value:
+        text = _without(text, each)
     return text
+
+
+def _undeclared_name(name: object, model: object, hidden: Sequence[Value]) -> str:
+    """Return a name of the input that no field has; not if it may be a value set by mistake."""
+    text = str(name)
+    is_name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text)
+    redacted = scrub(text.lower(), [value.reveal().lower() for value in hidden])
+    if not is_name or redacted != text.lower():
+        return "a name that cannot be shown"
+    return text if getattr(model, "model_config", {}).get("case_sensitive", True) else text.upper()
 
 
 def _fields(model: object) -> Mapping[str, Any]:
@@ -200,16 +200,15 @@ def _models(annotation: object) -> list[object]:
     return [model for each in get_args(annotation) for model in _models(each)]
 
 
-def _locate(model: object, location: Sequence[object]) -> tuple[list[str], list[str]]:
-    """Return the fields that a location leads through, and the variables that set the last one.
+def _locate(model: object, location: Sequence[object]) -> tuple[list[str], str]:
+    """Return the fields that a location leads through, and how to set the last one.
 
     Any other part of a location may be a text of the input, such as the key of a mapping. It is
-    not shown, and ends the variables, which then set the whole mapping.
+    not shown, and the variable is the one that contains the whole mapping.
     """
+    config: Mapping[str, Any] = getattr(model, "model_config", {})
     names: list[str] = []
     variables: list[str] = []
-    config: Mapping[str, Any] = getattr(model, "model_config", {})
-    delimiter = config.get("env_nested_delimiter")
     models, is_exact, is_tag = [model], "env_prefix" in config, False
     for part in location:
         found = [
@@ -225,55 +224,14 @@ def _locate(model: object, location: Sequence[object]) -> tuple[list[str], list[
         name, field = found[0]
         aliases = _aliases(field)
         if is_exact and not names:
-            target = config.get("env_prefix_target") or "variable"
-            prefix = (
-                config["env_prefix"]
-                if target in {"all", "alias" if aliases else "variable"}
-                else ""
-            )
-            variables = [f"{prefix}{each}" for each in aliases or [name]]
-        elif is_exact and delimiter:
+            targets = {"all", "alias" if aliases else "variable"}
+            has_prefix = (config.get("env_prefix_target") or "variable") in targets
+            variables = [config["env_prefix"] * has_prefix + each for each in aliases or [name]]
+        elif is_exact and (delimiter := config.get("env_nested_delimiter")):
             variables = [f"{each}{delimiter}{(aliases or [name])[0]}" for each in variables]
         names.append(name)
         models, is_tag = _models(field.annotation), field.discriminator is not None
-    if not config.get("case_sensitive"):
-        variables = [each.upper() for each in variables]
-    return names, variables
-
-
-def _not_json(exc: BaseException, variables: Sequence[str]) -> Sequence[str]:
-    """Return the variables whose text is not JSON, for an error of a parser; else ``variables``."""
-    if not isinstance(getattr(exc.__cause__, "doc", None), str):
-        return variables
-    texts = os.environ
-    found = [
-        name
-        for name in texts
-        if name.upper().startswith(tuple(each.upper() for each in variables))
-        and texts[name] == exc.__cause__.doc  # type: ignore[union-attr]
-    ]
-    return [f"{' or '.join(found or variables)} to valid JSON"]
-
-
-def _undeclared_problem(
-    where: str, names: Sequence[object], model: object, hidden: Sequence[Value]
-) -> Problem:
-    """Return the problem of names in the input that no field has."""
-    lower = [value.reveal().lower() for value in hidden]
-    shown = [
-        name
-        for name in map(str, names)
-        if _NAME.fullmatch(name) and scrub(name.lower(), lower) == name.lower()
-    ]
-    config: Mapping[str, Any] = getattr(model, "model_config", {})
-    if "env_prefix" in config and not config.get("case_sensitive"):
-        shown = [name.upper() for name in shown]
-    rest = len(names) - len(shown)
-    if rest:
-        shown.append(f"{rest} name{'' if rest == 1 else 's'} that cannot be shown")
-    return Problem(
-        name=where,
-        kind="config",
-        message=f"is invalid: it has no fields for {', '.join(shown)}",
-        fix='set extra="ignore" in its model_config, or remove these names, for example from .env',
-    )
+    if not variables:
+        return names, "correct the environment variables that the settings are read from"
+    spelled = map(str if config.get("case_sensitive") else str.upper, variables)
+    return names, f"set the environment variable {' or '.join(spelled)}"

@@ -315,28 +315,25 @@ class LoadPipeline:
         Raises:
             InvalidSecretsError: the factory of the config has failed.
         """
-        candidate = make_set(self._declared, values)
-        if vars(candidate) != vars(self._config_set) and self._takes_secrets:
-            problems = self._call_factory(candidate, list(values.values()))
-            if problems:
-                raise self.build_error(problems, set_in_use=True)
+        if self._takes_secrets:
+            candidate = make_set(self._declared, values)
+            if vars(candidate) != vars(self._config_set):
+                problems = self._call_factory(candidate, list(values.values()))
+                if problems:
+                    raise self.build_error(problems, set_in_use=True)
         return self._config
 
     def _build_config(self, result: LoadResult, *, is_reload: bool) -> tuple[object, list[Problem]]:
         if self._takes_secrets and result.problems:
             return None, []  # a required secret may be missing
-        problems: list[Problem] = []
-        if self._takes_secrets or not is_reload:
-            candidate = make_set(self._declared, result.values)
-            hidden = [*result.values.values(), *result.unused_values]
-            problems = self._call_factory(candidate, hidden)
+        if self._declaration.config_factory is None or (is_reload and not self._takes_secrets):
+            return self._config, []
+        hidden = [*result.values.values(), *result.unused_values]
+        problems = self._call_factory(make_set(self._declared, result.values), hidden)
         return None if problems else self._config, problems
 
-    def _call_factory(self, candidate: Any, hidden: Sequence[Value]) -> list[Problem]:  # noqa: ANN401  (a SecretSet)
-        factory = self._declaration.config_factory
-        if factory is None:
-            return []
-        config, problems = factory.build(candidate, hidden)
+    def _call_factory(self, candidate: object, hidden: Sequence[Value]) -> list[Problem]:
+        config, problems = self._declaration.config_factory.build(candidate, hidden)  # type: ignore[union-attr]
         if not problems:
             self._config, self._config_set = config, candidate
         return problems

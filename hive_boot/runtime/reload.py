@@ -325,9 +325,6 @@ class Reloader:
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
         self._ended = False
-        self._activation_backoff = Backoff(
-            timings.reload_retry_delay, timings.max_reload_retry_delay
-        )
         self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
         self.last_read: float = 0.0
@@ -513,7 +510,6 @@ class Reloader:
         """Log that pending values are in use now, and notify the hooks."""
         if change is not None:
             self.failed_activation = ()
-            self._activation_backoff.reset()
             names = log_messages.log_activated(change, self._store.declared)
             self.rotation_log.record("in-use", change.generation, names)
             self.hook_runner.notify(change)
@@ -524,7 +520,7 @@ class Reloader:
         if problems != self.failed_activation:
             log_messages.log_activation_failed(problems, self._store.generation.number)
         self.failed_activation = problems
-        self._store.postpone(self._activation_backoff.next_delay())
+        self._store.postpone(self._backoff.next_delay())
 
     def _mark_unchanged(self) -> None:
         """Record that the sources contain the accepted values."""

@@ -184,7 +184,9 @@ class FieldIndex:
             each for field in self.fields.values() for each in _with_previous(field)
         ]
         self.aliases: dict[str, list[Field]] = {
-            field.attribute: _aliases(field) for field in self.all_fields if field.aliases
+            field.attribute: [_renamed(field, f"alias.{name}", name) for name in field.aliases]
+            for field in self.all_fields
+            if field.aliases
         }
         named = [
             each
@@ -204,41 +206,26 @@ class FieldIndex:
         self.by_file_variable: dict[str, Field] = {f"{field.name}_FILE": field for field in named}
 
 
-def _aliases(field: Field) -> list[Field]:
-    """Return an optional field for each older name of a field."""
-    return [
-        field.replace(
-            attribute=f"{field.attribute}.alias.{alias}",
-            name=alias,
-            required=False,
-            required_in=frozenset(),
-            file=None,
-            previous=None,
-            aliases=(),
-            candidates=file_name_candidates(alias, None),
-        )
-        for alias in field.aliases
-    ]
+def _renamed(field: Field, suffix: str, name: str) -> Field:
+    """Return an optional field with the rules of another one, for a further name of it."""
+    return field.replace(
+        attribute=f"{field.attribute}.{suffix}",
+        name=name,
+        required=False,
+        required_in=frozenset(),
+        file=None,
+        previous=None,
+        aliases=(),
+        candidates=file_name_candidates(name, None),
+    )
 
 
 def _with_previous(field: Field) -> list[Field]:
     """Return a field, and the optional field that its ``previous=`` names."""
     if field.previous is None:
         return [field]
-    previous = field.replace(
-        attribute=f"{field.attribute}.previous",
-        name=field.previous,
-        required=False,
-        required_in=frozenset(),
-        file=None,
-        dev_default=None,
-        activate_after=0.0,
-        accept_old_for=0.0,
-        previous=None,
-        aliases=(),
-        candidates=file_name_candidates(field.previous, None),
-    )
-    return [field, previous]
+    previous = _renamed(field, "previous", field.previous)
+    return [field, previous.replace(dev_default=None, activate_after=0.0, accept_old_for=0.0)]
 
 
 def undeclared_field(name: str) -> Field:

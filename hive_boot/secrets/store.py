@@ -51,6 +51,10 @@ class ValuePeriod(Record):
     until: float = math.inf
 
 
+_Periods = dict[str, tuple[ValuePeriod, ...]]
+"""The periods of each field that has changed, the oldest first, by attribute."""
+
+
 def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
     """Return an immutable set of ``values``; the fields without a value are None."""
     pinned = declared.__new__(declared)
@@ -98,7 +102,7 @@ class Store(Generic[S]):
         self._last_activation = 0.0
         # Only fields that have changed have periods. A tuple is replaced, never modified, because
         # other threads may iterate over it.
-        self._periods: dict[str, tuple[ValuePeriod, ...]] = {}
+        self._periods: _Periods = {}
 
     @property
     def is_filled(self) -> bool:
@@ -220,9 +224,7 @@ class Store(Generic[S]):
         others = [period.value for periods in list(self._periods.values()) for period in periods]
         return [*self._current.values(), *(value for value in others if value is not None)]
 
-    def _moved(
-        self, after: float, until: float, since: float
-    ) -> dict[str, tuple[ValuePeriod, ...]]:
+    def _moved(self, after: float, until: float, since: float) -> _Periods:
         """Return the periods, in which those that start after ``after`` start at ``since``.
 
         The ``accept_old_for`` of the values that they replace starts at the same time.
@@ -245,10 +247,7 @@ class Store(Generic[S]):
         return all_periods
 
     def _activate_due(
-        self,
-        generation: Generation,
-        moment: float,
-        all_periods: dict[str, tuple[ValuePeriod, ...]],
+        self, generation: Generation, moment: float, all_periods: _Periods
     ) -> Change | None:
         """Publish the values that are current at ``moment``, and drop periods that are over."""
         current = dict(self._current)

@@ -191,12 +191,17 @@ async def test_a_problem_has_the_path_of_the_field_and_the_variable_that_sets_it
         (Cfg, {"APP_LEVEL": "trace"}, "Cfg.level", "APP_LEVEL"),
         (Cfg, {"APP_LEVEL": ""}, "Cfg.level", "APP_LEVEL"),
         (Cfg, {"APP_LIMITS": '{"fake-key": "x"}'}, "Cfg.limits", "APP_LIMITS"),
-        (Cfg, {"APP_LIMITS": "{x"}, "Cfg.limits", "APP_LIMITS to valid JSON"),
+        (
+            Cfg,
+            {"APP_LIMITS": "{x"},
+            "Cfg.limits",
+            "APP_LIMITS, or the one that begins with it, to valid JSON",
+        ),
         (
             Cfg,
             {"APP_DB__PORT": "1", "APP_DB__POOLS": "[x"},
             "Cfg.db",
-            "APP_DB__POOLS to valid JSON",
+            "APP_DB, or the one that begins with it, to valid JSON",
         ),
         (Cfg, {"OTHER_NAME": "x"}, "Cfg.renamed", "OTHER_NAME"),
         (Cfg, {"SECOND": "x"}, "Cfg.either", "FIRST or SECOND"),
@@ -270,11 +275,11 @@ async def test_undeclared_names_are_listed_with_the_setting_that_ignores_them(
 
     table = [
         (Strict, "TOKEN=x\nGITHUB_TOKEN=y\n", "Strict", "it has no fields for TOKEN, GITHUB_TOKEN"),
-        (Strict, "a-b=x\n", "Strict", "it has no fields for 1 name that cannot be shown"),
-        (Strict, "a-b=x\nc.d=y\nPROT=1", "Strict", "PROT, 2 names that cannot be shown"),
-        (Strict, "ZmFrZS1rZXk==\n", "Strict", "it has no fields for 1 name that cannot be shown"),
-        (Strict, f"X{VALUE.replace('-', '_')}=1", "Strict", "1 name that cannot be shown"),
-        (Strict, "APP_DB__PORT=1\nAPP_DB__PROT=1\n", "Strict.db", "it has no fields for PROT"),
+        (Strict, "a-b=x\n", "Strict", "it has no fields for a name that cannot be shown"),
+        (Strict, "a-b=x\nc.d=y\nPROT=1", "Strict", "a name that cannot be shown, PROT"),
+        (Strict, "ZmFrZS1rZXk==\n", "Strict", "it has no fields for a name that cannot be shown"),
+        (Strict, f"X{VALUE.replace('-', '_')}=1", "Strict", "a name that cannot be shown"),
+        (Strict, "APP_DB__PORT=1\nAPP_DB__PROT=1\n", "Strict", "it has no fields for db.PROT"),
         (StrictCase, "Other=x\n", "StrictCase", "it has no fields for Other"),
     ]
     for config, text, name, message in table:

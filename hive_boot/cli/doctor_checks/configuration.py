@@ -216,6 +216,7 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "write the value into it, or remove it; a file that is half written is empty too",
     ),
+    "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
 }
 """Severity and fix of each warning of a load."""
 

@@ -23,6 +23,7 @@ class KvServer:
 
     Attributes:
         secrets: the versions of each secret by its path, the newest last; None is a deleted one.
+        whole: the answers to other paths, which need no token.
         status: the status of every answer, for an outage; 0 for none.
         delay: seconds before each answer.
         requests: the path of each request.
@@ -31,6 +32,7 @@ class KvServer:
 
     def __init__(self) -> None:
         self.secrets: dict[str, list[Mapping[str, object] | None]] = {}
+        self.whole: dict[str, dict[str, Any]] = {}
         self.status = 0
         self.delay = 0.0
         self.requests: list[str] = []
@@ -49,6 +51,8 @@ class KvServer:
             time.sleep(0.01)
         if self.status:
             return self.status, {"errors": [f"Vault is sealed, and never shows {TOKEN}"]}
+        if path in self.whole:
+            return 200, self.whole[path]
         if token != TOKEN:
             return 403, {"errors": ["permission denied"]}
         versions = self.secrets.get(path.removeprefix(PREFIX), [])

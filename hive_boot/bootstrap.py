@@ -176,8 +176,7 @@ class Bootstrap(Generic[S, C]):
         wait_for_files: seconds that a start waits for files that are missing in mounted
             directories, because a sidecar has not written them yet. Default 0.
         startup_timeout: seconds for the sources of ``sources=``, all checks and resources of a
-            start together, for all checks of a rotation together, and for each source in a
-            rotation. Default 30.
+            start together, and for all checks of a rotation together. Default 30.
         shutdown_delay: seconds between the first signal and the stop, in which the
             application continues to serve and is not ready. Default: 5 under ``serve`` in
             kubernetes mode, otherwise 0.

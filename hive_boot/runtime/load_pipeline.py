@@ -332,7 +332,10 @@ class LoadPipeline:
             return False
         from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
 
-        await ask_source(due[0], seconds=self._declaration.startup_timeout, deadline=deadline)
+        seconds = self._declaration.startup_timeout
+        if deadline == math.inf:
+            seconds = min(seconds, self._declaration.timings.source_timeout)
+        await ask_source(due[0], seconds=seconds, deadline=deadline)
         return True
 
     def hide_values(self, result: LoadResult, accepted: Iterable[Value] = ()) -> LoadResult:

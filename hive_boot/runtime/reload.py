@@ -500,7 +500,7 @@ class Reloader:
         store, load_result = self._store, read.result
         change = store.accept(load_result, now=now)
         self._accepted.set()
-        self.last_read = time.time()
+        self._set_last_read()
         self._clear_rejection()
         fields = [load_result.field_index.by_attribute[each] for each in read.changed]
         waiting = {
@@ -531,10 +531,14 @@ class Reloader:
 
     def _mark_unchanged(self) -> None:
         """Record that the sources contain the accepted values."""
-        self.last_read = time.time()
+        self._set_last_read()
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._clear_rejection()
+
+    def _set_last_read(self) -> None:
+        if not self.failing_sources:
+            self.last_read = time.time()
 
     def _clear_rejection(self) -> None:
         self.rejection = self._reader.rejected = None

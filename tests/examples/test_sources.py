@@ -43,8 +43,9 @@ def declared(source: Source, **more: Any) -> Bootstrap[Orders, None]:  # noqa: A
 
 
 @pytest.fixture
-def server() -> Iterator[KvServer]:
-    """Run a server that has one secret."""
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[KvServer]:
+    """Run a server that has one secret, and use no proxy."""
+    monkeypatch.setenv("NO_PROXY", "*")
     with serving() as server:
         server.write(PATH, content(1))
         yield server
@@ -130,7 +131,7 @@ async def test_vault_that_is_sealed_is_waited_for(server: KvServer, token_file: 
     """A start asks again until the server is unsealed, or until its timeout."""
     server.status = 503
     source = VaultSource(server.address, PATH, token_file=token_file)
-    error = await failed_start(declared(source, startup_timeout=0.4))
+    error = await failed_start(declared(source, startup_timeout=2))
     assert error.problems[0].message.endswith(": HTTPStatusError, HTTP 503")
     assert len(server.requests) > 1
     assert TOKEN not in everything_told(error)
@@ -147,8 +148,11 @@ async def test_vault_that_is_sealed_is_waited_for(server: KvServer, token_file: 
             assert secrets.database_password.reveal() == "fake-password-000001"
 
 
-async def test_vault_that_is_not_reachable_is_named(token_file: Path) -> None:
+async def test_vault_that_is_not_reachable_is_named(
+    token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing listens at the port, or the name has no address."""
+    monkeypatch.setenv("NO_PROXY", "*")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         for address, text in (
@@ -156,7 +160,7 @@ async def test_vault_that_is_not_reachable_is_named(token_file: Path) -> None:
             ("http://vault.invalid", "ConnectError"),
         ):
             source = VaultSource(address, PATH, token_file=token_file)
-            error = await failed_start(declared(source, startup_timeout=0.3))
+            error = await failed_start(declared(source, startup_timeout=1.5))
             assert [each.name for each in error.problems] == ["vault"]
             assert error.problems[0].message.endswith(f": {text}")
 
@@ -168,11 +172,11 @@ async def test_vault_that_is_slow_is_waited_for_within_the_timeout(
     server.delay = 0.2
     boot = declared(
         VaultSource(server.address, PATH, token_file=token_file, interval=0.02),
-        startup_timeout=2,
+        startup_timeout=3,
     )
     async with boot.running() as secrets:
         server.delay = 10.0
-        await until(lambda: "2 s" in str(boot.status().reasons))
+        await until(lambda: "3 s" in str(boot.status().reasons))
         assert secrets.database_password.reveal() == "fake-password-000001"
         server.delay = 0.0
         await until(lambda: not boot.status().degraded)

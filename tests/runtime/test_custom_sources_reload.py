@@ -130,10 +130,12 @@ async def test_an_outage_degrades_and_ends(caplog: pytest.LogCaptureFixture) -> 
     async with boot.running() as secrets:
         source.answer = caused(StatusError(), ConnectionRefusedError(111, VALUE))
         await until(lambda: boot.status().degraded)
+        last_read = boot.status().last_read
         number = len(source.asked)
         await until(lambda: len(source.asked) > number + 3)
         status = boot.status()
         assert (status.ready, status.generation, status.rejected) == (True, 1, 0)
+        assert status.last_read == last_read
         (reason,) = status.reasons
         for text in ("vault", "JWT_SECRET", "StatusError, ECONNREFUSED"):
             assert text in reason
@@ -142,6 +144,7 @@ async def test_an_outage_degrades_and_ends(caplog: pytest.LogCaptureFixture) -> 
         source.answer = values(2)
         await until(lambda: not boot.status().degraded)
         assert secrets.api_key.reveal() == values(2)["API_KEY"]
+        assert boot.status().last_read > last_read
     assert log.about("vault") == ["WARNING", "INFO"]
     assert VALUE not in log.text
     assert "Traceback" not in log.text
@@ -264,15 +267,17 @@ async def test_a_value_that_is_refused_keeps_the_set() -> None:
 async def test_a_source_that_hangs_is_given_up_and_files_still_rotate(
     volume: MountedVolume,
 ) -> None:
-    """In a reload it has `startup_timeout` seconds; the files are read before and after it."""
-    source = Fake(interval=0.03)
-    boot = a_file_and_a_source(volume, source, startup_timeout=0.2)
-    async with boot.running() as secrets:
-        source.answer = anyio.sleep_forever
-        await until(lambda: boot.status().degraded)
-        assert "0.2 s" in boot.status().reasons[0]
-        volume.publish({"api_key": "fake-api-key-000002"})
-        await until(lambda: secrets.api_key.reveal() == "fake-api-key-000002")
+    """In a reload it has 10 s, and at most `startup_timeout`; then the files are in use."""
+    for seconds, more in (({"source_timeout": 0.2}, {}), ({}, {"startup_timeout": 0.2})):
+        source = Fake(interval=0.03)
+        boot = a_file_and_a_source(volume, source, **more)
+        set_timings(boot, **seconds)
+        async with boot.running() as secrets:
+            source.answer = anyio.sleep_forever
+            await until(lambda b=boot: b.status().degraded)  # type: ignore[misc]
+            assert "0.2 s" in boot.status().reasons[0]
+            volume.publish({"api_key": "fake-api-key-000002"})
+            await until(lambda s=secrets: s.api_key.reveal() == "fake-api-key-000002")  # type: ignore[misc]
 
 
 async def test_a_stop_cancels_a_source() -> None:

@@ -180,6 +180,8 @@ def _describe(failure: BaseException) -> tuple[str, bool]:
     """
     if isinstance(failure, AnswerError):
         return str(failure), False
+    while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
     detail, may_pass = "", False
     each: BaseException | None = failure
     for _ in range(_MAX_CAUSES):

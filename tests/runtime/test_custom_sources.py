@@ -115,8 +115,8 @@ async def test_what_is_no_value_is_one_problem_with_the_place() -> None:
             (problem,) = error.problems
             assert (problem.name, problem.kind, problem.places) == (name, kind, ("source vault",))
             assert "vault" in problem.fix
-            for text in ("fake", "4711", "xxxx"):
-                assert text not in everything_told(error).replace("_fake", "")
+            for text in ("fake", "47114711", "xxxx"):
+                assert text not in everything_told(error)
 
 
 async def test_what_is_no_answer_is_one_problem_of_the_source() -> None:
@@ -148,7 +148,7 @@ async def test_what_is_no_answer_is_one_problem_of_the_source() -> None:
         (problem,) = error.problems
         assert (problem.name, problem.kind) == ("vault", "source")
         assert "API_KEY, JWT_SECRET, SENTRY_DSN" in problem.message
-        assert "fake" not in everything_told(error).replace("_fake", "")
+        assert "fake" not in everything_told(error)
 
 
 async def test_what_no_source_has_is_missing_and_they_are_named() -> None:

@@ -24,9 +24,9 @@ class VaultSource:
         mount: the path of the engine. Default ``secret``.
         namespace: the namespace of the secret. Default: the root namespace.
         interval: seconds between two reloads. Default 60.
+        name: the name of the source. An application that reads several secrets has a source for
+            each one, and each source has a different name. Default ``vault``.
     """
-
-    name = "vault"
 
     def __init__(  # noqa: PLR0913  (what the server distinguishes)
         self,
@@ -37,7 +37,9 @@ class VaultSource:
         mount: str = "secret",
         namespace: str | None = None,
         interval: float = 60,
+        name: str = "vault",
     ) -> None:
+        self.name = name
         self.interval = interval
         self._url = f"{address.rstrip('/')}/v1/{mount}/data/{path}"
         self._token_file = anyio.Path(token_file)

@@ -308,11 +308,6 @@ class LoadPipeline:
         """When a source has to be asked next, on the monotonic clock; infinite for never."""
         return min((source.due for source in self.custom), default=math.inf)
 
-    @property
-    def failing_sources(self) -> list[Problem]:
-        """The failure of each source of the application that fails at present."""
-        return [source.problem for source in self.custom if source.problem is not None]
-
     async def ask_sources(self, *, again: bool = False, deadline: float = math.inf) -> bool:
         """Ask the first source that is due, or that was not asked for a field yet.
 

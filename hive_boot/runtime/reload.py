@@ -446,7 +446,7 @@ class Reloader:
         change, failure = None, None
         try:
             read = await self._reader.read(ask_sources=ask_sources)
-            self.failing_sources = self._pipeline.failing_sources
+            self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
                 self._mark_unchanged()
                 change = self._activate_now() if now else None
@@ -500,7 +500,7 @@ class Reloader:
         store, load_result = self._store, read.result
         change = store.accept(load_result, now=now)
         self._accepted.set()
-        self._set_last_read()
+        self.last_read = self.last_read if self.failing_sources else time.time()
         self._clear_rejection()
         fields = [load_result.field_index.by_attribute[each] for each in read.changed]
         waiting = {
@@ -531,14 +531,10 @@ class Reloader:
 
     def _mark_unchanged(self) -> None:
         """Record that the sources contain the accepted values."""
-        self._set_last_read()
+        self.last_read = self.last_read if self.failing_sources else time.time()
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._clear_rejection()
-
-    def _set_last_read(self) -> None:
-        if not self.failing_sources:
-            self.last_read = time.time()
 
     def _clear_rejection(self) -> None:
         self.rejection = self._reader.rejected = None

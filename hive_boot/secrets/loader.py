@@ -120,12 +120,11 @@ class _Loader:
     def add_answers(self, custom: Sequence[CustomSource]) -> None:
         """Add the last good answers of the sources, for the fields that nothing else provides."""
         builder = self.builder
-        found = {*builder.values, *self.answered, *self.reported}
+        hits = [(each, hit) for each, several in builder.unresolved.items() for hit in several]
+        invalid = [attribute for attribute, hit in hits if hit.result is not EMPTY]
+        found = {*builder.values, *invalid, *self.answered, *self.reported}
         if self.source_context.env_fallback:
             found |= builder.env_duplicates.keys()
-        for attribute, hits in builder.unresolved.items():
-            if any(hit.result is not EMPTY for hit in hits):
-                found.add(attribute)
         left = [each for each in self.field_index.all_fields if each.attribute not in found]
         for source in custom:
             source.want(left)

@@ -2,8 +2,12 @@
 
 import math
 import time
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import anyio
 import pytest
@@ -360,6 +364,24 @@ async def test_an_override_asks_for_nothing() -> None:
         async with boot.running() as secrets:
             assert secrets.api_key.reveal() == "fake-override-1"
     assert source.asked == []
+
+
+async def test_whatever_has_a_name_and_a_coroutine_is_a_source() -> None:
+    """A mock, a partial, a method of another object; any mapping is an answer."""
+
+    async def function(table: Mapping[str, str], names: Sequence[str]) -> Mapping[str, str]:
+        await checkpoint()
+        return ChainMap({name: table[name] for name in names if name in table}, {})
+
+    answer = MappingProxyType(values(1))
+    named: list[Any] = [
+        SimpleNamespace(name="mock", load=AsyncMock(return_value=answer)),
+        SimpleNamespace(name="partial", load=partial(function, answer)),
+        SimpleNamespace(name="method", load=Fake(answer=values(1)).load),
+    ]
+    for source in named:
+        async with declared(source).running() as secrets:
+            assert secrets.api_key.reveal() == values(1)["API_KEY"]
 
 
 async def test_what_is_no_source_is_refused() -> None:

@@ -397,3 +397,30 @@ async def test_a_reload_that_breaks_does_not_ask_again_and_again(
             await until(lambda: boot.status().degraded)
             await anyio.sleep(0.1)
     assert len(calls) == 1
+
+
+async def test_a_source_does_not_replace_a_volume_that_is_gone(volume: MountedVolume) -> None:
+    """It has the names too, but an empty volume is a failure of the mount: that is refused."""
+    source = Fake()
+    boot = a_file_and_a_source(volume, source)
+    async with boot.running() as secrets:
+        source.answer = values(2)
+        volume.publish({})
+        await until(lambda: boot.status().degraded)
+        assert boot.status().rejected_names == (str(volume.path),)
+        assert secrets.api_key.reveal() == "fake-api-key-000001"
+
+
+async def test_a_source_does_not_replace_a_file_that_is_wrong(volume: MountedVolume) -> None:
+    """What a file has and cannot be used is a problem of that file, and nothing is asked for it."""
+    source = Fake(answer=values(1))
+    for content in (b"fake-\xff", b"fake-\0-nul", b"x" * (1 << 21)):
+        volume.publish({"api_key": content})
+        error = await failed_start(mounted(volume.path, Service, watch=False, sources=[source]))
+        assert [each.name for each in error.problems] == ["API_KEY"]
+        assert str(volume.path) in error.problems[0].places[0]
+    volume.publish({"api_key": ""})
+    async with mounted(volume.path, Service, watch=False, sources=[source]).running() as secrets:
+        assert secrets.api_key.reveal() == values(1)["API_KEY"]
+    assert {"API_KEY" in names for names in source.asked[:-1]} == {False}
+    assert "API_KEY" in source.asked[-1]

@@ -36,8 +36,8 @@ def workplace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def laptop(tmp_path: Path) -> dict[str, str]:
-    """Return the environment of a laptop, where ``python`` is the interpreter of this test."""
-    return make_laptop(tmp_path)
+    """Return the environment of a machine without a terminal: the examples select the profile."""
+    return make_laptop(tmp_path, terminal="")
 
 
 def test_it_is_short() -> None:

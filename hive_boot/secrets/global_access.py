@@ -49,13 +49,18 @@ class StandaloneStore:
         # Reentrant: a signal handler may call get() while the interrupted thread holds the lock.
         self._lock = threading.RLock()
 
-    def source_context(self) -> SourceContext:
-        """Return the source context, detected at the first call."""
-        self._source_context = self._source_context or detect(HostEnvironment(), SourceOptions())
+    def source_context(self, field: Field) -> SourceContext:
+        """Return the source context, detected until a mounted directory is found.
+
+        A directory that cannot be listed may contain another field than the one before.
+        """
+        if self._source_context is None or not self._source_context.mounted:
+            declared = FieldIndex([field])
+            self._source_context = detect(HostEnvironment(), SourceOptions(), declared)
         return self._source_context
 
     def _load(self, field: Field) -> Secret | None:
-        source_context = self.source_context().replace(variables=HostEnvironment().variables)
+        source_context = self.source_context(field).replace(variables=HostEnvironment().variables)
         loaded = load(FieldIndex([field]), source_context)
         if loaded.problems:
             raise SourceError(loaded.problems[0])
@@ -200,11 +205,8 @@ def _hint(name: str) -> str:
     from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
     if _view is None:
-        field, source_context, declaration = (
-            undeclared_field(name),
-            _default_store().source_context(),
-            "",
-        )
+        field, declaration = undeclared_field(name), ""
+        source_context = _default_store().source_context(field)
     else:
         running = _running[0]
         source_context = running.source_context

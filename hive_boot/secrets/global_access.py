@@ -49,13 +49,13 @@ class StandaloneStore:
         # Reentrant: a signal handler may call get() while the interrupted thread holds the lock.
         self._lock = threading.RLock()
 
-    def source_context(self, field: Field) -> SourceContext:
-        """Return the source context, detected until a mounted directory is found.
+    def source_context(self, field: Field | None = None) -> SourceContext:
+        """Return the source context, detected until a mode with mounted directories is found.
 
-        A directory that cannot be listed may contain another field than the one before.
+        A directory that cannot be listed may contain this field and not the one before.
         """
-        if self._source_context is None or not self._source_context.mounted:
-            declared = FieldIndex([field])
+        if self._source_context is None or (field and not self._source_context.mounted):
+            declared = FieldIndex([field] if field else [])
             self._source_context = detect(HostEnvironment(), SourceOptions(), declared)
         return self._source_context
 
@@ -205,8 +205,11 @@ def _hint(name: str) -> str:
     from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
     if _view is None:
-        field, declaration = undeclared_field(name), ""
-        source_context = _default_store().source_context(field)
+        field, source_context, declaration = (
+            undeclared_field(name),
+            _default_store().source_context(),
+            "",
+        )
     else:
         running = _running[0]
         source_context = running.source_context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -124,37 +125,37 @@ Without ``secrets_dirs=`` and ``HIVE_BOOT_SECRETS_DIR``, they are not read as se
 
 PLATFORM_VARIABLES = {
     # https://cloud.google.com/run/docs/container-contract
-    "Cloud Run": ("K_SERVICE", "CLOUD_RUN_JOB", "CLOUD_RUN_WORKER_POOL"),
+    "Cloud Run": "K_SERVICE K_REVISION CLOUD_RUN_JOB CLOUD_RUN_EXECUTION CLOUD_RUN_WORKER_POOL",
     # https://fly.io/docs/machines/runtime-environment/ ; FLY_API_TOKEN and FLY_APP are the client's
-    "Fly.io": ("FLY_APP_NAME", "FLY_MACHINE_ID", "FLY_ALLOC_ID"),
+    "Fly.io": "FLY_APP_NAME FLY_MACHINE_ID FLY_ALLOC_ID",
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint.html
-    "Amazon ECS": ("ECS_CONTAINER_METADATA_URI_V4", "ECS_CONTAINER_METADATA_URI"),
+    "Amazon ECS": "ECS_CONTAINER_METADATA_URI_V4 ECS_CONTAINER_METADATA_URI",
     # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-    "AWS Lambda": ("AWS_LAMBDA_FUNCTION_NAME", "AWS_EXECUTION_ENV"),
+    "AWS": "AWS_LAMBDA_FUNCTION_NAME AWS_LAMBDA_RUNTIME_API AWS_EXECUTION_ENV",
     # https://devcenter.heroku.com/articles/dynos
-    "Heroku": ("DYNO",),
+    "Heroku": "DYNO",
     # https://render.com/docs/environment-variables
-    "Render": ("RENDER", "RENDER_SERVICE_ID"),
+    "Render": "RENDER RENDER_SERVICE_ID RENDER_INSTANCE_ID",
     # https://docs.railway.com/reference/variables ; RAILWAY_TOKEN is the client's
-    "Railway": ("RAILWAY_ENVIRONMENT_NAME", "RAILWAY_ENVIRONMENT", "RAILWAY_PROJECT_ID"),
+    "Railway": "RAILWAY_ENVIRONMENT_NAME RAILWAY_ENVIRONMENT RAILWAY_PROJECT_ID RAILWAY_SERVICE_ID",
     # https://learn.microsoft.com/azure/app-service/reference-app-settings
-    "Azure App Service": ("WEBSITE_INSTANCE_ID", "WEBSITE_SITE_NAME"),
+    "Azure App Service": "WEBSITE_INSTANCE_ID WEBSITE_SITE_NAME",
     # https://learn.microsoft.com/azure/container-apps/environment-variables
-    "Azure Container Apps": ("CONTAINER_APP_NAME", "CONTAINER_APP_JOB_NAME"),
+    "Azure Container Apps": "CONTAINER_APP_NAME CONTAINER_APP_REVISION CONTAINER_APP_JOB_NAME",
     # https://cloud.google.com/appengine/docs/standard/python3/runtime
-    "App Engine": ("GAE_APPLICATION", "GAE_ENV", "GAE_SERVICE", "GAE_INSTANCE"),
+    "App Engine": "GAE_APPLICATION GAE_ENV GAE_SERVICE GAE_INSTANCE",
     # https://docs.cloudfoundry.org/devguide/deploy-apps/environment-variable.html
-    "Cloud Foundry": ("VCAP_APPLICATION", "CF_INSTANCE_GUID"),
+    "Cloud Foundry": "VCAP_APPLICATION CF_INSTANCE_GUID CF_INSTANCE_INDEX",
     # https://developer.hashicorp.com/nomad/docs/runtime/environment ; NOMAD_ADDR is the client's
-    "Nomad": ("NOMAD_ALLOC_ID", "NOMAD_TASK_NAME", "NOMAD_TASK_DIR"),
+    "Nomad": "NOMAD_ALLOC_ID NOMAD_JOB_NAME NOMAD_TASK_NAME NOMAD_TASK_DIR",
     # https://vercel.com/docs/environment-variables/system-environment-variables
-    "Vercel": ("VERCEL", "VERCEL_ENV"),
+    "Vercel": "VERCEL VERCEL_ENV VERCEL_URL",
     # https://supervisord.org/subprocess.html
-    "supervisord": ("SUPERVISOR_ENABLED",),
+    "supervisord": "SUPERVISOR_ENABLED",
     # https://pm2.keymetrics.io/docs/usage/environment/
-    "pm2": ("PM2_HOME",),
+    "pm2": "PM2_HOME",
     # https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
-    "a service manager": ("NOTIFY_SOCKET",),
+    "a service manager": "NOTIFY_SOCKET",
 }
 """Variables that each platform sets in the processes that it starts, and a laptop does not set."""
 
@@ -165,6 +166,13 @@ DEVELOPMENT_CONTAINERS = ("CODESPACES", "GITPOD_WORKSPACE_ID", "REMOTE_CONTAINER
 
 _SIGNS_OF_A_PERSON = ("DISPLAY", "WAYLAND_DISPLAY", "PYCHARM_HOSTED", "CI")
 """Variables that count as evidence of a developer beside a ``.env`` file; ``VSCODE_*`` too."""
+
+
+_DESKTOP_UNIT = re.compile(r"app-.+(@.+|-\d+)\.service")
+"""Names of the units in which desktops start applications.
+
+https://systemd.io/DESKTOP_ENVIRONMENTS/
+"""
 
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -472,13 +480,13 @@ def _development_shown(host: HostEnvironment, env_files: Sequence[str]) -> tuple
 def platform_sign(host: HostEnvironment) -> str:
     """Return the sign that a platform started this process; empty without one.
 
-    A development container is not a sign.
+    A development container is not a sign, but its PID 1 is never started by a developer.
     """
     container = container_sign(host)
-    if container and not host.first_set(DEVELOPMENT_CONTAINERS, _NO):
+    if container and (host.pid == 1 or not host.first_set(DEVELOPMENT_CONTAINERS, _NO)):
         return container
     for platform, variables in PLATFORM_VARIABLES.items():
-        if variable := host.first_set(variables):
+        if variable := host.first_set(variables.split()):
             return f"{variable} is set: {platform}"
     with suppress(OSError):
         # https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24JOURNAL_STREAM
@@ -503,8 +511,7 @@ def container_sign(host: HostEnvironment) -> str:
 def _service_unit(host: HostEnvironment) -> str:
     """Return the systemd service of this process; empty in a session or a desktop application.
 
-    A terminal of a desktop inherits ``INVOCATION_ID``. It is in a scope, or in a service that the
-    desktop named ``app-…@….service``: https://systemd.io/DESKTOP_ENVIRONMENTS/
+    A terminal of a desktop inherits ``INVOCATION_ID``, and is in a scope or in a desktop unit.
     """
     text = ""
     with suppress(OSError), open(host.path("/proc/self/cgroup"), "rb") as file:
@@ -513,10 +520,9 @@ def _service_unit(host: HostEnvironment) -> str:
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         units = [name for name in path.split("/") if name.endswith((".service", ".scope"))]
         if controllers in {"", "name=systemd"} and units and units[-1].endswith(".service"):
-            name = units[-1]
-            of_desktop = "/user@" in path and name.startswith("app-") and "@" in name
-            if not (of_desktop or name.startswith("user@")):
-                return name
+            of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(units[-1])
+            if not (of_desktop or units[-1].startswith("user@")):
+                return units[-1]
     return ""
 
 

@@ -76,8 +76,8 @@ _WARNINGS: dict[WarningKind, str] = {
 _NOTES: dict[NoteKind, str] = {
     "no-dotenv": "No .env file exists. Looked in: {locations}.",
     "no-volume": "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
-    "HIVE_BOOT_MODE=development and HIVE_BOOT_PROFILE; on a platform that injects secrets as variables set "
-    "HIVE_BOOT_MODE=environment.",
+    "HIVE_BOOT_MODE=development and HIVE_BOOT_PROFILE; on a platform that injects secrets as "
+    "variables set HIVE_BOOT_MODE=environment.",
     "no-mount": "Nothing is mounted at /run/secrets, and nothing shows that a developer started "
     "this process. Mount the secrets there, or set HIVE_BOOT_MODE=environment if the platform "
     "injects variables. For development set HIVE_BOOT_PROFILE=development.",

@@ -92,10 +92,11 @@ class HostEnvironment:
         for descriptor, name in ((0, "stdin"), (2, "stderr")):
             if os.isatty(descriptor):
                 return f"{name} is a terminal"
-        # Without a controlling terminal, this fails with ENXIO.
-        with suppress(OSError):
-            os.close(os.open(self.path("/dev/tty"), os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-            return "/dev/tty opens"
+        # Without a controlling terminal, this fails with ENXIO. A redirection creates a regular
+        # file where the device is missing.
+        flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+        with suppress(OSError), open(os.open(self.path("/dev/tty"), flags), "rb", 0) as file:
+            return "/dev/tty opens" if file.isatty() else ""
         return ""
 
 
@@ -164,12 +165,8 @@ DEVELOPMENT_CONTAINERS = ("CODESPACES", "GITPOD_WORKSPACE_ID", "REMOTE_CONTAINER
 """Variables of development containers: Codespaces, Gitpod, Dev Containers of an editor, DevPod."""
 
 
-_SIGNS_OF_A_PERSON = ("DISPLAY", "WAYLAND_DISPLAY", "PYCHARM_HOSTED", "CI")
-"""Variables that count as evidence of a developer beside a ``.env`` file; ``VSCODE_*`` too."""
-
-
-_DESKTOP_UNIT = re.compile(r"app-.+(@.+|-\d+)\.service")
-"""Names of the units in which desktops start applications.
+_DESKTOP_UNIT = re.compile(r"user@.+|app-.+(?:@.+|-\d+)\.service")
+"""Names of the manager of a user, and of the units in which desktops start applications.
 
 https://systemd.io/DESKTOP_ENVIRONMENTS/
 """
@@ -471,7 +468,7 @@ def _development_shown(host: HostEnvironment, env_files: Sequence[str]) -> tuple
     # A directory with this name is a virtual environment.
     files = [path for path in env_files if os.path.exists(path) and not os.path.isdir(path)]
     editor = [name for name in host.variables() if name.startswith("VSCODE_")]
-    person = host.first_set((*_SIGNS_OF_A_PERSON, *editor), _NO)
+    person = host.first_set(("DISPLAY", "WAYLAND_DISPLAY", "PYCHARM_HOSTED", "CI", *editor), _NO)
     if files and (person or host.system == "darwin"):
         return True, f"{files[0]} exists, and {f'{person} is set' if person else 'this is macOS'}"
     return False, "no evidence of a developer, such as a terminal"
@@ -516,13 +513,11 @@ def _service_unit(host: HostEnvironment) -> str:
     text = ""
     with suppress(OSError), open(host.path("/proc/self/cgroup"), "rb") as file:
         text = file.read(65_536).decode("utf-8", "replace")
-    for line in text.splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        units = [name for name in path.split("/") if name.endswith((".service", ".scope"))]
-        if controllers in {"", "name=systemd"} and units and units[-1].endswith(".service"):
-            of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(units[-1])
-            if not (of_desktop or units[-1].startswith("user@")):
-                return units[-1]
+    for path in re.findall(r"^\d+:(?:name=systemd)?:(.*)$", text, re.MULTILINE):
+        unit: str = (re.findall(r"[^/]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
+        of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(unit)
+        if unit.endswith(".service") and not of_desktop:
+            return unit
     return ""
 
 

@@ -38,6 +38,8 @@ elif use:
     os.dup2(terminal, {"stdin": 0, "stderr": 2}[use])
 os.close(terminal)
 print(HostEnvironment().terminal())
+if not use:
+    assert not HostEnvironment(root=sys.argv[3]).terminal()
 os.close(2)
 os.environ["JOURNAL_STREAM"] = "8:1"
 print(platform_sign(HostEnvironment(root="/nowhere")))
@@ -51,8 +53,10 @@ class Needs(SecretSet):
     sentry_dsn: Secret | None
 
 
-def test_a_terminal_of_the_process_is_evidence() -> None:
+def test_a_terminal_of_the_process_is_evidence(tmp_path: Path) -> None:
     """A terminal is stdin, or stderr, or the controlling terminal; stdout does not count."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/tty").touch()
     for use, evidence in (
         ("", ""),
         ("stdin", "stdin is a terminal"),
@@ -65,7 +69,7 @@ def test_a_terminal_of_the_process_is_evidence() -> None:
             for name in (*" ".join(PLATFORM_VARIABLES.values()).split(), "container"):
                 environ.pop(name, None)
             child = subprocess.run(
-                [sys.executable, "-c", _TERMINALS, str(terminal), use],
+                [sys.executable, "-c", _TERMINALS, str(terminal), use, str(tmp_path)],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

@@ -10,7 +10,7 @@ from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted, p
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
-from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -287,7 +287,8 @@ def ineffective_declaration(context: DoctorContext) -> list[Finding]:
 
 
 def _development_on_platform(context: DoctorContext) -> list[Finding]:
-    sources, sign = context.sources, context.platform_sign
+    sources = context.sources
+    sign = context.host.first_set(["KUBERNETES_SERVICE_HOST"]) or platform_sign(context.host)
     # The profile development on a platform was set explicitly, so the mode is intended.
     if sources.mode == "development" and sign and sources.profile != "development":
         return [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot.secrets.load_result import location_text
-from hive_boot.secrets.platform import container_sign, platform_sign
+from hive_boot.secrets.platform import container_sign
 
 if TYPE_CHECKING:
     import os
@@ -83,13 +83,6 @@ class DoctorContext:
     def in_container(self) -> bool:
         """True in a container, in a Kubernetes pod, or as PID 1."""
         return bool(self.host.variable("KUBERNETES_SERVICE_HOST") or container_sign(self.host))
-
-    @property
-    def platform_sign(self) -> str:
-        """The sign that a platform started this process; empty without one."""
-        if self.host.variable("KUBERNETES_SERVICE_HOST"):
-            return "KUBERNETES_SERVICE_HOST is set"
-        return platform_sign(self.host)
 
     def read_system_file(self, absolute: str) -> str:
         """Return the text of a system file, which is empty if the file cannot be read."""

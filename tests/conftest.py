@@ -87,7 +87,7 @@ def terminal_of(host: platform.HostEnvironment) -> str:
 def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide what this machine says about mode and profile, and start in an empty directory."""
     told = {"KUBERNETES_SERVICE_HOST", "CREDENTIALS_DIRECTORY", "APP_ENV", "NO_COLOR"}
-    told.update({"container"}, platform.DEVELOPMENT_CONTAINERS)
+    told.update({"container", "INVOCATION_ID", "JOURNAL_STREAM"}, platform.DEVELOPMENT_CONTAINERS)
     told.update(" ".join(platform.PLATFORM_VARIABLES.values()).split())
     for name in list(os.environ):
         if name.startswith("HIVE_BOOT_") or name in told:

@@ -191,6 +191,43 @@ async def test_an_app_env_of_the_application_is_a_note(
     assert "is not a profile" in str(failure)
 
 
+_START = """
+import sys
+from functools import partial
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot.runtime import load_pipeline
+host = partial(load_pipeline.HostEnvironment, root=sys.argv[1], pid=4711)
+load_pipeline.HostEnvironment = host
+class Needs(SecretSet):
+    jwt_secret: Secret = secret(dev_default="dev-only-jwt-secret")
+boot = Bootstrap(Needs)
+@boot.main
+async def main(secrets: Needs) -> None: print(secrets.jwt_secret.reveal())
+boot.run()
+"""
+
+
+def test_a_start_logs_what_decided_the_profile(tmp_path: Path) -> None:
+    """A service with a forgotten mount ends with 78, and a development container starts."""
+    (tmp_path / ".env").write_text("LOG_LEVEL=info\n")
+    cases: list[tuple[dict[str, str], int, str]] = [
+        ({}, 78, "no evidence of a developer"),
+        ({"SUPERVISOR_ENABLED": "1", "DISPLAY": ":0"}, 78, "SUPERVISOR_ENABLED is set"),
+        ({"FLY_APP_NAME": "shop", "CI": "true"}, 78, "FLY_APP_NAME is set"),
+        ({"REMOTE_CONTAINERS": "true"}, 0, "REMOTE_CONTAINERS is set"),
+        ({"APP_ENV": "qa"}, 78, "APP_ENV is not a profile"),
+        ({"APP_ENV": "qa", "JWT_SECRET": "fake-value-0123456789"}, 0, "APP_ENV is not a profile"),
+    ]
+    for variables, status, reason in cases:
+        with case(variables):
+            environ = {"APP_ENV": "", **variables}
+            child = run_child(_START, str(tmp_path), cwd=tmp_path, **environ)
+            assert child.returncode == status, child.stderr
+            assert reason in child.stderr
+            default_is_used = "dev-only-jwt-secret" in child.stdout
+            assert default_is_used is (status == 0 and "JWT_SECRET" not in variables)
+
+
 def test_a_development_default_is_used_only_with_evidence(tmp_path: Path) -> None:
     """Without a terminal the default is refused, and the report names HIVE_BOOT_PROFILE."""
     assert not look(Needs, tmp_path).problems

@@ -234,7 +234,7 @@ def test_without_a_stderr_the_status_is_right(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_health_check_imports_next_to_nothing() -> None:
     """Neither the rest of the package, nor what a start needs."""
-    modules = ["cli", "cli.arguments", "cli.main", "cli.output", "cli.probe"]
+    modules = ["_output", "cli", "cli.arguments", "cli.main", "cli.output", "cli.probe"]
     ended = run(
         sys.executable,
         "-c",

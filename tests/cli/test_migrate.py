@@ -18,7 +18,7 @@ from hive_boot import Secret
 from hive_boot.cli import migrate
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import main
-from hive_boot.cli.migrate import DotenvLines, MigrationPlan
+from hive_boot.cli.migration_plan import DotenvLines, MigrationPlan
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.value import placeholder
 from hive_boot.testing import MountedVolume

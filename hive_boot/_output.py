@@ -39,7 +39,7 @@ def escape_controls(text: str, *, keep_lines: bool = False) -> str:
 
     Args:
         text: the text.
-        keep_lines: whether line breaks are kept. Default False: the result is one line.
+        keep_lines: whether line breaks stay. Default False: the result is one line.
     """
     return text.translate(_ESCAPES_IN_LINES if keep_lines else _ESCAPES)
 

@@ -86,14 +86,14 @@ def run(arguments: Namespace) -> int:
 
 
 def _check_paths(to: str, files: Sequence[Path]) -> None:
-    """Raise if a ``.env`` file does not exist or the directory is not suitable.
+    """Raise if a ``.env`` file is not a file or the directory is not suitable.
 
     Raises:
         UsageError: the arguments are invalid.
     """
     for file in files:
-        if not file.exists():
-            message = f"The file {file} does not exist. Specify it with --env-file."
+        if not file.is_file():
+            message = f"{file} does not exist or is not a file. Specify a file with --env-file."
             raise UsageError(message)
     if not to.isprintable():
         message = "--to contains a control character, such as a line break. Choose another path."

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dotenv.parser import parse_stream
 
+from hive_boot._output import escape_controls
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.file_writing import DIRECTORY_MODE
 from hive_boot.cli.git import (
     GitignoreChange,
     find_repository,
+    git_failure,
     plan_gitignore_change,
     tracked_files,
 )
@@ -43,8 +47,9 @@ if TYPE_CHECKING:
 _LINE_END = re.compile(r"\r\n|\n|\r")
 """Line ends of python-dotenv."""
 
-_REFERENCE = re.compile(r"\$(?:\{(\w+)|(\w+))")
-"""A reference, which Compose replaces by a value; python-dotenv only replaces ``${NAME}``."""
+_REFERENCE = re.compile(r"\$(?:\{((\w+)[\w.-]*)|(\w+))")
+"""A reference: ``${NAME}``, which hive_boot and python-dotenv replace by a value, and forms of
+Compose, such as ``$NAME`` and ``${NAME-default}``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +153,7 @@ class MigrationPlan:
             *self._overriding_sources(),
         ]
         self.restricts_permissions: bool = self._check_permissions()
+        self.warnings += self._replaceable_directories()
         self._check_git()
 
     @property
@@ -174,7 +180,7 @@ class MigrationPlan:
                 location = f" ({problem.places[0]})" if problem.places else ""
                 lines.append(f"  {problem.name} {problem.message}{location}")
                 lines.append(f"    Fix: {problem.fix}")
-            raise SecretsError("\n".join(lines))
+            raise SecretsError("\n".join(map(escape_controls, lines)))
         if not self.found.values:
             message = (
                 f"{self._file_names()} sets none of the {len(self._fields)} secrets that "
@@ -208,8 +214,8 @@ class MigrationPlan:
             for line in self._conflicts(field, target)
         ]
         if lines:
-            message = "\n".join(["Nothing was written, because other files exist:", *lines])
-            raise CommandError(message)
+            message = "Nothing was written, because other files exist:"
+            raise CommandError(message, *lines)
         return target
 
     def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
@@ -306,21 +312,37 @@ class MigrationPlan:
         if not self.directory.exists():
             return False
         status = self.directory.stat()
-        user = os.geteuid()
-        if status.st_uid not in {0, user}:
-            self.warnings.append(
-                f"{self.shown} belongs to user {status.st_uid}, who can replace the files in it"
-            )
         if not status.st_mode & ~DIRECTORY_MODE & 0o777:
             return False
         foreign = self._other_files(path.name for path in self.directory.iterdir())
-        if not foreign and user in {0, status.st_uid}:
+        if not foreign and os.geteuid() in {0, status.st_uid}:
             return True
         self.warnings.append(
             f"other users of this machine can read the files in {self.shown}. Fix: chmod 700 "
             f"{self.shown}"
         )
         return False
+
+    def _replaceable_directories(self) -> list[str]:
+        """Return a warning for each way in which other users can replace the files.
+
+        The user who can write a directory can replace each entry of it, up to the root. A mode
+        with which the migration ends is not mentioned, nor a sticky one, such as that of ``/tmp``.
+        """
+        warnings: dict[str, str] = {}
+        for path in (self.directory, *self.directory.parents):
+            if not path.exists():
+                continue
+            status = path.stat()
+            replaces = f"can replace the files in {self.shown}"
+            if status.st_uid not in {0, os.geteuid()}:
+                text = f"{path} belongs to user {status.st_uid}, who {replaces}"
+                warnings.setdefault("owner", text)
+            is_changed = path == self.directory and self.restricts_permissions
+            if status.st_mode & stat.S_IWOTH and not (status.st_mode & stat.S_ISVTX or is_changed):
+                text = f"every user can write to {path}, and {replaces}. Fix: chmod o-w {path}"
+                warnings.setdefault("mode", text)
+        return [*warnings.values()]
 
     def _other_files(self, names: Iterable[str]) -> list[str]:
         """Return the names that belong neither to a secret file nor to a backup of one."""
@@ -333,29 +355,27 @@ class MigrationPlan:
         ]
 
     def _check_git(self) -> None:
-        """Add a warning if git tracks files in the directory.
+        """Add a warning if git tracks files in the directory, or cannot answer.
 
         Raises:
             CommandError: the directory contains tracked files that are not secrets, and git
-                would ignore new ones; or ``.gitignore`` is a symbolic link.
+                would ignore new ones.
         """
         names = tracked_files(self.directory)
         root = find_repository(self.directory)
+        if root is not None and (failure := git_failure(root)):
+            self.warnings.append(
+                f"git does not answer whether it tracks or ignores the files in {self.shown}: "
+                f"{failure}"
+            )
         below = [Path(root or "", name).relative_to(self.directory).parts[0] for name in names]
-        if self.gitignore_change:
-            if foreign := self._other_files(below):
-                message = (
-                    f"git tracks {self.shown / foreign[0]}, and would ignore other new files in "
-                    f"{self.shown}. Choose a directory that contains only secrets, such as "
-                    "--to secrets."
-                )
-                raise CommandError(message)
-            if self.gitignore_change.path.is_symlink():
-                message = (
-                    f"{self.gitignore_change.path} is a symbolic link, which git does not read. "
-                    "Replace it with a file."
-                )
-                raise CommandError(message)
+        if self.gitignore_change and (foreign := self._other_files(below)):
+            message = (
+                f"git tracks {self.shown / foreign[0]}, and would ignore other new files in "
+                f"{self.shown}. Choose a directory that contains only secrets, such as "
+                "--to secrets."
+            )
+            raise CommandError(message)
         if names:
             self.warnings.append(
                 f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self.shown}"
@@ -380,17 +400,11 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         last = first + _count_lines(body) - body.endswith(("\n", "\r"))
         if binding.key in names:
             found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
-        elif used := {a or b for a, b in _REFERENCE.findall(binding.value)} & {*names}:
+        elif used := {*chain(*_REFERENCE.findall(binding.value))} & {*names}:
             references.append(f"  line {first} ({binding.key}) refers to {', '.join(sorted(used))}")
     if references:
-        message = "\n".join(
-            [
-                f"Nothing was written, because other lines of {file} refer to secrets:",
-                *references,
-                "  Fix: declare these variables as secrets too",
-            ]
-        )
-        raise CommandError(message)
+        message = f"Nothing was written, because other lines of {file} refer to secrets:"
+        raise CommandError(message, *references, "  Fix: declare these variables as secrets too")
     return found
 
 

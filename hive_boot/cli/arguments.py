@@ -38,6 +38,19 @@ class CommandError(_LinesError):
     """The command line is valid, but the command was refused or failed. Exit status 1."""
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal ends the command as Ctrl-C does; its number is the argument."""
+
+
+def raise_terminated(number: int, _frame: object) -> NoReturn:
+    """Raise :class:`Terminated`; the handler of a signal.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated(number)
+
+
 class Parser(argparse.ArgumentParser):
     """The argument parser of one command.
 

@@ -12,7 +12,15 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-from hive_boot.cli.arguments import EXIT_FAILURE, EXIT_USAGE, CommandError, Parser, UsageError
+from hive_boot.cli.arguments import (
+    EXIT_FAILURE,
+    EXIT_USAGE,
+    CommandError,
+    Parser,
+    Terminated,
+    UsageError,
+    raise_terminated,
+)
 from hive_boot.cli.output import print_error
 
 TYPE_CHECKING = False  # importing typing takes as long as all of a probe
@@ -58,18 +66,11 @@ def _flush_stdout() -> None:
             sys.stdout.close()
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: the command ends as after Ctrl-C, with another exit status."""
-
-
 def _install_sigterm_handler() -> None:
     """Raise an exception at SIGTERM: the kernel drops it for a PID 1 without a handler."""
     import signal  # noqa: PLC0415  (only for PID 1)
 
-    def handle(_number: int, _frame: object) -> None:
-        raise _Terminated
-
-    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGTERM, raise_terminated)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(exc))
         return EXIT_FAILURE
     except KeyboardInterrupt as exc:
-        return 143 if isinstance(exc, _Terminated) else 130
+        return 128 + exc.args[0] if isinstance(exc, Terminated) else 130
     except BrokenPipeError:
         # The reader of stdout has ended, as in `| head`.
         return EXIT_FAILURE

@@ -38,12 +38,14 @@ class SecretLocation:
         file: the file in it, as a relative path.
         shown: the file, as the user named the directory.
         path: the file, absolute and without links.
+        status: the status of the file; None if it does not exist.
     """
 
     directory: Path
     file: str
     shown: Path
     path: Path
+    status: os.stat_result | None
 
 
 def locate_secret(
@@ -95,7 +97,10 @@ def locate_secret(
     if existing and not path.is_file():
         message = f"{shown / file} is not a regular file. Remove it and use --create."
         raise CommandError(message)
-    return SecretLocation(directory=directory, file=file, shown=shown / file, path=path)
+    status = path.lstat() if existing else None
+    return SecretLocation(
+        directory=directory, file=file, shown=shown / file, path=path, status=status
+    )
 
 
 def named_directory(shown: Path) -> Path:

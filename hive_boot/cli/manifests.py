@@ -18,6 +18,7 @@ from hive_boot.cli.arguments import (
     os_error_text,
 )
 from hive_boot.cli.output import Cell, print_json, print_line, print_text
+from hive_boot.cli.secret_files import named_directory, refuse_links
 from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
 from hive_boot.manifests.output_files import compare, write
 from hive_boot.manifests.quoting import WORDS
@@ -103,6 +104,9 @@ def run(arguments: Namespace) -> int:
         if not root.is_dir():
             message = f"{root} is not a directory"
             raise UsageError(message)
+        if arguments.check is None:
+            for path in rendered:
+                refuse_links(named_directory(root), path, root)
         files = compare(root, rendered)
         if arguments.check is None:
             _refuse_losses(root, files)

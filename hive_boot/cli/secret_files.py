@@ -110,7 +110,7 @@ def named_directory(shown: Path) -> Path:
         UsageError: the directory itself is a link; commands do not write through links.
     """
     if shown.is_symlink():
-        message = f"{shown} is a symbolic link. Specify its target with --to."
+        message = f"{shown} is a symbolic link. Specify its target instead."
         raise UsageError(message)
     return shown.resolve()
 
@@ -128,7 +128,7 @@ def refuse_links(directory: Path, file: str, shown: Path) -> None:
     """
     for part in (*reversed(Path(file).parents[:-1]), Path(file)):
         if (directory / part).is_symlink():
-            message = f"{shown / part} is a symbolic link. Change the secret at its target."
+            message = f"{shown / part} is a symbolic link, which is not followed to write."
             raise CommandError(message)
 
 

@@ -66,14 +66,15 @@ def test_a_gitignore_that_is_not_a_file_is_refused(
     monkeypatch.setattr("hive_boot.cli.git.TIMEOUT", 0.5)  # git itself hangs at a FIFO
     (here / "rules").write_text("/secrets/\n")
     path = here / ".gitignore"
-    for make in (
+    makes: list[Callable[[], object]] = [
         lambda: path.symlink_to("rules"),
         lambda: path.symlink_to(here / "rules"),
         lambda: path.symlink_to("nowhere"),
         lambda: path.symlink_to("/dev/zero"),
         lambda: os.mkfifo(path),
         path.mkdir,
-    ):
+    ]
+    for make in makes:
         make()
         for more in ([], ["--dry-run"]):
             status, _, err = migrated(*more)
@@ -281,12 +282,13 @@ def test_a_line_that_refers_to_no_secret_stays(here: Path, migrated: Migrated) -
 def test_an_env_file_that_is_not_a_file_is_a_usage_error(here: Path, migrated: Migrated) -> None:
     """It holds no lines to delete, and a FIFO could be read only once."""
     (here / ".env").unlink()
-    for make in (
+    makes: list[Callable[[], object]] = [
         (here / ".env").mkdir,
         lambda: os.mkfifo(here / ".env"),
         lambda: (here / ".env").symlink_to("nowhere"),
         lambda: (here / ".env").symlink_to("/dev/zero"),
-    ):
+    ]
+    for make in makes:
         make()
         status, _, err = migrated()
         assert (status, ".env" in err) == (64, True)

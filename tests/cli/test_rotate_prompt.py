@@ -213,9 +213,7 @@ def test_a_signal_at_the_prompt_restores_the_terminal(start: Start) -> None:
     assert contents(Path("secrets")) == {"api_key": b"fake-old"}
 
 
-def test_a_signal_that_is_ignored_stays_ignored(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under nohup, a hangup does not end the command."""
     prompts: list[object] = []
 
@@ -224,7 +222,6 @@ def test_a_signal_that_is_ignored_stays_ignored(
         prompts.append(signal.getsignal(signal.SIGTERM))
         return "fake-new"
 
-    assert start
     monkeypatch.setattr("hive_boot.cli.rotate.getpass", entered)
     stdin = set_stdin(monkeypatch, b"")
     monkeypatch.setattr(stdin, "isatty", lambda: True)
@@ -272,6 +269,23 @@ def replace_by_hard_link(path: Path) -> None:
     path.hardlink_to("outside")
 
 
+def replace_by_directory(path: Path) -> None:
+    """Replace the file by a directory."""
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_fifo(path: Path) -> None:
+    """Replace the file by a FIFO."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def write_in_place(path: Path) -> None:
+    """Write another value."""
+    path.write_bytes(b"fake-other")
+
+
 def test_a_file_that_was_swapped_at_the_prompt_is_not_overwritten(start: Start) -> None:
     """By a rename, in place, removed, or replaced by a link, a directory or a FIFO."""
     path = Path("secrets/api_key")
@@ -280,10 +294,10 @@ def test_a_file_that_was_swapped_at_the_prompt_is_not_overwritten(start: Start) 
         replace_by_rename,
         replace_by_link,
         replace_by_hard_link,
-        lambda path: path.write_bytes(b"fake-other"),
+        write_in_place,
         Path.unlink,
-        lambda path: (path.unlink(), path.mkdir()),
-        lambda path: (path.unlink(), os.mkfifo(path)),
+        replace_by_directory,
+        replace_by_fifo,
     ):
         outside.write_bytes(b"fake-outside")
         path.write_bytes(b"fake-old")

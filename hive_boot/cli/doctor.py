@@ -80,7 +80,7 @@ def parser() -> Parser:
         nargs="+",
         metavar="PATH",
         help="manifests, or directories of them, whose grace period is compared with the "
-        "shutdown (default: ./deploy and ./docker-compose*.yml)",
+        "shutdown (default: ./deploy, ./docker-compose*.yml and ./compose*.yml)",
     )
     return parser
 

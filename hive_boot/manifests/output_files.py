@@ -12,6 +12,7 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot.manifests.rendering import RENDERED
+from hive_boot.secrets.sources.files import read_regular_file
 from hive_boot.secrets.value import MARK
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def write(directory: Path, files: Iterable[File]) -> None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return read_regular_file(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
 

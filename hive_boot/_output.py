@@ -31,7 +31,7 @@ Unicode's line ends and bidirectional controls, which show text in another order
 included: https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters
 """
 
-_ESCAPES_IN_LINES = _ESCAPES | {ord("\n"): "\n"}
+_ESCAPES_IN_LINES = _ESCAPES | {ord("\t"): "\t", ord("\n"): "\n"}
 
 
 def escape_controls(text: str, *, keep_lines: bool = False) -> str:
@@ -39,7 +39,7 @@ def escape_controls(text: str, *, keep_lines: bool = False) -> str:
 
     Args:
         text: the text.
-        keep_lines: whether line breaks stay. Default False: the result is one line.
+        keep_lines: whether line breaks and tabs stay. Default False: the result is one line.
     """
     return text.translate(_ESCAPES_IN_LINES if keep_lines else _ESCAPES)
 

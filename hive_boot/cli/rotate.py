@@ -93,8 +93,8 @@ def _prompt(field: Field) -> Value | None:
             ]
     except EOFError:
         failure = "no value was entered"
-    except UnicodeDecodeError:
-        failure = "the entered value is not UTF-8. Pipe the value to stdin."
+    except UnicodeDecodeError as exc:
+        failure = f"the entered value is not {exc.encoding.upper()} text. Pipe it to stdin."
     except GetPassWarning:
         failure = "the terminal would display the value. Pipe the value to stdin."
     if not failure and entries[0] != entries[1]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections import ChainMap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.arguments import CommandError, UsageError
 from hive_boot.secrets import fix_hints
@@ -14,6 +15,7 @@ from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
 from hive_boot.secrets.validation import PLACEHOLDER
 from hive_boot.secrets.value import Secret, SecretBytes, is_placeholder
@@ -197,12 +199,19 @@ def without_constraints(fields: Iterable[Field]) -> FieldIndex:
 def read_env_files(field_index: FieldIndex, paths: Sequence[Path]) -> LoadResult:
     """Load ``.env`` files as a start in development mode does.
 
+    Other variables of this process and of ``.env.local``, to which the files can refer, are known;
+    the values of secrets come from the files only.
+
     Args:
         field_index: the fields.
         paths: the files; a later file overrides an earlier one.
     """
     absolute = tuple(str(Path.cwd() / path) for path in reversed(paths))
-    return _read(field_index, "development", env_files=absolute)
+    local = [f"{path}.local" for path in absolute if f"{path}.local" not in absolute]
+    secrets = field_index.by_variable.keys() | field_index.by_file_variable.keys()
+    known = ChainMap[str, Any](os.environ, *(read_dotenv(path).values for path in local))
+    variables = {name: known[name] for name in known.keys() - secrets}
+    return _read(field_index, "development", env_files=absolute, variables=variables)
 
 
 def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
@@ -230,7 +239,7 @@ def _read(
     *,
     env_files: tuple[str, ...] = (),
     directory: str = "",
-    variables: Mapping[str, str] | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> LoadResult:
     source_context = SourceContext(
         mode=mode,

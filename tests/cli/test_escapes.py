@@ -35,7 +35,7 @@ def test_every_control_character_is_escaped_and_nothing_else() -> None:
     assert escape_controls("\udc9b\udcff") == "\\udc9b\\udcff"
     for text in ("", "äöü 🔐 \u200d漢字 \\n 'a'", "a b"):
         assert escape_controls(text) == text
-    assert escape_controls("a\nb\x1b", keep_lines=True) == "a\nb\\u001b"
+    assert escape_controls("a\n\tb\x1b", keep_lines=True) == "a\n\tb\\u001b"
 
 
 def test_a_command_escapes_lines_tables_and_json(

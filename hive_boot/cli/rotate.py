@@ -198,12 +198,10 @@ def run(arguments: Namespace) -> int:
     notes = _exposure_notes(location, backup)
     value = read_new_value(field)
     notes += _check_value(field, value) if arguments.app else []
-    is_unchanged = _current_value(field, location.directory) == value
-    if is_unchanged:
-        backup = None
-    failure = ""
+    failure, is_unchanged = "", False
     try:
-        if not is_unchanged and not arguments.dry_run:
+        is_unchanged = _current_value(field, location.directory) == value
+        if not (is_unchanged or arguments.dry_run):
             _write(field, location, value, backup)
     except OSError as exc:
         failure = f"{location.shown} was not changed: {os_error_text(exc).lower()}"
@@ -213,10 +211,12 @@ def run(arguments: Namespace) -> int:
         # Raised outside the except block: the frames of the first exception contain values.
         raise CommandError(failure)
     state = "created" if location.status is None else "rotated"
+    if is_unchanged:
+        state, backup = "unchanged", None
     facts = {
         "name": field.name,
         "file": str(location.shown),
-        "state": "unchanged" if is_unchanged else state,
+        "state": state,
         "dry_run": arguments.dry_run,
         "backup": str(location.shown.with_name(backup.name)) if backup else None,
         "notes": notes,

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -329,3 +330,23 @@ def test_a_file_that_appears_at_the_prompt_is_not_overwritten(start: Start) -> N
 
     assert terminal.end() == 1
     assert contents(Path("secrets")) == {"api_key": b"fake-old", "token": b"fake-other"}
+
+
+def test_a_directory_that_is_removed_at_the_prompt_is_an_error(start: Start) -> None:
+    """The working directory, or that of the file; one line, no traceback."""
+    home = Path.cwd()
+    for removed in ("here", "secrets"):
+        here = home / "here"
+        here.mkdir(exist_ok=True)
+        os.chdir(here)
+        terminal = start("API_KEY", "--to", f"{home}/secrets")
+        os.chdir(home)
+        terminal.expect("New value of API_KEY: ")
+        shutil.rmtree(home / removed)
+        terminal.type(b"fake-new\n")
+        terminal.expect("Repeat the value: ")
+        terminal.type(b"fake-new\n")
+
+        assert terminal.end() == 1, terminal.shown
+        assert "secrets/api_key was not changed" in terminal.shown
+        assert "Traceback" not in terminal.shown

@@ -17,7 +17,8 @@ from hive_boot.cli.arguments import (
     UsageError,
     os_error_text,
 )
-from hive_boot.cli.output import print_json, print_line, styled
+from hive_boot.cli.output import Cell, print_json, print_line, print_text
+from hive_boot.cli.secret_files import named_directory, refuse_links
 from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
 from hive_boot.manifests.output_files import compare, write
 from hive_boot.manifests.quoting import WORDS
@@ -137,6 +138,9 @@ def run(arguments: Namespace) -> int:
         if not root.is_dir() and (root.exists() or arguments.check is not None):
             message = f"{root} is not a directory"
             raise UsageError(message)
+        if arguments.check is None:
+            for path in rendered:
+                refuse_links(named_directory(root), path, root)
         files = compare(root, rendered)
         if arguments.check is None:
             _refuse_losses(root, files)
@@ -170,16 +174,16 @@ def _print(rendered: dict[str, str], *, json: bool) -> None:
                 print_line("---")
             print_line(f"# {path}")
         yaml = path.endswith((".yml", ".yaml"))
-        print_line(text.rstrip("\n"))
+        print_text(text.rstrip("\n"))
 
 
 def _refuse_losses(root: Path, files: Sequence[File]) -> None:
     lost = [
-        f"{root / file.path} {file.overwrite_blocker}" for file in files if file.overwrite_blocker
+        f"  {root / file.path} {file.overwrite_blocker}" for file in files if file.overwrite_blocker
     ]
     if lost:
-        message = "\n  ".join(["nothing was written; move these files away first:", *lost])
-        raise CommandError(message)
+        message = "nothing was written; move these files away first:"
+        raise CommandError(message, *lost)
 
 
 def _print_result(root: Path, files: Sequence[File], arguments: Namespace) -> int:
@@ -193,10 +197,10 @@ def _print_result(root: Path, files: Sequence[File], arguments: Namespace) -> in
         print_json({"ok": ok, "directory": str(root), "files": facts})
     elif arguments.check is None:
         for file in files:
-            print_line(f"{styled(f'{file.state:<9}', _STYLES[file.state])}  {root / file.path}")
+            print_line(Cell(f"{file.state:<9}", _STYLES[file.state]), f"  {root / file.path}")
     else:
         for file in differing:
-            print_line(f"{styled(_state(file, arguments), 'red')}: {root / file.path}")
+            print_line(Cell(_state(file, arguments), "red"), f": {root / file.path}")
             if file.there is not None:
                 for line in file.difference:
                     print_line(f"  {line}")

@@ -92,12 +92,14 @@ def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
 def write(directory: Path, files: Iterable[File]) -> None:
     """Write the new and the changed files, each one atomically.
 
+    A symbolic link in place of a file is replaced by the file.
+
     Raises:
         OSError: a file cannot be written.
     """
     for file in files:
         if file.state != "unchanged":
-            _replace(Path(os.path.realpath(directory / file.path)), file.text)
+            _replace(directory / file.path, file.text)
 
 
 def _read(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._output import log_safely
+from hive_boot._output import escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.secrets.validation import describe
 
@@ -30,6 +30,26 @@ log: logging.Logger = logging.getLogger("hive_boot")
 rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
 
 
+def _escape_arguments(record: logging.LogRecord) -> bool:
+    """Escape control characters in the arguments of a record; return True, to log it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            escape_controls(each) if isinstance(each, str) else each for each in record.args
+        )
+    return True
+
+
+for _logger in (log, rotation, logging.getLogger("hive_boot.watching")):
+    _logger.addFilter(_escape_arguments)
+
+
+class _Formatter(logging.Formatter):
+    """A formatter that escapes control characters, in tracebacks too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(super().format(record), keep_lines=True)
+
+
 _log = partial(log_safely, logger=rotation)
 """Log to the rotation logger, or to ``logger=``; exceptions of filters and handlers are ignored."""
 
@@ -41,7 +61,7 @@ def fallback_handler() -> Iterator[None]:
         yield
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
     level = log.level
     log.addHandler(handler)
     log.setLevel(level or logging.INFO)

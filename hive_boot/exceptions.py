@@ -29,6 +29,7 @@ ProblemKind = Literal[
     "pattern",
     "check",
     "dotenv",
+    "bundle",
     "directory",
     "setting",
     "config",

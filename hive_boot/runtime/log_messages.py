@@ -70,6 +70,7 @@ _WARNINGS: dict[WarningKind, str] = {
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
+    "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
 }
 
 
@@ -80,6 +81,10 @@ _NOTES: dict[NoteKind, str] = {
     "HIVE_BOOT_MODE=environment.",
     "no-mount": "This process runs in a container, and nothing is mounted at /run/secrets. Mount "
     "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development.",
+    "env-file": "env_file= names {locations}, which is read in development mode only. To read it "
+    "here, name it in secrets_dirs= or HIVE_BOOT_SECRETS_DIR.",
+    "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
+    "are more than 1,000: {locations}.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
     "Ctrl-D. Replace {names} with the name of your Secret.",
 }

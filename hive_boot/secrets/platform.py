@@ -122,6 +122,8 @@ class SourceContext(Record):
             mount may have been forgotten.
         variables: returns the environment variables that were detected.
         cwd: the directory that relative paths start from.
+        ignored_env_file: the file of ``env_file=`` in a mode that reads mounted directories;
+            empty without one.
     """
 
     mode: Mode
@@ -135,6 +137,7 @@ class SourceContext(Record):
     maybe_missing_mount: bool
     variables: Callable[[], Mapping[str, str]]
     cwd: str
+    ignored_env_file: str = ""
 
     @property
     def mounted(self) -> bool:
@@ -217,7 +220,7 @@ def detect(
     if problems:
         raise InvalidSecretsError(problems)
     # Not normalised: `..` after a link is the parent of the link's target.
-    named = tuple(os.path.join(host.cwd, path) for path in named)
+    named = tuple(_absolute(host, path) for path in named)
     directories = named or _usual_directories(host, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
     return SourceContext(
@@ -232,7 +235,15 @@ def detect(
         maybe_missing_mount=mode == "development" and bool(container_sign(host)),
         variables=host.variables,
         cwd=host.cwd,
+        ignored_env_file=_absolute(host, os.fspath(source_options.env_file or ""))
+        if mounted
+        else "",
     )
+
+
+def _absolute(host: HostEnvironment, path: str) -> str:
+    """Return a configured path as an absolute one, with ``~`` expanded; empty if it is empty."""
+    return path and os.path.join(host.cwd, os.path.expanduser(path))
 
 
 def _named_directories(
@@ -340,7 +351,7 @@ def _fallback(
 
 
 def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
-    base = os.path.join(host.cwd, os.fspath(source_options.env_file or ".env"))
+    base = _absolute(host, os.fspath(source_options.env_file or ".env"))
     return f"{base}.local", base
 
 

@@ -107,6 +107,18 @@ class FileBatch:
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
 
+    def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
+        """Add the result of one name; a field with several results is unresolved."""
+        if (
+            isinstance(outcome, ValueProblem)
+            or attribute in self.files
+            or attribute in self.unresolved
+        ):
+            _record(self, name, attribute, outcome)
+        else:
+            self.values[attribute] = outcome
+            self.files[attribute] = name
+
 
 def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is slow)
     names: Iterable[str],

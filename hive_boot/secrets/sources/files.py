@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING
 
@@ -282,6 +283,11 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
         return ValueProblem("broken-link", "is part of a loop of links")
     if exc.errno == ENXIO:
         return ValueProblem("not-a-file", "is a socket or a device, not a file")
+    if exc.errno == EACCES:
+        # A directory need not be readable to be searched.
+        with suppress(OSError):
+            if stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode):
+                return A_DIRECTORY
     return _reading_fault(exc)
 
 

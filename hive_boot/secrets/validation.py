@@ -357,7 +357,7 @@ class _Validator:
             place = (
                 f"{path} (read as a bundle), as {field.name}"
                 if each.is_bundle
-                else f"{path}/{tried}{suffix}"
+                else os.path.join(path, tried) + suffix
             )
             if place not in locations:
                 locations.append(place)

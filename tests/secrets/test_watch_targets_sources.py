@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.secrets.watch_targets import WatchSnapshot, WatchTargets
@@ -11,6 +12,9 @@ from tests.fixtures.cases import case
 from tests.fixtures.writers import PlainDirectory
 from tests.secrets.test_watch_targets import really
 from tests.support import as_ordinary_user, situate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Keys(SecretSet):
@@ -89,7 +93,7 @@ def test_any_new_subdirectory_is_relevant(tmp_path: Path) -> None:
 def test_a_change_in_a_subdirectory_is_seen(tmp_path: Path) -> None:
     """Signatures cover subdirectories, volumes in them, and those that cannot be read yet."""
     plain, volume = PlainDirectory(tmp_path / "named/a"), MountedVolume(tmp_path / "named/b")
-    acts = (
+    acts: tuple[Callable[[], object], ...] = (
         partial(plain.replace, "api_key", "fake-1"),
         partial(plain.write_in_place, "api_key", "fake-22"),
         partial(volume.publish, {"api_key": "fake-1"}),

@@ -40,7 +40,7 @@ _OPEN_PEM = ValueProblem("bundle", "begins a PEM block without quotes, which has
 
 
 class BundleContent:
-    """What a bundle contains besides the values of declared secrets.
+    """Content of a bundle, except for the values of declared secrets.
 
     Attributes:
         problem: why the bundle cannot be used; None if it can.
@@ -60,7 +60,7 @@ class BundleContent:
 def add_members(
     batch: FileBatch, text: Value, targets: Mapping[str, FieldTarget], prefix: str = ""
 ) -> BundleContent:
-    """Add the declared members of a bundle to ``batch``, and return what else it contains.
+    """Add the declared members of a bundle to ``batch``, and return the rest of its content.
 
     Args:
         batch: the results.
@@ -111,7 +111,8 @@ def _line_members(
     for opaque_binding in map(_OpaqueIterator, parse_stream(stream)):
         read: Callable[[], Binding] = opaque_binding.__next__
         if read().error:
-            line = read().original.line + _blank_lines_before(read)
+            # A binding begins with the empty lines before it.
+            line = read().original.line + read().original.string.rstrip("\n").count("\n")
             # An open quote or a PEM block may contain the lines of other secrets.
             if any(mark in read().original.string for mark in ('"', "'", "-----BEGIN ", *targets)):
                 content.problem = ValueProblem("bundle", f"cannot be parsed in line {line}")
@@ -121,12 +122,6 @@ def _line_members(
             is_open = "-----BEGIN " in str(read().value) and "-----END " not in str(read().value)
             value = _OpaqueIterator(_OPEN_PEM if is_open else read().value).__next__
             yield _OpaqueIterator((str(read().key), value())).__next__
-
-
-def _blank_lines_before(read: Callable[[], Binding]) -> int:
-    """Return the number of empty lines, which python-dotenv puts at the start of a binding."""
-    leading = len(read().original.string) - len(read().original.string.lstrip())
-    return read().original.string.count("\n", 0, leading)
 
 
 def _outcome(read: Callable[[], object], label: str, *, is_text: bool) -> ValueOrProblem:

@@ -214,14 +214,9 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
         if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
             snapshot.problem = hit.result
     for text in file.batch.values.values():
-        targets = {
-            **{
-                name: (field.attribute, field.name, field.kind is Secret)
-                for name, field in field_index.by_variable.items()
-            },
-            **field_index.by_file,
-            **field_index.members.get(os.path.basename(path), {}),
-        }
+        targets = field_index.by_file | field_index.members.get(os.path.basename(path), {})
+        for name, field in field_index.by_variable.items():
+            targets.setdefault(name, (field.attribute, field.name, field.kind is Secret))
         content = add_members(snapshot.batch, text, targets)
         snapshot.problem, snapshot.skipped_line = content.problem, content.skipped_line
         snapshot.names = [*content.names, *snapshot.batch.files.values()]
@@ -249,21 +244,14 @@ def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> Director
 
 def find_subdirectories(path: str) -> list[str]:
     """Return the direct subdirectories as sorted paths; a name with a leading dot is skipped."""
-    try:
-        with os.scandir(path) as entries:
-            # isdir() answers for a link that cannot be resolved, for which is_dir() may raise.
-            return sorted(
-                entry.path
-                for entry in entries
-                if not entry.name.startswith(".")
-                and (entry.is_dir(follow_symlinks=False) or _links_to_directory(entry))
-            )
-    except OSError:
-        return []
-
-
-def _links_to_directory(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and os.path.isdir(entry.path)
+    found = []
+    with suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            # is_dir() raises for some links that cannot be resolved.
+            with suppress(OSError):
+                if not entry.name.startswith(".") and entry.is_dir():
+                    found.append(entry.path)
+    return sorted(found)
 
 
 def _read_until_quiet(
@@ -468,7 +456,7 @@ def _has_dotdot(names: Collection[str]) -> bool:
 def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
     if exc.errno in {EACCES, EPERM}:
         snapshot.problem = UNREADABLE
-        # A subdirectory may be closed for good, such as lost+found.
+        # A subdirectory may be closed permanently, such as lost+found.
         snapshot.pending = not snapshot.parent
     elif exc.errno == ENOENT:
         # A link without a target may be about to get a new one.

@@ -110,11 +110,8 @@ class FileBatch:
 
     def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
         """Add the result of one name; a field with several results is unresolved."""
-        if (
-            isinstance(outcome, ValueProblem)
-            or attribute in self.files
-            or attribute in self.unresolved
-        ):
+        known = self.files.keys() | self.unresolved.keys()
+        if attribute in known or isinstance(outcome, ValueProblem):
             _record(self, name, attribute, outcome)
         else:
             self.values[attribute] = outcome

@@ -162,10 +162,9 @@ class FileIndex:
         self.by_file: dict[str, tuple[str, str, bool]] = by_file
         self.nested_paths: list[str] = [name for name in by_file if "/" in name]
         self.members: dict[str, dict[str, tuple[str, str, bool]]] = {}
-        for name, target in by_file.items():
+        for name in filter(re.compile("[^#]+#.").match, by_file):
             file, _, member = name.partition("#")
-            if file and member:
-                self.members.setdefault(file, {})[member] = target
+            self.members.setdefault(file, {})[member] = by_file[name]
 
 
 class FieldIndex(FileIndex):

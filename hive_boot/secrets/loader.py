@@ -237,14 +237,16 @@ class _Loader:
     def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the names that a directory lacks from its subdirectories."""
         by_file, batch = self.field_index.by_file, above.batch
+        if len(batch.files) == len(above.names):
+            return []  # each name is the file of a secret
         found = batch.values.keys() | {
             attribute
             for attribute, hits in batch.unresolved.items()
             if any(hit.result not in {A_DIRECTORY, EMPTY} for hit in hits)
         }
         lacking = {name: target for name, target in by_file.items() if target[0] not in found}
-        if not lacking or len(batch.files) == len(above.names):
-            return []  # the second one: each name is the file of a secret
+        if not lacking:
+            return []
         below = read_subdirectories(above, FileIndex(lacking), self.policy)
         searched = {each.path for each in below if each.volume or each.problem or each.has_results}
         if not self.source_context.directories_setting:

@@ -12,7 +12,7 @@ from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
-from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES
+from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
 from hive_boot.secrets.sources.files import EMPTY
 from hive_boot.secrets.value import MARK, is_placeholder
 
@@ -318,9 +318,10 @@ class _Validator:
 
     def _note_skipped_subdirectories(self) -> None:
         """Add a hint about the subdirectories that were not searched."""
-        below = [each for each in self.builder.snapshots if each.parent]
+        below = [each for each in self.builder.snapshots if each.parent and not each.is_absent]
         skipped = [each.path for each in below if each.is_skipped]
-        skipped += {each.parent for each in below[MAX_SUBDIRECTORIES - 1 :]}
+        for path in {each.parent for each in below}:
+            skipped += [path] * (len(find_subdirectories(path)) > MAX_SUBDIRECTORIES)
         note = LoadNote("subdirectories", locations=tuple(skipped[:_SHOWN]))
         if skipped and note not in self.builder.hints:
             self.builder.hints.append(note)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 _SHOWN_NAME = re.compile("[A-Z][A-Z0-9_]*")
 
 
+_WORD = re.compile(r"""["']|-----BEGIN|[^\s"':=]+""")
+
+
+_MARKS = frozenset({'"', "'", "-----BEGIN"})
+
+
 _NOT_JSON = ValueProblem("bundle", "begins with { but is not a valid JSON object")
 
 
@@ -114,7 +120,8 @@ def _line_members(
             # A binding begins with the empty lines before it.
             line = read().original.line + read().original.string.rstrip("\n").count("\n")
             # An open quote or a PEM block may contain the lines of other secrets.
-            if any(mark in read().original.string for mark in ('"', "'", "-----BEGIN ", *targets)):
+            words = _OpaqueIterator(_WORD.findall(read().original.string)).__next__
+            if not (_MARKS.isdisjoint(words()) and targets.keys().isdisjoint(words())):
                 content.problem = ValueProblem("bundle", f"cannot be parsed in line {line}")
                 return
             content.skipped_line = content.skipped_line or line

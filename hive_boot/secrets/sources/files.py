@@ -110,12 +110,12 @@ class FileBatch:
 
     def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
         """Add the result of one name; a field with several results is unresolved."""
-        known = self.files.keys() | self.unresolved.keys()
-        if attribute in known or isinstance(outcome, ValueProblem):
-            _record(self, name, attribute, outcome)
-        else:
+        is_first = attribute not in self.files and attribute not in self.unresolved
+        if is_first and not isinstance(outcome, ValueProblem):
             self.values[attribute] = outcome
             self.files[attribute] = name
+        else:
+            _record(self, name, attribute, outcome)
 
 
 def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is slow)

@@ -124,7 +124,7 @@ def test_a_bundle_that_cannot_be_used(tmp_path: Path) -> None:
 
 def test_a_skipped_line_is_a_warning_with_its_number(tmp_path: Path) -> None:
     """A line of another program that concerns no declared secret does not stop a start."""
-    loaded = bundle(tmp_path, f"# x\n\nulimit -n 1024\nDB_PASSWORD={PASSWORD}\nif true\n")
+    loaded = bundle(tmp_path, f"# x\n\nexport A B\nDB_PASSWORD={PASSWORD}\nif report ]\n")
     (warning,) = loaded.warnings
     assert (warning.kind, warning.location) == ("bundle-line", f"{tmp_path}/bundle:3")
     assert values_of(loaded) == {"db_password": PASSWORD}

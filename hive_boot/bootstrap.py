@@ -156,8 +156,8 @@ class Bootstrap(Generic[S, C]):
         profile: how strictly the declaration is validated: ``development``, ``test``,
             ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, otherwise
             chosen by the mode.
-        secrets_dirs: the mounted directory, or several. Default:
-            ``HIVE_BOOT_SECRETS_DIR``, otherwise ``/run/secrets`` and the volumes in it.
+        secrets_dirs: the mounted directory, or several; a path that is a file is a bundle of
+            several secrets. Default: ``HIVE_BOOT_SECRETS_DIR``, otherwise ``/run/secrets``.
         env_file: the ``.env`` file that development mode reads; the same path with
             ``.local`` takes precedence. Default: ``.env`` in the working directory.
         env_fallback: whether a mounted mode reads from the environment what its

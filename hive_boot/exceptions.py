@@ -30,6 +30,7 @@ ProblemKind = Literal[
     "pattern",
     "check",
     "dotenv",
+    "bundle",
     "directory",
     "setting",
     "config",

@@ -90,6 +90,7 @@ _WARNINGS: dict[WarningKind, str] = {
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
+    "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
 }
 
 
@@ -103,6 +104,10 @@ _NOTES: dict[NoteKind, str] = {
     "injects variables. For development set HIVE_BOOT_PROFILE=development.",
     "unknown-app-env": "{locations} is not development, test, staging or production, so the "
     "profile is production. HIVE_BOOT_PROFILE selects another one.",
+    "env-file": "env_file= names {locations}, which is read in development mode only. To read it "
+    "here, name it in secrets_dirs= or HIVE_BOOT_SECRETS_DIR.",
+    "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
+    "are more than 1,000: {locations}.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
     "Ctrl-D. Replace {names} with the name of your Secret.",
 }

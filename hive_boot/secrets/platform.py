@@ -203,6 +203,8 @@ class SourceContext(Record):
         variables: returns the environment variables that were detected.
         cwd: the directory that relative paths start from.
         unknown_app_env: where an ``APP_ENV`` is set that is not a profile; empty without one.
+        ignored_env_file: the file of ``env_file=`` in a mode that reads mounted directories;
+            empty without one.
     """
 
     mode: Mode
@@ -217,6 +219,7 @@ class SourceContext(Record):
     variables: Callable[[], Mapping[str, str]]
     cwd: str
     unknown_app_env: str = ""
+    ignored_env_file: str = ""
 
     @property
     def mounted(self) -> bool:
@@ -308,7 +311,7 @@ def detect(
     if mode == "systemd" and not named and host.variable("CREDENTIALS_DIRECTORY"):
         directories_setting = "CREDENTIALS_DIRECTORY"
     # Not normalised: `..` after a link is the parent of the link's target.
-    named = tuple(os.path.join(host.cwd, path) for path in named)
+    named = tuple(_absolute(host, path) for path in named)
     directories = named or _usual_directories(host, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
     return SourceContext(
@@ -324,7 +327,15 @@ def detect(
         variables=host.variables,
         cwd=host.cwd,
         unknown_app_env=unknown_app_env,
+        ignored_env_file=_absolute(host, os.fspath(source_options.env_file or ""))
+        if mounted
+        else "",
     )
+
+
+def _absolute(host: HostEnvironment, path: str) -> str:
+    """Return a configured path as an absolute one, with ``~`` expanded; empty if it is empty."""
+    return path and os.path.join(host.cwd, os.path.expanduser(path))
 
 
 def _named_directories(
@@ -531,7 +542,7 @@ def _fallback(
 
 
 def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
-    base = os.path.join(host.cwd, os.fspath(source_options.env_file or ".env"))
+    base = _absolute(host, os.fspath(source_options.env_file or ".env"))
     return f"{base}.local", base
 
 

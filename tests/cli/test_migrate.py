@@ -470,7 +470,7 @@ def test_without_a_permission_nothing_changes(capsys: pytest.CaptureFixture[str]
     """Neither to read the directory, nor to write in it or beside it."""
     with as_ordinary_user() as place:
         (place / ".env").write_text(ENV)
-        (place / "secrets").mkdir(0o300)
+        (place / "secrets").mkdir(0o000)
         (place / "closed").mkdir(0o500)
         before = contents(place)
         for to in ("secrets", "closed/secrets", "closed"):

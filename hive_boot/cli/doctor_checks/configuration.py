@@ -216,6 +216,10 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "write the value into it, or remove it; a file that is half written is empty too",
     ),
+    "bundle-line": (
+        "warning",
+        "write NAME='value' with quotes around a value that contains spaces, or remove the line",
+    ),
 }
 """Severity and fix of each warning of a load."""
 

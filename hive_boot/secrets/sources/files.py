@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,15 @@ class FileBatch:
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+
+    def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
+        """Add the result of one name; a field with several results is unresolved."""
+        is_first = attribute not in self.files and attribute not in self.unresolved
+        if is_first and not isinstance(outcome, ValueProblem):
+            self.values[attribute] = outcome
+            self.files[attribute] = name
+        else:
+            _record(self, name, attribute, outcome)
 
 
 def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is slow)
@@ -286,6 +296,11 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
         return ValueProblem("broken-link", "is part of a loop of links")
     if exc.errno == ENXIO:
         return ValueProblem("not-a-file", "is a socket or a device, not a file")
+    if exc.errno == EACCES:
+        # A directory need not be readable to be searched.
+        with suppress(OSError):
+            if stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode):
+                return A_DIRECTORY
     return _reading_fault(exc)
 
 

@@ -258,7 +258,7 @@ class LoadPipeline:
                 self.source_context = detect(
                     HostEnvironment(),
                     self._declaration.source_options,
-                    self._declared._field_index.first_file,  # noqa: SLF001  (the declaration is ours to read)
+                    self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
                 )
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None

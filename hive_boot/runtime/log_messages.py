@@ -96,10 +96,13 @@ _WARNINGS: dict[WarningKind, str] = {
 _NOTES: dict[NoteKind, str] = {
     "no-dotenv": "No .env file exists. Looked in: {locations}.",
     "no-volume": "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
-    "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
-    "HIVE_BOOT_MODE=environment.",
-    "no-mount": "This process runs in a container, and nothing is mounted at /run/secrets. Mount "
-    "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development.",
+    "HIVE_BOOT_MODE=development and HIVE_BOOT_PROFILE; on a platform that injects secrets as "
+    "variables set HIVE_BOOT_MODE=environment.",
+    "no-mount": "Nothing is mounted at /run/secrets, and nothing shows that a developer started "
+    "this process. Mount the secrets there, or set HIVE_BOOT_MODE=environment if the platform "
+    "injects variables. For development set HIVE_BOOT_PROFILE=development.",
+    "unknown-app-env": "{locations} is not development, test, staging or production, so the "
+    "profile is production. HIVE_BOOT_PROFILE selects another one.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
     "Ctrl-D. Replace {names} with the name of your Secret.",
 }

@@ -43,7 +43,10 @@ def how_to_provide(field: Field, source_context: SourceContext, declaration: str
         return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
         return Fix(f"set the environment variable {field.name}")
-    return Fix(f"add {field.name}=... to {source_context.env_files[-1]}")
+    add = f"add {field.name}=... to {source_context.env_files[-1]}"
+    if source_context.maybe_missing_mount and source_context.profile != "development":
+        return Fix(f"set the environment variable {field.name}, or {add}")
+    return Fix(add)
 
 
 def _credential(name: str, file: str) -> str:

@@ -24,7 +24,7 @@ WarningKind = Literal[
     "short-value", "environment-copy", "dotenv-setting", "development-default", "empty"
 ]
 
-NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin"]
+NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin", "unknown-app-env"]
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
 """The kinds of problems that a binary value has in a text field."""

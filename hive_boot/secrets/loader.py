@@ -126,6 +126,8 @@ class _Loader:
         if not any(file.exists for file in files):
             paths = tuple(reversed(source_context.env_files))
             builder.notes.append(LoadNote("no-dotenv", locations=paths))
+        if place := source_context.unknown_app_env:
+            builder.notes.append(LoadNote("unknown-app-env", locations=(place,)))
         for file in files:
             builder.problems += file.problems
             for name in file.ignored:
@@ -257,13 +259,16 @@ class _Loader:
         """Add the content of one directory, except for what a stronger source has provided."""
         directories_setting = self.source_context.directories_setting
         if snapshot.problem is not None and (directories_setting or not snapshot.is_absent):
+            fix = "mount the secrets there, readable by the user of this process"
+            if directories_setting == "CREDENTIALS_DIRECTORY":
+                fix = "add LoadCredential= to the unit, and start the unit again"
             self.builder.problems.append(
                 Problem(
                     name=snapshot.path,
                     kind=snapshot.problem.kind,
                     message=snapshot.problem.message
                     + (f"; it is named by {directories_setting}" if directories_setting else ""),
-                    fix="mount the secrets there, readable by the user of this process",
+                    fix=fix,
                 )
             )
         batch, builder = snapshot.batch, self.builder

@@ -20,6 +20,15 @@ ENV = "API_KEY=fake-key\nTLS_CERT='fake cert'\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user are needed")
 
 
+@pytest.fixture(autouse=True)
+def isolated_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the git settings of the user who runs the tests."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+
 @pytest.fixture
 def here() -> Path:
     """Return the working directory: a repository with a ``.env`` that git ignores."""

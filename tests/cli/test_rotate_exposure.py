@@ -17,6 +17,15 @@ from tests.support import child_environment
 KEYS = ("--app", "tests.cli.keys:Keys")
 
 
+@pytest.fixture(autouse=True)
+def isolated_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the git settings of the user who runs the tests."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+
+
 @pytest.fixture
 def secrets() -> Path:
     """Return a directory with one secret file."""

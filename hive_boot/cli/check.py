@@ -132,13 +132,13 @@ def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
 
 def _row(field: Field, load_result: LoadResult) -> list[Cell]:
     value = load_result.values.get(field.attribute)
-    source = load_result.origin(field.attribute)[0] if value is not None else ""
+    source, place = load_result.origin(field.attribute) if value is not None else ("", "")
     required = field.required_for(load_result.source_context.profile)
     kinds = _kinds(field, load_result)
     return [
         Cell(field.name, "bold"),
         Cell("yes" if required else "no", "" if required else "dim"),
-        Cell(source or "-", "" if source else "dim"),
+        Cell(place if source == "source" else source or "-", "" if source else "dim"),
         Cell(_length(value), "" if value is not None else "dim"),
         Cell(", ".join(kinds) or "-", "red" if kinds else "dim"),
     ]

@@ -94,7 +94,7 @@ def run(arguments: Namespace) -> int:
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
-        result = boot._dry_run()  # noqa: SLF001  (same package)
+        result = boot._dry_run(ask=False)  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
         if arguments.json:

@@ -85,12 +85,13 @@ def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
 
 _WARNINGS: dict[WarningKind, str] = {
     "short-value": f"Values under {MIN_LENGTH} characters are not removed from logs: {{names}}",
-    "environment-copy": "{names} is a file and also an environment variable: the file is used, "
-    "and child processes inherit the variable",
+    "environment-copy": "{names} is also an environment variable, which is not used here and which "
+    "child processes inherit",
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
     "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
+    "not-asked": "Only sources= can provide {names}, and they are not asked here",
 }
 
 
@@ -138,9 +139,14 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
-    """Log that a check failed during a start, and when it is retried."""
+    """Log that a check failed during a start, or a source, and when it is retried."""
     text = "%s %s; retry in %.1f s"
     _log(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
+
+
+def log_source_recovered(name: str) -> None:
+    """Log that a source answers again."""
+    _log(logging.INFO, "The source %s answers again", name)
 
 
 def log_ready(seconds: float) -> None:

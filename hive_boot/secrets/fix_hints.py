@@ -78,8 +78,9 @@ def how_to_fix(
     source, location = origin
     if source == "environment":
         return Fix(f"change the environment variable {field.name}")
-    if source == ".env":
-        return Fix(f"change {field.name}=... in {location}")
+    if source in {".env", "source"}:
+        where = location if source == ".env" else f"the source {location}"
+        return Fix(f"change {field.name}=... in {where}")
     if location.startswith(f"{field.name}_FILE"):
         return Fix(f"change the file named by {field.name}_FILE, or the variable")
     bundle, _, member = location.rpartition("#")

@@ -26,6 +26,7 @@ WarningKind = Literal[
     "development-default",
     "empty",
     "bundle-line",
+    "not-asked",
 ]
 
 NoteKind = Literal[
@@ -159,6 +160,7 @@ class LoadResultBuilder:
         env_duplicates: the declared variables that a mounted mode does not read, by attribute.
         names: the names of all variables.
         snapshots: the content of each directory.
+        custom_sources: the names of the sources of the application.
         unused_values: values that were read and are not used.
         problems: the problems.
         warnings: the warnings.
@@ -179,6 +181,7 @@ class LoadResultBuilder:
         self.env_duplicates: dict[str, ValueOrProblem] = {}
         self.names: set[str] = set()
         self.snapshots: list[DirectorySnapshot] = []
+        self.custom_sources: list[str] = []
         self.unused_values: list[Value] = []
         self.problems: list[Problem] = []
         self.warnings: list[LoadWarning] = []
@@ -280,7 +283,9 @@ class LoadResultBuilder:
 def location_text(origin: tuple[str, str]) -> str:
     """Return the location of a value as text."""
     source, place = origin
-    return f"environment variable {place}" if source == "environment" else place
+    if source in {"environment", "source"}:
+        return f"{'environment variable' if source == 'environment' else source} {place}"
+    return place
 
 
 def _origin(

@@ -31,11 +31,12 @@ from hive_boot.secrets.validation import validate
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.external import CustomSource
 
 
 def load(  # noqa: PLR0913  (all that it depends on)
@@ -46,6 +47,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     policy: ReadPolicy | None = None,
     overrides: Mapping[str, Value | None] | None = None,
     recheck_recent_directories: bool = False,
+    custom: Sequence[CustomSource] = (),
 ) -> LoadResult:
     """Load and validate every field of a declaration.
 
@@ -58,11 +60,15 @@ def load(  # noqa: PLR0913  (all that it depends on)
             secret absent.
         recheck_recent_directories: whether to wait for a file that was just removed. Default
             False.
+        custom: the sources of the application. They are not asked: their last good answers are
+            used for what nothing else provides. Default: none.
     """
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
     loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
+    if custom:
+        loading.add_answers(custom)
     validate(loading.builder, loading.reported)
     return loading.builder.build()
 
@@ -110,6 +116,30 @@ class _Loader:
             self._read_variables(layer)
         if self.source_context.mounted:
             self._read_directories()
+
+    def add_answers(self, custom: Sequence[CustomSource]) -> None:
+        """Add the last good answers of the sources, for the fields that nothing else provides."""
+        builder = self.builder
+        found = {*builder.values, *self.answered, *self.reported}
+        if self.source_context.env_fallback:
+            found |= builder.env_duplicates.keys()
+        for attribute, hits in builder.unresolved.items():
+            if any(hit.result is not EMPTY for hit in hits):
+                found.add(attribute)
+        left = [each for each in self.field_index.all_fields if each.attribute not in found]
+        for source in custom:
+            source.want(left)
+            builder.custom_sources.append(source.name)
+            for field in left:
+                if (result := source.results.get(field.name)) is not None:
+                    builder.add(field.attribute, SourceHit(result, "source", source.name))
+            if unknown := [each for each in left if each.name not in source.answered]:
+                self.reported.update(field.attribute for field in unknown)
+                if source.problem is None:
+                    builder.warn("not-asked", *[field.name for field in unknown])
+                else:
+                    builder.problems.append(source.problem)
+            left = [each for each in left if source.results.get(each.name, EMPTY) is EMPTY]
 
     def _layers(self) -> list[_VariableSource]:
         layers = [

@@ -220,6 +220,7 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "write NAME='value' with quotes around a value that contains spaces, or remove the line",
     ),
+    "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
 }
 """Severity and fix of each warning of a load."""
 

@@ -65,8 +65,8 @@ class SourceHit(Record):
 
     Attributes:
         result: the value, or its problem.
-        source: the kind of source: ``file``, ``environment`` or ``.env``.
-        place: the location: the file or the variable.
+        source: the kind of source: ``file``, ``environment``, ``.env`` or ``source``.
+        place: the location: the file, the variable or the custom source.
     """
 
     result: ValueOrProblem

@@ -36,6 +36,7 @@ from hive_boot.runtime.declarations import (
     validate_service,
 )
 from hive_boot.runtime.injection import Injectables, bind
+from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
 from hive_boot.secrets.secret_set import SecretSet
 
@@ -226,6 +227,7 @@ class Bootstrap(Generic[S, C]):
             shutdown_delay=shutdown_delay,
             shutdown_timeout=shutdown_timeout,
         )
+        global_access.declare(self._declaration)
 
     def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (the signature of Generic)
         # Before Python 3.13 a TypeVar has no default at run time: complete Bootstrap[S] here.

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from hive_boot._output import log_safely
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.store import Store
-
-    class Declaration(Protocol):
-        """The part of a declared application that the standalone store uses."""
-
-        declared: Any
-        source_options: SourceOptions
 
 
 _log = logging.getLogger("hive_boot")
@@ -68,14 +62,11 @@ class _Known:
         lock: held during a refresh; no caller waits for it.
     """
 
-    __slots__ = ("candidate", "due", "field", "lock", "outcome", "warned")
+    candidate: Any = _MISSING
+    warned: bool = False
 
     def __init__(self, field: Field, outcome: Secret | Problem | None, due: float) -> None:
-        self.field = field
-        self.outcome = outcome
-        self.candidate: Any = _MISSING
-        self.due = due
-        self.warned = False
+        self.field, self.outcome, self.due = field, outcome, due
         self.lock = threading.Lock()
 
     def observe(self, seen: Secret | Problem | None) -> None:
@@ -112,13 +103,13 @@ class StandaloneStore:
 
     def __init__(
         self,
-        declaration: Declaration | None = None,
+        declaration: Any = None,  # noqa: ANN401  (an AppDeclaration, of a higher layer)
         timings: Timings = DEFAULTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._options = SourceOptions() if declaration is None else declaration.source_options
-        self._index = FieldIndex(())
+        self._options, self._index = SourceOptions(), FieldIndex(())
         if declaration is not None:
+            self._options = declaration.source_options
             self._index = declaration.declared._field_index  # noqa: SLF001  (internal to the package)
         self._interval = timings.refresh_interval
         self._clock = clock
@@ -134,7 +125,10 @@ class StandaloneStore:
             SourceError: the secret exists, and no valid value was ever read.
         """
         known = self._known.get(name) if isinstance(name, str) else None
-        if known is None or (known.outcome is None and self._was_set(name)):
+        # A variable that this program has just set is read at once, in a mode that reads variables.
+        if known is None or (
+            known.outcome is None and os.environ.get(name) and not self.source_context().mounted
+        ):
             known = self._read_now(self.field(name), known)
         elif self._clock() >= known.due:
             self._refresh(known)
@@ -170,10 +164,6 @@ class StandaloneStore:
         )
         return self._source_context
 
-    def _was_set(self, name: str) -> bool:
-        """Return whether this program has set a variable of a mode that reads variables."""
-        return bool(os.environ.get(name)) and not self.source_context().mounted
-
     def _read_now(self, field: Field, known: _Known | None) -> _Known:
         """Read a name for the first time, unless another thread has done so."""
         with self._lock:
@@ -198,23 +188,19 @@ class StandaloneStore:
         finally:
             lock.release()
 
-    def _read(
-        self, field: Field, read: Callable[[FieldIndex, SourceContext], LoadResult]
-    ) -> Secret | Problem | None:
+    def _read(self, field: Field, read: Callable[..., LoadResult]) -> Secret | Problem | None:
         source_context = self.source_context()
         variables = HostEnvironment(cwd=source_context.cwd).variables
         loaded = read(FieldIndex([field]), source_context.replace(variables=variables))
-        if loaded.problems:
-            return loaded.problems[0]
         value: Any = loaded.values.get(field.attribute)
-        return value  # type: ignore[no-any-return]
+        return loaded.problems[0] if loaded.problems else value
 
 
 _creation_lock = threading.RLock()
 """Held while the default store of the process is created."""
 
 
-load_lock = threading.RLock()
+_load_lock = threading.RLock()
 """Held while an application is loaded without a run."""
 
 
@@ -230,8 +216,8 @@ _loaded: list[_Running] = []
 """The applications that were loaded without a run; they count while none runs."""
 
 
-_declared: WeakSet[Declaration] = WeakSet()
-"""The declared applications, started or not."""
+_declared: WeakSet[Any] = WeakSet()
+"""The AppDeclarations of this process, started or not."""
 
 
 _default: StandaloneStore | None = None
@@ -241,7 +227,7 @@ _view: Any = None
 """The live secrets of the running or loaded application; None without one, and with several."""
 
 
-def declare(declaration: Declaration) -> None:
+def declare(declaration: Any) -> None:  # noqa: ANN401  (an AppDeclaration, of a higher layer)
     """Register an application, whose options the standalone store uses if there is no other."""
     global _default  # noqa: PLW0603  (one per process)
     _declared.add(declaration)
@@ -272,8 +258,8 @@ def _update_view() -> None:
 
 def _renew_locks() -> None:
     """Create new locks in a forked child."""
-    global _creation_lock, load_lock
-    _creation_lock, load_lock = threading.RLock(), threading.RLock()
+    global _creation_lock, _load_lock
+    _creation_lock, _load_lock = threading.RLock(), threading.RLock()
     if _default is not None:
         _default.renew_locks()
 

@@ -1,4 +1,4 @@
-"""A client of the application, with a database of its own."""
+"""A client of the application, and a database for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -20,4 +20,4 @@ def test_scripts_can_run_twice() -> None:
     assert upgrade() == len(VERSIONS)
     main()
     assert crud.authenticate(settings.FIRST_SUPERUSER, settings.FIRST_SUPERUSER_PASSWORD)
-    assert not crud.authenticate("nobody@example.com", settings.FIRST_SUPERUSER_PASSWORD)
+    assert not crud.authenticate("unknown@example.com", settings.FIRST_SUPERUSER_PASSWORD)

@@ -1,6 +1,8 @@
 """The synchronous way in: load(), loaded() and as_property()."""
 
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -29,7 +31,7 @@ from hive_boot.redaction import hooks
 from hive_boot.secrets import global_access
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case
-from tests.support import everything_told, run_child
+from tests.support import child_environment, everything_told, run_child
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
@@ -623,6 +625,42 @@ def test_another_exception_is_printed_as_before(broken: Path) -> None:
     assert status == 1
     assert stderr.count("ZeroDivisionError") == 2  # the line, and the exception
     assert stderr.count("Traceback") == 1
+
+
+def test_an_interactive_interpreter_goes_on(broken: Path) -> None:
+    """It shows the report, and is not ended by it."""
+    done = subprocess.run(
+        [sys.executable, "-i"],
+        input="import broken\nprint('here', 'still')\n",
+        env=child_environment(HIVE_BOOT_MODE="environment"),
+        cwd=broken,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert_one_report(done.stderr)
+    assert (done.stdout, done.returncode) == ("here still\n", 0)
+
+
+def test_a_traceback_with_local_variables_has_no_value(
+    injected: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some tools show them: neither a valid secret beside a missing one, nor the settings."""
+    del injected
+    monkeypatch.setenv("SENTRY_DSN", OTHER)
+
+    class Strict(Hive):
+        other_key: Secret
+
+    class Private(BaseSettings):
+        jwt_secret: str
+
+    with pytest.raises(InvalidSecretsError) as caught:
+        Bootstrap(Strict, config=Private).load()
+    told = everything_told(caught.value)
+    assert FAKE not in told
+    assert OTHER not in told
 
 
 def test_a_check_of_a_module_that_fails_at_import_is_a_report(broken: Path) -> None:

@@ -233,6 +233,7 @@ class LoadPipeline:
         config, problems = self._build_config(result)
         result = result.with_problems(problems)
         if result.problems:
+            del config  # a traceback with local variables would show the settings
             raise self.build_error(result.problems, result.report_notes)
         return config
 

@@ -262,10 +262,13 @@ def report_uncaught() -> None:
 def _report_uncaught(
     before: Callable[..., object], kind: type[BaseException], exc: BaseException, trace: object
 ) -> None:
-    if isinstance(exc, InvalidSecretsError):
+    if not isinstance(exc, InvalidSecretsError):
+        before(kind, exc, trace)
+        return
+    status = report_boot_error(exc)
+    if not hasattr(sys, "ps1"):  # an interactive interpreter continues
         # CPython exits with the status of a SystemExit that the hook raises.
-        raise SystemExit(report_boot_error(exc))
-    before(kind, exc, trace)
+        raise SystemExit(status)
 
 
 def _say(text: str) -> None:

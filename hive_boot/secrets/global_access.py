@@ -230,8 +230,9 @@ _view: Any = None
 def declare(declaration: Any) -> None:  # noqa: ANN401  (an AppDeclaration, of a higher layer)
     """Register an application, whose options the standalone store uses if there is no other."""
     global _default  # noqa: PLW0603  (one per process)
-    _declared.add(declaration)
-    _default = None
+    with _creation_lock:
+        _declared.add(declaration)
+        _default = None
 
 
 def register(store: Store[Any], source_context: SourceContext, *, loaded: bool = False) -> None:

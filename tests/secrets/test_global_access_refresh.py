@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from urllib.request import urlopen
 
 import pytest
 
@@ -31,7 +32,7 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
-from tests.support import SETTLED, run_child
+from tests.support import SETTLED, as_ordinary_user, run_child, started_child, wait_until
 
 FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
@@ -559,3 +560,134 @@ def test_two_declared_applications_have_no_say(
     only = Bootstrap(SecretSet, mode="docker", secrets_dirs=tmp_path)
     assert get_secret("JWT_SECRET") == FAKE
     del only
+
+
+# Real programs
+
+
+_SERVER = """
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from hive_boot import get_secret
+
+class Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *args): pass
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [(get_secret("JWT_SECRET") or "absent").encode()]
+
+server = make_server("127.0.0.1", 0, application, Server, Quiet)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_synchronous_server_sees_rotations(named: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A WSGI application with threads, as under Flask or Django, and a kubelet that writes."""
+    volume = MountedVolume(named / "volume")
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(named / "volume"))
+    volume.publish({"jwt_secret": FAKE})
+    with started_child(_SERVER) as child:
+        assert child.stdout is not None
+        port = int(child.stdout.readline())
+
+        def served() -> str:
+            with urlopen(f"http://127.0.0.1:{port}", timeout=WAITS) as response:
+                text: str = response.read().decode()
+                return text
+
+        assert served() == FAKE
+        for value in (OTHER, THIRD):
+            volume.publish({"jwt_secret": value})
+            wait_until(lambda value=value: served() == value)  # type: ignore[misc]
+        volume.publish({})
+        with started_child(_SERVER) as new:
+            assert new.stdout is not None
+            port, before = int(new.stdout.readline()), port
+            assert served() == "absent"
+        port = before
+        assert served() == THIRD
+
+
+def test_a_log_handler_may_ask_for_a_secret(
+    named: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It gets the known value while the warning about this secret is logged."""
+    (named / "jwt_secret").write_text(FAKE)
+    assert get_secret("JWT_SECRET") == FAKE
+    seen: list[str | None] = []
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            del record
+            seen.append(get_secret("JWT_SECRET"))
+
+    handler = Asking()
+    logging.getLogger("hive_boot").addHandler(handler)
+    try:
+        (named / "jwt_secret").unlink()
+        for _ in range(3):
+            clock.advance()
+            assert get_secret("JWT_SECRET") == FAKE
+    finally:
+        logging.getLogger("hive_boot").removeHandler(handler)
+    assert seen == [FAKE]
+    assert len(caplog.records) == 1
+
+
+def test_a_lost_permission_keeps_the_value(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that has given up its privileges continues with what it has read before."""
+    with as_ordinary_user() as parent:
+        directory = parent / "named"
+        directory.mkdir()
+        file = directory / "jwt_secret"
+        file.write_text(FAKE)
+        monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(directory))
+        assert get_secret("JWT_SECRET") == FAKE
+        for locked in (file, directory):
+            mode = locked.stat().st_mode
+            locked.chmod(0)
+            for _ in range(3):
+                clock.advance()
+                assert get_secret("JWT_SECRET") == FAKE
+            locked.chmod(mode)
+            clock.advance()
+            assert get_secret("JWT_SECRET") == FAKE
+        assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+
+
+_EXHAUSTED = """
+import os, resource
+from hive_boot import get_secret
+from hive_boot.secrets import global_access
+from hive_boot.secrets.global_access import StandaloneStore
+
+now = [0.0]
+global_access._default = StandaloneStore(clock=lambda: now[0])
+assert get_secret("JWT_SECRET") == "fake-before-0123456789"
+highest = os.open("/dev/null", os.O_RDONLY)
+os.close(highest)
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (highest, limits[1]))
+for _ in range(3):
+    now[0] += 1
+    assert get_secret("JWT_SECRET") == "fake-before-0123456789"
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+now[0] += 1
+assert get_secret("JWT_SECRET") == "fake-before-0123456789"
+print("survived")
+"""
+
+
+def test_exhausted_descriptors_keep_the_value(named: Path) -> None:
+    """Nothing can be opened for a while."""
+    (named / "jwt_secret").write_text("fake-before-0123456789")
+    done = run_child(_EXHAUSTED)
+    assert done.stdout == "survived\n", done.stderr
+    assert "fake-" not in done.stderr

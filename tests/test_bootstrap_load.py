@@ -684,9 +684,13 @@ def test_tools_that_need_the_declaration_get_it(broken: Path) -> None:
 def test_other_failures_at_import_are_78_too(broken: Path) -> None:
     """loaded() in a module, and a secret that a module requires by name."""
     head = BROKEN.partition("secrets = boot.load()")[0]
+    invalid_setting = (
+        "import os\nfrom hive_boot import get_secret\nos.environ['HIVE_BOOT_PROFILE'] = 'nonsense'"
+    )
     for lines, told in (
         ("with boot.loaded() as secrets: pass", "1. JWT_SECRET is missing."),
         ("from hive_boot import require_secret\nrequire_secret('JWT_SECRET')", "JWT_SECRET is not"),
+        (f"{invalid_setting}\nget_secret('JWT_SECRET')", "1. HIVE_BOOT_PROFILE"),
     ):
         with case(lines):
             (broken / "broken.py").write_text(head + lines, "utf-8")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -355,6 +356,34 @@ def test_an_error_of_a_refresh_keeps_the_value(
     for _ in range(3):
         assert get_secret("JWT_SECRET") == FAKE
     assert len(tried) == 1
+
+
+def test_a_directory_that_is_replaced_during_each_read_is_no_trouble(
+    named: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A writer is at work: the next refresh will see what it has written."""
+    (named / "jwt_secret").write_text(FAKE)
+    assert get_secret("JWT_SECRET") == FAKE
+    real = os.fstat
+
+    def replaced(fd: int) -> os.stat_result:
+        if os.path.realpath(f"/proc/self/fd/{fd}") == str(named):
+            named.rename(named.with_name("gone"))
+            named.mkdir()
+            (named / "jwt_secret").write_text(OTHER)
+            shutil.rmtree(named.with_name("gone"))
+        return real(fd)
+
+    with monkeypatch.context() as busy:
+        busy.setattr(os, "fstat", replaced)
+        for _ in range(3):
+            clock.advance()
+            assert get_secret("JWT_SECRET") == FAKE
+    assert caplog.records == []
+    for _ in range(2):
+        clock.advance()
+        assert has_secret("JWT_SECRET")
+    assert get_secret("JWT_SECRET") == OTHER
 
 
 def test_a_removed_working_directory_keeps_the_value(

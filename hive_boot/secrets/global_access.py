@@ -37,6 +37,14 @@ if TYPE_CHECKING:
     from hive_boot.secrets.store import Store
 
 
+_creation_lock = threading.RLock()
+"""Held while the default store of the process is created."""
+
+
+_load_lock = threading.RLock()
+"""Held while an application is loaded without a run."""
+
+
 _log = logging.getLogger("hive_boot")
 
 
@@ -194,14 +202,6 @@ class StandaloneStore:
         loaded = read(FieldIndex([field]), source_context.replace(variables=variables))
         value: Any = loaded.values.get(field.attribute)
         return loaded.problems[0] if loaded.problems else value
-
-
-_creation_lock = threading.RLock()
-"""Held while the default store of the process is created."""
-
-
-_load_lock = threading.RLock()
-"""Held while an application is loaded without a run."""
 
 
 class _Running(Record):

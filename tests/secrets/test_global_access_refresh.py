@@ -553,7 +553,8 @@ def test_the_options_of_the_only_bootstrap_count(
     boot = Bootstrap(Hive, mode="environment")
     assert require_secret("JWT_SECRET") == THIRD
     del boot
-    boot = Bootstrap(Hive, secrets_dirs=tmp_path, env_fallback=True)
+    (tmp_path / "empty").mkdir()
+    boot = Bootstrap(Hive, secrets_dirs=tmp_path / "empty", env_fallback=True)
     assert require_secret("JWT_SECRET") == THIRD
     assert get_secret("STRIPE_SECRET_KEY") is None  # not declared, and looked up all the same
     del boot

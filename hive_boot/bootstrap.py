@@ -652,15 +652,12 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (not needed to declare)
 
         is_outermost = self._loaded is None
-        status = 0
         try:
             self.load()
         except BootError as exc:
             if self._inspection_only:
                 raise
-            status = report_boot_error(exc)
-        if status:
-            raise SystemExit(status)
+            raise SystemExit(report_boot_error(exc)) from None
         has_failed = True
         try:
             yield self._store().view

@@ -491,7 +491,7 @@ def test_a_block_that_cannot_begin_exits_as_a_start_does(
     with pytest.raises(SystemExit) as caught, Bootstrap(Hive, config=Settings).loaded():
         pytest.fail("the block was entered")
     assert caught.value.code == 78
-    assert caught.value.__context__ is None
+    assert caught.value.__suppress_context__
     report = capsys.readouterr().err
     assert "1. JWT_SECRET" in report
     assert "2. Settings.workers" in report

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
@@ -98,8 +99,10 @@ def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     workplace.mkdir()
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(global_access, "_default", None)
+    monkeypatch.setattr(global_access, "_declared", WeakSet())
     yield
     assert global_access._running == [], "a run has not been taken out of use"  # noqa: SLF001
+    assert global_access._loaded == [], "an application is still loaded"  # noqa: SLF001
     # A run that failed goes on scrubbing until the next one begins: here that is one of nothing.
     last = hooks.Redaction()
     last.open()

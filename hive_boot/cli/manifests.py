@@ -363,7 +363,7 @@ def _line(arguments: Namespace, option: str) -> str:
 def _source(app: str) -> str:
     """Return what the application is imported from: a directory, or a file."""
     top = app.partition(":")[0].partition(".")[0]
-    return top if hasattr(sys.modules[top], "__path__") else f"{top}.py"
+    return top if hasattr(sys.modules.get(top), "__path__") else f"{top}.py"
 
 
 def _env(given: list[str], secrets: set[str]) -> dict[str, str]:

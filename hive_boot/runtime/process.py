@@ -253,6 +253,24 @@ def report_boot_error(exc: BootError) -> int:
     return exc.exit_code
 
 
+def report_uncaught() -> None:
+    """Report an uncaught InvalidSecretsError as a failed start, and exit with its status."""
+    if getattr(sys.excepthook, "func", None) is not _report_uncaught:
+        sys.excepthook = partial(_report_uncaught, sys.excepthook)
+
+
+def _report_uncaught(
+    before: Callable[..., object], kind: type[BaseException], exc: BaseException, trace: object
+) -> None:
+    if not isinstance(exc, InvalidSecretsError):
+        before(kind, exc, trace)
+        return
+    status = report_boot_error(exc)
+    if not hasattr(sys, "ps1"):  # an interactive interpreter continues
+        # CPython exits with the status of a SystemExit that the hook raises.
+        raise SystemExit(status)
+
+
 def _say(text: str) -> None:
     """Write a text to stderr, if there is one, redacted with the values of the last run."""
     write_stderr(redact_safely(text))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
+    from hive_boot.secrets.store import Store
     from hive_boot.secrets.validation import PendingCheck
 
 
@@ -109,7 +110,7 @@ def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[
 
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "directory", "empty", "missing", "unreadable", "unstable"}
+    {"broken-link", "bundle", "directory", "empty", "missing", "unreadable", "unstable"}
 )
 """The kinds of problems that end when a sidecar has written its files."""
 
@@ -228,6 +229,31 @@ class LoadPipeline:
             start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
         return self.hide_values(self._read_with_wait())
 
+    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
+        """Load, validate and build the config, without an event loop, and run no check. It blocks.
+
+        Args:
+            store: accepts valid secrets.
+            publish: called then, before the config is built, which may need them.
+
+        Returns:
+            The config; None without one.
+
+        Raises:
+            InvalidSecretsError: there are problems; all of them are in the report.
+        """
+        result = self.load()
+        self.log_warnings(result)
+        if not result.problems:
+            store.accept(result)
+            publish(result)
+        config, problems = self._build_config(result)
+        result = result.with_problems(problems)
+        if result.problems:
+            del config  # a traceback with local variables would show the settings
+            raise self.build_error(result.problems, result.report_notes)
+        return config
+
     async def check(
         self,
         result: LoadResult,
@@ -280,7 +306,7 @@ class LoadPipeline:
                 self.source_context = detect(
                     HostEnvironment(),
                     self._declaration.source_options,
-                    self._declared._field_index.first_file,  # noqa: SLF001  (the declaration is ours to read)
+                    self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
                 )
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None

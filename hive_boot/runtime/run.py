@@ -59,6 +59,7 @@ class Run(Generic[S, C]):
         cancel: cancels main, the block, or the server that uses the run.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
+        view: the live secrets of ``boot.load()``, which this run takes over; None without.
 
     Attributes:
         config: the settings.
@@ -86,9 +87,10 @@ class Run(Generic[S, C]):
         serves: bool = False,
         cancel: Callable[[], object] = lambda: None,
         describe_pending: Callable[[], str] | None = None,
+        view: S | None = None,
     ) -> None:
         declared: type[Any] = declaration.declared
-        self.store: Store[S] = Store(declared)
+        self.store: Store[S] = Store(declared, view=view)
         self._declaration = declaration
         self._boot = boot
         self._listeners = listeners

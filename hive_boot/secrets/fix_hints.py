@@ -34,16 +34,22 @@ class Fix(Record):
 def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> Fix:
     """Return how to provide a missing field on this platform."""
     file = field.file_name
+    path = first_file(field, source_context)
+    bundle, _, member = path.rpartition("#")
+    if "#" in os.path.basename(path):
+        return Fix(f"add {member} to {bundle}")
     if source_context.mode == "kubernetes":
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
     if source_context.mode == "systemd":
         return Fix(_credential(field.name, file))
     if source_context.mode == "docker":
-        path = os.path.join(source_context.directories[0], file)
         return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
         return Fix(f"set the environment variable {field.name}")
-    return Fix(f"add {field.name}=... to {source_context.env_files[-1]}")
+    add = f"add {field.name}=... to {source_context.env_files[-1]}"
+    if source_context.maybe_missing_mount and source_context.profile != "development":
+        add = f"set the environment variable {field.name}, or {add}"
+    return Fix(add)
 
 
 def _credential(name: str, file: str) -> str:
@@ -77,8 +83,12 @@ def how_to_fix(
         return Fix(f"change {field.name}=... in {where}")
     if location.startswith(f"{field.name}_FILE"):
         return Fix(f"change the file named by {field.name}_FILE, or the variable")
-    if kind == "unreadable":
-        return Fix(f"make {location} readable by the user of this process")
+    bundle, _, member = location.rpartition("#")
+    is_member = os.path.isfile(bundle)
+    if is_member or kind == "unreadable":
+        path = bundle if is_member else location
+        readable = f"make {path} readable by the user of this process"
+        return Fix(readable if kind == "unreadable" else f"change {member} in {path}")
     if source_context.mode == "kubernetes":
         file = field.file or os.path.basename(location)
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
@@ -90,10 +100,13 @@ def how_to_fix(
 
 
 def first_file(field: Field, source_context: SourceContext) -> str:
-    """Return the usual file of a field; empty in a mode without files."""
+    """Return the usual file of a field, or the member of a bundle; empty without directories."""
     if not source_context.mounted:
         return ""
-    return os.path.join(source_context.directories[0], field.file_name)
+    directory = source_context.directories[0]
+    if os.path.isfile(directory):
+        return f"{directory}#{field.name}"
+    return os.path.join(directory, field.file_name)
 
 
 def object_name(declaration: str) -> str:

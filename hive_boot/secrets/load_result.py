@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -21,10 +20,24 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 WarningKind = Literal[
-    "short-value", "environment-copy", "dotenv-setting", "development-default", "empty", "not-asked"
+    "short-value",
+    "environment-copy",
+    "dotenv-setting",
+    "development-default",
+    "empty",
+    "bundle-line",
+    "not-asked",
 ]
 
-NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin"]
+NoteKind = Literal[
+    "no-dotenv",
+    "no-volume",
+    "no-mount",
+    "kubectl-stdin",
+    "unknown-app-env",
+    "env-file",
+    "subdirectories",
+]
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
 """The kinds of problems that a binary value has in a text field."""
@@ -283,7 +296,7 @@ def _origin(
     known = origins.get(attribute)
     if known is None:
         reading = next(each for each in snapshots if attribute in each.batch.files)
-        known = "file", os.path.join(reading.path, reading.batch.files[attribute])
+        known = "file", reading.batch.directory + reading.batch.files[attribute]
     return known
 
 

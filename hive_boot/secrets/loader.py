@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import ValueProblem
+from hive_boot.secrets.fields import FileIndex, ValueProblem
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
     DirectorySnapshot,
     ReadPolicy,
-    find_kubelet_volumes,
     read_directory,
     read_paths,
+    read_subdirectories,
 )
 from hive_boot.secrets.sources.files import (
     A_DIRECTORY,
@@ -156,6 +156,8 @@ class _Loader:
         if not any(file.exists for file in files):
             paths = tuple(reversed(source_context.env_files))
             builder.notes.append(LoadNote("no-dotenv", locations=paths))
+        if place := source_context.unknown_app_env:
+            builder.notes.append(LoadNote("unknown-app-env", locations=(place,)))
         for file in files:
             builder.problems += file.problems
             for name in file.ignored:
@@ -248,61 +250,74 @@ class _Loader:
 
     def _read_directories(self) -> None:
         source_context, snapshots = self.source_context, self.builder.snapshots
-        usual = not source_context.directories_setting and source_context.mode != "systemd"
         for directory in source_context.directories:
-            without = PLATFORM_ENTRIES if usual else frozenset[str]()
-            snapshot = read_directory(directory, self.field_index, self.policy, without=without)
+            snapshot = read_directory(directory, self.field_index, self.policy)
             snapshots.append(snapshot)
-            if usual and not snapshot.volume:
-                snapshots += self._read_subvolumes(snapshot)
+            if not (snapshot.volume or snapshot.is_bundle or snapshot.problem):
+                snapshots += self._read_subdirectories(snapshot)
         for snapshot in snapshots:
             self._take(snapshot)
+        if os.path.exists(ignored := source_context.ignored_env_file):
+            self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if source_context.mode == "kubernetes" and all(
             snapshot.is_absent or not (snapshot.problem or set(snapshot.names) - PLATFORM_ENTRIES)
             for snapshot in snapshots
         ):
             self.builder.hints.append(LoadNote("no-volume"))
 
-    def _read_subvolumes(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
-        """Read the volumes in a plain directory, also those named like a secret."""
-        if len(above.batch.files) == len(above.names):
+    def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
+        """Read the names that a directory lacks from its subdirectories."""
+        by_file, batch = self.field_index.by_file, above.batch
+        if len(batch.files) == len(above.names):
             return []  # each name is the file of a secret
-        unresolved = above.batch.unresolved
-        taken = {
-            hit.place: attribute
-            for attribute, hits in unresolved.items()
-            for hit in hits
-            if hit.result is A_DIRECTORY
+        found = batch.values.keys() | {
+            attribute
+            for attribute, hits in batch.unresolved.items()
+            if any(hit.result not in {A_DIRECTORY, EMPTY} for hit in hits)
         }
-        by_file = self.field_index.by_file
-        names = {name for name in above.names if name not in by_file} - PLATFORM_ENTRIES
-        names.update(map(os.path.basename, taken))
-        below = find_kubelet_volumes(above.path, names)
-        for path in taken.keys() & set(below):
-            attribute = taken[path]
-            unresolved[attribute] = [hit for hit in unresolved[attribute] if hit.place != path]
-        return [read_directory(path, self.field_index, self.policy) for path in below]
+        lacking = {name: target for name, target in by_file.items() if target[0] not in found}
+        if not lacking:
+            return []
+        below = read_subdirectories(above, FileIndex(lacking), self.policy)
+        searched = {each.path for each in below if each.volume or each.problem or each.has_results}
+        if not self.source_context.directories_setting:
+            foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}
+            below = [each for each in below if each.path not in foreign or each.has_results]
+            searched |= foreign
+        for attribute, hits in batch.unresolved.items():
+            batch.unresolved[attribute] = [
+                hit for hit in hits if hit.result is not A_DIRECTORY or hit.place not in searched
+            ]
+        return below
 
     def _take(self, snapshot: DirectorySnapshot) -> None:
         """Add the content of one directory, except for what a stronger source has provided."""
-        directories_setting = self.source_context.directories_setting
-        if snapshot.problem is not None and (directories_setting or not snapshot.is_absent):
-            self.builder.problems.append(
+        setting = "" if snapshot.parent else self.source_context.directories_setting
+        batch, builder = snapshot.batch, self.builder
+        is_reported = bool(setting) or not (snapshot.is_absent or snapshot.is_skipped)
+        if snapshot.problem is not None and is_reported:
+            fix = "mount the secrets there, readable by the user of this process"
+            if snapshot.problem.kind == "bundle":
+                fix = "write a JSON object, or lines of NAME='value' with quotes around values"
+            elif setting == "CREDENTIALS_DIRECTORY":
+                fix = "add LoadCredential= to the unit, and start the unit again"
+            named = f"; it is named by {setting}" if setting else ""
+            builder.problems.append(
                 Problem(
                     name=snapshot.path,
                     kind=snapshot.problem.kind,
-                    message=snapshot.problem.message
-                    + (f"; it is named by {directories_setting}" if directories_setting else ""),
-                    fix="mount the secrets there, readable by the user of this process",
+                    message=f"{snapshot.problem.message}{named}",
+                    fix=fix,
                 )
             )
-        batch, builder = snapshot.batch, self.builder
+        if snapshot.skipped_line:
+            location = f"{snapshot.path}:{snapshot.skipped_line}"
+            builder.warn("bundle-line", snapshot.path, location=location)
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return
         for attribute, value in batch.values.items():
-            place = os.path.join(snapshot.path, batch.files[attribute])
-            self._add(attribute, SourceHit(value, "file", place))
+            self._add(attribute, SourceHit(value, "file", batch.directory + batch.files[attribute]))
         for attribute, hits in batch.unresolved.items():
             for hit in hits:
                 self._add(attribute, hit)

@@ -73,7 +73,8 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     Args:
         name: the environment variable. Default: the attribute in upper case.
         file: the name of the file in a mounted directory, or a relative path below
-            it. Default: the name unchanged, in lower case, or in kebab-case.
+            it; ``rds.json#password`` is the member ``password`` of a JSON file. Default: the
+            name unchanged, in lower case, or in kebab-case.
         used_by: what needs the secret; shown in the report of a failed start.
         required_in: the profile or profiles in which an optional secret is required.
             ``production`` includes ``staging``. Default: none.

@@ -75,15 +75,23 @@ class Store(Generic[S]):
     Args:
         declared: the declaration.
         clock: the monotonic clock, in seconds.
+        view: the live set of an earlier store, which continues with the values of this one.
+            Default: a new one.
 
     Attributes:
-        view: the live set, which always has the values in use. It has no values until the
-            first generation is accepted.
+        view: the live set, which always has the values in use. A new one has no values until
+            the first generation is accepted.
     """
 
-    def __init__(self, declared: type[S], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        declared: type[S],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        view: S | None = None,
+    ) -> None:
         self.declared = declared
-        self.view = declared.__new__(declared)
+        self.view = declared.__new__(declared) if view is None else view
         self._clock = clock
         self._first: Generation | None = None
         self._current: Mapping[str, Value] = {}
@@ -95,7 +103,7 @@ class Store(Generic[S]):
     @property
     def is_filled(self) -> bool:
         """Whether a set has been accepted."""
-        return "_generation" in self.view.__dict__
+        return self._first is not None
 
     @property
     def generation(self) -> Generation:

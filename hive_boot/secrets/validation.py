@@ -12,6 +12,7 @@ from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
+from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
 from hive_boot.secrets.sources.files import EMPTY
 from hive_boot.secrets.value import MARK, is_placeholder
 
@@ -312,9 +313,20 @@ class _Validator:
         details = self._similar_names(field) + fix_hints.volume_item_hint(field, source_context)
         builder.add_problem(field, "missing", message, self._places(field), fix, details)
         lenient = has_default or not field.required_for("development")
+        self._note_skipped_subdirectories()
         note = LoadNote("no-mount")
         if source_context.maybe_missing_mount and lenient and note not in builder.hints:
             builder.hints.append(note)
+
+    def _note_skipped_subdirectories(self) -> None:
+        """Add a hint about the subdirectories that were not searched."""
+        below = [each for each in self.builder.snapshots if each.parent and not each.is_absent]
+        skipped = [each.path for each in below if each.is_skipped]
+        for path in {each.parent for each in below}:
+            skipped += [path] * (len(find_subdirectories(path)) > MAX_SUBDIRECTORIES)
+        note = LoadNote("subdirectories", locations=tuple(skipped[:_SHOWN]))
+        if skipped and note not in self.builder.hints:
+            self.builder.hints.append(note)
 
     def _report_only_in_environment(self, field: Field) -> None:
         from hive_boot.secrets.fix_hints import Fix, only_in_environment  # noqa: PLC0415  (a failure's)
@@ -338,12 +350,20 @@ class _Validator:
         others = set(field.candidates) - {tried, f"{tried}.txt"}
         stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
         also = "".join(f"{name}, " for name in stems)
-        locations = [
-            f"{os.path.join(reading.path, tried)} (or {also}each also with .txt)"
-            if stems
-            else f"{os.path.join(reading.path, tried)} (also with .txt)"
-            for reading in self.builder.snapshots
-        ]
+        suffix = f" (or {also}each also with .txt)" if stems else " (also with .txt)"
+        suffix = suffix if f"{tried}.txt" in field.candidates else ""
+        searched = [each for each in self.builder.snapshots if not each.is_skipped]
+        many = sum(bool(each.parent) for each in searched) > _SHOWN
+        locations = []
+        for each in searched:
+            path = f"{each.parent}/*" if each.parent and many else each.path
+            place = (
+                f"{path} (read as a bundle), as {field.name}"
+                if each.is_bundle
+                else os.path.join(path, tried) + suffix
+            )
+            if place not in locations:
+                locations.append(place)
         if not self.source_context.mounted:
             locations += [f"environment variable {field.name}", *self.source_context.env_files]
         locations += [location_text(("source", name)) for name in self.builder.custom_sources]
@@ -358,7 +378,10 @@ class _Validator:
             for name in fix_hints.near_misses(field, reading.names)[:_SHOWN]:
                 path = os.path.join(reading.path, name)
                 expected = fix_hints.closest_candidate(name, field.candidates)
-                sentences.append(f"A file with a similar name exists: {path}, expected {expected}.")
+                what = f"A file with a similar name exists: {path}"
+                if reading.is_bundle:
+                    what = f"A similar name is in {reading.path}: {name}"
+                sentences.append(f"{what}, expected {expected}.")
         if not self.source_context.mounted:
             sentences += [
                 f"A variable with a similar name is set: {name}."

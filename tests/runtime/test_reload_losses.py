@@ -201,7 +201,7 @@ def test_a_volume_below_the_usual_directory(tmp_path: Path) -> None:
     """A volume below ``/run/secrets`` is missed like one that was named."""
     cases: list[tuple[Callable[[MountedVolume], AbstractContextManager[None]], str]] = [
         (gone, "directory"),
-        (unmounted, "directory"),
+        (unmounted, "empty"),
         (emptied, "empty"),
         (MountedVolume.dangling_data, "directory"),
         (MountedVolume.without_data, "directory"),

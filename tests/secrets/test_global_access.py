@@ -185,6 +185,7 @@ async def test_two_applications() -> None:
         assert get_secret("JWT_SECRET") == FAKE
         with pytest.raises(DeclarationError):
             get_secret("STRIPE_SECRET_KEY")
+    # No application runs any more, and two are declared.
     assert get_secret("STRIPE_SECRET_KEY") is None
 
 
@@ -236,19 +237,6 @@ def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")
     assert f"{tmp_path}/named/jwt_secret" in str(caught.value)
-
-
-def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value is read once; what was absent is looked for again."""
-    volume = MountedVolume(tmp_path / "run/secrets/hive")
-    volume.publish({"jwt_secret": f"{FAKE}\n"})
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    move_to(tmp_path, monkeypatch)
-    assert get_secret("JWT_SECRET") == FAKE
-    assert get_secret("SENTRY_DSN") is None
-    volume.publish({"sentry_dsn": OTHER})
-    assert get_secret("JWT_SECRET") == FAKE
-    assert get_secret("SENTRY_DSN") == OTHER
 
 
 @pytest.mark.usefixtures("injected")

@@ -508,7 +508,7 @@ def test_two_volumes(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     MountedVolume(tmp_path / "run/secrets/b").publish({"sentry_dsn": OTHER})
     foreign = MountedVolume(tmp_path / "run/secrets/kubernetes.io")
-    foreign.publish({"jwt_secret": "fake-token-of-a-service-account"})
+    foreign.publish({"token": "fake-token-of-a-service-account"})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
@@ -703,12 +703,12 @@ def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
 
 
 def test_run_secrets_is_a_file(tmp_path: Path) -> None:
-    """A file in the place of the directory is reported as what it is."""
+    """A file in the place of the directory is a bundle, here without the declared name."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run/secrets").write_text(FAKE)
     loaded = look(Two, tmp_path)
-    assert [each.kind for each in loaded.problems] == ["directory", "missing"]
-    assert "not a directory" in loaded.problems[0].message
+    assert [each.kind for each in loaded.problems] == ["missing"]
+    assert loaded.snapshots[0].is_bundle
     assert FAKE not in report_of(loaded)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from contextlib import suppress
+from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
@@ -106,6 +107,15 @@ class FileBatch:
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+
+    def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
+        """Add the result of one name; a field with several results is unresolved."""
+        is_first = attribute not in self.files and attribute not in self.unresolved
+        if is_first and not isinstance(outcome, ValueProblem):
+            self.values[attribute] = outcome
+            self.files[attribute] = name
+        else:
+            _record(self, name, attribute, outcome)
 
 
 def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is slow)
@@ -249,6 +259,22 @@ def _read_all(fd: int) -> Callable[[], bytes]:
     return _OpaqueIterator(b"".join([part() for part in parts])).__next__
 
 
+def read_regular_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file that is not a secret, such as a manifest. It never blocks.
+
+    Raises:
+        OSError: the file cannot be read, is not a regular file, or is larger than ``LIMIT``.
+    """
+    fd = os.open(path, _FLAGS)
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and len(content := _read_all(fd)()) <= LIMIT:
+            return content
+    finally:
+        os.close(fd)
+    raise OSError(EINVAL, _refused(status).message, os.fspath(path))
+
+
 def _refused(status: os.stat_result) -> ValueProblem:
     if stat.S_ISREG(status.st_mode):
         return _LARGE
@@ -270,6 +296,11 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
         return ValueProblem("broken-link", "is part of a loop of links")
     if exc.errno == ENXIO:
         return ValueProblem("not-a-file", "is a socket or a device, not a file")
+    if exc.errno == EACCES:
+        # A directory need not be readable to be searched.
+        with suppress(OSError):
+            if stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode):
+                return A_DIRECTORY
     return _reading_fault(exc)
 
 

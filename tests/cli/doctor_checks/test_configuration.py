@@ -79,6 +79,19 @@ def test_the_development_profile_in_a_container_is_a_note(machine: Path) -> None
         assert finding.names == ("HIVE_BOOT_PROFILE",)
 
 
+def test_a_development_container_is_no_mismatch(machine: Path) -> None:
+    """Nor is a machine without a terminal; a hosting platform is one, in either profile."""
+    write(machine / ".dockerenv")
+    assert platform_mismatch(context_of(machine, {"CODESPACES": "true"})) == []
+    (machine / ".dockerenv").unlink()
+    assert platform_mismatch(context_of(machine, {"APP_ENV": "production"})) == []
+    for profile, severity in (("production", "warning"), ("development", "note")):
+        environ = {"DYNO": "web.1", "HIVE_BOOT_PROFILE": profile}
+        (finding,) = platform_mismatch(context_of(machine, environ))
+        assert finding.severity == severity
+        assert "DYNO" in finding.message
+
+
 def test_a_mount_that_the_mode_does_not_read_is_a_warning(machine: Path) -> None:
     """``HIVE_BOOT_MODE`` is set, and the mount would be found without it."""
     write(machine / "run/secrets/api_key")

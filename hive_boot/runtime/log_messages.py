@@ -81,8 +81,8 @@ _NOTES: dict[NoteKind, str] = {
     "HIVE_BOOT_MODE=environment.",
     "no-mount": "This process runs in a container, and nothing is mounted at /run/secrets. Mount "
     "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development.",
-    "env-file": "env_file= names {locations}, which is read in development mode only. To read it "
-    "here, name it in secrets_dirs= or HIVE_BOOT_SECRETS_DIR.",
+    "env-file": "env_file= names {locations}, which is read in development mode only. A mode that "
+    "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
     "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
     "are more than 1,000: {locations}.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "

@@ -122,8 +122,8 @@ class SourceContext(Record):
             mount may have been forgotten.
         variables: returns the environment variables that were detected.
         cwd: the directory that relative paths start from.
-        ignored_env_file: the file of ``env_file=`` in a mode that reads mounted directories;
-            empty without one.
+        ignored_env_file: the file of ``env_file=`` in a mode that does not read it; empty
+            without one.
     """
 
     mode: Mode
@@ -223,6 +223,7 @@ def detect(
     named = tuple(_absolute(host, path) for path in named)
     directories = named or _usual_directories(host, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
+    env_file = source_options.env_file
     return SourceContext(
         mode=mode,
         mode_reason=mode_reason,
@@ -235,15 +236,13 @@ def detect(
         maybe_missing_mount=mode == "development" and bool(container_sign(host)),
         variables=host.variables,
         cwd=host.cwd,
-        ignored_env_file=_absolute(host, os.fspath(source_options.env_file or ""))
-        if mounted
-        else "",
+        ignored_env_file=_absolute(host, env_file) if env_file and mode != "development" else "",
     )
 
 
-def _absolute(host: HostEnvironment, path: str) -> str:
-    """Return a configured path as an absolute one, with ``~`` expanded; empty if it is empty."""
-    return path and os.path.join(host.cwd, os.path.expanduser(path))
+def _absolute(host: HostEnvironment, path: StrPath) -> str:
+    """Return a configured path as an absolute one, with ``~`` expanded."""
+    return os.path.join(host.cwd, os.path.expanduser(path))
 
 
 def _named_directories(
@@ -351,7 +350,7 @@ def _fallback(
 
 
 def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
-    base = _absolute(host, os.fspath(source_options.env_file or ".env"))
+    base = _absolute(host, source_options.env_file or ".env")
     return f"{base}.local", base
 
 

@@ -72,6 +72,7 @@ class Timings(Record):
         watch_stable_interval: a watch that worked for longer resets the delay.
         missing_file_interval: between two checks for a file that a start waits for.
         read_timeout: after which a read is considered hung. Waiting for writers ends after 10 s.
+        source_timeout: for one answer of a custom source in a reload, which files wait for.
         reload_retry_delay: before a failed read or check of a rotation is retried.
         max_reload_retry_delay: the longest of these delays.
         check_retry_delay: before a check of a start that failed with a temporary error is
@@ -114,6 +115,7 @@ class Timings(Record):
     watch_stable_interval: float = 30.0
     missing_file_interval: float = 0.1
     read_timeout: float = 30.0
+    source_timeout: float = 10.0
     reload_retry_delay: float = 1.0
     max_reload_retry_delay: float = 60.0
     check_retry_delay: float = 0.1

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
 
@@ -166,13 +167,16 @@ class Bootstrap(Generic[S, C]):
             ``os.environ`` when the first set is accepted, so that child processes do not
             inherit them. They are restored when the run ends.
             ``/proc/<pid>/environ`` keeps the initial environment. Default False.
+        sources: objects such as :class:`hive_boot.Source`, for example a client of a secrets
+            manager. They are asked in this order, for the names that no file and no variable
+            provides. Default: none.
         probe_port: the port on which ``/livez``, ``/readyz`` and the other endpoints are
             answered, from before the first read until the end, for workers without HTTP.
             0 selects a free port. Default: no port.
         wait_for_files: seconds that a start waits for files that are missing in mounted
             directories, because a sidecar has not written them yet. Default 0.
-        startup_timeout: seconds for all checks and resources of a start together, and for
-            all checks of a rotation together. Default 30.
+        startup_timeout: seconds for the sources of ``sources=``, all checks and resources of a
+            start together, and for all checks of a rotation together. Default 30.
         shutdown_delay: seconds between the first signal and the stop, in which the
             application continues to serve and is not ready. Default: 5 under ``serve`` in
             kubernetes mode, otherwise 0.
@@ -181,7 +185,7 @@ class Bootstrap(Generic[S, C]):
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
-            the mode or the profile is unknown, or a number is invalid.
+            the mode or the profile is unknown, a source is invalid, or a number is.
     """
 
     _inspection_only = False
@@ -201,6 +205,7 @@ class Bootstrap(Generic[S, C]):
         env_file: StrPath | None = None,
         env_fallback: bool = False,
         unset_env: bool = False,
+        sources: Sequence[Source] = (),
         probe_port: int | None = None,
         wait_for_files: float = 0.0,
         startup_timeout: float = 30,
@@ -222,6 +227,7 @@ class Bootstrap(Generic[S, C]):
             wait_for_files=wait_for_files,
             startup_timeout=startup_timeout,
             unset_env=unset_env,
+            sources=sources,
             probe_port=probe_port,
             shutdown_delay=shutdown_delay,
             shutdown_timeout=shutdown_timeout,
@@ -728,11 +734,15 @@ class Bootstrap(Generic[S, C]):
                     self._run = None
             _raise_failures(raised, failures)
 
-    def _dry_run(self) -> DryRunResult:
-        """Load and validate once, as a start would, for commands that inspect an application."""
+    def _dry_run(self, *, ask: bool = True) -> DryRunResult:
+        """Load and validate once, as a start would, for commands that inspect an application.
+
+        Args:
+            ask: whether the sources of ``sources=`` are asked. Default True.
+        """
         from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
 
-        return dry_run(self._declaration, self._injectables(), self)
+        return dry_run(self._declaration, self._injectables(), self, ask=ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
         """Raise if a tool imports the declaration only to inspect it.

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hive_boot.redaction import hooks
-from hive_boot.secrets import global_access
+from hive_boot.secrets import global_access, platform
 from tests.fixtures.watching import own_threads
-from tests.support import wait_until
+from tests.support import TERMINAL, wait_until
 
 HERE = Path(__file__).parent
 
@@ -78,13 +78,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 
 
+def terminal_of(host: platform.HostEnvironment) -> str:
+    """Return the terminal that a test gives to a host, and a terminal if it gives none."""
+    return TERMINAL if host._terminal is None else host._terminal  # noqa: SLF001  (the argument)
+
+
 @pytest.fixture(autouse=True)
 def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide what this machine says about mode and profile, and start in an empty directory."""
-    told = ("KUBERNETES_SERVICE_HOST", "CREDENTIALS_DIRECTORY", "APP_ENV", "NO_COLOR")
+    told = {"KUBERNETES_SERVICE_HOST", "CREDENTIALS_DIRECTORY", "APP_ENV", "NO_COLOR"}
+    told.update({"container", "INVOCATION_ID", "JOURNAL_STREAM"}, platform.DEVELOPMENT_CONTAINERS)
+    told.update(" ".join(platform.PLATFORM_VARIABLES.values()).split())
     for name in list(os.environ):
         if name.startswith("HIVE_BOOT_") or name in told:
             monkeypatch.delenv(name)
+    # A developer starts the tests in a terminal, and a CI system does not.
+    monkeypatch.setattr(platform.HostEnvironment, "terminal", terminal_of)
     workplace = tmp_path / "cwd"
     workplace.mkdir()
     monkeypatch.chdir(workplace)

@@ -92,7 +92,7 @@ def find_module(module: str) -> ModuleSpec:
         UsageError: the module or the working directory does not exist.
         DeclarationError: a parent package raises an exception.
     """
-    here = _working_directory()
+    here = working_directory()
     if not {here, ""}.intersection(sys.path):
         sys.path.insert(0, here)
     parent = module.rpartition(".")[0]
@@ -123,7 +123,7 @@ def _load_without_running(app: str) -> object:
     raise DeclarationError(message)
 
 
-def _working_directory() -> str:
+def working_directory() -> str:
     """Return the working directory, in which modules and ``.env`` files are looked up.
 
     Raises:

@@ -6,6 +6,7 @@ in the same order; they differ only by arguments.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.validation import PendingCheck
 
@@ -134,6 +136,9 @@ class LoadPipeline:
     and the checks of the application. A start and a dry run call both. A reload calls
     :meth:`read`, and :meth:`check` when a value has changed.
 
+    Between two loads :meth:`ask_sources` awaits the sources of the application in the event loop,
+    for what the first one did not find; the second one uses their answers.
+
     The config is built before the last checks, because they may take it as a parameter.
 
     Args:
@@ -144,9 +149,11 @@ class LoadPipeline:
 
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
+        custom: the sources of the application.
     """
 
     source_context: SourceContext | None = None
+    custom: Sequence[CustomSource] = ()
 
     def __init__(
         self,
@@ -163,6 +170,10 @@ class LoadPipeline:
         self._logged_warnings: set[LoadWarning] = set()
         self._checking: set[tuple[str, Value]] = set()
         self._given_up = threading.Event()
+        if declaration.sources:
+            from hive_boot.secrets.sources.external import CustomSource  # noqa: PLC0415  (many have none)
+
+            self.custom = [CustomSource(each, declaration.timings) for each in declaration.sources]
 
     async def start(
         self,
@@ -187,9 +198,15 @@ class LoadPipeline:
             return self.load(start_watching)
 
         loaded = await run_in_daemon_thread(load_in_thread, "hive_boot load")
+        deadline = time.monotonic() + self._declaration.startup_timeout
+        while await self.ask_sources(deadline=deadline):
+            loaded = await run_in_daemon_thread(self.load, "hive_boot load")
         self.log_warnings(loaded)
         checked = await self.check(
-            loaded, injection_context, before_application_checks=before_application_checks
+            loaded,
+            injection_context,
+            before_application_checks=before_application_checks,
+            deadline=deadline,
         )
         if checked.result.problems:
             raise self.build_error(checked.result.problems, checked.result.report_notes)
@@ -218,6 +235,7 @@ class LoadPipeline:
         *,
         changed_fields: Collection[str] | None = None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]] | None = None,
+        deadline: float | None = None,
     ) -> CheckedLoad:
         """Run every check, each step only if the ones that it depends on have passed.
 
@@ -229,10 +247,14 @@ class LoadPipeline:
                 field and retries the checks of the application.
             before_application_checks: awaited before the checks of the application, unless a
                 problem was found before; None in a reload.
+            deadline: the end of the time for checks, on the monotonic clock. Default:
+                ``startup_timeout`` seconds from now.
         """
-        deadline = time.monotonic() + self._declaration.startup_timeout
+        deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         result = await self._run_field_checks(result, changed_fields, deadline)
         config: object = None
+        if any(warning.kind == "not-asked" for warning in result.warnings):
+            return CheckedLoad(result, config, deadline)
         if changed_fields is None:
             config, problems = self._build_config(result)
             result = result.with_problems(problems)
@@ -258,7 +280,7 @@ class LoadPipeline:
                 self.source_context = detect(
                     HostEnvironment(),
                     self._declaration.source_options,
-                    self._declared._field_index.first_file,  # noqa: SLF001  (the declaration is ours to read)
+                    self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
                 )
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
@@ -278,7 +300,43 @@ class LoadPipeline:
             declaration=self._declared.__name__,
             overrides=self._declaration.overrides,
             recheck_recent_directories=during_run,
+            custom=self.custom,
         )
+
+    @property
+    def sources_due(self) -> float:
+        """When a source has to be asked next, on the monotonic clock; infinite for never."""
+        return min((source.due for source in self.custom), default=math.inf)
+
+    @property
+    def failing_sources(self) -> list[Problem]:
+        """The failure of each source of the application that fails at present."""
+        return [source.problem for source in self.custom if source.problem is not None]
+
+    async def ask_sources(self, *, again: bool = False, deadline: float = math.inf) -> bool:
+        """Ask the first source that is due, or that was not asked for a field yet.
+
+        Args:
+            again: whether every source is due. Default False.
+            deadline: the end of a start, on the monotonic clock. Default: this is a reload.
+
+        Returns:
+            Whether a source was asked. Then everything has to be loaded again, because its answer
+            determines what the next source is asked for.
+        """
+        for source in self.custom:
+            if again and source.fields:
+                source.due = 0.0
+        due = [source for source in self.custom if source.is_due]
+        if not due or time.monotonic() >= deadline:
+            return False
+        from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
+
+        seconds = self._declaration.startup_timeout
+        if deadline == math.inf:
+            seconds = min(seconds, self._declaration.timings.source_timeout)
+        await ask_source(due[0], seconds=seconds, deadline=deadline)
+        return True
 
     def hide_values(self, result: LoadResult, accepted: Iterable[Value] = ()) -> LoadResult:
         """Hide all values in logs, and return the result with a warning for short ones.
@@ -294,9 +352,10 @@ class LoadPipeline:
         self._given_up.set()
 
     def needs_event_loop(self, result: LoadResult) -> bool:
-        """Return whether a check of fields, of the set or of the application exists."""
+        """Return whether a check or a source exists."""
         has_set_check = hasattr(self._declared, "check")
-        return bool(self._checks) or has_set_check or bool(_fields_to_check(result, None))
+        has_checks = bool(self._checks) or has_set_check or bool(_fields_to_check(result, None))
+        return has_checks or bool(self.custom)
 
     def log_warnings(self, result: LoadResult) -> None:
         """Log the warnings that were not logged before."""
@@ -457,7 +516,9 @@ class DryRunResult(Record):
         return self.load_result.source_context
 
 
-def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object) -> DryRunResult:
+def dry_run(
+    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool = True
+) -> DryRunResult:
     """Load and check everything once, as a start would, and start nothing.
 
     The values stay hidden in logs and tracebacks until the process ends.
@@ -466,6 +527,8 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
         declaration: the declared application.
         injectables: what its functions may ask for.
         boot: the Bootstrap, for functions that ask for it.
+        ask: whether the sources of the application are asked. Default True. Without them the
+            checks that need a whole set are left out.
 
     Raises:
         DeclarationError: a parameter of a declared function cannot be filled, or resources
@@ -481,8 +544,11 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
         known["config"] = checked.config
 
     async def check() -> CheckedLoad:
+        deadline, result = time.monotonic() + declaration.startup_timeout, loaded
+        while ask and await pipeline.ask_sources(deadline=deadline):
+            result = pipeline.load()
         return await pipeline.check(
-            loaded,
+            result,
             lambda secrets: InjectionContext({**known, "secrets": secrets}),
             before_application_checks=take_config,
         )

@@ -226,7 +226,19 @@ class ReloadReader:
         self._timeout = timings.read_timeout
         self._reading = False
 
-    async def read(self) -> ReloadResult:
+    async def read(self, *, ask_sources: bool = False) -> ReloadResult:
+        """Read once, or again after sources of the application have answered.
+
+        Args:
+            ask_sources: whether every source is asked. Default: those that are due.
+        """
+        read = await self._read_once()
+        while await self._pipeline.ask_sources(again=ask_sources):
+            ask_sources = False
+            read = await self._read_once()
+        return read
+
+    async def _read_once(self) -> ReloadResult:
         """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
         if not self._reading:
             with anyio.move_on_after(self._timeout):
@@ -289,6 +301,7 @@ class Reloader:
 
     Attributes:
         rejection: the rejected candidate; None when the last read was accepted.
+        failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
         watch_supervisor: the owner of the watcher.
@@ -317,13 +330,14 @@ class Reloader:
         self._schedule_soon = threadsafe_scheduler()
         self._wakeup = anyio.Event()
         self._accepted = anyio.Event()
-        self._requested = False
+        self._requested = self._ask_sources = False
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
         self._ended = False
         self.rejection: Rejection | None = None
+        self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
@@ -348,12 +362,16 @@ class Reloader:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
 
-    def request_reload(self) -> None:
+    def request_reload(self, *, ask_sources: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
+
+        Args:
+            ask_sources: whether the sources of the application are asked too. Default False.
 
         Raises:
             RuntimeError: the event loop is closed.
         """
+        self._ask_sources |= ask_sources
         self._schedule_soon(self._schedule)
 
     async def reload(self, *, now: bool) -> Change | None:
@@ -407,35 +425,43 @@ class Reloader:
         self._wakeup.set()
 
     def _is_due(self) -> bool:
-        return self._requested or bool(self._requests) or self._retry_at <= time.monotonic()
+        due = min(self._retry_at, self._pipeline.sources_due)
+        return self._requested or bool(self._requests) or due <= time.monotonic()
 
     def _pause(self) -> float:
         """Return the seconds until the next retry or health check."""
         if self._is_due():
             return 0.0
-        return max(0.0, min(self._retry_at, self.watch_supervisor.due) - time.monotonic())
+        due = min(self._retry_at, self._pipeline.sources_due, self.watch_supervisor.due)
+        return max(0.0, due - time.monotonic())
 
     async def _rotate(self) -> None:
         """Read once, and accept or reject what has changed."""
         requests = list(self._requests)
         retried = self._retry_at <= time.monotonic()
-        self._requested = False
+        ask_sources = self._ask_sources or bool(requests)
+        self._requested = self._ask_sources = False
         started = time.perf_counter()
         now = any(request.now for request in requests)
         change, failure = None, None
         try:
-            read = await self._reader.read()
+            read = await self._reader.read(ask_sources=ask_sources)
+            self.failing_sources = self._pipeline.failing_sources
             if not (read.result.problems or read.changed):
                 self._mark_unchanged()
                 change = self._activate_now() if now else None
             elif read.result.problems or not read.same_as_rejected or retried or requests:
                 change = await self._replace(read, started, now=now)
+            if self.failing_sources:
+                failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
         except InvalidSecretsError as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
             log_messages.log_reload_crashed(exc)
             failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
             failure = self._reject(failed_read, started)
+            for source in self._pipeline.custom:
+                source.due = max(source.due, self._retry_at)
         for request in requests:
             self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
@@ -474,7 +500,7 @@ class Reloader:
         store, load_result = self._store, read.result
         change = store.accept(load_result, now=now)
         self._accepted.set()
-        self.last_read = time.time()
+        self._set_last_read()
         self._clear_rejection()
         fields = [load_result.field_index.by_attribute[each] for each in read.changed]
         waiting = {
@@ -505,10 +531,14 @@ class Reloader:
 
     def _mark_unchanged(self) -> None:
         """Record that the sources contain the accepted values."""
-        self.last_read = time.time()
+        self._set_last_read()
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._clear_rejection()
+
+    def _set_last_read(self) -> None:
+        if not self.failing_sources:
+            self.last_read = time.time()
 
     def _clear_rejection(self) -> None:
         self.rejection = self._reader.rejected = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import os
 import time
 from functools import partial
@@ -159,8 +160,8 @@ class Run(Generic[S, C]):
             raise runner.failure
         self.states.transition(State.READY)
         log_messages.log_ready(self.states.timeline.elapsed)
-        if self.reloader is not None:
-            self.reloader.start()
+        if self.reloader is not None or self._pipeline.sources_due < math.inf:
+            self._get_reloader().start()
 
     async def _begin_starting(self, checked: CheckedLoad) -> None:
         """Leave LOADING: the secrets and the config are valid."""
@@ -303,7 +304,7 @@ class Run(Generic[S, C]):
             return
         reloader = self._get_reloader()
         reloader.start()
-        reloader.request_reload()
+        reloader.request_reload(ask_sources=True)
 
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
@@ -422,6 +423,7 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     if reloader is None:
         return tuple(reasons)
     reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
+    reasons += [f"the source {each.name} {each.message}" for each in reloader.failing_sources]
     if reloader.has_failed:
         reasons.append("secrets are not rotated any more: the log contains the reason")
     reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]

@@ -46,7 +46,10 @@ def how_to_provide(field: Field, source_context: SourceContext, declaration: str
         return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
         return Fix(f"set the environment variable {field.name}")
-    return Fix(f"add {field.name}=... to {source_context.env_files[-1]}")
+    add = f"add {field.name}=... to {source_context.env_files[-1]}"
+    if source_context.maybe_missing_mount and source_context.profile != "development":
+        add = f"set the environment variable {field.name}, or {add}"
+    return Fix(add)
 
 
 def _credential(name: str, file: str) -> str:
@@ -75,8 +78,9 @@ def how_to_fix(
     source, location = origin
     if source == "environment":
         return Fix(f"change the environment variable {field.name}")
-    if source == ".env":
-        return Fix(f"change {field.name}=... in {location}")
+    if source in {".env", "source"}:
+        where = location if source == ".env" else f"the source {location}"
+        return Fix(f"change {field.name}=... in {where}")
     if location.startswith(f"{field.name}_FILE"):
         return Fix(f"change the file named by {field.name}_FILE, or the variable")
     bundle, _, member = location.rpartition("#")

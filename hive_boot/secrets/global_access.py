@@ -49,13 +49,18 @@ class StandaloneStore:
         # Reentrant: a signal handler may call get() while the interrupted thread holds the lock.
         self._lock = threading.RLock()
 
-    def source_context(self) -> SourceContext:
-        """Return the source context, detected at the first call."""
-        self._source_context = self._source_context or detect(HostEnvironment(), SourceOptions())
+    def source_context(self, field: Field | None = None) -> SourceContext:
+        """Return the source context, detected until a mode with mounted directories is found.
+
+        A directory that cannot be listed may contain this field and not the one before.
+        """
+        if self._source_context is None or (field and not self._source_context.mounted):
+            declared = FieldIndex([field] if field else [])
+            self._source_context = detect(HostEnvironment(), SourceOptions(), declared)
         return self._source_context
 
     def _load(self, field: Field) -> Secret | None:
-        source_context = self.source_context().replace(variables=HostEnvironment().variables)
+        source_context = self.source_context(field).replace(variables=HostEnvironment().variables)
         loaded = load(FieldIndex([field]), source_context)
         if loaded.problems:
             raise SourceError(loaded.problems[0])

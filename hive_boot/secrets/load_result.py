@@ -26,10 +26,17 @@ WarningKind = Literal[
     "development-default",
     "empty",
     "bundle-line",
+    "not-asked",
 ]
 
 NoteKind = Literal[
-    "no-dotenv", "no-volume", "no-mount", "kubectl-stdin", "env-file", "subdirectories"
+    "no-dotenv",
+    "no-volume",
+    "no-mount",
+    "kubectl-stdin",
+    "unknown-app-env",
+    "env-file",
+    "subdirectories",
 ]
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
@@ -153,6 +160,7 @@ class LoadResultBuilder:
         env_duplicates: the declared variables that a mounted mode does not read, by attribute.
         names: the names of all variables.
         snapshots: the content of each directory.
+        custom_sources: the names of the sources of the application.
         unused_values: values that were read and are not used.
         problems: the problems.
         warnings: the warnings.
@@ -173,6 +181,7 @@ class LoadResultBuilder:
         self.env_duplicates: dict[str, ValueOrProblem] = {}
         self.names: set[str] = set()
         self.snapshots: list[DirectorySnapshot] = []
+        self.custom_sources: list[str] = []
         self.unused_values: list[Value] = []
         self.problems: list[Problem] = []
         self.warnings: list[LoadWarning] = []
@@ -274,7 +283,9 @@ class LoadResultBuilder:
 def location_text(origin: tuple[str, str]) -> str:
     """Return the location of a value as text."""
     source, place = origin
-    return f"environment variable {place}" if source == "environment" else place
+    if source in {"environment", "source"}:
+        return f"{'environment variable' if source == 'environment' else source} {place}"
+    return place
 
 
 def _origin(

@@ -31,11 +31,12 @@ from hive_boot.secrets.validation import validate
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.external import CustomSource
 
 
 def load(  # noqa: PLR0913  (all that it depends on)
@@ -46,6 +47,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     policy: ReadPolicy | None = None,
     overrides: Mapping[str, Value | None] | None = None,
     recheck_recent_directories: bool = False,
+    custom: Sequence[CustomSource] = (),
 ) -> LoadResult:
     """Load and validate every field of a declaration.
 
@@ -58,11 +60,15 @@ def load(  # noqa: PLR0913  (all that it depends on)
             secret absent.
         recheck_recent_directories: whether to wait for a file that was just removed. Default
             False.
+        custom: the sources of the application. They are not asked: their last good answers are
+            used for what nothing else provides. Default: none.
     """
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
     loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
+    if custom:
+        loading.add_answers(custom)
     validate(loading.builder, loading.reported)
     return loading.builder.build()
 
@@ -113,6 +119,30 @@ class _Loader:
         if self.source_context.mounted:
             self._read_directories()
 
+    def add_answers(self, custom: Sequence[CustomSource]) -> None:
+        """Add the last good answers of the sources, for the fields that nothing else provides."""
+        builder = self.builder
+        found = {*builder.values, *self.answered, *self.reported}
+        if self.source_context.env_fallback:
+            found |= builder.env_duplicates.keys()
+        for attribute, hits in builder.unresolved.items():
+            if any(hit.result is not EMPTY for hit in hits):
+                found.add(attribute)
+        left = [each for each in self.field_index.all_fields if each.attribute not in found]
+        for source in custom:
+            source.want(left)
+            builder.custom_sources.append(source.name)
+            for field in left:
+                if (result := source.results.get(field.name)) is not None:
+                    builder.add(field.attribute, SourceHit(result, "source", source.name))
+            if unknown := [each for each in left if each.name not in source.answered]:
+                self.reported.update(field.attribute for field in unknown)
+                if source.problem is None:
+                    builder.warn("not-asked", *[field.name for field in unknown])
+                else:
+                    builder.problems.append(source.problem)
+            left = [each for each in left if source.results.get(each.name, EMPTY) is EMPTY]
+
     def _layers(self) -> list[_VariableSource]:
         layers = [
             _VariableSource("environment", "the environment", self.source_context.variables())
@@ -129,6 +159,8 @@ class _Loader:
         if not any(file.exists for file in files):
             paths = tuple(reversed(source_context.env_files))
             builder.notes.append(LoadNote("no-dotenv", locations=paths))
+        if place := source_context.unknown_app_env:
+            builder.notes.append(LoadNote("unknown-app-env", locations=(place,)))
         for file in files:
             builder.problems += file.problems
             for name in file.ignored:
@@ -268,6 +300,8 @@ class _Loader:
             fix = "mount the secrets there, readable by the user of this process"
             if snapshot.problem.kind == "bundle":
                 fix = "write a JSON object, or lines of NAME='value' with quotes around values"
+            elif setting == "CREDENTIALS_DIRECTORY":
+                fix = "add LoadCredential= to the unit, and start the unit again"
             named = f"; it is named by {setting}" if setting else ""
             builder.problems.append(
                 Problem(

@@ -277,7 +277,8 @@ class _Validator:
         for field in builder.field_index.all_fields:
             if field.attribute in builder.values or field.attribute in self.reported:
                 continue
-            empty = tuple(hit.place for hit in builder.unresolved.get(field.attribute, ()))
+            hits = builder.unresolved.get(field.attribute, ())
+            empty = [(hit.source, hit.place) for hit in hits]
             if field.dev_default is not None and profile == "development":
                 value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
                 builder.use(field.attribute, value, "dev_default", "the declaration")
@@ -285,7 +286,7 @@ class _Validator:
             elif field.required_for(profile):
                 self._report_absent(field, empty)
             elif empty:
-                builder.warn("empty", field.name, location=empty[0])
+                builder.warn("empty", field.name, location=location_text(empty[0]))
         if defaults:
             builder.warn("development-default", *defaults)
 
@@ -293,16 +294,17 @@ class _Validator:
         self.reported.add(field.attribute)
         self.builder.add_value_problem(field, fault, origin)
 
-    def _report_absent(self, field: Field, empty: tuple[str, ...]) -> None:
-        """Report a required field without a value; ``empty`` are the locations of empty ones."""
+    def _report_absent(self, field: Field, empty: Sequence[tuple[str, str]]) -> None:
+        """Report a required field without a value; ``empty`` are the origins of empty ones."""
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
         builder, source_context = self.builder, self.source_context
         if empty:
             fix = fix_hints.how_to_fix(
-                field, "empty", ("file", empty[0]), source_context, builder.declaration
+                field, "empty", empty[0], source_context, builder.declaration
             )
-            builder.add_problem(field, "empty", "is empty", empty, fix)
+            places = tuple(map(location_text, empty))
+            builder.add_problem(field, "empty", "is empty", places, fix)
             return
         has_default = field.dev_default is not None
         refused = f"; its development default is not used in profile {source_context.profile}"
@@ -364,6 +366,7 @@ class _Validator:
                 locations.append(place)
         if not self.source_context.mounted:
             locations += [f"environment variable {field.name}", *self.source_context.env_files]
+        locations += [location_text(("source", name)) for name in self.builder.custom_sources]
         return tuple(locations)
 
     def _similar_names(self, field: Field) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from hive_boot import Secret
 from hive_boot.cli import migrate
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import main
-from hive_boot.cli.migrate import DotenvLines, MigrationPlan
+from hive_boot.cli.migration_plan import DotenvLines, MigrationPlan
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.value import placeholder
 from hive_boot.testing import MountedVolume
@@ -550,6 +550,27 @@ def test_a_failure_shows_no_value_to_an_error_tracker(here: Path) -> None:
         MigrationPlan(Keys, [Path(".env")], Path("secrets"))
 
     assert "fake" not in everything_told(caught.value)
+
+
+def test_a_reference_has_the_value_that_a_start_gives_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the environment, from ``.env.local``, from an earlier line; or as it is written."""
+    environ = {"DB_HOST": "fake-host", "BOTH": "fake-environment", "API_KEY_PART": "fake-part"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    (here / ".env.local").write_text("REGION=fake-region\nBOTH=fake-local\n")
+    (here / ".env").write_text(
+        "PORT=5432\nBOTH=fake-line\n"
+        "API_KEY=fake://${DB_HOST}:${PORT}/${REGION}?${BOTH}\n"
+        "TOKEN='fake-${PORT}'\n"
+        'TLS_CERT="${PORT} $PORT ${NONE:-fake-default}"\n'
+    )
+    before = look(Keys, here.parent, environ, mode="development")
+    assert not before.problems
+    assert run() == 0
+    after = look(Keys, here.parent, mode="docker", secrets_dirs=here / "secrets")
+    assert values_of(after) == values_of(before)
 
 
 # The guarantee, over the grammar of python-dotenv.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import container_sign
+from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +88,7 @@ class DoctorContext:
     def read_system_file(self, absolute: str) -> str:
         """Return the text of a system file, which is empty if the file cannot be read."""
         try:
-            return Path(self.host.path(absolute)).read_text("utf-8", "surrogateescape")
+            return read_regular_file(self.host.path(absolute)).decode("utf-8", "surrogateescape")
         except OSError:
             return ""
 

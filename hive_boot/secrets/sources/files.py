@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
@@ -65,8 +65,8 @@ class SourceHit(Record):
 
     Attributes:
         result: the value, or its problem.
-        source: the kind of source: ``file``, ``environment`` or ``.env``.
-        place: the location: the file or the variable.
+        source: the kind of source: ``file``, ``environment``, ``.env`` or ``source``.
+        place: the location: the file, the variable or the custom source.
     """
 
     result: ValueOrProblem
@@ -257,6 +257,22 @@ def _read_all(fd: int) -> Callable[[], bytes]:
         parts.append(read)
         left -= len(read())
     return _OpaqueIterator(b"".join([part() for part in parts])).__next__
+
+
+def read_regular_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file that is not a secret, such as a manifest. It never blocks.
+
+    Raises:
+        OSError: the file cannot be read, is not a regular file, or is larger than ``LIMIT``.
+    """
+    fd = os.open(path, _FLAGS)
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and len(content := _read_all(fd)()) <= LIMIT:
+            return content
+    finally:
+        os.close(fd)
+    raise OSError(EINVAL, _refused(status).message, os.fspath(path))
 
 
 def _refused(status: os.stat_result) -> ValueProblem:

@@ -105,8 +105,8 @@ _NOTES: dict[NoteKind, str] = {
     "injects variables. For development set HIVE_BOOT_PROFILE=development.",
     "unknown-app-env": "{locations} is not development, test, staging or production, so the "
     "profile is production. HIVE_BOOT_PROFILE selects another one.",
-    "env-file": "env_file= names {locations}, which is read in development mode only. To read it "
-    "here, name it in secrets_dirs= or HIVE_BOOT_SECRETS_DIR.",
+    "env-file": "env_file= names {locations}, which is read in development mode only. A mode that "
+    "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
     "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
     "are more than 1,000: {locations}.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "

@@ -114,6 +114,8 @@ class _Loader:
         """Read every source of the mode."""
         for layer in self._layers():
             self._read_variables(layer)
+        if os.path.exists(ignored := self.source_context.ignored_env_file):
+            self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if self.source_context.mounted:
             self._read_directories()
 
@@ -257,8 +259,6 @@ class _Loader:
                 snapshots += self._read_subdirectories(snapshot)
         for snapshot in snapshots:
             self._take(snapshot)
-        if os.path.exists(ignored := source_context.ignored_env_file):
-            self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if source_context.mode == "kubernetes" and all(
             snapshot.is_absent or not (snapshot.problem or set(snapshot.names) - PLATFORM_ENTRIES)
             for snapshot in snapshots

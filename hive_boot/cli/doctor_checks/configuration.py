@@ -89,7 +89,11 @@ def near_names(context: DoctorContext) -> list[Finding]:
         if field.attribute in result.values or field.required_for(sources.profile):
             continue
         found += [
-            (field.name, str(Path(reading.path, name)), field.file_name)
+            (
+                field.name,
+                f"{reading.path}{'#' if reading.is_bundle else '/'}{name}",
+                field.file_name,
+            )
             for reading in result.snapshots
             for name in near_misses(field, _undeclared_names(reading, context))
         ]

@@ -384,7 +384,7 @@ def _mode_by_usual_directory(
 ) -> tuple[Mode, str]:
     directory = host.path("/run/secrets")
     first = declared.first_file if declared else ""
-    names = tuple(declared.by_file) if declared else ()
+    names: Collection[str] = declared.by_file if declared else ()
     try:
         has_files = first and first not in PLATFORM_ENTRIES and host.exists(f"/run/secrets/{first}")
         if not has_files:
@@ -514,7 +514,7 @@ def _service_unit(host: HostEnvironment) -> str:
     with suppress(OSError), open(host.path("/proc/self/cgroup"), "rb") as file:
         text = file.read(65_536).decode("utf-8", "replace")
     for path in re.findall(r"^\d+:(?:name=systemd)?:(.*)$", text, re.MULTILINE):
-        unit: str = (re.findall(r"[^/]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
+        unit: str = (re.findall(r"[\w:.\\@-]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
         of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(unit)
         if unit.endswith(".service") and not of_desktop:
             return unit

@@ -394,20 +394,23 @@ def _mode_by_usual_directory(
 ) -> tuple[Mode, str]:
     directory = host.path("/run/secrets")
     first = declared.first_file if declared else ""
-    names = (*declared.by_file, *declared.members) if declared else ()
+
+    def names() -> Collection[str]:  # many, and only needed without the first file
+        return (*declared.by_file, *declared.members) if declared else ()
+
     try:
         has_files = first and first not in PLATFORM_ENTRIES and host.exists(f"/run/secrets/{first}")
         if not has_files:
             with os.scandir(directory) as entries:
                 has_files = any(
-                    entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names)
+                    entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names())
                     for entry in entries
                 )
     except FileNotFoundError:
         return "development", "no /run/secrets"
     except PermissionError:
         # Such as that of sops-nix: https://github.com/Mic92/sops-nix
-        if not any(_is_there(os.path.join(directory, name)) for name in names):
+        if not any(_is_there(os.path.join(directory, name)) for name in names()):
             return "development", "/run/secrets cannot be listed, and has no declared secret"
         return "docker", "/run/secrets cannot be listed, and has a declared secret"
     except OSError as exc:
@@ -524,7 +527,7 @@ def _service_unit(host: HostEnvironment) -> str:
     with suppress(OSError), open(host.path("/proc/self/cgroup"), "rb") as file:
         text = file.read(65_536).decode("utf-8", "replace")
     for path in re.findall(r"^\d+:(?:name=systemd)?:(.*)$", text, re.MULTILINE):
-        unit: str = (re.findall(r"[^/]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
+        unit: str = (re.findall(r"[\w:.\\@-]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
         of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(unit)
         if unit.endswith(".service") and not of_desktop:
             return unit

@@ -69,6 +69,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     loading.run()
     if custom:
         loading.add_answers(custom)
+    loading.builder.resolve_aliases(loading.reported)
     validate(loading.builder, loading.reported)
     return loading.builder.build()
 
@@ -106,7 +107,8 @@ class _Loader:
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
         """Use the values of ``override()``, for which no source is read."""
         for attribute, value in overrides.items():
-            self.answered.add(attribute)
+            aliases = self.field_index.aliases.get(attribute, ())
+            self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
                 self.builder.use(attribute, value, "override", "override()")
 

@@ -225,6 +225,8 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "write NAME='value' with quotes around a value that contains spaces, or remove the line",
     ),
     "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
+    "alias": ("warning", "rename it where it is set"),
+    "alias-differs": ("warning", "remove the older name where it is set"),
 }
 """Severity and fix of each warning of a load."""
 

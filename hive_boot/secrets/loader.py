@@ -67,9 +67,9 @@ def load(  # noqa: PLR0913  (all that it depends on)
     loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
+    loading.builder.resolve_aliases(loading.reported)
     if custom:
         loading.add_answers(custom)
-    loading.builder.resolve_aliases(loading.reported)
     validate(loading.builder, loading.reported)
     return loading.builder.build()
 

@@ -21,10 +21,18 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 WarningKind = Literal[
-    "short-value", "environment-copy", "dotenv-setting", "development-default", "empty"
+    "short-value",
+    "environment-copy",
+    "overridden",
+    "placeholder",
+    "reference",
+    "example-value",
+    "dotenv-setting",
+    "development-default",
+    "empty",
 ]
 
-NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin"]
+NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin", "trailing-newline"]
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
 """The kinds of problems that a binary value has in a text field."""
@@ -127,7 +135,7 @@ class LoadResult(Record):
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
-            fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
+            fix = _fix(field, problem, origin, self.source_context, self.declaration)
             places = (location_text(origin),)
             located.append(problem.replace(places=places, fix=fix.text, fix_kind=fix.kind))
         return self.replace(problems=_in_order(located, self.field_index))
@@ -250,7 +258,11 @@ class LoadResultBuilder:
         )
 
     def add_value_problem(
-        self, field: Field, problem: ValueProblem, origin: tuple[str, str]
+        self,
+        field: Field,
+        problem: ValueProblem,
+        origin: tuple[str, str],
+        others: tuple[str, ...] = (),
     ) -> None:
         """Add a problem of a value that was found.
 
@@ -258,10 +270,12 @@ class LoadResultBuilder:
             field: the field.
             problem: the problem of the value.
             origin: source and location of the value.
+            others: the locations of further values of the field.
         """
-        fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
-        details = ("A binary value must be declared as SecretBytes.",) * (problem.kind in _BINARY)
-        places = (location_text(origin),)
+        fix = _fix(field, problem, origin, self.source_context, self.declaration, others)
+        is_binary = problem.kind in _BINARY and not problem.fix
+        details = ("A binary value must be declared as SecretBytes.",) * is_binary
+        places = (location_text(origin), *others)
         self.add_problem(field, problem.kind, problem.message, places, fix, details)
 
 
@@ -291,13 +305,14 @@ def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Pro
     return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
 
 
-def _fix(
+def _fix(  # noqa: PLR0913, PLR0917  (the arguments of how_to_fix)
     field: Field,
-    kind: ProblemKind,
+    problem: ValueProblem | Problem,
     origin: tuple[str, str],
     source_context: SourceContext,
     declaration: str,
+    others: tuple[str, ...] = (),
 ) -> Fix:
     from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-    return how_to_fix(field, kind, origin, source_context, declaration)
+    return how_to_fix(field, problem, origin, source_context, declaration, others)

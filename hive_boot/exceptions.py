@@ -25,6 +25,7 @@ ProblemKind = Literal[
     "environment-only",
     "dev-default",
     "placeholder",
+    "reference",
     "length",
     "pattern",
     "check",

@@ -107,7 +107,7 @@ def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[
 
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "directory", "empty", "missing", "unreadable", "unstable"}
+    {"broken-link", "conflict", "directory", "empty", "missing", "unreadable", "unstable"}
 )
 """The kinds of problems that end when a sidecar has written its files."""
 

@@ -51,10 +51,13 @@ class ValueProblem(Record):
     Attributes:
         kind: the kind of the problem. A value with the kind ``empty`` counts as absent.
         message: the problem, as a predicate such as ``is empty``.
+        fix: the fix in a file, in which ``{location}`` stands for the file. Empty if the fix
+            depends on the source.
     """
 
     kind: ProblemKind
     message: str
+    fix: str = ""
 
 
 class Field(Record):
@@ -85,6 +88,8 @@ class Field(Record):
     accept_old_for: float = 0.0
     previous: str | None = None
     description: str = ""
+    allow_placeholder: bool = False
+    file_variable: bool = True
     candidates: tuple[str, ...] = ()
 
     @property
@@ -157,7 +162,8 @@ class FieldIndex:
         first_file: the main file name of the first field; empty without fields.
         nested_paths: the file names that contain a subdirectory.
         by_variable: the fields, by the environment variable that contains the value.
-        by_file_variable: the fields, by the ``NAME_FILE`` variable that contains the path.
+        by_file_variable: the fields, by the ``NAME_FILE`` variable that contains the path, except
+            those with ``file_variable=False``.
     """
 
     __slots__ = (
@@ -188,7 +194,7 @@ class FieldIndex:
         self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
         self.by_variable: dict[str, Field] = {field.name: field for field in self.all_fields}
         self.by_file_variable: dict[str, Field] = {
-            f"{field.name}_FILE": field for field in self.all_fields
+            f"{field.name}_FILE": field for field in self.all_fields if field.file_variable
         }
 
 

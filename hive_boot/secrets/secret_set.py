@@ -64,6 +64,8 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     accept_old_for: float = 0.0,
     previous: str | None = None,
     description: str = "",
+    allow_placeholder: bool = False,
+    file_variable: bool = True,
 ) -> Any:  # noqa: ANN401  (a field specifier: the annotation of the attribute is the type)
     """Declare one secret of a :class:`SecretSet`.
 
@@ -95,6 +97,11 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
         previous: the name of a further, optional secret that holds the previous value,
             for processes that start after a rotation. Default: none.
         description: a description of the secret, for people.
+        allow_placeholder: whether a value that looks like a placeholder (``changeme``) or
+            like an unresolved reference (``op://vault/item``) is accepted. Default False.
+        file_variable: whether the variable ``NAME_FILE`` can contain the path of a file.
+            False is for a name such as ``ssl_cert``, because other software sets
+            ``SSL_CERT_FILE``. Default True.
     """
     return _FieldSpec(dict(locals()))
 
@@ -332,7 +339,8 @@ def _validate_source_names(cls: type, fields: Iterable[Field]) -> None:
     """Raise if one variable or one file would provide two fields."""
     owners: dict[str, str] = {}
     for field in fields:
-        for source_name in (field.name, f"{field.name}_FILE", *field.candidates):
+        pointers = (f"{field.name}_FILE",) * field.file_variable
+        for source_name in (field.name, *pointers, *field.candidates):
             owner = owners.setdefault(source_name, field.attribute)
             if owner != field.attribute:
                 _declaration_error(

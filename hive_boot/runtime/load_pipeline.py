@@ -47,7 +47,10 @@ if TYPE_CHECKING:
 
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "bundle", "directory", "empty", "missing", "unreadable", "unstable"}
+    {
+        *("broken-link", "bundle", "conflict", "directory", "empty", "missing", "unreadable"),
+        "unstable",
+    }
 )
 """The kinds of problems that end when a sidecar has written its files."""
 

@@ -43,7 +43,10 @@ if TYPE_CHECKING:
     from hive_boot.secrets.value import Change
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "check", "config", "directory", "not-a-file", "unreadable", "unstable"}
+    {
+        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unreadable"),
+        "unstable",
+    }
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 WarningKind = Literal[
     "short-value",
     "environment-copy",
+    "overridden",
+    "placeholder",
+    "reference",
+    "example-value",
     "dotenv-setting",
     "development-default",
     "empty",
@@ -39,6 +43,7 @@ NoteKind = Literal[
     "unknown-app-env",
     "env-file",
     "subdirectories",
+    "trailing-newline",
 ]
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
@@ -145,7 +150,7 @@ class LoadResult(Record):
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
             named = self.used_aliases.get(field.attribute, field)
-            fix = _fix(named, problem.kind, origin, self.source_context, self.declaration)
+            fix = _fix(named, problem, origin, self.source_context, self.declaration)
             places = (location_text(origin),)
             located.append(problem.replace(places=places, fix=fix.text, fix_kind=fix.kind))
         return self.replace(problems=_in_order(located, self.field_index))
@@ -334,7 +339,11 @@ class LoadResultBuilder:
         )
 
     def add_value_problem(
-        self, field: Field, problem: ValueProblem, origin: tuple[str, str]
+        self,
+        field: Field,
+        problem: ValueProblem,
+        origin: tuple[str, str],
+        others: tuple[str, ...] = (),
     ) -> None:
         """Add a problem of a value that was found.
 
@@ -342,11 +351,13 @@ class LoadResultBuilder:
             field: the field.
             problem: the problem of the value.
             origin: source and location of the value.
+            others: the locations of further values of the field.
         """
         named = self.used_aliases.get(field.attribute, field)
-        fix = _fix(named, problem.kind, origin, self.source_context, self.declaration)
-        details = ("A binary value must be declared as SecretBytes.",) * (problem.kind in _BINARY)
-        places = (location_text(origin),)
+        fix = _fix(named, problem, origin, self.source_context, self.declaration, others)
+        is_binary = problem.kind in _BINARY and not problem.fix
+        details = ("A binary value must be declared as SecretBytes.",) * is_binary
+        places = (location_text(origin), *others)
         self.add_problem(field, problem.kind, problem.message, places, fix, details)
 
 
@@ -378,13 +389,14 @@ def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Pro
     return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
 
 
-def _fix(
+def _fix(  # noqa: PLR0913, PLR0917  (the arguments of how_to_fix)
     field: Field,
-    kind: ProblemKind,
+    problem: ValueProblem | Problem,
     origin: tuple[str, str],
     source_context: SourceContext,
     declaration: str,
+    others: tuple[str, ...] = (),
 ) -> Fix:
     from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-    return how_to_fix(field, kind, origin, source_context, declaration)
+    return how_to_fix(field, problem, origin, source_context, declaration, others)

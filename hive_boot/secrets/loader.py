@@ -9,7 +9,7 @@ from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import FileIndex, ValueProblem
-from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder
+from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
     DirectorySnapshot,
@@ -74,6 +74,10 @@ def load(  # noqa: PLR0913  (all that it depends on)
     return loading.builder.build()
 
 
+_EXAMPLES = (".example", ".sample", ".template", ".dist")
+"""The endings of files beside ``.env`` that show which variables to set."""
+
+
 class _VariableSource(Record):
     """Variables of one origin.
 
@@ -93,6 +97,10 @@ class _Loader:
 
     Attributes:
         answered: the attributes that a stronger source has provided.
+        pointed: the attributes of ``answered`` that only a ``NAME_FILE`` of the environment has
+            provided. Such a variable may belong to other software (``SSL_CERT_FILE``), so a
+            variable of a ``.env`` file with a different value is a conflict.
+        overridden: for each name, the values that a stronger variable has overridden.
         reported: the attributes that have a problem already.
     """
 
@@ -102,6 +110,8 @@ class _Loader:
         self.source_context = builder.source_context
         self.policy = policy
         self.answered: set[str] = set()
+        self.pointed: set[str] = set()
+        self.overridden: dict[str, list[str]] = {}
         self.reported: set[str] = set()
 
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
@@ -118,8 +128,13 @@ class _Loader:
             self._read_variables(layer)
         if os.path.exists(ignored := self.source_context.ignored_env_file):
             self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
+        if self.overridden:
+            location = "; ".join(text for texts in self.overridden.values() for text in texts)
+            self.builder.warn("overridden", *self.overridden, location=location)
         if self.source_context.mounted:
             self._read_directories()
+        elif self.source_context.env_files:
+            self._compare_with_examples()
 
     def add_answers(self, custom: Sequence[CustomSource]) -> None:
         """Add the last good answers of the sources, for the fields that nothing else provides."""
@@ -168,8 +183,28 @@ class _Loader:
                 builder.warn("dotenv-setting", name, location=file.path)
         return [_VariableSource(".env", file.path, file.values) for file in files]
 
+    def _compare_with_examples(self) -> None:
+        """Warn about values that are those of an example beside ``.env``, which git contains."""
+        from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+
+        builder = self.builder
+        for ending in _EXAMPLES:
+            path = self.source_context.env_files[-1] + ending
+            example = read_dotenv(path).values if os.path.isfile(path) else {}
+            names = [
+                name
+                for name in example.keys() & self.field_index.by_variable.keys()
+                if builder.values.get(self.field_index.by_variable[name].attribute) == example[name]
+            ]
+            if names:
+                builder.warn("example-value", *sorted(names), location=path)
+
     def _read_variables(self, layer: _VariableSource) -> None:
-        """Read the declared variables, or their ``_FILE``, that no stronger source has provided."""
+        """Read the declared variables and their ``_FILE``.
+
+        In a mounted mode the files that ``_FILE`` names are as strong as those in directories. In
+        the other modes a variable overrides those of weaker layers.
+        """
         # An empty variable counts as unset.
         values = layer.values
         said = {variable for variable in values if _reader(values, variable)()}
@@ -179,24 +214,20 @@ class _Loader:
         for pointer in said & self.field_index.by_file_variable.keys():
             field = self.field_index.by_file_variable[pointer]
             if field.attribute in self.answered:
+                self._override(field, pointer, layer, None)
                 continue
             answered.add(field.attribute)
-            if field.name in said:
-                from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
-
-                self.reported.add(field.attribute)
-                message = f"is set twice, as {field.name} and as {pointer}"
-                fix = Fix(f"remove one of the two from {layer.place}")
-                self.builder.add_problem(field, "conflict", message, (layer.place,), fix)
-            else:
-                paths.append((_reader(values, pointer)(), field))
+            paths.append((_reader(values, pointer)(), field))
+            if layer.source == "environment" and field.name not in said:
+                self.pointed.add(field.attribute)
         for name in said & self.field_index.by_variable.keys():
             field = self.field_index.by_variable[name]
             read = _reader(values, name)
             value = as_value(field, read)
             if value is NOT_UTF_8:
                 self._discard(value_of(Secret, name, read))
-            if field.attribute in answered | self.answered:
+            if field.attribute in self.answered - self.pointed:
+                self._override(field, name, layer, value)
                 self._discard(value)
             elif self.source_context.mounted:
                 self.builder.env_duplicates[field.attribute] = value
@@ -204,11 +235,17 @@ class _Loader:
                 answered.add(field.attribute)
                 place = name if layer.source == "environment" else layer.place
                 self.builder.add(field.attribute, SourceHit(value, layer.source, place))
-        self.answered |= answered
+        if not self.source_context.mounted:
+            self.answered |= answered
         if answered and layer.source == ".env":
+            self.pointed -= answered
             self.builder.env_files.add(layer.place)
+        self._read_files(paths)
+
+    def _read_files(self, paths: list[tuple[str, Field]]) -> None:
+        """Read the files of fields, of which two may have the same file."""
         while paths:
-            # Two fields may be read from one file: each round reads a file once.
+            # Each round reads a file once.
             fields = {
                 os.path.join(self.source_context.cwd, path): (path, field) for path, field in paths
             }
@@ -223,7 +260,7 @@ class _Loader:
             pointers: the text of the variable, which may be a value by mistake, and the
                 field, by the absolute path.
         """
-        from hive_boot.secrets.fix_hints import Fix, printable_path  # noqa: PLC0415  (few are used)
+        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
 
         answers = {
             path: (field.attribute, field.name, field.kind is Secret)
@@ -241,16 +278,35 @@ class _Loader:
                 or batch.values.get(field.attribute)
                 or (unresolved and unresolved[0].result)
             )
-            if found:
-                self.builder.add(field.attribute, SourceHit(found, "file", place))
-            else:
+            if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
                     self._discard(Secret(field.name, path))
-                self.reported.add(field.attribute)
                 message = f"cannot be read: the file named by {pointer} does not exist"
-                fix = Fix(f"set {pointer} to the path of a file that contains the value")
-                self.builder.add_problem(field, "missing", message, (place,), fix)
+                fix = f"set {pointer} to the path of a file that contains the value, or unset it"
+                found = ValueProblem("missing", message, fix)
+            self.builder.add(field.attribute, SourceHit(found, "file", place))
+
+    def _override(
+        self, field: Field, variable: str, layer: _VariableSource, value: ValueOrProblem | None
+    ) -> None:
+        """Record that a stronger variable overrides one with a different value.
+
+        Args:
+            field: the field.
+            variable: the overridden variable.
+            layer: where it is set.
+            value: its value; None for a ``NAME_FILE``, whose file is not read.
+        """
+        builder, attribute = self.builder, field.attribute
+        hits = builder.unresolved.get(attribute, [])
+        if attribute in builder.values:
+            hits = [SourceHit(builder.values[attribute], *builder.origin(attribute))]
+        for hit in hits[:1]:
+            is_used = not isinstance(hit.result, ValueProblem) and hit.source != "override"
+            if is_used and hit.result != value:
+                text = f"{variable} in {layer.place} by {location_text((hit.source, hit.place))}"
+                self.overridden.setdefault(field.name, []).append(text)
 
     def _read_directories(self) -> None:
         source_context, snapshots = self.source_context, self.builder.snapshots

@@ -299,11 +299,12 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NAME beside NAME_FILE raises, and shows neither."""
+    """NAME beside a NAME_FILE that names no file raises, and shows neither."""
     monkeypatch.setenv("JWT_SECRET_FILE", OTHER)
     with pytest.raises(SourceError) as caught:
         get_secret("JWT_SECRET")
-    assert caught.value.problem.kind == "conflict"
+    assert caught.value.problem.kind == "missing"
+    assert len(caught.value.problem.places) == 2
     told = everything_told(caught.value)
     assert FAKE not in told
     assert OTHER not in told

@@ -71,6 +71,7 @@ class Timings(Record):
         max_watch_retry_delay: the longest of these delays.
         watch_stable_interval: a watch that worked for longer resets the delay.
         missing_file_interval: between two checks for a file that a start waits for.
+        fifo_timeout: for the FIFOs of a start or reload, until their writers close them.
         read_timeout: after which a read is considered hung. Waiting for writers ends after 10 s.
         reload_retry_delay: before a failed read or check of a rotation is retried.
         max_reload_retry_delay: the longest of these delays.
@@ -113,6 +114,7 @@ class Timings(Record):
     max_watch_retry_delay: float = 30.0
     watch_stable_interval: float = 30.0
     missing_file_interval: float = 0.1
+    fifo_timeout: float = 10.0
     read_timeout: float = 30.0
     reload_retry_delay: float = 1.0
     max_reload_retry_delay: float = 60.0

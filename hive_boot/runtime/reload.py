@@ -11,6 +11,7 @@ import math
 import os
 import time
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,6 +24,7 @@ from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, thre
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.secrets.watcher import Watcher
@@ -207,7 +209,7 @@ class ReloadReader:
     Args:
         store: the secrets in use.
         pipeline: the load pipeline.
-        timings: the timeout of a read.
+        timings: the timeouts of a read.
 
     Attributes:
         rejected: the set that a check rejected last.
@@ -224,13 +226,19 @@ class ReloadReader:
         self._store = store
         self._pipeline = pipeline
         self._timeout = timings.read_timeout
+        self._fifo_timeout = timings.fifo_timeout
         self._reading = False
 
-    async def read(self) -> ReloadResult:
-        """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
+    async def read(self, *, read_fifos: bool = False) -> ReloadResult:
+        """Read once. A read that hangs in a file system is abandoned, and no other one starts.
+
+        Args:
+            read_fifos: whether to read FIFOs again. Default False: use what the start has read.
+        """
         if not self._reading:
             with anyio.move_on_after(self._timeout):
-                return await run_in_daemon_thread(self._read, "hive_boot reload")
+                read = partial(self._read, FifoReader(self._fifo_timeout) if read_fifos else None)
+                return await run_in_daemon_thread(read, "hive_boot reload")
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
     def failed_read(self, why: str) -> ReloadResult:
@@ -241,10 +249,10 @@ class ReloadReader:
         failed = accepted.replace(problems=(problem,), hints=(), notes=())
         return ReloadResult(failed, [], same_as_rejected=False)
 
-    def _read(self) -> ReloadResult:
+    def _read(self, fifo_reader: FifoReader | None) -> ReloadResult:
         self._reading = True
         try:
-            load_result = self._pipeline.read(during_run=True)
+            load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
         finally:
             self._reading = False
         before = self._store.generation.load_result
@@ -424,7 +432,7 @@ class Reloader:
         now = any(request.now for request in requests)
         change, failure = None, None
         try:
-            read = await self._reader.read()
+            read = await self._reader.read(read_fifos=bool(requests))
             if not (read.result.problems or read.changed):
                 self._mark_unchanged()
                 change = self._activate_now() if now else None

@@ -12,6 +12,7 @@ from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import FieldIndex, undeclared_field
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class StandaloneStore:
         os.register_at_fork(after_in_child=self._renew_lock)
         self._found: dict[str, Secret] = {}
         self._source_context: SourceContext | None = None
+        self._fifo_reader = FifoReader()
 
     def get(self, name: str) -> Secret | None:
         """Return a secret, loaded now or earlier; None when it is absent."""
@@ -56,7 +58,7 @@ class StandaloneStore:
 
     def _load(self, field: Field) -> Secret | None:
         source_context = self.source_context().replace(variables=HostEnvironment().variables)
-        loaded = load(FieldIndex([field]), source_context)
+        loaded = load(FieldIndex([field]), source_context, fifo_reader=self._fifo_reader)
         if loaded.problems:
             raise SourceError(loaded.problems[0])
         value = loaded.values.get(field.attribute)

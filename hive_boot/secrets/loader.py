@@ -25,6 +25,7 @@ from hive_boot.secrets.sources.files import (
     Value,
     ValueOrProblem,
     as_value,
+    read_fifo,
 )
 from hive_boot.secrets.validation import validate
 from hive_boot.secrets.value import Secret, value_of
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.files import FifoReader
+
+
+_SHOWN = 10
+"""The maximum number of lines of a file that get a warning of one kind."""
 
 
 def load(  # noqa: PLR0913  (all that it depends on)
@@ -45,6 +51,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     policy: ReadPolicy | None = None,
     overrides: Mapping[str, Value | None] | None = None,
     recheck_recent_directories: bool = False,
+    fifo_reader: FifoReader | None = None,
 ) -> LoadResult:
     """Load and validate every field of a declaration.
 
@@ -57,9 +64,12 @@ def load(  # noqa: PLR0913  (all that it depends on)
             secret absent.
         recheck_recent_directories: whether to wait for a file that was just removed. Default
             False.
+        fifo_reader: reads FIFOs; None to use only what an earlier load of this process has read.
+            Default None.
     """
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
-    loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
+    builder = LoadResultBuilder(field_index, source_context, declaration)
+    loading = _Loader(builder, policy, fifo_reader)
     loading.apply_overrides(overrides or {})
     loading.run()
     validate(loading.builder, loading.reported)
@@ -88,11 +98,14 @@ class _Loader:
         reported: the attributes that have a problem already.
     """
 
-    def __init__(self, builder: LoadResultBuilder, policy: ReadPolicy) -> None:
+    def __init__(
+        self, builder: LoadResultBuilder, policy: ReadPolicy, fifo_reader: FifoReader | None
+    ) -> None:
         self.builder = builder
         self.field_index = builder.field_index
         self.source_context = builder.source_context
         self.policy = policy
+        self.fifo_reader = fifo_reader
         self.answered: set[str] = set()
         self.reported: set[str] = set()
 
@@ -193,15 +206,21 @@ class _Loader:
             path: (field.attribute, field.name, field.kind is Secret)
             for path, (_, field) in pointers.items()
         }
-        snapshot = read_paths(answers, self.policy)
+        fifos = {
+            path: read_fifo(path, name, self.fifo_reader, is_text=is_text)
+            for path, (_, name, is_text) in answers.items()
+        }
+        files = {path: answer for path, answer in answers.items() if fifos[path] is None}
+        snapshot = read_paths(files, self.policy)
         batch = snapshot.batch
-        for path, field in pointers.values():
+        for absolute, (path, field) in pointers.items():
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             unresolved = batch.unresolved.get(field.attribute)
             found = (
-                snapshot.problem
+                fifos[absolute]
+                or snapshot.problem
                 or batch.values.get(field.attribute)
                 or (unresolved and unresolved[0].result)
             )

@@ -26,6 +26,7 @@ from hive_boot.secrets.fields import FieldIndex
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import SourceContext
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import everything_told, move_to
@@ -340,9 +341,11 @@ def test_many_threads_read_each_secret_once(
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     loads: list[str] = []
 
-    def counted(field_index: FieldIndex, source_context: SourceContext) -> LoadResult:
+    def counted(
+        field_index: FieldIndex, source_context: SourceContext, *, fifo_reader: FifoReader
+    ) -> LoadResult:
         loads.extend(field_index.by_variable)
-        return load(field_index, source_context)
+        return load(field_index, source_context, fifo_reader=fifo_reader)
 
     monkeypatch.setattr("hive_boot.secrets.global_access.load", counted)
     together = threading.Barrier(16)

@@ -68,6 +68,9 @@ _WARNINGS: dict[WarningKind, str] = {
     "environment-copy": "{names} is a file and also an environment variable: the file is used, "
     "and child processes inherit the variable",
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
+    "dotenv-line": "{location} cannot be parsed, and concerns no declared secret",
+    "dotenv-repeated": "{location} sets {names} again, and the last line counts",
+    "dotenv-unread": "{location} cannot be read, and no missing secret can be in it",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
 }
@@ -87,7 +90,7 @@ _NOTES: dict[NoteKind, str] = {
 
 def warning_text(warning: LoadWarning) -> str:
     """Return the text of a warning."""
-    names = _join(warning.names)
+    names = _join(warning.names) or "a variable"
     return _WARNINGS[warning.kind].format(names=names, location=warning.location)
 
 

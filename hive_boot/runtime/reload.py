@@ -110,11 +110,14 @@ def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
 
 
 def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Return a problem for each ``.env`` file that contained values and no longer exists."""
+    """Return a problem for each ``.env`` file that contained values and cannot be read any more."""
+    unread = {each.location for each in load_result.warnings if each.kind == "dotenv-unread"}
+    reported = {each.name for each in load_result.problems}
+    lost = before.env_files - load_result.env_files - reported
     return [
-        _lost(path, "missing", "no longer exists")
+        _lost(path, "missing", "cannot be read any more" if path in unread else "no longer exists")
         for path in load_result.source_context.env_files
-        if path in before.env_files and not os.path.exists(path)  # noqa: PTH110  (a start of many files has no time for Path)
+        if path in lost and (path in unread or not os.path.exists(path))  # noqa: PTH110  (a start of many files has no time for Path)
     ]
 
 

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 WarningKind = Literal[
-    "short-value", "environment-copy", "dotenv-setting", "development-default", "empty"
+    "short-value",
+    "environment-copy",
+    "dotenv-setting",
+    "dotenv-line",
+    "dotenv-repeated",
+    "dotenv-unread",
+    "development-default",
+    "empty",
 ]
 
 NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin"]
@@ -148,6 +155,7 @@ class LoadResultBuilder:
         names: the names of all variables.
         snapshots: the content of each directory.
         unused_values: values that were read and are not used.
+        unread_files: the problems of the ``.env`` files that cannot be read.
         problems: the problems.
         warnings: the warnings.
         notes: the notes that are logged, and shown in a report.
@@ -168,6 +176,7 @@ class LoadResultBuilder:
         self.names: set[str] = set()
         self.snapshots: list[DirectorySnapshot] = []
         self.unused_values: list[Value] = []
+        self.unread_files: list[Problem] = []
         self.problems: list[Problem] = []
         self.warnings: list[LoadWarning] = []
         self.notes: list[LoadNote] = []

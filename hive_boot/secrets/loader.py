@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
@@ -87,7 +87,7 @@ class _VariableSource(Record):
 
     source: str
     place: str
-    values: Mapping[str, str | Secret]
+    values: Mapping[str, str | Secret | ValueProblem]
 
 
 class _Loader:
@@ -118,34 +118,49 @@ class _Loader:
 
     def run(self) -> None:
         """Read every source of the mode."""
-        for layer in self._layers():
-            self._read_variables(layer)
+        variables = self.source_context.variables()
+        self._read_variables(_VariableSource("environment", "the environment", variables))
+        if self.source_context.mode == "development":
+            self._read_env_files()
         if self.source_context.mounted:
             self._read_directories()
 
-    def _layers(self) -> list[_VariableSource]:
-        layers = [
-            _VariableSource("environment", "the environment", self.source_context.variables())
-        ]
-        if self.source_context.mode == "development":
-            layers += self._dotenv_layers()
-        return layers
-
-    def _dotenv_layers(self) -> list[_VariableSource]:
+    def _read_env_files(self) -> None:
         from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
 
-        builder, source_context = self.builder, self.source_context
-        files = [read_dotenv(path) for path in source_context.env_files]
-        if not any(file.exists for file in files):
-            paths = tuple(reversed(source_context.env_files))
-            builder.notes.append(LoadNote("no-dotenv", locations=paths))
-        for file in files:
+        builder, field_index = self.builder, self.field_index
+        scopes: list[Mapping[str, str | Secret | ValueProblem]] = [self.source_context.variables()]
+        exists = False
+        for path in self.source_context.env_files:
+            wanted = {
+                name: field.attribute
+                for names in (field_index.by_variable, field_index.by_file_variable)
+                for name, field in names.items()
+                if field.attribute not in self.answered
+            }
+            file = read_dotenv(
+                path, wanted=wanted.keys(), scopes=scopes, fifo_reader=self.fifo_reader
+            )
+            exists |= file.exists
+            scopes += [file.value_problems, file.values]
+            if file.problem is not None:
+                builder.unread_files.append(file.problem)
             builder.problems += file.problems
+            self.reported.update(wanted[name] for name in file.concerned)
             for name in file.ignored:
-                builder.warn("dotenv-setting", name, location=file.path)
-        return [_VariableSource(".env", file.path, file.values) for file in files]
+                builder.warn("dotenv-setting", name, location=path)
+            for line in file.unreadable_lines[:_SHOWN]:
+                builder.warn("dotenv-line", location=f"{path}:{line}")
+            for line, name in list(file.repeated.items())[:_SHOWN]:
+                builder.warn("dotenv-repeated", *filter(None, [name]), location=f"{path}:{line}")
+            self._read_variables(
+                _VariableSource(".env", path, {**file.values, **file.value_problems})
+            )
+        if not exists:
+            paths = tuple(reversed(self.source_context.env_files))
+            builder.notes.append(LoadNote("no-dotenv", locations=paths))
 
-    def _read_variables(self, layer: _VariableSource) -> None:
+    def _read_variables(self, layer: _VariableSource) -> None:  # noqa: C901  (one rule after another)
         """Read the declared variables, or their ``_FILE``, that no stronger source has provided."""
         # An empty variable counts as unset.
         values = layer.values
@@ -165,6 +180,8 @@ class _Loader:
                 message = f"is set twice, as {field.name} and as {pointer}"
                 fix = Fix(f"remove one of the two from {layer.place}")
                 self.builder.add_problem(field, "conflict", message, (layer.place,), fix)
+            elif isinstance(problem := values[pointer], ValueProblem):
+                self.builder.add(field.attribute, SourceHit(problem, layer.source, layer.place))
             else:
                 paths.append((_reader(values, pointer)(), field))
         for name in said & self.field_index.by_variable.keys():
@@ -308,7 +325,7 @@ class _Loader:
             self.builder.unused_values.append(result)
 
 
-def _reader(values: Mapping[str, str | Secret], name: str) -> Callable[[], str]:
+def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Callable[[], Any]:
     """Return a function that returns the text of a variable. No local variable holds the text."""
     if isinstance(values[name], Secret):
         return values[name].reveal  # type: ignore[union-attr]

@@ -295,7 +295,7 @@ def test_a_source_that_cannot_be_read_is_an_error(
 
 def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     """A .env that cannot be understood is no absence of the secret, and is not quoted."""
-    cases: list[bytes] = [b"JWT_SECRET=fake-\xff-0123456789\n", b"fake line\n", b"A=1\0\n"]
+    cases: list[bytes] = [b"JWT_SECRET=fake-\xff-0123456789\n", b"JWT_SECRET='fake\n", b"A=1\0\n"]
     machines = empty_machines(tmp_path)
     for content in cases:
         with pytest.MonkeyPatch.context() as monkeypatch, case(content):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot.secrets.sources import files
+from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import LIMIT, NOT_ASKED, FifoReader, read_fifo, read_files
 from hive_boot.secrets.value import Secret, SecretBytes
 from tests.fixtures.cases import case
@@ -226,6 +227,9 @@ def test_a_fifo_that_may_not_be_read(fifo: Path) -> None:
     """It is not even opened: its writer goes on waiting for a reader."""
     for _ in range(2):
         assert read_fifo(str(fifo), "API_KEY", None, is_text=True) is NOT_ASKED
+        problem = read_dotenv(str(fifo)).problem
+        assert problem is not None
+        assert problem.kind == "unreadable"
         with pytest.raises(OSError, match=os.strerror(errno.ENXIO)):
             os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
 

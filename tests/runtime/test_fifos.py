@@ -68,7 +68,7 @@ def boot(fifo: Path) -> Bootstrap[Needs, None]:
 @contextmanager
 def written(path: Path, text: str) -> Iterator[threading.Thread]:
     """Write into a FIFO in another thread, which blocks until there is a reader."""
-    thread = threading.Thread(target=path.write_text, args=[text])
+    thread = threading.Thread(target=path.write_text, args=[text], daemon=True)
     thread.start()
     yield thread
     thread.join(60)

@@ -41,7 +41,7 @@ _OPEN_QUOTE = re.compile(r"""(?:'(?:\\.|[^'\\\n])*|"(?:\\.|[^"\\\n])*)\\?(?:\n|\
 """A value with a quote that is not closed in its line."""
 
 _FIRST_WORDS = re.compile(
-    r"""(?m)^[ \t]*(?:(?:export|set|setenv|declare|typeset|ENV|-x|-)[ \t]+)*['"]?"""
+    r"""(?m)^[ \t]*[{,]?[ \t]*(?:(?:export|set|setenv|declare|typeset|ENV|-x|-)[ \t]+)*['"]?"""
     r"([A-Za-z_][A-Za-z0-9_.-]*)"
 )
 """The name that a line begins with, also in a shell script, a Dockerfile, YAML or JSON."""
@@ -194,7 +194,11 @@ class _Parser:
         if self._pem is not None:
             self._pem |= words
             self._pem = None if _PEM_END in original() else self._pem
-        elif read().error or (read().value and _begins_pem(value) and value()[0] not in "'\""):
+        elif (
+            read().error
+            or (read().value is None and words - {read().key})
+            or (read().value and _begins_pem(value) and value()[0] not in "'\"")
+        ):
             self._add_unreadable(line, original, value, {*words})
         elif read().key is not None and read().value is not None:
             self._set(read, line, value)

@@ -35,7 +35,7 @@ def fifo(tmp_path: Path) -> Path:
 @contextmanager
 def writer(*steps: Callable[[], object]) -> Iterator[None]:
     """Run steps in another thread during the block, and wait for their end."""
-    thread = threading.Thread(target=lambda: [step() for step in steps])
+    thread = threading.Thread(target=lambda: [step() for step in steps], daemon=True)
     thread.start()
     try:
         yield

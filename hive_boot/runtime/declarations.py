@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.injection import InjectionContext, Work
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.platform import SourceOptions
+    from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.sources.files import Value
 
 
@@ -44,6 +45,28 @@ def validate_seconds(name: str, value: object, *, least: float | None = None) ->
             expected = f"a number of seconds of at least {least:g}"
         message = f"{name} must be {expected}."
         raise DeclarationError(message)
+
+
+def validate_sources(sources: object) -> None:
+    """Raise if ``sources=`` contains something other than sources with unique names.
+
+    Raises:
+        DeclarationError: an element is not a source, or its interval is invalid.
+    """
+    names: list[object] = []
+    for source in sources if isinstance(sources, list | tuple) else [None]:
+        name, interval = getattr(source, "name", None), getattr(source, "interval", None)
+        is_named = isinstance(name, str) and name.strip() and name.isprintable()
+        is_source = is_named and is_async(getattr(source, "load", None))
+        if not is_source or isinstance(source, type) or name in names:
+            message = (
+                "sources= must be a list or tuple of objects, each with a unique name and an "
+                "`async def load(self, names)`."
+            )
+            raise DeclarationError(message)
+        names.append(name)
+        if interval is not None:
+            validate_seconds(f"interval of the source {name}", interval)
 
 
 def require_async(decorator: str, function: object) -> None:
@@ -280,6 +303,7 @@ class AppDeclaration:
         startup_timeout: seconds for the checks and resources of a start, and for the checks of a
             rotation.
         unset_env: whether the variables of the secrets are removed from the environment.
+        sources: the sources of the application, in the order in which they are asked.
         probe_port: the port of the probe server; None without a probe server.
         shutdown_delay: seconds between the request to stop and the end of main. None selects a
             delay for ``serve`` in Kubernetes mode, and no delay otherwise.
@@ -309,6 +333,7 @@ class AppDeclaration:
         wait_for_files: float,
         startup_timeout: float,
         unset_env: bool,
+        sources: Sequence[Source],
         probe_port: int | None,
         shutdown_delay: float | None,
         shutdown_timeout: float,
@@ -326,6 +351,7 @@ class AppDeclaration:
         validate_seconds("shutdown_timeout=", shutdown_timeout)
         if shutdown_delay is not None:
             validate_seconds("shutdown_delay=", shutdown_delay, least=0)
+        validate_sources(sources)
         port: object = probe_port
         if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
             message = "probe_port= must be a port from 1 to 65535, or 0 for any free port."
@@ -341,6 +367,7 @@ class AppDeclaration:
         self.wait_for_files = wait_for_files
         self.startup_timeout = startup_timeout
         self.unset_env = unset_env
+        self.sources = tuple(sources)
         self.probe_port = probe_port
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout

@@ -6,6 +6,7 @@ in the same order; they differ only by arguments.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from functools import partial
@@ -19,6 +20,7 @@ from hive_boot.runtime.injection import InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, detect
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import make_set
 from hive_boot.secrets.validation import call_checks
 
@@ -39,12 +41,17 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
+    from hive_boot.secrets.store import Store
     from hive_boot.secrets.validation import PendingCheck
 
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "directory", "empty", "missing", "unreadable", "unstable"}
+    {
+        *("broken-link", "bundle", "conflict", "directory", "empty", "missing", "unreadable"),
+        "unstable",
+    }
 )
 """The kinds of problems that end when a sidecar has written its files."""
 
@@ -71,6 +78,9 @@ class LoadPipeline:
     and the checks of the application. A start and a dry run call both. A reload calls
     :meth:`read`, and :meth:`check` when a value has changed.
 
+    Between two loads :meth:`ask_sources` awaits the sources of the application in the event loop,
+    for what the first one did not find; the second one uses their answers.
+
     The config is built before the last checks, because they may take it as a parameter.
 
     Args:
@@ -81,9 +91,11 @@ class LoadPipeline:
 
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
+        custom: the sources of the application.
     """
 
     source_context: SourceContext | None = None
+    custom: Sequence[CustomSource] = ()
 
     def __init__(
         self,
@@ -104,6 +116,10 @@ class LoadPipeline:
         self._config_set: Any = make_set(self._declared, {})
         self._checking: set[tuple[str, Value]] = set()
         self._given_up = threading.Event()
+        if declaration.sources:
+            from hive_boot.secrets.sources.external import CustomSource  # noqa: PLC0415  (many have none)
+
+            self.custom = [CustomSource(each, declaration.timings) for each in declaration.sources]
 
     async def start(
         self,
@@ -128,21 +144,31 @@ class LoadPipeline:
             return self.load(start_watching)
 
         loaded = await run_in_daemon_thread(load_in_thread, "hive_boot load")
+        deadline = time.monotonic() + self._declaration.startup_timeout
+        while await self.ask_sources(deadline=deadline):
+            loaded = await run_in_daemon_thread(self.load, "hive_boot load")
         self.log_warnings(loaded)
         checked = await self.check(
-            loaded, injection_context, before_application_checks=before_application_checks
+            loaded,
+            injection_context,
+            before_application_checks=before_application_checks,
+            deadline=deadline,
         )
         if checked.result.problems:
             raise self.build_error(checked.result.problems, checked.result.report_notes)
         return checked
 
     def load(
-        self, start_watching: Callable[[FieldIndex, SourceContext], object] | None = None
+        self,
+        start_watching: Callable[[FieldIndex, SourceContext], object] | None = None,
+        *,
+        read_fifos: bool = True,
     ) -> LoadResult:
         """Detect the platform, read and validate everything, and hide the values. It blocks.
 
         Args:
             start_watching: starts the watcher before the first read; None without a watcher.
+            read_fifos: whether to read FIFOs, which takes their content away. Default True.
 
         Raises:
             InvalidSecretsError: a variable that selects the mode or the profile is invalid.
@@ -150,7 +176,33 @@ class LoadPipeline:
         source_context = self.detect_platform()
         if start_watching is not None:
             start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
-        return self.hide_values(self._read_with_wait())
+        reader = FifoReader(self._declaration.timings.fifo_timeout) if read_fifos else None
+        return self.hide_values(self._read_with_wait(reader))
+
+    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
+        """Load, validate and build the config, without an event loop, and run no check. It blocks.
+
+        Args:
+            store: accepts valid secrets.
+            publish: called then, before the config is built, which may need them.
+
+        Returns:
+            The config; None without one.
+
+        Raises:
+            InvalidSecretsError: there are problems; all of them are in the report.
+        """
+        result = self.load()
+        self.log_warnings(result)
+        if not result.problems:
+            store.accept(result)
+            publish(result)
+        config, problems = self._build_config(result, is_reload=False)
+        result = result.with_problems(problems)
+        if result.problems:
+            del config  # a traceback with local variables would show the settings
+            raise self.build_error(result.problems, result.report_notes)
+        return config
 
     async def check(
         self,
@@ -159,6 +211,7 @@ class LoadPipeline:
         *,
         changed_fields: Collection[str] | None = None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]] | None = None,
+        deadline: float | None = None,
     ) -> CheckedLoad:
         """Run every check, each step only if the ones that it depends on have passed.
 
@@ -171,9 +224,13 @@ class LoadPipeline:
                 checks of the application.
             before_application_checks: awaited before the checks of the application, unless a
                 problem was found before; None in a reload.
+            deadline: the end of the time for checks, on the monotonic clock. Default:
+                ``startup_timeout`` seconds from now.
         """
-        deadline = time.monotonic() + self._declaration.startup_timeout
+        deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         result = await self._run_field_checks(result, changed_fields, deadline)
+        if any(warning.kind == "not-asked" for warning in result.warnings):
+            return CheckedLoad(result, None, deadline)
         config, problems = self._build_config(result, is_reload=changed_fields is not None)
         result = result.with_problems(problems)
         result = await self._run_set_check(result, deadline)
@@ -198,19 +255,22 @@ class LoadPipeline:
                 self.source_context = detect(
                     HostEnvironment(),
                     self._declaration.source_options,
-                    self._declared._field_index.first_file,  # noqa: SLF001  (the declaration is ours to read)
+                    self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
                 )
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
             log_messages.log_source_context(self.source_context)
         return self.source_context
 
-    def read(self, *, during_run: bool = False) -> LoadResult:
+    def read(
+        self, *, during_run: bool = False, fifo_reader: FifoReader | None = None
+    ) -> LoadResult:
         """Read and validate everything once. It blocks, and may wait for a writer.
 
         Args:
             during_run: whether the application already runs, so that a file that was just
                 removed may be waited for. Default False.
+            fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
         """
         return load(
             self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
@@ -218,7 +278,39 @@ class LoadPipeline:
             declaration=self._declared.__name__,
             overrides=self._declaration.overrides,
             recheck_recent_directories=during_run,
+            custom=self.custom,
+            fifo_reader=fifo_reader,
         )
+
+    @property
+    def sources_due(self) -> float:
+        """When a source has to be asked next, on the monotonic clock; infinite for never."""
+        return min((source.due for source in self.custom), default=math.inf)
+
+    async def ask_sources(self, *, again: bool = False, deadline: float = math.inf) -> bool:
+        """Ask the first source that is due, or that was not asked for a field yet.
+
+        Args:
+            again: whether every source is due. Default False.
+            deadline: the end of a start, on the monotonic clock. Default: this is a reload.
+
+        Returns:
+            Whether a source was asked. Then everything has to be loaded again, because its answer
+            determines what the next source is asked for.
+        """
+        for source in self.custom:
+            if again and source.fields:
+                source.due = 0.0
+        due = [source for source in self.custom if source.is_due]
+        if not due or time.monotonic() >= deadline:
+            return False
+        from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
+
+        seconds = self._declaration.startup_timeout
+        if deadline == math.inf:
+            seconds = min(seconds, self._declaration.timings.source_timeout)
+        await ask_source(due[0], seconds=seconds, deadline=deadline)
+        return True
 
     def hide_values(self, result: LoadResult, accepted: Iterable[Value] = ()) -> LoadResult:
         """Hide all values in logs, and return the result with a warning for short ones.
@@ -234,9 +326,10 @@ class LoadPipeline:
         self._given_up.set()
 
     def needs_event_loop(self, result: LoadResult) -> bool:
-        """Return whether a check of fields, of the set or of the application exists."""
+        """Return whether a check or a source exists."""
         has_set_check = hasattr(self._declared, "check")
-        return bool(self._checks) or has_set_check or bool(_fields_to_check(result, None))
+        has_checks = bool(self._checks) or has_set_check or bool(_fields_to_check(result, None))
+        return has_checks or bool(self.custom)
 
     def log_warnings(self, result: LoadResult) -> None:
         """Log the warnings that were not logged before."""
@@ -270,9 +363,9 @@ class LoadPipeline:
             kept=set_in_use,
         )
 
-    def _read_with_wait(self) -> LoadResult:
+    def _read_with_wait(self, fifo_reader: FifoReader | None) -> LoadResult:
         """Read everything, and wait up to ``wait_for_files`` for files that are missing."""
-        result = self.read()
+        result = self.read(fifo_reader=fifo_reader)
         seconds = self._declaration.wait_for_files
         if not seconds or not result.source_context.mounted:
             return result
@@ -284,7 +377,7 @@ class LoadPipeline:
         while missing and (left := until - time.monotonic()) > 0:
             if self._given_up.wait(min(interval, left)):
                 break
-            result = self.read()
+            result = self.read(fifo_reader=fifo_reader)
             missing = _missing(result)
         return result
 
@@ -419,7 +512,9 @@ class DryRunResult(Record):
         return self.load_result.source_context
 
 
-def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object) -> DryRunResult:
+def dry_run(
+    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool = True
+) -> DryRunResult:
     """Load and check everything once, as a start would, and start nothing.
 
     The values stay hidden in logs and tracebacks until the process ends.
@@ -428,6 +523,8 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
         declaration: the declared application.
         injectables: what its functions may ask for.
         boot: the Bootstrap, for functions that ask for it.
+        ask: whether the sources of the application are asked. Default True. Without them the
+            checks that need a whole set are left out.
 
     Raises:
         DeclarationError: a parameter of a declared function cannot be filled, or resources
@@ -442,11 +539,15 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
         return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
 
     async def check() -> CheckedLoad:
-        return await pipeline.check(loaded, injection_context)
+        deadline, result = time.monotonic() + declaration.startup_timeout, loaded
+        while ask and await pipeline.ask_sources(deadline=deadline):
+            result = pipeline.load()
+        return await pipeline.check(result, injection_context)
 
     redaction.start()
     try:
-        loaded = pipeline.load()
+        # The FIFOs are left to the service: this process would take their content away from it.
+        loaded = pipeline.load(read_fifos=False)
         if pipeline.needs_event_loop(loaded):
             import anyio  # noqa: PLC0415  (only for what has to be awaited)
 

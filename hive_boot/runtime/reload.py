@@ -11,6 +11,7 @@ import math
 import os
 import time
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,6 +24,7 @@ from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, thre
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.secrets.watcher import Watcher
@@ -43,7 +45,10 @@ if TYPE_CHECKING:
     from hive_boot.secrets.value import Change
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "check", "config", "directory", "not-a-file", "unreadable", "unstable"}
+    {
+        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unreadable"),
+        "unstable",
+    }
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
 
@@ -109,11 +114,14 @@ def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
 
 
 def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Return a problem for each ``.env`` file that contained values and no longer exists."""
+    """Return a problem for each ``.env`` file that contained values and cannot be read any more."""
+    unread = {each.location for each in load_result.warnings if each.kind == "dotenv-unread"}
+    reported = {each.name for each in load_result.problems}
+    lost = before.env_files - load_result.env_files - reported
     return [
-        _lost(path, "missing", "no longer exists")
+        _lost(path, "missing", "cannot be read any more" if path in unread else "no longer exists")
         for path in load_result.source_context.env_files
-        if path in before.env_files and not os.path.exists(path)  # noqa: PTH110  (a start of many files has no time for Path)
+        if path in lost and (path in unread or not os.path.exists(path))  # noqa: PTH110  (a start of many files has no time for Path)
     ]
 
 
@@ -208,7 +216,7 @@ class ReloadReader:
     Args:
         store: the secrets in use.
         pipeline: the load pipeline.
-        timings: the timeout of a read.
+        timings: the timeouts of a read.
 
     Attributes:
         rejected: the set that a check rejected last.
@@ -225,13 +233,29 @@ class ReloadReader:
         self._store = store
         self._pipeline = pipeline
         self._timeout = timings.read_timeout
+        self._fifo_timeout = timings.fifo_timeout
         self._reading = False
 
-    async def read(self) -> ReloadResult:
+    async def read(self, *, ask_sources: bool = False, read_fifos: bool = False) -> ReloadResult:
+        """Read once, or again after sources of the application have answered.
+
+        Args:
+            ask_sources: whether every source is asked. Default: those that are due.
+            read_fifos: whether to read FIFOs again. Default False: use what the start has read.
+        """
+        reader = FifoReader(self._fifo_timeout) if read_fifos else None
+        read = await self._read_once(reader)
+        while await self._pipeline.ask_sources(again=ask_sources):
+            ask_sources = False
+            read = await self._read_once(reader)
+        return read
+
+    async def _read_once(self, fifo_reader: FifoReader | None) -> ReloadResult:
         """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
         if not self._reading:
             with anyio.move_on_after(self._timeout):
-                return await run_in_daemon_thread(self._read, "hive_boot reload")
+                read = partial(self._read, fifo_reader)
+                return await run_in_daemon_thread(read, "hive_boot reload")
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
     def failed_read(self, why: str) -> ReloadResult:
@@ -242,10 +266,10 @@ class ReloadReader:
         failed = accepted.replace(problems=(problem,), hints=(), notes=())
         return ReloadResult(failed, [], same_as_rejected=False)
 
-    def _read(self) -> ReloadResult:
+    def _read(self, fifo_reader: FifoReader | None) -> ReloadResult:
         self._reading = True
         try:
-            load_result = self._pipeline.read(during_run=True)
+            load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
         finally:
             self._reading = False
         before = self._store.generation.load_result
@@ -291,6 +315,7 @@ class Reloader:
     Attributes:
         failed_activation: the problems that keep accepted values from coming into use.
         rejection: the rejected candidate; None when the last read was accepted.
+        failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
         watch_supervisor: the owner of the watcher.
@@ -319,7 +344,7 @@ class Reloader:
         self._schedule_soon = threadsafe_scheduler()
         self._wakeup = anyio.Event()
         self._accepted = anyio.Event()
-        self._requested = False
+        self._requested = self._ask_sources = False
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
@@ -327,6 +352,7 @@ class Reloader:
         self._ended = False
         self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
+        self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
@@ -351,12 +377,16 @@ class Reloader:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
 
-    def request_reload(self) -> None:
+    def request_reload(self, *, ask_sources: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
+
+        Args:
+            ask_sources: whether the sources of the application are asked too. Default False.
 
         Raises:
             RuntimeError: the event loop is closed.
         """
+        self._ask_sources |= ask_sources
         self._schedule_soon(self._schedule)
 
     async def reload(self, *, now: bool) -> Change | None:
@@ -413,35 +443,43 @@ class Reloader:
         self._wakeup.set()
 
     def _is_due(self) -> bool:
-        return self._requested or bool(self._requests) or self._retry_at <= time.monotonic()
+        due = min(self._retry_at, self._pipeline.sources_due)
+        return self._requested or bool(self._requests) or due <= time.monotonic()
 
     def _pause(self) -> float:
         """Return the seconds until the next retry or health check."""
         if self._is_due():
             return 0.0
-        return max(0.0, min(self._retry_at, self.watch_supervisor.due) - time.monotonic())
+        due = min(self._retry_at, self._pipeline.sources_due, self.watch_supervisor.due)
+        return max(0.0, due - time.monotonic())
 
     async def _rotate(self) -> None:
         """Read once, and accept or reject what has changed."""
         requests = list(self._requests)
         retried = self._retry_at <= time.monotonic()
-        self._requested = False
+        ask_sources = self._ask_sources or bool(requests)
+        self._requested = self._ask_sources = False
         started = time.perf_counter()
         now = any(request.now for request in requests)
         change, failure = None, None
         try:
-            read = await self._reader.read()
+            read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
+            self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
                 self._mark_unchanged()
                 change = self._activate_now() if now else None
             elif read.result.problems or not read.same_as_rejected or retried or requests:
                 change = await self._replace(read, started, now=now)
+            if self.failing_sources:
+                failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
         except InvalidSecretsError as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
             log_messages.log_reload_crashed(exc)
             failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
             failure = self._reject(failed_read, started)
+            for source in self._pipeline.custom:
+                source.due = max(source.due, self._retry_at)
         for request in requests:
             self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
@@ -485,7 +523,7 @@ class Reloader:
             failed = read.replace(result=load_result.with_problems(exc.problems))
             raise self._reject(failed, started) from None
         self._accepted.set()
-        self.last_read = time.time()
+        self.last_read = self.last_read if self.failing_sources else time.time()
         self._clear_rejection()
         fields = [load_result.field_index.by_attribute[each] for each in read.changed]
         waiting = {
@@ -524,7 +562,7 @@ class Reloader:
 
     def _mark_unchanged(self) -> None:
         """Record that the sources contain the accepted values."""
-        self.last_read = time.time()
+        self.last_read = self.last_read if self.failing_sources else time.time()
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._clear_rejection()

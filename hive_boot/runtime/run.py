@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import os
 import time
 from functools import partial
@@ -58,6 +59,7 @@ class Run(Generic[S, C]):
         cancel: cancels main, the block, or the server that uses the run.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
+        view: the live secrets of ``boot.load()``, which this run takes over; None without.
 
     Attributes:
         reloader: loads the secrets again; None until it is needed.
@@ -83,6 +85,7 @@ class Run(Generic[S, C]):
         serves: bool = False,
         cancel: Callable[[], object] = lambda: None,
         describe_pending: Callable[[], str] | None = None,
+        view: S | None = None,
     ) -> None:
         self._declaration = declaration
         self._boot = boot
@@ -113,7 +116,7 @@ class Run(Generic[S, C]):
             self._redaction,
         )
         declared: type[Any] = declaration.declared
-        self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for)
+        self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
         self._log: AbstractContextManager[None] = log_messages.fallback_handler()
         self._pid = os.getpid()
         self._loop: Any = anyio.lowlevel.current_token().native_token
@@ -157,8 +160,8 @@ class Run(Generic[S, C]):
             raise runner.failure
         self.states.transition(State.READY)
         log_messages.log_ready(self.states.timeline.elapsed)
-        if self.reloader is not None:
-            self.reloader.start()
+        if self.reloader is not None or self._pipeline.sources_due < math.inf:
+            self._get_reloader().start()
 
     async def _begin_starting(self, checked: CheckedLoad) -> None:
         """Leave LOADING: the secrets and the config are valid."""
@@ -311,7 +314,7 @@ class Run(Generic[S, C]):
             return
         reloader = self._get_reloader()
         reloader.start()
-        reloader.request_reload()
+        reloader.request_reload(ask_sources=True)
 
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
@@ -430,6 +433,7 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     if reloader is None:
         return tuple(reasons)
     reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
+    reasons += [f"the source {each.name} {each.message}" for each in reloader.failing_sources]
     reasons += [
         f"accepted values are not in use yet: {problem.name} {problem.kind}"
         for problem in reloader.failed_activation

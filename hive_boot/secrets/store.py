@@ -81,10 +81,12 @@ class Store(Generic[S]):
         clock: the monotonic clock, in seconds.
         prepare: called with the values that are about to come into use. It returns the config
             that belongs to them. If it raises, the values before stay in use. Default: no config.
+        view: the live set of an earlier store, which continues with the values of this one.
+            Default: a new one.
 
     Attributes:
-        view: the live set, which always has the values in use. It has no values until the
-            first generation is accepted.
+        view: the live set, which always has the values in use. A new one has no values until
+            the first generation is accepted.
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class Store(Generic[S]):
         declared: type[S],
         clock: Callable[[], float] = time.monotonic,
         prepare: Callable[[Mapping[str, Value]], object] = lambda _: None,
+        *,
+        view: S | None = None,
     ) -> None:
         self.declared = declared
-        self.view = declared.__new__(declared)
+        self.view = declared.__new__(declared) if view is None else view
         self._clock = clock
         self._prepare = prepare
         self._first: Generation | None = None
@@ -107,7 +111,7 @@ class Store(Generic[S]):
     @property
     def is_filled(self) -> bool:
         """Whether a set has been accepted."""
-        return "_generation" in self.view.__dict__
+        return self._first is not None
 
     @property
     def generation(self) -> Generation:

@@ -7,6 +7,7 @@ from collections.abc import (
     Callable,
     Mapping,
     MutableMapping,
+    Sequence,
 )
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +22,7 @@ from hive_boot import (
     SecretBytes,
     SecretSet,
     ShutdownTimeoutError,
+    Source,
     StartupError,
     get_secret,
     has_secret,
@@ -454,3 +456,35 @@ for_tests = HiveSecrets(
 
 if __name__ == "__main__":
     boot.run(backend="trio")
+
+
+@dataclass(frozen=True)
+class Vault:
+    """A source whose name cannot be changed, and whose values are text."""
+
+    name: str = "vault"
+    interval: float = 60
+
+    async def load(self, names: Sequence[str]) -> dict[str, str]:
+        """Return text."""
+        return dict.fromkeys(names, "")
+
+
+class Keystore:
+    """A source without an interval, whose values are bytes."""
+
+    name = "keystore"
+
+    async def load(self, names: Sequence[str]) -> Mapping[str, str | bytes]:
+        """Return bytes."""
+        return dict.fromkeys(names, b"")
+
+
+def take(source: Source) -> str:
+    """Take any source."""
+    return source.name
+
+
+Bootstrap(HiveSecrets, sources=(Vault(), Keystore()))
+Bootstrap(HiveSecrets, sources=[Vault()])
+take(Vault())

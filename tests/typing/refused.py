@@ -67,6 +67,8 @@ def declare() -> None:
     Bootstrap(HiveSecrets, watch="yes")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, watch=None)  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, wait_for_files="30")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, sources=Settings())  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, sources=[Settings()])  # type: ignore[list-item]
     Bootstrap(HiveSecrets, wait_for_files=None)  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, startup_timeout="30")  # type: ignore[arg-type]
     secret(min_lenght=32)  # type: ignore[call-arg]

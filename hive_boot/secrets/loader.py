@@ -185,7 +185,7 @@ class _Loader:
                 name: field.attribute
                 for names in (field_index.by_variable, field_index.by_file_variable)
                 for name, field in names.items()
-                if field.attribute not in self.answered
+                if not self.answered & {field.attribute, field.attribute.partition(".alias.")[0]}
             }
             file = read_dotenv(
                 path, wanted=wanted.keys(), scopes=scopes, fifo_reader=self.fifo_reader

@@ -349,8 +349,13 @@ class LoadPipeline:
             if again and source.fields:
                 source.due = 0.0
         due = [source for source in self.custom if source.is_due]
-        if not due or time.monotonic() >= deadline:
+        if not due:
             return False
+        if time.monotonic() >= deadline:
+            if due[0].problem is None:
+                due[0].fail("no time was left to ask it")
+            due[0].due = math.inf
+            return True
         from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
 
         seconds = self._declaration.startup_timeout
@@ -566,6 +571,9 @@ def dry_run(
 
     async def check() -> CheckedLoad:
         deadline, result = time.monotonic() + declaration.startup_timeout, loaded
+        if not ask:
+            others = [each for each in loaded.problems if each.kind != "source"]
+            result = loaded.replace(problems=tuple(others))
         while ask and await pipeline.ask_sources(deadline=deadline):
             result = pipeline.load()
         return await pipeline.check(

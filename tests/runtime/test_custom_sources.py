@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from hive_boot import (
     Bootstrap,
     DeclarationError,
+    InvalidSecretsError,
     Secret,
     SecretBytes,
     SecretSet,
@@ -262,15 +263,65 @@ async def test_a_start_gives_up_at_its_timeout(caplog: pytest.LogCaptureFixture)
     assert VALUE not in log.text
 
 
-async def test_a_source_that_never_answers_is_named_and_the_next_one_is_not() -> None:
-    """It uses up the time of the start, so the one after it is not asked, and not blamed."""
+async def test_a_source_that_never_answers_leaves_no_time_for_the_next_one() -> None:
+    """It uses up the time of the start, so the one after it is not asked, and that is told."""
     second = Fake("second", values(1))
-    error = await failed_start(
-        declared(Fake("first", anyio.sleep_forever), second, startup_timeout=0.2)
-    )
-    assert [(each.name, each.kind) for each in error.problems] == [("first", "source")]
+    boot = declared(Fake("first", anyio.sleep_forever), second, startup_timeout=0.2)
+    error = await failed_start(boot)
+    assert [(each.name, each.kind) for each in error.problems] == [
+        ("first", "source"),
+        ("second", "source"),
+    ]
     assert "0.2 s" in error.problems[0].message
+    assert "no time" in error.problems[1].message
     assert second.asked == []
+
+
+async def test_a_start_without_time_for_a_source_does_not_start() -> None:
+    """A slow answer is in time, and the next source cannot be asked: no secret is left out."""
+
+    class Relaxed(SecretSet):
+        """Nothing is required."""
+
+        api_key: Secret | None
+        sentry_dsn: Secret | None
+
+    async def block() -> object:
+        time.sleep(0.2)  # noqa: ASYNC251
+        return values(1, "API_KEY")
+
+    second = Fake("second", values(1, "SENTRY_DSN"))
+    sources = [Fake("first", block), second]
+    boot = Bootstrap(Relaxed, mode="environment", sources=sources, startup_timeout=0.1)
+    error = await failed_start(boot)
+    assert [(each.name, each.kind) for each in error.problems] == [("second", "source")]
+    assert second.asked == []
+
+
+async def test_a_load_without_an_event_loop_does_not_go_without_a_required_secret() -> None:
+    """`boot.load()` asks no source: what only a source can provide is a problem that names it."""
+    source = Fake(answer=values(1))
+    with pytest.raises(InvalidSecretsError) as caught:
+        declared(source).load()
+    (problem,) = caught.value.problems
+    assert (problem.name, problem.kind) == ("vault", "source")
+    assert "API_KEY, JWT_SECRET: it was not asked" in problem.message
+    assert source.asked == []
+
+
+async def test_a_load_without_an_event_loop_goes_without_an_optional_secret(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is absent until a run has asked the source, and a warning names it."""
+    for name, value in values(1).items():
+        monkeypatch.setenv(name, value)
+    boot = declared(Fake(answer=values(2, "SENTRY_DSN")))
+    log = Log(caplog)
+    with boot.loaded() as secrets:
+        assert secrets.sentry_dsn is None
+        assert log.about("SENTRY_DSN") == ["WARNING"]
+        async with boot.running():
+            assert secrets.sentry_dsn is not None
 
 
 async def test_two_sources_that_refuse_are_reported_together() -> None:

@@ -615,10 +615,10 @@ class Bootstrap(Generic[S, C]):
         """Load and validate secrets and settings once, without an event loop.
 
         For code that needs values at import (settings, engines), and for migrations and scripts.
-        No check is called, no resource is started, and ``sources=`` are not asked: a required secret
-        that only they can provide is a problem. The call blocks while it reads files; later calls
-        return the same object. A run takes the object over: it then has the values of the run. The
-        values are removed from logs until the process ends.
+        No check is called, no resource is started, and ``sources=`` are not asked: a required
+        secret that only they can provide is a problem. The call blocks while it reads files; later
+        calls return the same object. A run takes the object over: it then has the values of the
+        run. The values are removed from logs until the process ends.
 
         Returns:
             The live secrets.

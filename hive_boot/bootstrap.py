@@ -26,11 +26,12 @@ from hive_boot.runtime.declarations import (
     RotationHook,
     TaskSpec,
     forbid_main_with_serve,
+    forbid_unknown_options,
     require_async,
     require_single_main,
     require_unique_name,
+    resolve_field_names,
     validate_backend,
-    validate_field_names,
     validate_resource,
     validate_seconds,
     validate_service,
@@ -151,9 +152,13 @@ class Bootstrap(Generic[S, C]):
 
     Args:
         secrets: the declared :class:`SecretSet`.
-        config: creates the settings that are not secret, once for each run: a
-            pydantic-settings class, or any callable. An error that it raises is
-            reported together with the problems of the secrets. Default: no settings.
+        config: creates the settings: a pydantic-settings class, or any callable that is
+            not async. It is called once for each run. If it has a parameter for the
+            secrets, it is called again before each switch to new values, in the event
+            loop, and its failure refuses the rotation. An error that it raises at a start
+            is reported together with the problems of the secrets. Functions receive the
+            settings by the type of the class, or by the return annotation of a function.
+            Default: no settings.
         watch: whether changed files are loaded while the application runs. Default
             False.
         mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
@@ -190,7 +195,8 @@ class Bootstrap(Generic[S, C]):
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
-            the mode or the profile is unknown, a source is invalid, or a number is.
+            or has a parameter that cannot be filled, the mode or the profile is unknown,
+            a source or a number is invalid, or there is no argument of a name.
     """
 
     _inspection_only = False
@@ -225,7 +231,9 @@ class Bootstrap(Generic[S, C]):
         startup_timeout: float = 30,
         shutdown_delay: float | None = None,
         shutdown_timeout: float = 8,
+        **unknown: Never,
     ) -> None:
+        forbid_unknown_options(unknown, Bootstrap.__init__)
         source_options = SourceOptions(
             mode=mode,
             profile=profile,
@@ -417,8 +425,8 @@ class Bootstrap(Generic[S, C]):
         ``startup_timeout`` expires.
 
         Args:
-            names: the fields that the check is about; a rotation of other fields does not call
-                it. Default: every field.
+            names: the fields that the check is about, by their attributes or declared names;
+                a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
 
         Returns:
@@ -433,14 +441,13 @@ class Bootstrap(Generic[S, C]):
 
         def register(function: CheckFunction) -> CheckFunction:
             require_async("@boot.check", function)
-            self._declaration.checks.append(CheckSpec(function, frozenset(fields), timeout))
+            self._declaration.checks.append(CheckSpec(function, fields, timeout))
             return function
 
-        fields: tuple[str, ...] = ()
+        fields: frozenset[str] = frozenset()
         if len(names) == 1 and not isinstance(names[0], str):
             return register(names[0])
-        validate_field_names(names, self._fields, self._declaration.declared.__name__)
-        fields = names
+        fields = resolve_field_names(names, self._fields, self._name)
         return register
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
@@ -452,7 +459,8 @@ class Bootstrap(Generic[S, C]):
         after 1 to 60 s, until it succeeds; the other hooks do not wait for it.
 
         Args:
-            names: the fields whose changes call the hook. Default: every field.
+            names: the fields whose changes call the hook, by their attributes or declared
+                names. Default: every field.
             timeout: seconds for one call. Default 30.
 
         Returns:
@@ -465,12 +473,12 @@ class Bootstrap(Generic[S, C]):
         if any(map(callable, names)):
             message = "@boot.on_rotate expects names of fields. Write @boot.on_rotate()."
             raise DeclarationError(message)
-        validate_field_names(names, self._fields, self._declaration.declared.__name__)
+        fields = resolve_field_names(names, self._fields, self._name)
         validate_seconds("timeout=", timeout)
 
         def register(function: HookFunction) -> HookFunction:
             require_async("@boot.on_rotate()", function)
-            self._declaration.hooks.append(RotationHook(function, frozenset(names), timeout))
+            self._declaration.hooks.append(RotationHook(function, fields, timeout))
             return function
 
         return register
@@ -680,12 +688,12 @@ class Bootstrap(Generic[S, C]):
         annotation. It raises LifecycleError while the application is neither running nor loaded.
 
         Args:
-            attribute: the name of the field in the SecretSet.
+            attribute: the attribute of the field, or its declared name.
 
         Raises:
             DeclarationError: no such field is declared.
         """
-        validate_field_names([attribute], self._fields, self._name)
+        (attribute,) = resolve_field_names([attribute], self._fields, self._name)
 
         def reveal(_: object) -> str | bytes | None:
             value: Secret | SecretBytes | None = getattr(self._store().view, attribute)
@@ -724,7 +732,7 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def config(self) -> C:
-        """The settings of the running or loaded application.
+        """The settings of the running or loaded application, of the values in use.
 
         Raises:
             LifecycleError: the application is neither running nor loaded.
@@ -741,7 +749,7 @@ class Bootstrap(Generic[S, C]):
         of the field after that.
 
         Args:
-            attribute: the name of the field in the SecretSet.
+            attribute: the attribute of the field, or its declared name.
 
         Raises:
             DeclarationError: no such field is declared.
@@ -951,8 +959,9 @@ class Bootstrap(Generic[S, C]):
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""
         injectables: dict[type, str] = {self._declaration.declared: "secrets", type(self): "boot"}
-        if isinstance(self._declaration.config_factory, type):
-            injectables[self._declaration.config_factory] = "config"
+        factory = self._declaration.config_factory
+        if factory is not None and (config_type := factory.config_type) is not None:
+            injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
 
     @property

@@ -140,7 +140,9 @@ class MigrationPlan:
             if (field.required or field.required_in)
             and field.attribute not in self.found.values.keys() | existing.keys()
         ]
-        names = {name for each in self.secrets for name in (each.name, f"{each.name}_FILE")}
+        migrated = {each.name for each in self.secrets}
+        migrated |= {old for each in self._fields if each.name in migrated for old in each.aliases}
+        names = {name for each in migrated for name in (each, f"{each}_FILE")}
         self.lines: list[DotenvLines] = [
             line for file in files for line in _lines_to_delete(file, names)
         ]

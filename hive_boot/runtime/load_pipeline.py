@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import InvalidSecretsError, Problem
 from hive_boot.lifecycle.states import Timeline
-from hive_boot.redaction.registry import scrub
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Collection,
-        Container,
         Coroutine,
         Iterable,
+        Mapping,
         Sequence,
     )
 
@@ -44,69 +44,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.validation import PendingCheck
-
-
-def build_settings(
-    factory: Callable[..., Any], values: Sequence[Value]
-) -> tuple[Any, list[Problem]]:
-    """Call the factory of the config.
-
-    The text of a pydantic error contains the whole input, so its parts are read without it.
-
-    Args:
-        factory: the callable that returns the config.
-        values: the secrets, which no message may show.
-
-    Returns:
-        The config, or the problems.
-    """
-    try:
-        return factory(), []
-    except BaseException as exc:  # noqa: BLE001  (a factory may raise anything)
-        parts = _validation_errors(exc, getattr(factory, "model_fields", {}))
-    name = getattr(factory, "__name__", type(factory).__name__)
-    return None, [
-        Problem(
-            name=".".join([name, *where]),
-            kind="config",
-            message=f"is invalid: {_scrubbed(what, values)}",
-            fix=_fix_hint(factory, where),
-        )
-        for where, what in parts
-    ]
-
-
-def _scrubbed(text: str, values: Sequence[Value]) -> str:
-    return scrub(text, [value.reveal() for value in values])
-
-
-def _fix_hint(factory: Callable[..., Any], where: Sequence[str]) -> str:
-    """Return the fix, which names the variable of a pydantic-settings field."""
-    settings: Any = getattr(factory, "model_config", {})
-    if not where or "env_prefix" not in settings:
-        return "correct the environment variables that the settings are read from"
-    variable = f"{settings['env_prefix']}{where[0]}".upper()
-    return f"set the environment variable {variable}"
-
-
-def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[list[str], str]]:
-    """Return the parts of a failure: the field of the config, and the message.
-
-    Args:
-        exc: the exception of the factory.
-        known: the fields of the config. Any other location is a text of the input, such as a
-            line of ``.env`` or the key of a mapping, and is not shown.
-    """
-    name = type(exc).__name__
-    try:
-        errors: Any = getattr(exc, "errors", None)
-        if not callable(errors):
-            text = str(exc)
-            return [([], f"{name}: {text}" if text else name)]
-        parts = errors(include_input=False, include_context=False, include_url=False)
-        return [([str(s) for s in part["loc"][:1] if s in known], part["msg"]) for part in parts]
-    except BaseException:  # noqa: BLE001  (a method of the exception may raise)
-        return [([], name)]
 
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
@@ -169,6 +106,10 @@ class LoadPipeline:
         self._redaction = redaction
         self._declared: type[Any] = declaration.declared
         self._logged_warnings: set[LoadWarning] = set()
+        factory = declaration.config_factory
+        self._takes_secrets = factory is not None and factory.takes_secrets
+        self._config: object = None
+        self._config_set: Any = make_set(self._declared, {})
         self._checking: set[tuple[str, Value]] = set()
         self._given_up = threading.Event()
         if declaration.sources:
@@ -178,7 +119,7 @@ class LoadPipeline:
 
     async def start(
         self,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         *,
         start_watching: Callable[[FieldIndex, SourceContext], object] | None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]],
@@ -247,7 +188,7 @@ class LoadPipeline:
         if not result.problems:
             store.accept(result)
             publish(result)
-        config, problems = self._build_config(result)
+        config, problems = self._build_config(result, is_reload=False)
         result = result.with_problems(problems)
         if result.problems:
             del config  # a traceback with local variables would show the settings
@@ -257,7 +198,7 @@ class LoadPipeline:
     async def check(
         self,
         result: LoadResult,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         *,
         changed_fields: Collection[str] | None = None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]] | None = None,
@@ -267,10 +208,11 @@ class LoadPipeline:
 
         Args:
             result: the values.
-            injection_context: returns the arguments for checks of the application.
+            injection_context: returns the arguments for checks of the application, from the
+                candidate and its config.
             changed_fields: the attributes whose values have changed, in a reload, which checks
-                only these and builds no config. None in a start or a dry run, which checks every
-                field and retries the checks of the application.
+                only these. None in a start or a dry run, which checks every field and retries the
+                checks of the application.
             before_application_checks: awaited before the checks of the application, unless a
                 problem was found before; None in a reload.
             deadline: the end of the time for checks, on the monotonic clock. Default:
@@ -278,12 +220,10 @@ class LoadPipeline:
         """
         deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         result = await self._run_field_checks(result, changed_fields, deadline)
-        config: object = None
         if any(warning.kind == "not-asked" for warning in result.warnings):
-            return CheckedLoad(result, config, deadline)
-        if changed_fields is None:
-            config, problems = self._build_config(result)
-            result = result.with_problems(problems)
+            return CheckedLoad(result, None, deadline)
+        config, problems = self._build_config(result, is_reload=changed_fields is not None)
+        result = result.with_problems(problems)
         result = await self._run_set_check(result, deadline)
         checked = CheckedLoad(result, config, deadline)
         if result.problems:
@@ -291,7 +231,7 @@ class LoadPipeline:
         if before_application_checks is not None:
             await before_application_checks(checked)
         problems = await self._run_application_checks(
-            result, injection_context, deadline, changed_fields
+            result, partial(injection_context, config=config), deadline, changed_fields
         )
         return checked.replace(result=result.with_problems(problems))
 
@@ -454,22 +394,44 @@ class LoadPipeline:
         problems += await await_field_checks(pending, deadline - time.monotonic(), seconds)
         return result.with_check_problems(problems)
 
-    def _build_config(self, result: LoadResult) -> tuple[object, list[Problem]]:
-        factory = self._declaration.config_factory
-        if factory is None:
-            return None, []
-        return build_settings(factory, [*result.values.values(), *result.unused_values])
+    def config_for(self, values: Mapping[str, Value]) -> object:
+        """Return the config for values that are about to come into use.
+
+        Raises:
+            InvalidSecretsError: the factory of the config has failed.
+        """
+        if self._takes_secrets:
+            candidate = make_set(self._declared, values)
+            if vars(candidate) != vars(self._config_set):
+                problems = self._call_factory(candidate, list(values.values()))
+                if problems:
+                    raise self.build_error(problems, set_in_use=True)
+        return self._config
+
+    def _build_config(self, result: LoadResult, *, is_reload: bool) -> tuple[object, list[Problem]]:
+        if self._takes_secrets and result.problems:
+            return None, []  # a required secret may be missing
+        if self._declaration.config_factory is None or (is_reload and not self._takes_secrets):
+            return self._config, []
+        hidden = [*result.values.values(), *result.unused_values]
+        problems = self._call_factory(make_set(self._declared, result.values), hidden)
+        return None if problems else self._config, problems
+
+    def _call_factory(self, candidate: object, hidden: Sequence[Value]) -> list[Problem]:
+        config, problems = self._declaration.config_factory.build(candidate, hidden)  # type: ignore[union-attr]
+        if not problems:
+            self._config, self._config_set = config, candidate
+        return problems
 
     async def _run_set_check(self, result: LoadResult, deadline: float) -> LoadResult:
         candidate: Any = make_set(self._declared, result.values)
-        check: Callable[[], Awaitable[object]] | None = getattr(candidate, "check", None)
-        if check is None or result.problems:
+        if not hasattr(self._declared, "check") or result.problems:
             return result
         from hive_boot.runtime.checks import await_check  # noqa: PLC0415  (many have none)
 
         problem = await await_check(
             self._declared.__name__,
-            check(),
+            candidate.check(),
             list(result.values.values()),
             left=deadline - time.monotonic(),
             seconds=self._declaration.startup_timeout,
@@ -479,7 +441,7 @@ class LoadPipeline:
     async def _run_application_checks(
         self,
         result: LoadResult,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         deadline: float,
         changed_fields: Collection[str] | None,
     ) -> list[Problem]:
@@ -564,10 +526,9 @@ def dry_run(
     checks = _bind_all(declaration, injectables)
     redaction = RedactionScope()
     pipeline: LoadPipeline = LoadPipeline(declaration, checks, Timeline(), redaction)
-    known: dict[str, object] = {"boot": boot}
 
-    async def take_config(checked: CheckedLoad) -> None:
-        known["config"] = checked.config
+    def injection_context(secrets: object, config: object) -> InjectionContext:
+        return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
 
     async def check() -> CheckedLoad:
         deadline, result = time.monotonic() + declaration.startup_timeout, loaded
@@ -576,11 +537,7 @@ def dry_run(
             result = loaded.replace(problems=tuple(others))
         while ask and await pipeline.ask_sources(deadline=deadline):
             result = pipeline.load()
-        return await pipeline.check(
-            result,
-            lambda secrets: InjectionContext({**known, "secrets": secrets}),
-            before_application_checks=take_config,
-        )
+        return await pipeline.check(result, injection_context)
 
     redaction.start()
     try:

@@ -92,6 +92,8 @@ _WARNINGS: dict[WarningKind, str] = {
     "empty": "{names} is empty in {location}, which counts as absent",
     "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
     "not-asked": "Only sources= can provide {names}, and they are not asked here",
+    "alias": "{0} is read from its older name {1}: {location}",
+    "alias-differs": "{0} has another value under its older name {1}, which is ignored: {location}",
 }
 
 
@@ -105,8 +107,8 @@ _NOTES: dict[NoteKind, str] = {
     "injects variables. For development set HIVE_BOOT_PROFILE=development.",
     "unknown-app-env": "{locations} is not development, test, staging or production, so the "
     "profile is production. HIVE_BOOT_PROFILE selects another one.",
-    "env-file": "env_file= names {locations}, which is read in development mode only. To read it "
-    "here, name it in secrets_dirs= or HIVE_BOOT_SECRETS_DIR.",
+    "env-file": "env_file= names {locations}, which is read in development mode only. A mode that "
+    "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
     "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
     "are more than 1,000: {locations}.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
@@ -117,7 +119,7 @@ _NOTES: dict[NoteKind, str] = {
 def warning_text(warning: LoadWarning) -> str:
     """Return the text of a warning."""
     names = _join(warning.names)
-    return _WARNINGS[warning.kind].format(names=names, location=warning.location)
+    return _WARNINGS[warning.kind].format(*warning.names, names=names, location=warning.location)
 
 
 def note_text(note: LoadNote) -> str:
@@ -195,6 +197,13 @@ def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
         extra=_record_fields(names, change.generation, "in-use", 0.0),
     )
     return names
+
+
+def log_activation_failed(problems: Iterable[Problem], generation: int) -> None:
+    """Log why accepted values cannot come into use yet."""
+    reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
+    text = "Activation of generation %d failed, the values before it stay in use: %s"
+    _log(logging.ERROR, text, generation, reasons)
 
 
 def log_rejection(problems: Sequence[Problem], generation: int, seconds: float) -> None:

@@ -28,7 +28,7 @@ from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.secrets.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.value import Change
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
+    {"broken-link", "check", "config", "directory", "not-a-file", "unreadable", "unstable"}
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
 
@@ -104,6 +104,7 @@ def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
 
 def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
     """Return whether a secret was read from a file, in this or in another directory."""
+    attribute = attribute.partition(".alias.")[0]
     return attribute in load_result.values and load_result.origin(attribute)[0] == "file"
 
 
@@ -300,6 +301,7 @@ class Reloader:
         timings: the delays of retries, and the intervals of the watcher.
 
     Attributes:
+        failed_activation: the problems that keep accepted values from coming into use.
         rejection: the rejected candidate; None when the last read was accepted.
         failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
@@ -315,7 +317,7 @@ class Reloader:
         reader: ReloadReader,
         hook_runner: HookRunner,
         *,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
         context: contextvars.Context,
         timings: Timings,
@@ -336,6 +338,7 @@ class Reloader:
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
         self._ended = False
+        self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
         self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
@@ -416,7 +419,10 @@ class Reloader:
         """Activate pending values when they are due, also while a read or a check is running."""
         while True:
             self._accepted = anyio.Event()
-            self._announce_activation(self._store.advance())
+            try:
+                self._announce_activation(self._store.advance())
+            except InvalidSecretsError as exc:
+                self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
                 await self._accepted.wait()
 
@@ -498,7 +504,12 @@ class Reloader:
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result
-        change = store.accept(load_result, now=now)
+        try:
+            change = store.accept(load_result, now=now)
+        except InvalidSecretsError as exc:
+            # Some of the values are pending, so the set in use is not the candidate.
+            failed = read.replace(result=load_result.with_problems(exc.problems))
+            raise self._reject(failed, started) from None
         self._accepted.set()
         self.last_read = self.last_read if self.failing_sources else time.time()
         self._clear_rejection()
@@ -524,10 +535,18 @@ class Reloader:
     def _announce_activation(self, change: Change | None) -> Change | None:
         """Log that pending values are in use now, and notify the hooks."""
         if change is not None:
+            self.failed_activation = ()
             names = log_messages.log_activated(change, self._store.declared)
             self.rotation_log.record("in-use", change.generation, names)
             self.hook_runner.notify(change)
         return change
+
+    def _postpone_activation(self, problems: Sequence[Problem]) -> None:
+        """Keep the values in use, log each reason once, and schedule a retry."""
+        if problems != self.failed_activation:
+            log_messages.log_activation_failed(problems, self._store.generation.number)
+        self.failed_activation = problems
+        self._store.postpone(self._backoff.next_delay())
 
     def _mark_unchanged(self) -> None:
         """Record that the sources contain the accepted values."""
@@ -553,10 +572,10 @@ class Reloader:
             log_messages.log_rejection(problems, number, seconds)
             self.rotation_log.record("refused", number + 1, rejection.names, seconds)
         kinds = {problem.kind for problem in problems}
-        judged = kinds == {"check"}
+        judged = kinds <= {"check", "config"}
         if is_new or (judged and not read.same_as_rejected):
             self._backoff.reset()
-        # Only a check can have another result for the same values.
+        # Only a check, or the factory of the config, can have another result for the same values.
         self._reader.rejected = read.result if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:

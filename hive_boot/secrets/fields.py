@@ -66,6 +66,7 @@ class Field(Record):
         attribute: the Python attribute of the declaration.
         kind: ``Secret`` or ``SecretBytes``.
         required: whether the annotation does not contain ``| None``.
+        may_be_omitted: whether ``= None`` is in the code, so that a test may leave the field out.
         candidates: the file names under which the secret is looked up.
     """
 
@@ -85,6 +86,8 @@ class Field(Record):
     accept_old_for: float = 0.0
     previous: str | None = None
     description: str = ""
+    aliases: tuple[str, ...] = ()
+    may_be_omitted: bool = False
     candidates: tuple[str, ...] = ()
 
     @property
@@ -177,14 +180,17 @@ class FieldIndex(FileIndex):
         fields: the declared fields, by attribute.
         all_fields: the declared fields, and one more optional field for each ``previous=``, whose
             attribute ends in ``.previous``.
+        aliases: for each field with ``aliases=``, by attribute, a field for each older name, whose
+            attribute ends in ``.alias.`` and this name.
         by_attribute: ``all_fields``, by attribute.
         constrained: the fields of ``all_fields`` whose ``has_rules`` is true.
         first_file: the main file name of the first field; empty without fields.
-        by_variable: the fields, by the environment variable that contains the value.
-        by_file_variable: the fields, by the ``NAME_FILE`` variable that contains the path.
+        by_variable: the fields and aliases, by the environment variable that contains the value.
+        by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path.
     """
 
     __slots__ = (
+        "aliases",
         "all_fields",
         "by_attribute",
         "by_file_variable",
@@ -199,39 +205,50 @@ class FieldIndex(FileIndex):
         self.all_fields: list[Field] = [
             each for field in self.fields.values() for each in _with_previous(field)
         ]
+        self.aliases: dict[str, list[Field]] = {
+            field.attribute: [_renamed(field, f"alias.{name}", name) for name in field.aliases]
+            for field in self.all_fields
+            if field.aliases
+        }
+        named = [
+            each
+            for field in self.all_fields
+            for each in (field, *self.aliases.get(field.attribute, ()))
+        ]
         self.by_attribute: dict[str, Field] = {field.attribute: field for field in self.all_fields}
         self.constrained: list[Field] = [field for field in self.all_fields if field.has_rules]
         super().__init__(
             {
                 name: (field.attribute, field.name, field.kind is Secret)
-                for field in self.all_fields
+                for field in reversed(named)  # a file of both is the file of the name
                 for name in field.candidates
             }
         )
         self.first_file: str = self.all_fields[0].file_name if self.all_fields else ""
-        self.by_variable: dict[str, Field] = {field.name: field for field in self.all_fields}
-        self.by_file_variable: dict[str, Field] = {
-            f"{field.name}_FILE": field for field in self.all_fields
-        }
+        self.by_variable: dict[str, Field] = {field.name: field for field in named}
+        self.by_file_variable: dict[str, Field] = {f"{field.name}_FILE": field for field in named}
+
+
+def _renamed(field: Field, suffix: str, name: str) -> Field:
+    """Return an optional field with the rules of another one, for a further name of it."""
+    return field.replace(
+        attribute=f"{field.attribute}.{suffix}",
+        name=name,
+        required=False,
+        required_in=frozenset(),
+        file=None,
+        previous=None,
+        aliases=(),
+        candidates=file_name_candidates(name, None),
+    )
 
 
 def _with_previous(field: Field) -> list[Field]:
     """Return a field, and the optional field that its ``previous=`` names."""
     if field.previous is None:
         return [field]
-    previous = field.replace(
-        attribute=f"{field.attribute}.previous",
-        name=field.previous,
-        required=False,
-        required_in=frozenset(),
-        file=None,
-        dev_default=None,
-        activate_after=0.0,
-        accept_old_for=0.0,
-        previous=None,
-        candidates=file_name_candidates(field.previous, None),
-    )
-    return [field, previous]
+    previous = _renamed(field, "previous", field.previous)
+    return [field, previous.replace(dev_default=None, activate_after=0.0, accept_old_for=0.0)]
 
 
 def undeclared_field(name: str) -> Field:

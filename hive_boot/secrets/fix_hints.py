@@ -182,6 +182,14 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     return sorted(rated, key=lambda name: (-rated[name], name))
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the most similar known name; empty without a similar one."""
+    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
+
+    near = get_close_matches(name.lower(), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 def closest_candidate(name: str, candidates: Iterable[str]) -> str:
     """Return the candidate that is most similar to ``name``."""
     from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.sources.files import SourceHit, Value, ValueOrProblem
+from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +27,8 @@ WarningKind = Literal[
     "empty",
     "bundle-line",
     "not-asked",
+    "alias",
+    "alias-differs",
 ]
 
 NoteKind = Literal[
@@ -80,6 +82,7 @@ class LoadResult(Record):
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
         origins: source and location of each value that is not from a directory.
+        used_aliases: the older name of each value that was found under one, by attribute.
         env_files: the ``.env`` files that contain a declared name.
         names: the names of all variables, to find similar ones.
         snapshots: the content of each directory.
@@ -96,6 +99,7 @@ class LoadResult(Record):
     declaration: str
     values: Mapping[str, Value]
     origins: Mapping[str, tuple[str, str]]
+    used_aliases: Mapping[str, Field]
     env_files: frozenset[str]
     names: frozenset[str]
     snapshots: tuple[DirectorySnapshot, ...]
@@ -140,7 +144,8 @@ class LoadResult(Record):
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
-            fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
+            named = self.used_aliases.get(field.attribute, field)
+            fix = _fix(named, problem.kind, origin, self.source_context, self.declaration)
             places = (location_text(origin),)
             located.append(problem.replace(places=places, fix=fix.text, fix_kind=fix.kind))
         return self.replace(problems=_in_order(located, self.field_index))
@@ -155,6 +160,7 @@ class LoadResultBuilder:
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
         origins: source and location of each value that is not from a directory.
+        used_aliases: the older name of each value that was found under one, by attribute.
         unresolved: what was found for each field that has no single valid value.
         env_files: the ``.env`` files that contain a declared name.
         env_duplicates: the declared variables that a mounted mode does not read, by attribute.
@@ -176,6 +182,7 @@ class LoadResultBuilder:
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
         self.origins: dict[str, tuple[str, str]] = {}
+        self.used_aliases: dict[str, Field] = {}
         self.unresolved: dict[str, list[SourceHit]] = {}
         self.env_files: set[str] = set()
         self.env_duplicates: dict[str, ValueOrProblem] = {}
@@ -196,6 +203,7 @@ class LoadResultBuilder:
             declaration=self.declaration,
             values=MappingProxyType(self.values),
             origins=MappingProxyType(self.origins),
+            used_aliases=MappingProxyType(self.used_aliases),
             env_files=frozenset(self.env_files),
             names=frozenset(self.names),
             snapshots=tuple(self.snapshots),
@@ -227,6 +235,67 @@ class LoadResultBuilder:
         """Set the value of a field."""
         self.values[attribute] = value
         self.origins[attribute] = source, place
+
+    def resolve_aliases(self, reported: set[str]) -> None:
+        """Use what was found under an older name for each field without a value under its name.
+
+        Args:
+            reported: the attributes that have a problem already. A field whose alias has one, and
+                that has no value, is added.
+        """
+        for attribute, aliases in self.field_index.aliases.items():
+            for alias in aliases:
+                hits = self.unresolved.pop(alias.attribute, [])
+                if alias.attribute in self.values:
+                    origin = self.origin(alias.attribute)
+                    hits = [SourceHit(self.values.pop(alias.attribute), *origin)]
+                    self.origins.pop(alias.attribute, None)
+                hits = [hit for hit in hits if hit.result is not EMPTY]
+                copy = self.env_duplicates.pop(alias.attribute, None)
+                copies = [] if copy is None else [SourceHit(copy, "environment", alias.name)]
+                if self._is_provided(attribute, reported, in_file=bool(hits)):
+                    self._ignore_alias(attribute, alias, hits + copies)
+                elif alias.attribute in reported:
+                    reported.add(attribute)
+                elif found := hits + copies:
+                    self.unresolved.pop(attribute, None)
+                    for hit in hits:
+                        self.add(attribute, hit)
+                    for hit in copies:
+                        self.env_duplicates.setdefault(attribute, hit.result)
+                    self.used_aliases[attribute] = alias
+                    self._warn_of_alias("alias", attribute, alias, found[0])
+
+    def _is_provided(self, attribute: str, reported: set[str], *, in_file: bool) -> bool:
+        """Return whether an older name of a field is not needed.
+
+        Args:
+            attribute: the field.
+            reported: the attributes that have a problem already.
+            in_file: whether the older name is a file, which precedes a variable.
+        """
+        found = {*self.values, *self.used_aliases, *reported}
+        found |= set() if in_file else self.env_duplicates.keys()
+        hits = self.unresolved.get(attribute, ())
+        return attribute in found or any(hit.result is not EMPTY for hit in hits)
+
+    def _ignore_alias(self, attribute: str, alias: Field, hits: Sequence[SourceHit]) -> None:
+        """Warn about another value under an older name, and drop the problems of this name."""
+        self.problems = [problem for problem in self.problems if problem.name != alias.name]
+        used = self.values.get(attribute, self.env_duplicates.get(attribute))
+        different = None
+        for hit in reversed(hits):
+            if not isinstance(hit.result, ValueProblem):
+                self.unused_values.append(hit.result)
+                different = hit if hit.result != used else different
+        if different is not None:
+            self._warn_of_alias("alias-differs", attribute, alias, different)
+
+    def _warn_of_alias(
+        self, kind: WarningKind, attribute: str, alias: Field, hit: SourceHit
+    ) -> None:
+        name = self.field_index.by_attribute[attribute].name
+        self.warn(kind, name, alias.name, location=location_text((hit.source, hit.place)))
 
     def warn(self, kind: WarningKind, *names: str, location: str = "") -> None:
         """Add a warning."""
@@ -274,7 +343,8 @@ class LoadResultBuilder:
             problem: the problem of the value.
             origin: source and location of the value.
         """
-        fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
+        named = self.used_aliases.get(field.attribute, field)
+        fix = _fix(named, problem.kind, origin, self.source_context, self.declaration)
         details = ("A binary value must be declared as SecretBytes.",) * (problem.kind in _BINARY)
         places = (location_text(origin),)
         self.add_problem(field, problem.kind, problem.message, places, fix, details)

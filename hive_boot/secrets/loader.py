@@ -67,6 +67,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
     loading.apply_overrides(overrides or {})
     loading.run()
+    loading.builder.resolve_aliases(loading.reported)
     if custom:
         loading.add_answers(custom)
     validate(loading.builder, loading.reported)
@@ -106,7 +107,8 @@ class _Loader:
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
         """Use the values of ``override()``, for which no source is read."""
         for attribute, value in overrides.items():
-            self.answered.add(attribute)
+            aliases = self.field_index.aliases.get(attribute, ())
+            self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
                 self.builder.use(attribute, value, "override", "override()")
 
@@ -114,6 +116,8 @@ class _Loader:
         """Read every source of the mode."""
         for layer in self._layers():
             self._read_variables(layer)
+        if os.path.exists(ignored := self.source_context.ignored_env_file):
+            self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if self.source_context.mounted:
             self._read_directories()
 
@@ -260,8 +264,6 @@ class _Loader:
                 snapshots += self._read_subdirectories(snapshot)
         for snapshot in snapshots:
             self._take(snapshot)
-        if os.path.exists(ignored := source_context.ignored_env_file):
-            self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if source_context.mode == "kubernetes" and all(
             snapshot.is_absent or not (snapshot.problem or set(snapshot.names) - PLATFORM_ENTRIES)
             for snapshot in snapshots

@@ -203,8 +203,8 @@ class SourceContext(Record):
         variables: returns the environment variables that were detected.
         cwd: the directory that relative paths start from.
         unknown_app_env: where an ``APP_ENV`` is set that is not a profile; empty without one.
-        ignored_env_file: the file of ``env_file=`` in a mode that reads mounted directories;
-            empty without one.
+        ignored_env_file: the file of ``env_file=`` in a mode that does not read it; empty
+            without one.
     """
 
     mode: Mode
@@ -314,6 +314,7 @@ def detect(
     named = tuple(_absolute(host, path) for path in named)
     directories = named or _usual_directories(host, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
+    env_file = source_options.env_file
     return SourceContext(
         mode=mode,
         mode_reason=mode_reason,
@@ -327,15 +328,13 @@ def detect(
         variables=host.variables,
         cwd=host.cwd,
         unknown_app_env=unknown_app_env,
-        ignored_env_file=_absolute(host, os.fspath(source_options.env_file or ""))
-        if mounted
-        else "",
+        ignored_env_file=_absolute(host, env_file) if env_file and mode != "development" else "",
     )
 
 
-def _absolute(host: HostEnvironment, path: str) -> str:
-    """Return a configured path as an absolute one, with ``~`` expanded; empty if it is empty."""
-    return path and os.path.join(host.cwd, os.path.expanduser(path))
+def _absolute(host: HostEnvironment, path: StrPath) -> str:
+    """Return a configured path as an absolute one, with ``~`` expanded."""
+    return os.path.join(host.cwd, os.path.expanduser(path))
 
 
 def _named_directories(
@@ -395,20 +394,23 @@ def _mode_by_usual_directory(
 ) -> tuple[Mode, str]:
     directory = host.path("/run/secrets")
     first = declared.first_file if declared else ""
-    names = tuple(declared.by_file) if declared else ()
+
+    def names() -> Collection[str]:  # many, and only needed without the first file
+        return (*declared.by_file, *declared.members) if declared else ()
+
     try:
         has_files = first and first not in PLATFORM_ENTRIES and host.exists(f"/run/secrets/{first}")
         if not has_files:
             with os.scandir(directory) as entries:
                 has_files = any(
-                    entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names)
+                    entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names())
                     for entry in entries
                 )
     except FileNotFoundError:
         return "development", "no /run/secrets"
     except PermissionError:
         # Such as that of sops-nix: https://github.com/Mic92/sops-nix
-        if not any(_is_there(os.path.join(directory, name)) for name in names):
+        if not any(_is_there(os.path.join(directory, name)) for name in names()):
             return "development", "/run/secrets cannot be listed, and has no declared secret"
         return "docker", "/run/secrets cannot be listed, and has a declared secret"
     except OSError as exc:
@@ -525,7 +527,7 @@ def _service_unit(host: HostEnvironment) -> str:
     with suppress(OSError), open(host.path("/proc/self/cgroup"), "rb") as file:
         text = file.read(65_536).decode("utf-8", "replace")
     for path in re.findall(r"^\d+:(?:name=systemd)?:(.*)$", text, re.MULTILINE):
-        unit: str = (re.findall(r"[^/]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
+        unit: str = (re.findall(r"[\w:.\\@-]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
         of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(unit)
         if unit.endswith(".service") and not of_desktop:
             return unit
@@ -542,7 +544,7 @@ def _fallback(
 
 
 def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
-    base = _absolute(host, os.fspath(source_options.env_file or ".env"))
+    base = _absolute(host, source_options.env_file or ".env")
     return f"{base}.local", base
 
 

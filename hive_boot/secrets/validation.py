@@ -223,17 +223,18 @@ class _Validator:
         builder = self.builder
         for attribute, value in builder.env_duplicates.items():
             field = builder.field_index.by_attribute[attribute]
+            names = (field.name, *field.aliases)
+            origin = ("environment", next(name for name in names if name in builder.names))
             if attribute in builder.values:
-                location = location_text(("environment", field.name))
-                builder.warn("environment-copy", field.name, location=location)
+                builder.warn("environment-copy", origin[1], location=location_text(origin))
             elif attribute in self.reported:
                 pass  # a problem is reported already
             elif not self.source_context.env_fallback:
-                self._report_only_in_environment(field)
+                self._report_only_in_environment(field, origin[1])
             elif isinstance(value, ValueProblem):
-                self._report(field, value, ("environment", field.name))
+                self._report(field, value, origin)
             else:
-                builder.use(attribute, value, "environment", field.name)
+                builder.use(attribute, value, *origin)
                 continue
             if not isinstance(value, ValueProblem):
                 builder.unused_values.append(value)
@@ -311,6 +312,8 @@ class _Validator:
         message = "is missing" + (refused if has_default else "")
         fix = fix_hints.how_to_provide(field, source_context, builder.declaration)
         details = self._similar_names(field) + fix_hints.volume_item_hint(field, source_context)
+        if field.aliases:
+            details += (f"No value was found under {', '.join(field.aliases)} either.",)
         builder.add_problem(field, "missing", message, self._places(field), fix, details)
         lenient = has_default or not field.required_for("development")
         self._note_skipped_subdirectories()
@@ -328,12 +331,14 @@ class _Validator:
         if skipped and note not in self.builder.hints:
             self.builder.hints.append(note)
 
-    def _report_only_in_environment(self, field: Field) -> None:
+    def _report_only_in_environment(self, field: Field, variable: str) -> None:
         from hive_boot.secrets.fix_hints import Fix, only_in_environment  # noqa: PLC0415  (a failure's)
 
         self.reported.add(field.attribute)
+        older = f" under its older name {variable}" if variable != field.name else ""
         message = (
-            f"is set only in the environment, which is not read in {self.source_context.mode} mode"
+            f"is set only in the environment{older}, which is not read in "
+            f"{self.source_context.mode} mode"
         )
         self.builder.add_problem(
             field,

@@ -686,3 +686,13 @@ def test_a_start_reads_what_it_read_before(text: str, pointed: str, raw: bytes) 
         assert not rest.values
         assert not rest.problems
         assert others_in(env) == others
+
+
+def test_a_value_of_an_older_name_becomes_the_file_of_the_name(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line of the older name is among the lines to delete."""
+    (here / ".env").write_text("OTHER=1\nOLD_KEY=fake-old\n")
+    assert run(app="tests.cli.keys:Renamed") == 0
+    assert contents(here / "secrets") == {"api_key": b"fake-old"}
+    assert "line 2: OLD_KEY" in capsys.readouterr().out

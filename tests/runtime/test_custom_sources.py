@@ -435,6 +435,24 @@ async def test_whatever_has_a_name_and_a_coroutine_is_a_source() -> None:
             assert secrets.api_key.reveal() == values(1)["API_KEY"]
 
 
+async def test_a_name_with_an_older_name_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value under an alias is a value; a source is asked for the name, never for an alias."""
+
+    class Renamed(SecretSet):
+        """Two secrets with older names."""
+
+        first: Secret = secret(aliases=("FORMER_FIRST",))
+        second: Secret = secret(aliases=("FORMER_SECOND",))
+
+    monkeypatch.setenv("FORMER_FIRST", VALUE)
+    source = Fake(answer=values(1, "FIRST", "SECOND"))
+    boot = Bootstrap(Renamed, mode="environment", sources=[source])
+    async with boot.running() as secrets:
+        found = (secrets.first.reveal(), secrets.second.reveal())
+    assert found == (VALUE, values(1, "SECOND")["SECOND"])
+    assert source.asked == [("SECOND",)]
+
+
 async def test_what_is_no_source_is_refused() -> None:
     """A wrong argument is a mistake in the code, told where the Bootstrap is made."""
 

@@ -89,7 +89,11 @@ def near_names(context: DoctorContext) -> list[Finding]:
         if field.attribute in result.values or field.required_for(sources.profile):
             continue
         found += [
-            (field.name, str(Path(reading.path, name)), field.file_name)
+            (
+                field.name,
+                f"{reading.path}{'#' if reading.is_bundle else '/'}{name}",
+                field.file_name,
+            )
             for reading in result.snapshots
             for name in near_misses(field, _undeclared_names(reading, context))
         ]
@@ -221,6 +225,8 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "write NAME='value' with quotes around a value that contains spaces, or remove the line",
     ),
     "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
+    "alias": ("warning", "rename it where it is set"),
+    "alias-differs": ("warning", "remove the older name where it is set"),
 }
 """Severity and fix of each warning of a load."""
 

@@ -112,7 +112,7 @@ class DoctorContext:
         for attribute, (_, origin) in self.load_result.origins.items():
             name = index.by_attribute[attribute].name
             variable, separator, path = origin.partition("=")
-            if separator and variable == f"{name}_FILE":
+            if separator and variable in index.by_file_variable:
                 absolute = Path(self.sources.cwd, path)
                 found.setdefault(absolute, SecretFile(name=name, path=absolute))
         return [file for file in found.values() if is_file(file.path)]

@@ -116,12 +116,14 @@ def _line_members(
     stream = StringIO(str(text.reveal()), newline=None)
     for opaque_binding in map(_OpaqueIterator, parse_stream(stream)):
         read: Callable[[], Binding] = opaque_binding.__next__
-        if read().error:
+        # The parser takes quotes and colons of YAML or a shell for a part of the name.
+        if read().error or {'"', "'", ":"}.intersection(str(read().key)):
             # A binding begins with the empty lines before it.
             line = read().original.line + read().original.string.rstrip("\n").count("\n")
-            # An open quote or a PEM block may contain the lines of other secrets.
             words = _OpaqueIterator(_WORD.findall(read().original.string)).__next__
-            if not (_MARKS.isdisjoint(words()) and targets.keys().isdisjoint(words())):
+            # An open quote or a PEM block may contain the lines of other secrets.
+            is_open = read().error and not _MARKS.isdisjoint(words())
+            if is_open or not targets.keys().isdisjoint(words()):
                 content.problem = ValueProblem("bundle", f"cannot be parsed in line {line}")
                 return
             content.skipped_line = content.skipped_line or line

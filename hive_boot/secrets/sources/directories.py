@@ -17,6 +17,7 @@ from hive_boot.secrets.sources.files import (
     UNREADABLE,
     FieldTarget,
     FileBatch,
+    ValueOrProblem,
     read_files,
 )
 from hive_boot.secrets.value import Secret
@@ -210,19 +211,25 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
     snapshot = DirectorySnapshot(path, problem=file.problem)
     snapshot.is_bundle = True
     snapshot.batch.directory = f"{path}#"
-    for hit in file.batch.unresolved.get("", ()):
-        if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
-            snapshot.problem = hit.result
-    for text in file.batch.values.values():
+    found = _content(file.batch)
+    if found is None:
+        snapshot.problem = file.problem or _ABSENT
+    elif isinstance(found, ValueProblem):
+        snapshot.problem = None if found is EMPTY else found
+    else:
         targets = field_index.by_file | field_index.members.get(os.path.basename(path), {})
         for name, field in field_index.by_variable.items():
             targets.setdefault(name, (field.attribute, field.name, field.kind is Secret))
-        content = add_members(snapshot.batch, text, targets)
+        content = add_members(snapshot.batch, found, targets)
         snapshot.problem, snapshot.skipped_line = content.problem, content.skipped_line
         snapshot.names = [*content.names, *snapshot.batch.files.values()]
-    if not (file.batch.values or file.batch.unresolved or file.problem):
-        snapshot.problem = _ABSENT
     return snapshot
+
+
+def _content(batch: FileBatch) -> ValueOrProblem | None:
+    """Return the content of the only file of a batch; None if it does not exist."""
+    hits = batch.unresolved.get("")
+    return hits[0].result if hits else batch.values.get("")
 
 
 def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> DirectorySnapshot:
@@ -426,11 +433,9 @@ def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> No
 
     for file, targets in file_index.members.items():
         read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
-        problem = None
-        for text in read.values.values():
-            problem = add_members(batch, text, targets, f"{file}#").problem
-        for hit in read.unresolved.get("", ()):
-            problem = hit.result if isinstance(hit.result, ValueProblem) else None
+        problem = found = _content(read)
+        if found is not None and not isinstance(found, ValueProblem):
+            problem = add_members(batch, found, targets, f"{file}#").problem
         if problem:
             for member, target in targets.items():
                 batch.add(f"{file}#{member}", target[0], problem)

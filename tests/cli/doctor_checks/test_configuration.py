@@ -21,7 +21,7 @@ from tests.cli.doctor_checks.contexts import Needs, context_of, kinds, mounted, 
 def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> None:
     """Also the kinds that a load does not report here."""
     context = mounted(machine)
-    every = [LoadWarning(kind, ("API_KEY",), "/a/file") for kind in get_args(WarningKind)]
+    every = [LoadWarning(kind, ("API_KEY", "OLD_KEY"), "/a/file") for kind in get_args(WarningKind)]
     warned = context.load_result.with_warnings(every)
 
     load_result = load_warnings(dataclasses.replace(context, load_result=warned))
@@ -31,7 +31,7 @@ def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> No
         is_note = finding.kind in {"development-default", "not-asked"}
         severity = "note" if is_note else "warning"
         assert finding.severity == severity
-        assert (finding.names, finding.locations) == (("API_KEY",), ("/a/file",))
+        assert (finding.names, finding.locations) == (("API_KEY", "OLD_KEY"), ("/a/file",))
         assert finding.fix
 
 

@@ -108,6 +108,10 @@ def test_a_bundle_that_cannot_be_used(tmp_path: Path) -> None:
         ('OTHER="fake\nDB_PASSWORD=fake-pw\n', "bundle"),
         ("OTHER='fake\nDB_PASSWORD=fake-pw\n", "bundle"),
         ("DB_PASSWORD: fake-pw\n", "bundle"),
+        ('export "DB_PASSWORD"="fake-pw"', "bundle"),
+        ("DB_PASSWORD:=fake-pw", "bundle"),
+        ("declare -x DB_PASSWORD='fake-pw'", "bundle"),
+        ("set DB_PASSWORD=fake-pw", "bundle"),
         ("-----BEGIN PRIVATE KEY-----\nZmFrZQ==\n-----END PRIVATE KEY-----", "bundle"),
         (b"DB_PASSWORD=fake-\xff", "not-utf-8"),
         ("DB_PASSWORD=fake-\0", "nul"),
@@ -346,15 +350,14 @@ def test_a_path_with_a_tilde_is_in_the_home_directory(
 
 
 def test_an_env_file_that_is_not_read_is_mentioned(tmp_path: Path) -> None:
-    """A mounted mode does not read env_file=, and says how to read it."""
-    for mode in ("docker", "kubernetes", "systemd"):
+    """Only development mode reads env_file=, and the others report how to read it."""
+    for mode in ("docker", "kubernetes", "systemd", "environment"):
         loaded = look(Rds, tmp_path, mode=mode, env_file="dev.env")
         assert "env-file" not in {note.kind for note in loaded.notes}
     (tmp_path / "cwd/dev.env").write_text("DB_PASSWORD=fake")
-    for mode in ("docker", "kubernetes", "systemd"):
+    for mode in ("docker", "kubernetes", "systemd", "environment"):
         loaded = look(Rds, tmp_path, mode=mode, env_file="dev.env")
         (note,) = loaded.notes
         assert (note.kind, note.locations) == ("env-file", (f"{tmp_path}/cwd/dev.env",))
-    for mode in ("development", "environment"):
-        loaded = look(Rds, tmp_path, mode=mode, env_file="dev.env")
-        assert "env-file" not in {note.kind for note in loaded.notes}
+    assert look(Rds, tmp_path, mode="development", env_file="dev.env").notes == ()
+    assert look(Rds, tmp_path, mode="docker").notes == ()

@@ -297,3 +297,22 @@ def test_what_is_in_a_directory_that_cannot_be_listed() -> None:
             "missing",
         ]
         named.chmod(0o700)
+
+
+def test_a_json_file_with_a_member_selects_docker_mode() -> None:
+    """A /run/secrets that cannot be listed is ours if the file of a declared member is there."""
+
+    class Members(SecretSet):
+        """A member of a JSON file."""
+
+        password: Secret = secret(file="rds.json#password")
+
+    with as_ordinary_user() as root:
+        plain(root / "run/secrets", other="x")
+        for mode in ("development", "docker"):
+            (root / "run/secrets").chmod(0o311)
+            loaded = look(Members, root)
+            (root / "run/secrets").chmod(0o700)
+            assert loaded.source_context.mode == mode
+            plain(root / "run/secrets", **{"rds.json": '{"password": "fake-password"}'})
+        assert values_of(loaded) == {"password": "fake-password"}

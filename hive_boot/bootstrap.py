@@ -777,7 +777,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             InvalidSecretsError: the new set is rejected; the last good set stays in use.
             LifecycleError: the application is stopping, or not running in this process and
-                event loop; or the caller is a check of a rotation.
+                event loop; or the caller is a check or a source in a rotation.
         """
         run = self._current()
         if not run.ready:

@@ -26,6 +26,7 @@ ProblemKind = Literal[
     "environment-only",
     "dev-default",
     "placeholder",
+    "reference",
     "length",
     "pattern",
     "check",

@@ -191,6 +191,7 @@ def without_constraints(fields: Iterable[Field]) -> FieldIndex:
             pattern=None,
             check=None,
             previous=None,
+            allow_placeholder=True,
         )
         for field in fields
     )

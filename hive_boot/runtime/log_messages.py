@@ -79,15 +79,23 @@ def log_source_context(source_context: SourceContext) -> None:
 
 
 def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
-    """Log that the start waits for files that are missing, empty or cannot be read yet."""
-    log.info("Waiting up to %g s for missing or incomplete files: %s", seconds, _join(names))
+    """Log that the start waits for files that are missing, cannot be read or differ."""
+    text = "Waiting up to %g s for missing, incomplete or conflicting files: %s"
+    log.info(text, seconds, _join(names))
 
 
 _WARNINGS: dict[WarningKind, str] = {
     "short-value": f"Values under {MIN_LENGTH} characters are not removed from logs: {{names}}",
-    "environment-copy": "{names} is also an environment variable, which is not used here and which "
-    "child processes inherit",
+    "environment-copy": "{names} is a file and also an environment variable: the file is used, "
+    "and child processes inherit the variable",
+    "overridden": "A stronger source overrides a different value: {location}",
+    "placeholder": "Placeholders, which the profile production rejects: {names}",
+    "reference": "Unresolved references, which the profile production rejects: {names}",
+    "example-value": "{names} has the value of the example in {location}",
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
+    "dotenv-line": "{location} cannot be parsed, and concerns no declared secret",
+    "dotenv-repeated": "{location} sets {names} again, and the last line counts",
+    "dotenv-unread": "{location} cannot be read, and no missing secret can be in it",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
     "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
@@ -111,6 +119,7 @@ _NOTES: dict[NoteKind, str] = {
     "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
     "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
     "are more than 1,000: {locations}.",
+    "trailing-newline": "{names} ends with a newline: only one is removed from a file.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
     "Ctrl-D. Replace {names} with the name of your Secret.",
 }
@@ -118,7 +127,7 @@ _NOTES: dict[NoteKind, str] = {
 
 def warning_text(warning: LoadWarning) -> str:
     """Return the text of a warning."""
-    names = _join(warning.names)
+    names = _join(warning.names) or "a variable"
     return _WARNINGS[warning.kind].format(*warning.names, names=names, location=warning.location)
 
 

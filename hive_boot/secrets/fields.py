@@ -51,10 +51,13 @@ class ValueProblem(Record):
     Attributes:
         kind: the kind of the problem. A value with the kind ``empty`` counts as absent.
         message: the problem, as a predicate such as ``is empty``.
+        fix: the fix in a file, in which ``{location}`` stands for the file. Empty if the fix
+            depends on the source.
     """
 
     kind: ProblemKind
     message: str
+    fix: str = ""
 
 
 class Field(Record):
@@ -88,6 +91,8 @@ class Field(Record):
     description: str = ""
     aliases: tuple[str, ...] = ()
     may_be_omitted: bool = False
+    allow_placeholder: bool = False
+    file_variable: bool = True
     candidates: tuple[str, ...] = ()
 
     @property
@@ -186,7 +191,8 @@ class FieldIndex(FileIndex):
         constrained: the fields of ``all_fields`` whose ``has_rules`` is true.
         first_file: the main file name of the first field; empty without fields.
         by_variable: the fields and aliases, by the environment variable that contains the value.
-        by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path.
+        by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
+            those with ``file_variable=False``.
     """
 
     __slots__ = (
@@ -226,7 +232,9 @@ class FieldIndex(FileIndex):
         )
         self.first_file: str = self.all_fields[0].file_name if self.all_fields else ""
         self.by_variable: dict[str, Field] = {field.name: field for field in named}
-        self.by_file_variable: dict[str, Field] = {f"{field.name}_FILE": field for field in named}
+        self.by_file_variable: dict[str, Field] = {
+            f"{field.name}_FILE": field for field in named if field.file_variable
+        }
 
 
 def _renamed(field: Field, suffix: str, name: str) -> Field:

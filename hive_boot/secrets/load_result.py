@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 WarningKind = Literal[
     "short-value",
     "environment-copy",
+    "overridden",
+    "placeholder",
+    "reference",
+    "example-value",
     "dotenv-setting",
+    "dotenv-line",
+    "dotenv-repeated",
+    "dotenv-unread",
     "development-default",
     "empty",
     "bundle-line",
@@ -39,6 +46,7 @@ NoteKind = Literal[
     "unknown-app-env",
     "env-file",
     "subdirectories",
+    "trailing-newline",
 ]
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
@@ -145,7 +153,7 @@ class LoadResult(Record):
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
             named = self.used_aliases.get(field.attribute, field)
-            fix = _fix(named, problem.kind, origin, self.source_context, self.declaration)
+            fix = _fix(named, problem, origin, self.source_context, self.declaration)
             places = (location_text(origin),)
             located.append(problem.replace(places=places, fix=fix.text, fix_kind=fix.kind))
         return self.replace(problems=_in_order(located, self.field_index))
@@ -168,6 +176,7 @@ class LoadResultBuilder:
         snapshots: the content of each directory.
         custom_sources: the names of the sources of the application.
         unused_values: values that were read and are not used.
+        unread_files: the problems of the ``.env`` files that cannot be read.
         problems: the problems.
         warnings: the warnings.
         notes: the notes that are logged, and shown in a report.
@@ -190,6 +199,7 @@ class LoadResultBuilder:
         self.snapshots: list[DirectorySnapshot] = []
         self.custom_sources: list[str] = []
         self.unused_values: list[Value] = []
+        self.unread_files: list[Problem] = []
         self.problems: list[Problem] = []
         self.warnings: list[LoadWarning] = []
         self.notes: list[LoadNote] = []
@@ -334,7 +344,11 @@ class LoadResultBuilder:
         )
 
     def add_value_problem(
-        self, field: Field, problem: ValueProblem, origin: tuple[str, str]
+        self,
+        field: Field,
+        problem: ValueProblem,
+        origin: tuple[str, str],
+        others: tuple[str, ...] = (),
     ) -> None:
         """Add a problem of a value that was found.
 
@@ -342,11 +356,13 @@ class LoadResultBuilder:
             field: the field.
             problem: the problem of the value.
             origin: source and location of the value.
+            others: the locations of further values of the field.
         """
         named = self.used_aliases.get(field.attribute, field)
-        fix = _fix(named, problem.kind, origin, self.source_context, self.declaration)
-        details = ("A binary value must be declared as SecretBytes.",) * (problem.kind in _BINARY)
-        places = (location_text(origin),)
+        fix = _fix(named, problem, origin, self.source_context, self.declaration, others)
+        is_binary = problem.kind in _BINARY and not problem.fix
+        details = ("A binary value must be declared as SecretBytes.",) * is_binary
+        places = (location_text(origin), *others)
         self.add_problem(field, problem.kind, problem.message, places, fix, details)
 
 
@@ -378,13 +394,14 @@ def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Pro
     return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
 
 
-def _fix(
+def _fix(  # noqa: PLR0913, PLR0917  (the arguments of how_to_fix)
     field: Field,
-    kind: ProblemKind,
+    problem: ValueProblem | Problem,
     origin: tuple[str, str],
     source_context: SourceContext,
     declaration: str,
+    others: tuple[str, ...] = (),
 ) -> Fix:
     from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-    return how_to_fix(field, kind, origin, source_context, declaration)
+    return how_to_fix(field, problem, origin, source_context, declaration, others)

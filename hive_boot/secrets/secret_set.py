@@ -65,6 +65,8 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     accept_old_for: float = 0.0,
     previous: str | None = None,
     description: str = "",
+    allow_placeholder: bool = False,
+    file_variable: bool = True,
 ) -> Any:  # noqa: ANN401  (a field specifier: the annotation of the attribute is the type)
     """Declare one secret of a :class:`SecretSet`.
 
@@ -100,6 +102,11 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
         previous: the name of a further, optional secret that holds the previous value,
             for processes that start after a rotation. Default: none.
         description: a description of the secret, for people.
+        allow_placeholder: whether a value that looks like a placeholder (``changeme``) or
+            like an unresolved reference (``op://vault/item``) is accepted. Default False.
+        file_variable: whether the variable ``NAME_FILE`` can contain the path of a file.
+            False is for a name such as ``ssl_cert``, because other software sets
+            ``SSL_CERT_FILE``. Default True.
     """
     return _FieldSpec(dict(locals()))
 
@@ -363,7 +370,8 @@ def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
     owners: dict[str, str] = {}
     for field in field_index.all_fields:
         names = [field, *field_index.aliases.get(field.attribute, ())]
-        variables = [each for name in names for each in (name.name, f"{name.name}_FILE")]
+        pointers = [f"{each.name}_FILE" for each in names if each.file_variable]
+        variables = [*(each.name for each in names), *pointers]
         if len(set(variables)) < len(variables):
             _declaration_error(cls, field.attribute, "has a name twice in name= and aliases=")
         files = [file for name in names for file in name.candidates]

@@ -4,22 +4,21 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hive_boot.secrets.sources.dotenv import DotenvFile, parse_dotenv
 from tests.support import ROOT, run_child
 
 TEXT = (ROOT / "docs" / "sources.md").read_text("utf-8")
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
-(BLOCK,) = [block for block in BLOCKS if "get_secret" in block]
-
 (NAMES,) = [block for block in BLOCKS if "prefix=" in block]
 
 MODES = r"^(\| mode .*?)\n\n"
 
 
-def test_the_block_runs(tmp_path: Path) -> None:
+def test_the_blocks_run(tmp_path: Path) -> None:
     """The four functions return what the comments say, in a process without an application."""
-    source = f'{BLOCK}\nprint(get_secret("SENTRY_DSN"), has_secret("SENTRY_DSN"))'
+    source = "\n".join([*BLOCKS, 'print(get_secret("SENTRY_DSN"), has_secret("SENTRY_DSN"))'])
     child = run_child(source, cwd=tmp_path, HIVE_BOOT_MODE="environment", OPENAI_API_KEY="fake")
     assert child.returncode == 0, child.stderr
     assert child.stdout == "None False\n"
@@ -39,3 +38,14 @@ def test_the_modes_are_those_of_the_readme() -> None:
     tables = [re.findall(MODES, text, re.DOTALL | re.MULTILINE) for text in (TEXT, readme)]
     assert tables[0] == tables[1]
     assert len(tables[0]) == 1
+
+
+def test_the_references_have_the_listed_values() -> None:
+    """Each line of the table has the value beside it."""
+    rows = re.findall(r"^\| `(\w+)(=.*?)` \| (?:`(.*)`|empty) \|$", TEXT, re.MULTILINE)
+    assert len(rows) == 8
+    for name, rest, value in rows:
+        result = DotenvFile(".env")
+        line = f"{name}{rest}"
+        parse_dotenv(result, lambda line=line: line, scopes=[{"HOST": "db", "PORT": ""}])  # type: ignore[misc]
+        assert result.values[name].reveal() == value

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
+import time
 from contextlib import suppress
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
@@ -39,16 +41,32 @@ UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
 EMPTY = ValueProblem("empty", "is empty")
 
 
-A_DIRECTORY = ValueProblem("not-a-file", "is a directory, not a file")
+A_DIRECTORY = ValueProblem(
+    "not-a-file",
+    "is a directory, not a file",
+    "replace the directory {location} by a file; Docker creates one if the source of a bind mount "
+    "does not exist",
+)
 
 
 NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text")
+
+
+UTF_16 = ValueProblem("not-utf-8", "is UTF-16 text, not UTF-8", "save {location} as UTF-8")
 
 
 _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
 
 
 NUL = ValueProblem("nul", "contains a NUL character")
+
+
+NOT_ASKED = ValueProblem("unreadable", "is a FIFO, which only a start and boot.reload() read")
+
+
+_ENDLESS = ValueProblem(
+    "unreadable", "is a FIFO whose writer did not write and close it within the time limit"
+)
 
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -165,7 +183,9 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
                     read = _OpaqueIterator(
                         read_bytes(fd, size + 2).decode("ascii").removesuffix("\n")
                     ).__next__
-                    usual = 0 < len(read()) <= size and read()[-1] != "\r" and "\0" not in read()
+                    usual = (
+                        0 < len(read()) <= size and read()[-1] not in "\r-\n" and "\0" not in read()
+                    )
                 except UnicodeDecodeError:
                     usual = False
             if not usual:
@@ -218,7 +238,7 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
         read: returns the content of the file.
         label: the name of the value.
         is_text: whether the value is text. A byte order mark and one final newline of a text
-            are removed.
+            are removed, and a PEM block ends with exactly one newline.
     """
     if not is_text:
         return value_of(SecretBytes, label, read)
@@ -227,16 +247,42 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
     if read().endswith(b"\n"):
         end -= 2 if read().endswith(b"\r\n") else 1
     try:
-        return value_of(Secret, label, _OpaqueIterator(read()[begin:end].decode()).__next__)
+        text = _OpaqueIterator(read()[begin:end].decode()).__next__
+        return value_of(Secret, label, complete_pem(text))
     except UnicodeDecodeError:
         pass
     return None
+
+
+def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
+    """Return a function that returns the text, with exactly one newline after a PEM block.
+
+    OpenSSH rejects a private key without the newline after its last line.
+
+    Args:
+        read: returns the text, which no local variable holds.
+    """
+    if read().rstrip("\r\n").endswith("-----") and read().rstrip("\r\n").splitlines()[
+        -1
+    ].startswith("-----END "):
+        return _OpaqueIterator(read().rstrip("\r\n") + "\n").__next__
+    return read
+
+
+def _is_utf_16(read: Callable[[], bytes]) -> bool:
+    """Return whether a content begins with a UTF-16 byte order mark, or every other byte is NUL."""
+    if read().startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    even, odd = (not read()[start::2].strip(b"\0") for start in (0, 1))
+    return len(read()) > 1 and even != odd
 
 
 def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:
     """Return the content of a file as a value of the declared type, or its problem."""
     if len(read()) > LIMIT:
         return _LARGE
+    if is_text and _is_utf_16(read):
+        return UTF_16
     value = decode_file(read, label, is_text=is_text)
     if value is None:
         return NOT_UTF_8
@@ -275,13 +321,120 @@ def read_regular_file(path: str | os.PathLike[str]) -> bytes:
     raise OSError(EINVAL, _refused(status).message, os.fspath(path))
 
 
+_fifo_contents: dict[str, tuple[tuple[int, int], Callable[[], bytes]]] = {}
+"""The last content of each FIFO, with the inode of the FIFO, by path.
+
+Of two readers of a FIFO one gets nothing, and a second open of ``/dev/fd/N`` is empty. The content
+is therefore stored for every later load of this process.
+"""
+
+
+class FifoReader:
+    """Reads each FIFO once, for one start or one ``boot.reload()``.
+
+    Args:
+        timeout: the seconds for all FIFOs together, from the first read. Default 10.
+    """
+
+    def __init__(self, timeout: float = 10.0) -> None:
+        self._timeout = timeout
+        self._deadline: float | None = None
+        self._answers: dict[str, Callable[[], bytes] | ValueProblem] = {}
+
+    def read(self, path: str) -> Callable[[], bytes] | ValueProblem | None:
+        """Return the content of a FIFO, or why it has none; None if ``path`` is not a FIFO."""
+        if path not in self._answers and (answer := self._ask(path)):
+            self._answers[path] = answer
+        return self._answers.get(path)
+
+    def _ask(self, path: str) -> Callable[[], bytes] | ValueProblem | None:
+        """Return what a FIFO contains now; if that is nothing, what it contained before."""
+        inode = _fifo_inode(path)
+        if inode is None:
+            _fifo_contents.pop(path, None)
+            return None
+        try:
+            fd = os.open(path, _FLAGS)
+        except OSError as exc:
+            return _reading_fault(exc)
+        try:
+            answer = self._read_until_end(fd, has_name="pipe:[" not in os.path.realpath(path))
+        finally:
+            os.close(fd)
+        if isinstance(answer, ValueProblem):
+            return answer
+        known = _fifo_contents.get(path)
+        if answer() or known is None or known[0] != inode:
+            known = _fifo_contents[path] = inode, answer
+        return known[1]
+
+    def _read_until_end(self, fd: int, *, has_name: bool) -> Callable[[], bytes] | ValueProblem:
+        """Return everything that is written until the last writer closes the FIFO.
+
+        Before the first writer opens a FIFO that has a name, a read returns nothing, too.
+        """
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._timeout
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        parts: list[Callable[[], bytes]] = []
+        left, was_opened = LIMIT + 1, not has_name
+        while left:
+            read = None
+            with suppress(BlockingIOError):
+                read = _OpaqueIterator(os.read(fd, left)).__next__
+            if read is not None and read():
+                parts.append(read)
+                left -= len(read())
+            elif read is not None and (parts or was_opened):
+                break
+            elif (seconds := self._deadline - time.monotonic()) <= 0:
+                return _ENDLESS
+            else:
+                was_opened |= bool(poll.poll(seconds * 1000))
+        return _OpaqueIterator(b"".join([part() for part in parts])).__next__
+
+
+def read_fifo(
+    path: str, label: str, reader: FifoReader | None, *, is_text: bool
+) -> ValueOrProblem | None:
+    """Return the value that a FIFO contains, or its problem; None if ``path`` is not a FIFO.
+
+    A FIFO that may not be read is not opened either: its writer would lose what it writes.
+
+    Args:
+        path: the path, which may be a link or lead through ``/dev/fd``.
+        label: the name of the value.
+        reader: reads FIFOs; None to use only what this process has read before.
+        is_text: whether the value is text.
+    """
+    if reader is not None:
+        answer = reader.read(path)
+    elif path in _fifo_contents:
+        answer = _fifo_contents[path][1]
+    else:
+        answer = NOT_ASKED if _fifo_inode(path) else None
+    if answer is None or isinstance(answer, ValueProblem):
+        return answer
+    return _outcome(answer, label, is_text=is_text)
+
+
+def _fifo_inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISFIFO(status.st_mode) else None
+
+
 def _refused(status: os.stat_result) -> ValueProblem:
     if stat.S_ISREG(status.st_mode):
         return _LARGE
     if stat.S_ISDIR(status.st_mode):
         return A_DIRECTORY
-    kind = "a FIFO" if stat.S_ISFIFO(status.st_mode) else "a device"
-    return ValueProblem("not-a-file", f"is {kind}, not a file")
+    kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device"
+    fix = f"replace the {kind} {{location}} by a regular file"
+    return ValueProblem("not-a-file", f"is a {kind}, not a file", fix)
 
 
 def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
@@ -291,11 +444,14 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
             os.readlink(path, dir_fd=dir_fd)
         except OSError:
             return None
-        return ValueProblem("broken-link", "is a link to a file that does not exist")
+        fix = "create the file that the link {location} leads to, or correct the link"
+        return ValueProblem("broken-link", "is a link to a file that does not exist", fix)
     if exc.errno == ELOOP:
-        return ValueProblem("broken-link", "is part of a loop of links")
+        fix = "make the link {location} lead to a file"
+        return ValueProblem("broken-link", "is part of a loop of links", fix)
     if exc.errno == ENXIO:
-        return ValueProblem("not-a-file", "is a socket or a device, not a file")
+        fix = "replace the socket or device {location} by a regular file"
+        return ValueProblem("not-a-file", "is a socket or a device, not a file", fix)
     if exc.errno == EACCES:
         # A directory need not be readable to be searched.
         with suppress(OSError):
@@ -307,10 +463,11 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
 def _reading_fault(exc: OSError) -> ValueProblem:
     if exc.errno in {EACCES, EPERM}:
         return UNREADABLE
-    return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}")
+    fix = "resolve this error of the operating system for {location}"
+    return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}", fix)
 
 
-def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
+def as_value(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
     """Return a text as the value of ``field``, or its problem.
 
     Python decodes bytes that are not UTF-8 as lone surrogates (PEP 383). SecretBytes contains the
@@ -318,8 +475,10 @@ def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
 
     Args:
         field: the field.
-        read: returns the text, which no local variable holds.
+        read: returns the text, which no local variable holds, or the problem of a variable.
     """
+    if isinstance(read(), ValueProblem):
+        return read()  # type: ignore[no-any-return]
     if field.kind is SecretBytes:
         try:
             return value_of(SecretBytes, field.name, _OpaqueIterator(os.fsencode(read())).__next__)
@@ -330,4 +489,4 @@ def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
         read().encode()
     except UnicodeEncodeError:
         return NOT_UTF_8
-    return value_of(Secret, field.name, read)
+    return value_of(Secret, field.name, complete_pem(read))

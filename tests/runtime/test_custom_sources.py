@@ -1,6 +1,7 @@
 """Sources of the application in a start: `sources=`."""
 
 import math
+import os
 import time
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -33,6 +35,7 @@ from tests.fixtures.sources import (
     declared,
     values,
 )
+from tests.fixtures.timings import set_timings
 from tests.runtime.rotations import Log, mounted
 from tests.support import everything_told, failed_start, until
 
@@ -405,6 +408,31 @@ async def test_in_development_a_source_comes_after_env_and_before_a_default() ->
         found = [each.reveal() for each in (secrets.first, secrets.second, secrets.third)]
     assert found == ["fake-dotenv", "fake-source", "fake-default"]
     assert source.asked == [("SECOND", "THIRD")]
+
+
+async def test_a_fifo_is_read_once_in_a_start_that_asks() -> None:
+    """A start loads again after each answer; the content of a FIFO is gone after the first load."""
+    await anyio.to_thread.run_sync(os.mkfifo, ".env")
+    source = Fake(answer=values(1, "JWT_SECRET"))
+    boot = declared(source, mode="development", profile="development")
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.Path(".env").write_text, "API_KEY=fake-of-a-fifo\n")
+        async with boot.running() as secrets:
+            assert secrets.api_key.reveal() == "fake-of-a-fifo"
+            assert secrets.jwt_secret.reveal() == values(1)["JWT_SECRET"]
+    assert source.asked == [("JWT_SECRET", "SENTRY_DSN")]
+
+
+async def test_a_fifo_without_a_writer_is_not_replaced_by_a_source() -> None:
+    """It is a problem, as without a source, and is waited for once."""
+    await anyio.to_thread.run_sync(os.mkfifo, ".env")
+    reports = []
+    for sources in ([], [Fake(answer={})]):
+        boot = declared(*sources, mode="development", profile="development")
+        set_timings(boot, fifo_timeout=0.1)
+        error = await failed_start(boot)
+        reports.append([(each.name, each.kind) for each in error.problems])
+    assert reports[0] == reports[1]
 
 
 async def test_an_override_asks_for_nothing() -> None:

@@ -294,23 +294,24 @@ def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
     parts = [read]
     if "://" in read():
         parts.append(conceal(read().partition("://")[2].rpartition("@")[0].partition(":")[2]))
-        parts.append(conceal(read().partition("password=")[2].partition("&")[0]))
+        if "password=" in read():
+            parts.append(conceal(read().partition("password=")[2].partition("&")[0]))
     for part in filter(_is_unusual, parts):
         bare = conceal(part().strip(" \t\r\n'\""))
         if len(bare()) > _LONGEST:
             continue
         if _pattern(_REFERENCE).fullmatch(bare()):
             return _UNRESOLVED
-        words = conceal([*map(str.lower, _pattern(_PARTS).findall(bare()))])
-        is_phrase = _WORDS.issuperset(words()) and not _MARKED.isdisjoint(words())
-        if is_phrase and _pattern(_PHRASE).fullmatch(bare()):
-            return _STAND_IN
+        if _pattern(_PHRASE).fullmatch(bare()):
+            words = conceal([*map(str.lower, _pattern(_PARTS).findall(bare()))])
+            if _WORDS.issuperset(words()) and not _MARKED.isdisjoint(words()):
+                return _STAND_IN
         if _pattern(_PLACEHOLDER).fullmatch(bare()):
             return _STAND_IN
     return None
 
 
-def _content_problem(field: Field, value: Value) -> ValueProblem | None:
+def _content_problem(value: Value) -> ValueProblem | None:
     """Return the problem of a value that is blank, a placeholder or a reference."""
     is_text = isinstance(value, Secret)
     read: Any = value._open if is_text else conceal(value.reveal().decode("latin-1"))  # type: ignore[union-attr]  # noqa: SLF001
@@ -320,7 +321,7 @@ def _content_problem(field: Field, value: Value) -> ValueProblem | None:
         return PLACEHOLDER
     if is_text and read().isspace():
         return _BLANK
-    return None if field.allow_placeholder else find_stand_in(read)
+    return find_stand_in(read)
 
 
 _SHOWN = 3
@@ -411,12 +412,16 @@ class _Validator:
         warned: dict[Any, list[str]] = {}
         newlines = []
         for attribute, value in list(values.items()):
-            field, origin = builder.field_index.by_attribute[attribute], builder.origin(attribute)
-            problem = None if origin[0] == "override" else _content_problem(field, value)
+            field = builder.field_index.by_attribute[attribute]
+            problem = _content_problem(value)
             if problem is None:
                 if isinstance(value, Secret) and value.reveal().endswith("\n"):
                     newlines += [field.name] * (not value.reveal().endswith("-----\n"))
-            elif is_strict or problem in {PLACEHOLDER, _BLANK}:
+                continue
+            origin, is_stand_in = builder.origin(attribute), problem in {_STAND_IN, _UNRESOLVED}
+            if origin[0] == "override" or (is_stand_in and field.allow_placeholder):
+                continue
+            if is_strict or not is_stand_in:
                 builder.unused_values.append(values.pop(attribute))
                 self._report(field, problem, origin)
             else:

@@ -70,6 +70,13 @@ _EXAMPLES = (".example", ".sample", ".template", ".dist")
 """The endings of files beside ``.env`` that show which variables to set."""
 
 
+_DIRECTORY_FIXES = {
+    "unreadable": "permit the user of this process to list and to enter the directory",
+    "unstable": "let the program that writes there write each file once, or replace it by a rename",
+}
+"""The fixes of a directory that exists, by the kind of its problem."""
+
+
 class _VariableSource(Record):
     """Variables of one origin.
 
@@ -319,7 +326,7 @@ class _Loader:
                     kind=snapshot.problem.kind,
                     message=snapshot.problem.message
                     + (f"; it is named by {directories_setting}" if directories_setting else ""),
-                    fix="mount the secrets there, readable by the user of this process",
+                    fix=_DIRECTORY_FIXES.get(snapshot.problem.kind, "mount the secrets there"),
                 )
             )
         batch, builder = snapshot.batch, self.builder

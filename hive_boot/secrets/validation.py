@@ -553,6 +553,6 @@ class _Validator:
                 variables[name] = f"{field.name}_FILE"
         sentences += [
             f"A variable with a similar name is set: {name}, expected {variables[name]}."
-            for name in fix_hints.near_misses(field, variables)[:_SHOWN]
+            for name in fix_hints.near_misses(field.replace(candidates=()), variables)[:_SHOWN]
         ]
         return tuple(sentences)

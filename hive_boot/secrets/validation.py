@@ -165,7 +165,7 @@ class _CheckCall:
 PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered manifest, not a value")
 
 
-_BLANK = ValueProblem("empty", "contains only white space")
+BLANK = ValueProblem("empty", "contains only white space")
 
 
 _STAND_IN = ValueProblem(
@@ -320,7 +320,7 @@ def _content_problem(value: Value) -> ValueProblem | None:
     if is_placeholder(value):
         return PLACEHOLDER
     if is_text and read().isspace():
-        return _BLANK
+        return BLANK
     return find_stand_in(read)
 
 

@@ -125,8 +125,9 @@ class _Loader:
         for layer in self._layers():
             self._read_variables(layer)
         if self.overridden:
-            location = "; ".join(text for texts in self.overridden.values() for text in texts)
-            self.builder.warn("overridden", *self.overridden, location=location)
+            names = sorted(self.overridden)
+            location = "; ".join(text for name in names for text in self.overridden[name])
+            self.builder.warn("overridden", *names, location=location)
         if self.source_context.mounted:
             self._read_directories()
         elif self.source_context.env_files:
@@ -191,13 +192,14 @@ class _Loader:
             paths.append((_reader(values, pointer)(), field))
             if layer.source == "environment" and field.name not in said:
                 self.pointed.add(field.attribute)
+        stronger = self.answered - self.pointed
         for name in said & self.field_index.by_variable.keys():
             field = self.field_index.by_variable[name]
             read = _reader(values, name)
             value = as_value(field, read)
             if value is NOT_UTF_8:
                 self._discard(value_of(Secret, name, read))
-            if field.attribute in self.answered - self.pointed:
+            if field.attribute in stronger:
                 self._override(field, name, layer, value)
                 self._discard(value)
             elif self.source_context.mounted:

@@ -179,22 +179,26 @@ _UNRESOLVED = ValueProblem(
 
 
 _REFERENCE = r"""
-    (?:op|sm|ref\+[\w+-]+|doppler|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass)://\S+
-    | @Microsoft\.\w+\(.+\) | vault:(?!v\d+:)[^\s#]+\#\S+ | arn:aws[\w-]*:(?:secretsmanager|ssm):\S+
-    | encrypted:\S+ | ENC\[.+\] | ENC\(.+\) | \{cipher\}.+ | \$ANSIBLE_VAULT;[\s\S]+
+    (?:op|sm|ref\+[\w+-]+|doppler|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass|keeper
+        |azurekeyvault|gcpsecretmanager|secrets?)://\S+ | (?:ssm|secretsmanager):\S+ | env:[A-Z_]+
+    | @Microsoft\.\w+\(.+\) | (?:vault|bao):(?!v\d+:)[^\s#]+\#\S+
+    | arn:aws[\w-]*:(?:secretsmanager|ssm):\S+ | encrypted:\S+ | ENC\[.+\] | ENC\(.+\)
+    | \{cipher\}.+ | \$ANSIBLE_VAULT;[\s\S]+
     | projects/[^/\s]+/secrets/[^/\s]+(?:/versions/[^/\s]+)? | \(\([\w./:-]+\)\) | <%=.+%>
     | \$?\{\{.+\}\} | \$\{[A-Za-z_]\w*(?:[:./?-][^{}]*)?\} | \#\{[A-Za-z_][\w.]*\}\#?
-    | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$[A-Z]{2,}(?:_[A-Z]+\d*)+ | %[A-Z]{2,}(?:_[A-Z]+)+%
-    | __[A-Z]+(?:_[A-Z]+)*__
+    | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$(?:[A-Z]{2,}(?:_[A-Z]+\d*)+|PASSWORD|SECRET|TOKEN)
+    | %[A-Z]{2,}(?:_[A-Z]+)+% | __[A-Z]+(?:_[A-Z]+)*__ | @@[A-Z_]+@@ | %\{[A-Z_]+\} | \{\$[A-Z_]+\}
+    | %env\(\w+\)% | \$env:\w+ | process\.env\.\w+ | !(?:secret|vault|env|ENV)\b.* | `[a-z]+\ .+`
     | (?i:none|null|nil|undefined|nan|n/a|<no\ value>|<nil>|\(null\)|\[object\ \w+\])
 """
 """Pattern of the values that a tool, a template or a shell should have replaced."""
 
 
 _PLACEHOLDER = r"""
-    <(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_\ ]+(?:[A-Z]?[a-z]+|[A-Z]+|\d+))*\ *>
+    <+(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_\ ]+(?:[A-Z]?[a-z]+|[A-Z]+|\d+))*\ *>+
     | (?:[A-Za-z]{1,10}[-_.])*(?:[xX]{4,}|\.{3,}|…|\*{3,})(?:[-_.](?:[xX]+|\*+))*
-    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z]{0,4}(?:\.{3,}|…) | (.)\1{2,} | django-insecure-.+
+    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z]{0,4}(?:\.{3,}|…)
+    | (.)\1{2,}(?:[-_.\ ]\1+)* | django-insecure-.+
 """
 """Pattern of the placeholders that are not words."""
 
@@ -206,9 +210,9 @@ _PARTS = r"[A-Z]?[a-z]+|[A-Z]+|\d{5,}"
 _MARKS = (
     "change changed changeme changethis changeit replace replaced replaceme your todo fixme tbd "
     "placeholder example sample dummy insert enter fill insecure unsafe generate generated secret "
-    "supersecret secretkey mysecret jwtsecret password passwd mypassword yourkey yourapikey "
-    "yoursecret yourpassword redacted masked hidden here 12345 123456 1234567 12345678 123456789 "
-    "1234567890 0123456789"
+    "supersecret secretkey mysecret mysecretpassword jwtsecret password passwd mypassword yourkey "
+    "yourapikey yoursecret yourpassword redacted masked hidden here 12345 123456 1234567 12345678 "
+    "123456789 1234567890 0123456789 xxx"
 )
 _MARKED = frozenset(_MARKS.split())
 """The words of which a placeholder contains at least one."""
@@ -230,22 +234,20 @@ _WORDS = _MARKED.union(_FILLERS.split())
 
 def _heads(words: Iterable[str]) -> frozenset[str]:
     """Return the first four characters of each word, in each case in which it is written."""
-    heads = {(word + end)[:4] for word in words for end in "-_"}
+    heads = {(word + end)[:4] for word in words for end in ("-", "_", "")}
     return frozenset({*heads, *map(str.upper, heads), *map(str.capitalize, heads)})
 
 
 _OTHER_HEADS = (
-    "none null undefined n/a- op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: infisical berglas "
-    "encrypted enc[ enc( arn: projects ssm: xxx- 0000 1111 aaaa ---- my-s my_s my-p my_p my-a "
-    "my_a my-j my_j a-se a_se a-st a_st sk-y"
+    "none null nil nan NaN n/a undefined op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: bao: env: "
+    "awss infisical berglas keeper process encrypted enc[ enc( arn: projects ssm: 0000 1111 aaaa "
+    "---- my-s my_s my-p my_p my-a my_a my-j my_j my-k my_k a-se a_se a-st a_st a-ve a-lo sk-y"
 )
-_HEADS = _heads(_WORDS.union(_OTHER_HEADS.split())).union(
-    ("xxx", "XXX", "nil", "nan", "NaN", "n/a", "N/A")
-)
+_HEADS = _heads(_WORDS.union(_OTHER_HEADS.split()))
 """The first four characters of the usual placeholders and references."""
 
 
-_FIRST = frozenset("$<[{(%@#_'\"*….\xa0 \t\n\r\v\f")
+_FIRST = frozenset("$<[{(%@#!`_'\"*….\xa0 \t\n\r\v\f")
 """The other characters with which a placeholder or a reference begins."""
 
 

@@ -207,7 +207,7 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
     "overridden": ("warning", "remove one of the two; a variable may be left from another shell"),
     "placeholder": ("warning", "set the real value, or secret(allow_placeholder=True)"),
     "reference": ("warning", "set the value itself, or secret(allow_placeholder=True)"),
-    "example-value": ("warning", "generate a value, because everybody knows that of the example"),
+    "example-value": ("warning", "generate a value: that of the example is public"),
     "dotenv-setting": (
         "warning",
         "remove the line from the file, and export the variable where the service is started",

@@ -193,7 +193,7 @@ class _Validator:
         unread: list[str] = []
         if len(builder.values) < len(builder.field_index.all_fields):
             unread = self._resolve_absent()
-        details = (f"It may contain {', '.join(unread)}.",)
+        details = (f"Nothing else provides {', '.join(unread)}.",)
         for problem in builder.unread_files:
             if unread:
                 builder.problems.append(problem.replace(details=details))

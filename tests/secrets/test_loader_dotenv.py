@@ -177,7 +177,7 @@ def test_a_dotenv_that_cannot_be_read(name: str) -> None:
                 loaded = look(Three, root, profile="production")
                 (problem,) = loaded.problems
                 assert problem.name == str(path)
-                assert problem.details == ("It may contain JWT_SECRET, COOKIE_KEY.",)
+                assert problem.details == ("Nothing else provides JWT_SECRET, COOKIE_KEY.",)
                 assert warnings(loaded) == []
                 assert "fake" not in report_of(loaded)
 
@@ -209,7 +209,7 @@ def test_a_secret_that_the_file_cannot_provide(tmp_path: Path) -> None:
     environ = {"JWT_SECRET_FILE": f"{tmp_path}/empty"}
     loaded = look(Three, tmp_path, environ, profile="production")
     assert problems(loaded) == [(".env", "not-a-file"), ("JWT_SECRET", "empty")]
-    assert loaded.problems[0].details == ("It may contain COOKIE_KEY.",)
+    assert loaded.problems[0].details == ("Nothing else provides COOKIE_KEY.",)
 
 
 def test_another_file_may_provide_the_secrets(tmp_path: Path) -> None:

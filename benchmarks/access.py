@@ -33,6 +33,9 @@ ATTRIBUTE = 2.0
 BY_NAME = 4.0
 """Maximum ratio of ``get_secret`` to a dict look-up inside a function."""
 
+STANDALONE = 20.0
+"""Maximum ratio of ``get_secret`` without a running application to the same dict look-up."""
+
 _ROUNDS = 60
 _LOOPS = 2_000
 
@@ -82,6 +85,12 @@ def measure(base: Path) -> Table:
     write_directory(directory, HIVE)
     wait_until_settled(base)
     boot = Bootstrap(HiveSecrets, secrets_dirs=directory)
+    by_name = {
+        "floor": _expression("it('{name}')", look_up),
+        "ours": _expression("it('{name}')", get_secret),
+    }
+    figures = alternate(by_name, _ROUNDS)
+    table.add("get_secret(name), no application", figures, "ours", "floor", STANDALONE)
 
     async def measure_ours() -> None:
         async with boot.running() as secrets:
@@ -91,10 +100,6 @@ def measure(base: Path) -> Table:
             }
             figures = alternate(by_attribute, _ROUNDS)
             table.add("secrets.name", figures, "ours", "floor", ATTRIBUTE)
-            by_name = {
-                "floor": _expression("it('{name}')", look_up),
-                "ours": _expression("it('{name}')", get_secret),
-            }
             figures = alternate(by_name, _ROUNDS)
             table.add("get_secret(name)", figures, "ours", "floor", BY_NAME)
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.global_access import require_secret as require_secret
     from hive_boot.secrets.secret_set import SecretSet as SecretSet
     from hive_boot.secrets.secret_set import secret as secret
+    from hive_boot.secrets.sources.external import Source as Source
     from hive_boot.secrets.value import Change as Change
     from hive_boot.secrets.value import Secret as Secret
     from hive_boot.secrets.value import SecretBytes as SecretBytes
@@ -58,6 +59,7 @@ else:
         "SecretStatus": "runtime.status",
         "SecretsError": "exceptions",
         "ShutdownTimeoutError": "exceptions",
+        "Source": "secrets.sources.external",
         "SourceError": "exceptions",
         "StartupError": "exceptions",
         "State": "lifecycle.states",

@@ -1,5 +1,8 @@
 """Output that never raises: log records, and text on stderr of a process that may be ending.
 
+Also the escapes of control characters, which a path, a name or the text of an exception can
+contain: printed to a terminal, they would forge lines and hide text.
+
 A signal handler must not use this module: the code that it interrupts may hold the lock of
 ``sys.stderr``.
 """
@@ -8,10 +11,39 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import cache
 
+TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
     import logging
+    from typing import Any
+
+
+def escape_controls(text: str, *, keep_lines: bool = False) -> str:
+    """Return a text with its control characters escaped.
+
+    Args:
+        text: the text.
+        keep_lines: whether line breaks and tabs stay. Default False: the result is one line.
+    """
+    if text.isprintable():
+        return text
+    return text.translate(_escapes() | ({9: "\t", 10: "\n"} if keep_lines else {}))
+
+
+@cache
+def _escapes() -> dict[int, str]:
+    """Return the escape of each control character, in the form that JSON has too.
+
+    Unicode's line ends and bidirectional controls, which show text in another order than it has,
+    are included: https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters
+    """
+    codes = (
+        *(*range(0x20), *range(0x7F, 0xA0)),  # C0, DEL and C1
+        *(0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),
+        *range(0xDC80, 0xDD00),  # a byte of a file name that is not UTF-8
+    )
+    return {code: f"\\u{code:04x}" for code in codes} | {9: "\\t", 10: "\\n", 13: "\\r"}
 
 
 def write_stderr(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import (
     TYPE_CHECKING,
@@ -16,8 +16,8 @@ from typing import (
     overload,
 )
 
-from hive_boot.exceptions import DeclarationError, IllegalTransitionError, LifecycleError
-from hive_boot.lifecycle.states import State
+from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
+from hive_boot.lifecycle.states import State, Timeline
 from hive_boot.redaction.registry import redact
 from hive_boot.runtime.declarations import (
     AppDeclaration,
@@ -26,18 +26,21 @@ from hive_boot.runtime.declarations import (
     RotationHook,
     TaskSpec,
     forbid_main_with_serve,
+    forbid_unknown_options,
     require_async,
     require_single_main,
     require_unique_name,
+    resolve_field_names,
     validate_backend,
-    validate_field_names,
     validate_resource,
     validate_seconds,
     validate_service,
 )
 from hive_boot.runtime.injection import Injectables, bind
+from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
 from hive_boot.secrets.secret_set import SecretSet
+from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
         AsyncIterator,
         Callable,
         Coroutine,
+        Iterator,
         Mapping,
         Sequence,
     )
@@ -53,9 +57,12 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.runtime.load_pipeline import DryRunResult
+    from hive_boot.runtime.redaction_scope import RedactionScope
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
 
@@ -145,9 +152,13 @@ class Bootstrap(Generic[S, C]):
 
     Args:
         secrets: the declared :class:`SecretSet`.
-        config: creates the settings that are not secret, once for each run: a
-            pydantic-settings class, or any callable. An error that it raises is
-            reported together with the problems of the secrets. Default: no settings.
+        config: creates the settings: a pydantic-settings class, or any callable that is
+            not async. It is called once for each run. If it has a parameter for the
+            secrets, it is called again before each switch to new values, in the event
+            loop, and its failure refuses the rotation. An error that it raises at a start
+            is reported together with the problems of the secrets. Functions receive the
+            settings by the type of the class, or by the return annotation of a function.
+            Default: no settings.
         watch: whether changed files are loaded while the application runs. Default
             False.
         mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
@@ -156,8 +167,8 @@ class Bootstrap(Generic[S, C]):
         profile: how strictly the declaration is validated: ``development``, ``test``,
             ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, otherwise
             chosen by the mode.
-        secrets_dirs: the mounted directory, or several. Default:
-            ``HIVE_BOOT_SECRETS_DIR``, otherwise ``/run/secrets`` and the volumes in it.
+        secrets_dirs: the mounted directory, or several; a path that is a file is a bundle of
+            several secrets. Default: ``HIVE_BOOT_SECRETS_DIR``, otherwise ``/run/secrets``.
         env_file: the ``.env`` file that development mode reads; the same path with
             ``.local`` takes precedence. Default: ``.env`` in the working directory.
         env_fallback: whether a mounted mode reads from the environment what its
@@ -166,13 +177,16 @@ class Bootstrap(Generic[S, C]):
             ``os.environ`` when the first set is accepted, so that child processes do not
             inherit them. They are restored when the run ends.
             ``/proc/<pid>/environ`` keeps the initial environment. Default False.
+        sources: objects such as :class:`hive_boot.Source`, for example a client of a secrets
+            manager. They are asked in this order, for the names that no file and no variable
+            provides. Default: none.
         probe_port: the port on which ``/livez``, ``/readyz`` and the other endpoints are
             answered, from before the first read until the end, for workers without HTTP.
             0 selects a free port. Default: no port.
         wait_for_files: seconds that a start waits for files that are missing in mounted
             directories, because a sidecar has not written them yet. Default 0.
-        startup_timeout: seconds for all checks and resources of a start together, and for
-            all checks of a rotation together. Default 30.
+        startup_timeout: seconds for the sources of ``sources=``, all checks and resources of a
+            start together, and for all checks of a rotation together. Default 30.
         shutdown_delay: seconds between the first signal and the stop, in which the
             application continues to serve and is not ready. Default: 5 under ``serve`` in
             kubernetes mode, otherwise 0.
@@ -181,13 +195,23 @@ class Bootstrap(Generic[S, C]):
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
-            the mode or the profile is unknown, or a number is invalid.
+            or has a parameter that cannot be filled, the mode or the profile is unknown,
+            a source or a number is invalid, or there is no argument of a name.
     """
 
     _inspection_only = False
     """Whether a tool imports the declaration only to inspect it; then run() and serve() raise."""
 
+    _failed_load: Bootstrap[Any, Any] | None = None
+    """The Bootstrap whose load() has failed while a tool imports it to inspect it."""
+
     _run: Run[S, C] | None = None
+
+    _loaded: Store[S] | None = None
+
+    _loaded_config: Any = None
+
+    _loaded_redaction: RedactionScope | None = None
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
@@ -201,12 +225,15 @@ class Bootstrap(Generic[S, C]):
         env_file: StrPath | None = None,
         env_fallback: bool = False,
         unset_env: bool = False,
+        sources: Sequence[Source] = (),
         probe_port: int | None = None,
         wait_for_files: float = 0.0,
         startup_timeout: float = 30,
         shutdown_delay: float | None = None,
         shutdown_timeout: float = 8,
+        **unknown: Never,
     ) -> None:
+        forbid_unknown_options(unknown, Bootstrap.__init__)
         source_options = SourceOptions(
             mode=mode,
             profile=profile,
@@ -222,10 +249,12 @@ class Bootstrap(Generic[S, C]):
             wait_for_files=wait_for_files,
             startup_timeout=startup_timeout,
             unset_env=unset_env,
+            sources=sources,
             probe_port=probe_port,
             shutdown_delay=shutdown_delay,
             shutdown_timeout=shutdown_timeout,
         )
+        global_access.declare(self._declaration)
 
     def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (the signature of Generic)
         # Before Python 3.13 a TypeVar has no default at run time: complete Bootstrap[S] here.
@@ -396,8 +425,8 @@ class Bootstrap(Generic[S, C]):
         ``startup_timeout`` expires.
 
         Args:
-            names: the fields that the check is about; a rotation of other fields does not call
-                it. Default: every field.
+            names: the fields that the check is about, by their attributes or declared names;
+                a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
 
         Returns:
@@ -412,14 +441,13 @@ class Bootstrap(Generic[S, C]):
 
         def register(function: CheckFunction) -> CheckFunction:
             require_async("@boot.check", function)
-            self._declaration.checks.append(CheckSpec(function, frozenset(fields), timeout))
+            self._declaration.checks.append(CheckSpec(function, fields, timeout))
             return function
 
-        fields: tuple[str, ...] = ()
+        fields: frozenset[str] = frozenset()
         if len(names) == 1 and not isinstance(names[0], str):
             return register(names[0])
-        validate_field_names(names, self._fields, self._declaration.declared.__name__)
-        fields = names
+        fields = resolve_field_names(names, self._fields, self._name)
         return register
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
@@ -431,7 +459,8 @@ class Bootstrap(Generic[S, C]):
         after 1 to 60 s, until it succeeds; the other hooks do not wait for it.
 
         Args:
-            names: the fields whose changes call the hook. Default: every field.
+            names: the fields whose changes call the hook, by their attributes or declared
+                names. Default: every field.
             timeout: seconds for one call. Default 30.
 
         Returns:
@@ -444,12 +473,12 @@ class Bootstrap(Generic[S, C]):
         if any(map(callable, names)):
             message = "@boot.on_rotate expects names of fields. Write @boot.on_rotate()."
             raise DeclarationError(message)
-        validate_field_names(names, self._fields, self._declaration.declared.__name__)
+        fields = resolve_field_names(names, self._fields, self._name)
         validate_seconds("timeout=", timeout)
 
         def register(function: HookFunction) -> HookFunction:
             require_async("@boot.on_rotate()", function)
-            self._declaration.hooks.append(RotationHook(function, frozenset(names), timeout))
+            self._declaration.hooks.append(RotationHook(function, fields, timeout))
             return function
 
         return register
@@ -590,6 +619,87 @@ class Bootstrap(Generic[S, C]):
             async with self._running(cancel=terminate_self) as run:
                 yield run.request_state
 
+    def load(self) -> S:
+        """Load and validate secrets and settings once, without an event loop.
+
+        For code that needs values at import (settings, engines), and for migrations and scripts.
+        No check is called, no resource is started, and ``sources=`` are not asked. The call blocks
+        while it reads files; later calls return the same object. A run takes the object over: it
+        then has the values of the run. The values are removed from logs until the process ends.
+
+        Returns:
+            The live secrets.
+
+        Raises:
+            InvalidSecretsError: secrets or settings are invalid; ``str()`` is the report. If it is
+                not caught, the process writes the report without a traceback and exits with 78.
+            LifecycleError: ``config=`` calls this method.
+        """
+        with global_access._load_lock:  # noqa: SLF001  (same library)
+            if self._loaded is None:
+                if self._loaded_redaction is not None:
+                    message = f"config= of {self!r} must not call boot.load(), which calls it."
+                    raise LifecycleError(message)
+                try:
+                    self._load_once()
+                except BaseException:
+                    from hive_boot.runtime.process import report_uncaught  # noqa: PLC0415  (only a failure needs it)
+
+                    self._unload(keep_redacting=True)
+                    report_uncaught()
+                    if self._inspection_only:
+                        Bootstrap._failed_load = self
+                    raise
+            return self._store().view
+
+    @contextmanager
+    def loaded(self) -> Iterator[S]:
+        """Load secrets and settings for a block, as :meth:`load` does, with redaction in it.
+
+        Yields:
+            The live secrets.
+
+        Raises:
+            SystemExit: secrets or settings are invalid (78), or the declaration is (70); the report
+                is on stderr, as after a failed start.
+        """
+        from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (not needed to declare)
+
+        is_outermost = self._loaded is None
+        try:
+            self.load()
+        except BootError as exc:
+            if self._inspection_only:
+                raise
+            raise SystemExit(report_boot_error(exc)) from None
+        has_failed = True
+        try:
+            yield self._store().view
+            has_failed = False
+        finally:
+            if is_outermost:
+                self._unload(keep_redacting=has_failed)
+
+    def as_property(self, attribute: str) -> property:
+        """Return a property that reveals the current value of a secret, or None if it is absent.
+
+        For a pydantic-settings class: ``SECRET_KEY = boot.as_property("secret_key")``, without an
+        annotation. It raises LifecycleError while the application is neither running nor loaded.
+
+        Args:
+            attribute: the attribute of the field, or its declared name.
+
+        Raises:
+            DeclarationError: no such field is declared.
+        """
+        (attribute,) = resolve_field_names([attribute], self._fields, self._name)
+
+        def reveal(_: object) -> str | bytes | None:
+            value: Secret | SecretBytes | None = getattr(self._store().view, attribute)
+            return None if value is None else value.reveal()
+
+        return property(reveal)
+
     def asgi(self, app: App) -> App:
         """Return an ASGI application wrapped in the outermost layer, for any server.
 
@@ -612,21 +722,22 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def secrets(self) -> S:
-        """The live secrets of the running application.
+        """The live secrets of the running or loaded application.
 
         Raises:
-            LifecycleError: the application is not running.
+            LifecycleError: the application is neither running nor loaded.
         """
-        return self._current().store.view
+        return self._store().view
 
     @property
     def config(self) -> C:
-        """The settings of the running application.
+        """The settings of the running or loaded application, of the values in use.
 
         Raises:
-            LifecycleError: the application is not running.
+            LifecycleError: the application is neither running nor loaded.
         """
-        config: C = self._current().config
+        is_loaded = self._store() is self._loaded
+        config: C = self._loaded_config if is_loaded else self._current().config
         return config
 
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
@@ -637,17 +748,17 @@ class Bootstrap(Generic[S, C]):
         of the field after that.
 
         Args:
-            attribute: the name of the field in the SecretSet.
+            attribute: the attribute of the field, or its declared name.
 
         Raises:
             DeclarationError: no such field is declared.
-            LifecycleError: the application is not running.
+            LifecycleError: the application is neither running nor loaded.
         """
         if attribute not in self._fields:
             message = f"{self._declaration.declared.__name__} has no field {attribute!r}."
             del attribute
             raise DeclarationError(message)
-        return self._current().store.accepted(attribute)
+        return self._store().accepted(attribute)
 
     async def reload(self, *, now: bool = False) -> Change | None:
         """Load all sources again, and use the values that have changed.
@@ -706,6 +817,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start")
         more.setdefault("listeners", self._listeners())
+        more["view"] = None if self._loaded is None else self._loaded.view
         run = self._run = Run(self._declaration, self._injectables(), self, **more)
         on_run_created(run)
         raised: BaseException | None = None
@@ -726,13 +838,49 @@ class Bootstrap(Generic[S, C]):
             finally:
                 if self._run is run:
                     self._run = None
+                if self._loaded_redaction is not None and run.store.is_filled:
+                    self._loaded_redaction.register_values(run.store.generation.load_result)
             _raise_failures(raised, failures)
 
-    def _dry_run(self) -> DryRunResult:
-        """Load and validate once, as a start would, for commands that inspect an application."""
+    def _load_once(self) -> None:
+        """Load everything for :meth:`load`, or take over what the run has loaded."""
+        from hive_boot.runtime.load_pipeline import LoadPipeline  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.redaction_scope import RedactionScope  # noqa: PLC0415  (rarely called)
+
+        run = self._run
+        store = Store(self._declaration.declared, view=None if run is None else run.store.view)
+        self._loaded_redaction = redaction = RedactionScope()
+        redaction.start()
+
+        def publish(result: LoadResult) -> None:
+            global_access.register(store, result.source_context, loaded=True)
+            self._loaded = store
+
+        if run is not None and run.store.is_filled:
+            self._loaded_config, result = run.config, run.store.generation.load_result
+            redaction.register_values(result)
+            publish(result)
+        else:
+            pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
+            self._loaded_config = pipeline.load_once(store, publish)
+
+    def _unload(self, *, keep_redacting: bool) -> None:
+        """Undo :meth:`load`."""
+        if self._loaded is not None:
+            global_access.unregister(self._loaded)
+        if self._loaded_redaction is not None:
+            self._loaded_redaction.stop(keep_redacting=keep_redacting)
+        self._loaded = self._loaded_config = self._loaded_redaction = None
+
+    def _dry_run(self, *, ask: bool = True) -> DryRunResult:
+        """Load and validate once, as a start would, for commands that inspect an application.
+
+        Args:
+            ask: whether the sources of ``sources=`` are asked. Default True.
+        """
         from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
 
-        return dry_run(self._declaration, self._injectables(), self)
+        return dry_run(self._declaration, self._injectables(), self, ask=ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
         """Raise if a tool imports the declaration only to inspect it.
@@ -756,6 +904,15 @@ class Bootstrap(Generic[S, C]):
             message = f"The resource {resource!r} is not running: {self!r} has not started."
             raise LifecycleError(message)
         return self._run.resource_value(resource)
+
+    def _store(self) -> Store[S]:
+        """Return the store of the run; before READY and after the end, that of :meth:`load`.
+
+        Raises:
+            LifecycleError: the application is neither running nor loaded.
+        """
+        is_running = self._run is not None and self._run.states.started
+        return self._loaded if self._loaded and not is_running else self._current().store
 
     def _current(self) -> Run[S, C]:
         """Return the run, from READY to its end: requests are served while draining.
@@ -801,8 +958,9 @@ class Bootstrap(Generic[S, C]):
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""
         injectables: dict[type, str] = {self._declaration.declared: "secrets", type(self): "boot"}
-        if isinstance(self._declaration.config_factory, type):
-            injectables[self._declaration.config_factory] = "config"
+        factory = self._declaration.config_factory
+        if factory is not None and (config_type := factory.config_type) is not None:
+            injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
 
     @property

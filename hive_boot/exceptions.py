@@ -9,6 +9,7 @@ of a secret.
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from hive_boot._output import escape_controls
 from hive_boot._records import Record
 
 ProblemKind = Literal[
@@ -25,13 +26,16 @@ ProblemKind = Literal[
     "environment-only",
     "dev-default",
     "placeholder",
+    "reference",
     "length",
     "pattern",
     "check",
     "dotenv",
+    "bundle",
     "directory",
     "setting",
     "config",
+    "source",
 ]
 """The kind of a problem, as a word that a program can compare."""
 
@@ -100,7 +104,7 @@ class MissingSecretError(SecretsError):
 
     def __str__(self) -> str:
         """Return the name of the secret and the fix."""
-        return f"{self.name} is not set. Fix: {self.fix}"
+        return escape_controls(f"{self.name} is not set. Fix: {self.fix}")
 
 
 class SourceError(SecretsError):
@@ -118,7 +122,8 @@ class SourceError(SecretsError):
         """Return the problem, its locations and the fix."""
         problem = self.problem
         places = f" Looked in: {', '.join(problem.places)}." if problem.places else ""
-        return _sentences(problem) + places + (f" Fix: {problem.fix}" if problem.fix else "")
+        fix = f" Fix: {problem.fix}" if problem.fix else ""
+        return escape_controls(f"{_sentences(problem)}{places}{fix}")
 
 
 class InvalidSecretsError(SecretsError):
@@ -165,15 +170,15 @@ class InvalidSecretsError(SecretsError):
         what = f"{self.declaration} has {count}" if self.declaration else count
         state = "the last good set stays in use" if self.kept else "the service does not start"
         lines = [f"{red}{bold}hive_boot: {what}; {state}.{end}"]
-        lines += [f"  {dim}{label.capitalize() + ':':<9}{end} {text}" for label, text in self.facts]
+        for label, text in self.facts:
+            lines.append(f"  {dim}{label.capitalize() + ':':<9}{end} {escape_controls(text)}")
         for sentence in self.general_hints:
-            lines += ["", f"  {sentence}"]
+            lines += ["", f"  {escape_controls(sentence)}"]
         for number, problem in enumerate(self.problems, 1):
-            text = _sentences(problem).removeprefix(problem.name)
-            lines += ["", f"  {number}. {bold}{problem.name}{end}{text}"]
-            lines += [
-                f"     {dim}{label + ':':<11}{end} {text}" for label, text in _labelled(problem)
-            ]
+            text = escape_controls(_sentences(problem).removeprefix(problem.name))
+            lines += ["", f"  {number}. {bold}{escape_controls(problem.name)}{end}{text}"]
+            for label, text in _labelled(problem):
+                lines.append(f"     {dim}{label + ':':<11}{end} {escape_controls(text)}")
         return "\n".join(lines)
 
 

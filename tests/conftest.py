@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 
 from hive_boot.redaction import hooks
-from hive_boot.secrets import global_access
+from hive_boot.secrets import global_access, platform
 from tests.fixtures.watching import own_threads
-from tests.support import wait_until
+from tests.support import TERMINAL, wait_until
 
 HERE = Path(__file__).parent
 
@@ -78,19 +79,30 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("anyio_backend", ["asyncio", "trio"], indirect=True)
 
 
+def terminal_of(host: platform.HostEnvironment) -> str:
+    """Return the terminal that a test gives to a host, and a terminal if it gives none."""
+    return TERMINAL if host._terminal is None else host._terminal  # noqa: SLF001  (the argument)
+
+
 @pytest.fixture(autouse=True)
 def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide what this machine says about mode and profile, and start in an empty directory."""
-    told = ("KUBERNETES_SERVICE_HOST", "CREDENTIALS_DIRECTORY", "APP_ENV", "NO_COLOR")
+    told = {"KUBERNETES_SERVICE_HOST", "CREDENTIALS_DIRECTORY", "APP_ENV", "NO_COLOR"}
+    told.update({"container", "INVOCATION_ID", "JOURNAL_STREAM"}, platform.DEVELOPMENT_CONTAINERS)
+    told.update(" ".join(platform.PLATFORM_VARIABLES.values()).split())
     for name in list(os.environ):
         if name.startswith("HIVE_BOOT_") or name in told:
             monkeypatch.delenv(name)
+    # A developer starts the tests in a terminal, and a CI system does not.
+    monkeypatch.setattr(platform.HostEnvironment, "terminal", terminal_of)
     workplace = tmp_path / "cwd"
     workplace.mkdir()
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(global_access, "_default", None)
+    monkeypatch.setattr(global_access, "_declared", WeakSet())
     yield
     assert global_access._running == [], "a run has not been taken out of use"  # noqa: SLF001
+    assert global_access._loaded == [], "an application is still loaded"  # noqa: SLF001
     # A run that failed goes on scrubbing until the next one begins: here that is one of nothing.
     last = hooks.Redaction()
     last.open()

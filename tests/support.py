@@ -21,6 +21,7 @@ import pytest
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
 from hive_boot.runtime.log_messages import note_text
+from hive_boot.secrets.fields import FieldIndex
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
@@ -55,9 +56,13 @@ class FakeClock:
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """Return the environment of a child: that of this process and ``variables``."""
+    """Return the environment of a child: that of this process and ``variables``.
+
+    A child has no terminal, so ``APP_ENV`` selects the profile of development mode.
+    """
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", **variables}
+    defaults = {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "APP_ENV": "development"}
+    return {**os.environ, **defaults, **variables}
 
 
 def run_child(
@@ -77,6 +82,10 @@ def run_child(
     )
 
 
+TERMINAL = "stdin is a terminal"
+"""Evidence of a developer on a simulated machine."""
+
+
 class Inventory(SecretSet):
     """The eight secrets of the HIVE service."""
 
@@ -90,18 +99,26 @@ class Inventory(SecretSet):
     github_token: Secret | None = secret(used_by="GitHub integrations")
 
 
-def situate(
+def situate(  # noqa: PLR0913  (all that detection depends on)
     root: Path,
     environ: Mapping[str, str] | None = None,
     *,
     pid: int = 4711,
+    terminal: str = TERMINAL,
+    system: str = "linux",
+    declared: FieldIndex | None = None,
     **source_options: Any,  # noqa: ANN401  (the arguments of SourceOptions)
 ) -> SourceContext:
     """Detect mode and profile on a simulated machine with the root directory ``root``."""
     host = HostEnvironment(
-        environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid
+        environ=dict(environ or {}),
+        root=str(root),
+        cwd=str(root / "cwd"),
+        pid=pid,
+        terminal=terminal,
+        system=system,
     )
-    return detect(host, SourceOptions(**source_options))
+    return detect(host, SourceOptions(**source_options), declared)
 
 
 def look(
@@ -113,8 +130,8 @@ def look(
     **source_options: Any,  # noqa: ANN401  (the arguments of SourceOptions)
 ) -> LoadResult:
     """Load a declaration on a simulated machine with the root directory ``root``."""
-    source_context = situate(root, environ, **source_options)
     field_index = declared._field_index  # noqa: SLF001  (private; a start uses it too)
+    source_context = situate(root, environ, declared=field_index, **source_options)
     return load(field_index, source_context, declaration=declared.__name__, policy=policy)
 
 
@@ -131,7 +148,7 @@ def report_of(loaded: LoadResult) -> str:
 
 def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make starts use ``machine`` as the root directory, with files that count as settled."""
-    simulated = partial(HostEnvironment, root=str(machine), pid=4711)
+    simulated = partial(HostEnvironment, root=str(machine), pid=4711, terminal=TERMINAL)
     for module in ("hive_boot.runtime.load_pipeline", "hive_boot.secrets.global_access"):
         monkeypatch.setattr(f"{module}.HostEnvironment", simulated)
         monkeypatch.setattr(f"{module}.load", partial(load, policy=SETTLED))

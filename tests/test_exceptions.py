@@ -1,6 +1,7 @@
 """The errors: their fields, their exit statuses, and in a golden file what each of them says."""
 
 import pickle
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ class Mixin:
 WRONG_DECLARATIONS: list[Callable[[], object]] = [
     lambda: make(current=(Secret, None)),
     lambda: make(token=(Secret, "fake-value")),
+    lambda: type("Keys", (SecretSet,), {"token": None, "__annotations__": {"token": Secret}}),
+    lambda: types.new_class("Keys", (SecretSet,), {"prefix": "1_"}),
+    declare(aliases="A OLD"),
+    declare(aliases=("A", "A")),
+    lambda: Bootstrap(Hive, config=lambda port: port),
     lambda: make(token=(None, secret())),
     lambda: make(token=(int, None)),
     lambda: make(one=(Secret, secret("TOKEN")), two=(Secret, secret("TOKEN"))),
@@ -108,6 +114,10 @@ WRONG_USES: list[Callable[[], object]] = [
     lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN).__delattr__("tls_key"),
     lambda: pickle.dumps(Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN)),
     lambda: pickle.dumps(Bootstrap(Hive)),
+    lambda: Bootstrap(Hive, dotenv=".env"),  # type: ignore[arg-type]
+    lambda: Bootstrap(Hive).on_rotate("JWT_SECRT"),
+    lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=None).jwt_secrt,  # type: ignore[attr-defined]
+    lambda: Bootstrap(Hive).secrets,
 ]
 
 

@@ -59,7 +59,7 @@ PROMISED = """
     RotationStatus SecretStatus State Status
     get_secret has_secret mask_secret require_secret
     BootError DeclarationError
-    SecretsError InvalidSecretsError MissingSecretError SourceError Problem
+    SecretsError InvalidSecretsError MissingSecretError Source SourceError Problem
     LifecycleError IllegalTransitionError ShutdownTimeoutError StartupError
 """
 
@@ -125,6 +125,7 @@ def loaded_after(source: str, *more: str, **variables: str) -> set[str]:
 
 
 LIFE = [
+    "hive_boot.secrets.sources.external",
     "hive_boot.runtime.checks",
     "hive_boot.runtime.process",
     "hive_boot.runtime.run",
@@ -239,7 +240,7 @@ def mounted(tmp_path: Path) -> str:
 UNUSED = [
     name
     for name in LIFE
-    if name.startswith("hive_boot.serving.")
+    if name.startswith(("hive_boot.serving.", "hive_boot.secrets.sources.external"))
     or name.endswith((".assembly", ".checking", ".parts", ".services"))
 ]
 """What an application without parts, services, checks and doors never asks for."""

@@ -1,5 +1,6 @@
 """Examples and commands of README.md, run as a reader would run them."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -36,8 +37,8 @@ def workplace(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def laptop(tmp_path: Path) -> dict[str, str]:
-    """Return the environment of a laptop, where ``python`` is the interpreter of this test."""
-    return make_laptop(tmp_path)
+    """Return the environment of a machine without a terminal: the examples select the profile."""
+    return make_laptop(tmp_path, terminal="")
 
 
 def test_it_is_short() -> None:
@@ -119,6 +120,28 @@ def test_the_commands_exist(block: Block) -> None:
             check=False,
         )
         assert planned.returncode == 0, planned.stderr
+
+
+def test_make_run_selects_the_profile() -> None:
+    """Without a terminal too; a profile of the caller has precedence."""
+    planned = subprocess.run(
+        ["make", "--dry-run", "run"],  # noqa: S607  (whichever make a reader has)
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    start = planned.stdout.splitlines()[-1].replace(".venv/bin/python -m examples.hive", "env")
+    for environ in ({}, {"HIVE_BOOT_PROFILE": "test"}):
+        shown = subprocess.run(
+            ["sh", "-c", start],  # noqa: S607  (the shell of the PATH)
+            env={"PATH": os.environ["PATH"], **environ},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        profile = environ.get("HIVE_BOOT_PROFILE", "development")
+        assert f"HIVE_BOOT_PROFILE={profile}" in shown.stdout.splitlines()
 
 
 def test_links_lead_somewhere() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap import Bootstrap
 from hive_boot.cli.arguments import UsageError
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, InvalidSecretsError, SecretsError
 from hive_boot.redaction.registry import format_redacted_traceback
 from hive_boot.secrets.secret_set import SecretSet
 
@@ -36,6 +36,7 @@ def load_application(app: str, *, to_run: bool = False) -> Bootstrap[Any, Any]:
         DeclarationError: the object is not a Bootstrap or a SecretSet, or the import raises an
             exception; without ``to_run`` also if it calls ``run()`` or ``serve()`` or raises
             SystemExit.
+        SecretsError: the module needs secrets that are missing or invalid.
     """
     found: Any = load_object(app) if to_run else _load_without_running(app)
     if isinstance(found, type) and issubclass(found, SecretSet):
@@ -52,6 +53,7 @@ def load_object(app: str) -> object:
     Raises:
         UsageError: ``app`` does not have this form, or the module or the name does not exist.
         DeclarationError: the import of the module raises an exception.
+        SecretsError: as :func:`import_module`.
     """
     module, _, name = app.partition(":")
     if not module or not name:
@@ -76,10 +78,13 @@ def import_module(module: str) -> ModuleType:
     Raises:
         UsageError: the module does not exist.
         DeclarationError: the module raises an exception; the message has its traceback.
+        SecretsError: the module needs secrets that are missing or invalid.
     """
     find_module(module)
     try:
         return importlib.import_module(module)
+    except SecretsError:
+        raise
     except Exception as exc:  # noqa: BLE001  (the module can raise anything)
         message = f"{module} cannot be imported:\n{format_redacted_traceback(exc)}".rstrip()
     raise DeclarationError(message)
@@ -92,7 +97,7 @@ def find_module(module: str) -> ModuleSpec:
         UsageError: the module or the working directory does not exist.
         DeclarationError: a parent package raises an exception.
     """
-    here = _working_directory()
+    here = working_directory()
     if not {here, ""}.intersection(sys.path):
         sys.path.insert(0, here)
     parent = module.rpartition(".")[0]
@@ -108,10 +113,18 @@ def find_module(module: str) -> ModuleSpec:
 
 
 def _load_without_running(app: str) -> object:
-    """Return the object that ``app`` names; ``run()`` and ``serve()`` raise during the import."""
+    """Return the object that ``app`` names; ``run()`` and ``serve()`` raise during the import.
+
+    If ``load()`` of a Bootstrap has ended the import, return this Bootstrap: its declaration is
+    complete, and a dry run of it reports the same problems.
+    """
     Bootstrap._inspection_only = True  # noqa: SLF001  (same package)
     try:
         return load_object(app)
+    except InvalidSecretsError:
+        if Bootstrap._failed_load is None:  # noqa: SLF001  (same package)
+            raise
+        return Bootstrap._failed_load  # noqa: SLF001  (same package)
     except SystemExit:
         module = app.partition(":")[0]
         message = (
@@ -119,11 +132,11 @@ def _load_without_running(app: str) -> object:
             'below `if __name__ == "__main__":`.'
         )
     finally:
-        Bootstrap._inspection_only = False  # noqa: SLF001  (same package)
+        Bootstrap._inspection_only, Bootstrap._failed_load = False, None  # noqa: SLF001  (same package)
     raise DeclarationError(message)
 
 
-def _working_directory() -> str:
+def working_directory() -> str:
     """Return the working directory, in which modules and ``.env`` files are looked up.
 
     Raises:

@@ -10,6 +10,8 @@ import argparse
 import os
 import sys
 
+from hive_boot._output import escape_controls
+
 TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -20,12 +22,33 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 64
 
 
-class UsageError(Exception):
+class _LinesError(Exception):
+    """An error whose arguments are the lines of its message; control characters are escaped."""
+
+    def __str__(self) -> str:
+        """Return the lines."""
+        return "\n".join(escape_controls(str(line)) for line in self.args)
+
+
+class UsageError(_LinesError):
     """The command line is invalid. The message states the valid form. Exit status 64."""
 
 
-class CommandError(Exception):
+class CommandError(_LinesError):
     """The command line is valid, but the command was refused or failed. Exit status 1."""
+
+
+class Terminated(KeyboardInterrupt):
+    """A signal ends the command as Ctrl-C does; its number is the argument."""
+
+
+def raise_terminated(number: int, _frame: object) -> NoReturn:
+    """Raise :class:`Terminated`; the handler of a signal.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated(number)
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,8 +76,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UsageError: always.
         """
-        text = f"{message}\n{self.format_usage().rstrip()}"
-        raise UsageError(text)
+        raise UsageError(message, *self.format_usage().rstrip().split("\n"))
 
     def add_app(self, *, optional: bool = False) -> None:
         """Add ``APP`` for :func:`hive_boot.cli.app_loader.load_application`, or ``--app APP``."""

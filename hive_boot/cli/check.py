@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import Parser
-from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
+from hive_boot.cli.output import Cell, print_json, print_line, print_table
 from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.runtime.log_messages import warning_text
-from hive_boot.secrets.value import Secret, mask_secret
+from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value
 
-_HEADERS = ("NAME", "REQUIRED", "SOURCE", "VALUE", "PROBLEM")
+_HEADERS = ("NAME", "REQUIRED", "SOURCE", "LENGTH", "PROBLEM")
 
 
 def parser() -> Parser:
@@ -62,7 +62,7 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
         show_warnings: whether to print the warnings. Default True.
     """
     load_result, source_context = result.load_result, result.source_context
-    print_line(styled(load_result.declaration, "bold"))
+    print_line(Cell(load_result.declaration, "bold"))
     print_line(f"  mode      {source_context.mode} ({source_context.mode_reason})")
     print_line(f"  profile   {source_context.profile} ({source_context.profile_reason})")
     print_line()
@@ -73,10 +73,10 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
     if warnings:
         print_line()
     for warning in warnings:
-        print_line(f"{styled('warning:', 'yellow')} {warning_text(warning)}")
+        print_line(Cell("warning:", "yellow"), f" {warning_text(warning)}")
     print_line()
     if result.error is None:
-        print_line(styled("Secrets and settings are valid.", "green"))
+        print_line(Cell("Secrets and settings are valid.", "green"))
     else:
         print_problems(result.error)
 
@@ -89,7 +89,7 @@ def print_problems(error: InvalidSecretsError) -> None:
 
 
 def report_facts(result: DryRunResult) -> dict[str, Any]:
-    """Return the report of ``--json``. It contains masked values, no plain ones."""
+    """Return the report of ``--json``. It contains the lengths of the values."""
     load_result, source_context = result.load_result, result.source_context
     return {
         "ok": result.error is None,
@@ -124,7 +124,7 @@ def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
         "present": value is not None,
         "source": source,
         "place": location,
-        "masked": _masked(value),
+        "length": None if value is None else len(value.reveal()),
         "used_by": field.used_by,
         "problems": _kinds(field, load_result),
     }
@@ -132,14 +132,14 @@ def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
 
 def _row(field: Field, load_result: LoadResult) -> list[Cell]:
     value = load_result.values.get(field.attribute)
-    source = load_result.origin(field.attribute)[0] if value is not None else ""
+    source, place = load_result.origin(field.attribute) if value is not None else ("", "")
     required = field.required_for(load_result.source_context.profile)
     kinds = _kinds(field, load_result)
     return [
         Cell(field.name, "bold"),
         Cell("yes" if required else "no", "" if required else "dim"),
-        Cell(source or "-", "" if source else "dim"),
-        Cell(_masked(value) or "-", "" if value is not None else "dim"),
+        Cell(place if source == "source" else source or "-", "" if source else "dim"),
+        Cell(_length(value), "" if value is not None else "dim"),
         Cell(", ".join(kinds) or "-", "red" if kinds else "dim"),
     ]
 
@@ -149,7 +149,9 @@ def _kinds(field: Field, load_result: LoadResult) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _masked(value: Value | None) -> str:
+def _length(value: Value | None) -> str:
     if value is None:
-        return ""
-    return mask_secret(value.reveal()) if isinstance(value, Secret) else "***"
+        return "-"
+    length = len(value.reveal())
+    unit = "character" if isinstance(value, Secret) else "byte"
+    return f"{length} {unit}{'' if length == 1 else 's'}"

@@ -20,7 +20,7 @@ from hive_boot.cli.check import print_problems, print_report, report_facts
 from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
-from hive_boot.cli.output import is_terminal, print_json, print_line, styled
+from hive_boot.cli.output import Cell, is_terminal, print_json, print_line
 from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.secrets.platform import HostEnvironment
 
@@ -80,7 +80,7 @@ def parser() -> Parser:
         nargs="+",
         metavar="PATH",
         help="manifests, or directories of them, whose grace period is compared with the "
-        "shutdown (default: ./deploy and ./docker-compose*.yml)",
+        "shutdown (default: ./deploy, ./docker-compose*.yml and ./compose*.yml)",
     )
     return parser
 
@@ -94,7 +94,7 @@ def run(arguments: Namespace) -> int:
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
-        result = boot._dry_run()  # noqa: SLF001  (same package)
+        result = boot._dry_run(ask=False)  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
         if arguments.json:
@@ -170,7 +170,7 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
 def _print_findings(load_result: Sequence[Finding]) -> None:
     print_line()
     if not load_result:
-        print_line(styled("No findings.", "green"))
+        print_line(Cell("No findings.", "green"))
         return
     width = _WIDTH
     if is_terminal():
@@ -178,24 +178,19 @@ def _print_findings(load_result: Sequence[Finding]) -> None:
     for finding in load_result:
         label = f"{finding.severity}:"
         lines = _wrapped(f"{label} {finding.message} [{finding.kind}]", width, indent="  ")
-        print_line(styled(label, _STYLES[finding.severity]) + lines[0].removeprefix(label))
+        print_line(Cell(label, _STYLES[finding.severity]), lines[0].removeprefix(label))
         for line in lines[1:]:
             print_line(line)
         for location in finding.locations:
             # Paths are not wrapped, so that they can be copied.
-            print_line(styled(f"  Location: {_escaped(location)}", "dim"))
+            print_line(Cell(f"  Location: {location}", "dim"))
         if finding.fix:
             for line in _wrapped(f"  Fix: {finding.fix}", width, indent="    "):
-                print_line(styled(line, "dim"))
+                print_line(Cell(line, "dim"))
         print_line()
     counts = _counts(load_result).items()
     total = [pluralize(number, severity) for severity, number in counts if number]
-    print_line(styled(", ".join(total), "bold"))
-
-
-def _escaped(text: str) -> str:
-    """Return ``text``, as ASCII with escapes if it contains characters that cannot be printed."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    print_line(Cell(", ".join(total), "bold"))
 
 
 def _wrapped(text: str, width: int, *, indent: str) -> list[str]:

@@ -175,7 +175,12 @@ LOCK_TIMEOUT = 10.0
 
 
 def write_in_place(
-    path: Path, content: bytes, accept: Callable[[], bool], *, backup: Path | None
+    path: Path,
+    content: bytes,
+    accept: Callable[[], bool],
+    *,
+    backup: Path | None,
+    expected: os.stat_result | None = None,
 ) -> None:
     """Overwrite a file in place. Owner, mode and inode do not change.
 
@@ -187,23 +192,31 @@ def write_in_place(
         accept: called after the write; returns whether a start reads the new value. If not,
             the old content is restored.
         backup: a file to create with the old content; None for no backup.
+        expected: an earlier status of the file; None for any file.
 
     Raises:
         OSError: the file cannot be opened or read, or the backup cannot be written.
-        CommandError: the write failed or was not accepted, or another process has the lock.
-            The message states whether the file contains the old content, and begins with a
-            verb: the caller adds the path.
+        CommandError: the write failed or was not accepted, another process has the lock, or
+            the file was replaced or changed since ``expected``. The message states whether the
+            file contains the old content, and begins with a verb: the caller adds the path.
     """
     with _signals_blocked():
         fd = _open(path)
         try:
             _lock(fd)
+            if expected is not None and _identity(os.fstat(fd)) != _identity(expected):
+                message = "was changed by another process. Run the command again."
+                raise CommandError(message)
             before = os.pread(fd, os.fstat(fd).st_size, 0)
             if backup is not None:
                 write_new_file(backup, before, 0o400)
             _overwrite(fd, before, content, accept, backup)
         finally:
             os.close(fd)
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager

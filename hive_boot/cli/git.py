@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hive_boot.cli.arguments import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,9 +50,21 @@ def git_paths(
     Returns:
         The paths, or None when git is not installed, fails, or exceeds :data:`TIMEOUT`.
     """
+    answer = _answer(directory, *arguments, stdin_paths=stdin_paths)
+    return None if isinstance(answer, str) else answer
+
+
+def git_failure(directory: Path) -> str:
+    """Return why git cannot answer questions about a directory; empty if it can."""
+    answer = _answer(directory, "ls-files", "-z", "--", ".gitignore")
+    return answer if isinstance(answer, str) else ""
+
+
+def _answer(directory: Path, *arguments: str, stdin_paths: Iterable[str] = ()) -> list[str] | str:
+    """Return the paths that git prints, or the reason why it prints none."""
     git = shutil.which("git")
     if git is None:
-        return None
+        return "git is not installed"
     environ = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
     try:
         result = subprocess.run(  # noqa: S603  (the arguments are constants and paths)
@@ -60,10 +75,11 @@ def git_paths(
             timeout=TIMEOUT,
             check=False,
         )
-    except (OSError, subprocess.SubprocessError):
-        return None
+    except (OSError, subprocess.SubprocessError) as exc:
+        return f"git cannot be run ({type(exc).__name__})"
     if result.returncode not in _SUCCESS:
-        return None
+        # The message names the command that trusts a repository of another owner.
+        return " ".join(result.stderr.decode(errors="replace").split())
     return [os.fsdecode(path) for path in result.stdout.split(b"\0") if path]
 
 
@@ -106,6 +122,10 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         None if git already ignores all files, if ``.gitignore`` contains the line and git
         cannot be queried, or if the directory is neither in a repository nor below the
         working directory.
+
+    Raises:
+        CommandError: ``.gitignore`` is a symbolic link, which git does not follow, or is not
+            a file.
     """
     repository = find_repository(directory)
     root = repository or Path.cwd()
@@ -117,7 +137,12 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
     relative = directory.relative_to(root).as_posix()
     line = "/" + _SPECIAL.sub(r"\\\g<0>", relative) + "/"
     path = root / ".gitignore"
-    before = path.read_bytes() if path.exists() else None
+    before = None
+    if os.path.lexists(path):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            message = f"{path} is a link or not a file, so git does not read it. Replace it."
+            raise CommandError(message)
+        before = path.read_bytes()
     raw, content = os.fsencode(line), before or b""
     if ignored is None and raw in content.splitlines():
         return None

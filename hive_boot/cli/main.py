@@ -9,11 +9,20 @@ from __future__ import annotations
 import io
 import os
 import sys
+from argparse import ArgumentParser
 from contextlib import suppress
 from importlib import import_module
 
-from hive_boot.cli.arguments import EXIT_FAILURE, EXIT_USAGE, CommandError, Parser, UsageError
-from hive_boot.cli.output import print_error
+from hive_boot.cli.arguments import (
+    EXIT_FAILURE,
+    EXIT_USAGE,
+    CommandError,
+    Parser,
+    Terminated,
+    UsageError,
+    raise_terminated,
+)
+from hive_boot.cli.output import print_error, print_text
 
 TYPE_CHECKING = False  # importing typing takes as long as all of a probe
 if TYPE_CHECKING:
@@ -29,6 +38,8 @@ COMMANDS = {
     "manifests": "render deploy files from the declaration, or compare them",
     "probe": "request a health endpoint, for images without curl",
 }
+
+_HELP = {"help": "print the help text of a command"}
 
 
 def entry_point() -> None:
@@ -58,18 +69,11 @@ def _flush_stdout() -> None:
             sys.stdout.close()
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: the command ends as after Ctrl-C, with another exit status."""
-
-
 def _install_sigterm_handler() -> None:
     """Raise an exception at SIGTERM: the kernel drops it for a PID 1 without a handler."""
     import signal  # noqa: PLC0415  (only for PID 1)
 
-    def handle(_number: int, _frame: object) -> None:
-        raise _Terminated
-
-    signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGTERM, raise_terminated)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(exc))
         return EXIT_FAILURE
     except KeyboardInterrupt as exc:
-        return 143 if isinstance(exc, _Terminated) else 130
+        return 128 + exc.args[0] if isinstance(exc, Terminated) else 130
     except BrokenPipeError:
         # The reader of stdout has ended, as in `| head`.
         return EXIT_FAILURE
@@ -102,23 +106,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_command(typed: list[str]) -> int:
+    while typed[:1] == ["help"]:
+        typed = [*typed[1:2], "--help", *typed[2:]]
     name = typed[0] if typed else ""
     if name in COMMANDS:
         command: Any = import_module(f"hive_boot.cli.{name}")
         status: int = command.run(command.parser().parse_args(typed[1:]))
         return status
     parser = _parser()
-    parser.parse_args(typed)
-    parser.print_help()
+    shell = parser.parse_args(typed).print_completion
+    if shell is not None:
+        _print_completion(shell)
+    else:
+        parser.print_help()
     return 0 if typed else EXIT_USAGE
 
 
+def _print_completion(shell: str) -> None:
+    """Print the script with which a shell completes commands and options.
+
+    Raises:
+        CommandError: shtab is not installed.
+    """
+    try:
+        shtab: Any = import_module("shtab")
+    except ImportError:
+        message = "--print-completion needs shtab: pip install 'hive_boot[completion]'"
+        raise CommandError(message) from None
+    parser = ArgumentParser("hive-boot")
+    commands = parser.add_subparsers()
+    for name, about in COMMANDS.items():
+        command: Any = import_module(f"hive_boot.cli.{name}")
+        commands.add_parser(name, parents=[command.parser()], add_help=False, help=about)
+    commands.add_parser("help", help=_HELP["help"]).add_argument("command", choices=[*COMMANDS])
+    print_text(shtab.complete(parser, shell))
+
+
 def _parser() -> Parser:
-    listed = "\n".join(f"  {name:<10} {about}" for name, about in COMMANDS.items())
+    listed = "\n".join(f"  {name:<10} {about}" for name, about in (COMMANDS | _HELP).items())
     about = f"The boot layer of an async Python service.\n\ncommands:\n{listed}"
     parser = Parser("", about, example="hive-boot check app:boot\nhive-boot check --help")
-    parser.usage = "hive-boot [--help] [--version] COMMAND …"
+    parser.usage = "hive-boot [--help] [--version] [--print-completion SHELL] COMMAND …"
     parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument(
+        "--print-completion",
+        choices=("bash", "zsh", "tcsh"),
+        metavar="SHELL",
+        help="print a script for bash, zsh or tcsh that completes commands and options",
+    )
     parser.add_argument(
         "command", nargs="?", metavar="COMMAND", type=_unknown_command, help="see above"
     )
@@ -128,7 +163,7 @@ def _parser() -> Parser:
 def _unknown_command(name: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415  (only for a wrong command)
 
-    near = get_close_matches(name, COMMANDS, n=1)
+    near = get_close_matches(name, COMMANDS | _HELP, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
     message = f"this command does not exist; {hint}"
     raise UsageError(message)

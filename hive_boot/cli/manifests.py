@@ -17,7 +17,8 @@ from hive_boot.cli.arguments import (
     UsageError,
     os_error_text,
 )
-from hive_boot.cli.output import print_json, print_line, styled
+from hive_boot.cli.output import Cell, print_json, print_line, print_text
+from hive_boot.cli.secret_files import named_directory, refuse_links
 from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
 from hive_boot.manifests.output_files import compare, write
 from hive_boot.manifests.quoting import WORDS
@@ -35,7 +36,20 @@ DEFAULT_PORT = 8000
 DEFAULT_BASE = "python:3.13-slim"
 """The base image without ``--base``."""
 
+_CPU = "100m:1"
+_MEMORY = "128Mi:512Mi"
+_REPLICAS = 2
+
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
+
+_SINGLE = (
+    *("name", "image", "port", "command", "base", "install", "templates"),
+    *("replicas", "cpu", "memory"),
+)
+"""Options with one value, in the order of the header."""
+
+_UNITS = {"": 1.0, "m": 1e-3, "Ki": 1.0, "Mi": 1024.0, "Gi": 1024.0**2}
+"""Units of quantities; the memory is compared in KiB."""
 
 _STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim"}
 
@@ -59,7 +73,10 @@ def parser() -> Parser:
         help="what to render; compose includes the Dockerfile and .dockerignore. Repeatable",
     )
     mode = parser.add_mutually_exclusive_group()
-    for flag, about in (("--write", "write below DIR"), ("--check", "compare with what is in DIR")):
+    for flag, about in (
+        ("--write", "write below DIR, which is created"),
+        ("--check", "compare with what is in DIR"),
+    ):
         mode.add_argument(flag, nargs="?", const=".", metavar="DIR", help=f"{about} (.)")
     parser.add_json()
     parser.add_argument("--name", help="the name of the application (HiveSecrets: hive)")
@@ -69,6 +86,24 @@ def parser() -> Parser:
     )
     parser.add_argument("--command", help="the command that starts it (hive-boot run APP)")
     parser.add_argument("--base", default=DEFAULT_BASE, help="the base image (%(default)s)")
+    parser.add_argument(
+        "--replicas", type=int, default=_REPLICAS, help="the number of pods (%(default)s)"
+    )
+    for flag, default in (("--cpu", _CPU), ("--memory", _MEMORY)):
+        parser.add_argument(
+            flag,
+            default=default,
+            metavar="REQUEST[:LIMIT]",
+            help="Kubernetes quantities, LIMIT the same without one (%(default)s)",
+        )
+    parser.add_argument(
+        "--egress",
+        action="append",
+        default=[],
+        type=int,
+        metavar="PORT",
+        help="a TCP port that it connects to, such as that of a database. Repeatable",
+    )
     for flag, metavar, about in (
         ("--env", "NAME=VALUE", "a setting that is not secret"),
         ("--use", "NAME", "an optional secret that is provided"),
@@ -100,9 +135,12 @@ def run(arguments: Namespace) -> int:
         return 0
     root = Path(directory)
     try:
-        if not root.is_dir():
+        if not root.is_dir() and (root.exists() or arguments.check is not None):
             message = f"{root} is not a directory"
             raise UsageError(message)
+        if arguments.check is None:
+            for path in rendered:
+                refuse_links(named_directory(root), path, root)
         files = compare(root, rendered)
         if arguments.check is None:
             _refuse_losses(root, files)
@@ -136,16 +174,16 @@ def _print(rendered: dict[str, str], *, json: bool) -> None:
                 print_line("---")
             print_line(f"# {path}")
         yaml = path.endswith((".yml", ".yaml"))
-        print_line(text.rstrip("\n"))
+        print_text(text.rstrip("\n"))
 
 
 def _refuse_losses(root: Path, files: Sequence[File]) -> None:
     lost = [
-        f"{root / file.path} {file.overwrite_blocker}" for file in files if file.overwrite_blocker
+        f"  {root / file.path} {file.overwrite_blocker}" for file in files if file.overwrite_blocker
     ]
     if lost:
-        message = "\n  ".join(["nothing was written; move these files away first:", *lost])
-        raise CommandError(message)
+        message = "nothing was written; move these files away first:"
+        raise CommandError(message, *lost)
 
 
 def _print_result(root: Path, files: Sequence[File], arguments: Namespace) -> int:
@@ -159,10 +197,10 @@ def _print_result(root: Path, files: Sequence[File], arguments: Namespace) -> in
         print_json({"ok": ok, "directory": str(root), "files": facts})
     elif arguments.check is None:
         for file in files:
-            print_line(f"{styled(f'{file.state:<9}', _STYLES[file.state])}  {root / file.path}")
+            print_line(Cell(f"{file.state:<9}", _STYLES[file.state]), f"  {root / file.path}")
     else:
         for file in differing:
-            print_line(f"{styled(_state(file, arguments), 'red')}: {root / file.path}")
+            print_line(Cell(_state(file, arguments), "red"), f": {root / file.path}")
             if file.there is not None:
                 for line in file.difference:
                     print_line(f"  {line}")
@@ -196,9 +234,7 @@ def build_deployment(arguments: Namespace) -> Deployment:
         message = f"YAML reads {name} as a value of another type: choose another --name"
         raise UsageError(message)
     port = arguments.port
-    if port is not None and not 0 < port < 1 << 16:
-        message = "--port must be a number from 1 to 65535"
-        raise UsageError(message)
+    _check_numbers(arguments)
     if port is not None and port == facts["probe_port"]:
         message = f"{port} is the probe_port of {arguments.app}: choose another --port"
         raise UsageError(message)
@@ -220,8 +256,39 @@ def build_deployment(arguments: Namespace) -> Deployment:
         context=(_source(arguments.app), *map(_inside, arguments.context)),
         copies=tuple(map(_inside, arguments.copy)),
         writable=tuple(dict.fromkeys(map(_absolute, arguments.writable))),
+        replicas=arguments.replicas,
+        cpu=_quantities("--cpu", arguments.cpu, r"\d+m|\d+(?:\.\d{1,3})?"),
+        memory=_quantities("--memory", arguments.memory, r"\d+[KMG]i"),
+        egress=tuple(sorted(set(arguments.egress) - {443})),
         rerun_arguments=rerun_arguments(arguments),
     )
+
+
+def _check_numbers(arguments: Namespace) -> None:
+    ports = [("--port", arguments.port), *(("--egress", port) for port in arguments.egress)]
+    for option, port in ports:
+        if port is not None and not 0 < port < 1 << 16:
+            message = f"{option} must be a number from 1 to 65535"
+            raise UsageError(message)
+    if arguments.replicas < 1:
+        message = "--replicas must be 1 or more"
+        raise UsageError(message)
+
+
+def _quantities(option: str, text: str, pattern: str) -> tuple[str, str]:
+    """Return the request and the limit of a resource, as Kubernetes quantities."""
+    request, _, limit = text.partition(":")
+    both = (request, limit or request)
+    if not all(re.fullmatch(pattern, each) for each in both) or _amount(both[0]) > _amount(both[1]):
+        message = f"{option} must be REQUEST or REQUEST:LIMIT, such as "
+        message += f"{_CPU if option == '--cpu' else _MEMORY}; {text!r} is not"
+        raise UsageError(message)
+    return both
+
+
+def _amount(quantity: str) -> float:
+    number = quantity.rstrip("mKMGi")
+    return float(number) * _UNITS[quantity.removeprefix(number)]
 
 
 def _check_command(arguments: Namespace, facts: dict[str, Any]) -> None:
@@ -264,13 +331,13 @@ def _check_listen_address(arguments: Namespace) -> None:
 def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
     """Return the arguments that render the same files again."""
     words: list[str] = [arguments.app]
-    for option in ("name", "image", "port", "command", "base", "install", "templates"):
+    for option in _SINGLE:
         value = getattr(arguments, option)
-        if value is not None and (option, value) not in {("base", DEFAULT_BASE), ("install", ".")}:
+        if value not in {None, parser().get_default(option)}:
             words += [f"--{option}", str(value)]
-    for option in ("env", "use", "writable", "context", "copy"):
+    for option in ("env", "use", "writable", "egress", "context", "copy"):
         for value in getattr(arguments, option):
-            words += [f"--{option}", value]
+            words += [f"--{option}", str(value)]
     return tuple(words)
 
 
@@ -296,7 +363,7 @@ def _line(arguments: Namespace, option: str) -> str:
 def _source(app: str) -> str:
     """Return what the application is imported from: a directory, or a file."""
     top = app.partition(":")[0].partition(".")[0]
-    return top if hasattr(sys.modules[top], "__path__") else f"{top}.py"
+    return top if hasattr(sys.modules.get(top), "__path__") else f"{top}.py"
 
 
 def _env(given: list[str], secrets: set[str]) -> dict[str, str]:

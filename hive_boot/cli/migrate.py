@@ -5,56 +5,30 @@ The ``.env`` files are not changed. The report lists the lines to delete from th
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
-from dataclasses import asdict, dataclass
-from io import StringIO
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dotenv.parser import parse_stream
-
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
-from hive_boot.cli.file_writing import DIRECTORY_MODE, FileTransaction, UndoError
-from hive_boot.cli.git import (
-    GitignoreChange,
-    are_ignored,
-    find_repository,
-    plan_gitignore_change,
-    tracked_files,
-)
-from hive_boot.cli.output import Cell, print_json, print_line, print_table, styled
+from hive_boot.cli.file_writing import FileTransaction, UndoError
+from hive_boot.cli.git import are_ignored, find_repository
+from hive_boot.cli.migration_plan import MigrationPlan
+from hive_boot.cli.output import Cell, print_json, print_line, print_table
 from hive_boot.cli.secret_files import (
     differing_fields,
     encode_value,
     named_directory,
     read_directory,
-    read_env_files,
-    read_environment,
-    refuse_links,
-    without_constraints,
 )
-from hive_boot.exceptions import SecretsError
-from hive_boot.runtime.log_messages import warning_text
-from hive_boot.secrets.fields import constraint_violations
 from hive_boot.secrets.fix_hints import near_misses
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Sequence
 
-    from hive_boot.secrets.fields import Field, FieldIndex
-    from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.secret_set import SecretSet
-    from hive_boot.secrets.sources.files import Value
-
-_LINE_END = re.compile(r"\r\n|\n|\r")
-"""Line ends of python-dotenv."""
-
-_REFERENCE = re.compile(r"\$(?:\{(\w+)|(\w+))")
-"""A reference, which Compose replaces by a value; python-dotenv only replaces ``${NAME}``."""
+    from hive_boot.secrets.fields import Field
 
 
 def parser() -> Parser:
@@ -112,14 +86,14 @@ def run(arguments: Namespace) -> int:
 
 
 def _check_paths(to: str, files: Sequence[Path]) -> None:
-    """Raise if a ``.env`` file does not exist or the directory is not suitable.
+    """Raise if a ``.env`` file is not a file or the directory is not suitable.
 
     Raises:
         UsageError: the arguments are invalid.
     """
     for file in files:
-        if not file.exists():
-            message = f"The file {file} does not exist. Specify it with --env-file."
+        if not file.is_file():
+            message = f"{file} does not exist or is not a file. Specify a file with --env-file."
             raise UsageError(message)
     if not to.isprintable():
         message = "--to contains a control character, such as a line break. Choose another path."
@@ -141,357 +115,6 @@ def _check_paths(to: str, files: Sequence[Path]) -> None:
             "Choose a directory outside the package, such as secrets."
         )
         raise UsageError(message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MigratedSecret:
-    """A secret that the ``.env`` files hold.
-
-    Attributes:
-        attribute: the attribute of its field.
-        name: its name.
-        value: its value.
-        file: its file, as a path relative to the directory.
-        is_new: whether the file must be written; if not, it already contains the value.
-    """
-
-    attribute: str
-    name: str
-    value: Value
-    file: str
-    is_new: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DotenvLines:
-    """Lines of a ``.env`` file that can be deleted after the migration.
-
-    Attributes:
-        file: the file, as the user typed it.
-        name: the variable that the lines set.
-        first: the number of the first line.
-        last: the number of the last line.
-    """
-
-    file: str
-    name: str
-    first: int
-    last: int
-
-
-class MigrationPlan:
-    """The changes of a migration. The constructor only reads; :func:`apply` makes the changes.
-
-    Args:
-        declared: the declaration.
-        files: the ``.env`` files; a later file overrides an earlier one.
-        shown: the directory, as the user typed it.
-
-    Attributes:
-        declaration: the name of the declaration.
-        field_index: its fields, without constraints.
-        files: the ``.env`` files.
-        shown: the directory, as the user typed it.
-        directory: the directory, absolute and without links.
-        found: the values that a start in development reads from the ``.env`` files.
-        secrets: the secrets in the ``.env`` files.
-        missing: the fields that are required in a profile and have a value neither in the
-            ``.env`` files nor in the directory.
-        gitignore_change: the line to add to ``.gitignore``, if any.
-        restricts_permissions: whether the permissions of other users are removed from the
-            directory.
-        lines: the lines that can be deleted from the ``.env`` files.
-        warnings: warnings for the user.
-
-    Raises:
-        SecretsError: a start could not read the ``.env`` files.
-        CommandError: the ``.env`` files set no declared secret, or the directory contains
-            other values or is not suitable.
-    """
-
-    def __init__(self, declared: type[SecretSet], files: Sequence[Path], shown: Path) -> None:
-        self.declaration: str = declared.__name__
-        self._fields: list[Field] = declared._field_index.all_fields  # noqa: SLF001  (same package)
-        self.field_index: FieldIndex = without_constraints(self._fields)
-        self.files = files
-        self.shown = shown
-        self.directory: Path = named_directory(shown)
-        self.found: LoadResult = read_env_files(self.field_index, files)
-        self._refuse_unreadable()
-        target = self._inspect_target()
-        existing = {} if target is None else target.values
-        self.secrets: list[MigratedSecret] = [
-            self._migrated(field, target)
-            for field in self._fields
-            if self._value(field) is not None
-        ]
-        self.missing: list[Field] = [
-            field
-            for field in self._fields
-            if (field.required or field.required_in)
-            and field.attribute not in self.found.values.keys() | existing.keys()
-        ]
-        names = {name for each in self.secrets for name in (each.name, f"{each.name}_FILE")}
-        self.lines: list[DotenvLines] = [
-            line for file in files for line in _lines_to_delete(file, names)
-        ]
-        self.gitignore_change: GitignoreChange | None = plan_gitignore_change(
-            self.directory, self.paths
-        )
-        self.warnings: list[str] = [
-            *map(warning_text, self.found.warnings),
-            *self._broken_constraints(),
-            *self._overriding_sources(),
-        ]
-        self.restricts_permissions: bool = self._check_permissions()
-        self._check_git()
-
-    @property
-    def paths(self) -> list[Path]:
-        """The files of the secrets, absolute."""
-        return [self.directory / each.file for each in self.secrets]
-
-    def _value(self, field: Field) -> Value | None:
-        return self.found.values.get(field.attribute)
-
-    def _file_names(self) -> str:
-        return " and ".join(map(str, self.files))
-
-    def _refuse_unreadable(self) -> None:
-        """Raise if a start would report a problem with the ``.env`` files, or reads no secret.
-
-        Raises:
-            SecretsError: a start would report a problem.
-            CommandError: the files set no declared secret.
-        """
-        if self.found.problems:
-            lines = [f"Nothing was written, because {self._file_names()} cannot be read:"]
-            for problem in self.found.problems:
-                location = f" ({problem.places[0]})" if problem.places else ""
-                lines.append(f"  {problem.name} {problem.message}{location}")
-                lines.append(f"    Fix: {problem.fix}")
-            raise SecretsError("\n".join(lines))
-        if not self.found.values:
-            message = (
-                f"{self._file_names()} sets none of the {len(self._fields)} secrets that "
-                f"{self.declaration} declares"
-            )
-            raise CommandError(message)
-
-    def _inspect_target(self) -> LoadResult | None:
-        """Load the directory and return the result; None if the directory does not exist.
-
-        Raises:
-            CommandError: the directory cannot be read or written, or has other values.
-        """
-        if not self.directory.exists():
-            return None
-        target = read_directory(self.field_index, self.directory)
-        snapshot = target.snapshots[0]
-        if snapshot.volume:
-            message = (
-                f"{self.shown} is a Kubernetes volume, which only the kubelet can write. Use "
-                "hive-boot rotate NAME --kubernetes: it prints the command that changes the Secret."
-            )
-            raise CommandError(message)
-        if snapshot.problem is not None:
-            message = f"{self.shown} {snapshot.problem.message}"
-            raise CommandError(message)
-        lines = [
-            line
-            for field in differing_fields(self.field_index, self.found, target)
-            if field.attribute in self.found.values
-            for line in self._conflicts(field, target)
-        ]
-        if lines:
-            message = "\n".join(["Nothing was written, because other files exist:", *lines])
-            raise CommandError(message)
-        return target
-
-    def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
-        """Return a line for each existing file that conflicts with the value of a field."""
-        if field.attribute in target.values:
-            path = self._shown_path(target.origin(field.attribute)[1])
-            other = f"contains a different value of {field.name} than {self._file_names()}"
-            return [f"  {path} {other}. Remove the wrong one."]
-        several = f"is one of several files of {field.name}"
-        conflicts = [
-            (hit.place, getattr(hit.result, "message", several))
-            for hit in target.unresolved.get(field.attribute, [])
-        ]
-        if not conflicts:
-            # The file was read, and its content is a placeholder, which is a problem.
-            problems = [each for each in target.problems if each.name == field.name]
-            conflicts = [(each.places[0], each.message) for each in problems]
-        return [f"  {self._shown_path(path)} {message}. Remove it." for path, message in conflicts]
-
-    def _shown_path(self, path: str) -> str:
-        return str(self.shown / Path(path).relative_to(self.directory))
-
-    def _migrated(self, field: Field, target: LoadResult | None) -> MigratedSecret:
-        """Return the secret of a field that the ``.env`` files set.
-
-        Raises:
-            CommandError: the path of its new file contains a symbolic link.
-        """
-        value = self.found.values[field.attribute]
-        is_new = target is None or field.attribute not in target.values
-        if target is None or is_new:
-            file = field.file_name
-            refuse_links(self.directory, file, self.shown)
-        else:
-            path = Path(target.origin(field.attribute)[1])
-            file = str(path.relative_to(self.directory))
-        return MigratedSecret(
-            attribute=field.attribute, name=field.name, value=value, file=file, is_new=is_new
-        )
-
-    def _broken_constraints(self) -> list[str]:
-        """Return a warning for each value that a start rejects; it is migrated without a change."""
-        warnings = []
-        for field in self._fields:
-            value = self._value(field)
-            if value is None:
-                continue
-            plain: Any = value.reveal()
-            violations = [each.message for each in constraint_violations(field, value.reveal)]
-            if plain == field.dev_default:
-                violations.append("is the development default, which other profiles reject")
-            warnings += [f"{field.name} {each}: a start rejects this value" for each in violations]
-        return warnings
-
-    def _overriding_sources(self) -> list[str]:
-        """Return a warning for each source that overrides values of the ``.env`` files.
-
-        In development mode a start also reads ``.env.local`` and the environment, and these
-        override ``.env``.
-        """
-        warnings = []
-        local_files = [Path(f"{file}.local") for file in self.files]
-        for path in [path for path in local_files if path.exists() and path not in self.files]:
-            names = self._conflicting_names(read_env_files(self.field_index, [path]))
-            if names:
-                warnings.append(
-                    f"{path} contains different values of {names}, which override "
-                    f"{self._file_names()} in development. To migrate these values, add "
-                    f"--env-file {path} as the last option."
-                )
-        if names := self._conflicting_names(read_environment(self.field_index)):
-            warnings.append(
-                f"the environment of this shell contains different values of {names}, which "
-                f"override {self._file_names()} in development. Unset the variables."
-            )
-        return warnings
-
-    def _conflicting_names(self, source: LoadResult) -> str:
-        """Return the secrets that ``source`` sets differently or cannot read, as text."""
-        with_problem = {problem.name for problem in source.problems}
-        names = [
-            field.name
-            for field in differing_fields(self.field_index, self.found, source)
-            if field.attribute in source.values or field.name in with_problem
-        ]
-        names += sorted(with_problem.difference(field.name for field in self._fields))
-        return ", ".join(names)
-
-    def _check_permissions(self) -> bool:
-        """Return whether to remove the permissions of other users from the directory.
-
-        If it has another owner or contains other files, add a warning instead.
-        """
-        if not self.directory.exists():
-            return False
-        status = self.directory.stat()
-        user = os.geteuid()
-        if status.st_uid not in {0, user}:
-            self.warnings.append(
-                f"{self.shown} belongs to user {status.st_uid}, who can replace the files in it"
-            )
-        if not status.st_mode & ~DIRECTORY_MODE & 0o777:
-            return False
-        foreign = self._other_files(path.name for path in self.directory.iterdir())
-        if not foreign and user in {0, status.st_uid}:
-            return True
-        self.warnings.append(
-            f"other users of this machine can read the files in {self.shown}. Fix: chmod 700 "
-            f"{self.shown}"
-        )
-        return False
-
-    def _other_files(self, names: Iterable[str]) -> list[str]:
-        """Return the names that belong neither to a secret file nor to a backup of one."""
-        tops = {file.partition("/")[0] for field in self._fields for file in field.candidates}
-        tops |= {".gitignore", ".gitkeep"}
-        return [
-            name
-            for name in names
-            if not any(name == top or name.startswith(f"{top}.") for top in tops)
-        ]
-
-    def _check_git(self) -> None:
-        """Add a warning if git tracks files in the directory.
-
-        Raises:
-            CommandError: the directory contains tracked files that are not secrets, and git
-                would ignore new ones; or ``.gitignore`` is a symbolic link.
-        """
-        names = tracked_files(self.directory)
-        root = find_repository(self.directory)
-        below = [Path(root or "", name).relative_to(self.directory).parts[0] for name in names]
-        if self.gitignore_change:
-            if foreign := self._other_files(below):
-                message = (
-                    f"git tracks {self.shown / foreign[0]}, and would ignore other new files in "
-                    f"{self.shown}. Choose a directory that contains only secrets, such as "
-                    "--to secrets."
-                )
-                raise CommandError(message)
-            if self.gitignore_change.path.is_symlink():
-                message = (
-                    f"{self.gitignore_change.path} is a symbolic link, which git does not read. "
-                    "Replace it with a file."
-                )
-                raise CommandError(message)
-        if names:
-            self.warnings.append(
-                f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self.shown}"
-            )
-
-
-def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
-    """Return the lines of a ``.env`` file that set one of ``names``.
-
-    Raises:
-        CommandError: another line refers to one of the names. After the deletion, this
-            reference would have no value.
-    """
-    found, references = [], []
-    for binding in parse_stream(StringIO(file.read_bytes().decode("utf-8-sig"))):
-        if binding.key is None or binding.value is None:
-            continue
-        # python-dotenv includes the blank lines before a binding in its text.
-        text = binding.original.string
-        body = text.lstrip()
-        first = binding.original.line + _count_lines(text[: len(text) - len(body)])
-        last = first + _count_lines(body) - body.endswith(("\n", "\r"))
-        if binding.key in names:
-            found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
-        elif used := {a or b for a, b in _REFERENCE.findall(binding.value)} & {*names}:
-            references.append(f"  line {first} ({binding.key}) refers to {', '.join(sorted(used))}")
-    if references:
-        message = "\n".join(
-            [
-                f"Nothing was written, because other lines of {file} refer to secrets:",
-                *references,
-                "  Fix: declare these variables as secrets too",
-            ]
-        )
-        raise CommandError(message)
-    return found
-
-
-def _count_lines(text: str) -> int:
-    return len(_LINE_END.findall(text))
 
 
 def apply(plan: MigrationPlan) -> None:
@@ -579,7 +202,7 @@ def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:
 def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     """Print the changes and the next steps, without values."""
     heading = "Dry run, nothing was written. Planned changes:" if dry_run else "Done:"
-    print_line(styled(heading, "bold"))
+    print_line(Cell(heading, "bold"))
     print_line()
     print_table(("NAME", "FILE", ""), _rows(plan))
     print_line()
@@ -593,12 +216,12 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
                 label = f"line {each.first}" if each.first == each.last else numbers
                 print_line(f"    {label}: {each.name}")
     for warning in plan.warnings:
-        print_line(f"{styled('warning:', 'yellow')} {warning}")
+        print_line(Cell("warning:", "yellow"), f" {warning}")
     if dry_run:
         return
     directory = shlex.quote(str(plan.shown))
     print_line()
-    print_line(styled("Next:", "bold"))
+    print_line(Cell("Next:", "bold"))
     print_line("- check the files as a start would:")
     print_line(f"    HIVE_BOOT_SECRETS_DIR={directory} hive-boot check {app}")
     print_line("  A secrets directory selects the profile production. On a development machine,")

@@ -1,5 +1,7 @@
 """Output of a command: lines, tables and JSON on stdout, errors on stderr.
 
+Control characters are escaped in each of them, except in text of :func:`print_text`.
+
 Colours are used only on a terminal, and never when ``NO_COLOR`` is set (https://no-color.org).
 Tables are drawn by rich when rich is installed and stdout is a terminal, otherwise as plain
 columns.
@@ -11,6 +13,7 @@ import os
 import sys
 from contextlib import suppress
 
+from hive_boot._output import escape_controls
 from hive_boot.cli.arguments import CommandError, os_error_text
 
 TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
@@ -21,22 +24,33 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
 class Cell:
-    """A cell of a table.
+    """A cell of a table, or a part of a line, with a style.
 
     Attributes:
-        text: the text.
+        text: the text, with control characters escaped.
         style: ``bold``, ``dim``, ``red``, ``green`` or ``yellow``; empty for none.
     """
 
     __slots__ = ("style", "text")
 
     def __init__(self, text: str, style: str = "") -> None:
-        self.text: str = text
+        self.text: str = escape_controls(text)
         self.style: str = style
 
+    def __str__(self) -> str:
+        """Return the text with the escape codes of its style if colours are enabled."""
+        if self.style and is_colored():
+            return f"\x1b[{_CODES[self.style]}m{self.text}\x1b[0m"
+        return self.text
 
-def print_line(text: str = "") -> None:
-    """Write a line to stdout.
+
+def print_line(*parts: str | Cell) -> None:
+    """Write one line to stdout: the parts, without a separator."""
+    print_text("".join(str(part if isinstance(part, Cell) else Cell(part)) for part in parts))
+
+
+def print_text(text: str) -> None:
+    """Write a text to stdout as it is, and a line break.
 
     Raises:
         CommandError: stdout cannot be written, for example because the disk is full.
@@ -55,16 +69,16 @@ def print_json(facts: object) -> None:
     """Write JSON to stdout. If the encoding of stdout lacks a character, the text is ASCII."""
     import json  # noqa: PLC0415  (only for --json)
 
-    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    text = escape_controls(json.dumps(facts, indent=2, ensure_ascii=False), keep_lines=True)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(facts, indent=2)
-    print_line(text)
+        text = escape_controls(json.dumps(facts, indent=2), keep_lines=True)
+    print_text(text)
 
 
 def print_error(text: str) -> None:
-    """Write a line to stderr.
+    """Write a text, whose control characters are escaped already, to stderr.
 
     Errors of the write are ignored: a closed stderr must not change the exit status.
     """
@@ -87,18 +101,13 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         for column, header in enumerate(headers)
     ]
     head = "  ".join(f"{header:<{width}}" for header, width in zip(headers, widths, strict=True))
-    print_line(styled(head.rstrip(), "bold"))
+    print_line(Cell(head.rstrip(), "bold"))
     for row in rows:
         line = "  ".join(
-            styled(cell.text, cell.style) + " " * (width - len(cell.text))
+            f"{cell}{' ' * (width - len(cell.text))}"
             for cell, width in zip(row, widths, strict=True)
         )
-        print_line(line.rstrip())
-
-
-def styled(text: str, style: str) -> str:
-    """Return ``text`` with the escape codes of a style if colours are enabled."""
-    return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style and is_colored() else text
+        print_text(line.rstrip())
 
 
 def is_terminal() -> bool:

@@ -5,6 +5,7 @@ Each health check starts a new interpreter, so this module imports little beside
 
 from __future__ import annotations
 
+import re
 import socket
 from time import monotonic
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 1 << 16
 """Limit of the bytes that are read from a response."""
+
+_STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
+"""The first line of a response: https://www.rfc-editor.org/rfc/rfc9112#section-4"""
 
 _DEFAULT_PATH = "/readyz"
 
@@ -90,9 +94,7 @@ def run(arguments: Namespace) -> int:
     except OSError as exc:
         text = exc.strerror or (str(exc) or type(exc).__name__)
     ok = 200 <= status < 400  # noqa: PLR2004  (success for the kubelet)
-    shown = "".join(each for each in text.strip().partition("\n")[0] if each.isprintable())[
-        :_MAX_PRINTED
-    ]
+    shown = text.strip().partition("\n")[0].rstrip()[:_MAX_PRINTED]
     if arguments.json:
         print_json({"ok": ok, "url": target.url, "status": status or None, "text": shown})
     else:
@@ -176,13 +178,12 @@ def _request(target: _Target, timeout: float) -> tuple[int, str]:
             if _is_complete(received):
                 # Some servers ignore `Connection: close` and keep the connection open.
                 break
-    head, _, body = received.partition(b"\r\n\r\n")
-    protocol, _, rest = head.partition(b" ")
-    status = rest[:3]
-    if not protocol.startswith(b"HTTP/") or not status.isdigit():
-        message = "the response is not HTTP"
+    status_line = _STATUS_LINE.match(received)
+    if status_line is None:
+        message = "the response is not HTTP/1.0 or HTTP/1.1"
         raise OSError(message)
-    return int(status), body.decode("utf-8", "replace")
+    body = received.partition(b"\r\n\r\n")[2]
+    return int(status_line[1]), body.decode("utf-8", "replace")
 
 
 def _is_complete(received: bytes) -> bool:

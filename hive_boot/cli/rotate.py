@@ -5,18 +5,27 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import shlex
+import signal
+import stat
 import sys
 import warnings
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from getpass import GetPassWarning, getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
+from hive_boot.cli.app_loader import load_application, working_directory
+from hive_boot.cli.arguments import (
+    CommandError,
+    Parser,
+    UsageError,
+    os_error_text,
+    raise_terminated,
+)
 from hive_boot.cli.file_writing import FileTransaction, write_in_place
-from hive_boot.cli.git import plan_gitignore_change
+from hive_boot.cli.git import find_repository, git_failure, plan_gitignore_change
 from hive_boot.cli.output import print_json, print_line
 from hive_boot.cli.secret_files import (
     SecretLocation,
@@ -35,6 +44,7 @@ from hive_boot.secrets.validation import call_checks
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Iterator
 
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
@@ -74,7 +84,7 @@ def _prompt(field: Field) -> Value | None:
     failure = ""
     entries: list[Value | None] = []
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _signals_raised():
             warnings.simplefilter("error", GetPassWarning)
             # The plain text is not assigned to a variable, which a traceback with locals shows.
             entries = [
@@ -83,6 +93,8 @@ def _prompt(field: Field) -> Value | None:
             ]
     except EOFError:
         failure = "no value was entered"
+    except UnicodeDecodeError as exc:
+        failure = f"the entered value is not {exc.encoding.upper()} text. Pipe it to stdin."
     except GetPassWarning:
         failure = "the terminal would display the value. Pipe the value to stdin."
     if not failure and entries[0] != entries[1]:
@@ -92,6 +104,21 @@ def _prompt(field: Field) -> Value | None:
         raise CommandError(message)
     return entries[0]
 
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """Raise at a signal that would end the process, so that getpass turns the echo on again."""
+    numbers = [each for each in _FATAL if signal.getsignal(each) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, raise_terminated)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+_FATAL = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 _USAGE = "Expected one secret name and options. The value is read from stdin or from a prompt."
 
@@ -135,6 +162,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--create", action="store_true", help="create the file, if it does not exist"
     )
+    parser.add_argument("--dry-run", action="store_true", help="check the value and write nothing")
     parser.add_argument(
         "--kubernetes",
         nargs="?",
@@ -144,21 +172,6 @@ def parser() -> Parser:
     )
     parser.add_json()
     return parser
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcome:
-    """The result of a rotation.
-
-    Attributes:
-        state: ``rotated``, ``created`` or ``unchanged``.
-        notes: remarks for the user.
-        backup: the file that contains the old value.
-    """
-
-    state: str
-    notes: list[str]
-    backup: Path | None = None
 
 
 def run(arguments: Namespace) -> int:
@@ -174,17 +187,22 @@ def run(arguments: Namespace) -> int:
     field, declared = _field(arguments.name, arguments.app)
     if arguments.kubernetes is not None:
         return _print_kubectl(field, arguments.kubernetes, declared, json=arguments.json)
+    working_directory()  # raises if it was removed
     location = locate_secret(
         field, Path(arguments.to), create=arguments.create, declared=declared is not None
     )
+    backup = None
+    if arguments.backup and location.status is not None:
+        now = datetime.now(UTC)
+        backup = location.path.with_name(f"{location.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
+    notes = _exposure_notes(location, backup)
     value = read_new_value(field)
-    notes = _check_value(field, value) if arguments.app else []
-    if _current_value(field, location.directory) == value:
-        outcome = _Outcome(state="unchanged", notes=notes)
-        return _print_outcome(outcome, field, location, json=arguments.json)
-    failure = ""
+    notes += _check_value(field, value) if arguments.app else []
+    failure, is_unchanged = "", False
     try:
-        outcome = _write(field, location, value, notes, keep=arguments.backup)
+        is_unchanged = _current_value(field, location.directory) == value
+        if not (is_unchanged or arguments.dry_run):
+            _write(field, location, value, backup)
     except OSError as exc:
         failure = f"{location.shown} was not changed: {os_error_text(exc).lower()}"
     except CommandError as exc:
@@ -192,7 +210,22 @@ def run(arguments: Namespace) -> int:
     if failure:
         # Raised outside the except block: the frames of the first exception contain values.
         raise CommandError(failure)
-    return _print_outcome(outcome, field, location, json=arguments.json)
+    state = "created" if location.status is None else "rotated"
+    if is_unchanged:
+        state, backup = "unchanged", None
+    facts = {
+        "name": field.name,
+        "file": str(location.shown),
+        "state": state,
+        "dry_run": arguments.dry_run,
+        "backup": str(location.shown.with_name(backup.name)) if backup else None,
+        "notes": notes,
+    }
+    if arguments.json:
+        print_json(facts)
+    else:
+        _print_report(facts)
+    return 0
 
 
 def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
@@ -238,10 +271,8 @@ def _check_value(field: Field, value: Value) -> list[str]:
             if inspect.iscoroutine(check.verdict):
                 check.verdict.close()
     if violations:
-        message = "\n  ".join(
-            [f"{field.name} was not changed, because the new value:", *violations]
-        )
-        raise CommandError(message)
+        message = f"{field.name} was not changed, because the new value:"
+        raise CommandError(message, *(f"  {each}" for each in violations))
     return notes
 
 
@@ -251,67 +282,76 @@ def _current_value(field: Field, directory: Path) -> Value | None:
     return read_directory(field_index, directory).values.get(field.attribute)
 
 
-def _write(
-    field: Field, location: SecretLocation, value: Value, notes: list[str], *, keep: bool
-) -> _Outcome:
+def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:
+    """Return a note if git does not ignore a file to create, or does not answer.
+
+    Raises:
+        CommandError: every user could read the file to create, or git does not ignore the backup.
+    """
+    new = location.path if location.status is None else backup
+    if new is None:
+        return []
+    directories = [location.directory / each for each in Path(location.file).parents]
+    if backup is None and all(
+        each.is_dir() and each.stat().st_mode & stat.S_IXOTH for each in directories
+    ):
+        message = (
+            f"{location.shown} was not created: every user of this machine can enter its "
+            f"directory. Fix: chmod 700 {shlex.quote(str(location.directory))}"
+        )
+        raise CommandError(message)
+    change = plan_gitignore_change(location.directory, [new])
+    root = find_repository(location.directory)
+    if change is None:
+        failure = git_failure(root) if root is not None else ""
+        return [f"git does not answer whether it ignores the file: {failure}"] if failure else []
+    what = "file" if backup is None else "backup"
+    note = f"git does not ignore the {what}. Fix: add the line {change.line} to {change.path}"
+    if backup is not None and root is not None:
+        message = f"{location.shown} was not changed: {note}"
+        raise CommandError(message)
+    return [note]
+
+
+def _write(field: Field, location: SecretLocation, value: Value, backup: Path | None) -> None:
     """Overwrite the file of a secret, or create it.
 
     Raises:
         OSError: a system call failed.
         CommandError: the value could not be written.
     """
-    if not location.path.exists():
-        with FileTransaction() as transaction:
-            transaction.create(location.path, encode_value(value))
-            verify(field, location.directory, value)
-        change = plan_gitignore_change(location.directory, [location.path])
-        if change is not None:
-            notes = [
-                *notes,
-                f"git does not ignore the file. Fix: add the line {change.line} to {change.path}",
-            ]
-        return _Outcome(state="created", notes=notes)
 
     def accept() -> bool:
         return _current_value(field, location.directory) == value
 
-    backup = None
-    if keep:
-        now = datetime.now(UTC)
-        backup = location.path.with_name(f"{location.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
-    write_in_place(location.path, encode_value(value), accept, backup=backup)
-    return _Outcome(state="rotated", notes=notes, backup=backup)
+    if location.status is None:
+        with FileTransaction() as transaction:
+            transaction.create(location.path, encode_value(value))
+            if not accept():
+                message = "was not created: a start would read another value"
+                raise CommandError(message)
+        return
+    content, expected = encode_value(value), location.status
+    write_in_place(location.path, content, accept, backup=backup, expected=expected)
 
 
-def verify(field: Field, directory: Path, value: Value) -> None:
-    """Raise if a start would not read ``value`` from a directory.
-
-    Raises:
-        CommandError: a start would read another value.
-    """
-    if _current_value(field, directory) != value:
-        message = "was not created: a start would read another value"
-        raise CommandError(message)
-
-
-def _print_outcome(outcome: _Outcome, field: Field, location: SecretLocation, *, json: bool) -> int:
-    shown, state = str(location.shown), outcome.state
-    backup = outcome.backup and str(location.shown.with_name(outcome.backup.name))
-    if json:
-        facts = {"name": field.name, "file": shown, "state": state, "backup": backup}
-        print_json({**facts, "notes": outcome.notes})
-        return 0
+def _print_report(facts: dict[str, Any]) -> None:
+    name, file, state = facts["name"], facts["file"], facts["state"]
     if state == "unchanged":
-        print_line(f"{shown} already contains this value.")
+        print_line(f"{file} already contains this value.")
+    elif facts["dry_run"]:
+        print_line(f"Dry run, nothing was written. {name} would be {state}: {file}")
     else:
-        print_line(f"{field.name} was {state}: {shown}")
-    if state == "rotated":
-        print_line("Applications with watch=True load the value now, others at their next start.")
-    if backup:
-        print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")
-    for note in outcome.notes:
+        print_line(f"{name} was {state}: {file}")
+        if state == "rotated":
+            next_step = (
+                "Applications with watch=True load the value now, others at their next start."
+            )
+            print_line(next_step)
+        if backup := facts["backup"]:
+            print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")
+    for note in facts["notes"]:
         print_line(f"Note: {note}")
-    return 0
 
 
 def _key(field: Field, declared: type[SecretSet] | None) -> str:

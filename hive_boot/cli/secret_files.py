@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections import ChainMap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.arguments import CommandError, UsageError
 from hive_boot.secrets import fix_hints
@@ -14,6 +15,7 @@ from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
 from hive_boot.secrets.validation import PLACEHOLDER
 from hive_boot.secrets.value import Secret, SecretBytes, is_placeholder
@@ -38,12 +40,14 @@ class SecretLocation:
         file: the file in it, as a relative path.
         shown: the file, as the user named the directory.
         path: the file, absolute and without links.
+        status: the status of the file; None if it does not exist.
     """
 
     directory: Path
     file: str
     shown: Path
     path: Path
+    status: os.stat_result | None
 
 
 def locate_secret(
@@ -95,7 +99,10 @@ def locate_secret(
     if existing and not path.is_file():
         message = f"{shown / file} is not a regular file. Remove it and use --create."
         raise CommandError(message)
-    return SecretLocation(directory=directory, file=file, shown=shown / file, path=path)
+    status = path.lstat() if existing else None
+    return SecretLocation(
+        directory=directory, file=file, shown=shown / file, path=path, status=status
+    )
 
 
 def named_directory(shown: Path) -> Path:
@@ -105,7 +112,7 @@ def named_directory(shown: Path) -> Path:
         UsageError: the directory itself is a link; commands do not write through links.
     """
     if shown.is_symlink():
-        message = f"{shown} is a symbolic link. Specify its target with --to."
+        message = f"{shown} is a symbolic link. Specify its target instead."
         raise UsageError(message)
     return shown.resolve()
 
@@ -123,7 +130,7 @@ def refuse_links(directory: Path, file: str, shown: Path) -> None:
     """
     for part in (*reversed(Path(file).parents[:-1]), Path(file)):
         if (directory / part).is_symlink():
-            message = f"{shown / part} is a symbolic link. Change the secret at its target."
+            message = f"{shown / part} is a symbolic link, which is not followed to write."
             raise CommandError(message)
 
 
@@ -184,6 +191,7 @@ def without_constraints(fields: Iterable[Field]) -> FieldIndex:
             pattern=None,
             check=None,
             previous=None,
+            allow_placeholder=True,
         )
         for field in fields
     )
@@ -192,12 +200,19 @@ def without_constraints(fields: Iterable[Field]) -> FieldIndex:
 def read_env_files(field_index: FieldIndex, paths: Sequence[Path]) -> LoadResult:
     """Load ``.env`` files as a start in development mode does.
 
+    Other variables of this process and of ``.env.local``, to which the files can refer, are known;
+    the values of secrets come from the files only.
+
     Args:
         field_index: the fields.
         paths: the files; a later file overrides an earlier one.
     """
     absolute = tuple(str(Path.cwd() / path) for path in reversed(paths))
-    return _read(field_index, "development", env_files=absolute)
+    local = [f"{path}.local" for path in absolute if f"{path}.local" not in absolute]
+    secrets = field_index.by_variable.keys() | field_index.by_file_variable.keys()
+    known = ChainMap[str, Any](os.environ, *(read_dotenv(path).values for path in local))
+    variables = {name: known[name] for name in known.keys() - secrets}
+    return _read(field_index, "development", env_files=absolute, variables=variables)
 
 
 def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
@@ -225,7 +240,7 @@ def _read(
     *,
     env_files: tuple[str, ...] = (),
     directory: str = "",
-    variables: Mapping[str, str] | None = None,
+    variables: Mapping[str, Any] | None = None,
 ) -> LoadResult:
     source_context = SourceContext(
         mode=mode,

@@ -14,7 +14,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING
 
 # Imported here and not where they are used: a process that exits may be unable to open a file.
-from hive_boot._output import write_stderr
+from hive_boot._output import escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS
 from hive_boot.redaction.registry import redact_safely
 
@@ -302,7 +302,7 @@ def _describe_thread(thread: threading.Thread) -> str:
 def _write_line(text: str) -> None:
     """Write a text, redacted and with a final line break, to stderr; nothing if it is empty."""
     if text:
-        shown = redact_safely(text)
+        shown = escape_controls(redact_safely(text), keep_lines=True)
         write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
 
 

@@ -318,9 +318,9 @@ class ResourceManager:
         # Without this the dependencies would wait for a resource that ignores its cancellation.
         state.dependencies_may_stop.set()
         if not state.done.is_set():
-            lines = "\n  ".join(self.describe())
-            text = "The resource %s was cancelled and has not ended; shutdown waits for it:\n  %s"
-            log_event(logging.ERROR, text, state.resource.name, lines)
+            lines = self.describe()
+            text = "The resource %s was cancelled and has not ended; shutdown waits for it:"
+            log_event(logging.ERROR, text + "\n  %s" * len(lines), state.resource.name, *lines)
             await state.done.wait()
 
     def _find_overdue(self, deadline: float) -> _ResourceState | None:

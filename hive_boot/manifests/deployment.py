@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 USER = 10001
 """User and group of the process; no system assigns numbers from 10000 on to its own users."""
 
-PRE_STOP = 5
+_PRE_STOP = 5
 """Seconds between the request to stop a pod and SIGTERM, for load balancers to remove it."""
 
 _DRAIN = 5.0
@@ -150,6 +150,10 @@ class Deployment:
         context: the paths of the repository that the build needs.
         copies: the paths among them that are copied into the image.
         writable: directories that the process writes to, besides ``/tmp``.
+        replicas: the number of pods.
+        cpu: the processors that a pod requests, and their limit, as Kubernetes quantities.
+        memory: the same of the memory.
+        egress: the TCP ports that the process connects to, besides 443.
         start: seconds that a start may take.
         drain: seconds between the request to stop and the stop; None if the mode decides.
         stop: seconds that the stop may take after that.
@@ -172,6 +176,10 @@ class Deployment:
     context: tuple[str, ...]
     copies: tuple[str, ...]
     writable: tuple[str, ...]
+    replicas: int
+    cpu: tuple[str, str]
+    memory: tuple[str, str]
+    egress: tuple[int, ...]
     start: float
     drain: float | None
     stop: float
@@ -226,12 +234,27 @@ class Deployment:
         """Return how long a start may take, in whole seconds."""
         return math.ceil(self.start)
 
+    @property
+    def pre_stop(self) -> int:
+        """Return the seconds before SIGTERM in a pod; 0 for a worker, which gets no requests."""
+        return _PRE_STOP if self.port is not None else 0
+
+    @property
+    def compose_memory(self) -> str:
+        """Return the limit of the memory as Compose writes it: ``512m`` for ``512Mi``."""
+        return self.memory[1].removesuffix("i").lower()
+
+    @property
+    def start_limit_seconds(self) -> int:
+        """Return a time that five starts exceed if each fails only at its timeout."""
+        return min(60, 4 * self.start_seconds)
+
     def grace(self, *, kubernetes: bool = False) -> int:
         """Return the whole seconds that the platform must wait before it kills."""
         drain = self.drain
         if drain is None:
             drain = _DRAIN if kubernetes and self.served else 0.0
-        return math.ceil((PRE_STOP if kubernetes else 0) + drain + self.stop + _SPARE)
+        return math.ceil((self.pre_stop if kubernetes else 0) + drain + self.stop + _SPARE)
 
     def compose_name(self, item: SecretItem) -> str:
         """Return the name of a secret in Compose, which ignores keys that begin with ``x-``."""

@@ -12,6 +12,7 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot.manifests.rendering import RENDERED
+from hive_boot.secrets.sources.files import read_regular_file
 from hive_boot.secrets.value import MARK
 
 if TYPE_CHECKING:
@@ -91,17 +92,19 @@ def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
 def write(directory: Path, files: Iterable[File]) -> None:
     """Write the new and the changed files, each one atomically.
 
+    A symbolic link in place of a file is replaced by the file.
+
     Raises:
         OSError: a file cannot be written.
     """
     for file in files:
         if file.state != "unchanged":
-            _replace(Path(os.path.realpath(directory / file.path)), file.text)
+            _replace(directory / file.path, file.text)
 
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode("utf-8", "replace")
+        return read_regular_file(path).decode("utf-8", "replace")
     except FileNotFoundError:
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from hive_boot.manifests.deployment import PRE_STOP, USER
+from hive_boot.manifests.deployment import USER
 from hive_boot.manifests.quoting import FILTERS, comment_command, one_line
 
 if TYPE_CHECKING:
@@ -116,7 +116,6 @@ def _render(
             app=deployment,
             header=_header(deployment, target),
             optional=deployment.optional(profile),
-            pre_stop=PRE_STOP,
             profile=profile,
             required=deployment.required(profile),
             user=USER,

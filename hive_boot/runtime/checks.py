@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.declarations import CheckSpec
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
 
 _TIMED_OUT = TimeoutError()
@@ -175,10 +177,41 @@ async def call_application_checks(  # noqa: PLR0913  (what a check needs)
     return [problem for problem in problems if problem is not None]
 
 
-async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseException | str | None:
-    """Await a check, and return its failure; None when it has passed.
+async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -> None:
+    """Ask a source of the application, which keeps its answer or its failure.
 
-    The check runs in its own task. One that cancels itself, or what it awaits, ends without
+    Args:
+        source: the source.
+        seconds: the timeout in seconds.
+        deadline: the end of a start, on the monotonic clock: until then a source that is not
+            available is asked again. Infinite in a reload, which asks once.
+    """
+    is_start = deadline < math.inf
+    while True:
+        known = source.problem
+        failure = await _await_verdict(source.load(), min(seconds, deadline - time.monotonic()))
+        if failure is None and known is not None:
+            log_messages.log_source_recovered(source.name)
+        if failure is None or (failure is _TIMED_OUT and is_start and known is not None):
+            # A timeout at the deadline explains less than the failure before it.
+            return
+        if failure is _TIMED_OUT:
+            failure = f"no answer within {seconds:g} s"
+        wait, may_pass = source.fail(failure)
+        if is_start and not (may_pass and time.monotonic() + wait < deadline):
+            source.due = math.inf
+            return
+        if source.problem is not None and source.problem != known:
+            log_messages.log_check_failed(source.problem, wait)
+        if not is_start:
+            return
+        await anyio.sleep(wait)
+
+
+async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseException | str | None:
+    """Await a check or a source, and return its failure; None when it has passed.
+
+    It runs in its own task. One that cancels itself, or what it awaits, ends without
     a result, which is a failure.
     """
     fault: BaseException | str | None = "it was cancelled before it returned a result"

@@ -13,14 +13,17 @@ from hive_boot.runtime.injection import BoundCall, Injectables, bind, display_na
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.resources import Resource
     from hive_boot.lifecycle.services import SupervisedTask
+    from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import InjectionContext, Work
+    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.platform import SourceOptions
+    from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.sources.files import Value
 
 
@@ -42,6 +45,28 @@ def validate_seconds(name: str, value: object, *, least: float | None = None) ->
             expected = f"a number of seconds of at least {least:g}"
         message = f"{name} must be {expected}."
         raise DeclarationError(message)
+
+
+def validate_sources(sources: object) -> None:
+    """Raise if ``sources=`` contains something other than sources with unique names.
+
+    Raises:
+        DeclarationError: an element is not a source, or its interval is invalid.
+    """
+    names: list[object] = []
+    for source in sources if isinstance(sources, list | tuple) else [None]:
+        name, interval = getattr(source, "name", None), getattr(source, "interval", None)
+        is_named = isinstance(name, str) and name.strip() and name.isprintable()
+        is_source = is_named and is_async(getattr(source, "load", None))
+        if not is_source or isinstance(source, type) or name in names:
+            message = (
+                "sources= must be a list or tuple of objects, each with a unique name and an "
+                "`async def load(self, names)`."
+            )
+            raise DeclarationError(message)
+        names.append(name)
+        if interval is not None:
+            validate_seconds(f"interval of the source {name}", interval)
 
 
 def require_async(decorator: str, function: object) -> None:
@@ -94,19 +119,56 @@ def validate_resource(function: object, taken: Collection[str]) -> None:
         raise DeclarationError(message)
 
 
-def validate_field_names(names: Collection[str], known: Collection[str], whose: str) -> None:
-    """Raise if a name is not a declared field.
+def resolve_field_names(
+    names: Iterable[str], fields: Mapping[str, Field], whose: str
+) -> frozenset[str]:
+    """Return the attributes of fields that are named by their attributes or declared names.
 
     Args:
-        names: the names to check.
-        known: the declared fields.
+        names: the names.
+        fields: the declared fields, by attribute.
         whose: the name of the declaration, for the message.
 
     Raises:
-        DeclarationError: a name is not a declared field.
+        DeclarationError: a name is not that of a declared field.
     """
-    if unknown := [name for name in names if name not in list(known)]:
-        message = f"{whose} does not declare {', '.join(map(str, unknown))}."
+    by_name = {field.name: attribute for attribute, field in fields.items()}
+    known = by_name | dict(zip(fields, fields, strict=True))
+    if unknown := [str(name) for name in names if name not in list(known)]:
+        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+
+        message = f"{whose} does not declare {', '.join(unknown)}."
+        raise DeclarationError(message + did_you_mean(unknown[0], fields))
+    return frozenset(known[name] for name in names)
+
+
+_RENAMED = {
+    "dotenv": "env_file",
+    "drain": "shutdown_delay",
+    "scrub_environ": "unset_env",
+    "start_timeout": "startup_timeout",
+    "stop_timeout": "shutdown_timeout",
+    "wait": "wait_for_files",
+}
+"""Arguments of Bootstrap in version 1, with their names of today."""
+
+
+def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa: ANN401  (__init__)
+    """Raise if Bootstrap has no argument of a name.
+
+    Args:
+        names: the names of unknown arguments.
+        function: the method that has the known ones.
+
+    Raises:
+        DeclarationError: a name is unknown; the message has the argument that may be meant.
+    """
+    for name in names:
+        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+
+        known = function.__kwdefaults__
+        near = did_you_mean(_RENAMED.get(name, name), known)
+        message = f"Bootstrap has no argument {name!r}.{near or ' Known: ' + ', '.join(known)}"
         raise DeclarationError(message)
 
 
@@ -241,6 +303,7 @@ class AppDeclaration:
         startup_timeout: seconds for the checks and resources of a start, and for the checks of a
             rotation.
         unset_env: whether the variables of the secrets are removed from the environment.
+        sources: the sources of the application, in the order in which they are asked.
         probe_port: the port of the probe server; None without a probe server.
         shutdown_delay: seconds between the request to stop and the end of main. None selects a
             delay for ``serve`` in Kubernetes mode, and no delay otherwise.
@@ -270,6 +333,7 @@ class AppDeclaration:
         wait_for_files: float,
         startup_timeout: float,
         unset_env: bool,
+        sources: Sequence[Source],
         probe_port: int | None,
         shutdown_delay: float | None,
         shutdown_timeout: float,
@@ -277,15 +341,6 @@ class AppDeclaration:
         cls: object = declared
         if not (isinstance(cls, type) and issubclass(cls, SecretSet)):
             message = "The first argument of Bootstrap must be a subclass of SecretSet."
-            raise DeclarationError(message)
-        factory: object = config_factory
-        if factory is not None and not callable(factory):
-            message = "config= must be a class or a function that returns the settings."
-            raise DeclarationError(message)
-        if config_factory is not None and is_async(config_factory):
-            message = (
-                "config= must not be an async def: the settings are created without an event loop."
-            )
             raise DeclarationError(message)
         flag: object = watch
         if not isinstance(flag, bool):
@@ -296,17 +351,23 @@ class AppDeclaration:
         validate_seconds("shutdown_timeout=", shutdown_timeout)
         if shutdown_delay is not None:
             validate_seconds("shutdown_delay=", shutdown_delay, least=0)
+        validate_sources(sources)
         port: object = probe_port
         if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
             message = "probe_port= must be a port from 1 to 65535, or 0 for any free port."
             raise DeclarationError(message)
         self.declared = declared
-        self.config_factory = config_factory
+        self.config_factory: ConfigFactory | None = None
+        if config_factory is not None:
+            from hive_boot.runtime.config import ConfigFactory  # noqa: PLC0415  (many have no config)
+
+            self.config_factory = ConfigFactory(config_factory, declared)
         self.source_options = source_options
         self.watch = watch
         self.wait_for_files = wait_for_files
         self.startup_timeout = startup_timeout
         self.unset_env = unset_env
+        self.sources = tuple(sources)
         self.probe_port = probe_port
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout

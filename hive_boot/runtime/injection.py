@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_origin
@@ -61,14 +62,20 @@ def is_async(function: object) -> bool:
     return iscoroutinefunction(function)
 
 
+def without_partial(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that a partial calls; another function unchanged."""
+    while isinstance(function, partial):
+        function = function.func
+    return function
+
+
 def display_name(function: Callable[..., Any]) -> str:
     """Return the name of a function for messages.
 
     For a partial it is the name of the wrapped function: the repr of a partial shows its
     arguments, which may be secret.
     """
-    while isinstance(function, partial):
-        function = function.func
+    function = without_partial(function)
     name: str | None = getattr(function, "__qualname__", None)
     return repr(function) if name is None else name.rpartition("<locals>.")[2]
 
@@ -153,7 +160,7 @@ def resolve_parameters(
         if parameter.name in injectables.resources:
             key: str | None = parameter.name
         else:
-            key = _match(function, parameter.annotation, injectables.types)
+            key = match_type(function, parameter.annotation, injectables.types)
         if key is None or parameter.kind.name not in _NAMED:
             raise DeclarationError(_unresolved_message(function, parameter, injectables))
         keys[parameter.name] = key
@@ -181,18 +188,46 @@ def _unresolved_message(
     )
 
 
-def _match(
+def namespace(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the global names of a function, of a class, or of an object that can be called."""
+    from inspect import unwrap  # noqa: PLC0415  (few annotations are strings)
+
+    function = unwrap(without_partial(function))
+    module = sys.modules.get(getattr(function, "__module__", None) or "")
+    return getattr(function, "__globals__", None) or vars(module or object).copy()
+
+
+def evaluate_annotation(function: Callable[..., Any], annotation: object) -> object:
+    """Return what an annotation of a function means.
+
+    If it cannot be evaluated, this is the last name in it.
+    """
+    # Under `from __future__ import annotations`, a quoted annotation is a string in a string.
+    for _ in range(2):
+        annotation = getattr(annotation, "__forward_arg__", annotation)
+        if not isinstance(annotation, str):
+            break
+        try:
+            annotation = eval(annotation, namespace(function))  # noqa: S307  (get_type_hints reads all or none)
+        except Exception:  # noqa: BLE001  (an annotation can raise anything)
+            return str(annotation).partition("[")[0].rpartition(".")[2].strip()
+    return annotation
+
+
+def match_type(
     function: Callable[..., Any], annotation: object, injectables: Mapping[type, str]
 ) -> str | None:
-    if isinstance(annotation, str):
-        try:
-            from inspect import unwrap  # noqa: PLC0415  (few annotations are strings)
+    """Return the key of the first object that an annotation asks for; None without one.
 
-            names = getattr(unwrap(function), "__globals__", {})
-            annotation = eval(annotation, names)  # noqa: S307  (get_type_hints reads all or none)
-        except Exception:  # noqa: BLE001  (an annotation can raise anything)
-            last = str(annotation).partition("[")[0].rpartition(".")[2].strip()
-            return next((key for kind, key in injectables.items() if kind.__name__ == last), None)
+    Args:
+        function: the function that has the annotation.
+        annotation: the annotation, evaluated or as a text.
+        injectables: the key of each object, by its type.
+    """
+    annotation = evaluate_annotation(function, annotation)
+    if isinstance(annotation, str):
+        last = annotation
+        return next((key for kind, key in injectables.items() if kind.__name__ == last), None)
     annotation = get_origin(annotation) or annotation
     if not isinstance(annotation, type) or annotation in {object, type}:
         return None

@@ -6,14 +6,15 @@ in the same order; they differ only by arguments.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import InvalidSecretsError, Problem
 from hive_boot.lifecycle.states import Timeline
-from hive_boot.redaction.registry import scrub
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Collection,
-        Container,
         Coroutine,
         Iterable,
+        Mapping,
         Sequence,
     )
 
@@ -40,75 +41,17 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
+    from hive_boot.secrets.store import Store
     from hive_boot.secrets.validation import PendingCheck
 
 
-def build_settings(
-    factory: Callable[..., Any], values: Sequence[Value]
-) -> tuple[Any, list[Problem]]:
-    """Call the factory of the config.
-
-    The text of a pydantic error contains the whole input, so its parts are read without it.
-
-    Args:
-        factory: the callable that returns the config.
-        values: the secrets, which no message may show.
-
-    Returns:
-        The config, or the problems.
-    """
-    try:
-        return factory(), []
-    except BaseException as exc:  # noqa: BLE001  (a factory may raise anything)
-        parts = _validation_errors(exc, getattr(factory, "model_fields", {}))
-    name = getattr(factory, "__name__", type(factory).__name__)
-    return None, [
-        Problem(
-            name=".".join([name, *where]),
-            kind="config",
-            message=f"is invalid: {_scrubbed(what, values)}",
-            fix=_fix_hint(factory, where),
-        )
-        for where, what in parts
-    ]
-
-
-def _scrubbed(text: str, values: Sequence[Value]) -> str:
-    return scrub(text, [value.reveal() for value in values])
-
-
-def _fix_hint(factory: Callable[..., Any], where: Sequence[str]) -> str:
-    """Return the fix, which names the variable of a pydantic-settings field."""
-    settings: Any = getattr(factory, "model_config", {})
-    if not where or "env_prefix" not in settings:
-        return "correct the environment variables that the settings are read from"
-    variable = f"{settings['env_prefix']}{where[0]}".upper()
-    return f"set the environment variable {variable}"
-
-
-def _validation_errors(exc: BaseException, known: Container[str]) -> list[tuple[list[str], str]]:
-    """Return the parts of a failure: the field of the config, and the message.
-
-    Args:
-        exc: the exception of the factory.
-        known: the fields of the config. Any other location is a text of the input, such as a
-            line of ``.env`` or the key of a mapping, and is not shown.
-    """
-    name = type(exc).__name__
-    try:
-        errors: Any = getattr(exc, "errors", None)
-        if not callable(errors):
-            text = str(exc)
-            return [([], f"{name}: {text}" if text else name)]
-        parts = errors(include_input=False, include_context=False, include_url=False)
-        return [([str(s) for s in part["loc"][:1] if s in known], part["msg"]) for part in parts]
-    except BaseException:  # noqa: BLE001  (a method of the exception may raise)
-        return [([], name)]
-
-
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "directory", "empty", "missing", "unreadable", "unstable"}
+    {
+        *("broken-link", "bundle", "conflict", "directory", "empty", "missing", "unreadable"),
+        "unstable",
+    }
 )
 """The kinds of problems that end when a sidecar has written its files."""
 
@@ -135,6 +78,9 @@ class LoadPipeline:
     and the checks of the application. A start and a dry run call both. A reload calls
     :meth:`read`, and :meth:`check` when a value has changed.
 
+    Between two loads :meth:`ask_sources` awaits the sources of the application in the event loop,
+    for what the first one did not find; the second one uses their answers.
+
     The config is built before the last checks, because they may take it as a parameter.
 
     Args:
@@ -145,9 +91,11 @@ class LoadPipeline:
 
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
+        custom: the sources of the application.
     """
 
     source_context: SourceContext | None = None
+    custom: Sequence[CustomSource] = ()
 
     def __init__(
         self,
@@ -162,12 +110,20 @@ class LoadPipeline:
         self._redaction = redaction
         self._declared: type[Any] = declaration.declared
         self._logged_warnings: set[LoadWarning] = set()
+        factory = declaration.config_factory
+        self._takes_secrets = factory is not None and factory.takes_secrets
+        self._config: object = None
+        self._config_set: Any = make_set(self._declared, {})
         self._checking: set[tuple[str, Value]] = set()
         self._given_up = threading.Event()
+        if declaration.sources:
+            from hive_boot.secrets.sources.external import CustomSource  # noqa: PLC0415  (many have none)
+
+            self.custom = [CustomSource(each, declaration.timings) for each in declaration.sources]
 
     async def start(
         self,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         *,
         start_watching: Callable[[FieldIndex, SourceContext], object] | None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]],
@@ -188,9 +144,15 @@ class LoadPipeline:
             return self.load(start_watching)
 
         loaded = await run_in_daemon_thread(load_in_thread, "hive_boot load")
+        deadline = time.monotonic() + self._declaration.startup_timeout
+        while await self.ask_sources(deadline=deadline):
+            loaded = await run_in_daemon_thread(self.load, "hive_boot load")
         self.log_warnings(loaded)
         checked = await self.check(
-            loaded, injection_context, before_application_checks=before_application_checks
+            loaded,
+            injection_context,
+            before_application_checks=before_application_checks,
+            deadline=deadline,
         )
         if checked.result.problems:
             raise self.build_error(checked.result.problems, checked.result.report_notes)
@@ -217,31 +179,60 @@ class LoadPipeline:
         reader = FifoReader(self._declaration.timings.fifo_timeout) if read_fifos else None
         return self.hide_values(self._read_with_wait(reader))
 
+    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
+        """Load, validate and build the config, without an event loop, and run no check. It blocks.
+
+        Args:
+            store: accepts valid secrets.
+            publish: called then, before the config is built, which may need them.
+
+        Returns:
+            The config; None without one.
+
+        Raises:
+            InvalidSecretsError: there are problems; all of them are in the report.
+        """
+        result = self.load()
+        self.log_warnings(result)
+        if not result.problems:
+            store.accept(result)
+            publish(result)
+        config, problems = self._build_config(result, is_reload=False)
+        result = result.with_problems(problems)
+        if result.problems:
+            del config  # a traceback with local variables would show the settings
+            raise self.build_error(result.problems, result.report_notes)
+        return config
+
     async def check(
         self,
         result: LoadResult,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         *,
         changed_fields: Collection[str] | None = None,
         before_application_checks: Callable[[CheckedLoad], Awaitable[None]] | None = None,
+        deadline: float | None = None,
     ) -> CheckedLoad:
         """Run every check, each step only if the ones that it depends on have passed.
 
         Args:
             result: the values.
-            injection_context: returns the arguments for checks of the application.
+            injection_context: returns the arguments for checks of the application, from the
+                candidate and its config.
             changed_fields: the attributes whose values have changed, in a reload, which checks
-                only these and builds no config. None in a start or a dry run, which checks every
-                field and retries the checks of the application.
+                only these. None in a start or a dry run, which checks every field and retries the
+                checks of the application.
             before_application_checks: awaited before the checks of the application, unless a
                 problem was found before; None in a reload.
+            deadline: the end of the time for checks, on the monotonic clock. Default:
+                ``startup_timeout`` seconds from now.
         """
-        deadline = time.monotonic() + self._declaration.startup_timeout
+        deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         result = await self._run_field_checks(result, changed_fields, deadline)
-        config: object = None
-        if changed_fields is None:
-            config, problems = self._build_config(result)
-            result = result.with_problems(problems)
+        if any(warning.kind == "not-asked" for warning in result.warnings):
+            return CheckedLoad(result, None, deadline)
+        config, problems = self._build_config(result, is_reload=changed_fields is not None)
+        result = result.with_problems(problems)
         result = await self._run_set_check(result, deadline)
         checked = CheckedLoad(result, config, deadline)
         if result.problems:
@@ -249,7 +240,7 @@ class LoadPipeline:
         if before_application_checks is not None:
             await before_application_checks(checked)
         problems = await self._run_application_checks(
-            result, injection_context, deadline, changed_fields
+            result, partial(injection_context, config=config), deadline, changed_fields
         )
         return checked.replace(result=result.with_problems(problems))
 
@@ -264,7 +255,7 @@ class LoadPipeline:
                 self.source_context = detect(
                     HostEnvironment(),
                     self._declaration.source_options,
-                    self._declared._field_index.first_file,  # noqa: SLF001  (the declaration is ours to read)
+                    self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
                 )
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
@@ -287,8 +278,39 @@ class LoadPipeline:
             declaration=self._declared.__name__,
             overrides=self._declaration.overrides,
             recheck_recent_directories=during_run,
+            custom=self.custom,
             fifo_reader=fifo_reader,
         )
+
+    @property
+    def sources_due(self) -> float:
+        """When a source has to be asked next, on the monotonic clock; infinite for never."""
+        return min((source.due for source in self.custom), default=math.inf)
+
+    async def ask_sources(self, *, again: bool = False, deadline: float = math.inf) -> bool:
+        """Ask the first source that is due, or that was not asked for a field yet.
+
+        Args:
+            again: whether every source is due. Default False.
+            deadline: the end of a start, on the monotonic clock. Default: this is a reload.
+
+        Returns:
+            Whether a source was asked. Then everything has to be loaded again, because its answer
+            determines what the next source is asked for.
+        """
+        for source in self.custom:
+            if again and source.fields:
+                source.due = 0.0
+        due = [source for source in self.custom if source.is_due]
+        if not due or time.monotonic() >= deadline:
+            return False
+        from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
+
+        seconds = self._declaration.startup_timeout
+        if deadline == math.inf:
+            seconds = min(seconds, self._declaration.timings.source_timeout)
+        await ask_source(due[0], seconds=seconds, deadline=deadline)
+        return True
 
     def hide_values(self, result: LoadResult, accepted: Iterable[Value] = ()) -> LoadResult:
         """Hide all values in logs, and return the result with a warning for short ones.
@@ -304,9 +326,10 @@ class LoadPipeline:
         self._given_up.set()
 
     def needs_event_loop(self, result: LoadResult) -> bool:
-        """Return whether a check of fields, of the set or of the application exists."""
+        """Return whether a check or a source exists."""
         has_set_check = hasattr(self._declared, "check")
-        return bool(self._checks) or has_set_check or bool(_fields_to_check(result, None))
+        has_checks = bool(self._checks) or has_set_check or bool(_fields_to_check(result, None))
+        return has_checks or bool(self.custom)
 
     def log_warnings(self, result: LoadResult) -> None:
         """Log the warnings that were not logged before."""
@@ -379,22 +402,44 @@ class LoadPipeline:
         problems += await await_field_checks(pending, deadline - time.monotonic(), seconds)
         return result.with_check_problems(problems)
 
-    def _build_config(self, result: LoadResult) -> tuple[object, list[Problem]]:
-        factory = self._declaration.config_factory
-        if factory is None:
-            return None, []
-        return build_settings(factory, [*result.values.values(), *result.unused_values])
+    def config_for(self, values: Mapping[str, Value]) -> object:
+        """Return the config for values that are about to come into use.
+
+        Raises:
+            InvalidSecretsError: the factory of the config has failed.
+        """
+        if self._takes_secrets:
+            candidate = make_set(self._declared, values)
+            if vars(candidate) != vars(self._config_set):
+                problems = self._call_factory(candidate, list(values.values()))
+                if problems:
+                    raise self.build_error(problems, set_in_use=True)
+        return self._config
+
+    def _build_config(self, result: LoadResult, *, is_reload: bool) -> tuple[object, list[Problem]]:
+        if self._takes_secrets and result.problems:
+            return None, []  # a required secret may be missing
+        if self._declaration.config_factory is None or (is_reload and not self._takes_secrets):
+            return self._config, []
+        hidden = [*result.values.values(), *result.unused_values]
+        problems = self._call_factory(make_set(self._declared, result.values), hidden)
+        return None if problems else self._config, problems
+
+    def _call_factory(self, candidate: object, hidden: Sequence[Value]) -> list[Problem]:
+        config, problems = self._declaration.config_factory.build(candidate, hidden)  # type: ignore[union-attr]
+        if not problems:
+            self._config, self._config_set = config, candidate
+        return problems
 
     async def _run_set_check(self, result: LoadResult, deadline: float) -> LoadResult:
         candidate: Any = make_set(self._declared, result.values)
-        check: Callable[[], Awaitable[object]] | None = getattr(candidate, "check", None)
-        if check is None or result.problems:
+        if not hasattr(self._declared, "check") or result.problems:
             return result
         from hive_boot.runtime.checks import await_check  # noqa: PLC0415  (many have none)
 
         problem = await await_check(
             self._declared.__name__,
-            check(),
+            candidate.check(),
             list(result.values.values()),
             left=deadline - time.monotonic(),
             seconds=self._declaration.startup_timeout,
@@ -404,7 +449,7 @@ class LoadPipeline:
     async def _run_application_checks(
         self,
         result: LoadResult,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         deadline: float,
         changed_fields: Collection[str] | None,
     ) -> list[Problem]:
@@ -467,7 +512,9 @@ class DryRunResult(Record):
         return self.load_result.source_context
 
 
-def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object) -> DryRunResult:
+def dry_run(
+    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool = True
+) -> DryRunResult:
     """Load and check everything once, as a start would, and start nothing.
 
     The values stay hidden in logs and tracebacks until the process ends.
@@ -476,6 +523,8 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
         declaration: the declared application.
         injectables: what its functions may ask for.
         boot: the Bootstrap, for functions that ask for it.
+        ask: whether the sources of the application are asked. Default True. Without them the
+            checks that need a whole set are left out.
 
     Raises:
         DeclarationError: a parameter of a declared function cannot be filled, or resources
@@ -485,17 +534,15 @@ def dry_run(declaration: AppDeclaration, injectables: Injectables, boot: object)
     checks = _bind_all(declaration, injectables)
     redaction = RedactionScope()
     pipeline: LoadPipeline = LoadPipeline(declaration, checks, Timeline(), redaction)
-    known: dict[str, object] = {"boot": boot}
 
-    async def take_config(checked: CheckedLoad) -> None:
-        known["config"] = checked.config
+    def injection_context(secrets: object, config: object) -> InjectionContext:
+        return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
 
     async def check() -> CheckedLoad:
-        return await pipeline.check(
-            loaded,
-            lambda secrets: InjectionContext({**known, "secrets": secrets}),
-            before_application_checks=take_config,
-        )
+        deadline, result = time.monotonic() + declaration.startup_timeout, loaded
+        while ask and await pipeline.ask_sources(deadline=deadline):
+            result = pipeline.load()
+        return await pipeline.check(result, injection_context)
 
     redaction.start()
     try:

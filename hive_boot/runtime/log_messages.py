@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._output import log_safely
+from hive_boot._output import escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.secrets.validation import describe
 
@@ -30,6 +30,26 @@ log: logging.Logger = logging.getLogger("hive_boot")
 rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
 
 
+def _escape_arguments(record: logging.LogRecord) -> bool:
+    """Escape control characters in the arguments of a record; return True, to log it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            escape_controls(each) if isinstance(each, str) else each for each in record.args
+        )
+    return True
+
+
+for _logger in (log, rotation, logging.getLogger("hive_boot.watching")):
+    _logger.addFilter(_escape_arguments)
+
+
+class _Formatter(logging.Formatter):
+    """A formatter that escapes control characters, in tracebacks too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_controls(super().format(record), keep_lines=True)
+
+
 _log = partial(log_safely, logger=rotation)
 """Log to the rotation logger, or to ``logger=``; exceptions of filters and handlers are ignored."""
 
@@ -41,7 +61,7 @@ def fallback_handler() -> Iterator[None]:
         yield
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
     level = log.level
     log.addHandler(handler)
     log.setLevel(level or logging.INFO)
@@ -59,30 +79,47 @@ def log_source_context(source_context: SourceContext) -> None:
 
 
 def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
-    """Log that the start waits for files that are missing, empty or cannot be read yet."""
-    log.info("Waiting up to %g s for missing or incomplete files: %s", seconds, _join(names))
+    """Log that the start waits for files that are missing, cannot be read or differ."""
+    text = "Waiting up to %g s for missing, incomplete or conflicting files: %s"
+    log.info(text, seconds, _join(names))
 
 
 _WARNINGS: dict[WarningKind, str] = {
     "short-value": f"Values under {MIN_LENGTH} characters are not removed from logs: {{names}}",
     "environment-copy": "{names} is a file and also an environment variable: the file is used, "
     "and child processes inherit the variable",
+    "overridden": "A stronger source overrides a different value: {location}",
+    "placeholder": "Placeholders, which the profile production rejects: {names}",
+    "reference": "Unresolved references, which the profile production rejects: {names}",
+    "example-value": "{names} has the value of the example in {location}",
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "dotenv-line": "{location} cannot be parsed, and concerns no declared secret",
     "dotenv-repeated": "{location} sets {names} again, and the last line counts",
     "dotenv-unread": "{location} cannot be read; every required secret has a value from elsewhere",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
+    "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
+    "not-asked": "Only sources= can provide {names}, and they are not asked here",
+    "alias": "{0} is read from its older name {1}: {location}",
+    "alias-differs": "{0} has another value under its older name {1}, which is ignored: {location}",
 }
 
 
 _NOTES: dict[NoteKind, str] = {
     "no-dotenv": "No .env file exists. Looked in: {locations}.",
     "no-volume": "No secrets volume is mounted here. In CI or a workspace inside a cluster set "
-    "HIVE_BOOT_MODE=development; on a platform that injects secrets as variables set "
-    "HIVE_BOOT_MODE=environment.",
-    "no-mount": "This process runs in a container, and nothing is mounted at /run/secrets. Mount "
-    "the secrets there; in a container for development set HIVE_BOOT_PROFILE=development.",
+    "HIVE_BOOT_MODE=development and HIVE_BOOT_PROFILE; on a platform that injects secrets as "
+    "variables set HIVE_BOOT_MODE=environment.",
+    "no-mount": "Nothing is mounted at /run/secrets, and nothing shows that a developer started "
+    "this process. Mount the secrets there, or set HIVE_BOOT_MODE=environment if the platform "
+    "injects variables. For development set HIVE_BOOT_PROFILE=development.",
+    "unknown-app-env": "{locations} is not development, test, staging or production, so the "
+    "profile is production. HIVE_BOOT_PROFILE selects another one.",
+    "env-file": "env_file= names {locations}, which is read in development mode only. A mode that "
+    "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
+    "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
+    "are more than 1,000: {locations}.",
+    "trailing-newline": "{names} ends with a newline: only one is removed from a file.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
     "Ctrl-D. Replace {names} with the name of your Secret.",
 }
@@ -91,7 +128,7 @@ _NOTES: dict[NoteKind, str] = {
 def warning_text(warning: LoadWarning) -> str:
     """Return the text of a warning."""
     names = _join(warning.names) or "a variable"
-    return _WARNINGS[warning.kind].format(names=names, location=warning.location)
+    return _WARNINGS[warning.kind].format(*warning.names, names=names, location=warning.location)
 
 
 def note_text(note: LoadNote) -> str:
@@ -113,9 +150,14 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
-    """Log that a check failed during a start, and when it is retried."""
+    """Log that a check failed during a start, or a source, and when it is retried."""
     text = "%s %s; retry in %.1f s"
     _log(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
+
+
+def log_source_recovered(name: str) -> None:
+    """Log that a source answers again."""
+    _log(logging.INFO, "The source %s answers again", name)
 
 
 def log_ready(seconds: float) -> None:
@@ -164,6 +206,13 @@ def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
         extra=_record_fields(names, change.generation, "in-use", 0.0),
     )
     return names
+
+
+def log_activation_failed(problems: Iterable[Problem], generation: int) -> None:
+    """Log why accepted values cannot come into use yet."""
+    reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
+    text = "Activation of generation %d failed, the values before it stay in use: %s"
+    _log(logging.ERROR, text, generation, reasons)
 
 
 def log_rejection(problems: Sequence[Problem], generation: int, seconds: float) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._output import write_stderr
+from hive_boot._output import escape_controls, write_stderr
 from hive_boot.exceptions import BootError, InvalidSecretsError
 from hive_boot.lifecycle.signals import acquire
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
@@ -220,7 +220,7 @@ def report_failure(exc: BaseException) -> int:
         return report_boot_error(only)
     if isinstance(only, SystemExit):
         return _system_exit_status(only)
-    _say(format_redacted_traceback(exc))
+    _say_escaped(format_redacted_traceback(exc))
     return 130 if isinstance(only, KeyboardInterrupt) else 70
 
 
@@ -248,14 +248,37 @@ def report_boot_error(exc: BootError) -> int:
         return exc.exit_code
     if exc.__cause__ is not None:
         # The traceback of the cause names the line of the application that failed.
-        _say(format_redacted_traceback(exc.__cause__))
-    _say(f"hive_boot: {type(exc).__name__}: {exc}\n")
+        _say_escaped(format_redacted_traceback(exc.__cause__))
+    _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
     return exc.exit_code
+
+
+def report_uncaught() -> None:
+    """Report an uncaught InvalidSecretsError as a failed start, and exit with its status."""
+    if getattr(sys.excepthook, "func", None) is not _report_uncaught:
+        sys.excepthook = partial(_report_uncaught, sys.excepthook)
+
+
+def _report_uncaught(
+    before: Callable[..., object], kind: type[BaseException], exc: BaseException, trace: object
+) -> None:
+    if not isinstance(exc, InvalidSecretsError):
+        before(kind, exc, trace)
+        return
+    status = report_boot_error(exc)
+    if not hasattr(sys, "ps1"):  # an interactive interpreter continues
+        # CPython exits with the status of a SystemExit that the hook raises.
+        raise SystemExit(status)
 
 
 def _say(text: str) -> None:
     """Write a text to stderr, if there is one, redacted with the values of the last run."""
     write_stderr(redact_safely(text))
+
+
+def _say_escaped(text: str) -> None:
+    """Write a text as :func:`_say`, with control characters besides line breaks escaped."""
+    write_stderr(escape_controls(redact_safely(text), keep_lines=True))
 
 
 def _is_terminal() -> bool:

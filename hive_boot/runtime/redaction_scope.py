@@ -14,7 +14,6 @@ from hive_boot.secrets.value import SecretBytes
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value
 
@@ -74,9 +73,9 @@ class RedactionScope:
         ]
         return (LoadWarning("short-value", tuple(short)),) if short else ()
 
-    def unset_environ(self, fields: Iterable[Field]) -> None:
-        """Remove the variables of ``fields`` from the environment that child processes inherit."""
-        names = [field.name for field in fields if field.name in os.environ]
+    def unset_environ(self, variables: Iterable[str]) -> None:
+        """Remove variables from the environment that child processes inherit."""
+        names = [name for name in variables if name in os.environ]
         # No variable or argument holds the values, because another thread could see it.
         self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
 

@@ -30,7 +30,7 @@ from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.secrets.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from hive_boot.secrets.value import Change
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {"broken-link", "check", "directory", "not-a-file", "unreadable", "unstable"}
+    {
+        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unreadable"),
+        "unstable",
+    }
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
 
@@ -106,6 +109,7 @@ def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
 
 def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
     """Return whether a secret was read from a file, in this or in another directory."""
+    attribute = attribute.partition(".alias.")[0]
     return attribute in load_result.values and load_result.origin(attribute)[0] == "file"
 
 
@@ -232,15 +236,25 @@ class ReloadReader:
         self._fifo_timeout = timings.fifo_timeout
         self._reading = False
 
-    async def read(self, *, read_fifos: bool = False) -> ReloadResult:
-        """Read once. A read that hangs in a file system is abandoned, and no other one starts.
+    async def read(self, *, ask_sources: bool = False, read_fifos: bool = False) -> ReloadResult:
+        """Read once, or again after sources of the application have answered.
 
         Args:
+            ask_sources: whether every source is asked. Default: those that are due.
             read_fifos: whether to read FIFOs again. Default False: use what the start has read.
         """
+        reader = FifoReader(self._fifo_timeout) if read_fifos else None
+        read = await self._read_once(reader)
+        while await self._pipeline.ask_sources(again=ask_sources):
+            ask_sources = False
+            read = await self._read_once(reader)
+        return read
+
+    async def _read_once(self, fifo_reader: FifoReader | None) -> ReloadResult:
+        """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
         if not self._reading:
             with anyio.move_on_after(self._timeout):
-                read = partial(self._read, FifoReader(self._fifo_timeout) if read_fifos else None)
+                read = partial(self._read, fifo_reader)
                 return await run_in_daemon_thread(read, "hive_boot reload")
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
@@ -299,7 +313,9 @@ class Reloader:
         timings: the delays of retries, and the intervals of the watcher.
 
     Attributes:
+        failed_activation: the problems that keep accepted values from coming into use.
         rejection: the rejected candidate; None when the last read was accepted.
+        failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
         watch_supervisor: the owner of the watcher.
@@ -313,7 +329,7 @@ class Reloader:
         reader: ReloadReader,
         hook_runner: HookRunner,
         *,
-        injection_context: Callable[[Any], InjectionContext],
+        injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
         context: contextvars.Context,
         timings: Timings,
@@ -328,13 +344,15 @@ class Reloader:
         self._schedule_soon = threadsafe_scheduler()
         self._wakeup = anyio.Event()
         self._accepted = anyio.Event()
-        self._requested = False
+        self._requested = self._ask_sources = False
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
         self._ended = False
+        self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
+        self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
@@ -359,12 +377,16 @@ class Reloader:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
 
-    def request_reload(self) -> None:
+    def request_reload(self, *, ask_sources: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
+
+        Args:
+            ask_sources: whether the sources of the application are asked too. Default False.
 
         Raises:
             RuntimeError: the event loop is closed.
         """
+        self._ask_sources |= ask_sources
         self._schedule_soon(self._schedule)
 
     async def reload(self, *, now: bool) -> Change | None:
@@ -409,7 +431,10 @@ class Reloader:
         """Activate pending values when they are due, also while a read or a check is running."""
         while True:
             self._accepted = anyio.Event()
-            self._announce_activation(self._store.advance())
+            try:
+                self._announce_activation(self._store.advance())
+            except InvalidSecretsError as exc:
+                self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
                 await self._accepted.wait()
 
@@ -418,35 +443,43 @@ class Reloader:
         self._wakeup.set()
 
     def _is_due(self) -> bool:
-        return self._requested or bool(self._requests) or self._retry_at <= time.monotonic()
+        due = min(self._retry_at, self._pipeline.sources_due)
+        return self._requested or bool(self._requests) or due <= time.monotonic()
 
     def _pause(self) -> float:
         """Return the seconds until the next retry or health check."""
         if self._is_due():
             return 0.0
-        return max(0.0, min(self._retry_at, self.watch_supervisor.due) - time.monotonic())
+        due = min(self._retry_at, self._pipeline.sources_due, self.watch_supervisor.due)
+        return max(0.0, due - time.monotonic())
 
     async def _rotate(self) -> None:
         """Read once, and accept or reject what has changed."""
         requests = list(self._requests)
         retried = self._retry_at <= time.monotonic()
-        self._requested = False
+        ask_sources = self._ask_sources or bool(requests)
+        self._requested = self._ask_sources = False
         started = time.perf_counter()
         now = any(request.now for request in requests)
         change, failure = None, None
         try:
-            read = await self._reader.read(read_fifos=bool(requests))
+            read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
+            self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
                 self._mark_unchanged()
                 change = self._activate_now() if now else None
             elif read.result.problems or not read.same_as_rejected or retried or requests:
                 change = await self._replace(read, started, now=now)
+            if self.failing_sources:
+                failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
         except InvalidSecretsError as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
             log_messages.log_reload_crashed(exc)
             failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
             failure = self._reject(failed_read, started)
+            for source in self._pipeline.custom:
+                source.due = max(source.due, self._retry_at)
         for request in requests:
             self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
@@ -483,9 +516,14 @@ class Reloader:
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result
-        change = store.accept(load_result, now=now)
+        try:
+            change = store.accept(load_result, now=now)
+        except InvalidSecretsError as exc:
+            # Some of the values are pending, so the set in use is not the candidate.
+            failed = read.replace(result=load_result.with_problems(exc.problems))
+            raise self._reject(failed, started) from None
         self._accepted.set()
-        self.last_read = time.time()
+        self.last_read = self.last_read if self.failing_sources else time.time()
         self._clear_rejection()
         fields = [load_result.field_index.by_attribute[each] for each in read.changed]
         waiting = {
@@ -509,14 +547,22 @@ class Reloader:
     def _announce_activation(self, change: Change | None) -> Change | None:
         """Log that pending values are in use now, and notify the hooks."""
         if change is not None:
+            self.failed_activation = ()
             names = log_messages.log_activated(change, self._store.declared)
             self.rotation_log.record("in-use", change.generation, names)
             self.hook_runner.notify(change)
         return change
 
+    def _postpone_activation(self, problems: Sequence[Problem]) -> None:
+        """Keep the values in use, log each reason once, and schedule a retry."""
+        if problems != self.failed_activation:
+            log_messages.log_activation_failed(problems, self._store.generation.number)
+        self.failed_activation = problems
+        self._store.postpone(self._backoff.next_delay())
+
     def _mark_unchanged(self) -> None:
         """Record that the sources contain the accepted values."""
-        self.last_read = time.time()
+        self.last_read = self.last_read if self.failing_sources else time.time()
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._clear_rejection()
@@ -538,10 +584,10 @@ class Reloader:
             log_messages.log_rejection(problems, number, seconds)
             self.rotation_log.record("refused", number + 1, rejection.names, seconds)
         kinds = {problem.kind for problem in problems}
-        judged = kinds == {"check"}
+        judged = kinds <= {"check", "config"}
         if is_new or (judged and not read.same_as_rejected):
             self._backoff.reset()
-        # Only a check can have another result for the same values.
+        # Only a check, or the factory of the config, can have another result for the same values.
         self._reader.rejected = read.result if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 import os
 import time
 from functools import partial
@@ -58,9 +59,9 @@ class Run(Generic[S, C]):
         cancel: cancels main, the block, or the server that uses the run.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
+        view: the live secrets of ``boot.load()``, which this run takes over; None without.
 
     Attributes:
-        config: the settings.
         reloader: loads the secrets again; None until it is needed.
         states: the states of the run.
         shutdown: the shutdown of the run.
@@ -71,7 +72,6 @@ class Run(Generic[S, C]):
         DeclarationError: nothing fills a parameter of a declared function.
     """
 
-    config: Any = None
     reloader: Reloader | None = None
 
     def __init__(  # noqa: PLR0913  (what is declared, and what an entry point adds)
@@ -85,9 +85,8 @@ class Run(Generic[S, C]):
         serves: bool = False,
         cancel: Callable[[], object] = lambda: None,
         describe_pending: Callable[[], str] | None = None,
+        view: S | None = None,
     ) -> None:
-        declared: type[Any] = declaration.declared
-        self.store: Store[S] = Store(declared)
         self._declaration = declaration
         self._boot = boot
         self._listeners = listeners
@@ -116,6 +115,8 @@ class Run(Generic[S, C]):
             self.states.timeline,
             self._redaction,
         )
+        declared: type[Any] = declaration.declared
+        self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
         self._log: AbstractContextManager[None] = log_messages.fallback_handler()
         self._pid = os.getpid()
         self._loop: Any = anyio.lowlevel.current_token().native_token
@@ -144,7 +145,7 @@ class Run(Generic[S, C]):
         load_result, deadline = checked.result, checked.deadline
         self.store.accept(load_result)
         if self._declaration.unset_env:
-            self._redaction.unset_environ(load_result.field_index.all_fields)
+            self._redaction.unset_environ(load_result.field_index.by_variable)
         global_access.register(self.store, load_result.source_context)
         if (
             self._declaration.shutdown_delay is None
@@ -159,13 +160,12 @@ class Run(Generic[S, C]):
             raise runner.failure
         self.states.transition(State.READY)
         log_messages.log_ready(self.states.timeline.elapsed)
-        if self.reloader is not None:
-            self.reloader.start()
+        if self.reloader is not None or self._pipeline.sources_due < math.inf:
+            self._get_reloader().start()
 
     async def _begin_starting(self, checked: CheckedLoad) -> None:
         """Leave LOADING: the secrets and the config are valid."""
         log_messages.log_notes(checked.result.notes)
-        self.config = checked.config
         # A stop that was requested meanwhile cancels here, before STARTING.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.states.transition(State.STARTING)
@@ -221,6 +221,11 @@ class Run(Generic[S, C]):
         return self.states.state in SERVING
 
     @property
+    def config(self) -> Any:  # noqa: ANN401  (as the application declares it)
+        """Settings that belong to the values in use."""
+        return self.store.config
+
+    @property
     def state(self) -> State:
         """State of the run."""
         return self.states.state
@@ -263,9 +268,15 @@ class Run(Generic[S, C]):
         if self.ready and self.state is not state:
             self.states.transition(state)
 
-    def injection_context(self, secrets: S) -> InjectionContext:
-        """Return the values for the parameters of declared functions."""
-        known = {"secrets": secrets, "config": self.config, "boot": self._boot}
+    def injection_context(self, secrets: S, config: object = None) -> InjectionContext:
+        """Return the values for the parameters of declared functions.
+
+        Args:
+            secrets: the live set, or a candidate.
+            config: the config of a candidate. Default: the config in use.
+        """
+        config = self.config if config is None else config
+        known = {"secrets": secrets, "config": config, "boot": self._boot}
         return InjectionContext(known, self.resource_value)
 
     def resource_value(self, resource: str) -> object:
@@ -303,7 +314,7 @@ class Run(Generic[S, C]):
             return
         reloader = self._get_reloader()
         reloader.start()
-        reloader.request_reload()
+        reloader.request_reload(ask_sources=True)
 
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
@@ -422,6 +433,11 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     if reloader is None:
         return tuple(reasons)
     reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
+    reasons += [f"the source {each.name} {each.message}" for each in reloader.failing_sources]
+    reasons += [
+        f"accepted values are not in use yet: {problem.name} {problem.kind}"
+        for problem in reloader.failed_activation
+    ]
     if reloader.has_failed:
         reasons.append("secrets are not rotated any more: the log contains the reason")
     reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]

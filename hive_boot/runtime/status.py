@@ -48,9 +48,9 @@ class SecretStatus:
         present: whether there is a value.
         required: whether a start under this profile needs one.
         used_by: what needs the secret, as declared.
-        source: ``file``, ``environment``, ``.env``, ``dev_default``; empty when
+        source: ``file``, ``environment``, ``.env``, ``source``, ``dev_default``; empty when
             absent.
-        place: the file or the variable it was read from; empty when absent.
+        place: the file, the variable or the custom source it was read from; empty when absent.
         generation: the accepted set that brought the value.
         age: seconds since this process took the value into use.
         due: seconds until the activation of a pending value; None without a pending value.

@@ -51,10 +51,13 @@ class ValueProblem(Record):
     Attributes:
         kind: the kind of the problem. A value with the kind ``empty`` counts as absent.
         message: the problem, as a predicate such as ``is empty``.
+        fix: the fix in a file, in which ``{location}`` stands for the file. Empty if the fix
+            depends on the source.
     """
 
     kind: ProblemKind
     message: str
+    fix: str = ""
 
 
 class Field(Record):
@@ -66,6 +69,7 @@ class Field(Record):
         attribute: the Python attribute of the declaration.
         kind: ``Secret`` or ``SecretBytes``.
         required: whether the annotation does not contain ``| None``.
+        may_be_omitted: whether ``= None`` is in the code, so that a test may leave the field out.
         candidates: the file names under which the secret is looked up.
     """
 
@@ -85,6 +89,10 @@ class Field(Record):
     accept_old_for: float = 0.0
     previous: str | None = None
     description: str = ""
+    aliases: tuple[str, ...] = ()
+    may_be_omitted: bool = False
+    allow_placeholder: bool = False
+    file_variable: bool = True
     candidates: tuple[str, ...] = ()
 
     @property
@@ -137,10 +145,37 @@ def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
     """Return the file names under which a secret is looked up."""
     lower = name.lower()
     stems = [file] if file is not None else [name, lower, lower.replace("_", "-")]
+    if file is not None and "#" in file.strip("#"):
+        return (file,)
     return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
-class FieldIndex:
+class FileIndex:
+    """File names of fields.
+
+    Args:
+        by_file: for each file name, the attribute and the name of its field, and whether the
+            value is text.
+
+    Attributes:
+        by_file: the argument ``by_file``.
+        nested_paths: the file names that contain a subdirectory.
+        members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
+            fields by the names of their members, as in ``by_file``.
+    """
+
+    __slots__ = ("by_file", "members", "nested_paths")
+
+    def __init__(self, by_file: dict[str, tuple[str, str, bool]]) -> None:
+        self.by_file: dict[str, tuple[str, str, bool]] = by_file
+        self.nested_paths: list[str] = [name for name in by_file if "/" in name]
+        self.members: dict[str, dict[str, tuple[str, str, bool]]] = {}
+        for name in filter(re.compile("[^#]+#.").match, by_file):
+            file, _, member = name.partition("#")
+            self.members.setdefault(file, {})[member] = by_file[name]
+
+
+class FieldIndex(FileIndex):
     """Fields of a declaration, with the lookup tables of a load.
 
     Args:
@@ -150,26 +185,25 @@ class FieldIndex:
         fields: the declared fields, by attribute.
         all_fields: the declared fields, and one more optional field for each ``previous=``, whose
             attribute ends in ``.previous``.
+        aliases: for each field with ``aliases=``, by attribute, a field for each older name, whose
+            attribute ends in ``.alias.`` and this name.
         by_attribute: ``all_fields``, by attribute.
         constrained: the fields of ``all_fields`` whose ``has_rules`` is true.
-        by_file: for each file name, the attribute and the name of its field, and whether the
-            value is text.
         first_file: the main file name of the first field; empty without fields.
-        nested_paths: the file names that contain a subdirectory.
-        by_variable: the fields, by the environment variable that contains the value.
-        by_file_variable: the fields, by the ``NAME_FILE`` variable that contains the path.
+        by_variable: the fields and aliases, by the environment variable that contains the value.
+        by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
+            those with ``file_variable=False``.
     """
 
     __slots__ = (
+        "aliases",
         "all_fields",
         "by_attribute",
-        "by_file",
         "by_file_variable",
         "by_variable",
         "constrained",
         "fields",
         "first_file",
-        "nested_paths",
     )
 
     def __init__(self, fields: Iterable[Field]) -> None:
@@ -177,38 +211,52 @@ class FieldIndex:
         self.all_fields: list[Field] = [
             each for field in self.fields.values() for each in _with_previous(field)
         ]
+        self.aliases: dict[str, list[Field]] = {
+            field.attribute: [_renamed(field, f"alias.{name}", name) for name in field.aliases]
+            for field in self.all_fields
+            if field.aliases
+        }
+        named = [
+            each
+            for field in self.all_fields
+            for each in (field, *self.aliases.get(field.attribute, ()))
+        ]
         self.by_attribute: dict[str, Field] = {field.attribute: field for field in self.all_fields}
         self.constrained: list[Field] = [field for field in self.all_fields if field.has_rules]
-        self.by_file: dict[str, tuple[str, str, bool]] = {
-            name: (field.attribute, field.name, field.kind is Secret)
-            for field in self.all_fields
-            for name in field.candidates
-        }
+        super().__init__(
+            {
+                name: (field.attribute, field.name, field.kind is Secret)
+                for field in reversed(named)  # a file of both is the file of the name
+                for name in field.candidates
+            }
+        )
         self.first_file: str = self.all_fields[0].file_name if self.all_fields else ""
-        self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
-        self.by_variable: dict[str, Field] = {field.name: field for field in self.all_fields}
+        self.by_variable: dict[str, Field] = {field.name: field for field in named}
         self.by_file_variable: dict[str, Field] = {
-            f"{field.name}_FILE": field for field in self.all_fields
+            f"{field.name}_FILE": field for field in named if field.file_variable
         }
+
+
+def _renamed(field: Field, suffix: str, name: str) -> Field:
+    """Return an optional field with the rules of another one, for a further name of it."""
+    return field.replace(
+        attribute=f"{field.attribute}.{suffix}",
+        name=name,
+        required=False,
+        required_in=frozenset(),
+        file=None,
+        previous=None,
+        aliases=(),
+        candidates=file_name_candidates(name, None),
+    )
 
 
 def _with_previous(field: Field) -> list[Field]:
     """Return a field, and the optional field that its ``previous=`` names."""
     if field.previous is None:
         return [field]
-    previous = field.replace(
-        attribute=f"{field.attribute}.previous",
-        name=field.previous,
-        required=False,
-        required_in=frozenset(),
-        file=None,
-        dev_default=None,
-        activate_after=0.0,
-        accept_old_for=0.0,
-        previous=None,
-        candidates=file_name_candidates(field.previous, None),
-    )
-    return [field, previous]
+    previous = _renamed(field, "previous", field.previous)
+    return [field, previous.replace(dev_default=None, activate_after=0.0, accept_old_for=0.0)]
 
 
 def undeclared_field(name: str) -> Field:

@@ -10,10 +10,10 @@ from hive_boot._records import Record
 from hive_boot.secrets.fields import NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from hive_boot.exceptions import FixKind, ProblemKind
-    from hive_boot.secrets.fields import Field
+    from hive_boot.exceptions import FixKind, Problem
+    from hive_boot.secrets.fields import Field, ValueProblem
     from hive_boot.secrets.platform import SourceContext
 
 _MIN_SIMILARITY = 0.85
@@ -34,65 +34,99 @@ class Fix(Record):
 def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> Fix:
     """Return how to provide a missing field on this platform."""
     file = field.file_name
+    path = first_file(field, source_context)
+    bundle, _, member = path.rpartition("#")
+    if "#" in os.path.basename(path):
+        return Fix(f"add {member} to {bundle}")
     if source_context.mode == "kubernetes":
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
     if source_context.mode == "systemd":
-        return Fix(_credential(field.name, file))
+        return Fix(_credential(field, file))
     if source_context.mode == "docker":
-        path = os.path.join(source_context.directories[0], file)
         return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
         return Fix(f"set the environment variable {field.name}")
-    return Fix(f"add {field.name}=... to {source_context.env_files[-1]}")
+    add = f"add {field.name}=... to {source_context.env_files[-1]}"
+    if source_context.maybe_missing_mount and source_context.profile != "development":
+        add = f"set the environment variable {field.name}, or {add}"
+    return Fix(add)
 
 
-def _credential(name: str, file: str) -> str:
+def _credential(field: Field, file: str) -> str:
     """Return the lines of a systemd unit. The name of a credential contains no slash."""
     key = _key(file)
-    pointer = "" if key == file else f" and Environment={name}_FILE=%d/{key}"
+    is_needed = key != file and field.file_variable
+    pointer = f" and Environment={field.name}_FILE=%d/{key}" * is_needed
     return f"add LoadCredential={key}:/etc/credstore/{file}{pointer} to the unit"
 
 
-def how_to_fix(
+def how_to_fix(  # noqa: PLR0913, PLR0917  (what a fix depends on)
     field: Field,
-    kind: ProblemKind,
+    problem: ValueProblem | Problem,
     origin: tuple[str, str],
     source_context: SourceContext,
     declaration: str,
+    others: tuple[str, ...] = (),
 ) -> Fix:
     """Return how to replace an invalid value in the source where it was found.
 
     Args:
         field: the field.
-        kind: the kind of the problem.
+        problem: the problem, whose own fix is used for a file.
         origin: source and location of the value.
         source_context: where the process runs.
         declaration: the name of the declaring class.
+        others: the locations of further values of the field.
     """
     source, location = origin
+    pointer = f"{field.name}_FILE"
+    by_pointer = location.startswith(pointer)
     if source == "environment":
         return Fix(f"change the environment variable {field.name}")
-    if source == ".env":
-        return Fix(f"change {field.name}=... in {location}")
-    if location.startswith(f"{field.name}_FILE"):
-        return Fix(f"change the file named by {field.name}_FILE, or the variable")
-    if kind == "unreadable":
-        return Fix(f"make {location} readable by the user of this process")
-    if source_context.mode == "kubernetes":
+    if source in {".env", "source"}:
+        where = location if source == ".env" else f"the source {location}"
+        return Fix(f"change {field.name}=... in {where}")
+    if by_pointer:
+        location = location.partition("=")[2] or f"the file named by {pointer}"
+    bundle, _, member = location.rpartition("#")
+    is_member = os.path.isfile(bundle)
+    location = bundle if is_member else location
+    in_kubernetes = source_context.mode == "kubernetes" and not by_pointer
+    if problem.fix:
+        action = problem.fix.format(location=location)
+    elif problem.kind == "unreadable":
+        # The value may be right, so the fix concerns the permission only.
+        action = f"make {location} readable by the user of this process (uid {os.geteuid()})"
+        if in_kubernetes:
+            action += ": set fsGroup in the securityContext of the pod, or defaultMode: 0444"
+    elif is_member:
+        action = f"change {member} in {location}"
+    elif in_kubernetes:
         file = field.file or os.path.basename(location)
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
-    if kind in {"broken-link", "not-a-file"}:
-        action = f"replace {location} with a file that contains the value"
     else:
         action = f"replace the content of {location}"
-    return Fix(action)
+    if by_pointer and problem.kind != "missing":
+        action += f", or change {pointer}"
+    return Fix(action + foreign_variable_hint(field, (origin[1], *others)))
+
+
+def foreign_variable_hint(field: Field, places: Sequence[str]) -> str:
+    """Return the end of a fix where ``NAME_FILE`` is in conflict with another location."""
+    pointer = f"{field.name}_FILE"
+    if len(places) == 1 or not any(place.startswith(pointer) for place in places):
+        return ""
+    return f"; if other software sets {pointer}, declare secret(file_variable=False)"
 
 
 def first_file(field: Field, source_context: SourceContext) -> str:
-    """Return the usual file of a field; empty in a mode without files."""
+    """Return the usual file of a field, or the member of a bundle; empty without directories."""
     if not source_context.mounted:
         return ""
-    return os.path.join(source_context.directories[0], field.file_name)
+    directory = source_context.directories[0]
+    if os.path.isfile(directory):
+        return f"{directory}#{field.name}"
+    return os.path.join(directory, field.file_name)
 
 
 def object_name(declaration: str) -> str:
@@ -165,7 +199,19 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
             matcher.set_seq1(letters)
             if matcher.quick_ratio() >= _MIN_SIMILARITY and matcher.ratio() >= _MIN_SIMILARITY:
                 rated[name] = max(rated.get(name, 0.0), matcher.ratio())
+    wanted = _words(field.name)
+    for name in others:
+        if _words(name)[-len(wanted) :] == wanted:
+            rated.setdefault(name, _MIN_SIMILARITY)  # the name with a prefix
     return sorted(rated, key=lambda name: (-rated[name], name))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the most similar known name; empty without a similar one."""
+    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
+
+    near = get_close_matches(name.lower(), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def closest_candidate(name: str, candidates: Iterable[str]) -> str:
@@ -188,8 +234,18 @@ def printable_path(path: str) -> str | None:
     return path if safe and os.path.isdir(parent) else None
 
 
+def is_file_variable(name: str) -> bool:
+    """Return whether a name has the form of a variable that contains the path of a file."""
+    return name.upper().startswith("FILE__") or name.upper().endswith("_FILE")
+
+
 def _letters_and_digits(name: str) -> str:
-    stem = name.lower()
+    return "".join(_words(name))
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name, without the marks of a file or of its variable."""
+    stem = name.lower().removeprefix("file__")
     for ending in (".txt", ".env", ".key", ".secret", "_file"):
         stem = stem.removesuffix(ending)
-    return re.sub(r"[^a-z0-9]", "", stem)
+    return re.findall(r"[a-z0-9]+", stem)

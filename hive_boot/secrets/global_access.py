@@ -2,70 +2,212 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import threading
+import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
+from hive_boot._output import log_safely
 from hive_boot._records import Record
-from hive_boot.exceptions import DeclarationError, LifecycleError, MissingSecretError, SourceError
+from hive_boot._timings import DEFAULTS, Timings
+from hive_boot.exceptions import (
+    DeclarationError,
+    LifecycleError,
+    MissingSecretError,
+    Problem,
+    SourceError,
+)
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import FieldIndex, undeclared_field
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
+from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.store import Store
+
 
 _creation_lock = threading.RLock()
 """Held while the default store of the process is created."""
 
 
-class StandaloneStore:
-    """Store for code without a declaration.
+_load_lock = threading.RLock()
+"""Held while an application is loaded without a run."""
 
-    A value is cached once it is found. An absent secret is looked up again at every call,
-    because without an application no reload would find it later.
+
+_log = logging.getLogger("hive_boot")
+
+
+_REFRESH = ReadPolicy(
+    sleep=lambda _: None, settled_age=-math.inf, missing_timeout=0.0, unstable_timeout=0.1
+)
+"""Read policy of a refresh, which never waits: two refreshes that agree replace the waiting."""
+
+
+_MISSING: Any = object()
+
+
+class _Known:
+    """Latest outcome of one name, and its refreshes.
+
+    Attributes:
+        field: the field that is read.
+        outcome: the value; None while the secret is absent; a problem that was found before
+            the first value.
+        candidate: the different outcome of the latest refresh, which the next one must confirm.
+        due: the time of the next refresh, on the monotonic clock.
+        warned: whether it was logged that the value can no longer be read.
+        lock: held during a refresh; no caller waits for it.
     """
 
-    def __init__(self) -> None:
-        self._renew_lock()
-        os.register_at_fork(after_in_child=self._renew_lock)
-        self._found: dict[str, Secret] = {}
+    candidate: Any = _MISSING
+    warned: bool = False
+
+    def __init__(self, field: Field, outcome: Secret | Problem | None, due: float) -> None:
+        self.field, self.outcome, self.due = field, outcome, due
+        self.lock = threading.Lock()
+
+    def observe(self, seen: Secret | Problem | None) -> None:
+        """Take the outcome of a refresh: the second equal one in a row counts."""
+        if isinstance(seen, Problem) and seen.kind == "unstable":
+            return
+        if seen == self.outcome:
+            self.candidate, self.warned = _MISSING, False
+        elif seen != self.candidate:
+            self.candidate = seen
+        elif isinstance(seen, Secret) or not isinstance(self.outcome, Secret):
+            self.outcome, self.candidate, self.warned = seen, _MISSING, False
+        elif not self.warned:
+            self.warned = True
+            reason = "it is absent now" if seen is None else f"{seen.name} {seen.message}"
+            text = "The last good value of %s stays in use: %s"
+            log_safely(logging.WARNING, text, self.field.name, reason, logger=_log)
+
+
+class StandaloneStore:
+    """Store for code without a running or loaded application.
+
+    The first read of a name may wait for a file that is being written. From then on the files
+    are read again at most once per ``Timings.refresh_interval`` and name, by a caller. A refresh
+    does not wait for a writer or a lock: the known value is served until two refreshes agree on
+    another one. Absence and a problem replace no value. Custom sources are not asked.
+
+    Args:
+        declaration: the only declared application, whose options and fields are used; None
+            without one, or with several.
+        timings: has the interval.
+        clock: the monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        declaration: Any = None,  # noqa: ANN401  (an AppDeclaration, of a higher layer)
+        timings: Timings = DEFAULTS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._options, self._index = SourceOptions(), FieldIndex(())
+        if declaration is not None:
+            self._options = declaration.source_options
+            self._index = declaration.declared._field_index  # noqa: SLF001  (internal to the package)
+        self._interval = timings.refresh_interval
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
         self._source_context: SourceContext | None = None
+        self.renew_locks()
         self._fifo_reader = FifoReader()
 
     def get(self, name: str) -> Secret | None:
-        """Return a secret, loaded now or earlier; None when it is absent."""
-        known = self._found.get(name) if isinstance(name, str) else None
-        if known is not None:
-            return known
-        field = undeclared_field(name)
-        with self._lock:
-            return self._found.get(name) or self._load(field)
+        """Return a secret as it is known; None when it is absent.
 
-    def _renew_lock(self) -> None:
-        """Create a new lock: the one that a forked child inherits may be held forever."""
+        Raises:
+            DeclarationError: ``name`` is not a valid name, or is declared as SecretBytes.
+            SourceError: the secret exists, and no valid value was ever read.
+        """
+        known = self._known.get(name) if isinstance(name, str) else None
+        # A variable that this program has just set is read at once, in a mode that reads variables.
+        if known is None or (
+            known.outcome is None and os.environ.get(name) and not self.source_context().mounted
+        ):
+            known = self._read_now(self.field(name), known)
+        elif self._clock() >= known.due:
+            self._refresh(known)
+        outcome = known.outcome
+        if isinstance(outcome, Problem):
+            raise SourceError(outcome)
+        return outcome
+
+    def field(self, name: str) -> Field:
+        """Return the field of a name: the declared one, optional here, or a new one.
+
+        Raises:
+            DeclarationError: as :meth:`get`.
+        """
+        declared = self._index.by_variable.get(name) if isinstance(name, str) else None
+        if declared is None or declared.name != name:
+            return undeclared_field(name)
+        if declared.kind is not Secret:
+            raise _is_bytes(declared)
+        return declared.replace(required=False, required_in=frozenset(), previous=None)
+
+    def renew_locks(self) -> None:
+        """Create new locks: those that a forked child inherits may be held forever."""
         # Reentrant: a signal handler may call get() while the interrupted thread holds the lock.
         self._lock = threading.RLock()
+        for known in self._known.values():
+            known.lock = threading.Lock()
 
-    def source_context(self) -> SourceContext:
-        """Return the source context, detected at the first call."""
-        self._source_context = self._source_context or detect(HostEnvironment(), SourceOptions())
+    def source_context(self, field: Field | None = None) -> SourceContext:
+        """Return the source context, detected until a mode with mounted directories is found.
+
+        A directory that cannot be listed may contain this field and not the ones before.
+        """
+        if self._source_context is None or (field and not self._source_context.mounted):
+            declared = FieldIndex([*self._index.fields.values(), *([field] if field else [])])
+            self._source_context = detect(HostEnvironment(), self._options, declared)
         return self._source_context
 
-    def _load(self, field: Field) -> Secret | None:
-        source_context = self.source_context().replace(variables=HostEnvironment().variables)
-        loaded = load(FieldIndex([field]), source_context, fifo_reader=self._fifo_reader)
-        if loaded.problems:
-            raise SourceError(loaded.problems[0])
-        value = loaded.values.get(field.attribute)
-        if not isinstance(value, Secret):
-            return None
-        self._found[field.name] = value
-        return value
+    def _read_now(self, field: Field, known: _Known | None) -> _Known:
+        """Read a name for the first time, unless another thread has done so."""
+        with self._lock:
+            latest = self._known.get(field.name)
+            if latest is None or latest is known:
+                self.source_context(field)
+                outcome = self._read(field, partial(load, fifo_reader=self._fifo_reader))
+                latest = _Known(field, outcome, self._clock() + self._interval)
+                self._known[field.name] = latest
+            return latest
+
+    def _refresh(self, known: _Known) -> None:
+        """Read the sources of a name again, unless another caller does so at this moment."""
+        lock = known.lock
+        if not lock.acquire(blocking=False):
+            return
+        try:
+            # Another thread may have refreshed since the caller compared the clock.
+            if self._clock() >= known.due:
+                with suppress(Exception):  # whatever fails, the known value is served
+                    known.observe(self._read(known.field, partial(load, policy=_REFRESH)))
+                known.due = self._clock() + self._interval
+        finally:
+            lock.release()
+
+    def _read(self, field: Field, read: Callable[..., LoadResult]) -> Secret | Problem | None:
+        source_context = self.source_context()
+        variables = HostEnvironment(cwd=source_context.cwd).variables
+        loaded = read(FieldIndex([field]), source_context.replace(variables=variables))
+        value: Any = loaded.values.get(field.attribute)
+        return loaded.problems[0] if loaded.problems else value
 
 
 class _Running(Record):
@@ -76,45 +218,79 @@ class _Running(Record):
 _running: list[_Running] = []
 
 
+_loaded: list[_Running] = []
+"""The applications that were loaded without a run; they count while none runs."""
+
+
+_declared: WeakSet[Any] = WeakSet()
+"""The AppDeclarations of this process, started or not."""
+
+
 _default: StandaloneStore | None = None
 
 
-_MISSING: Any = object()
-
-
 _view: Any = None
-"""The live secrets of the running application; None when none or several run."""
+"""The live secrets of the running or loaded application; None without one, and with several."""
 
 
-def register(store: Store[Any], source_context: SourceContext) -> None:
-    """Register ``store`` as the store of a running application."""
-    _running.append(_Running(store, source_context))
+def declare(declaration: Any) -> None:  # noqa: ANN401  (an AppDeclaration, of a higher layer)
+    """Register an application, whose options the standalone store uses if there is no other."""
+    global _default  # noqa: PLW0603  (one per process)
+    with _creation_lock:
+        _declared.add(declaration)
+        _default = None
+
+
+def register(store: Store[Any], source_context: SourceContext, *, loaded: bool = False) -> None:
+    """Register ``store`` as the store of a running application, or of a loaded one."""
+    (_loaded if loaded else _running).append(_Running(store, source_context))
     _update_view()
 
 
 def unregister(store: Store[Any]) -> None:
     """Remove a store that was registered by :func:`register`."""
-    _running[:] = [entry for entry in _running if entry.store is not store]
+    for entries in (_running, _loaded):
+        entries[:] = [entry for entry in entries if entry.store is not store]
     _update_view()
+
+
+def _active() -> list[_Running]:
+    return _running or _loaded
 
 
 def _update_view() -> None:
     global _view  # noqa: PLW0603  (keeps get_secret() fast)
-    _view = _running[0].store.view if len(_running) == 1 else None
+    _view = _active()[0].store.view if len(_active()) == 1 else None
+
+
+def _renew_locks() -> None:
+    """Create new locks in a forked child."""
+    global _creation_lock, _load_lock
+    _creation_lock, _load_lock = threading.RLock(), threading.RLock()
+    if _default is not None:
+        _default.renew_locks()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 def get_secret(name: str) -> str | None:
     """Return the value of a secret, or None when it is absent.
 
+    With an application that runs, or is loaded by :meth:`Bootstrap.load`, this is its value.
+    Otherwise the sources are read, with the options of the Bootstrap if exactly one is declared,
+    and again at most once a second. A new value is used when two reads agree on it. A value that
+    can no longer be read stays in use.
+
     Args:
         name: the declared name, which is that of the environment variable.
 
     Raises:
-        DeclarationError: the running application declares no such secret, or
-            declares it as SecretBytes; or no application runs, and ``name`` is not a
-            valid name.
-        SourceError: the secret exists and cannot be used.
-        LifecycleError: several applications run; use ``boot.secrets`` of one of them.
+        DeclarationError: the application that runs or is loaded declares no such secret; or
+            none does, and ``name`` is not a valid name; or it is declared as SecretBytes.
+        SourceError: the secret exists, and no valid value was ever read.
+        LifecycleError: several applications run or are loaded; use ``boot.secrets`` of one of
+            them.
     """
     error: DeclarationError | None = None
     if _view is None:
@@ -186,11 +362,10 @@ def _undeclared(name: str) -> DeclarationError:
         wanted = undeclared_field(name)
     except DeclarationError as exc:
         return exc.with_traceback(None)
-    declared = _running[0].store.declared
+    declared = _active()[0].store.declared
     fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (internal to the package)
     if name in fields:
-        attribute = fields[name].attribute
-        return DeclarationError(f"{name} is SecretBytes: read it as boot.secrets.{attribute}")
+        return _is_bytes(fields[name])
     near = fix_hints.near_misses(wanted, fields)
     suggestion = f"; did you mean {near[0]}?" if near else ""
     return DeclarationError(
@@ -198,17 +373,19 @@ def _undeclared(name: str) -> DeclarationError:
     )
 
 
+def _is_bytes(field: Field) -> DeclarationError:
+    message = f"{field.name} is SecretBytes: read it as boot.secrets.{field.attribute}"
+    return DeclarationError(message)
+
+
 def _hint(name: str) -> str:
     from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
     if _view is None:
-        field, source_context, declaration = (
-            undeclared_field(name),
-            _default_store().source_context(),
-            "",
-        )
+        store = _default_store()
+        field, source_context, declaration = store.field(name), store.source_context(), ""
     else:
-        running = _running[0]
+        running = _active()[0]
         source_context = running.source_context
         declared = running.store.declared
         field = declared._field_index.by_variable[name]  # noqa: SLF001  (internal to the package)
@@ -219,15 +396,17 @@ def _hint(name: str) -> str:
 
 
 def _standalone_get(name: str) -> Secret | None:
-    if len(_running) > 1:
-        message = "Several applications run in this process: use boot.secrets of one of them"
+    if _running or _loaded:
+        message = "Several applications run or are loaded: use boot.secrets of one of them"
         raise LifecycleError(message)
-    return _default_store().get(name)
+    return (_default or _default_store()).get(name)
 
 
 def _default_store() -> StandaloneStore:
     """Return the store of a process without an application, created at the first call."""
     global _default  # noqa: PLW0603  (one per process)
     with _creation_lock:
-        _default = _default or StandaloneStore()
-    return _default
+        declarations = list(_declared)
+        only = declarations[0] if len(declarations) == 1 else None
+        store = _default = _default or StandaloneStore(only)
+    return store

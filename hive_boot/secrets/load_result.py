@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.sources.files import SourceHit, Value, ValueOrProblem
+from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,15 +22,32 @@ if TYPE_CHECKING:
 WarningKind = Literal[
     "short-value",
     "environment-copy",
+    "overridden",
+    "placeholder",
+    "reference",
+    "example-value",
     "dotenv-setting",
     "dotenv-line",
     "dotenv-repeated",
     "dotenv-unread",
     "development-default",
     "empty",
+    "bundle-line",
+    "not-asked",
+    "alias",
+    "alias-differs",
 ]
 
-NoteKind = Literal["no-dotenv", "no-volume", "no-mount", "kubectl-stdin"]
+NoteKind = Literal[
+    "no-dotenv",
+    "no-volume",
+    "no-mount",
+    "kubectl-stdin",
+    "unknown-app-env",
+    "env-file",
+    "subdirectories",
+    "trailing-newline",
+]
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
 """The kinds of problems that a binary value has in a text field."""
@@ -74,6 +90,7 @@ class LoadResult(Record):
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
         origins: source and location of each value that is not from a directory.
+        used_aliases: the older name of each value that was found under one, by attribute.
         env_files: the ``.env`` files that contain a declared name.
         names: the names of all variables, to find similar ones.
         snapshots: the content of each directory.
@@ -90,6 +107,7 @@ class LoadResult(Record):
     declaration: str
     values: Mapping[str, Value]
     origins: Mapping[str, tuple[str, str]]
+    used_aliases: Mapping[str, Field]
     env_files: frozenset[str]
     names: frozenset[str]
     snapshots: tuple[DirectorySnapshot, ...]
@@ -134,7 +152,8 @@ class LoadResult(Record):
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
             origin = self.origin(field.attribute)
-            fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
+            named = self.used_aliases.get(field.attribute, field)
+            fix = _fix(named, problem, origin, self.source_context, self.declaration)
             places = (location_text(origin),)
             located.append(problem.replace(places=places, fix=fix.text, fix_kind=fix.kind))
         return self.replace(problems=_in_order(located, self.field_index))
@@ -149,11 +168,13 @@ class LoadResultBuilder:
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
         origins: source and location of each value that is not from a directory.
+        used_aliases: the older name of each value that was found under one, by attribute.
         unresolved: what was found for each field that has no single valid value.
         env_files: the ``.env`` files that contain a declared name.
         env_duplicates: the declared variables that a mounted mode does not read, by attribute.
         names: the names of all variables.
         snapshots: the content of each directory.
+        custom_sources: the names of the sources of the application.
         unused_values: values that were read and are not used.
         unread_files: the problems of the ``.env`` files that cannot be read.
         problems: the problems.
@@ -170,11 +191,13 @@ class LoadResultBuilder:
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
         self.origins: dict[str, tuple[str, str]] = {}
+        self.used_aliases: dict[str, Field] = {}
         self.unresolved: dict[str, list[SourceHit]] = {}
         self.env_files: set[str] = set()
         self.env_duplicates: dict[str, ValueOrProblem] = {}
         self.names: set[str] = set()
         self.snapshots: list[DirectorySnapshot] = []
+        self.custom_sources: list[str] = []
         self.unused_values: list[Value] = []
         self.unread_files: list[Problem] = []
         self.problems: list[Problem] = []
@@ -190,6 +213,7 @@ class LoadResultBuilder:
             declaration=self.declaration,
             values=MappingProxyType(self.values),
             origins=MappingProxyType(self.origins),
+            used_aliases=MappingProxyType(self.used_aliases),
             env_files=frozenset(self.env_files),
             names=frozenset(self.names),
             snapshots=tuple(self.snapshots),
@@ -221,6 +245,67 @@ class LoadResultBuilder:
         """Set the value of a field."""
         self.values[attribute] = value
         self.origins[attribute] = source, place
+
+    def resolve_aliases(self, reported: set[str]) -> None:
+        """Use what was found under an older name for each field without a value under its name.
+
+        Args:
+            reported: the attributes that have a problem already. A field whose alias has one, and
+                that has no value, is added.
+        """
+        for attribute, aliases in self.field_index.aliases.items():
+            for alias in aliases:
+                hits = self.unresolved.pop(alias.attribute, [])
+                if alias.attribute in self.values:
+                    origin = self.origin(alias.attribute)
+                    hits = [SourceHit(self.values.pop(alias.attribute), *origin)]
+                    self.origins.pop(alias.attribute, None)
+                hits = [hit for hit in hits if hit.result is not EMPTY]
+                copy = self.env_duplicates.pop(alias.attribute, None)
+                copies = [] if copy is None else [SourceHit(copy, "environment", alias.name)]
+                if self._is_provided(attribute, reported, in_file=bool(hits)):
+                    self._ignore_alias(attribute, alias, hits + copies)
+                elif alias.attribute in reported:
+                    reported.add(attribute)
+                elif found := hits + copies:
+                    self.unresolved.pop(attribute, None)
+                    for hit in hits:
+                        self.add(attribute, hit)
+                    for hit in copies:
+                        self.env_duplicates.setdefault(attribute, hit.result)
+                    self.used_aliases[attribute] = alias
+                    self._warn_of_alias("alias", attribute, alias, found[0])
+
+    def _is_provided(self, attribute: str, reported: set[str], *, in_file: bool) -> bool:
+        """Return whether an older name of a field is not needed.
+
+        Args:
+            attribute: the field.
+            reported: the attributes that have a problem already.
+            in_file: whether the older name is a file, which precedes a variable.
+        """
+        found = {*self.values, *self.used_aliases, *reported}
+        found |= set() if in_file else self.env_duplicates.keys()
+        hits = self.unresolved.get(attribute, ())
+        return attribute in found or any(hit.result is not EMPTY for hit in hits)
+
+    def _ignore_alias(self, attribute: str, alias: Field, hits: Sequence[SourceHit]) -> None:
+        """Warn about another value under an older name, and drop the problems of this name."""
+        self.problems = [problem for problem in self.problems if problem.name != alias.name]
+        used = self.values.get(attribute, self.env_duplicates.get(attribute))
+        different = None
+        for hit in reversed(hits):
+            if not isinstance(hit.result, ValueProblem):
+                self.unused_values.append(hit.result)
+                different = hit if hit.result != used else different
+        if different is not None:
+            self._warn_of_alias("alias-differs", attribute, alias, different)
+
+    def _warn_of_alias(
+        self, kind: WarningKind, attribute: str, alias: Field, hit: SourceHit
+    ) -> None:
+        name = self.field_index.by_attribute[attribute].name
+        self.warn(kind, name, alias.name, location=location_text((hit.source, hit.place)))
 
     def warn(self, kind: WarningKind, *names: str, location: str = "") -> None:
         """Add a warning."""
@@ -259,7 +344,11 @@ class LoadResultBuilder:
         )
 
     def add_value_problem(
-        self, field: Field, problem: ValueProblem, origin: tuple[str, str]
+        self,
+        field: Field,
+        problem: ValueProblem,
+        origin: tuple[str, str],
+        others: tuple[str, ...] = (),
     ) -> None:
         """Add a problem of a value that was found.
 
@@ -267,17 +356,22 @@ class LoadResultBuilder:
             field: the field.
             problem: the problem of the value.
             origin: source and location of the value.
+            others: the locations of further values of the field.
         """
-        fix = _fix(field, problem.kind, origin, self.source_context, self.declaration)
-        details = ("A binary value must be declared as SecretBytes.",) * (problem.kind in _BINARY)
-        places = (location_text(origin),)
+        named = self.used_aliases.get(field.attribute, field)
+        fix = _fix(named, problem, origin, self.source_context, self.declaration, others)
+        is_binary = problem.kind in _BINARY and not problem.fix
+        details = ("A binary value must be declared as SecretBytes.",) * is_binary
+        places = (location_text(origin), *others)
         self.add_problem(field, problem.kind, problem.message, places, fix, details)
 
 
 def location_text(origin: tuple[str, str]) -> str:
     """Return the location of a value as text."""
     source, place = origin
-    return f"environment variable {place}" if source == "environment" else place
+    if source in {"environment", "source"}:
+        return f"{'environment variable' if source == 'environment' else source} {place}"
+    return place
 
 
 def _origin(
@@ -288,7 +382,7 @@ def _origin(
     known = origins.get(attribute)
     if known is None:
         reading = next(each for each in snapshots if attribute in each.batch.files)
-        known = "file", os.path.join(reading.path, reading.batch.files[attribute])
+        known = "file", reading.batch.directory + reading.batch.files[attribute]
     return known
 
 
@@ -300,13 +394,14 @@ def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Pro
     return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
 
 
-def _fix(
+def _fix(  # noqa: PLR0913, PLR0917  (the arguments of how_to_fix)
     field: Field,
-    kind: ProblemKind,
+    problem: ValueProblem | Problem,
     origin: tuple[str, str],
     source_context: SourceContext,
     declaration: str,
+    others: tuple[str, ...] = (),
 ) -> Fix:
     from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-    return how_to_fix(field, kind, origin, source_context, declaration)
+    return how_to_fix(field, problem, origin, source_context, declaration, others)

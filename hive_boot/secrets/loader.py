@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder
+from hive_boot.secrets.fields import FileIndex, ValueProblem
+from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
     DirectorySnapshot,
     ReadPolicy,
-    find_kubelet_volumes,
     read_directory,
     read_paths,
+    read_subdirectories,
 )
 from hive_boot.secrets.sources.files import (
     A_DIRECTORY,
+    EMPTY,
     NOT_UTF_8,
     SourceHit,
     Value,
@@ -31,11 +32,12 @@ from hive_boot.secrets.validation import validate
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
+    from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import FifoReader
 
 
@@ -51,6 +53,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     policy: ReadPolicy | None = None,
     overrides: Mapping[str, Value | None] | None = None,
     recheck_recent_directories: bool = False,
+    custom: Sequence[CustomSource] = (),
     fifo_reader: FifoReader | None = None,
 ) -> LoadResult:
     """Load and validate every field of a declaration.
@@ -64,6 +67,8 @@ def load(  # noqa: PLR0913  (all that it depends on)
             secret absent.
         recheck_recent_directories: whether to wait for a file that was just removed. Default
             False.
+        custom: the sources of the application. They are not asked: their last good answers are
+            used for what nothing else provides. Default: none.
         fifo_reader: reads FIFOs; None to use only what an earlier load of this process has read.
             Default None.
     """
@@ -72,8 +77,15 @@ def load(  # noqa: PLR0913  (all that it depends on)
     loading = _Loader(builder, policy, fifo_reader)
     loading.apply_overrides(overrides or {})
     loading.run()
+    loading.builder.resolve_aliases(loading.reported)
+    if custom:
+        loading.add_answers(custom)
     validate(loading.builder, loading.reported)
     return loading.builder.build()
+
+
+_EXAMPLES = (".example", ".sample", ".template", ".dist")
+"""The endings of files beside ``.env`` that show which variables to set."""
 
 
 class _VariableSource(Record):
@@ -95,6 +107,10 @@ class _Loader:
 
     Attributes:
         answered: the attributes that a stronger source has provided.
+        pointed: the attributes of ``answered`` that only a ``NAME_FILE`` of the environment has
+            provided. Such a variable may belong to other software (``SSL_CERT_FILE``), so a
+            variable of a ``.env`` file with a different value is a conflict.
+        overridden: for each name, the values that a stronger variable has overridden.
         reported: the attributes that have a problem already.
     """
 
@@ -107,12 +123,15 @@ class _Loader:
         self.policy = policy
         self.fifo_reader = fifo_reader
         self.answered: set[str] = set()
+        self.pointed: set[str] = set()
+        self.overridden: dict[str, list[str]] = {}
         self.reported: set[str] = set()
 
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
         """Use the values of ``override()``, for which no source is read."""
         for attribute, value in overrides.items():
-            self.answered.add(attribute)
+            aliases = self.field_index.aliases.get(attribute, ())
+            self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
                 self.builder.use(attribute, value, "override", "override()")
 
@@ -122,8 +141,38 @@ class _Loader:
         self._read_variables(_VariableSource("environment", "the environment", variables))
         if self.source_context.mode == "development":
             self._read_env_files()
+        if os.path.exists(ignored := self.source_context.ignored_env_file):
+            self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
+        if self.overridden:
+            location = "; ".join(text for texts in self.overridden.values() for text in texts)
+            self.builder.warn("overridden", *self.overridden, location=location)
         if self.source_context.mounted:
             self._read_directories()
+        elif self.source_context.env_files:
+            self._compare_with_examples()
+
+    def add_answers(self, custom: Sequence[CustomSource]) -> None:
+        """Add the last good answers of the sources, for the fields that nothing else provides."""
+        builder = self.builder
+        hits = [(each, hit) for each, several in builder.unresolved.items() for hit in several]
+        invalid = [attribute for attribute, hit in hits if hit.result is not EMPTY]
+        found = {*builder.values, *invalid, *self.answered, *self.reported}
+        if self.source_context.env_fallback:
+            found |= builder.env_duplicates.keys()
+        left = [each for each in self.field_index.all_fields if each.attribute not in found]
+        for source in custom:
+            source.want(left)
+            builder.custom_sources.append(source.name)
+            for field in left:
+                if (result := source.results.get(field.name)) is not None:
+                    builder.add(field.attribute, SourceHit(result, "source", source.name))
+            if unknown := [each for each in left if each.name not in source.answered]:
+                self.reported.update(field.attribute for field in unknown)
+                if source.problem is None:
+                    builder.warn("not-asked", *[field.name for field in unknown])
+                else:
+                    builder.problems.append(source.problem)
+            left = [each for each in left if source.results.get(each.name, EMPTY) is EMPTY]
 
     def _read_env_files(self) -> None:
         from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
@@ -159,38 +208,45 @@ class _Loader:
         if not exists:
             paths = tuple(reversed(self.source_context.env_files))
             builder.notes.append(LoadNote("no-dotenv", locations=paths))
+        if place := self.source_context.unknown_app_env:
+            builder.notes.append(LoadNote("unknown-app-env", locations=(place,)))
 
-    def _read_variables(self, layer: _VariableSource) -> None:  # noqa: C901  (one rule after another)
-        """Read the declared variables, or their ``_FILE``, that no stronger source has provided."""
+    def _compare_with_examples(self) -> None:
+        """Warn about values that are those of an example beside ``.env``, which git contains."""
+        from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+
+        builder = self.builder
+        for ending in _EXAMPLES:
+            path = self.source_context.env_files[-1] + ending
+            example = read_dotenv(path).values if os.path.isfile(path) else {}
+            names = [
+                name
+                for name in example.keys() & self.field_index.by_variable.keys()
+                if builder.values.get(self.field_index.by_variable[name].attribute) == example[name]
+            ]
+            if names:
+                builder.warn("example-value", *sorted(names), location=path)
+
+    def _read_variables(self, layer: _VariableSource) -> None:
+        """Read the declared variables and their ``_FILE``.
+
+        In a mounted mode the files that ``_FILE`` names are as strong as those in directories. In
+        the other modes a variable overrides those of weaker layers.
+        """
         # An empty variable counts as unset.
         values = layer.values
         said = {variable for variable in values if _reader(values, variable)()}
         self.builder.names.update(said)
-        paths: list[tuple[str, Field]] = []
         answered: set[str] = set()
-        for pointer in said & self.field_index.by_file_variable.keys():
-            field = self.field_index.by_file_variable[pointer]
-            if field.attribute in self.answered:
-                continue
-            answered.add(field.attribute)
-            if field.name in said:
-                from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
-
-                self.reported.add(field.attribute)
-                message = f"is set twice, as {field.name} and as {pointer}"
-                fix = Fix(f"remove one of the two from {layer.place}")
-                self.builder.add_problem(field, "conflict", message, (layer.place,), fix)
-            elif isinstance(problem := values[pointer], ValueProblem):
-                self.builder.add(field.attribute, SourceHit(problem, layer.source, layer.place))
-            else:
-                paths.append((_reader(values, pointer)(), field))
+        paths = list(self._named_files(layer, said, answered))
         for name in said & self.field_index.by_variable.keys():
             field = self.field_index.by_variable[name]
             read = _reader(values, name)
             value = as_value(field, read)
             if value is NOT_UTF_8:
                 self._discard(value_of(Secret, name, read))
-            if field.attribute in answered | self.answered:
+            if field.attribute in self.answered - self.pointed:
+                self._override(field, name, layer, value)
                 self._discard(value)
             elif self.source_context.mounted:
                 self.builder.env_duplicates[field.attribute] = value
@@ -198,11 +254,34 @@ class _Loader:
                 answered.add(field.attribute)
                 place = name if layer.source == "environment" else layer.place
                 self.builder.add(field.attribute, SourceHit(value, layer.source, place))
-        self.answered |= answered
+        if not self.source_context.mounted:
+            self.answered |= answered
         if answered and layer.source == ".env":
+            self.pointed -= answered
             self.builder.env_files.add(layer.place)
+        self._read_files(paths)
+
+    def _named_files(
+        self, layer: _VariableSource, said: set[str], answered: set[str]
+    ) -> Iterator[tuple[str, Field]]:
+        """Yield the file and the field of each ``NAME_FILE`` that no stronger layer overrides."""
+        for pointer in said & self.field_index.by_file_variable.keys():
+            field = self.field_index.by_file_variable[pointer]
+            if field.attribute in self.answered:
+                self._override(field, pointer, layer, None)
+                continue
+            answered.add(field.attribute)
+            if isinstance(problem := layer.values[pointer], ValueProblem):
+                self.builder.add(field.attribute, SourceHit(problem, layer.source, layer.place))
+                continue
+            if layer.source == "environment" and field.name not in said:
+                self.pointed.add(field.attribute)
+            yield _reader(layer.values, pointer)(), field
+
+    def _read_files(self, paths: list[tuple[str, Field]]) -> None:
+        """Read the files of fields, of which two may have the same file."""
         while paths:
-            # Two fields may be read from one file: each round reads a file once.
+            # Each round reads a file once.
             fields = {
                 os.path.join(self.source_context.cwd, path): (path, field) for path, field in paths
             }
@@ -217,7 +296,7 @@ class _Loader:
             pointers: the text of the variable, which may be a value by mistake, and the
                 field, by the absolute path.
         """
-        from hive_boot.secrets.fix_hints import Fix, printable_path  # noqa: PLC0415  (few are used)
+        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
 
         answers = {
             path: (field.attribute, field.name, field.kind is Secret)
@@ -241,26 +320,43 @@ class _Loader:
                 or batch.values.get(field.attribute)
                 or (unresolved and unresolved[0].result)
             )
-            if found:
-                self.builder.add(field.attribute, SourceHit(found, "file", place))
-            else:
+            if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
                     self._discard(Secret(field.name, path))
-                self.reported.add(field.attribute)
                 message = f"cannot be read: the file named by {pointer} does not exist"
-                fix = Fix(f"set {pointer} to the path of a file that contains the value")
-                self.builder.add_problem(field, "missing", message, (place,), fix)
+                fix = f"set {pointer} to the path of a file that contains the value, or unset it"
+                found = ValueProblem("missing", message, fix)
+            self.builder.add(field.attribute, SourceHit(found, "file", place))
+
+    def _override(
+        self, field: Field, variable: str, layer: _VariableSource, value: ValueOrProblem | None
+    ) -> None:
+        """Record that a stronger variable overrides one with a different value.
+
+        Args:
+            field: the field.
+            variable: the overridden variable.
+            layer: where it is set.
+            value: its value; None for a ``NAME_FILE``, whose file is not read.
+        """
+        builder, attribute = self.builder, field.attribute
+        hits = builder.unresolved.get(attribute, [])
+        if attribute in builder.values:
+            hits = [SourceHit(builder.values[attribute], *builder.origin(attribute))]
+        for hit in hits[:1]:
+            is_used = not isinstance(hit.result, ValueProblem) and hit.source != "override"
+            if is_used and hit.result != value:
+                text = f"{variable} in {layer.place} by {location_text((hit.source, hit.place))}"
+                self.overridden.setdefault(field.name, []).append(text)
 
     def _read_directories(self) -> None:
         source_context, snapshots = self.source_context, self.builder.snapshots
-        usual = not source_context.directories_setting and source_context.mode != "systemd"
         for directory in source_context.directories:
-            without = PLATFORM_ENTRIES if usual else frozenset[str]()
-            snapshot = read_directory(directory, self.field_index, self.policy, without=without)
+            snapshot = read_directory(directory, self.field_index, self.policy)
             snapshots.append(snapshot)
-            if usual and not snapshot.volume:
-                snapshots += self._read_subvolumes(snapshot)
+            if not (snapshot.volume or snapshot.is_bundle or snapshot.problem):
+                snapshots += self._read_subdirectories(snapshot)
         for snapshot in snapshots:
             self._take(snapshot)
         if source_context.mode == "kubernetes" and all(
@@ -269,46 +365,59 @@ class _Loader:
         ):
             self.builder.hints.append(LoadNote("no-volume"))
 
-    def _read_subvolumes(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
-        """Read the volumes in a plain directory, also those named like a secret."""
-        if len(above.batch.files) == len(above.names):
+    def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
+        """Read the names that a directory lacks from its subdirectories."""
+        by_file, batch = self.field_index.by_file, above.batch
+        if len(batch.files) == len(above.names):
             return []  # each name is the file of a secret
-        unresolved = above.batch.unresolved
-        taken = {
-            hit.place: attribute
-            for attribute, hits in unresolved.items()
-            for hit in hits
-            if hit.result is A_DIRECTORY
+        found = batch.values.keys() | {
+            attribute
+            for attribute, hits in batch.unresolved.items()
+            if any(hit.result not in {A_DIRECTORY, EMPTY} for hit in hits)
         }
-        by_file = self.field_index.by_file
-        names = {name for name in above.names if name not in by_file} - PLATFORM_ENTRIES
-        names.update(map(os.path.basename, taken))
-        below = find_kubelet_volumes(above.path, names)
-        for path in taken.keys() & set(below):
-            attribute = taken[path]
-            unresolved[attribute] = [hit for hit in unresolved[attribute] if hit.place != path]
-        return [read_directory(path, self.field_index, self.policy) for path in below]
+        lacking = {name: target for name, target in by_file.items() if target[0] not in found}
+        if not lacking:
+            return []
+        below = read_subdirectories(above, FileIndex(lacking), self.policy)
+        searched = {each.path for each in below if each.volume or each.problem or each.has_results}
+        if not self.source_context.directories_setting:
+            foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}
+            below = [each for each in below if each.path not in foreign or each.has_results]
+            searched |= foreign
+        for attribute, hits in batch.unresolved.items():
+            batch.unresolved[attribute] = [
+                hit for hit in hits if hit.result is not A_DIRECTORY or hit.place not in searched
+            ]
+        return below
 
     def _take(self, snapshot: DirectorySnapshot) -> None:
         """Add the content of one directory, except for what a stronger source has provided."""
-        directories_setting = self.source_context.directories_setting
-        if snapshot.problem is not None and (directories_setting or not snapshot.is_absent):
-            self.builder.problems.append(
+        setting = "" if snapshot.parent else self.source_context.directories_setting
+        batch, builder = snapshot.batch, self.builder
+        is_reported = bool(setting) or not (snapshot.is_absent or snapshot.is_skipped)
+        if snapshot.problem is not None and is_reported:
+            fix = "mount the secrets there, readable by the user of this process"
+            if snapshot.problem.kind == "bundle":
+                fix = "write a JSON object, or lines of NAME='value' with quotes around values"
+            elif setting == "CREDENTIALS_DIRECTORY":
+                fix = "add LoadCredential= to the unit, and start the unit again"
+            named = f"; it is named by {setting}" if setting else ""
+            builder.problems.append(
                 Problem(
                     name=snapshot.path,
                     kind=snapshot.problem.kind,
-                    message=snapshot.problem.message
-                    + (f"; it is named by {directories_setting}" if directories_setting else ""),
-                    fix="mount the secrets there, readable by the user of this process",
+                    message=f"{snapshot.problem.message}{named}",
+                    fix=fix,
                 )
             )
-        batch, builder = snapshot.batch, self.builder
+        if snapshot.skipped_line:
+            location = f"{snapshot.path}:{snapshot.skipped_line}"
+            builder.warn("bundle-line", snapshot.path, location=location)
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return
         for attribute, value in batch.values.items():
-            place = os.path.join(snapshot.path, batch.files[attribute])
-            self._add(attribute, SourceHit(value, "file", place))
+            self._add(attribute, SourceHit(value, "file", batch.directory + batch.files[attribute]))
         for attribute, hits in batch.unresolved.items():
             for hit in hits:
                 self._add(attribute, hit)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from hive_boot._records import Record
@@ -12,7 +15,9 @@ from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.fields import PROFILES, Profile, parse_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from hive_boot.secrets.fields import FieldIndex
 
 
 class Variables(dict[str, str]):
@@ -30,6 +35,9 @@ class HostEnvironment:
         root: the directory that stands for ``/``. Default ``/``.
         cwd: the directory that relative paths start from. Default: the working directory.
         pid: the process ID; 1 in most containers. Default: that of the process.
+        terminal: the evidence of a terminal, such as ``stdin is a terminal``; empty without one.
+            Default: that of the process.
+        system: the operating system, as in ``sys.platform``. Default: that of the process.
 
     Attributes:
         variables: returns the environment variables, copied when this object was created. It
@@ -37,16 +45,20 @@ class HostEnvironment:
         root: the argument ``root``.
         cwd: the argument ``cwd``.
         pid: the argument ``pid``.
+        system: the argument ``system``.
     """
 
-    __slots__ = ("cwd", "pid", "root", "variables")
+    __slots__ = ("_terminal", "cwd", "pid", "root", "system", "variables")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all that detection depends on)
         self,
         environ: Mapping[str, str] | None = None,
         root: str = "/",
         cwd: str | None = None,
         pid: int | None = None,
+        *,
+        terminal: str | None = None,
+        system: str = sys.platform,
     ) -> None:
         self.variables: Callable[[], Mapping[str, str]] = conceal(
             Variables(os.environ if environ is None else environ)
@@ -54,6 +66,8 @@ class HostEnvironment:
         self.root: str = root
         self.cwd: str = os.getcwd() if cwd is None else cwd
         self.pid: int = os.getpid() if pid is None else pid
+        self.system: str = system
+        self._terminal = terminal
 
     def variable(self, name: str) -> str:
         """Return the value of a variable; empty if it is unset."""
@@ -66,6 +80,24 @@ class HostEnvironment:
     def exists(self, absolute: str) -> bool:
         """Return whether an absolute path exists below ``root``."""
         return os.path.exists(self.path(absolute))
+
+    def first_set(self, names: Iterable[str], unset: Collection[str] = ("",)) -> str:
+        """Return the first variable whose lower-case value is not in ``unset``, or empty text."""
+        return next((name for name in names if self.variable(name).lower() not in unset), "")
+
+    def terminal(self) -> str:
+        """Return the evidence that this process has a terminal; empty without it."""
+        if self._terminal is not None:
+            return self._terminal
+        for descriptor, name in ((0, "stdin"), (2, "stderr")):
+            if os.isatty(descriptor):
+                return f"{name} is a terminal"
+        # Without a controlling terminal, this fails with ENXIO. A redirection creates a regular
+        # file where the device is missing.
+        flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+        with suppress(OSError), open(os.open(self.path("/dev/tty"), flags), "rb", 0) as file:
+            return "/dev/tty opens" if file.isatty() else ""
+        return ""
 
 
 Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
@@ -89,6 +121,54 @@ PLATFORM_ENTRIES = frozenset(
 """Entries that platforms create in /run/secrets, such as tokens of service accounts.
 
 Without ``secrets_dirs=`` and ``HIVE_BOOT_SECRETS_DIR``, they are not read as secrets.
+"""
+
+
+PLATFORM_VARIABLES = {
+    # https://cloud.google.com/run/docs/container-contract
+    "Cloud Run": "K_SERVICE K_REVISION CLOUD_RUN_JOB CLOUD_RUN_EXECUTION CLOUD_RUN_WORKER_POOL",
+    # https://fly.io/docs/machines/runtime-environment/ ; FLY_API_TOKEN and FLY_APP are the client's
+    "Fly.io": "FLY_APP_NAME FLY_MACHINE_ID FLY_ALLOC_ID",
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-metadata-endpoint.html
+    "Amazon ECS": "ECS_CONTAINER_METADATA_URI_V4 ECS_CONTAINER_METADATA_URI",
+    # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
+    "AWS": "AWS_LAMBDA_FUNCTION_NAME AWS_LAMBDA_RUNTIME_API AWS_EXECUTION_ENV",
+    # https://devcenter.heroku.com/articles/dynos
+    "Heroku": "DYNO",
+    # https://render.com/docs/environment-variables
+    "Render": "RENDER RENDER_SERVICE_ID RENDER_INSTANCE_ID",
+    # https://docs.railway.com/reference/variables ; RAILWAY_TOKEN is the client's
+    "Railway": "RAILWAY_ENVIRONMENT_NAME RAILWAY_ENVIRONMENT RAILWAY_PROJECT_ID RAILWAY_SERVICE_ID",
+    # https://learn.microsoft.com/azure/app-service/reference-app-settings
+    "Azure App Service": "WEBSITE_INSTANCE_ID WEBSITE_SITE_NAME",
+    # https://learn.microsoft.com/azure/container-apps/environment-variables
+    "Azure Container Apps": "CONTAINER_APP_NAME CONTAINER_APP_REVISION CONTAINER_APP_JOB_NAME",
+    # https://cloud.google.com/appengine/docs/standard/python3/runtime
+    "App Engine": "GAE_APPLICATION GAE_ENV GAE_SERVICE GAE_INSTANCE",
+    # https://docs.cloudfoundry.org/devguide/deploy-apps/environment-variable.html
+    "Cloud Foundry": "VCAP_APPLICATION CF_INSTANCE_GUID CF_INSTANCE_INDEX",
+    # https://developer.hashicorp.com/nomad/docs/runtime/environment ; NOMAD_ADDR is the client's
+    "Nomad": "NOMAD_ALLOC_ID NOMAD_JOB_NAME NOMAD_TASK_NAME NOMAD_TASK_DIR",
+    # https://vercel.com/docs/environment-variables/system-environment-variables
+    "Vercel": "VERCEL VERCEL_ENV VERCEL_URL",
+    # https://supervisord.org/subprocess.html
+    "supervisord": "SUPERVISOR_ENABLED",
+    # https://pm2.keymetrics.io/docs/usage/environment/
+    "pm2": "PM2_HOME",
+    # https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
+    "a service manager": "NOTIFY_SOCKET",
+}
+"""Variables that each platform sets in the processes that it starts, and a laptop does not set."""
+
+
+DEVELOPMENT_CONTAINERS = ("CODESPACES", "GITPOD_WORKSPACE_ID", "REMOTE_CONTAINERS", "DEVCONTAINER")
+"""Variables of development containers: Codespaces, Gitpod, Dev Containers of an editor, DevPod."""
+
+
+_DESKTOP_UNIT = re.compile(r"user@.+|app-.+(?:@.+|-\d+)\.service")
+"""Names of the manager of a user, and of the units in which desktops start applications.
+
+https://systemd.io/DESKTOP_ENVIRONMENTS/
 """
 
 
@@ -118,10 +198,13 @@ class SourceContext(Record):
             directories.
         env_files: the ``.env`` files, in order of precedence.
         env_fallback: whether a mounted mode accepts a secret that only the environment has.
-        maybe_missing_mount: whether development mode runs in a container, where the secrets
-            mount may have been forgotten.
+        maybe_missing_mount: whether it is development mode although nothing shows a developer,
+            so that the secrets mount may have been forgotten.
         variables: returns the environment variables that were detected.
         cwd: the directory that relative paths start from.
+        unknown_app_env: where an ``APP_ENV`` is set that is not a profile; empty without one.
+        ignored_env_file: the file of ``env_file=`` in a mode that does not read it; empty
+            without one.
     """
 
     mode: Mode
@@ -135,6 +218,8 @@ class SourceContext(Record):
     maybe_missing_mount: bool
     variables: Callable[[], Mapping[str, str]]
     cwd: str
+    unknown_app_env: str = ""
+    ignored_env_file: str = ""
 
     @property
     def mounted(self) -> bool:
@@ -195,31 +280,41 @@ def _alternatives(values: Iterable[str]) -> str:
 
 
 def detect(
-    host: HostEnvironment, source_options: SourceOptions, expected_file: str = ""
+    host: HostEnvironment, source_options: SourceOptions, declared: FieldIndex | None = None
 ) -> SourceContext:
     """Return the mode, the profile and the locations of the secrets.
 
     Args:
         host: the host.
         source_options: choices of the application, which take precedence.
-        expected_file: the name of a file that is probably in /run/secrets. If it exists, the
-            directory is not listed, which is slow with many files.
+        declared: the fields whose files may be in /run/secrets. If the file of the first field
+            exists, the directory is not listed, which is slow with many files.
 
     Raises:
-        InvalidSecretsError: a ``HIVE_BOOT_*`` variable, or ``APP_ENV``, has an invalid
-            value. Every such variable is reported.
+        InvalidSecretsError: a ``HIVE_BOOT_*`` variable has an invalid value. Every such
+            variable is reported.
     """
     problems: list[Problem] = []
     named, directories_setting = _named_directories(host, source_options, problems)
-    mode, mode_reason = _mode(host, source_options, directories_setting, expected_file, problems)
-    profile, profile_reason = _profile(host, source_options, mode, problems)
+    mode, mode_reason = _mode(host, source_options, directories_setting, declared, problems)
+    env_files = _dotenv_files(host, source_options) if mode == "development" else ()
+    shown, reason = False, f"the default in {mode} mode"
+    if mode == "development":
+        shown, reason = _development_shown(host, env_files)
+    default: Profile = "development" if shown else "production"
+    profile, profile_reason, unknown_app_env = _configured_profile(
+        host, source_options, env_files, problems
+    ) or (default, reason, "")
     fallback = _fallback(host, source_options, problems)
     if problems:
         raise InvalidSecretsError(problems)
+    if mode == "systemd" and not named and host.variable("CREDENTIALS_DIRECTORY"):
+        directories_setting = "CREDENTIALS_DIRECTORY"
     # Not normalised: `..` after a link is the parent of the link's target.
-    named = tuple(os.path.join(host.cwd, path) for path in named)
+    named = tuple(_absolute(host, path) for path in named)
     directories = named or _usual_directories(host, mode)
     mounted = mode in {"kubernetes", "systemd", "docker"}
+    env_file = source_options.env_file
     return SourceContext(
         mode=mode,
         mode_reason=mode_reason,
@@ -227,12 +322,19 @@ def detect(
         profile_reason=profile_reason,
         directories=directories if mounted else (),
         directories_setting=directories_setting if mounted else "",
-        env_files=_dotenv_files(host, source_options) if mode == "development" else (),
+        env_files=env_files,
         env_fallback=fallback,
-        maybe_missing_mount=mode == "development" and bool(container_sign(host)),
+        maybe_missing_mount=mode == "development" and not shown,
         variables=host.variables,
         cwd=host.cwd,
+        unknown_app_env=unknown_app_env,
+        ignored_env_file=_absolute(host, env_file) if env_file and mode != "development" else "",
     )
+
+
+def _absolute(host: HostEnvironment, path: StrPath) -> str:
+    """Return a configured path as an absolute one, with ``~`` expanded."""
+    return os.path.join(host.cwd, os.path.expanduser(path))
 
 
 def _named_directories(
@@ -261,7 +363,7 @@ def _mode(
     host: HostEnvironment,
     source_options: SourceOptions,
     directories_setting: str,
-    expected_file: str,
+    declared: FieldIndex | None,
     problems: list[Problem],
 ) -> tuple[Mode, str]:
     if source_options.mode is not None:
@@ -271,31 +373,46 @@ def _mode(
             if text.strip().lower() == mode:
                 return mode, "HIVE_BOOT_MODE"
         problems.append(_unknown_value("HIVE_BOOT_MODE", text, MODES))
-    return _detected_mode(host, directories_setting, expected_file)
+    return _detected_mode(host, directories_setting, declared)
 
 
 def _detected_mode(
-    host: HostEnvironment, directories_setting: str, expected_file: str
+    host: HostEnvironment, directories_setting: str, declared: FieldIndex | None
 ) -> tuple[Mode, str]:
     if host.variable("KUBERNETES_SERVICE_HOST"):
         return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
-    credentials = host.variable("CREDENTIALS_DIRECTORY")
-    if credentials and host.exists(credentials):
+    # It is not made when a credential cannot be loaded: https://github.com/systemd/systemd/issues/31194
+    if host.variable("CREDENTIALS_DIRECTORY"):
         return "systemd", "CREDENTIALS_DIRECTORY is set"
     if directories_setting:
         return "docker", f"{directories_setting} names a directory"
-    return _mode_by_usual_directory(host, expected_file)
+    return _mode_by_usual_directory(host, declared)
 
 
-def _mode_by_usual_directory(host: HostEnvironment, expected_file: str) -> tuple[Mode, str]:
-    is_expected = expected_file and expected_file not in PLATFORM_ENTRIES
+def _mode_by_usual_directory(
+    host: HostEnvironment, declared: FieldIndex | None
+) -> tuple[Mode, str]:
+    directory = host.path("/run/secrets")
+    first = declared.first_file if declared else ""
+
+    def names() -> Collection[str]:  # many, and only needed without the first file
+        return (*declared.by_file, *declared.members) if declared else ()
+
     try:
-        has_files = is_expected and host.exists(f"/run/secrets/{expected_file}")
+        has_files = first and first not in PLATFORM_ENTRIES and host.exists(f"/run/secrets/{first}")
         if not has_files:
-            with os.scandir(host.path("/run/secrets")) as entries:
-                has_files = any(entry.name not in PLATFORM_ENTRIES for entry in entries)
+            with os.scandir(directory) as entries:
+                has_files = any(
+                    entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names())
+                    for entry in entries
+                )
     except FileNotFoundError:
         return "development", "no /run/secrets"
+    except PermissionError:
+        # Such as that of sops-nix: https://github.com/Mic92/sops-nix
+        if not any(_is_there(os.path.join(directory, name)) for name in names()):
+            return "development", "/run/secrets cannot be listed, and has no declared secret"
+        return "docker", "/run/secrets cannot be listed, and has a declared secret"
     except OSError as exc:
         return "docker", f"/run/secrets cannot be listed: {exc.strerror}"
     if has_files:
@@ -303,23 +420,91 @@ def _mode_by_usual_directory(host: HostEnvironment, expected_file: str) -> tuple
     return "development", "/run/secrets contains no secrets"
 
 
-def _profile(
-    host: HostEnvironment, source_options: SourceOptions, mode: Mode, problems: list[Problem]
-) -> tuple[Profile, str]:
+def _is_there(path: str) -> bool:
+    """Return whether a file opens, or exists and may not be read."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as exc:
+        return isinstance(exc, PermissionError)
+    return True
+
+
+def _holds_declared(path: str, names: Collection[str]) -> bool:
+    """Return whether an entry with the name of one of the platform is or contains a secret."""
+    directory, entry = os.path.split(path)
+    paths = [os.path.join(directory, name) for name in names if name.split("/")[0] == entry]
+    with suppress(OSError):
+        below = os.listdir(path)
+        paths += [os.path.join(path, name) for name in names if name.split("/")[0] in below]
+    return any(map(os.path.isfile, paths))
+
+
+def _configured_profile(
+    host: HostEnvironment,
+    source_options: SourceOptions,
+    env_files: Sequence[str],
+    problems: list[Problem],
+) -> tuple[Profile, str, str] | None:
+    """Return the profile that is set, its reason, and where an ``APP_ENV`` is no profile."""
     if source_options.profile is not None:
-        return PROFILES[source_options.profile.strip().lower()], "Bootstrap(profile=…)"
-    variables = ["HIVE_BOOT_PROFILE", *(["APP_ENV"] if mode == "development" else [])]
-    for variable in variables:
-        text = host.variable(variable)
-        if text and (profile := parse_profile(text)):
-            return profile, variable
-        if text:
-            problems.append(_unknown_value(variable, text, tuple(PROFILES)))
-    if mode != "development":
-        return "production", f"the default in {mode} mode"
-    if container := container_sign(host):
-        return "production", f"development mode, but in a container: {container}"
-    return "development", "the default in development mode outside a container"
+        return PROFILES[source_options.profile.strip().lower()], "Bootstrap(profile=…)", ""
+    if text := host.variable("HIVE_BOOT_PROFILE"):
+        if profile := parse_profile(text):
+            return profile, "HIVE_BOOT_PROFILE", ""
+        problems.append(_unknown_value("HIVE_BOOT_PROFILE", text, tuple(PROFILES)))
+    text, place = _app_env(host, env_files)
+    if profile := parse_profile(text):
+        return profile, place, ""
+    return ("production", f"{place} is not a profile", place) if text else None
+
+
+def _app_env(host: HostEnvironment, env_files: Sequence[str]) -> tuple[str, str]:
+    """Return ``APP_ENV`` and where it is set; empty outside development mode."""
+    if env_files and (text := host.variable("APP_ENV")):
+        return text, "APP_ENV"
+    for path in filter(os.path.isfile, env_files):
+        from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
+
+        if text := read_setting(path, "APP_ENV", [host.variables()]):
+            return text, f"APP_ENV in {path}"
+    return "", ""
+
+
+def _development_shown(host: HostEnvironment, env_files: Sequence[str]) -> tuple[bool, str]:
+    """Return whether a developer started this process, and the sign or the evidence."""
+    if sign := platform_sign(host):
+        return False, sign
+    if evidence := host.first_set(DEVELOPMENT_CONTAINERS, _NO):
+        return True, f"{evidence} is set"
+    if evidence := host.terminal():
+        return True, evidence
+    # A directory with this name is a virtual environment.
+    files = [path for path in env_files if os.path.exists(path) and not os.path.isdir(path)]
+    editor = [name for name in host.variables() if name.startswith("VSCODE_")]
+    person = host.first_set(("DISPLAY", "WAYLAND_DISPLAY", "PYCHARM_HOSTED", "CI", *editor), _NO)
+    if files and (person or host.system == "darwin"):
+        return True, f"{files[0]} exists, and {f'{person} is set' if person else 'this is macOS'}"
+    return False, "no evidence of a developer, such as a terminal"
+
+
+def platform_sign(host: HostEnvironment) -> str:
+    """Return the sign that a platform started this process; empty without one.
+
+    A development container is not a sign, but its PID 1 is never started by a developer.
+    """
+    container = container_sign(host)
+    if container and (host.pid == 1 or not host.first_set(DEVELOPMENT_CONTAINERS, _NO)):
+        return container
+    for platform, variables in PLATFORM_VARIABLES.items():
+        if variable := host.first_set(variables.split()):
+            return f"{variable} is set: {platform}"
+    with suppress(OSError):
+        # https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#%24JOURNAL_STREAM
+        status = os.fstat(2)
+        if host.variable("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}":
+            return "JOURNAL_STREAM names stderr"
+    unit = _service_unit(host) if host.variable("INVOCATION_ID") else ""
+    return f"INVOCATION_ID is set in {unit}" if unit else ""
 
 
 def container_sign(host: HostEnvironment) -> str:
@@ -327,7 +512,26 @@ def container_sign(host: HostEnvironment) -> str:
     for marker in ("/.dockerenv", "/run/.containerenv"):
         if host.exists(marker):
             return f"{marker} exists"
+    # https://systemd.io/CONTAINER_INTERFACE/
+    if host.variable("container"):
+        return "the variable container is set"
     return "this process has PID 1" if host.pid == 1 else ""
+
+
+def _service_unit(host: HostEnvironment) -> str:
+    """Return the systemd service of this process; empty in a session or a desktop application.
+
+    A terminal of a desktop inherits ``INVOCATION_ID``, and is in a scope or in a desktop unit.
+    """
+    text = ""
+    with suppress(OSError), open(host.path("/proc/self/cgroup"), "rb") as file:
+        text = file.read(65_536).decode("utf-8", "replace")
+    for path in re.findall(r"^\d+:(?:name=systemd)?:(.*)$", text, re.MULTILINE):
+        unit: str = (re.findall(r"[\w:.\\@-]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
+        of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(unit)
+        if unit.endswith(".service") and not of_desktop:
+            return unit
+    return ""
 
 
 def _fallback(
@@ -340,7 +544,7 @@ def _fallback(
 
 
 def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
-    base = os.path.join(host.cwd, os.fspath(source_options.env_file or ".env"))
+    base = _absolute(host, source_options.env_file or ".env")
     return f"{base}.local", base
 
 

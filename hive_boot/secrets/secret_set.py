@@ -52,6 +52,7 @@ class _FieldSpec:
 def secret(  # noqa: PLR0913  (public keywords, all with a default)
     name: str | None = None,
     *,
+    aliases: str | Iterable[str] = (),
     file: str | None = None,
     used_by: str = "",
     required_in: str | Iterable[str] = (),
@@ -64,6 +65,8 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     accept_old_for: float = 0.0,
     previous: str | None = None,
     description: str = "",
+    allow_placeholder: bool = False,
+    file_variable: bool = True,
 ) -> Any:  # noqa: ANN401  (a field specifier: the annotation of the attribute is the type)
     """Declare one secret of a :class:`SecretSet`.
 
@@ -71,9 +74,13 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     the field is known; an invalid one is a DeclarationError of the class statement.
 
     Args:
-        name: the environment variable. Default: the attribute in upper case.
+        name: the environment variable. Default: the attribute in upper case, after the
+            ``prefix=`` of the class.
+        aliases: older names. The first one with a value is used where the name has none,
+            with a warning; one with another value is only a warning. Default: none.
         file: the name of the file in a mounted directory, or a relative path below
-            it. Default: the name unchanged, in lower case, or in kebab-case.
+            it; ``rds.json#password`` is the member ``password`` of a JSON file. Default: the
+            name unchanged, in lower case, or in kebab-case.
         used_by: what needs the secret; shown in the report of a failed start.
         required_in: the profile or profiles in which an optional secret is required.
             ``production`` includes ``staging``. Default: none.
@@ -95,11 +102,16 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
         previous: the name of a further, optional secret that holds the previous value,
             for processes that start after a rotation. Default: none.
         description: a description of the secret, for people.
+        allow_placeholder: whether a value that looks like a placeholder (``changeme``) or
+            like an unresolved reference (``op://vault/item``) is accepted. Default False.
+        file_variable: whether the variable ``NAME_FILE`` can contain the path of a file.
+            False is for a name such as ``ssl_cert``, because other software sets
+            ``SSL_CERT_FILE``. Default True.
     """
     return _FieldSpec(dict(locals()))
 
 
-def collect_fields(cls: type) -> dict[str, Field]:
+def collect_fields(cls: type, prefix: str) -> dict[str, Field]:
     """Return the fields that the annotations of ``cls`` itself declare.
 
     The field specifications are removed from the class, so that reading an attribute
@@ -107,6 +119,7 @@ def collect_fields(cls: type) -> dict[str, Field]:
 
     Args:
         cls: a class that is being created.
+        prefix: the beginning of the names that are derived from attributes.
 
     Raises:
         DeclarationError: the declaration is invalid.
@@ -126,15 +139,30 @@ def collect_fields(cls: type) -> dict[str, Field]:
             _declaration_error(
                 cls, attribute, "is a reserved attribute name: rename the attribute and set name="
             )
-        default = cls.__dict__.get(attribute, _FieldSpec({}))
-        if not isinstance(default, _FieldSpec):
-            _declaration_error(
-                cls, attribute, "must not have a value in the code: use secret(dev_default=…)"
-            )
+        arguments = _read_default(cls, attribute, kind, required=required)
         if attribute in cls.__dict__:
             delattr(cls, attribute)
-        fields[attribute] = _read_field(cls, attribute, kind, default.arguments, required=required)
+        if arguments.get("name") is None:
+            arguments = {**arguments, "name": f"{prefix}{attribute.upper()}"}
+        fields[attribute] = _read_field(cls, attribute, kind, arguments, required=required)
     return fields
+
+
+def _read_default(
+    cls: type, attribute: str, kind: type[Secret | SecretBytes], *, required: bool
+) -> dict[str, Any]:
+    """Return the arguments of a field from what the class statement assigns to it."""
+    default = cls.__dict__.get(attribute, _FieldSpec({}))
+    if isinstance(default, _FieldSpec):
+        return default.arguments
+    if default is not None:
+        _declaration_error(
+            cls, attribute, "must not have a value in the code: use secret(dev_default=…)"
+        )
+    if required:
+        optional = f"write {attribute}: {kind.__name__} | None"
+        _declaration_error(cls, attribute, f"is required and cannot be None: {optional}")
+    return {"may_be_omitted": True}
 
 
 def reject_secrets_in_mixin(mixin: type) -> None:
@@ -178,7 +206,7 @@ def make_inventory(cls: type, fields: Mapping[str, Field]) -> FieldIndex:
         DeclarationError: one variable or one file would provide two fields.
     """
     field_index = FieldIndex(fields.values())
-    _validate_source_names(cls, field_index.all_fields)
+    _validate_source_names(cls, field_index)
     return field_index
 
 
@@ -224,7 +252,7 @@ def _read_field(
     required: bool,
 ) -> Field:
     given = {key: value for key, value in arguments.items() if value is not None}
-    name = given.pop("name", attribute.upper())
+    name = given.pop("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         _declaration_error(cls, attribute, f"has an invalid name=: expected {NAME_RULE}")
     file = given.get("file")
@@ -234,6 +262,7 @@ def _read_field(
             attribute,
             "has an invalid file=: expected a relative path without '.', '..', '//' or NUL",
         )
+    given["aliases"] = _read_aliases(cls, attribute, given.get("aliases", ()))
     given["required_in"] = _read_profiles(cls, attribute, given.get("required_in", ()))
     given["pattern"] = _read_pattern(cls, attribute, given.get("pattern"), kind)
     field = Field(
@@ -252,6 +281,14 @@ def _read_field(
     if previous is not None and not (isinstance(previous, str) and NAME.fullmatch(previous)):
         _declaration_error(cls, attribute, f"has an invalid previous=: expected {NAME_RULE}")
     return field
+
+
+def _read_aliases(cls: type, attribute: str, given: str | Iterable[str]) -> tuple[str, ...]:
+    many = hasattr(given, "__iter__") and not isinstance(given, str)
+    aliases: tuple[Any, ...] = tuple(given if many else [given])
+    if not all(isinstance(alias, str) and NAME.fullmatch(alias) for alias in aliases):
+        _declaration_error(cls, attribute, f"has an invalid aliases=: expected {NAME_RULE}")
+    return aliases
 
 
 def _read_profiles(cls: type, attribute: str, given: str | Iterable[str]) -> frozenset[Profile]:
@@ -328,11 +365,17 @@ def _validate_dev_default(cls: type, field: Field) -> None:
         _declaration_error(cls, field.attribute, message)
 
 
-def _validate_source_names(cls: type, fields: Iterable[Field]) -> None:
+def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
     """Raise if one variable or one file would provide two fields."""
     owners: dict[str, str] = {}
-    for field in fields:
-        for source_name in (field.name, f"{field.name}_FILE", *field.candidates):
+    for field in field_index.all_fields:
+        names = [field, *field_index.aliases.get(field.attribute, ())]
+        pointers = [f"{each.name}_FILE" for each in names if each.file_variable]
+        variables = [*(each.name for each in names), *pointers]
+        if len(set(variables)) < len(variables):
+            _declaration_error(cls, field.attribute, "has a name twice in name= and aliases=")
+        files = [file for name in names for file in name.candidates]
+        for source_name in (*variables, *files):
             owner = owners.setdefault(source_name, field.attribute)
             if owner != field.attribute:
                 _declaration_error(
@@ -358,30 +401,41 @@ class SecretSet:
     """Base of a declaration: a class whose annotations are secrets.
 
     A field annotated as ``Secret`` or ``SecretBytes`` is required, ``… | None`` is
-    optional; :func:`secret` sets options of a field, and an annotation without it is a
-    field too. A subclass adds fields. The optional method ``async def check(self)``
-    validates the whole set; it raises or returns False to reject the set.
+    optional, with or without ``= None``; :func:`secret` sets options of a field, and an
+    annotation without it is a field too. A subclass adds fields. The optional method
+    ``async def check(self)`` validates the whole set; it raises or returns False to reject
+    the set.
 
     One object of the declared type is used for a whole run: an attribute is always the
-    current value. Tests can create a set with keyword arguments, one for each field.
+    current value. Tests can create a set with keyword arguments, one for each field; only
+    those declared with ``= None`` may be left out.
+
+    ``class OrderSecrets(SecretSet, prefix="ORDERS_")`` puts the prefix before the names that are
+    derived from the attributes of this class, not before the arguments of :func:`secret`.
+    Inherited fields keep their names, and a subclass does not inherit the prefix.
 
     Raises:
         TypeError: a field is missing, is not declared, or has another type.
+        DeclarationError: a class statement declares something invalid.
     """
 
     # Not annotated: get_type_hints() of a declaration must return only its fields.
     _field_index = FieldIndex(())
     _own = FieldIndex(())
 
-    def __init_subclass__(cls, **kwargs: object) -> None:
+    def __init_subclass__(cls, *, prefix: str = "", **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        given: object = prefix
+        if given != "" and not (isinstance(given, str) and NAME.fullmatch(given)):
+            message = f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}"
+            raise DeclarationError(message)
         inherited: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
             if issubclass(base, SecretSet):
                 inherited |= base.__dict__["_own"].fields
             else:
                 reject_secrets_in_mixin(base)
-        cls._own = FieldIndex(collect_fields(cls).values())
+        cls._own = FieldIndex(collect_fields(cls, prefix).values())
         cls._field_index = make_inventory(cls, inherited | cls._own.fields)
         check = getattr(cls, "check", None)
         if check is not None:
@@ -393,15 +447,17 @@ class SecretSet:
 
     def __init__(self, **values: Secret | SecretBytes | None) -> None:
         name = type(self).__name__
-        if missing := self._field_index.fields.keys() - values.keys():
+        fields = self._field_index.fields
+        values = dict.fromkeys(key for key in fields if fields[key].may_be_omitted) | values
+        if missing := fields.keys() - values.keys():
             message = f"{name}() requires every field; missing: {', '.join(sorted(missing))}"
             del values
             raise TypeError(message)
-        if unknown := values.keys() - self._field_index.fields.keys():
+        if unknown := values.keys() - fields.keys():
             message = f"{name}() got fields that are not declared: {', '.join(sorted(unknown))}"
             del values
             raise TypeError(message)
-        for key, field in self._field_index.fields.items():
+        for key, field in fields.items():
             value = values[key]
             if not isinstance(value, field.kind) and (value is not None or field.required):
                 wanted = field.kind.__name__ + ("" if field.required else " or None")
@@ -412,6 +468,23 @@ class SecretSet:
                 del value, values
                 raise TypeError(message)
         object.__setattr__(self, "__dict__", values)
+
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
+
+        def __getattr__(self, name: str) -> Never:
+            owner, fields = type(self).__name__, self._field_index.fields
+            message = f"{owner!r} object has no attribute {name!r}"
+            if name in fields:
+                message = f"{owner}.{name} has no value yet: the secrets are not loaded"
+            elif not name.startswith("_"):
+                from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (a failure's)
+
+                # Only a similar name is shown: the name may be a value by mistake.
+                near = did_you_mean(name, fields)
+                known = f" Its fields: {', '.join(fields)}."
+                message = f"{owner} has no field {repr(name) if near else 'of this name'}."
+                message += near or known
+            raise AttributeError(message)
 
     @property
     def current(self) -> Self:

@@ -51,6 +51,10 @@ class ValuePeriod(Record):
     until: float = math.inf
 
 
+_Periods = dict[str, tuple[ValuePeriod, ...]]
+"""The periods of each field that has changed, the oldest first, by attribute."""
+
+
 def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
     """Return an immutable set of ``values``; the fields without a value are None."""
     pinned = declared.__new__(declared)
@@ -75,33 +79,50 @@ class Store(Generic[S]):
     Args:
         declared: the declaration.
         clock: the monotonic clock, in seconds.
+        prepare: called with the values that are about to come into use. It returns the config
+            that belongs to them. If it raises, the values before stay in use. Default: no config.
+        view: the live set of an earlier store, which continues with the values of this one.
+            Default: a new one.
 
     Attributes:
-        view: the live set, which always has the values in use. It has no values until the
-            first generation is accepted.
+        view: the live set, which always has the values in use. A new one has no values until
+            the first generation is accepted.
     """
 
-    def __init__(self, declared: type[S], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        declared: type[S],
+        clock: Callable[[], float] = time.monotonic,
+        prepare: Callable[[Mapping[str, Value]], object] = lambda _: None,
+        *,
+        view: S | None = None,
+    ) -> None:
         self.declared = declared
-        self.view = declared.__new__(declared)
+        self.view = declared.__new__(declared) if view is None else view
         self._clock = clock
+        self._prepare = prepare
         self._first: Generation | None = None
         self._current: Mapping[str, Value] = {}
         self._last_activation = 0.0
         # Only fields that have changed have periods. A tuple is replaced, never modified, because
         # other threads may iterate over it.
-        self._periods: dict[str, tuple[ValuePeriod, ...]] = {}
+        self._periods: _Periods = {}
 
     @property
     def is_filled(self) -> bool:
         """Whether a set has been accepted."""
-        return "_generation" in self.view.__dict__
+        return self._first is not None
 
     @property
     def generation(self) -> Generation:
         """The last accepted generation. A field with ``activate_after`` may still be pending."""
         generation: Generation = self.view.__dict__["_generation"]
         return generation
+
+    @property
+    def config(self) -> object:
+        """The config that belongs to the values in use; None before the first generation."""
+        return self.view.__dict__.get("_config")
 
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
         """Accept a loaded set, and activate its fields that have no ``activate_after``.
@@ -112,24 +133,27 @@ class Store(Generic[S]):
 
         Returns:
             The change of the values in use; None without one, and for the first generation.
+
+        Raises:
+            Exception: the config could not be prepared; nothing has changed.
         """
         moment = self._clock()
         if self._first is None:
+            config = self._prepare(load_result.values)
             self._first = Generation(1, load_result, moment, time.time())
-            self._publish(self._first, load_result.values)
+            self._publish(self._first, load_result.values, config)
             return None
         generation = Generation(self.generation.number + 1, load_result, moment, time.time())
         changed = changed_fields(load_result, self.generation.load_result)
-        if now:
-            self._activate_all(moment)
+        all_periods = self._moved(moment, math.inf, moment) if now else dict(self._periods)
         for attribute in changed:
             field = load_result.field_index.by_attribute[attribute]
             since = moment + (0.0 if now else field.activate_after)
-            *before, last = self._periods.get(attribute) or (self.current_period(attribute),)
+            *before, last = all_periods.get(attribute) or (self.current_period(attribute),)
             last = last.replace(until=since + field.accept_old_for)
             period = ValuePeriod(load_result.values.get(attribute), generation.number, since)
-            self._periods[attribute] = (*before, last, period)
-        return self._activate_due(generation, moment)
+            all_periods[attribute] = (*before, last, period)
+        return self._activate_due(generation, moment, all_periods)
 
     def advance(self, *, now: bool = False) -> Change | None:
         """Activate the values that are due, and drop those that are no longer accepted.
@@ -139,11 +163,18 @@ class Store(Generic[S]):
 
         Returns:
             The change of the values in use; None without one.
+
+        Raises:
+            Exception: the config could not be prepared; nothing has changed.
         """
         moment = self._clock()
-        if now:
-            self._activate_all(moment)
-        return self._activate_due(self.generation, moment)
+        all_periods = self._moved(moment, math.inf, moment) if now else dict(self._periods)
+        return self._activate_due(self.generation, moment, all_periods)
+
+    def postpone(self, seconds: float) -> None:
+        """Delay the values that are due and could not be activated by some seconds from now."""
+        moment = self._clock()
+        self._periods = self._moved(self._last_activation, moment, moment + seconds)
 
     @property
     def next_due(self) -> float:
@@ -197,23 +228,35 @@ class Store(Generic[S]):
         others = [period.value for periods in list(self._periods.values()) for period in periods]
         return [*self._current.values(), *(value for value in others if value is not None)]
 
-    def _activate_all(self, moment: float) -> None:
-        """Start all pending periods now, and ``accept_old_for`` of the values they replace."""
-        fields = self.generation.load_result.field_index.by_attribute
-        for attribute, periods in self._periods.items():
-            activated = [period.replace(since=min(period.since, moment)) for period in periods]
-            for number, period in enumerate(periods[1:]):
-                if period.since > moment:
-                    until = moment + fields[attribute].accept_old_for
-                    activated[number] = activated[number].replace(until=until)
-            self._periods[attribute] = tuple(activated)
+    def _moved(self, after: float, until: float, since: float) -> _Periods:
+        """Return the periods, in which those that start after ``after`` start at ``since``.
 
-    def _activate_due(self, generation: Generation, moment: float) -> Change | None:
+        The ``accept_old_for`` of the values that they replace starts at the same time.
+
+        Args:
+            after: periods that start until then are not moved.
+            until: periods that start later are not moved.
+            since: the new start.
+        """
+        fields = self.generation.load_result.field_index.by_attribute
+        all_periods = {}
+        for attribute, periods in self._periods.items():
+            moved = list(periods)
+            for number, period in enumerate(periods):
+                if number and after < period.since <= until:
+                    before = since + fields[attribute].accept_old_for
+                    moved[number - 1] = moved[number - 1].replace(until=before)
+                    moved[number] = moved[number].replace(since=since)
+            all_periods[attribute] = tuple(moved)
+        return all_periods
+
+    def _activate_due(
+        self, generation: Generation, moment: float, all_periods: _Periods
+    ) -> Change | None:
         """Publish the values that are current at ``moment``, and drop periods that are over."""
         current = dict(self._current)
         numbers: dict[str, int] = {}
-        self._last_activation = moment
-        for attribute, periods in self._periods.items():
+        for attribute, periods in all_periods.items():
             at = max(number for number, period in enumerate(periods) if period.since <= moment)
             now = periods[at]
             later = {period.value for period in periods[at:]}
@@ -223,7 +266,7 @@ class Store(Generic[S]):
                 for period in periods[:at]
                 if period.until > moment and period.value not in later
             ]
-            self._periods[attribute] = (*old, *periods[at:])
+            all_periods[attribute] = (*old, *periods[at:])
             numbers[attribute] = now.number
             if now.value is None:
                 current.pop(attribute, None)
@@ -232,8 +275,11 @@ class Store(Generic[S]):
         before = self._current
         fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
         names = tuple(each for each in fields if not _is_same(before, current, each))
+        config = self._prepare(current) if names else self.config
+        self._last_activation = moment
+        self._periods = all_periods
         if names or generation is not self.generation:
-            self._publish(generation, current)
+            self._publish(generation, current, config)
         if not names:
             return None
         return Change(
@@ -243,8 +289,10 @@ class Store(Generic[S]):
             max(numbers[name] for name in names),
         )
 
-    def _publish(self, generation: Generation, current: Mapping[str, Value]) -> None:
-        """Publish values in one assignment, so that no reader sees a part of them."""
+    def _publish(
+        self, generation: Generation, current: Mapping[str, Value], config: object
+    ) -> None:
+        """Publish values and config in one assignment, so that no reader sees a part of them."""
         fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
         values = _complete(self.declared, current)
         # For get_secret(): text secrets by name; None for an absent optional one.
@@ -255,6 +303,7 @@ class Store(Generic[S]):
         }
         pinned = make_set(self.declared, current)
         values |= {"_generation": generation, "_by_name": by_name, "_pinned": pinned}
+        values["_config"] = config
         self._current = current
         object.__setattr__(self.view, "__dict__", values)
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
-from hive_boot.secrets.platform import PLATFORM_ENTRIES
-from hive_boot.secrets.sources.directories import find_kubelet_volumes
+from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -140,7 +138,9 @@ class WatchSnapshot(Record):
         names = self.targets.get(above, _NONE)
         if names is None or name in names:
             return True
-        return above in self.secret_directories and name.startswith("..")
+        # A subdirectory with any name may hold secrets.
+        is_entry = above in self.secret_directories
+        return is_entry and (name.startswith("..") or os.path.isdir(path))
 
     def is_sibling(self, path: str) -> bool:
         """Return whether ``path`` is an entry of a directory of secrets."""
@@ -160,15 +160,14 @@ class WatchTargets:
     """
 
     def __init__(self, field_index: FieldIndex, source_context: SourceContext) -> None:
-        self._field_index = field_index
         self._directories = source_context.directories
-        self._usual = not source_context.directories_setting and source_context.mode != "systemd"
         variables = source_context.variables()
         pointers = filter(None, (variables.get(name, "") for name in field_index.by_file_variable))
         named = [os.path.join(source_context.cwd, pointer) for pointer in pointers]
         self._files = [*named, *source_context.env_files]
-        tops = {name.partition("/")[0] for name in field_index.nested_paths}
-        self._names = frozenset(field_index.by_file.keys() | tops)
+        self._by_file = frozenset(field_index.by_file.keys() | field_index.members.keys())
+        self._nested = [name for name in self._by_file if "/" in name]
+        self._names = self._by_file | {name.partition("/")[0] for name in self._nested}
 
     @property
     def is_empty(self) -> bool:
@@ -177,11 +176,12 @@ class WatchTargets:
 
     def snapshot(self) -> WatchSnapshot:
         """Return the current targets and signatures; an unreadable path counts as absent."""
-        directories = list(self._all_directories())
-        pinned = find_mounted_files({**self._declared(directories), **_resolved(self._files)})
-        watched = self._watched_paths(directories, pinned)
+        files = [*self._files, *filter(os.path.isfile, self._directories)]
+        directories = [path for path in self._all_directories() if path not in files]
+        pinned = find_mounted_files({**self._declared(directories), **_resolved(files)})
+        watched = self._watched_paths(directories, files, pinned)
         roots = tuple((*key, path, names) for path, (key, names) in sorted(watched.items()))
-        contents = [*map(self._contents, directories), *map(_signature, self._files)]
+        contents = [*map(self._contents, directories), *map(_signature, files)]
         targets = {path: names for path, (_, names) in watched.items()}
         secret_directories = frozenset(map(os.path.realpath, directories)) & targets.keys()
         return WatchSnapshot(targets, secret_directories, roots, tuple(contents), tuple(pinned))
@@ -189,26 +189,36 @@ class WatchTargets:
     def _all_directories(self) -> Iterator[str]:
         for path in self._directories:
             yield path
-            if self._usual:
-                names = _listed(path)
-                if _DATA not in names:
-                    yield from find_kubelet_volumes(path, set(names) - PLATFORM_ENTRIES)
+            if not os.path.islink(os.path.join(path, _DATA)):
+                yield from find_subdirectories(path)[:MAX_SUBDIRECTORIES]
 
     def _declared(self, directories: Collection[str]) -> dict[str, str]:
         """Return the declared files of all directories, each with the real path of its directory.
 
         The file itself is not resolved: a mount point is a file, not the target of a link.
         """
-        by_file, below = self._field_index.by_file, self._field_index.nested_paths
         found = {}
         for directory in directories:
             real = os.path.realpath(directory)
-            for name in [*filter(by_file.__contains__, _listed(directory)), *below]:
+            for name in [*self._declared_names(directory), *self._nested]:
                 found[os.path.join(directory, name)] = os.path.join(real, name)
         return found
 
+    def _declared_names(self, directory: str) -> list[str]:
+        """Return the declared names in a directory, also if it can be entered but not listed."""
+        try:
+            return [name for name in os.listdir(directory) if name in self._by_file]
+        except PermissionError:
+            paths = {name: os.path.join(directory, name) for name in self._by_file}
+            return [name for name, path in paths.items() if os.path.lexists(path)]
+        except OSError:
+            return []
+
     def _watched_paths(
-        self, directories: Collection[str], pinned: Collection[MountedFile]
+        self,
+        directories: Collection[str],
+        files: Collection[str],
+        pinned: Collection[MountedFile],
     ) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
         """Return the inode and the names of interest of each path to watch; no inode twice.
 
@@ -216,13 +226,10 @@ class WatchTargets:
         """
         wanted: list[tuple[str, frozenset[str] | None]] = []
         for directory in directories:
-            is_plain = not os.path.islink(os.path.join(directory, _DATA))
-            # A volume with any name may be mounted in a default directory.
-            names = None if is_plain and self._usual else self._names
-            wanted += [(directory, names), *_path_dependencies(directory)]
-            if is_plain:
-                wanted += self._symlink_dependencies(directory)
-        for file in self._files:
+            wanted += [(directory, self._names), *_path_dependencies(directory)]
+            if not os.path.islink(os.path.join(directory, _DATA)):
+                wanted += self._file_dependencies(directory)
+        for file in files:
             wanted += _path_dependencies(file)
         wanted += [(pin.path, None) for pin in pinned]
         inodes: dict[tuple[int, int], tuple[str, frozenset[str] | None]] = {}
@@ -236,14 +243,25 @@ class WatchTargets:
             inodes[key] = (known, both)
         return {path: (key, names) for key, (path, names) in inodes.items()}
 
-    def _symlink_dependencies(self, directory: str) -> Iterator[tuple[str, frozenset[str]]]:
-        """Yield the path dependencies of declared links and nested files in a directory."""
-        # scandir() knows which entries are links, without a stat() of each file.
-        with suppress(OSError), os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.name in self._field_index.by_file and entry.is_symlink():
-                    yield from _path_dependencies(entry.path)
-        for name in self._field_index.nested_paths:
+    def _file_dependencies(self, directory: str) -> Iterator[tuple[str, frozenset[str] | None]]:
+        """Yield the path dependencies of declared links and nested files in a directory.
+
+        The files of a directory that cannot be listed are watched themselves.
+        """
+        try:
+            # scandir() knows which entries are links, without a stat() of each file.
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    if entry.name in self._by_file and entry.is_symlink():
+                        yield from _path_dependencies(entry.path)
+        except PermissionError:
+            for name in self._declared_names(directory):
+                path = os.path.join(directory, name)
+                yield path, None
+                yield from _path_dependencies(path)
+        except OSError:
+            pass
+        for name in self._nested:
             yield from _path_dependencies(os.path.join(directory, name))
 
     def _contents(self, directory: str) -> object:
@@ -253,9 +271,9 @@ class WatchTargets:
         except OSError:
             link = None
         base = directory if link is None else os.path.join(directory, link)
-        names = self._field_index.by_file.keys() & set(_listed(base))
-        files = [(name, _signature(os.path.join(base, name))) for name in sorted(names)]
-        below = [_signature(os.path.join(base, name)) for name in self._field_index.nested_paths]
+        names = sorted(self._declared_names(base))
+        files = [(name, _signature(os.path.join(base, name))) for name in names]
+        below = [_signature(os.path.join(base, name)) for name in self._nested]
         return link, _signature(base)[:3], tuple(files), tuple(below)
 
 
@@ -291,13 +309,6 @@ def _links(path: str) -> Iterator[tuple[str, str]]:
         yield at, name
         at = "/" if target.startswith("/") else at
         todo += [part for part in target.split("/")[::-1] if part not in {"", "."}]
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
 
 
 def _inode(path: str) -> tuple[int, int] | None:

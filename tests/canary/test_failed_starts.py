@@ -188,8 +188,7 @@ def setting(name: str) -> Callable[[Path], dict[str, str]]:
     """Put a value into a variable that takes one of a few words."""
 
     def arrange(_: Path) -> dict[str, str]:
-        said = {"HIVE_BOOT_MODE": "development"} if name == "APP_ENV" else {}
-        return {**INJECTED, **said, name: LOOSE.variable}
+        return {**INJECTED, name: LOOSE.variable}
 
     return arrange
 
@@ -214,7 +213,6 @@ ARRANGED = {
     ".env not UTF-8": dotenv_that_is_no_text,
     "mode": setting("HIVE_BOOT_MODE"),
     "profile": setting("HIVE_BOOT_PROFILE"),
-    "APP_ENV": setting("APP_ENV"),
     "fallback": setting("HIVE_BOOT_ENV_FALLBACK"),
 }
 

@@ -31,6 +31,10 @@ REACHED = [
     "RedactionScope.unset_environ in runtime/redaction_scope.py",
     "_Opaque.__eq__ in secrets/value.py",
     "require_secret in secrets/global_access.py",
+    "StandaloneStore._refresh in secrets/global_access.py",
+    "_Known.observe in secrets/global_access.py",
+    "LoadPipeline.load_once in runtime/load_pipeline.py",
+    "Bootstrap.as_property.<locals>.reveal in bootstrap.py",
     "Store._activate_due in secrets/store.py",
     "HookRunner.run in runtime/rotation_hooks.py",
 ]

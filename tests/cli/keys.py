@@ -53,3 +53,9 @@ class Strict(SecretSet):
 
 
 boot = Bootstrap(Keys, env_file="other.env")
+
+
+class Renamed(SecretSet):
+    """A field that had another name."""
+
+    api_key: Secret = secret(aliases=("OLD_KEY",))

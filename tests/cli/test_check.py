@@ -46,7 +46,7 @@ def facts(capsys: pytest.CaptureFixture[str]) -> Facts:
 
 
 def test_a_set_that_is_right(capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has every secret with a mask, the one after a rotation too; exit 0."""
+    """The table has every secret with its length, the one after a rotation too; exit 0."""
     assert check("boot") == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -68,10 +68,23 @@ def test_all_problems_are_reported(
     assert_golden("check_report", f"{out}\n--- stderr ---\n{err}")
 
 
-def test_bytes_are_masked_whole(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They need not be text."""
-    monkeypatch.setenv("CLIENT_KEY", "fake-client-key-0123456789")
-    assert facts("boot")["secrets"][2]["masked"] == "***"
+def test_a_value_is_shown_by_its_length(
+    facts: Facts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In characters, or in bytes of SecretBytes; no part of it, however long it is."""
+    for text, length, size in (("qxzöjqk-7q9z-vxw", 16, 17), ("€" * 1000, 1000, 3000)):
+        monkeypatch.setenv("JWT_SECRET", text)
+        monkeypatch.setenv("CLIENT_KEY", text)
+        assert [each["length"] for each in facts("boot")["secrets"]] == [length, None, size, None]
+        assert check("boot") == 0
+        rows = capsys.readouterr().out.splitlines()
+        assert f"  {length} characters  " in rows[5]
+        assert f"  {size} bytes  " in rows[7]
+        parts = {text[at : at + 3] for at in range(len(text))}
+        assert not [part for part in parts if part in "".join(rows)]
+    monkeypatch.setenv("SENTRY_DSN", "x")
+    assert check("boot") == 0
+    assert "  1 character  " in capsys.readouterr().out
 
 
 def test_every_check_of_the_application_is_run(
@@ -111,7 +124,7 @@ def test_a_program_gets_the_same_in_json(facts: Facts, monkeypatch: pytest.Monke
         "present": True,
         "source": "environment",
         "place": "JWT_SECRET",
-        "masked": "fake...789",
+        "length": 26,
         "used_by": "logins",
         "problems": [],
     }

@@ -1,19 +1,22 @@
 """``hive-boot doctor``: its report, its exit status, and the values that it never shows."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
+from errno import ENOENT
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.cli import doctor as doctor_command
+from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
 from hive_boot.cli.main import main
 from hive_boot.secrets.platform import HostEnvironment
-from tests.cli.doctor_checks.contexts import write
+from tests.cli.doctor_checks.contexts import context_of, write
 from tests.fixtures.golden import assert_golden
 from tests.support import move_to, run_child
 
@@ -189,17 +192,39 @@ def test_a_manifest_that_does_not_exist_exits_with_64(doctor: Doctor) -> None:
     assert "--manifests: gone.yaml" in err
 
 
-def test_a_check_that_fails_is_a_note(machine: Path, doctor: Doctor) -> None:
-    """The other checks run."""
+def test_a_manifest_that_cannot_be_read_is_a_note(machine: Path, doctor: Doctor) -> None:
+    """The other checks run, and the other manifests are compared."""
     write(machine / "run/secrets/api_key", "fake-value-of-the-key ")
-    # Even root cannot read this file from its beginning.
-    load_result = findings_of(doctor, "--manifests", "/proc/self/mem")
-
-    assert [(each["severity"], each["kind"], each["names"]) for each in load_result] == [
-        ("warning", "space-around", ["API_KEY"]),
-        ("note", "check-failed", ["short_grace_period"]),
+    pod = write(machine / "pod.yaml", "kind: Pod\ncontainers:\nterminationGracePeriodSeconds: 5\n")
+    os.mkfifo(machine / "docker-compose.yml")
+    (machine / "endless.yaml").symlink_to("/dev/zero")
+    # Even root cannot read the last one from its beginning.
+    unreadable = [
+        *(str(machine / name) for name in ("docker-compose.yml", "endless.yaml")),
+        "/proc/self/mem",
     ]
-    assert "short_grace_period" in doctor("--manifests", "/proc/self/mem")[1]
+    load_result = findings_of(doctor, "--manifests", *unreadable, str(pod))
+
+    assert [(each["severity"], each["kind"]) for each in load_result] == [
+        ("warning", "space-around"),
+        ("warning", "grace-period"),
+        *[("note", "manifest-unreadable")] * 3,
+    ]
+    assert [each["locations"] for each in load_result[2:]] == [[path] for path in unreadable]
+
+
+def test_a_check_that_fails_is_a_note(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other checks run."""
+
+    def no_such_process(context: DoctorContext) -> list[Finding]:
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(context.host.path("/proc/0")))
+
+    monkeypatch.setattr(doctor_command, "CHECKS", (no_such_process, *doctor_command.CHECKS))
+    first = doctor_command.run_checks(context_of(machine))[-1]
+
+    assert (first.severity, first.kind, first.names) == (
+        ("note", "check-failed", ("no_such_process",))
+    )
 
 
 def test_lines_fit_the_terminal_except_commands(

@@ -98,6 +98,54 @@ def test_the_help_of_each_command_has_an_example(
         assert max(map(len, shown.splitlines())) <= 80, command
 
 
+def test_help_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints what ``--help`` prints; further arguments are not executed."""
+    for command in COMMANDS:
+        assert help_of(capsys, "help", command) == help_of(capsys, command, "--help")
+    assert help_of(capsys, "help", "run", "-m", "this") == help_of(capsys, "run", "--help")
+    whole = help_of(capsys, "--help")
+    for typed in (["help"], ["help", "help"], ["help", "--help"], ["help", "--json"]):
+        assert help_of(capsys, *typed) == whole, typed
+    for typed, near in ((["help", "chekc"], "check?"), (["hlep"], "help?")):
+        assert main(typed) == 64
+        assert near in capsys.readouterr().err
+
+
+def test_a_shell_completes_commands_and_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script of shtab, executed by bash, which itself completes paths."""
+    pytest.importorskip("shtab")
+    for shell in ("zsh", "tcsh", "bash"):
+        assert main(["--print-completion", shell]) == 0
+        script = capsys.readouterr().out
+        assert not [name for name in ("help", *COMMANDS) if name not in script]
+    (tmp_path / "completion").write_text(script)
+    program = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_hive_boot'
+    for typed, expected in (
+        (["m"], {"migrate", "manifests"}),
+        (["rotate", "--d"], {"--dry-run"}),
+        (["help", "do"], {"doctor"}),
+        (["migrate", "--to", "secr"], set()),
+    ):
+        words = ["bash", str(tmp_path / "completion"), "hive-boot", *typed]
+        ended = run("bash", "-c", f'{program}; echo "${{COMPREPLY[@]}}"', *words)
+        assert {*ended.stdout.split()} == expected, ended
+
+
+def test_completion_without_shtab_names_the_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line; a shell that is not supported is an error of the command line."""
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["--print-completion", "bash"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "pip install 'hive_boot[completion]'" in err
+    assert main(["--print-completion", "fish"]) == 64
+    assert "bash" in capsys.readouterr().err
+
+
 def test_a_wrong_command_line_is_64(capsys: pytest.CaptureFixture[str]) -> None:
     """The message is on stderr alone, and has what to type instead."""
     for typed, data in (
@@ -234,7 +282,7 @@ def test_without_a_stderr_the_status_is_right(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_health_check_imports_next_to_nothing() -> None:
     """Neither the rest of the package, nor what a start needs."""
-    modules = ["cli", "cli.arguments", "cli.main", "cli.output", "cli.probe"]
+    modules = ["_output", "cli", "cli.arguments", "cli.main", "cli.output", "cli.probe"]
     ended = run(
         sys.executable,
         "-c",

@@ -1,6 +1,7 @@
 """``hive-boot manifests``: its arguments and its output."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -144,6 +145,20 @@ def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[s
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_the_directory_is_created() -> None:
+    """Also those above it."""
+    assert manifests("worker", "--target", "markdown", "--write", "new/place") == 0
+    assert list(all_of(Path.cwd())) == ["new/place/SECRETS.md"]
+
+
+def test_a_file_that_is_not_a_file_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither ``--check`` nor ``--write`` reads it."""
+    os.mkfifo("SECRETS.md")
+    for mode in ("--check", "--write"):
+        assert manifests("worker", "--target", "markdown", mode) == 1
+        assert "SECRETS.md: is a FIFO" in capsys.readouterr().err
+
+
 def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
     """The message has the option or the value that is wrong, and repeats no secret."""
     markdown = ("--target", "markdown")
@@ -170,6 +185,14 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
                 ("--command", "a 'b\nc'", "--command"),
                 ("--port", "70000", "--port"),
                 ("--port", "9000", "probe_port"),
+                ("--egress", "0", "--egress"),
+                ("--egress", "postgres", "--egress"),
+                ("--replicas", "0", "--replicas"),
+                ("--cpu", "1:500m", "--cpu"),
+                ("--cpu", "2 cores", "--cpu"),
+                ("--memory", "1Gi:512Mi", "--memory"),
+                ("--memory", "512", "--memory"),
+                ("--memory", ":1Gi", "--memory"),
                 ("--copy", "/x", "'/x'"),
                 ("--copy", "secrets/", "secrets"),
                 ("--context", "a/../b", "'a/../b'"),
@@ -253,7 +276,8 @@ def test_the_header_renders_the_same_again(capsys: pytest.CaptureFixture[str]) -
     options = (
         *("--target", "compose", "--port", "8080", "--image", "x:1", "--base", "python:3.12-slim"),
         *("--command", "hive-boot run a:b --name 'x y'", "--install", ".[a] b", "--name", "shop"),
-        *("--use", "TOKEN"),
+        *("--use", "TOKEN", "--egress", "5432", "--egress", "443"),
+        *("--replicas", "3", "--cpu", "250m", "--memory", "1Gi:2Gi"),
         *("--env", "A=b c", "--writable", "/data/", "--context", "a/", "--copy", "b"),
     )
     assert manifests("served", *options, "--write") == 0

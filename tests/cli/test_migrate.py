@@ -18,7 +18,7 @@ from hive_boot import Secret
 from hive_boot.cli import migrate
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import main
-from hive_boot.cli.migrate import DotenvLines, MigrationPlan
+from hive_boot.cli.migration_plan import DotenvLines, MigrationPlan
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.value import placeholder
 from hive_boot.testing import MountedVolume
@@ -267,12 +267,13 @@ def test_a_source_that_overrides_the_file_is_named(
 
 
 def test_a_local_file_is_compared_once(here: Path, facts: Facts) -> None:
-    """Not when it says the same, or is migrated itself; one that is invalid is named."""
+    """Not when it says the same; what it overrides, or an invalid line, is named."""
     (here / ".env.local").write_text("TLS_CERT='fake cert'\n")
     assert facts("--dry-run")["warnings"] == []
     (here / ".env.local").write_text("TLS_CERT=fake-more\n")
     told = facts("--dry-run", "--env-file", ".env", "--env-file", ".env.local")
-    assert told["warnings"] == []
+    (overridden,) = told["warnings"]
+    assert "TLS_CERT" in overridden
     (here / ".env.local").write_text("TOKEN unset and wrong\n")
     (warning,) = facts("--dry-run")["warnings"]
     assert f"{here}/.env.local:1" in warning
@@ -470,7 +471,7 @@ def test_without_a_permission_nothing_changes(capsys: pytest.CaptureFixture[str]
     """Neither to read the directory, nor to write in it or beside it."""
     with as_ordinary_user() as place:
         (place / ".env").write_text(ENV)
-        (place / "secrets").mkdir(0o300)
+        (place / "secrets").mkdir(0o000)
         (place / "closed").mkdir(0o500)
         before = contents(place)
         for to in ("secrets", "closed/secrets", "closed"):
@@ -550,6 +551,27 @@ def test_a_failure_shows_no_value_to_an_error_tracker(here: Path) -> None:
         MigrationPlan(Keys, [Path(".env")], Path("secrets"))
 
     assert "fake" not in everything_told(caught.value)
+
+
+def test_a_reference_has_the_value_that_a_start_gives_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the environment, from ``.env.local``, from an earlier line; or as it is written."""
+    environ = {"DB_HOST": "fake-host", "BOTH": "fake-environment", "API_KEY_PART": "fake-part"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    (here / ".env.local").write_text("REGION=fake-region\nBOTH=fake-local\n")
+    (here / ".env").write_text(
+        "PORT=5432\nBOTH=fake-line\n"
+        "API_KEY=fake://${DB_HOST}:${PORT}/${REGION}?${BOTH}\n"
+        "TOKEN='fake-${PORT}'\n"
+        'TLS_CERT="${PORT} $PORT ${NONE:-fake-default}"\n'
+    )
+    before = look(Keys, here.parent, environ, mode="development")
+    assert not before.problems
+    assert run() == 0
+    after = look(Keys, here.parent, mode="docker", secrets_dirs=here / "secrets")
+    assert values_of(after) == values_of(before)
 
 
 # The guarantee, over the grammar of python-dotenv.
@@ -666,3 +688,13 @@ def test_a_start_reads_what_it_read_before(text: str, pointed: str, raw: bytes) 
         assert not rest.values
         assert not rest.problems
         assert others_in(env) == others
+
+
+def test_a_value_of_an_older_name_becomes_the_file_of_the_name(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line of the older name is among the lines to delete."""
+    (here / ".env").write_text("OTHER=1\nOLD_KEY=fake-old\n")
+    assert run(app="tests.cli.keys:Renamed") == 0
+    assert contents(here / "secrets") == {"api_key": b"fake-old"}
+    assert "line 2: OLD_KEY" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from tests.support import child_environment
 
 SHOW = """
 import sys
-from hive_boot.cli.output import Cell, print_line, print_table, styled
+from hive_boot.cli.output import Cell, print_line, print_table
 {before}
 rows = [
     [Cell("JWT_SECRET", "bold"), Cell("missing", "red")],
@@ -24,7 +24,7 @@ rows = [
 ]
 print_table(("NAME", "PROBLEM"), rows)
 print_table(("NAME", "PROBLEM"), [])
-print_line(styled("done", "green"))
+print_line(Cell("done", "green"))
 """
 
 

@@ -123,6 +123,7 @@ def test_a_program_gets_json(secrets: Path, pipe: Pipe, capsys: pytest.CaptureFi
         "name": "API_KEY",
         "file": str(secrets / "api_key"),
         "state": "rotated",
+        "dry_run": False,
         "backup": None,
         "notes": [],
     }

@@ -3,10 +3,14 @@
 import io
 import os
 import pty
+import shutil
+import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,17 +83,22 @@ sys.exit(main(sys.argv[1:]))
 class Terminal:
     """A child on a terminal of its own."""
 
-    def __init__(self, cwd: Path, *arguments: str) -> None:
+    def __init__(self, cwd: Path, *arguments: str, controlling: bool = False) -> None:
         self._ours, theirs = pty.openpty()
         self.shown = ""
+        self.modes: list[Any] = termios.tcgetattr(self._ours)
         self.child = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments],
+            # With a controlling terminal, getpass opens /dev/tty instead of stdin.
+            [
+                *(["setsid", "--ctty"] if controlling else []),
+                *(sys.executable, "-c", PROGRAM, *arguments),
+            ],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             cwd=cwd,
             env=child_environment(),
-            start_new_session=True,
+            start_new_session=not controlling,
         )
         os.close(theirs)
 
@@ -102,31 +111,52 @@ class Terminal:
         """Type something."""
         os.write(self._ours, raw)
 
+    def is_restored(self) -> bool:
+        """Return whether the modes of the terminal, such as the echo, are those of the start."""
+        modes: list[Any] = termios.tcgetattr(self._ours)
+        return modes == self.modes
+
     def end(self) -> int:
         """Wait for the end, and give the exit status."""
         while True:
             try:
                 more = os.read(self._ours, 1024)
             except OSError:
-                # Nobody is at the other end any more.
+                # The other end is closed.
                 break
             self.shown += more.decode()
             if not more:
                 break
-        os.close(self._ours)
         return self.child.wait(60)
 
 
+Start = Callable[..., Terminal]
+
+
 @pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    """Return a terminal at which a secret is being rotated."""
+def start() -> Iterator[Start]:
+    """Return what starts a rotation at a terminal."""
     place = Path("secrets")
     place.mkdir(0o700)
     (place / "api_key").write_bytes(b"fake-old")
-    terminal = Terminal(Path.cwd(), "rotate", "API_KEY")
-    yield terminal
-    terminal.child.kill()
-    terminal.child.wait()
+    started: list[Terminal] = []
+
+    def start(*arguments: str, controlling: bool = False) -> Terminal:
+        started.append(
+            Terminal(Path.cwd(), "rotate", *(arguments or ["API_KEY"]), controlling=controlling)
+        )
+        return started[-1]
+
+    yield start
+    for terminal in started:
+        terminal.child.kill()
+        terminal.child.wait()
+
+
+@pytest.fixture
+def terminal(start: Start) -> Terminal:
+    """Return a terminal at which a secret is being rotated."""
+    return start()
 
 
 def test_the_prompt_asks_twice_and_shows_nothing(terminal: Terminal) -> None:
@@ -160,3 +190,163 @@ def test_the_end_of_input_changes_nothing(terminal: Terminal) -> None:
 
     assert terminal.end() == 1
     assert contents(Path("secrets")) == {"api_key": b"fake-old"}
+
+
+def test_a_signal_at_the_prompt_restores_the_terminal(start: Start) -> None:
+    """Without the echo the next commands of the user would be invisible."""
+    for controlling in (False, True):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
+            for prompts in (1, 2):
+                terminal = start(controlling=controlling)
+                terminal.expect("New value of API_KEY: ")
+                if prompts == 2:
+                    terminal.type(b"fake-new\n")
+                    terminal.expect("Repeat the value: ")
+                assert not terminal.is_restored()
+                terminal.type(b"fake-beg")
+                terminal.child.send_signal(number)
+
+                assert terminal.child.wait(60) == 128 + number
+                assert terminal.is_restored(), (controlling, number)
+                assert terminal.end() == 128 + number
+                assert "fake" not in terminal.shown
+                assert "Traceback" not in terminal.shown
+    assert contents(Path("secrets")) == {"api_key": b"fake-old"}
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under nohup, a hangup does not end the command."""
+    prompts: list[object] = []
+
+    def entered(_: str) -> str:
+        prompts.append(signal.getsignal(signal.SIGHUP))
+        prompts.append(signal.getsignal(signal.SIGTERM))
+        return "fake-new"
+
+    monkeypatch.setattr("hive_boot.cli.rotate.getpass", entered)
+    stdin = set_stdin(monkeypatch, b"")
+    monkeypatch.setattr(stdin, "isatty", lambda: True)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert read_new_value(FIELD).reveal() == "fake-new"
+        assert prompts[0] is signal.SIG_IGN
+        assert prompts[1] is not signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_entry_that_is_not_utf_8_is_refused(start: Start) -> None:
+    """With one line, which shows no part of the entry; the terminal is restored."""
+    for controlling in (False, True):
+        for raw in (b"fake-\xff\n", b"fake-\xc3\n", b"\xe9\n", b"fake-\xed\xa0\x80\n"):
+            terminal = start(controlling=controlling)
+            terminal.expect("New value of API_KEY: ")
+            terminal.type(raw)
+            assert terminal.end() == 1
+            assert terminal.is_restored()
+            assert "UTF-8" in terminal.shown
+            assert "fake" not in terminal.shown
+            assert "Traceback" not in terminal.shown
+    assert contents(Path("secrets")) == {"api_key": b"fake-old"}
+
+
+def replace_by_rename(path: Path) -> None:
+    """Replace the file by another one, as most programs write."""
+    path.with_name("new").write_bytes(b"fake-other")
+    path.with_name("new").rename(path)
+
+
+def replace_by_link(path: Path) -> None:
+    """Replace the file by a symbolic link to another one."""
+    path.unlink()
+    path.symlink_to("../outside")
+
+
+def replace_by_hard_link(path: Path) -> None:
+    """Replace the file by another name of a file outside."""
+    path.unlink()
+    path.hardlink_to("outside")
+
+
+def replace_by_directory(path: Path) -> None:
+    """Replace the file by a directory."""
+    path.unlink()
+    path.mkdir()
+
+
+def replace_by_fifo(path: Path) -> None:
+    """Replace the file by a FIFO."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def write_in_place(path: Path) -> None:
+    """Write another value."""
+    path.write_bytes(b"fake-other")
+
+
+def test_a_file_that_was_swapped_at_the_prompt_is_not_overwritten(start: Start) -> None:
+    """By a rename, in place, removed, or replaced by a link, a directory or a FIFO."""
+    path = Path("secrets/api_key")
+    outside = Path("outside")
+    for swap in (
+        replace_by_rename,
+        replace_by_link,
+        replace_by_hard_link,
+        write_in_place,
+        Path.unlink,
+        replace_by_directory,
+        replace_by_fifo,
+    ):
+        outside.write_bytes(b"fake-outside")
+        path.write_bytes(b"fake-old")
+        terminal = start("API_KEY", "--create", "--backup")
+        terminal.expect("New value of API_KEY: ")
+        swap(path)
+        before = contents(Path())
+        terminal.type(b"fake-new\n")
+        terminal.expect("Repeat the value: ")
+        terminal.type(b"fake-new\n")
+
+        assert terminal.end() == 1, swap
+        assert "secrets/api_key" in terminal.shown
+        assert contents(Path()) == before
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def test_a_file_that_appears_at_the_prompt_is_not_overwritten(start: Start) -> None:
+    """It was to be created."""
+    terminal = start("TOKEN", "--create")
+    terminal.expect("New value of TOKEN: ")
+    Path("secrets/token").write_bytes(b"fake-other")
+    terminal.type(b"fake-new\n")
+    terminal.expect("Repeat the value: ")
+    terminal.type(b"fake-new\n")
+
+    assert terminal.end() == 1
+    assert contents(Path("secrets")) == {"api_key": b"fake-old", "token": b"fake-other"}
+
+
+def test_a_directory_that_is_removed_at_the_prompt_is_an_error(start: Start) -> None:
+    """The working directory, or that of the file; one line, no traceback."""
+    home = Path.cwd()
+    for removed in ("here", "secrets"):
+        here = home / "here"
+        here.mkdir(exist_ok=True)
+        os.chdir(here)
+        terminal = start("API_KEY", "--to", f"{home}/secrets")
+        os.chdir(home)
+        terminal.expect("New value of API_KEY: ")
+        shutil.rmtree(home / removed)
+        terminal.type(b"fake-new\n")
+        terminal.expect("Repeat the value: ")
+        terminal.type(b"fake-new\n")
+
+        assert terminal.end() == 1, terminal.shown
+        assert "secrets/api_key was not changed" in terminal.shown
+        assert "Traceback" not in terminal.shown

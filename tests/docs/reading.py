@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support import ROOT, child_environment
+from tests.support import ROOT, TERMINAL, child_environment
 
 # Simulates a laptop on any machine: nothing is mounted, and there is no container.
 _LAPTOP = """
 from functools import partial
 from hive_boot.runtime import load_pipeline
-load_pipeline.HostEnvironment = partial(load_pipeline.HostEnvironment, root={root!r}, pid=1000)
+load_pipeline.HostEnvironment = partial(
+    load_pipeline.HostEnvironment, root={root!r}, pid=1000, terminal={terminal!r}
+)
 """
 
 _TOOLS = {
@@ -71,16 +73,19 @@ def make_workplace(base: Path) -> Path:
     return place
 
 
-def make_laptop(base: Path) -> dict[str, str]:
+def make_laptop(base: Path, terminal: str = TERMINAL) -> dict[str, str]:
     """Return the environment of a laptop, where ``python`` is the interpreter of this test."""
     tools, site, root = (base / name for name in ("tools", "site", "root"))
     for directory in (tools, site, root):
         directory.mkdir()
-    (site / "sitecustomize.py").write_text(_LAPTOP.format(root=str(root)), "utf-8")
+    (site / "sitecustomize.py").write_text(
+        _LAPTOP.format(root=str(root), terminal=terminal), "utf-8"
+    )
     for name, script in _TOOLS.items():
         (tools / name).write_text(script.format(python=sys.executable), "utf-8")
         (tools / name).chmod(0o755)
     environment = child_environment()
+    del environment["APP_ENV"]
     environment["PYTHONPATH"] = f"{site}{os.pathsep}{environment['PYTHONPATH']}"
     environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
     return environment

@@ -88,6 +88,21 @@ anyio.run(main)
 """
 
 
+SETTINGS = """
+from settings import boot
+
+async def main():
+    async with boot.running():
+        assert boot.config.dsn == "postgresql://app:fake-password-1@db/orders"
+        volume.publish({**FIRST, "DB_PASSWORD": "fake-expired"})
+        await until(lambda: boot.status().rejected_names == ("database_answers",))
+        volume.publish({**FIRST, "DB_PASSWORD": "fake-password-2"})
+        await until(lambda: "password-2" in boot.config.dsn)
+
+anyio.run(main)
+"""
+
+
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Return a directory that contains the Python blocks of the page."""
@@ -110,7 +125,7 @@ def run(source: str, workplace: Path) -> tuple[str, str]:
 
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
-    assert PYTHON.keys() == {"app.py", "pair.py", "checked.py", "tokens.py"}
+    assert PYTHON.keys() == {"app.py", "pair.py", "checked.py", "settings.py", "tokens.py"}
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(LOGGED) == 2
 
@@ -128,6 +143,11 @@ def test_a_rotation_and_a_refusal(workplace: Path) -> None:
 def test_a_check_of_the_application(workplace: Path) -> None:
     """A value that a check of the application rejects is not used."""
     run(CHECKED, workplace)
+
+
+def test_settings_that_contain_secrets(workplace: Path) -> None:
+    """They follow the values, and a check receives those of the candidate."""
+    run(SETTINGS, workplace)
 
 
 def test_a_fleet(workplace: Path) -> None:

@@ -2,23 +2,34 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from hive_boot.secrets.sources.dotenv import DotenvFile, parse_dotenv
 from tests.support import ROOT, run_child
 
 TEXT = (ROOT / "docs" / "sources.md").read_text("utf-8")
 
-(BLOCK,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+(NAMES,) = [block for block in BLOCKS if "prefix=" in block]
 
 MODES = r"^(\| mode .*?)\n\n"
 
 
-def test_the_block_runs(tmp_path: Path) -> None:
+def test_the_blocks_run(tmp_path: Path) -> None:
     """The four functions return what the comments say, in a process without an application."""
-    source = f'{BLOCK}\nprint(get_secret("SENTRY_DSN"), has_secret("SENTRY_DSN"))'
+    source = "\n".join([*BLOCKS, 'print(get_secret("SENTRY_DSN"), has_secret("SENTRY_DSN"))'])
     child = run_child(source, cwd=tmp_path, HIVE_BOOT_MODE="environment", OPENAI_API_KEY="fake")
     assert child.returncode == 0, child.stderr
     assert child.stdout == "None False\n"
+
+
+def test_the_comments_of_the_declaration_are_the_names() -> None:
+    """Each field of the example is read under the name in its comment."""
+    known: dict[str, Any] = {}
+    exec(NAMES, known)  # noqa: S102  (the source is in the documentation)
+    fields = known["OrderSecrets"]._field_index.fields.values()  # noqa: SLF001  (what a load reads)
+    assert [field.name for field in fields] == re.findall(r"# ([A-Z_]+)$", NAMES, re.MULTILINE)
 
 
 def test_the_modes_are_those_of_the_readme() -> None:

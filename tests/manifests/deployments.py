@@ -61,6 +61,10 @@ def deployment(
         context=("shop",),
         copies=(),
         writable=(),
+        replicas=2,
+        cpu=("100m", "1"),
+        memory=("128Mi", "512Mi"),
+        egress=(),
         rerun_arguments=("shop.app:boot",),
     )
     return replace(made, **changes)

@@ -30,7 +30,14 @@ def test_a_container_can_do_little() -> None:
         assert [each.partition(":")[0] for each in found["tmpfs"]] == ["/tmp"]  # noqa: S108  (in a container)
         assert found["environment"]["HIVE_BOOT_MODE"] == "docker"
         assert found["ports"] == ["127.0.0.1:8000:8000"]
-        assert "init" not in found
+        assert found["init"] is True
+        assert ("mem_limit" in found) is (path == PRODUCTION)
+
+
+def test_the_limit_of_the_memory_is_written_as_compose_reads_it() -> None:
+    """Kubernetes has units of its own."""
+    for quantity, limit in (("512Mi", "512m"), ("2Gi", "2g"), ("900Ki", "900k")):
+        assert service(deploy(memory=("1Ki", quantity)))["mem_limit"] == limit
 
 
 def test_each_file_has_the_secrets_that_its_profile_needs() -> None:

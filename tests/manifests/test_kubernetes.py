@@ -114,10 +114,27 @@ def test_what_has_a_main_does_not_drain() -> None:
         """Work."""
 
     made = deploy(boot=boot, port=None)
-    assert pod(made)["terminationGracePeriodSeconds"] == 5 + 0 + 8 + 1
+    assert pod(made)["terminationGracePeriodSeconds"] == 0 + 0 + 8 + 1
+    assert "lifecycle" not in container(made)
     assert "service.yaml" not in text_of(made, "deploy/k8s/kustomization.yaml")
     assert container(made)["ports"] == [{"name": "probes", "containerPort": 9000}]
     assert read(made, "deploy/k8s/networkpolicy.yaml")["spec"]["ingress"] == []
+
+
+def test_the_size_is_what_was_said() -> None:
+    """The number of pods, their resources, and where they connect to."""
+    made = deploy(replicas=3, cpu=("250m", "2"), memory=("1Gi", "1Gi"), egress=(5432, 6379))
+    assert read(made, "deploy/k8s/deployment.yaml")["spec"]["replicas"] == 3
+    resources = container(made)["resources"]
+    assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == ("250m", "2")
+    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == ("1Gi", "1Gi")
+    dns, others = read(made, "deploy/k8s/networkpolicy.yaml")["spec"]["egress"]
+    assert {each["port"] for each in dns["ports"]} == {53}
+    assert [(each["port"], each["protocol"]) for each in others["ports"]] == [
+        (443, "TCP"),
+        (5432, "TCP"),
+        (6379, "TCP"),
+    ]
 
 
 def test_each_probe_has_its_endpoint() -> None:

@@ -49,16 +49,22 @@ def test_files_are_written_where_they_belong() -> None:
     assert (place / "a").stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_a_file_keeps_its_mode_and_a_link_its_aim(tmp_path: Path) -> None:
-    """What is changed is the content alone."""
-    aim = tmp_path / "aim"
-    aim.write_text("# Rendered by hive-boot\n")
-    aim.chmod(0o640)
-    (tmp_path / "a").symlink_to(aim)
-    write(tmp_path, compare(tmp_path, {"a": "# Rendered by hive-boot\nmore\n"}))
-    assert (tmp_path / "a").is_symlink()
-    assert aim.read_text().endswith("more\n")
-    assert aim.stat().st_mode & 0o777 == 0o640
+def test_a_file_keeps_its_mode_and_no_link_is_followed(tmp_path: Path) -> None:
+    """A link that appears in place of a file is replaced, and its target stays."""
+    path = tmp_path / "a"
+    path.write_text("# Rendered by hive-boot\n")
+    path.chmod(0o640)
+    rendered = {"a": "# Rendered by hive-boot\nmore\n"}
+    write(tmp_path, compare(tmp_path, rendered))
+    assert path.read_text() == rendered["a"]
+    assert path.stat().st_mode & 0o777 == 0o640
+    target = tmp_path / "target"
+    target.write_text("# Rendered by hive-boot\n")
+    path.unlink()
+    path.symlink_to(target)
+    write(tmp_path, compare(tmp_path, rendered))
+    assert not path.is_symlink()
+    assert target.read_text() == "# Rendered by hive-boot\n"
 
 
 def test_a_new_file_is_as_open_as_others(tmp_path: Path) -> None:

@@ -32,7 +32,16 @@ DIRECTORY = Path(package_path[0]) / "templates"
 NAMES = sorted({template for files in TARGETS.values() for _, template, _ in files})
 
 SAFE = {
-    *("user", "pre_stop", "app.port", "app.probe_port", "app.probed_port", "port"),
+    *(
+        "user",
+        "app.pre_stop",
+        "app.replicas",
+        "app.start_limit_seconds",
+        "app.port",
+        "app.probe_port",
+        "app.probed_port",
+        "port",
+    ),
     *("app.start_seconds", "app.grace", "loop.index", "header", "item.required_text", "key"),
 }
 """Numbers, and texts without a character that any format interprets."""

@@ -64,7 +64,7 @@ def test_it_is_run_as_it_should_be() -> None:
     """The system is told when it is ready, and does not start again what cannot start."""
     found = settings(deploy())
     assert found["Type"] == ["notify"]
-    assert found["RestartPreventExitStatus"] == ["78"]
+    assert (found["Restart"], found["RestartPreventExitStatus"]) == (["on-failure"], ["78"])
     assert found["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert found["ExecStart"] == [
         "/opt/shop/.venv/bin/hive-boot run shop.app:boot --serve shop.app:web"
@@ -81,6 +81,15 @@ def test_it_has_the_time_that_was_declared() -> None:
     for boot, start, stop in ((Bootstrap(ShopSecrets), "35", "9"), (slow, "67", "4")):
         found = settings(deploy(boot=boot))
         assert (found["TimeoutStartSec"], found["TimeoutStopSec"]) == ([start], [stop])
+
+
+def test_what_waits_for_a_database_is_started_again_for_ever() -> None:
+    """Five starts that fail at their timeout take longer than the time that limits five."""
+    for seconds in (2, 5, 30, 600):
+        found = settings(deploy(boot=Bootstrap(ShopSecrets, startup_timeout=seconds)))
+        (interval,), (burst,) = found["StartLimitIntervalSec"], found["StartLimitBurst"]
+        (pause,) = found["RestartSec"]
+        assert int(interval) < (int(burst) - 1) * (seconds + int(pause))
 
 
 def test_what_it_writes_has_a_place() -> None:

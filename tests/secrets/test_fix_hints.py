@@ -1,5 +1,6 @@
 """The hints of a report: what to type so that it works, and what may have been meant."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from hive_boot import Problem, Secret, SecretSet, secret
 from hive_boot.secrets.fix_hints import printable_path
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
-from tests.support import look, report_of
+from tests.support import as_ordinary_user, look, report_of
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -202,7 +203,7 @@ def test_a_near_miss_in_dotenv_is_named(tmp_path: Path) -> None:
     """A line of .env whose name is nearly right is named."""
     (tmp_path / "cwd/.env").write_text("OPENAI_API_KY=fake-value-0123456789\n")
     loaded = look(KeyAndCertificate, tmp_path)
-    assert " OPENAI_API_KY." in loaded.problems[0].details[0]
+    assert " OPENAI_API_KY, " in loaded.problems[0].details[0]
     assert "fake-value" not in report_of(loaded)
 
 
@@ -329,3 +330,110 @@ def test_both_faults_of_one_value_are_told(tmp_path: Path) -> None:
 
     loaded = look(Both, tmp_path, {"KEY": "foo"})
     assert [problem.kind for problem in loaded.problems] == ["length", "pattern"]
+
+
+class Database(SecretSet):
+    """One secret of two words, and a declared one that contains its name."""
+
+    db_password: Secret
+    old_db_password: Secret | None
+
+
+def test_a_near_miss_in_another_form_is_named(tmp_path: Path) -> None:
+    """Other images write NAME_FILE in another way, and other applications add a prefix."""
+    variables = {
+        "FILE__DB_PASSWORD": "DB_PASSWORD_FILE",
+        "DB_PASSWORD__FILE": "DB_PASSWORD_FILE",
+        "DBPASSWORD_FILE": "DB_PASSWORD_FILE",
+        "APP_DB_PASSWORD_FILE": "DB_PASSWORD_FILE",
+        "DBPASSWORD": "DB_PASSWORD",
+        "DB-PASSWORD": "DB_PASSWORD",
+        "APP_DB_PASSWORD": "DB_PASSWORD",
+        "MYAPP_PROD__DB_PASSWORD": "DB_PASSWORD",
+    }
+    (tmp_path / "named").mkdir()
+    mounted = {"HIVE_BOOT_SECRETS_DIR": str(tmp_path / "named")}
+    for name, expected in variables.items():
+        with case(name):
+            environ = {"HIVE_BOOT_MODE": "environment", name: "/fake/value"}
+            (problem,) = look(Database, tmp_path, environ).problems
+            (detail,) = problem.details
+            assert f" {name}, expected {expected}." in detail
+            (problem,) = look(Database, tmp_path, mounted | {name: "/fake/value"}).problems
+            assert len(problem.details) == int(expected.endswith("_FILE"))
+            (problem,) = look(
+                Database, tmp_path, mounted | {name: "/fake/value"}, env_fallback=True
+            ).problems
+            assert len(problem.details) == 1
+    for name in ("OLD_DB_PASSWORD", "DB", "APP_DB_PASSWORD_HASH_ROUNDS"):
+        with case(name):
+            environ = {"HIVE_BOOT_MODE": "environment", name: "fake-value"}
+            assert look(Database, tmp_path, environ).problems[0].details == ()
+
+
+def test_a_file_with_a_prefix_is_named(tmp_path: Path) -> None:
+    """A file of another application's naming is named, a declared one is not."""
+    (tmp_path / "named").mkdir()
+    for name in ("app_db_password", "myapp-db-password.txt", "old_db_password"):
+        (tmp_path / "named" / name).write_text("fake-value")
+    environ = {"HIVE_BOOT_SECRETS_DIR": str(tmp_path / "named")}
+    (problem,) = look(Database, tmp_path, environ).problems
+    assert ["app_db_password" in problem.details[0], "myapp" in problem.details[1]] == [True, True]
+    assert len(problem.details) == 2
+
+
+def test_a_near_miss_that_does_not_count_is_not_named(tmp_path: Path) -> None:
+    """With `file_variable=False` no variable with a path is suggested."""
+
+    class Certificate(SecretSet):
+        """A name of which other software sets NAME_FILE."""
+
+        ssl_cert: Secret = secret(file="tls/cert", file_variable=False)
+
+    environ = {"HIVE_BOOT_MODE": "environment", "SSL_CERT_FILE": "/x", "FILE__SSL_CERT": "/x"}
+    assert look(Certificate, tmp_path, environ).problems[0].details == ()
+    (tmp_path / "credentials").mkdir()
+    fix = look(Certificate, tmp_path, {"CREDENTIALS_DIRECTORY": "/credentials"}).problems[0].fix
+    assert "Environment=" not in fix
+
+
+def test_each_fix_fits_its_cause() -> None:
+    """A directory, a FIFO, a link, a permission and an encoding are not fixed in the same way."""
+    words = {
+        "directory": "bind mount",
+        "fifo": "FIFO",
+        "dangling": "link",
+        "loop": "link",
+        "utf-16": "UTF-8",
+        "latin": "replace the content",
+        "forbidden": "readable by the user of this process",
+    }
+    with as_ordinary_user() as root:
+        (root / "cwd").mkdir()
+        paths = {name: root / name for name in words}
+        paths["directory"].mkdir()
+        os.mkfifo(paths["fifo"])
+        paths["dangling"].symlink_to("nowhere")
+        paths["loop"].symlink_to("loop")
+        paths["utf-16"].write_bytes("fake-value".encode("utf-16"))
+        paths["latin"].write_bytes(b"fake-\xff")
+        paths["forbidden"].write_text("fake-value")
+        paths["forbidden"].chmod(0)
+        for name, word in words.items():
+            with case(name):
+                environ = {"HIVE_BOOT_MODE": "environment", "DB_PASSWORD_FILE": str(paths[name])}
+                (problem,) = look(Database, root, environ).problems
+                assert word in problem.fix
+                assert str(paths[name]) in problem.fix
+                assert "or change DB_PASSWORD_FILE" in problem.fix
+                (root / "run/secrets").mkdir(parents=True, exist_ok=True)
+                (root / "run/secrets/db_password").symlink_to(paths[name])
+                for variables in (IN_CLUSTER, {"HIVE_BOOT_MODE": "docker"}):
+                    (problem,) = look(Database, root, variables).problems
+                    is_kubectl = name == "latin" and variables is IN_CLUSTER
+                    assert (problem.fix_kind == "kubectl") is is_kubectl
+                    assert is_kubectl or word in problem.fix
+                    if name == "forbidden":
+                        assert "replace" not in problem.fix
+                        assert ("fsGroup" in problem.fix) is (variables is IN_CLUSTER)
+                (root / "run/secrets/db_password").unlink()

@@ -186,6 +186,7 @@ async def test_two_applications() -> None:
         assert get_secret("JWT_SECRET") == FAKE
         with pytest.raises(DeclarationError):
             get_secret("STRIPE_SECRET_KEY")
+    # No application runs any more, and two are declared.
     assert get_secret("STRIPE_SECRET_KEY") is None
 
 
@@ -237,19 +238,6 @@ def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")
     assert f"{tmp_path}/named/jwt_secret" in str(caught.value)
-
-
-def test_what_was_found_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value is read once; what was absent is looked for again."""
-    volume = MountedVolume(tmp_path / "run/secrets/hive")
-    volume.publish({"jwt_secret": f"{FAKE}\n"})
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    move_to(tmp_path, monkeypatch)
-    assert get_secret("JWT_SECRET") == FAKE
-    assert get_secret("SENTRY_DSN") is None
-    volume.publish({"sentry_dsn": OTHER})
-    assert get_secret("JWT_SECRET") == FAKE
-    assert get_secret("SENTRY_DSN") == OTHER
 
 
 @pytest.mark.usefixtures("injected")
@@ -312,11 +300,12 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NAME beside NAME_FILE raises, and shows neither."""
+    """NAME beside a NAME_FILE that names no file raises, and shows neither."""
     monkeypatch.setenv("JWT_SECRET_FILE", OTHER)
     with pytest.raises(SourceError) as caught:
         get_secret("JWT_SECRET")
-    assert caught.value.problem.kind == "conflict"
+    assert caught.value.problem.kind == "missing"
+    assert len(caught.value.problem.places) == 2
     told = everything_told(caught.value)
     assert FAKE not in told
     assert OTHER not in told

@@ -84,28 +84,37 @@ def test_name_file_counts_in_every_mode(tmp_path: Path, outside: Path) -> None:
 
 
 def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path) -> None:
-    """NAME beside NAME_FILE is a problem in each mode, whatever the two say."""
+    """NAME and NAME_FILE that differ are a problem that names both; equal ones are not.
+
+    A mounted mode does not read NAME, so there the file counts, as it does beside a mount.
+    """
     machines = empty_machines(tmp_path)
     for mode in MODES:
-        with case(mode):
-            root = next(machines)
-            said = {"JWT_SECRET_FILE": str(outside), "JWT_SECRET": FAKE}
-            problem = only_problem(look(Two, root, every_mode(root)[mode] | said))
-            assert (problem.name, problem.kind) == ("JWT_SECRET", "conflict")
-            assert "JWT_SECRET_FILE" in problem.message
-            assert problem.places == ("the environment",)
-            assert "environment" in problem.fix
-            assert problem.used_by == "user-auth"
+        for value in (FAKE, OTHER):
+            with case(mode, value):
+                root = next(machines)
+                said = {"JWT_SECRET_FILE": str(outside), "JWT_SECRET": value}
+                loaded = look(Two, root, every_mode(root)[mode] | said)
+                if value == FAKE or loaded.source_context.mounted:
+                    assert values_of(loaded) == {"jwt_secret": FAKE}
+                    copies = [each for each in loaded.warnings if each.kind == "environment-copy"]
+                    assert bool(copies) is loaded.source_context.mounted
+                    continue
+                problem = only_problem(loaded)
+                assert (problem.name, problem.kind) == ("JWT_SECRET", "conflict")
+                assert problem.places == (
+                    "environment variable JWT_SECRET",
+                    f"JWT_SECRET_FILE={outside}",
+                )
+                assert "file_variable=False" in problem.fix
+                assert problem.used_by == "user-auth"
 
 
-def test_a_pointer_counts_more_than_what_is_odd_in_a_directory(
-    tmp_path: Path, outside: Path
-) -> None:
-    """NAME_FILE answers alone: two files of that name that differ are not even looked at."""
+def test_a_pointer_beside_files_that_differ(tmp_path: Path, outside: Path) -> None:
+    """The file that NAME_FILE names is one of three that differ, and all are named."""
     environ = mounted(tmp_path, {"jwt_secret": OTHER, "JWT_SECRET.txt": "fake-third-0123456789"})
-    loaded = look(Two, tmp_path, environ | {"JWT_SECRET_FILE": str(outside)})
-    assert loaded.problems == ()
-    assert values_of(loaded) == {"jwt_secret": FAKE}
+    problem = only_problem(look(Two, tmp_path, environ | {"JWT_SECRET_FILE": str(outside)}))
+    assert (problem.kind, len(problem.places)) == ("conflict", 3)
 
 
 def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path) -> None:
@@ -119,10 +128,16 @@ def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path) -> None
             assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
-def test_name_file_counts_more_than_a_mount(tmp_path: Path, outside: Path) -> None:
-    """A file that is named counts more than one that is found, also when the two differ."""
-    environ = mounted(tmp_path, {"jwt_secret": OTHER}) | {"JWT_SECRET_FILE": str(outside)}
+def test_name_file_against_a_mount(tmp_path: Path, outside: Path) -> None:
+    """A file that is named and one that is mounted may be equal; if they differ, both are named."""
+    pointer = {"JWT_SECRET_FILE": str(outside)}
+    environ = mounted(tmp_path, {"jwt_secret": FAKE}) | pointer
     assert values_of(look(Two, tmp_path, environ)) == {"jwt_secret": FAKE}
+    environ = mounted(tmp_path, {"jwt_secret": OTHER}) | pointer
+    problem = only_problem(look(Two, tmp_path, environ))
+    assert problem.kind == "conflict"
+    assert problem.places == (f"JWT_SECRET_FILE={outside}", f"{tmp_path}/named/jwt_secret")
+    assert "file_variable=False" in problem.fix
 
 
 def test_name_file_in_dotenv(tmp_path: Path, outside: Path) -> None:
@@ -133,17 +148,17 @@ def test_name_file_in_dotenv(tmp_path: Path, outside: Path) -> None:
 
 
 def test_the_process_decides_before_dotenv(tmp_path: Path, outside: Path) -> None:
-    """NAME_FILE of the process counts more than NAME in .env, without a contradiction."""
-    (tmp_path / "cwd/.env").write_text(f"JWT_SECRET={OTHER}\nJWT_SECRET_FILE=/no/such/file\n")
+    """NAME_FILE of the process counts more than NAME_FILE in .env, whose file is not read."""
+    (tmp_path / "cwd/.env").write_text("JWT_SECRET_FILE=/no/such/file\n")
     assert values_of(look(Two, tmp_path, {"JWT_SECRET_FILE": str(outside)})) == {"jwt_secret": FAKE}
 
 
 def test_a_contradiction_in_dotenv_names_the_file(tmp_path: Path, outside: Path) -> None:
-    """NAME and NAME_FILE in the same .env are a problem that names this .env."""
+    """NAME and NAME_FILE in the same .env that differ are a problem that names this .env."""
     (tmp_path / "cwd/.env").write_text(f"JWT_SECRET={OTHER}\nJWT_SECRET_FILE={outside}\n")
     problem = only_problem(look(Two, tmp_path))
     assert problem.kind == "conflict"
-    assert problem.places == (str(tmp_path / "cwd/.env"),)
+    assert problem.places == (str(tmp_path / "cwd/.env"), f"JWT_SECRET_FILE={outside}")
 
 
 def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
@@ -508,7 +523,7 @@ def test_two_volumes(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     MountedVolume(tmp_path / "run/secrets/b").publish({"sentry_dsn": OTHER})
     foreign = MountedVolume(tmp_path / "run/secrets/kubernetes.io")
-    foreign.publish({"jwt_secret": "fake-token-of-a-service-account"})
+    foreign.publish({"token": "fake-token-of-a-service-account"})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     assert loaded.problems == ()
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
@@ -573,7 +588,7 @@ def test_a_bad_place_beside_a_good_one(tmp_path: Path) -> None:
     MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
     problem = only_problem(look(Two, tmp_path, IN_CLUSTER))
     assert problem.kind == "not-utf-8"
-    assert problem.places == (f"{tmp_path}/run/secrets/a/jwt_secret",)
+    assert problem.places == tuple(f"{tmp_path}/run/secrets/{name}/jwt_secret" for name in "ab")
 
 
 def test_a_good_place_before_a_bad_one(tmp_path: Path) -> None:
@@ -703,12 +718,12 @@ def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
 
 
 def test_run_secrets_is_a_file(tmp_path: Path) -> None:
-    """A file in the place of the directory is reported as what it is."""
+    """A file in the place of the directory is a bundle, here without the declared name."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run/secrets").write_text(FAKE)
     loaded = look(Two, tmp_path)
-    assert [each.kind for each in loaded.problems] == ["directory", "missing"]
-    assert "not a directory" in loaded.problems[0].message
+    assert [each.kind for each in loaded.problems] == ["missing"]
+    assert loaded.snapshots[0].is_bundle
     assert FAKE not in report_of(loaded)
 
 
@@ -807,7 +822,7 @@ def test_problems_come_in_the_order_of_the_declaration(tmp_path: Path) -> None:
     assert [(each.name, each.kind) for each in loaded.problems] == [
         ("OPENAI_API_KEY", "missing"),
         ("HIVE_API_KEY", "missing"),
-        ("JWT_SECRET", "conflict"),
+        ("JWT_SECRET", "missing"),
         ("STRIPE_SECRET_KEY", "pattern"),
         ("GITHUB_TOKEN", "not-a-file"),
     ]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from hive_boot import DeclarationError, InvalidSecretsError
+from hive_boot.secrets.fields import Field, FieldIndex
 from hive_boot.secrets.platform import (
     MODES,
     PLATFORM_ENTRIES,
@@ -21,7 +22,7 @@ from hive_boot.secrets.platform import (
 from tests.fixtures.cases import case, empty_machines
 from tests.support import as_ordinary_user, run_child, situate
 
-NOT_A_CONTAINER = "development mode"
+ON_A_TERMINAL = "is a terminal"
 NO_MOUNT = "/run/secrets"
 
 
@@ -67,7 +68,7 @@ def row(
 
 IN_KUBERNETES = ("production", "kubernetes mode")
 IN_DOCKER = ("production", "docker mode")
-ON_A_DESK = ("development", NOT_A_CONTAINER)
+ON_A_DESK = ("development", ON_A_TERMINAL)
 KUBERNETES = ("kubernetes", "KUBERNETES_SERVICE_HOST")
 SYSTEMD = ("systemd", "CREDENTIALS_DIRECTORY")
 DOCKER = ("docker", "/run/secrets")
@@ -127,12 +128,8 @@ TABLE: dict[str, Row] = {
         CREDENTIALS_DIRECTORY="/creds",
         HIVE_BOOT_SECRETS_DIR="/elsewhere",
     ),
-    "a GNOME terminal": row(
-        ("development", NO_MOUNT),
-        ON_A_DESK,
-        INVOCATION_ID="0123",
-        SYSTEMD_EXEC_PID="815",
-        CREDENTIALS_DIRECTORY="/run/credentials/gone",
+    "a systemd unit whose directory was not made": row(
+        SYSTEMD, ("production", "systemd mode"), CREDENTIALS_DIRECTORY="/run/credentials/gone"
     ),
     "an empty CREDENTIALS_DIRECTORY": row(
         ("development", NO_MOUNT), ON_A_DESK, CREDENTIALS_DIRECTORY=""
@@ -267,34 +264,80 @@ def test_environment_is_never_detected() -> None:
     assert {machine.mode[0] for machine in open_rows} == set(MODES) - {"environment"}
 
 
-def test_a_directory_with_an_expected_file_is_not_listed(
+def declared(*files: str) -> FieldIndex:
+    """Return the fields of secrets with these files."""
+    return FieldIndex(
+        [Field(attribute=name, name=name.upper(), file=name, candidates=(name,)) for name in files]
+    )
+
+
+def test_a_directory_with_the_first_file_is_not_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One file of ours tells what a listing would; one of the platform's does not."""
+    """The file of the first field is looked up before the directory is listed."""
     directory = tmp_path / "run" / "secrets"
     directory.mkdir(parents=True)
-    host = HostEnvironment(environ={}, root=str(tmp_path), cwd=str(tmp_path), pid=4711)
-    for name in ("tokens", "api_key"):
-        assert detect(host, SourceOptions(), name).mode == "development"
-        (directory / name).write_text("fake-content")
-    with monkeypatch.context() as patch:
-        patch.delattr(os, "scandir")
-        assert detect(host, SourceOptions(), "api_key").mode == "docker"
-    (directory / "api_key").unlink()
-    assert detect(host, SourceOptions(), "tokens").mode == "development"
+    assert situate(tmp_path, declared=declared("api_key")).mode == "development"
+    (directory / "api_key").write_text("fake-content")
+    monkeypatch.delattr(os, "scandir")
+    assert situate(tmp_path, declared=declared("api_key", "other")).mode == "docker"
 
 
-def test_a_directory_that_may_not_be_listed_is_a_mount() -> None:
-    """A /run/secrets that is closed to us is somebody's, so nothing falls back to .env."""
-    with as_ordinary_user() as root:
-        secrets = root / "run" / "secrets"
-        secrets.mkdir(parents=True, mode=0o000)
+def test_an_entry_that_holds_a_declared_secret_is_not_of_the_platform(tmp_path: Path) -> None:
+    """A volume or a file with the name of an entry of a platform is found by its secrets."""
+    cases: list[tuple[str, tuple[str, ...], str]] = [
+        ("tokens", ("tokens",), "docker"),
+        ("tokens", ("api_key", "tokens"), "docker"),
+        ("tokens", ("api_key",), "development"),
+        ("tokens/", ("tokens",), "development"),
+        ("azure/api_key", ("api_key",), "docker"),
+        ("azure/tls/client.key", ("tls/client.key",), "docker"),
+        ("azure/api_key", ("azure/api_key",), "docker"),
+        ("azure/api_key/", ("api_key",), "development"),
+        ("azure/tokens/azure-identity-token", ("api_key",), "development"),
+        ("rhsm/ca/redhat-uep.pem", ("rhsm", "ca"), "development"),
+        ("kubernetes.io/serviceaccount/token", ("token", "api_key"), "development"),
+        ("redhat.repo", ("api_key",), "development"),
+    ]
+    machines = empty_machines(tmp_path)
+    for file, names, mode in cases:
+        with case(file, names):
+            root = next(machines)
+            path = root / "run/secrets" / file
+            path.parent.mkdir(parents=True)
+            if file.endswith("/"):
+                path.mkdir()
+            else:
+                path.write_text("fake-content")
 
-        source_context = situate(root)
-        secrets.chmod(0o700)
+            assert situate(root, declared=declared(*names)).mode == mode
 
-    assert (source_context.mode, source_context.profile) == ("docker", "production")
-    assert "Permission denied" in source_context.mode_reason
+
+def test_a_directory_that_cannot_be_listed_is_ours_if_it_has_a_declared_secret() -> None:
+    """A /run/secrets of the machine is not taken for a mount, whether or not it can be entered."""
+    cases: list[tuple[int, int | None, tuple[str, ...], str]] = [
+        (0o100, None, ("api_key",), "development"),
+        (0o100, 0o400, (), "development"),
+        (0o100, 0o400, ("other",), "development"),
+        (0o100, 0o400, ("api_key",), "docker"),
+        (0o100, 0o400, ("other", "api_key"), "docker"),
+        (0o100, 0o000, ("other", "api_key"), "docker"),
+        (0o000, None, ("api_key",), "docker"),
+        (0o000, 0o400, (), "development"),
+    ]
+    for mode, of_file, names, expected in cases:
+        with case(mode, of_file, names), as_ordinary_user() as root:
+            secrets = root / "run" / "secrets"
+            secrets.mkdir(parents=True)
+            if of_file is not None:
+                (secrets / "api_key").write_text("fake-content")
+                (secrets / "api_key").chmod(of_file)
+            secrets.chmod(mode)
+            context = situate(root, declared=declared(*names))
+            secrets.chmod(0o700)
+
+            assert context.mode == expected
+            assert context.profile == ("production" if expected == "docker" else "development")
 
 
 def test_directories_of_a_mode(tmp_path: Path) -> None:
@@ -303,7 +346,12 @@ def test_directories_of_a_mode(tmp_path: Path) -> None:
         ({"mode": "kubernetes"}, {}, ("{root}/run/secrets",), ""),
         ({"mode": "docker"}, {}, ("{root}/run/secrets",), ""),
         ({"mode": "systemd"}, {}, ("{root}/run/secrets",), ""),
-        ({"mode": "systemd"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("{root}/creds",), ""),
+        (
+            {"mode": "systemd"},
+            {"CREDENTIALS_DIRECTORY": "/creds"},
+            ("{root}/creds",),
+            "CREDENTIALS_DIRECTORY",
+        ),
         ({"mode": "docker"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("{root}/run/secrets",), ""),
         ({"secrets_dirs": "/a"}, {}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": Path("/a")}, {}, ("/a",), "secrets_dirs="),
@@ -397,11 +445,10 @@ def test_env_fallback_is_said_by_code_or_variable(tmp_path: Path) -> None:
 
 
 def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
-    """Four misspelled settings are four problems of one report, and each says what to write."""
+    """Three misspelled settings are three problems of one report, each with what to write."""
     environ = {
         "HIVE_BOOT_MODE": "kubernets",
         "HIVE_BOOT_PROFILE": "prodution",
-        "APP_ENV": "stagin",
         "HIVE_BOOT_ENV_FALLBACK": "maybe",
     }
 
@@ -411,13 +458,12 @@ def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
     assert [(problem.name, problem.kind) for problem in caught.value.problems] == [
         ("HIVE_BOOT_MODE", "setting"),
         ("HIVE_BOOT_PROFILE", "setting"),
-        ("APP_ENV", "setting"),
         ("HIVE_BOOT_ENV_FALLBACK", "setting"),
     ]
     for problem, near, allowed in zip(
         caught.value.problems,
-        ("'kubernetes'", "'production'", "'staging'", ""),
-        ("development", "prod", "stage", "1, 0"),
+        ("'kubernetes'", "'production'", ""),
+        ("development", "prod", "1, 0"),
         strict=True,
     ):
         assert near in problem.message
@@ -426,7 +472,7 @@ def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
 
 def test_what_is_no_near_miss_is_not_repeated(tmp_path: Path) -> None:
     """A value that was put into the wrong variable does not end up in a report."""
-    cases: list[str] = ["HIVE_BOOT_MODE", "HIVE_BOOT_PROFILE", "APP_ENV", "HIVE_BOOT_ENV_FALLBACK"]
+    cases: list[str] = ["HIVE_BOOT_MODE", "HIVE_BOOT_PROFILE", "HIVE_BOOT_ENV_FALLBACK"]
     machines = empty_machines(tmp_path)
     for variable in cases:
         with case(variable):

@@ -18,10 +18,10 @@ from tests.support import look, report_of, values_of
 class Anything(SecretSet):
     """Texts and bytes, required and optional."""
 
-    text: Secret = secret(used_by="the first part")
-    more_text: Secret | None
-    blob: SecretBytes = secret(used_by="the second part")
-    more_blob: SecretBytes | None
+    text: Secret = secret(used_by="the first part", allow_placeholder=True)
+    more_text: Secret | None = secret(allow_placeholder=True)
+    blob: SecretBytes = secret(used_by="the second part", allow_placeholder=True)
+    more_blob: SecretBytes | None = secret(allow_placeholder=True)
 
 
 NAMES = ("TEXT", "MORE_TEXT", "BLOB", "MORE_BLOB")
@@ -69,7 +69,7 @@ def expected_of_file(name: str, content: bytes) -> str | bytes | None:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    return text if text and "\0" not in text else None
+    return text if text.strip() and "\0" not in text else None
 
 
 def expected_of_variable(name: str, content: bytes) -> str | bytes | None:
@@ -77,9 +77,10 @@ def expected_of_variable(name: str, content: bytes) -> str | bytes | None:
     if name.endswith("BLOB"):
         return content or None
     try:
-        return content.decode("utf-8") or None
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         return None
+    return text if text.strip() else None
 
 
 def is_empty(name: str, content: bytes) -> bool:

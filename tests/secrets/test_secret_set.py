@@ -405,7 +405,7 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "the name check": ("check: Secret = secret()", ("Keys.check", "name=")),
     "a leading underscore": ("_token: Secret", ("Keys._token", "name=")),
     "a value in the code": ("token: Secret = 'fake-value-in-code'", ("Keys.token", "dev_default=")),
-    "None in the code": ("token: Secret | None = None", ("Keys.token", "dev_default=")),
+    "None in the code": ("token: Secret = None", ("Keys.token", "| None")),
     "no annotation": ("token = secret()", ("Keys.token", "secret(")),
     "a name that is none": ("token: Secret = secret('API KEY')", ("Keys.token", "name=")),
     "a name that is a path": ("token: Secret = secret('../token')", ("Keys.token", "name=")),

@@ -181,7 +181,7 @@ def test_one_directory_by_two_paths_is_watched_once(volume: MountedVolume, tmp_p
 
 
 def test_the_usual_directory_is_watched_with_the_volumes_in_it(tmp_path: Path) -> None:
-    """Volumes below /run/secrets are secrets; what platforms put there is not."""
+    """A volume may have any name, also one that a platform uses; so may a plain directory."""
     usual = tmp_path / "run/secrets"
     for name in ("app", "db", "kubernetes.io"):
         MountedVolume(usual / name).publish({"api_key": "fake-key"})
@@ -189,8 +189,7 @@ def test_the_usual_directory_is_watched_with_the_volumes_in_it(tmp_path: Path) -
     assert watched(vantage(tmp_path, mode="kubernetes")) == {
         str(usual): None,
         str(usual.parent): {"secrets"},
-        str(usual / "app"): None,
-        str(usual / "db"): None,
+        **{str(usual / name): None for name in ("app", "db", "kubernetes.io", "plain")},
     }
 
 
@@ -202,15 +201,20 @@ def test_a_usual_directory_that_is_a_volume_has_none_in_it(tmp_path: Path) -> No
     assert set(watched(vantage(tmp_path, mode="docker"))) == {str(usual), str(usual.parent)}
 
 
-def test_the_volumes_in_a_named_directory_are_not_watched(tmp_path: Path) -> None:
-    """Only below /run/secrets are volumes looked for; a named directory is what was meant."""
+def test_the_subdirectories_of_a_named_directory_are_watched(tmp_path: Path) -> None:
+    """One directory per secret, and several volumes, rotate in a named directory too."""
     MountedVolume(tmp_path / "named/app").publish({"api_key": "fake-key"})
-    assert str(tmp_path / "named/app") not in watched(over(tmp_path / "named"))
+    (tmp_path / "named/plain/deeper").mkdir(parents=True)
+    (tmp_path / "named/.hidden").mkdir()
+    assert watched(over(tmp_path / "named")) == {
+        str(tmp_path): {"named"},
+        **{str(tmp_path / name): None for name in ("named", "named/app", "named/plain")},
+    }
 
 
 def test_the_credentials_of_systemd_are_watched(tmp_path: Path) -> None:
-    """The directory that systemd gives is one without volumes in it."""
-    MountedVolume(tmp_path / "cred/app").publish({"api_key": "fake-key"})
+    """The directory that systemd gives is watched like every other."""
+    (tmp_path / "cred").mkdir()
     seen = vantage(tmp_path, {"CREDENTIALS_DIRECTORY": "/cred"}, mode="systemd")
     assert watched(seen) == {str(tmp_path / "cred"): None, str(tmp_path): {"cred"}}
 

@@ -7,6 +7,7 @@ from collections.abc import (
     Callable,
     Mapping,
     MutableMapping,
+    Sequence,
 )
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +22,7 @@ from hive_boot import (
     SecretBytes,
     SecretSet,
     ShutdownTimeoutError,
+    Source,
     StartupError,
     get_secret,
     has_secret,
@@ -48,6 +50,21 @@ class HiveSecrets(SecretSet):
     async def check(self) -> None:
         """Judge the whole set."""
         assert_type(self.jwt_secret, Secret)
+
+
+class PrefixedSecrets(SecretSet, prefix="ORDERS_"):
+    """A prefix, older names, and an optional field that is None in the code."""
+
+    db_password: Secret = secret(aliases=("DB_PASSWORD", "PGPASSWORD"))
+    api_key: Secret | None = secret("STRIPE_KEY", aliases="OLD_KEY")
+    sentry_dsn: Secret | None = None
+
+
+def prefixed() -> None:
+    """Leave out the field that is None in the code."""
+    made = PrefixedSecrets(db_password=Secret("ORDERS_DB_PASSWORD", "fake"), api_key=None)
+    assert_type(made.db_password, Secret)
+    assert_type(made.sentry_dsn, Secret | None)
 
 
 class MoreSecrets(HiveSecrets):
@@ -100,6 +117,20 @@ def make_settings(port: int = 3000) -> Settings:
 made = Bootstrap(MoreSecrets, config=make_settings, secrets_dirs=["/run/a", "/run/b"])
 
 
+def make_dsn(secrets: MoreSecrets) -> str:
+    """Make a setting of secrets."""
+    return f"postgresql://app:{secrets.token.reveal()}@db/orders"
+
+
+dsn = Bootstrap(MoreSecrets, config=make_dsn)
+
+
+@dsn.check("token")
+async def connects(dsn: str, secrets: MoreSecrets) -> bool:
+    """Judge a candidate by the settings that belong to it."""
+    return secrets.token.matches(dsn)
+
+
 async def by_hand() -> None:
     """Start and stop without owning the process."""
     async with boot.running() as secrets:
@@ -110,6 +141,8 @@ async def by_hand() -> None:
     async with made.running() as more:
         assert_type(more.token, Secret)
         assert_type(made.config.port, int)
+    async with dsn.running():
+        assert_type(dsn.config, str)
 
 
 class AgentPool:
@@ -423,3 +456,35 @@ for_tests = HiveSecrets(
 
 if __name__ == "__main__":
     boot.run(backend="trio")
+
+
+@dataclass(frozen=True)
+class Vault:
+    """A source whose name cannot be changed, and whose values are text."""
+
+    name: str = "vault"
+    interval: float = 60
+
+    async def load(self, names: Sequence[str]) -> dict[str, str]:
+        """Return text."""
+        return dict.fromkeys(names, "")
+
+
+class Keystore:
+    """A source without an interval, whose values are bytes."""
+
+    name = "keystore"
+
+    async def load(self, names: Sequence[str]) -> Mapping[str, str | bytes]:
+        """Return bytes."""
+        return dict.fromkeys(names, b"")
+
+
+def take(source: Source) -> str:
+    """Take any source."""
+    return source.name
+
+
+Bootstrap(HiveSecrets, sources=(Vault(), Keystore()))
+Bootstrap(HiveSecrets, sources=[Vault()])
+take(Vault())

@@ -17,6 +17,13 @@ class HiveSecrets(SecretSet):
     sentry_dsn: Secret | None = secret()
 
 
+class WrongPrefix(SecretSet, prefix=3):  # type: ignore[arg-type]
+    """A prefix that is no text, and fields that cannot be None."""
+
+    token: Secret = None  # type: ignore[assignment]
+    api_key: Secret | None = secret(aliases=3)  # type: ignore[arg-type]
+
+
 @dataclass
 class Settings:
     """What is not secret."""
@@ -56,9 +63,12 @@ def declare() -> None:
     Bootstrap(HiveSecrets, config=Settings())  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, mode="kubernets")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, Settings)  # type: ignore[call-arg]
+    Bootstrap(HiveSecrets, dotenv=".env")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, watch="yes")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, watch=None)  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, wait_for_files="30")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, sources=Settings())  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, sources=[Settings()])  # type: ignore[list-item]
     Bootstrap(HiveSecrets, wait_for_files=None)  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, startup_timeout="30")  # type: ignore[arg-type]
     secret(min_lenght=32)  # type: ignore[call-arg]

@@ -10,7 +10,7 @@ from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted, p
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
-from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -89,7 +89,11 @@ def near_names(context: DoctorContext) -> list[Finding]:
         if field.attribute in result.values or field.required_for(sources.profile):
             continue
         found += [
-            (field.name, str(Path(reading.path, name)), field.file_name)
+            (
+                field.name,
+                f"{reading.path}{'#' if reading.is_bundle else '/'}{name}",
+                field.file_name,
+            )
             for reading in result.snapshots
             for name in near_misses(field, _undeclared_names(reading, context))
         ]
@@ -219,6 +223,13 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "write the value into it, or remove it; a file that is half written is empty too",
     ),
+    "bundle-line": (
+        "warning",
+        "write NAME='value' with quotes around a value that contains spaces, or remove the line",
+    ),
+    "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
+    "alias": ("warning", "rename it where it is set"),
+    "alias-differs": ("warning", "remove the older name where it is set"),
 }
 """Severity and fix of each warning of a load."""
 
@@ -243,7 +254,7 @@ def load_warnings(context: DoctorContext) -> list[Finding]:
 
 def platform_mismatch(context: DoctorContext) -> list[Finding]:
     """Return findings if the mode or the profile does not fit the platform."""
-    return [*_development_in_container(context), *_unread_mount(context)]
+    return [*_development_on_platform(context), *_unread_mount(context)]
 
 
 def ineffective_declaration(context: DoctorContext) -> list[Finding]:
@@ -289,29 +300,30 @@ def ineffective_declaration(context: DoctorContext) -> list[Finding]:
     return load_result
 
 
-def _development_in_container(context: DoctorContext) -> list[Finding]:
+def _development_on_platform(context: DoctorContext) -> list[Finding]:
     sources = context.sources
-    # The profile development in a container was set explicitly, so the mode is intended.
-    if sources.maybe_missing_mount and sources.profile != "development":
+    sign = context.host.first_set(["KUBERNETES_SERVICE_HOST"]) or platform_sign(context.host)
+    # The profile development on a platform was set explicitly, so the mode is intended.
+    if sources.mode == "development" and sign and sources.profile != "development":
         return [
             Finding(
                 severity="warning",
                 kind="development-mode",
-                message="development mode in a container, where variables and .env files are read "
-                f"({sources.mode_reason})",
+                message=f"development mode on a platform ({sign}): variables and .env files are "
+                f"read ({sources.mode_reason})",
                 names=("HIVE_BOOT_MODE",),
                 fix="mount the secrets at /run/secrets/<app>, or set HIVE_BOOT_MODE=environment",
             )
         ]
-    if sources.profile == "development" and context.in_container:
+    if sources.profile == "development" and sign:
         return [
             Finding(
                 severity="note",
                 kind="development-profile",
-                message="the profile is development in a container: what only production requires "
-                f"may be missing, and defaults are used ({sources.profile_reason})",
+                message=f"the profile is development on a platform ({sign}): what only production "
+                f"requires may be missing, and defaults are used ({sources.profile_reason})",
                 names=("HIVE_BOOT_PROFILE",),
-                fix="unset HIVE_BOOT_PROFILE unless this container is for development",
+                fix="set HIVE_BOOT_PROFILE=production unless this process is for development",
             )
         ]
     return []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import container_sign
+from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +88,7 @@ class DoctorContext:
     def read_system_file(self, absolute: str) -> str:
         """Return the text of a system file, which is empty if the file cannot be read."""
         try:
-            return Path(self.host.path(absolute)).read_text("utf-8", "surrogateescape")
+            return read_regular_file(self.host.path(absolute)).decode("utf-8", "surrogateescape")
         except OSError:
             return ""
 
@@ -99,16 +100,19 @@ class DoctorContext:
         for reading in self.load_result.snapshots:
             # In a kubelet volume the links next to ..data may be missing.
             base = Path(reading.path, "..data" if reading.volume else "")
-            conflicting = [hit.place for hits in reading.batch.unresolved.values() for hit in hits]
             prefix = reading.batch.directory
-            relative = [path.removeprefix(prefix) for path in conflicting]
-            for file in [*reading.batch.files.values(), *relative]:
-                name = index.by_file[file][1]
-                found.setdefault(base / file, SecretFile(name=name, path=base / file))
+            files = [*reading.batch.files.items()]
+            for attribute, hits in reading.batch.unresolved.items():
+                files += [(attribute, hit.place.removeprefix(prefix)) for hit in hits]
+            for attribute, file in files:
+                name = index.by_attribute[attribute].name
+                # Of a member of a bundle, the file that contains it.
+                where = Path(reading.path) if reading.is_bundle else base / file.partition("#")[0]
+                found.setdefault(where, SecretFile(name=name, path=where))
         for attribute, (_, origin) in self.load_result.origins.items():
             name = index.by_attribute[attribute].name
             variable, separator, path = origin.partition("=")
-            if separator and variable == f"{name}_FILE":
+            if separator and variable in index.by_file_variable:
                 absolute = Path(self.sources.cwd, path)
                 found.setdefault(absolute, SecretFile(name=name, path=absolute))
         return [file for file in found.values() if is_file(file.path)]

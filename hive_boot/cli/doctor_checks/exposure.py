@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding, file_status, pluralize
-from hive_boot.cli.git import git_paths
+from hive_boot.cli.git import find_repository, git_failure, git_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -154,7 +154,10 @@ _SYSTEM = ("/run", "/proc", "/dev", "/sys")
 
 
 def secrets_tracked_by_git(context: DoctorContext) -> list[Finding]:
-    """Return the secret files and ``.env`` files that git tracks or does not ignore."""
+    """Return the secret files and ``.env`` files that git tracks or does not ignore.
+
+    In a repository for which git does not answer, such as one of another user, return a note.
+    """
     by_directory: dict[Path, list[str]] = {}
     for path in context.names_by_path:
         if not any(path.is_relative_to(system) for system in _SYSTEM):
@@ -163,6 +166,8 @@ def secrets_tracked_by_git(context: DoctorContext) -> list[Finding]:
     for directory, files in by_directory.items():
         tracked = git_paths(directory, "--literal-pathspecs", "ls-files", "-z", "--", *files)
         if tracked is None:
+            if find_repository(directory.resolve()) is not None:
+                findings.append(_unanswered(directory, git_failure(directory)))
             continue
         if tracked:
             findings.append(_tracked(directory, sorted(tracked), context))
@@ -173,6 +178,15 @@ def secrets_tracked_by_git(context: DoctorContext) -> list[Finding]:
         if ignored is not None and (exposed := sorted(set(others) - set(ignored))):
             findings.append(_not_ignored(directory, exposed, context))
     return findings
+
+
+def _unanswered(directory: Path, failure: str) -> Finding:
+    return Finding(
+        severity="note",
+        kind="git-unavailable",
+        message=f"git does not answer whether it tracks or ignores secret files: {failure}",
+        locations=(str(directory),),
+    )
 
 
 def _tracked(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
+from hive_boot.cli.arguments import os_error_text
 from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from hive_boot.cli.doctor_checks.context import DoctorContext
@@ -64,18 +67,18 @@ _ENDINGS = frozenset({".yaml", ".yml", ".json", ".service"})
 _COMMENT = re.compile(r"(?:(?<=\s)|^)#.*", re.MULTILINE)
 _DOCUMENT = re.compile(r"^---.*$", re.MULTILINE)
 _WORKLOAD = re.compile(
-    r"""^\s*["']?kind["']?\s*:\s*["']?"""
+    r"""^[ \t]*["']?kind["']?[ \t]*:[ \t]*["']?"""
     r"(?:Pod|Deployment|StatefulSet|DaemonSet|ReplicaSet|Job|CronJob)\b",
     re.MULTILINE,
 )
-_CONTAINERS = re.compile(r"""^\s*["']?containers["']?\s*:""", re.MULTILINE)
-_SERVICES = re.compile(r"^services\s*:\s*$", re.MULTILINE)
-_SERVICE = re.compile(r"^([ \t]+)[\"']?[\w.-]+[\"']?\s*:", re.MULTILINE)
+_CONTAINERS = re.compile(r"""^[ \t]*["']?containers["']?[ \t]*:""", re.MULTILINE)
+_SERVICES = re.compile(r"^services[ \t]*:[ \t]*$", re.MULTILINE)
+_SERVICE = re.compile(r"^([ \t]+)[\"']?[\w.-]+[\"']?[ \t]*:", re.MULTILINE)
 _UNIT_SERVICE = re.compile(r"^\[Service\]", re.MULTILINE)
 _TIMEOUT = r"(?m)^[ \t]*Timeout(?:Stop)?Sec[ \t]*=([^\n]*)"
 _USES_HIVE_BOOT = re.compile(r"hive[-_]boot", re.IGNORECASE)
-_INHERITS = re.compile(r"^\s*(?:<<|extends)\s*:", re.MULTILINE)
-_IS_BUILT = re.compile(r"^\s*build\s*:", re.MULTILINE)
+_INHERITS = re.compile(r"^[ \t]*(?:<<|extends)[ \t]*:", re.MULTILINE)
+_IS_BUILT = re.compile(r"^[ \t]*build[ \t]*:", re.MULTILINE)
 _PRE_STOP = re.compile(r"""["']?preStop["']?\s*:""")
 _SLEEP = re.compile(
     r"""\bsleep["']?\s*:\s*\{?\s*["']?seconds["']?\s*:\s*(\d+)"""
@@ -127,12 +130,27 @@ def short_grace_period(context: DoctorContext) -> list[Finding]:
 
     Without manifests, the default of the platform that the mode implies is compared.
     """
-    found = [each for path in context.manifests for each in grace_periods(path)]
+    found: list[GracePeriod] = []
+    unreadable: list[Finding] = []
+    for path in context.manifests:
+        try:
+            found += grace_periods(path)
+        except OSError as exc:
+            unreadable.append(_unreadable(path, exc))
     platform = _PLATFORMS.get(context.sources.mode)
     if not context.manifests and platform is not None:
         found = [GracePeriod(platform=platform, seconds=_DEFAULTS[platform])]
     findings = [_short_grace_period(grace, context.declarations) for grace in found]
-    return [finding for finding in findings if finding is not None]
+    return [*unreadable, *(finding for finding in findings if finding is not None)]
+
+
+def _unreadable(path: Path, exc: OSError) -> Finding:
+    return Finding(
+        severity="note",
+        kind="manifest-unreadable",
+        message=f"a manifest was not compared with the shutdown: {os_error_text(exc).lower()}",
+        locations=(str(path),),
+    )
 
 
 def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding | None:
@@ -185,8 +203,9 @@ def grace_periods(path: Path) -> list[GracePeriod]:
     Raises:
         OSError: the file cannot be read.
     """
+    text = read_regular_file(path).decode("utf-8", "replace").replace("\r\n", "\n")
     # Comments are replaced by spaces, so that the offsets do not change.
-    text = _COMMENT.sub(lambda match: " " * len(match[0]), path.read_text("utf-8", "replace"))
+    text = _COMMENT.sub(lambda match: " " * len(match[0]), text)
     platform: Platform
     if path.suffix == ".service":
         platform, blocks = "systemd", [_Block(offset=0, text=text)]
@@ -196,8 +215,10 @@ def grace_periods(path: Path) -> list[GracePeriod]:
         blocks = _preferred(blocks, _IS_BUILT)
     else:
         platform, blocks = "kubernetes", _workload_documents(text)
+    line_ends = [match.start() for match in re.finditer("\n", text)]
     found = [
-        _grace_period(platform, block, path, text) for block in _preferred(blocks, _USES_HIVE_BOOT)
+        _grace_period(platform, block, path, line_ends)
+        for block in _preferred(blocks, _USES_HIVE_BOOT)
     ]
     return [grace for grace in found if grace is not None]
 
@@ -222,7 +243,9 @@ def parse_time_span(text: str) -> float | None:
     return total
 
 
-def _grace_period(platform: Platform, block: _Block, path: Path, text: str) -> GracePeriod | None:
+def _grace_period(
+    platform: Platform, block: _Block, path: Path, line_ends: Sequence[int]
+) -> GracePeriod | None:
     """Return the grace period of a block, or None if its value is not known.
 
     The value is not known if it is a template or an anchor, or if a Compose service may
@@ -232,7 +255,7 @@ def _grace_period(platform: Platform, block: _Block, path: Path, text: str) -> G
     pattern = _TIMEOUT if platform == "systemd" else rf"""\b{key}["']?\s*:\s*([^\n,}}]*)"""
     matches = list(re.finditer(pattern, block.text))
     offset = block.offset + (matches[-1].start() if matches else _header_offset(platform, block))
-    location = f"{path}:{text.count(chr(10), 0, offset) + 1}"
+    location = f"{path}:{bisect_left(line_ends, offset) + 1}"
     pre_stop = _pre_stop_seconds(block.text) if platform == "kubernetes" else 0.0
     if not matches and platform == "docker" and _INHERITS.search(block.text):
         return None
@@ -271,14 +294,8 @@ def _pre_stop_seconds(text: str) -> float:
 def _indented_below(text: str, offset: int) -> str:
     """Return the line at ``offset`` and the lines below it that are indented more."""
     begin = text.rfind("\n", 0, offset) + 1
-    first, *rest = text[begin:].split("\n")
-    depth = offset - begin
-    lines = [first]
-    for line in rest:
-        if line.strip() and len(line) - len(line.lstrip()) <= depth:
-            break
-        lines.append(line)
-    return "\n".join(lines)
+    less = re.compile(rf"\n[ \t]{{0,{offset - begin}}}[^\s]").search(text, offset)
+    return text[begin : less.start() if less else len(text)]
 
 
 def _workload_documents(text: str) -> list[_Block]:

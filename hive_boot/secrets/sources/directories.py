@@ -5,17 +5,27 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from errno import EACCES, ENOENT, EPERM
+from errno import EACCES, ENOENT, ENOTDIR, EPERM
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.sources.files import UNREADABLE, FieldTarget, FileBatch, read_files
+from hive_boot.secrets.sources.files import (
+    A_DIRECTORY,
+    EMPTY,
+    UNREADABLE,
+    FieldTarget,
+    FileBatch,
+    ValueOrProblem,
+    read_files,
+)
+from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
-    from hive_boot.secrets.fields import FieldIndex
+    from hive_boot.secrets.fields import FieldIndex, FileIndex
 
 
 class ReadPolicy(Record):
@@ -49,9 +59,9 @@ class ReadPolicy(Record):
     tries: int = 8
     recheck_recent_directories: bool = False
 
-    def pause(self, attempt: int) -> None:
-        """Wait before the next try: 2 ms after the first one, doubling up to 100 ms."""
-        self.sleep(min(0.002 * 2**attempt, 0.1))
+    def pause(self, attempt: int) -> float:
+        """Return the seconds before the next try: 0.002 at first, doubling up to 0.1."""
+        return min(0.002 * 2.0 ** min(attempt, 6), 0.1)
 
     def is_settled(self, touched: float) -> bool:
         """Return whether a file last changed at ``touched`` (wall clock) needs only one read."""
@@ -64,6 +74,14 @@ _DATA = "..data"
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
+_O_PATH = getattr(os, "O_PATH", 0)
+"""Flag of Linux that opens a directory which can be entered but not listed."""
+
+
+MAX_SUBDIRECTORIES = 1000
+"""Maximum number of subdirectories that are searched in one directory, in the order of names."""
+
+
 _REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it")
 
 
@@ -73,6 +91,9 @@ _CHANGING = ValueProblem("unstable", "did not stop changing while it was read")
 _ABSENT = ValueProblem("directory", "does not exist")
 
 
+_NOT_A_DIRECTORY = ValueProblem("directory", "is not a directory")
+
+
 _NO_DATA = ValueProblem("directory", "is a volume whose link ..data is dangling")
 
 
@@ -80,9 +101,14 @@ class DirectorySnapshot:
     """Content of one directory at one moment.
 
     Attributes:
-        path: the directory; empty for files that were named one by one.
+        path: the directory or the bundle; empty for files that were named one by one.
+        parent: the directory that this one is a subdirectory of; empty for a configured path.
+        is_bundle: whether the path is a file with several secrets.
+        skipped_line: the number of a line of a bundle that cannot be parsed and concerns no
+            declared secret; 0 without one.
         batch: the results of its files.
-        names: all names in the directory, for near names.
+        names: all names in the directory, for near names; only those of declared files if the
+            directory cannot be listed.
         volume: whether the directory is a kubelet volume.
         identity: device, inode and name of the directory that ``..data`` links to.
         problem: why the directory could not be read; None if it could.
@@ -96,16 +122,22 @@ class DirectorySnapshot:
         "batch",
         "changed",
         "identity",
+        "is_bundle",
         "names",
+        "parent",
         "path",
         "pending",
         "problem",
         "replaced_during_read",
+        "skipped_line",
         "volume",
     )
 
-    def __init__(self, path: str, *, problem: ValueProblem | None = None) -> None:
+    def __init__(self, path: str, parent: str = "", *, problem: ValueProblem | None = None) -> None:
         self.path: str = path
+        self.parent: str = parent
+        self.is_bundle: bool = False
+        self.skipped_line: int = 0
         self.batch: FileBatch = FileBatch()
         self.names: Collection[str] = ()
         self.volume: bool = False
@@ -120,6 +152,19 @@ class DirectorySnapshot:
         """Whether the directory does not exist."""
         return self.problem is _ABSENT
 
+    @property
+    def has_results(self) -> bool:
+        """Whether it contains a file of a secret, readable or not."""
+        hits = [hit for hits in self.batch.unresolved.values() for hit in hits]
+        return bool(self.batch.files) or any(hit.result is not A_DIRECTORY for hit in hits)
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether it is a subdirectory that cannot be read, reported only with a missing secret."""
+        if not self.parent or self.problem is None or self.problem is _NO_DATA:
+            return False
+        return self.problem.kind in {"unreadable", "directory"}
+
     def is_like(self, other: DirectorySnapshot | None) -> bool:
         """Return whether ``other`` has the same values, the same problems and the same ctime."""
         if other is None or self.batch.touched != other.batch.touched:
@@ -130,22 +175,61 @@ class DirectorySnapshot:
         )
 
 
-def read_directory(
-    path: str,
-    field_index: FieldIndex,
-    policy: ReadPolicy,
-    *,
-    without: frozenset[str] = frozenset(),
-) -> DirectorySnapshot:
-    """Return a consistent snapshot of the declared secrets in a directory.
+def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
+    """Return a consistent snapshot of the declared secrets in a directory or a bundle.
 
     Args:
-        path: the directory; a link to it is resolved at each read.
+        path: the directory or the file; a link to it is resolved at each read.
         field_index: the declared secrets.
         policy: how long to wait for a program that writes.
-        without: names in the directory that are not opened.
     """
-    return _read_until_quiet(lambda: _read_once(path, field_index, without), policy)
+    snapshot = _read_until_quiet(lambda: _read_once(path, field_index), policy)
+    if snapshot.problem is _NOT_A_DIRECTORY:
+        return _read_bundle(path, field_index, policy)
+    return snapshot
+
+
+def read_subdirectories(
+    above: DirectorySnapshot, file_index: FileIndex, policy: ReadPolicy
+) -> list[DirectorySnapshot]:
+    """Return a consistent snapshot of each direct subdirectory.
+
+    Args:
+        above: the snapshot of the directory.
+        file_index: the secrets that the directory lacks.
+        policy: how long to wait for a program that writes; it limits all reads together.
+    """
+    found = find_subdirectories(above.path)[:MAX_SUBDIRECTORIES]
+    readers = [partial(_read_once, path, file_index, above.path) for path in found]
+    return _read_all_until_quiet(readers, policy)
+
+
+def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
+    from hive_boot.secrets.sources.bundles import add_members  # noqa: PLC0415  (few have a bundle)
+
+    file = read_paths({path: ("", path, True)}, policy)
+    snapshot = DirectorySnapshot(path, problem=file.problem)
+    snapshot.is_bundle = True
+    snapshot.batch.directory = f"{path}#"
+    found = _content(file.batch)
+    if found is None:
+        snapshot.problem = file.problem or _ABSENT
+    elif isinstance(found, ValueProblem):
+        snapshot.problem = None if found is EMPTY else found
+    else:
+        targets = field_index.by_file | field_index.members.get(os.path.basename(path), {})
+        for name, field in field_index.by_variable.items():
+            targets.setdefault(name, (field.attribute, field.name, field.kind is Secret))
+        content = add_members(snapshot.batch, found, targets)
+        snapshot.problem, snapshot.skipped_line = content.problem, content.skipped_line
+        snapshot.names = [*content.names, *snapshot.batch.files.values()]
+    return snapshot
+
+
+def _content(batch: FileBatch) -> ValueOrProblem | None:
+    """Return the content of the only file of a batch; None if it does not exist."""
+    hits = batch.unresolved.get("")
+    return hits[0].result if hits else batch.values.get("")
 
 
 def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> DirectorySnapshot:
@@ -165,26 +249,48 @@ def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> Director
     return _read_until_quiet(read_once, policy)
 
 
-def find_kubelet_volumes(path: str, names: Iterable[str]) -> list[str]:
-    """Return the paths of the kubelet volumes among the ``names`` in ``path``, sorted."""
+def find_subdirectories(path: str) -> list[str]:
+    """Return the direct subdirectories as sorted paths; a name with a leading dot is skipped."""
     found = []
-    for name in sorted(names):
-        below = os.path.join(path, name)
-        try:
-            if _has_dotdot(os.listdir(below)):
-                found.append(below)
-        except PermissionError:
-            # It may be a volume. The read of it waits for the permission, or reports the problem.
-            found.append(below)
-        except OSError:
-            continue
-    return found
+    with suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            # is_dir() raises for some links that cannot be resolved.
+            with suppress(OSError):
+                if not entry.name.startswith(".") and entry.is_dir():
+                    found.append(entry.path)
+    return sorted(found)
 
 
 def _read_until_quiet(
     read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
 ) -> DirectorySnapshot:
     """Return the first snapshot without a change during its read; a problem after a timeout."""
+    return _read_all_until_quiet([read_once], policy)[0]
+
+
+def _read_all_until_quiet(
+    readers: Sequence[Callable[[], DirectorySnapshot]], policy: ReadPolicy
+) -> list[DirectorySnapshot]:
+    """Return such a snapshot of each reader. Pauses are common, so many are as fast as one."""
+    snapshots: dict[int, DirectorySnapshot] = {}
+    running = dict(enumerate(_attempts(read_once, policy) for read_once in readers))
+    while running:
+        pauses = []
+        for number, attempts in list(running.items()):
+            try:
+                pauses.append(next(attempts))
+            except StopIteration as stop:
+                snapshots[number] = stop.value
+                del running[number]
+        if pauses:
+            policy.sleep(max(pauses))
+    return [snapshots[number] for number in range(len(readers))]
+
+
+def _attempts(
+    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
+) -> Generator[float, None, DirectorySnapshot]:
+    """Read until a snapshot is usable; yield the seconds to wait before each further read."""
     started = policy.monotonic()
     previous = None
     attempt = replaced = 0
@@ -194,17 +300,17 @@ def _read_until_quiet(
         if snapshot.replaced_during_read:
             replaced += 1
             if replaced >= policy.tries:
-                return DirectorySnapshot(snapshot.path, problem=_REPLACED)
-            policy.pause(attempt)
+                return DirectorySnapshot(snapshot.path, snapshot.parent, problem=_REPLACED)
+            yield policy.pause(attempt)
         elif snapshot.pending and waited < policy.missing_timeout:
-            policy.pause(attempt)
+            yield policy.pause(attempt)
         elif snapshot.volume or snapshot.problem or _is_quiet(snapshot, previous, policy):
             return snapshot
         elif waited >= policy.unstable_timeout:
-            return DirectorySnapshot(snapshot.path, problem=_CHANGING)
+            return DirectorySnapshot(snapshot.path, snapshot.parent, problem=_CHANGING)
         else:
             previous = snapshot
-            policy.sleep(policy.quiet_interval)
+            yield policy.quiet_interval
         attempt += 1
 
 
@@ -216,18 +322,38 @@ def _is_quiet(
     return policy.is_settled(touched) or snapshot.is_like(previous)
 
 
-def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> DirectorySnapshot:
-    snapshot = DirectorySnapshot(path)
+def _open_directory(path: str, parent: int | None = None, flags: int = 0) -> tuple[int, bool]:
+    """Return a descriptor of a directory, and whether it can be listed.
+
+    Raises:
+        OSError: the directory cannot be entered, or does not exist.
+    """
+    flags |= _DIRECTORY_FLAGS
     try:
-        root = os.open(path, _DIRECTORY_FLAGS)
+        return os.open(path, flags, dir_fd=parent), True
+    except PermissionError:
+        root = os.open(path, flags | _O_PATH, dir_fd=parent)
+    try:
+        os.stat(".", dir_fd=root)  # it fails unless the directory can be entered
+    except OSError:
+        os.close(root)
+        raise
+    return root, False
+
+
+def _read_once(path: str, file_index: FileIndex, parent: str = "") -> DirectorySnapshot:
+    snapshot = DirectorySnapshot(path, parent)
+    try:
+        root, can_list = _open_directory(path)
     except OSError as exc:
         _record_problem(snapshot, exc)
         return snapshot
     try:
-        if _has_data_link(root) or _has_dotdot(names := os.listdir(root)):
-            _read_volume(snapshot, root, field_index)
+        names = None
+        if _has_data_link(root) or (can_list and _has_dotdot(names := os.listdir(root))):
+            _read_volume(snapshot, root, file_index)
         else:
-            _read_plain(snapshot, root, names, field_index, without)
+            _read_plain(snapshot, root, names, file_index)
         before, now = os.fstat(root), os.stat(path)
         snapshot.changed = before.st_ctime
         snapshot.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
@@ -240,22 +366,22 @@ def _read_once(path: str, field_index: FieldIndex, without: frozenset[str]) -> D
     return snapshot
 
 
-def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex) -> None:
+def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) -> None:
     """Read a kubelet volume through the directory that ``..data`` links to at this moment."""
     snapshot.volume = True
     try:
         link = os.readlink(_DATA, dir_fd=root)
-        data = os.open(link, _DIRECTORY_FLAGS | os.O_NOFOLLOW, dir_fd=root)
+        data, can_list = _open_directory(link, root, os.O_NOFOLLOW)
     except OSError as exc:
         snapshot.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
         snapshot.pending = True
-        snapshot.names = os.listdir(root)
+        with suppress(PermissionError):
+            snapshot.names = os.listdir(root)
         return
     try:
         status = os.fstat(data)
         snapshot.identity = (status.st_dev, status.st_ino, link)
-        snapshot.names = os.listdir(data)
-        _read_names(snapshot, data, field_index, snapshot.names)
+        _read_names(snapshot, data, file_index, os.listdir(data) if can_list else None)
         snapshot.replaced_during_read = os.readlink(_DATA, dir_fd=root) != link
     finally:
         os.close(data)
@@ -264,18 +390,14 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex
 def _read_plain(
     snapshot: DirectorySnapshot,
     root: int,
-    names: Collection[str],
-    field_index: FieldIndex,
-    without: frozenset[str],
+    names: Collection[str] | None,
+    file_index: FileIndex,
 ) -> None:
-    snapshot.names = names
-    if any(name in field_index.by_file for name in without):
-        names = [name for name in names if name not in without]
-    _read_names(snapshot, root, field_index, names)
+    _read_names(snapshot, root, file_index, names)
     # A volume whose ..data is missing is recognised by its other links, which lead through it.
     for name in {
         *snapshot.batch.dangling_links,
-        *(path.partition("/")[0] for path in field_index.nested_paths),
+        *(path.partition("/")[0] for path in file_index.nested_paths),
     }:
         with suppress(OSError):
             if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
@@ -284,13 +406,42 @@ def _read_plain(
 
 
 def _read_names(
-    snapshot: DirectorySnapshot, directory: int, field_index: FieldIndex, names: Collection[str]
+    snapshot: DirectorySnapshot,
+    directory: int,
+    file_index: FileIndex,
+    names: Collection[str] | None,
 ) -> None:
-    if field_index.nested_paths:
-        names = [*names, *field_index.nested_paths]
+    """Read the declared files among ``names``; None tries to open each declared file."""
+    tried = file_index.by_file.keys() if names is None else names
+    if names is not None and file_index.nested_paths:
+        tried = [*names, *file_index.nested_paths]
     prefix = os.path.join(snapshot.path, "")
-    snapshot.batch = read_files(names, field_index.by_file, directory=prefix, dir_fd=directory)
-    snapshot.pending = snapshot.batch.permission_denied
+    batch = read_files(tried, file_index.by_file, directory=prefix, dir_fd=directory)
+    snapshot.batch = batch
+    if file_index.members:
+        _read_members(snapshot.batch, directory, file_index)
+    snapshot.pending = batch.permission_denied
+    if names is None:
+        hits = [hit for hits in batch.unresolved.values() for hit in hits]
+        names = [*batch.files.values(), *(hit.place.removeprefix(prefix) for hit in hits)]
+    snapshot.names = names
+
+
+def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> None:
+    """Add the members of files that ``file="rds.json#password"`` names."""
+    from hive_boot.secrets.sources.bundles import add_members  # noqa: PLC0415  (few have a bundle)
+
+    for file, targets in file_index.members.items():
+        read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
+        problem = found = _content(read)
+        if found is not None and not isinstance(found, ValueProblem):
+            problem = add_members(batch, found, targets, f"{file}#").problem
+        if problem:
+            for member, target in targets.items():
+                batch.add(f"{file}#{member}", target[0], problem)
+        batch.touched = max(batch.touched, read.touched)
+        batch.permission_denied |= read.permission_denied
+        batch.dangling_links += read.dangling_links
 
 
 def _has_data_link(root: int) -> bool:
@@ -310,11 +461,14 @@ def _has_dotdot(names: Collection[str]) -> bool:
 def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
     if exc.errno in {EACCES, EPERM}:
         snapshot.problem = UNREADABLE
-        snapshot.pending = True
+        # A subdirectory may be closed permanently, such as lost+found.
+        snapshot.pending = not snapshot.parent
     elif exc.errno == ENOENT:
         # A link without a target may be about to get a new one.
         snapshot.problem = _ABSENT
         snapshot.pending = os.path.islink(snapshot.path)
+    elif exc.errno == ENOTDIR:
+        snapshot.problem = _NOT_A_DIRECTORY
     else:
         reason = os.strerror(exc.errno or 0).lower()
         snapshot.problem = ValueProblem("directory", f"cannot be opened as a directory: {reason}")

@@ -141,6 +141,18 @@ def read_dotenv(
     return result
 
 
+def read_setting(path: str, name: str, scopes: Sequence[Scope]) -> str:
+    """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
+
+    The file is parsed only if it contains the name, because a start parses it once more.
+    """
+    texts = read_files([path], {path: ("text", path, True)}).values.values()
+    if not any(name in str(text.reveal()) for text in texts):
+        return ""
+    value = read_dotenv(path, scopes=scopes).values.get(name)
+    return value.reveal() if value else ""
+
+
 def parse_dotenv(
     result: DotenvFile,
     text: Callable[[], str],

@@ -7,7 +7,7 @@ import select
 import stat
 import time
 from contextlib import suppress
-from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
@@ -41,10 +41,18 @@ UNREADABLE = ValueProblem("unreadable", "cannot be read: permission denied")
 EMPTY = ValueProblem("empty", "is empty")
 
 
-A_DIRECTORY = ValueProblem("not-a-file", "is a directory, not a file")
+A_DIRECTORY = ValueProblem(
+    "not-a-file",
+    "is a directory, not a file",
+    "replace the directory {location} by a file; Docker creates one if the source of a bind mount "
+    "does not exist",
+)
 
 
 NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text")
+
+
+UTF_16 = ValueProblem("not-utf-8", "is UTF-16 text, not UTF-8", "save {location} as UTF-8")
 
 
 _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
@@ -75,8 +83,8 @@ class SourceHit(Record):
 
     Attributes:
         result: the value, or its problem.
-        source: the kind of source: ``file``, ``environment`` or ``.env``.
-        place: the location: the file or the variable.
+        source: the kind of source: ``file``, ``environment``, ``.env`` or ``source``.
+        place: the location: the file, the variable or the custom source.
     """
 
     result: ValueOrProblem
@@ -117,6 +125,15 @@ class FileBatch:
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+
+    def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
+        """Add the result of one name; a field with several results is unresolved."""
+        is_first = attribute not in self.files and attribute not in self.unresolved
+        if is_first and not isinstance(outcome, ValueProblem):
+            self.values[attribute] = outcome
+            self.files[attribute] = name
+        else:
+            _record(self, name, attribute, outcome)
 
 
 def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is slow)
@@ -166,7 +183,9 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
                     read = _OpaqueIterator(
                         read_bytes(fd, size + 2).decode("ascii").removesuffix("\n")
                     ).__next__
-                    usual = 0 < len(read()) <= size and read()[-1] != "\r" and "\0" not in read()
+                    usual = (
+                        0 < len(read()) <= size and read()[-1] not in "\r-\n" and "\0" not in read()
+                    )
                 except UnicodeDecodeError:
                     usual = False
             if not usual:
@@ -219,7 +238,7 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
         read: returns the content of the file.
         label: the name of the value.
         is_text: whether the value is text. A byte order mark and one final newline of a text
-            are removed.
+            are removed, and a PEM block ends with exactly one newline.
     """
     if not is_text:
         return value_of(SecretBytes, label, read)
@@ -228,16 +247,42 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
     if read().endswith(b"\n"):
         end -= 2 if read().endswith(b"\r\n") else 1
     try:
-        return value_of(Secret, label, _OpaqueIterator(read()[begin:end].decode()).__next__)
+        text = _OpaqueIterator(read()[begin:end].decode()).__next__
+        return value_of(Secret, label, complete_pem(text))
     except UnicodeDecodeError:
         pass
     return None
+
+
+def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
+    """Return a function that returns the text, with exactly one newline after a PEM block.
+
+    OpenSSH rejects a private key without the newline after its last line.
+
+    Args:
+        read: returns the text, which no local variable holds.
+    """
+    if read().rstrip("\r\n").endswith("-----") and read().rstrip("\r\n").splitlines()[
+        -1
+    ].startswith("-----END "):
+        return _OpaqueIterator(read().rstrip("\r\n") + "\n").__next__
+    return read
+
+
+def _is_utf_16(read: Callable[[], bytes]) -> bool:
+    """Return whether a content begins with a UTF-16 byte order mark, or every other byte is NUL."""
+    if read().startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    even, odd = (not read()[start::2].strip(b"\0") for start in (0, 1))
+    return len(read()) > 1 and even != odd
 
 
 def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:
     """Return the content of a file as a value of the declared type, or its problem."""
     if len(read()) > LIMIT:
         return _LARGE
+    if is_text and _is_utf_16(read):
+        return UTF_16
     value = decode_file(read, label, is_text=is_text)
     if value is None:
         return NOT_UTF_8
@@ -258,6 +303,22 @@ def _read_all(fd: int) -> Callable[[], bytes]:
         parts.append(read)
         left -= len(read())
     return _OpaqueIterator(b"".join([part() for part in parts])).__next__
+
+
+def read_regular_file(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file that is not a secret, such as a manifest. It never blocks.
+
+    Raises:
+        OSError: the file cannot be read, is not a regular file, or is larger than ``LIMIT``.
+    """
+    fd = os.open(path, _FLAGS)
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and len(content := _read_all(fd)()) <= LIMIT:
+            return content
+    finally:
+        os.close(fd)
+    raise OSError(EINVAL, _refused(status).message, os.fspath(path))
 
 
 _fifo_contents: dict[str, tuple[tuple[int, int], Callable[[], bytes]]] = {}
@@ -371,8 +432,9 @@ def _refused(status: os.stat_result) -> ValueProblem:
         return _LARGE
     if stat.S_ISDIR(status.st_mode):
         return A_DIRECTORY
-    kind = "a FIFO" if stat.S_ISFIFO(status.st_mode) else "a device"
-    return ValueProblem("not-a-file", f"is {kind}, not a file")
+    kind = "FIFO" if stat.S_ISFIFO(status.st_mode) else "device"
+    fix = f"replace the {kind} {{location}} by a regular file"
+    return ValueProblem("not-a-file", f"is a {kind}, not a file", fix)
 
 
 def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
@@ -382,18 +444,27 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
             os.readlink(path, dir_fd=dir_fd)
         except OSError:
             return None
-        return ValueProblem("broken-link", "is a link to a file that does not exist")
+        fix = "create the file that the link {location} leads to, or correct the link"
+        return ValueProblem("broken-link", "is a link to a file that does not exist", fix)
     if exc.errno == ELOOP:
-        return ValueProblem("broken-link", "is part of a loop of links")
+        fix = "make the link {location} lead to a file"
+        return ValueProblem("broken-link", "is part of a loop of links", fix)
     if exc.errno == ENXIO:
-        return ValueProblem("not-a-file", "is a socket or a device, not a file")
+        fix = "replace the socket or device {location} by a regular file"
+        return ValueProblem("not-a-file", "is a socket or a device, not a file", fix)
+    if exc.errno == EACCES:
+        # A directory need not be readable to be searched.
+        with suppress(OSError):
+            if stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode):
+                return A_DIRECTORY
     return _reading_fault(exc)
 
 
 def _reading_fault(exc: OSError) -> ValueProblem:
     if exc.errno in {EACCES, EPERM}:
         return UNREADABLE
-    return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}")
+    fix = "resolve this error of the operating system for {location}"
+    return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}", fix)
 
 
 def as_value(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
@@ -418,4 +489,4 @@ def as_value(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
         read().encode()
     except UnicodeEncodeError:
         return NOT_UTF_8
-    return value_of(Secret, field.name, read)
+    return value_of(Secret, field.name, complete_pem(read))

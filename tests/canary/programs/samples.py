@@ -26,6 +26,8 @@ from hive_boot import (
     require_secret,
     secret,
 )
+from hive_boot.secrets import global_access
+from hive_boot.secrets.global_access import StandaloneStore
 from tests.canary.frames import OURS
 from tests.canary.programs.declared import Canaries
 
@@ -157,6 +159,26 @@ def following(number: int) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
+def read_without_a_run(
+    boot: Bootstrap[Any, Any], provide: Callable[[dict[str, bytes]], None]
+) -> None:
+    """Follow a change by the standalone store, and load for a block."""
+    now = [0.0]
+    store = StandaloneStore(boot._declaration, clock=lambda: now[0])  # noqa: SLF001
+    global_access._default = store  # noqa: SLF001
+    before = get_secret("PASSPHRASE")
+    for number in (2, 2, 1, 1):
+        provide(following(number))
+        now[0] += 1
+        assert require_secret("PASSPHRASE")
+    assert get_secret("PASSPHRASE") == before
+    with boot.loaded() as secrets:
+        key = boot.as_property("jwt_secret").fget
+        assert key is not None
+        assert key(None) == get_secret("JWT_SECRET") == secrets.jwt_secret.reveal()
+        assert boot.accepted("jwt_secret")
+
+
 async def main(sources: str) -> None:
     """Start, rotate, and read once more what has not changed."""
     mode, provide = SOURCES[sources]
@@ -175,6 +197,7 @@ async def main(sources: str) -> None:
         await checkpoint()
 
     samples.begin()
+    read_without_a_run(boot, provide)
     async with boot.running():
         logging.getLogger("app").warning("It runs")
         provide(following(2))

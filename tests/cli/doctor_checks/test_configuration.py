@@ -21,16 +21,17 @@ from tests.cli.doctor_checks.contexts import Needs, context_of, kinds, mounted, 
 def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> None:
     """Also the kinds that a load does not report here."""
     context = mounted(machine)
-    every = [LoadWarning(kind, ("API_KEY",), "/a/file") for kind in get_args(WarningKind)]
+    every = [LoadWarning(kind, ("API_KEY", "OLD_KEY"), "/a/file") for kind in get_args(WarningKind)]
     warned = context.load_result.with_warnings(every)
 
     load_result = load_warnings(dataclasses.replace(context, load_result=warned))
 
     assert [finding.kind for finding in load_result] == list(get_args(WarningKind))
     for finding in load_result:
-        severity = "note" if finding.kind == "development-default" else "warning"
+        is_note = finding.kind in {"development-default", "not-asked"}
+        severity = "note" if is_note else "warning"
         assert finding.severity == severity
-        assert (finding.names, finding.locations) == (("API_KEY",), ("/a/file",))
+        assert (finding.names, finding.locations) == (("API_KEY", "OLD_KEY"), ("/a/file",))
         assert finding.fix
 
 
@@ -76,6 +77,19 @@ def test_the_development_profile_in_a_container_is_a_note(machine: Path) -> None
         (finding,) = platform_mismatch(context)
         assert kinds([finding]) == [("note", "development-profile")]
         assert finding.names == ("HIVE_BOOT_PROFILE",)
+
+
+def test_a_development_container_is_no_mismatch(machine: Path) -> None:
+    """Nor is a machine without a terminal; a hosting platform is one, in either profile."""
+    write(machine / ".dockerenv")
+    assert platform_mismatch(context_of(machine, {"CODESPACES": "true"})) == []
+    (machine / ".dockerenv").unlink()
+    assert platform_mismatch(context_of(machine, {"APP_ENV": "production"})) == []
+    for profile, severity in (("production", "warning"), ("development", "note")):
+        environ = {"DYNO": "web.1", "HIVE_BOOT_PROFILE": profile}
+        (finding,) = platform_mismatch(context_of(machine, environ))
+        assert finding.severity == severity
+        assert "DYNO" in finding.message
 
 
 def test_a_mount_that_the_mode_does_not_read_is_a_warning(machine: Path) -> None:

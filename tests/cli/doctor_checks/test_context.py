@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hive_boot import Secret, SecretSet, secret
 from hive_boot.cli.doctor_checks.context import file_status, is_file
 from hive_boot.testing import MountedVolume
 from tests.cli.doctor_checks.contexts import context_of, mounted, write
@@ -53,6 +54,17 @@ def test_a_file_variable_is_followed(machine: Path, monkeypatch: pytest.MonkeyPa
     files = context_of(machine, environ).secret_files
 
     assert [(file.name, file.path) for file in files] == [("API_KEY", machine / "cwd/keys/api")]
+
+
+def test_a_file_variable_of_an_older_name_is_followed(machine: Path) -> None:
+    """The file belongs to the field, whichever name leads to it."""
+
+    class Renamed(SecretSet):
+        api_key: Secret = secret(aliases="OLD_KEY")
+
+    old = write(machine / "keys/old")
+    files = context_of(machine, {"OLD_KEY_FILE": str(old)}, declared=Renamed).secret_files
+    assert [(file.name, file.path) for file in files] == [("API_KEY", old)]
 
 
 def test_a_container_is_detected(machine: Path) -> None:

@@ -81,7 +81,7 @@ def test_files_of_a_directory_are_reported_by_their_state(machine: Path) -> None
 
 
 def test_without_a_repository_there_is_no_finding(machine: Path) -> None:
-    """Git fails there, as in a repository that it does not trust."""
+    """Git fails there too, but it has nothing to answer."""
     write(machine / "cwd/.env", "API_KEY=fake-value")
 
     assert secrets_tracked_by_git(context_of(machine)) == []
@@ -100,3 +100,16 @@ def test_directories_of_the_system_are_not_checked(
     write(machine / "cwd/.env", "API_KEY=fake-value")
     secrets_tracked_by_git(context_of(machine))
     assert (machine / "called").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a repository of another user is needed")
+def test_a_repository_that_git_does_not_trust_is_a_note(machine: Path, repository: Path) -> None:
+    """Git has not answered that it tracks nothing; its text names the command that trusts it."""
+    for path in (repository, repository / ".git"):
+        os.chown(path, 1234, 1234)
+
+    (finding,) = secrets_tracked_by_git(context_of(machine))
+
+    assert kinds([finding]) == [("note", "git-unavailable")]
+    assert "dubious ownership" in finding.message
+    assert f"safe.directory {repository}" in finding.message

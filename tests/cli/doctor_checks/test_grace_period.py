@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from hive_boot import Bootstrap
 from hive_boot.cli.doctor_checks.context import Finding
 from hive_boot.cli.doctor_checks.grace_period import (
@@ -251,3 +253,31 @@ def test_manifests_are_given_as_files_or_directories(tmp_path: Path) -> None:
     files = [write(tmp_path / name, "") for name in ("k8s/a.yaml", "k8s/b.yml", "c.txt")]
 
     assert expand_manifests([tmp_path / "k8s", tmp_path / "c.txt"]) == files
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.service"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# a comment\n",
+        "\n",
+        " ",
+        "preStop:\n",
+        "---\nkind: Pod\n",
+        "  a:\n",
+        "sleep\n",
+        "[Service]\n",
+    ],
+)
+def test_a_manifest_of_the_maximum_size_is_searched(tmp_path: Path, name: str, line: str) -> None:
+    """A search whose time grows with the square of the size would take hours."""
+    head = "[Service]\n" if name == "a.service" else "kind: Pod\ncontainers:\n"
+    file = write(tmp_path / name, head + line * (((1 << 20) - len(head)) // len(line)))
+
+    assert {each.explicit for each in grace_periods(file)} == {False}
+
+
+def test_a_larger_manifest_is_not_read(tmp_path: Path) -> None:
+    """The limit is 1 MiB."""
+    with pytest.raises(OSError, match="is larger"):
+        grace_periods(write(tmp_path / "a.yaml", "#" * ((1 << 20) + 1)))

@@ -1,0 +1,1 @@
+"""An application before and after it was ported to hive_boot."""

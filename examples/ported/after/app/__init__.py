@@ -1,0 +1,1 @@
+"""The task list: a small web application."""

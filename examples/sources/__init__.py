@@ -1,0 +1,1 @@
+"""Sources of secrets for ``Bootstrap(..., sources=[...])``."""

@@ -52,7 +52,7 @@ class ConfigFactory:
         except (TypeError, ValueError):
             self._signature = inspect.Signature()  # implemented in C
         self._parameters = self._secrets_parameters({declared: "secrets"})
-        self.takes_secrets = bool(self._parameters)
+        self.takes_secrets: bool = bool(self._parameters)
 
     def _secrets_parameters(self, types: Mapping[type, str]) -> Iterable[str]:
         parameters = self._signature.parameters

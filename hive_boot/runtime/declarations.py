@@ -367,7 +367,7 @@ class AppDeclaration:
         self.wait_for_files = wait_for_files
         self.startup_timeout = startup_timeout
         self.unset_env = unset_env
-        self.sources = tuple(sources)
+        self.sources: tuple[Source, ...] = tuple(sources)
         self.probe_port = probe_port
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout

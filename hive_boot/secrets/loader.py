@@ -153,7 +153,7 @@ class _Loader:
 
     def add_answers(self, custom: Sequence[CustomSource]) -> None:
         """Add the last good answers of the sources, for the fields that nothing else provides."""
-        builder = self.builder
+        builder, profile = self.builder, self.source_context.profile
         hits = [(each, hit) for each, several in builder.unresolved.items() for hit in several]
         invalid = [attribute for attribute, hit in hits if hit.result is not EMPTY]
         found = {*builder.values, *invalid, *self.answered, *self.reported}
@@ -168,10 +168,13 @@ class _Loader:
                     builder.add(field.attribute, SourceHit(result, "source", source.name))
             if unknown := [each for each in left if each.name not in source.answered]:
                 self.reported.update(field.attribute for field in unknown)
+                required = [each for each in unknown if each.required_for(profile)]
+                if source.problem is not None:
+                    builder.problems.append(source.problem)
+                elif required:
+                    builder.problems.append(source.describe(required, "it was not asked"))
                 if source.problem is None:
                     builder.warn("not-asked", *[field.name for field in unknown])
-                else:
-                    builder.problems.append(source.problem)
             left = [each for each in left if source.results.get(each.name, EMPTY) is EMPTY]
 
     def _read_env_files(self) -> None:
@@ -185,7 +188,7 @@ class _Loader:
                 name: field.attribute
                 for names in (field_index.by_variable, field_index.by_file_variable)
                 for name, field in names.items()
-                if field.attribute not in self.answered
+                if not self.answered & {field.attribute, field.attribute.partition(".alias.")[0]}
             }
             file = read_dotenv(
                 path, wanted=wanted.keys(), scopes=scopes, fifo_reader=self.fifo_reader

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
+import anyio
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, model_validator
 from pydantic import dataclasses as pydantic_dataclasses
@@ -495,3 +496,24 @@ async def test_a_config_that_takes_the_secrets_is_not_built_without_them(
     error = await failed_start(Bootstrap(AppSecrets, config=make_secrets, mode="environment"))
     assert [problem.name for problem in error.problems] == ["TOKEN"]
     assert json.dumps(error.problems[0].as_dict())
+
+
+def test_a_load_without_a_loop_gives_the_secrets_to_the_factory() -> None:
+    """A run that takes the load over builds the config anew."""
+    calls: list[str] = []
+
+    def make_dsn(secrets: AppSecrets) -> str:
+        calls.append(secrets.token.reveal())
+        return f"https://{secrets.token.reveal()}@host"
+
+    boot = Bootstrap(AppSecrets, config=make_dsn, mode="environment")
+    with boot.loaded():
+        assert boot.config == f"https://{VALUE}@host"
+
+        async def main() -> None:
+            async with boot.running():
+                assert boot.config == f"https://{VALUE}@host"
+
+        anyio.run(main)
+        assert boot.config == f"https://{VALUE}@host"
+    assert calls == [VALUE, VALUE]

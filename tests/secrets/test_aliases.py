@@ -107,7 +107,11 @@ def test_the_name_precedes_an_older_one_in_every_source(tmp_path: Path) -> None:
         ),
         # What cannot be read under an older name does not matter when there is a value.
         ({"named/orders_db_password": ONE}, {f"{old}_FILE": "ROOT/nowhere/x"}, []),
-        ({}, {name: ONE, old: TWO, f"{old}_FILE": "ROOT/nowhere/x"}, []),
+        (
+            {},
+            {name: ONE, old: TWO, f"{old}_FILE": "ROOT/nowhere/x"},
+            [("alias-differs", old)],
+        ),
         ({"named/orders_db_password": ONE, "named/db_password": ""}, {}, []),
         ({"named/orders_db_password": ONE, "named/db_password": "fake\0nul"}, {}, []),
     ]
@@ -128,12 +132,12 @@ def test_a_problem_of_an_older_name_is_one_of_the_field(tmp_path: Path) -> None:
     table: list[tuple[dict[str, str], dict[str, str], str, str, str]] = [
         ({}, {old: "short"}, name, "length", f"change the environment variable {old}"),
         ({"cwd/.env": f"{old}=short"}, {}, name, "length", f"change {old}=... in"),
-        ({"else/p": "s"}, {f"{old}_FILE": "ROOT/else/p"}, name, "length", f"named by {old}_FILE"),
+        ({"else/p": "s"}, {f"{old}_FILE": "ROOT/else/p"}, name, "length", f"change {old}_FILE"),
         ({"named/db_password": "short"}, {}, name, "length", "named/db_password"),
         ({"named/x": ""}, {old: ONE}, name, "environment-only", f"older name {old}"),
         ({}, {}, name, "missing", f"No value was found under {old}, PGPASSWORD either."),
-        ({}, {f"{old}_FILE": "ROOT/nowhere/x"}, old, "missing", f"{old}_FILE"),
-        ({}, {old: ONE, f"{old}_FILE": "ROOT/nowhere/x"}, old, "conflict", f"{old}_FILE"),
+        ({}, {f"{old}_FILE": "ROOT/nowhere/x"}, name, "missing", f"{old}_FILE"),
+        ({}, {old: ONE, f"{old}_FILE": "ROOT/nowhere/x"}, name, "missing", f"{old}_FILE"),
         (
             {"named/db_password": ONE, "named/db-password": TWO},
             {},
@@ -244,3 +248,14 @@ async def test_a_value_may_move_to_its_new_name_while_the_application_runs(tmp_p
         assert change is not None
         assert (change.names, secrets.db_password.reveal()) == (("db_password",), TWO)
         assert not boot.status().degraded
+
+
+def test_a_line_of_an_older_name_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
+    """The field is not missing as well, because its value may be in this line."""
+    files = {"cwd/.env": 'DB_PASSWORD="open\n'}
+    machines = empty_machines(tmp_path)
+    loaded = loaded_from(Orders, next(machines), files, {})
+    assert [problem.kind for problem in loaded.problems] == ["dotenv"]
+    # A variable of the name overrides the file, so the line does not matter.
+    loaded = loaded_from(Orders, next(machines), files, {"ORDERS_DB_PASSWORD": ONE})
+    assert (loaded.problems, values_of(loaded)) == ((), {"db_password": ONE})

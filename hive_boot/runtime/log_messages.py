@@ -95,7 +95,7 @@ _WARNINGS: dict[WarningKind, str] = {
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "dotenv-line": "{location} cannot be parsed, and concerns no declared secret",
     "dotenv-repeated": "{location} sets {names} again, and the last line counts",
-    "dotenv-unread": "{location} cannot be read, and no missing secret can be in it",
+    "dotenv-unread": "{location} cannot be read; every required secret has a value from elsewhere",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
     "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",

@@ -359,7 +359,7 @@ class _Validator:
         unread: list[str] = []
         if len(builder.values) < len(builder.field_index.all_fields):
             unread = self._resolve_absent()
-        details = (f"It may contain {', '.join(unread)}.",)
+        details = (f"Nothing else provides {', '.join(unread)}.",)
         for problem in builder.unread_files:
             if unread:
                 builder.problems.append(problem.replace(details=details))
@@ -463,11 +463,13 @@ class _Validator:
         """Resolve each field without a value: a default, a problem, or absent.
 
         Returns:
-            The names that a ``.env`` file may contain which cannot be read. A directory, or a link
-            to nothing, contains none, so that only the required names count.
+            The names that a ``.env`` file may contain which cannot be read: the required ones.
+            For a call without a declaration, which asks for single names, this is every name,
+            unless there is only a directory or a dangling link, which contains none.
         """
         builder, profile = self.builder, self.source_context.profile
         kinds = {each.kind for each in builder.unread_files} - {"not-a-file", "broken-link"}
+        every_name = bool(kinds) and not builder.declaration
         defaults, unread = [], []
         for field in builder.field_index.all_fields:
             if field.attribute in builder.values or field.attribute in self.reported:
@@ -478,7 +480,7 @@ class _Validator:
                 value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
                 builder.use(field.attribute, value, "dev_default", "the declaration")
                 defaults.append(field.name)
-            elif builder.unread_files and (kinds or field.required_for(profile)):
+            elif builder.unread_files and not empty and (every_name or field.required_for(profile)):
                 unread.append(field.name)
             elif field.required_for(profile):
                 self._report_absent(field, empty)

@@ -72,6 +72,7 @@ class Timings(Record):
         watch_stable_interval: a watch that worked for longer resets the delay.
         missing_file_interval: between two checks for a file that a start waits for.
         refresh_interval: between two reads of one name by ``get_secret`` without an application.
+        fifo_timeout: for the FIFOs of a start or reload, until their writers close them.
         read_timeout: after which a read is considered hung. Waiting for writers ends after 10 s.
         source_timeout: for one answer of a custom source in a reload, which files wait for.
         reload_retry_delay: before a failed read or check of a rotation is retried.
@@ -116,6 +117,7 @@ class Timings(Record):
     watch_stable_interval: float = 30.0
     missing_file_interval: float = 0.1
     refresh_interval: float = 1.0
+    fifo_timeout: float = 10.0
     read_timeout: float = 30.0
     source_timeout: float = 10.0
     reload_retry_delay: float = 1.0

@@ -20,6 +20,7 @@ from hive_boot.runtime.injection import InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, detect
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import make_set
 from hive_boot.secrets.validation import call_checks
 
@@ -158,12 +159,16 @@ class LoadPipeline:
         return checked
 
     def load(
-        self, start_watching: Callable[[FieldIndex, SourceContext], object] | None = None
+        self,
+        start_watching: Callable[[FieldIndex, SourceContext], object] | None = None,
+        *,
+        read_fifos: bool = True,
     ) -> LoadResult:
         """Detect the platform, read and validate everything, and hide the values. It blocks.
 
         Args:
             start_watching: starts the watcher before the first read; None without a watcher.
+            read_fifos: whether to read FIFOs, which takes their content away. Default True.
 
         Raises:
             InvalidSecretsError: a variable that selects the mode or the profile is invalid.
@@ -171,7 +176,8 @@ class LoadPipeline:
         source_context = self.detect_platform()
         if start_watching is not None:
             start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
-        return self.hide_values(self._read_with_wait())
+        reader = FifoReader(self._declaration.timings.fifo_timeout) if read_fifos else None
+        return self.hide_values(self._read_with_wait(reader))
 
     def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
         """Load, validate and build the config, without an event loop, and run no check. It blocks.
@@ -256,12 +262,15 @@ class LoadPipeline:
             log_messages.log_source_context(self.source_context)
         return self.source_context
 
-    def read(self, *, during_run: bool = False) -> LoadResult:
+    def read(
+        self, *, during_run: bool = False, fifo_reader: FifoReader | None = None
+    ) -> LoadResult:
         """Read and validate everything once. It blocks, and may wait for a writer.
 
         Args:
             during_run: whether the application already runs, so that a file that was just
                 removed may be waited for. Default False.
+            fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
         """
         return load(
             self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
@@ -270,6 +279,7 @@ class LoadPipeline:
             overrides=self._declaration.overrides,
             recheck_recent_directories=during_run,
             custom=self.custom,
+            fifo_reader=fifo_reader,
         )
 
     @property
@@ -353,9 +363,9 @@ class LoadPipeline:
             kept=set_in_use,
         )
 
-    def _read_with_wait(self) -> LoadResult:
+    def _read_with_wait(self, fifo_reader: FifoReader | None) -> LoadResult:
         """Read everything, and wait up to ``wait_for_files`` for files that are missing."""
-        result = self.read()
+        result = self.read(fifo_reader=fifo_reader)
         seconds = self._declaration.wait_for_files
         if not seconds or not result.source_context.mounted:
             return result
@@ -367,7 +377,7 @@ class LoadPipeline:
         while missing and (left := until - time.monotonic()) > 0:
             if self._given_up.wait(min(interval, left)):
                 break
-            result = self.read()
+            result = self.read(fifo_reader=fifo_reader)
             missing = _missing(result)
         return result
 
@@ -536,7 +546,8 @@ def dry_run(
 
     redaction.start()
     try:
-        loaded = pipeline.load()
+        # The FIFOs are left to the service: this process would take their content away from it.
+        loaded = pipeline.load(read_fifos=False)
         if pipeline.needs_event_loop(loaded):
             import anyio  # noqa: PLC0415  (only for what has to be awaited)
 

@@ -93,6 +93,9 @@ _WARNINGS: dict[WarningKind, str] = {
     "reference": "Unresolved references, which the profile production rejects: {names}",
     "example-value": "{names} has the value of the example in {location}",
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
+    "dotenv-line": "{location} cannot be parsed, and concerns no declared secret",
+    "dotenv-repeated": "{location} sets {names} again, and the last line counts",
+    "dotenv-unread": "{location} cannot be read, and no missing secret can be in it",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
     "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
@@ -124,7 +127,7 @@ _NOTES: dict[NoteKind, str] = {
 
 def warning_text(warning: LoadWarning) -> str:
     """Return the text of a warning."""
-    names = _join(warning.names)
+    names = _join(warning.names) or "a variable"
     return _WARNINGS[warning.kind].format(*warning.names, names=names, location=warning.location)
 
 

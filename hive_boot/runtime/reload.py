@@ -11,6 +11,7 @@ import math
 import os
 import time
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,6 +24,7 @@ from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, thre
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.secrets.watcher import Watcher
@@ -112,11 +114,14 @@ def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
 
 
 def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Return a problem for each ``.env`` file that contained values and no longer exists."""
+    """Return a problem for each ``.env`` file that contained values and cannot be read any more."""
+    unread = {each.location for each in load_result.warnings if each.kind == "dotenv-unread"}
+    reported = {each.name for each in load_result.problems}
+    lost = before.env_files - load_result.env_files - reported
     return [
-        _lost(path, "missing", "no longer exists")
+        _lost(path, "missing", "cannot be read any more" if path in unread else "no longer exists")
         for path in load_result.source_context.env_files
-        if path in before.env_files and not os.path.exists(path)  # noqa: PTH110  (a start of many files has no time for Path)
+        if path in lost and (path in unread or not os.path.exists(path))  # noqa: PTH110  (a start of many files has no time for Path)
     ]
 
 
@@ -211,7 +216,7 @@ class ReloadReader:
     Args:
         store: the secrets in use.
         pipeline: the load pipeline.
-        timings: the timeout of a read.
+        timings: the timeouts of a read.
 
     Attributes:
         rejected: the set that a check rejected last.
@@ -228,25 +233,29 @@ class ReloadReader:
         self._store = store
         self._pipeline = pipeline
         self._timeout = timings.read_timeout
+        self._fifo_timeout = timings.fifo_timeout
         self._reading = False
 
-    async def read(self, *, ask_sources: bool = False) -> ReloadResult:
+    async def read(self, *, ask_sources: bool = False, read_fifos: bool = False) -> ReloadResult:
         """Read once, or again after sources of the application have answered.
 
         Args:
             ask_sources: whether every source is asked. Default: those that are due.
+            read_fifos: whether to read FIFOs again. Default False: use what the start has read.
         """
-        read = await self._read_once()
+        reader = FifoReader(self._fifo_timeout) if read_fifos else None
+        read = await self._read_once(reader)
         while await self._pipeline.ask_sources(again=ask_sources):
             ask_sources = False
-            read = await self._read_once()
+            read = await self._read_once(reader)
         return read
 
-    async def _read_once(self) -> ReloadResult:
+    async def _read_once(self, fifo_reader: FifoReader | None) -> ReloadResult:
         """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
         if not self._reading:
             with anyio.move_on_after(self._timeout):
-                return await run_in_daemon_thread(self._read, "hive_boot reload")
+                read = partial(self._read, fifo_reader)
+                return await run_in_daemon_thread(read, "hive_boot reload")
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
     def failed_read(self, why: str) -> ReloadResult:
@@ -257,10 +266,10 @@ class ReloadReader:
         failed = accepted.replace(problems=(problem,), hints=(), notes=())
         return ReloadResult(failed, [], same_as_rejected=False)
 
-    def _read(self) -> ReloadResult:
+    def _read(self, fifo_reader: FifoReader | None) -> ReloadResult:
         self._reading = True
         try:
-            load_result = self._pipeline.read(during_run=True)
+            load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
         finally:
             self._reading = False
         before = self._store.generation.load_result
@@ -454,7 +463,7 @@ class Reloader:
         now = any(request.now for request in requests)
         change, failure = None, None
         try:
-            read = await self._reader.read(ask_sources=ask_sources)
+            read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
             self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
                 self._mark_unchanged()

@@ -27,6 +27,7 @@ from hive_boot.secrets.fields import FieldIndex, undeclared_field
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
 from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class StandaloneStore:
         self._known: dict[str, _Known] = {}
         self._source_context: SourceContext | None = None
         self.renew_locks()
+        self._fifo_reader = FifoReader()
 
     def get(self, name: str) -> Secret | None:
         """Return a secret as it is known; None when it is absent.
@@ -181,7 +183,7 @@ class StandaloneStore:
             latest = self._known.get(field.name)
             if latest is None or latest is known:
                 self.source_context(field)
-                outcome = self._read(field, load)
+                outcome = self._read(field, partial(load, fifo_reader=self._fifo_reader))
                 latest = _Known(field, outcome, self._clock() + self._interval)
                 self._known[field.name] = latest
             return latest

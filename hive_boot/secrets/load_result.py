@@ -27,6 +27,9 @@ WarningKind = Literal[
     "reference",
     "example-value",
     "dotenv-setting",
+    "dotenv-line",
+    "dotenv-repeated",
+    "dotenv-unread",
     "development-default",
     "empty",
     "bundle-line",
@@ -173,6 +176,7 @@ class LoadResultBuilder:
         snapshots: the content of each directory.
         custom_sources: the names of the sources of the application.
         unused_values: values that were read and are not used.
+        unread_files: the problems of the ``.env`` files that cannot be read.
         problems: the problems.
         warnings: the warnings.
         notes: the notes that are logged, and shown in a report.
@@ -195,6 +199,7 @@ class LoadResultBuilder:
         self.snapshots: list[DirectorySnapshot] = []
         self.custom_sources: list[str] = []
         self.unused_values: list[Value] = []
+        self.unread_files: list[Problem] = []
         self.problems: list[Problem] = []
         self.warnings: list[LoadWarning] = []
         self.notes: list[LoadNote] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
@@ -26,17 +26,23 @@ from hive_boot.secrets.sources.files import (
     Value,
     ValueOrProblem,
     as_value,
+    read_fifo,
 )
 from hive_boot.secrets.validation import validate
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
+    from hive_boot.secrets.sources.files import FifoReader
+
+
+_SHOWN = 10
+"""The maximum number of lines of a file that get a warning of one kind."""
 
 
 def load(  # noqa: PLR0913  (all that it depends on)
@@ -48,6 +54,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     overrides: Mapping[str, Value | None] | None = None,
     recheck_recent_directories: bool = False,
     custom: Sequence[CustomSource] = (),
+    fifo_reader: FifoReader | None = None,
 ) -> LoadResult:
     """Load and validate every field of a declaration.
 
@@ -62,9 +69,12 @@ def load(  # noqa: PLR0913  (all that it depends on)
             False.
         custom: the sources of the application. They are not asked: their last good answers are
             used for what nothing else provides. Default: none.
+        fifo_reader: reads FIFOs; None to use only what an earlier load of this process has read.
+            Default None.
     """
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
-    loading = _Loader(LoadResultBuilder(field_index, source_context, declaration), policy)
+    builder = LoadResultBuilder(field_index, source_context, declaration)
+    loading = _Loader(builder, policy, fifo_reader)
     loading.apply_overrides(overrides or {})
     loading.run()
     loading.builder.resolve_aliases(loading.reported)
@@ -89,7 +99,7 @@ class _VariableSource(Record):
 
     source: str
     place: str
-    values: Mapping[str, str | Secret]
+    values: Mapping[str, str | Secret | ValueProblem]
 
 
 class _Loader:
@@ -104,11 +114,14 @@ class _Loader:
         reported: the attributes that have a problem already.
     """
 
-    def __init__(self, builder: LoadResultBuilder, policy: ReadPolicy) -> None:
+    def __init__(
+        self, builder: LoadResultBuilder, policy: ReadPolicy, fifo_reader: FifoReader | None
+    ) -> None:
         self.builder = builder
         self.field_index = builder.field_index
         self.source_context = builder.source_context
         self.policy = policy
+        self.fifo_reader = fifo_reader
         self.answered: set[str] = set()
         self.pointed: set[str] = set()
         self.overridden: dict[str, list[str]] = {}
@@ -124,8 +137,10 @@ class _Loader:
 
     def run(self) -> None:
         """Read every source of the mode."""
-        for layer in self._layers():
-            self._read_variables(layer)
+        variables = self.source_context.variables()
+        self._read_variables(_VariableSource("environment", "the environment", variables))
+        if self.source_context.mode == "development":
+            self._read_env_files()
         if os.path.exists(ignored := self.source_context.ignored_env_file):
             self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if self.overridden:
@@ -159,29 +174,42 @@ class _Loader:
                     builder.problems.append(source.problem)
             left = [each for each in left if source.results.get(each.name, EMPTY) is EMPTY]
 
-    def _layers(self) -> list[_VariableSource]:
-        layers = [
-            _VariableSource("environment", "the environment", self.source_context.variables())
-        ]
-        if self.source_context.mode == "development":
-            layers += self._dotenv_layers()
-        return layers
-
-    def _dotenv_layers(self) -> list[_VariableSource]:
+    def _read_env_files(self) -> None:
         from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
 
-        builder, source_context = self.builder, self.source_context
-        files = [read_dotenv(path) for path in source_context.env_files]
-        if not any(file.exists for file in files):
-            paths = tuple(reversed(source_context.env_files))
-            builder.notes.append(LoadNote("no-dotenv", locations=paths))
-        if place := source_context.unknown_app_env:
-            builder.notes.append(LoadNote("unknown-app-env", locations=(place,)))
-        for file in files:
+        builder, field_index = self.builder, self.field_index
+        scopes: list[Mapping[str, str | Secret | ValueProblem]] = [self.source_context.variables()]
+        exists = False
+        for path in self.source_context.env_files:
+            wanted = {
+                name: field.attribute
+                for names in (field_index.by_variable, field_index.by_file_variable)
+                for name, field in names.items()
+                if field.attribute not in self.answered
+            }
+            file = read_dotenv(
+                path, wanted=wanted.keys(), scopes=scopes, fifo_reader=self.fifo_reader
+            )
+            exists |= file.exists
+            scopes += [file.value_problems, file.values]
+            if file.problem is not None:
+                builder.unread_files.append(file.problem)
             builder.problems += file.problems
+            self.reported.update(wanted[name] for name in file.concerned)
             for name in file.ignored:
-                builder.warn("dotenv-setting", name, location=file.path)
-        return [_VariableSource(".env", file.path, file.values) for file in files]
+                builder.warn("dotenv-setting", name, location=path)
+            for line in file.unreadable_lines[:_SHOWN]:
+                builder.warn("dotenv-line", location=f"{path}:{line}")
+            for line, name in list(file.repeated.items())[:_SHOWN]:
+                builder.warn("dotenv-repeated", *filter(None, [name]), location=f"{path}:{line}")
+            self._read_variables(
+                _VariableSource(".env", path, {**file.values, **file.value_problems})
+            )
+        if not exists:
+            paths = tuple(reversed(self.source_context.env_files))
+            builder.notes.append(LoadNote("no-dotenv", locations=paths))
+        if place := self.source_context.unknown_app_env:
+            builder.notes.append(LoadNote("unknown-app-env", locations=(place,)))
 
     def _compare_with_examples(self) -> None:
         """Warn about values that are those of an example beside ``.env``, which git contains."""
@@ -209,17 +237,8 @@ class _Loader:
         values = layer.values
         said = {variable for variable in values if _reader(values, variable)()}
         self.builder.names.update(said)
-        paths: list[tuple[str, Field]] = []
         answered: set[str] = set()
-        for pointer in said & self.field_index.by_file_variable.keys():
-            field = self.field_index.by_file_variable[pointer]
-            if field.attribute in self.answered:
-                self._override(field, pointer, layer, None)
-                continue
-            answered.add(field.attribute)
-            paths.append((_reader(values, pointer)(), field))
-            if layer.source == "environment" and field.name not in said:
-                self.pointed.add(field.attribute)
+        paths = list(self._named_files(layer, said, answered))
         for name in said & self.field_index.by_variable.keys():
             field = self.field_index.by_variable[name]
             read = _reader(values, name)
@@ -241,6 +260,23 @@ class _Loader:
             self.pointed -= answered
             self.builder.env_files.add(layer.place)
         self._read_files(paths)
+
+    def _named_files(
+        self, layer: _VariableSource, said: set[str], answered: set[str]
+    ) -> Iterator[tuple[str, Field]]:
+        """Yield the file and the field of each ``NAME_FILE`` that no stronger layer overrides."""
+        for pointer in said & self.field_index.by_file_variable.keys():
+            field = self.field_index.by_file_variable[pointer]
+            if field.attribute in self.answered:
+                self._override(field, pointer, layer, None)
+                continue
+            answered.add(field.attribute)
+            if isinstance(problem := layer.values[pointer], ValueProblem):
+                self.builder.add(field.attribute, SourceHit(problem, layer.source, layer.place))
+                continue
+            if layer.source == "environment" and field.name not in said:
+                self.pointed.add(field.attribute)
+            yield _reader(layer.values, pointer)(), field
 
     def _read_files(self, paths: list[tuple[str, Field]]) -> None:
         """Read the files of fields, of which two may have the same file."""
@@ -266,15 +302,21 @@ class _Loader:
             path: (field.attribute, field.name, field.kind is Secret)
             for path, (_, field) in pointers.items()
         }
-        snapshot = read_paths(answers, self.policy)
+        fifos = {
+            path: read_fifo(path, name, self.fifo_reader, is_text=is_text)
+            for path, (_, name, is_text) in answers.items()
+        }
+        files = {path: answer for path, answer in answers.items() if fifos[path] is None}
+        snapshot = read_paths(files, self.policy)
         batch = snapshot.batch
-        for path, field in pointers.values():
+        for absolute, (path, field) in pointers.items():
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             unresolved = batch.unresolved.get(field.attribute)
             found = (
-                snapshot.problem
+                fifos[absolute]
+                or snapshot.problem
                 or batch.values.get(field.attribute)
                 or (unresolved and unresolved[0].result)
             )
@@ -392,7 +434,7 @@ class _Loader:
             self.builder.unused_values.append(result)
 
 
-def _reader(values: Mapping[str, str | Secret], name: str) -> Callable[[], str]:
+def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Callable[[], Any]:
     """Return a function that returns the text of a variable. No local variable holds the text."""
     if isinstance(values[name], Secret):
         return values[name].reveal  # type: ignore[union-attr]

@@ -465,7 +465,7 @@ def _app_env(host: HostEnvironment, env_files: Sequence[str]) -> tuple[str, str]
     for path in filter(os.path.isfile, env_files):
         from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
 
-        if text := read_setting(path, "APP_ENV"):
+        if text := read_setting(path, "APP_ENV", [host.variables()]):
             return text, f"APP_ENV in {path}"
     return "", ""
 

@@ -353,8 +353,15 @@ class _Validator:
         self._resolve_env_duplicates()
         self._reject_stand_ins()
         self._reject_invalid()
+        unread: list[str] = []
         if len(builder.values) < len(builder.field_index.all_fields):
-            self._resolve_absent()
+            unread = self._resolve_absent()
+        details = (f"It may contain {', '.join(unread)}.",)
+        for problem in builder.unread_files:
+            if unread:
+                builder.problems.append(problem.replace(details=details))
+            else:
+                builder.warn("dotenv-unread", location=problem.name)
 
     def _resolve_conflicts(self) -> None:
         """Resolve the fields that have several values, or an invalid one."""
@@ -445,10 +452,16 @@ class _Validator:
                 for fault in faults:
                     self._report(field, fault, origin)
 
-    def _resolve_absent(self) -> None:
-        """Resolve each field without a value: a default, a problem, or absent."""
+    def _resolve_absent(self) -> list[str]:
+        """Resolve each field without a value: a default, a problem, or absent.
+
+        Returns:
+            The names that a ``.env`` file may contain which cannot be read. A directory, or a link
+            to nothing, contains none, so that only the required names count.
+        """
         builder, profile = self.builder, self.source_context.profile
-        defaults = []
+        kinds = {each.kind for each in builder.unread_files} - {"not-a-file", "broken-link"}
+        defaults, unread = [], []
         for field in builder.field_index.all_fields:
             if field.attribute in builder.values or field.attribute in self.reported:
                 continue
@@ -458,12 +471,15 @@ class _Validator:
                 value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
                 builder.use(field.attribute, value, "dev_default", "the declaration")
                 defaults.append(field.name)
+            elif builder.unread_files and (kinds or field.required_for(profile)):
+                unread.append(field.name)
             elif field.required_for(profile):
                 self._report_absent(field, empty)
             elif empty:
                 builder.warn("empty", field.name, location=location_text(empty[0]))
         if defaults:
             builder.warn("development-default", *defaults)
+        return unread
 
     def _report(
         self,

@@ -274,7 +274,7 @@ def test_a_local_file_is_compared_once(here: Path, facts: Facts) -> None:
     told = facts("--dry-run", "--env-file", ".env", "--env-file", ".env.local")
     (overridden,) = told["warnings"]
     assert "TLS_CERT" in overridden
-    (here / ".env.local").write_text("unset and wrong\n")
+    (here / ".env.local").write_text("TOKEN unset and wrong\n")
     (warning,) = facts("--dry-run")["warnings"]
     assert f"{here}/.env.local:1" in warning
 
@@ -356,7 +356,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
 
 def test_a_file_that_a_start_cannot_read_is_refused(here: Path, refused: Refused) -> None:
     """A line may be a part of a secret: it is named by its number, with a fix."""
-    (here / ".env").write_text("API_KEY=fake\nTOKEN='fake\n\nfake and wrong\n")
+    (here / ".env").write_text("API_KEY=fake\nTOKEN='fake\n\nKEYSTORE and wrong\n")
     said = refused(status=78)
     assert f"{here}/.env:2 " in said
     assert f"{here}/.env:4 " in said

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hive_boot.secrets.sources.dotenv import DotenvFile, parse_dotenv
 from tests.support import ROOT, run_child
 
 TEXT = (ROOT / "docs" / "sources.md").read_text("utf-8")
@@ -37,3 +38,14 @@ def test_the_modes_are_those_of_the_readme() -> None:
     tables = [re.findall(MODES, text, re.DOTALL | re.MULTILINE) for text in (TEXT, readme)]
     assert tables[0] == tables[1]
     assert len(tables[0]) == 1
+
+
+def test_the_references_have_the_listed_values() -> None:
+    """Each line of the table has the value beside it."""
+    rows = re.findall(r"^\| `(\w+)(=.*?)` \| (?:`(.*)`|empty) \|$", TEXT, re.MULTILINE)
+    assert len(rows) == 8
+    for name, rest, value in rows:
+        result = DotenvFile(".env")
+        line = f"{name}{rest}"
+        parse_dotenv(result, lambda line=line: line, scopes=[{"HOST": "db", "PORT": ""}])  # type: ignore[misc]
+        assert result.values[name].reveal() == value

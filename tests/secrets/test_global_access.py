@@ -26,6 +26,7 @@ from hive_boot.secrets.fields import FieldIndex
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import SourceContext
+from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import everything_told, move_to
@@ -282,7 +283,7 @@ def test_a_source_that_cannot_be_read_is_an_error(
 
 def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     """A .env that cannot be understood is no absence of the secret, and is not quoted."""
-    cases: list[bytes] = [b"JWT_SECRET=fake-\xff-0123456789\n", b"fake line\n", b"A=1\0\n"]
+    cases: list[bytes] = [b"JWT_SECRET=fake-\xff-0123456789\n", b"JWT_SECRET='fake\n", b"A=1\0\n"]
     machines = empty_machines(tmp_path)
     for content in cases:
         with pytest.MonkeyPatch.context() as monkeypatch, case(content):
@@ -329,9 +330,11 @@ def test_many_threads_read_each_secret_once(
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     loads: list[str] = []
 
-    def counted(field_index: FieldIndex, source_context: SourceContext) -> LoadResult:
+    def counted(
+        field_index: FieldIndex, source_context: SourceContext, *, fifo_reader: FifoReader
+    ) -> LoadResult:
         loads.extend(field_index.by_variable)
-        return load(field_index, source_context)
+        return load(field_index, source_context, fifo_reader=fifo_reader)
 
     monkeypatch.setattr("hive_boot.secrets.global_access.load", counted)
     together = threading.Barrier(16)

@@ -837,7 +837,7 @@ def test_a_secret_is_reported_once(tmp_path: Path) -> None:
 
 def test_dotenv_problems_come_first(tmp_path: Path) -> None:
     """A line of .env that cannot be read may explain the rest, so it comes first."""
-    (tmp_path / "cwd/.env").write_text("this is no line\nJWT_SECRET=fake-short\n")
+    (tmp_path / "cwd/.env").write_text("SENTRY_DSN this is no line\nJWT_SECRET=fake-short\n")
     loaded = look(Five, tmp_path)
     assert loaded.problems[0].name == f"{tmp_path}/cwd/.env:1"
     assert loaded.problems[0].kind == "dotenv"

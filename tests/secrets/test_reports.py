@@ -81,14 +81,17 @@ async def test_a_start_in_development_mode(
         smtp_password: Secret = secret(check=fail)
         push_key: Secret = secret(check=lambda _: 5)
         slow_key: Secret = secret(check=lambda _: release.wait(60))
+        unquoted_pem: Secret
+        open_quote: Secret | None
+        yaml_style: Secret | None
+        reference: Secret
 
     move_to(tmp_path, monkeypatch)
     (tmp_path / ".dockerenv").touch()
     (tmp_path / "short").write_text("fake-short")
-    (tmp_path / "cwd/.env.local").write_bytes(b"\xff")
     lines = [
-        "this is not a line",
-        "-----BEGIN FAKE KEY-----",
+        "YAML_STYLE: fake",
+        "UNQUOTED_PEM=-----BEGIN FAKE KEY-----",
         "ZmFrZQ==",
         "-----END FAKE KEY-----",
         f"HIVE_API_KEY={VALUE}",
@@ -97,6 +100,8 @@ async def test_a_start_in_development_mode(
         f"DATABASE_URL='{placeholder('DATABASE_URL')}'",
         *(f"{name}_KEY={VALUE}" for name in ("TLS", "PUSH", "SLOW")),
         *(f"{name}={VALUE}" for name in ("REDIS_URL", "SMTP_PASSWORD")),
+        "REFERENCE=https://${NOWHERE}/",
+        'OPEN_QUOTE="fake',
     ]
     (tmp_path / "cwd/.env").write_text("\n".join(lines))
     variables = {
@@ -114,6 +119,26 @@ async def test_a_start_in_development_mode(
     failure = await failed_start(Bootstrap(HiveSecrets, config=Settings, startup_timeout=0.2))
     assert VALUE not in str(failure)
     assert_golden("start_failed_development", str(failure), {str(tmp_path): "<root>"})
+
+
+async def test_a_dotenv_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One problem names every secret that the file may contain."""
+
+    class Three(SecretSet):
+        """Secrets of which the environment provides one."""
+
+        api_key: Secret = secret(used_by="auth middleware")
+        jwt_secret: Secret
+        sentry_dsn: Secret | None
+
+    move_to(tmp_path, monkeypatch)
+    monkeypatch.setenv("HIVE_BOOT_PROFILE", "development")
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    (tmp_path / "cwd/.env").write_bytes(b"\xff")
+    failure = await failed_start(Bootstrap(Three))
+    assert_golden("start_failed_dotenv", str(failure), {str(tmp_path): "<root>"})
 
 
 async def test_a_start_in_docker_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,6 +212,9 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "remove the line from the file, and export the variable where the service is started",
     ),
+    "dotenv-line": ("warning", "write NAME=value, or # before a comment"),
+    "dotenv-repeated": ("warning", "delete the lines that do not count"),
+    "dotenv-unread": ("warning", "remove it, or put a readable text file there"),
     "development-default": (
         "note",
         "none needed on a development machine: other profiles reject these values",

@@ -1,31 +1,77 @@
-"""Source of ``.env`` files: python-dotenv's grammar; the process environment is not changed.
+"""Source of ``.env`` files: python-dotenv's parser, and references to other variables.
 
-python-dotenv skips a line that it cannot parse, and logs a warning. A PEM block without quotes
-would then lose all lines but its first. Here each such line is a problem, which contains the
-number of the line and never its text.
+The process environment is not changed. python-dotenv skips a line that it cannot parse, and logs a
+warning. A PEM block without quotes would then lose all lines but its first. Here such a line is a
+problem if a declared secret may be affected. A problem contains the number of the line and never
+its text.
 """
 
 from __future__ import annotations
 
+import re
+from codecs import decode
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import NAME, ValueProblem
-from hive_boot.secrets.sources.files import EMPTY, Value, read_files
+from hive_boot.secrets.sources.files import EMPTY, LIMIT, NOT_ASKED, read_fifo, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dotenv.parser import Binding
+
+    from hive_boot.secrets.sources.files import FifoReader
+
+    Scope = Mapping[str, str | Secret | ValueProblem]
 
 _PEM_BEGIN = "-----BEGIN "
 _PEM_END = "-----END "
 
+_HEAD = re.compile(r"\A\s*(?:export[^\S\n]+)?(?:'[^']+'|[^=#\s]+)[^\S\n]*=[^\S\n]*")
+"""The part of a binding before its value, as python-dotenv parses it."""
+
+_QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
+
+_OPEN_QUOTE = re.compile(r"""(?:'(?:\\.|[^'\\\n])*|"(?:\\.|[^"\\\n])*)\\?(?:\n|\Z)""")
+"""A value with a quote that is not closed in its line."""
+
+_FIRST_WORDS = re.compile(
+    r"""(?m)^[ \t]*[{,]?[ \t]*(?:(?:export|set|setenv|declare|typeset|ENV|-x|-)[ \t]+)*['"]?"""
+    r"([A-Za-z_][A-Za-z0-9_.-]*)"
+)
+"""The name that a line begins with, also in a shell script, a Dockerfile, YAML or JSON."""
+
+_ASSIGNED = re.compile(_FIRST_WORDS.pattern + r"(?=[ \t]*=)")
+"""The name that a line sets."""
+
+_TOKEN = re.compile(r"""\\[\\$'"abfnrtv]|\$\{(?:([A-Za-z_][A-Za-z0-9_.-]*)(?::-([^}]*))?\})?""")
+"""An escape, or a reference with its name and its default; any other form has no name."""
+
 _FIX_LINE = 'write NAME=value, with quotes around a value that contains quotes, "#" or line breaks'
 _FIX_PEM = 'put the whole block, with its line breaks, in double quotes: NAME="-----BEGIN ..."'
+_FIX_QUOTE = "close the quote, or put the whole value in quotes and escape those inside it"
+_OPENED = "has a quote that is not closed in the same line"
+
+_UNREADABLE_LINES = {
+    "pem": ("begins a PEM block without quotes", _FIX_PEM),
+    "quote": (_OPENED, _FIX_QUOTE),
+    "inside": (_OPENED, _FIX_QUOTE),
+    "line": ("cannot be parsed", _FIX_LINE),
+}
+
+_FIX_TEXT = "save it as UTF-8 text of at most 1 MiB"
+
+_FIXES: dict[object, str] = {
+    NOT_ASKED: "start the application, from which this process would take the content away",
+    "broken-link": "correct the link, or remove it",
+    "not-a-file": "put a file there, or name another one with env_file=",
+    "unreadable": "make it readable by the user of this process",
+}
 
 
 class DotenvFile:
@@ -35,44 +81,67 @@ class DotenvFile:
         path: the path of the file.
         exists: whether the file exists.
         values: its variables; the last line of a name takes precedence.
+        value_problems: the variables whose references cannot be replaced.
         ignored: the ``HIVE_BOOT_*`` names in it, which have no effect in a file.
-        problems: the lines that cannot be parsed, or why the file cannot be read.
+        problem: why the file cannot be read.
+        problems: the lines that cannot be parsed and may concern one of the names that were asked
+            for.
+        concerned: these names.
+        unreadable_lines: the numbers of the other lines that cannot be parsed.
+        repeated: the lines that set a variable again: the name if it was asked for, otherwise
+            empty, because it may be a part of a value, by number.
     """
 
-    __slots__ = ("exists", "ignored", "path", "problems", "values")
-
-    def __init__(self, path: str, *, exists: bool = True) -> None:
+    def __init__(self, path: str) -> None:
         self.path: str = path
-        self.exists: bool = exists
+        self.exists: bool = True
         self.values: dict[str, Secret] = {}
+        self.value_problems: dict[str, ValueProblem] = {}
         self.ignored: list[str] = []
+        self.problem: Problem | None = None
         self.problems: list[Problem] = []
+        self.concerned: set[str] = set()
+        self.unreadable_lines: list[int] = []
+        self.repeated: dict[int, str] = {}
 
 
-def read_dotenv(path: str) -> DotenvFile:
-    """Return the content of a ``.env`` file: a regular file of UTF-8 text, at most 1 MiB."""
+def read_dotenv(
+    path: str,
+    *,
+    wanted: Collection[str] = (),
+    scopes: Sequence[Scope] = (),
+    fifo_reader: FifoReader | None = None,
+) -> DotenvFile:
+    """Return the content of a ``.env`` file: UTF-8 text of at most 1 MiB, or a FIFO of it.
+
+    Args:
+        path: the path of the file.
+        wanted: the names that no stronger source has provided.
+        scopes: the variables of the stronger sources, to which the file may refer.
+        fifo_reader: reads FIFOs; None to use only what this process has read before.
+    """
     result = DotenvFile(path)
-    batch = read_files([path], {path: ("text", path, True)})
-    hits = batch.unresolved.get("text", [])
-    result.exists = bool(batch.values or hits)
-    for text in batch.values.values():
-        _read_bindings(result, text)
-    result.problems += [
-        Problem(
+    found = read_fifo(path, path, fifo_reader, is_text=True)
+    if found is None:
+        batch = read_files([path], {path: ("text", path, True)})
+        found = batch.values.get("text")
+        for hit in batch.unresolved.get("text", ()):
+            found = hit.result
+    result.exists = found is not None
+    if isinstance(found, Secret):
+        parse_dotenv(result, found.reveal, wanted=wanted, scopes=scopes)
+    elif isinstance(found, ValueProblem) and found is not EMPTY:
+        result.problem = Problem(
             name=path,
-            kind=hit.result.kind,
-            # The hint in parentheses (SecretBytes) applies to declared fields only.
-            message=hit.result.message.partition(" (")[0],
+            kind=found.kind,
+            message=found.message,
             places=(path,),
-            fix="make it a readable text file in UTF-8",
+            fix=_FIXES.get(found) or _FIXES.get(found.kind, _FIX_TEXT),
         )
-        for hit in hits
-        if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY
-    ]
     return result
 
 
-def read_setting(path: str, name: str) -> str:
+def read_setting(path: str, name: str, scopes: Sequence[Scope]) -> str:
     """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
 
     The file is parsed only if it contains the name, because a start parses it once more.
@@ -80,32 +149,214 @@ def read_setting(path: str, name: str) -> str:
     texts = read_files([path], {path: ("text", path, True)}).values.values()
     if not any(name in str(text.reveal()) for text in texts):
         return ""
-    value = read_dotenv(path).values.get(name)
+    value = read_dotenv(path, scopes=scopes).values.get(name)
     return value.reveal() if value else ""
 
 
-def _read_bindings(result: DotenvFile, text: Value) -> None:
+def parse_dotenv(
+    result: DotenvFile,
+    text: Callable[[], str],
+    *,
+    wanted: Collection[str] = (),
+    scopes: Sequence[Scope] | None = None,
+) -> None:
+    """Add the variables and the unreadable lines of a text to ``result``.
+
+    Args:
+        result: the file that contains the text.
+        text: returns the text, which no local variable holds.
+        wanted: the names whose unreadable lines are problems.
+        scopes: the variables to which the text may refer, besides its own; None to leave
+            references as they are.
+    """
     from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
 
-    pem = False
-    # Only frames of the parser hold the text: each binding is wrapped before it is assigned.
-    for opaque_binding in map(_OpaqueIterator, parse_stream(StringIO(str(text.reveal())))):
-        read: Callable[[], Binding] = opaque_binding.__next__
+    parser = _Parser(result, wanted, scopes)
+    # Only frames of the parser hold the text: each binding is wrapped before it is assigned. As
+    # from a file that is opened as text, the parser gets \n for every line end.
+    for opaque_binding in map(_OpaqueIterator, parse_stream(StringIO(text(), newline=None))):
+        parser.add(opaque_binding.__next__)
+    parser.report()
+
+
+class _Parser:
+    """One pass over the bindings of a text; it is used once."""
+
+    def __init__(
+        self, result: DotenvFile, wanted: Collection[str], scopes: Sequence[Scope] | None
+    ) -> None:
+        self._result = result
+        self._wanted = frozenset(wanted)
+        self._expander: _Expander | None = None
+        if scopes is not None:
+            self._expander = _Expander([*scopes, result.value_problems, result.values])
+        self._unreadable: list[tuple[str, int, AbstractSet[str]]] = []
+        # The names that a PEM block or a quote may concern, until it ends.
+        self._pem: set[str] | None = None
+        self._quote: set[str] = set()
+        self._empty = ""
+
+    def add(self, read: Callable[[], Binding]) -> None:
+        """Add one binding."""
         line = read().original.line + _blank_lines_before(read)
-        if pem:
-            pem = _PEM_END not in read().original.string
-        elif read().error:
-            pem = _begins_pem(_OpaqueIterator(read().original.string).__next__)
-            _record_unreadable_line(result, line, pem=pem)
+        original = _OpaqueIterator(read().original.string).__next__
+        value = _OpaqueIterator(_HEAD.sub("", original(), count=1)).__next__
+        words = self._wanted.intersection(_FIRST_WORDS.findall(original()))
+        self._quote |= words
+        if self._pem is not None:
+            self._pem |= words
+            self._pem = None if _PEM_END in original() else self._pem
+        elif (
+            read().error
+            or (read().value is None and words - {read().key})
+            or (read().value and _begins_pem(value) and value()[0] not in "'\"")
+        ):
+            self._add_unreadable(line, original, value, {*words})
         elif read().key is not None and read().value is not None:
-            pem = _begins_pem(_OpaqueIterator(read().value).__next__)
-            key = str(read().key)
-            if pem:
-                _record_unreadable_line(result, line, pem=True)
-            elif key.startswith("HIVE_BOOT_") and NAME.fullmatch(key):
-                result.ignored.append(key)
+            self._set(read, line, value)
+            if inside := self._wanted.intersection(_ASSIGNED.findall(original())) - {read().key}:
+                self._unreadable.append(("inside", line, inside))
+        self._empty = str(read().key) if read().value == "" else ""
+
+    def _add_unreadable(
+        self, line: int, original: Callable[[], str], value: Callable[[], str], names: set[str]
+    ) -> None:
+        kind = "quote" if _OPEN_QUOTE.match(value()) else "line"
+        if _begins_pem(original):
+            # A block without quotes may begin in the line after its name.
+            names |= self._wanted & {self._empty}
+            kind, self._pem = "pem" if kind == "line" else kind, names
+        elif kind == "quote":
+            self._quote = names
+        self._unreadable.append((kind, line, names))
+
+    def _set(self, read: Callable[[], Binding], line: int, value: Callable[[], str]) -> None:
+        result, key = self._result, str(read().key)
+        if key in result.values or key in result.value_problems:
+            result.repeated[line] = key if key in self._wanted else ""
+        if key.startswith("HIVE_BOOT_") and NAME.fullmatch(key):
+            result.ignored.append(key)
+        reveal = _OpaqueIterator(read().value).__next__
+        try:
+            if self._expander is not None and "$" in reveal():
+                reveal = self._expander.expand(reveal, value)
+            result.values[key] = value_of(Secret, key, reveal)
+            result.value_problems.pop(key, None)
+        except _ReferenceError as exc:
+            result.values.pop(key, None)
+            result.value_problems[key] = ValueProblem("dotenv", f"{exc} (line {line})")
+
+    def report(self) -> None:
+        """Add a problem for each unreadable line that may concern a wanted name."""
+        result = self._result
+        for name in result.ignored:
+            result.values.pop(name, None)
+            result.value_problems.pop(name, None)
+        others = result.values.keys() | result.value_problems.keys()
+        for kind, line, may_concern in self._unreadable:
+            names = may_concern - others if kind in {"line", "inside"} else may_concern
+            if names:
+                message, fix = _UNREADABLE_LINES[kind]
+                result.concerned |= names
+                result.problems.append(
+                    Problem(
+                        name=f"{result.path}:{line}",
+                        kind="dotenv",
+                        message=message,
+                        fix=fix,
+                        details=(f"It may concern {', '.join(sorted(names))}.",),
+                    )
+                )
+            elif kind != "inside":
+                result.unreadable_lines.append(line)
+
+
+class _ReferenceError(Exception):
+    """Why a reference cannot be replaced, without any part of the value."""
+
+
+_FORM = "has a reference that is neither ${NAME} nor ${NAME:-default}"
+
+_UNSET = "refers to a variable that is not set"
+
+_INDIRECT = "refers to a variable whose own references cannot be replaced"
+
+_TOO_LARGE = f"is larger than {LIMIT} characters with its references"
+
+
+class _Expander:
+    """Replaces the references in the values of one text.
+
+    Args:
+        scopes: the variables, the strongest first.
+    """
+
+    def __init__(self, scopes: Sequence[Scope]) -> None:
+        self._scopes = scopes
+        self._left = LIMIT
+
+    def expand(self, parsed: Callable[[], str], written: Callable[[], str]) -> Callable[[], str]:
+        """Return a value with its references replaced.
+
+        Args:
+            parsed: returns the value as python-dotenv has parsed it, which has lost its quotes.
+            written: returns the value as it is written, and the rest of its line.
+
+        Raises:
+            _ReferenceError: a reference has no value or an unknown form.
+        """
+        if written().startswith("'"):
+            return parsed
+        quoted = _OpaqueIterator(_QUOTED.match(written())).__next__
+        if quoted() is None:
+            return self._replace(parsed, is_quoted=False)
+        return self._replace(_OpaqueIterator(quoted()[1]).__next__, is_quoted=True)
+
+    def _replace(
+        self, text: Callable[[], str], *, is_quoted: bool, is_default: bool = False
+    ) -> Callable[[], str]:
+        parts: list[Callable[[], str]] = []
+        end = 0
+        for token in map(_OpaqueIterator, _TOKEN.finditer(text())):
+            match: Callable[[], re.Match[str]] = token.__next__
+            parts.append(_OpaqueIterator(text()[end : match().start()]).__next__)
+            end = match().end()
+            if match()[0].startswith("${"):
+                if is_default or match()[1] is None:
+                    raise _ReferenceError(_FORM)
+                parts.append(self._value(match, is_quoted=is_quoted))
+            elif match()[0] == "\\$":
+                parts.append(lambda: "$")
+            elif is_quoted:
+                parts.append(_OpaqueIterator(decode(match()[0], "unicode-escape")).__next__)
             else:
-                result.values[key] = value_of(Secret, key, _OpaqueIterator(read().value).__next__)
+                # Only double quotes have other escapes.
+                parts.append(match().group)
+        parts.append(_OpaqueIterator(text()[end:]).__next__)
+        return _OpaqueIterator("".join([part() for part in parts])).__next__
+
+    def _value(self, match: Callable[[], re.Match[str]], *, is_quoted: bool) -> Callable[[], str]:
+        """Return the variable that a reference names, or its default."""
+        found: Callable[[], str] | None = None
+        for scope in self._scopes:
+            value = _OpaqueIterator(scope.get(match()[1])).__next__
+            # An empty variable counts as unset if a weaker source has another value.
+            if value() is None or (found and found()):
+                continue
+            if isinstance(value(), ValueProblem):
+                raise _ReferenceError(_INDIRECT)
+            found = value().reveal if isinstance(value(), Secret) else value
+        if match()[2] is not None:
+            default = _OpaqueIterator(match()[2]).__next__
+            default = self._replace(default, is_quoted=is_quoted, is_default=True)
+            found = found if found and found() else default
+        if found is None:
+            # `-` is also an operator of the shell, and a name that contains it is rare.
+            raise _ReferenceError(_FORM if "-" in match()[1] else _UNSET)
+        self._left -= len(found())
+        if self._left < 0:
+            raise _ReferenceError(_TOO_LARGE)
+        return found
 
 
 def _begins_pem(read: Callable[[], str]) -> bool:
@@ -117,15 +368,3 @@ def _blank_lines_before(read: Callable[[], Binding]) -> int:
     total = len(read().original.string)
     leading = total - len(read().original.string.lstrip())
     return read().original.string.count("\n", 0, leading)
-
-
-def _record_unreadable_line(result: DotenvFile, line: int, *, pem: bool) -> None:
-    what = "begins a PEM block without quotes" if pem else "cannot be parsed"
-    result.problems.append(
-        Problem(
-            name=f"{result.path}:{line}",
-            kind="dotenv",
-            message=what,
-            fix=_FIX_PEM if pem else _FIX_LINE,
-        )
-    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
+import time
 from contextlib import suppress
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
@@ -57,6 +59,14 @@ _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
 
 
 NUL = ValueProblem("nul", "contains a NUL character")
+
+
+NOT_ASKED = ValueProblem("unreadable", "is a FIFO, which only a start and boot.reload() read")
+
+
+_ENDLESS = ValueProblem(
+    "unreadable", "is a FIFO whose writer did not write and close it within the time limit"
+)
 
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -311,6 +321,112 @@ def read_regular_file(path: str | os.PathLike[str]) -> bytes:
     raise OSError(EINVAL, _refused(status).message, os.fspath(path))
 
 
+_fifo_contents: dict[str, tuple[tuple[int, int], Callable[[], bytes]]] = {}
+"""The last content of each FIFO, with the inode of the FIFO, by path.
+
+Of two readers of a FIFO one gets nothing, and a second open of ``/dev/fd/N`` is empty. The content
+is therefore stored for every later load of this process.
+"""
+
+
+class FifoReader:
+    """Reads each FIFO once, for one start or one ``boot.reload()``.
+
+    Args:
+        timeout: the seconds for all FIFOs together, from the first read. Default 10.
+    """
+
+    def __init__(self, timeout: float = 10.0) -> None:
+        self._timeout = timeout
+        self._deadline: float | None = None
+        self._answers: dict[str, Callable[[], bytes] | ValueProblem] = {}
+
+    def read(self, path: str) -> Callable[[], bytes] | ValueProblem | None:
+        """Return the content of a FIFO, or why it has none; None if ``path`` is not a FIFO."""
+        if path not in self._answers and (answer := self._ask(path)):
+            self._answers[path] = answer
+        return self._answers.get(path)
+
+    def _ask(self, path: str) -> Callable[[], bytes] | ValueProblem | None:
+        """Return what a FIFO contains now; if that is nothing, what it contained before."""
+        inode = _fifo_inode(path)
+        if inode is None:
+            _fifo_contents.pop(path, None)
+            return None
+        try:
+            fd = os.open(path, _FLAGS)
+        except OSError as exc:
+            return _reading_fault(exc)
+        try:
+            answer = self._read_until_end(fd, has_name="pipe:[" not in os.path.realpath(path))
+        finally:
+            os.close(fd)
+        if isinstance(answer, ValueProblem):
+            return answer
+        known = _fifo_contents.get(path)
+        if answer() or known is None or known[0] != inode:
+            known = _fifo_contents[path] = inode, answer
+        return known[1]
+
+    def _read_until_end(self, fd: int, *, has_name: bool) -> Callable[[], bytes] | ValueProblem:
+        """Return everything that is written until the last writer closes the FIFO.
+
+        Before the first writer opens a FIFO that has a name, a read returns nothing, too.
+        """
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._timeout
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        parts: list[Callable[[], bytes]] = []
+        left, was_opened = LIMIT + 1, not has_name
+        while left:
+            read = None
+            with suppress(BlockingIOError):
+                read = _OpaqueIterator(os.read(fd, left)).__next__
+            if read is not None and read():
+                parts.append(read)
+                left -= len(read())
+            elif read is not None and (parts or was_opened):
+                break
+            elif (seconds := self._deadline - time.monotonic()) <= 0:
+                return _ENDLESS
+            else:
+                was_opened |= bool(poll.poll(seconds * 1000))
+        return _OpaqueIterator(b"".join([part() for part in parts])).__next__
+
+
+def read_fifo(
+    path: str, label: str, reader: FifoReader | None, *, is_text: bool
+) -> ValueOrProblem | None:
+    """Return the value that a FIFO contains, or its problem; None if ``path`` is not a FIFO.
+
+    A FIFO that may not be read is not opened either: its writer would lose what it writes.
+
+    Args:
+        path: the path, which may be a link or lead through ``/dev/fd``.
+        label: the name of the value.
+        reader: reads FIFOs; None to use only what this process has read before.
+        is_text: whether the value is text.
+    """
+    if reader is not None:
+        answer = reader.read(path)
+    elif path in _fifo_contents:
+        answer = _fifo_contents[path][1]
+    else:
+        answer = NOT_ASKED if _fifo_inode(path) else None
+    if answer is None or isinstance(answer, ValueProblem):
+        return answer
+    return _outcome(answer, label, is_text=is_text)
+
+
+def _fifo_inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISFIFO(status.st_mode) else None
+
+
 def _refused(status: os.stat_result) -> ValueProblem:
     if stat.S_ISREG(status.st_mode):
         return _LARGE
@@ -351,7 +467,7 @@ def _reading_fault(exc: OSError) -> ValueProblem:
     return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}", fix)
 
 
-def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
+def as_value(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
     """Return a text as the value of ``field``, or its problem.
 
     Python decodes bytes that are not UTF-8 as lone surrogates (PEP 383). SecretBytes contains the
@@ -359,8 +475,10 @@ def as_value(field: Field, read: Callable[[], str]) -> ValueOrProblem:
 
     Args:
         field: the field.
-        read: returns the text, which no local variable holds.
+        read: returns the text, which no local variable holds, or the problem of a variable.
     """
+    if isinstance(read(), ValueProblem):
+        return read()  # type: ignore[no-any-return]
     if field.kind is SecretBytes:
         try:
             return value_of(SecretBytes, field.name, _OpaqueIterator(os.fsencode(read())).__next__)

@@ -130,14 +130,17 @@ def set_variables(values: dict[str, bytes]) -> None:
 
 
 def write_dotenv(values: dict[str, bytes]) -> None:
-    """Write the texts into ``.env``; bytes that are no text are a variable."""
+    """Write the texts into ``.env``, and refer to them; bytes that are no text are a variable."""
     set_variables({"keystore": values["keystore"]})
     texts = {name: value.decode() for name, value in values.items() if name != "keystore"}
     escaped = {
         name: text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         for name, text in texts.items()
     }
-    lines = [f'{name.upper()}="{text}"' for name, text in escaped.items()]
+    lines = [
+        f'PART_{name}="{text}"\n{name.upper()}="${{PART_{name}}}${{NOWHERE:-}}"'
+        for name, text in escaped.items()
+    ]
     Path(".env").write_text("\n".join(lines), encoding="utf-8")
 
 

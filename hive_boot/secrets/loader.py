@@ -375,7 +375,13 @@ class _Loader:
             for attribute, hits in batch.unresolved.items()
             if any(hit.result not in {A_DIRECTORY, EMPTY} for hit in hits)
         }
-        lacking = {name: target for name, target in by_file.items() if target[0] not in found}
+        # A field is found under each of its names, also an older one.
+        found = {attribute.partition(".alias.")[0] for attribute in found}
+        lacking = {
+            name: target
+            for name, target in by_file.items()
+            if target[0].partition(".alias.")[0] not in found
+        }
         if not lacking:
             return []
         below = read_subdirectories(above, FileIndex(lacking), self.policy)

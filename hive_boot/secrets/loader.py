@@ -417,8 +417,7 @@ class _Loader:
                 )
             )
         if snapshot.skipped_line:
-            location = f"{snapshot.path}:{snapshot.skipped_line}"
-            builder.warn("bundle-line", snapshot.path, location=location)
+            builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return

@@ -141,7 +141,7 @@ def test_a_skipped_line_is_a_warning_with_its_number(tmp_path: Path) -> None:
     """A line of another program that concerns no declared secret does not stop a start."""
     loaded = bundle(tmp_path, f"# x\n\nexport A B\nDB_PASSWORD={PASSWORD}\nif report ]\n")
     (warning,) = loaded.warnings
-    assert (warning.kind, warning.location) == ("bundle-line", f"{tmp_path}/bundle:3")
+    assert (warning.kind, warning.location) == ("dotenv-line", f"{tmp_path}/bundle:3")
     assert values_of(loaded) == {"db_password": PASSWORD}
 
 

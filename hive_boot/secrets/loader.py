@@ -388,7 +388,13 @@ class _Loader:
             for attribute, hits in batch.unresolved.items()
             if any(hit.result not in {A_DIRECTORY, EMPTY} for hit in hits)
         }
-        lacking = {name: target for name, target in by_file.items() if target[0] not in found}
+        # A field is found under each of its names, also an older one.
+        found = {attribute.partition(".alias.")[0] for attribute in found}
+        lacking = {
+            name: target
+            for name, target in by_file.items()
+            if target[0].partition(".alias.")[0] not in found
+        }
         if not lacking:
             return []
         below = read_subdirectories(above, FileIndex(lacking), self.policy)
@@ -422,8 +428,7 @@ class _Loader:
                 )
             )
         if snapshot.skipped_line:
-            location = f"{snapshot.path}:{snapshot.skipped_line}"
-            builder.warn("bundle-line", snapshot.path, location=location)
+            builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return

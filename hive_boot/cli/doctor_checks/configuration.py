@@ -227,10 +227,6 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "write the value into it, or remove it; a file that is half written is empty too",
     ),
-    "bundle-line": (
-        "warning",
-        "write NAME='value' with quotes around a value that contains spaces, or remove the line",
-    ),
     "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
     "alias": ("warning", "rename it where it is set"),
     "alias-differs": ("warning", "remove the older name where it is set"),

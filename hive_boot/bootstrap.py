@@ -623,9 +623,10 @@ class Bootstrap(Generic[S, C]):
         """Load and validate secrets and settings once, without an event loop.
 
         For code that needs values at import (settings, engines), and for migrations and scripts.
-        No check is called, no resource is started, and ``sources=`` are not asked. The call blocks
-        while it reads files; later calls return the same object. A run takes the object over: it
-        then has the values of the run. The values are removed from logs until the process ends.
+        No check is called, no resource is started, and ``sources=`` are not asked: a required
+        secret that only they can provide is a problem. The call blocks while it reads files; later
+        calls return the same object. A run takes the object over: it then has the values of the
+        run. The values are removed from logs until the process ends.
 
         Returns:
             The live secrets.
@@ -776,7 +777,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             InvalidSecretsError: the new set is rejected; the last good set stays in use.
             LifecycleError: the application is stopping, or not running in this process and
-                event loop; or the caller is a check of a rotation.
+                event loop; or the caller is a check or a source in a rotation.
         """
         run = self._current()
         if not run.ready:

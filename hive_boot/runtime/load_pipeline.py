@@ -96,6 +96,7 @@ class LoadPipeline:
 
     source_context: SourceContext | None = None
     custom: Sequence[CustomSource] = ()
+    _fifo_reader: FifoReader | None = None  # one for all loads of a start
 
     def __init__(
         self,
@@ -176,8 +177,9 @@ class LoadPipeline:
         source_context = self.detect_platform()
         if start_watching is not None:
             start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
-        reader = FifoReader(self._declaration.timings.fifo_timeout) if read_fifos else None
-        return self.hide_values(self._read_with_wait(reader))
+        if read_fifos and self._fifo_reader is None:
+            self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
+        return self.hide_values(self._read_with_wait(self._fifo_reader))
 
     def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
         """Load, validate and build the config, without an event loop, and run no check. It blocks.
@@ -302,8 +304,13 @@ class LoadPipeline:
             if again and source.fields:
                 source.due = 0.0
         due = [source for source in self.custom if source.is_due]
-        if not due or time.monotonic() >= deadline:
+        if not due:
             return False
+        if time.monotonic() >= deadline:
+            if due[0].problem is None:
+                due[0].fail("no time was left to ask it")
+            due[0].due = math.inf
+            return True
         from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
 
         seconds = self._declaration.startup_timeout
@@ -540,8 +547,11 @@ def dry_run(
 
     async def check() -> CheckedLoad:
         deadline, result = time.monotonic() + declaration.startup_timeout, loaded
+        if not ask:
+            others = [each for each in loaded.problems if each.kind != "source"]
+            result = loaded.replace(problems=tuple(others))
         while ask and await pipeline.ask_sources(deadline=deadline):
-            result = pipeline.load()
+            result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)
 
     redaction.start()

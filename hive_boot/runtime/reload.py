@@ -286,7 +286,7 @@ class ReloadReader:
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
     "hive_boot_judging", default=None
 )
-"""The token of the running check. The reload waits for it, so a check cannot reload."""
+"""The token of the running reload, which checks and sources inherit, so that they cannot reload."""
 
 
 class _Request:
@@ -394,10 +394,10 @@ class Reloader:
 
         Raises:
             InvalidSecretsError: the candidate is rejected.
-            LifecycleError: the application stops, or a check has called this.
+            LifecycleError: the application stops, or a check or a source has called this.
         """
         if self._check_token is not None and _running_check.get() is self._check_token:
-            message = "a check cannot reload, because the reload waits for the check"
+            message = "a check or a source cannot reload, because the reload waits for it"
             raise LifecycleError(message)
         if self._host.has_ended:
             message = "secrets are no longer rotated; the log contains the reason"
@@ -462,6 +462,8 @@ class Reloader:
         started = time.perf_counter()
         now = any(request.now for request in requests)
         change, failure = None, None
+        self._check_token = object()
+        _running_check.set(self._check_token)
         try:
             read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
             self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
@@ -480,6 +482,8 @@ class Reloader:
             failure = self._reject(failed_read, started)
             for source in self._pipeline.custom:
                 source.due = max(source.due, self._retry_at)
+        finally:
+            self._check_token = None
         for request in requests:
             self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
@@ -504,14 +508,9 @@ class Reloader:
 
     async def _check_candidate(self, read: ReloadResult) -> LoadResult:
         """Run the checks that the change concerns, and return the result with their problems."""
-        self._check_token = object()
-        _running_check.set(self._check_token)
-        try:
-            checked = await self._pipeline.check(
-                read.result, self._injection_context, changed_fields=read.changed
-            )
-        finally:
-            self._check_token = None
+        checked = await self._pipeline.check(
+            read.result, self._injection_context, changed_fields=read.changed
+        )
         return checked.result
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:

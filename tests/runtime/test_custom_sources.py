@@ -1,6 +1,7 @@
 """Sources of the application in a start: `sources=`."""
 
 import math
+import os
 import time
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,14 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import (
     Bootstrap,
     DeclarationError,
+    InvalidSecretsError,
     Secret,
     SecretBytes,
     SecretSet,
@@ -32,6 +35,7 @@ from tests.fixtures.sources import (
     declared,
     values,
 )
+from tests.fixtures.timings import set_timings
 from tests.runtime.rotations import Log, mounted
 from tests.support import everything_told, failed_start, until
 
@@ -262,15 +266,65 @@ async def test_a_start_gives_up_at_its_timeout(caplog: pytest.LogCaptureFixture)
     assert VALUE not in log.text
 
 
-async def test_a_source_that_never_answers_is_named_and_the_next_one_is_not() -> None:
-    """It uses up the time of the start, so the one after it is not asked, and not blamed."""
+async def test_a_source_that_never_answers_leaves_no_time_for_the_next_one() -> None:
+    """It uses up the time of the start, so the one after it is not asked, and that is told."""
     second = Fake("second", values(1))
-    error = await failed_start(
-        declared(Fake("first", anyio.sleep_forever), second, startup_timeout=0.2)
-    )
-    assert [(each.name, each.kind) for each in error.problems] == [("first", "source")]
+    boot = declared(Fake("first", anyio.sleep_forever), second, startup_timeout=0.2)
+    error = await failed_start(boot)
+    assert [(each.name, each.kind) for each in error.problems] == [
+        ("first", "source"),
+        ("second", "source"),
+    ]
     assert "0.2 s" in error.problems[0].message
+    assert "no time" in error.problems[1].message
     assert second.asked == []
+
+
+async def test_a_start_without_time_for_a_source_does_not_start() -> None:
+    """A slow answer is in time, and the next source cannot be asked: no secret is left out."""
+
+    class Relaxed(SecretSet):
+        """Nothing is required."""
+
+        api_key: Secret | None
+        sentry_dsn: Secret | None
+
+    async def block() -> object:
+        time.sleep(0.2)  # noqa: ASYNC251
+        return values(1, "API_KEY")
+
+    second = Fake("second", values(1, "SENTRY_DSN"))
+    sources = [Fake("first", block), second]
+    boot = Bootstrap(Relaxed, mode="environment", sources=sources, startup_timeout=0.1)
+    error = await failed_start(boot)
+    assert [(each.name, each.kind) for each in error.problems] == [("second", "source")]
+    assert second.asked == []
+
+
+async def test_a_load_without_an_event_loop_does_not_go_without_a_required_secret() -> None:
+    """`boot.load()` asks no source: what only a source can provide is a problem that names it."""
+    source = Fake(answer=values(1))
+    with pytest.raises(InvalidSecretsError) as caught:
+        declared(source).load()
+    (problem,) = caught.value.problems
+    assert (problem.name, problem.kind) == ("vault", "source")
+    assert "API_KEY, JWT_SECRET: it was not asked" in problem.message
+    assert source.asked == []
+
+
+async def test_a_load_without_an_event_loop_goes_without_an_optional_secret(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is absent until a run has asked the source, and a warning names it."""
+    for name, value in values(1).items():
+        monkeypatch.setenv(name, value)
+    boot = declared(Fake(answer=values(2, "SENTRY_DSN")))
+    log = Log(caplog)
+    with boot.loaded() as secrets:
+        assert secrets.sentry_dsn is None
+        assert log.about("SENTRY_DSN") == ["WARNING"]
+        async with boot.running():
+            assert secrets.sentry_dsn is not None
 
 
 async def test_two_sources_that_refuse_are_reported_together() -> None:
@@ -356,6 +410,31 @@ async def test_in_development_a_source_comes_after_env_and_before_a_default() ->
     assert source.asked == [("SECOND", "THIRD")]
 
 
+async def test_a_fifo_is_read_once_in_a_start_that_asks() -> None:
+    """A start loads again after each answer; the content of a FIFO is gone after the first load."""
+    await anyio.to_thread.run_sync(os.mkfifo, ".env")
+    source = Fake(answer=values(1, "JWT_SECRET"))
+    boot = declared(source, mode="development", profile="development")
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.Path(".env").write_text, "API_KEY=fake-of-a-fifo\n")
+        async with boot.running() as secrets:
+            assert secrets.api_key.reveal() == "fake-of-a-fifo"
+            assert secrets.jwt_secret.reveal() == values(1)["JWT_SECRET"]
+    assert source.asked == [("JWT_SECRET", "SENTRY_DSN")]
+
+
+async def test_a_fifo_without_a_writer_is_not_replaced_by_a_source() -> None:
+    """It is a problem, as without a source, and is waited for once."""
+    await anyio.to_thread.run_sync(os.mkfifo, ".env")
+    reports = []
+    for sources in ([], [Fake(answer={})]):
+        boot = declared(*sources, mode="development", profile="development")
+        set_timings(boot, fifo_timeout=0.1)
+        error = await failed_start(boot)
+        reports.append([(each.name, each.kind) for each in error.problems])
+    assert reports[0] == reports[1]
+
+
 async def test_an_override_asks_for_nothing() -> None:
     """A test that overrides the secrets of a source needs no server."""
     source = Fake(answer=RuntimeError())
@@ -382,6 +461,24 @@ async def test_whatever_has_a_name_and_a_coroutine_is_a_source() -> None:
     for source in named:
         async with declared(source).running() as secrets:
             assert secrets.api_key.reveal() == values(1)["API_KEY"]
+
+
+async def test_a_name_with_an_older_name_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value under an alias is a value; a source is asked for the name, never for an alias."""
+
+    class Renamed(SecretSet):
+        """Two secrets with older names."""
+
+        first: Secret = secret(aliases=("FORMER_FIRST",))
+        second: Secret = secret(aliases=("FORMER_SECOND",))
+
+    monkeypatch.setenv("FORMER_FIRST", VALUE)
+    source = Fake(answer=values(1, "FIRST", "SECOND"))
+    boot = Bootstrap(Renamed, mode="environment", sources=[source])
+    async with boot.running() as secrets:
+        found = (secrets.first.reveal(), secrets.second.reveal())
+    assert found == (VALUE, values(1, "SECOND")["SECOND"])
+    assert source.asked == [("SECOND",)]
 
 
 async def test_what_is_no_source_is_refused() -> None:

@@ -9,9 +9,11 @@ import pytest
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.runtime.reload import find_lost_sources
+from hive_boot.secrets.fields import FieldIndex, undeclared_field
 from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.loader import load
 from tests.fixtures.cases import case, empty_machines
-from tests.support import as_ordinary_user, look, report_of, values_of
+from tests.support import SETTLED, as_ordinary_user, look, report_of, situate, values_of
 
 FAKE = "fake-jwt-secret-0123456789"
 
@@ -175,22 +177,39 @@ def test_a_dotenv_that_cannot_be_read(name: str) -> None:
                 loaded = look(Three, root, profile="production")
                 (problem,) = loaded.problems
                 assert problem.name == str(path)
-                absent = "JWT_SECRET, COOKIE_KEY"
-                absent = "JWT_SECRET, SENTRY_DSN, COOKIE_KEY" if make in UNREADABLE else absent
-                assert problem.details == (f"It may contain {absent}.",)
+                assert problem.details == ("Nothing else provides JWT_SECRET, COOKIE_KEY.",)
                 assert warnings(loaded) == []
                 assert "fake" not in report_of(loaded)
 
-                environ = {"JWT_SECRET": FAKE, "SENTRY_DSN": FAKE, "COOKIE_KEY": FAKE}
-                loaded = look(Three, root, environ)
+                loaded = look(Three, root, {"JWT_SECRET": FAKE, "COOKIE_KEY": FAKE})
                 assert problems(loaded) == []
-                assert len(values_of(loaded)) == 3
+                assert len(values_of(loaded)) == 2
                 assert warnings(loaded) == [("dotenv-unread", (), name)]
 
-                # An optional secret may be in a file, but in nothing else.
-                del environ["SENTRY_DSN"]
-                loaded = look(Three, root, environ)
+
+def test_a_caller_without_a_declaration() -> None:
+    """A single name is not absent if it may be in a file that cannot be read."""
+    with as_ordinary_user() as place:
+        machines = empty_machines(place)
+        index = FieldIndex([undeclared_field("SENTRY_DSN")])
+        for make in (*NO_FILES, *UNREADABLE):
+            with case(make):
+                root = next(machines)
+                (NO_FILES | UNREADABLE)[make](root / "cwd/.env")
+                loaded = load(index, situate(root), policy=SETTLED)
                 assert bool(loaded.problems) == (make in UNREADABLE)
+                loaded = load(index, situate(root, {"SENTRY_DSN": FAKE}), policy=SETTLED)
+                assert loaded.problems == ()
+
+
+def test_a_secret_that_the_file_cannot_provide(tmp_path: Path) -> None:
+    """An empty file that the environment names is a problem beside a `.env` that is a directory."""
+    (tmp_path / "cwd/.env").mkdir()
+    (tmp_path / "empty").touch()
+    environ = {"JWT_SECRET_FILE": f"{tmp_path}/empty"}
+    loaded = look(Three, tmp_path, environ, profile="production")
+    assert problems(loaded) == [(".env", "not-a-file"), ("JWT_SECRET", "empty")]
+    assert loaded.problems[0].details == ("Nothing else provides COOKIE_KEY.",)
 
 
 def test_another_file_may_provide_the_secrets(tmp_path: Path) -> None:

@@ -151,14 +151,18 @@ class CustomSource:
             Seconds before the next attempt, and whether it may succeed without a change.
         """
         text, may_pass = (failure, True) if isinstance(failure, str) else _describe(failure)
-        more = len(self.fields) - _SHOWN
-        names = ", ".join(field.name for field in self.fields[:_SHOWN])
-        message = f"did not provide {names}{f' and {more} more' if more > 0 else ''}: {text}"
-        fix = f"check the source {self.name}: its address, its credentials, and what load() returns"
-        self.problem = Problem(name=self.name, kind="source", message=message, fix=fix)
+        self.problem = self.describe(self.fields, text)
         wait = self._backoff.next_delay()
         self.due = time.monotonic() + wait
         return wait, may_pass
+
+    def describe(self, fields: Sequence[Field], reason: str) -> Problem:
+        """Return the problem that the source has not provided fields, for a reason."""
+        more = len(fields) - _SHOWN
+        names = ", ".join(field.name for field in fields[:_SHOWN])
+        message = f"did not provide {names}{f' and {more} more' if more > 0 else ''}: {reason}"
+        fix = f"check the source {self.name}: its address, its credentials, and what load() returns"
+        return Problem(name=self.name, kind="source", message=message, fix=fix)
 
 
 def _result(field: Field, read: Callable[[], Any]) -> ValueOrProblem:

@@ -61,7 +61,11 @@ _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
 NUL = ValueProblem("nul", "contains a NUL character")
 
 
-NOT_ASKED = ValueProblem("unreadable", "is a FIFO, which only a start and boot.reload() read")
+NOT_ASKED = ValueProblem(
+    "unreadable",
+    "is a FIFO, which only a start and boot.reload() read",
+    "start the application: a command would take the content of the FIFO {location} away from it",
+)
 
 
 _ENDLESS = ValueProblem(

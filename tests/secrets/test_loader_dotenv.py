@@ -118,6 +118,18 @@ def test_lines(tmp_path: Path) -> None:
     ]
 
 
+def test_a_line_with_an_older_name(tmp_path: Path) -> None:
+    """A line that may concern an alias is the one problem of its secret."""
+
+    class Renamed(SecretSet):
+        """A required secret that had another name."""
+
+        jwt_secret: Secret = secret(aliases=("OLD_SECRET",))
+
+    write(tmp_path, "OLD_SECRET: fake")
+    assert problems(look(Renamed, tmp_path)) == [(".env:1", "dotenv")]
+
+
 def test_lines_are_judged_by_what_stronger_sources_provide(tmp_path: Path) -> None:
     """What the environment or `.env.local` has cannot be hidden in `.env`, but the reverse can."""
     machines = empty_machines(tmp_path)

@@ -213,15 +213,16 @@ async def test_a_pipe_is_kept_by_a_reload(tmp_path: Path, monkeypatch: pytest.Mo
         assert secrets.api_key.reveal() == "fake-key"
 
 
-@pytest.mark.parametrize(("command", "status"), [("check", 78), ("doctor", 78), ("migrate", 64)])
-async def test_commands_leave_it_to_the_service(fifo: Path, command: str, status: int) -> None:
+@pytest.mark.parametrize("command", ["check", "doctor", "migrate"])
+async def test_commands_leave_it_to_the_service(fifo: Path, command: str) -> None:
     """A command does not open the FIFO: its writer waits for the service."""
     (fifo.parent / "app.py").write_text(APP)
     source = "import sys; from hive_boot.cli.main import main; sys.exit(main(sys.argv[1:]))"
     with written(fifo, "API_KEY=fake-key\n") as writer:
         done = run_child(source, command, "app:boot", cwd=fifo.parent, HIVE_BOOT_MODE="development")
+        status, word = (64, "not a file") if command == "migrate" else (78, "FIFO")
         assert done.returncode == status, done.stdout + done.stderr
-        assert ("FIFO" if status == 78 else "not a file") in done.stderr
+        assert word in done.stderr
         assert writer.is_alive()
         boot = Bootstrap(Needs)
         async with boot.running() as secrets:

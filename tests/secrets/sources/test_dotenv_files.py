@@ -120,7 +120,7 @@ def test_a_load_reads_them(tmp_path: Path) -> None:
                 for name, value in theirs.items()
                 if name in fields.by_variable
             }
-            assert found == {name: loaded_text(value) for name, value in expected.items() if value}
+            assert found == {name: ended(value) for name, value in expected.items() if value}
             problems = {problem.name for problem in loaded.problems}
             assert problems == {
                 name
@@ -146,16 +146,16 @@ def test_migrate_keeps_their_values(tmp_path: Path) -> None:
             assert {
                 plan.field_index.by_attribute[attribute].name: value.reveal()
                 for attribute, value in after.values.items()
-            } == {name: loaded_text(before.values[name].reveal()) for name in names}
+            } == {name: ended(before.values[name].reveal()) for name in names}
             content = plan.secrets[0]
             path = place / "secrets" / content.file
             assert path.read_bytes() == encode_value(content.value)
 
 
-def loaded_text(value: str) -> str:
-    """Return a value as a load returns it: a PEM block ends with one newline (OpenSSH needs it)."""
-    is_pem = value.splitlines()[-1].startswith("-----END ")
-    return value.rstrip("\n") + "\n" if is_pem else value
+def ended(text: str) -> str:
+    """Return a text; after the last line of a PEM block with the newline that OpenSSH needs."""
+    is_pem = text.rpartition("\n")[2].startswith("-----END ")
+    return f"{text}\n" if is_pem else text
 
 
 def migratable(file: Path, values: Mapping[str, Secret]) -> list[str]:

@@ -64,12 +64,14 @@ NUL = ValueProblem("nul", "contains a NUL character")
 NOT_ASKED = ValueProblem(
     "unreadable",
     "is a FIFO, which only a start and boot.reload() read",
-    "start the application: a command would take the content of the FIFO {location} away from it",
+    "start the application, or call boot.reload(), to read the FIFO {location}",
 )
 
 
 _ENDLESS = ValueProblem(
-    "unreadable", "is a FIFO whose writer did not write and close it within the time limit"
+    "unreadable",
+    "is a FIFO whose writer did not write and close it within the time limit",
+    "start the program that writes the FIFO {location}, and let it close the FIFO",
 )
 
 

@@ -207,7 +207,7 @@ class _Loader:
             if file.problem is not None:
                 builder.unread_files.append(file.problem)
             builder.problems += file.problems
-            self.reported.update(wanted[name] for name in file.concerned)
+            self.reported.update(wanted[name].partition(".alias.")[0] for name in file.concerned)
             for name in file.ignored:
                 builder.warn("dotenv-setting", name, location=path)
             for line in file.unreadable_lines[:_SHOWN]:

@@ -78,9 +78,9 @@ def test_a_reference_to_nothing_is_a_problem_of_a_declared_name_only(tmp_path: P
         ("RAW_KEY=${fake}", {}, [("RAW_KEY", "dotenv")]),
         ("JWT_SECRET_FILE=${fake}/key", {}, [("JWT_SECRET", "dotenv")]),
         (
-            "JWT_SECRET=${fake}\nJWT_SECRET_FILE=/x",
+            "JWT_SECRET=${fake}\nJWT_SECRET_FILE=/dev/null",
             {},
-            [("JWT_SECRET", "dotenv"), ("JWT_SECRET", "missing")],
+            [("JWT_SECRET", "dotenv"), ("JWT_SECRET", "not-a-file")],
         ),
         ("JWT_SECRET='${fake}'", {}, []),
     ]
@@ -116,6 +116,18 @@ def test_lines(tmp_path: Path) -> None:
         ("dotenv-repeated", (), ".env:4"),
         ("dotenv-repeated", ("SENTRY_DSN",), ".env:6"),
     ]
+
+
+def test_a_line_with_an_older_name(tmp_path: Path) -> None:
+    """A line that may concern an alias is the one problem of its secret."""
+
+    class Renamed(SecretSet):
+        """A required secret that had another name."""
+
+        jwt_secret: Secret = secret(aliases=("OLD_SECRET",))
+
+    write(tmp_path, "OLD_SECRET: fake")
+    assert problems(look(Renamed, tmp_path)) == [(".env:1", "dotenv")]
 
 
 def test_lines_are_judged_by_what_stronger_sources_provide(tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def _is_utf_16(read: Callable[[], bytes]) -> bool:
     if read().startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
     even, odd = (not read()[start::2].strip(b"\0") for start in (0, 1))
-    return len(read()) > 1 and even != odd
+    return bool(read()[3:]) and even != odd  # two characters or more
 
 
 def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:

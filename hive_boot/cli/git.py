@@ -105,7 +105,7 @@ class GitignoreChange:
 
 def find_repository(path: Path) -> Path | None:
     """Return the root of the git repository that contains ``path``, which need not exist."""
-    return next((each for each in (path, *path.parents) if (each / ".git").exists()), None)
+    return next((each for each in (path, *path.parents) if os.path.lexists(each / ".git")), None)
 
 
 def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreChange | None:

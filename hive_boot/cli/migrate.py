@@ -5,6 +5,7 @@ The ``.env`` files are not changed. The report lists the lines to delete from th
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -109,7 +110,7 @@ def _check_paths(to: str, files: Sequence[Path]) -> None:
     if directory.exists() and not directory.is_dir():
         message = f"--to {to} is not a directory"
         raise UsageError(message)
-    if any((each / "__init__.py").exists() for each in (directory, *directory.parents)):
+    if any(os.path.lexists(each / "__init__.py") for each in (directory, *directory.parents)):
         message = (
             f"--to {to} is inside a Python package, so its wheel would contain the secrets. "
             "Choose a directory outside the package, such as secrets."

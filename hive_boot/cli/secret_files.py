@@ -17,7 +17,7 @@ from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
-from hive_boot.secrets.validation import PLACEHOLDER
+from hive_boot.secrets.validation import BLANK, PLACEHOLDER
 from hive_boot.secrets.value import Secret, SecretBytes, is_placeholder
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ def value_problem(value: Value) -> ValueProblem | None:
         return EMPTY
     if isinstance(plain, str) and "\0" in plain:
         return NUL
+    if isinstance(plain, str) and plain.isspace():
+        return BLANK
     if is_placeholder(value):
         return PLACEHOLDER
     if len(encode_value(value)) > LIMIT:

@@ -174,11 +174,11 @@ class LoadPipeline:
         Raises:
             InvalidSecretsError: a variable that selects the mode or the profile is invalid.
         """
-        source_context = self.detect_platform()
-        if start_watching is not None:
-            start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
         if read_fifos and self._fifo_reader is None:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
+        source_context = self.detect_platform(self._fifo_reader)
+        if start_watching is not None:
+            start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
         return self.hide_values(self._read_with_wait(self._fifo_reader))
 
     def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
@@ -246,8 +246,11 @@ class LoadPipeline:
         )
         return checked.replace(result=result.with_problems(problems))
 
-    def detect_platform(self) -> SourceContext:
+    def detect_platform(self, fifo_reader: FifoReader | None = None) -> SourceContext:
         """Detect mode, profile and locations, once for the run.
+
+        Args:
+            fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
 
         Raises:
             InvalidSecretsError: a variable that selects the mode or the profile is invalid.
@@ -258,6 +261,7 @@ class LoadPipeline:
                     HostEnvironment(),
                     self._declaration.source_options,
                     self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
+                    fifo_reader,
                 )
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
@@ -276,7 +280,7 @@ class LoadPipeline:
         """
         return load(
             self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
-            self.detect_platform(),
+            self.detect_platform(fifo_reader),
             declaration=self._declared.__name__,
             overrides=self._declaration.overrides,
             recheck_recent_directories=during_run,

@@ -98,7 +98,6 @@ _WARNINGS: dict[WarningKind, str] = {
     "dotenv-unread": "{location} cannot be read; every required secret has a value from elsewhere",
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
-    "bundle-line": "{location} cannot be parsed as NAME=value, and is skipped",
     "not-asked": "Only sources= can provide {names}, and they are not asked here",
     "alias": "{0} is read from its older name {1}: {location}",
     "alias-differs": "{0} has another value under its older name {1}, which is ignored: {location}",

@@ -186,7 +186,7 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     rated: dict[str, float] = {}
     others = {
         name: _letters_and_digits(name)
-        for name in set(names) - {field.name, *field.candidates}
+        for name in set(names) - {field.name, f"{field.name}_FILE", *field.candidates}
         if NAME.fullmatch(name.lstrip("."))
     }
     matcher = SequenceMatcher()

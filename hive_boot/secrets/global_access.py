@@ -174,7 +174,9 @@ class StandaloneStore:
         """
         if self._source_context is None or (field and not self._source_context.mounted):
             declared = FieldIndex([*self._index.fields.values(), *([field] if field else [])])
-            self._source_context = detect(HostEnvironment(), self._options, declared)
+            self._source_context = detect(
+                HostEnvironment(), self._options, declared, self._fifo_reader
+            )
         return self._source_context
 
     def _read_now(self, field: Field, known: _Known | None) -> _Known:

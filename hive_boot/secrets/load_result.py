@@ -32,7 +32,6 @@ WarningKind = Literal[
     "dotenv-unread",
     "development-default",
     "empty",
-    "bundle-line",
     "not-asked",
     "alias",
     "alias-differs",

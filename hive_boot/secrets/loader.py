@@ -88,6 +88,14 @@ _EXAMPLES = (".example", ".sample", ".template", ".dist")
 """The endings of files beside ``.env`` that show which variables to set."""
 
 
+_DIRECTORY_FIXES = {
+    "bundle": "write a JSON object, or lines of NAME='value' with quotes around values",
+    "unreadable": "permit the user of this process to list and to enter the directory",
+    "unstable": "let the program that writes there write each file once, or replace it by a rename",
+}
+"""The fixes of a directory or a bundle that exists, by the kind of its problem."""
+
+
 class _VariableSource(Record):
     """Variables of one origin.
 
@@ -144,8 +152,9 @@ class _Loader:
         if os.path.exists(ignored := self.source_context.ignored_env_file):
             self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if self.overridden:
-            location = "; ".join(text for texts in self.overridden.values() for text in texts)
-            self.builder.warn("overridden", *self.overridden, location=location)
+            names = sorted(self.overridden)
+            location = "; ".join(text for name in names for text in self.overridden[name])
+            self.builder.warn("overridden", *names, location=location)
         if self.source_context.mounted:
             self._read_directories()
         elif self.source_context.env_files:
@@ -242,13 +251,14 @@ class _Loader:
         self.builder.names.update(said)
         answered: set[str] = set()
         paths = list(self._named_files(layer, said, answered))
+        stronger = self.answered - self.pointed
         for name in said & self.field_index.by_variable.keys():
             field = self.field_index.by_variable[name]
             read = _reader(values, name)
             value = as_value(field, read)
             if value is NOT_UTF_8:
                 self._discard(value_of(Secret, name, read))
-            if field.attribute in self.answered - self.pointed:
+            if field.attribute in stronger:
                 self._override(field, name, layer, value)
                 self._discard(value)
             elif self.source_context.mounted:
@@ -378,7 +388,13 @@ class _Loader:
             for attribute, hits in batch.unresolved.items()
             if any(hit.result not in {A_DIRECTORY, EMPTY} for hit in hits)
         }
-        lacking = {name: target for name, target in by_file.items() if target[0] not in found}
+        # A field is found under each of its names, also an older one.
+        found = {attribute.partition(".alias.")[0] for attribute in found}
+        lacking = {
+            name: target
+            for name, target in by_file.items()
+            if target[0].partition(".alias.")[0] not in found
+        }
         if not lacking:
             return []
         below = read_subdirectories(above, FileIndex(lacking), self.policy)
@@ -399,10 +415,8 @@ class _Loader:
         batch, builder = snapshot.batch, self.builder
         is_reported = bool(setting) or not (snapshot.is_absent or snapshot.is_skipped)
         if snapshot.problem is not None and is_reported:
-            fix = "mount the secrets there, readable by the user of this process"
-            if snapshot.problem.kind == "bundle":
-                fix = "write a JSON object, or lines of NAME='value' with quotes around values"
-            elif setting == "CREDENTIALS_DIRECTORY":
+            fix = _DIRECTORY_FIXES.get(snapshot.problem.kind, "mount the secrets there")
+            if setting == "CREDENTIALS_DIRECTORY":
                 fix = "add LoadCredential= to the unit, and start the unit again"
             named = f"; it is named by {setting}" if setting else ""
             builder.problems.append(
@@ -414,8 +428,7 @@ class _Loader:
                 )
             )
         if snapshot.skipped_line:
-            location = f"{snapshot.path}:{snapshot.skipped_line}"
-            builder.warn("bundle-line", snapshot.path, location=location)
+            builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from hive_boot.secrets.fields import FieldIndex
+    from hive_boot.secrets.sources.files import FifoReader
 
 
 class Variables(dict[str, str]):
@@ -280,7 +281,10 @@ def _alternatives(values: Iterable[str]) -> str:
 
 
 def detect(
-    host: HostEnvironment, source_options: SourceOptions, declared: FieldIndex | None = None
+    host: HostEnvironment,
+    source_options: SourceOptions,
+    declared: FieldIndex | None = None,
+    fifo_reader: FifoReader | None = None,
 ) -> SourceContext:
     """Return the mode, the profile and the locations of the secrets.
 
@@ -289,6 +293,7 @@ def detect(
         source_options: choices of the application, which take precedence.
         declared: the fields whose files may be in /run/secrets. If the file of the first field
             exists, the directory is not listed, which is slow with many files.
+        fifo_reader: reads a ``.env`` that is a FIFO; None to use only what this process has read.
 
     Raises:
         InvalidSecretsError: a ``HIVE_BOOT_*`` variable has an invalid value. Every such
@@ -303,7 +308,7 @@ def detect(
         shown, reason = _development_shown(host, env_files)
     default: Profile = "development" if shown else "production"
     profile, profile_reason, unknown_app_env = _configured_profile(
-        host, source_options, env_files, problems
+        host, source_options, problems, lambda: _app_env(host, env_files, fifo_reader)
     ) or (default, reason, "")
     fallback = _fallback(host, source_options, problems)
     if problems:
@@ -442,8 +447,8 @@ def _holds_declared(path: str, names: Collection[str]) -> bool:
 def _configured_profile(
     host: HostEnvironment,
     source_options: SourceOptions,
-    env_files: Sequence[str],
     problems: list[Problem],
+    app_env: Callable[[], tuple[str, str]],
 ) -> tuple[Profile, str, str] | None:
     """Return the profile that is set, its reason, and where an ``APP_ENV`` is no profile."""
     if source_options.profile is not None:
@@ -452,20 +457,22 @@ def _configured_profile(
         if profile := parse_profile(text):
             return profile, "HIVE_BOOT_PROFILE", ""
         problems.append(_unknown_value("HIVE_BOOT_PROFILE", text, tuple(PROFILES)))
-    text, place = _app_env(host, env_files)
+    text, place = app_env()
     if profile := parse_profile(text):
         return profile, place, ""
     return ("production", f"{place} is not a profile", place) if text else None
 
 
-def _app_env(host: HostEnvironment, env_files: Sequence[str]) -> tuple[str, str]:
+def _app_env(
+    host: HostEnvironment, env_files: Sequence[str], fifo_reader: FifoReader | None
+) -> tuple[str, str]:
     """Return ``APP_ENV`` and where it is set; empty outside development mode."""
     if env_files and (text := host.variable("APP_ENV")):
         return text, "APP_ENV"
-    for path in filter(os.path.isfile, env_files):
+    for path in filter(os.path.exists, env_files):
         from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
 
-        if text := read_setting(path, "APP_ENV", [host.variables()]):
+        if text := read_setting(path, "APP_ENV", [host.variables()], fifo_reader):
             return text, f"APP_ENV in {path}"
     return "", ""
 

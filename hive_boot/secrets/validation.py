@@ -166,7 +166,7 @@ class _CheckCall:
 PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered manifest, not a value")
 
 
-_BLANK = ValueProblem("empty", "contains only white space")
+BLANK = ValueProblem("empty", "contains only white space")
 
 
 _STAND_IN = ValueProblem(
@@ -180,22 +180,26 @@ _UNRESOLVED = ValueProblem(
 
 
 _REFERENCE = r"""
-    (?:op|sm|ref\+[\w+-]+|doppler|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass)://\S+
-    | @Microsoft\.\w+\(.+\) | vault:(?!v\d+:)[^\s#]+\#\S+ | arn:aws[\w-]*:(?:secretsmanager|ssm):\S+
-    | encrypted:\S+ | ENC\[.+\] | ENC\(.+\) | \{cipher\}.+ | \$ANSIBLE_VAULT;[\s\S]+
+    (?:op|sm|ref\+[\w+-]+|doppler|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass|keeper
+        |azurekeyvault|gcpsecretmanager|secrets?)://\S+ | (?:ssm|secretsmanager):\S+ | env:[A-Z_]+
+    | @Microsoft\.\w+\(.+\) | (?:vault|bao):(?!v\d+:)[^\s#]+\#\S+
+    | arn:aws[\w-]*:(?:secretsmanager|ssm):\S+ | encrypted:\S+ | ENC\[.+\] | ENC\(.+\)
+    | \{cipher\}.+ | \$ANSIBLE_VAULT;[\s\S]+
     | projects/[^/\s]+/secrets/[^/\s]+(?:/versions/[^/\s]+)? | \(\([\w./:-]+\)\) | <%=.+%>
     | \$?\{\{.+\}\} | \$\{[A-Za-z_]\w*(?:[:./?-][^{}]*)?\} | \#\{[A-Za-z_][\w.]*\}\#?
-    | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$[A-Z]{2,}(?:_[A-Z]+\d*)+ | %[A-Z]{2,}(?:_[A-Z]+)+%
-    | __[A-Z]+(?:_[A-Z]+)*__
+    | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$(?:[A-Z]{2,}(?:_[A-Z]+\d*)+|PASSWORD|SECRET|TOKEN)
+    | %[A-Z]{2,}(?:_[A-Z]+)+% | __[A-Z]+(?:_[A-Z]+)*__ | @@[A-Z_]+@@ | %\{[A-Z_]+\} | \{\$[A-Z_]+\}
+    | %env\(\w+\)% | \$env:\w+ | process\.env\.\w+ | !(?:secret|vault|env|ENV)\b.* | `[a-z]+\ .+`
     | (?i:none|null|nil|undefined|nan|n/a|<no\ value>|<nil>|\(null\)|\[object\ \w+\])
 """
 """Pattern of the values that a tool, a template or a shell should have replaced."""
 
 
 _PLACEHOLDER = r"""
-    <(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_\ ]+(?:[A-Z]?[a-z]+|[A-Z]+|\d+))*\ *>
+    <+(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_\ ]+(?:[A-Z]?[a-z]+|[A-Z]+|\d+))*\ *>+
     | (?:[A-Za-z]{1,10}[-_.])*(?:[xX]{4,}|\.{3,}|…|\*{3,})(?:[-_.](?:[xX]+|\*+))*
-    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z]{0,4}(?:\.{3,}|…) | (.)\1{2,} | django-insecure-.+
+    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z]{0,4}(?:\.{3,}|…)
+    | (.)\1{2,}(?:[-_.\ ]\1+)* | django-insecure-.+
 """
 """Pattern of the placeholders that are not words."""
 
@@ -207,9 +211,9 @@ _PARTS = r"[A-Z]?[a-z]+|[A-Z]+|\d{5,}"
 _MARKS = (
     "change changed changeme changethis changeit replace replaced replaceme your todo fixme tbd "
     "placeholder example sample dummy insert enter fill insecure unsafe generate generated secret "
-    "supersecret secretkey mysecret jwtsecret password passwd mypassword yourkey yourapikey "
-    "yoursecret yourpassword redacted masked hidden here 12345 123456 1234567 12345678 123456789 "
-    "1234567890 0123456789"
+    "supersecret secretkey mysecret mysecretpassword jwtsecret password passwd mypassword yourkey "
+    "yourapikey yoursecret yourpassword redacted masked hidden here 12345 123456 1234567 12345678 "
+    "123456789 1234567890 0123456789 xxx"
 )
 _MARKED = frozenset(_MARKS.split())
 """The words of which a placeholder contains at least one."""
@@ -231,22 +235,20 @@ _WORDS = _MARKED.union(_FILLERS.split())
 
 def _heads(words: Iterable[str]) -> frozenset[str]:
     """Return the first four characters of each word, in each case in which it is written."""
-    heads = {(word + end)[:4] for word in words for end in "-_"}
+    heads = {(word + end)[:4] for word in words for end in ("-", "_", "")}
     return frozenset({*heads, *map(str.upper, heads), *map(str.capitalize, heads)})
 
 
 _OTHER_HEADS = (
-    "none null undefined n/a- op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: infisical berglas "
-    "encrypted enc[ enc( arn: projects ssm: xxx- 0000 1111 aaaa ---- my-s my_s my-p my_p my-a "
-    "my_a my-j my_j a-se a_se a-st a_st sk-y"
+    "none null nil nan NaN n/a undefined op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: bao: env: "
+    "awss infisical berglas keeper process encrypted enc[ enc( arn: projects ssm: 0000 1111 aaaa "
+    "---- my-s my_s my-p my_p my-a my_a my-j my_j my-k my_k a-se a_se a-st a_st a-ve a-lo sk-y"
 )
-_HEADS = _heads(_WORDS.union(_OTHER_HEADS.split())).union(
-    ("xxx", "XXX", "nil", "nan", "NaN", "n/a", "N/A")
-)
+_HEADS = _heads(_WORDS.union(_OTHER_HEADS.split()))
 """The first four characters of the usual placeholders and references."""
 
 
-_FIRST = frozenset("$<[{(%@#_'\"*….\xa0 \t\n\r\v\f")
+_FIRST = frozenset("$<[{(%@#!`_'\"*….\xa0 \t\n\r\v\f")
 """The other characters with which a placeholder or a reference begins."""
 
 
@@ -295,23 +297,24 @@ def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
     parts = [read]
     if "://" in read():
         parts.append(conceal(read().partition("://")[2].rpartition("@")[0].partition(":")[2]))
-        parts.append(conceal(read().partition("password=")[2].partition("&")[0]))
+        if "password=" in read():
+            parts.append(conceal(read().partition("password=")[2].partition("&")[0]))
     for part in filter(_is_unusual, parts):
         bare = conceal(part().strip(" \t\r\n'\""))
         if len(bare()) > _LONGEST:
             continue
         if _pattern(_REFERENCE).fullmatch(bare()):
             return _UNRESOLVED
-        words = conceal([*map(str.lower, _pattern(_PARTS).findall(bare()))])
-        is_phrase = _WORDS.issuperset(words()) and not _MARKED.isdisjoint(words())
-        if is_phrase and _pattern(_PHRASE).fullmatch(bare()):
-            return _STAND_IN
+        if _pattern(_PHRASE).fullmatch(bare()):
+            words = conceal([*map(str.lower, _pattern(_PARTS).findall(bare()))])
+            if _WORDS.issuperset(words()) and not _MARKED.isdisjoint(words()):
+                return _STAND_IN
         if _pattern(_PLACEHOLDER).fullmatch(bare()):
             return _STAND_IN
     return None
 
 
-def _content_problem(field: Field, value: Value) -> ValueProblem | None:
+def _content_problem(value: Value) -> ValueProblem | None:
     """Return the problem of a value that is blank, a placeholder or a reference."""
     is_text = isinstance(value, Secret)
     read: Any = value._open if is_text else conceal(value.reveal().decode("latin-1"))  # type: ignore[union-attr]  # noqa: SLF001
@@ -320,8 +323,8 @@ def _content_problem(field: Field, value: Value) -> ValueProblem | None:
     if is_placeholder(value):
         return PLACEHOLDER
     if is_text and read().isspace():
-        return _BLANK
-    return None if field.allow_placeholder else find_stand_in(read)
+        return BLANK
+    return find_stand_in(read)
 
 
 _SHOWN = 3
@@ -420,12 +423,16 @@ class _Validator:
         warned: dict[Any, list[str]] = {}
         newlines = []
         for attribute, value in list(values.items()):
-            field, origin = builder.field_index.by_attribute[attribute], builder.origin(attribute)
-            problem = None if origin[0] == "override" else _content_problem(field, value)
+            field = builder.field_index.by_attribute[attribute]
+            problem = _content_problem(value)
             if problem is None:
                 if isinstance(value, Secret) and value.reveal().endswith("\n"):
                     newlines += [field.name] * (not value.reveal().endswith("-----\n"))
-            elif is_strict or problem in {PLACEHOLDER, _BLANK}:
+                continue
+            origin, is_stand_in = builder.origin(attribute), problem in {_STAND_IN, _UNRESOLVED}
+            if origin[0] == "override" or (is_stand_in and field.allow_placeholder):
+                continue
+            if is_strict or not is_stand_in:
                 builder.unused_values.append(values.pop(attribute))
                 self._report(field, problem, origin)
             else:
@@ -595,6 +602,6 @@ class _Validator:
                 variables[name] = f"{field.name}_FILE"
         sentences += [
             f"A variable with a similar name is set: {name}, expected {variables[name]}."
-            for name in fix_hints.near_misses(field, variables)[:_SHOWN]
+            for name in fix_hints.near_misses(field.replace(candidates=()), variables)[:_SHOWN]
         ]
         return tuple(sentences)

@@ -37,7 +37,7 @@ def test_a_text_is_read_back_exactly(text: str) -> None:
     if value_problem(value) is None:
         assert read(encode_value(value), TEXT) == value
     else:
-        assert not text or "\0" in text
+        assert not text.strip() or "\0" in text
     piped = decode_value(text.encode(), TEXT)
     assert piped is not None
     if value_problem(piped) is None:

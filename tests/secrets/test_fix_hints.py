@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Problem, Secret, SecretSet, secret
-from hive_boot.secrets.fix_hints import printable_path
+from hive_boot.secrets.fix_hints import near_misses, printable_path
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import as_ordinary_user, look, report_of
@@ -345,9 +345,11 @@ def test_a_near_miss_in_another_form_is_named(tmp_path: Path) -> None:
         "FILE__DB_PASSWORD": "DB_PASSWORD_FILE",
         "DB_PASSWORD__FILE": "DB_PASSWORD_FILE",
         "DBPASSWORD_FILE": "DB_PASSWORD_FILE",
+        "db_password_file": "DB_PASSWORD_FILE",
         "APP_DB_PASSWORD_FILE": "DB_PASSWORD_FILE",
         "DBPASSWORD": "DB_PASSWORD",
         "DB-PASSWORD": "DB_PASSWORD",
+        "db_password": "DB_PASSWORD",
         "APP_DB_PASSWORD": "DB_PASSWORD",
         "MYAPP_PROD__DB_PASSWORD": "DB_PASSWORD",
     }
@@ -392,6 +394,8 @@ def test_a_near_miss_that_does_not_count_is_not_named(tmp_path: Path) -> None:
 
     environ = {"HIVE_BOOT_MODE": "environment", "SSL_CERT_FILE": "/x", "FILE__SSL_CERT": "/x"}
     assert look(Certificate, tmp_path, environ).problems[0].details == ()
+    field = Certificate._field_index.by_attribute["ssl_cert"]  # noqa: SLF001  (private)
+    assert near_misses(field, ["SSL_CERT_FILE"]) == []
     (tmp_path / "credentials").mkdir()
     fix = look(Certificate, tmp_path, {"CREDENTIALS_DIRECTORY": "/credentials"}).problems[0].fix
     assert "Environment=" not in fix

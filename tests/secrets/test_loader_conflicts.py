@@ -9,10 +9,11 @@ import pytest
 from hive_boot import Bootstrap, DeclarationError, InvalidSecretsError, Secret, SecretSet, secret
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
-from tests.support import look, report_of, until, values_of
+from tests.support import SETTLED, look, report_of, situate, until, values_of
 
 ONE = "fake-one-0123456789"
 TWO = "fake-two-0123456789"
@@ -204,6 +205,16 @@ def test_a_name_file_that_does_not_count_belongs_to_nobody() -> None:
     assert [*Both._field_index.by_file_variable] == ["SSL_CERT_FILE_FILE"]  # noqa: SLF001  (private)
     with pytest.raises(DeclarationError, match="conflicts"):
         type("Collision", (SecretSet,), {"__annotations__": {"a": Secret, "a_file": Secret}})
+
+
+def test_an_overridden_field_has_no_conflict(tmp_path: Path) -> None:
+    """Where a test gives a value, files that cannot be used are not a problem."""
+    environ = mount(tmp_path, token=ONE) | {"TOKEN": TWO, "TOKEN_FILE": "/no/such/file"}
+    (tmp_path / "named/token").write_bytes(b"\xff")
+    source_context = situate(tmp_path, environ)
+    given = {"token": Secret("TOKEN", "fake-given")}
+    loaded = load(Token._field_index, source_context, policy=SETTLED, overrides=given)  # noqa: SLF001  (private)
+    assert outcome(loaded) == ([], {"token": "fake-given"}, [])
 
 
 # In time

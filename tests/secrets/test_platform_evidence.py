@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,7 @@ def test_app_env_of_a_dotenv_file_is_read_as_the_parser_reads_it(tmp_path: Path)
 
 
 def test_a_dotenv_file_that_blocks_is_not_read_for_app_env(tmp_path: Path) -> None:
-    """A FIFO is read once, by the load; a device and a directory are not read at all."""
+    """A FIFO is not read without a reader, as in doctor; a device and a directory never are."""
     machines = empty_machines(tmp_path)
     for make in (
         os.mkfifo,
@@ -147,6 +148,25 @@ def test_a_dotenv_file_that_blocks_is_not_read_for_app_env(tmp_path: Path) -> No
         root = next(machines)
         make(root / "cwd/.env")
         assert situate(root).profile == "development"
+
+
+@pytest.mark.anyio
+async def test_a_fifo_is_read_once_for_app_env_and_the_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The load uses what the detection of the profile has read."""
+    move_to(tmp_path, monkeypatch)
+    path = tmp_path / "cwd/.env"
+    os.mkfifo(path)
+    text = "APP_ENV=staging\nJWT_SECRET=fake-value-0123456789\n"
+    writer = threading.Thread(target=path.write_text, args=(text,))
+    writer.start()
+    boot = Bootstrap(Needs)
+    async with boot.running() as secrets:
+        writer.join()
+        assert boot.status().profile_reason == f"APP_ENV in {path}"
+        assert boot.status().profile == "staging"
+        assert secrets.jwt_secret.reveal() == "fake-value-0123456789"
 
 
 def test_no_other_mode_looks_for_app_env(tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ AKIAXXXXXXXXXXXXXXXX
 "changeme"
 'your key'
 CHANGE THIS IN PRODUCTION
+TBD
+xxx-xxx-xxx
+00000000-0000-0000-0000-000000000000
+a-very-long-secret-key
+dev-secret-key-change-in-production
+mongodb+srv://app:<password>@cluster.example.net
 redacted
 postgres://app:changeme@db:5432/app
 postgresql+asyncpg://app:<your-password>@db/app
@@ -77,6 +83,15 @@ doppler://shop/prd/DB_PASSWORD
 $(aws ssm get-parameter --name db)
 $(DB_PASSWORD)
 $DB_PASSWORD
+$PASSWORD
+%{DB_PASSWORD}
+@@DB_PASSWORD@@
+!secret db_password
+env:DB_PASSWORD
+process.env.DB_PASSWORD
+ssm:/prod/db
+secrets://shop/db
+`cat /etc/db`
 ${DB_PASSWORD}
 ${DB_PASSWORD:-fake}
 #{DB_PASSWORD}#

@@ -208,6 +208,10 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
         "warning",
         "remove the variable from the manifest, the unit or the shell that starts the service",
     ),
+    "overridden": ("warning", "remove one of the two; a variable may be left from another shell"),
+    "placeholder": ("warning", "set the real value, or secret(allow_placeholder=True)"),
+    "reference": ("warning", "set the value itself, or secret(allow_placeholder=True)"),
+    "example-value": ("warning", "generate a value: that of the example is public"),
     "dotenv-setting": (
         "warning",
         "remove the line from the file, and export the variable where the service is started",
@@ -222,10 +226,6 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
     "empty": (
         "warning",
         "write the value into it, or remove it; a file that is half written is empty too",
-    ),
-    "bundle-line": (
-        "warning",
-        "write NAME='value' with quotes around a value that contains spaces, or remove the line",
     ),
     "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
     "alias": ("warning", "rename it where it is set"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.sources.files import EMPTY, NOT_UTF_8, NUL
+from hive_boot.secrets.sources.files import EMPTY, NOT_UTF_8, NUL, complete_pem
 from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
@@ -149,4 +149,4 @@ def _outcome(read: Callable[[], object], label: str, *, is_text: bool) -> ValueO
         return EMPTY
     if not is_text:
         return value_of(SecretBytes, label, raw)
-    return NUL if b"\0" in raw() else value_of(Secret, label, read)  # type: ignore[arg-type]
+    return NUL if b"\0" in raw() else value_of(Secret, label, complete_pem(read))  # type: ignore[arg-type]

@@ -141,15 +141,18 @@ def read_dotenv(
     return result
 
 
-def read_setting(path: str, name: str, scopes: Sequence[Scope]) -> str:
+def read_setting(
+    path: str, name: str, scopes: Sequence[Scope], fifo_reader: FifoReader | None
+) -> str:
     """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
 
     The file is parsed only if it contains the name, because a start parses it once more.
     """
-    texts = read_files([path], {path: ("text", path, True)}).values.values()
-    if not any(name in str(text.reveal()) for text in texts):
+    text = read_fifo(path, path, fifo_reader, is_text=True)
+    text = text or read_files([path], {path: ("text", path, True)}).values.get("text")
+    if not isinstance(text, Secret) or name not in text.reveal():
         return ""
-    value = read_dotenv(path, scopes=scopes).values.get(name)
+    value = read_dotenv(path, scopes=scopes, fifo_reader=fifo_reader).values.get(name)
     return value.reveal() if value else ""
 
 

@@ -46,4 +46,4 @@ def test_a_similar_name_in_a_bundle_is_reported(machine: Path) -> None:
     (finding,) = near_names(context)
     assert (finding.names, finding.locations) == (("SENTRY_DSN",), (f"{bundle}#SENTRY_DNS",))
     (warning,) = load_warnings(context)
-    assert (warning.kind, warning.locations) == ("bundle-line", (f"{bundle}:3",))
+    assert (warning.kind, warning.locations) == ("dotenv-line", (f"{bundle}:3",))

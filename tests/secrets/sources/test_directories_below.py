@@ -70,6 +70,24 @@ def test_names_of_the_directory_itself_are_not_searched_below(tmp_path: Path) ->
     assert values_of(load_named(tmp_path))["api_key"] == "fake-old"
 
 
+def test_an_older_name_in_a_subdirectory(tmp_path: Path) -> None:
+    """It counts only if the directory has the secret under none of its names."""
+
+    class Renamed(SecretSet):
+        """A secret with an older name."""
+
+        api_key: Secret = secret(aliases="OLD_KEY")
+
+    plain(tmp_path / "named/below", api_key="fake-1", old_key="fake-1")
+    loaded = look(Renamed, tmp_path, secrets_dirs=tmp_path / "named")
+    assert values_of(loaded) == {"api_key": "fake-1"}
+    for name in ("old_key", "api_key"):
+        plain(tmp_path / "named", **{name: "fake-2"})
+        loaded = look(Renamed, tmp_path, secrets_dirs=tmp_path / "named")
+        assert (loaded.problems, values_of(loaded)) == ((), {"api_key": "fake-2"})
+        (tmp_path / "named" / name).unlink()
+
+
 def test_a_name_in_two_subdirectories(tmp_path: Path) -> None:
     """Equal values are one value; different values are a conflict that names both files."""
     plain(tmp_path / "named/a", api_key="fake-1")

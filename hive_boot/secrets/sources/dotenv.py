@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import NAME, ValueProblem
-from hive_boot.secrets.sources.files import EMPTY, LIMIT, NOT_ASKED, read_fifo, read_files
+from hive_boot.secrets.sources.files import EMPTY, LIMIT, read_fifo, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ _UNREADABLE_LINES = {
 
 _FIX_TEXT = "save it as UTF-8 text of at most 1 MiB"
 
-_FIXES: dict[object, str] = {
-    NOT_ASKED: "start the application, from which this process would take the content away",
+_FIXES: dict[str, str] = {
     "broken-link": "correct the link, or remove it",
     "not-a-file": "put a file there, or name another one with env_file=",
     "unreadable": "make it readable by the user of this process",
@@ -136,7 +135,9 @@ def read_dotenv(
             kind=found.kind,
             message=found.message,
             places=(path,),
-            fix=_FIXES.get(found) or _FIXES.get(found.kind, _FIX_TEXT),
+            fix=found.fix.format(location=path)
+            if found.kind == "unreadable" and found.fix
+            else _FIXES.get(found.kind, _FIX_TEXT),
         )
     return result
 

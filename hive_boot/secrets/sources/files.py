@@ -61,11 +61,17 @@ _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
 NUL = ValueProblem("nul", "contains a NUL character")
 
 
-NOT_ASKED = ValueProblem("unreadable", "is a FIFO, which only a start and boot.reload() read")
+NOT_ASKED = ValueProblem(
+    "unreadable",
+    "is a FIFO, which only a start and boot.reload() read",
+    "start the application: reading the FIFO {location} here would take its content away",
+)
 
 
 _ENDLESS = ValueProblem(
-    "unreadable", "is a FIFO whose writer did not write and close it within the time limit"
+    "unreadable",
+    "is a FIFO whose writer did not write and close it within the time limit",
+    "let a program write the whole content into the FIFO {location}, and close it",
 )
 
 

@@ -86,8 +86,8 @@ def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
 
 _WARNINGS: dict[WarningKind, str] = {
     "short-value": f"Values under {MIN_LENGTH} characters are not removed from logs: {{names}}",
-    "environment-copy": "{names} is a file and also an environment variable: the file is used, "
-    "and child processes inherit the variable",
+    "environment-copy": "{names} is also an environment variable, which is not used here and which "
+    "child processes inherit",
     "overridden": "A stronger source overrides a different value: {location}",
     "placeholder": "Placeholders, which the profile production rejects: {names}",
     "reference": "Unresolved references, which the profile production rejects: {names}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
@@ -266,7 +266,7 @@ def _are_usual(opened: Callable[[], list[str]]) -> bool:
         opened: returns the values, which no local variable holds.
     """
     try:
-        text = conceal("".join(opened()).lower())
+        text = _OpaqueIterator("".join(opened()).lower()).__next__
     except TypeError:
         return False  # some values are bytes
     return (
@@ -296,17 +296,23 @@ def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
     """
     parts = [read]
     if "://" in read():
-        parts.append(conceal(read().partition("://")[2].rpartition("@")[0].partition(":")[2]))
+        parts.append(
+            _OpaqueIterator(
+                read().partition("://")[2].rpartition("@")[0].partition(":")[2]
+            ).__next__
+        )
         if "password=" in read():
-            parts.append(conceal(read().partition("password=")[2].partition("&")[0]))
+            parts.append(
+                _OpaqueIterator(read().partition("password=")[2].partition("&")[0]).__next__
+            )
     for part in filter(_is_unusual, parts):
-        bare = conceal(part().strip(" \t\r\n'\""))
+        bare = _OpaqueIterator(part().strip(" \t\r\n'\"")).__next__
         if len(bare()) > _LONGEST:
             continue
         if _pattern(_REFERENCE).fullmatch(bare()):
             return _UNRESOLVED
         if _pattern(_PHRASE).fullmatch(bare()):
-            words = conceal([*map(str.lower, _pattern(_PARTS).findall(bare()))])
+            words = _OpaqueIterator([*map(str.lower, _pattern(_PARTS).findall(bare()))]).__next__
             if _WORDS.issuperset(words()) and not _MARKED.isdisjoint(words()):
                 return _STAND_IN
         if _pattern(_PLACEHOLDER).fullmatch(bare()):
@@ -317,7 +323,9 @@ def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
 def _content_problem(value: Value) -> ValueProblem | None:
     """Return the problem of a value that is blank, a placeholder or a reference."""
     is_text = isinstance(value, Secret)
-    read: Any = value._open if is_text else conceal(value.reveal().decode("latin-1"))  # type: ignore[union-attr]  # noqa: SLF001
+    read: Any = value._open  # noqa: SLF001
+    if not is_text:
+        read = _OpaqueIterator(value.reveal().decode("latin-1")).__next__  # type: ignore[union-attr]
     if not (_is_unusual(read) or "://" in read()):
         return None
     if is_placeholder(value):
@@ -417,7 +425,7 @@ class _Validator:
     def _reject_stand_ins(self) -> None:
         """Reject white space, placeholders and references; in development warn about these two."""
         builder, values = self.builder, self.builder.values
-        if _are_usual(conceal([value._open() for value in values.values()])):  # type: ignore[misc]  # noqa: SLF001
+        if _are_usual(_OpaqueIterator([value._open() for value in values.values()]).__next__):  # noqa: SLF001
             return
         is_strict = self.source_context.profile in {"production", "staging"}
         warned: dict[Any, list[str]] = {}

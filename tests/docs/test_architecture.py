@@ -109,5 +109,5 @@ def test_no_metaphor_is_used() -> None:
 
 
 def test_the_page_can_be_read_at_once() -> None:
-    """The architecture has fewer than 300 lines."""
-    assert len(ARCHITECTURE.splitlines()) < 300
+    """The architecture has fewer than 350 lines."""
+    assert len(ARCHITECTURE.splitlines()) < 350

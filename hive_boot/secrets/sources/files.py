@@ -64,14 +64,14 @@ NUL = ValueProblem("nul", "contains a NUL character")
 NOT_ASKED = ValueProblem(
     "unreadable",
     "is a FIFO, which only a start and boot.reload() read",
-    "start the application: reading the FIFO {location} here would take its content away",
+    "start the application, or call boot.reload(), to read the FIFO {location}",
 )
 
 
 _ENDLESS = ValueProblem(
     "unreadable",
     "is a FIFO whose writer did not write and close it within the time limit",
-    "let a program write the whole content into the FIFO {location}, and close it",
+    "start the program that writes the FIFO {location}, and let it close the FIFO",
 )
 
 

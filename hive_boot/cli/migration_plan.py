@@ -392,7 +392,9 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
             reference would have no value.
     """
     found, references = [], []
-    for binding in parse_stream(StringIO(file.read_bytes().decode("utf-8-sig"))):
+    # With \n for every line end: python-dotenv counts the \r\n of an unreadable line as two.
+    stream = StringIO(file.read_bytes().decode("utf-8-sig"), newline=None)
+    for binding in parse_stream(stream):
         if binding.key is None or binding.value is None:
             continue
         # python-dotenv includes the blank lines before a binding in its text.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import NAME, ValueProblem
-from hive_boot.secrets.sources.files import EMPTY, LIMIT, NOT_ASKED, read_fifo, read_files
+from hive_boot.secrets.sources.files import EMPTY, LIMIT, read_fifo, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ def read_dotenv(
             kind=found.kind,
             message=found.message,
             places=(path,),
-            fix=NOT_ASKED.fix.format(location=path)
-            if found is NOT_ASKED
+            fix=found.fix.format(location=path)
+            if found.kind == "unreadable" and found.fix
             else _FIXES.get(found.kind, _FIX_TEXT),
         )
     return result

@@ -99,6 +99,7 @@ _TRANSLATIONS: dict[str, Callable[[Any], list[str]]] = {
     "cap_drop": _each("cap-drop"),
     "environment": _environment,
     "healthcheck": _healthcheck,
+    "init": _flag("init"),
     "mem_limit": _one("memory"),
     "pids_limit": _one("pids-limit"),
     "ports": _ports,

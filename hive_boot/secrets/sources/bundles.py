@@ -55,8 +55,6 @@ class BundleContent:
             secret; 0 without one.
     """
 
-    __slots__ = ("names", "problem", "skipped_line")
-
     def __init__(self) -> None:
         self.problem: ValueProblem | None = None
         self.names: list[str] = []

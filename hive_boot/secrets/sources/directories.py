@@ -118,21 +118,6 @@ class DirectorySnapshot:
         changed: the ctime of the directory: its last change, on the wall clock.
     """
 
-    __slots__ = (
-        "batch",
-        "changed",
-        "identity",
-        "is_bundle",
-        "names",
-        "parent",
-        "path",
-        "pending",
-        "problem",
-        "replaced_during_read",
-        "skipped_line",
-        "volume",
-    )
-
     def __init__(self, path: str, parent: str = "", *, problem: ValueProblem | None = None) -> None:
         self.path: str = path
         self.parent: str = parent

@@ -113,16 +113,6 @@ class FileBatch:
     """
 
     # Not a dataclass, whose generated code would delay each start.
-    __slots__ = (
-        "dangling_links",
-        "directory",
-        "files",
-        "permission_denied",
-        "touched",
-        "unresolved",
-        "values",
-    )
-
     def __init__(self, directory: str = "") -> None:
         self.directory: str = directory
         self.values: dict[str, Value] = {}

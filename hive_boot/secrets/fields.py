@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +36,13 @@ PROFILES: dict[str, Profile] = {
 def parse_profile(text: str) -> Profile | None:
     """Return the profile that ``text`` names; None if unknown. Case and blanks are ignored."""
     return PROFILES.get(text.strip().lower())
+
+
+def as_list(given: object) -> list[Any]:
+    """Return the items of a collection; a text, a path or another object as the only item."""
+    if isinstance(given, str | os.PathLike) or not hasattr(given, "__iter__"):
+        return [given]
+    return list(given)
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -164,8 +172,6 @@ class FileIndex:
             fields by the names of their members, as in ``by_file``.
     """
 
-    __slots__ = ("by_file", "members", "nested_paths")
-
     def __init__(self, by_file: dict[str, tuple[str, str, bool]]) -> None:
         self.by_file: dict[str, tuple[str, str, bool]] = by_file
         self.nested_paths: list[str] = [name for name in by_file if "/" in name]
@@ -194,17 +200,6 @@ class FieldIndex(FileIndex):
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
     """
-
-    __slots__ = (
-        "aliases",
-        "all_fields",
-        "by_attribute",
-        "by_file_variable",
-        "by_variable",
-        "constrained",
-        "fields",
-        "first_file",
-    )
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields: dict[str, Field] = {field.attribute: field for field in fields}

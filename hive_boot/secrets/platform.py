@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
 from hive_boot.redaction.opaque import conceal
-from hive_boot.secrets.fields import PROFILES, Profile, parse_profile
+from hive_boot.secrets.fields import PROFILES, Profile, as_list, parse_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -48,8 +48,6 @@ class HostEnvironment:
         pid: the argument ``pid``.
         system: the argument ``system``.
     """
-
-    __slots__ = ("_terminal", "cwd", "pid", "root", "system", "variables")
 
     def __init__(  # noqa: PLR0913  (all that detection depends on)
         self,
@@ -236,8 +234,6 @@ class SourceOptions:
             something other than paths.
     """
 
-    __slots__ = ("env_fallback", "env_file", "mode", "profile", "secrets_dirs")
-
     def __init__(
         self,
         *,
@@ -264,9 +260,9 @@ def _paths(given: StrPaths | None) -> tuple[str, ...]:
     """Return the directories of ``secrets_dirs=`` as text; empty for None."""
     if given is None:
         return ()
-    many = hasattr(given, "__iter__") and not isinstance(given, str | os.PathLike)
-    listed: list[object] = list(given) if many else [given]  # type: ignore[arg-type]
-    paths = [os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in listed]
+    paths = [
+        os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in as_list(given)
+    ]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         message = (
             "Invalid secrets_dirs: expected one or more paths, or None for the default directories"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from dotenv.parser import Binding
 
-    from hive_boot.secrets.sources.files import FieldTarget, FileBatch, Value, ValueOrProblem
+    from hive_boot.secrets.fields import FieldTarget
+    from hive_boot.secrets.sources.files import FileBatch, Value, ValueOrProblem
 
 _SHOWN_NAME = re.compile("[A-Z][A-Z0-9_]*")
 

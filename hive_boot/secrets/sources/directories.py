@@ -15,17 +15,14 @@ from hive_boot.secrets.sources.files import (
     A_DIRECTORY,
     EMPTY,
     UNREADABLE,
-    FieldTarget,
     FileBatch,
-    ValueOrProblem,
     read_files,
 )
-from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
-    from hive_boot.secrets.fields import FieldIndex, FileIndex
+    from hive_boot.secrets.fields import FieldIndex, FieldTarget, FileIndex
 
 
 class ReadPolicy(Record):
@@ -196,25 +193,18 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
     snapshot = DirectorySnapshot(path, problem=file.problem)
     snapshot.is_bundle = True
     snapshot.batch.directory = f"{path}#"
-    found = _content(file.batch)
+    found = file.batch.result("")
     if found is None:
         snapshot.problem = file.problem or _ABSENT
     elif isinstance(found, ValueProblem):
         snapshot.problem = None if found is EMPTY else found
     else:
-        targets = field_index.by_file | field_index.members.get(os.path.basename(path), {})
-        for name, field in field_index.by_variable.items():
-            targets.setdefault(name, (field.attribute, field.name, field.kind is Secret))
+        targets = {name: field.target for name, field in field_index.by_variable.items()}
+        targets |= field_index.by_file | field_index.members.get(os.path.basename(path), {})
         content = add_members(snapshot.batch, found, targets)
         snapshot.problem, snapshot.skipped_line = content.problem, content.skipped_line
         snapshot.names = [*content.names, *snapshot.batch.files.values()]
     return snapshot
-
-
-def _content(batch: FileBatch) -> ValueOrProblem | None:
-    """Return the content of the only file of a batch; None if it does not exist."""
-    hits = batch.unresolved.get("")
-    return hits[0].result if hits else batch.values.get("")
 
 
 def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> DirectorySnapshot:
@@ -418,7 +408,7 @@ def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> No
 
     for file, targets in file_index.members.items():
         read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
-        problem = found = _content(read)
+        problem = found = read.result("")
         if found is not None and not isinstance(found, ValueProblem):
             problem = add_members(batch, found, targets, f"{file}#").problem
         if problem:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dotenv.parser import Binding
 
-    from hive_boot.secrets.sources.files import FifoReader
+    from hive_boot.secrets.sources.files import FifoReader, ValueOrProblem
 
     Scope = Mapping[str, str | Secret | ValueProblem]
 
@@ -120,12 +120,7 @@ def read_dotenv(
         fifo_reader: reads FIFOs; None to use only what this process has read before.
     """
     result = DotenvFile(path)
-    found = read_fifo(path, path, fifo_reader, is_text=True)
-    if found is None:
-        batch = read_files([path], {path: ("text", path, True)})
-        found = batch.values.get("text")
-        for hit in batch.unresolved.get("text", ()):
-            found = hit.result
+    found = _read_text(path, fifo_reader)
     result.exists = found is not None
     if isinstance(found, Secret):
         parse_dotenv(result, found.reveal, wanted=wanted, scopes=scopes)
@@ -149,12 +144,16 @@ def read_setting(
 
     The file is parsed only if it contains the name, because a start parses it once more.
     """
-    text = read_fifo(path, path, fifo_reader, is_text=True)
-    text = text or read_files([path], {path: ("text", path, True)}).values.get("text")
+    text = _read_text(path, fifo_reader)
     if not isinstance(text, Secret) or name not in text.reveal():
         return ""
     value = read_dotenv(path, scopes=scopes, fifo_reader=fifo_reader).values.get(name)
     return value.reveal() if value else ""
+
+
+def _read_text(path: str, fifo_reader: FifoReader | None) -> ValueOrProblem | None:
+    fifo = read_fifo(path, path, fifo_reader, is_text=True)
+    return fifo or read_files([path], {path: ("", path, True)}).result("")
 
 
 def parse_dotenv(

@@ -18,17 +18,13 @@ from hive_boot.secrets.value import Secret, SecretBytes, value_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.fields import Field, FieldTarget
 
 LIMIT = 1 << 20
 """Maximum size of a file in bytes: that of a whole Kubernetes Secret."""
 
 
 Value = Secret | SecretBytes
-
-
-FieldTarget = tuple[str, str, bool]
-"""Field of a file: its attribute, its name, and whether it is text."""
 
 
 ValueOrProblem = Value | ValueProblem
@@ -121,6 +117,11 @@ class FileBatch:
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+
+    def result(self, attribute: str) -> ValueOrProblem | None:
+        """Return the first result of a field; None without one."""
+        hits = self.unresolved.get(attribute)
+        return hits[0].result if hits else self.values.get(attribute)
 
     def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
         """Add the result of one name; a field with several results is unresolved."""

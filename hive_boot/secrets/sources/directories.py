@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from errno import EACCES, ENOENT, ENOTDIR, EPERM
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -149,12 +148,7 @@ class DirectorySnapshot:
 
     def is_like(self, other: DirectorySnapshot | None) -> bool:
         """Return whether ``other`` has the same values, the same problems and the same ctime."""
-        if other is None or self.batch.touched != other.batch.touched:
-            return False
-        return (
-            self.batch.values == other.batch.values
-            and self.batch.unresolved == other.batch.unresolved
-        )
+        return other is not None and self.batch.content == other.batch.content
 
 
 def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
@@ -165,7 +159,7 @@ def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Di
         field_index: the declared secrets.
         policy: how long to wait for a program that writes.
     """
-    snapshot = _read_until_quiet(lambda: _read_once(path, field_index), policy)
+    (snapshot,) = _read_until_quiet([partial(_read_once, path, field_index)], policy)
     if snapshot.problem is _NOT_A_DIRECTORY:
         return _read_bundle(path, field_index, policy)
     return snapshot
@@ -183,7 +177,7 @@ def read_subdirectories(
     """
     found = find_subdirectories(above.path)[:MAX_SUBDIRECTORIES]
     readers = [partial(_read_once, path, file_index, above.path) for path in found]
-    return _read_all_until_quiet(readers, policy)
+    return _read_until_quiet(readers, policy)
 
 
 def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
@@ -221,7 +215,7 @@ def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> Director
         snapshot.pending = snapshot.batch.permission_denied
         return snapshot
 
-    return _read_until_quiet(read_once, policy)
+    return _read_until_quiet([read_once], policy)[0]
 
 
 def find_subdirectories(path: str) -> list[str]:
@@ -237,28 +231,20 @@ def find_subdirectories(path: str) -> list[str]:
 
 
 def _read_until_quiet(
-    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
-) -> DirectorySnapshot:
-    """Return the first snapshot without a change during its read; a problem after a timeout."""
-    return _read_all_until_quiet([read_once], policy)[0]
-
-
-def _read_all_until_quiet(
     readers: Sequence[Callable[[], DirectorySnapshot]], policy: ReadPolicy
 ) -> list[DirectorySnapshot]:
-    """Return such a snapshot of each reader. Pauses are common, so many are as fast as one."""
+    """Return the first snapshot of each reader without a change during its read, or a problem.
+
+    All readers have the same pauses, so many are as fast as one.
+    """
     snapshots: dict[int, DirectorySnapshot] = {}
-    running = dict(enumerate(_attempts(read_once, policy) for read_once in readers))
-    while running:
-        pauses = []
-        for number, attempts in list(running.items()):
-            try:
-                pauses.append(next(attempts))
-            except StopIteration as stop:
-                snapshots[number] = stop.value
-                del running[number]
-        if pauses:
-            policy.sleep(max(pauses))
+
+    def attempts(number: int) -> Generator[float, None, None]:
+        snapshots[number] = yield from _attempts(readers[number], policy)
+
+    running = [attempts(number) for number in range(len(readers))]
+    while pauses := [pause for each in running if (pause := next(each, None)) is not None]:
+        policy.sleep(max(pauses))
     return [snapshots[number] for number in range(len(readers))]
 
 
@@ -348,7 +334,7 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) 
         link = os.readlink(_DATA, dir_fd=root)
         data, can_list = _open_directory(link, root, os.O_NOFOLLOW)
     except OSError as exc:
-        snapshot.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
+        snapshot.problem = UNREADABLE if isinstance(exc, PermissionError) else _NO_DATA
         snapshot.pending = True
         with suppress(PermissionError):
             snapshot.names = os.listdir(root)
@@ -434,15 +420,15 @@ def _has_dotdot(names: Collection[str]) -> bool:
 
 
 def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
-    if exc.errno in {EACCES, EPERM}:
+    if isinstance(exc, PermissionError):
         snapshot.problem = UNREADABLE
         # A subdirectory may be closed permanently, such as lost+found.
         snapshot.pending = not snapshot.parent
-    elif exc.errno == ENOENT:
+    elif isinstance(exc, FileNotFoundError):
         # A link without a target may be about to get a new one.
         snapshot.problem = _ABSENT
         snapshot.pending = os.path.islink(snapshot.path)
-    elif exc.errno == ENOTDIR:
+    elif isinstance(exc, NotADirectoryError):
         snapshot.problem = _NOT_A_DIRECTORY
     else:
         reason = os.strerror(exc.errno or 0).lower()

@@ -7,7 +7,7 @@ import select
 import stat
 import time
 from contextlib import suppress
-from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
@@ -117,6 +117,11 @@ class FileBatch:
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """All values and problems, with the ctime of the files: two equal reads are complete."""
+        return self.touched, self.values, self.unresolved
 
     def result(self, attribute: str) -> ValueOrProblem | None:
         """Return the first result of a field; None without one."""
@@ -458,7 +463,7 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
 
 
 def _reading_fault(exc: OSError) -> ValueProblem:
-    if exc.errno in {EACCES, EPERM}:
+    if isinstance(exc, PermissionError):
         return UNREADABLE
     fix = "resolve this error of the operating system for {location}"
     return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}", fix)

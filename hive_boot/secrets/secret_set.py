@@ -114,7 +114,7 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
 
 
 class _InvalidFieldError(Exception):
-    """What is wrong with a field, as a predicate such as ``has an invalid name=``."""
+    """Problem of a field, as a predicate such as ``has an invalid name=``."""
 
 
 def collect_fields(cls: type, prefix: str) -> dict[str, Field]:

@@ -20,7 +20,7 @@ from hive_boot.secrets.sources.files import EMPTY, LIMIT, read_fifo, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from dotenv.parser import Binding
@@ -172,14 +172,25 @@ def parse_dotenv(
         scopes: the variables to which the text may refer, besides its own; None to leave
             references as they are.
     """
+    parser = _Parser(result, wanted, scopes)
+    for line, read in bindings(text):
+        parser.add(line, read)
+    parser.report()
+
+
+def bindings(text: Callable[[], str]) -> Iterator[tuple[int, Callable[[], Binding]]]:
+    """Yield the number of the line of each binding, and a function that returns the binding.
+
+    Only frames of the parser hold the text: each binding is wrapped before it is assigned. As from
+    a file that is opened as text, the parser gets the line ends of Unix.
+    """
     from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
 
-    parser = _Parser(result, wanted, scopes)
-    # Only frames of the parser hold the text: each binding is wrapped before it is assigned. As
-    # from a file that is opened as text, the parser gets \n for every line end.
     for opaque_binding in map(_OpaqueIterator, parse_stream(StringIO(text(), newline=None))):
-        parser.add(opaque_binding.__next__)
-    parser.report()
+        read: Callable[[], Binding] = opaque_binding.__next__
+        # A binding begins with the empty lines before it.
+        blank = len(read().original.string) - len(read().original.string.lstrip())
+        yield read().original.line + read().original.string.count("\n", 0, blank), read
 
 
 class _Parser:
@@ -199,9 +210,8 @@ class _Parser:
         self._quote: set[str] = set()
         self._empty = ""
 
-    def add(self, read: Callable[[], Binding]) -> None:
+    def add(self, line: int, read: Callable[[], Binding]) -> None:
         """Add one binding."""
-        line = read().original.line + _blank_lines_before(read)
         original = _OpaqueIterator(read().original.string).__next__
         value = _OpaqueIterator(_HEAD.sub("", original(), count=1)).__next__
         words = self._wanted.intersection(_FIRST_WORDS.findall(original()))
@@ -212,7 +222,7 @@ class _Parser:
         elif (
             read().error
             or (read().value is None and words - {read().key})
-            or (read().value and _begins_pem(value) and value()[0] not in "'\"")
+            or (read().value and begins_pem(value) and value()[0] not in "'\"")
         ):
             self._add_unreadable(line, original, value, {*words})
         elif read().key is not None and read().value is not None:
@@ -225,7 +235,7 @@ class _Parser:
         self, line: int, original: Callable[[], str], value: Callable[[], str], names: set[str]
     ) -> None:
         kind = "quote" if _OPEN_QUOTE.match(value()) else "line"
-        if _begins_pem(original):
+        if begins_pem(original):
             # A block without quotes may begin in the line after its name.
             names |= self._wanted & {self._empty}
             kind, self._pem = "pem" if kind == "line" else kind, names
@@ -362,12 +372,6 @@ class _Expander:
         return found
 
 
-def _begins_pem(read: Callable[[], str]) -> bool:
+def begins_pem(read: Callable[[], str]) -> bool:
+    """Return whether a text contains the first line of a PEM block, and not its last line."""
     return _PEM_BEGIN in read() and _PEM_END not in read()
-
-
-def _blank_lines_before(read: Callable[[], Binding]) -> int:
-    """Return the number of empty lines, which python-dotenv puts at the start of a binding."""
-    total = len(read().original.string)
-    leading = total - len(read().original.string.lstrip())
-    return read().original.string.count("\n", 0, leading)

@@ -125,14 +125,11 @@ def read_dotenv(
     if isinstance(found, Secret):
         parse_dotenv(result, found.reveal, wanted=wanted, scopes=scopes)
     elif isinstance(found, ValueProblem) and found is not EMPTY:
+        fix = _FIXES.get(found.kind, _FIX_TEXT)
+        if found.kind == "unreadable" and found.fix:
+            fix = found.fix.format(location=path)
         result.problem = Problem(
-            name=path,
-            kind=found.kind,
-            message=found.message,
-            places=(path,),
-            fix=found.fix.format(location=path)
-            if found.kind == "unreadable" and found.fix
-            else _FIXES.get(found.kind, _FIX_TEXT),
+            name=path, kind=found.kind, message=found.message, places=(path,), fix=fix
         )
     return result
 

@@ -17,6 +17,7 @@ from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from io import FileIO
 
     from hive_boot.secrets.fields import Field, FieldTarget
 
@@ -356,13 +357,10 @@ class FifoReader:
             _fifo_contents.pop(path, None)
             return None
         try:
-            fd = os.open(path, _FLAGS)
+            with os.fdopen(os.open(path, _FLAGS), "rb", 0) as fifo:
+                answer = self._read_until_end(fifo, path)
         except OSError as exc:
             return _reading_fault(exc)
-        try:
-            answer = self._read_until_end(fd, has_name="pipe:[" not in os.path.realpath(path))
-        finally:
-            os.close(fd)
         if isinstance(answer, ValueProblem):
             return answer
         known = _fifo_contents.get(path)
@@ -370,7 +368,7 @@ class FifoReader:
             known = _fifo_contents[path] = inode, answer
         return known[1]
 
-    def _read_until_end(self, fd: int, *, has_name: bool) -> Callable[[], bytes] | ValueProblem:
+    def _read_until_end(self, fifo: FileIO, path: str) -> Callable[[], bytes] | ValueProblem:
         """Return everything that is written until the last writer closes the FIFO.
 
         Before the first writer opens a FIFO that has a name, a read returns nothing, too.
@@ -378,17 +376,16 @@ class FifoReader:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._timeout
         poll = select.poll()
-        poll.register(fd, select.POLLIN)
+        poll.register(fifo, select.POLLIN)
         parts: list[Callable[[], bytes]] = []
-        left, was_opened = LIMIT + 1, not has_name
+        left, was_opened = LIMIT + 1, "pipe:[" in os.path.realpath(path)
         while left:
-            read = None
-            with suppress(BlockingIOError):
-                read = _OpaqueIterator(os.read(fd, left)).__next__
-            if read is not None and read():
+            # None while a writer has the FIFO open and has not written more.
+            read = _OpaqueIterator(fifo.read(left)).__next__
+            if read():
                 parts.append(read)
                 left -= len(read())
-            elif read is not None and (parts or was_opened):
+            elif read() is not None and (parts or was_opened):
                 break
             elif (seconds := self._deadline - time.monotonic()) <= 0:
                 return _ENDLESS

@@ -245,16 +245,12 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
     """
     if not is_text:
         return value_of(SecretBytes, label, read)
-    begin = len(BOM) if read().startswith(BOM) else 0
-    end = len(read())
-    if read().endswith(b"\n"):
-        end -= 2 if read().endswith(b"\r\n") else 1
+    newline = b"\r\n" if read().endswith(b"\r\n") else b"\n"
     try:
-        text = _OpaqueIterator(read()[begin:end].decode()).__next__
-        return value_of(Secret, label, complete_pem(text))
+        text = _OpaqueIterator(read().removeprefix(BOM).removesuffix(newline).decode()).__next__
     except UnicodeDecodeError:
-        pass
-    return None
+        return None
+    return value_of(Secret, label, complete_pem(text))
 
 
 def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
@@ -265,10 +261,9 @@ def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
     Args:
         read: returns the text, which no local variable holds.
     """
-    if read().rstrip("\r\n").endswith("-----") and read().rstrip("\r\n").splitlines()[
-        -1
-    ].startswith("-----END "):
-        return _OpaqueIterator(read().rstrip("\r\n") + "\n").__next__
+    block = _OpaqueIterator(read().rstrip("\r\n")).__next__
+    if block().endswith("-----") and block().splitlines()[-1].startswith("-----END "):
+        return _OpaqueIterator(block() + "\n").__next__
     return read
 
 

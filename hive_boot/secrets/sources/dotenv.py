@@ -144,8 +144,9 @@ def read_setting(
     text = _read_text(path, fifo_reader)
     if not isinstance(text, Secret) or name not in text.reveal():
         return ""
-    value = read_dotenv(path, scopes=scopes, fifo_reader=fifo_reader).values.get(name)
-    return value.reveal() if value else ""
+    file = DotenvFile(path)
+    parse_dotenv(file, text.reveal, scopes=scopes)
+    return file.values[name].reveal() if name in file.values else ""
 
 
 def _read_text(path: str, fifo_reader: FifoReader | None) -> ValueOrProblem | None:
@@ -158,7 +159,7 @@ def parse_dotenv(
     text: Callable[[], str],
     *,
     wanted: Collection[str] = (),
-    scopes: Sequence[Scope] | None = None,
+    scopes: Sequence[Scope] = (),
 ) -> None:
     """Add the variables and the unreadable lines of a text to ``result``.
 
@@ -166,8 +167,7 @@ def parse_dotenv(
         result: the file that contains the text.
         text: returns the text, which no local variable holds.
         wanted: the names whose unreadable lines are problems.
-        scopes: the variables to which the text may refer, besides its own; None to leave
-            references as they are.
+        scopes: the variables to which the text may refer, besides its own.
     """
     parser = _Parser(result, wanted, scopes)
     for line, read in bindings(text):
@@ -194,13 +194,11 @@ class _Parser:
     """One pass over the bindings of a text; it is used once."""
 
     def __init__(
-        self, result: DotenvFile, wanted: Collection[str], scopes: Sequence[Scope] | None
+        self, result: DotenvFile, wanted: Collection[str], scopes: Sequence[Scope]
     ) -> None:
         self._result = result
         self._wanted = frozenset(wanted)
-        self._expander: _Expander | None = None
-        if scopes is not None:
-            self._expander = _Expander([*scopes, result.value_problems, result.values])
+        self._expander = _Expander([*scopes, result.value_problems, result.values])
         self._unreadable: list[tuple[str, int, AbstractSet[str]]] = []
         # The names that a PEM block or a quote may concern, until it ends.
         self._pem: set[str] | None = None
@@ -248,7 +246,7 @@ class _Parser:
             result.ignored.append(key)
         reveal = _OpaqueIterator(read().value).__next__
         try:
-            if self._expander is not None and "$" in reveal():
+            if "$" in reveal():
                 reveal = self._expander.expand(reveal, value)
             result.values[key] = value_of(Secret, key, reveal)
             result.value_problems.pop(key, None)
@@ -268,14 +266,12 @@ class _Parser:
             if names:
                 message, fix = _UNREADABLE_LINES[kind]
                 result.concerned |= names
+                name, details = (
+                    f"{result.path}:{line}",
+                    f"It may concern {', '.join(sorted(names))}.",
+                )
                 result.problems.append(
-                    Problem(
-                        name=f"{result.path}:{line}",
-                        kind="dotenv",
-                        message=message,
-                        fix=fix,
-                        details=(f"It may concern {', '.join(sorted(names))}.",),
-                    )
+                    Problem(name=name, kind="dotenv", message=message, fix=fix, details=(details,))
                 )
             elif kind != "inside":
                 result.unreadable_lines.append(line)

@@ -266,10 +266,8 @@ class _Parser:
             if names:
                 message, fix = _UNREADABLE_LINES[kind]
                 result.concerned |= names
-                name, details = (
-                    f"{result.path}:{line}",
-                    f"It may concern {', '.join(sorted(names))}.",
-                )
+                name = f"{result.path}:{line}"
+                details = f"It may concern {', '.join(sorted(names))}."
                 result.problems.append(
                     Problem(name=name, kind="dotenv", message=message, fix=fix, details=(details,))
                 )

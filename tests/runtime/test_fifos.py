@@ -14,6 +14,7 @@ import pytest
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretBytes, SecretSet, get_secret
 from hive_boot.runtime.reload import Rejection
+from hive_boot.secrets.sources import files
 from tests.fixtures.timings import EVENTS_ONLY, QUICK_RETRIES, set_timings
 from tests.support import child_environment, failed_start, move_to, run_child, until, wait_until
 
@@ -44,6 +45,13 @@ async def main(secrets: Needs) -> None:
 if __name__ == "__main__":
     boot.run()
 """
+
+
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """Forget the contents of FIFOs: a later test may get the same number of a descriptor."""
+    yield
+    files._fifo_contents.clear()  # noqa: SLF001  (a process has no reason to forget them)
 
 
 @pytest.fixture

@@ -24,6 +24,13 @@ PATIENT = 60.0
 """A timeout that no test reaches."""
 
 
+@pytest.fixture(autouse=True)
+def forget() -> Iterator[None]:
+    """Forget the contents of FIFOs: a later test may get the same number of a descriptor."""
+    yield
+    files._fifo_contents.clear()  # noqa: SLF001  (a process has no reason to forget them)
+
+
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
     """Create a FIFO, and return its path."""

@@ -120,7 +120,9 @@ class CustomSource:
             AnswerError: what it returned cannot be used.
         """
         fields = {field.name: field for field in self.fields}
-        answer: Callable[[], Any] = conceal(await self._load(tuple(fields)))
+        self._accept(fields, conceal(await self._load(tuple(fields))))
+
+    def _accept(self, fields: Mapping[str, Field], answer: Callable[[], Any]) -> None:
         if not isinstance(answer(), Mapping):
             message = f"load() returned {type(answer()).__name__}, not a mapping"
             raise AnswerError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +36,17 @@ PROFILES: dict[str, Profile] = {
 def parse_profile(text: str) -> Profile | None:
     """Return the profile that ``text`` names; None if unknown. Case and blanks are ignored."""
     return PROFILES.get(text.strip().lower())
+
+
+def as_list(given: object) -> list[Any]:
+    """Return the items of a collection; a text, a path or another object as the only item."""
+    if isinstance(given, str | os.PathLike) or not hasattr(given, "__iter__"):
+        return [given]
+    return list(given)
+
+
+FieldTarget = tuple[str, str, bool]
+"""Field of a file: its attribute, its name, and whether it is text."""
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -96,6 +108,11 @@ class Field(Record):
     candidates: tuple[str, ...] = ()
 
     @property
+    def target(self) -> FieldTarget:
+        """The field, as the tables of files contain it."""
+        return self.attribute, self.name, self.kind is Secret
+
+    @property
     def file_name(self) -> str:
         """The main file name: ``file`` if it is declared, otherwise the name in lower case."""
         return self.file or self.name.lower()
@@ -127,15 +144,12 @@ def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> li
     length = len(reveal())
     unit = "character" if field.kind is Secret else "byte"
     has = f"has {length} {unit}{'' if length == 1 else 's'}"
+    low, high = field.min_length, field.max_length
     violations = []
-    if field.min_length is not None and length < field.min_length:
-        violations.append(
-            ValueProblem("length", f"{has}, but at least {field.min_length} are required")
-        )
-    if field.max_length is not None and length > field.max_length:
-        violations.append(
-            ValueProblem("length", f"{has}, but at most {field.max_length} are allowed")
-        )
+    if low is not None and length < low:
+        violations.append(ValueProblem("length", f"{has}, but at least {low} are required"))
+    if high is not None and length > high:
+        violations.append(ValueProblem("length", f"{has}, but at most {high} are allowed"))
     if field.pattern is not None and not field.pattern.fullmatch(reveal()):  # type: ignore[arg-type]
         violations.append(ValueProblem("pattern", "does not match its declared pattern"))
     return violations
@@ -154,8 +168,7 @@ class FileIndex:
     """File names of fields.
 
     Args:
-        by_file: for each file name, the attribute and the name of its field, and whether the
-            value is text.
+        by_file: the field of each file name.
 
     Attributes:
         by_file: the argument ``by_file``.
@@ -164,12 +177,10 @@ class FileIndex:
             fields by the names of their members, as in ``by_file``.
     """
 
-    __slots__ = ("by_file", "members", "nested_paths")
-
-    def __init__(self, by_file: dict[str, tuple[str, str, bool]]) -> None:
-        self.by_file: dict[str, tuple[str, str, bool]] = by_file
+    def __init__(self, by_file: dict[str, FieldTarget]) -> None:
+        self.by_file: dict[str, FieldTarget] = by_file
         self.nested_paths: list[str] = [name for name in by_file if "/" in name]
-        self.members: dict[str, dict[str, tuple[str, str, bool]]] = {}
+        self.members: dict[str, dict[str, FieldTarget]] = {}
         for name in filter(re.compile("[^#]+#.").match, by_file):
             file, _, member = name.partition("#")
             self.members.setdefault(file, {})[member] = by_file[name]
@@ -195,17 +206,6 @@ class FieldIndex(FileIndex):
             those with ``file_variable=False``.
     """
 
-    __slots__ = (
-        "aliases",
-        "all_fields",
-        "by_attribute",
-        "by_file_variable",
-        "by_variable",
-        "constrained",
-        "fields",
-        "first_file",
-    )
-
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields: dict[str, Field] = {field.attribute: field for field in fields}
         self.all_fields: list[Field] = [
@@ -225,7 +225,7 @@ class FieldIndex(FileIndex):
         self.constrained: list[Field] = [field for field in self.all_fields if field.has_rules]
         super().__init__(
             {
-                name: (field.attribute, field.name, field.kind is Secret)
+                name: field.target
                 for field in reversed(named)  # a file of both is the file of the name
                 for name in field.candidates
             }

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
 from hive_boot.redaction.opaque import conceal
-from hive_boot.secrets.fields import PROFILES, Profile, parse_profile
+from hive_boot.secrets.fields import PROFILES, FieldIndex, Profile, as_list, parse_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.sources.files import FifoReader
 
 
@@ -48,8 +47,6 @@ class HostEnvironment:
         pid: the argument ``pid``.
         system: the argument ``system``.
     """
-
-    __slots__ = ("_terminal", "cwd", "pid", "root", "system", "variables")
 
     def __init__(  # noqa: PLR0913  (all that detection depends on)
         self,
@@ -236,8 +233,6 @@ class SourceOptions:
             something other than paths.
     """
 
-    __slots__ = ("env_fallback", "env_file", "mode", "profile", "secrets_dirs")
-
     def __init__(
         self,
         *,
@@ -264,9 +259,9 @@ def _paths(given: StrPaths | None) -> tuple[str, ...]:
     """Return the directories of ``secrets_dirs=`` as text; empty for None."""
     if given is None:
         return ()
-    many = hasattr(given, "__iter__") and not isinstance(given, str | os.PathLike)
-    listed: list[object] = list(given) if many else [given]  # type: ignore[arg-type]
-    paths = [os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in listed]
+    paths = [
+        os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in as_list(given)
+    ]
     if not paths or not all(isinstance(path, str) and path for path in paths):
         message = (
             "Invalid secrets_dirs: expected one or more paths, or None for the default directories"
@@ -299,130 +294,168 @@ def detect(
         InvalidSecretsError: a ``HIVE_BOOT_*`` variable has an invalid value. Every such
             variable is reported.
     """
-    problems: list[Problem] = []
-    named, directories_setting = _named_directories(host, source_options, problems)
-    mode, mode_reason = _mode(host, source_options, directories_setting, declared, problems)
-    env_files = _dotenv_files(host, source_options) if mode == "development" else ()
-    shown, reason = False, f"the default in {mode} mode"
-    if mode == "development":
-        shown, reason = _development_shown(host, env_files)
-    default: Profile = "development" if shown else "production"
-    profile, profile_reason, unknown_app_env = _configured_profile(
-        host, source_options, problems, lambda: _app_env(host, env_files, fifo_reader)
-    ) or (default, reason, "")
-    fallback = _fallback(host, source_options, problems)
-    if problems:
-        raise InvalidSecretsError(problems)
-    if mode == "systemd" and not named and host.variable("CREDENTIALS_DIRECTORY"):
-        directories_setting = "CREDENTIALS_DIRECTORY"
-    # Not normalised: `..` after a link is the parent of the link's target.
-    named = tuple(_absolute(host, path) for path in named)
-    directories = named or _usual_directories(host, mode)
-    mounted = mode in {"kubernetes", "systemd", "docker"}
-    env_file = source_options.env_file
-    return SourceContext(
-        mode=mode,
-        mode_reason=mode_reason,
-        profile=profile,
-        profile_reason=profile_reason,
-        directories=directories if mounted else (),
-        directories_setting=directories_setting if mounted else "",
-        env_files=env_files,
-        env_fallback=fallback,
-        maybe_missing_mount=mode == "development" and not shown,
-        variables=host.variables,
-        cwd=host.cwd,
-        unknown_app_env=unknown_app_env,
-        ignored_env_file=_absolute(host, env_file) if env_file and mode != "development" else "",
-    )
+    return _Detection(host, source_options, declared or FieldIndex(()), fifo_reader).result()
 
 
-def _absolute(host: HostEnvironment, path: StrPath) -> str:
-    """Return a configured path as an absolute one, with ``~`` expanded."""
-    return os.path.join(host.cwd, os.path.expanduser(path))
+class _Detection:
+    """One detection, from the arguments of :func:`detect`; it is used once."""
 
+    def __init__(
+        self,
+        host: HostEnvironment,
+        options: SourceOptions,
+        declared: FieldIndex,
+        fifo_reader: FifoReader | None,
+    ) -> None:
+        self._host = host
+        self._options = options
+        self._declared = declared
+        self._fifo_reader = fifo_reader
+        self._problems: list[Problem] = []
 
-def _named_directories(
-    host: HostEnvironment, source_options: SourceOptions, problems: list[Problem]
-) -> tuple[tuple[str, ...], str]:
-    if source_options.secrets_dirs:
-        return source_options.secrets_dirs, "secrets_dirs="
-    variable = "HIVE_BOOT_SECRETS_DIR"
-    text = host.variable(variable)
-    found = tuple(path for path in text.split(os.pathsep) if path)
-    if text and not found:
-        fix = "set it to a directory, or unset it"
-        message = "does not contain a path"
-        problems.append(Problem(name=variable, kind="setting", message=message, fix=fix))
-    return found, variable if found else ""
+    def result(self) -> SourceContext:
+        """Return everything that is detected.
 
+        Raises:
+            InvalidSecretsError: a variable has an invalid value.
+        """
+        host, options = self._host, self._options
+        named, setting = self._named_directories()
+        mode, mode_reason = self._mode(setting)
+        shown, reason = False, f"the default in {mode} mode"
+        env_file = self._absolute(options.env_file or ".env")
+        env_files: tuple[str, ...] = ()
+        if mode == "development":
+            env_files = (f"{env_file}.local", env_file)
+            shown, reason = _development_shown(host, env_files)
+        default: Profile = "development" if shown else "production"
+        configured = self._configured_profile(env_files)
+        profile, profile_reason, unknown_app_env = configured or (default, reason, "")
+        fallback = self._fallback()
+        if self._problems:
+            raise InvalidSecretsError(self._problems)
+        credentials = host.variable("CREDENTIALS_DIRECTORY")
+        if mode == "systemd" and credentials and not named:
+            named, setting = (host.path(credentials),), "CREDENTIALS_DIRECTORY"
+        is_mounted = mode in {"kubernetes", "systemd", "docker"}
+        # Not normalised: `..` after a link is the parent of the link's target.
+        directories = tuple(map(self._absolute, named)) or (host.path("/run/secrets"),)
+        return SourceContext(
+            mode=mode,
+            mode_reason=mode_reason,
+            profile=profile,
+            profile_reason=profile_reason,
+            directories=directories if is_mounted else (),
+            directories_setting=setting if is_mounted else "",
+            env_files=env_files,
+            env_fallback=fallback,
+            maybe_missing_mount=mode == "development" and not shown,
+            variables=host.variables,
+            cwd=host.cwd,
+            unknown_app_env=unknown_app_env,
+            ignored_env_file=env_file if options.env_file and not env_files else "",
+        )
 
-def _usual_directories(host: HostEnvironment, mode: Mode) -> tuple[str, ...]:
-    credentials = host.variable("CREDENTIALS_DIRECTORY")
-    if mode == "systemd" and credentials:
-        return (host.path(credentials),)
-    return (host.path("/run/secrets"),)
+    def _absolute(self, path: StrPath) -> str:
+        """Return a configured path as an absolute one, with ``~`` expanded."""
+        return os.path.join(self._host.cwd, os.path.expanduser(path))
 
+    def _named_directories(self) -> tuple[tuple[str, ...], str]:
+        if self._options.secrets_dirs:
+            return self._options.secrets_dirs, "secrets_dirs="
+        variable = "HIVE_BOOT_SECRETS_DIR"
+        text = self._host.variable(variable)
+        found = tuple(path for path in text.split(os.pathsep) if path)
+        if text and not found:
+            fix = "set it to a directory, or unset it"
+            self._add_problem(variable, "does not contain a path", fix)
+        return found, variable if found else ""
 
-def _mode(
-    host: HostEnvironment,
-    source_options: SourceOptions,
-    directories_setting: str,
-    declared: FieldIndex | None,
-    problems: list[Problem],
-) -> tuple[Mode, str]:
-    if source_options.mode is not None:
-        return source_options.mode, "Bootstrap(mode=…)"
-    if text := host.variable("HIVE_BOOT_MODE"):
-        for mode in MODES:
-            if text.strip().lower() == mode:
-                return mode, "HIVE_BOOT_MODE"
-        problems.append(_unknown_value("HIVE_BOOT_MODE", text, MODES))
-    return _detected_mode(host, directories_setting, declared)
+    def _mode(self, directories_setting: str) -> tuple[Mode, str]:
+        if self._options.mode is not None:
+            return self._options.mode, "Bootstrap(mode=…)"
+        if text := self._host.variable("HIVE_BOOT_MODE"):
+            for mode in MODES:
+                if text.strip().lower() == mode:
+                    return mode, "HIVE_BOOT_MODE"
+            self._reject("HIVE_BOOT_MODE", text, MODES)
+        if self._host.variable("KUBERNETES_SERVICE_HOST"):
+            return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
+        # It is not made when a credential cannot be loaded: https://github.com/systemd/systemd/issues/31194
+        if self._host.variable("CREDENTIALS_DIRECTORY"):
+            return "systemd", "CREDENTIALS_DIRECTORY is set"
+        if directories_setting:
+            return "docker", f"{directories_setting} names a directory"
+        return self._mode_by_usual_directory()
 
+    def _mode_by_usual_directory(self) -> tuple[Mode, str]:
+        directory = self._host.path("/run/secrets")
+        first = self._declared.first_file
+        names = [*self._declared.by_file, *self._declared.members]
+        try:
+            has_files = first not in {"", *PLATFORM_ENTRIES} and os.path.exists(
+                os.path.join(directory, first)
+            )
+            if not has_files:
+                with os.scandir(directory) as entries:
+                    has_files = any(
+                        entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names)
+                        for entry in entries
+                    )
+        except FileNotFoundError:
+            return "development", "no /run/secrets"
+        except PermissionError:
+            # Such as that of sops-nix: https://github.com/Mic92/sops-nix
+            if not any(_is_there(os.path.join(directory, name)) for name in names):
+                return "development", "/run/secrets cannot be listed, and has no declared secret"
+            return "docker", "/run/secrets cannot be listed, and has a declared secret"
+        except OSError as exc:
+            return "docker", f"/run/secrets cannot be listed: {exc.strerror}"
+        if has_files:
+            return "docker", "/run/secrets contains files"
+        return "development", "/run/secrets contains no secrets"
 
-def _detected_mode(
-    host: HostEnvironment, directories_setting: str, declared: FieldIndex | None
-) -> tuple[Mode, str]:
-    if host.variable("KUBERNETES_SERVICE_HOST"):
-        return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
-    # It is not made when a credential cannot be loaded: https://github.com/systemd/systemd/issues/31194
-    if host.variable("CREDENTIALS_DIRECTORY"):
-        return "systemd", "CREDENTIALS_DIRECTORY is set"
-    if directories_setting:
-        return "docker", f"{directories_setting} names a directory"
-    return _mode_by_usual_directory(host, declared)
+    def _configured_profile(self, env_files: Sequence[str]) -> tuple[Profile, str, str] | None:
+        """Return the profile that is set, its reason, and where an ``APP_ENV`` is no profile."""
+        if self._options.profile is not None:
+            return PROFILES[self._options.profile.strip().lower()], "Bootstrap(profile=…)", ""
+        if text := self._host.variable("HIVE_BOOT_PROFILE"):
+            if profile := parse_profile(text):
+                return profile, "HIVE_BOOT_PROFILE", ""
+            self._reject("HIVE_BOOT_PROFILE", text, tuple(PROFILES))
+        text, place = self._app_env(env_files)
+        if profile := parse_profile(text):
+            return profile, place, ""
+        return ("production", f"{place} is not a profile", place) if text else None
 
+    def _app_env(self, env_files: Sequence[str]) -> tuple[str, str]:
+        """Return ``APP_ENV`` and where it is set; empty outside development mode."""
+        if env_files and (text := self._host.variable("APP_ENV")):
+            return text, "APP_ENV"
+        for path in filter(os.path.exists, env_files):
+            from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
 
-def _mode_by_usual_directory(
-    host: HostEnvironment, declared: FieldIndex | None
-) -> tuple[Mode, str]:
-    directory = host.path("/run/secrets")
-    first = declared.first_file if declared else ""
+            if text := read_setting(path, "APP_ENV", [self._host.variables()], self._fifo_reader):
+                return text, f"APP_ENV in {path}"
+        return "", ""
 
-    def names() -> Collection[str]:  # many, and only needed without the first file
-        return (*declared.by_file, *declared.members) if declared else ()
+    def _fallback(self) -> bool:
+        text = self._host.variable("HIVE_BOOT_ENV_FALLBACK")
+        if text.lower() not in _YES | _NO:
+            self._reject("HIVE_BOOT_ENV_FALLBACK", text, ("1", "0"))
+        return self._options.env_fallback or text.lower() in _YES
 
-    try:
-        has_files = first and first not in PLATFORM_ENTRIES and host.exists(f"/run/secrets/{first}")
-        if not has_files:
-            with os.scandir(directory) as entries:
-                has_files = any(
-                    entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names())
-                    for entry in entries
-                )
-    except FileNotFoundError:
-        return "development", "no /run/secrets"
-    except PermissionError:
-        # Such as that of sops-nix: https://github.com/Mic92/sops-nix
-        if not any(_is_there(os.path.join(directory, name)) for name in names()):
-            return "development", "/run/secrets cannot be listed, and has no declared secret"
-        return "docker", "/run/secrets cannot be listed, and has a declared secret"
-    except OSError as exc:
-        return "docker", f"/run/secrets cannot be listed: {exc.strerror}"
-    if has_files:
-        return "docker", "/run/secrets contains files"
-    return "development", "/run/secrets contains no secrets"
+    def _reject(self, variable: str, text: str, known: Sequence[str]) -> None:
+        """Add the problem of a variable; its text is not shown, because it may be a secret."""
+        from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
+
+        near = get_close_matches(text.strip().lower(), known, n=1)
+        suggestion = f" (did you mean {near[0]!r}?)" if near else ""
+        fix = f"set it to one of {', '.join(known)}, or unset it"
+        self._add_problem(variable, f"has an invalid value{suggestion}", fix)
+
+    def _add_problem(self, variable: str, message: str, fix: str) -> None:
+        self._problems.append(Problem(name=variable, kind="setting", message=message, fix=fix))
 
 
 def _is_there(path: str) -> bool:
@@ -442,39 +475,6 @@ def _holds_declared(path: str, names: Collection[str]) -> bool:
         below = os.listdir(path)
         paths += [os.path.join(path, name) for name in names if name.split("/")[0] in below]
     return any(map(os.path.isfile, paths))
-
-
-def _configured_profile(
-    host: HostEnvironment,
-    source_options: SourceOptions,
-    problems: list[Problem],
-    app_env: Callable[[], tuple[str, str]],
-) -> tuple[Profile, str, str] | None:
-    """Return the profile that is set, its reason, and where an ``APP_ENV`` is no profile."""
-    if source_options.profile is not None:
-        return PROFILES[source_options.profile.strip().lower()], "Bootstrap(profile=…)", ""
-    if text := host.variable("HIVE_BOOT_PROFILE"):
-        if profile := parse_profile(text):
-            return profile, "HIVE_BOOT_PROFILE", ""
-        problems.append(_unknown_value("HIVE_BOOT_PROFILE", text, tuple(PROFILES)))
-    text, place = app_env()
-    if profile := parse_profile(text):
-        return profile, place, ""
-    return ("production", f"{place} is not a profile", place) if text else None
-
-
-def _app_env(
-    host: HostEnvironment, env_files: Sequence[str], fifo_reader: FifoReader | None
-) -> tuple[str, str]:
-    """Return ``APP_ENV`` and where it is set; empty outside development mode."""
-    if env_files and (text := host.variable("APP_ENV")):
-        return text, "APP_ENV"
-    for path in filter(os.path.exists, env_files):
-        from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
-
-        if text := read_setting(path, "APP_ENV", [host.variables()], fifo_reader):
-            return text, f"APP_ENV in {path}"
-    return "", ""
 
 
 def _development_shown(host: HostEnvironment, env_files: Sequence[str]) -> tuple[bool, str]:
@@ -539,31 +539,3 @@ def _service_unit(host: HostEnvironment) -> str:
         if unit.endswith(".service") and not of_desktop:
             return unit
     return ""
-
-
-def _fallback(
-    host: HostEnvironment, source_options: SourceOptions, problems: list[Problem]
-) -> bool:
-    text = host.variable("HIVE_BOOT_ENV_FALLBACK")
-    if text.lower() not in _YES | _NO:
-        problems.append(_unknown_value("HIVE_BOOT_ENV_FALLBACK", text, ("1", "0")))
-    return source_options.env_fallback or text.lower() in _YES
-
-
-def _dotenv_files(host: HostEnvironment, source_options: SourceOptions) -> tuple[str, ...]:
-    base = _absolute(host, source_options.env_file or ".env")
-    return f"{base}.local", base
-
-
-def _unknown_value(variable: str, text: str, known: Sequence[str]) -> Problem:
-    """Return the problem of a variable; its text is not shown, because it may be a secret."""
-    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
-
-    near = get_close_matches(text.strip().lower(), known, n=1)
-    suggestion = f" (did you mean {near[0]!r}?)" if near else ""
-    return Problem(
-        name=variable,
-        kind="setting",
-        message=f"has an invalid value{suggestion}",
-        fix=f"set it to one of {', '.join(known)}, or unset it",
-    )

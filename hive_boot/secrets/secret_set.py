@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from contextlib import suppress
 from types import UnionType
 from typing import (
     TYPE_CHECKING,
@@ -26,6 +27,7 @@ from hive_boot.secrets.fields import (
     Field,
     FieldIndex,
     Profile,
+    as_list,
     constraint_violations,
     file_name_candidates,
     parse_profile,
@@ -111,6 +113,10 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     return _FieldSpec(dict(locals()))
 
 
+class _InvalidFieldError(Exception):
+    """Problem of a field, as a predicate such as ``has an invalid name=``."""
+
+
 def collect_fields(cls: type, prefix: str) -> dict[str, Field]:
     """Return the fields that the annotations of ``cls`` itself declare.
 
@@ -132,36 +138,32 @@ def collect_fields(cls: type, prefix: str) -> dict[str, Field]:
                 cls, attribute, f"has no annotation: write {attribute}: Secret = secret(…)"
             )
     for attribute, annotation in annotations.items():
-        kind, required = _read_annotation(cls, attribute, annotation)
-        if kind is None:
-            continue
-        if attribute in RESERVED or attribute.startswith("_"):
-            _declaration_error(
-                cls, attribute, "is a reserved attribute name: rename the attribute and set name="
-            )
-        arguments = _read_default(cls, attribute, kind, required=required)
-        if attribute in cls.__dict__:
+        try:
+            kind, required = _read_annotation(cls, annotation)
+            if kind is not None:
+                default = vars(cls).get(attribute, _FieldSpec({}))
+                arguments = _read_default(attribute, default, kind, required=required)
+                arguments["name"] = arguments.get("name", f"{prefix}{attribute.upper()}")
+                fields[attribute] = _read_field(attribute, kind, arguments, required=required)
+        except _InvalidFieldError as exc:
+            _declaration_error(cls, attribute, str(exc))
+        if attribute in fields and attribute in vars(cls):
             delattr(cls, attribute)
-        if arguments.get("name") is None:
-            arguments = {**arguments, "name": f"{prefix}{attribute.upper()}"}
-        fields[attribute] = _read_field(cls, attribute, kind, arguments, required=required)
     return fields
 
 
 def _read_default(
-    cls: type, attribute: str, kind: type[Secret | SecretBytes], *, required: bool
+    attribute: str, default: object, kind: type[Secret | SecretBytes], *, required: bool
 ) -> dict[str, Any]:
     """Return the arguments of a field from what the class statement assigns to it."""
-    default = cls.__dict__.get(attribute, _FieldSpec({}))
+    if attribute in RESERVED or attribute.startswith("_"):
+        _reject("is a reserved attribute name: rename the attribute and set name=")
     if isinstance(default, _FieldSpec):
-        return default.arguments
+        return {key: value for key, value in default.arguments.items() if value is not None}
     if default is not None:
-        _declaration_error(
-            cls, attribute, "must not have a value in the code: use secret(dev_default=…)"
-        )
+        _reject("must not have a value in the code: use secret(dev_default=…)")
     if required:
-        optional = f"write {attribute}: {kind.__name__} | None"
-        _declaration_error(cls, attribute, f"is required and cannot be None: {optional}")
+        _reject(f"is required and cannot be None: write {attribute}: {kind.__name__} | None")
     return {"may_be_omitted": True}
 
 
@@ -173,14 +175,13 @@ def reject_secrets_in_mixin(mixin: type) -> None:
     """
     hinted = _annotations(mixin)
     for attribute in {**vars(mixin), **hinted}:
-        specified = isinstance(vars(mixin).get(attribute), _FieldSpec)
-        if specified or _is_secret(mixin, attribute, hinted.get(attribute)):
-            _declaration_error(
-                mixin,
-                attribute,
-                "is a secret in a class that is not a SecretSet: "
-                f"derive {mixin.__name__} from SecretSet",
-            )
+        is_secret = isinstance(vars(mixin).get(attribute), _FieldSpec)
+        with suppress(_InvalidFieldError):
+            is_secret |= _read_annotation(mixin, hinted.get(attribute))[0] is not None
+        if is_secret:
+            fix = f"derive {mixin.__name__} from SecretSet"
+            problem = f"is a secret in a class that is not a SecretSet: {fix}"
+            _declaration_error(mixin, attribute, problem)
 
 
 def _annotations(cls: type) -> Mapping[str, Any]:
@@ -192,26 +193,8 @@ def _annotations(cls: type) -> Mapping[str, Any]:
     return annotations
 
 
-def _is_secret(mixin: type, attribute: str, annotation: object) -> bool:
-    try:
-        return _read_annotation(mixin, attribute, annotation)[0] is not None
-    except DeclarationError:
-        return False
-
-
-def make_inventory(cls: type, fields: Mapping[str, Field]) -> FieldIndex:
-    """Return the index of all fields of ``cls``.
-
-    Raises:
-        DeclarationError: one variable or one file would provide two fields.
-    """
-    field_index = FieldIndex(fields.values())
-    _validate_source_names(cls, field_index)
-    return field_index
-
-
 def _read_annotation(
-    cls: type, attribute: str, annotation: object
+    cls: type, annotation: object
 ) -> tuple[type[Secret | SecretBytes] | None, bool]:
     """Return the type of the field and whether it is required; no type for a ClassVar."""
     # Evaluated twice: under `from __future__ import annotations`, a quoted annotation is a string
@@ -230,139 +213,92 @@ def _read_annotation(
         return None, False
     union = origin is Union or origin is UnionType
     kinds: tuple[object, ...] = get_args(annotation) if union else (annotation,)
-    required = type(None) not in kinds
     named = [kind for kind in kinds if kind is not type(None)]
     found = next((kind for kind in (Secret, SecretBytes) if named == [kind]), None)
     if found is None:
-        _declaration_error(
-            cls,
-            attribute,
+        _reject(
             "has an invalid annotation: expected Secret or SecretBytes, with | None if it is "
-            "optional. A setting that is not secret belongs in config=",
+            "optional. A setting that is not secret belongs in config="
         )
-    return found, required
+    return found, type(None) not in kinds
 
 
 def _read_field(
-    cls: type,
-    attribute: str,
-    kind: type[Secret | SecretBytes],
-    arguments: dict[str, Any],
-    *,
-    required: bool,
+    attribute: str, kind: type[Secret | SecretBytes], given: dict[str, Any], *, required: bool
 ) -> Field:
-    given = {key: value for key, value in arguments.items() if value is not None}
-    name = given.pop("name")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        _declaration_error(cls, attribute, f"has an invalid name=: expected {NAME_RULE}")
+    """Return a field from the arguments of :func:`secret` that are not None."""
+    given["aliases"] = tuple(as_list(given.get("aliases", ())))
+    for argument, names in (
+        ("name", [given["name"]]),
+        ("aliases", given["aliases"]),
+        ("previous", [given["previous"]] if "previous" in given else []),
+    ):
+        if not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+            _reject(f"has an invalid {argument}=: expected {NAME_RULE}")
     file = given.get("file")
     if file is not None and not _is_relative(file):
-        _declaration_error(
-            cls,
-            attribute,
-            "has an invalid file=: expected a relative path without '.', '..', '//' or NUL",
-        )
-    given["aliases"] = _read_aliases(cls, attribute, given.get("aliases", ()))
-    given["required_in"] = _read_profiles(cls, attribute, given.get("required_in", ()))
-    given["pattern"] = _read_pattern(cls, attribute, given.get("pattern"), kind)
-    field = Field(
-        attribute=attribute,
-        name=name,
-        kind=kind,
-        required=required,
-        candidates=file_name_candidates(name, file),
-        **given,
-    )
-    _validate_bounds(cls, field)
-    _validate_dev_default(cls, field)
-    if field.check is not None and not callable(field.check):
-        _declaration_error(cls, attribute, "has an invalid check=: expected a function")
-    previous: object = field.previous
-    if previous is not None and not (isinstance(previous, str) and NAME.fullmatch(previous)):
-        _declaration_error(cls, attribute, f"has an invalid previous=: expected {NAME_RULE}")
+        _reject("has an invalid file=: expected a relative path without '.', '..', '//' or NUL")
+    if "check" in given and not callable(given["check"]):
+        _reject("has an invalid check=: expected a function")
+    given["required_in"] = frozenset(map(_read_profile, as_list(given.get("required_in", ()))))
+    if "pattern" in given:
+        given["pattern"] = _read_pattern(given["pattern"], kind)
+    candidates = file_name_candidates(given["name"], file)
+    field = Field(attribute=attribute, kind=kind, required=required, candidates=candidates, **given)
+    _validate_bounds(field)
+    _validate_dev_default(field)
     return field
 
 
-def _read_aliases(cls: type, attribute: str, given: str | Iterable[str]) -> tuple[str, ...]:
-    many = hasattr(given, "__iter__") and not isinstance(given, str)
-    aliases: tuple[Any, ...] = tuple(given if many else [given])
-    if not all(isinstance(alias, str) and NAME.fullmatch(alias) for alias in aliases):
-        _declaration_error(cls, attribute, f"has an invalid aliases=: expected {NAME_RULE}")
-    return aliases
+def _is_relative(file: object) -> bool:
+    return isinstance(file, str) and "\0" not in file and not {"", ".", ".."} & set(file.split("/"))
 
 
-def _read_profiles(cls: type, attribute: str, given: str | Iterable[str]) -> frozenset[Profile]:
-    profiles: set[Profile] = set()
-    many = hasattr(given, "__iter__") and not isinstance(given, str)
-    for text in given if many else [given]:
-        profile = parse_profile(text) if isinstance(text, str) else None
-        if profile is None:
-            known = ", ".join(PROFILES)
-            _declaration_error(
-                cls, attribute, f"has an invalid profile {text!r} in required_in=: expected {known}"
-            )
-        profiles.add(profile)
-    return frozenset(profiles)
+def _read_profile(text: object) -> Profile:
+    profile = parse_profile(text) if isinstance(text, str) else None
+    if profile is None:
+        known = ", ".join(PROFILES)
+        _reject(f"has an invalid profile {text!r} in required_in=: expected {known}")
+    return profile
 
 
 def _read_pattern(
-    cls: type,
-    attribute: str,
-    given: str | re.Pattern[str] | None,
-    kind: type[Secret | SecretBytes],
-) -> re.Pattern[str] | re.Pattern[bytes] | None:
-    if given is None:
-        return None
+    given: str | re.Pattern[str], kind: type[Secret | SecretBytes]
+) -> re.Pattern[str] | re.Pattern[bytes]:
     if not isinstance(getattr(given, "pattern", given), str):
-        _declaration_error(
-            cls, attribute, "has an invalid pattern=: expected a str, also for SecretBytes"
-        )
+        _reject("has an invalid pattern=: expected a str, also for SecretBytes")
     try:
         pattern = re.compile(given)
         if kind is Secret:
             return pattern
         return re.compile(pattern.pattern.encode(), pattern.flags & ~re.UNICODE)
     except re.error as exc:
-        _declaration_error(cls, attribute, f"has an invalid regular expression in pattern=: {exc}")
+        _reject(f"has an invalid regular expression in pattern=: {exc}")
 
 
-def _validate_bounds(cls: type, field: Field) -> None:
+def _validate_bounds(field: Field) -> None:
     low, high = field.min_length, field.max_length
     for label, bound in (("min_length", low), ("max_length", high)):
         if bound is not None and (type(bound) is not int or bound < 0):
-            _declaration_error(
-                cls, field.attribute, f"has an invalid {label}=: expected 0 or a positive integer"
-            )
+            _reject(f"has an invalid {label}=: expected 0 or a positive integer")
     if low is not None and high is not None and low > high:
-        _declaration_error(
-            cls, field.attribute, f"has min_length={low}, which exceeds max_length={high}"
-        )
-    for label, seconds in (
-        ("activate_after", field.activate_after),
-        ("accept_old_for", field.accept_old_for),
-    ):
+        _reject(f"has min_length={low}, which exceeds max_length={high}")
+    for label in ("activate_after", "accept_old_for"):
+        seconds = getattr(field, label)
         if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            _declaration_error(
-                cls,
-                field.attribute,
-                f"has an invalid {label}=: expected 0 or a positive, finite number of seconds",
-            )
+            expected = "0 or a positive, finite number of seconds"
+            _reject(f"has an invalid {label}=: expected {expected}")
 
 
-def _validate_dev_default(cls: type, field: Field) -> None:
+def _validate_dev_default(field: Field) -> None:
     default = field.dev_default
     if default is None:
         return
     expected = str if field.kind is Secret else bytes
     if type(default) is not expected or not default:
-        _declaration_error(
-            cls,
-            field.attribute,
-            f"has an invalid dev_default=: expected a non-empty {expected.__name__}",
-        )
+        _reject(f"has an invalid dev_default=: expected a non-empty {expected.__name__}")
     for violation in constraint_violations(field, lambda: default):
-        message = f"has an invalid dev_default=: it {violation.message}"
-        _declaration_error(cls, field.attribute, message)
+        _reject(f"has an invalid dev_default=: it {violation.message}")
 
 
 def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
@@ -378,22 +314,17 @@ def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
         for source_name in (*variables, *files):
             owner = owners.setdefault(source_name, field.attribute)
             if owner != field.attribute:
-                _declaration_error(
-                    cls,
-                    field.attribute,
-                    f"conflicts with {owner}: both would be read from {source_name!r}",
-                )
+                problem = f"conflicts with {owner}: both would be read from {source_name!r}"
+                _declaration_error(cls, field.attribute, problem)
 
 
-def _is_relative(file: object) -> bool:
-    if not isinstance(file, str) or not file or "\0" in file:
-        return False
-    return not set(file.split("/")) & {"", ".", ".."}
+def _reject(problem: str) -> NoReturn:
+    raise _InvalidFieldError(problem)
 
 
 def _declaration_error(cls: type, attribute: str, problem: str) -> NoReturn:
     message = f"{cls.__name__}.{attribute} {problem}"
-    raise DeclarationError(message)
+    raise DeclarationError(message) from None
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(secret,))
@@ -432,11 +363,12 @@ class SecretSet:
         inherited: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
             if issubclass(base, SecretSet):
-                inherited |= base.__dict__["_own"].fields
+                inherited |= vars(base)["_own"].fields
             else:
                 reject_secrets_in_mixin(base)
         cls._own = FieldIndex(collect_fields(cls, prefix).values())
-        cls._field_index = make_inventory(cls, inherited | cls._own.fields)
+        cls._field_index = FieldIndex((inherited | cls._own.fields).values())
+        _validate_source_names(cls, cls._field_index)
         check = getattr(cls, "check", None)
         if check is not None:
             from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +22,8 @@ MOUNT_TABLE = "/proc/self/mountinfo"
 """Mount table of this process: https://docs.kernel.org/filesystems/proc.html (3.5)."""
 
 
-_SEPARATOR = " - "
-_ROOT, _POINT = 3, 4
 _FIELDS = 6
 """Minimum number of fields before the separator; optional fields may follow."""
-_ESCAPED = r"\\([0-7]{3})"
 
 
 _DELETED = "//deleted"
@@ -90,16 +89,11 @@ def find_mounted_files(paths: Mapping[str, str], table: str = MOUNT_TABLE) -> li
     for path, real in paths.items():
         root = roots.get(real)
         if root is not None and not os.path.isdir(path):
-            stale = root.endswith(_DELETED) or _is_unlinked(path)
+            stale = root.endswith(_DELETED)
+            with suppress(OSError):
+                stale |= os.stat(path).st_nlink == 0
             found.append(MountedFile(path, root, stale))
     return found
-
-
-def _is_unlinked(path: str) -> bool:
-    try:
-        return os.stat(path).st_nlink == 0
-    except OSError:
-        return False
 
 
 _DATA = "..data"
@@ -178,7 +172,8 @@ class WatchTargets:
         """Return the current targets and signatures; an unreadable path counts as absent."""
         files = [*self._files, *filter(os.path.isfile, self._directories)]
         directories = [path for path in self._all_directories() if path not in files]
-        pinned = find_mounted_files({**self._declared(directories), **_resolved(files)})
+        resolved = {path: os.path.realpath(path) for path in files}
+        pinned = find_mounted_files(self._declared(directories) | resolved)
         watched = self._watched_paths(directories, files, pinned)
         roots = tuple((*key, path, names) for path, (key, names) in sorted(watched.items()))
         contents = [*map(self._contents, directories), *map(_signature, files)]
@@ -321,24 +316,15 @@ def _inode(path: str) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if readable else None
 
 
-def _resolved(files: Collection[str]) -> dict[str, str]:
-    return {path: os.path.realpath(path) for path in files}
+_METADATA = attrgetter("st_dev", "st_ino", "st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 
 def _signature(path: str) -> tuple[object, ...]:
     """Return metadata of a file that every write changes."""
     try:
-        status = os.stat(path)
+        return _METADATA(os.stat(path))
     except OSError as exc:
         return (exc.errno,)
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_mode,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
 
 
 def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
@@ -363,16 +349,12 @@ def parse_mounts(text: str) -> list[Mount]:
     # Not splitlines(): it also splits at characters that a path may contain.
     for line in text.split("\n"):
         # The kernel escapes spaces in paths, so the first match is the separator.
-        head, separator, tail = line.partition(_SEPARATOR)
+        head, separator, tail = line.partition(" - ")
         fields = head.split(" ")
         if separator and len(fields) >= _FIELDS:
-            found.append(
-                Mount(
-                    root=_unescaped(fields[_ROOT]),
-                    point=_unescaped(fields[_POINT]),
-                    file_system=_unescaped(tail.partition(" ")[0]),
-                )
-            )
+            root, point = fields[3:5]
+            file_system = tail.partition(" ")[0]
+            found.append(Mount(*map(_unescaped, (root, point, file_system))))
     return found
 
 
@@ -380,4 +362,4 @@ def _unescaped(field: str) -> str:
     """Return a field with the kernel's octal escapes of white space and backslashes decoded."""
     if "\\" not in field:
         return field
-    return re.sub(_ESCAPED, lambda match: chr(int(match[1], 8)), field)
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

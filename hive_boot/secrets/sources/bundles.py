@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.opaque import _OpaqueIterator
@@ -20,9 +19,8 @@ from hive_boot.secrets.value import Secret, SecretBytes, value_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dotenv.parser import Binding
-
-    from hive_boot.secrets.sources.files import FieldTarget, FileBatch, Value, ValueOrProblem
+    from hive_boot.secrets.fields import FieldTarget
+    from hive_boot.secrets.sources.files import FileBatch, Value, ValueOrProblem
 
 _SHOWN_NAME = re.compile("[A-Z][A-Z0-9_]*")
 
@@ -54,8 +52,6 @@ class BundleContent:
         skipped_line: the number of the first line that cannot be parsed and concerns no declared
             secret; 0 without one.
     """
-
-    __slots__ = ("names", "problem", "skipped_line")
 
     def __init__(self) -> None:
         self.problem: ValueProblem | None = None
@@ -111,15 +107,11 @@ def _line_members(
     content: BundleContent, text: Value, targets: Mapping[str, FieldTarget]
 ) -> Iterator[Callable[[], tuple[str, object]]]:
     """Yield name and value of each line; a line that cannot be parsed may be a problem."""
-    from dotenv.parser import parse_stream  # noqa: PLC0415  (JSON does not need it)
+    from hive_boot.secrets.sources.dotenv import begins_pem, bindings  # noqa: PLC0415  (JSON does not need it)
 
-    stream = StringIO(str(text.reveal()), newline=None)
-    for opaque_binding in map(_OpaqueIterator, parse_stream(stream)):
-        read: Callable[[], Binding] = opaque_binding.__next__
+    for line, read in bindings(lambda: str(text.reveal())):
         # The parser takes quotes and colons of YAML or a shell for a part of the name.
         if read().error or {'"', "'", ":"}.intersection(str(read().key)):
-            # A binding begins with the empty lines before it.
-            line = read().original.line + read().original.string.rstrip("\n").count("\n")
             words = _OpaqueIterator(_WORD.findall(read().original.string)).__next__
             # An open quote or a PEM block may contain the lines of other secrets.
             is_open = read().error and not _MARKS.isdisjoint(words())
@@ -128,8 +120,8 @@ def _line_members(
                 return
             content.skipped_line = content.skipped_line or line
         elif read().key is not None and read().value is not None:
-            is_open = "-----BEGIN " in str(read().value) and "-----END " not in str(read().value)
-            value = _OpaqueIterator(_OPEN_PEM if is_open else read().value).__next__
+            value = _OpaqueIterator(read().value).__next__
+            value = _OpaqueIterator(_OPEN_PEM if begins_pem(value) else value()).__next__
             yield _OpaqueIterator((str(read().key), value())).__next__
 
 

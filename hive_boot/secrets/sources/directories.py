@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from errno import EACCES, ENOENT, ENOTDIR, EPERM
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,17 +14,14 @@ from hive_boot.secrets.sources.files import (
     A_DIRECTORY,
     EMPTY,
     UNREADABLE,
-    FieldTarget,
     FileBatch,
-    ValueOrProblem,
     read_files,
 )
-from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
-    from hive_boot.secrets.fields import FieldIndex, FileIndex
+    from hive_boot.secrets.fields import FieldIndex, FieldTarget, FileIndex
 
 
 class ReadPolicy(Record):
@@ -118,21 +114,6 @@ class DirectorySnapshot:
         changed: the ctime of the directory: its last change, on the wall clock.
     """
 
-    __slots__ = (
-        "batch",
-        "changed",
-        "identity",
-        "is_bundle",
-        "names",
-        "parent",
-        "path",
-        "pending",
-        "problem",
-        "replaced_during_read",
-        "skipped_line",
-        "volume",
-    )
-
     def __init__(self, path: str, parent: str = "", *, problem: ValueProblem | None = None) -> None:
         self.path: str = path
         self.parent: str = parent
@@ -167,12 +148,7 @@ class DirectorySnapshot:
 
     def is_like(self, other: DirectorySnapshot | None) -> bool:
         """Return whether ``other`` has the same values, the same problems and the same ctime."""
-        if other is None or self.batch.touched != other.batch.touched:
-            return False
-        return (
-            self.batch.values == other.batch.values
-            and self.batch.unresolved == other.batch.unresolved
-        )
+        return other is not None and self.batch.content == other.batch.content
 
 
 def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
@@ -183,7 +159,7 @@ def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Di
         field_index: the declared secrets.
         policy: how long to wait for a program that writes.
     """
-    snapshot = _read_until_quiet(lambda: _read_once(path, field_index), policy)
+    (snapshot,) = _read_until_quiet([partial(_read_once, path, field_index)], policy)
     if snapshot.problem is _NOT_A_DIRECTORY:
         return _read_bundle(path, field_index, policy)
     return snapshot
@@ -201,7 +177,7 @@ def read_subdirectories(
     """
     found = find_subdirectories(above.path)[:MAX_SUBDIRECTORIES]
     readers = [partial(_read_once, path, file_index, above.path) for path in found]
-    return _read_all_until_quiet(readers, policy)
+    return _read_until_quiet(readers, policy)
 
 
 def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
@@ -211,25 +187,18 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
     snapshot = DirectorySnapshot(path, problem=file.problem)
     snapshot.is_bundle = True
     snapshot.batch.directory = f"{path}#"
-    found = _content(file.batch)
+    found = file.batch.result("")
     if found is None:
         snapshot.problem = file.problem or _ABSENT
     elif isinstance(found, ValueProblem):
         snapshot.problem = None if found is EMPTY else found
     else:
-        targets = field_index.by_file | field_index.members.get(os.path.basename(path), {})
-        for name, field in field_index.by_variable.items():
-            targets.setdefault(name, (field.attribute, field.name, field.kind is Secret))
+        targets = {name: field.target for name, field in field_index.by_variable.items()}
+        targets |= field_index.by_file | field_index.members.get(os.path.basename(path), {})
         content = add_members(snapshot.batch, found, targets)
         snapshot.problem, snapshot.skipped_line = content.problem, content.skipped_line
         snapshot.names = [*content.names, *snapshot.batch.files.values()]
     return snapshot
-
-
-def _content(batch: FileBatch) -> ValueOrProblem | None:
-    """Return the content of the only file of a batch; None if it does not exist."""
-    hits = batch.unresolved.get("")
-    return hits[0].result if hits else batch.values.get("")
 
 
 def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> DirectorySnapshot:
@@ -246,7 +215,7 @@ def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> Director
         snapshot.pending = snapshot.batch.permission_denied
         return snapshot
 
-    return _read_until_quiet(read_once, policy)
+    return _read_until_quiet([read_once], policy)[0]
 
 
 def find_subdirectories(path: str) -> list[str]:
@@ -262,28 +231,20 @@ def find_subdirectories(path: str) -> list[str]:
 
 
 def _read_until_quiet(
-    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
-) -> DirectorySnapshot:
-    """Return the first snapshot without a change during its read; a problem after a timeout."""
-    return _read_all_until_quiet([read_once], policy)[0]
-
-
-def _read_all_until_quiet(
     readers: Sequence[Callable[[], DirectorySnapshot]], policy: ReadPolicy
 ) -> list[DirectorySnapshot]:
-    """Return such a snapshot of each reader. Pauses are common, so many are as fast as one."""
+    """Return the first snapshot of each reader without a change during its read, or a problem.
+
+    All readers have the same pauses, so many are as fast as one.
+    """
     snapshots: dict[int, DirectorySnapshot] = {}
-    running = dict(enumerate(_attempts(read_once, policy) for read_once in readers))
-    while running:
-        pauses = []
-        for number, attempts in list(running.items()):
-            try:
-                pauses.append(next(attempts))
-            except StopIteration as stop:
-                snapshots[number] = stop.value
-                del running[number]
-        if pauses:
-            policy.sleep(max(pauses))
+
+    def attempts(number: int) -> Generator[float, None, None]:
+        snapshots[number] = yield from _attempts(readers[number], policy)
+
+    running = [attempts(number) for number in range(len(readers))]
+    while pauses := [pause for each in running if (pause := next(each, None)) is not None]:
+        policy.sleep(max(pauses))
     return [snapshots[number] for number in range(len(readers))]
 
 
@@ -373,7 +334,7 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) 
         link = os.readlink(_DATA, dir_fd=root)
         data, can_list = _open_directory(link, root, os.O_NOFOLLOW)
     except OSError as exc:
-        snapshot.problem = UNREADABLE if exc.errno in {EACCES, EPERM} else _NO_DATA
+        snapshot.problem = UNREADABLE if isinstance(exc, PermissionError) else _NO_DATA
         snapshot.pending = True
         with suppress(PermissionError):
             snapshot.names = os.listdir(root)
@@ -433,7 +394,7 @@ def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> No
 
     for file, targets in file_index.members.items():
         read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
-        problem = found = _content(read)
+        problem = found = read.result("")
         if found is not None and not isinstance(found, ValueProblem):
             problem = add_members(batch, found, targets, f"{file}#").problem
         if problem:
@@ -459,15 +420,15 @@ def _has_dotdot(names: Collection[str]) -> bool:
 
 
 def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
-    if exc.errno in {EACCES, EPERM}:
+    if isinstance(exc, PermissionError):
         snapshot.problem = UNREADABLE
         # A subdirectory may be closed permanently, such as lost+found.
         snapshot.pending = not snapshot.parent
-    elif exc.errno == ENOENT:
+    elif isinstance(exc, FileNotFoundError):
         # A link without a target may be about to get a new one.
         snapshot.problem = _ABSENT
         snapshot.pending = os.path.islink(snapshot.path)
-    elif exc.errno == ENOTDIR:
+    elif isinstance(exc, NotADirectoryError):
         snapshot.problem = _NOT_A_DIRECTORY
     else:
         reason = os.strerror(exc.errno or 0).lower()

@@ -20,12 +20,12 @@ from hive_boot.secrets.sources.files import EMPTY, LIMIT, read_fifo, read_files
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from dotenv.parser import Binding
 
-    from hive_boot.secrets.sources.files import FifoReader
+    from hive_boot.secrets.sources.files import FifoReader, ValueOrProblem
 
     Scope = Mapping[str, str | Secret | ValueProblem]
 
@@ -120,24 +120,16 @@ def read_dotenv(
         fifo_reader: reads FIFOs; None to use only what this process has read before.
     """
     result = DotenvFile(path)
-    found = read_fifo(path, path, fifo_reader, is_text=True)
-    if found is None:
-        batch = read_files([path], {path: ("text", path, True)})
-        found = batch.values.get("text")
-        for hit in batch.unresolved.get("text", ()):
-            found = hit.result
+    found = _read_text(path, fifo_reader)
     result.exists = found is not None
     if isinstance(found, Secret):
         parse_dotenv(result, found.reveal, wanted=wanted, scopes=scopes)
     elif isinstance(found, ValueProblem) and found is not EMPTY:
+        fix = _FIXES.get(found.kind, _FIX_TEXT)
+        if found.kind == "unreadable" and found.fix:
+            fix = found.fix.format(location=path)
         result.problem = Problem(
-            name=path,
-            kind=found.kind,
-            message=found.message,
-            places=(path,),
-            fix=found.fix.format(location=path)
-            if found.kind == "unreadable" and found.fix
-            else _FIXES.get(found.kind, _FIX_TEXT),
+            name=path, kind=found.kind, message=found.message, places=(path,), fix=fix
         )
     return result
 
@@ -149,12 +141,17 @@ def read_setting(
 
     The file is parsed only if it contains the name, because a start parses it once more.
     """
-    text = read_fifo(path, path, fifo_reader, is_text=True)
-    text = text or read_files([path], {path: ("text", path, True)}).values.get("text")
+    text = _read_text(path, fifo_reader)
     if not isinstance(text, Secret) or name not in text.reveal():
         return ""
-    value = read_dotenv(path, scopes=scopes, fifo_reader=fifo_reader).values.get(name)
-    return value.reveal() if value else ""
+    file = DotenvFile(path)
+    parse_dotenv(file, text.reveal, scopes=scopes)
+    return file.values[name].reveal() if name in file.values else ""
+
+
+def _read_text(path: str, fifo_reader: FifoReader | None) -> ValueOrProblem | None:
+    fifo = read_fifo(path, path, fifo_reader, is_text=True)
+    return fifo or read_files([path], {path: ("", path, True)}).result("")
 
 
 def parse_dotenv(
@@ -162,7 +159,7 @@ def parse_dotenv(
     text: Callable[[], str],
     *,
     wanted: Collection[str] = (),
-    scopes: Sequence[Scope] | None = None,
+    scopes: Sequence[Scope] = (),
 ) -> None:
     """Add the variables and the unreadable lines of a text to ``result``.
 
@@ -170,39 +167,46 @@ def parse_dotenv(
         result: the file that contains the text.
         text: returns the text, which no local variable holds.
         wanted: the names whose unreadable lines are problems.
-        scopes: the variables to which the text may refer, besides its own; None to leave
-            references as they are.
+        scopes: the variables to which the text may refer, besides its own.
+    """
+    parser = _Parser(result, wanted, scopes)
+    for line, read in bindings(text):
+        parser.add(line, read)
+    parser.report()
+
+
+def bindings(text: Callable[[], str]) -> Iterator[tuple[int, Callable[[], Binding]]]:
+    """Yield the number of the line of each binding, and a function that returns the binding.
+
+    Only frames of the parser hold the text: each binding is wrapped before it is assigned. As from
+    a file that is opened as text, the parser gets the line ends of Unix.
     """
     from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
 
-    parser = _Parser(result, wanted, scopes)
-    # Only frames of the parser hold the text: each binding is wrapped before it is assigned. As
-    # from a file that is opened as text, the parser gets \n for every line end.
     for opaque_binding in map(_OpaqueIterator, parse_stream(StringIO(text(), newline=None))):
-        parser.add(opaque_binding.__next__)
-    parser.report()
+        read: Callable[[], Binding] = opaque_binding.__next__
+        # A binding begins with the empty lines before it.
+        blank = len(read().original.string) - len(read().original.string.lstrip())
+        yield read().original.line + read().original.string.count("\n", 0, blank), read
 
 
 class _Parser:
     """One pass over the bindings of a text; it is used once."""
 
     def __init__(
-        self, result: DotenvFile, wanted: Collection[str], scopes: Sequence[Scope] | None
+        self, result: DotenvFile, wanted: Collection[str], scopes: Sequence[Scope]
     ) -> None:
         self._result = result
         self._wanted = frozenset(wanted)
-        self._expander: _Expander | None = None
-        if scopes is not None:
-            self._expander = _Expander([*scopes, result.value_problems, result.values])
+        self._expander = _Expander([*scopes, result.value_problems, result.values])
         self._unreadable: list[tuple[str, int, AbstractSet[str]]] = []
         # The names that a PEM block or a quote may concern, until it ends.
         self._pem: set[str] | None = None
         self._quote: set[str] = set()
         self._empty = ""
 
-    def add(self, read: Callable[[], Binding]) -> None:
+    def add(self, line: int, read: Callable[[], Binding]) -> None:
         """Add one binding."""
-        line = read().original.line + _blank_lines_before(read)
         original = _OpaqueIterator(read().original.string).__next__
         value = _OpaqueIterator(_HEAD.sub("", original(), count=1)).__next__
         words = self._wanted.intersection(_FIRST_WORDS.findall(original()))
@@ -213,7 +217,7 @@ class _Parser:
         elif (
             read().error
             or (read().value is None and words - {read().key})
-            or (read().value and _begins_pem(value) and value()[0] not in "'\"")
+            or (read().value and begins_pem(value) and value()[0] not in "'\"")
         ):
             self._add_unreadable(line, original, value, {*words})
         elif read().key is not None and read().value is not None:
@@ -226,7 +230,7 @@ class _Parser:
         self, line: int, original: Callable[[], str], value: Callable[[], str], names: set[str]
     ) -> None:
         kind = "quote" if _OPEN_QUOTE.match(value()) else "line"
-        if _begins_pem(original):
+        if begins_pem(original):
             # A block without quotes may begin in the line after its name.
             names |= self._wanted & {self._empty}
             kind, self._pem = "pem" if kind == "line" else kind, names
@@ -242,7 +246,7 @@ class _Parser:
             result.ignored.append(key)
         reveal = _OpaqueIterator(read().value).__next__
         try:
-            if self._expander is not None and "$" in reveal():
+            if "$" in reveal():
                 reveal = self._expander.expand(reveal, value)
             result.values[key] = value_of(Secret, key, reveal)
             result.value_problems.pop(key, None)
@@ -262,14 +266,10 @@ class _Parser:
             if names:
                 message, fix = _UNREADABLE_LINES[kind]
                 result.concerned |= names
+                name = f"{result.path}:{line}"
+                details = f"It may concern {', '.join(sorted(names))}."
                 result.problems.append(
-                    Problem(
-                        name=f"{result.path}:{line}",
-                        kind="dotenv",
-                        message=message,
-                        fix=fix,
-                        details=(f"It may concern {', '.join(sorted(names))}.",),
-                    )
+                    Problem(name=name, kind="dotenv", message=message, fix=fix, details=(details,))
                 )
             elif kind != "inside":
                 result.unreadable_lines.append(line)
@@ -363,12 +363,6 @@ class _Expander:
         return found
 
 
-def _begins_pem(read: Callable[[], str]) -> bool:
+def begins_pem(read: Callable[[], str]) -> bool:
+    """Return whether a text contains the first line of a PEM block, and not its last line."""
     return _PEM_BEGIN in read() and _PEM_END not in read()
-
-
-def _blank_lines_before(read: Callable[[], Binding]) -> int:
-    """Return the number of empty lines, which python-dotenv puts at the start of a binding."""
-    total = len(read().original.string)
-    leading = total - len(read().original.string.lstrip())
-    return read().original.string.count("\n", 0, leading)

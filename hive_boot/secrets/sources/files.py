@@ -7,7 +7,7 @@ import select
 import stat
 import time
 from contextlib import suppress
-from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, EPERM
+from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
@@ -17,18 +17,15 @@ from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from io import FileIO
 
-    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.fields import Field, FieldTarget
 
 LIMIT = 1 << 20
 """Maximum size of a file in bytes: that of a whole Kubernetes Secret."""
 
 
 Value = Secret | SecretBytes
-
-
-FieldTarget = tuple[str, str, bool]
-"""Field of a file: its attribute, its name, and whether it is text."""
 
 
 ValueOrProblem = Value | ValueProblem
@@ -113,16 +110,6 @@ class FileBatch:
     """
 
     # Not a dataclass, whose generated code would delay each start.
-    __slots__ = (
-        "dangling_links",
-        "directory",
-        "files",
-        "permission_denied",
-        "touched",
-        "unresolved",
-        "values",
-    )
-
     def __init__(self, directory: str = "") -> None:
         self.directory: str = directory
         self.values: dict[str, Value] = {}
@@ -131,6 +118,16 @@ class FileBatch:
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """All values and problems, with the ctime of the files: two equal reads are complete."""
+        return self.touched, self.values, self.unresolved
+
+    def result(self, attribute: str) -> ValueOrProblem | None:
+        """Return the first result of a field; None without one."""
+        hits = self.unresolved.get(attribute)
+        return hits[0].result if hits else self.values.get(attribute)
 
     def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
         """Add the result of one name; a field with several results is unresolved."""
@@ -248,16 +245,12 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
     """
     if not is_text:
         return value_of(SecretBytes, label, read)
-    begin = len(BOM) if read().startswith(BOM) else 0
-    end = len(read())
-    if read().endswith(b"\n"):
-        end -= 2 if read().endswith(b"\r\n") else 1
+    newline = b"\r\n" if read().endswith(b"\r\n") else b"\n"
     try:
-        text = _OpaqueIterator(read()[begin:end].decode()).__next__
-        return value_of(Secret, label, complete_pem(text))
+        text = _OpaqueIterator(read().removeprefix(BOM).removesuffix(newline).decode()).__next__
     except UnicodeDecodeError:
-        pass
-    return None
+        return None
+    return value_of(Secret, label, complete_pem(text))
 
 
 def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
@@ -268,10 +261,9 @@ def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
     Args:
         read: returns the text, which no local variable holds.
     """
-    if read().rstrip("\r\n").endswith("-----") and read().rstrip("\r\n").splitlines()[
-        -1
-    ].startswith("-----END "):
-        return _OpaqueIterator(read().rstrip("\r\n") + "\n").__next__
+    block = _OpaqueIterator(read().rstrip("\r\n")).__next__
+    if block().endswith("-----") and block().splitlines()[-1].startswith("-----END "):
+        return _OpaqueIterator(block() + "\n").__next__
     return read
 
 
@@ -360,13 +352,10 @@ class FifoReader:
             _fifo_contents.pop(path, None)
             return None
         try:
-            fd = os.open(path, _FLAGS)
+            with os.fdopen(os.open(path, _FLAGS), "rb", 0) as fifo:
+                answer = self._read_until_end(fifo, path)
         except OSError as exc:
             return _reading_fault(exc)
-        try:
-            answer = self._read_until_end(fd, has_name="pipe:[" not in os.path.realpath(path))
-        finally:
-            os.close(fd)
         if isinstance(answer, ValueProblem):
             return answer
         known = _fifo_contents.get(path)
@@ -374,7 +363,7 @@ class FifoReader:
             known = _fifo_contents[path] = inode, answer
         return known[1]
 
-    def _read_until_end(self, fd: int, *, has_name: bool) -> Callable[[], bytes] | ValueProblem:
+    def _read_until_end(self, fifo: FileIO, path: str) -> Callable[[], bytes] | ValueProblem:
         """Return everything that is written until the last writer closes the FIFO.
 
         Before the first writer opens a FIFO that has a name, a read returns nothing, too.
@@ -382,17 +371,16 @@ class FifoReader:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._timeout
         poll = select.poll()
-        poll.register(fd, select.POLLIN)
+        poll.register(fifo, select.POLLIN)
         parts: list[Callable[[], bytes]] = []
-        left, was_opened = LIMIT + 1, not has_name
+        left, was_opened = LIMIT + 1, "pipe:[" in os.path.realpath(path)
         while left:
-            read = None
-            with suppress(BlockingIOError):
-                read = _OpaqueIterator(os.read(fd, left)).__next__
-            if read is not None and read():
+            # None while a writer has the FIFO open and has not written more.
+            read = _OpaqueIterator(fifo.read(left)).__next__
+            if read():
                 parts.append(read)
                 left -= len(read())
-            elif read is not None and (parts or was_opened):
+            elif read() is not None and (parts or was_opened):
                 break
             elif (seconds := self._deadline - time.monotonic()) <= 0:
                 return _ENDLESS
@@ -467,7 +455,7 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
 
 
 def _reading_fault(exc: OSError) -> ValueProblem:
-    if exc.errno in {EACCES, EPERM}:
+    if isinstance(exc, PermissionError):
         return UNREADABLE
     fix = "resolve this error of the operating system for {location}"
     return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}", fix)

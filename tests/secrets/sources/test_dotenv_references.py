@@ -161,17 +161,6 @@ def test_references_do_not_multiply_a_file(env: Path) -> None:
     assert str(LIMIT) in next(iter(result.value_problems.values())).message
 
 
-def test_a_text_without_references() -> None:
-    """Without scopes the values are those that python-dotenv parses."""
-    result = DotenvFile("bundle")
-    parse_dotenv(result, lambda: 'export A="${B}\\$"\nC=\\$x ${')
-    assert {name: value.reveal() for name, value in result.values.items()} == {
-        "A": "${B}\\$",
-        "C": "\\$x ${",
-    }
-    assert result.value_problems == {}
-
-
 PIECES = st.sampled_from(
     ["${A}", "${B}", "${A:-x}", "${B:-}", "${NOWHERE:-y z}", "$A", "{", "}", "-", ":", " ", "é"]
 )

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
-from functools import cache
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
+from hive_boot.secrets.placeholders import STAND_IN, UNRESOLVED, are_usual, content_problem
 from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
 from hive_boot.secrets.sources.files import EMPTY
-from hive_boot.secrets.value import Secret, is_placeholder
+from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResultBuilder
@@ -163,178 +160,6 @@ class _CheckCall:
             self.done.set()
 
 
-PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered manifest, not a value")
-
-
-BLANK = ValueProblem("empty", "contains only white space")
-
-
-_STAND_IN = ValueProblem(
-    "placeholder", "is a placeholder; if it is meant, set secret(allow_placeholder=True)"
-)
-
-
-_UNRESOLVED = ValueProblem(
-    "reference", "is an unresolved reference; if it is meant, set secret(allow_placeholder=True)"
-)
-
-
-_REFERENCE = r"""
-    (?:op|sm|ref\+[\w+-]+|doppler|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass|keeper
-        |azurekeyvault|gcpsecretmanager|secrets?)://\S+ | (?:ssm|secretsmanager):\S+ | env:[A-Z_]+
-    | @Microsoft\.\w+\(.+\) | (?:vault|bao):(?!v\d+:)[^\s#]+\#\S+
-    | arn:aws[\w-]*:(?:secretsmanager|ssm):\S+ | encrypted:\S+ | ENC\[.+\] | ENC\(.+\)
-    | \{cipher\}.+ | \$ANSIBLE_VAULT;[\s\S]+
-    | projects/[^/\s]+/secrets/[^/\s]+(?:/versions/[^/\s]+)? | \(\([\w./:-]+\)\) | <%=.+%>
-    | \$?\{\{.+\}\} | \$\{[A-Za-z_]\w*(?:[:./?-][^{}]*)?\} | \#\{[A-Za-z_][\w.]*\}\#?
-    | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$(?:[A-Z]{2,}(?:_[A-Z]+\d*)+|PASSWORD|SECRET|TOKEN)
-    | %[A-Z]{2,}(?:_[A-Z]+)+% | __[A-Z]+(?:_[A-Z]+)*__ | @@[A-Z_]+@@ | %\{[A-Z_]+\} | \{\$[A-Z_]+\}
-    | %env\(\w+\)% | \$env:\w+ | process\.env\.\w+ | !(?:secret|vault|env|ENV)\b.* | `[a-z]+\ .+`
-    | (?i:none|null|nil|undefined|nan|n/a|<no\ value>|<nil>|\(null\)|\[object\ \w+\])
-"""
-"""Pattern of the values that a tool, a template or a shell should have replaced."""
-
-
-_PLACEHOLDER = r"""
-    <+(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_\ ]+(?:[A-Z]?[a-z]+|[A-Z]+|\d+))*\ *>+
-    | (?:[A-Za-z]{1,10}[-_.])*(?:[xX]{4,}|\.{3,}|…|\*{3,})(?:[-_.](?:[xX]+|\*+))*
-    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z]{0,4}(?:\.{3,}|…)
-    | (.)\1{2,}(?:[-_.\ ]\1+)* | django-insecure-.+
-"""
-"""Pattern of the placeholders that are not words."""
-
-
-_PHRASE = r"[<\[{(]?[A-Za-z0-9][-A-Za-z0-9_.\ ]*[!.?]*[>\]})]?"
-_PARTS = r"[A-Z]?[a-z]+|[A-Z]+|\d{5,}"
-
-
-_MARKS = (
-    "change changed changeme changethis changeit replace replaced replaceme your todo fixme tbd "
-    "placeholder example sample dummy insert enter fill insecure unsafe generate generated secret "
-    "supersecret secretkey mysecret mysecretpassword jwtsecret password passwd mypassword yourkey "
-    "yourapikey yoursecret yourpassword redacted masked hidden here 12345 123456 1234567 12345678 "
-    "123456789 1234567890 0123456789 xxx"
-)
-_MARKED = frozenset(_MARKS.split())
-"""The words of which a placeholder contains at least one."""
-
-
-_FILLERS = (
-    "a access account actual add admin an and any api apikey app application at auth aws azure "
-    "base be bearer bit bits byte bytes char character characters chars client cookie csrf "
-    "database db default dev development django email encryption even flask for from github goes "
-    "google hex host id in is it jwt key keys least live local long mail me min mmuser more must "
-    "my mysql new not now of on openai openssl or own please postgres private prod production "
-    "public put rand random real redis root secure server service session set should signing sk "
-    "slack smtp some staging string stripe strong super test testing text that the this to token "
-    "tokens top unique us use user username value very webhook with abcdef"
-)
-_WORDS = _MARKED.union(_FILLERS.split())
-"""The words of placeholders."""
-
-
-def _heads(words: Iterable[str]) -> frozenset[str]:
-    """Return the first four characters of each word, in each case in which it is written."""
-    heads = {(word + end)[:4] for word in words for end in ("-", "_", "")}
-    return frozenset({*heads, *map(str.upper, heads), *map(str.capitalize, heads)})
-
-
-_OTHER_HEADS = (
-    "none null nil nan NaN n/a undefined op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: bao: env: "
-    "awss infisical berglas keeper process encrypted enc[ enc( arn: projects ssm: 0000 1111 aaaa "
-    "---- my-s my_s my-p my_p my-a my_a my-j my_j my-k my_k a-se a_se a-st a_st a-ve a-lo sk-y"
-)
-_HEADS = _heads(_WORDS.union(_OTHER_HEADS.split()))
-"""The first four characters of the usual placeholders and references."""
-
-
-_FIRST = frozenset("$<[{(%@#!`_'\"*….\xa0 \t\n\r\v\f")
-"""The other characters with which a placeholder or a reference begins."""
-
-
-_TAILS = ("...", "…", "***", "xxxx", "XXXX", "\n")
-
-
-_LONGEST = 300
-"""The maximum length of a value that is compared with the patterns."""
-
-
-def _are_usual(opened: Callable[[], list[str]]) -> bool:
-    """Return whether no value has to be looked at, by few calls for all of them; False if in doubt.
-
-    Args:
-        opened: returns the values, which no local variable holds.
-    """
-    try:
-        text = _OpaqueIterator("".join(opened()).lower()).__next__
-    except TypeError:
-        return False  # some values are bytes
-    return (
-        not any(part in text() for part in (":", ".", "\n", "…", "*", "xxxx"))
-        and _FIRST.isdisjoint(map(itemgetter(0), filter(None, opened())))
-        and _HEADS.isdisjoint(map(itemgetter(slice(4)), opened()))
-    )
-
-
-def _is_unusual(read: Callable[[], str]) -> bool:
-    return read()[:1] in _FIRST or read()[:4] in _HEADS or read().endswith(_TAILS)
-
-
-@cache
-def _pattern(text: str) -> re.Pattern[str]:
-    """Return a compiled pattern, which few starts need."""
-    return re.compile(text, re.VERBOSE)
-
-
-def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
-    """Return the problem of a placeholder or an unresolved reference; None for another value.
-
-    The whole value counts, or the whole password in a URL: a random password may contain any part.
-
-    Args:
-        read: returns the value, which no local variable holds.
-    """
-    parts = [read]
-    if "://" in read():
-        parts.append(
-            _OpaqueIterator(
-                read().partition("://")[2].rpartition("@")[0].partition(":")[2]
-            ).__next__
-        )
-        if "password=" in read():
-            parts.append(
-                _OpaqueIterator(read().partition("password=")[2].partition("&")[0]).__next__
-            )
-    for part in filter(_is_unusual, parts):
-        bare = _OpaqueIterator(part().strip(" \t\r\n'\"")).__next__
-        if len(bare()) > _LONGEST:
-            continue
-        if _pattern(_REFERENCE).fullmatch(bare()):
-            return _UNRESOLVED
-        if _pattern(_PHRASE).fullmatch(bare()):
-            words = _OpaqueIterator([*map(str.lower, _pattern(_PARTS).findall(bare()))]).__next__
-            if _WORDS.issuperset(words()) and not _MARKED.isdisjoint(words()):
-                return _STAND_IN
-        if _pattern(_PLACEHOLDER).fullmatch(bare()):
-            return _STAND_IN
-    return None
-
-
-def _content_problem(value: Value) -> ValueProblem | None:
-    """Return the problem of a value that is blank, a placeholder or a reference."""
-    is_text = isinstance(value, Secret)
-    read: Any = value._open  # noqa: SLF001
-    if not is_text:
-        read = _OpaqueIterator(value.reveal().decode("latin-1")).__next__  # type: ignore[union-attr]
-    if not (_is_unusual(read) or "://" in read()):
-        return None
-    if is_placeholder(value):
-        return PLACEHOLDER
-    if is_text and read().isspace():
-        return BLANK
-    return find_stand_in(read)
-
-
 _SHOWN = 3
 """The number of similar names in a report, so that a long directory does not fill it."""
 
@@ -425,19 +250,19 @@ class _Validator:
     def _reject_stand_ins(self) -> None:
         """Reject white space, placeholders and references; in development warn about these two."""
         builder, values = self.builder, self.builder.values
-        if _are_usual(_OpaqueIterator([value._open() for value in values.values()]).__next__):  # noqa: SLF001
+        if are_usual(values.values()):
             return
         is_strict = self.source_context.profile in {"production", "staging"}
         warned: dict[Any, list[str]] = {}
         newlines = []
         for attribute, value in list(values.items()):
             field = builder.field_index.by_attribute[attribute]
-            problem = _content_problem(value)
+            problem = content_problem(value)
             if problem is None:
                 if isinstance(value, Secret) and value.reveal().endswith("\n"):
                     newlines += [field.name] * (not value.reveal().endswith("-----\n"))
                 continue
-            origin, is_stand_in = builder.origin(attribute), problem in {_STAND_IN, _UNRESOLVED}
+            origin, is_stand_in = builder.origin(attribute), problem in {STAND_IN, UNRESOLVED}
             if origin[0] == "override" or (is_stand_in and field.allow_placeholder):
                 continue
             if is_strict or not is_stand_in:

@@ -167,14 +167,6 @@ def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, 
     return (f"The volume needs items: [{{key: {key}, path: {field.file}}}].",)
 
 
-def only_in_environment(field: Field) -> str:
-    """Return the fix for a secret that a mounted mode found only as a variable."""
-    return (
-        f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
-        "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
-    )
-
-
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     """Return the names that are similar to the name of a field, the most similar first.
 
@@ -232,11 +224,6 @@ def printable_path(path: str) -> str | None:
         parent.strip("./") and path.isprintable() and len(path) <= os.pathconf("/", "PC_PATH_MAX")
     )
     return path if safe and os.path.isdir(parent) else None
-
-
-def is_file_variable(name: str) -> bool:
-    """Return whether a name has the form of a variable that contains the path of a file."""
-    return name.upper().startswith("FILE__") or name.upper().endswith("_FILE")
 
 
 def _letters_and_digits(name: str) -> str:

@@ -77,11 +77,11 @@ def load(  # noqa: PLR0913  (all that it depends on)
     loading = _Loader(builder, policy, fifo_reader)
     loading.apply_overrides(overrides or {})
     loading.run()
-    loading.builder.resolve_aliases(loading.reported)
+    builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
-    validate(loading.builder, loading.reported)
-    return loading.builder.build()
+    validate(builder)
+    return builder.build()
 
 
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
@@ -119,7 +119,6 @@ class _Loader:
             provided. Such a variable may belong to other software (``SSL_CERT_FILE``), so a
             variable of a ``.env`` file with a different value is a conflict.
         overridden: for each name, the values that a stronger variable has overridden.
-        reported: the attributes that have a problem already.
     """
 
     def __init__(
@@ -133,7 +132,6 @@ class _Loader:
         self.answered: set[str] = set()
         self.pointed: set[str] = set()
         self.overridden: dict[str, list[str]] = {}
-        self.reported: set[str] = set()
 
     def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
         """Use the values of ``override()``, for which no source is read."""
@@ -141,7 +139,7 @@ class _Loader:
             aliases = self.field_index.aliases.get(attribute, ())
             self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
-                self.builder.use(attribute, value, "override", "override()")
+                self.builder.use(attribute, SourceHit(value, "override", "override()"))
 
     def run(self) -> None:
         """Read every source of the mode."""
@@ -165,7 +163,7 @@ class _Loader:
         builder, profile = self.builder, self.source_context.profile
         hits = [(each, hit) for each, several in builder.unresolved.items() for hit in several]
         invalid = [attribute for attribute, hit in hits if hit.result is not EMPTY]
-        found = {*builder.values, *invalid, *self.answered, *self.reported}
+        found = {*builder.values, *invalid, *self.answered, *builder.reported}
         if self.source_context.env_fallback:
             found |= builder.env_duplicates.keys()
         left = [each for each in self.field_index.all_fields if each.attribute not in found]
@@ -176,7 +174,7 @@ class _Loader:
                 if (result := source.results.get(field.name)) is not None:
                     builder.add(field.attribute, SourceHit(result, "source", source.name))
             if unknown := [each for each in left if each.name not in source.answered]:
-                self.reported.update(field.attribute for field in unknown)
+                builder.reported.update(field.attribute for field in unknown)
                 required = [each for each in unknown if each.required_for(profile)]
                 if source.problem is not None:
                     builder.problems.append(source.problem)
@@ -207,7 +205,7 @@ class _Loader:
             if file.problem is not None:
                 builder.unread_files.append(file.problem)
             builder.problems += file.problems
-            self.reported.update(wanted[name].partition(".alias.")[0] for name in file.concerned)
+            builder.reported.update(wanted[name].partition(".alias.")[0] for name in file.concerned)
             for name in file.ignored:
                 builder.warn("dotenv-setting", name, location=path)
             for line in file.unreadable_lines[:_SHOWN]:
@@ -257,12 +255,13 @@ class _Loader:
             read = _reader(values, name)
             value = as_value(field, read)
             if value is NOT_UTF_8:
-                self._discard(value_of(Secret, name, read))
+                self.builder.discard(value_of(Secret, name, read))
             if field.attribute in stronger:
                 self._override(field, name, layer, value)
-                self._discard(value)
+                self.builder.discard(value)
             elif self.source_context.mounted:
-                self.builder.env_duplicates[field.attribute] = value
+                hit = SourceHit(value, "environment", name)
+                self.builder.env_duplicates[field.attribute] = hit
             else:
                 answered.add(field.attribute)
                 place = name if layer.source == "environment" else layer.place
@@ -336,7 +335,7 @@ class _Loader:
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
-                    self._discard(Secret(field.name, path))
+                    self.builder.discard(Secret(field.name, path))
                 message = f"cannot be read: the file named by {pointer} does not exist"
                 fix = f"set {pointer} to the path of a file that contains the value, or unset it"
                 found = ValueProblem("missing", message, fix)
@@ -354,10 +353,7 @@ class _Loader:
             value: its value; None for a ``NAME_FILE``, whose file is not read.
         """
         builder, attribute = self.builder, field.attribute
-        hits = builder.unresolved.get(attribute, [])
-        if attribute in builder.values:
-            hits = [SourceHit(builder.values[attribute], *builder.origin(attribute))]
-        for hit in hits[:1]:
+        for hit in builder.hits(attribute)[:1]:
             is_used = not isinstance(hit.result, ValueProblem) and hit.source != "override"
             if is_used and hit.result != value:
                 text = f"{variable} in {layer.place} by {location_text((hit.source, hit.place))}"
@@ -440,14 +436,9 @@ class _Loader:
 
     def _add(self, attribute: str, hit: SourceHit) -> None:
         if attribute in self.answered:
-            self._discard(hit.result)
+            self.builder.discard(hit.result)
         else:
             self.builder.add(attribute, hit)
-
-    def _discard(self, result: ValueOrProblem) -> None:
-        """Keep a value that is not used, because it must be hidden too."""
-        if not isinstance(result, ValueProblem):
-            self.builder.unused_values.append(result)
 
 
 def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Callable[[], Any]:

@@ -45,14 +45,11 @@ PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered mani
 BLANK = ValueProblem("empty", "contains only white space")
 
 
-STAND_IN = ValueProblem(
-    "placeholder", "is a placeholder; if it is meant, set secret(allow_placeholder=True)"
-)
-
-
-UNRESOLVED = ValueProblem(
-    "reference", "is an unresolved reference; if it is meant, set secret(allow_placeholder=True)"
-)
+_MEANT = "; if it is meant, set secret(allow_placeholder=True)"
+_STAND_IN = ValueProblem("placeholder", f"is a placeholder{_MEANT}")
+_UNRESOLVED = ValueProblem("reference", f"is an unresolved reference{_MEANT}")
+STAND_INS = {_STAND_IN, _UNRESOLVED}
+"""The problems that ``allow_placeholder=True`` permits."""
 
 
 _REFERENCE = r"""
@@ -176,13 +173,13 @@ def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
         if len(bare()) > _LONGEST:
             continue
         if _pattern(_REFERENCE).fullmatch(bare()):
-            return UNRESOLVED
+            return _UNRESOLVED
         if _pattern(_PHRASE).fullmatch(bare()):
             words = conceal({*map(str.lower, _pattern(_PARTS).findall(bare()))})
             if words() <= _WORDS and words() & _MARKED:
-                return STAND_IN
+                return _STAND_IN
         if _pattern(_PLACEHOLDER).fullmatch(bare()):
-            return STAND_IN
+            return _STAND_IN
     return None
 
 
@@ -196,3 +193,12 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
     if isinstance(value, Secret) and read().isspace():
         return BLANK
     return find_stand_in(read)
+
+
+def has_trailing_newline(value: Secret | SecretBytes) -> bool:
+    """Return whether a text ends with a newline that does not belong to a PEM block."""
+    return (
+        isinstance(value, Secret)
+        and value.reveal().endswith("\n")
+        and not value.reveal().endswith("-----\n")
+    )

@@ -12,10 +12,14 @@ from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
-from hive_boot.secrets.placeholders import STAND_IN, UNRESOLVED, are_usual, content_problem
+from hive_boot.secrets.placeholders import (
+    STAND_INS,
+    are_usual,
+    content_problem,
+    has_trailing_newline,
+)
 from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
-from hive_boot.secrets.sources.files import EMPTY
-from hive_boot.secrets.value import Secret
+from hive_boot.secrets.sources.files import EMPTY, SourceHit
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -164,277 +168,237 @@ _SHOWN = 3
 """The number of similar names in a report, so that a long directory does not fill it."""
 
 
-def validate(builder: LoadResultBuilder, reported: Iterable[str]) -> None:
+def validate(builder: LoadResultBuilder) -> None:
     """Validate the content of the sources: each field has a value, a problem, or is absent.
 
-    Args:
-        builder: the content of the sources.
-        reported: the attributes that have a problem already.
+    Conflicts and copies are resolved first, because they provide values.
     """
-    _Validator(builder, set(reported)).run()
+    _resolve_conflicts(builder)
+    _resolve_env_duplicates(builder)
+    _reject_stand_ins(builder)
+    _reject_invalid(builder)
+    unread: list[str] = []
+    if len(builder.values) < len(builder.field_index.all_fields):
+        unread = _resolve_absent(builder)
+    details = (f"Nothing else provides {', '.join(unread)}.",)
+    for problem in builder.unread_files:
+        if unread:
+            builder.problems.append(problem.replace(details=details))
+        else:
+            builder.warn("dotenv-unread", location=problem.name)
 
 
-class _Validator:
-    """One validation; it is used once."""
+def _resolve_conflicts(builder: LoadResultBuilder) -> None:
+    """Resolve the fields that have several values, or an invalid one."""
+    for attribute, hits in builder.unresolved.items():
+        field = builder.field_index.by_attribute[attribute]
+        good = [hit for hit in hits if not isinstance(hit.result, ValueProblem)]
+        locations = tuple(location_text((hit.source, hit.place)) for hit in good)
+        for hit in hits:
+            if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
+                origin = hit.source, hit.place
+                builder.add_value_problem(field, hit.result, origin, locations)
+        is_conflict = any(hit.result != good[0].result for hit in good)
+        if is_conflict and attribute not in builder.reported:
+            from hive_boot.secrets.fix_hints import Fix, foreign_variable_hint  # noqa: PLC0415  (only a failure needs it)
 
-    def __init__(self, builder: LoadResultBuilder, reported: set[str]) -> None:
-        self.builder = builder
-        self.source_context = builder.source_context
-        self.reported = reported
+            hint = foreign_variable_hint(field, locations)
+            fix = Fix(f"remove one of them, or make them equal{hint}")
+            message = "has different values in different locations"
+            builder.add_problem(field, "conflict", message, locations, fix)
+        if attribute in builder.reported:
+            for hit in good:
+                builder.discard(hit.result)
+        elif good:
+            builder.use(attribute, good[0])
 
-    def run(self) -> None:
-        """Resolve conflicts and copies first, because they provide values, then validate these."""
-        builder = self.builder
-        self._resolve_conflicts()
-        self._resolve_env_duplicates()
-        self._reject_stand_ins()
-        self._reject_invalid()
-        unread: list[str] = []
-        if len(builder.values) < len(builder.field_index.all_fields):
-            unread = self._resolve_absent()
-        details = (f"Nothing else provides {', '.join(unread)}.",)
-        for problem in builder.unread_files:
-            if unread:
-                builder.problems.append(problem.replace(details=details))
-            else:
-                builder.warn("dotenv-unread", location=problem.name)
 
-    def _resolve_conflicts(self) -> None:
-        """Resolve the fields that have several values, or an invalid one."""
-        for attribute, hits in self.builder.unresolved.items():
-            field = self.builder.field_index.by_attribute[attribute]
-            good = [
-                (hit.result, hit.source, hit.place)
-                for hit in hits
-                if not isinstance(hit.result, ValueProblem)
-            ]
-            locations = tuple(location_text((source, place)) for _, source, place in good)
-            for hit in hits:
-                if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
-                    self._report(field, hit.result, (hit.source, hit.place), locations)
-            if attribute in self.reported:
-                self.builder.unused_values += [value for value, _, _ in good]
-            elif any(value != good[0][0] for value, _, _ in good):
-                self.builder.unused_values += [value for value, _, _ in good]
-                from hive_boot.secrets.fix_hints import Fix, foreign_variable_hint  # noqa: PLC0415  (only a failure needs it)
+def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
+    """Resolve the variables of a mounted mode, which are copies or a fallback."""
+    for attribute, hit in builder.env_duplicates.items():
+        field, origin = builder.field_index.by_attribute[attribute], (hit.source, hit.place)
+        if attribute in builder.values:
+            builder.warn("environment-copy", hit.place, location=location_text(origin))
+        elif attribute in builder.reported:
+            pass  # a problem is reported already
+        elif not builder.source_context.env_fallback:
+            _report_only_in_environment(builder, field, hit.place)
+        elif isinstance(hit.result, ValueProblem):
+            builder.add_value_problem(field, hit.result, origin)
+        else:
+            builder.use(attribute, hit)
+            continue
+        builder.discard(hit.result)
 
-                self.reported.add(attribute)
-                hint = foreign_variable_hint(field, locations)
-                fix = Fix(f"remove one of them, or make them equal{hint}")
-                message = "has different values in different locations"
-                self.builder.add_problem(field, "conflict", message, locations, fix)
-            elif good:
-                self.builder.use(attribute, *good[0])
 
-    def _resolve_env_duplicates(self) -> None:
-        """Resolve the variables of a mounted mode, which are copies or a fallback."""
-        builder = self.builder
-        for attribute, value in builder.env_duplicates.items():
-            field = builder.field_index.by_attribute[attribute]
-            names = (field.name, *field.aliases)
-            origin = ("environment", next(name for name in names if name in builder.names))
-            if attribute in builder.values:
-                builder.warn("environment-copy", origin[1], location=location_text(origin))
-            elif attribute in self.reported:
-                pass  # a problem is reported already
-            elif not self.source_context.env_fallback:
-                self._report_only_in_environment(field, origin[1])
-            elif isinstance(value, ValueProblem):
-                self._report(field, value, origin)
-            else:
-                builder.use(attribute, value, *origin)
-                continue
-            if not isinstance(value, ValueProblem):
-                builder.unused_values.append(value)
+def _reject_stand_ins(builder: LoadResultBuilder) -> None:
+    """Reject white space, placeholders and references; in development warn about these two."""
+    if are_usual(builder.values.values()):
+        return
+    is_strict = builder.source_context.profile in {"production", "staging"}
+    warned: dict[Any, list[str]] = {}
+    newlines = []
+    for attribute, value in list(builder.values.items()):
+        field = builder.field_index.by_attribute[attribute]
+        problem = content_problem(value)
+        if problem is None:
+            if has_trailing_newline(value):
+                newlines.append(field.name)
+        elif builder.origin(attribute)[0] == "override" or (
+            problem in STAND_INS and field.allow_placeholder
+        ):
+            pass  # it is meant
+        elif is_strict or problem not in STAND_INS:
+            builder.reject(field, [problem])
+        else:
+            warned.setdefault(problem.kind, []).append(field.name)
+    for kind, names in warned.items():
+        builder.warn(kind, *names)
+    if newlines:
+        builder.notes.append(LoadNote("trailing-newline", tuple(newlines)))
 
-    def _reject_stand_ins(self) -> None:
-        """Reject white space, placeholders and references; in development warn about these two."""
-        builder, values = self.builder, self.builder.values
-        if are_usual(values.values()):
-            return
-        is_strict = self.source_context.profile in {"production", "staging"}
-        warned: dict[Any, list[str]] = {}
-        newlines = []
-        for attribute, value in list(values.items()):
-            field = builder.field_index.by_attribute[attribute]
-            problem = content_problem(value)
-            if problem is None:
-                if isinstance(value, Secret) and value.reveal().endswith("\n"):
-                    newlines += [field.name] * (not value.reveal().endswith("-----\n"))
-                continue
-            origin, is_stand_in = builder.origin(attribute), problem in {STAND_IN, UNRESOLVED}
-            if origin[0] == "override" or (is_stand_in and field.allow_placeholder):
-                continue
-            if is_strict or not is_stand_in:
-                builder.unused_values.append(values.pop(attribute))
-                self._report(field, problem, origin)
-            else:
-                warned.setdefault(problem.kind, []).append(field.name)
-        for kind, names in warned.items():
-            builder.warn(kind, *names)
-        if newlines:
-            builder.notes.append(LoadNote("trailing-newline", tuple(newlines)))
 
-    def _reject_invalid(self) -> None:
-        """Reject values of wrong length or pattern, and development defaults in other profiles."""
-        builder, profile = self.builder, self.source_context.profile
-        for field in builder.field_index.constrained:
-            value = builder.values.get(field.attribute)
-            if value is None:
-                continue
-            faults = constraint_violations(field, value.reveal)
-            if value.reveal() == field.dev_default and profile != "development":
-                message = f"is the development default, which is not allowed in profile {profile}"
-                faults = [ValueProblem("dev-default", message)]
-            if faults:
-                origin = builder.origin(field.attribute)
-                builder.unused_values.append(builder.values.pop(field.attribute))
-                for fault in faults:
-                    self._report(field, fault, origin)
+def _reject_invalid(builder: LoadResultBuilder) -> None:
+    """Reject values of wrong length or pattern, and development defaults in other profiles."""
+    profile = builder.source_context.profile
+    for field in builder.field_index.constrained:
+        value = builder.values.get(field.attribute)
+        if value is None:
+            continue
+        faults = constraint_violations(field, value.reveal)
+        if value.reveal() == field.dev_default and profile != "development":
+            message = f"is the development default, which is not allowed in profile {profile}"
+            faults = [ValueProblem("dev-default", message)]
+        if faults:
+            builder.reject(field, faults)
 
-    def _resolve_absent(self) -> list[str]:
-        """Resolve each field without a value: a default, a problem, or absent.
 
-        Returns:
-            The names that a ``.env`` file may contain which cannot be read: the required ones.
-            For a call without a declaration, which asks for single names, this is every name,
-            unless there is only a directory or a dangling link, which contains none.
-        """
-        builder, profile = self.builder, self.source_context.profile
-        kinds = {each.kind for each in builder.unread_files} - {"not-a-file", "broken-link"}
-        every_name = bool(kinds) and not builder.declaration
-        defaults, unread = [], []
-        for field in builder.field_index.all_fields:
-            if field.attribute in builder.values or field.attribute in self.reported:
-                continue
-            hits = builder.unresolved.get(field.attribute, ())
-            empty = [(hit.source, hit.place) for hit in hits]
-            if field.dev_default is not None and profile == "development":
-                value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
-                builder.use(field.attribute, value, "dev_default", "the declaration")
-                defaults.append(field.name)
-            elif builder.unread_files and not empty and (every_name or field.required_for(profile)):
-                unread.append(field.name)
-            elif field.required_for(profile):
-                self._report_absent(field, empty)
-            elif empty:
-                builder.warn("empty", field.name, location=location_text(empty[0]))
-        if defaults:
-            builder.warn("development-default", *defaults)
-        return unread
+def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
+    """Resolve each field without a value: a default, a problem, or absent.
 
-    def _report(
-        self,
-        field: Field,
-        fault: ValueProblem,
-        origin: tuple[str, str],
-        others: tuple[str, ...] = (),
-    ) -> None:
-        self.reported.add(field.attribute)
-        self.builder.add_value_problem(field, fault, origin, others)
+    Returns:
+        The names that a ``.env`` file may contain which cannot be read: the required ones.
+        For a call without a declaration, which asks for single names, this is every name,
+        unless there is only a directory or a dangling link, which contains none.
+    """
+    profile = builder.source_context.profile
+    kinds = {each.kind for each in builder.unread_files} - {"not-a-file", "broken-link"}
+    every_name = bool(kinds) and not builder.declaration
+    defaults, unread, missing = [], [], []
+    for field in builder.field_index.all_fields:
+        if field.attribute in builder.values or field.attribute in builder.reported:
+            continue
+        empty = [(hit.source, hit.place) for hit in builder.hits(field.attribute)]
+        if field.dev_default is not None and profile == "development":
+            value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
+            hit = SourceHit(value, "dev_default", "the declaration")
+            builder.use(field.attribute, hit)
+            defaults.append(field.name)
+        elif builder.unread_files and not empty and (every_name or field.required_for(profile)):
+            unread.append(field.name)
+        elif not field.required_for(profile):
+            for origin in empty[:1]:
+                builder.warn("empty", field.name, location=location_text(origin))
+        elif empty:
+            others = tuple(map(location_text, empty[1:]))
+            builder.add_value_problem(field, EMPTY, empty[0], others)
+        else:
+            missing.append(field)
+            _report_missing(builder, field)
+    if defaults:
+        builder.warn("development-default", *defaults)
+    if missing:
+        _explain_missing(builder, missing)
+    return unread
 
-    def _report_absent(self, field: Field, empty: Sequence[tuple[str, str]]) -> None:
-        """Report a required field without a value; ``empty`` are the origins of empty ones."""
-        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
-        builder, source_context = self.builder, self.source_context
-        if empty:
-            fix = fix_hints.how_to_fix(field, EMPTY, empty[0], source_context, builder.declaration)
-            places = tuple(map(location_text, empty))
-            builder.add_problem(field, "empty", "is empty", places, fix)
-            return
-        has_default = field.dev_default is not None
-        refused = f"; its development default is not used in profile {source_context.profile}"
-        message = "is missing" + (refused if has_default else "")
-        fix = fix_hints.how_to_provide(field, source_context, builder.declaration)
-        details = self._similar_names(field) + fix_hints.volume_item_hint(field, source_context)
-        if field.aliases:
-            details += (f"No value was found under {', '.join(field.aliases)} either.",)
-        builder.add_problem(field, "missing", message, self._places(field), fix, details)
-        lenient = has_default or not field.required_for("development")
-        self._note_skipped_subdirectories()
-        note = LoadNote("no-mount")
-        if source_context.maybe_missing_mount and lenient and note not in builder.hints:
-            builder.hints.append(note)
+def _report_missing(builder: LoadResultBuilder, field: Field) -> None:
+    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
-    def _note_skipped_subdirectories(self) -> None:
-        """Add a hint about the subdirectories that were not searched."""
-        below = [each for each in self.builder.snapshots if each.parent and not each.is_absent]
-        skipped = [each.path for each in below if each.is_skipped]
-        for path in {each.parent for each in below}:
-            skipped += [path] * (len(find_subdirectories(path)) > MAX_SUBDIRECTORIES)
-        note = LoadNote("subdirectories", locations=tuple(skipped[:_SHOWN]))
-        if skipped and note not in self.builder.hints:
-            self.builder.hints.append(note)
+    source_context = builder.source_context
+    message = "is missing"
+    if field.dev_default is not None:
+        message += f"; its development default is not used in profile {source_context.profile}"
+    fix = fix_hints.how_to_provide(field, source_context, builder.declaration)
+    details = _similar_names(builder, field) + fix_hints.volume_item_hint(field, source_context)
+    if field.aliases:
+        details += (f"No value was found under {', '.join(field.aliases)} either.",)
+    builder.add_problem(field, "missing", message, _places(builder, field), fix, details)
 
-    def _report_only_in_environment(self, field: Field, variable: str) -> None:
-        from hive_boot.secrets.fix_hints import Fix, only_in_environment  # noqa: PLC0415  (a failure's)
 
-        self.reported.add(field.attribute)
-        older = f" under its older name {variable}" if variable != field.name else ""
-        message = (
-            f"is set only in the environment{older}, which is not read in "
-            f"{self.source_context.mode} mode"
-        )
-        self.builder.add_problem(
-            field,
-            "environment-only",
-            message,
-            self._places(field),
-            Fix(only_in_environment(field)),
-            self._similar_names(field),
-        )
+def _explain_missing(builder: LoadResultBuilder, missing: Sequence[Field]) -> None:
+    """Add hints about a missing mount, and about the subdirectories that were not searched."""
+    below = [each for each in builder.snapshots if each.parent and not each.is_absent]
+    skipped = [each.path for each in below if each.is_skipped]
+    for path in dict.fromkeys(each.parent for each in below):
+        skipped += [path] * (len(find_subdirectories(path)) > MAX_SUBDIRECTORIES)
+    if skipped:
+        builder.hints.append(LoadNote("subdirectories", locations=tuple(skipped[:_SHOWN])))
+    if builder.source_context.maybe_missing_mount and any(
+        field.dev_default is not None or not field.required_for("development") for field in missing
+    ):
+        builder.hints.append(LoadNote("no-mount"))
 
-    def _places(self, field: Field) -> tuple[str, ...]:
-        """Return the locations where a field was looked for."""
-        tried = field.file_name
-        others = set(field.candidates) - {tried, f"{tried}.txt"}
-        stems = [name for name in field.candidates if name in others and not name.endswith(".txt")]
-        also = "".join(f"{name}, " for name in stems)
-        suffix = f" (or {also}each also with .txt)" if stems else " (also with .txt)"
-        suffix = suffix if f"{tried}.txt" in field.candidates else ""
-        searched = [each for each in self.builder.snapshots if not each.is_skipped]
-        many = sum(bool(each.parent) for each in searched) > _SHOWN
-        locations = []
-        for each in searched:
-            path = f"{each.parent}/*" if each.parent and many else each.path
-            place = (
-                f"{path} (read as a bundle), as {field.name}"
-                if each.is_bundle
-                else os.path.join(path, tried) + suffix
-            )
-            if place not in locations:
-                locations.append(place)
-        if not self.source_context.mounted or self.source_context.env_fallback:
-            locations += [f"environment variable {field.name}", *self.source_context.env_files]
-        locations += [location_text(("source", name)) for name in self.builder.custom_sources]
-        return tuple(locations)
 
-    def _similar_names(self, field: Field) -> tuple[str, ...]:
-        """Return a sentence for each name that is similar to one that was looked for."""
-        from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+def _report_only_in_environment(builder: LoadResultBuilder, field: Field, variable: str) -> None:
+    from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
 
-        index, source_context = self.builder.field_index, self.source_context
-        sentences = []
-        for reading in self.builder.snapshots:
-            others = set(reading.names) - index.by_file.keys()
-            for name in fix_hints.near_misses(field, others)[:_SHOWN]:
-                path = os.path.join(reading.path, name)
-                expected = fix_hints.closest_candidate(name, field.candidates)
-                what = f"A file with a similar name exists: {path}"
-                if reading.is_bundle:
-                    what = f"A similar name is in {reading.path}: {name}"
-                sentences.append(f"{what}, expected {expected}.")
-        reads_variables = not source_context.mounted or source_context.env_fallback
-        variables = {}
-        for name in self.builder.names - index.by_variable.keys():
-            if not fix_hints.is_file_variable(name):
-                if reads_variables:
-                    variables[name] = field.name
-            elif field.file_variable:
-                variables[name] = f"{field.name}_FILE"
-        sentences += [
-            f"A variable with a similar name is set: {name}, expected {variables[name]}."
-            for name in fix_hints.near_misses(field.replace(candidates=()), variables)[:_SHOWN]
-        ]
-        return tuple(sentences)
+    older = f" under its older name {variable}" if variable != field.name else ""
+    mode = f"{builder.source_context.mode} mode"
+    message = f"is set only in the environment{older}, which is not read in {mode}"
+    fix = Fix(
+        f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
+        "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
+    )
+    places, similar = _places(builder, field), _similar_names(builder, field)
+    builder.add_problem(field, "environment-only", message, places, fix, similar)
+
+
+def _places(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
+    """Return the locations where a field was looked for."""
+    tried, source_context = field.file_name, builder.source_context
+    stems = [name for name in field.candidates if name != tried and not name.endswith(".txt")]
+    also = f"or {', '.join(stems)}, each " if stems else ""
+    suffix = f" ({also}also with .txt)" if f"{tried}.txt" in field.candidates else ""
+    searched = [each for each in builder.snapshots if not each.is_skipped]
+    many = sum(bool(each.parent) for each in searched) > _SHOWN
+    locations = []
+    for each in searched:
+        path = f"{each.parent}/*" if each.parent and many else each.path
+        if each.is_bundle:
+            locations.append(f"{path} (read as a bundle), as {field.name}")
+        else:
+            locations.append(os.path.join(path, tried) + suffix)
+    if not source_context.mounted or source_context.env_fallback:
+        locations += [f"environment variable {field.name}", *source_context.env_files]
+    locations += [location_text(("source", name)) for name in builder.custom_sources]
+    return tuple(dict.fromkeys(locations))
+
+
+def _similar_names(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
+    """Return a sentence for each name that is similar to one that was looked for."""
+    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+
+    index, source_context = builder.field_index, builder.source_context
+    sentences = []
+    for reading in builder.snapshots:
+        others = set(reading.names) - index.by_file.keys()
+        for name in fix_hints.near_misses(field, others)[:_SHOWN]:
+            what = f"A file with a similar name exists: {os.path.join(reading.path, name)}"
+            if reading.is_bundle:
+                what = f"A similar name is in {reading.path}: {name}"
+            expected = fix_hints.closest_candidate(name, field.candidates)
+            sentences.append(f"{what}, expected {expected}.")
+    reads_variables = not source_context.mounted or source_context.env_fallback
+    variables = {}
+    for name in builder.names - index.by_variable.keys():
+        is_file_variable = name.upper().startswith("FILE__") or name.upper().endswith("_FILE")
+        if is_file_variable and field.file_variable:
+            variables[name] = f"{field.name}_FILE"
+        elif reads_variables and not is_file_variable:
+            variables[name] = field.name
+    sentences += [
+        f"A variable with a similar name is set: {name}, expected {variables[name]}."
+        for name in fix_hints.near_misses(field.replace(candidates=()), variables)[:_SHOWN]
+    ]
+    return tuple(sentences)

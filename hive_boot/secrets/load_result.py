@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.fields import Field, FieldIndex
-    from hive_boot.secrets.fix_hints import Fix
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
@@ -47,6 +46,10 @@ NoteKind = Literal[
     "subdirectories",
     "trailing-newline",
 ]
+
+Origin = tuple[str, str]
+"""Source of a value, as in :class:`SourceHit`, and its location."""
+
 
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
 """The kinds of problems that a binary value has in a text field."""
@@ -109,7 +112,7 @@ class LoadResult(Record):
     source_context: SourceContext
     declaration: str
     values: Mapping[str, Value]
-    origins: Mapping[str, tuple[str, str]]
+    origins: Mapping[str, Origin]
     used_aliases: Mapping[str, Field]
     env_files: frozenset[str]
     names: frozenset[str]
@@ -134,7 +137,7 @@ class LoadResult(Record):
             stdin = (LoadNote("kubectl-stdin", (object_name(self.declaration),)),)
         return (*self.hints, *stdin, *self.notes)
 
-    def origin(self, attribute: str) -> tuple[str, str]:
+    def origin(self, attribute: str) -> Origin:
         """Return source and location of a value that was found."""
         return _origin(self, attribute)
 
@@ -152,7 +155,11 @@ class LoadResult(Record):
         Each problem gets the location of the value and a fix.
         """
         fields = self.field_index.by_variable
-        located = [_located(self, fields[problem.name], problem) for problem in problems]
+        located = [
+            _located(self, field, problem, self.origin(field.attribute))
+            for problem in problems
+            for field in [fields[problem.name]]
+        ]
         return self.replace(problems=_in_order([*self.problems, *located], self.field_index))
 
 
@@ -188,7 +195,7 @@ class LoadResultBuilder:
         self.source_context: SourceContext = source_context
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
-        self.origins: dict[str, tuple[str, str]] = {}
+        self.origins: dict[str, Origin] = {}
         self.used_aliases: dict[str, Field] = {}
         self.unresolved: dict[str, list[SourceHit]] = {}
         self.env_files: set[str] = set()
@@ -213,7 +220,7 @@ class LoadResultBuilder:
                 found[name] = _FROZEN[type(value)](value)
         return LoadResult(**found)
 
-    def origin(self, attribute: str) -> tuple[str, str]:
+    def origin(self, attribute: str) -> Origin:
         """Return source and location of a value that was found."""
         return _origin(self, attribute)
 
@@ -256,111 +263,64 @@ class LoadResultBuilder:
         """
         for attribute, aliases in self.field_index.aliases.items():
             for alias in aliases:
-                hits = [hit for hit in self.hits(alias.attribute) if hit.result is not EMPTY]
-                for known in (self.values, self.origins, self.unresolved):
-                    known.pop(alias.attribute, None)
-                copy = self.env_duplicates.pop(alias.attribute, None)
-                found = [*hits, copy] if copy else hits
-                if self._is_provided(attribute, in_file=bool(hits)):
-                    self._ignore_alias(attribute, alias, found)
-                elif alias.attribute in self.reported:
-                    self.reported.add(attribute)
-                elif found:
-                    self.unresolved.pop(attribute, None)
-                    for hit in hits:
-                        self.add(attribute, hit)
-                    if copy:
-                        self.env_duplicates.setdefault(attribute, copy)
-                    self.used_aliases[attribute] = alias
-                    self._warn_of_alias("alias", attribute, alias, found[0])
+                self._resolve_alias(attribute, alias)
 
-    def _is_provided(self, attribute: str, *, in_file: bool) -> bool:
-        """Return whether an older name of a field is not needed.
-
-        Args:
-            attribute: the field.
-            in_file: whether the older name is a file, which precedes a variable.
-        """
-        return (
+    def _resolve_alias(self, attribute: str, alias: Field) -> None:
+        files = [hit for hit in self.hits(alias.attribute) if hit.result is not EMPTY]
+        for known in (self.values, self.origins, self.unresolved):
+            known.pop(alias.attribute, None)
+        copy = self.env_duplicates.pop(alias.attribute, None)
+        found = [*files, copy] if copy else files
+        kind: WarningKind = "alias"
+        # A file precedes a variable, even if the variable has the newer name.
+        named_copy = self.env_duplicates.get(attribute)
+        if (
             attribute in {*self.used_aliases, *self.reported}
             or any(hit.result is not EMPTY for hit in self.hits(attribute))
-            or (attribute in self.env_duplicates and not in_file)
-        )
-
-    def _ignore_alias(self, attribute: str, alias: Field, found: Sequence[SourceHit]) -> None:
-        """Warn about another value under an older name, and drop the problems of this name."""
-        self.problems = [problem for problem in self.problems if problem.name != alias.name]
-        copy = self.env_duplicates.get(attribute)
-        used = self.values.get(attribute, copy and copy.result)
-        values = [hit for hit in found if not isinstance(hit.result, ValueProblem)]
-        for hit in values:
-            self.discard(hit.result)
-        if different := [hit for hit in values if hit.result != used]:
-            self._warn_of_alias("alias-differs", attribute, alias, different[0])
-
-    def _warn_of_alias(
-        self, kind: WarningKind, attribute: str, alias: Field, hit: SourceHit
-    ) -> None:
+            or (named_copy and not files)
+        ):
+            self.problems = [problem for problem in self.problems if problem.name != alias.name]
+            used = self.values.get(attribute, named_copy and named_copy.result)
+            for hit in found:
+                self.discard(hit.result)
+            kind = "alias-differs"
+            found = [hit for hit in found if hit.result != used]
+            found = [hit for hit in found if not isinstance(hit.result, ValueProblem)]
+        elif alias.attribute in self.reported:
+            self.reported.add(attribute)
+            found = []
+        elif found:
+            self.used_aliases[attribute] = alias
+            self.unresolved.pop(attribute, None)
+            for hit in files:
+                self.add(attribute, hit)
+            if copy:
+                self.env_duplicates.setdefault(attribute, copy)
         name = self.field_index.by_attribute[attribute].name
-        self.warn(kind, name, alias.name, location=location_text((hit.source, hit.place)))
+        for hit in found[:1]:
+            self.warn(kind, name, alias.name, location=location_text((hit.source, hit.place)))
 
     def warn(self, kind: WarningKind, *names: str, location: str = "") -> None:
         """Add a warning."""
         self.warnings.append(LoadWarning(kind, names, location))
 
-    def add_problem(  # noqa: PLR0913, PLR0917  (what a problem consists of)
-        self,
-        field: Field,
-        kind: ProblemKind,
-        message: str,
-        places: tuple[str, ...],
-        fix: Fix,
-        details: tuple[str, ...] = (),
-    ) -> None:
-        """Add a problem of a field.
-
-        Args:
-            field: the field.
-            kind: the kind of the problem.
-            message: the problem, as the end of a sentence.
-            places: the locations where the value was looked for.
-            fix: how to fix it.
-            details: further sentences.
-        """
+    def add_problem(self, field: Field, problem: Problem) -> None:
+        """Add a problem of a field."""
         self.reported.add(field.attribute)
-        self.problems.append(
-            Problem(
-                name=field.name,
-                kind=kind,
-                message=message,
-                places=places,
-                used_by=field.used_by,
-                fix=fix.text,
-                fix_kind=fix.kind,
-                details=details,
-            )
-        )
+        self.problems.append(problem)
 
-    def add_value_problem(
-        self,
-        field: Field,
-        problem: ValueProblem,
-        origin: tuple[str, str],
-        others: tuple[str, ...] = (),
-    ) -> None:
+    def add_value_problem(self, field: Field, problem: ValueProblem, *origins: Origin) -> None:
         """Add a problem of a value that was found.
 
         Args:
             field: the field.
             problem: the problem of the value.
-            origin: source and location of the value.
-            others: the locations of further values of the field.
+            origins: source and location of the value, then those of further values of the field.
         """
-        self.reported.add(field.attribute)
-        self.problems.append(_located(self, field, problem, origin, others))
+        self.add_problem(field, _located(self, field, problem, *origins))
 
 
-def location_text(origin: tuple[str, str]) -> str:
+def location_text(origin: Origin) -> str:
     """Return the location of a value as text."""
     source, place = origin
     if source in {"environment", "source"}:
@@ -368,7 +328,7 @@ def location_text(origin: tuple[str, str]) -> str:
     return place
 
 
-def _origin(found: LoadResult | LoadResultBuilder, attribute: str) -> tuple[str, str]:
+def _origin(found: LoadResult | LoadResultBuilder, attribute: str) -> Origin:
     if attribute in found.origins:
         return found.origins[attribute]
     batch = next(each.batch for each in found.snapshots if attribute in each.batch.files)
@@ -387,8 +347,7 @@ def _located(
     found: LoadResult | LoadResultBuilder,
     field: Field,
     problem: ValueProblem | Problem,
-    origin: tuple[str, str] | None = None,
-    others: tuple[str, ...] = (),
+    *origins: Origin,
 ) -> Problem:
     """Return a problem of a value with the location of the value and a fix.
 
@@ -396,20 +355,18 @@ def _located(
         found: the content of the sources.
         field: the field.
         problem: the problem of the value.
-        origin: source and location of the value; None for the value that is used.
-        others: the locations of further values of the field.
+        origins: source and location of the value, then those of further values of the field.
     """
     from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-    origin = origin or found.origin(field.attribute)
     named = found.used_aliases.get(field.attribute, field)
-    fix = how_to_fix(named, problem, origin, found.source_context, found.declaration, others)
+    fix = how_to_fix(named, problem, origins, found.source_context, found.declaration)
     is_binary = problem.kind in _BINARY and not problem.fix
     return Problem(
         name=field.name,
         kind=problem.kind,
         message=problem.message,
-        places=(location_text(origin), *others),
+        places=tuple(map(location_text, origins)),
         used_by=field.used_by,
         fix=fix.text,
         fix_kind=fix.kind,

@@ -316,13 +316,9 @@ class _Loader:
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
-            unresolved = batch.unresolved.get(field.attribute)
-            found = (
-                fifos[absolute]
-                or snapshot.problem
-                or batch.values.get(field.attribute)
-                or (unresolved and unresolved[0].result)
-            )
+            found = fifos[absolute] or snapshot.problem or batch.values.get(field.attribute)
+            for hit in batch.unresolved.get(field.attribute, ())[:1]:
+                found = hit.result
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
@@ -366,14 +362,10 @@ class _Loader:
         by_file, batch = self.field_index.by_file, above.batch
         if len(batch.files) == len(above.names):
             return []  # each name is the file of a secret
-        found = {
-            *batch.values,
-            *(
-                attribute
-                for attribute, hits in batch.unresolved.items()
-                if {hit.result for hit in hits} - {A_DIRECTORY, EMPTY}
-            ),
-        }
+        found = set(batch.values)
+        for attribute, hits in batch.unresolved.items():
+            if {hit.result for hit in hits} - {A_DIRECTORY, EMPTY}:
+                found.add(attribute)
         # A field is found under each of its names, also an older one.
         found = {attribute.partition(".alias.")[0] for attribute in found}
         lacking = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +76,7 @@ _PLACEHOLDER = r"""
 """Pattern of the placeholders that are not words."""
 
 
-_PHRASE = r"[<\[{(]?[A-Za-z0-9][-A-Za-z0-9_.\ ]*[!.?]*[>\]})]?"
+_PHRASE = r"[<\[{(]?[A-Za-z0-9][-A-Za-z0-9_. ]*[!.?]*[>\]})]?"
 _PARTS = r"[A-Z]?[a-z]+|[A-Z]+|\d{5,}"
 
 
@@ -150,12 +149,6 @@ def _is_unusual(read: Callable[[], str]) -> bool:
     return read()[:1] in _FIRST or read()[:4] in _HEADS or read().endswith(_TAILS)
 
 
-@cache
-def _pattern(text: str) -> re.Pattern[str]:
-    """Return a compiled pattern, which few starts need."""
-    return re.compile(text, re.VERBOSE)
-
-
 def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
     """Return the problem of a placeholder or an unresolved reference; None for another value.
 
@@ -172,13 +165,13 @@ def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
         bare = conceal(part().strip(" \t\r\n'\""))
         if len(bare()) > _LONGEST:
             continue
-        if _pattern(_REFERENCE).fullmatch(bare()):
+        if re.compile(_REFERENCE, re.VERBOSE).fullmatch(bare()):
             return _UNRESOLVED
-        if _pattern(_PHRASE).fullmatch(bare()):
-            words = conceal({*map(str.lower, _pattern(_PARTS).findall(bare()))})
+        if re.compile(_PHRASE).fullmatch(bare()):
+            words = conceal({*map(str.lower, re.compile(_PARTS).findall(bare()))})
             if words() <= _WORDS and words() & _MARKED:
                 return _STAND_IN
-        if _pattern(_PLACEHOLDER).fullmatch(bare()):
+        if re.compile(_PLACEHOLDER, re.VERBOSE).fullmatch(bare()):
             return _STAND_IN
     return None
 

@@ -7,7 +7,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
@@ -22,25 +21,11 @@ from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdi
 from hive_boot.secrets.sources.files import EMPTY, SourceHit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResultBuilder
     from hive_boot.secrets.sources.files import Value
-
-
-class PendingCheck(Record):
-    """A check that has to be awaited.
-
-    Attributes:
-        field: the checked field.
-        value: the checked value.
-        verdict: the awaitable that the check returned.
-    """
-
-    field: Field
-    value: Value
-    verdict: Awaitable[object]
 
 
 def call_checks(
@@ -65,7 +50,7 @@ def call_checks(
     from inspect import isawaitable  # noqa: PLC0415  (many have no check)
 
     running = set() if running is None else running
-    calls = [_CheckCall(field, value, running) for field, value in values]
+    calls = [PendingCheck(field, value, running) for field, value in values]
     problems = [check_timeout_problem(call.field, seconds) for call in calls if call.key in running]
     calls = [call for call in calls if call.key not in running]
     pending = []
@@ -75,10 +60,10 @@ def call_checks(
     for call in calls:
         if not call.done.wait(max(0.0, deadline - time.monotonic())):
             problems.append(check_timeout_problem(call.field, seconds))
+        elif isawaitable(call.verdict):
+            pending.append(call)
         elif call.failure is not None:
             problems.append(check_failed_problem(call.field, call.failure, [call.value]))
-        elif isawaitable(call.verdict):
-            pending.append(PendingCheck(call.field, call.value, call.verdict))
         elif fault := rejection_reason(call.verdict):
             problems.append(check_failed_problem(call.field, fault, [call.value]))
     return problems, pending
@@ -106,19 +91,18 @@ def check_failed_problem(
     text = failure if isinstance(failure, str) else describe(failure)
     # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
-    return problem(field, "check", f"was refused by its check: {shown}")
+    return _check_problem(field, f"was refused by its check: {shown}")
 
 
 def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
     """Return the problem of a check that exceeded the timeout."""
-    return problem(field, "check", f"could not be checked: its check took more than {seconds:g} s")
+    return _check_problem(field, f"could not be checked: its check took more than {seconds:g} s")
 
 
-def problem(field: Field | str, kind: Any, message: str, **more: Any) -> Problem:  # noqa: ANN401
-    """Return a problem of a field, with the ``used_by`` of its declaration."""
-    if isinstance(field, str):
-        return Problem(name=field, kind=kind, message=message, **more)
-    return Problem(name=field.name, kind=kind, message=message, used_by=field.used_by, **more)
+def _check_problem(field: Field | str, message: str) -> Problem:
+    """Return the problem of a check, with the ``used_by`` of a declared field."""
+    name, used_by = (field, "") if isinstance(field, str) else (field.name, field.used_by)
+    return Problem(name, "check", message, used_by=used_by)
 
 
 def describe(failure: BaseException) -> str:
@@ -131,19 +115,26 @@ def describe(failure: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-class _CheckCall:
-    """One call of a check, in a daemon thread: a check that hangs ends with the process."""
+class PendingCheck:
+    """One call of a check, in a daemon thread: a check that hangs ends with the process.
+
+    Attributes:
+        field: the checked field.
+        value: the checked value.
+        verdict: what the check returned, such as an awaitable.
+    """
 
     def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
         self.field = field
         self.value = value
         self.key = (field.attribute, value)
         self._running = running
-        self.verdict: object = None
+        self.verdict: Any = None
         self.failure: BaseException | None = None
         self.done = threading.Event()
 
     def start(self) -> None:
+        """Start the call."""
         from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
 
         if iscoroutinefunction(self.field.check):
@@ -193,19 +184,19 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
     for attribute, hits in builder.unresolved.items():
         field = builder.field_index.by_attribute[attribute]
         good = [hit for hit in hits if not isinstance(hit.result, ValueProblem)]
-        locations = tuple(location_text((hit.source, hit.place)) for hit in good)
+        origins = [(hit.source, hit.place) for hit in good]
         for hit in hits:
             if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
-                origin = hit.source, hit.place
-                builder.add_value_problem(field, hit.result, origin, locations)
+                builder.add_value_problem(field, hit.result, (hit.source, hit.place), *origins)
         is_conflict = any(hit.result != good[0].result for hit in good)
         if is_conflict and attribute not in builder.reported:
-            from hive_boot.secrets.fix_hints import Fix, foreign_variable_hint  # noqa: PLC0415  (only a failure needs it)
+            from hive_boot.secrets.fix_hints import foreign_variable_hint  # noqa: PLC0415  (only a failure needs it)
 
-            hint = foreign_variable_hint(field, locations)
-            fix = Fix(f"remove one of them, or make them equal{hint}")
             message = "has different values in different locations"
-            builder.add_problem(field, "conflict", message, locations, fix)
+            fix = f"remove one of them, or make them equal{foreign_variable_hint(field, origins)}"
+            places = tuple(map(location_text, origins))
+            problem = Problem(field.name, "conflict", message, places, field.used_by, fix)
+            builder.add_problem(field, problem)
         if attribute in builder.reported:
             for hit in good:
                 builder.discard(hit.result)
@@ -300,8 +291,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
             for origin in empty[:1]:
                 builder.warn("empty", field.name, location=location_text(origin))
         elif empty:
-            others = tuple(map(location_text, empty[1:]))
-            builder.add_value_problem(field, EMPTY, empty[0], others)
+            builder.add_value_problem(field, EMPTY, *empty)
         else:
             missing.append(field)
             _report_missing(builder, field)
@@ -323,7 +313,17 @@ def _report_missing(builder: LoadResultBuilder, field: Field) -> None:
     details = _similar_names(builder, field) + fix_hints.volume_item_hint(field, source_context)
     if field.aliases:
         details += (f"No value was found under {', '.join(field.aliases)} either.",)
-    builder.add_problem(field, "missing", message, _places(builder, field), fix, details)
+    problem = Problem(
+        name=field.name,
+        kind="missing",
+        message=message,
+        places=_places(builder, field),
+        used_by=field.used_by,
+        fix=fix.text,
+        fix_kind=fix.kind,
+        details=details,
+    )
+    builder.add_problem(field, problem)
 
 
 def _explain_missing(builder: LoadResultBuilder, missing: Sequence[Field]) -> None:
@@ -341,17 +341,19 @@ def _explain_missing(builder: LoadResultBuilder, missing: Sequence[Field]) -> No
 
 
 def _report_only_in_environment(builder: LoadResultBuilder, field: Field, variable: str) -> None:
-    from hive_boot.secrets.fix_hints import Fix  # noqa: PLC0415  (only a failure needs it)
-
     older = f" under its older name {variable}" if variable != field.name else ""
     mode = f"{builder.source_context.mode} mode"
-    message = f"is set only in the environment{older}, which is not read in {mode}"
-    fix = Fix(
-        f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
-        "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
+    problem = Problem(
+        name=field.name,
+        kind="environment-only",
+        message=f"is set only in the environment{older}, which is not read in {mode}",
+        places=_places(builder, field),
+        used_by=field.used_by,
+        fix=f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
+        "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)",
+        details=_similar_names(builder, field),
     )
-    places, similar = _places(builder, field), _similar_names(builder, field)
-    builder.add_problem(field, "environment-only", message, places, fix, similar)
+    builder.add_problem(field, problem)
 
 
 def _places(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:

@@ -154,13 +154,11 @@ class LoadResult(Record):
 
         Each problem gets the location of the value and a fix.
         """
-        fields = self.field_index.by_variable
-        located = [
-            _located(self, field, problem, self.origin(field.attribute))
-            for problem in problems
-            for field in [fields[problem.name]]
-        ]
-        return self.replace(problems=_in_order([*self.problems, *located], self.field_index))
+        located = list(self.problems)
+        for problem in problems:
+            field = self.field_index.by_variable[problem.name]
+            located.append(_located(self, field, problem, self.origin(field.attribute)))
+        return self.replace(problems=_in_order(located, self.field_index))
 
 
 class LoadResultBuilder:
@@ -304,9 +302,19 @@ class LoadResultBuilder:
         """Add a warning."""
         self.warnings.append(LoadWarning(kind, names, location))
 
-    def add_problem(self, field: Field, problem: Problem) -> None:
-        """Add a problem of a field."""
+    def add_problem(self, field: Field, kind: ProblemKind, message: str, **more: Any) -> None:  # noqa: ANN401  (of several types)
+        """Add a problem of a field.
+
+        Args:
+            field: the field.
+            kind: the kind of the problem.
+            message: the problem, as the end of a sentence.
+            more: the locations, the fix and further sentences, as in :class:`Problem`.
+        """
         self.reported.add(field.attribute)
+        problem = Problem(
+            name=field.name, kind=kind, message=message, used_by=field.used_by, **more
+        )
         self.problems.append(problem)
 
     def add_value_problem(self, field: Field, problem: ValueProblem, *origins: Origin) -> None:
@@ -317,7 +325,8 @@ class LoadResultBuilder:
             problem: the problem of the value.
             origins: source and location of the value, then those of further values of the field.
         """
-        self.add_problem(field, _located(self, field, problem, *origins))
+        self.reported.add(field.attribute)
+        self.problems.append(_located(self, field, problem, *origins))
 
 
 def location_text(origin: Origin) -> str:
@@ -366,8 +375,8 @@ def _located(
         name=field.name,
         kind=problem.kind,
         message=problem.message,
-        places=tuple(map(location_text, origins)),
         used_by=field.used_by,
+        places=tuple(map(location_text, origins)),
         fix=fix.text,
         fix_kind=fix.kind,
         details=("A binary value must be declared as SecretBytes.",) * is_binary,

@@ -23,8 +23,6 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     NOT_UTF_8,
     SourceHit,
-    Value,
-    ValueOrProblem,
     as_value,
     read_fifo,
 )
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
-    from hive_boot.secrets.sources.files import FifoReader
+    from hive_boot.secrets.sources.files import FifoReader, Value, ValueOrProblem
 
 
 _SHOWN = 10
@@ -75,8 +73,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
     builder = LoadResultBuilder(field_index, source_context, declaration)
     loading = _Loader(builder, policy, fifo_reader)
-    loading.apply_overrides(overrides or {})
-    loading.run()
+    loading.run(overrides or {})
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
@@ -120,16 +117,13 @@ class _Loader:
         self.pointed: set[str] = set()
         self.overridden: list[tuple[str, str]] = []
 
-    def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
-        """Use the values of ``override()``, for which no source is read."""
+    def run(self, overrides: Mapping[str, Value | None]) -> None:
+        """Read every source of the mode, for what ``overrides`` does not contain."""
         for attribute, value in overrides.items():
             aliases = self.field_index.aliases.get(attribute, ())
             self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
                 self.builder.use(attribute, SourceHit(value, "override", "override()"))
-
-    def run(self) -> None:
-        """Read every source of the mode."""
         variables = self.source_context.variables()
         self._read_variables("environment", "the environment", variables)
         if self.source_context.mode == "development":
@@ -178,23 +172,22 @@ class _Loader:
 
         builder, field_index = self.builder, self.field_index
         scopes: list[Mapping[str, str | Secret | ValueProblem]] = [self.source_context.variables()]
+        named = {**field_index.by_variable, **field_index.by_file_variable}
         exists = False
         for path in self.source_context.env_files:
             wanted = {
-                name: field.attribute
-                for names in (field_index.by_variable, field_index.by_file_variable)
-                for name, field in names.items()
+                name
+                for name, field in named.items()
                 if not self.answered & {field.attribute, field.attribute.partition(".alias.")[0]}
             }
-            file = read_dotenv(
-                path, wanted=wanted.keys(), scopes=scopes, fifo_reader=self.fifo_reader
-            )
+            file = read_dotenv(path, wanted=wanted, scopes=scopes, fifo_reader=self.fifo_reader)
             exists |= file.exists
             scopes += [file.value_problems, file.values]
             if file.problem is not None:
                 builder.unread_files.append(file.problem)
             builder.problems += file.problems
-            builder.reported.update(wanted[name].partition(".alias.")[0] for name in file.concerned)
+            for name in file.concerned:
+                builder.reported.add(named[name].attribute.partition(".alias.")[0])
             for name in file.ignored:
                 builder.warn("dotenv-setting", name, location=path)
             for line in file.unreadable_lines[:_SHOWN]:
@@ -301,15 +294,12 @@ class _Loader:
         """
         from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
 
-        fifos = {
-            path: read_fifo(path, field.name, self.fifo_reader, is_text=field.kind is Secret)
-            for path, (_, field) in pointers.items()
-        }
-        files = {
-            path: (field.attribute, field.name, field.kind is Secret)
-            for path, (_, field) in pointers.items()
-            if fifos[path] is None
-        }
+        fifos, files = {}, {}
+        for path, (_, field) in pointers.items():
+            is_text = field.kind is Secret
+            fifos[path] = read_fifo(path, field.name, self.fifo_reader, is_text=is_text)
+            if fifos[path] is None:
+                files[path] = field.attribute, field.name, is_text
         snapshot = read_paths(files, self.policy)
         batch = snapshot.batch
         for absolute, (path, field) in pointers.items():
@@ -318,7 +308,7 @@ class _Loader:
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             found = fifos[absolute] or snapshot.problem or batch.values.get(field.attribute)
             for hit in batch.unresolved.get(field.attribute, ())[:1]:
-                found = hit.result
+                found = found or hit.result
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
@@ -405,17 +395,16 @@ class _Loader:
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return
-        for attribute, value in batch.values.items():
-            self._add(attribute, SourceHit(value, "file", batch.directory + batch.files[attribute]))
-        for attribute, hits in batch.unresolved.items():
+        found = {
+            attribute: [SourceHit(value, "file", batch.directory + batch.files[attribute])]
+            for attribute, value in batch.values.items()
+        }
+        for attribute, hits in {**found, **batch.unresolved}.items():
             for hit in hits:
-                self._add(attribute, hit)
-
-    def _add(self, attribute: str, hit: SourceHit) -> None:
-        if attribute in self.answered:
-            self.builder.discard(hit.result)
-        else:
-            self.builder.add(attribute, hit)
+                if attribute in self.answered:
+                    builder.discard(hit.result)
+                else:
+                    builder.add(attribute, hit)
 
 
 def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Callable[[], Any]:

@@ -195,8 +195,7 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
             message = "has different values in different locations"
             fix = f"remove one of them, or make them equal{foreign_variable_hint(field, origins)}"
             places = tuple(map(location_text, origins))
-            problem = Problem(field.name, "conflict", message, places, field.used_by, fix)
-            builder.add_problem(field, problem)
+            builder.add_problem(field, "conflict", message, places=places, fix=fix)
         if attribute in builder.reported:
             for hit in good:
                 builder.discard(hit.result)
@@ -313,17 +312,10 @@ def _report_missing(builder: LoadResultBuilder, field: Field) -> None:
     details = _similar_names(builder, field) + fix_hints.volume_item_hint(field, source_context)
     if field.aliases:
         details += (f"No value was found under {', '.join(field.aliases)} either.",)
-    problem = Problem(
-        name=field.name,
-        kind="missing",
-        message=message,
-        places=_places(builder, field),
-        used_by=field.used_by,
-        fix=fix.text,
-        fix_kind=fix.kind,
-        details=details,
+    places = _places(builder, field)
+    builder.add_problem(
+        field, "missing", message, places=places, fix=fix.text, fix_kind=fix.kind, details=details
     )
-    builder.add_problem(field, problem)
 
 
 def _explain_missing(builder: LoadResultBuilder, missing: Sequence[Field]) -> None:
@@ -343,17 +335,15 @@ def _explain_missing(builder: LoadResultBuilder, missing: Sequence[Field]) -> No
 def _report_only_in_environment(builder: LoadResultBuilder, field: Field, variable: str) -> None:
     older = f" under its older name {variable}" if variable != field.name else ""
     mode = f"{builder.source_context.mode} mode"
-    problem = Problem(
-        name=field.name,
-        kind="environment-only",
-        message=f"is set only in the environment{older}, which is not read in {mode}",
+    builder.add_problem(
+        field,
+        "environment-only",
+        f"is set only in the environment{older}, which is not read in {mode}",
         places=_places(builder, field),
-        used_by=field.used_by,
         fix=f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
         "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)",
         details=_similar_names(builder, field),
     )
-    builder.add_problem(field, problem)
 
 
 def _places(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:

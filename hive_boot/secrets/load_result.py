@@ -332,9 +332,8 @@ class LoadResultBuilder:
 def location_text(origin: Origin) -> str:
     """Return the location of a value as text."""
     source, place = origin
-    if source in {"environment", "source"}:
-        return f"{'environment variable' if source == 'environment' else source} {place}"
-    return place
+    prefixes = {"environment": "environment variable ", "source": "source "}
+    return prefixes.get(source, "") + place
 
 
 def _origin(found: LoadResult | LoadResultBuilder, attribute: str) -> Origin:

@@ -190,8 +190,4 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
 
 def has_trailing_newline(value: Secret | SecretBytes) -> bool:
     """Return whether a text ends with a newline that does not belong to a PEM block."""
-    return (
-        isinstance(value, Secret)
-        and value.reveal().endswith("\n")
-        and not value.reveal().endswith("-----\n")
-    )
+    return isinstance(value, Secret) and value.reveal().removesuffix("-----\n").endswith("\n")

@@ -168,9 +168,7 @@ def validate(builder: LoadResultBuilder) -> None:
     _resolve_env_duplicates(builder)
     _reject_stand_ins(builder)
     _reject_invalid(builder)
-    unread: list[str] = []
-    if len(builder.values) < len(builder.field_index.all_fields):
-        unread = _resolve_absent(builder)
+    unread = _resolve_absent(builder)
     details = (f"Nothing else provides {', '.join(unread)}.",)
     for problem in builder.unread_files:
         if unread:
@@ -281,8 +279,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
         empty = [(hit.source, hit.place) for hit in builder.hits(field.attribute)]
         if field.dev_default is not None and profile == "development":
             value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
-            hit = SourceHit(value, "dev_default", "the declaration")
-            builder.use(field.attribute, hit)
+            builder.use(field.attribute, SourceHit(value, "dev_default", "the declaration"))
             defaults.append(field.name)
         elif builder.unread_files and not empty and (every_name or field.required_for(profile)):
             unread.append(field.name)
@@ -293,43 +290,45 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
             builder.add_value_problem(field, EMPTY, *empty)
         else:
             missing.append(field)
-            _report_missing(builder, field)
     if defaults:
         builder.warn("development-default", *defaults)
     if missing:
-        _explain_missing(builder, missing)
+        _report_missing(builder, missing)
     return unread
 
 
-def _report_missing(builder: LoadResultBuilder, field: Field) -> None:
+def _report_missing(builder: LoadResultBuilder, fields: Sequence[Field]) -> None:
+    """Report required fields without a value, a missing mount, and unsearched subdirectories."""
     from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
-    source_context = builder.source_context
-    message = "is missing"
-    if field.dev_default is not None:
-        message += f"; its development default is not used in profile {source_context.profile}"
-    fix = fix_hints.how_to_provide(field, source_context, builder.declaration)
-    details = _similar_names(builder, field) + fix_hints.volume_item_hint(field, source_context)
-    if field.aliases:
-        details += (f"No value was found under {', '.join(field.aliases)} either.",)
-    places = _places(builder, field)
-    builder.add_problem(
-        field, "missing", message, places=places, fix=fix.text, fix_kind=fix.kind, details=details
-    )
-
-
-def _explain_missing(builder: LoadResultBuilder, missing: Sequence[Field]) -> None:
-    """Add hints about a missing mount, and about the subdirectories that were not searched."""
+    context, may_lack_mount = builder.source_context, False
+    for field in fields:
+        message = "is missing"
+        if field.dev_default is not None:
+            message += f"; its development default is not used in profile {context.profile}"
+        may_lack_mount |= field.dev_default is not None or not field.required_for("development")
+        fix = fix_hints.how_to_provide(field, context, builder.declaration)
+        details = _similar_names(builder, field) + fix_hints.volume_item_hint(field, context)
+        if field.aliases:
+            details += (f"No value was found under {', '.join(field.aliases)} either.",)
+        places = _places(builder, field)
+        builder.add_problem(
+            field,
+            "missing",
+            message,
+            places=places,
+            fix=fix.text,
+            fix_kind=fix.kind,
+            details=details,
+        )
+    if may_lack_mount and context.maybe_missing_mount:
+        builder.hints.append(LoadNote("no-mount"))
     below = [each for each in builder.snapshots if each.parent and not each.is_absent]
     skipped = [each.path for each in below if each.is_skipped]
     for path in dict.fromkeys(each.parent for each in below):
         skipped += [path] * (len(find_subdirectories(path)) > MAX_SUBDIRECTORIES)
     if skipped:
         builder.hints.append(LoadNote("subdirectories", locations=tuple(skipped[:_SHOWN])))
-    if builder.source_context.maybe_missing_mount and any(
-        field.dev_default is not None or not field.required_for("development") for field in missing
-    ):
-        builder.hints.append(LoadNote("no-mount"))
 
 
 def _report_only_in_environment(builder: LoadResultBuilder, field: Field, variable: str) -> None:

@@ -13,12 +13,12 @@ from hive_boot.cli.arguments import CommandError, UsageError
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.loader import load
+from hive_boot.secrets.placeholders import BLANK, PLACEHOLDER, is_placeholder
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
-from hive_boot.secrets.validation import BLANK, PLACEHOLDER
-from hive_boot.secrets.value import Secret, SecretBytes, is_placeholder
+from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.manifests.quoting import one_line
 from hive_boot.secrets.fix_hints import object_name
-from hive_boot.secrets.value import SecretBytes, placeholder
+from hive_boot.secrets.placeholders import placeholder
+from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,8 +12,8 @@ from tempfile import mkstemp
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot.manifests.rendering import RENDERED
+from hive_boot.secrets.placeholders import MARK
 from hive_boot.secrets.sources.files import read_regular_file
-from hive_boot.secrets.value import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -41,7 +41,11 @@ def how_to_provide(field: Field, source_context: SourceContext, declaration: str
     if source_context.mode == "kubernetes":
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
     if source_context.mode == "systemd":
-        return Fix(_credential(field, file))
+        key = _key(file)
+        is_needed = key != file and field.file_variable
+        pointer = f" and Environment={field.name}_FILE=%d/{key}" * is_needed
+        # The name of a credential contains no slash.
+        return Fix(f"add LoadCredential={key}:/etc/credstore/{file}{pointer} to the unit")
     if source_context.mode == "docker":
         return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
@@ -52,33 +56,23 @@ def how_to_provide(field: Field, source_context: SourceContext, declaration: str
     return Fix(add)
 
 
-def _credential(field: Field, file: str) -> str:
-    """Return the lines of a systemd unit. The name of a credential contains no slash."""
-    key = _key(file)
-    is_needed = key != file and field.file_variable
-    pointer = f" and Environment={field.name}_FILE=%d/{key}" * is_needed
-    return f"add LoadCredential={key}:/etc/credstore/{file}{pointer} to the unit"
-
-
-def how_to_fix(  # noqa: PLR0913, PLR0917  (what a fix depends on)
+def how_to_fix(
     field: Field,
     problem: ValueProblem | Problem,
-    origin: tuple[str, str],
+    origins: Sequence[tuple[str, str]],
     source_context: SourceContext,
     declaration: str,
-    others: tuple[str, ...] = (),
 ) -> Fix:
     """Return how to replace an invalid value in the source where it was found.
 
     Args:
         field: the field.
         problem: the problem, whose own fix is used for a file.
-        origin: source and location of the value.
+        origins: source and location of the value, then those of further values of the field.
         source_context: where the process runs.
         declaration: the name of the declaring class.
-        others: the locations of further values of the field.
     """
-    source, location = origin
+    source, location = origins[0]
     pointer = f"{field.name}_FILE"
     by_pointer = location.startswith(pointer)
     if source == "environment":
@@ -88,9 +82,10 @@ def how_to_fix(  # noqa: PLR0913, PLR0917  (what a fix depends on)
         return Fix(f"change {field.name}=... in {where}")
     if by_pointer:
         location = location.partition("=")[2] or f"the file named by {pointer}"
+    replacing = f"replace the content of {location}"
     bundle, _, member = location.rpartition("#")
-    is_member = os.path.isfile(bundle)
-    location = bundle if is_member else location
+    if is_member := os.path.isfile(bundle):
+        location, replacing = bundle, f"change {member} in {bundle}"
     in_kubernetes = source_context.mode == "kubernetes" and not by_pointer
     if problem.fix:
         action = problem.fix.format(location=location)
@@ -99,22 +94,20 @@ def how_to_fix(  # noqa: PLR0913, PLR0917  (what a fix depends on)
         action = f"make {location} readable by the user of this process (uid {os.geteuid()})"
         if in_kubernetes:
             action += ": set fsGroup in the securityContext of the pod, or defaultMode: 0444"
-    elif is_member:
-        action = f"change {member} in {location}"
-    elif in_kubernetes:
+    elif in_kubernetes and not is_member:
         file = field.file or os.path.basename(location)
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
     else:
-        action = f"replace the content of {location}"
+        action = replacing
     if by_pointer and problem.kind != "missing":
         action += f", or change {pointer}"
-    return Fix(action + foreign_variable_hint(field, (origin[1], *others)))
+    return Fix(action + foreign_variable_hint(field, origins))
 
 
-def foreign_variable_hint(field: Field, places: Sequence[str]) -> str:
+def foreign_variable_hint(field: Field, origins: Sequence[tuple[str, str]]) -> str:
     """Return the end of a fix where ``NAME_FILE`` is in conflict with another location."""
     pointer = f"{field.name}_FILE"
-    if len(places) == 1 or not any(place.startswith(pointer) for place in places):
+    if len(origins) == 1 or not any(place.startswith(pointer) for _, place in origins):
         return ""
     return f"; if other software sets {pointer}, declare secret(file_variable=False)"
 
@@ -167,14 +160,6 @@ def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, 
     return (f"The volume needs items: [{{key: {key}, path: {field.file}}}].",)
 
 
-def only_in_environment(field: Field) -> str:
-    """Return the fix for a secret that a mounted mode found only as a variable."""
-    return (
-        f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
-        "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)"
-    )
-
-
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     """Return the names that are similar to the name of a field, the most similar first.
 
@@ -185,19 +170,18 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
 
     rated: dict[str, float] = {}
     others = {
-        name: _letters_and_digits(name)
+        name: "".join(_words(name))
         for name in set(names) - {field.name, f"{field.name}_FILE", *field.candidates}
         if NAME.fullmatch(name.lstrip("."))
     }
     matcher = SequenceMatcher()
-    for want in {_letters_and_digits(name) for name in (field.name, *field.candidates)}:
+    for want in {"".join(_words(name)) for name in (field.name, *field.candidates)}:
         matcher.set_seq2(want)
         for name, letters in others.items():
-            # The cheap bounds come first: a directory may contain very many names.
-            if 2 * min(len(want), len(letters)) < _MIN_SIMILARITY * (len(want) + len(letters)):
-                continue
             matcher.set_seq1(letters)
-            if matcher.quick_ratio() >= _MIN_SIMILARITY and matcher.ratio() >= _MIN_SIMILARITY:
+            # The cheap bounds come first: a directory may contain very many names.
+            bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+            if all(bound() >= _MIN_SIMILARITY for bound in bounds):
                 rated[name] = max(rated.get(name, 0.0), matcher.ratio())
     wanted = _words(field.name)
     for name in others:
@@ -232,15 +216,6 @@ def printable_path(path: str) -> str | None:
         parent.strip("./") and path.isprintable() and len(path) <= os.pathconf("/", "PC_PATH_MAX")
     )
     return path if safe and os.path.isdir(parent) else None
-
-
-def is_file_variable(name: str) -> bool:
-    """Return whether a name has the form of a variable that contains the path of a file."""
-    return name.upper().startswith("FILE__") or name.upper().endswith("_FILE")
-
-
-def _letters_and_digits(name: str) -> str:
-    return "".join(_words(name))
 
 
 def _words(name: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.fields import Field, FieldIndex
-    from hive_boot.secrets.fix_hints import Fix
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
@@ -48,8 +47,16 @@ NoteKind = Literal[
     "trailing-newline",
 ]
 
+Origin = tuple[str, str]
+"""Source of a value, as in :class:`SourceHit`, and its location."""
+
+
 _BINARY: frozenset[ProblemKind] = frozenset({"not-utf-8", "nul"})
 """The kinds of problems that a binary value has in a text field."""
+
+
+_FROZEN: dict[type, Any] = {dict: MappingProxyType, list: tuple, set: frozenset}
+"""The frozen type of each collection that a load fills."""
 
 
 class LoadWarning(Record):
@@ -105,7 +112,7 @@ class LoadResult(Record):
     source_context: SourceContext
     declaration: str
     values: Mapping[str, Value]
-    origins: Mapping[str, tuple[str, str]]
+    origins: Mapping[str, Origin]
     used_aliases: Mapping[str, Field]
     env_files: frozenset[str]
     names: frozenset[str]
@@ -130,9 +137,9 @@ class LoadResult(Record):
             stdin = (LoadNote("kubectl-stdin", (object_name(self.declaration),)),)
         return (*self.hints, *stdin, *self.notes)
 
-    def origin(self, attribute: str) -> tuple[str, str]:
+    def origin(self, attribute: str) -> Origin:
         """Return source and location of a value that was found."""
-        return _origin(attribute, self.origins, self.snapshots)
+        return _origin(self, attribute)
 
     def with_problems(self, problems: Iterable[Problem]) -> LoadResult:
         """Return a copy with further problems at the end."""
@@ -150,11 +157,7 @@ class LoadResult(Record):
         located = list(self.problems)
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
-            origin = self.origin(field.attribute)
-            named = self.used_aliases.get(field.attribute, field)
-            fix = _fix(named, problem, origin, self.source_context, self.declaration)
-            places = (location_text(origin),)
-            located.append(problem.replace(places=places, fix=fix.text, fix_kind=fix.kind))
+            located.append(_located(self, field, problem, self.origin(field.attribute)))
         return self.replace(problems=_in_order(located, self.field_index))
 
 
@@ -177,6 +180,7 @@ class LoadResultBuilder:
         unused_values: values that were read and are not used.
         unread_files: the problems of the ``.env`` files that cannot be read.
         problems: the problems.
+        reported: the attributes that have a problem already.
         warnings: the warnings.
         notes: the notes that are logged, and shown in a report.
         hints: the notes that are only shown in a report.
@@ -189,200 +193,154 @@ class LoadResultBuilder:
         self.source_context: SourceContext = source_context
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
-        self.origins: dict[str, tuple[str, str]] = {}
+        self.origins: dict[str, Origin] = {}
         self.used_aliases: dict[str, Field] = {}
         self.unresolved: dict[str, list[SourceHit]] = {}
         self.env_files: set[str] = set()
-        self.env_duplicates: dict[str, ValueOrProblem] = {}
+        self.env_duplicates: dict[str, SourceHit] = {}
         self.names: set[str] = set()
         self.snapshots: list[DirectorySnapshot] = []
         self.custom_sources: list[str] = []
         self.unused_values: list[Value] = []
         self.unread_files: list[Problem] = []
         self.problems: list[Problem] = []
+        self.reported: set[str] = set()
         self.warnings: list[LoadWarning] = []
         self.notes: list[LoadNote] = []
         self.hints: list[LoadNote] = []
 
     def build(self) -> LoadResult:
         """Return the frozen result."""
-        return LoadResult(
-            field_index=self.field_index,
-            source_context=self.source_context,
-            declaration=self.declaration,
-            values=MappingProxyType(self.values),
-            origins=MappingProxyType(self.origins),
-            used_aliases=MappingProxyType(self.used_aliases),
-            env_files=frozenset(self.env_files),
-            names=frozenset(self.names),
-            snapshots=tuple(self.snapshots),
-            unresolved=MappingProxyType(self.unresolved),
-            unused_values=tuple(self.unused_values),
-            problems=_in_order(self.problems, self.field_index),
-            warnings=tuple(self.warnings),
-            notes=tuple(self.notes),
-            hints=tuple(self.hints),
-        )
+        self.problems = list(_in_order(self.problems, self.field_index))
+        found = {name: getattr(self, name) for name in LoadResult.field_names}
+        for name, value in found.items():
+            if type(value) in _FROZEN:
+                found[name] = _FROZEN[type(value)](value)
+        return LoadResult(**found)
 
-    def origin(self, attribute: str) -> tuple[str, str]:
+    def origin(self, attribute: str) -> Origin:
         """Return source and location of a value that was found."""
-        return _origin(attribute, self.origins, self.snapshots)
+        return _origin(self, attribute)
+
+    def hits(self, attribute: str) -> list[SourceHit]:
+        """Return everything that was found for a field."""
+        if attribute in self.values:
+            return [SourceHit(self.values[attribute], *self.origin(attribute))]
+        return self.unresolved.get(attribute, [])
 
     def add(self, attribute: str, hit: SourceHit) -> None:
         """Add one hit. A valid one is the value of its field unless there is another hit."""
-        if attribute in self.values:
-            source, place = self.origin(attribute)
-            self.unresolved[attribute] = [SourceHit(self.values.pop(attribute), source, place), hit]
-        elif attribute in self.unresolved:
-            self.unresolved[attribute].append(hit)
-        elif isinstance(hit.result, ValueProblem):
-            self.unresolved[attribute] = [hit]
+        known = self.hits(attribute)
+        if known or isinstance(hit.result, ValueProblem):
+            self.values.pop(attribute, None)
+            self.unresolved[attribute] = [*known, hit]
         else:
-            self.use(attribute, hit.result, hit.source, hit.place)
+            self.use(attribute, hit)
 
-    def use(self, attribute: str, value: Value, source: str, place: str) -> None:
-        """Set the value of a field."""
-        self.values[attribute] = value
-        self.origins[attribute] = source, place
+    def use(self, attribute: str, hit: SourceHit) -> None:
+        """Set the value of a field, which must be a valid one."""
+        self.values[attribute] = hit.result  # type: ignore[assignment]
+        self.origins[attribute] = hit.source, hit.place
 
-    def resolve_aliases(self, reported: set[str]) -> None:
+    def discard(self, result: ValueOrProblem) -> None:
+        """Keep a value that is not used, because it must be hidden too."""
+        if not isinstance(result, ValueProblem):
+            self.unused_values.append(result)
+
+    def reject(self, field: Field, problems: Iterable[ValueProblem]) -> None:
+        """Replace the value of a field by its problems."""
+        origin = self.origin(field.attribute)
+        self.discard(self.values.pop(field.attribute))
+        for problem in problems:
+            self.add_value_problem(field, problem, origin)
+
+    def resolve_aliases(self) -> None:
         """Use what was found under an older name for each field without a value under its name.
 
-        Args:
-            reported: the attributes that have a problem already. A field whose alias has one, and
-                that has no value, is added.
+        A field whose alias has a problem, and that has no value, counts as reported.
         """
         for attribute, aliases in self.field_index.aliases.items():
             for alias in aliases:
-                hits = self.unresolved.pop(alias.attribute, [])
-                if alias.attribute in self.values:
-                    origin = self.origin(alias.attribute)
-                    hits = [SourceHit(self.values.pop(alias.attribute), *origin)]
-                    self.origins.pop(alias.attribute, None)
-                hits = [hit for hit in hits if hit.result is not EMPTY]
-                copy = self.env_duplicates.pop(alias.attribute, None)
-                copies = [] if copy is None else [SourceHit(copy, "environment", alias.name)]
-                if self._is_provided(attribute, reported, in_file=bool(hits)):
-                    self._ignore_alias(attribute, alias, hits + copies)
-                elif alias.attribute in reported:
-                    reported.add(attribute)
-                elif found := hits + copies:
-                    self.unresolved.pop(attribute, None)
-                    for hit in hits:
-                        self.add(attribute, hit)
-                    for hit in copies:
-                        self.env_duplicates.setdefault(attribute, hit.result)
-                    self.used_aliases[attribute] = alias
-                    self._warn_of_alias("alias", attribute, alias, found[0])
+                self._resolve_alias(attribute, alias)
 
-    def _is_provided(self, attribute: str, reported: set[str], *, in_file: bool) -> bool:
-        """Return whether an older name of a field is not needed.
-
-        Args:
-            attribute: the field.
-            reported: the attributes that have a problem already.
-            in_file: whether the older name is a file, which precedes a variable.
-        """
-        found = {*self.values, *self.used_aliases, *reported}
-        found |= set() if in_file else self.env_duplicates.keys()
-        hits = self.unresolved.get(attribute, ())
-        return attribute in found or any(hit.result is not EMPTY for hit in hits)
-
-    def _ignore_alias(self, attribute: str, alias: Field, hits: Sequence[SourceHit]) -> None:
-        """Warn about another value under an older name, and drop the problems of this name."""
-        self.problems = [problem for problem in self.problems if problem.name != alias.name]
-        used = self.values.get(attribute, self.env_duplicates.get(attribute))
-        different = None
-        for hit in reversed(hits):
-            if not isinstance(hit.result, ValueProblem):
-                self.unused_values.append(hit.result)
-                different = hit if hit.result != used else different
-        if different is not None:
-            self._warn_of_alias("alias-differs", attribute, alias, different)
-
-    def _warn_of_alias(
-        self, kind: WarningKind, attribute: str, alias: Field, hit: SourceHit
-    ) -> None:
+    def _resolve_alias(self, attribute: str, alias: Field) -> None:
+        files = [hit for hit in self.hits(alias.attribute) if hit.result is not EMPTY]
+        for known in (self.values, self.origins, self.unresolved):
+            known.pop(alias.attribute, None)
+        copy = self.env_duplicates.pop(alias.attribute, None)
+        found = [*files, copy] if copy else files
+        kind: WarningKind = "alias"
+        # A file precedes a variable, even if the variable has the newer name.
+        named_copy = self.env_duplicates.get(attribute)
+        if (
+            attribute in {*self.used_aliases, *self.reported}
+            or any(hit.result is not EMPTY for hit in self.hits(attribute))
+            or (named_copy and not files)
+        ):
+            self.problems = [problem for problem in self.problems if problem.name != alias.name]
+            used = self.values.get(attribute, named_copy and named_copy.result)
+            for hit in found:
+                self.discard(hit.result)
+            kind = "alias-differs"
+            found = [hit for hit in found if hit.result != used]
+            found = [hit for hit in found if not isinstance(hit.result, ValueProblem)]
+        elif alias.attribute in self.reported:
+            self.reported.add(attribute)
+            found = []
+        elif found:
+            self.used_aliases[attribute] = alias
+            self.unresolved.pop(attribute, None)
+            for hit in files:
+                self.add(attribute, hit)
+            if copy:
+                self.env_duplicates.setdefault(attribute, copy)
         name = self.field_index.by_attribute[attribute].name
-        self.warn(kind, name, alias.name, location=location_text((hit.source, hit.place)))
+        for hit in found[:1]:
+            self.warn(kind, name, alias.name, location=location_text((hit.source, hit.place)))
 
     def warn(self, kind: WarningKind, *names: str, location: str = "") -> None:
         """Add a warning."""
         self.warnings.append(LoadWarning(kind, names, location))
 
-    def add_problem(  # noqa: PLR0913, PLR0917  (what a problem consists of)
-        self,
-        field: Field,
-        kind: ProblemKind,
-        message: str,
-        places: tuple[str, ...],
-        fix: Fix,
-        details: tuple[str, ...] = (),
-    ) -> None:
+    def add_problem(self, field: Field, kind: ProblemKind, message: str, **more: Any) -> None:  # noqa: ANN401  (of several types)
         """Add a problem of a field.
 
         Args:
             field: the field.
             kind: the kind of the problem.
             message: the problem, as the end of a sentence.
-            places: the locations where the value was looked for.
-            fix: how to fix it.
-            details: further sentences.
+            more: the locations, the fix and further sentences, as in :class:`Problem`.
         """
-        self.problems.append(
-            Problem(
-                name=field.name,
-                kind=kind,
-                message=message,
-                places=places,
-                used_by=field.used_by,
-                fix=fix.text,
-                fix_kind=fix.kind,
-                details=details,
-            )
+        self.reported.add(field.attribute)
+        problem = Problem(
+            name=field.name, kind=kind, message=message, used_by=field.used_by, **more
         )
+        self.problems.append(problem)
 
-    def add_value_problem(
-        self,
-        field: Field,
-        problem: ValueProblem,
-        origin: tuple[str, str],
-        others: tuple[str, ...] = (),
-    ) -> None:
+    def add_value_problem(self, field: Field, problem: ValueProblem, *origins: Origin) -> None:
         """Add a problem of a value that was found.
 
         Args:
             field: the field.
             problem: the problem of the value.
-            origin: source and location of the value.
-            others: the locations of further values of the field.
+            origins: source and location of the value, then those of further values of the field.
         """
-        named = self.used_aliases.get(field.attribute, field)
-        fix = _fix(named, problem, origin, self.source_context, self.declaration, others)
-        is_binary = problem.kind in _BINARY and not problem.fix
-        details = ("A binary value must be declared as SecretBytes.",) * is_binary
-        places = (location_text(origin), *others)
-        self.add_problem(field, problem.kind, problem.message, places, fix, details)
+        self.reported.add(field.attribute)
+        self.problems.append(_located(self, field, problem, *origins))
 
 
-def location_text(origin: tuple[str, str]) -> str:
+def location_text(origin: Origin) -> str:
     """Return the location of a value as text."""
     source, place = origin
-    if source in {"environment", "source"}:
-        return f"{'environment variable' if source == 'environment' else source} {place}"
-    return place
+    prefixes = {"environment": "environment variable ", "source": "source "}
+    return prefixes.get(source, "") + place
 
 
-def _origin(
-    attribute: str,
-    origins: Mapping[str, tuple[str, str]],
-    snapshots: Sequence[DirectorySnapshot],
-) -> tuple[str, str]:
-    known = origins.get(attribute)
-    if known is None:
-        reading = next(each for each in snapshots if attribute in each.batch.files)
-        known = "file", reading.batch.directory + reading.batch.files[attribute]
-    return known
+def _origin(found: LoadResult | LoadResultBuilder, attribute: str) -> Origin:
+    if attribute in found.origins:
+        return found.origins[attribute]
+    batch = next(each.batch for each in found.snapshots if attribute in each.batch.files)
+    return "file", batch.directory + batch.files[attribute]
 
 
 def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Problem, ...]:
@@ -393,14 +351,32 @@ def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Pro
     return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
 
 
-def _fix(  # noqa: PLR0913, PLR0917  (the arguments of how_to_fix)
+def _located(
+    found: LoadResult | LoadResultBuilder,
     field: Field,
     problem: ValueProblem | Problem,
-    origin: tuple[str, str],
-    source_context: SourceContext,
-    declaration: str,
-    others: tuple[str, ...] = (),
-) -> Fix:
+    *origins: Origin,
+) -> Problem:
+    """Return a problem of a value with the location of the value and a fix.
+
+    Args:
+        found: the content of the sources.
+        field: the field.
+        problem: the problem of the value.
+        origins: source and location of the value, then those of further values of the field.
+    """
     from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
 
-    return how_to_fix(field, problem, origin, source_context, declaration, others)
+    named = found.used_aliases.get(field.attribute, field)
+    fix = how_to_fix(named, problem, origins, found.source_context, found.declaration)
+    is_binary = problem.kind in _BINARY and not problem.fix
+    return Problem(
+        name=field.name,
+        kind=problem.kind,
+        message=problem.message,
+        used_by=field.used_by,
+        places=tuple(map(location_text, origins)),
+        fix=fix.text,
+        fix_kind=fix.kind,
+        details=("A binary value must be declared as SecretBytes.",) * is_binary,
+    )

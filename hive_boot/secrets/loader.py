@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import FileIndex, ValueProblem
@@ -23,8 +23,6 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     NOT_UTF_8,
     SourceHit,
-    Value,
-    ValueOrProblem,
     as_value,
     read_fifo,
 )
@@ -32,13 +30,13 @@ from hive_boot.secrets.validation import validate
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
-    from hive_boot.secrets.sources.files import FifoReader
+    from hive_boot.secrets.sources.files import FifoReader, Value, ValueOrProblem
 
 
 _SHOWN = 10
@@ -75,13 +73,12 @@ def load(  # noqa: PLR0913  (all that it depends on)
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
     builder = LoadResultBuilder(field_index, source_context, declaration)
     loading = _Loader(builder, policy, fifo_reader)
-    loading.apply_overrides(overrides or {})
-    loading.run()
-    loading.builder.resolve_aliases(loading.reported)
+    loading.run(overrides or {})
+    builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
-    validate(loading.builder, loading.reported)
-    return loading.builder.build()
+    validate(builder)
+    return builder.build()
 
 
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
@@ -96,20 +93,6 @@ _DIRECTORY_FIXES = {
 """The fixes of a directory or a bundle that exists, by the kind of its problem."""
 
 
-class _VariableSource(Record):
-    """Variables of one origin.
-
-    Attributes:
-        source: the kind of source, as in :class:`SourceHit`.
-        place: the environment or the path of the file, for messages.
-        values: the variables.
-    """
-
-    source: str
-    place: str
-    values: Mapping[str, str | Secret | ValueProblem]
-
-
 class _Loader:
     """One pass over the sources; it is used once.
 
@@ -118,8 +101,8 @@ class _Loader:
         pointed: the attributes of ``answered`` that only a ``NAME_FILE`` of the environment has
             provided. Such a variable may belong to other software (``SSL_CERT_FILE``), so a
             variable of a ``.env`` file with a different value is a conflict.
-        overridden: for each name, the values that a stronger variable has overridden.
-        reported: the attributes that have a problem already.
+        overridden: the names with a value that a stronger variable has overridden, each with a
+            sentence about it.
     """
 
     def __init__(
@@ -132,29 +115,24 @@ class _Loader:
         self.fifo_reader = fifo_reader
         self.answered: set[str] = set()
         self.pointed: set[str] = set()
-        self.overridden: dict[str, list[str]] = {}
-        self.reported: set[str] = set()
+        self.overridden: list[tuple[str, str]] = []
 
-    def apply_overrides(self, overrides: Mapping[str, Value | None]) -> None:
-        """Use the values of ``override()``, for which no source is read."""
+    def run(self, overrides: Mapping[str, Value | None]) -> None:
+        """Read every source of the mode, for what ``overrides`` does not contain."""
         for attribute, value in overrides.items():
             aliases = self.field_index.aliases.get(attribute, ())
             self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
-                self.builder.use(attribute, value, "override", "override()")
-
-    def run(self) -> None:
-        """Read every source of the mode."""
+                self.builder.use(attribute, SourceHit(value, "override", "override()"))
         variables = self.source_context.variables()
-        self._read_variables(_VariableSource("environment", "the environment", variables))
+        self._read_variables("environment", "the environment", variables)
         if self.source_context.mode == "development":
             self._read_env_files()
         if os.path.exists(ignored := self.source_context.ignored_env_file):
             self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if self.overridden:
-            names = sorted(self.overridden)
-            location = "; ".join(text for name in names for text in self.overridden[name])
-            self.builder.warn("overridden", *names, location=location)
+            names, texts = zip(*sorted(self.overridden, key=itemgetter(0)), strict=True)
+            self.builder.warn("overridden", *dict.fromkeys(names), location="; ".join(texts))
         if self.source_context.mounted:
             self._read_directories()
         elif self.source_context.env_files:
@@ -163,12 +141,15 @@ class _Loader:
     def add_answers(self, custom: Sequence[CustomSource]) -> None:
         """Add the last good answers of the sources, for the fields that nothing else provides."""
         builder, profile = self.builder, self.source_context.profile
-        hits = [(each, hit) for each, several in builder.unresolved.items() for hit in several]
-        invalid = [attribute for attribute, hit in hits if hit.result is not EMPTY]
-        found = {*builder.values, *invalid, *self.answered, *self.reported}
+        known = {*self.answered, *builder.reported}
         if self.source_context.env_fallback:
-            found |= builder.env_duplicates.keys()
-        left = [each for each in self.field_index.all_fields if each.attribute not in found]
+            known |= builder.env_duplicates.keys()
+        left = [
+            field
+            for field in self.field_index.all_fields
+            if field.attribute not in known
+            and all(hit.result is EMPTY for hit in builder.hits(field.attribute))
+        ]
         for source in custom:
             source.want(left)
             builder.custom_sources.append(source.name)
@@ -176,14 +157,14 @@ class _Loader:
                 if (result := source.results.get(field.name)) is not None:
                     builder.add(field.attribute, SourceHit(result, "source", source.name))
             if unknown := [each for each in left if each.name not in source.answered]:
-                self.reported.update(field.attribute for field in unknown)
+                builder.reported.update(field.attribute for field in unknown)
                 required = [each for each in unknown if each.required_for(profile)]
                 if source.problem is not None:
                     builder.problems.append(source.problem)
-                elif required:
-                    builder.problems.append(source.describe(required, "it was not asked"))
-                if source.problem is None:
+                else:
                     builder.warn("not-asked", *[field.name for field in unknown])
+                    if required:
+                        builder.problems.append(source.describe(required, "it was not asked"))
             left = [each for each in left if source.results.get(each.name, EMPTY) is EMPTY]
 
     def _read_env_files(self) -> None:
@@ -191,32 +172,29 @@ class _Loader:
 
         builder, field_index = self.builder, self.field_index
         scopes: list[Mapping[str, str | Secret | ValueProblem]] = [self.source_context.variables()]
+        named = {**field_index.by_variable, **field_index.by_file_variable}
         exists = False
         for path in self.source_context.env_files:
             wanted = {
-                name: field.attribute
-                for names in (field_index.by_variable, field_index.by_file_variable)
-                for name, field in names.items()
+                name
+                for name, field in named.items()
                 if not self.answered & {field.attribute, field.attribute.partition(".alias.")[0]}
             }
-            file = read_dotenv(
-                path, wanted=wanted.keys(), scopes=scopes, fifo_reader=self.fifo_reader
-            )
+            file = read_dotenv(path, wanted=wanted, scopes=scopes, fifo_reader=self.fifo_reader)
             exists |= file.exists
             scopes += [file.value_problems, file.values]
             if file.problem is not None:
                 builder.unread_files.append(file.problem)
             builder.problems += file.problems
-            self.reported.update(wanted[name].partition(".alias.")[0] for name in file.concerned)
+            for name in file.concerned:
+                builder.reported.add(named[name].attribute.partition(".alias.")[0])
             for name in file.ignored:
                 builder.warn("dotenv-setting", name, location=path)
             for line in file.unreadable_lines[:_SHOWN]:
                 builder.warn("dotenv-line", location=f"{path}:{line}")
             for line, name in list(file.repeated.items())[:_SHOWN]:
                 builder.warn("dotenv-repeated", *filter(None, [name]), location=f"{path}:{line}")
-            self._read_variables(
-                _VariableSource(".env", path, {**file.values, **file.value_problems})
-            )
+            self._read_variables(".env", path, {**file.values, **file.value_problems})
         if not exists:
             paths = tuple(reversed(self.source_context.env_files))
             builder.notes.append(LoadNote("no-dotenv", locations=paths))
@@ -239,68 +217,73 @@ class _Loader:
             if names:
                 builder.warn("example-value", *sorted(names), location=path)
 
-    def _read_variables(self, layer: _VariableSource) -> None:
-        """Read the declared variables and their ``_FILE``.
+    def _read_variables(
+        self, source: str, place: str, values: Mapping[str, str | Secret | ValueProblem]
+    ) -> None:
+        """Read the declared variables of one origin and their ``_FILE``.
 
         In a mounted mode the files that ``_FILE`` names are as strong as those in directories. In
-        the other modes a variable overrides those of weaker layers.
+        the other modes a variable overrides those of weaker origins.
+
+        Args:
+            source: the kind of source, as in :class:`SourceHit`.
+            place: the environment or the path of the file, for messages.
+            values: the variables.
         """
+        builder, by_variable = self.builder, self.field_index.by_variable
         # An empty variable counts as unset.
-        values = layer.values
-        said = {variable for variable in values if _reader(values, variable)()}
-        self.builder.names.update(said)
-        answered: set[str] = set()
-        paths = list(self._named_files(layer, said, answered))
+        texts = {name: read for name in values if (read := _reader(values, name))()}
+        builder.names.update(texts)
         stronger = self.answered - self.pointed
-        for name in said & self.field_index.by_variable.keys():
-            field = self.field_index.by_variable[name]
-            read = _reader(values, name)
-            value = as_value(field, read)
+        paths = self._named_files(source, place, texts)
+        answered = {field.attribute for _, field in paths}
+        for name in texts.keys() & by_variable.keys():
+            field = by_variable[name]
+            value = as_value(field, texts[name])
+            hit = SourceHit(value, source, name if source == "environment" else place)
             if value is NOT_UTF_8:
-                self._discard(value_of(Secret, name, read))
+                builder.discard(value_of(Secret, name, texts[name]))
             if field.attribute in stronger:
-                self._override(field, name, layer, value)
-                self._discard(value)
+                self._override(field, f"{name} in {place}", value)
+                builder.discard(value)
             elif self.source_context.mounted:
-                self.builder.env_duplicates[field.attribute] = value
+                builder.env_duplicates[field.attribute] = hit
             else:
                 answered.add(field.attribute)
-                place = name if layer.source == "environment" else layer.place
-                self.builder.add(field.attribute, SourceHit(value, layer.source, place))
+                builder.add(field.attribute, hit)
         if not self.source_context.mounted:
             self.answered |= answered
-        if answered and layer.source == ".env":
+        if answered and source == ".env":
             self.pointed -= answered
-            self.builder.env_files.add(layer.place)
-        self._read_files(paths)
+            builder.env_files.add(place)
+        self._read_files([(read(), field) for read, field in paths if isinstance(read(), str)])
 
     def _named_files(
-        self, layer: _VariableSource, said: set[str], answered: set[str]
-    ) -> Iterator[tuple[str, Field]]:
-        """Yield the file and the field of each ``NAME_FILE`` that no stronger layer overrides."""
-        for pointer in said & self.field_index.by_file_variable.keys():
-            field = self.field_index.by_file_variable[pointer]
+        self, source: str, place: str, texts: Mapping[str, Callable[[], Any]]
+    ) -> list[tuple[Callable[[], Any], Field]]:
+        """Return the path and the field of each ``NAME_FILE`` that no stronger one overrides."""
+        paths = []
+        for pointer in texts.keys() & self.field_index.by_file_variable.keys():
+            field, read = self.field_index.by_file_variable[pointer], texts[pointer]
             if field.attribute in self.answered:
-                self._override(field, pointer, layer, None)
+                self._override(field, f"{pointer} in {place}", None)
                 continue
-            answered.add(field.attribute)
-            if isinstance(problem := layer.values[pointer], ValueProblem):
-                self.builder.add(field.attribute, SourceHit(problem, layer.source, layer.place))
-                continue
-            if layer.source == "environment" and field.name not in said:
+            paths.append((read, field))
+            if isinstance(read(), ValueProblem):
+                self.builder.add(field.attribute, SourceHit(read(), source, place))
+            if source == "environment" and field.name not in texts:
                 self.pointed.add(field.attribute)
-            yield _reader(layer.values, pointer)(), field
+        return paths
 
     def _read_files(self, paths: list[tuple[str, Field]]) -> None:
         """Read the files of fields, of which two may have the same file."""
         while paths:
             # Each round reads a file once.
-            fields = {
+            pointers = {
                 os.path.join(self.source_context.cwd, path): (path, field) for path, field in paths
             }
-            self._read_pointers(fields)
-            done = [field for _, field in fields.values()]
-            paths = [(path, field) for path, field in paths if field not in done]
+            self._read_pointers(pointers)
+            paths = [each for each in paths if each not in pointers.values()]
 
     def _read_pointers(self, pointers: Mapping[str, tuple[str, Field]]) -> None:
         """Read the files that ``NAME_FILE`` variables name.
@@ -311,57 +294,43 @@ class _Loader:
         """
         from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
 
-        answers = {
-            path: (field.attribute, field.name, field.kind is Secret)
-            for path, (_, field) in pointers.items()
-        }
-        fifos = {
-            path: read_fifo(path, name, self.fifo_reader, is_text=is_text)
-            for path, (_, name, is_text) in answers.items()
-        }
-        files = {path: answer for path, answer in answers.items() if fifos[path] is None}
+        fifos, files = {}, {}
+        for path, (_, field) in pointers.items():
+            is_text = field.kind is Secret
+            fifos[path] = read_fifo(path, field.name, self.fifo_reader, is_text=is_text)
+            if fifos[path] is None:
+                files[path] = field.attribute, field.name, is_text
         snapshot = read_paths(files, self.policy)
         batch = snapshot.batch
         for absolute, (path, field) in pointers.items():
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
-            unresolved = batch.unresolved.get(field.attribute)
-            found = (
-                fifos[absolute]
-                or snapshot.problem
-                or batch.values.get(field.attribute)
-                or (unresolved and unresolved[0].result)
-            )
+            found = fifos[absolute] or snapshot.problem or batch.values.get(field.attribute)
+            for hit in batch.unresolved.get(field.attribute, ())[:1]:
+                found = found or hit.result
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
-                    self._discard(Secret(field.name, path))
+                    self.builder.discard(Secret(field.name, path))
                 message = f"cannot be read: the file named by {pointer} does not exist"
                 fix = f"set {pointer} to the path of a file that contains the value, or unset it"
                 found = ValueProblem("missing", message, fix)
             self.builder.add(field.attribute, SourceHit(found, "file", place))
 
-    def _override(
-        self, field: Field, variable: str, layer: _VariableSource, value: ValueOrProblem | None
-    ) -> None:
+    def _override(self, field: Field, overridden: str, value: ValueOrProblem | None) -> None:
         """Record that a stronger variable overrides one with a different value.
 
         Args:
             field: the field.
-            variable: the overridden variable.
-            layer: where it is set.
+            overridden: the overridden variable, and where it is set.
             value: its value; None for a ``NAME_FILE``, whose file is not read.
         """
-        builder, attribute = self.builder, field.attribute
-        hits = builder.unresolved.get(attribute, [])
-        if attribute in builder.values:
-            hits = [SourceHit(builder.values[attribute], *builder.origin(attribute))]
-        for hit in hits[:1]:
+        for hit in self.builder.hits(field.attribute)[:1]:
             is_used = not isinstance(hit.result, ValueProblem) and hit.source != "override"
             if is_used and hit.result != value:
-                text = f"{variable} in {layer.place} by {location_text((hit.source, hit.place))}"
-                self.overridden.setdefault(field.name, []).append(text)
+                text = f"{overridden} by {location_text((hit.source, hit.place))}"
+                self.overridden.append((field.name, text))
 
     def _read_directories(self) -> None:
         source_context, snapshots = self.source_context, self.builder.snapshots
@@ -383,11 +352,10 @@ class _Loader:
         by_file, batch = self.field_index.by_file, above.batch
         if len(batch.files) == len(above.names):
             return []  # each name is the file of a secret
-        found = batch.values.keys() | {
-            attribute
-            for attribute, hits in batch.unresolved.items()
-            if any(hit.result not in {A_DIRECTORY, EMPTY} for hit in hits)
-        }
+        found = set(batch.values)
+        for attribute, hits in batch.unresolved.items():
+            if {hit.result for hit in hits} - {A_DIRECTORY, EMPTY}:
+                found.add(attribute)
         # A field is found under each of its names, also an older one.
         found = {attribute.partition(".alias.")[0] for attribute in found}
         lacking = {
@@ -419,35 +387,24 @@ class _Loader:
             if setting == "CREDENTIALS_DIRECTORY":
                 fix = "add LoadCredential= to the unit, and start the unit again"
             named = f"; it is named by {setting}" if setting else ""
-            builder.problems.append(
-                Problem(
-                    name=snapshot.path,
-                    kind=snapshot.problem.kind,
-                    message=f"{snapshot.problem.message}{named}",
-                    fix=fix,
-                )
-            )
+            message = f"{snapshot.problem.message}{named}"
+            problem = Problem(snapshot.path, snapshot.problem.kind, message, fix=fix)
+            builder.problems.append(problem)
         if snapshot.skipped_line:
             builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return
-        for attribute, value in batch.values.items():
-            self._add(attribute, SourceHit(value, "file", batch.directory + batch.files[attribute]))
-        for attribute, hits in batch.unresolved.items():
+        found = {
+            attribute: [SourceHit(value, "file", batch.directory + batch.files[attribute])]
+            for attribute, value in batch.values.items()
+        }
+        for attribute, hits in {**found, **batch.unresolved}.items():
             for hit in hits:
-                self._add(attribute, hit)
-
-    def _add(self, attribute: str, hit: SourceHit) -> None:
-        if attribute in self.answered:
-            self._discard(hit.result)
-        else:
-            self.builder.add(attribute, hit)
-
-    def _discard(self, result: ValueOrProblem) -> None:
-        """Keep a value that is not used, because it must be hidden too."""
-        if not isinstance(result, ValueProblem):
-            self.builder.unused_values.append(result)
+                if attribute in self.answered:
+                    builder.discard(hit.result)
+                else:
+                    builder.add(attribute, hit)
 
 
 def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Callable[[], Any]:

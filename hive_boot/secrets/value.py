@@ -1,4 +1,4 @@
-"""Secret values: `Secret`, `SecretBytes`, placeholders, and changes between two sets."""
+"""Secret values: `Secret`, `SecretBytes`, and changes between two sets."""
 
 from __future__ import annotations
 
@@ -12,28 +12,6 @@ from hive_boot.redaction.opaque import _OpaqueIterator
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
-
-MARK = "<hive-boot placeholder"
-"""Prefix of every placeholder. YAML, JSON and quotes of a shell leave it unchanged."""
-
-
-_MARK_BYTES = MARK.encode()
-
-
-def placeholder(name: str) -> str:
-    """Return the placeholder of a secret, which every start rejects as a value.
-
-    Args:
-        name: the name of the secret.
-    """
-    return f"{MARK}: put the value of {name} here>"
-
-
-def is_placeholder(value: Secret | SecretBytes) -> bool:
-    """Return whether a value begins with the prefix of a placeholder."""
-    if isinstance(value, Secret):
-        return value.reveal().startswith(MARK)
-    return value.reveal().startswith(_MARK_BYTES)
 
 
 Plain = TypeVar("Plain", str, bytes)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot.manifests.output_files import File, compare, write
-from hive_boot.secrets.value import placeholder
+from hive_boot.secrets.placeholders import placeholder
 from tests.manifests.deployments import deployment as deploy
 from tests.manifests.deployments import text_of
 from tests.support import as_ordinary_user

@@ -23,7 +23,7 @@ from hive_boot import (
     SecretSet,
     secret,
 )
-from hive_boot.secrets.value import placeholder
+from hive_boot.secrets.placeholders import placeholder
 from tests.fixtures.cases import case, empty_machines
 from tests.support import failed_start, look, values_of
 

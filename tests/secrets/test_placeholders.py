@@ -3,7 +3,7 @@
 import yaml
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.secrets.value import is_placeholder, placeholder
+from hive_boot.secrets.placeholders import is_placeholder, placeholder
 
 
 def test_a_placeholder_says_whose_value_is_wanted() -> None:

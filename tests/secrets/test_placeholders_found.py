@@ -12,7 +12,7 @@ import pytest
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
 from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.load_result import LoadNote, LoadResult
-from hive_boot.secrets.validation import find_stand_in
+from hive_boot.secrets.placeholders import find_stand_in
 from hive_boot.testing import override
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look, report_of, values_of

@@ -21,6 +21,7 @@ from hive_boot.cli.secret_files import (
     differing_fields,
     encode_value,
     named_directory,
+    os_errors_reported,
     read_directory,
 )
 from hive_boot.secrets.fix_hints import near_misses
@@ -75,8 +76,9 @@ def run(arguments: Namespace) -> int:
     files = [
         Path(file) for file in arguments.env_file or [declaration.source_options.env_file or ".env"]
     ]
-    _check_paths(arguments.to, files)
-    plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
+    with os_errors_reported(Path(arguments.to)):
+        _check_paths(arguments.to, files)
+        plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
     if not arguments.dry_run:
         apply(plan)
     if arguments.json:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dotenv.parser import parse_stream
 
@@ -30,11 +30,11 @@ from hive_boot.cli.secret_files import (
     read_env_files,
     read_environment,
     refuse_links,
+    rejections,
     without_constraints,
 )
 from hive_boot.exceptions import SecretsError
 from hive_boot.runtime.log_messages import warning_text
-from hive_boot.secrets.fields import constraint_violations
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -129,6 +129,7 @@ class MigrationPlan:
         self._refuse_unreadable()
         target = self._inspect_target()
         existing = {} if target is None else target.values
+        self._refuse_members(existing)
         self.secrets: list[MigratedSecret] = [
             self._migrated(field, target)
             for field in self._fields
@@ -187,6 +188,23 @@ class MigrationPlan:
             message = (
                 f"{self._file_names()} sets none of the {len(self._fields)} secrets that "
                 f"{self.declaration} declares"
+            )
+            raise CommandError(message)
+
+    def _refuse_members(self, existing: Collection[str]) -> None:
+        """Raise if a secret that is not among the attributes ``existing`` is a member of a file.
+
+        Raises:
+            CommandError: there is one.
+        """
+        members = [
+            f"{field.name} is a member of {self.shown / field.bundle}"
+            for field in self._fields
+            if field.bundle and self._value(field) and field.attribute not in existing
+        ]
+        if members:
+            message = (
+                f"Nothing was written, because migrate does not write members: {'; '.join(members)}"
             )
             raise CommandError(message)
 
@@ -253,24 +271,19 @@ class MigrationPlan:
             refuse_links(self.directory, file, self.shown)
         else:
             path = Path(target.origin(field.attribute)[1])
-            file = str(path.relative_to(self.directory))
+            file = field.bundle or str(path.relative_to(self.directory))
         return MigratedSecret(
             attribute=field.attribute, name=field.name, value=value, file=file, is_new=is_new
         )
 
     def _broken_constraints(self) -> list[str]:
         """Return a warning for each value that a start rejects; it is migrated without a change."""
-        warnings = []
-        for field in self._fields:
-            value = self._value(field)
-            if value is None:
-                continue
-            plain: Any = value.reveal()
-            violations = [each.message for each in constraint_violations(field, value.reveal)]
-            if plain == field.dev_default:
-                violations.append("is the development default, which other profiles reject")
-            warnings += [f"{field.name} {each}: a start rejects this value" for each in violations]
-        return warnings
+        return [
+            f"{field.name} {each}: a start rejects this value"
+            for field in self._fields
+            if (value := self._value(field)) is not None
+            for each in rejections(field, value)
+        ]
 
     def _overriding_sources(self) -> list[str]:
         """Return a warning for each source that overrides values of the ``.env`` files.
@@ -348,7 +361,8 @@ class MigrationPlan:
 
     def _other_files(self, names: Iterable[str]) -> list[str]:
         """Return the names that belong neither to a secret file nor to a backup of one."""
-        tops = {file.partition("/")[0] for field in self._fields for file in field.candidates}
+        files = {file for field in self._fields for file in (*field.candidates, field.bundle)}
+        tops = {file.partition("/")[0] for file in files if file}
         tops |= {".gitignore", ".gitkeep"}
         return [
             name

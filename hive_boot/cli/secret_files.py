@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections import ChainMap
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.arguments import CommandError, UsageError
+from hive_boot.cli.arguments import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import FieldIndex, ValueProblem
+from hive_boot.secrets.fields import FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
-from hive_boot.secrets.validation import BLANK, PLACEHOLDER
-from hive_boot.secrets.value import Secret, SecretBytes, is_placeholder
+from hive_boot.secrets.validation import BLANK, PLACEHOLDER, content_problem
+from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
@@ -62,6 +63,7 @@ def locate_secret(
         declared: whether the field comes from a declaration, so that its ``file=`` is known.
 
     Raises:
+        OSError: the directory cannot be entered.
         UsageError: the file or the directory does not exist, or the directory is a link.
         CommandError: the secret has several files, its file is a link or not a regular file,
             or the directory is a Kubernetes volume.
@@ -70,7 +72,7 @@ def locate_secret(
     if not directory.is_dir():
         message = f"The directory {shown} does not exist. Specify it with --to."
         raise UsageError(message)
-    names = [path.name for path in directory.iterdir()]
+    names = _list(directory, field)
     if any(name.startswith("..") for name in names):
         message = (
             f"{shown} is a Kubernetes volume, which only the kubelet can write. Use --kubernetes: "
@@ -103,6 +105,36 @@ def locate_secret(
     return SecretLocation(
         directory=directory, file=file, shown=shown / file, path=path, status=status
     )
+
+
+def _list(directory: Path, field: Field) -> list[str]:
+    """Return the names in a directory; those that matter, if it can only be entered."""
+    try:
+        return [path.name for path in directory.iterdir()]
+    except PermissionError:
+        os.stat(f"{directory}/.")  # noqa: PTH116  (raises without permission; Path drops the dot)
+        names = ("..data", *field.candidates)
+        return [name for name in names if os.path.lexists(directory / name)]
+
+
+@contextmanager
+def os_errors_reported(shown: Path) -> Iterator[None]:
+    """Raise CommandError for an error of the operating system in the ``with`` block.
+
+    Args:
+        shown: the path to name, if the error has none.
+
+    Raises:
+        CommandError: the block raises OSError.
+    """
+    failure = ""
+    try:
+        yield
+    except OSError as exc:
+        failure = f"{exc.filename2 or exc.filename or shown}: {os_error_text(exc).lower()}"
+    if failure:
+        # Raised outside the except block: the frames of the first exception can contain values.
+        raise CommandError(failure)
 
 
 def named_directory(shown: Path) -> Path:
@@ -172,13 +204,20 @@ def value_problem(value: Value) -> ValueProblem | None:
         return EMPTY
     if isinstance(plain, str) and "\0" in plain:
         return NUL
-    if isinstance(plain, str) and plain.isspace():
-        return BLANK
-    if is_placeholder(value):
-        return PLACEHOLDER
     if len(encode_value(value)) > LIMIT:
         return ValueProblem("too-large", f"is larger than the {LIMIT} bytes that a start reads")
-    return None
+    problem = content_problem(value)
+    return problem if problem in {BLANK, PLACEHOLDER} else None
+
+
+def rejections(field: Field, value: Value) -> list[str]:
+    """Return why a start in production rejects a value, without the check of its field."""
+    problem = None if field.allow_placeholder else content_problem(value)
+    problems = constraint_violations(field, value.reveal) + ([problem] if problem else [])
+    messages = [each.message for each in problems]
+    if value.reveal() == field.dev_default:
+        messages.append("is the development default, which other profiles refuse")
+    return messages
 
 
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:

@@ -320,7 +320,7 @@ def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
     return None
 
 
-def _content_problem(value: Value) -> ValueProblem | None:
+def content_problem(value: Value) -> ValueProblem | None:
     """Return the problem of a value that is blank, a placeholder or a reference."""
     is_text = isinstance(value, Secret)
     read: Any = value._open  # noqa: SLF001
@@ -432,7 +432,7 @@ class _Validator:
         newlines = []
         for attribute, value in list(values.items()):
             field = builder.field_index.by_attribute[attribute]
-            problem = _content_problem(value)
+            problem = content_problem(value)
             if problem is None:
                 if isinstance(value, Secret) and value.reveal().endswith("\n"):
                     newlines += [field.name] * (not value.reveal().endswith("-----\n"))

@@ -1,6 +1,6 @@
 """Doctor command: findings about secrets and settings that are likely to fail later.
 
-A check is a function that examines one subject and starts nothing. The order of the checks
+A check is a generator that examines one subject and starts nothing. The order of the checks
 is the order in which findings of the same severity are reported.
 """
 
@@ -26,13 +26,13 @@ from hive_boot.secrets.platform import HostEnvironment
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot.cli.doctor_checks.context import Severity
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.load_pipeline import DryRunResult
 
-CHECKS: tuple[Callable[[DoctorContext], list[Finding]], ...] = (
+CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     change_detection.mounted_files,
     change_detection.secrets_in_image,
     exposure.secrets_tracked_by_git,

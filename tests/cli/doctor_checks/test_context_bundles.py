@@ -28,7 +28,7 @@ def test_the_file_of_a_bundle_is_a_secret_file(machine: Path) -> None:
         context = context_of(machine, declared=Needs, secrets_dirs=bundle, mode="docker")
         assert [file.path for file in context.secret_files] == [bundle]
         assert kinds(readable_by_others(context)) == [("warning", "readable-file")]
-        assert "fake" not in str(readable_by_others(context))
+        assert "fake" not in str(list(readable_by_others(context)))
 
 
 def test_the_file_of_a_member_is_a_secret_file(machine: Path) -> None:

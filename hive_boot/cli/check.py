@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> int:
     except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
         if arguments.json:
-            print_json({"ok": False, **_problems(exc)})
+            print_json({"ok": False, **problem_facts(exc)})
         else:
             print_problems(exc)
         return exc.exit_code
@@ -101,11 +101,12 @@ def report_facts(result: DryRunResult) -> dict[str, Any]:
         "directories": list(source_context.directories),
         "secrets": [_facts(field, load_result) for field in load_result.field_index.all_fields],
         "warnings": [warning_text(warning) for warning in load_result.warnings],
-        **_problems(result.error),
+        **problem_facts(result.error),
     }
 
 
-def _problems(error: InvalidSecretsError | None) -> dict[str, Any]:
+def problem_facts(error: InvalidSecretsError | None) -> dict[str, Any]:
+    """Return the problems of a dry run, as for ``--json``."""
     if error is None:
         return {"problems": [], "advice": []}
     return {

@@ -18,9 +18,9 @@ from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
 from hive_boot.cli.check import print_problems, print_report, problem_facts, report_facts
 from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
-from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
+from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
-from hive_boot.cli.output import Cell, is_terminal, print_json, print_line
+from hive_boot.cli.output import Cell, is_terminal, pluralize, print_json, print_line
 from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.secrets.platform import HostEnvironment
 

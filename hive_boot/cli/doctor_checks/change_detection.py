@@ -174,10 +174,9 @@ def mount_of(path: Path, table: list[Mount]) -> Mount:
 def mounted_files(context: DoctorContext) -> Iterator[Finding]:
     """Yield the declared files that are mount points: a replacement of them is not visible."""
     snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
-    names = {str(file.path): file.name for file in context.secret_files}
-    watch = context.declarations.watch
+    names, watch = context.secret_files, context.declarations.watch
     for file in snapshot.pinned:
-        finding = mounted_file_finding(file, names.get(file.path, ""), watch=watch)
+        finding = mounted_file_finding(file, names.get(Path(file.path), ""), watch=watch)
         if finding is not None:
             yield finding
 

@@ -6,10 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted, pluralize
+from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted
+from hive_boot.cli.output import pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
+from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
@@ -118,7 +120,7 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
                     kind=kind,
                     message=f"{field.name} {problem}",
                     names=(field.name,),
-                    locations=(context.location_of(field.attribute),),
+                    locations=(location_text(result.origin(field.attribute)),),
                     fix=fix,
                 )
 

@@ -7,8 +7,9 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, file_status, pluralize
+from hive_boot.cli.doctor_checks.context import Finding, file_status
 from hive_boot.cli.git import find_repository, git_failure, git_paths
+from hive_boot.cli.output import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,7 @@ def readable_by_others(context: DoctorContext) -> Iterator[Finding]:
 
     Each ``.env`` file is a separate finding.
     """
-    names = {file.path: file.name for file in context.secret_files}
+    names = context.secret_files
     where = "container" if context.in_container else "machine"
     groups: dict[tuple[Path, int], list[Path]] = {}
     for file, mode in _files_with_mode(names, stat.S_IROTH):

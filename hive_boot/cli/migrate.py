@@ -98,26 +98,25 @@ def _check_paths(to: str, files: Sequence[Path]) -> None:
         if not file.is_file():
             message = f"{file} does not exist or is not a file. Specify a file with --env-file."
             raise UsageError(message)
-    if not to.isprintable():
-        message = "--to contains a control character, such as a line break. Choose another path."
-        raise UsageError(message)
     directory = named_directory(Path(to))
     root = find_repository(directory)
-    if any(each.is_relative_to(directory) for each in (Path.cwd(), *([root] if root else []))):
+    if not to.isprintable():
+        message = "--to contains a control character, such as a line break. Choose another path."
+    elif any(each.is_relative_to(directory) for each in (Path.cwd(), *([root] if root else []))):
         message = (
             f"--to {to} contains the project. Choose a directory that contains only secrets, "
             "such as secrets."
         )
-        raise UsageError(message)
-    if directory.exists() and not directory.is_dir():
+    elif directory.exists() and not directory.is_dir():
         message = f"--to {to} is not a directory"
-        raise UsageError(message)
-    if any(os.path.lexists(each / "__init__.py") for each in (directory, *directory.parents)):
+    elif any(os.path.lexists(each / "__init__.py") for each in (directory, *directory.parents)):
         message = (
             f"--to {to} is inside a Python package, so its wheel would contain the secrets. "
             "Choose a directory outside the package, such as secrets."
         )
-        raise UsageError(message)
+    else:
+        return
+    raise UsageError(message)
 
 
 def apply(plan: MigrationPlan) -> None:
@@ -133,16 +132,20 @@ def apply(plan: MigrationPlan) -> None:
     except OSError as exc:
         path = exc.filename2 or exc.filename or plan.shown
         failure = f"Nothing was changed: {path}: {os_error_text(exc).lower()}"
-    except UndoError as exc:
-        failure = str(exc)
     except CommandError as exc:
-        failure = f"Nothing was changed: {exc}"
+        failure = f"{'' if isinstance(exc, UndoError) else 'Nothing was changed: '}{exc}"
     if failure:
         # Raised outside the except block: the frames of the first exception contain values.
         raise CommandError(failure)
 
 
 def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
+    """Make the changes of a plan, and read the new files as a start would.
+
+    Raises:
+        OSError: a change failed.
+        CommandError: git would not ignore the files, or a start would read another value.
+    """
     change = plan.gitignore_change
     if change is not None and change.before is not None:
         transaction.replace(change.path, change.content, change.before)
@@ -161,15 +164,6 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
         if each.is_new:
             transaction.create_directory(plan.directory)
             transaction.create(plan.directory / each.file, encode_value(each.value))
-    verify(plan)
-
-
-def verify(plan: MigrationPlan) -> None:
-    """Raise if a start would not read the same values from the directory and the ``.env`` files.
-
-    Raises:
-        CommandError: a value differs.
-    """
     target = read_directory(plan.field_index, plan.directory)
     migrated = {each.attribute for each in plan.secrets}
     differing = differing_fields(plan.field_index, plan.found, target)

@@ -128,8 +128,7 @@ class MigrationPlan:
         self.found: LoadResult = read_env_files(self.field_index, files)
         self._refuse_unreadable()
         target = self._inspect_target()
-        existing = {} if target is None else target.values
-        self._refuse_members(existing)
+        self._refuse_members(target)
         self.secrets: list[MigratedSecret] = [
             self._migrated(field, target)
             for field in self._fields
@@ -139,7 +138,7 @@ class MigrationPlan:
             field
             for field in self._fields
             if (field.required or field.required_in)
-            and field.attribute not in self.found.values.keys() | existing.keys()
+            and field.attribute not in self.found.values.keys() | target.values.keys()
         ]
         migrated = {each.name for each in self.secrets}
         migrated |= {old for each in self._fields if each.name in migrated for old in each.aliases}
@@ -191,8 +190,8 @@ class MigrationPlan:
             )
             raise CommandError(message)
 
-    def _refuse_members(self, existing: Collection[str]) -> None:
-        """Raise if a secret that is not among the attributes ``existing`` is a member of a file.
+    def _refuse_members(self, target: LoadResult) -> None:
+        """Raise if a secret that must be written is a member of a file.
 
         Raises:
             CommandError: there is one.
@@ -200,7 +199,7 @@ class MigrationPlan:
         members = [
             f"{field.name} is a member of {self.shown / field.bundle}"
             for field in self._fields
-            if field.bundle and self._value(field) and field.attribute not in existing
+            if field.bundle and self._value(field) and field.attribute not in target.values
         ]
         if members:
             message = (
@@ -208,15 +207,15 @@ class MigrationPlan:
             )
             raise CommandError(message)
 
-    def _inspect_target(self) -> LoadResult | None:
-        """Load the directory and return the result; None if the directory does not exist.
+    def _inspect_target(self) -> LoadResult:
+        """Load the directory, which need not exist, and return the result.
 
         Raises:
             CommandError: the directory cannot be read or written, or has other values.
         """
-        if not self.directory.exists():
-            return None
         target = read_directory(self.field_index, self.directory)
+        if not self.directory.exists():
+            return target
         snapshot = target.snapshots[0]
         if snapshot.volume:
             message = (
@@ -258,15 +257,15 @@ class MigrationPlan:
     def _shown_path(self, path: str) -> str:
         return str(self.shown / Path(path).relative_to(self.directory))
 
-    def _migrated(self, field: Field, target: LoadResult | None) -> MigratedSecret:
+    def _migrated(self, field: Field, target: LoadResult) -> MigratedSecret:
         """Return the secret of a field that the ``.env`` files set.
 
         Raises:
             CommandError: the path of its new file contains a symbolic link.
         """
         value = self.found.values[field.attribute]
-        is_new = target is None or field.attribute not in target.values
-        if target is None or is_new:
+        is_new = field.attribute not in target.values
+        if is_new:
             file = field.file_name
             refuse_links(self.directory, file, self.shown)
         else:

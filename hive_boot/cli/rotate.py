@@ -69,16 +69,16 @@ def read_new_value(field: Field) -> Value:
     if sys.stdin is None:
         message = "The new value cannot be read, because stdin is closed. Pipe the value to stdin."
         raise UsageError(message)
-    value = _prompt(field) if sys.stdin.isatty() else decode_value(_read_pipe(), field)
+    value = (
+        _prompt(field)
+        if sys.stdin.isatty()
+        else decode_value(sys.stdin.buffer.read(_MAX_BYTES), field)
+    )
     problem = NOT_UTF_8 if value is None else value_problem(value)
     if problem is not None or value is None:
         message = f"The new value of {field.name} {problem.message if problem else ''}"
         raise CommandError(message)
     return value
-
-
-def _read_pipe() -> bytes:
-    return sys.stdin.buffer.read(_MAX_BYTES)
 
 
 def _prompt(field: Field) -> Value | None:
@@ -363,21 +363,15 @@ def _print_report(facts: dict[str, Any]) -> None:
         print_line(f"Note: {note}")
 
 
-def _key(field: Field, declared: type[SecretSet] | None) -> str:
-    """Return the key of a Kubernetes Secret that is mounted as the file of a field."""
-    if declared is None:
-        return field.file_name
-    items = items_of(declared._field_index.all_fields)  # noqa: SLF001  (same package)
-    return next(item.key for item in items if item.name == field.name)
-
-
 def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
     """Print the kubectl command. It reads stdin, so that the shell history lacks the value."""
     name = name or fix_hints.object_name(declared.__name__ if declared else "")
     if not _OBJECT.fullmatch(name):
         message = "--kubernetes must be the name of a Kubernetes Secret: a-z, 0-9, '-' and '.'"
         raise UsageError(message)
-    command = fix_hints.kubectl(_key(field, declared), name)
+    fields = declared._field_index.all_fields if declared else [field]  # noqa: SLF001  (same package)
+    key = next((item.key for item in items_of(fields) if item.name == field.name), field.file_name)
+    command = fix_hints.kubectl(key, name)
     if json:
         print_json({"name": field.name, "command": command, "reads": "stdin"})
     else:

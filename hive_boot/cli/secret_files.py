@@ -131,7 +131,7 @@ def os_errors_reported(shown: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        failure = f"{exc.filename2 or exc.filename or shown}: {os_error_text(exc).lower()}"
+        failure = f"{exc.filename2 or exc.filename or shown}: {os_error_text(exc)}"
     if failure:
         # Raised outside the except block: the frames of the first exception can contain values.
         raise CommandError(failure)

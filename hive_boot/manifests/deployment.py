@@ -142,7 +142,6 @@ class Deployment:
         name: the name of the application.
         declared: the name of the :class:`SecretSet`.
         items: every secret, including those of ``previous=``.
-        watch: whether changed files are loaded.
         served: whether the process serves HTTP; otherwise it runs a main.
         port: the port of HTTP; None without one.
         probe_port: the port of the probes; None if HTTP answers them.
@@ -168,7 +167,6 @@ class Deployment:
     name: str
     declared: str
     items: tuple[SecretItem, ...]
-    watch: bool
     served: bool
     port: int | None
     probe_port: int | None
@@ -331,7 +329,6 @@ def declared_facts(plan: AppDeclaration) -> dict[str, Any]:
     return {
         "declared": declared.__name__,
         "items": items_of(declared._field_index.all_fields),  # noqa: SLF001  (as a start does)
-        "watch": plan.watch,
         "served": plan.main is None,
         "probe_port": plan.probe_port or None,
         "start": plan.wait_for_files + plan.startup_timeout,

@@ -159,42 +159,41 @@ def secrets_tracked_by_git(context: DoctorContext) -> Iterator[Finding]:
                     locations=(str(directory),),
                 )
             continue
+        tracked.sort()
         if tracked:
-            yield _tracked(directory, sorted(tracked), context)
-        others = [file for file in files if file not in tracked]
-        if not others:
-            continue
-        ignored = git_paths(directory, "check-ignore", "-z", "--stdin", stdin_paths=others)
-        if ignored is not None and (exposed := sorted(set(others) - set(ignored))):
-            yield _not_ignored(directory, exposed, context)
+            command = f"git -C {shlex.quote(str(directory))} rm --cached {shlex.join(tracked)}"
+            yield _git_finding(
+                "tracked-by-git",
+                "git tracks secret files: every copy of the repository contains the values, also "
+                "in its history",
+                [directory / file for file in tracked],
+                context,
+                fix=f"`{command}`; add a line to .gitignore; then rotate the values",
+            )
+        others = sorted(set(files).difference(tracked))
+        ignored = others and git_paths(
+            directory, "check-ignore", "-z", "--stdin", stdin_paths=others
+        )
+        if ignored is not None and (exposed := sorted(set(others).difference(ignored))):
+            line = exposed[0] if len(exposed) == 1 else f"{directory.name}/"
+            yield _git_finding(
+                "not-ignored-by-git",
+                "git does not ignore secret files: the next `git add .` adds them",
+                [directory / file for file in exposed],
+                context,
+                fix=f"add the line {line} to the .gitignore of the repository",
+            )
 
 
-def _tracked(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:
-    command = f"git -C {shlex.quote(str(directory))} rm --cached {shlex.join(files)}"
-    return Finding(
-        severity="warning",
-        kind="tracked-by-git",
-        message="git tracks secret files: every copy of the repository contains the values, also "
-        "in its history",
-        names=_names(directory, files, context),
-        locations=tuple(str(directory / file) for file in files),
-        fix=f"`{command}`; add a line to .gitignore; then rotate the values",
-    )
-
-
-def _not_ignored(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:
-    line = files[0] if len(files) == 1 else f"{directory.name}/"
-    return Finding(
-        severity="warning",
-        kind="not-ignored-by-git",
-        message="git does not ignore secret files: the next `git add .` adds them",
-        names=_names(directory, files, context),
-        locations=tuple(str(directory / file) for file in files),
-        fix=f"add the line {line} to the .gitignore of the repository",
-    )
-
-
-def _names(directory: Path, files: Sequence[str], context: DoctorContext) -> tuple[str, ...]:
-    """Return the names of the secrets in ``files``."""
+def _git_finding(
+    kind: str, message: str, paths: Sequence[Path], context: DoctorContext, *, fix: str
+) -> Finding:
     names = context.names_by_path
-    return tuple(name for file in files for name in names.get(directory / file, ()))
+    return Finding(
+        severity="warning",
+        kind=kind,
+        message=message,
+        names=tuple(name for path in paths for name in names.get(path, ())),
+        locations=tuple(map(str, paths)),
+        fix=fix,
+    )

@@ -58,6 +58,9 @@ _CONTAINERS = re.compile(r"""^[ \t]*["']?containers["']?[ \t]*:""", re.MULTILINE
 _SERVICES = re.compile(r"^services[ \t]*:[ \t]*$", re.MULTILINE)
 _SERVICE = re.compile(r"^([ \t]+)[\"']?[\w.-]+[\"']?[ \t]*:", re.MULTILINE)
 _UNIT_SERVICE = re.compile(r"^\[Service\]", re.MULTILINE)
+_HEADERS = {"kubernetes": _WORKLOAD, "docker": _SERVICE, "systemd": _UNIT_SERVICE}
+"""The line that a finding without a setting refers to."""
+
 _TIMEOUT = r"(?m)^[ \t]*Timeout(?:Stop)?Sec[ \t]*=([^\n]*)"
 _USES_HIVE_BOOT = re.compile(r"hive[-_]boot", re.IGNORECASE)
 _INHERITS = re.compile(r"^[ \t]*(?:<<|extends)[ \t]*:", re.MULTILINE)
@@ -95,12 +98,8 @@ class GracePeriod:
     explicit: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Block:
-    """A part of a file (a document, a service or a unit) and its offset in the file."""
-
-    offset: int
-    text: str
+_Block = tuple[int, str]
+"""A part of a file (a document, a service or a unit): its offset in the file, and its text."""
 
 
 def short_grace_period(context: DoctorContext) -> Iterator[Finding]:
@@ -183,7 +182,7 @@ def grace_periods(path: Path) -> list[GracePeriod]:
     # Comments are replaced by spaces, so that the offsets do not change.
     text = _COMMENT.sub(lambda match: " " * len(match[0]), text)
     if path.suffix == ".service":
-        platform, blocks = "systemd", [_Block(offset=0, text=text)]
+        platform, blocks = "systemd", [(0, text)]
         blocks = blocks if _UNIT_SERVICE.search(text) else []
     elif services := _SERVICES.search(text):
         platform, blocks = "docker", _compose_services(text, services.end())
@@ -228,11 +227,13 @@ def _grace_period(
     """
     key, _, default = _PLATFORMS[platform]
     pattern = _TIMEOUT if platform == "systemd" else rf"""\b{key}["']?\s*:\s*([^\n,}}]*)"""
-    matches = list(re.finditer(pattern, block.text))
-    offset = block.offset + (matches[-1].start() if matches else _header_offset(platform, block))
+    begin, text = block
+    matches = list(re.finditer(pattern, text))
+    header = _HEADERS[platform].search(text)
+    offset = begin + (matches[-1].start() if matches else header.end() if header else 0)
     location = f"{path}:{bisect_left(line_ends, offset) + 1}"
-    pre_stop = _pre_stop_seconds(block.text) if platform == "kubernetes" else 0.0
-    if not matches and platform == "docker" and _INHERITS.search(block.text):
+    pre_stop = _pre_stop_seconds(text) if platform == "kubernetes" else 0.0
+    if not matches and platform == "docker" and _INHERITS.search(text):
         return None
     seconds = parse_time_span(matches[-1][1]) if matches else default
     if platform == "systemd" and seconds == 0:
@@ -247,13 +248,6 @@ def _grace_period(
         location=location,
         explicit=bool(matches),
     )
-
-
-def _header_offset(platform: str, block: _Block) -> int:
-    """Return the offset of the line in a block that names its type."""
-    pattern = {"kubernetes": _WORKLOAD, "docker": _SERVICE, "systemd": _UNIT_SERVICE}[platform]
-    match = pattern.search(block.text)
-    return 0 if match is None else match.end()
 
 
 def _pre_stop_seconds(text: str) -> float:
@@ -276,10 +270,8 @@ def _indented_below(text: str, offset: int) -> str:
 def _workload_documents(text: str) -> list[_Block]:
     """Return the documents of a Kubernetes file that create pods."""
     edges = [0, *(match.end() for match in _DOCUMENT.finditer(text)), len(text)]
-    blocks = [_Block(offset=begin, text=text[begin:end]) for begin, end in pairwise(edges)]
-    return [
-        block for block in blocks if _WORKLOAD.search(block.text) and _CONTAINERS.search(block.text)
-    ]
+    blocks = [(begin, text[begin:end]) for begin, end in pairwise(edges)]
+    return [each for each in blocks if _WORKLOAD.search(each[1]) and _CONTAINERS.search(each[1])]
 
 
 def _compose_services(text: str, begin: int) -> list[_Block]:
@@ -291,12 +283,12 @@ def _compose_services(text: str, begin: int) -> list[_Block]:
         return []
     starts = [match.start() for match in _SERVICE.finditer(part) if match[1] == first[1]]
     edges = [*starts, len(part)]
-    return [_Block(offset=begin + start, text=part[start:stop]) for start, stop in pairwise(edges)]
+    return [(begin + start, part[start:stop]) for start, stop in pairwise(edges)]
 
 
 def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
     """Return the blocks that match ``pattern``, or all blocks if none matches."""
-    return [block for block in blocks if pattern.search(block.text)] or blocks
+    return [block for block in blocks if pattern.search(block[1])] or blocks
 
 
 def _files_below(directory: Path) -> Iterator[Path]:

@@ -229,7 +229,7 @@ def build_deployment(arguments: Namespace) -> Deployment:
         message = f"YAML reads {name} as a value of another type: choose another --name"
         raise UsageError(message)
     port = arguments.port
-    _check_numbers(arguments)
+    _check_options(arguments)
     if port is not None and port == facts["probe_port"]:
         message = f"{port} is the probe_port of {arguments.app}: choose another --port"
         raise UsageError(message)
@@ -242,12 +242,12 @@ def build_deployment(arguments: Namespace) -> Deployment:
         **facts,
         name=name,
         port=port,
-        image=_line(arguments, "image") or f"{name}:1",
-        base=_line(arguments, "base"),
+        image=arguments.image or f"{name}:1",
+        base=arguments.base,
         command=_command(arguments),
         env=_env(arguments.env, names),
         used=_used(arguments.use, names),
-        install=_line(arguments, "install"),
+        install=arguments.install,
         context=(_source(arguments.app), *map(_inside, arguments.context)),
         copies=tuple(map(_inside, arguments.copy)),
         writable=tuple(dict.fromkeys(map(_absolute, arguments.writable))),
@@ -259,7 +259,13 @@ def build_deployment(arguments: Namespace) -> Deployment:
     )
 
 
-def _check_numbers(arguments: Namespace) -> None:
+def _check_options(arguments: Namespace) -> None:
+    """Raise for a text that is not one line, and for a number out of its range."""
+    for option in ("image", "base", "command", "install"):
+        value = getattr(arguments, option)
+        if value is not None and not (value.strip() and value.isprintable()):
+            message = f"--{option} must be one line, without control characters"
+            raise UsageError(message)
     ports = [("--port", arguments.port), *(("--egress", port) for port in arguments.egress)]
     for option, port in ports:
         if port is not None and not 0 < port < 1 << 16:
@@ -335,22 +341,12 @@ def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
 
 
 def _command(arguments: Namespace) -> tuple[str, ...]:
-    line = _line(arguments, "command") or f"hive-boot run {arguments.app}"
+    line = arguments.command or f"hive-boot run {arguments.app}"
     try:
         return tuple(shlex.split(line))
     except ValueError as exc:
         message = f"--command must be words as in a shell: {exc}"
     raise UsageError(message)
-
-
-def _line(arguments: Namespace, option: str) -> str:
-    value: str | None = getattr(arguments, option)
-    if value is None:
-        return ""
-    if not value.strip() or not value.isprintable():
-        message = f"--{option} must be one line, without control characters"
-        raise UsageError(message)
-    return value
 
 
 def _source(app: str) -> str:

@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
 
-_LINE_END = re.compile(r"\r\n|\n|\r")
-"""Line ends of python-dotenv."""
-
 _REFERENCE = re.compile(r"\$(?:\{((\w+)[\w.-]*)|(\w+))")
 """A reference: ``${NAME}``, which hive_boot and python-dotenv replace by a value, and forms of
 Compose, such as ``$NAME`` and ``${NAME-default}``."""
@@ -413,8 +410,8 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         # python-dotenv includes the blank lines before a binding in its text.
         text = binding.original.string
         body = text.lstrip()
-        first = binding.original.line + _count_lines(text[: len(text) - len(body)])
-        last = first + _count_lines(body) - body.endswith(("\n", "\r"))
+        first = binding.original.line + text.count("\n") - body.count("\n")
+        last = first + body.rstrip("\n").count("\n")
         if binding.key in names:
             found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
         elif used := {*chain(*_REFERENCE.findall(binding.value))} & {*names}:
@@ -423,7 +420,3 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         message = f"Nothing was written, because other lines of {file} refer to secrets:"
         raise CommandError(message, *references, "  Fix: declare these variables as secrets too")
     return found
-
-
-def _count_lines(text: str) -> int:
-    return len(_LINE_END.findall(text))

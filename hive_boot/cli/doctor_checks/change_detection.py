@@ -164,11 +164,9 @@ _OVERLAYS = frozenset({"overlay", "fuse.fuse-overlayfs", "aufs"})
 
 def mount_of(path: Path, table: list[Mount]) -> Mount:
     """Return the mount that contains a resolved path. Of several at one point, the last counts."""
-    result = Mount(root="", point="", file_system="")
-    for mount in table:
-        if path.is_relative_to(mount.point) and len(mount.point) >= len(result.point):
-            result = mount
-    return result
+    above = [mount for mount in reversed(table) if path.is_relative_to(mount.point)]
+    nowhere = Mount(root="", point="", file_system="")
+    return max(above, key=lambda mount: len(mount.point), default=nowhere)
 
 
 def mounted_files(context: DoctorContext) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +11,6 @@ from hive_boot.secrets.platform import container_sign
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
 
     from hive_boot.runtime.declarations import AppDeclaration
@@ -123,8 +122,7 @@ def file_status(path: Path) -> os.stat_result | None:
 
 def is_file(path: Path) -> bool:
     """Return whether ``path`` is an accessible regular file."""
-    status = file_status(path)
-    return status is not None and stat.S_ISREG(status.st_mode)
+    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file() can raise)
 
 
 def join_sorted(names: Iterable[str]) -> str:

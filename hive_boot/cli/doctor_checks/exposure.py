@@ -170,11 +170,9 @@ def secrets_tracked_by_git(context: DoctorContext) -> Iterator[Finding]:
                 context,
                 fix=f"`{command}`; add a line to .gitignore; then rotate the values",
             )
-        others = sorted(set(files).difference(tracked))
-        ignored = others and git_paths(
-            directory, "check-ignore", "-z", "--stdin", stdin_paths=others
-        )
-        if ignored is not None and (exposed := sorted(set(others).difference(ignored))):
+        others = [file for file in files if file not in tracked]
+        ignored = git_paths(directory, "check-ignore", "-z", "--stdin", stdin_paths=others)
+        if ignored is not None and (exposed := sorted(set(others) - set(ignored))):
             line = exposed[0] if len(exposed) == 1 else f"{directory.name}/"
             yield _git_finding(
                 "not-ignored-by-git",

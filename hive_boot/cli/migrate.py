@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ from hive_boot.secrets.fix_hints import near_misses
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hive_boot.secrets.fields import Field
 
@@ -205,13 +207,12 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     print_line()
     for line in _changes(plan):
         print_line(f"- {line}")
-    for file in dict.fromkeys(line.file for line in plan.lines):
+    for file, lines in groupby(plan.lines, key=attrgetter("file")):
         print_line(f"- {file} is not changed. Delete these lines, which contain the values:")
-        for each in plan.lines:
-            if each.file == file:
-                numbers = f"lines {each.first}-{each.last}"
-                label = f"line {each.first}" if each.first == each.last else numbers
-                print_line(f"    {label}: {each.name}")
+        for each in lines:
+            is_one = each.first == each.last
+            label = f"line {each.first}" if is_one else f"lines {each.first}-{each.last}"
+            print_line(f"    {label}: {each.name}")
     for warning in plan.warnings:
         print_line(Cell("warning:", "yellow"), f" {warning}")
     if dry_run:
@@ -251,14 +252,10 @@ def _missing(field: Field, plan: MigrationPlan) -> str:
     return f"required{profiles}, and missing{hint}"
 
 
-def _changes(plan: MigrationPlan) -> list[str]:
-    lines = []
+def _changes(plan: MigrationPlan) -> Iterator[str]:
     if any(each.is_new for each in plan.secrets):
-        lines.append(
-            f"new files have mode 0444, which containers need; keep {plan.shown} at mode 0700"
-        )
+        yield f"new files have mode 0444, which containers need; keep {plan.shown} at mode 0700"
     if plan.restricts_permissions:
-        lines.append(f"the permissions of other users on {plan.shown} are removed")
+        yield f"the permissions of other users on {plan.shown} are removed"
     if change := plan.gitignore_change:
-        lines.append(f"{change.path} gets the line {change.line}, so that git ignores {plan.shown}")
-    return lines
+        yield f"{change.path} gets the line {change.line}, so that git ignores {plan.shown}"

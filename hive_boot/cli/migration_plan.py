@@ -37,7 +37,7 @@ from hive_boot.exceptions import SecretsError
 from hive_boot.runtime.log_messages import warning_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
@@ -281,28 +281,26 @@ class MigrationPlan:
             for each in rejections(field, value)
         ]
 
-    def _overriding_sources(self) -> list[str]:
-        """Return a warning for each source that overrides values of the ``.env`` files.
+    def _overriding_sources(self) -> Iterator[str]:
+        """Yield a warning for each source that overrides values of the ``.env`` files.
 
         In development mode a start also reads ``.env.local`` and the environment, and these
         override ``.env``.
         """
-        warnings = []
-        local_files = [Path(f"{file}.local") for file in self.files]
-        for path in [path for path in local_files if path.exists() and path not in self.files]:
-            names = self._conflicting_names(read_env_files(self.field_index, [path]))
-            if names:
-                warnings.append(
+        for path in (Path(f"{file}.local") for file in self.files):
+            if path in self.files or not path.exists():
+                continue
+            if names := self._conflicting_names(read_env_files(self.field_index, [path])):
+                yield (
                     f"{path} contains different values of {names}, which override "
                     f"{self._file_names()} in development. To migrate these values, add "
                     f"--env-file {path} as the last option."
                 )
         if names := self._conflicting_names(read_environment(self.field_index)):
-            warnings.append(
+            yield (
                 f"the environment of this shell contains different values of {names}, which "
                 f"override {self._file_names()} in development. Unset the variables."
             )
-        return warnings
 
     def _conflicting_names(self, source: LoadResult) -> str:
         """Return the secrets that ``source`` sets differently or cannot read, as text."""

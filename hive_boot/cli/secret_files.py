@@ -22,7 +22,7 @@ from hive_boot.secrets.validation import BLANK, PLACEHOLDER, content_problem
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
@@ -30,6 +30,21 @@ if TYPE_CHECKING:
 
 _NO_WAITING = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
 """Disables waiting: the clock is one hour ahead, so that a new file is old enough to be read."""
+
+_NO_SOURCES = SourceContext(
+    mode="environment",
+    mode_reason="",
+    profile="production",
+    profile_reason="",
+    directories=(),
+    directories_setting="",
+    env_files=(),
+    env_fallback=False,
+    maybe_missing_mount=False,
+    variables=dict,
+    cwd="",
+)
+"""A load with the rules of a start in production, before its sources are added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,17 +268,17 @@ def read_env_files(field_index: FieldIndex, paths: Sequence[Path]) -> LoadResult
     secrets = field_index.by_variable.keys() | field_index.by_file_variable.keys()
     known = ChainMap[str, Any](os.environ, *(read_dotenv(path).values for path in local))
     variables = {name: known[name] for name in known.keys() - secrets}
-    return _read(field_index, "development", env_files=absolute, variables=variables)
+    return _read(field_index, "development", env_files=absolute, variables=lambda: variables)
 
 
 def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
     """Load a directory as a start in docker mode does."""
-    return _read(field_index, "docker", directory=str(directory))
+    return _read(field_index, "docker", directories=(str(directory),), directories_setting="--to")
 
 
 def read_environment(field_index: FieldIndex) -> LoadResult:
     """Load the environment variables of this process as a start does."""
-    return _read(field_index, "environment", variables=dict(os.environ))
+    return _read(field_index, "environment", variables=os.environ.copy)
 
 
 def differing_fields(field_index: FieldIndex, one: LoadResult, other: LoadResult) -> list[Field]:
@@ -275,25 +290,6 @@ def differing_fields(field_index: FieldIndex, one: LoadResult, other: LoadResult
     ]
 
 
-def _read(
-    field_index: FieldIndex,
-    mode: Mode,
-    *,
-    env_files: tuple[str, ...] = (),
-    directory: str = "",
-    variables: Mapping[str, Any] | None = None,
-) -> LoadResult:
-    source_context = SourceContext(
-        mode=mode,
-        mode_reason="",
-        profile="production",
-        profile_reason="",
-        directories=(directory,) if directory else (),
-        directories_setting="--to" if directory else "",
-        env_files=env_files,
-        env_fallback=False,
-        maybe_missing_mount=False,
-        variables=lambda: variables or {},
-        cwd=str(Path.cwd()),
-    )
+def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:  # noqa: ANN401  (fields of SourceContext)
+    source_context = _NO_SOURCES.replace(mode=mode, cwd=str(Path.cwd()), **sources)
     return load(field_index, source_context, policy=_NO_WAITING)

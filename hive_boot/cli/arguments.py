@@ -31,11 +31,15 @@ class _LinesError(Exception):
 
 
 class UsageError(_LinesError):
-    """The command line is invalid. The message states the valid form. Exit status 64."""
+    """The command line is invalid. The message states the valid form."""
+
+    exit_code = EXIT_USAGE
 
 
 class CommandError(_LinesError):
-    """The command line is valid, but the command was refused or failed. Exit status 1."""
+    """The command line is valid, but the command was refused or failed."""
+
+    exit_code = EXIT_FAILURE
 
 
 class Terminated(KeyboardInterrupt):

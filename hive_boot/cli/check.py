@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import Parser
-from hive_boot.cli.output import Cell, print_json, print_line, print_table
+from hive_boot.cli.output import Cell, pluralize, print_json, print_line, print_table
 from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.value import Secret
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.sources.files import Value
 
 _HEADERS = ("NAME", "REQUIRED", "SOURCE", "LENGTH", "PROBLEM")
 
@@ -43,7 +42,7 @@ def run(arguments: Namespace) -> int:
     except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
         if arguments.json:
-            print_json({"ok": False, **_problems(exc)})
+            print_json({"ok": False, **problem_facts(exc)})
         else:
             print_problems(exc)
         return exc.exit_code
@@ -101,11 +100,12 @@ def report_facts(result: DryRunResult) -> dict[str, Any]:
         "directories": list(source_context.directories),
         "secrets": [_facts(field, load_result) for field in load_result.field_index.all_fields],
         "warnings": [warning_text(warning) for warning in load_result.warnings],
-        **_problems(result.error),
+        **problem_facts(result.error),
     }
 
 
-def _problems(error: InvalidSecretsError | None) -> dict[str, Any]:
+def problem_facts(error: InvalidSecretsError | None) -> dict[str, Any]:
+    """Return the problems of a dry run, as for ``--json``."""
     if error is None:
         return {"problems": [], "advice": []}
     return {
@@ -117,6 +117,7 @@ def _problems(error: InvalidSecretsError | None) -> dict[str, Any]:
 def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
     value = load_result.values.get(field.attribute)
     source, location = load_result.origin(field.attribute) if value is not None else ("", "")
+    kinds = [problem.kind for problem in load_result.problems if problem.name == field.name]
     return {
         "name": field.name,
         "attribute": field.attribute,
@@ -126,32 +127,18 @@ def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
         "place": location,
         "length": None if value is None else len(value.reveal()),
         "used_by": field.used_by,
-        "problems": _kinds(field, load_result),
+        "problems": list(dict.fromkeys(kinds)),
     }
 
 
 def _row(field: Field, load_result: LoadResult) -> list[Cell]:
-    value = load_result.values.get(field.attribute)
-    source, place = load_result.origin(field.attribute) if value is not None else ("", "")
-    required = field.required_for(load_result.source_context.profile)
-    kinds = _kinds(field, load_result)
+    facts = _facts(field, load_result)
+    source, length, kinds = facts["source"], facts["length"], facts["problems"]
+    unit = "character" if field.kind is Secret else "byte"
     return [
         Cell(field.name, "bold"),
-        Cell("yes" if required else "no", "" if required else "dim"),
-        Cell(place if source == "source" else source or "-", "" if source else "dim"),
-        Cell(_length(value), "" if value is not None else "dim"),
+        Cell("yes") if facts["required"] else Cell("no", "dim"),
+        Cell(facts["place"] if source == "source" else source or "-", "" if source else "dim"),
+        Cell("-", "dim") if length is None else Cell(pluralize(length, unit)),
         Cell(", ".join(kinds) or "-", "red" if kinds else "dim"),
     ]
-
-
-def _kinds(field: Field, load_result: LoadResult) -> list[str]:
-    found = [problem.kind for problem in load_result.problems if problem.name == field.name]
-    return list(dict.fromkeys(found))
-
-
-def _length(value: Value | None) -> str:
-    if value is None:
-        return "-"
-    length = len(value.reveal())
-    unit = "character" if isinstance(value, Secret) else "byte"
-    return f"{length} {unit}{'' if length == 1 else 's'}"

@@ -1,6 +1,6 @@
 """Doctor command: findings about secrets and settings that are likely to fail later.
 
-A check is a function that examines one subject and starts nothing. The order of the checks
+A check is a generator that examines one subject and starts nothing. The order of the checks
 is the order in which findings of the same severity are reported.
 """
 
@@ -16,23 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
-from hive_boot.cli.check import print_problems, print_report, report_facts
+from hive_boot.cli.check import print_problems, print_report, problem_facts, report_facts
 from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
-from hive_boot.cli.doctor_checks.context import DoctorContext, Finding, pluralize
+from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
-from hive_boot.cli.output import Cell, is_terminal, print_json, print_line
+from hive_boot.cli.output import Cell, is_terminal, pluralize, print_json, print_line
 from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.secrets.platform import HostEnvironment
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot.cli.doctor_checks.context import Severity
-    from hive_boot.runtime.declarations import AppDeclaration
-    from hive_boot.runtime.load_pipeline import DryRunResult
 
-CHECKS: tuple[Callable[[DoctorContext], list[Finding]], ...] = (
+CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     change_detection.mounted_files,
     change_detection.secrets_in_image,
     exposure.secrets_tracked_by_git,
@@ -98,22 +96,29 @@ def run(arguments: Namespace) -> int:
     except InvalidSecretsError as exc:
         # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
         if arguments.json:
-            problems = [problem.as_dict() for problem in exc.problems]
-            check = {"ok": False, "problems": problems, "advice": list(exc.general_hints)}
-            print_json({"ok": False, "check": check, **_as_json([])})
+            print_json({"ok": False, "check": {"ok": False, **problem_facts(exc)}, **_as_json([])})
         else:
             print_problems(exc)
         return exc.exit_code
-    load_result = run_checks(_context(boot._declaration, result, manifests))  # noqa: SLF001  (ours)
-    error = result.error
-    has_findings = any(finding.severity != "note" for finding in load_result)
-    status = (EXIT_FAILURE if has_findings else 0) if error is None else error.exit_code
+    findings = run_checks(
+        DoctorContext(
+            declarations=boot._declaration,  # noqa: SLF001  (same package)
+            load_result=result.load_result,
+            host=HostEnvironment(),
+            manifests=manifests,
+            user_id=os.geteuid(),
+        )
+    )
+    has_findings = any(finding.severity != "note" for finding in findings)
+    status = EXIT_FAILURE if has_findings else 0
+    if result.error is not None:
+        status = result.error.exit_code
     if arguments.json:
-        print_json({"ok": status == 0, "check": report_facts(result), **_as_json(load_result)})
+        print_json({"ok": status == 0, "check": report_facts(result), **_as_json(findings)})
     else:
         # The warnings are among the findings, with their fixes.
         print_report(result, show_warnings=False)
-        _print_findings(load_result)
+        _print_findings(findings)
     return status
 
 
@@ -122,13 +127,13 @@ def run_checks(context: DoctorContext) -> list[Finding]:
 
     A check that raises OSError becomes a note.
     """
-    load_result: list[Finding] = []
+    findings: list[Finding] = []
     for check in CHECKS:
         try:
-            load_result += check(context)
+            findings += check(context)
         except OSError as exc:
             name = check.__name__
-            load_result.append(
+            findings.append(
                 Finding(
                     severity="note",
                     kind="check-failed",
@@ -137,19 +142,7 @@ def run_checks(context: DoctorContext) -> list[Finding]:
                     locations=(str(exc.filename),) if exc.filename else (),
                 )
             )
-    return sorted(load_result, key=lambda finding: [*_STYLES].index(finding.severity))
-
-
-def _context(
-    declarations: AppDeclaration, result: DryRunResult, manifests: Sequence[Path]
-) -> DoctorContext:
-    return DoctorContext(
-        declarations=declarations,
-        load_result=result.load_result,
-        host=HostEnvironment(),
-        manifests=manifests,
-        user_id=os.geteuid(),
-    )
+    return sorted(findings, key=lambda finding: [*_STYLES].index(finding.severity))
 
 
 def _manifests(paths: Sequence[str] | None) -> list[Path]:
@@ -167,15 +160,15 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
     return expand_manifests(map(Path, paths))
 
 
-def _print_findings(load_result: Sequence[Finding]) -> None:
+def _print_findings(findings: Sequence[Finding]) -> None:
     print_line()
-    if not load_result:
+    if not findings:
         print_line(Cell("No findings.", "green"))
         return
     width = _WIDTH
     if is_terminal():
         width = max(_MIN_WIDTH, min(shutil.get_terminal_size().columns, _MAX_WIDTH))
-    for finding in load_result:
+    for finding in findings:
         label = f"{finding.severity}:"
         lines = _wrapped(f"{label} {finding.message} [{finding.kind}]", width, indent="  ")
         print_line(Cell(label, _STYLES[finding.severity]), lines[0].removeprefix(label))
@@ -188,7 +181,7 @@ def _print_findings(load_result: Sequence[Finding]) -> None:
             for line in _wrapped(f"  Fix: {finding.fix}", width, indent="    "):
                 print_line(Cell(line, "dim"))
         print_line()
-    counts = _counts(load_result).items()
+    counts = _counts(findings).items()
     total = [pluralize(number, severity) for severity, number in counts if number]
     print_line(Cell(", ".join(total), "bold"))
 
@@ -202,13 +195,13 @@ def _wrapped(text: str, width: int, *, indent: str) -> list[str]:
     return [line.replace(_HARD_SPACE, " ") for line in lines]
 
 
-def _as_json(load_result: Sequence[Finding]) -> dict[str, Any]:
+def _as_json(findings: Sequence[Finding]) -> dict[str, Any]:
     return {
-        "findings": [asdict(finding) for finding in load_result],
-        "counts": _counts(load_result),
+        "findings": [asdict(finding) for finding in findings],
+        "counts": _counts(findings),
     }
 
 
-def _counts(load_result: Sequence[Finding]) -> dict[str, int]:
-    severities = [finding.severity for finding in load_result]
+def _counts(findings: Sequence[Finding]) -> dict[str, int]:
+    severities = [finding.severity for finding in findings]
     return {severity: severities.count(severity) for severity in _STYLES}

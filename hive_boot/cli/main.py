@@ -51,7 +51,10 @@ def entry_point() -> None:
     if sys.argv[1:2] == ["run"]:
         sys.exit(main())
     if os.getpid() == 1:
-        _install_sigterm_handler()
+        import signal  # noqa: PLC0415  (only for PID 1)
+
+        # The kernel drops a signal for which PID 1 has no handler.
+        signal.signal(signal.SIGTERM, raise_terminated)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # As on stderr: a character that the terminal cannot show is escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -69,13 +72,6 @@ def _flush_stdout() -> None:
             sys.stdout.close()
 
 
-def _install_sigterm_handler() -> None:
-    """Raise an exception at SIGTERM: the kernel drops it for a PID 1 without a handler."""
-    import signal  # noqa: PLC0415  (only for PID 1)
-
-    signal.signal(signal.SIGTERM, raise_terminated)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -88,12 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _run_command(typed)
-    except UsageError as exc:
+    except (UsageError, CommandError) as exc:
         print_error(str(exc))
-        return EXIT_USAGE
-    except CommandError as exc:
-        print_error(str(exc))
-        return EXIT_FAILURE
+        return exc.exit_code
     except KeyboardInterrupt as exc:
         return 128 + exc.args[0] if isinstance(exc, Terminated) else 130
     except BrokenPipeError:

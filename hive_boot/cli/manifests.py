@@ -18,7 +18,7 @@ from hive_boot.cli.arguments import (
     os_error_text,
 )
 from hive_boot.cli.output import Cell, print_json, print_line, print_text
-from hive_boot.cli.secret_files import named_directory, refuse_links
+from hive_boot.cli.secret_files import named_directory, os_errors_reported, refuse_links
 from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
 from hive_boot.manifests.output_files import compare, write
 from hive_boot.manifests.quoting import WORDS
@@ -42,16 +42,22 @@ _REPLICAS = 2
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 
-_SINGLE = (
-    *("name", "image", "port", "command", "base", "install", "templates"),
-    *("replicas", "cpu", "memory"),
+_RENDER_OPTIONS = (
+    *("name", "image", "port", "command", "base", "install", "templates", "replicas", "cpu"),
+    *("memory", "env", "use", "writable", "egress", "context", "copy"),
 )
-"""Options with one value, in the order of the header."""
+"""Options on which the text of the files depends, in the order of the header."""
 
 _UNITS = {"": 1.0, "m": 1e-3, "Ki": 1.0, "Mi": 1024.0, "Gi": 1024.0**2}
 """Units of quantities; the memory is compared in KiB."""
 
-_STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim"}
+_WRITTEN = {
+    "new": ("new", "green"),
+    "changed": ("changed", "yellow"),
+    "unchanged": ("unchanged", "dim"),
+}
+_CHECKED = {"new": ("missing", "red"), "changed": ("differs", "red"), "unchanged": ("same", "")}
+"""The name and the style of each state for ``--write`` and for ``--check``."""
 
 
 def parser() -> Parser:
@@ -133,22 +139,18 @@ def run(arguments: Namespace) -> int:
     if directory is None:
         _print(rendered, json=arguments.json)
         return 0
-    root = Path(directory)
-    try:
-        if not root.is_dir() and (root.exists() or arguments.check is not None):
+    root, is_check = Path(directory), arguments.check is not None
+    with os_errors_reported(root):
+        if not root.is_dir() and (root.exists() or is_check):
             message = f"{root} is not a directory"
             raise UsageError(message)
-        if arguments.check is None:
-            for path in rendered:
-                refuse_links(named_directory(root), path, root)
+        for path in () if is_check else rendered:
+            refuse_links(named_directory(root), path, root)
         files = compare(root, rendered)
-        if arguments.check is None:
+        if not is_check:
             _refuse_losses(root, files)
             write(root, files)
-    except OSError as exc:
-        message = f"{exc.filename or root}: {os_error_text(exc)}"
-        raise CommandError(message) from None
-    return _print_result(root, files, arguments)
+    return _print_result(root, files, is_check=is_check, json=arguments.json)
 
 
 def _render(arguments: Namespace) -> dict[str, str]:
@@ -186,35 +188,28 @@ def _refuse_losses(root: Path, files: Sequence[File]) -> None:
         raise CommandError(message, *lost)
 
 
-def _print_result(root: Path, files: Sequence[File], arguments: Namespace) -> int:
+def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bool) -> int:
+    states = _CHECKED if is_check else _WRITTEN
     differing = [file for file in files if file.state != "unchanged"]
-    ok = arguments.check is None or not differing
-    if arguments.json:
+    ok = not (is_check and differing)
+    if json:
         facts = [
-            {"path": file.path, "state": _state(file, arguments), "difference": file.difference}
+            {"path": file.path, "state": states[file.state][0], "difference": file.difference}
             for file in files
         ]
         print_json({"ok": ok, "directory": str(root), "files": facts})
-    elif arguments.check is None:
-        for file in files:
-            print_line(Cell(f"{file.state:<9}", _STYLES[file.state]), f"  {root / file.path}")
-    else:
-        for file in differing:
-            print_line(Cell(_state(file, arguments), "red"), f": {root / file.path}")
-            if file.there is not None:
-                for line in file.difference:
-                    print_line(f"  {line}")
-        if ok:
-            print_line(f"All {len(files)} files match the declaration.")
-        else:
-            print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
+        return 0 if ok else EXIT_FAILURE
+    for file in differing if is_check else files:
+        state, style = states[file.state]
+        separator = ": " if is_check else f"{'':{11 - len(state)}}"
+        print_line(Cell(state, style), f"{separator}{root / file.path}")
+        for line in file.difference if is_check and file.there is not None else ():
+            print_line(f"  {line}")
+    if is_check and ok:
+        print_line(f"All {len(files)} files match the declaration.")
+    elif is_check:
+        print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
     return 0 if ok else EXIT_FAILURE
-
-
-def _state(file: File, arguments: Namespace) -> str:
-    if arguments.check is None:
-        return file.state
-    return {"new": "missing", "changed": "differs", "unchanged": "same"}[file.state]
 
 
 def build_deployment(arguments: Namespace) -> Deployment:
@@ -234,7 +229,7 @@ def build_deployment(arguments: Namespace) -> Deployment:
         message = f"YAML reads {name} as a value of another type: choose another --name"
         raise UsageError(message)
     port = arguments.port
-    _check_numbers(arguments)
+    _check_options(arguments)
     if port is not None and port == facts["probe_port"]:
         message = f"{port} is the probe_port of {arguments.app}: choose another --port"
         raise UsageError(message)
@@ -247,12 +242,12 @@ def build_deployment(arguments: Namespace) -> Deployment:
         **facts,
         name=name,
         port=port,
-        image=_line(arguments, "image") or f"{name}:1",
-        base=_line(arguments, "base"),
+        image=arguments.image or f"{name}:1",
+        base=arguments.base,
         command=_command(arguments),
         env=_env(arguments.env, names),
         used=_used(arguments.use, names),
-        install=_line(arguments, "install"),
+        install=arguments.install,
         context=(_source(arguments.app), *map(_inside, arguments.context)),
         copies=tuple(map(_inside, arguments.copy)),
         writable=tuple(dict.fromkeys(map(_absolute, arguments.writable))),
@@ -264,7 +259,13 @@ def build_deployment(arguments: Namespace) -> Deployment:
     )
 
 
-def _check_numbers(arguments: Namespace) -> None:
+def _check_options(arguments: Namespace) -> None:
+    """Raise for a text that is not one line, and for a number out of its range."""
+    for option in ("image", "base", "command", "install"):
+        value = getattr(arguments, option)
+        if value is not None and not (value.strip() and value.isprintable()):
+            message = f"--{option} must be one line, without control characters"
+            raise UsageError(message)
     ports = [("--port", arguments.port), *(("--egress", port) for port in arguments.egress)]
     for option, port in ports:
         if port is not None and not 0 < port < 1 << 16:
@@ -330,34 +331,22 @@ def _check_listen_address(arguments: Namespace) -> None:
 
 def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
     """Return the arguments that render the same files again."""
-    words: list[str] = [arguments.app]
-    for option in _SINGLE:
+    defaults, words = parser(), [arguments.app]
+    for option in _RENDER_OPTIONS:
         value = getattr(arguments, option)
-        if value not in {None, parser().get_default(option)}:
-            words += [f"--{option}", str(value)]
-    for option in ("env", "use", "writable", "egress", "context", "copy"):
-        for value in getattr(arguments, option):
-            words += [f"--{option}", str(value)]
+        if value not in (None, defaults.get_default(option)):
+            for each in value if isinstance(value, list) else [value]:
+                words += [f"--{option}", str(each)]
     return tuple(words)
 
 
 def _command(arguments: Namespace) -> tuple[str, ...]:
-    line = _line(arguments, "command") or f"hive-boot run {arguments.app}"
+    line = arguments.command or f"hive-boot run {arguments.app}"
     try:
         return tuple(shlex.split(line))
     except ValueError as exc:
         message = f"--command must be words as in a shell: {exc}"
     raise UsageError(message)
-
-
-def _line(arguments: Namespace, option: str) -> str:
-    value: str | None = getattr(arguments, option)
-    if value is None:
-        return ""
-    if not value.strip() or not value.isprintable():
-        message = f"--{option} must be one line, without control characters"
-        raise UsageError(message)
-    return value
 
 
 def _source(app: str) -> str:

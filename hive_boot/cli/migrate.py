@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +23,14 @@ from hive_boot.cli.secret_files import (
     differing_fields,
     encode_value,
     named_directory,
+    os_errors_reported,
     read_directory,
 )
 from hive_boot.secrets.fix_hints import near_misses
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hive_boot.secrets.fields import Field
 
@@ -75,8 +78,9 @@ def run(arguments: Namespace) -> int:
     files = [
         Path(file) for file in arguments.env_file or [declaration.source_options.env_file or ".env"]
     ]
-    _check_paths(arguments.to, files)
-    plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
+    with os_errors_reported(Path(arguments.to)):
+        _check_paths(arguments.to, files)
+        plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
     if not arguments.dry_run:
         apply(plan)
     if arguments.json:
@@ -96,26 +100,25 @@ def _check_paths(to: str, files: Sequence[Path]) -> None:
         if not file.is_file():
             message = f"{file} does not exist or is not a file. Specify a file with --env-file."
             raise UsageError(message)
-    if not to.isprintable():
-        message = "--to contains a control character, such as a line break. Choose another path."
-        raise UsageError(message)
     directory = named_directory(Path(to))
     root = find_repository(directory)
-    if any(each.is_relative_to(directory) for each in (Path.cwd(), *([root] if root else []))):
+    if not to.isprintable():
+        message = "--to contains a control character, such as a line break. Choose another path."
+    elif any(each.is_relative_to(directory) for each in (Path.cwd(), *([root] if root else []))):
         message = (
             f"--to {to} contains the project. Choose a directory that contains only secrets, "
             "such as secrets."
         )
-        raise UsageError(message)
-    if directory.exists() and not directory.is_dir():
+    elif directory.exists() and not directory.is_dir():
         message = f"--to {to} is not a directory"
-        raise UsageError(message)
-    if any(os.path.lexists(each / "__init__.py") for each in (directory, *directory.parents)):
+    elif any(os.path.lexists(each / "__init__.py") for each in (directory, *directory.parents)):
         message = (
             f"--to {to} is inside a Python package, so its wheel would contain the secrets. "
             "Choose a directory outside the package, such as secrets."
         )
-        raise UsageError(message)
+    else:
+        return
+    raise UsageError(message)
 
 
 def apply(plan: MigrationPlan) -> None:
@@ -131,16 +134,20 @@ def apply(plan: MigrationPlan) -> None:
     except OSError as exc:
         path = exc.filename2 or exc.filename or plan.shown
         failure = f"Nothing was changed: {path}: {os_error_text(exc).lower()}"
-    except UndoError as exc:
-        failure = str(exc)
     except CommandError as exc:
-        failure = f"Nothing was changed: {exc}"
+        failure = f"{'' if isinstance(exc, UndoError) else 'Nothing was changed: '}{exc}"
     if failure:
         # Raised outside the except block: the frames of the first exception contain values.
         raise CommandError(failure)
 
 
 def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
+    """Make the changes of a plan, and read the new files as a start would.
+
+    Raises:
+        OSError: a change failed.
+        CommandError: git would not ignore the files, or a start would read another value.
+    """
     change = plan.gitignore_change
     if change is not None and change.before is not None:
         transaction.replace(change.path, change.content, change.before)
@@ -159,15 +166,6 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
         if each.is_new:
             transaction.create_directory(plan.directory)
             transaction.create(plan.directory / each.file, encode_value(each.value))
-    verify(plan)
-
-
-def verify(plan: MigrationPlan) -> None:
-    """Raise if a start would not read the same values from the directory and the ``.env`` files.
-
-    Raises:
-        CommandError: a value differs.
-    """
     target = read_directory(plan.field_index, plan.directory)
     migrated = {each.attribute for each in plan.secrets}
     differing = differing_fields(plan.field_index, plan.found, target)
@@ -209,13 +207,12 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     print_line()
     for line in _changes(plan):
         print_line(f"- {line}")
-    for file in dict.fromkeys(line.file for line in plan.lines):
+    for file, lines in groupby(plan.lines, key=attrgetter("file")):
         print_line(f"- {file} is not changed. Delete these lines, which contain the values:")
-        for each in plan.lines:
-            if each.file == file:
-                numbers = f"lines {each.first}-{each.last}"
-                label = f"line {each.first}" if each.first == each.last else numbers
-                print_line(f"    {label}: {each.name}")
+        for each in lines:
+            is_one = each.first == each.last
+            label = f"line {each.first}" if is_one else f"lines {each.first}-{each.last}"
+            print_line(f"    {label}: {each.name}")
     for warning in plan.warnings:
         print_line(Cell("warning:", "yellow"), f" {warning}")
     if dry_run:
@@ -255,14 +252,10 @@ def _missing(field: Field, plan: MigrationPlan) -> str:
     return f"required{profiles}, and missing{hint}"
 
 
-def _changes(plan: MigrationPlan) -> list[str]:
-    lines = []
+def _changes(plan: MigrationPlan) -> Iterator[str]:
     if any(each.is_new for each in plan.secrets):
-        lines.append(
-            f"new files have mode 0444, which containers need; keep {plan.shown} at mode 0700"
-        )
+        yield f"new files have mode 0444, which containers need; keep {plan.shown} at mode 0700"
     if plan.restricts_permissions:
-        lines.append(f"the permissions of other users on {plan.shown} are removed")
+        yield f"the permissions of other users on {plan.shown} are removed"
     if change := plan.gitignore_change:
-        lines.append(f"{change.path} gets the line {change.line}, so that git ignores {plan.shown}")
-    return lines
+        yield f"{change.path} gets the line {change.line}, so that git ignores {plan.shown}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dotenv.parser import parse_stream
 
@@ -30,22 +30,19 @@ from hive_boot.cli.secret_files import (
     read_env_files,
     read_environment,
     refuse_links,
+    rejections,
     without_constraints,
 )
 from hive_boot.exceptions import SecretsError
 from hive_boot.runtime.log_messages import warning_text
-from hive_boot.secrets.fields import constraint_violations
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
-
-_LINE_END = re.compile(r"\r\n|\n|\r")
-"""Line ends of python-dotenv."""
 
 _REFERENCE = re.compile(r"\$(?:\{((\w+)[\w.-]*)|(\w+))")
 """A reference: ``${NAME}``, which hive_boot and python-dotenv replace by a value, and forms of
@@ -128,7 +125,7 @@ class MigrationPlan:
         self.found: LoadResult = read_env_files(self.field_index, files)
         self._refuse_unreadable()
         target = self._inspect_target()
-        existing = {} if target is None else target.values
+        self._refuse_members(target)
         self.secrets: list[MigratedSecret] = [
             self._migrated(field, target)
             for field in self._fields
@@ -138,7 +135,7 @@ class MigrationPlan:
             field
             for field in self._fields
             if (field.required or field.required_in)
-            and field.attribute not in self.found.values.keys() | existing.keys()
+            and field.attribute not in self.found.values.keys() | target.values.keys()
         ]
         migrated = {each.name for each in self.secrets}
         migrated |= {old for each in self._fields if each.name in migrated for old in each.aliases}
@@ -190,15 +187,32 @@ class MigrationPlan:
             )
             raise CommandError(message)
 
-    def _inspect_target(self) -> LoadResult | None:
-        """Load the directory and return the result; None if the directory does not exist.
+    def _refuse_members(self, target: LoadResult) -> None:
+        """Raise if a secret that must be written is a member of a file.
+
+        Raises:
+            CommandError: there is one.
+        """
+        members = [
+            f"{field.name} is a member of {self.shown / field.bundle}"
+            for field in self._fields
+            if field.bundle and self._value(field) and field.attribute not in target.values
+        ]
+        if members:
+            message = (
+                f"Nothing was written, because migrate does not write members: {'; '.join(members)}"
+            )
+            raise CommandError(message)
+
+    def _inspect_target(self) -> LoadResult:
+        """Load the directory, which need not exist, and return the result.
 
         Raises:
             CommandError: the directory cannot be read or written, or has other values.
         """
-        if not self.directory.exists():
-            return None
         target = read_directory(self.field_index, self.directory)
+        if not self.directory.exists():
+            return target
         snapshot = target.snapshots[0]
         if snapshot.volume:
             message = (
@@ -240,60 +254,53 @@ class MigrationPlan:
     def _shown_path(self, path: str) -> str:
         return str(self.shown / Path(path).relative_to(self.directory))
 
-    def _migrated(self, field: Field, target: LoadResult | None) -> MigratedSecret:
+    def _migrated(self, field: Field, target: LoadResult) -> MigratedSecret:
         """Return the secret of a field that the ``.env`` files set.
 
         Raises:
             CommandError: the path of its new file contains a symbolic link.
         """
         value = self.found.values[field.attribute]
-        is_new = target is None or field.attribute not in target.values
-        if target is None or is_new:
+        is_new = field.attribute not in target.values
+        if is_new:
             file = field.file_name
             refuse_links(self.directory, file, self.shown)
         else:
             path = Path(target.origin(field.attribute)[1])
-            file = str(path.relative_to(self.directory))
+            file = field.bundle or str(path.relative_to(self.directory))
         return MigratedSecret(
             attribute=field.attribute, name=field.name, value=value, file=file, is_new=is_new
         )
 
     def _broken_constraints(self) -> list[str]:
         """Return a warning for each value that a start rejects; it is migrated without a change."""
-        warnings = []
-        for field in self._fields:
-            value = self._value(field)
-            if value is None:
-                continue
-            plain: Any = value.reveal()
-            violations = [each.message for each in constraint_violations(field, value.reveal)]
-            if plain == field.dev_default:
-                violations.append("is the development default, which other profiles reject")
-            warnings += [f"{field.name} {each}: a start rejects this value" for each in violations]
-        return warnings
+        return [
+            f"{field.name} {each}: a start rejects this value"
+            for field in self._fields
+            if (value := self._value(field)) is not None
+            for each in rejections(field, value)
+        ]
 
-    def _overriding_sources(self) -> list[str]:
-        """Return a warning for each source that overrides values of the ``.env`` files.
+    def _overriding_sources(self) -> Iterator[str]:
+        """Yield a warning for each source that overrides values of the ``.env`` files.
 
         In development mode a start also reads ``.env.local`` and the environment, and these
         override ``.env``.
         """
-        warnings = []
-        local_files = [Path(f"{file}.local") for file in self.files]
-        for path in [path for path in local_files if path.exists() and path not in self.files]:
-            names = self._conflicting_names(read_env_files(self.field_index, [path]))
-            if names:
-                warnings.append(
+        for path in (Path(f"{file}.local") for file in self.files):
+            if path in self.files or not path.exists():
+                continue
+            if names := self._conflicting_names(read_env_files(self.field_index, [path])):
+                yield (
                     f"{path} contains different values of {names}, which override "
                     f"{self._file_names()} in development. To migrate these values, add "
                     f"--env-file {path} as the last option."
                 )
         if names := self._conflicting_names(read_environment(self.field_index)):
-            warnings.append(
+            yield (
                 f"the environment of this shell contains different values of {names}, which "
                 f"override {self._file_names()} in development. Unset the variables."
             )
-        return warnings
 
     def _conflicting_names(self, source: LoadResult) -> str:
         """Return the secrets that ``source`` sets differently or cannot read, as text."""
@@ -348,7 +355,8 @@ class MigrationPlan:
 
     def _other_files(self, names: Iterable[str]) -> list[str]:
         """Return the names that belong neither to a secret file nor to a backup of one."""
-        tops = {file.partition("/")[0] for field in self._fields for file in field.candidates}
+        files = {file for field in self._fields for file in (*field.candidates, field.bundle)}
+        tops = {file.partition("/")[0] for file in files if file}
         tops |= {".gitignore", ".gitkeep"}
         return [
             name
@@ -400,8 +408,8 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         # python-dotenv includes the blank lines before a binding in its text.
         text = binding.original.string
         body = text.lstrip()
-        first = binding.original.line + _count_lines(text[: len(text) - len(body)])
-        last = first + _count_lines(body) - body.endswith(("\n", "\r"))
+        first = binding.original.line + text.count("\n") - body.count("\n")
+        last = first + body.rstrip("\n").count("\n")
         if binding.key in names:
             found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
         elif used := {*chain(*_REFERENCE.findall(binding.value))} & {*names}:
@@ -410,7 +418,3 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
         message = f"Nothing was written, because other lines of {file} refer to secrets:"
         raise CommandError(message, *references, "  Fix: declare these variables as secrets too")
     return found
-
-
-def _count_lines(text: str) -> int:
-    return len(_LINE_END.findall(text))

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 
-from hive_boot._output import escape_controls
+from hive_boot._output import escape_controls, write_stderr
 from hive_boot.cli.arguments import CommandError, os_error_text
 
 TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
@@ -82,9 +81,7 @@ def print_error(text: str) -> None:
 
     Errors of the write are ignored: a closed stderr must not change the exit status.
     """
-    with suppress(AttributeError, OSError, ValueError):
-        sys.stderr.write(f"hive-boot: {text}\n")
-        sys.stderr.flush()
+    write_stderr(f"hive-boot: {text}\n")
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
@@ -108,6 +105,11 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
             for cell, width in zip(row, widths, strict=True)
         )
         print_text(line.rstrip())
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 file``, ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def is_terminal() -> bool:

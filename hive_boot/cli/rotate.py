@@ -32,13 +32,15 @@ from hive_boot.cli.secret_files import (
     decode_value,
     encode_value,
     locate_secret,
+    os_errors_reported,
     read_directory,
+    rejections,
     value_problem,
     without_constraints,
 )
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import NAME, Field, constraint_violations, file_name_candidates
+from hive_boot.secrets.fields import NAME, Field, file_name_candidates
 from hive_boot.secrets.sources.files import BOM, LIMIT, NOT_UTF_8
 from hive_boot.secrets.validation import call_checks
 
@@ -67,16 +69,16 @@ def read_new_value(field: Field) -> Value:
     if sys.stdin is None:
         message = "The new value cannot be read, because stdin is closed. Pipe the value to stdin."
         raise UsageError(message)
-    value = _prompt(field) if sys.stdin.isatty() else decode_value(_read_pipe(), field)
+    value = (
+        _prompt(field)
+        if sys.stdin.isatty()
+        else decode_value(sys.stdin.buffer.read(_MAX_BYTES), field)
+    )
     problem = NOT_UTF_8 if value is None else value_problem(value)
     if problem is not None or value is None:
         message = f"The new value of {field.name} {problem.message if problem else ''}"
         raise CommandError(message)
     return value
-
-
-def _read_pipe() -> bytes:
-    return sys.stdin.buffer.read(_MAX_BYTES)
 
 
 def _prompt(field: Field) -> Value | None:
@@ -188,16 +190,18 @@ def run(arguments: Namespace) -> int:
     if arguments.kubernetes is not None:
         return _print_kubectl(field, arguments.kubernetes, declared, json=arguments.json)
     working_directory()  # raises if it was removed
-    location = locate_secret(
-        field, Path(arguments.to), create=arguments.create, declared=declared is not None
-    )
-    backup = None
-    if arguments.backup and location.status is not None:
-        now = datetime.now(UTC)
-        backup = location.path.with_name(f"{location.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
-    notes = _exposure_notes(location, backup)
+    directory = Path(arguments.to)
+    with os_errors_reported(directory):
+        location = locate_secret(
+            field, directory, create=arguments.create, declared=declared is not None
+        )
+        backup = None
+        if arguments.backup and location.status is not None:
+            now = datetime.now(UTC)
+            backup = location.path.with_name(f"{location.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
+        notes = _exposure_notes(location, backup)
     value = read_new_value(field)
-    notes += _check_value(field, value) if arguments.app else []
+    notes += _check_value(field, value, declared=declared is not None)
     failure, is_unchanged = "", False
     try:
         is_unchanged = _current_value(field, location.directory) == value
@@ -243,11 +247,19 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
         hint = f"Did you mean {near[0]}?" if near else f"Declared: {', '.join(fields)}"
         message = f"{declared.__name__} does not declare this secret. {hint}"
         raise UsageError(message)
+    if bundle := fields[name].bundle:
+        message = f"{name} is a member of {bundle}, and rotate does not write members."
+        raise UsageError(message)
     return fields[name], declared
 
 
-def _check_value(field: Field, value: Value) -> list[str]:
+def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
     """Apply the constraints and the check of a field to a value.
+
+    Args:
+        field: the field.
+        value: the new value.
+        declared: whether the field comes from a declaration.
 
     Returns:
         Remarks for the user, such as that an async check was not run.
@@ -255,11 +267,7 @@ def _check_value(field: Field, value: Value) -> list[str]:
     Raises:
         CommandError: a start would reject the value.
     """
-    plain = value.reveal()
-    violations = [each.message for each in constraint_violations(field, value.reveal)]
-    if plain == field.dev_default:
-        violations.append("is the development default, which other profiles refuse")
-    del plain
+    violations = rejections(field, value)
     notes = []
     if field.check is not None and not violations:
         problems, pending = call_checks(
@@ -272,7 +280,8 @@ def _check_value(field: Field, value: Value) -> list[str]:
                 check.verdict.close()
     if violations:
         message = f"{field.name} was not changed, because the new value:"
-        raise CommandError(message, *(f"  {each}" for each in violations))
+        hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]
+        raise CommandError(message, *(f"  {each}" for each in violations), *hint)
     return notes
 
 
@@ -354,21 +363,15 @@ def _print_report(facts: dict[str, Any]) -> None:
         print_line(f"Note: {note}")
 
 
-def _key(field: Field, declared: type[SecretSet] | None) -> str:
-    """Return the key of a Kubernetes Secret that is mounted as the file of a field."""
-    if declared is None:
-        return field.file_name
-    items = items_of(declared._field_index.all_fields)  # noqa: SLF001  (same package)
-    return next(item.key for item in items if item.name == field.name)
-
-
 def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
     """Print the kubectl command. It reads stdin, so that the shell history lacks the value."""
     name = name or fix_hints.object_name(declared.__name__ if declared else "")
     if not _OBJECT.fullmatch(name):
         message = "--kubernetes must be the name of a Kubernetes Secret: a-z, 0-9, '-' and '.'"
         raise UsageError(message)
-    command = fix_hints.kubectl(_key(field, declared), name)
+    fields = declared._field_index.all_fields if declared else [field]  # noqa: SLF001  (same package)
+    key = next((item.key for item in items_of(fields) if item.name == field.name), field.file_name)
+    command = fix_hints.kubectl(key, name)
     if json:
         print_json({"name": field.name, "command": command, "reads": "stdin"})
     else:

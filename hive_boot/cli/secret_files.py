@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections import ChainMap
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.arguments import CommandError, UsageError
+from hive_boot.cli.arguments import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import FieldIndex, ValueProblem
+from hive_boot.secrets.fields import FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.placeholders import BLANK, PLACEHOLDER, is_placeholder
+from hive_boot.secrets.placeholders import BLANK, PLACEHOLDER, content_problem
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
@@ -21,7 +22,7 @@ from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
 
 _NO_WAITING = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
 """Disables waiting: the clock is one hour ahead, so that a new file is old enough to be read."""
+
+_NO_SOURCES = SourceContext(
+    mode="environment",
+    mode_reason="",
+    profile="production",
+    profile_reason="",
+    directories=(),
+    directories_setting="",
+    env_files=(),
+    env_fallback=False,
+    maybe_missing_mount=False,
+    variables=dict,
+    cwd="",
+)
+"""A load with the rules of a start in production, before its sources are added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +78,7 @@ def locate_secret(
         declared: whether the field comes from a declaration, so that its ``file=`` is known.
 
     Raises:
+        OSError: the directory cannot be entered.
         UsageError: the file or the directory does not exist, or the directory is a link.
         CommandError: the secret has several files, its file is a link or not a regular file,
             or the directory is a Kubernetes volume.
@@ -70,7 +87,7 @@ def locate_secret(
     if not directory.is_dir():
         message = f"The directory {shown} does not exist. Specify it with --to."
         raise UsageError(message)
-    names = [path.name for path in directory.iterdir()]
+    names = _list(directory, field)
     if any(name.startswith("..") for name in names):
         message = (
             f"{shown} is a Kubernetes volume, which only the kubelet can write. Use --kubernetes: "
@@ -103,6 +120,36 @@ def locate_secret(
     return SecretLocation(
         directory=directory, file=file, shown=shown / file, path=path, status=status
     )
+
+
+def _list(directory: Path, field: Field) -> list[str]:
+    """Return the names in a directory; those that matter, if it can only be entered."""
+    try:
+        return [path.name for path in directory.iterdir()]
+    except PermissionError:
+        os.stat(f"{directory}/.")  # noqa: PTH116  (raises without permission; Path drops the dot)
+        names = ("..data", *field.candidates)
+        return [name for name in names if os.path.lexists(directory / name)]
+
+
+@contextmanager
+def os_errors_reported(shown: Path) -> Iterator[None]:
+    """Raise CommandError for an error of the operating system in the ``with`` block.
+
+    Args:
+        shown: the path to name, if the error has none.
+
+    Raises:
+        CommandError: the block raises OSError.
+    """
+    failure = ""
+    try:
+        yield
+    except OSError as exc:
+        failure = f"{exc.filename2 or exc.filename or shown}: {os_error_text(exc)}"
+    if failure:
+        # Raised outside the except block: the frames of the first exception can contain values.
+        raise CommandError(failure)
 
 
 def named_directory(shown: Path) -> Path:
@@ -172,13 +219,20 @@ def value_problem(value: Value) -> ValueProblem | None:
         return EMPTY
     if isinstance(plain, str) and "\0" in plain:
         return NUL
-    if isinstance(plain, str) and plain.isspace():
-        return BLANK
-    if is_placeholder(value):
-        return PLACEHOLDER
     if len(encode_value(value)) > LIMIT:
         return ValueProblem("too-large", f"is larger than the {LIMIT} bytes that a start reads")
-    return None
+    problem = content_problem(value)
+    return problem if problem in {BLANK, PLACEHOLDER} else None
+
+
+def rejections(field: Field, value: Value) -> list[str]:
+    """Return why a start in production rejects a value, without the check of its field."""
+    problem = None if field.allow_placeholder else content_problem(value)
+    problems = constraint_violations(field, value.reveal) + ([problem] if problem else [])
+    messages = [each.message for each in problems]
+    if value.reveal() == field.dev_default:
+        messages.append("is the development default, which other profiles refuse")
+    return messages
 
 
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:
@@ -214,17 +268,17 @@ def read_env_files(field_index: FieldIndex, paths: Sequence[Path]) -> LoadResult
     secrets = field_index.by_variable.keys() | field_index.by_file_variable.keys()
     known = ChainMap[str, Any](os.environ, *(read_dotenv(path).values for path in local))
     variables = {name: known[name] for name in known.keys() - secrets}
-    return _read(field_index, "development", env_files=absolute, variables=variables)
+    return _read(field_index, "development", env_files=absolute, variables=lambda: variables)
 
 
 def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
     """Load a directory as a start in docker mode does."""
-    return _read(field_index, "docker", directory=str(directory))
+    return _read(field_index, "docker", directories=(str(directory),), directories_setting="--to")
 
 
 def read_environment(field_index: FieldIndex) -> LoadResult:
     """Load the environment variables of this process as a start does."""
-    return _read(field_index, "environment", variables=dict(os.environ))
+    return _read(field_index, "environment", variables=os.environ.copy)
 
 
 def differing_fields(field_index: FieldIndex, one: LoadResult, other: LoadResult) -> list[Field]:
@@ -236,25 +290,6 @@ def differing_fields(field_index: FieldIndex, one: LoadResult, other: LoadResult
     ]
 
 
-def _read(
-    field_index: FieldIndex,
-    mode: Mode,
-    *,
-    env_files: tuple[str, ...] = (),
-    directory: str = "",
-    variables: Mapping[str, Any] | None = None,
-) -> LoadResult:
-    source_context = SourceContext(
-        mode=mode,
-        mode_reason="",
-        profile="production",
-        profile_reason="",
-        directories=(directory,) if directory else (),
-        directories_setting="--to" if directory else "",
-        env_files=env_files,
-        env_fallback=False,
-        maybe_missing_mount=False,
-        variables=lambda: variables or {},
-        cwd=str(Path.cwd()),
-    )
+def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:  # noqa: ANN401  (fields of SourceContext)
+    source_context = _NO_SOURCES.replace(mode=mode, cwd=str(Path.cwd()), **sources)
     return load(field_index, source_context, policy=_NO_WAITING)

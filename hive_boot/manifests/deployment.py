@@ -65,6 +65,11 @@ class SecretItem:
         return self.key != self.file
 
     @property
+    def has_file_variable(self) -> bool:
+        """Return whether a variable can name the file."""
+        return self.field.file_variable and not self.field.bundle
+
+    @property
     def about(self) -> str:
         """Return what the secret is for, as one line."""
         previous = "the value before the last rotation" if self._is_previous else ""
@@ -138,7 +143,6 @@ class Deployment:
         name: the name of the application.
         declared: the name of the :class:`SecretSet`.
         items: every secret, including those of ``previous=``.
-        watch: whether changed files are loaded.
         served: whether the process serves HTTP; otherwise it runs a main.
         port: the port of HTTP; None without one.
         probe_port: the port of the probes; None if HTTP answers them.
@@ -164,7 +168,6 @@ class Deployment:
     name: str
     declared: str
     items: tuple[SecretItem, ...]
-    watch: bool
     served: bool
     port: int | None
     probe_port: int | None
@@ -226,7 +229,7 @@ class Deployment:
         """Return the command that creates the Kubernetes Secret from files."""
         files = ["--from-file=secrets/"]
         if self.has_renamed_files:
-            items = self.required("production")
+            items, _ = self.files("production")
             files = [f"--from-file={item.key}=secrets/{item.file}" for item in items]
         return ["kubectl", "create", "secret", "generic", self.object_name, *files]
 
@@ -273,25 +276,39 @@ class Deployment:
         """Return the other secrets."""
         return [item for item in self.items if not self._needs(item, profile)]
 
+    def files(self, profile: Profile) -> tuple[list[SecretItem], list[SecretItem]]:
+        """Return the required and the optional secrets, of the members of a file the first."""
+        required, optional = self.required(profile), self.optional(profile)
+        first = {item.file: item for item in reversed(required + optional)}
+        return [item for item in required if first[item.file] is item], [
+            item for item in optional if first[item.file] is item
+        ]
+
     def _needs(self, item: SecretItem, profile: Profile) -> bool:
         default = item.field.dev_default is not None and profile == "development"
         return item.name in self.used or (item.field.required_for(profile) and not default)
 
 
 def items_of(fields: Iterable[Field]) -> tuple[SecretItem, ...]:
-    """Return each field with the name of its file on a platform; no two are the same."""
+    """Return each field with the name of its file on a platform.
+
+    No two are the same, except those of members of one file.
+    """
     items: list[SecretItem] = []
     taken: set[str] = set()
+    keys: dict[str, str] = {}
     for each in fields:
-        file = each.file_name
-        # A key of a Secret is valid on every platform; it must not begin with a dot.
-        plain = re.sub(r"[^-._a-zA-Z0-9]+", "-", file).lstrip(".")[:200] or "secret"
-        key, number = plain, 1
-        while key.lower() in taken:
-            number += 1
-            key = f"{plain}-{number}"
-        taken.add(key.lower())
-        items.append(SecretItem(field=each, file=file, key=key))
+        file = each.bundle or each.file_name
+        if file not in keys:
+            # A key of a Secret is valid on every platform; it must not begin with a dot.
+            plain = re.sub(r"[^-._a-zA-Z0-9]+", "-", file).lstrip(".")[:200] or "secret"
+            key, number = plain, 1
+            while key.lower() in taken:
+                number += 1
+                key = f"{plain}-{number}"
+            taken.add(key.lower())
+            keys[file] = key
+        items.append(SecretItem(field=each, file=file, key=keys[file]))
     return tuple(items)
 
 
@@ -313,7 +330,6 @@ def declared_facts(plan: AppDeclaration) -> dict[str, Any]:
     return {
         "declared": declared.__name__,
         "items": items_of(declared._field_index.all_fields),  # noqa: SLF001  (as a start does)
-        "watch": plan.watch,
         "served": plan.main is None,
         "probe_port": plan.probe_port or None,
         "start": plan.wait_for_files + plan.startup_timeout,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import difflib
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import mkstemp
+from secrets import token_hex
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot.manifests.rendering import RENDERED
@@ -17,6 +15,7 @@ from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
 """Files in which a user may have written values, although they are not meant for values."""
@@ -111,18 +110,14 @@ def _read(path: Path) -> str | None:
 
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~mask
-    descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{token_hex(8)}")
     try:
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123  (a descriptor)
-            file.write(text)
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _holds_values(there: str, text: str) -> bool:

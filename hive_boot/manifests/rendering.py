@@ -111,13 +111,14 @@ def _check_directory(directory: Path, known: list[str]) -> None:
 def _render(
     environment: Environment, template: str, deployment: Deployment, target: str, profile: Profile
 ) -> str:
+    required, optional = deployment.files(profile)
     try:
         text = environment.get_template(template).render(
             app=deployment,
             header=_header(deployment, target),
-            optional=deployment.optional(profile),
+            optional=optional,
             profile=profile,
-            required=deployment.required(profile),
+            required=required,
             user=USER,
         )
     except Exception as exc:  # an expression in a template of an operator can raise anything

@@ -118,6 +118,12 @@ class Field(Record):
         return self.file or self.name.lower()
 
     @property
+    def bundle(self) -> str:
+        """The file of which ``file`` names a member; empty if it names a whole file."""
+        is_member = "#" in self.file_name.strip("#")
+        return self.file_name.partition("#")[0] if is_member else ""
+
+    @property
     def has_rules(self) -> bool:
         """Whether validation compares a value with a length, a pattern or a development default."""
         rules = (self.dev_default, self.min_length, self.max_length, self.pattern)

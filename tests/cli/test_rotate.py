@@ -415,6 +415,15 @@ def test_the_key_is_the_one_of_the_manifests(capsys: pytest.CaptureFixture[str])
         assert f" alike --from-file={key}=/dev/stdin " in capsys.readouterr().out
 
 
+def test_the_command_for_kubernetes_knows_an_older_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its key is the file of that name."""
+    older = ("OLD_KEY", "--app", "tests.cli.keys:Renamed", "--kubernetes")
+    assert main(["rotate", *older]) == 0
+    assert "--from-file=old_key=" in capsys.readouterr().out
+
+
 def test_the_command_for_kubernetes_reads_stdin(
     secrets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,39 +34,36 @@ _NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 _POLLED = "so changes are found by polling: every file is read every 2 s"
 
 
-def watch_limits(context: DoctorContext) -> list[Finding]:
-    """Return the reasons for which a start with ``watch=True`` would poll."""
+def watch_limits(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the reasons for which a start with ``watch=True`` would poll."""
     if not context.declarations.watch:
-        return []
+        return
     if context.host.variable("WATCHFILES_FORCE_POLLING").lower() not in _NOT_FORCED:
-        return [
-            Finding(
-                severity="note",
-                kind="watch-polls",
-                message=f"WATCHFILES_FORCE_POLLING is set, {_POLLED}",
-                names=("WATCHFILES_FORCE_POLLING",),
-                locations=("the environment",),
-                fix="unset WATCHFILES_FORCE_POLLING",
-            )
-        ]
-    if not context.host.exists(_LIMITS):
-        return []
-    limits = {
-        name: context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
-        for name in ("max_user_instances", "max_user_watches")
-    }
-    snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
-    return try_to_watch(snapshot.targets.keys(), limits)
+        yield Finding(
+            severity="note",
+            kind="watch-polls",
+            message=f"WATCHFILES_FORCE_POLLING is set, {_POLLED}",
+            names=("WATCHFILES_FORCE_POLLING",),
+            locations=("the environment",),
+            fix="unset WATCHFILES_FORCE_POLLING",
+        )
+    elif context.host.exists(_LIMITS):
+        limits = {
+            name: context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
+            for name in _SUGGESTED
+        }
+        snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
+        yield from try_to_watch(snapshot.targets.keys(), limits)
 
 
-def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> list[Finding]:
+def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> Iterator[Finding]:
     """Create an inotify instance with a watch on each target, then close it.
 
     Args:
         targets: directories and files.
         limits: the limits of the kernel, by the name of their file in /proc.
 
-    Returns:
+    Yields:
         A finding for the first limit or permission that prevents it, or a note if few more
         instances are available.
     """
@@ -74,14 +71,22 @@ def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> list[Fi
     with _instances(libc) as available:
         first = next(available, None)
         if first is None:
-            return [_no_instance(limits["max_user_instances"])]
+            yield _no_instance(limits)
+            return
         for target in sorted(targets):
             if libc.inotify_add_watch(first, os.fsencode(target), _ALL_EVENTS) < 0:
-                return [_no_watch(target, ctypes.get_errno(), limits["max_user_watches"])]
-        spare = sum(1 for _ in zip(range(_SPARE_INSTANCES), available, strict=False))
-    if spare < _SPARE_INSTANCES:
-        return [_few_instances(spare + 1, limits["max_user_instances"])]
-    return []
+                yield _no_watch(target, ctypes.get_errno(), limits)
+                return
+        left = 1 + sum(1 for _ in zip(range(_SPARE_INSTANCES), available, strict=False))
+    if left <= _SPARE_INSTANCES:
+        yield _limit_finding(
+            f"only {left} inotify instances are left for this user, so processes that start later "
+            "may have to poll",
+            "max_user_instances",
+            limits,
+            severity="note",
+            kind="watch-nearly-impossible",
+        )
 
 
 @contextmanager
@@ -101,12 +106,12 @@ def _instances(libc: ctypes.CDLL) -> Iterator[Iterator[int]]:
             os.close(instance)
 
 
-def _no_instance(limit: str) -> Finding:
+def _no_instance(limits: Mapping[str, str]) -> Finding:
     # inotify_init1() also fails with EMFILE if the process has no file descriptor left.
     with suppress(OSError):
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         message = f"no inotify instance is left for this user, {_POLLED}"
-        return _limit_finding("warning", "watch-impossible", message, "max_user_instances", limit)
+        return _limit_finding(message, "max_user_instances", limits)
     return Finding(
         severity="warning",
         kind="watch-impossible",
@@ -117,18 +122,10 @@ def _no_instance(limit: str) -> Finding:
     )
 
 
-def _few_instances(left: int, limit: str) -> Finding:
-    message = (
-        f"only {left} inotify instances are left for this user, so processes that start later may "
-        "have to poll"
-    )
-    return _limit_finding("note", "watch-nearly-impossible", message, "max_user_instances", limit)
-
-
-def _no_watch(target: str, code: int, limit: str) -> Finding:
+def _no_watch(target: str, code: int, limits: Mapping[str, str]) -> Finding:
     if code == errno.ENOSPC:
         message = f"no inotify watch is left for this user, {_POLLED}"
-        return _limit_finding("warning", "watch-impossible", message, "max_user_watches", limit)
+        return _limit_finding(message, "max_user_watches", limits)
     return Finding(
         severity="warning",
         kind="watch-impossible",
@@ -138,13 +135,20 @@ def _no_watch(target: str, code: int, limit: str) -> Finding:
     )
 
 
-def _limit_finding(severity: Severity, kind: str, problem: str, name: str, limit: str) -> Finding:
+def _limit_finding(
+    problem: str,
+    name: str,
+    limits: Mapping[str, str],
+    *,
+    severity: Severity = "warning",
+    kind: str = "watch-impossible",
+) -> Finding:
     """Return a finding for a limit that all containers of a user share."""
     setting = f"fs.inotify.{name}"
     return Finding(
         severity=severity,
         kind=kind,
-        message=f"{problem} ({setting} is {limit}; all containers of this user share it)",
+        message=f"{problem} ({setting} is {limits[name]}; all containers of this user share it)",
         names=(setting,),
         locations=(f"{_LIMITS}/{name}",),
         fix=f"on the host: `sysctl -w {setting}={_SUGGESTED[name]}` (and in /etc/sysctl.d)",
@@ -160,23 +164,19 @@ _OVERLAYS = frozenset({"overlay", "fuse.fuse-overlayfs", "aufs"})
 
 def mount_of(path: Path, table: list[Mount]) -> Mount:
     """Return the mount that contains a resolved path. Of several at one point, the last counts."""
-    result = Mount(root="", point="", file_system="")
-    for mount in table:
-        if path.is_relative_to(mount.point) and len(mount.point) >= len(result.point):
-            result = mount
-    return result
+    above = [mount for mount in reversed(table) if path.is_relative_to(mount.point)]
+    nowhere = Mount(root="", point="", file_system="")
+    return max(above, key=lambda mount: len(mount.point), default=nowhere)
 
 
-def mounted_files(context: DoctorContext) -> list[Finding]:
-    """Return the declared files that are mount points: a replacement of them is not visible."""
+def mounted_files(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the declared files that are mount points: a replacement of them is not visible."""
     snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
-    names = {str(file.path): file.name for file in context.secret_files}
-    watch = context.declarations.watch
-    findings = [
-        mounted_file_finding(file, names.get(file.path, ""), watch=watch)
-        for file in snapshot.pinned
-    ]
-    return [finding for finding in findings if finding is not None]
+    names, watch = context.secret_files, context.declarations.watch
+    for file in snapshot.pinned:
+        finding = mounted_file_finding(file, names.get(Path(file.path), ""), watch=watch)
+        if finding is not None:
+            yield finding
 
 
 def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Finding | None:
@@ -190,76 +190,72 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
     Returns:
         None if the application does not watch, and the file is neither stale nor a subPath.
     """
-    names = (name,) if name else ()
+    severity: Severity = "note"
+    kind = "mounted-file"
+    fix = "write into the file in place: `hive-boot rotate`"
     if file.stale:
-        return Finding(
-            severity="error" if watch else "warning",
-            kind="stale-mount",
-            message="a mounted file was replaced or removed on the host: this process still reads "
-            "the old file, and later changes are not visible to it",
-            names=names,
-            locations=(file.path,),
-            fix="restart the container; in future, write into the file in place: "
-            "`hive-boot rotate`",
+        severity, kind = "error" if watch else "warning", "stale-mount"
+        message = (
+            "a mounted file was replaced or removed on the host: this process still reads the old "
+            "file, and later changes are not visible to it"
         )
-    if file.is_subpath:
-        return Finding(
-            severity="warning" if watch else "note",
-            kind="mounted-file",
-            message="a file is mounted with subPath, and the kubelet never updates such a mount: a "
-            "rotation needs a new pod",
-            names=names,
-            locations=(file.path,),
-            fix="mount the whole volume as a directory, and set HIVE_BOOT_SECRETS_DIR to its path",
+        fix = f"restart the container; in future, {fix}"
+    elif file.is_subpath:
+        severity = "warning" if watch else "note"
+        message = (
+            "a file is mounted with subPath, and the kubelet never updates such a mount: a "
+            "rotation needs a new pod"
         )
-    if not watch:
+        fix = "mount the whole volume as a directory, and set HIVE_BOOT_SECRETS_DIR to its path"
+    elif watch:
+        message = (
+            "a file is mounted individually: a write into the file on the host is visible, but a "
+            "file that is renamed to its name (as editors do) is not"
+        )
+    else:
         return None
     return Finding(
-        severity="note",
-        kind="mounted-file",
-        message="a file is mounted individually: a write into the file on the host is visible, but "
-        "a file that is renamed to its name (as editors do) is not",
-        names=names,
+        severity=severity,
+        kind=kind,
+        message=message,
+        names=(name,) if name else (),
         locations=(file.path,),
-        fix="write into the file in place: `hive-boot rotate`",
+        fix=fix,
     )
 
 
-def secrets_in_image(context: DoctorContext) -> list[Finding]:
-    """Return the secret files that are not on a mount, and may be part of the image."""
+def secrets_in_image(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the secret files that are not on a mount, and may be part of the image."""
     table = read_mounts(context.host.path(MOUNT_TABLE))
     if not context.in_container or mount_of(Path("/"), table).file_system not in _OVERLAYS:
-        return []
-    return [
-        Finding(
-            severity="warning",
-            kind="secret-in-image",
-            message="a secret file is in the file system of the container, not on a mount: if it "
-            "is part of the image, every copy of the image contains the secret",
-            names=names,
-            locations=(str(path),),
-            fix="mount the file, add it to .dockerignore, and rotate its values",
-        )
-        for path, names in context.names_by_path.items()
-        if mount_of(path.resolve(), table).point == "/"
-    ]
+        return
+    for path, names in context.names_by_path.items():
+        if mount_of(path.resolve(), table).point == "/":
+            yield Finding(
+                severity="warning",
+                kind="secret-in-image",
+                message="a secret file is in the file system of the container, not on a mount: if "
+                "it is part of the image, every copy of the image contains the secret",
+                names=names,
+                locations=(str(path),),
+                fix="mount the file, add it to .dockerignore, and rotate its values",
+            )
 
 
-def file_systems_without_events(context: DoctorContext) -> list[Finding]:
-    """Return the locations in which a change by another machine causes no inotify event."""
+def file_systems_without_events(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the locations in which a change by another machine causes no inotify event."""
     if not context.declarations.watch:
-        return []
+        return
     table = read_mounts(context.host.path(MOUNT_TABLE))
     directories = [Path(path) for path in context.sources.directories]
-    directories += [file.path.parent for file in context.secret_files]
-    directories += [file.parent for file in context.dotenv_files]
+    directories += [path.parent for path in context.names_by_path]
     found: dict[str, set[str]] = {}
     for directory in directories:
         file_system = mount_of(directory.resolve(), table).file_system
         if _REMOTE.fullmatch(file_system):
             found.setdefault(file_system, set()).add(str(directory))
-    return [
-        Finding(
+    for file_system, paths in sorted(found.items()):
+        yield Finding(
             severity="warning",
             kind="remote-file-system",
             message=f"secrets are on {file_system}, where a change by another machine causes no "
@@ -267,5 +263,3 @@ def file_systems_without_events(context: DoctorContext) -> list[Finding]:
             locations=tuple(sorted(paths)),
             fix="none needed if this delay is acceptable; otherwise use a local volume",
         )
-        for file_system, paths in sorted(found.items())
-    ]

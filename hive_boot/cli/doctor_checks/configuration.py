@@ -6,30 +6,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted, pluralize
+from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted
+from hive_boot.cli.output import pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
+from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hive_boot.cli.doctor_checks.context import DoctorContext, Severity
     from hive_boot.secrets.load_result import WarningKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 
-def container_env_copies(context: DoctorContext) -> list[Finding]:
-    """Return a finding if PID 1 of the container has declared secrets as environment variables.
+def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
+    """Yield a finding if PID 1 of the container has declared secrets as environment variables.
 
     ``docker inspect`` shows these variables, and ``docker exec`` passes them to every process
     that it starts. Variables of this process itself are left out, because the load reports
     them (:func:`load_warnings`).
     """
     if not context.sources.mounted or not context.in_container:
-        return []
+        return
     text = context.read_system_file("/proc/1/environ")
     variables = context.sources.variables()
     with_value = {
@@ -37,10 +39,8 @@ def container_env_copies(context: DoctorContext) -> list[Finding]:
     }
     declared = context.load_result.field_index.by_variable.keys()
     copies = sorted(name for name in with_value & declared if not variables.get(name))
-    if not copies:
-        return []
-    return [
-        Finding(
+    if copies:
+        yield Finding(
             severity="warning",
             kind="environment-copy",
             message=f"{join_sorted(copies)}: mounted, and also in the environment of PID 1, where "
@@ -49,14 +49,13 @@ def container_env_copies(context: DoctorContext) -> list[Finding]:
             locations=("/proc/1/environ",),
             fix="remove the variables from the manifest, and rotate their values",
         )
-    ]
 
 
-def used_env_fallback(context: DoctorContext) -> list[Finding]:
-    """Return a finding if a mode with mounted sources also reads the environment."""
+def used_env_fallback(context: DoctorContext) -> Iterator[Finding]:
+    """Yield a finding if a mode with mounted sources also reads the environment."""
     result = context.load_result
     if not context.sources.mounted or not context.sources.env_fallback:
-        return []
+        return
     names = sorted(
         result.field_index.by_attribute[attribute].name
         for attribute in result.values
@@ -64,79 +63,66 @@ def used_env_fallback(context: DoctorContext) -> list[Finding]:
     )
     in_use = f"{join_sorted(names)}: from the environment, where every child process can see it"
     fix = "remove env_fallback=True (HIVE_BOOT_ENV_FALLBACK)"
-    return [
-        Finding(
-            severity="warning" if names else "note",
-            kind="env-fallback",
-            message=in_use if names else "env_fallback is enabled, and no secret needs it",
-            names=tuple(names),
-            locations=("the environment",) if names else (),
-            fix=f"mount them as files, and {fix}" if names else fix,
-        )
-    ]
+    yield Finding(
+        severity="warning" if names else "note",
+        kind="env-fallback",
+        message=in_use if names else "env_fallback is enabled, and no secret needs it",
+        names=tuple(names),
+        locations=("the environment",) if names else (),
+        fix=f"mount them as files, and {fix}" if names else fix,
+    )
 
 
-def near_names(context: DoctorContext) -> list[Finding]:
-    """Return the undeclared names that resemble an optional secret without a value.
+def near_names(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the undeclared names that resemble an optional secret without a value.
 
     For a required secret the load reports a problem, which includes the similar names.
     """
     result, sources = context.load_result, context.sources
     index = result.field_index
     variables = result.names - index.by_variable.keys() - index.by_file_variable.keys()
-    found: list[tuple[str, str, str]] = []
     for field in index.all_fields:
         if field.attribute in result.values or field.required_for(sources.profile):
             continue
-        found += [
-            (
-                field.name,
-                f"{reading.path}{'#' if reading.is_bundle else '/'}{name}",
-                field.file_name,
-            )
+        found = [
+            (f"{reading.path}{'#' if reading.is_bundle else '/'}{name}", field.file_name)
             for reading in result.snapshots
             for name in near_misses(field, _undeclared_names(reading, context))
         ]
         if not sources.mounted:
             near = near_misses(field, variables)
-            found += [(field.name, f"environment variable {name}", field.name) for name in near]
-    return [
-        Finding(
-            severity="warning",
-            kind="near-name",
-            message=f"{name} is optional and absent, and an undeclared name resembles it",
-            names=(name,),
-            locations=(location,),
-            fix=f"rename it to {expected}, if {name} is meant",
-        )
-        for name, location, expected in found
-    ]
+            found += [(f"environment variable {name}", field.name) for name in near]
+        for location, expected in found:
+            yield Finding(
+                severity="warning",
+                kind="near-name",
+                message=f"{field.name} is optional and absent, and an undeclared name resembles it",
+                names=(field.name,),
+                locations=(location,),
+                fix=f"rename it to {expected}, if {field.name} is meant",
+            )
 
 
-def stray_characters(context: DoctorContext) -> list[Finding]:
-    """Return the text values with white space, quotes, carriage returns or a path in them.
+def stray_characters(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the text values with white space, quotes, carriage returns or a path in them.
 
     A load removes one final line end; every other character is part of the value.
     """
     result = context.load_result
-    load_result = []
     for field in result.field_index.all_fields:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or result.origin(field.attribute)[0] == "dev_default":
             continue
-        load_result += [
-            Finding(
-                severity="warning",
-                kind=kind,
-                message=f"{field.name} {problem}",
-                names=(field.name,),
-                locations=(context.location_of(field.attribute),),
-                fix=fix,
-            )
-            for matches, kind, problem, fix in _STRAY_CHARACTERS
-            if matches(value.reveal())
-        ]
-    return load_result
+        for matches, kind, problem, fix in _STRAY_CHARACTERS:
+            if matches(value.reveal()):
+                yield Finding(
+                    severity="warning",
+                    kind=kind,
+                    message=f"{field.name} {problem}",
+                    names=(field.name,),
+                    locations=(location_text(result.origin(field.attribute)),),
+                    fix=fix,
+                )
 
 
 def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:
@@ -234,118 +220,89 @@ _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
 """Severity and fix of each warning of a load."""
 
 
-def load_warnings(context: DoctorContext) -> list[Finding]:
-    """Return the warnings of the load, each with its fix."""
-    load_result = []
+def load_warnings(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the warnings of the load, each with its fix."""
     for warning in context.load_result.warnings:
         severity, fix = _LOAD_WARNINGS[warning.kind]
-        load_result.append(
-            Finding(
-                severity=severity,
-                kind=warning.kind,
-                message=warning_text(warning),
-                names=warning.names,
-                locations=(warning.location,) if warning.location else (),
-                fix=fix,
-            )
+        yield Finding(
+            severity=severity,
+            kind=warning.kind,
+            message=warning_text(warning),
+            names=warning.names,
+            locations=(warning.location,) if warning.location else (),
+            fix=fix,
         )
-    return load_result
 
 
-def platform_mismatch(context: DoctorContext) -> list[Finding]:
-    """Return findings if the mode or the profile does not fit the platform."""
-    return [*_development_on_platform(context), *_unread_mount(context)]
-
-
-def ineffective_declaration(context: DoctorContext) -> list[Finding]:
-    """Return the declarations that have no effect, or that make a start fail."""
+def ineffective_declaration(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the declarations that have no effect, or that make a start fail."""
     declared = context.declarations
-    load_result = []
     if declared.probe_port is not None and find_spec("h11") is None:
-        load_result.append(
-            Finding(
-                severity="error",
-                kind="missing-package",
-                message="probe_port needs h11, which is not installed: a start will fail",
-                names=("probe_port",),
-                fix="`pip install 'hive_boot[probes]'`",
-            )
+        yield Finding(
+            severity="error",
+            kind="missing-package",
+            message="probe_port needs h11, which is not installed: a start will fail",
+            names=("probe_port",),
+            fix="`pip install 'hive_boot[probes]'`",
         )
     if declared.hooks and not declared.watch:
-        load_result.append(
-            Finding(
-                severity="note",
-                kind="no-watch",
-                message=f"{pluralize(len(declared.hooks), 'rotation hook')}, and changed files "
-                "are read only on request (SIGHUP, boot.reload())",
-                names=("watch",),
-                fix="Bootstrap(…, watch=True), if changes are to be followed",
-            )
+        yield Finding(
+            severity="note",
+            kind="no-watch",
+            message=f"{pluralize(len(declared.hooks), 'rotation hook')}, and changed files are "
+            "read only on request (SIGHUP, boot.reload())",
+            names=("watch",),
+            fix="Bootstrap(…, watch=True), if changes are to be followed",
         )
     fields = context.load_result.field_index.fields.values()
     names = sorted(
         field.name for field in fields if field.accept_old_for and field.previous is None
     )
     if names:
-        load_result.append(
-            Finding(
-                severity="note",
-                kind="no-previous",
-                message=f"{join_sorted(names)}: the old value is accepted for some time after a "
-                "rotation, but a process that starts in that time does not know it",
-                names=tuple(names),
-                fix='secret(previous="…_PREVIOUS"), and store the old value there in a rotation',
-            )
+        yield Finding(
+            severity="note",
+            kind="no-previous",
+            message=f"{join_sorted(names)}: the old value is accepted for some time after a "
+            "rotation, but a process that starts in that time does not know it",
+            names=tuple(names),
+            fix='secret(previous="…_PREVIOUS"), and store the old value there in a rotation',
         )
-    return load_result
 
 
-def _development_on_platform(context: DoctorContext) -> list[Finding]:
-    sources = context.sources
+def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
+    """Yield findings if the mode or the profile does not fit the platform."""
+    sources, index = context.sources, context.load_result.field_index
     sign = context.host.first_set(["KUBERNETES_SERVICE_HOST"]) or platform_sign(context.host)
     # The profile development on a platform was set explicitly, so the mode is intended.
-    if sources.mode == "development" and sign and sources.profile != "development":
-        return [
-            Finding(
-                severity="warning",
-                kind="development-mode",
-                message=f"development mode on a platform ({sign}): variables and .env files are "
-                f"read ({sources.mode_reason})",
-                names=("HIVE_BOOT_MODE",),
-                fix="mount the secrets at /run/secrets/<app>, or set HIVE_BOOT_MODE=environment",
-            )
-        ]
-    if sources.profile == "development" and sign:
-        return [
-            Finding(
-                severity="note",
-                kind="development-profile",
-                message=f"the profile is development on a platform ({sign}): what only production "
-                f"requires may be missing, and defaults are used ({sources.profile_reason})",
-                names=("HIVE_BOOT_PROFILE",),
-                fix="set HIVE_BOOT_PROFILE=production unless this process is for development",
-            )
-        ]
-    return []
-
-
-def _unread_mount(context: DoctorContext) -> list[Finding]:
-    """Return a finding if /run/secrets contains secrets and the mode does not read it."""
-    sources, index = context.sources, context.load_result.field_index
+    if sign and sources.profile == "development":
+        yield Finding(
+            severity="note",
+            kind="development-profile",
+            message=f"the profile is development on a platform ({sign}): what only production "
+            f"requires may be missing, and defaults are used ({sources.profile_reason})",
+            names=("HIVE_BOOT_PROFILE",),
+            fix="set HIVE_BOOT_PROFILE=production unless this process is for development",
+        )
+    elif sign and sources.mode == "development":
+        yield Finding(
+            severity="warning",
+            kind="development-mode",
+            message=f"development mode on a platform ({sign}): variables and .env files are read "
+            f"({sources.mode_reason})",
+            names=("HIVE_BOOT_MODE",),
+            fix="mount the secrets at /run/secrets/<app>, or set HIVE_BOOT_MODE=environment",
+        )
     if sources.mounted:
-        return []
+        return
     directory = Path(context.host.path("/run/secrets"))
-    names = {index.by_file[name][1] for name in index.by_file if is_file(directory / name)}
-    if not names:
-        return []
-    return [
-        Finding(
+    unread = {index.by_file[name][1] for name in index.by_file if is_file(directory / name)}
+    if unread:
+        yield Finding(
             severity="warning",
             kind="mount-not-read",
-            message=f"{join_sorted(names)}: mounted, and not read in the mode {sources.mode} "
+            message=f"{join_sorted(unread)}: mounted, and not read in the mode {sources.mode} "
             f"({sources.mode_reason})",
-            names=tuple(sorted(names)),
+            names=tuple(sorted(unread)),
             locations=(str(directory),),
             fix="unset HIVE_BOOT_MODE, so that the mount is found; or remove the mount",
         )
-    ]

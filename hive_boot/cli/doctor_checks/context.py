@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import stat
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import container_sign
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Sequence
 
     from hive_boot.runtime.declarations import AppDeclaration
@@ -42,19 +40,6 @@ class Finding:
     names: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
     fix: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretFile:
-    """A file that contains the value of a declared secret.
-
-    Attributes:
-        name: the name of the secret.
-        path: the file.
-    """
-
-    name: str
-    path: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +78,10 @@ class DoctorContext:
             return ""
 
     @property
-    def secret_files(self) -> list[SecretFile]:
-        """The files in directories and the targets of ``NAME_FILE`` that contain a secret."""
+    def secret_files(self) -> dict[Path, str]:
+        """The name of the secret in each file of a directory and each target of ``NAME_FILE``."""
         index = self.load_result.field_index
-        found: dict[Path, SecretFile] = {}
+        found: dict[Path, str] = {}
         for reading in self.load_result.snapshots:
             # In a kubelet volume the links next to ..data may be missing.
             base = Path(reading.path, "..data" if reading.volume else "")
@@ -105,17 +90,15 @@ class DoctorContext:
             for attribute, hits in reading.batch.unresolved.items():
                 files += [(attribute, hit.place.removeprefix(prefix)) for hit in hits]
             for attribute, file in files:
-                name = index.by_attribute[attribute].name
                 # Of a member of a bundle, the file that contains it.
                 where = Path(reading.path) if reading.is_bundle else base / file.partition("#")[0]
-                found.setdefault(where, SecretFile(name=name, path=where))
+                found.setdefault(where, index.by_attribute[attribute].name)
         for attribute, (_, origin) in self.load_result.origins.items():
-            name = index.by_attribute[attribute].name
             variable, separator, path = origin.partition("=")
             if separator and variable in index.by_file_variable:
-                absolute = Path(self.sources.cwd, path)
-                found.setdefault(absolute, SecretFile(name=name, path=absolute))
-        return [file for file in found.values() if is_file(file.path)]
+                where = Path(self.sources.cwd, path)
+                found.setdefault(where, index.by_attribute[attribute].name)
+        return {path: name for path, name in found.items() if is_file(path)}
 
     @property
     def dotenv_files(self) -> list[Path]:
@@ -125,12 +108,8 @@ class DoctorContext:
     @property
     def names_by_path(self) -> dict[Path, tuple[str, ...]]:
         """The secret files and ``.env`` files with the secrets in them, empty for ``.env``."""
-        files: dict[Path, tuple[str, ...]] = {file.path: (file.name,) for file in self.secret_files}
+        files = {path: (name,) for path, name in self.secret_files.items()}
         return files | dict.fromkeys(self.dotenv_files, ())
-
-    def location_of(self, attribute: str) -> str:
-        """Return where the value of a field was found."""
-        return location_text(self.load_result.origin(attribute))
 
 
 def file_status(path: Path) -> os.stat_result | None:
@@ -143,13 +122,7 @@ def file_status(path: Path) -> os.stat_result | None:
 
 def is_file(path: Path) -> bool:
     """Return whether ``path`` is an accessible regular file."""
-    status = file_status(path)
-    return status is not None and stat.S_ISREG(status.st_mode)
-
-
-def pluralize(number: int, noun: str) -> str:
-    """Return a number with its noun: ``1 file``, ``2 files``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file() can raise)
 
 
 def join_sorted(names: Iterable[str]) -> str:

@@ -7,25 +7,29 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, file_status, pluralize
+from hive_boot.cli.doctor_checks.context import Finding, file_status
 from hive_boot.cli.git import find_repository, git_failure, git_paths
+from hive_boot.cli.output import pluralize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from hive_boot.cli.doctor_checks.context import DoctorContext
 
 
-def readable_by_others(context: DoctorContext) -> list[Finding]:
-    """Return the files that every user can read: one finding per directory and mode.
+def readable_by_others(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the files that every user can read: one finding per directory and mode.
 
     Each ``.env`` file is a separate finding.
     """
-    names = {file.path: file.name for file in context.secret_files}
+    names = context.secret_files
     where = "container" if context.in_container else "machine"
-    findings = [
-        Finding(
+    groups: dict[tuple[Path, int], list[Path]] = {}
+    for file, mode in _files_with_mode(names, stat.S_IROTH):
+        groups.setdefault((file.parent, mode), []).append(file)
+    for (directory, mode), files in groups.items():
+        yield Finding(
             severity="note" if context.in_container else "warning",
             kind="readable-file",
             message=f"{pluralize(len(files), 'file')} can be read by every user of this {where} "
@@ -34,27 +38,21 @@ def readable_by_others(context: DoctorContext) -> list[Finding]:
             locations=tuple(map(str, files)),
             fix=_fix_for_readable_files(context, directory),
         )
-        for (directory, mode), files in _grouped_by_mode(names, stat.S_IROTH).items()
-    ]
-    dotenv = _grouped_by_mode(context.dotenv_files, stat.S_IROTH)
-    return findings + [
-        Finding(
+    for file, mode in _files_with_mode(context.dotenv_files, stat.S_IROTH):
+        yield Finding(
             severity="warning",
             kind="readable-file",
             message=f"a .env file can be read by every user of this {where} (mode {mode:04o})",
             locations=(str(file),),
             fix=f"`chmod 600 {shlex.quote(str(file))}`",
         )
-        for (_, mode), files in dotenv.items()
-        for file in files
-    ]
 
 
-def writable_by_others(context: DoctorContext) -> list[Finding]:
-    """Return the files and directories in which every user can change a secret."""
+def writable_by_others(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the files and directories in which every user can change a secret."""
     files = context.names_by_path
-    findings = [
-        Finding(
+    for file, mode in _files_with_mode(files, stat.S_IWOTH):
+        yield Finding(
             severity="warning",
             kind="writable-file",
             message=f"a secret file can be written by every user (mode {mode:04o})",
@@ -62,56 +60,44 @@ def writable_by_others(context: DoctorContext) -> list[Finding]:
             locations=(str(file),),
             fix=f"`chmod o-w {shlex.quote(str(file))}`",
         )
-        for (_, mode), group in _grouped_by_mode(files, stat.S_IWOTH).items()
-        for file in group
-    ]
     for directory in sorted({path.parent for path in files}):
         mode = _mode(directory)
         # In a sticky directory, such as a kubelet volume, users can replace only their own files.
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            findings.append(
-                Finding(
-                    severity="warning",
-                    kind="writable-directory",
-                    message="the files in a directory can be replaced by every user "
-                    f"(mode {mode:04o})",
-                    locations=(str(directory),),
-                    fix=f"`chmod o-w {shlex.quote(str(directory))}`",
-                )
+            yield Finding(
+                severity="warning",
+                kind="writable-directory",
+                message=f"the files in a directory can be replaced by every user (mode {mode:04o})",
+                locations=(str(directory),),
+                fix=f"`chmod o-w {shlex.quote(str(directory))}`",
             )
-    return findings
 
 
-def owned_by_others(context: DoctorContext) -> list[Finding]:
-    """Return the files whose owner is neither root nor the user of this process."""
+def owned_by_others(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the files whose owner is neither root nor the user of this process."""
     # In a container, a bind mount shows the user IDs of the host. Root may run doctor for a
     # service that has another user.
     if context.in_container or context.user_id == 0:
-        return []
-    findings = []
+        return
     for path, names in context.names_by_path.items():
         status = file_status(path)
         if status is not None and status.st_uid not in {0, context.user_id}:
             owner, user = _user_name(status.st_uid), _user_name(context.user_id)
-            findings.append(
-                Finding(
-                    severity="warning",
-                    kind="foreign-file",
-                    message=f"the user {owner} owns a secret file and can change it",
-                    names=names,
-                    locations=(str(path),),
-                    fix=f"`sudo chown {user} {shlex.quote(str(path))}`",
-                )
+            yield Finding(
+                severity="warning",
+                kind="foreign-file",
+                message=f"the user {owner} owns a secret file and can change it",
+                names=names,
+                locations=(str(path),),
+                fix=f"`sudo chown {user} {shlex.quote(str(path))}`",
             )
-    return findings
 
 
-def _grouped_by_mode(paths: Iterable[Path], bit: int) -> dict[tuple[Path, int], list[Path]]:
-    """Return the files with the permission ``bit``, grouped by directory and mode.
+def _files_with_mode(paths: Iterable[Path], bit: int) -> Iterator[tuple[Path, int]]:
+    """Yield the files with the permission ``bit`` that other users can reach, and their modes.
 
-    A file is left out if other users have no search permission for a directory above it.
+    A file cannot be reached if other users have no search permission for a directory above it.
     """
-    found: dict[tuple[Path, int], list[Path]] = {}
     reachable: dict[Path, bool] = {}
     for path in paths:
         mode = _mode(path)
@@ -121,8 +107,7 @@ def _grouped_by_mode(paths: Iterable[Path], bit: int) -> dict[tuple[Path, int], 
         if real not in reachable:
             reachable[real] = all(_mode(each) & stat.S_IXOTH for each in [real, *real.parents])
         if reachable[real]:
-            found.setdefault((path.parent, mode), []).append(path)
-    return found
+            yield path, mode
 
 
 def _fix_for_readable_files(context: DoctorContext, directory: Path) -> str:
@@ -153,68 +138,60 @@ _SYSTEM = ("/run", "/proc", "/dev", "/sys")
 """Directories that are never in a repository."""
 
 
-def secrets_tracked_by_git(context: DoctorContext) -> list[Finding]:
-    """Return the secret files and ``.env`` files that git tracks or does not ignore.
+def secrets_tracked_by_git(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the secret files and ``.env`` files that git tracks or does not ignore.
 
-    In a repository for which git does not answer, such as one of another user, return a note.
+    In a repository for which git does not answer, such as one of another user, yield a note.
     """
     by_directory: dict[Path, list[str]] = {}
     for path in context.names_by_path:
         if not any(path.is_relative_to(system) for system in _SYSTEM):
             by_directory.setdefault(path.parent, []).append(path.name)
-    findings = []
     for directory, files in by_directory.items():
         tracked = git_paths(directory, "--literal-pathspecs", "ls-files", "-z", "--", *files)
         if tracked is None:
             if find_repository(directory.resolve()) is not None:
-                findings.append(_unanswered(directory, git_failure(directory)))
+                yield Finding(
+                    severity="note",
+                    kind="git-unavailable",
+                    message="git does not answer whether it tracks or ignores secret files: "
+                    f"{git_failure(directory)}",
+                    locations=(str(directory),),
+                )
             continue
+        tracked.sort()
         if tracked:
-            findings.append(_tracked(directory, sorted(tracked), context))
+            command = f"git -C {shlex.quote(str(directory))} rm --cached {shlex.join(tracked)}"
+            yield _git_finding(
+                "tracked-by-git",
+                "git tracks secret files: every copy of the repository contains the values, also "
+                "in its history",
+                [directory / file for file in tracked],
+                context,
+                fix=f"`{command}`; add a line to .gitignore; then rotate the values",
+            )
         others = [file for file in files if file not in tracked]
-        if not others:
-            continue
         ignored = git_paths(directory, "check-ignore", "-z", "--stdin", stdin_paths=others)
         if ignored is not None and (exposed := sorted(set(others) - set(ignored))):
-            findings.append(_not_ignored(directory, exposed, context))
-    return findings
+            line = exposed[0] if len(exposed) == 1 else f"{directory.name}/"
+            yield _git_finding(
+                "not-ignored-by-git",
+                "git does not ignore secret files: the next `git add .` adds them",
+                [directory / file for file in exposed],
+                context,
+                fix=f"add the line {line} to the .gitignore of the repository",
+            )
 
 
-def _unanswered(directory: Path, failure: str) -> Finding:
-    return Finding(
-        severity="note",
-        kind="git-unavailable",
-        message=f"git does not answer whether it tracks or ignores secret files: {failure}",
-        locations=(str(directory),),
-    )
-
-
-def _tracked(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:
-    command = f"git -C {shlex.quote(str(directory))} rm --cached {shlex.join(files)}"
-    return Finding(
-        severity="warning",
-        kind="tracked-by-git",
-        message="git tracks secret files: every copy of the repository contains the values, also "
-        "in its history",
-        names=_names(directory, files, context),
-        locations=tuple(str(directory / file) for file in files),
-        fix=f"`{command}`; add a line to .gitignore; then rotate the values",
-    )
-
-
-def _not_ignored(directory: Path, files: Sequence[str], context: DoctorContext) -> Finding:
-    line = files[0] if len(files) == 1 else f"{directory.name}/"
-    return Finding(
-        severity="warning",
-        kind="not-ignored-by-git",
-        message="git does not ignore secret files: the next `git add .` adds them",
-        names=_names(directory, files, context),
-        locations=tuple(str(directory / file) for file in files),
-        fix=f"add the line {line} to the .gitignore of the repository",
-    )
-
-
-def _names(directory: Path, files: Sequence[str], context: DoctorContext) -> tuple[str, ...]:
-    """Return the names of the secrets in ``files``."""
+def _git_finding(
+    kind: str, message: str, paths: Sequence[Path], context: DoctorContext, *, fix: str
+) -> Finding:
     names = context.names_by_path
-    return tuple(name for file in files for name in names.get(directory / file, ()))
+    return Finding(
+        severity="warning",
+        kind=kind,
+        message=message,
+        names=tuple(name for path in paths for name in names.get(path, ())),
+        locations=tuple(map(str, paths)),
+        fix=fix,
+    )

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import os_error_text
 from hive_boot.cli.doctor_checks.context import Finding
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from hive_boot.cli.doctor_checks.context import DoctorContext
     from hive_boot.runtime.declarations import AppDeclaration
 
-Platform = Literal["kubernetes", "docker", "systemd"]
-
 _SERVE_DELAY = 5.0
 """Seconds of ``shutdown_delay=None`` under ``boot.serve()`` in kubernetes mode."""
 
@@ -35,27 +33,12 @@ _MARGIN = 1.0
 _ROUNDED_TO = 5
 """Seconds. A suggested grace period is a multiple of it."""
 
-_PLATFORMS: dict[str, Platform] = {
-    "kubernetes": "kubernetes",
-    "docker": "docker",
-    "systemd": "systemd",
+_PLATFORMS: dict[str, tuple[str, str, float]] = {
+    "kubernetes": ("terminationGracePeriodSeconds", ": {}", 30.0),
+    "docker": ("stop_grace_period", ": {}s", 10.0),
+    "systemd": ("TimeoutStopSec", "={}", 90.0),
 }
-"""The platform of each mode that implies one."""
-
-_KEYS: dict[Platform, str] = {
-    "kubernetes": "terminationGracePeriodSeconds",
-    "docker": "stop_grace_period",
-    "systemd": "TimeoutStopSec",
-}
-
-_LINES: dict[Platform, str] = {
-    "kubernetes": "terminationGracePeriodSeconds: {}",
-    "docker": "stop_grace_period: {}s",
-    "systemd": "TimeoutStopSec={}",
-}
-
-_DEFAULTS: dict[Platform, float] = {"kubernetes": 30.0, "docker": 10.0, "systemd": 90.0}
-"""Grace periods of the platforms without a setting, in seconds.
+"""The setting of each platform, the rest of its line, and the seconds without a setting.
 
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/
 https://docs.docker.com/reference/cli/docker/container/stop/
@@ -75,6 +58,9 @@ _CONTAINERS = re.compile(r"""^[ \t]*["']?containers["']?[ \t]*:""", re.MULTILINE
 _SERVICES = re.compile(r"^services[ \t]*:[ \t]*$", re.MULTILINE)
 _SERVICE = re.compile(r"^([ \t]+)[\"']?[\w.-]+[\"']?[ \t]*:", re.MULTILINE)
 _UNIT_SERVICE = re.compile(r"^\[Service\]", re.MULTILINE)
+_HEADERS = {"kubernetes": _WORKLOAD, "docker": _SERVICE, "systemd": _UNIT_SERVICE}
+"""The line that a finding without a setting refers to."""
+
 _TIMEOUT = r"(?m)^[ \t]*Timeout(?:Stop)?Sec[ \t]*=([^\n]*)"
 _USES_HIVE_BOOT = re.compile(r"hive[-_]boot", re.IGNORECASE)
 _INHERITS = re.compile(r"^[ \t]*(?:<<|extends)[ \t]*:", re.MULTILINE)
@@ -85,16 +71,11 @@ _SLEEP = re.compile(
     r"""|\bsleep[\s"',(-]+(\d+(?:\.\d+)?)"""
 )
 
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_LONG_UNITS = {
-    "sec": "s",
-    "second": "s",
-    "min": "m",
-    "minute": "m",
-    "hr": "h",
-    "hour": "h",
-    "day": "d",
-}
+_UNITS = {"us": 1e-6, "ms": 1e-3}
+_UNITS |= dict.fromkeys(("", "s", "sec", "second"), 1.0)
+_UNITS |= dict.fromkeys(("m", "min", "minute"), 60.0)
+_UNITS |= dict.fromkeys(("h", "hr", "hour"), 3600.0)
+_UNITS |= dict.fromkeys(("d", "day"), 86400.0) | {"w": 604800.0}
 _TIME_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 
 
@@ -110,47 +91,41 @@ class GracePeriod:
         explicit: whether a manifest sets it; otherwise it is the default of the platform.
     """
 
-    platform: Platform
+    platform: str
     seconds: float
     pre_stop: float = 0.0
     location: str = ""
     explicit: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Block:
-    """A part of a file (a document, a service or a unit) and its offset in the file."""
-
-    offset: int
-    text: str
+_Block = tuple[int, str]
+"""A part of a file (a document, a service or a unit): its offset in the file, and its text."""
 
 
-def short_grace_period(context: DoctorContext) -> list[Finding]:
-    """Return a finding for each grace period that is shorter than the longest shutdown.
+def short_grace_period(context: DoctorContext) -> Iterator[Finding]:
+    """Yield a finding for each grace period that is shorter than the longest shutdown.
 
     Without manifests, the default of the platform that the mode implies is compared.
     """
     found: list[GracePeriod] = []
-    unreadable: list[Finding] = []
     for path in context.manifests:
         try:
             found += grace_periods(path)
         except OSError as exc:
-            unreadable.append(_unreadable(path, exc))
-    platform = _PLATFORMS.get(context.sources.mode)
-    if not context.manifests and platform is not None:
-        found = [GracePeriod(platform=platform, seconds=_DEFAULTS[platform])]
-    findings = [_short_grace_period(grace, context.declarations) for grace in found]
-    return [*unreadable, *(finding for finding in findings if finding is not None)]
-
-
-def _unreadable(path: Path, exc: OSError) -> Finding:
-    return Finding(
-        severity="note",
-        kind="manifest-unreadable",
-        message=f"a manifest was not compared with the shutdown: {os_error_text(exc).lower()}",
-        locations=(str(path),),
-    )
+            yield Finding(
+                severity="note",
+                kind="manifest-unreadable",
+                message="a manifest was not compared with the shutdown: "
+                f"{os_error_text(exc).lower()}",
+                locations=(str(path),),
+            )
+    mode = context.sources.mode
+    if not context.manifests and mode in _PLATFORMS:
+        found = [GracePeriod(platform=mode, seconds=_PLATFORMS[mode][2])]
+    for grace in found:
+        finding = _short_grace_period(grace, context.declarations)
+        if finding is not None:
+            yield finding
 
 
 def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding | None:
@@ -171,15 +146,15 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
     total = " + ".join(f"{name} {seconds:g}" for name, seconds in terms.items() if seconds)
     suggested = math.ceil(needed / _ROUNDED_TO) * _ROUNDED_TO
     default = "" if grace.explicit else f", the default of {grace.platform}"
+    key, value, _ = _PLATFORMS[grace.platform]
     return Finding(
         severity="warning",
         kind="grace-period",
         message=f"a shutdown can take {needed:g} s ({total}), but the process is killed after "
         f"{grace.seconds:g} s{default}",
-        names=(_KEYS[grace.platform],),
+        names=(key,),
         locations=(grace.location,) if grace.location else (),
-        fix=f"{_LINES[grace.platform].format(suggested)}, or a shorter shutdown_timeout= or "
-        "shutdown_delay=",
+        fix=f"{key}{value.format(suggested)}, or a shorter shutdown_timeout= or shutdown_delay=",
     )
 
 
@@ -206,9 +181,8 @@ def grace_periods(path: Path) -> list[GracePeriod]:
     text = read_regular_file(path).decode("utf-8", "replace").replace("\r\n", "\n")
     # Comments are replaced by spaces, so that the offsets do not change.
     text = _COMMENT.sub(lambda match: " " * len(match[0]), text)
-    platform: Platform
     if path.suffix == ".service":
-        platform, blocks = "systemd", [_Block(offset=0, text=text)]
+        platform, blocks = "systemd", [(0, text)]
         blocks = blocks if _UNIT_SERVICE.search(text) else []
     elif services := _SERVICES.search(text):
         platform, blocks = "docker", _compose_services(text, services.end())
@@ -236,30 +210,32 @@ def parse_time_span(text: str) -> float | None:
         return None
     total = 0.0
     for number, unit in _TIME_SPAN.findall(text):
-        short = _LONG_UNITS.get(unit.removesuffix("s") or unit, unit) or "s"
-        if short not in _UNITS:
+        seconds = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
+        if seconds is None:
             return None
-        total += float(number) * _UNITS[short]
+        total += float(number) * seconds
     return total
 
 
 def _grace_period(
-    platform: Platform, block: _Block, path: Path, line_ends: Sequence[int]
+    platform: str, block: _Block, path: Path, line_ends: Sequence[int]
 ) -> GracePeriod | None:
     """Return the grace period of a block, or None if its value is not known.
 
     The value is not known if it is a template or an anchor, or if a Compose service may
     inherit it from another one.
     """
-    key = _KEYS[platform]
+    key, _, default = _PLATFORMS[platform]
     pattern = _TIMEOUT if platform == "systemd" else rf"""\b{key}["']?\s*:\s*([^\n,}}]*)"""
-    matches = list(re.finditer(pattern, block.text))
-    offset = block.offset + (matches[-1].start() if matches else _header_offset(platform, block))
+    begin, text = block
+    matches = list(re.finditer(pattern, text))
+    header = _HEADERS[platform].search(text)
+    offset = begin + (matches[-1].start() if matches else header.end() if header else 0)
     location = f"{path}:{bisect_left(line_ends, offset) + 1}"
-    pre_stop = _pre_stop_seconds(block.text) if platform == "kubernetes" else 0.0
-    if not matches and platform == "docker" and _INHERITS.search(block.text):
+    pre_stop = _pre_stop_seconds(text) if platform == "kubernetes" else 0.0
+    if not matches and platform == "docker" and _INHERITS.search(text):
         return None
-    seconds = parse_time_span(matches[-1][1]) if matches else _DEFAULTS[platform]
+    seconds = parse_time_span(matches[-1][1]) if matches else default
     if platform == "systemd" and seconds == 0:
         # systemd.service(5): 0 means no limit.
         seconds = math.inf
@@ -272,13 +248,6 @@ def _grace_period(
         location=location,
         explicit=bool(matches),
     )
-
-
-def _header_offset(platform: Platform, block: _Block) -> int:
-    """Return the offset of the line in a block that names its type."""
-    pattern = {"kubernetes": _WORKLOAD, "docker": _SERVICE, "systemd": _UNIT_SERVICE}[platform]
-    match = pattern.search(block.text)
-    return 0 if match is None else match.end()
 
 
 def _pre_stop_seconds(text: str) -> float:
@@ -301,10 +270,8 @@ def _indented_below(text: str, offset: int) -> str:
 def _workload_documents(text: str) -> list[_Block]:
     """Return the documents of a Kubernetes file that create pods."""
     edges = [0, *(match.end() for match in _DOCUMENT.finditer(text)), len(text)]
-    blocks = [_Block(offset=begin, text=text[begin:end]) for begin, end in pairwise(edges)]
-    return [
-        block for block in blocks if _WORKLOAD.search(block.text) and _CONTAINERS.search(block.text)
-    ]
+    blocks = [(begin, text[begin:end]) for begin, end in pairwise(edges)]
+    return [each for each in blocks if _WORKLOAD.search(each[1]) and _CONTAINERS.search(each[1])]
 
 
 def _compose_services(text: str, begin: int) -> list[_Block]:
@@ -316,12 +283,12 @@ def _compose_services(text: str, begin: int) -> list[_Block]:
         return []
     starts = [match.start() for match in _SERVICE.finditer(part) if match[1] == first[1]]
     edges = [*starts, len(part)]
-    return [_Block(offset=begin + start, text=part[start:stop]) for start, stop in pairwise(edges)]
+    return [(begin + start, part[start:stop]) for start, stop in pairwise(edges)]
 
 
 def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
     """Return the blocks that match ``pattern``, or all blocks if none matches."""
-    return [block for block in blocks if pattern.search(block.text)] or blocks
+    return [block for block in blocks if pattern.search(block[1])] or blocks
 
 
 def _files_below(directory: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> No
     every = [LoadWarning(kind, ("API_KEY", "OLD_KEY"), "/a/file") for kind in get_args(WarningKind)]
     warned = context.load_result.with_warnings(every)
 
-    load_result = load_warnings(dataclasses.replace(context, load_result=warned))
+    load_result = list(load_warnings(dataclasses.replace(context, load_result=warned)))
 
     assert [finding.kind for finding in load_result] == list(get_args(WarningKind))
     for finding in load_result:
@@ -40,7 +40,7 @@ def test_warnings_of_the_load_have_names_and_locations(machine: Path) -> None:
     write(machine / "secrets/api_key")
     empty = write(machine / "secrets/sentry_dsn", "")
 
-    load_result = load_warnings(mounted(machine, environ={"API_KEY": "fake-value"}))
+    load_result = list(load_warnings(mounted(machine, environ={"API_KEY": "fake-value"})))
 
     assert [(finding.kind, finding.names, finding.locations) for finding in load_result] == [
         ("environment-copy", ("API_KEY",), ("environment variable API_KEY",)),
@@ -82,9 +82,9 @@ def test_the_development_profile_in_a_container_is_a_note(machine: Path) -> None
 def test_a_development_container_is_no_mismatch(machine: Path) -> None:
     """Nor is a machine without a terminal; a hosting platform is one, in either profile."""
     write(machine / ".dockerenv")
-    assert platform_mismatch(context_of(machine, {"CODESPACES": "true"})) == []
+    assert not list(platform_mismatch(context_of(machine, {"CODESPACES": "true"})))
     (machine / ".dockerenv").unlink()
-    assert platform_mismatch(context_of(machine, {"APP_ENV": "production"})) == []
+    assert not list(platform_mismatch(context_of(machine, {"APP_ENV": "production"})))
     for profile, severity in (("production", "warning"), ("development", "note")):
         environ = {"DYNO": "web.1", "HIVE_BOOT_PROFILE": profile}
         (finding,) = platform_mismatch(context_of(machine, environ))
@@ -107,9 +107,9 @@ def test_usual_platforms_have_no_mismatch(machine: Path) -> None:
     write(machine / "secrets/api_key")
     write(machine / "cwd/.env", "API_KEY=fake-value")
 
-    assert platform_mismatch(context_of(machine)) == []
+    assert not list(platform_mismatch(context_of(machine)))
     write(machine / ".dockerenv")
-    assert platform_mismatch(mounted(machine)) == []
+    assert not list(platform_mismatch(mounted(machine)))
 
 
 def test_hooks_without_watch_are_a_note(machine: Path) -> None:
@@ -124,7 +124,7 @@ def test_hooks_without_watch_are_a_note(machine: Path) -> None:
 
     (finding,) = ineffective_declaration(replace(context, declarations=declarations))
     assert kinds([finding]) == [("note", "no-watch")]
-    assert ineffective_declaration(context) == []
+    assert not list(ineffective_declaration(context))
 
 
 def test_an_old_value_that_a_restart_forgets_is_a_note(machine: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_probe_port_without_its_package_is_an_error(
 ) -> None:
     """A start would fail."""
     context = context_of(machine, probe_port=8081)
-    assert ineffective_declaration(context) == []
+    assert not list(ineffective_declaration(context))
 
     monkeypatch.setitem(sys.modules, "h11", None)
 

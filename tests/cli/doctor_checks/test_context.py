@@ -18,7 +18,7 @@ def test_declared_files_are_known_with_their_secrets(machine: Path) -> None:
 
     files = mounted(machine).secret_files
 
-    assert {(file.name, file.path) for file in files} == {
+    assert {(name, path) for path, name in files.items()} == {
         ("API_KEY", machine / "secrets/api_key"),
         ("JWT_SECRET", machine / "secrets/JWT_SECRET"),
     }
@@ -32,7 +32,7 @@ def test_conflicting_files_are_included(machine: Path) -> None:
 
     files = mounted(machine).secret_files
 
-    assert {file.path.name for file in files} == {"api_key", "API_KEY"}
+    assert {path.name for path in files} == {"api_key", "API_KEY"}
 
 
 def test_files_of_a_volume_are_found_without_their_links(machine: Path) -> None:
@@ -42,7 +42,7 @@ def test_files_of_a_volume_are_found_without_their_links(machine: Path) -> None:
 
     files = mounted(machine).secret_files
 
-    assert [file.path for file in files] == [machine / "secrets/..data/api_key"]
+    assert list(files) == [machine / "secrets/..data/api_key"]
 
 
 def test_a_file_variable_is_followed(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_a_file_variable_is_followed(machine: Path, monkeypatch: pytest.MonkeyPa
 
     files = context_of(machine, environ).secret_files
 
-    assert [(file.name, file.path) for file in files] == [("API_KEY", machine / "cwd/keys/api")]
+    assert [(name, path) for path, name in files.items()] == [("API_KEY", machine / "cwd/keys/api")]
 
 
 def test_a_file_variable_of_an_older_name_is_followed(machine: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_file_variable_of_an_older_name_is_followed(machine: Path) -> None:
 
     old = write(machine / "keys/old")
     files = context_of(machine, {"OLD_KEY_FILE": str(old)}, declared=Renamed).secret_files
-    assert [(file.name, file.path) for file in files] == [("API_KEY", old)]
+    assert [(name, path) for path, name in files.items()] == [("API_KEY", old)]
 
 
 def test_a_container_is_detected(machine: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_dotenv_file_that_git_does_not_ignore_is_reported(
     assert kinds([finding]) == [("warning", "not-ignored-by-git")]
     assert finding.locations == (str(repository / ".env"),)
     write(repository / ".gitignore", ".env\n")
-    assert secrets_tracked_by_git(context_of(machine)) == []
+    assert not list(secrets_tracked_by_git(context_of(machine)))
 
 
 def test_files_of_a_directory_are_reported_by_their_state(machine: Path) -> None:
@@ -84,7 +84,7 @@ def test_without_a_repository_there_is_no_finding(machine: Path) -> None:
     """Git fails there too, but it has nothing to answer."""
     write(machine / "cwd/.env", "API_KEY=fake-value")
 
-    assert secrets_tracked_by_git(context_of(machine)) == []
+    assert not list(secrets_tracked_by_git(context_of(machine)))
 
 
 def test_directories_of_the_system_are_not_checked(
@@ -94,11 +94,13 @@ def test_directories_of_the_system_are_not_checked(
     write(machine / "bin/git", f"#!/bin/sh\ntouch {machine}/called\nexit 128\n", mode=0o755)
     monkeypatch.setenv("PATH", f"{machine / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
-    assert secrets_tracked_by_git(context_of(machine, {"API_KEY_FILE": "/proc/self/status"})) == []
+    assert not list(
+        secrets_tracked_by_git(context_of(machine, {"API_KEY_FILE": "/proc/self/status"}))
+    )
     assert not (machine / "called").exists()
 
     write(machine / "cwd/.env", "API_KEY=fake-value")
-    secrets_tracked_by_git(context_of(machine))
+    list(secrets_tracked_by_git(context_of(machine)))
     assert (machine / "called").exists()
 
 

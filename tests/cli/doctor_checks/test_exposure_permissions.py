@@ -34,7 +34,7 @@ def test_files_in_a_closed_directory_are_not_readable(machine: Path) -> None:
     write(machine / "secrets/api_key", mode=0o444)
     (machine / "secrets").chmod(0o700)
 
-    assert readable_by_others(mounted(machine)) == []
+    assert not list(readable_by_others(mounted(machine)))
 
 
 def test_a_link_has_the_permissions_of_its_target(machine: Path) -> None:
@@ -86,7 +86,7 @@ def test_writable_files_and_directories_are_reported(machine: Path) -> None:
     file = write(machine / "secrets/api_key", mode=0o602)
     file.parent.chmod(0o777)
 
-    load_result = writable_by_others(mounted(machine))
+    load_result = list(writable_by_others(mounted(machine)))
 
     assert kinds(load_result) == [("warning", "writable-file"), ("warning", "writable-directory")]
     assert [finding.names for finding in load_result] == [("API_KEY",), ()]
@@ -100,19 +100,19 @@ def test_a_sticky_directory_is_not_writable(machine: Path) -> None:
     write(machine / "secrets/api_key")
     (machine / "secrets").chmod(0o1777)
 
-    assert writable_by_others(mounted(machine)) == []
+    assert not list(writable_by_others(mounted(machine)))
 
 
 def test_a_file_that_disappears_meanwhile_is_skipped(machine: Path) -> None:
     """It existed when the secrets were loaded."""
     file = write(machine / "cwd/keys/api", mode=0o602)
     context = context_of(machine, {"API_KEY_FILE": str(file)})
-    assert writable_by_others(context)
+    assert list(writable_by_others(context))
 
     file.unlink()
 
-    assert writable_by_others(context) == []
-    assert owned_by_others(replace(context, user_id=1)) == []
+    assert not list(writable_by_others(context))
+    assert not list(owned_by_others(replace(context, user_id=1)))
 
 
 def test_a_file_of_another_user_is_reported(machine: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_file_of_another_user_is_reported(machine: Path) -> None:
     assert kinds([finding]) == [("warning", "foreign-file")]
     assert (finding.names, finding.locations) == (("API_KEY",), (str(file),))
     assert "sudo chown " in finding.fix
-    assert owned_by_others(mounted(machine, user_id=0)) == []
-    assert owned_by_others(mounted(machine, user_id=owner)) == []
+    assert not list(owned_by_others(mounted(machine, user_id=0)))
+    assert not list(owned_by_others(mounted(machine, user_id=owner)))
     write(machine / ".dockerenv")
-    assert owned_by_others(mounted(machine, user_id=owner + 1)) == []
+    assert not list(owned_by_others(mounted(machine, user_id=owner + 1)))

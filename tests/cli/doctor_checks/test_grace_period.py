@@ -53,7 +53,7 @@ spec:
 def findings_for(directory: Path, name: str, text: str, **options: Any) -> list[Finding]:  # noqa: ANN401  (options of Bootstrap)
     """Return the findings for an application with one manifest."""
     file = write(directory / name, text)
-    return short_grace_period(context_of(directory, manifests=[file], **options))
+    return list(short_grace_period(context_of(directory, manifests=[file], **options)))
 
 
 def test_a_short_grace_period_is_reported_with_the_sum(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_an_application_with_a_main_has_no_default_delay(tmp_path: Path) -> None
     declarations = boot._declaration  # noqa: SLF001  (as the command does)
 
     assert kinds(short_grace_period(context)) == [("warning", "grace-period")]
-    assert short_grace_period(replace(context, declarations=declarations)) == []
+    assert not list(short_grace_period(replace(context, declarations=declarations)))
 
 
 def test_the_fix_is_the_line_to_write(tmp_path: Path) -> None:
@@ -103,12 +103,16 @@ def test_without_a_manifest_the_default_of_the_platform_counts(tmp_path: Path) -
     """Docker waits 10 s, Kubernetes 30 s, systemd 90 s; an unknown platform is not judged."""
     longest = {"docker": 9, "kubernetes": 24, "systemd": 89}
     for mode, seconds in longest.items():
-        assert short_grace_period(context_of(tmp_path, mode=mode, shutdown_timeout=seconds)) == []
+        assert not list(
+            short_grace_period(context_of(tmp_path, mode=mode, shutdown_timeout=seconds))
+        )
         (finding,) = short_grace_period(
             context_of(tmp_path, mode=mode, shutdown_timeout=seconds + 0.5)
         )
         assert (finding.kind, finding.locations) == ("grace-period", ()), mode
-    assert short_grace_period(context_of(tmp_path, mode="environment", shutdown_timeout=900)) == []
+    assert not list(
+        short_grace_period(context_of(tmp_path, mode="environment", shutdown_timeout=900))
+    )
 
 
 def test_time_spans_are_parsed_in_the_form_of_each_platform() -> None:

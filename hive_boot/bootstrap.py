@@ -21,20 +21,10 @@ from hive_boot.lifecycle.states import State, Timeline
 from hive_boot.redaction.registry import redact
 from hive_boot.runtime.declarations import (
     AppDeclaration,
-    CheckSpec,
-    ResourceSpec,
-    RotationHook,
-    TaskSpec,
     forbid_main_with_serve,
     forbid_unknown_options,
-    require_async,
-    require_single_main,
-    require_unique_name,
-    resolve_field_names,
     validate_backend,
-    validate_resource,
     validate_seconds,
-    validate_service,
 )
 from hive_boot.runtime.injection import Injectables, bind
 from hive_boot.secrets import global_access
@@ -49,7 +39,6 @@ if TYPE_CHECKING:
         Callable,
         Coroutine,
         Iterator,
-        Mapping,
         Sequence,
     )
     from typing import Concatenate, Self
@@ -60,7 +49,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.redaction_scope import RedactionScope
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
-    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
@@ -264,7 +252,7 @@ class Bootstrap(Generic[S, C]):
     def __repr__(self) -> str:
         # A traceback with local variables calls this when __init__ has rejected its arguments.
         declaration = vars(self).get("_declaration")
-        return f"Bootstrap({declaration.declared.__name__ if declaration else ''})"
+        return f"Bootstrap({declaration.name if declaration else ''})"
 
     def __format__(self, spec: str, /) -> str:
         return repr(self)
@@ -302,9 +290,7 @@ class Bootstrap(Generic[S, C]):
         """
 
         def register(function: MainFunction) -> MainFunction:
-            require_async("@boot.main", function)
-            require_single_main(self._declaration.main)
-            self._declaration.main, self._declaration.must_complete = function, must_complete
+            self._declaration.set_main(function, must_complete=must_complete)
             return function
 
         return register if function is None else register(function)
@@ -345,10 +331,8 @@ class Bootstrap(Generic[S, C]):
             validate_seconds("timeout=", timeout)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
-            validate_resource(function, self._declaration.resources)
-            handle: ResourceHandle[Any] = ResourceHandle(function, self)
-            self._declaration.resources[handle.name] = ResourceSpec(function, timeout)
-            return handle
+            self._declaration.add_resource(function, timeout)
+            return ResourceHandle(function, self)
 
         return register if function is None else register(function)
 
@@ -391,18 +375,7 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a service of this name is already
                 registered, or an argument is invalid.
         """
-        validate_service(restart, max_restarts)
-        validate_seconds("restart_window=", restart_window)
-
-        def register(function: TaskFunction) -> TaskFunction:
-            require_async("@boot.service", function)
-            require_unique_name(function, [service.work for service in self._declaration.services])
-            restarts = restart == "on-failure"
-            self._declaration.services.append(
-                TaskSpec(function, restarts, max_restarts, restart_window)
-            )
-            return function
-
+        register = self._declaration.service_decorator(restart, max_restarts, restart_window)
         return register if function is None else register(function)
 
     @overload
@@ -436,19 +409,9 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a field is not declared, or ``timeout``
                 is invalid.
         """
-        if timeout is not None:
-            validate_seconds("timeout=", timeout)
-
-        def register(function: CheckFunction) -> CheckFunction:
-            require_async("@boot.check", function)
-            self._declaration.checks.append(CheckSpec(function, fields, timeout))
-            return function
-
-        fields: frozenset[str] = frozenset()
         if len(names) == 1 and not isinstance(names[0], str):
-            return register(names[0])
-        fields = resolve_field_names(names, self._fields, self._name)
-        return register
+            return self._declaration.check_decorator((), timeout)(names[0])
+        return self._declaration.check_decorator(names, timeout)
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.
@@ -473,15 +436,7 @@ class Bootstrap(Generic[S, C]):
         if any(map(callable, names)):
             message = "@boot.on_rotate expects names of fields. Write @boot.on_rotate()."
             raise DeclarationError(message)
-        fields = resolve_field_names(names, self._fields, self._name)
-        validate_seconds("timeout=", timeout)
-
-        def register(function: HookFunction) -> HookFunction:
-            require_async("@boot.on_rotate()", function)
-            self._declaration.hooks.append(RotationHook(function, fields, timeout))
-            return function
-
-        return register
+        return self._declaration.hook_decorator(names, timeout)
 
     def run(self, *, backend: str = "asyncio") -> NoReturn:
         """Run the application as the owner of the process: start, call main, stop, exit.
@@ -693,7 +648,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             DeclarationError: no such field is declared.
         """
-        (attribute,) = resolve_field_names([attribute], self._fields, self._name)
+        (attribute,) = self._declaration.resolve_field_names([attribute])
 
         def reveal(_: object) -> str | bytes | None:
             value: Secret | SecretBytes | None = getattr(self._store().view, attribute)
@@ -719,7 +674,7 @@ class Bootstrap(Generic[S, C]):
         """ASGI application with all endpoints, to be mounted under any path."""
         from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (only for HTTP)
 
-        return Endpoints(self.status, self._name)
+        return Endpoints(self.status, self._declaration.name)
 
     @property
     def secrets(self) -> S:
@@ -755,8 +710,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: no such field is declared.
             LifecycleError: the application is neither running nor loaded.
         """
-        if attribute not in self._fields:
-            message = f"{self._declaration.declared.__name__} has no field {attribute!r}."
+        if attribute not in self._declaration.fields:
+            message = f"{self._declaration.name} has no field {attribute!r}."
             del attribute
             raise DeclarationError(message)
         return self._store().accepted(attribute)
@@ -940,21 +895,13 @@ class Bootstrap(Generic[S, C]):
         return lambda run: call_main(run.injection_context(run.store.view))
 
     def _listeners(self) -> Sequence[tuple[str, Listener]]:
-        port = self._declaration.probe_port
-        if port is None:
+        declaration = self._declaration
+        if declaration.probe_port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
-        return [
-            (
-                "the probe server",
-                partial(serve_probes, self.status, self._name, port, self._declaration.timings),
-            )
-        ]
-
-    @property
-    def _name(self) -> str:
-        return self._declaration.declared.__name__
+        where = declaration.name, declaration.probe_port, declaration.timings
+        return [("the probe server", partial(serve_probes, self.status, *where))]
 
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""
@@ -963,11 +910,6 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
-
-    @property
-    def _fields(self) -> Mapping[str, Field]:
-        fields: Mapping[str, Field] = self._declaration.declared._field_index.fields  # noqa: SLF001  (same library)
-        return fields
 
 
 def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:

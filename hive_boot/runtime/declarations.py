@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.sources.files import Value
+
+
+WorkT = TypeVar("WorkT", bound="Work")
 
 
 def validate_seconds(name: str, value: object, *, least: float | None = None) -> None:
@@ -69,77 +72,16 @@ def validate_sources(sources: object) -> None:
             validate_seconds(f"interval of the source {name}", interval)
 
 
-def require_async(decorator: str, function: object) -> None:
-    """Raise if a decorated function is not async.
-
-    Raises:
-        DeclarationError: the function is not an ``async def``.
-    """
+def _require_async(decorator: str, function: object) -> None:
     if not is_async(function):
         message = f"{decorator} requires an async def, but {function!r} is not one."
         raise DeclarationError(message)
 
 
-def require_single_main(function: Work | None) -> None:
-    """Raise if a main is already declared.
-
-    Raises:
-        DeclarationError: a main is already declared.
-    """
-    if function is not None:
-        message = (
-            f"A main is already declared: {display_name(function)}(). Fix: remove one @boot.main."
-        )
-        raise DeclarationError(message)
-
-
-def validate_resource(function: object, taken: Collection[str]) -> None:
-    """Raise if a function cannot be a resource.
-
-    Raises:
-        DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
-            or its name is reserved or in use.
-    """
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
-
-    if not (isasyncgenfunction(function) or is_async(function)):
-        message = f"@boot.resource requires an async def, but {function!r} is not one."
-        raise DeclarationError(message)
-    name = getattr(function, "__name__", "")
-    if not name.isidentifier():
-        message = f"@boot.resource requires a function with a name, but {function!r} has none."
-        raise DeclarationError(message)
-    if name in {"secrets", "config", "boot"}:
-        message = f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
-        raise DeclarationError(message)
+def _require_unique_name(kind: str, name: str, taken: Collection[str]) -> None:
     if name in taken:
-        message = (
-            f"A resource named {name!r} is already declared. Fix: rename one of the functions."
-        )
+        message = f"A {kind} named {name!r} is already declared. Fix: rename one of the functions."
         raise DeclarationError(message)
-
-
-def resolve_field_names(
-    names: Iterable[str], fields: Mapping[str, Field], whose: str
-) -> frozenset[str]:
-    """Return the attributes of fields that are named by their attributes or declared names.
-
-    Args:
-        names: the names.
-        fields: the declared fields, by attribute.
-        whose: the name of the declaration, for the message.
-
-    Raises:
-        DeclarationError: a name is not that of a declared field.
-    """
-    by_name = {field.name: attribute for attribute, field in fields.items()}
-    known = by_name | dict(zip(fields, fields, strict=True))
-    if unknown := [str(name) for name in names if name not in list(known)]:
-        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
-
-        message = f"{whose} does not declare {', '.join(unknown)}."
-        raise DeclarationError(message + did_you_mean(unknown[0], fields))
-    return frozenset(known[name] for name in names)
 
 
 _RENAMED = {
@@ -169,32 +111,6 @@ def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa
         known = function.__kwdefaults__
         near = did_you_mean(_RENAMED.get(name, name), known)
         message = f"Bootstrap has no argument {name!r}.{near or ' Known: ' + ', '.join(known)}"
-        raise DeclarationError(message)
-
-
-def validate_service(restart: object, max_restarts: object) -> None:
-    """Raise if the restart options of a service are invalid.
-
-    Raises:
-        DeclarationError: ``restart`` or ``max_restarts`` has an invalid value.
-    """
-    if restart not in {"never", "on-failure"}:
-        message = f"Invalid restart={restart!r}: expected 'never' or 'on-failure'."
-        raise DeclarationError(message)
-    if type(max_restarts) is not int or max_restarts < 0:
-        message = "max_restarts= must be 0 or a positive integer."
-        raise DeclarationError(message)
-
-
-def require_unique_name(function: Work, others: Collection[Work]) -> None:
-    """Raise if another service has the same name: log lines could not distinguish the two.
-
-    Raises:
-        DeclarationError: a service of this name is already declared.
-    """
-    if display_name(function) in map(display_name, others):
-        name = display_name(function)
-        message = f"A service named {name!r} is already declared. Fix: rename one of the functions."
         raise DeclarationError(message)
 
 
@@ -230,21 +146,18 @@ def forbid_main_with_serve(main: Work | None) -> None:
         raise DeclarationError(message)
 
 
-class RotationHook:
+class RotationHook(Record):
     """Function that is called after a rotation.
 
-    Args:
+    Attributes:
         work: the function.
         names: the fields whose change causes a call; empty for all fields.
         timeout: seconds for one call.
     """
 
-    __slots__ = ("names", "timeout", "work")
-
-    def __init__(self, work: Work, names: frozenset[str], timeout: float) -> None:
-        self.work: Work = work
-        self.names: frozenset[str] = names
-        self.timeout: float = timeout
+    work: Work
+    names: frozenset[str]
+    timeout: float
 
 
 class CheckSpec(Record):
@@ -372,12 +285,23 @@ class AppDeclaration:
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout
         self.main: Work | None = None
-        self.must_complete = False
+        self.must_complete: bool = False
         self.checks: list[CheckSpec] = []
         self.hooks: list[RotationHook] = []
         self.resources: dict[str, ResourceSpec] = {}
         self.services: list[TaskSpec] = []
         self.overrides: Mapping[str, Value | None] = {}
+
+    @property
+    def name(self) -> str:
+        """The name of the ``SecretSet`` class."""
+        return self.declared.__name__
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """The declared fields, by attribute."""
+        fields: Mapping[str, Field] = self.declared._field_index.fields  # noqa: SLF001  (same library)
+        return fields
 
     @cached_property
     def timings(self) -> Timings:
@@ -385,6 +309,122 @@ class AppDeclaration:
         from hive_boot._timings import DEFAULTS  # noqa: PLC0415  (not needed to declare)
 
         return DEFAULTS
+
+    def resolve_field_names(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the attributes of fields that are named by their attributes or declared names.
+
+        Raises:
+            DeclarationError: a name is not that of a declared field.
+        """
+        known = {field.name: attribute for attribute, field in self.fields.items()}
+        known |= {attribute: attribute for attribute in self.fields}
+        if unknown := [str(name) for name in names if name not in list(known)]:
+            from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+
+            message = f"{self.name} does not declare {', '.join(unknown)}."
+            raise DeclarationError(message + did_you_mean(unknown[0], self.fields))
+        return frozenset(known[name] for name in names)
+
+    def set_main(self, function: Work, *, must_complete: bool) -> None:
+        """Set the main function.
+
+        Raises:
+            DeclarationError: the function is not async, or a main is already declared.
+        """
+        _require_async("@boot.main", function)
+        if self.main is not None:
+            first = display_name(self.main)
+            message = f"A main is already declared: {first}(). Fix: remove one @boot.main."
+            raise DeclarationError(message)
+        self.main, self.must_complete = function, must_complete
+
+    def add_resource(self, function: Work, timeout: float | None) -> None:
+        """Add a resource.
+
+        Raises:
+            DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
+                or its name is reserved or in use.
+        """
+        from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
+
+        if not isasyncgenfunction(function):
+            _require_async("@boot.resource", function)
+        name = getattr(function, "__name__", "")
+        if not name.isidentifier():
+            message = f"@boot.resource requires a function with a name, but {function!r} has none."
+            raise DeclarationError(message)
+        if name in {"secrets", "config", "boot"}:
+            message = (
+                f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
+            )
+            raise DeclarationError(message)
+        _require_unique_name("resource", name, self.resources)
+        self.resources[name] = ResourceSpec(function, timeout)
+
+    def service_decorator(
+        self, restart: object, max_restarts: int, restart_window: float
+    ) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that adds a service.
+
+        Raises:
+            DeclarationError: an argument is invalid. The decorator raises it if the function is
+                not async, or another service, which log lines name too, has the same name.
+        """
+        if restart not in {"never", "on-failure"}:
+            message = f"Invalid restart={restart!r}: expected 'never' or 'on-failure'."
+            raise DeclarationError(message)
+        if type(max_restarts) is not int or max_restarts < 0:
+            message = "max_restarts= must be 0 or a positive integer."
+            raise DeclarationError(message)
+        validate_seconds("restart_window=", restart_window)
+
+        def register(function: WorkT) -> WorkT:
+            _require_async("@boot.service", function)
+            taken = [display_name(service.work) for service in self.services]
+            _require_unique_name("service", display_name(function), taken)
+            self.services.append(
+                TaskSpec(function, restart == "on-failure", max_restarts, restart_window)
+            )
+            return function
+
+        return register
+
+    def check_decorator(
+        self, names: Iterable[str], timeout: float | None
+    ) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that adds a check.
+
+        Raises:
+            DeclarationError: a field is not declared, or the timeout is invalid. The decorator
+                raises it if the function is not async.
+        """
+        fields = self.resolve_field_names(names)
+        if timeout is not None:
+            validate_seconds("timeout=", timeout)
+
+        def register(function: WorkT) -> WorkT:
+            _require_async("@boot.check", function)
+            self.checks.append(CheckSpec(function, fields, timeout))
+            return function
+
+        return register
+
+    def hook_decorator(self, names: Iterable[str], timeout: float) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that adds a rotation hook.
+
+        Raises:
+            DeclarationError: a field is not declared, or the timeout is invalid. The decorator
+                raises it if the function is not async.
+        """
+        fields = self.resolve_field_names(names)
+        validate_seconds("timeout=", timeout)
+
+        def register(function: WorkT) -> WorkT:
+            _require_async("@boot.on_rotate()", function)
+            self.hooks.append(RotationHook(function, fields, timeout))
+            return function
+
+        return register
 
     def bind_checks(self, injectables: Injectables) -> list[tuple[BoundCall, CheckSpec]]:
         """Resolve the parameters of all checks. They cannot be resources, which start later.

@@ -18,7 +18,6 @@ from typing import (
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
-from hive_boot.redaction.registry import redact
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
@@ -33,14 +32,7 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Callable,
-        Coroutine,
-        Iterator,
-        Sequence,
-    )
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
     from typing import Concatenate, Self
 
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -98,10 +90,6 @@ class ResourceHandle(Generic[T]):
 class ResourceDecorator(Protocol):
     """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
 
-    @overload
-    def __call__(
-        self, function: Callable[..., AsyncGenerator[T, None]], /
-    ) -> ResourceHandle[T]: ...
     @overload
     def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
@@ -295,10 +283,6 @@ class Bootstrap(Generic[S, C]):
 
         return register if function is None else register(function)
 
-    @overload
-    def resource(
-        self, function: Callable[..., AsyncGenerator[T, None]], /
-    ) -> ResourceHandle[T]: ...
     @overload
     def resource(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
@@ -776,27 +760,14 @@ class Bootstrap(Generic[S, C]):
         more["view"] = None if self._loaded is None else self._loaded.view
         run = self._run = Run(self._declaration, self._injectables(), self, **more)
         on_run_created(run)
-        raised: BaseException | None = None
         try:
-            await run.start()
-            yield run
-        except BaseException as exc:
-            raised = exc
-            if isinstance(exc, SystemExit) and not isinstance(exc.code, int | None):
-                # Python writes this text to stderr itself, without calling any hook.
-                exc.code = redact(str(exc.code))
-            raise
+            async with run.active(owns_process=owns_process):
+                yield run
         finally:
-            # The failure is reported later, by the caller. A cancelled task only receives
-            # CancelledError; it cannot see the original failure.
-            try:
-                failures = await run.stop(keep_redacting=owns_process or raised is not None)
-            finally:
-                if self._run is run:
-                    self._run = None
-                if self._loaded_redaction is not None and run.store.is_filled:
-                    self._loaded_redaction.register_values(run.store.generation.load_result)
-            _raise_failures(raised, failures)
+            if self._run is run:
+                self._run = None
+            if self._loaded_redaction is not None and run.store.is_filled:
+                self._loaded_redaction.register_values(run.store.generation.load_result)
 
     def _load_once(self) -> None:
         """Load everything for :meth:`load`, or take over what the run has loaded."""
@@ -910,22 +881,3 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
-
-
-def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
-    """Raise the failures of a run, together with the exception of its block.
-
-    A cancellation of the block is replaced by the failures that caused it.
-    """
-    from hive_boot.lifecycle.tasks import combine, is_cancellation  # noqa: PLC0415  (imports anyio)
-
-    cancelled = [failure for failure in failures if is_cancellation(failure)]
-    failures = [each for each in failures if each is not raised and each not in cancelled]
-    if not failures:
-        # A cancellation that arrived during the stop must reach the caller.
-        if cancelled and raised is None:
-            raise cancelled[0]
-        return
-    if raised is not None and not is_cancellation(raised):
-        failures.insert(0, raised)
-    raise combine(failures) from None

@@ -6,6 +6,7 @@ import contextvars
 import math
 import os
 import time
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,7 +17,8 @@ from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.shutdown import ShutdownController
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
-from hive_boot.lifecycle.tasks import run_shielded
+from hive_boot.lifecycle.tasks import combine, is_cancellation, run_shielded
+from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.declarations import build_components
 from hive_boot.runtime.injection import InjectionContext
@@ -27,7 +29,7 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from hive_boot.runtime.declarations import AppDeclaration
@@ -170,6 +172,33 @@ class Run(Generic[S, C]):
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.states.transition(State.STARTING)
         await self.runner.start_watchdog()
+
+    @asynccontextmanager
+    async def active(self, *, owns_process: bool) -> AsyncIterator[None]:
+        """Start for the block, and stop at its end.
+
+        Args:
+            owns_process: whether the process ends with the run.
+
+        Raises:
+            Exception: as :meth:`start`, or the failure of a component; several are raised as a
+                group.
+        """
+        raised: BaseException | None = None
+        try:
+            await self.start()
+            yield
+        except BaseException as exc:
+            raised = exc
+            if isinstance(exc, SystemExit) and not isinstance(exc.code, int | None):
+                # Python writes this text to stderr itself, without calling any hook.
+                exc.code = redact(str(exc.code))
+            raise
+        finally:
+            # The failure is reported later, by the caller. A cancelled task only receives
+            # CancelledError; it cannot see the original failure.
+            failures = await self.stop(keep_redacting=owns_process or raised is not None)
+            _raise_failures(raised, failures)
 
     async def stop(self, *, keep_redacting: bool) -> list[BaseException]:
         """Stop everything that has started, in whichever state the run is.
@@ -357,6 +386,23 @@ class Run(Generic[S, C]):
             self._declaration, injectables, injection_context, opens_last
         )
         self.runner.set_components(resources, services)
+
+
+def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
+    """Raise the failures of a run, together with the exception of its block.
+
+    A cancellation of the block is replaced by the failures that caused it.
+    """
+    cancelled = [failure for failure in failures if is_cancellation(failure)]
+    failures = [each for each in failures if each is not raised and each not in cancelled]
+    if not failures:
+        # A cancellation that arrived during the stop must reach the caller.
+        if cancelled and raised is None:
+            raise cancelled[0]
+        return
+    if raised is not None and not is_cancellation(raised):
+        failures.insert(0, raised)
+    raise combine(failures) from None
 
 
 def build_status(run: Run[Any, Any]) -> Status:

@@ -863,7 +863,7 @@ class Bootstrap(Generic[S, C]):
             message = f"{self!r} has no main function. Decorate an `async def` with @boot.main."
             raise DeclarationError(message)
         call_main = bind(main, self._injectables())
-        return lambda run: call_main(run.injection_context(run.store.view))
+        return lambda run: call_main(run.injection_context())
 
     def _listeners(self) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration

@@ -459,14 +459,10 @@ class AppDeclaration:
         """
         if not self.resources:
             return {}
-        bound = {
-            name: bind(resource.work, injectables) for name, resource in self.resources.items()
-        }
-        dependencies = {
-            name: [key for key in each.dependencies if key in self.resources]
-            for name, each in bound.items()
-        }
-        return {name: (bound[name], self.resources[name]) for name in start_order(dependencies)}
+        bound = {name: bind(each.work, injectables) for name, each in self.resources.items()}
+        order = start_order({name: work.dependencies for name, work in bound.items()})
+        # The secrets, the settings and the Bootstrap are dependencies too.
+        return {name: (bound[name], self.resources[name]) for name in order if name in bound}
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
@@ -512,14 +508,16 @@ def build_components(
             cycle.
     """
     bound = declaration.bind_resources(injectables)
-    resources = [
-        _build_resource(name, work, spec, bound, injection_context)
-        for name, (work, spec) in bound.items()
-    ]
-    if asgi_component is not None:
+    resources = []
+    if bound or asgi_component is not None:
         from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
-        resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound)))
+        for name, (work, spec) in bound.items():
+            manager = _context_manager(work, spec.work, injection_context)
+            dependencies = tuple(key for key in work.dependencies if key in bound)
+            resources.append(Resource(name, manager, dependencies, spec.timeout))
+        if asgi_component is not None:
+            resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound)))
     services = [
         _build_service(work, spec, injection_context)
         for work, spec in declaration.bind_services(injectables)
@@ -527,26 +525,19 @@ def build_components(
     return resources, services
 
 
-def _build_resource(
-    name: str,
-    work: BoundCall,
-    spec: ResourceSpec,
-    resource_names: Collection[str],
-    injection_context: Callable[[], InjectionContext],
-) -> Resource:
+def _context_manager(
+    work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
+) -> Callable[[], AbstractAsyncContextManager[object]]:
+    """Return the context manager of a resource. A function without a ``yield`` only starts it."""
     from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
-    from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
-
-    dependencies = tuple(key for key in work.dependencies if key in resource_names)
-    if isasyncgenfunction(spec.work):
-        factory = asynccontextmanager(_call_with(work, injection_context))
-        return Resource(name, factory, dependencies, spec.timeout)
+    if isasyncgenfunction(function):
+        return asynccontextmanager(lambda: work(injection_context()))
 
     async def without_stop() -> AsyncIterator[object]:
         yield await work(injection_context())
 
-    return Resource(name, asynccontextmanager(without_stop), dependencies, spec.timeout)
+    return asynccontextmanager(without_stop)
 
 
 def _build_service(
@@ -556,15 +547,8 @@ def _build_service(
 
     return SupervisedTask(
         work.display_name,
-        _call_with(work, injection_context),
+        lambda: work(injection_context()),
         spec.restart,
         spec.max_restarts,
         spec.restart_window,
     )
-
-
-def _call_with(
-    work: BoundCall, injection_context: Callable[[], InjectionContext]
-) -> Callable[[], Any]:
-    """Return a function without parameters that calls ``work`` with the current values."""
-    return lambda: work(injection_context())

@@ -107,7 +107,11 @@ class Run(Generic[S, C]):
         self.runner: Runner = Runner(
             self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
-        self._create_components(injectables, asgi_component)
+        if declaration.resources or declaration.services or asgi_component is not None:
+            starts_last = None if asgi_component is None else partial(asgi_component, self)
+            self.runner.set_components(
+                *build_components(declaration, injectables, self.injection_context, starts_last)
+            )
         self._hooks = declaration.bind_hooks(injectables)
         self.hooks: list[str] = [work.display_name for work, _ in self._hooks]
         self._redaction = RedactionScope()
@@ -297,15 +301,20 @@ class Run(Generic[S, C]):
         if self.ready and self.state is not state:
             self.states.transition(state)
 
-    def injection_context(self, secrets: S, config: object = None) -> InjectionContext:
+    def injection_context(
+        self, secrets: S | None = None, config: object = None
+    ) -> InjectionContext:
         """Return the values for the parameters of declared functions.
 
         Args:
-            secrets: the live set, or a candidate.
+            secrets: a candidate. Default: the live set.
             config: the config of a candidate. Default: the config in use.
         """
-        config = self.config if config is None else config
-        known = {"secrets": secrets, "config": config, "boot": self._boot}
+        known = {
+            "secrets": self.store.view if secrets is None else secrets,
+            "config": self.config if config is None else config,
+            "boot": self._boot,
+        }
         return InjectionContext(known, self.resource_value)
 
     def resource_value(self, resource: str) -> object:
@@ -359,33 +368,13 @@ class Run(Generic[S, C]):
                 self.store,
                 self._pipeline,
                 ReloadReader(self.store, self._pipeline, timings),
-                HookRunner(self._hooks, lambda: self.injection_context(self.store.view), timings),
+                HookRunner(self._hooks, self.injection_context, timings),
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,
                 context=self._context,
                 timings=timings,
             )
         return self.reloader
-
-    def _create_components(
-        self, injectables: Injectables, asgi_component: AsgiComponent | None
-    ) -> None:
-        """Create the resources and services of this run, if any are declared.
-
-        Raises:
-            DeclarationError: nothing fills a parameter of a declared function.
-        """
-        if not (self._declaration.resources or self._declaration.services or asgi_component):
-            return
-
-        def injection_context() -> InjectionContext:
-            return self.injection_context(self.store.view)
-
-        opens_last = None if asgi_component is None else lambda: asgi_component(self)
-        resources, services = build_components(
-            self._declaration, injectables, injection_context, opens_last
-        )
-        self.runner.set_components(resources, services)
 
 
 def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:

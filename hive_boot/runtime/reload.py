@@ -147,7 +147,7 @@ class WatchSupervisor:
     def __init__(self, request_reload: Callable[[], None], timings: Timings) -> None:
         self._hint = request_reload
         self._timings = timings
-        self._stale: tuple[str, ...] = ()
+        self._known_stale: tuple[str, ...] = ()
         self._was_down = self._is_over = False
 
     def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
@@ -170,18 +170,24 @@ class WatchSupervisor:
         interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
         return time.monotonic() + interval
 
+    @property
+    def is_down(self) -> bool:
+        """Whether changes are not noticed, because the watcher thread hangs or has ended."""
+        return self.watcher is not None and self.watcher.mode == "down"
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """The mounted files that were replaced at their origin."""
+        pinned = () if self.watcher is None else self.watcher.pinned
+        return tuple(pin.path for pin in pinned if pin.stale)
+
     def check_health(self) -> None:
         """Log when the watcher hangs or has recovered, and when a mount has become stale."""
-        watcher = self.watcher
-        if watcher is None:
-            return
-        is_down = watcher.mode == "down"
+        is_down, stale = self.is_down, self.stale
         if is_down != self._was_down:
             log_messages.log_watch_state(is_down=is_down)
-        self._was_down = is_down
-        stale = tuple(pin.path for pin in watcher.pinned if pin.stale)
-        log_messages.log_stale_mounts([path for path in stale if path not in self._stale])
-        self._stale = stale
+        log_messages.log_stale_mounts([path for path in stale if path not in self._known_stale])
+        self._was_down, self._known_stale = is_down, stale
 
     def stop(self) -> None:
         """Stop the watcher."""

@@ -398,43 +398,32 @@ def build_status(run: Run[Any, Any]) -> Status:
     """Return the status of a run at this moment."""
     from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
 
-    runner = run.runner
-    life: dict[str, Any] = {
+    runner, store, reasons = run.runner, run.store, _reasons(run)
+    known: dict[str, Any] = {
         "state": run.state,
         "ready": run.ready,
         "started": run.states.started,
         "uptime": run.states.timeline.elapsed,
+        "degraded": bool(reasons),
+        "reasons": reasons,
+        "failing_services": () if runner.services is None else runner.services.waiting,
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
     }
-    if runner.services is not None:
-        life["failing_services"] = runner.services.waiting
-    source_context = run.source_context
-    if source_context is None:
-        return Status(**life)
-    accepted = run.store.is_filled
-    reasons = _reasons(run)
-    return Status(
-        **life,
-        degraded=bool(reasons),
-        reasons=reasons,
-        mode=source_context.mode,
-        mode_reason=source_context.mode_reason,
-        profile=source_context.profile,
-        profile_reason=source_context.profile_reason,
-        generation=run.store.generation.number if accepted else 0,
-        secrets=describe(run.store, source_context.profile) if accepted else (),
-        **_rotation(run),
-    )
+    if (context := run.source_context) is not None:
+        for name in ("mode", "mode_reason", "profile", "profile_reason"):
+            known[name] = getattr(context, name)
+        if store.is_filled:
+            known["generation"] = store.generation.number
+            known["secrets"] = describe(store, context.profile)
+            known |= _rotation(run)
+    return Status(**known)
 
 
 def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     """Return the part of the status that is about rotations."""
-    reloader = run.reloader
-    if not run.store.is_filled:
-        return {}
-    at = run.store.generation.at
+    reloader, at = run.reloader, run.store.generation.at
     known: dict[str, Any] = {
         "last_read": at,
         "last_change": at,
@@ -448,15 +437,13 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     known["hook_failures"] = reloader.hook_runner.failures
     known["rotations"] = reloader.rotation_log.latest
     known["rotations_total"] = dict(reloader.rotation_log.totals)
+    known["stale"] = reloader.watch_supervisor.stale
     if (rejection := reloader.rejection) is not None:
         known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
     if (watcher := reloader.watch_supervisor.watcher) is not None:
-        known |= {
-            "watcher": "off" if run.forked else watcher.mode,
-            "missed_events": watcher.missed_events,
-            "pinned": tuple(pin.path for pin in watcher.pinned),
-            "stale": _stale(run),
-        }
+        known["watcher"] = "off" if run.forked else watcher.mode
+        known["missed_events"] = watcher.missed_events
+        known["pinned"] = tuple(pin.path for pin in watcher.pinned)
     return known
 
 
@@ -467,6 +454,7 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
     if reloader is None:
         return tuple(reasons)
+    supervisor = reloader.watch_supervisor
     reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
     reasons += [f"the source {each.name} {each.message}" for each in reloader.failing_sources]
     reasons += [
@@ -476,13 +464,7 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     if reloader.has_failed:
         reasons.append("secrets are not rotated any more: the log contains the reason")
     reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]
-    reasons += [f"{path} is a stale mount" for path in _stale(run)]
-    watcher = reloader.watch_supervisor.watcher
-    if watcher is not None and watcher.mode == "down" and not run.forked:
+    reasons += [f"{path} is a stale mount" for path in supervisor.stale]
+    if supervisor.is_down and not run.forked:
         reasons.append("changes of secrets are not noticed")
     return tuple(reasons)
-
-
-def _stale(run: Run[Any, Any]) -> tuple[str, ...]:
-    watcher = run.reloader.watch_supervisor.watcher if run.reloader is not None else None
-    return tuple(pin.path for pin in watcher.pinned if pin.stale) if watcher is not None else ()

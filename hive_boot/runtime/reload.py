@@ -505,19 +505,16 @@ class Reloader:
         self._set_reload_state(State.RELOADING)
         try:
             if not read.result.problems:
-                read = read.replace(result=await self._check_candidate(read))
+                read = read.replace(
+                    result=await self._pipeline.check(
+                        read.result, self._injection_context, changed_fields=read.changed
+                    )
+                )
             if read.result.problems:
                 raise self._reject(read, started)
             return self._accept(read, started, now=now)
         finally:
             self._set_reload_state(State.READY)
-
-    async def _check_candidate(self, read: ReloadResult) -> LoadResult:
-        """Run the checks that the change concerns, and return the result with their problems."""
-        checked = await self._pipeline.check(
-            read.result, self._injection_context, changed_fields=read.changed
-        )
-        return checked.result
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result

@@ -22,7 +22,7 @@ from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.declarations import build_components
 from hive_boot.runtime.injection import InjectionContext
-from hive_boot.runtime.load_pipeline import CheckedLoad, LoadPipeline
+from hive_boot.runtime.load_pipeline import LoadPipeline
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.runtime.status import Status
+    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
 
@@ -143,12 +144,11 @@ class Run(Generic[S, C]):
         start_watching = None
         if self._declaration.watch:
             start_watching = self._get_reloader().watch_supervisor.start
-        checked = await self._pipeline.start(
+        load_result, deadline = await self._pipeline.start(
             self.injection_context,
             start_watching=start_watching,
             before_application_checks=self._begin_starting,
         )
-        load_result, deadline = checked.result, checked.deadline
         self.store.accept(load_result)
         if self._declaration.unset_env:
             self._redaction.unset_environ(load_result.field_index.by_variable)
@@ -169,9 +169,9 @@ class Run(Generic[S, C]):
         if self.reloader is not None or self._pipeline.sources_due < math.inf:
             self._get_reloader().start()
 
-    async def _begin_starting(self, checked: CheckedLoad) -> None:
+    async def _begin_starting(self, load_result: LoadResult) -> None:
         """Leave LOADING: the secrets and the config are valid."""
-        log_messages.log_notes(checked.result.notes)
+        log_messages.log_notes(load_result.notes)
         # A stop that was requested meanwhile cancels here, before STARTING.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.states.transition(State.STARTING)

@@ -533,8 +533,7 @@ class Reloader:
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
-        log_messages.log_rotation(names, store.generation.number, seconds, waiting)
-        self.rotation_log.record("accepted", store.generation.number, names, seconds)
+        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
         self._pipeline.log_warnings(load_result)
         if change is not None:
             self.hook_runner.notify(change)
@@ -550,8 +549,7 @@ class Reloader:
         """Log that pending values are in use now, and notify the hooks."""
         if change is not None:
             self.failed_activation = ()
-            names = log_messages.log_activated(change, self._store.declared)
-            self.rotation_log.record("in-use", change.generation, names)
+            self.rotation_log.log_activated(change, self._store.declared)
             self.hook_runner.notify(change)
         return change
 
@@ -583,8 +581,7 @@ class Reloader:
         if is_new:
             self.rejection = rejection
             seconds = time.perf_counter() - started
-            log_messages.log_rejection(problems, number, seconds)
-            self.rotation_log.record("refused", number + 1, rejection.names, seconds)
+            self.rotation_log.log_rejection(problems, number, seconds)
         kinds = {problem.kind for problem in problems}
         judged = kinds <= {"check", "config"}
         if is_new or (judged and not read.same_as_rejected):

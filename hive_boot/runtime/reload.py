@@ -87,13 +87,13 @@ def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Probl
     A directory that disappears or becomes empty is a failure of the mount, not the removal of
     all secrets: secrets are removed one by one.
     """
-    problems = [_loss(known, load_result) for known in before.snapshots]
-    noted = {problem.name for problem in load_result.problems}
-    lost = [problem for problem in problems if problem is not None and problem.name not in noted]
-    return lost + _lost_files(load_result, before)
+    directories = [_lost_directory(known, load_result) for known in before.snapshots]
+    lost = [*filter(None, directories), *_lost_files(load_result, before)]
+    reported = {problem.name for problem in load_result.problems}
+    return [problem for problem in lost if problem.name not in reported]
 
 
-def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
+def _lost_directory(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
     """Return the problem of a directory that contained secrets; None when it still does."""
     if all(_is_a_file(load_result, attribute) for attribute in known.batch.files):
         return None
@@ -116,8 +116,7 @@ def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
 def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
     """Return a problem for each ``.env`` file that contained values and cannot be read any more."""
     unread = {each.location for each in load_result.warnings if each.kind == "dotenv-unread"}
-    reported = {each.name for each in load_result.problems}
-    lost = before.env_files - load_result.env_files - reported
+    lost = before.env_files - load_result.env_files
     return [
         _lost(path, "missing", "cannot be read any more" if path in unread else "no longer exists")
         for path in load_result.source_context.env_files
@@ -424,10 +423,11 @@ class Reloader:
                 group.start_soon(self._activate_scheduled)
                 while True:
                     self._wakeup = anyio.Event()
-                    if self._is_due():
+                    if self._due <= time.monotonic():
                         await self._rotate()
                     self.watch_supervisor.check_health()
-                    with anyio.move_on_after(self._pause()):
+                    due = min(self._due, self.watch_supervisor.due)
+                    with anyio.move_on_after(max(0.0, due - time.monotonic())):
                         await self._wakeup.wait()
         finally:
             for request in self._requests:
@@ -438,7 +438,7 @@ class Reloader:
         while True:
             self._accepted = anyio.Event()
             try:
-                self._announce_activation(self._store.advance())
+                self._activate()
             except InvalidSecretsError as exc:
                 self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
@@ -448,16 +448,12 @@ class Reloader:
         self._requested = True
         self._wakeup.set()
 
-    def _is_due(self) -> bool:
-        due = min(self._retry_at, self._pipeline.sources_due)
-        return self._requested or bool(self._requests) or due <= time.monotonic()
-
-    def _pause(self) -> float:
-        """Return the seconds until the next retry or health check."""
-        if self._is_due():
-            return 0.0
-        due = min(self._retry_at, self._pipeline.sources_due, self.watch_supervisor.due)
-        return max(0.0, due - time.monotonic())
+    @property
+    def _due(self) -> float:
+        """When to read next, on the monotonic clock; infinite for never."""
+        if self._requested or self._requests:
+            return -math.inf
+        return min(self._retry_at, self._pipeline.sources_due)
 
     async def _rotate(self) -> None:
         """Read once, and accept or reject what has changed."""
@@ -474,8 +470,12 @@ class Reloader:
             read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
             self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
-                self._mark_unchanged()
-                change = self._activate_now() if now else None
+                if self.rejection is not None:
+                    log_messages.log_recovered(self._store.generation.number)
+                self._record_success()
+                if now:
+                    change = self._activate(now=True)
+                    self._accepted.set()
             elif read.result.problems or not read.same_as_rejected or retried or requests:
                 change = await self._replace(read, started, now=now)
             if self.failing_sources:
@@ -525,8 +525,7 @@ class Reloader:
             failed = read.replace(result=load_result.with_problems(exc.problems))
             raise self._reject(failed, started) from None
         self._accepted.set()
-        self.last_read = self.last_read if self.failing_sources else time.time()
-        self._clear_rejection()
+        self._record_success()
         fields = [load_result.field_index.by_attribute[each] for each in read.changed]
         waiting = {
             field.name: due for field in fields if (due := store.due(field.attribute)) is not None
@@ -539,14 +538,9 @@ class Reloader:
             self.hook_runner.notify(change)
         return change
 
-    def _activate_now(self) -> Change | None:
-        """Activate the pending values at once."""
-        change = self._announce_activation(self._store.advance(now=True))
-        self._accepted.set()
-        return change
-
-    def _announce_activation(self, change: Change | None) -> Change | None:
-        """Log that pending values are in use now, and notify the hooks."""
+    def _activate(self, *, now: bool = False) -> Change | None:
+        """Activate the values that are due, or all pending ones now, and notify the hooks."""
+        change = self._store.advance(now=now)
         if change is not None:
             self.failed_activation = ()
             self.rotation_log.log_activated(change, self._store.declared)
@@ -560,14 +554,10 @@ class Reloader:
         self.failed_activation = problems
         self._store.postpone(self._backoff.next_delay())
 
-    def _mark_unchanged(self) -> None:
+    def _record_success(self) -> None:
         """Record that the sources contain the accepted values."""
-        self.last_read = self.last_read if self.failing_sources else time.time()
-        if self.rejection is not None:
-            log_messages.log_recovered(self._store.generation.number)
-        self._clear_rejection()
-
-    def _clear_rejection(self) -> None:
+        if not self.failing_sources:
+            self.last_read = time.time()
         self.rejection = self._reader.rejected = None
         self._backoff.reset()
         self._retry_at = math.inf

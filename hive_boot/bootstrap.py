@@ -504,7 +504,6 @@ class Bootstrap(Generic[S, C]):
             owns_process=True,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
-            serves=True,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 

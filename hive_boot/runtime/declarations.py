@@ -204,6 +204,22 @@ class TaskSpec(Record):
     restart_window: float
 
 
+class BoundFunctions(Record):
+    """Declared functions, each with its specification and the source of its arguments.
+
+    Attributes:
+        resources: the resources in start order, by name.
+        services: the services.
+        hooks: the rotation hooks.
+        checks: the checks.
+    """
+
+    resources: Mapping[str, tuple[BoundCall, ResourceSpec]]
+    services: Sequence[tuple[BoundCall, TaskSpec]]
+    hooks: Sequence[tuple[BoundCall, RotationHook]]
+    checks: Sequence[tuple[BoundCall, CheckSpec]]
+
+
 class AppDeclaration:
     """Declaration of an application.
 
@@ -426,37 +442,26 @@ class AppDeclaration:
 
         return register
 
-    def bind_checks(self, injectables: Injectables) -> list[tuple[BoundCall, CheckSpec]]:
-        """Resolve the parameters of all checks. They cannot be resources, which start later.
-
-        Raises:
-            DeclarationError: a parameter cannot be filled.
-        """
-        return [(bind(check.work, Injectables(injectables.types)), check) for check in self.checks]
-
-    def bind_hooks(self, injectables: Injectables) -> list[tuple[BoundCall, RotationHook]]:
-        """Resolve the parameters of all hooks. The first parameter of each receives the change.
-
-        Raises:
-            DeclarationError: a parameter cannot be filled.
-        """
-        return [(bind(hook.work, injectables, first=1), hook) for hook in self.hooks]
-
-    def bind_services(self, injectables: Injectables) -> list[tuple[BoundCall, TaskSpec]]:
-        """Resolve the parameters of all services.
-
-        Raises:
-            DeclarationError: a parameter cannot be filled.
-        """
-        return [(bind(service.work, injectables), service) for service in self.services]
-
-    def bind_resources(self, injectables: Injectables) -> dict[str, tuple[BoundCall, ResourceSpec]]:
-        """Resolve the parameters of all resources, and return them in start order.
+    def bind(self, injectables: Injectables) -> BoundFunctions:
+        """Resolve the parameters of all functions except main, before anything runs.
 
         Raises:
             DeclarationError: a parameter cannot be filled, or resources depend on each other in a
                 cycle.
         """
+        without_resources = Injectables(injectables.types)  # they start after the checks
+        return BoundFunctions(
+            resources=self._bind_resources(injectables),
+            services=[(bind(each.work, injectables), each) for each in self.services],
+            # The first parameter of a hook receives the change.
+            hooks=[(bind(each.work, injectables, first=1), each) for each in self.hooks],
+            checks=[(bind(each.work, without_resources), each) for each in self.checks],
+        )
+
+    def _bind_resources(
+        self, injectables: Injectables
+    ) -> dict[str, tuple[BoundCall, ResourceSpec]]:
+        """Resolve the parameters of all resources, and return them in start order."""
         if not self.resources:
             return {}
         bound = {name: bind(each.work, injectables) for name, each in self.resources.items()}
@@ -489,40 +494,29 @@ ASGI_COMPONENT = "the ASGI application"
 
 
 def build_components(
-    declaration: AppDeclaration,
-    injectables: Injectables,
+    bound: BoundFunctions,
     injection_context: Callable[[], InjectionContext],
     asgi_component: Callable[[], AbstractAsyncContextManager[object]] | None,
 ) -> tuple[list[Resource], list[SupervisedTask]]:
     """Return the resources and services of a run, each list in start order.
 
     Args:
-        declaration: the declared application.
-        injectables: the objects that parameters can receive.
+        bound: the declared functions.
         injection_context: returns the values of parameters when a resource or service starts.
         asgi_component: starts and stops the ASGI application, which depends on all resources;
             None without one.
-
-    Raises:
-        DeclarationError: a parameter cannot be filled, or resources depend on each other in a
-            cycle.
     """
-    bound = declaration.bind_resources(injectables)
     resources = []
-    if bound or asgi_component is not None:
+    if bound.resources or asgi_component is not None:
         from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
-        for name, (work, spec) in bound.items():
+        for name, (work, spec) in bound.resources.items():
             manager = _context_manager(work, spec.work, injection_context)
-            dependencies = tuple(key for key in work.dependencies if key in bound)
+            dependencies = tuple(key for key in work.dependencies if key in bound.resources)
             resources.append(Resource(name, manager, dependencies, spec.timeout))
         if asgi_component is not None:
-            resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound)))
-    services = [
-        _build_service(work, spec, injection_context)
-        for work, spec in declaration.bind_services(injectables)
-    ]
-    return resources, services
+            resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
+    return resources, [_build_service(*each, injection_context) for each in bound.services]
 
 
 def _context_manager(

@@ -520,9 +520,11 @@ def dry_run(
             depend on each other in a cycle.
         InvalidSecretsError: a variable that selects the mode or the profile is invalid.
     """
-    checks = _bind_all(declaration, injectables)
+    bound = declaration.bind(injectables)
+    if declaration.main is not None:
+        bind(declaration.main, injectables)
     redaction = RedactionScope()
-    pipeline = LoadPipeline(declaration, checks, Timeline(), redaction)
+    pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
 
     def injection_context(secrets: object, config: object) -> InjectionContext:
         return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
@@ -564,13 +566,3 @@ def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
     coroutine.close()
     message = "a step of the load pipeline awaited something without a check"
     raise RuntimeError(message)
-
-
-def _bind_all(declaration: AppDeclaration, injectables: Injectables) -> Sequence[tuple[Any, Any]]:
-    """Bind every declared function to its arguments, as a start does before it reads."""
-    declaration.bind_resources(injectables)
-    declaration.bind_services(injectables)
-    declaration.bind_hooks(injectables)
-    if declaration.main is not None:
-        bind(declaration.main, injectables)
-    return declaration.bind_checks(injectables)

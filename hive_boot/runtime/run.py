@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.runtime.status import Status
@@ -57,8 +57,8 @@ class Run(Generic[S, C]):
         injectables: the objects that parameters of declared functions can receive.
         boot: the Bootstrap, for functions with a parameter for it.
         listeners: the HTTP listeners by name, open from before the first load until the end.
-        asgi_component: the last resource, started after all others; None for none.
-        serves: whether clients must stop sending requests before the stop.
+        asgi_component: the last resource, started after all others: the ASGI application that
+            the run serves; None if it serves none.
         cancel: cancels main, the block, or the server that uses the run.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
@@ -69,7 +69,7 @@ class Run(Generic[S, C]):
         states: the states of the run.
         shutdown: the shutdown of the run.
         runner: the resources, services and listeners.
-        hooks: the labels of the rotation hooks.
+        bound: the declared functions, with the sources of their arguments.
 
     Raises:
         DeclarationError: nothing fills a parameter of a declared function.
@@ -85,7 +85,6 @@ class Run(Generic[S, C]):
         *,
         listeners: Sequence[tuple[str, Listener]] = (),
         asgi_component: AsgiComponent | None = None,
-        serves: bool = False,
         cancel: Callable[[], object] = lambda: None,
         describe_pending: Callable[[], str] | None = None,
         view: S | None = None,
@@ -93,7 +92,6 @@ class Run(Generic[S, C]):
         self._declaration = declaration
         self._boot = boot
         self._listeners = listeners
-        self._serves = serves
         self._has_asgi_component = asgi_component is not None
         self._context = contextvars.copy_context()
         self.states: StateMachine = StateMachine()
@@ -108,19 +106,15 @@ class Run(Generic[S, C]):
         self.runner: Runner = Runner(
             self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
-        if declaration.resources or declaration.services or asgi_component is not None:
+        self.bound: BoundFunctions = declaration.bind(injectables)
+        if self.bound.resources or self.bound.services or asgi_component is not None:
             starts_last = None if asgi_component is None else partial(asgi_component, self)
             self.runner.set_components(
-                *build_components(declaration, injectables, self.injection_context, starts_last)
+                *build_components(self.bound, self.injection_context, starts_last)
             )
-        self._hooks = declaration.bind_hooks(injectables)
-        self.hooks: list[str] = [work.display_name for work, _ in self._hooks]
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
-            declaration,
-            declaration.bind_checks(injectables),
-            self.states.timeline,
-            self._redaction,
+            declaration, self.bound.checks, self.states.timeline, self._redaction
         )
         declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
@@ -155,7 +149,7 @@ class Run(Generic[S, C]):
         global_access.register(self.store, load_result.source_context)
         if (
             self._declaration.shutdown_delay is None
-            and self._serves
+            and self._has_asgi_component
             and load_result.source_context.mode == "kubernetes"
         ):
             self.shutdown.delay = self._declaration.timings.kubernetes_shutdown_delay
@@ -368,7 +362,7 @@ class Run(Generic[S, C]):
                 self.store,
                 self._pipeline,
                 ReloadReader(self.store, self._pipeline, timings),
-                HookRunner(self._hooks, self.injection_context, timings),
+                HookRunner(self.bound.hooks, self.injection_context, timings),
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,
                 context=self._context,
@@ -428,7 +422,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         "last_read": at,
         "last_change": at,
         "rotations_total": {"accepted": 0, "refused": 0},
-        "hook_failures": dict.fromkeys(run.hooks, 0),
+        "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
     }
     if reloader is None:
         return known

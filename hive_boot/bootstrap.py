@@ -185,8 +185,6 @@ class Bootstrap(Generic[S, C]):
 
     _loaded: Store[S] | None = None
 
-    _loaded_config: Any = None
-
     _loaded_redaction: RedactionScope | None = None
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
@@ -675,9 +673,8 @@ class Bootstrap(Generic[S, C]):
         Raises:
             LifecycleError: the application is neither running nor loaded.
         """
-        is_loaded = self._store() is self._loaded
-        config: C = self._loaded_config if is_loaded else self._current().config
-        return config
+        config: Any = self._store().config
+        return config  # type: ignore[no-any-return]
 
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
         """Return every value of a secret that is valid now, the current one first.
@@ -783,12 +780,11 @@ class Bootstrap(Generic[S, C]):
             self._loaded = store
 
         if run is not None and run.store.is_filled:
-            self._loaded_config, result = run.config, run.store.generation.load_result
+            result = run.store.generation.load_result
             redaction.register_values(result)
             publish(result)
         else:
-            pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
-            self._loaded_config = pipeline.load_once(store, publish)
+            LoadPipeline(self._declaration, (), Timeline(), redaction).load_once(store, publish)
 
     def _unload(self, *, keep_redacting: bool) -> None:
         """Undo :meth:`load`."""
@@ -796,7 +792,7 @@ class Bootstrap(Generic[S, C]):
             global_access.unregister(self._loaded)
         if self._loaded_redaction is not None:
             self._loaded_redaction.stop(keep_redacting=keep_redacting)
-        self._loaded = self._loaded_config = self._loaded_redaction = None
+        self._loaded = self._loaded_redaction = None
 
     def _dry_run(self, *, ask: bool = True) -> DryRunResult:
         """Load and validate once, as a start would, for commands that inspect an application.

@@ -168,15 +168,12 @@ class LoadPipeline:
             start_watching(self._field_index, source_context)
         return self.hide_values(self._read_with_wait())
 
-    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
+    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> None:
         """Load, validate and build the config, without an event loop, and run no check. It blocks.
 
         Args:
-            store: accepts valid secrets.
-            publish: called then, before the config is built, which may need them.
-
-        Returns:
-            The config; None without one.
+            store: accepts valid secrets, and later their config.
+            publish: called in between: the factory of the config may need the secrets.
 
         Raises:
             InvalidSecretsError: there are problems; all of them are in the report.
@@ -189,7 +186,7 @@ class LoadPipeline:
         result = result.with_problems(self._build_config(result))
         if result.problems:
             raise self.build_error(result.problems, result.report_notes)
-        return self._config
+        store.set_config(self._config)
 
     async def check(
         self,

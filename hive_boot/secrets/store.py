@@ -124,6 +124,10 @@ class Store(Generic[S]):
         """The config that belongs to the values in use; None before the first generation."""
         return self.view.__dict__.get("_config")
 
+    def set_config(self, config: object) -> None:
+        """Replace the config that belongs to the values in use."""
+        object.__setattr__(self.view, "__dict__", {**self.view.__dict__, "_config": config})
+
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
         """Accept a loaded set, and activate its fields that have no ``activate_after``.
 

@@ -229,12 +229,7 @@ class ReloadReader:
 
     rejected: LoadResult | None = None
 
-    def __init__(
-        self,
-        store: Store[Any],
-        pipeline: LoadPipeline,
-        timings: Timings,
-    ) -> None:
+    def __init__(self, store: Store[Any], pipeline: LoadPipeline, timings: Timings) -> None:
         self._store = store
         self._pipeline = pipeline
         self._timeout = timings.read_timeout

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hive_boot.secrets.fields import Field
-    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.store import Store
 
 
@@ -185,7 +183,7 @@ class StandaloneStore:
             latest = self._known.get(field.name)
             if latest is None or latest is known:
                 self.source_context(field)
-                outcome = self._read(field, partial(load, fifo_reader=self._fifo_reader))
+                outcome = self._read(field, fifo_reader=self._fifo_reader)
                 latest = _Known(field, outcome, self._clock() + self._interval)
                 self._known[field.name] = latest
             return latest
@@ -199,15 +197,16 @@ class StandaloneStore:
             # Another thread may have refreshed since the caller compared the clock.
             if self._clock() >= known.due:
                 with suppress(Exception):  # whatever fails, the known value is served
-                    known.observe(self._read(known.field, partial(load, policy=_REFRESH)))
+                    known.observe(self._read(known.field, policy=_REFRESH))
                 known.due = self._clock() + self._interval
         finally:
             lock.release()
 
-    def _read(self, field: Field, read: Callable[..., LoadResult]) -> Secret | Problem | None:
+    def _read(self, field: Field, **options: Any) -> Secret | Problem | None:  # noqa: ANN401  (those of load)
         source_context = self.source_context()
         variables = HostEnvironment(cwd=source_context.cwd).variables
-        loaded = read(FieldIndex([field]), source_context.replace(variables=variables))
+        source_context = source_context.replace(variables=variables)
+        loaded = load(FieldIndex([field]), source_context, **options)
         value: Any = loaded.values.get(field.attribute)
         return loaded.problems[0] if loaded.problems else value
 

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.redaction_scope import RedactionScope
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
-    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
@@ -775,14 +774,13 @@ class Bootstrap(Generic[S, C]):
         self._loaded_redaction = redaction = RedactionScope()
         redaction.start()
 
-        def publish(result: LoadResult) -> None:
-            global_access.register(store, result.source_context, loaded=True)
+        def publish() -> None:
+            global_access.register(store, loaded=True)
             self._loaded = store
 
         if run is not None and run.store.is_filled:
-            result = run.store.generation.load_result
-            redaction.register_values(result)
-            publish(result)
+            redaction.register_values(run.store.generation.load_result)
+            publish()
         else:
             LoadPipeline(self._declaration, (), Timeline(), redaction).load_once(store, publish)
 

@@ -168,7 +168,7 @@ class LoadPipeline:
             start_watching(self._field_index, source_context)
         return self.hide_values(self._read_with_wait())
 
-    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> None:
+    def load_once(self, store: Store[Any], publish: Callable[[], object]) -> None:
         """Load, validate and build the config, without an event loop, and run no check. It blocks.
 
         Args:
@@ -182,7 +182,7 @@ class LoadPipeline:
         self.log_warnings(result)
         if not result.problems:
             store.accept(result)
-            publish(result)
+            publish()
         result = result.with_problems(self._build_config(result))
         if result.problems:
             raise self.build_error(result.problems, result.report_notes)

@@ -146,7 +146,7 @@ class Run(Generic[S, C]):
         self.store.accept(load_result)
         if self._declaration.unset_env:
             self._redaction.unset_environ(load_result.field_index.by_variable)
-        global_access.register(self.store, load_result.source_context)
+        global_access.register(self.store)
         if (
             self._declaration.shutdown_delay is None
             and self._has_asgi_component

@@ -440,14 +440,10 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
         self._forbid_start_in_inspection("run")
-        start = partial(self._running, owns_process=True)
+        resolve_main = partial(self._resolve_main, backend)
+        must_complete = self._declaration.must_complete
         raise SystemExit(
-            run_process(
-                lambda: self._resolve_main(backend),
-                start,
-                backend,
-                must_complete=self._declaration.must_complete,
-            )
+            run_process(resolve_main, self._running, backend, must_complete=must_complete)
         )
 
     def serve(
@@ -498,7 +494,6 @@ class Bootstrap(Generic[S, C]):
         self._forbid_start_in_inspection("serve")
         start = partial(
             self._running,
-            owns_process=True,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
         )
@@ -733,15 +728,12 @@ class Bootstrap(Generic[S, C]):
     async def _running(
         self,
         on_run_created: Callable[[Run[S, C]], object] = lambda _: None,
-        *,
-        owns_process: bool = False,
         **more: Any,  # noqa: ANN401  (the arguments of Run)
     ) -> AsyncIterator[Run[S, C]]:
         """Start one run for the block, and stop it at the end of the block.
 
         Args:
             on_run_created: called with the run before it starts.
-            owns_process: whether the process ends with the run. Default False.
             more: further arguments of :class:`Run`.
         """
         from hive_boot.runtime.run import Run  # noqa: PLC0415  (imports anyio)
@@ -756,7 +748,7 @@ class Bootstrap(Generic[S, C]):
         run = self._run = Run(self._declaration, self._injectables(), self, **more)
         on_run_created(run)
         try:
-            async with run.active(owns_process=owns_process):
+            async with run.active():
                 yield run
         finally:
             if self._run is run:

@@ -92,6 +92,7 @@ class Run(Generic[S, C]):
         self._declaration = declaration
         self._boot = boot
         self._listeners = listeners
+        self._owns_process = describe_pending is not None
         self._has_asgi_component = asgi_component is not None
         self._context = contextvars.copy_context()
         self.states: StateMachine = StateMachine()
@@ -172,11 +173,8 @@ class Run(Generic[S, C]):
         await self.runner.start_watchdog()
 
     @asynccontextmanager
-    async def active(self, *, owns_process: bool) -> AsyncIterator[None]:
+    async def active(self) -> AsyncIterator[None]:
         """Start for the block, and stop at its end.
-
-        Args:
-            owns_process: whether the process ends with the run.
 
         Raises:
             Exception: as :meth:`start`, or the failure of a component; several are raised as a
@@ -195,7 +193,7 @@ class Run(Generic[S, C]):
         finally:
             # The failure is reported later, by the caller. A cancelled task only receives
             # CancelledError; it cannot see the original failure.
-            failures = await self.stop(keep_redacting=owns_process or raised is not None)
+            failures = await self.stop(keep_redacting=self._owns_process or raised is not None)
             _raise_failures(raised, failures)
 
     async def stop(self, *, keep_redacting: bool) -> list[BaseException]:

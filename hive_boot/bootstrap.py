@@ -739,7 +739,7 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.run import Run  # noqa: PLC0415  (imports anyio)
 
         if self._run is not None and self._run.is_orphaned:
-            self._run.abandon()
+            global_access.unregister(self._run.store)
             self._run = None
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start")

@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 WorkT = TypeVar("WorkT", bound="Work")
 
 
-def validate_seconds(name: str, value: object, *, least: float | None = None) -> None:
+def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> None:
     """Raise if a value is not a valid number of seconds.
 
     Args:
         name: the name of the argument, for the message.
         value: the value of the argument.
-        least: the smallest allowed number. None allows every number above 0.
+        allow_zero: whether 0 is valid. Default False.
 
     Raises:
         DeclarationError: the value is not a finite number, or is too small.
     """
-    bad = not isinstance(value, int | float) or isinstance(value, bool) or not value < math.inf
-    if bad or (value <= 0 if least is None else value < least):  # type: ignore[operator]
-        expected = "a positive number of seconds"
-        if least is not None:
-            expected = f"a number of seconds of at least {least:g}"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 <= value < math.inf and (value or allow_zero)):  # type: ignore[operator]
+        expected = (
+            "a number of seconds of at least 0" if allow_zero else "a positive number of seconds"
+        )
         message = f"{name} must be {expected}."
         raise DeclarationError(message)
 
@@ -276,10 +276,10 @@ class AppDeclaration:
             message = "watch= must be True or False."
             raise DeclarationError(message)
         validate_seconds("startup_timeout=", startup_timeout)
-        validate_seconds("wait_for_files=", wait_for_files, least=0)
+        validate_seconds("wait_for_files=", wait_for_files, allow_zero=True)
         validate_seconds("shutdown_timeout=", shutdown_timeout)
         if shutdown_delay is not None:
-            validate_seconds("shutdown_delay=", shutdown_delay, least=0)
+            validate_seconds("shutdown_delay=", shutdown_delay, allow_zero=True)
         validate_sources(sources)
         port: object = probe_port
         if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):

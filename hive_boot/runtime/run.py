@@ -246,11 +246,6 @@ class Run(Generic[S, C]):
         return self.states.state in SERVING
 
     @property
-    def config(self) -> Any:  # noqa: ANN401  (as the application declares it)
-        """Settings that belong to the values in use."""
-        return self.store.config
-
-    @property
     def state(self) -> State:
         """State of the run."""
         return self.states.state
@@ -266,7 +261,7 @@ class Run(Generic[S, C]):
     def request_state(self) -> dict[str, Any]:
         """Content of ``request.state``: the secrets, the settings, the resources by name."""
         resources = {name: self.resource_value(name) for name in self._declaration.resources}
-        return {**resources, "secrets": self.store.view, "config": self.config}
+        return {**resources, "secrets": self.store.view, "config": self.store.config}
 
     @property
     def source_context(self) -> SourceContext | None:
@@ -284,10 +279,6 @@ class Run(Generic[S, C]):
         is_closed = getattr(self._loop, "is_closed", None)
         return self.forked or (is_closed is not None and is_closed())
 
-    def abandon(self) -> None:
-        """Unregister an orphaned run, because another one starts."""
-        global_access.unregister(self.store)
-
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""
         if self.ready and self.state is not state:
@@ -304,7 +295,7 @@ class Run(Generic[S, C]):
         """
         known = {
             "secrets": self.store.view if secrets is None else secrets,
-            "config": self.config if config is None else config,
+            "config": self.store.config if config is None else config,
             "boot": self._boot,
         }
         return InjectionContext(known, self.resource_value)

@@ -188,10 +188,8 @@ class Store(Generic[S]):
                 due
                 for periods in self._periods.values()
                 for period in periods
-                for due in (
-                    period.since if period.since > self._last_activation else math.inf,
-                    period.until,
-                )
+                for due in (period.since, period.until)
+                if due > self._last_activation
             ),
             default=math.inf,
         )

@@ -273,11 +273,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             DeclarationError: the function is not async, or a main is already registered.
         """
-
-        def register(function: MainFunction) -> MainFunction:
-            self._declaration.set_main(function, must_complete=must_complete)
-            return function
-
+        register = self._declaration.main_decorator(must_complete=must_complete)
         return register if function is None else register(function)
 
     @overload

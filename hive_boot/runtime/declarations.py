@@ -43,10 +43,8 @@ def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> N
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (is_number and 0 <= value < math.inf and (value or allow_zero)):  # type: ignore[operator]
-        expected = (
-            "a number of seconds of at least 0" if allow_zero else "a positive number of seconds"
-        )
-        message = f"{name} must be {expected}."
+        kind = "number of seconds of at least 0" if allow_zero else "positive number of seconds"
+        message = f"{name} must be a {kind}."
         raise DeclarationError(message)
 
 
@@ -76,6 +74,17 @@ def _require_async(decorator: str, function: object) -> None:
     if not is_async(function):
         message = f"{decorator} requires an async def, but {function!r} is not one."
         raise DeclarationError(message)
+
+
+def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], WorkT]:
+    """Return a decorator that adds an async function, and returns it unchanged."""
+
+    def register(function: WorkT) -> WorkT:
+        _require_async(name, function)
+        add(function)
+        return function
+
+    return register
 
 
 def _require_unique_name(kind: str, name: str, taken: Collection[str]) -> None:
@@ -341,18 +350,21 @@ class AppDeclaration:
             raise DeclarationError(message + did_you_mean(unknown[0], self.fields))
         return frozenset(known[name] for name in names)
 
-    def set_main(self, function: Work, *, must_complete: bool) -> None:
-        """Set the main function.
+    def main_decorator(self, *, must_complete: bool) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that sets the main function.
 
-        Raises:
-            DeclarationError: the function is not async, or a main is already declared.
+        The decorator raises DeclarationError if the function is not async, or a main is already
+        declared.
         """
-        _require_async("@boot.main", function)
-        if self.main is not None:
-            first = display_name(self.main)
-            message = f"A main is already declared: {first}(). Fix: remove one @boot.main."
-            raise DeclarationError(message)
-        self.main, self.must_complete = function, must_complete
+
+        def add(function: Work) -> None:
+            if self.main is not None:
+                first = display_name(self.main)
+                message = f"A main is already declared: {first}(). Fix: remove one @boot.main."
+                raise DeclarationError(message)
+            self.main, self.must_complete = function, must_complete
+
+        return _decorator("@boot.main", add)
 
     def add_resource(self, function: Work, timeout: float | None) -> None:
         """Add a resource.
@@ -394,16 +406,13 @@ class AppDeclaration:
             raise DeclarationError(message)
         validate_seconds("restart_window=", restart_window)
 
-        def register(function: WorkT) -> WorkT:
-            _require_async("@boot.service", function)
+        def add(function: Work) -> None:
             taken = [display_name(service.work) for service in self.services]
             _require_unique_name("service", display_name(function), taken)
-            self.services.append(
-                TaskSpec(function, restart == "on-failure", max_restarts, restart_window)
-            )
-            return function
+            restarts = restart == "on-failure"
+            self.services.append(TaskSpec(function, restarts, max_restarts, restart_window))
 
-        return register
+        return _decorator("@boot.service", add)
 
     def check_decorator(
         self, names: Iterable[str], timeout: float | None
@@ -418,12 +427,10 @@ class AppDeclaration:
         if timeout is not None:
             validate_seconds("timeout=", timeout)
 
-        def register(function: WorkT) -> WorkT:
-            _require_async("@boot.check", function)
+        def add(function: Work) -> None:
             self.checks.append(CheckSpec(function, fields, timeout))
-            return function
 
-        return register
+        return _decorator("@boot.check", add)
 
     def hook_decorator(self, names: Iterable[str], timeout: float) -> Callable[[WorkT], WorkT]:
         """Return a decorator that adds a rotation hook.
@@ -435,12 +442,10 @@ class AppDeclaration:
         fields = self.resolve_field_names(names)
         validate_seconds("timeout=", timeout)
 
-        def register(function: WorkT) -> WorkT:
-            _require_async("@boot.on_rotate()", function)
+        def add(function: Work) -> None:
             self.hooks.append(RotationHook(function, fields, timeout))
-            return function
 
-        return register
+        return _decorator("@boot.on_rotate()", add)
 
     def bind(self, injectables: Injectables) -> BoundFunctions:
         """Resolve the parameters of all functions except main, before anything runs.

@@ -23,6 +23,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, threadsafe_scheduler
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
+from hive_boot.runtime.rotation_hooks import HookRunner
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
-    from hive_boot.runtime.injection import InjectionContext
+    from hive_boot.runtime.declarations import RotationHook
+    from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.runtime.load_pipeline import LoadPipeline
-    from hive_boot.runtime.rotation_hooks import HookRunner
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
@@ -305,9 +306,8 @@ class Reloader:
     Args:
         store: the secrets in use.
         pipeline: the load pipeline.
-        reader: reads the sources again.
-        hook_runner: calls the rotation hooks.
-        injection_context: returns the arguments for checks, with the candidate.
+        hooks: the rotation hooks with their bound functions.
+        injection_context: returns the arguments for hooks, and for checks, with the candidate.
         set_reload_state: changes the state of the run to RELOADING and back to READY.
         context: the context variables of checks and hooks.
         timings: the delays of retries, and the intervals of the watcher.
@@ -318,6 +318,7 @@ class Reloader:
         failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
+        hook_runner: calls the rotation hooks.
         watch_supervisor: the owner of the watcher.
         rotation_log: the latest rotations.
     """
@@ -326,8 +327,7 @@ class Reloader:
         self,
         store: Store[Any],
         pipeline: LoadPipeline,
-        reader: ReloadReader,
-        hook_runner: HookRunner,
+        hooks: Sequence[tuple[BoundCall, RotationHook]],
         *,
         injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
@@ -336,8 +336,7 @@ class Reloader:
     ) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._reader = reader
-        self.hook_runner = hook_runner
+        self._reader = ReloadReader(store, pipeline, timings)
         self._injection_context = injection_context
         self._set_reload_state = set_reload_state
         self._host = BackgroundTask(self._run, "hive_boot rotation", context, timings)
@@ -355,6 +354,7 @@ class Reloader:
         self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
+        self.hook_runner: HookRunner = HookRunner(hooks, injection_context, timings)
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property

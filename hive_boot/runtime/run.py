@@ -340,22 +340,16 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
-            from hive_boot.runtime.reload import (  # noqa: PLC0415  (many never rotate)
-                Reloader,
-                ReloadReader,
-            )
-            from hive_boot.runtime.rotation_hooks import HookRunner  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
 
-            timings = self._declaration.timings
             self.reloader = Reloader(
                 self.store,
                 self._pipeline,
-                ReloadReader(self.store, self._pipeline, timings),
-                HookRunner(self.bound.hooks, self.injection_context, timings),
+                self.bound.hooks,
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,
                 context=self._context,
-                timings=timings,
+                timings=self._declaration.timings,
             )
         return self.reloader
 

@@ -204,16 +204,11 @@ def log_hook_failed(
     already_logged: bool,
 ) -> None:
     """Log that a hook failed. The traceback is omitted if ``already_logged``."""
-    reason = describe(failure) if isinstance(failure, BaseException) else failure
-    _log(
-        logging.ERROR,
-        "The hook %s failed for generation %d: %s; retry in %g s",
-        display_name,
-        generation,
-        reason,
-        seconds,
-        exc_info=failure if isinstance(failure, BaseException) and not already_logged else None,
-    )
+    raised = failure if isinstance(failure, BaseException) else None
+    reason = failure if raised is None else describe(raised)
+    text = "The hook %s failed for generation %d: %s; retry in %g s"
+    exc_info = None if already_logged else raised
+    _log(logging.ERROR, text, display_name, generation, reason, seconds, exc_info=exc_info)
 
 
 def log_hook_recovered(display_name: str, generation: int) -> None:

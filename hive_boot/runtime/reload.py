@@ -358,9 +358,18 @@ class Reloader:
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property
-    def has_failed(self) -> bool:
-        """Whether an internal failure has ended the task of the rotations."""
-        return self._host.has_ended and not self._ended
+    def reasons(self) -> list[str]:
+        """The reasons why rotations do not work as they should."""
+        reasons = [] if self.rejection is None else [str(self.rejection)]
+        reasons += [f"the source {each.name} {each.message}" for each in self.failing_sources]
+        reasons += [
+            f"accepted values are not in use yet: {problem.name} {problem.kind}"
+            for problem in self.failed_activation
+        ]
+        if self._host.has_ended and not self._ended:
+            reasons.append("secrets are not rotated any more: the log contains the reason")
+        reasons += [f"the hook {label} fails" for label in self.hook_runner.failing]
+        return reasons + [f"{path} is a stale mount" for path in self.watch_supervisor.stale]
 
     def start(self) -> None:
         """Start the task of the rotations. A second call does nothing."""

@@ -407,20 +407,19 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         "rotations_total": {"accepted": 0, "refused": 0},
         "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
     }
-    if reloader is None:
-        return known
-    known["last_read"] = reloader.last_read or at
-    known["failing_hooks"] = reloader.hook_runner.failing
-    known["hook_failures"] = reloader.hook_runner.failures
-    known["rotations"] = reloader.rotation_log.latest
-    known["rotations_total"] = dict(reloader.rotation_log.totals)
-    known["stale"] = reloader.watch_supervisor.stale
-    if (rejection := reloader.rejection) is not None:
-        known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
-    if (watcher := reloader.watch_supervisor.watcher) is not None:
-        known["watcher"] = "off" if run.forked else watcher.mode
-        known["missed_events"] = watcher.missed_events
-        known["pinned"] = tuple(pin.path for pin in watcher.pinned)
+    if reloader is not None:
+        known["last_read"] = reloader.last_read or at
+        known["failing_hooks"] = reloader.hook_runner.failing
+        known["hook_failures"] = reloader.hook_runner.failures
+        known["rotations"] = reloader.rotation_log.latest
+        known["rotations_total"] = dict(reloader.rotation_log.totals)
+        known["stale"] = reloader.watch_supervisor.stale
+        if (rejection := reloader.rejection) is not None:
+            known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
+        if (watcher := reloader.watch_supervisor.watcher) is not None:
+            known["watcher"] = "off" if run.forked else watcher.mode
+            known["missed_events"] = watcher.missed_events
+            known["pinned"] = tuple(pin.path for pin in watcher.pinned)
     return known
 
 
@@ -429,19 +428,8 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     reloader, services = run.reloader, run.runner.services
     waiting = () if services is None else services.waiting
     reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
-    if reloader is None:
-        return tuple(reasons)
-    supervisor = reloader.watch_supervisor
-    reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
-    reasons += [f"the source {each.name} {each.message}" for each in reloader.failing_sources]
-    reasons += [
-        f"accepted values are not in use yet: {problem.name} {problem.kind}"
-        for problem in reloader.failed_activation
-    ]
-    if reloader.has_failed:
-        reasons.append("secrets are not rotated any more: the log contains the reason")
-    reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]
-    reasons += [f"{path} is a stale mount" for path in supervisor.stale]
-    if supervisor.is_down and not run.forked:
-        reasons.append("changes of secrets are not noticed")
+    if reloader is not None:
+        reasons += reloader.reasons
+        if reloader.watch_supervisor.is_down and not run.forked:
+            reasons.append("changes of secrets are not noticed")
     return tuple(reasons)

@@ -680,7 +680,7 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: no such field is declared.
             LifecycleError: the application is neither running nor loaded.
         """
-        if attribute not in self._declaration.fields:
+        if attribute not in self._declaration.field_index.fields:
             message = f"{self._declaration.name} has no field {attribute!r}."
             del attribute
             raise DeclarationError(message)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.services import SupervisedTask
     from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import InjectionContext, Work
-    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.sources.files import Value
@@ -248,6 +248,7 @@ class AppDeclaration:
         shutdown_timeout: seconds for everything that stops after that delay.
 
     Attributes:
+        field_index: the declared fields.
         main: the function of ``@boot.main``; None without one.
         must_complete: whether a stop before main has returned is a failure.
         checks: the checks, in the order of the declaration.
@@ -295,6 +296,7 @@ class AppDeclaration:
             message = "probe_port= must be a port from 1 to 65535, or 0 for any free port."
             raise DeclarationError(message)
         self.declared = declared
+        self.field_index: FieldIndex = declared._field_index  # noqa: SLF001  (same library)
         self.config_factory: ConfigFactory | None = None
         if config_factory is not None:
             from hive_boot.runtime.config import ConfigFactory  # noqa: PLC0415  (many have no config)
@@ -322,12 +324,6 @@ class AppDeclaration:
         """The name of the ``SecretSet`` class."""
         return self.declared.__name__
 
-    @property
-    def fields(self) -> Mapping[str, Field]:
-        """The declared fields, by attribute."""
-        fields: Mapping[str, Field] = self.declared._field_index.fields  # noqa: SLF001  (same library)
-        return fields
-
     @cached_property
     def timings(self) -> Timings:
         """The timings of a run; tests set them before the start."""
@@ -341,13 +337,14 @@ class AppDeclaration:
         Raises:
             DeclarationError: a name is not that of a declared field.
         """
-        known = {field.name: attribute for attribute, field in self.fields.items()}
-        known |= {attribute: attribute for attribute in self.fields}
+        fields = self.field_index.fields
+        known = {field.name: attribute for attribute, field in fields.items()}
+        known |= {attribute: attribute for attribute in fields}
         if unknown := [str(name) for name in names if name not in list(known)]:
             from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
 
             message = f"{self.name} does not declare {', '.join(unknown)}."
-            raise DeclarationError(message + did_you_mean(unknown[0], self.fields))
+            raise DeclarationError(message + did_you_mean(unknown[0], fields))
         return frozenset(known[name] for name in names)
 
     def main_decorator(self, *, must_complete: bool) -> Callable[[WorkT], WorkT]:

@@ -96,7 +96,6 @@ class LoadPipeline:
         self._timeline = timeline
         self._redaction = redaction
         self._declared: type[Any] = declaration.declared
-        self._field_index: FieldIndex = declaration.declared._field_index  # noqa: SLF001  (same library)
         self._logged_warnings: set[LoadWarning] = set()
         factory = declaration.config_factory
         self._takes_secrets = factory is not None and factory.takes_secrets
@@ -165,7 +164,7 @@ class LoadPipeline:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
         source_context = self.detect_platform()
         if start_watching is not None:
-            start_watching(self._field_index, source_context)
+            start_watching(self._declaration.field_index, source_context)
         return self.hide_values(self._read_with_wait())
 
     def load_once(self, store: Store[Any], publish: Callable[[], object]) -> None:
@@ -239,7 +238,7 @@ class LoadPipeline:
                 self.source_context = detect(
                     HostEnvironment(),
                     self._declaration.source_options,
-                    self._field_index,
+                    self._declaration.field_index,
                     self._fifo_reader,
                 )
             except InvalidSecretsError as exc:
@@ -258,7 +257,7 @@ class LoadPipeline:
             fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
         """
         return load(
-            self._field_index,
+            self._declaration.field_index,
             self.detect_platform(),
             declaration=self._declaration.name,
             overrides=self._declaration.overrides,

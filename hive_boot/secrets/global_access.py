@@ -116,7 +116,7 @@ class StandaloneStore:
         self._options, self._index = SourceOptions(), FieldIndex(())
         if declaration is not None:
             self._options = declaration.source_options
-            self._index = declaration.declared._field_index  # noqa: SLF001  (internal to the package)
+            self._index = declaration.field_index
         self._interval = timings.refresh_interval
         self._clock = clock
         self._known: dict[str, _Known] = {}

@@ -98,6 +98,7 @@ class Store(Generic[S]):
         view: S | None = None,
     ) -> None:
         self.declared = declared
+        self._fields = declared._field_index.fields  # noqa: SLF001  (internal to the package)
         self.view = declared.__new__(declared) if view is None else view
         self._clock = clock
         self._prepare = prepare
@@ -275,8 +276,7 @@ class Store(Generic[S]):
             else:
                 current[attribute] = now.value
         before = self._current
-        fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
-        names = tuple(each for each in fields if not _is_same(before, current, each))
+        names = tuple(each for each in self._fields if not _is_same(before, current, each))
         config = self._prepare(current) if names else self.config
         self._last_activation = moment
         self._periods = all_periods
@@ -295,12 +295,11 @@ class Store(Generic[S]):
         self, generation: Generation, current: Mapping[str, Value], config: object
     ) -> None:
         """Publish values and config in one assignment, so that no reader sees a part of them."""
-        fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
         values = _complete(self.declared, current)
         # For get_secret(): text secrets by name; None for an absent optional one.
         by_name = {
             each.name: values[attribute]
-            for attribute, each in fields.items()
+            for attribute, each in self._fields.items()
             if each.kind is Secret
         }
         pinned = make_set(self.declared, current)

@@ -18,23 +18,12 @@ from typing import (
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
-from hive_boot.redaction.registry import redact
 from hive_boot.runtime.declarations import (
     AppDeclaration,
-    CheckSpec,
-    ResourceSpec,
-    RotationHook,
-    TaskSpec,
     forbid_main_with_serve,
     forbid_unknown_options,
-    require_async,
-    require_single_main,
-    require_unique_name,
-    resolve_field_names,
     validate_backend,
-    validate_resource,
     validate_seconds,
-    validate_service,
 )
 from hive_boot.runtime.injection import Injectables, bind
 from hive_boot.secrets import global_access
@@ -43,15 +32,7 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncGenerator,
-        AsyncIterator,
-        Callable,
-        Coroutine,
-        Iterator,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
     from typing import Concatenate, Self
 
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -60,8 +41,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.redaction_scope import RedactionScope
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
-    from hive_boot.secrets.fields import Field
-    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
@@ -110,10 +89,6 @@ class ResourceHandle(Generic[T]):
 class ResourceDecorator(Protocol):
     """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
 
-    @overload
-    def __call__(
-        self, function: Callable[..., AsyncGenerator[T, None]], /
-    ) -> ResourceHandle[T]: ...
     @overload
     def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
@@ -209,8 +184,6 @@ class Bootstrap(Generic[S, C]):
 
     _loaded: Store[S] | None = None
 
-    _loaded_config: Any = None
-
     _loaded_redaction: RedactionScope | None = None
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
@@ -264,7 +237,7 @@ class Bootstrap(Generic[S, C]):
     def __repr__(self) -> str:
         # A traceback with local variables calls this when __init__ has rejected its arguments.
         declaration = vars(self).get("_declaration")
-        return f"Bootstrap({declaration.declared.__name__ if declaration else ''})"
+        return f"Bootstrap({declaration.name if declaration else ''})"
 
     def __format__(self, spec: str, /) -> str:
         return repr(self)
@@ -300,19 +273,9 @@ class Bootstrap(Generic[S, C]):
         Raises:
             DeclarationError: the function is not async, or a main is already registered.
         """
-
-        def register(function: MainFunction) -> MainFunction:
-            require_async("@boot.main", function)
-            require_single_main(self._declaration.main)
-            self._declaration.main, self._declaration.must_complete = function, must_complete
-            return function
-
+        register = self._declaration.main_decorator(must_complete=must_complete)
         return register if function is None else register(function)
 
-    @overload
-    def resource(
-        self, function: Callable[..., AsyncGenerator[T, None]], /
-    ) -> ResourceHandle[T]: ...
     @overload
     def resource(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
@@ -345,10 +308,8 @@ class Bootstrap(Generic[S, C]):
             validate_seconds("timeout=", timeout)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
-            validate_resource(function, self._declaration.resources)
-            handle: ResourceHandle[Any] = ResourceHandle(function, self)
-            self._declaration.resources[handle.name] = ResourceSpec(function, timeout)
-            return handle
+            self._declaration.add_resource(function, timeout)
+            return ResourceHandle(function, self)
 
         return register if function is None else register(function)
 
@@ -391,18 +352,7 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a service of this name is already
                 registered, or an argument is invalid.
         """
-        validate_service(restart, max_restarts)
-        validate_seconds("restart_window=", restart_window)
-
-        def register(function: TaskFunction) -> TaskFunction:
-            require_async("@boot.service", function)
-            require_unique_name(function, [service.work for service in self._declaration.services])
-            restarts = restart == "on-failure"
-            self._declaration.services.append(
-                TaskSpec(function, restarts, max_restarts, restart_window)
-            )
-            return function
-
+        register = self._declaration.service_decorator(restart, max_restarts, restart_window)
         return register if function is None else register(function)
 
     @overload
@@ -436,19 +386,9 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a field is not declared, or ``timeout``
                 is invalid.
         """
-        if timeout is not None:
-            validate_seconds("timeout=", timeout)
-
-        def register(function: CheckFunction) -> CheckFunction:
-            require_async("@boot.check", function)
-            self._declaration.checks.append(CheckSpec(function, fields, timeout))
-            return function
-
-        fields: frozenset[str] = frozenset()
         if len(names) == 1 and not isinstance(names[0], str):
-            return register(names[0])
-        fields = resolve_field_names(names, self._fields, self._name)
-        return register
+            return self._declaration.check_decorator((), timeout)(names[0])
+        return self._declaration.check_decorator(names, timeout)
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.
@@ -473,15 +413,7 @@ class Bootstrap(Generic[S, C]):
         if any(map(callable, names)):
             message = "@boot.on_rotate expects names of fields. Write @boot.on_rotate()."
             raise DeclarationError(message)
-        fields = resolve_field_names(names, self._fields, self._name)
-        validate_seconds("timeout=", timeout)
-
-        def register(function: HookFunction) -> HookFunction:
-            require_async("@boot.on_rotate()", function)
-            self._declaration.hooks.append(RotationHook(function, fields, timeout))
-            return function
-
-        return register
+        return self._declaration.hook_decorator(names, timeout)
 
     def run(self, *, backend: str = "asyncio") -> NoReturn:
         """Run the application as the owner of the process: start, call main, stop, exit.
@@ -504,14 +436,10 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
         self._forbid_start_in_inspection("run")
-        start = partial(self._running, owns_process=True)
+        resolve_main = partial(self._resolve_main, backend)
+        must_complete = self._declaration.must_complete
         raise SystemExit(
-            run_process(
-                lambda: self._resolve_main(backend),
-                start,
-                backend,
-                must_complete=self._declaration.must_complete,
-            )
+            run_process(resolve_main, self._running, backend, must_complete=must_complete)
         )
 
     def serve(
@@ -562,10 +490,8 @@ class Bootstrap(Generic[S, C]):
         self._forbid_start_in_inspection("serve")
         start = partial(
             self._running,
-            owns_process=True,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
-            serves=True,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
@@ -693,7 +619,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             DeclarationError: no such field is declared.
         """
-        (attribute,) = resolve_field_names([attribute], self._fields, self._name)
+        (attribute,) = self._declaration.resolve_field_names([attribute])
 
         def reveal(_: object) -> str | bytes | None:
             value: Secret | SecretBytes | None = getattr(self._store().view, attribute)
@@ -719,7 +645,7 @@ class Bootstrap(Generic[S, C]):
         """ASGI application with all endpoints, to be mounted under any path."""
         from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (only for HTTP)
 
-        return Endpoints(self.status, self._name)
+        return Endpoints(self.status, self._declaration.name)
 
     @property
     def secrets(self) -> S:
@@ -737,9 +663,8 @@ class Bootstrap(Generic[S, C]):
         Raises:
             LifecycleError: the application is neither running nor loaded.
         """
-        is_loaded = self._store() is self._loaded
-        config: C = self._loaded_config if is_loaded else self._current().config
-        return config
+        config: Any = self._store().config
+        return config  # type: ignore[no-any-return]
 
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
         """Return every value of a secret that is valid now, the current one first.
@@ -755,8 +680,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: no such field is declared.
             LifecycleError: the application is neither running nor loaded.
         """
-        if attribute not in self._fields:
-            message = f"{self._declaration.declared.__name__} has no field {attribute!r}."
+        if attribute not in self._declaration.field_index.fields:
+            message = f"{self._declaration.name} has no field {attribute!r}."
             del attribute
             raise DeclarationError(message)
         return self._store().accepted(attribute)
@@ -799,21 +724,18 @@ class Bootstrap(Generic[S, C]):
     async def _running(
         self,
         on_run_created: Callable[[Run[S, C]], object] = lambda _: None,
-        *,
-        owns_process: bool = False,
         **more: Any,  # noqa: ANN401  (the arguments of Run)
     ) -> AsyncIterator[Run[S, C]]:
         """Start one run for the block, and stop it at the end of the block.
 
         Args:
             on_run_created: called with the run before it starts.
-            owns_process: whether the process ends with the run. Default False.
             more: further arguments of :class:`Run`.
         """
         from hive_boot.runtime.run import Run  # noqa: PLC0415  (imports anyio)
 
         if self._run is not None and self._run.is_orphaned:
-            self._run.abandon()
+            global_access.unregister(self._run.store)
             self._run = None
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start")
@@ -821,27 +743,14 @@ class Bootstrap(Generic[S, C]):
         more["view"] = None if self._loaded is None else self._loaded.view
         run = self._run = Run(self._declaration, self._injectables(), self, **more)
         on_run_created(run)
-        raised: BaseException | None = None
         try:
-            await run.start()
-            yield run
-        except BaseException as exc:
-            raised = exc
-            if isinstance(exc, SystemExit) and not isinstance(exc.code, int | None):
-                # Python writes this text to stderr itself, without calling any hook.
-                exc.code = redact(str(exc.code))
-            raise
+            async with run.active():
+                yield run
         finally:
-            # The failure is reported later, by the caller. A cancelled task only receives
-            # CancelledError; it cannot see the original failure.
-            try:
-                failures = await run.stop(keep_redacting=owns_process or raised is not None)
-            finally:
-                if self._run is run:
-                    self._run = None
-                if self._loaded_redaction is not None and run.store.is_filled:
-                    self._loaded_redaction.register_values(run.store.generation.load_result)
-            _raise_failures(raised, failures)
+            if self._run is run:
+                self._run = None
+            if self._loaded_redaction is not None and run.store.is_filled:
+                self._loaded_redaction.register_values(run.store.generation.load_result)
 
     def _load_once(self) -> None:
         """Load everything for :meth:`load`, or take over what the run has loaded."""
@@ -853,17 +762,15 @@ class Bootstrap(Generic[S, C]):
         self._loaded_redaction = redaction = RedactionScope()
         redaction.start()
 
-        def publish(result: LoadResult) -> None:
-            global_access.register(store, result.source_context, loaded=True)
+        def publish() -> None:
+            global_access.register(store, loaded=True)
             self._loaded = store
 
         if run is not None and run.store.is_filled:
-            self._loaded_config, result = run.config, run.store.generation.load_result
-            redaction.register_values(result)
-            publish(result)
+            redaction.register_values(run.store.generation.load_result)
+            publish()
         else:
-            pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
-            self._loaded_config = pipeline.load_once(store, publish)
+            LoadPipeline(self._declaration, (), Timeline(), redaction).load_once(store, publish)
 
     def _unload(self, *, keep_redacting: bool) -> None:
         """Undo :meth:`load`."""
@@ -871,7 +778,7 @@ class Bootstrap(Generic[S, C]):
             global_access.unregister(self._loaded)
         if self._loaded_redaction is not None:
             self._loaded_redaction.stop(keep_redacting=keep_redacting)
-        self._loaded = self._loaded_config = self._loaded_redaction = None
+        self._loaded = self._loaded_redaction = None
 
     def _dry_run(self, *, ask: bool = True) -> DryRunResult:
         """Load and validate once, as a start would, for commands that inspect an application.
@@ -937,24 +844,16 @@ class Bootstrap(Generic[S, C]):
             message = f"{self!r} has no main function. Decorate an `async def` with @boot.main."
             raise DeclarationError(message)
         call_main = bind(main, self._injectables())
-        return lambda run: call_main(run.injection_context(run.store.view))
+        return lambda run: call_main(run.injection_context())
 
     def _listeners(self) -> Sequence[tuple[str, Listener]]:
-        port = self._declaration.probe_port
-        if port is None:
+        declaration = self._declaration
+        if declaration.probe_port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
-        return [
-            (
-                "the probe server",
-                partial(serve_probes, self.status, self._name, port, self._declaration.timings),
-            )
-        ]
-
-    @property
-    def _name(self) -> str:
-        return self._declaration.declared.__name__
+        where = declaration.name, declaration.probe_port, declaration.timings
+        return [("the probe server", partial(serve_probes, self.status, *where))]
 
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""
@@ -963,27 +862,3 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
-
-    @property
-    def _fields(self) -> Mapping[str, Field]:
-        fields: Mapping[str, Field] = self._declaration.declared._field_index.fields  # noqa: SLF001  (same library)
-        return fields
-
-
-def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
-    """Raise the failures of a run, together with the exception of its block.
-
-    A cancellation of the block is replaced by the failures that caused it.
-    """
-    from hive_boot.lifecycle.tasks import combine, is_cancellation  # noqa: PLC0415  (imports anyio)
-
-    cancelled = [failure for failure in failures if is_cancellation(failure)]
-    failures = [each for each in failures if each is not raised and each not in cancelled]
-    if not failures:
-        # A cancellation that arrived during the stop must reach the caller.
-        if cancelled and raised is None:
-            raise cancelled[0]
-        return
-    if raised is not None and not is_cancellation(raised):
-        failures.insert(0, raised)
-    raise combine(failures) from None

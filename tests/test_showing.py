@@ -63,7 +63,7 @@ async def shown(mounted_volume: MountedVolume) -> AsyncIterator[dict[str, Any]]:
             "accepted": boot.accepted("jwt_secret"),
             "a change": change,
             "an old value": change.old["keystore"],
-            "the store": global_access._running[-1].store,  # noqa: SLF001  (what a debugger comes to)
+            "the store": global_access._running[-1],  # noqa: SLF001  (what a debugger comes to)
         }
 
 

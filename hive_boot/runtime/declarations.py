@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
@@ -21,29 +21,30 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.services import SupervisedTask
     from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import InjectionContext, Work
-    from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.sources.files import Value
 
 
-def validate_seconds(name: str, value: object, *, least: float | None = None) -> None:
+WorkT = TypeVar("WorkT", bound="Work")
+
+
+def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> None:
     """Raise if a value is not a valid number of seconds.
 
     Args:
         name: the name of the argument, for the message.
         value: the value of the argument.
-        least: the smallest allowed number. None allows every number above 0.
+        allow_zero: whether 0 is valid. Default False.
 
     Raises:
         DeclarationError: the value is not a finite number, or is too small.
     """
-    bad = not isinstance(value, int | float) or isinstance(value, bool) or not value < math.inf
-    if bad or (value <= 0 if least is None else value < least):  # type: ignore[operator]
-        expected = "a positive number of seconds"
-        if least is not None:
-            expected = f"a number of seconds of at least {least:g}"
-        message = f"{name} must be {expected}."
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 <= value < math.inf and (value or allow_zero)):  # type: ignore[operator]
+        kind = "number of seconds of at least 0" if allow_zero else "positive number of seconds"
+        message = f"{name} must be a {kind}."
         raise DeclarationError(message)
 
 
@@ -69,77 +70,27 @@ def validate_sources(sources: object) -> None:
             validate_seconds(f"interval of the source {name}", interval)
 
 
-def require_async(decorator: str, function: object) -> None:
-    """Raise if a decorated function is not async.
-
-    Raises:
-        DeclarationError: the function is not an ``async def``.
-    """
+def _require_async(decorator: str, function: object) -> None:
     if not is_async(function):
         message = f"{decorator} requires an async def, but {function!r} is not one."
         raise DeclarationError(message)
 
 
-def require_single_main(function: Work | None) -> None:
-    """Raise if a main is already declared.
+def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], WorkT]:
+    """Return a decorator that adds an async function, and returns it unchanged."""
 
-    Raises:
-        DeclarationError: a main is already declared.
-    """
-    if function is not None:
-        message = (
-            f"A main is already declared: {display_name(function)}(). Fix: remove one @boot.main."
-        )
-        raise DeclarationError(message)
+    def register(function: WorkT) -> WorkT:
+        _require_async(name, function)
+        add(function)
+        return function
+
+    return register
 
 
-def validate_resource(function: object, taken: Collection[str]) -> None:
-    """Raise if a function cannot be a resource.
-
-    Raises:
-        DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
-            or its name is reserved or in use.
-    """
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
-
-    if not (isasyncgenfunction(function) or is_async(function)):
-        message = f"@boot.resource requires an async def, but {function!r} is not one."
-        raise DeclarationError(message)
-    name = getattr(function, "__name__", "")
-    if not name.isidentifier():
-        message = f"@boot.resource requires a function with a name, but {function!r} has none."
-        raise DeclarationError(message)
-    if name in {"secrets", "config", "boot"}:
-        message = f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
-        raise DeclarationError(message)
+def _require_unique_name(kind: str, name: str, taken: Collection[str]) -> None:
     if name in taken:
-        message = (
-            f"A resource named {name!r} is already declared. Fix: rename one of the functions."
-        )
+        message = f"A {kind} named {name!r} is already declared. Fix: rename one of the functions."
         raise DeclarationError(message)
-
-
-def resolve_field_names(
-    names: Iterable[str], fields: Mapping[str, Field], whose: str
-) -> frozenset[str]:
-    """Return the attributes of fields that are named by their attributes or declared names.
-
-    Args:
-        names: the names.
-        fields: the declared fields, by attribute.
-        whose: the name of the declaration, for the message.
-
-    Raises:
-        DeclarationError: a name is not that of a declared field.
-    """
-    by_name = {field.name: attribute for attribute, field in fields.items()}
-    known = by_name | dict(zip(fields, fields, strict=True))
-    if unknown := [str(name) for name in names if name not in list(known)]:
-        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
-
-        message = f"{whose} does not declare {', '.join(unknown)}."
-        raise DeclarationError(message + did_you_mean(unknown[0], fields))
-    return frozenset(known[name] for name in names)
 
 
 _RENAMED = {
@@ -169,32 +120,6 @@ def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa
         known = function.__kwdefaults__
         near = did_you_mean(_RENAMED.get(name, name), known)
         message = f"Bootstrap has no argument {name!r}.{near or ' Known: ' + ', '.join(known)}"
-        raise DeclarationError(message)
-
-
-def validate_service(restart: object, max_restarts: object) -> None:
-    """Raise if the restart options of a service are invalid.
-
-    Raises:
-        DeclarationError: ``restart`` or ``max_restarts`` has an invalid value.
-    """
-    if restart not in {"never", "on-failure"}:
-        message = f"Invalid restart={restart!r}: expected 'never' or 'on-failure'."
-        raise DeclarationError(message)
-    if type(max_restarts) is not int or max_restarts < 0:
-        message = "max_restarts= must be 0 or a positive integer."
-        raise DeclarationError(message)
-
-
-def require_unique_name(function: Work, others: Collection[Work]) -> None:
-    """Raise if another service has the same name: log lines could not distinguish the two.
-
-    Raises:
-        DeclarationError: a service of this name is already declared.
-    """
-    if display_name(function) in map(display_name, others):
-        name = display_name(function)
-        message = f"A service named {name!r} is already declared. Fix: rename one of the functions."
         raise DeclarationError(message)
 
 
@@ -230,21 +155,18 @@ def forbid_main_with_serve(main: Work | None) -> None:
         raise DeclarationError(message)
 
 
-class RotationHook:
+class RotationHook(Record):
     """Function that is called after a rotation.
 
-    Args:
+    Attributes:
         work: the function.
         names: the fields whose change causes a call; empty for all fields.
         timeout: seconds for one call.
     """
 
-    __slots__ = ("names", "timeout", "work")
-
-    def __init__(self, work: Work, names: frozenset[str], timeout: float) -> None:
-        self.work: Work = work
-        self.names: frozenset[str] = names
-        self.timeout: float = timeout
+    work: Work
+    names: frozenset[str]
+    timeout: float
 
 
 class CheckSpec(Record):
@@ -291,6 +213,22 @@ class TaskSpec(Record):
     restart_window: float
 
 
+class BoundFunctions(Record):
+    """Declared functions, each with its specification and the source of its arguments.
+
+    Attributes:
+        resources: the resources in start order, by name.
+        services: the services.
+        hooks: the rotation hooks.
+        checks: the checks.
+    """
+
+    resources: Mapping[str, tuple[BoundCall, ResourceSpec]]
+    services: Sequence[tuple[BoundCall, TaskSpec]]
+    hooks: Sequence[tuple[BoundCall, RotationHook]]
+    checks: Sequence[tuple[BoundCall, CheckSpec]]
+
+
 class AppDeclaration:
     """Declaration of an application.
 
@@ -310,6 +248,7 @@ class AppDeclaration:
         shutdown_timeout: seconds for everything that stops after that delay.
 
     Attributes:
+        field_index: the declared fields.
         main: the function of ``@boot.main``; None without one.
         must_complete: whether a stop before main has returned is a failure.
         checks: the checks, in the order of the declaration.
@@ -347,16 +286,17 @@ class AppDeclaration:
             message = "watch= must be True or False."
             raise DeclarationError(message)
         validate_seconds("startup_timeout=", startup_timeout)
-        validate_seconds("wait_for_files=", wait_for_files, least=0)
+        validate_seconds("wait_for_files=", wait_for_files, allow_zero=True)
         validate_seconds("shutdown_timeout=", shutdown_timeout)
         if shutdown_delay is not None:
-            validate_seconds("shutdown_delay=", shutdown_delay, least=0)
+            validate_seconds("shutdown_delay=", shutdown_delay, allow_zero=True)
         validate_sources(sources)
         port: object = probe_port
         if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
             message = "probe_port= must be a port from 1 to 65535, or 0 for any free port."
             raise DeclarationError(message)
         self.declared = declared
+        self.field_index: FieldIndex = declared._field_index  # noqa: SLF001  (same library)
         self.config_factory: ConfigFactory | None = None
         if config_factory is not None:
             from hive_boot.runtime.config import ConfigFactory  # noqa: PLC0415  (many have no config)
@@ -372,12 +312,17 @@ class AppDeclaration:
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout
         self.main: Work | None = None
-        self.must_complete = False
+        self.must_complete: bool = False
         self.checks: list[CheckSpec] = []
         self.hooks: list[RotationHook] = []
         self.resources: dict[str, ResourceSpec] = {}
         self.services: list[TaskSpec] = []
         self.overrides: Mapping[str, Value | None] = {}
+
+    @property
+    def name(self) -> str:
+        """The name of the ``SecretSet`` class."""
+        return self.declared.__name__
 
     @cached_property
     def timings(self) -> Timings:
@@ -386,47 +331,145 @@ class AppDeclaration:
 
         return DEFAULTS
 
-    def bind_checks(self, injectables: Injectables) -> list[tuple[BoundCall, CheckSpec]]:
-        """Resolve the parameters of all checks. They cannot be resources, which start later.
+    def resolve_field_names(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the attributes of fields that are named by their attributes or declared names.
 
         Raises:
-            DeclarationError: a parameter cannot be filled.
+            DeclarationError: a name is not that of a declared field.
         """
-        return [(bind(check.work, Injectables(injectables.types)), check) for check in self.checks]
+        fields = self.field_index.fields
+        known = {field.name: attribute for attribute, field in fields.items()}
+        known |= {attribute: attribute for attribute in fields}
+        if unknown := [str(name) for name in names if name not in list(known)]:
+            from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
 
-    def bind_hooks(self, injectables: Injectables) -> list[tuple[BoundCall, RotationHook]]:
-        """Resolve the parameters of all hooks. The first parameter of each receives the change.
+            message = f"{self.name} does not declare {', '.join(unknown)}."
+            raise DeclarationError(message + did_you_mean(unknown[0], fields))
+        return frozenset(known[name] for name in names)
+
+    def main_decorator(self, *, must_complete: bool) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that sets the main function.
+
+        The decorator raises DeclarationError if the function is not async, or a main is already
+        declared.
+        """
+
+        def add(function: Work) -> None:
+            if self.main is not None:
+                first = display_name(self.main)
+                message = f"A main is already declared: {first}(). Fix: remove one @boot.main."
+                raise DeclarationError(message)
+            self.main, self.must_complete = function, must_complete
+
+        return _decorator("@boot.main", add)
+
+    def add_resource(self, function: Work, timeout: float | None) -> None:
+        """Add a resource.
 
         Raises:
-            DeclarationError: a parameter cannot be filled.
+            DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
+                or its name is reserved or in use.
         """
-        return [(bind(hook.work, injectables, first=1), hook) for hook in self.hooks]
+        from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
-    def bind_services(self, injectables: Injectables) -> list[tuple[BoundCall, TaskSpec]]:
-        """Resolve the parameters of all services.
+        if not isasyncgenfunction(function):
+            _require_async("@boot.resource", function)
+        name = getattr(function, "__name__", "")
+        if not name.isidentifier():
+            message = f"@boot.resource requires a function with a name, but {function!r} has none."
+            raise DeclarationError(message)
+        if name in {"secrets", "config", "boot"}:
+            message = (
+                f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
+            )
+            raise DeclarationError(message)
+        _require_unique_name("resource", name, self.resources)
+        self.resources[name] = ResourceSpec(function, timeout)
+
+    def service_decorator(
+        self, restart: object, max_restarts: int, restart_window: float
+    ) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that adds a service.
 
         Raises:
-            DeclarationError: a parameter cannot be filled.
+            DeclarationError: an argument is invalid. The decorator raises it if the function is
+                not async, or another service, which log lines name too, has the same name.
         """
-        return [(bind(service.work, injectables), service) for service in self.services]
+        if restart not in {"never", "on-failure"}:
+            message = f"Invalid restart={restart!r}: expected 'never' or 'on-failure'."
+            raise DeclarationError(message)
+        if type(max_restarts) is not int or max_restarts < 0:
+            message = "max_restarts= must be 0 or a positive integer."
+            raise DeclarationError(message)
+        validate_seconds("restart_window=", restart_window)
 
-    def bind_resources(self, injectables: Injectables) -> dict[str, tuple[BoundCall, ResourceSpec]]:
-        """Resolve the parameters of all resources, and return them in start order.
+        def add(function: Work) -> None:
+            taken = [display_name(service.work) for service in self.services]
+            _require_unique_name("service", display_name(function), taken)
+            restarts = restart == "on-failure"
+            self.services.append(TaskSpec(function, restarts, max_restarts, restart_window))
+
+        return _decorator("@boot.service", add)
+
+    def check_decorator(
+        self, names: Iterable[str], timeout: float | None
+    ) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that adds a check.
+
+        Raises:
+            DeclarationError: a field is not declared, or the timeout is invalid. The decorator
+                raises it if the function is not async.
+        """
+        fields = self.resolve_field_names(names)
+        if timeout is not None:
+            validate_seconds("timeout=", timeout)
+
+        def add(function: Work) -> None:
+            self.checks.append(CheckSpec(function, fields, timeout))
+
+        return _decorator("@boot.check", add)
+
+    def hook_decorator(self, names: Iterable[str], timeout: float) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that adds a rotation hook.
+
+        Raises:
+            DeclarationError: a field is not declared, or the timeout is invalid. The decorator
+                raises it if the function is not async.
+        """
+        fields = self.resolve_field_names(names)
+        validate_seconds("timeout=", timeout)
+
+        def add(function: Work) -> None:
+            self.hooks.append(RotationHook(function, fields, timeout))
+
+        return _decorator("@boot.on_rotate()", add)
+
+    def bind(self, injectables: Injectables) -> BoundFunctions:
+        """Resolve the parameters of all functions except main, before anything runs.
 
         Raises:
             DeclarationError: a parameter cannot be filled, or resources depend on each other in a
                 cycle.
         """
+        without_resources = Injectables(injectables.types)  # they start after the checks
+        return BoundFunctions(
+            resources=self._bind_resources(injectables),
+            services=[(bind(each.work, injectables), each) for each in self.services],
+            # The first parameter of a hook receives the change.
+            hooks=[(bind(each.work, injectables, first=1), each) for each in self.hooks],
+            checks=[(bind(each.work, without_resources), each) for each in self.checks],
+        )
+
+    def _bind_resources(
+        self, injectables: Injectables
+    ) -> dict[str, tuple[BoundCall, ResourceSpec]]:
+        """Resolve the parameters of all resources, and return them in start order."""
         if not self.resources:
             return {}
-        bound = {
-            name: bind(resource.work, injectables) for name, resource in self.resources.items()
-        }
-        dependencies = {
-            name: [key for key in each.dependencies if key in self.resources]
-            for name, each in bound.items()
-        }
-        return {name: (bound[name], self.resources[name]) for name in start_order(dependencies)}
+        bound = {name: bind(each.work, injectables) for name, each in self.resources.items()}
+        order = start_order({name: work.dependencies for name, work in bound.items()})
+        # The secrets, the settings and the Bootstrap are dependencies too.
+        return {name: (bound[name], self.resources[name]) for name in order if name in bound}
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
@@ -453,60 +496,44 @@ ASGI_COMPONENT = "the ASGI application"
 
 
 def build_components(
-    declaration: AppDeclaration,
-    injectables: Injectables,
+    bound: BoundFunctions,
     injection_context: Callable[[], InjectionContext],
     asgi_component: Callable[[], AbstractAsyncContextManager[object]] | None,
 ) -> tuple[list[Resource], list[SupervisedTask]]:
     """Return the resources and services of a run, each list in start order.
 
     Args:
-        declaration: the declared application.
-        injectables: the objects that parameters can receive.
+        bound: the declared functions.
         injection_context: returns the values of parameters when a resource or service starts.
         asgi_component: starts and stops the ASGI application, which depends on all resources;
             None without one.
-
-    Raises:
-        DeclarationError: a parameter cannot be filled, or resources depend on each other in a
-            cycle.
     """
-    bound = declaration.bind_resources(injectables)
-    resources = [
-        _build_resource(name, work, spec, bound, injection_context)
-        for name, (work, spec) in bound.items()
-    ]
-    if asgi_component is not None:
+    resources = []
+    if bound.resources or asgi_component is not None:
         from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
-        resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound)))
-    services = [
-        _build_service(work, spec, injection_context)
-        for work, spec in declaration.bind_services(injectables)
-    ]
-    return resources, services
+        for name, (work, spec) in bound.resources.items():
+            manager = _context_manager(work, spec.work, injection_context)
+            dependencies = tuple(key for key in work.dependencies if key in bound.resources)
+            resources.append(Resource(name, manager, dependencies, spec.timeout))
+        if asgi_component is not None:
+            resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
+    return resources, [_build_service(*each, injection_context) for each in bound.services]
 
 
-def _build_resource(
-    name: str,
-    work: BoundCall,
-    spec: ResourceSpec,
-    resource_names: Collection[str],
-    injection_context: Callable[[], InjectionContext],
-) -> Resource:
+def _context_manager(
+    work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
+) -> Callable[[], AbstractAsyncContextManager[object]]:
+    """Return the context manager of a resource. A function without a ``yield`` only starts it."""
     from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
-    from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
-
-    dependencies = tuple(key for key in work.dependencies if key in resource_names)
-    if isasyncgenfunction(spec.work):
-        factory = asynccontextmanager(_call_with(work, injection_context))
-        return Resource(name, factory, dependencies, spec.timeout)
+    if isasyncgenfunction(function):
+        return asynccontextmanager(lambda: work(injection_context()))
 
     async def without_stop() -> AsyncIterator[object]:
         yield await work(injection_context())
 
-    return Resource(name, asynccontextmanager(without_stop), dependencies, spec.timeout)
+    return asynccontextmanager(without_stop)
 
 
 def _build_service(
@@ -516,15 +543,8 @@ def _build_service(
 
     return SupervisedTask(
         work.display_name,
-        _call_with(work, injection_context),
+        lambda: work(injection_context()),
         spec.restart,
         spec.max_restarts,
         spec.restart_window,
     )
-
-
-def _call_with(
-    work: BoundCall, injection_context: Callable[[], InjectionContext]
-) -> Callable[[], Any]:
-    """Return a function without parameters that calls ``work`` with the current values."""
-    return lambda: work(injection_context())

@@ -56,20 +56,6 @@ _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
 """The kinds of problems that end when a sidecar has written its files."""
 
 
-class CheckedLoad(Record):
-    """A load that has passed through the steps of :meth:`LoadPipeline.check`.
-
-    Attributes:
-        result: the values, with the problems of every step.
-        config: the config of the application; None without one, or when it is invalid.
-        deadline: the end of the time for checks and resources, on the monotonic clock.
-    """
-
-    result: LoadResult
-    config: object
-    deadline: float
-
-
 class LoadPipeline:
     """Load pipeline of one run.
 
@@ -127,8 +113,8 @@ class LoadPipeline:
         injection_context: Callable[..., InjectionContext],
         *,
         start_watching: Callable[[FieldIndex, SourceContext], object] | None,
-        before_application_checks: Callable[[CheckedLoad], Awaitable[None]],
-    ) -> CheckedLoad:
+        before_application_checks: Callable[[LoadResult], Awaitable[None]],
+    ) -> tuple[LoadResult, float]:
         """Load and check the first set of a run.
 
         Args:
@@ -136,28 +122,28 @@ class LoadPipeline:
             start_watching: starts the watcher before the first read; None without a watcher.
             before_application_checks: awaited before the checks of the application.
 
+        Returns:
+            The values, and the end of the time for resources, on the monotonic clock.
+
         Raises:
             InvalidSecretsError: there are problems; all of them are in the report.
         """
         from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
 
-        def load_in_thread() -> LoadResult:
-            return self.load(start_watching)
-
-        loaded = await run_in_daemon_thread(load_in_thread, "hive_boot load")
+        result = await run_in_daemon_thread(partial(self.load, start_watching), "hive_boot load")
         deadline = time.monotonic() + self._declaration.startup_timeout
         while await self.ask_sources(deadline=deadline):
-            loaded = await run_in_daemon_thread(self.load, "hive_boot load")
-        self.log_warnings(loaded)
-        checked = await self.check(
-            loaded,
+            result = await run_in_daemon_thread(self.load, "hive_boot load")
+        self.log_warnings(result)
+        result = await self.check(
+            result,
             injection_context,
             before_application_checks=before_application_checks,
             deadline=deadline,
         )
-        if checked.result.problems:
-            raise self.build_error(checked.result.problems, checked.result.report_notes)
-        return checked
+        if result.problems:
+            raise self.build_error(result.problems, result.report_notes)
+        return result, deadline
 
     def load(
         self,
@@ -176,20 +162,17 @@ class LoadPipeline:
         """
         if read_fifos and self._fifo_reader is None:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
-        source_context = self.detect_platform(self._fifo_reader)
+        source_context = self.detect_platform()
         if start_watching is not None:
-            start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
-        return self.hide_values(self._read_with_wait(self._fifo_reader))
+            start_watching(self._declaration.field_index, source_context)
+        return self.hide_values(self._read_with_wait())
 
-    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
+    def load_once(self, store: Store[Any], publish: Callable[[], object]) -> None:
         """Load, validate and build the config, without an event loop, and run no check. It blocks.
 
         Args:
-            store: accepts valid secrets.
-            publish: called then, before the config is built, which may need them.
-
-        Returns:
-            The config; None without one.
+            store: accepts valid secrets, and later their config.
+            publish: called in between: the factory of the config may need the secrets.
 
         Raises:
             InvalidSecretsError: there are problems; all of them are in the report.
@@ -198,13 +181,11 @@ class LoadPipeline:
         self.log_warnings(result)
         if not result.problems:
             store.accept(result)
-            publish(result)
-        config, problems = self._build_config(result, is_reload=False)
-        result = result.with_problems(problems)
+            publish()
+        result = result.with_problems(self._build_config(result))
         if result.problems:
-            del config  # a traceback with local variables would show the settings
             raise self.build_error(result.problems, result.report_notes)
-        return config
+        store.set_config(self._config)
 
     async def check(
         self,
@@ -212,9 +193,9 @@ class LoadPipeline:
         injection_context: Callable[..., InjectionContext],
         *,
         changed_fields: Collection[str] | None = None,
-        before_application_checks: Callable[[CheckedLoad], Awaitable[None]] | None = None,
+        before_application_checks: Callable[[LoadResult], Awaitable[None]] | None = None,
         deadline: float | None = None,
-    ) -> CheckedLoad:
+    ) -> LoadResult:
         """Run every check, each step only if the ones that it depends on have passed.
 
         Args:
@@ -228,29 +209,26 @@ class LoadPipeline:
                 problem was found before; None in a reload.
             deadline: the end of the time for checks, on the monotonic clock. Default:
                 ``startup_timeout`` seconds from now.
+
+        Returns:
+            The values, with the problems of every step.
         """
         deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         result = await self._run_field_checks(result, changed_fields, deadline)
         if any(warning.kind == "not-asked" for warning in result.warnings):
-            return CheckedLoad(result, None, deadline)
-        config, problems = self._build_config(result, is_reload=changed_fields is not None)
-        result = result.with_problems(problems)
+            return result
+        is_reload = changed_fields is not None
+        result = result.with_problems(self._build_config(result, is_reload=is_reload))
         result = await self._run_set_check(result, deadline)
-        checked = CheckedLoad(result, config, deadline)
         if result.problems:
-            return checked
+            return result
         if before_application_checks is not None:
-            await before_application_checks(checked)
-        problems = await self._run_application_checks(
-            result, partial(injection_context, config=config), deadline, changed_fields
-        )
-        return checked.replace(result=result.with_problems(problems))
+            await before_application_checks(result)
+        context = partial(injection_context, config=self._config)
+        return await self._run_application_checks(result, context, deadline, changed_fields)
 
-    def detect_platform(self, fifo_reader: FifoReader | None = None) -> SourceContext:
+    def detect_platform(self) -> SourceContext:
         """Detect mode, profile and locations, once for the run.
-
-        Args:
-            fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
 
         Raises:
             InvalidSecretsError: a variable that selects the mode or the profile is invalid.
@@ -260,8 +238,8 @@ class LoadPipeline:
                 self.source_context = detect(
                     HostEnvironment(),
                     self._declaration.source_options,
-                    self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
-                    fifo_reader,
+                    self._declaration.field_index,
+                    self._fifo_reader,
                 )
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
@@ -279,9 +257,9 @@ class LoadPipeline:
             fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
         """
         return load(
-            self._declared._field_index,  # noqa: SLF001  (the declaration is ours to read)
-            self.detect_platform(fifo_reader),
-            declaration=self._declared.__name__,
+            self._declaration.field_index,
+            self.detect_platform(),
+            declaration=self._declaration.name,
             overrides=self._declaration.overrides,
             recheck_recent_directories=during_run,
             custom=self.custom,
@@ -338,9 +316,8 @@ class LoadPipeline:
 
     def needs_event_loop(self, result: LoadResult) -> bool:
         """Return whether a check or a source exists."""
-        has_set_check = hasattr(self._declared, "check")
-        has_checks = bool(self._checks) or has_set_check or bool(_fields_to_check(result, None))
-        return has_checks or bool(self.custom)
+        calls = [*self._checks, *self.custom, *_fields_to_check(result, None)]
+        return bool(calls) or hasattr(self._declared, "check")
 
     def log_warnings(self, result: LoadResult) -> None:
         """Log the warnings that were not logged before."""
@@ -368,15 +345,15 @@ class LoadPipeline:
             facts.append(("profile", f"{source_context.profile} ({source_context.profile_reason})"))
         return InvalidSecretsError(
             problems,
-            declaration=self._declared.__name__,
+            declaration=self._declaration.name,
             facts=facts,
             general_hints=[log_messages.note_text(note) for note in notes],
             kept=set_in_use,
         )
 
-    def _read_with_wait(self, fifo_reader: FifoReader | None) -> LoadResult:
+    def _read_with_wait(self) -> LoadResult:
         """Read everything, and wait up to ``wait_for_files`` for files that are missing."""
-        result = self.read(fifo_reader=fifo_reader)
+        result = self.read(fifo_reader=self._fifo_reader)
         seconds = self._declaration.wait_for_files
         if not seconds or not result.source_context.mounted:
             return result
@@ -388,7 +365,7 @@ class LoadPipeline:
         while missing and (left := until - time.monotonic()) > 0:
             if self._given_up.wait(min(interval, left)):
                 break
-            result = self.read(fifo_reader=fifo_reader)
+            result = self.read(fifo_reader=self._fifo_reader)
             missing = _missing(result)
         return result
 
@@ -427,14 +404,14 @@ class LoadPipeline:
                     raise self.build_error(problems, set_in_use=True)
         return self._config
 
-    def _build_config(self, result: LoadResult, *, is_reload: bool) -> tuple[object, list[Problem]]:
-        if self._takes_secrets and result.problems:
-            return None, []  # a required secret may be missing
-        if self._declaration.config_factory is None or (is_reload and not self._takes_secrets):
-            return self._config, []
+    def _build_config(self, result: LoadResult, *, is_reload: bool = False) -> list[Problem]:
+        """Build the config if it may differ from the one before, and return the problems."""
+        # Without a required secret a factory that takes the secrets cannot be called.
+        is_needed = not result.problems if self._takes_secrets else not is_reload
+        if self._declaration.config_factory is None or not is_needed:
+            return []
         hidden = [*result.values.values(), *result.unused_values]
-        problems = self._call_factory(make_set(self._declared, result.values), hidden)
-        return None if problems else self._config, problems
+        return self._call_factory(make_set(self._declared, result.values), hidden)
 
     def _call_factory(self, candidate: object, hidden: Sequence[Value]) -> list[Problem]:
         config, problems = self._declaration.config_factory.build(candidate, hidden)  # type: ignore[union-attr]
@@ -443,14 +420,13 @@ class LoadPipeline:
         return problems
 
     async def _run_set_check(self, result: LoadResult, deadline: float) -> LoadResult:
-        candidate: Any = make_set(self._declared, result.values)
         if not hasattr(self._declared, "check") or result.problems:
             return result
         from hive_boot.runtime.checks import await_check  # noqa: PLC0415  (many have none)
 
         problem = await await_check(
-            self._declared.__name__,
-            candidate.check(),
+            self._declaration.name,
+            make_set(self._declared, result.values).check(),
             list(result.values.values()),
             left=deadline - time.monotonic(),
             seconds=self._declaration.startup_timeout,
@@ -463,20 +439,19 @@ class LoadPipeline:
         injection_context: Callable[..., InjectionContext],
         deadline: float,
         changed_fields: Collection[str] | None,
-    ) -> list[Problem]:
+    ) -> LoadResult:
         checks = [
             (work, check)
             for work, check in self._checks
             if changed_fields is None or not check.names or check.names.intersection(changed_fields)
         ]
         if not checks:
-            return []
+            return result
         from hive_boot.runtime.checks import call_application_checks  # noqa: PLC0415  (many have none)
 
-        candidate: Any = make_set(self._declared, result.values)
-        return await call_application_checks(
+        problems = await call_application_checks(
             checks,
-            lambda: injection_context(candidate),
+            partial(injection_context, make_set(self._declared, result.values)),
             list(result.values.values()),
             deadline=deadline,
             seconds=self._declaration.startup_timeout,
@@ -484,6 +459,7 @@ class LoadPipeline:
             retry=changed_fields is None,
             timings=self._declaration.timings,
         )
+        return result.with_problems(problems)
 
 
 def _fields_to_check(
@@ -509,12 +485,10 @@ class DryRunResult(Record):
 
     Attributes:
         load_result: the values, with every problem.
-        config: the config; None without one, or when it is invalid.
         error: the error that a start would end with; None if a start would accept the set.
     """
 
     load_result: LoadResult
-    config: object
     error: InvalidSecretsError | None
 
     @property
@@ -542,18 +516,20 @@ def dry_run(
             depend on each other in a cycle.
         InvalidSecretsError: a variable that selects the mode or the profile is invalid.
     """
-    checks = _bind_all(declaration, injectables)
+    bound = declaration.bind(injectables)
+    if declaration.main is not None:
+        bind(declaration.main, injectables)
     redaction = RedactionScope()
-    pipeline: LoadPipeline = LoadPipeline(declaration, checks, Timeline(), redaction)
+    pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
 
     def injection_context(secrets: object, config: object) -> InjectionContext:
         return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
 
-    async def check() -> CheckedLoad:
-        deadline, result = time.monotonic() + declaration.startup_timeout, loaded
+    async def check(result: LoadResult) -> LoadResult:
+        deadline = time.monotonic() + declaration.startup_timeout
         if not ask:
-            others = [each for each in loaded.problems if each.kind != "source"]
-            result = loaded.replace(problems=tuple(others))
+            others = [each for each in result.problems if each.kind != "source"]
+            result = result.replace(problems=tuple(others))
         while ask and await pipeline.ask_sources(deadline=deadline):
             result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)
@@ -561,39 +537,28 @@ def dry_run(
     redaction.start()
     try:
         # The FIFOs are left to the service: this process would take their content away from it.
-        loaded = pipeline.load(read_fifos=False)
-        if pipeline.needs_event_loop(loaded):
+        result = pipeline.load(read_fifos=False)
+        if pipeline.needs_event_loop(result):
             import anyio  # noqa: PLC0415  (only for what has to be awaited)
 
-            checked = anyio.run(check)
+            result = anyio.run(check, result)
         else:
-            checked = _run_without_loop(check())
-        result = checked.result
+            result = _run_without_loop(check(result))
         error = None
         if result.problems:
             error = pipeline.build_error(result.problems, result.report_notes)
     finally:
         redaction.stop(keep_redacting=True)
-    return DryRunResult(result, checked.config, error)
+    return DryRunResult(result, error)
 
 
-def _run_without_loop(coroutine: Coroutine[Any, Any, CheckedLoad]) -> CheckedLoad:
+def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
     """Return the result of a coroutine that awaits nothing, without importing anyio."""
     try:
         coroutine.send(None)
     except StopIteration as done:
-        checked: CheckedLoad = done.value
-        return checked
+        result: LoadResult = done.value
+        return result
     coroutine.close()
     message = "a step of the load pipeline awaited something without a check"
     raise RuntimeError(message)
-
-
-def _bind_all(declaration: AppDeclaration, injectables: Injectables) -> Sequence[tuple[Any, Any]]:
-    """Bind every declared function to its arguments, as a start does before it reads."""
-    declaration.bind_resources(injectables)
-    declaration.bind_services(injectables)
-    declaration.bind_hooks(injectables)
-    if declaration.main is not None:
-        bind(declaration.main, injectables)
-    return declaration.bind_checks(injectables)

@@ -177,54 +177,10 @@ def log_stopped(seconds: float) -> None:
     _log(logging.INFO, "Stopped in %.2f s", seconds, logger=log)
 
 
-def log_rotation(
-    names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
-) -> None:
-    """Log that a candidate was accepted.
-
-    Args:
-        names: the secrets that changed.
-        generation: the number of the new set.
-        seconds: the time from the start of the read to the swap.
-        waiting: the seconds until the activation of each changed secret with ``activate_after``.
-    """
-    later = [f"{name} takes effect in {due:.0f} s" for name, due in waiting.items()]
-    text = "; ".join([f"Rotated {_join(names)}: generation {generation}", *later])
-    _log(logging.INFO, "%s", text, extra=_record_fields(names, generation, "accepted", seconds))
-
-
-def log_activated(change: Change, declared: type[SecretSet]) -> list[str]:
-    """Log that pending values are in use now, and return the names of their secrets."""
-    fields = declared._field_index.fields  # noqa: SLF001  (same package)
-    names = [fields[name].name for name in change.names]
-    _log(
-        logging.INFO,
-        "Activated %s: generation %d",
-        _join(names),
-        change.generation,
-        extra=_record_fields(names, change.generation, "in-use", 0.0),
-    )
-    return names
-
-
 def log_activation_failed(problems: Iterable[Problem], generation: int) -> None:
     """Log why accepted values cannot come into use yet."""
-    reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
     text = "Activation of generation %d failed, the values before it stay in use: %s"
-    _log(logging.ERROR, text, generation, reasons)
-
-
-def log_rejection(problems: Sequence[Problem], generation: int, seconds: float) -> None:
-    """Log why a candidate was refused, and which generation stays in use."""
-    names = list(dict.fromkeys(problem.name for problem in problems))
-    reasons = "; ".join(f"{problem.name} {problem.message}" for problem in problems)
-    _log(
-        logging.ERROR,
-        "Rotation refused, generation %d stays in use: %s",
-        generation,
-        reasons,
-        extra=_record_fields(names, generation + 1, "refused", seconds),
-    )
+    _log(logging.ERROR, text, generation, _reasons(problems))
 
 
 def log_reload_crashed(failure: Exception) -> None:
@@ -248,16 +204,11 @@ def log_hook_failed(
     already_logged: bool,
 ) -> None:
     """Log that a hook failed. The traceback is omitted if ``already_logged``."""
-    reason = describe(failure) if isinstance(failure, BaseException) else failure
-    _log(
-        logging.ERROR,
-        "The hook %s failed for generation %d: %s; retry in %g s",
-        display_name,
-        generation,
-        reason,
-        seconds,
-        exc_info=failure if isinstance(failure, BaseException) and not already_logged else None,
-    )
+    raised = failure if isinstance(failure, BaseException) else None
+    reason = failure if raised is None else describe(raised)
+    text = "The hook %s failed for generation %d: %s; retry in %g s"
+    exc_info = None if already_logged else raised
+    _log(logging.ERROR, text, display_name, generation, reason, seconds, exc_info=exc_info)
 
 
 def log_hook_recovered(display_name: str, generation: int) -> None:
@@ -287,14 +238,14 @@ def log_pinned_files(mounted_files: Iterable[MountedFile], mode: str) -> None:
     The process sees a change of such a file only if it is rewritten in place. In Kubernetes every
     mounted single file is a ``subPath`` mount, which the kubelet never updates.
     """
-    is_subpath_by_path = {
-        mounted_file.path: mounted_file.is_subpath or mode == "kubernetes"
-        for mounted_file in mounted_files
-    }
-    if subpaths := [path for path, is_subpath in is_subpath_by_path.items() if is_subpath]:
+    subpaths: list[str] = []
+    others: list[str] = []
+    for each in mounted_files:
+        (subpaths if each.is_subpath or mode == "kubernetes" else others).append(each.path)
+    if subpaths:
         text = "The kubelet never updates files mounted with subPath: %s. Fix: mount the directory"
         log.warning(text, _join(subpaths))
-    if others := [path for path, is_subpath in is_subpath_by_path.items() if not is_subpath]:
+    if others:
         text = "Files mounted one by one: %s. To rotate, rewrite a file in place; do not replace it"
         log.info(text, _join(others))
 
@@ -309,20 +260,12 @@ def log_stale_mounts(paths: Sequence[str]) -> None:
         _log(logging.ERROR, text, _join(paths), logger=log)
 
 
+def _reasons(problems: Iterable[Problem]) -> str:
+    return "; ".join(f"{problem.name} {problem.message}" for problem in problems)
+
+
 def _join(names: Iterable[str]) -> str:
     return ", ".join(names)
-
-
-def _record_fields(
-    names: Sequence[str], generation: int, verdict: str, seconds: float
-) -> dict[str, Any]:
-    """Return the extra attributes of a log record, for structured logging."""
-    return {
-        "names": list(names),
-        "generation": generation,
-        "verdict": verdict,
-        "duration": seconds,
-    }
 
 
 _MAX_ROTATIONS = 20
@@ -330,7 +273,7 @@ _MAX_ROTATIONS = 20
 
 
 class RotationLog:
-    """Rotations of one run: how many there were, and the latest ones.
+    """Rotations of one run: logs each, counts them, and keeps the latest ones.
 
     Attributes:
         totals: the number of accepted and of refused rotations.
@@ -345,20 +288,52 @@ class RotationLog:
         """The latest rotations, the newest first."""
         return tuple(reversed(self._last))
 
-    def record(
-        self, verdict: RotationOutcome, generation: int, names: Iterable[str], seconds: float = 0.0
+    def log_accepted(
+        self, names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
     ) -> None:
-        """Record an accepted or refused rotation, or an activation (``in-use``)."""
-        if verdict in self.totals:
-            self.totals[verdict] += 1
+        """Log that a candidate was accepted.
+
+        Args:
+            names: the secrets that changed.
+            generation: the number of the new set.
+            seconds: the time from the start of the read to the swap.
+            waiting: the seconds until the activation of each changed secret with
+                ``activate_after``.
+        """
+        later = [f"{name} takes effect in {due:.0f} s" for name, due in waiting.items()]
+        text = "; ".join([f"Rotated {_join(names)}: generation {generation}", *later])
+        self._record("accepted", names, generation, seconds, "%s", text)
+
+    def log_activated(self, change: Change, declared: type[SecretSet]) -> None:
+        """Log that pending values are in use now."""
+        fields = declared._field_index.fields  # noqa: SLF001  (same package)
+        names = [fields[name].name for name in change.names]
+        text = "Activated %s: generation %d"
+        self._record("in-use", names, change.generation, 0.0, text, _join(names), change.generation)
+
+    def log_rejection(self, problems: Sequence[Problem], generation: int, seconds: float) -> None:
+        """Log why a candidate was refused, and which generation stays in use."""
+        names = list(dict.fromkeys(problem.name for problem in problems))
+        text = "Rotation refused, generation %d stays in use: %s"
+        self._record(
+            "refused", names, generation + 1, seconds, text, generation, _reasons(problems)
+        )
+
+    def _record(
+        self,
+        verdict: RotationOutcome,
+        names: Sequence[str],
+        generation: int,
+        seconds: float,
+        text: str,
+        *args: object,
+    ) -> None:
         from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)
 
-        self._last.append(
-            RotationStatus(
-                at=time.time(),
-                generation=generation,
-                verdict=verdict,
-                names=tuple(names),
-                duration=seconds,
-            )
-        )
+        # The extra attributes of the log record are for structured logging.
+        known: dict[str, Any] = {"verdict": verdict, "generation": generation, "duration": seconds}
+        level = logging.ERROR if verdict == "refused" else logging.INFO
+        _log(level, text, *args, extra={**known, "names": list(names)})
+        self._last.append(RotationStatus(at=time.time(), names=tuple(names), **known))
+        if verdict in self.totals:
+            self.totals[verdict] += 1

@@ -23,6 +23,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, threadsafe_scheduler
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
+from hive_boot.runtime.rotation_hooks import HookRunner
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
-    from hive_boot.runtime.injection import InjectionContext
+    from hive_boot.runtime.declarations import RotationHook
+    from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.runtime.load_pipeline import LoadPipeline
-    from hive_boot.runtime.rotation_hooks import HookRunner
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
@@ -87,13 +88,13 @@ def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Probl
     A directory that disappears or becomes empty is a failure of the mount, not the removal of
     all secrets: secrets are removed one by one.
     """
-    problems = [_loss(known, load_result) for known in before.snapshots]
-    noted = {problem.name for problem in load_result.problems}
-    lost = [problem for problem in problems if problem is not None and problem.name not in noted]
-    return lost + _lost_files(load_result, before)
+    directories = [_lost_directory(known, load_result) for known in before.snapshots]
+    lost = [*filter(None, directories), *_lost_files(load_result, before)]
+    reported = {problem.name for problem in load_result.problems}
+    return [problem for problem in lost if problem.name not in reported]
 
 
-def _loss(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
+def _lost_directory(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
     """Return the problem of a directory that contained secrets; None when it still does."""
     if all(_is_a_file(load_result, attribute) for attribute in known.batch.files):
         return None
@@ -116,8 +117,7 @@ def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
 def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
     """Return a problem for each ``.env`` file that contained values and cannot be read any more."""
     unread = {each.location for each in load_result.warnings if each.kind == "dotenv-unread"}
-    reported = {each.name for each in load_result.problems}
-    lost = before.env_files - load_result.env_files - reported
+    lost = before.env_files - load_result.env_files
     return [
         _lost(path, "missing", "cannot be read any more" if path in unread else "no longer exists")
         for path in load_result.source_context.env_files
@@ -147,7 +147,7 @@ class WatchSupervisor:
     def __init__(self, request_reload: Callable[[], None], timings: Timings) -> None:
         self._hint = request_reload
         self._timings = timings
-        self._stale: tuple[str, ...] = ()
+        self._known_stale: tuple[str, ...] = ()
         self._was_down = self._is_over = False
 
     def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
@@ -170,18 +170,24 @@ class WatchSupervisor:
         interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
         return time.monotonic() + interval
 
+    @property
+    def is_down(self) -> bool:
+        """Whether changes are not noticed, because the watcher thread hangs or has ended."""
+        return self.watcher is not None and self.watcher.mode == "down"
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """The mounted files that were replaced at their origin."""
+        pinned = () if self.watcher is None else self.watcher.pinned
+        return tuple(pin.path for pin in pinned if pin.stale)
+
     def check_health(self) -> None:
         """Log when the watcher hangs or has recovered, and when a mount has become stale."""
-        watcher = self.watcher
-        if watcher is None:
-            return
-        is_down = watcher.mode == "down"
+        is_down, stale = self.is_down, self.stale
         if is_down != self._was_down:
             log_messages.log_watch_state(is_down=is_down)
-        self._was_down = is_down
-        stale = tuple(pin.path for pin in watcher.pinned if pin.stale)
-        log_messages.log_stale_mounts([path for path in stale if path not in self._stale])
-        self._stale = stale
+        log_messages.log_stale_mounts([path for path in stale if path not in self._known_stale])
+        self._was_down, self._known_stale = is_down, stale
 
     def stop(self) -> None:
         """Stop the watcher."""
@@ -224,12 +230,7 @@ class ReloadReader:
 
     rejected: LoadResult | None = None
 
-    def __init__(
-        self,
-        store: Store[Any],
-        pipeline: LoadPipeline,
-        timings: Timings,
-    ) -> None:
+    def __init__(self, store: Store[Any], pipeline: LoadPipeline, timings: Timings) -> None:
         self._store = store
         self._pipeline = pipeline
         self._timeout = timings.read_timeout
@@ -305,9 +306,8 @@ class Reloader:
     Args:
         store: the secrets in use.
         pipeline: the load pipeline.
-        reader: reads the sources again.
-        hook_runner: calls the rotation hooks.
-        injection_context: returns the arguments for checks, with the candidate.
+        hooks: the rotation hooks with their bound functions.
+        injection_context: returns the arguments for hooks, and for checks, with the candidate.
         set_reload_state: changes the state of the run to RELOADING and back to READY.
         context: the context variables of checks and hooks.
         timings: the delays of retries, and the intervals of the watcher.
@@ -318,6 +318,7 @@ class Reloader:
         failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
+        hook_runner: calls the rotation hooks.
         watch_supervisor: the owner of the watcher.
         rotation_log: the latest rotations.
     """
@@ -326,8 +327,7 @@ class Reloader:
         self,
         store: Store[Any],
         pipeline: LoadPipeline,
-        reader: ReloadReader,
-        hook_runner: HookRunner,
+        hooks: Sequence[tuple[BoundCall, RotationHook]],
         *,
         injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
@@ -336,8 +336,7 @@ class Reloader:
     ) -> None:
         self._store = store
         self._pipeline = pipeline
-        self._reader = reader
-        self.hook_runner = hook_runner
+        self._reader = ReloadReader(store, pipeline, timings)
         self._injection_context = injection_context
         self._set_reload_state = set_reload_state
         self._host = BackgroundTask(self._run, "hive_boot rotation", context, timings)
@@ -355,12 +354,22 @@ class Reloader:
         self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
+        self.hook_runner: HookRunner = HookRunner(hooks, injection_context, timings)
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property
-    def has_failed(self) -> bool:
-        """Whether an internal failure has ended the task of the rotations."""
-        return self._host.has_ended and not self._ended
+    def reasons(self) -> list[str]:
+        """The reasons why rotations do not work as they should."""
+        reasons = [] if self.rejection is None else [str(self.rejection)]
+        reasons += [f"the source {each.name} {each.message}" for each in self.failing_sources]
+        reasons += [
+            f"accepted values are not in use yet: {problem.name} {problem.kind}"
+            for problem in self.failed_activation
+        ]
+        if self._host.has_ended and not self._ended:
+            reasons.append("secrets are not rotated any more: the log contains the reason")
+        reasons += [f"the hook {label} fails" for label in self.hook_runner.failing]
+        return reasons + [f"{path} is a stale mount" for path in self.watch_supervisor.stale]
 
     def start(self) -> None:
         """Start the task of the rotations. A second call does nothing."""
@@ -418,10 +427,11 @@ class Reloader:
                 group.start_soon(self._activate_scheduled)
                 while True:
                     self._wakeup = anyio.Event()
-                    if self._is_due():
+                    if self._due <= time.monotonic():
                         await self._rotate()
                     self.watch_supervisor.check_health()
-                    with anyio.move_on_after(self._pause()):
+                    due = min(self._due, self.watch_supervisor.due)
+                    with anyio.move_on_after(max(0.0, due - time.monotonic())):
                         await self._wakeup.wait()
         finally:
             for request in self._requests:
@@ -432,7 +442,7 @@ class Reloader:
         while True:
             self._accepted = anyio.Event()
             try:
-                self._announce_activation(self._store.advance())
+                self._activate()
             except InvalidSecretsError as exc:
                 self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
@@ -442,16 +452,12 @@ class Reloader:
         self._requested = True
         self._wakeup.set()
 
-    def _is_due(self) -> bool:
-        due = min(self._retry_at, self._pipeline.sources_due)
-        return self._requested or bool(self._requests) or due <= time.monotonic()
-
-    def _pause(self) -> float:
-        """Return the seconds until the next retry or health check."""
-        if self._is_due():
-            return 0.0
-        due = min(self._retry_at, self._pipeline.sources_due, self.watch_supervisor.due)
-        return max(0.0, due - time.monotonic())
+    @property
+    def _due(self) -> float:
+        """When to read next, on the monotonic clock; infinite for never."""
+        if self._requested or self._requests:
+            return -math.inf
+        return min(self._retry_at, self._pipeline.sources_due)
 
     async def _rotate(self) -> None:
         """Read once, and accept or reject what has changed."""
@@ -468,8 +474,12 @@ class Reloader:
             read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
             self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
-                self._mark_unchanged()
-                change = self._activate_now() if now else None
+                if self.rejection is not None:
+                    log_messages.log_recovered(self._store.generation.number)
+                self._record_success()
+                if now:
+                    change = self._activate(now=True)
+                    self._accepted.set()
             elif read.result.problems or not read.same_as_rejected or retried or requests:
                 change = await self._replace(read, started, now=now)
             if self.failing_sources:
@@ -499,19 +509,16 @@ class Reloader:
         self._set_reload_state(State.RELOADING)
         try:
             if not read.result.problems:
-                read = read.replace(result=await self._check_candidate(read))
+                read = read.replace(
+                    result=await self._pipeline.check(
+                        read.result, self._injection_context, changed_fields=read.changed
+                    )
+                )
             if read.result.problems:
                 raise self._reject(read, started)
             return self._accept(read, started, now=now)
         finally:
             self._set_reload_state(State.READY)
-
-    async def _check_candidate(self, read: ReloadResult) -> LoadResult:
-        """Run the checks that the change concerns, and return the result with their problems."""
-        checked = await self._pipeline.check(
-            read.result, self._injection_context, changed_fields=read.changed
-        )
-        return checked.result
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result
@@ -522,33 +529,25 @@ class Reloader:
             failed = read.replace(result=load_result.with_problems(exc.problems))
             raise self._reject(failed, started) from None
         self._accepted.set()
-        self.last_read = self.last_read if self.failing_sources else time.time()
-        self._clear_rejection()
+        self._record_success()
         fields = [load_result.field_index.by_attribute[each] for each in read.changed]
         waiting = {
             field.name: due for field in fields if (due := store.due(field.attribute)) is not None
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
-        log_messages.log_rotation(names, store.generation.number, seconds, waiting)
-        self.rotation_log.record("accepted", store.generation.number, names, seconds)
+        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
         self._pipeline.log_warnings(load_result)
         if change is not None:
             self.hook_runner.notify(change)
         return change
 
-    def _activate_now(self) -> Change | None:
-        """Activate the pending values at once."""
-        change = self._announce_activation(self._store.advance(now=True))
-        self._accepted.set()
-        return change
-
-    def _announce_activation(self, change: Change | None) -> Change | None:
-        """Log that pending values are in use now, and notify the hooks."""
+    def _activate(self, *, now: bool = False) -> Change | None:
+        """Activate the values that are due, or all pending ones now, and notify the hooks."""
+        change = self._store.advance(now=now)
         if change is not None:
             self.failed_activation = ()
-            names = log_messages.log_activated(change, self._store.declared)
-            self.rotation_log.record("in-use", change.generation, names)
+            self.rotation_log.log_activated(change, self._store.declared)
             self.hook_runner.notify(change)
         return change
 
@@ -559,14 +558,10 @@ class Reloader:
         self.failed_activation = problems
         self._store.postpone(self._backoff.next_delay())
 
-    def _mark_unchanged(self) -> None:
+    def _record_success(self) -> None:
         """Record that the sources contain the accepted values."""
-        self.last_read = self.last_read if self.failing_sources else time.time()
-        if self.rejection is not None:
-            log_messages.log_recovered(self._store.generation.number)
-        self._clear_rejection()
-
-    def _clear_rejection(self) -> None:
+        if not self.failing_sources:
+            self.last_read = time.time()
         self.rejection = self._reader.rejected = None
         self._backoff.reset()
         self._retry_at = math.inf
@@ -580,8 +575,7 @@ class Reloader:
         if is_new:
             self.rejection = rejection
             seconds = time.perf_counter() - started
-            log_messages.log_rejection(problems, number, seconds)
-            self.rotation_log.record("refused", number + 1, rejection.names, seconds)
+            self.rotation_log.log_rejection(problems, number, seconds)
         kinds = {problem.kind for problem in problems}
         judged = kinds <= {"check", "config"}
         if is_new or (judged and not read.same_as_rejected):

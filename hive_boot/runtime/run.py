@@ -6,6 +6,7 @@ import contextvars
 import math
 import os
 import time
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,24 +17,26 @@ from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.shutdown import ShutdownController
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
-from hive_boot.lifecycle.tasks import run_shielded
+from hive_boot.lifecycle.tasks import combine, is_cancellation, run_shielded
+from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.declarations import build_components
 from hive_boot.runtime.injection import InjectionContext
-from hive_boot.runtime.load_pipeline import CheckedLoad, LoadPipeline
+from hive_boot.runtime.load_pipeline import LoadPipeline
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.runtime.status import Status
+    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
 
@@ -54,8 +57,8 @@ class Run(Generic[S, C]):
         injectables: the objects that parameters of declared functions can receive.
         boot: the Bootstrap, for functions with a parameter for it.
         listeners: the HTTP listeners by name, open from before the first load until the end.
-        asgi_component: the last resource, started after all others; None for none.
-        serves: whether clients must stop sending requests before the stop.
+        asgi_component: the last resource, started after all others: the ASGI application that
+            the run serves; None if it serves none.
         cancel: cancels main, the block, or the server that uses the run.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
@@ -66,7 +69,7 @@ class Run(Generic[S, C]):
         states: the states of the run.
         shutdown: the shutdown of the run.
         runner: the resources, services and listeners.
-        hooks: the labels of the rotation hooks.
+        bound: the declared functions, with the sources of their arguments.
 
     Raises:
         DeclarationError: nothing fills a parameter of a declared function.
@@ -82,7 +85,6 @@ class Run(Generic[S, C]):
         *,
         listeners: Sequence[tuple[str, Listener]] = (),
         asgi_component: AsgiComponent | None = None,
-        serves: bool = False,
         cancel: Callable[[], object] = lambda: None,
         describe_pending: Callable[[], str] | None = None,
         view: S | None = None,
@@ -90,7 +92,7 @@ class Run(Generic[S, C]):
         self._declaration = declaration
         self._boot = boot
         self._listeners = listeners
-        self._serves = serves
+        self._owns_process = describe_pending is not None
         self._has_asgi_component = asgi_component is not None
         self._context = contextvars.copy_context()
         self.states: StateMachine = StateMachine()
@@ -105,15 +107,15 @@ class Run(Generic[S, C]):
         self.runner: Runner = Runner(
             self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
-        self._create_components(injectables, asgi_component)
-        self._hooks = declaration.bind_hooks(injectables)
-        self.hooks: list[str] = [work.display_name for work, _ in self._hooks]
+        self.bound: BoundFunctions = declaration.bind(injectables)
+        if self.bound.resources or self.bound.services or asgi_component is not None:
+            starts_last = None if asgi_component is None else partial(asgi_component, self)
+            self.runner.set_components(
+                *build_components(self.bound, self.injection_context, starts_last)
+            )
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
-            declaration,
-            declaration.bind_checks(injectables),
-            self.states.timeline,
-            self._redaction,
+            declaration, self.bound.checks, self.states.timeline, self._redaction
         )
         declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
@@ -137,19 +139,18 @@ class Run(Generic[S, C]):
         start_watching = None
         if self._declaration.watch:
             start_watching = self._get_reloader().watch_supervisor.start
-        checked = await self._pipeline.start(
+        load_result, deadline = await self._pipeline.start(
             self.injection_context,
             start_watching=start_watching,
             before_application_checks=self._begin_starting,
         )
-        load_result, deadline = checked.result, checked.deadline
         self.store.accept(load_result)
         if self._declaration.unset_env:
             self._redaction.unset_environ(load_result.field_index.by_variable)
-        global_access.register(self.store, load_result.source_context)
+        global_access.register(self.store)
         if (
             self._declaration.shutdown_delay is None
-            and self._serves
+            and self._has_asgi_component
             and load_result.source_context.mode == "kubernetes"
         ):
             self.shutdown.delay = self._declaration.timings.kubernetes_shutdown_delay
@@ -163,13 +164,37 @@ class Run(Generic[S, C]):
         if self.reloader is not None or self._pipeline.sources_due < math.inf:
             self._get_reloader().start()
 
-    async def _begin_starting(self, checked: CheckedLoad) -> None:
+    async def _begin_starting(self, load_result: LoadResult) -> None:
         """Leave LOADING: the secrets and the config are valid."""
-        log_messages.log_notes(checked.result.notes)
+        log_messages.log_notes(load_result.notes)
         # A stop that was requested meanwhile cancels here, before STARTING.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.states.transition(State.STARTING)
         await self.runner.start_watchdog()
+
+    @asynccontextmanager
+    async def active(self) -> AsyncIterator[None]:
+        """Start for the block, and stop at its end.
+
+        Raises:
+            Exception: as :meth:`start`, or the failure of a component; several are raised as a
+                group.
+        """
+        raised: BaseException | None = None
+        try:
+            await self.start()
+            yield
+        except BaseException as exc:
+            raised = exc
+            if isinstance(exc, SystemExit) and not isinstance(exc.code, int | None):
+                # Python writes this text to stderr itself, without calling any hook.
+                exc.code = redact(str(exc.code))
+            raise
+        finally:
+            # The failure is reported later, by the caller. A cancelled task only receives
+            # CancelledError; it cannot see the original failure.
+            failures = await self.stop(keep_redacting=self._owns_process or raised is not None)
+            _raise_failures(raised, failures)
 
     async def stop(self, *, keep_redacting: bool) -> list[BaseException]:
         """Stop everything that has started, in whichever state the run is.
@@ -221,11 +246,6 @@ class Run(Generic[S, C]):
         return self.states.state in SERVING
 
     @property
-    def config(self) -> Any:  # noqa: ANN401  (as the application declares it)
-        """Settings that belong to the values in use."""
-        return self.store.config
-
-    @property
     def state(self) -> State:
         """State of the run."""
         return self.states.state
@@ -241,7 +261,7 @@ class Run(Generic[S, C]):
     def request_state(self) -> dict[str, Any]:
         """Content of ``request.state``: the secrets, the settings, the resources by name."""
         resources = {name: self.resource_value(name) for name in self._declaration.resources}
-        return {**resources, "secrets": self.store.view, "config": self.config}
+        return {**resources, "secrets": self.store.view, "config": self.store.config}
 
     @property
     def source_context(self) -> SourceContext | None:
@@ -259,24 +279,25 @@ class Run(Generic[S, C]):
         is_closed = getattr(self._loop, "is_closed", None)
         return self.forked or (is_closed is not None and is_closed())
 
-    def abandon(self) -> None:
-        """Unregister an orphaned run, because another one starts."""
-        global_access.unregister(self.store)
-
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""
         if self.ready and self.state is not state:
             self.states.transition(state)
 
-    def injection_context(self, secrets: S, config: object = None) -> InjectionContext:
+    def injection_context(
+        self, secrets: S | None = None, config: object = None
+    ) -> InjectionContext:
         """Return the values for the parameters of declared functions.
 
         Args:
-            secrets: the live set, or a candidate.
+            secrets: a candidate. Default: the live set.
             config: the config of a candidate. Default: the config in use.
         """
-        config = self.config if config is None else config
-        known = {"secrets": secrets, "config": config, "boot": self._boot}
+        known = {
+            "secrets": self.store.view if secrets is None else secrets,
+            "config": self.store.config if config is None else config,
+            "boot": self._boot,
+        }
         return InjectionContext(known, self.resource_value)
 
     def resource_value(self, resource: str) -> object:
@@ -319,109 +340,86 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
-            from hive_boot.runtime.reload import (  # noqa: PLC0415  (many never rotate)
-                Reloader,
-                ReloadReader,
-            )
-            from hive_boot.runtime.rotation_hooks import HookRunner  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
 
-            timings = self._declaration.timings
             self.reloader = Reloader(
                 self.store,
                 self._pipeline,
-                ReloadReader(self.store, self._pipeline, timings),
-                HookRunner(self._hooks, lambda: self.injection_context(self.store.view), timings),
+                self.bound.hooks,
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,
                 context=self._context,
-                timings=timings,
+                timings=self._declaration.timings,
             )
         return self.reloader
 
-    def _create_components(
-        self, injectables: Injectables, asgi_component: AsgiComponent | None
-    ) -> None:
-        """Create the resources and services of this run, if any are declared.
 
-        Raises:
-            DeclarationError: nothing fills a parameter of a declared function.
-        """
-        if not (self._declaration.resources or self._declaration.services or asgi_component):
-            return
+def _raise_failures(raised: BaseException | None, failures: Sequence[BaseException]) -> None:
+    """Raise the failures of a run, together with the exception of its block.
 
-        def injection_context() -> InjectionContext:
-            return self.injection_context(self.store.view)
-
-        opens_last = None if asgi_component is None else lambda: asgi_component(self)
-        resources, services = build_components(
-            self._declaration, injectables, injection_context, opens_last
-        )
-        self.runner.set_components(resources, services)
+    A cancellation of the block is replaced by the failures that caused it.
+    """
+    cancelled = [failure for failure in failures if is_cancellation(failure)]
+    failures = [each for each in failures if each is not raised and each not in cancelled]
+    if not failures:
+        # A cancellation that arrived during the stop must reach the caller.
+        if cancelled and raised is None:
+            raise cancelled[0]
+        return
+    if raised is not None and not is_cancellation(raised):
+        failures.insert(0, raised)
+    raise combine(failures) from None
 
 
 def build_status(run: Run[Any, Any]) -> Status:
     """Return the status of a run at this moment."""
     from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
 
-    runner = run.runner
-    life: dict[str, Any] = {
+    runner, store, reasons = run.runner, run.store, _reasons(run)
+    known: dict[str, Any] = {
         "state": run.state,
         "ready": run.ready,
         "started": run.states.started,
         "uptime": run.states.timeline.elapsed,
+        "degraded": bool(reasons),
+        "reasons": reasons,
+        "failing_services": () if runner.services is None else runner.services.waiting,
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
     }
-    if runner.services is not None:
-        life["failing_services"] = runner.services.waiting
-    source_context = run.source_context
-    if source_context is None:
-        return Status(**life)
-    accepted = run.store.is_filled
-    reasons = _reasons(run)
-    return Status(
-        **life,
-        degraded=bool(reasons),
-        reasons=reasons,
-        mode=source_context.mode,
-        mode_reason=source_context.mode_reason,
-        profile=source_context.profile,
-        profile_reason=source_context.profile_reason,
-        generation=run.store.generation.number if accepted else 0,
-        secrets=describe(run.store, source_context.profile) if accepted else (),
-        **_rotation(run),
-    )
+    if (context := run.source_context) is not None:
+        for name in ("mode", "mode_reason", "profile", "profile_reason"):
+            known[name] = getattr(context, name)
+        if store.is_filled:
+            known["generation"] = store.generation.number
+            known["secrets"] = describe(store, context.profile)
+            known |= _rotation(run)
+    return Status(**known)
 
 
 def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     """Return the part of the status that is about rotations."""
-    reloader = run.reloader
-    if not run.store.is_filled:
-        return {}
-    at = run.store.generation.at
+    reloader, at = run.reloader, run.store.generation.at
     known: dict[str, Any] = {
         "last_read": at,
         "last_change": at,
         "rotations_total": {"accepted": 0, "refused": 0},
-        "hook_failures": dict.fromkeys(run.hooks, 0),
+        "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
     }
-    if reloader is None:
-        return known
-    known["last_read"] = reloader.last_read or at
-    known["failing_hooks"] = reloader.hook_runner.failing
-    known["hook_failures"] = reloader.hook_runner.failures
-    known["rotations"] = reloader.rotation_log.latest
-    known["rotations_total"] = dict(reloader.rotation_log.totals)
-    if (rejection := reloader.rejection) is not None:
-        known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
-    if (watcher := reloader.watch_supervisor.watcher) is not None:
-        known |= {
-            "watcher": "off" if run.forked else watcher.mode,
-            "missed_events": watcher.missed_events,
-            "pinned": tuple(pin.path for pin in watcher.pinned),
-            "stale": _stale(run),
-        }
+    if reloader is not None:
+        known["last_read"] = reloader.last_read or at
+        known["failing_hooks"] = reloader.hook_runner.failing
+        known["hook_failures"] = reloader.hook_runner.failures
+        known["rotations"] = reloader.rotation_log.latest
+        known["rotations_total"] = dict(reloader.rotation_log.totals)
+        known["stale"] = reloader.watch_supervisor.stale
+        if (rejection := reloader.rejection) is not None:
+            known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
+        if (watcher := reloader.watch_supervisor.watcher) is not None:
+            known["watcher"] = "off" if run.forked else watcher.mode
+            known["missed_events"] = watcher.missed_events
+            known["pinned"] = tuple(pin.path for pin in watcher.pinned)
     return known
 
 
@@ -430,24 +428,8 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     reloader, services = run.reloader, run.runner.services
     waiting = () if services is None else services.waiting
     reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
-    if reloader is None:
-        return tuple(reasons)
-    reasons += [] if reloader.rejection is None else [str(reloader.rejection)]
-    reasons += [f"the source {each.name} {each.message}" for each in reloader.failing_sources]
-    reasons += [
-        f"accepted values are not in use yet: {problem.name} {problem.kind}"
-        for problem in reloader.failed_activation
-    ]
-    if reloader.has_failed:
-        reasons.append("secrets are not rotated any more: the log contains the reason")
-    reasons += [f"the hook {label} fails" for label in reloader.hook_runner.failing]
-    reasons += [f"{path} is a stale mount" for path in _stale(run)]
-    watcher = reloader.watch_supervisor.watcher
-    if watcher is not None and watcher.mode == "down" and not run.forked:
-        reasons.append("changes of secrets are not noticed")
+    if reloader is not None:
+        reasons += reloader.reasons
+        if reloader.watch_supervisor.is_down and not run.forked:
+            reasons.append("changes of secrets are not noticed")
     return tuple(reasons)
-
-
-def _stale(run: Run[Any, Any]) -> tuple[str, ...]:
-    watcher = run.reloader.watch_supervisor.watcher if run.reloader is not None else None
-    return tuple(pin.path for pin in watcher.pinned if pin.stale) if watcher is not None else ()

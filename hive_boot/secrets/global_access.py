@@ -8,12 +8,10 @@ import os
 import threading
 import time
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from hive_boot._output import log_safely
-from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.exceptions import (
     DeclarationError,
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hive_boot.secrets.fields import Field
-    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.store import Store
 
 
@@ -119,7 +116,7 @@ class StandaloneStore:
         self._options, self._index = SourceOptions(), FieldIndex(())
         if declaration is not None:
             self._options = declaration.source_options
-            self._index = declaration.declared._field_index  # noqa: SLF001  (internal to the package)
+            self._index = declaration.field_index
         self._interval = timings.refresh_interval
         self._clock = clock
         self._known: dict[str, _Known] = {}
@@ -185,7 +182,7 @@ class StandaloneStore:
             latest = self._known.get(field.name)
             if latest is None or latest is known:
                 self.source_context(field)
-                outcome = self._read(field, partial(load, fifo_reader=self._fifo_reader))
+                outcome = self._read(field, fifo_reader=self._fifo_reader)
                 latest = _Known(field, outcome, self._clock() + self._interval)
                 self._known[field.name] = latest
             return latest
@@ -199,29 +196,26 @@ class StandaloneStore:
             # Another thread may have refreshed since the caller compared the clock.
             if self._clock() >= known.due:
                 with suppress(Exception):  # whatever fails, the known value is served
-                    known.observe(self._read(known.field, partial(load, policy=_REFRESH)))
+                    known.observe(self._read(known.field, policy=_REFRESH))
                 known.due = self._clock() + self._interval
         finally:
             lock.release()
 
-    def _read(self, field: Field, read: Callable[..., LoadResult]) -> Secret | Problem | None:
+    def _read(self, field: Field, **options: Any) -> Secret | Problem | None:  # noqa: ANN401  (those of load)
         source_context = self.source_context()
         variables = HostEnvironment(cwd=source_context.cwd).variables
-        loaded = read(FieldIndex([field]), source_context.replace(variables=variables))
+        source_context = source_context.replace(variables=variables)
+        loaded = load(FieldIndex([field]), source_context, **options)
         value: Any = loaded.values.get(field.attribute)
         return loaded.problems[0] if loaded.problems else value
 
 
-class _Running(Record):
-    store: Store[Any]
-    source_context: SourceContext
+_running: list[Store[Any]] = []
+"""The stores of the running applications."""
 
 
-_running: list[_Running] = []
-
-
-_loaded: list[_Running] = []
-"""The applications that were loaded without a run; they count while none runs."""
+_loaded: list[Store[Any]] = []
+"""The stores of the applications that were loaded without a run; they count while none runs."""
 
 
 _declared: WeakSet[Any] = WeakSet()
@@ -243,26 +237,23 @@ def declare(declaration: Any) -> None:  # noqa: ANN401  (an AppDeclaration, of a
         _default = None
 
 
-def register(store: Store[Any], source_context: SourceContext, *, loaded: bool = False) -> None:
+def register(store: Store[Any], *, loaded: bool = False) -> None:
     """Register ``store`` as the store of a running application, or of a loaded one."""
-    (_loaded if loaded else _running).append(_Running(store, source_context))
+    (_loaded if loaded else _running).append(store)
     _update_view()
 
 
 def unregister(store: Store[Any]) -> None:
     """Remove a store that was registered by :func:`register`."""
-    for entries in (_running, _loaded):
-        entries[:] = [entry for entry in entries if entry.store is not store]
+    for stores in (_running, _loaded):
+        stores[:] = [each for each in stores if each is not store]
     _update_view()
-
-
-def _active() -> list[_Running]:
-    return _running or _loaded
 
 
 def _update_view() -> None:
     global _view  # noqa: PLW0603  (keeps get_secret() fast)
-    _view = _active()[0].store.view if len(_active()) == 1 else None
+    active = _running or _loaded
+    _view = active[0].view if len(active) == 1 else None
 
 
 def _renew_locks() -> None:
@@ -364,7 +355,7 @@ def _undeclared(name: str) -> DeclarationError:
         wanted = undeclared_field(name)
     except DeclarationError as exc:
         return exc.with_traceback(None)
-    declared = _active()[0].store.declared
+    declared = type(_view)
     fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (internal to the package)
     if name in fields:
         return _is_bytes(fields[name])
@@ -387,11 +378,9 @@ def _hint(name: str) -> str:
         store = _default_store()
         field, source_context, declaration = store.field(name), store.source_context(), ""
     else:
-        running = _active()[0]
-        source_context = running.source_context
-        declared = running.store.declared
-        field = declared._field_index.by_variable[name]  # noqa: SLF001  (internal to the package)
-        declaration = declared.__name__
+        load_result = _view.__dict__["_generation"].load_result
+        source_context, declaration = load_result.source_context, type(_view).__name__
+        field = load_result.field_index.by_variable[name]
     fix = fix_hints.how_to_provide(field, source_context, declaration).text
     file = fix_hints.first_file(field, source_context)
     return fix if not file or file in fix else f"looked for {file}; {fix}"

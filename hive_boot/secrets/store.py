@@ -98,6 +98,7 @@ class Store(Generic[S]):
         view: S | None = None,
     ) -> None:
         self.declared = declared
+        self._fields = declared._field_index.fields  # noqa: SLF001  (internal to the package)
         self.view = declared.__new__(declared) if view is None else view
         self._clock = clock
         self._prepare = prepare
@@ -123,6 +124,10 @@ class Store(Generic[S]):
     def config(self) -> object:
         """The config that belongs to the values in use; None before the first generation."""
         return self.view.__dict__.get("_config")
+
+    def set_config(self, config: object) -> None:
+        """Replace the config that belongs to the values in use."""
+        object.__setattr__(self.view, "__dict__", {**self.view.__dict__, "_config": config})
 
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
         """Accept a loaded set, and activate its fields that have no ``activate_after``.
@@ -184,10 +189,8 @@ class Store(Generic[S]):
                 due
                 for periods in self._periods.values()
                 for period in periods
-                for due in (
-                    period.since if period.since > self._last_activation else math.inf,
-                    period.until,
-                )
+                for due in (period.since, period.until)
+                if due > self._last_activation
             ),
             default=math.inf,
         )
@@ -273,8 +276,7 @@ class Store(Generic[S]):
             else:
                 current[attribute] = now.value
         before = self._current
-        fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
-        names = tuple(each for each in fields if not _is_same(before, current, each))
+        names = tuple(each for each in self._fields if not _is_same(before, current, each))
         config = self._prepare(current) if names else self.config
         self._last_activation = moment
         self._periods = all_periods
@@ -293,12 +295,11 @@ class Store(Generic[S]):
         self, generation: Generation, current: Mapping[str, Value], config: object
     ) -> None:
         """Publish values and config in one assignment, so that no reader sees a part of them."""
-        fields = self.declared._field_index.fields  # noqa: SLF001  (internal to the package)
         values = _complete(self.declared, current)
         # For get_secret(): text secrets by name; None for an absent optional one.
         by_name = {
             each.name: values[attribute]
-            for attribute, each in fields.items()
+            for attribute, each in self._fields.items()
             if each.kind is Secret
         }
         pinned = make_set(self.declared, current)

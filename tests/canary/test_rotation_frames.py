@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hive_boot import BootError, Bootstrap
-from hive_boot.runtime import load_pipeline, reload, rotation_hooks
+from hive_boot.runtime import reload, rotation_hooks
 from hive_boot.runtime.redaction_scope import RedactionScope
-from hive_boot.secrets import loader
+from hive_boot.secrets import loader, store
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
 from tests.canary.canaries import CANARIES, Canary, make
@@ -36,7 +36,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "losses": (reload, "find_lost_sources"),
     "compare": (reload, "changed_fields"),
     "cover": (RedactionScope, "register_values"),
-    "make a set": (load_pipeline, "make_set"),
+    "make a set": (store, "make_set"),
     "accept": (Store, "accept"),
     "tell": (rotation_hooks.HookRunner, "notify"),
 }

@@ -339,7 +339,7 @@ def test_files_that_cannot_be_replaced_are_logged(info: pytest.LogCaptureFixture
 def test_a_name_is_told_once_for_all_its_problems(info: pytest.LogCaptureFixture) -> None:
     """A secret with two faults is one name to programs, and two reasons to people."""
     faults = [Problem("A", "length", "is short"), Problem("A", "pattern", "is odd")]
-    log_messages.log_rejection(faults, 3, 0.5)
+    log_messages.RotationLog().log_rejection(faults, 3, 0.5)
     assert facts(info.records[0]) == (["A"], 4, "refused")
     assert_logged(info, ("hive_boot.rotation", "ERROR", "A is short; A is odd"))
 

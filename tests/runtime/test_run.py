@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -248,7 +248,8 @@ async def test_a_server_in_kubernetes_drains(
     ]
     for mode, serves, given, expected in table:
         boot = Bootstrap(HiveSecrets, mode=mode, secrets_dirs=directory.path, shutdown_delay=given)
-        async with boot._running(serves=serves) as run:  # noqa: SLF001  (as a server does)
+        app = (lambda _: nullcontext()) if serves else None
+        async with boot._running(asgi_component=app) as run:  # noqa: SLF001  (as a server does)
             assert run.shutdown.delay == expected, (mode, serves, given)
             run.shutdown.delay = 0.0
 

@@ -110,7 +110,6 @@ async def running(
     start = boot._running(  # noqa: SLF001
         listeners=[("the HTTP server", serving.start_listening)],
         asgi_component=serving.lifespan,
-        serves=True,
         cancel=cancel,
     )
     with anyio.fail_after(30):

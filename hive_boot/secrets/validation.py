@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from functools import cache
+from functools import cache, cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -339,6 +339,13 @@ _SHOWN = 3
 """The number of similar names in a report, so that a long directory does not fill it."""
 
 
+_MAX_COMPARISONS = 50_000
+"""The number of names that a report compares with those of its missing secrets.
+
+A comparison takes microseconds, and a thousand secrets may be missing beside a thousand files.
+"""
+
+
 def validate(builder: LoadResultBuilder, reported: Iterable[str]) -> None:
     """Validate the content of the sources: each field has a value, a problem, or is absent.
 
@@ -356,6 +363,7 @@ class _Validator:
         self.builder = builder
         self.source_context = builder.source_context
         self.reported = reported
+        self.comparisons_left = _MAX_COMPARISONS
 
     def run(self) -> None:
         """Resolve conflicts and copies first, because they provide values, then validate these."""
@@ -383,7 +391,8 @@ class _Validator:
                 for hit in hits
                 if not isinstance(hit.result, ValueProblem)
             ]
-            locations = tuple(location_text((source, place)) for _, source, place in good)
+            places = [location_text((source, place)) for _, source, place in good]
+            locations = tuple(dict.fromkeys(places))
             for hit in hits:
                 if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
                     self._report(field, hit.result, (hit.source, hit.place), locations)
@@ -496,6 +505,8 @@ class _Validator:
                 builder.warn("empty", field.name, location=location_text(empty[0]))
         if defaults:
             builder.warn("development-default", *defaults)
+        if any(each.kind == "missing" for each in builder.problems):
+            self._note_skipped_subdirectories()
         return unread
 
     def _report(
@@ -527,7 +538,6 @@ class _Validator:
             details += (f"No value was found under {', '.join(field.aliases)} either.",)
         builder.add_problem(field, "missing", message, self._places(field), fix, details)
         lenient = has_default or not field.required_for("development")
-        self._note_skipped_subdirectories()
         note = LoadNote("no-mount")
         if source_context.maybe_missing_mount and lenient and note not in builder.hints:
             builder.hints.append(note)
@@ -539,7 +549,7 @@ class _Validator:
         for path in {each.parent for each in below}:
             skipped += [path] * (len(find_subdirectories(path)) > MAX_SUBDIRECTORIES)
         note = LoadNote("subdirectories", locations=tuple(skipped[:_SHOWN]))
-        if skipped and note not in self.builder.hints:
+        if skipped:
             self.builder.hints.append(note)
 
     def _report_only_in_environment(self, field: Field, variable: str) -> None:
@@ -568,31 +578,40 @@ class _Validator:
         also = "".join(f"{name}, " for name in stems)
         suffix = f" (or {also}each also with .txt)" if stems else " (also with .txt)"
         suffix = suffix if f"{tried}.txt" in field.candidates else ""
-        searched = [each for each in self.builder.snapshots if not each.is_skipped]
-        many = sum(bool(each.parent) for each in searched) > _SHOWN
-        locations = []
-        for each in searched:
-            path = f"{each.parent}/*" if each.parent and many else each.path
-            place = (
-                f"{path} (read as a bundle), as {field.name}"
-                if each.is_bundle
-                else os.path.join(path, tried) + suffix
-            )
-            if place not in locations:
-                locations.append(place)
+        locations = [
+            f"{path} (read as a bundle), as {field.name}"
+            if is_bundle
+            else os.path.join(path, tried) + suffix
+            for path, is_bundle in self._searched
+        ]
         if not self.source_context.mounted or self.source_context.env_fallback:
             locations += [f"environment variable {field.name}", *self.source_context.env_files]
         locations += [location_text(("source", name)) for name in self.builder.custom_sources]
         return tuple(locations)
+
+    @cached_property
+    def _searched(self) -> list[tuple[str, bool]]:
+        """The directories and bundles that were searched, and whether each is a bundle."""
+        searched = [each for each in self.builder.snapshots if not each.is_skipped]
+        many = sum(bool(each.parent) for each in searched) > _SHOWN
+        paths = [
+            (f"{each.parent}/*" if each.parent and many else each.path, each.is_bundle)
+            for each in searched
+        ]
+        return list(dict.fromkeys(paths))
 
     def _similar_names(self, field: Field) -> tuple[str, ...]:
         """Return a sentence for each name that is similar to one that was looked for."""
         from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
         index, source_context = self.builder.field_index, self.source_context
+        if self.comparisons_left < 0:
+            return ()
+        names = [each.names for each in self.builder.snapshots]
+        self.comparisons_left -= sum(map(len, [*names, names, self.builder.names]))
         sentences = []
         for reading in self.builder.snapshots:
-            others = set(reading.names) - index.by_file.keys()
+            others = set(reading.names).difference(index.by_file)
             for name in fix_hints.near_misses(field, others)[:_SHOWN]:
                 path = os.path.join(reading.path, name)
                 expected = fix_hints.closest_candidate(name, field.candidates)

@@ -1,7 +1,6 @@
 """Reports about very many secrets, files, directories and lines."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from hive_boot import Secret, SecretSet
@@ -31,8 +30,7 @@ def subdirectories(directory: Path, count: int) -> None:
 def test_a_report_of_many_missing_secrets_takes_linear_time(tmp_path: Path) -> None:
     """Four times as many secrets and files take much less than sixteen times as long."""
     machines = empty_machines(tmp_path)
-    cases: list[Callable[[Path, int], None]] = [files, subdirectories]
-    for fill in cases:
+    for fill in (files, subdirectories):
         with case(fill.__name__):
             seconds = []
             for count in (100, 400):

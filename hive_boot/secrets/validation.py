@@ -216,9 +216,8 @@ _MARKS = (
     "change changed changeme changethis changeit replace replaced replaceme your todo fixme tbd "
     "placeholder example sample dummy insert enter fill insecure unsafe generate generated secret "
     "supersecret secretkey mysecret mysecretpassword jwtsecret password passwd mypassword yourkey "
-    "yourapikey yoursecret yourpassword dbpassword notasecret redacted masked hidden here 12345 123456 "
-    "1234567 12345678 "
-    "123456789 1234567890 0123456789 xxx"
+    "yourapikey yoursecret yourpassword dbpassword notasecret redacted masked hidden here 12345 "
+    "123456 1234567 12345678 123456789 1234567890 0123456789 xxx"
 )
 _MARKED = frozenset(_MARKS.split())
 """The words of which a placeholder contains at least one."""

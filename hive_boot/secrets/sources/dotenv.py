@@ -147,14 +147,18 @@ def read_setting(
 ) -> str:
     """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
 
+    A line that sets it and cannot be read, or refers to nothing, gives the text ``unreadable``.
+
     The file is parsed only if it contains the name, because a start parses it once more.
     """
     text = read_fifo(path, path, fifo_reader, is_text=True)
     text = text or read_files([path], {path: ("text", path, True)}).values.get("text")
     if not isinstance(text, Secret) or name not in text.reveal():
         return ""
-    value = read_dotenv(path, scopes=scopes, fifo_reader=fifo_reader).values.get(name)
-    return value.reveal() if value else ""
+    file = read_dotenv(path, wanted=(name,), scopes=scopes, fifo_reader=fifo_reader)
+    if name in file.value_problems or name in file.concerned:
+        return "unreadable"
+    return file.values[name].reveal() if name in file.values else ""
 
 
 def parse_dotenv(

@@ -432,6 +432,10 @@ class _Loader:
         is_reported = bool(setting) or not (snapshot.is_absent or snapshot.is_skipped)
         if snapshot.problem is not None and is_reported:
             fix = _DIRECTORY_FIXES.get(snapshot.problem.kind, "mount the secrets there")
+            if snapshot.is_bundle and snapshot.problem.kind == "unreadable":
+                fix = f"make {snapshot.path} readable by the user of this process"
+            elif snapshot.problem.fix:
+                fix = snapshot.problem.fix.format(location=snapshot.path)
             if setting == "CREDENTIALS_DIRECTORY":
                 fix = "add LoadCredential= to the unit, and start the unit again"
             named = f"; it is named by {setting}" if setting else ""

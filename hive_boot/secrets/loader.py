@@ -315,8 +315,8 @@ class _Loader:
                 os.path.join(self.source_context.cwd, path): (path, field) for path, field in paths
             }
             self._read_pointers(fields)
-            done = [field for _, field in fields.values()]
-            paths = [(path, field) for path, field in paths if field not in done]
+            done = {field.attribute for _, field in fields.values()}
+            paths = [(path, field) for path, field in paths if field.attribute not in done]
 
     def _read_pointers(self, pointers: Mapping[str, tuple[str, Field]]) -> None:
         """Read the files that ``NAME_FILE`` variables name.

@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
-        *("broken-link", "bundle", "conflict", "directory", "empty", "missing", "unreadable"),
-        "unstable",
+        *("broken-link", "bundle", "conflict", "directory", "empty", "environment-only"),
+        *("missing", "unreadable", "unstable"),
     }
 )
 """The kinds of problems that end when a sidecar has written its files."""

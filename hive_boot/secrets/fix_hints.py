@@ -174,6 +174,8 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
         for name in set(names) - {field.name, f"{field.name}_FILE", *field.candidates}
         if NAME.fullmatch(name.lstrip("."))
     }
+    if not others:
+        return []
     matcher = SequenceMatcher()
     for want in {"".join(_words(name)) for name in (field.name, *field.candidates)}:
         matcher.set_seq2(want)

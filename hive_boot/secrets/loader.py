@@ -71,14 +71,30 @@ def load(  # noqa: PLR0913  (all that it depends on)
             Default None.
     """
     policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
-    builder = LoadResultBuilder(field_index, source_context, declaration)
-    loading = _Loader(builder, policy, fifo_reader)
-    loading.run(overrides or {})
+    for _ in range(policy.tries):
+        parents = _real_parents(field_index, source_context)
+        builder = LoadResultBuilder(field_index, source_context, declaration)
+        loading = _Loader(builder, policy, fifo_reader)
+        loading.run(overrides or {})
+        if parents == _real_parents(field_index, source_context):
+            break
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
     validate(builder)
     return builder.build()
+
+
+def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> list[str]:
+    """Return the real directories of the files and directories that are named one by one.
+
+    If a link in a path is replaced during a load, everything is read again: what was read before
+    and after belongs to different sets, which no time stamp shows if both sets are old.
+    """
+    variables = source_context.variables()
+    named = [variables[name] for name in field_index.by_file_variable if variables.get(name)]
+    parents = dict.fromkeys(map(os.path.dirname, [*named, *source_context.directories]))
+    return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
 
 
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
@@ -283,7 +299,8 @@ class _Loader:
                 os.path.join(self.source_context.cwd, path): (path, field) for path, field in paths
             }
             self._read_pointers(pointers)
-            paths = [each for each in paths if each not in pointers.values()]
+            done = {field.attribute for _, field in pointers.values()}
+            paths = [each for each in paths if each[1].attribute not in done]
 
     def _read_pointers(self, pointers: Mapping[str, tuple[str, Field]]) -> None:
         """Read the files that ``NAME_FILE`` variables name.

@@ -53,15 +53,19 @@ STAND_INS = {_STAND_IN, _UNRESOLVED}
 
 _REFERENCE = r"""
     (?:op|sm|ref\+[\w+-]+|doppler|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass|keeper
-        |azurekeyvault|gcpsecretmanager|secrets?)://\S+ | (?:ssm|secretsmanager):\S+ | env:[A-Z_]+
+        |azurekeyvault|gcpsecretmanager
+        |(?:aws-)?secrets?(?:manager)?)://\S+ | (?:ssm|secretsmanager):\S+
+    | env:(?://)?[A-Z_]+ | (?:secret|keyvault)ref:\S+
     | @Microsoft\.\w+\(.+\) | (?:vault|bao):(?!v\d+:)[^\s#]+\#\S+
     | arn:aws[\w-]*:(?:secretsmanager|ssm):\S+ | encrypted:\S+ | ENC\[.+\] | ENC\(.+\)
     | \{cipher\}.+ | \$ANSIBLE_VAULT;[\s\S]+
     | projects/[^/\s]+/secrets/[^/\s]+(?:/versions/[^/\s]+)? | \(\([\w./:-]+\)\) | <%=.+%>
     | \$?\{\{.+\}\} | \$\{[A-Za-z_]\w*(?:[:./?-][^{}]*)?\} | \#\{[A-Za-z_][\w.]*\}\#?
-    | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$(?:[A-Z]{2,}(?:_[A-Z]+\d*)+|PASSWORD|SECRET|TOKEN)
+    | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$(?:[A-Z]{2,}(?:_[A-Z]+\d*)+(?:_\d+)?)
+    | \$(?:PASSWORD|SECRET|TOKEN)
     | %[A-Z]{2,}(?:_[A-Z]+)+% | __[A-Z]+(?:_[A-Z]+)*__ | @@[A-Z_]+@@ | %\{[A-Z_]+\} | \{\$[A-Z_]+\}
-    | %env\(\w+\)% | \$env:\w+ | process\.env\.\w+ | !(?:secret|vault|env|ENV)\b.* | `[a-z]+\ .+`
+    | %env\(\w+\)% | \$env:\w+ | process\.env\.\w+
+    | !(?:secret|vault|env|ENV|Ref|Sub|GetAtt)\b.* | `[a-z]+\ .+`
     | (?i:none|null|nil|undefined|nan|n/a|<no\ value>|<nil>|\(null\)|\[object\ \w+\])
 """
 """Pattern of the values that a tool, a template or a shell should have replaced."""
@@ -70,7 +74,7 @@ _REFERENCE = r"""
 _PLACEHOLDER = r"""
     <+(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_\ ]+(?:[A-Z]?[a-z]+|[A-Z]+|\d+))*\ *>+
     | (?:[A-Za-z]{1,10}[-_.])*(?:[xX]{4,}|\.{3,}|…|\*{3,})(?:[-_.](?:[xX]+|\*+))*
-    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z]{0,4}(?:\.{3,}|…)
+    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z0-9]{0,16}(?:\.{3,}|…) | Secret[A-Za-z]*\(.*\*{3,}'\)
     | (.)\1{2,}(?:[-_.\ ]\1+)* | django-insecure-.+
 """
 """Pattern of the placeholders that are not words."""
@@ -84,8 +88,8 @@ _MARKS = (
     "change changed changeme changethis changeit replace replaced replaceme your todo fixme tbd "
     "placeholder example sample dummy insert enter fill insecure unsafe generate generated secret "
     "supersecret secretkey mysecret mysecretpassword jwtsecret password passwd mypassword yourkey "
-    "yourapikey yoursecret yourpassword redacted masked hidden here 12345 123456 1234567 12345678 "
-    "123456789 1234567890 0123456789 xxx"
+    "yourapikey yoursecret yourpassword dbpassword notasecret redacted masked hidden here 12345 "
+    "123456 1234567 12345678 123456789 1234567890 0123456789 xxx"
 )
 _MARKED = frozenset(_MARKS.split())
 """The words of which a placeholder contains at least one."""
@@ -96,7 +100,7 @@ _FILLERS = (
     "base be bearer bit bits byte bytes char character characters chars client cookie csrf "
     "database db default dev development django email encryption even flask for from github goes "
     "google hex host id in is it jwt key keys least live local long mail me min mmuser more must "
-    "my mysql new not now of on openai openssl or own please postgres private prod production "
+    "my mysql new not now of on openai openssl or own pk please postgres private prod production "
     "public put rand random real redis root secure server service session set should signing sk "
     "slack smtp some staging string stripe strong super test testing text that the this to token "
     "tokens top unique us use user username value very webhook with abcdef"
@@ -106,22 +110,28 @@ _WORDS = _MARKED.union(_FILLERS.split())
 
 
 def _heads(words: Iterable[str]) -> frozenset[str]:
-    """Return the first four characters of each word, in each case in which it is written."""
-    heads = {(word + end)[:4] for word in words for end in ("-", "_", "")}
-    return frozenset({*heads, *map(str.upper, heads), *map(str.capitalize, heads)})
+    """Return the first four characters of each word, and of its separator after a shorter one."""
+    return frozenset({(word + end)[:4] for word in words for end in ("-", "_", "")})
+
+
+_SHORT = frozenset({word for word in _WORDS if len(word) == 2})  # noqa: PLR2004  (two letters)
+"""The words of two letters, of which any other word of a placeholder may follow."""
 
 
 _OTHER_HEADS = (
-    "none null nil nan NaN n/a undefined op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: bao: env: "
-    "awss infisical berglas keeper process encrypted enc[ enc( arn: projects ssm: 0000 1111 aaaa "
-    "---- my-s my_s my-p my_p my-a my_a my-j my_j my-k my_k a-se a_se a-st a_st a-ve a-lo sk-y"
+    "none null nil nan n/a undefined op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: bao: env: "
+    "awss keyv infisical berglas keeper process encrypted enc[ enc( arn: projects ssm: 0000 1111 "
+    "aaaa ---- my-s my_s my-p my_p my-a my_a my-j my_j my-k my_k a-se a_se a-st a_st a-ve a-lo sk-y"
 )
 _HEADS = _heads(_WORDS.union(_OTHER_HEADS.split()))
-"""The first four characters of the usual placeholders and references."""
+"""The first four characters of the usual placeholders and references, in lower case."""
 
 
 _FIRST = frozenset("$<[{(%@#!`_'\"*….\xa0 \t\n\r\v\f")
 """The other characters with which a placeholder or a reference begins."""
+
+
+_SEPARATORS = frozenset("-_. ")
 
 
 _TAILS = ("...", "…", "***", "xxxx", "XXXX", "\n")
@@ -141,12 +151,18 @@ def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
     return (
         not any(part in text() for part in (":", ".", "\n", "…", "*", "xxxx"))
         and _FIRST.isdisjoint(map(itemgetter(0), filter(None, opened())))
-        and _HEADS.isdisjoint(map(itemgetter(slice(4)), opened()))
+        and _SEPARATORS.isdisjoint(map(itemgetter(slice(2, 3)), opened()))
+        and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), opened())))
     )
 
 
 def _is_unusual(read: Callable[[], str]) -> bool:
-    return read()[:1] in _FIRST or read()[:4] in _HEADS or read().endswith(_TAILS)
+    return (
+        read()[:1] in _FIRST
+        or read()[:4].lower() in _HEADS
+        or (read()[2:3] in _SEPARATORS and read()[:2].lower() in _SHORT)
+        or read().endswith(_TAILS)
+    )
 
 
 def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:

@@ -159,6 +159,13 @@ _SHOWN = 3
 """The number of similar names in a report, so that a long directory does not fill it."""
 
 
+_MAX_COMPARISONS = 50_000
+"""The number of names that a report compares with those of its missing secrets.
+
+A comparison takes microseconds, and a thousand secrets may be missing beside a thousand files.
+"""
+
+
 def validate(builder: LoadResultBuilder) -> None:
     """Validate the content of the sources: each field has a value, a problem, or is absent.
 
@@ -186,6 +193,7 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
         for hit in hits:
             if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
                 builder.add_value_problem(field, hit.result, (hit.source, hit.place), *origins)
+        origins = list(dict.fromkeys(origins))
         is_conflict = any(hit.result != good[0].result for hit in good)
         if is_conflict and attribute not in builder.reported:
             from hive_boot.secrets.fix_hints import foreign_variable_hint  # noqa: PLC0415  (only a failure needs it)
@@ -302,16 +310,20 @@ def _report_missing(builder: LoadResultBuilder, fields: Sequence[Field]) -> None
     from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
     context, may_lack_mount = builder.source_context, False
-    for field in fields:
+    searched = _searched(builder)
+    per_field = sum(len(each.names) + 1 for each in builder.snapshots) + len(builder.names)
+    compared = _MAX_COMPARISONS // max(per_field, 1) + 1
+    for number, field in enumerate(fields):
         message = "is missing"
         if field.dev_default is not None:
             message += f"; its development default is not used in profile {context.profile}"
         may_lack_mount |= field.dev_default is not None or not field.required_for("development")
         fix = fix_hints.how_to_provide(field, context, builder.declaration)
-        details = _similar_names(builder, field) + fix_hints.volume_item_hint(field, context)
+        details = _similar_names(builder, field) if number < compared else ()
+        details += fix_hints.volume_item_hint(field, context)
         if field.aliases:
             details += (f"No value was found under {', '.join(field.aliases)} either.",)
-        places = _places(builder, field)
+        places = _places(builder, field, searched)
         builder.add_problem(
             field,
             "missing",
@@ -338,32 +350,42 @@ def _report_only_in_environment(builder: LoadResultBuilder, field: Field, variab
         field,
         "environment-only",
         f"is set only in the environment{older}, which is not read in {mode}",
-        places=_places(builder, field),
+        places=_places(builder, field, _searched(builder)),
         fix=f"mount {field.name} as a file; or set HIVE_BOOT_MODE=environment if this platform "
         "injects variables; or allow it with env_fallback=True (HIVE_BOOT_ENV_FALLBACK=1)",
         details=_similar_names(builder, field),
     )
 
 
-def _places(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
+def _searched(builder: LoadResultBuilder) -> list[tuple[str, bool]]:
+    """Return the directories and bundles that were searched, and whether each is a bundle."""
+    searched = [each for each in builder.snapshots if not each.is_skipped]
+    many = sum(bool(each.parent) for each in searched) > _SHOWN
+    paths = [
+        (f"{each.parent}/*" if each.parent and many else each.path, each.is_bundle)
+        for each in searched
+    ]
+    return list(dict.fromkeys(paths))
+
+
+def _places(
+    builder: LoadResultBuilder, field: Field, searched: Sequence[tuple[str, bool]]
+) -> tuple[str, ...]:
     """Return the locations where a field was looked for."""
     tried, source_context = field.file_name, builder.source_context
     stems = [name for name in field.candidates if name != tried and not name.endswith(".txt")]
     also = f"or {', '.join(stems)}, each " if stems else ""
     suffix = f" ({also}also with .txt)" if f"{tried}.txt" in field.candidates else ""
-    searched = [each for each in builder.snapshots if not each.is_skipped]
-    many = sum(bool(each.parent) for each in searched) > _SHOWN
-    locations = []
-    for each in searched:
-        path = f"{each.parent}/*" if each.parent and many else each.path
-        if each.is_bundle:
-            locations.append(f"{path} (read as a bundle), as {field.name}")
-        else:
-            locations.append(os.path.join(path, tried) + suffix)
+    locations = [
+        f"{path} (read as a bundle), as {field.name}"
+        if is_bundle
+        else os.path.join(path, tried) + suffix
+        for path, is_bundle in searched
+    ]
     if not source_context.mounted or source_context.env_fallback:
         locations += [f"environment variable {field.name}", *source_context.env_files]
     locations += [location_text(("source", name)) for name in builder.custom_sources]
-    return tuple(dict.fromkeys(locations))
+    return tuple(locations)
 
 
 def _similar_names(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
@@ -373,7 +395,7 @@ def _similar_names(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
     index, source_context = builder.field_index, builder.source_context
     sentences = []
     for reading in builder.snapshots:
-        others = set(reading.names) - index.by_file.keys()
+        others = set(reading.names).difference(index.by_file)
         for name in fix_hints.near_misses(field, others)[:_SHOWN]:
             what = f"A file with a similar name exists: {os.path.join(reading.path, name)}"
             if reading.is_bundle:

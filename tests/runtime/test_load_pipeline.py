@@ -108,6 +108,26 @@ async def test_a_start_waits_for_files_that_come_one_by_one(
             assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
 
 
+async def test_a_start_waits_for_a_file_beside_its_variable(
+    directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy in the environment does not end the wait for the file that a sidecar writes."""
+    be_impatient(monkeypatch, quiet_interval=0.02)
+    monkeypatch.setenv("API_KEY", numbered(7)["api_key"])
+    directory.replace("jwt_secret", numbered(1)["jwt_secret"])
+    boot = mounted(directory.path, Service, mode="docker", wait_for_files=20)
+    log = Log(caplog)
+
+    async def sidecar() -> None:
+        await until(lambda: "files: API_KEY" in log.text)
+        directory.replace("api_key", numbered(1)["api_key"])
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sidecar)
+        async with boot.running() as secrets:
+            assert number_of(secrets.api_key) == 1
+
+
 async def test_what_never_comes_is_reported_at_the_end(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

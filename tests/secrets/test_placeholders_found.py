@@ -58,6 +58,21 @@ TBD
 xxx-xxx-xxx
 00000000-0000-0000-0000-000000000000
 a-very-long-secret-key
+db-password
+DB_PASSWORD
+db.password
+dbPassword
+an-example
+to-be-changed
+it-is-a-secret
+mySecret
+jwtSecret
+MyPassword
+sk_test_xxx
+pk_test_your_key
+eyJhbGciOiJIUzI1...
+Secret('DB_PASSWORD', '***')
+SecretStr('**********')
 dev-secret-key-change-in-production
 mongodb+srv://app:<password>@cluster.example.net
 redacted
@@ -84,6 +99,13 @@ $(aws ssm get-parameter --name db)
 $(DB_PASSWORD)
 $DB_PASSWORD
 $PASSWORD
+$API_KEY_2
+!Ref DbPassword
+!Sub ${DbPassword}
+aws-secretsmanager://shop/db
+env://DB_PASSWORD
+secretref:db-password
+keyvaultref:https://shop.vault.azure.net/secrets/db
 %{DB_PASSWORD}
 @@DB_PASSWORD@@
 !secret db_password
@@ -136,6 +158,10 @@ change-42-of-everything-q
 p<a>ss$w{o}rd
 pa${ss}w0rd!x
 <4fK_9>x
+db-4fK9x2mQ
+my-horse-battery
+Secretary(42)
+it...9
 {"password": "changeme", "host": "db"}
 Server=tcp:db;User=app;Password=changeme;Encrypt=true
 postgres://postgres:postgres@localhost:5432/app

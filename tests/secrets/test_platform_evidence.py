@@ -110,7 +110,10 @@ def test_a_cgroup_that_cannot_be_read_is_not_a_sign(tmp_path: Path) -> None:
 
 
 def test_app_env_of_a_dotenv_file_is_read_as_the_parser_reads_it(tmp_path: Path) -> None:
-    """Quotes, comments and later lines count; a file that is no text, or no file, does not."""
+    """Quotes and later lines count, and what cannot be read is held to production.
+
+    A comment does not count, and neither does a file that is no text, or no file.
+    """
     cases: list[tuple[bytes, str]] = [
         (b"APP_ENV=production", "production"),
         (b"export APP_ENV='staging' # where it runs", "staging"),
@@ -122,7 +125,12 @@ def test_app_env_of_a_dotenv_file_is_read_as_the_parser_reads_it(tmp_path: Path)
         (b"APP_ENV=", "development"),
         (b"APP_ENV", "development"),
         (b"APP_ENVIRONMENT=production", "development"),
-        (b'NOTE="\nAPP_ENV=production\n"', "development"),
+        (b'NOTE="\nAPP_ENV=production\n"', "production"),
+        (b"APP_ENV=${DEPLOY_ENV}", "production"),
+        (b"DEPLOY_ENV=test\nAPP_ENV=${DEPLOY_ENV}", "test"),
+        (b'APP_ENV="production\n', "production"),
+        (b"APP_ENV: production", "production"),
+        (b"if true; then APP_ENV=production; fi", "development"),
         (b"HIVE_BOOT_PROFILE=production", "development"),
         (b"APP_ENV=production\xff", "development"),
         (b"APP_ENV=production\n" + b"#" * 1_048_576, "development"),

@@ -74,13 +74,15 @@ def add_members(
     is_json = str(text.reveal()).lstrip().startswith("{")
     members = _json_members(content, text) if is_json else _line_members(content, text, targets)
     seen: dict[str, ValueOrProblem] = {}
+    twice: set[str] = set()
     for read in members:
         target = targets.get(read()[0])
         if target is not None:
             name, (attribute, label, is_text) = read()[0], target
             outcome = _outcome(_OpaqueIterator(read()[1]).__next__, label, is_text=is_text)
             batch.add(prefix + name, attribute, outcome)
-            if seen.setdefault(name, outcome) != outcome:
+            if seen.setdefault(name, outcome) != outcome and name not in twice:
+                twice.add(name)
                 batch.add(prefix + name, attribute, _TWICE)
         # A single secret in base32 may end in equals signs, and is not a name.
         elif _SHOWN_NAME.fullmatch(read()[0]) and str(read()[1]).strip("="):

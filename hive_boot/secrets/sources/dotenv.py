@@ -139,13 +139,17 @@ def read_setting(
 ) -> str:
     """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
 
+    A line that sets it and cannot be read, or refers to nothing, gives the text ``unreadable``.
+
     The file is parsed only if it contains the name, because a start parses it once more.
     """
     text = _read_text(path, fifo_reader)
     if not isinstance(text, Secret) or name not in text.reveal():
         return ""
     file = DotenvFile(path)
-    parse_dotenv(file, text.reveal, scopes=scopes)
+    parse_dotenv(file, text.reveal, wanted=(name,), scopes=scopes)
+    if name in file.value_problems or name in file.concerned:
+        return "unreadable"
     return file.values[name].reveal() if name in file.values else ""
 
 

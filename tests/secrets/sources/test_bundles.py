@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.load_result import LoadResult
 from tests.fixtures.cases import case, empty_machines
-from tests.support import FakeClock, look, report_of, situate, texts_within_reach, values_of
+from tests.support import (
+    FakeClock,
+    as_ordinary_user,
+    look,
+    report_of,
+    situate,
+    texts_within_reach,
+    values_of,
+)
 
 
 class Rds(SecretSet):
@@ -373,3 +381,17 @@ def test_an_env_file_that_is_not_read_is_mentioned(tmp_path: Path) -> None:
         assert (note.kind, note.locations) == ("env-file", (f"{tmp_path}/cwd/dev.env",))
     assert look(Rds, tmp_path, mode="development", env_file="dev.env").notes == ()
     assert look(Rds, tmp_path, mode="docker").notes == ()
+
+
+def test_the_fix_of_a_bundle_is_not_that_of_a_directory() -> None:
+    """A bundle without permission is made readable, and a FIFO is replaced."""
+    with as_ordinary_user() as root:
+        path = root / "closed"
+        path.write_text(f"DB_PASSWORD={PASSWORD}")
+        path.chmod(0)
+        os.mkfifo(root / "fifo")
+        for name, fix in (("closed", "make {} readable"), ("fifo", "replace the FIFO {} by")):
+            with case(name):
+                loaded = look(Rds, root, {"HIVE_BOOT_SECRETS_DIR": str(root / name)})
+                (problem,) = loaded.problems
+                assert problem.fix.startswith(fix.format(root / name))

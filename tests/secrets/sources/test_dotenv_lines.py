@@ -1,6 +1,7 @@
 """Lines of a `.env` file that python-dotenv skips, and lines that set a name again."""
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,11 @@ def test_a_name_that_is_set_again(env: Path) -> None:
     result = parse(env, "A=1\nX=1\nA=2\nX=2\nB=1\nHIVE_BOOT_MODE=x\nA=\nB\n")
     assert result.repeated == {3: "A", 4: "", 7: "A"}
     assert plain(result) == {"A": "", "X": "2", "B": "1"}
+
+
+def test_a_line_of_blanks_takes_linear_time(env: Path) -> None:
+    """A pattern that tries each split of a million blanks would take hours."""
+    started = time.process_time()
+    result = parse(env, " " * 1_000_000 + "!\nA=fake-value-0123456789\n")
+    assert plain(result) == {"A": "fake-value-0123456789"}
+    assert time.process_time() - started < 10

@@ -131,14 +131,8 @@ else:
 
 
 MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
-
-
 TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
-
-
 CheckFunction = TypeVar("CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
-
-
 HookFunction = TypeVar(
     "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
 )
@@ -206,12 +200,10 @@ class Bootstrap(Generic[S, C]):
     """The Bootstrap whose load() has failed while a tool imports it to inspect it."""
 
     _run: Run[S, C] | None = None
-
     _loaded: Store[S] | None = None
-
     _loaded_config: Any = None
-
     _loaded_redaction: RedactionScope | None = None
+    _load_holders = 0  # the blocks of loaded() that have not ended, and the calls of load()
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
@@ -651,6 +643,7 @@ class Bootstrap(Generic[S, C]):
                     if self._inspection_only:
                         Bootstrap._failed_load = self
                     raise
+            self._load_holders += 1
             return self._store().view
 
     @contextmanager
@@ -666,7 +659,6 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (not needed to declare)
 
-        is_outermost = self._loaded is None
         try:
             self.load()
         except BootError as exc:
@@ -678,8 +670,10 @@ class Bootstrap(Generic[S, C]):
             yield self._store().view
             has_failed = False
         finally:
-            if is_outermost:
-                self._unload(keep_redacting=has_failed)
+            with global_access._load_lock:  # noqa: SLF001  (same library)
+                self._load_holders -= 1
+                if not self._load_holders:
+                    self._unload(keep_redacting=has_failed)
 
     def as_property(self, attribute: str) -> property:
         """Return a property that reveals the current value of a secret, or None if it is absent.
@@ -872,6 +866,7 @@ class Bootstrap(Generic[S, C]):
         if self._loaded_redaction is not None:
             self._loaded_redaction.stop(keep_redacting=keep_redacting)
         self._loaded = self._loaded_config = self._loaded_redaction = None
+        self._load_holders = 0
 
     def _dry_run(self, *, ask: bool = True) -> DryRunResult:
         """Load and validate once, as a start would, for commands that inspect an application.

@@ -697,3 +697,43 @@ def test_other_failures_at_import_are_78_too(broken: Path) -> None:
             status, _, stderr = run_tool(broken, "hive_boot", "check", "broken:boot")
             assert (status, stderr.count(told)) == (78, 1), stderr
             assert "Traceback" not in stderr
+
+
+@pytest.mark.usefixtures("injected")
+def test_blocks_of_two_threads_end_when_the_last_one_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """Values stay readable, and hidden in logs, for the thread whose block ends last."""
+    boot = Bootstrap(Hive)
+    both, ended = threading.Barrier(2, timeout=10), threading.Event()
+    found: list[str] = []
+
+    def first() -> None:
+        with boot.loaded():
+            both.wait()
+        ended.set()
+
+    def last() -> None:
+        with boot.loaded() as secrets:
+            both.wait()
+            assert ended.wait(10)
+            logging.getLogger("script").warning("still with %s", FAKE)
+            assert boot.secrets is secrets
+            found.append(secrets.jwt_secret.reveal())
+
+    threads = [threading.Thread(target=each) for each in (first, last)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (found, caplog.messages) == ([FAKE], ["still with ***"])
+    with pytest.raises(LifecycleError):
+        _ = boot.secrets
+
+
+@pytest.mark.usefixtures("injected")
+def test_a_block_does_not_undo_a_load_in_it() -> None:
+    """A module that is imported in the block may call load() for the rest of the process."""
+    boot = Bootstrap(Hive)
+    with unloading(boot):
+        with boot.loaded():
+            held = boot.load()
+        assert boot.secrets is held

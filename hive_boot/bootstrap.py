@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import (
@@ -204,6 +205,7 @@ class Bootstrap(Generic[S, C]):
     _loaded_config: Any = None
     _loaded_redaction: RedactionScope | None = None
     _load_holders = 0  # the blocks of loaded() that have not ended, and the calls of load()
+    _loading_process: int | None = None  # a forked child does not continue a load of its parent
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
@@ -630,9 +632,10 @@ class Bootstrap(Generic[S, C]):
         """
         with global_access._load_lock:  # noqa: SLF001  (same library)
             if self._loaded is None:
-                if self._loaded_redaction is not None:
+                if self._loading_process == os.getpid():
                     message = f"config= of {self!r} must not call boot.load(), which calls it."
                     raise LifecycleError(message)
+                self._loading_process = os.getpid()
                 try:
                     self._load_once()
                 except BaseException:
@@ -643,6 +646,8 @@ class Bootstrap(Generic[S, C]):
                     if self._inspection_only:
                         Bootstrap._failed_load = self
                     raise
+                finally:
+                    self._loading_process = None
             self._load_holders += 1
             return self._store().view
 

@@ -737,3 +737,30 @@ def test_a_block_does_not_undo_a_load_in_it() -> None:
         with boot.loaded():
             held = boot.load()
         assert boot.secrets is held
+
+
+def test_a_child_that_is_forked_during_a_load_loads_anew(tmp_path: Path) -> None:
+    """The thread that loads does not exist in the child."""
+    program = f"""
+import os, threading, time
+from pathlib import Path
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class S(SecretSet):
+    jwt_secret: Secret
+
+boot = Bootstrap(S, secrets_dirs={str(tmp_path)!r}, wait_for_files=30)
+thread = threading.Thread(target=boot.load)
+thread.start()
+while boot._loaded_redaction is None:
+    time.sleep(0.01)
+pid = os.fork()
+if pid == 0:
+    Path({str(tmp_path / "jwt_secret")!r}).write_text({FAKE!r})
+    os._exit(0 if boot.load().jwt_secret.reveal() == {FAKE!r} else 1)
+status = os.waitpid(pid, 0)[1]
+thread.join()
+raise SystemExit(os.waitstatus_to_exitcode(status))
+"""
+    done = run_child(program)
+    assert done.returncode == 0, done.stderr

@@ -838,8 +838,9 @@ class Bootstrap(Generic[S, C]):
             finally:
                 if self._run is run:
                     self._run = None
-                if self._loaded_redaction is not None and run.store.is_filled:
-                    self._loaded_redaction.register_values(run.store.generation.load_result)
+                if self._loaded is not None and run.store.is_filled:
+                    global_access.unregister(self._loaded)
+                    self._continue_after(run)
             _raise_failures(raised, failures)
 
     def _load_once(self) -> None:
@@ -863,6 +864,14 @@ class Bootstrap(Generic[S, C]):
         else:
             pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
             self._loaded_config = pipeline.load_once(store, publish)
+
+    def _continue_after(self, run: Run[S, C]) -> None:
+        """Continue with the values and the config of a run that has ended."""
+        self._loaded, self._loaded_config = run.store, run.config
+        result = run.store.generation.load_result
+        global_access.register(run.store, result.source_context, loaded=True)
+        accepted = (*result.unused_values, *run.store.all_accepted_values())
+        self._loaded_redaction.register_values(result.replace(unused_values=accepted))  # type: ignore[union-attr]
 
     def _unload(self, *, keep_redacting: bool) -> None:
         """Undo :meth:`load`."""

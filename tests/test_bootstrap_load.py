@@ -311,7 +311,7 @@ async def test_a_run_takes_the_object_over(mounted: MountedVolume) -> None:
                 assert held.jwt_secret.reveal() == get_secret("JWT_SECRET") == second
                 assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second, first]
             assert held.jwt_secret.reveal() == get_secret("JWT_SECRET") == second
-            assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second]
+            assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second, first]
 
 
 @pytest.mark.anyio
@@ -737,6 +737,28 @@ def test_a_block_does_not_undo_a_load_in_it() -> None:
         with boot.loaded():
             held = boot.load()
         assert boot.secrets is held
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_values_of_a_run_stay_when_it_has_ended(backend: str, mounted: MountedVolume) -> None:
+    """Secrets, config and accepted values are those of one generation."""
+    boot = Bootstrap(Hive, config=lambda secrets: secrets.jwt_secret.reveal())
+
+    async def run() -> None:
+        async with boot.running():
+            mounted.publish({"jwt_secret": OTHER})
+            await boot.reload()
+
+    with unloading(boot):
+        secrets = boot.load()
+        for _ in range(2):
+            anyio.run(run, backend=backend)
+            assert boot.secrets is secrets
+            assert (secrets.jwt_secret.reveal(), boot.config) == (OTHER, OTHER)
+            assert get_secret("JWT_SECRET") == OTHER
+        mounted.publish({"jwt_secret": FAKE})
+        anyio.run(run, backend=backend)
+        assert [value.reveal() for value in boot.accepted("jwt_secret")] == [OTHER, FAKE]
 
 
 def test_a_child_that_is_forked_during_a_load_loads_anew(tmp_path: Path) -> None:

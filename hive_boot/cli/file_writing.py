@@ -13,6 +13,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import CommandError, os_error_text
+from hive_boot.secrets.sources.files import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,8 +198,9 @@ def write_in_place(
     Raises:
         OSError: the file cannot be opened or read, or the backup cannot be written.
         CommandError: the write failed or was not accepted, another process has the lock, or
-            the file was replaced or changed since ``expected``. The message states whether the
-            file contains the old content, and begins with a verb: the caller adds the path.
+            the file is too large, or was replaced or changed since ``expected``. The message
+            states whether the file contains the old content, and begins with a verb: the caller
+            adds the path.
     """
     with _signals_blocked():
         fd = _open(path)
@@ -207,7 +209,11 @@ def write_in_place(
             if expected is not None and _identity(os.fstat(fd)) != _identity(expected):
                 message = "was changed by another process. Run the command again."
                 raise CommandError(message)
-            before = os.pread(fd, os.fstat(fd).st_size, 0)
+            size = os.fstat(fd).st_size
+            if size > LIMIT:
+                message = f"is larger than {LIMIT} bytes. Remove it and use --create."
+                raise CommandError(message)
+            before = os.pread(fd, size, 0)
             if backup is not None:
                 write_new_file(backup, before, 0o400)
             _overwrite(fd, before, content, accept, backup)

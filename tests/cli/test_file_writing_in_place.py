@@ -191,3 +191,13 @@ def test_a_file_system_without_locks_is_enough(path: Path, monkeypatch: pytest.M
     write_in_place(path, b"fake-new", accept, backup=None)
 
     assert path.read_bytes() == b"fake-new"
+
+
+def test_a_file_that_is_too_large_to_restore_is_not_written(path: Path) -> None:
+    """A sparse file of 32 GiB does not fit into memory, and is no secret."""
+    path.chmod(0o600)
+    os.truncate(path, 1 << 35)
+    with pytest.raises(CommandError, match="larger than"):
+        write_in_place(path, b"fake-new", accept, backup=path.with_name("key.bak"))
+    assert path.stat().st_size == 1 << 35
+    assert not path.with_name("key.bak").exists()

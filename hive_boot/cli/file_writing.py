@@ -227,8 +227,8 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block SIGINT, SIGTERM and SIGHUP, which could end the process between write and truncate."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    """Block the signals of a user, which could end the process between write and truncate."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield

@@ -107,10 +107,15 @@ def _prompt(field: Field) -> Value | None:
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """Raise at a signal that would end the process, so that getpass turns the echo on again."""
-    numbers = [each for each in _FATAL if signal.getsignal(each) == signal.SIG_DFL]
+    """Raise at a signal that would end the process, so that getpass turns the echo on again.
+
+    Ctrl-Z is ignored: a stopped process would leave the terminal to the shell without echo.
+    """
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(_FATAL, raise_terminated)
+    handlers[signal.SIGTSTP] = signal.SIG_IGN
+    numbers = [each for each in handlers if signal.getsignal(each) == signal.SIG_DFL]
     for number in numbers:
-        signal.signal(number, raise_terminated)
+        signal.signal(number, handlers[number])
     try:
         yield
     finally:
@@ -118,7 +123,10 @@ def _signals_raised() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-_FATAL = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
+_FATAL = (
+    *(signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1),
+    *(signal.SIGUSR2, signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF),
+)
 
 _USAGE = "Expected one secret name and options. The value is read from stdin or from a prompt."
 

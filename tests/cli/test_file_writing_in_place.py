@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
@@ -201,3 +202,16 @@ def test_a_file_that_is_too_large_to_restore_is_not_written(path: Path) -> None:
         write_in_place(path, b"fake-new", accept, backup=path.with_name("key.bak"))
     assert path.stat().st_size == 1 << 35
     assert not path.with_name("key.bak").exists()
+
+
+def test_the_signals_of_a_terminal_wait_for_the_end_of_the_write(path: Path) -> None:
+    """One of them between write and truncate would leave a part of each value."""
+    blocked: set[int] = set()
+
+    def look() -> bool:
+        blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        return True
+
+    write_in_place(path, b"fake-new", look, backup=None)
+    assert blocked >= {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTERM}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()

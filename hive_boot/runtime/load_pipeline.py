@@ -145,8 +145,9 @@ class LoadPipeline:
             return self.load(start_watching)
 
         loaded = await run_in_daemon_thread(load_in_thread, "hive_boot load")
-        deadline = time.monotonic() + self._declaration.startup_timeout
-        while await self.ask_sources(deadline=deadline):
+        began = time.monotonic()
+        deadline = began + self._declaration.startup_timeout
+        while await self.ask_sources(began, deadline=deadline):
             loaded = await run_in_daemon_thread(self.load, "hive_boot load")
         self.log_warnings(loaded)
         checked = await self.check(
@@ -293,10 +294,14 @@ class LoadPipeline:
         """When a source has to be asked next, on the monotonic clock; infinite for never."""
         return min((source.due for source in self.custom), default=math.inf)
 
-    async def ask_sources(self, *, again: bool = False, deadline: float = math.inf) -> bool:
-        """Ask the first source that is due, or that was not asked for a field yet.
+    async def ask_sources(
+        self, moment: float, *, again: bool = False, deadline: float = math.inf
+    ) -> bool:
+        """Ask the first source that was due at a moment, or that was not asked for a field yet.
 
         Args:
+            moment: when this load began, on the monotonic clock. A source whose interval is
+                shorter than a load is due again when the load ends; that is the next load.
             again: whether every source is due. Default False.
             deadline: the end of a start, on the monotonic clock. Default: this is a reload.
 
@@ -307,7 +312,7 @@ class LoadPipeline:
         for source in self.custom:
             if again and source.fields:
                 source.due = 0.0
-        due = [source for source in self.custom if source.is_due]
+        due = [source for source in self.custom if source.is_due(moment)]
         if not due:
             return False
         if time.monotonic() >= deadline:
@@ -550,11 +555,12 @@ def dry_run(
         return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
 
     async def check() -> CheckedLoad:
-        deadline, result = time.monotonic() + declaration.startup_timeout, loaded
+        began, result = time.monotonic(), loaded
+        deadline = began + declaration.startup_timeout
         if not ask:
             others = [each for each in loaded.problems if each.kind != "source"]
             result = loaded.replace(problems=tuple(others))
-        while ask and await pipeline.ask_sources(deadline=deadline):
+        while ask and await pipeline.ask_sources(began, deadline=deadline):
             result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)
 

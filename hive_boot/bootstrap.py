@@ -196,14 +196,13 @@ class Bootstrap(Generic[S, C]):
 
     _inspection_only = False
     """Whether a tool imports the declaration only to inspect it; then run() and serve() raise."""
-
     _failed_load: Bootstrap[Any, Any] | None = None
     """The Bootstrap whose load() has failed while a tool imports it to inspect it."""
-
     _run: Run[S, C] | None = None
     _loaded: Store[S] | None = None
     _loaded_config: Any = None
     _loaded_redaction: RedactionScope | None = None
+    _has_failed_at_import = False  # load() has ended the import by a tool
     _load_holders = 0  # the blocks of loaded() that have not ended, and the calls of load()
     _loading_process: int | None = None  # a forked child does not continue a load of its parent
 
@@ -863,7 +862,9 @@ class Bootstrap(Generic[S, C]):
             publish(result)
         else:
             pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
-            self._loaded_config = pipeline.load_once(store, publish)
+            self._loaded_config = pipeline.load_once(
+                store, publish, read_fifos=not self._inspection_only
+            )
 
     def _continue_after(self, run: Run[S, C]) -> None:
         """Continue with the values and the config of a run that has ended."""
@@ -890,7 +891,8 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
 
-        return dry_run(self._declaration, self._injectables(), self, ask=ask)
+        may_ask = None if self._has_failed_at_import else ask
+        return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
         """Raise if a tool imports the declaration only to inspect it.

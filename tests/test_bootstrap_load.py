@@ -1,6 +1,7 @@
 """The synchronous way in: load(), loaded() and as_property()."""
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -786,3 +787,47 @@ raise SystemExit(os.waitstatus_to_exitcode(status))
 """
     done = run_child(program)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_check_asks_no_source_for_a_load_at_import(tmp_path: Path) -> None:
+    """A start of the module would fail, because load() cannot ask one."""
+    (tmp_path / "asking.py").write_text(
+        "from hive_boot import Bootstrap, Secret, SecretSet\n"
+        "class S(SecretSet):\n    api_key: Secret\n"
+        "class Vault:\n    name = 'vault'\n"
+        "    async def load(self, names): return dict.fromkeys(names, 'fake-value-0123456789')\n"
+        "boot = Bootstrap(S, sources=[Vault()])\n"
+        "if __name__ != 'later': boot.load()\n",
+        "utf-8",
+    )
+    (tmp_path / "later.py").write_text((tmp_path / "asking.py").read_text("utf-8"), "utf-8")
+    for command, expected in (
+        (("asking",), 78),
+        (("hive_boot", "check", "asking:boot"), 78),
+        (("hive_boot", "check", "later:boot"), 0),
+    ):
+        with case(command):
+            status, _, stderr = run_tool(tmp_path, *command)
+            assert status == expected, stderr
+            assert ("vault did not provide API_KEY" in stderr) == (expected == 78)
+
+
+def test_a_tool_leaves_a_fifo_to_the_service(tmp_path: Path) -> None:
+    """An import by a tool that calls load() does not take its content away."""
+    (tmp_path / "piped.py").write_text(
+        "from hive_boot import Bootstrap, Secret, SecretSet\n"
+        "class S(SecretSet):\n    api_key: Secret\n"
+        "boot = Bootstrap(S, mode='development', profile='production')\n"
+        "boot.load()\n",
+        "utf-8",
+    )
+    fifo = tmp_path / ".env"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDWR)
+    try:
+        os.write(reading, b"API_KEY=fake-value-0123456789\n")
+        status, _, stderr = run_tool(tmp_path, "hive_boot", "check", "piped:boot")
+        assert (status, "FIFO" in stderr) == (78, True), stderr
+        assert os.read(reading, 100).startswith(b"API_KEY=")
+    finally:
+        os.close(reading)

@@ -48,10 +48,7 @@ if TYPE_CHECKING:
 
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
-    {
-        *("broken-link", "bundle", "conflict", "directory", "empty", "missing", "unreadable"),
-        "unstable",
-    }
+    ("broken-link", "bundle", "conflict", "directory", "empty", "missing", "unreadable", "unstable")
 )
 """The kinds of problems that end when a sidecar has written its files."""
 
@@ -141,10 +138,7 @@ class LoadPipeline:
         """
         from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
 
-        def load_in_thread() -> LoadResult:
-            return self.load(start_watching)
-
-        loaded = await run_in_daemon_thread(load_in_thread, "hive_boot load")
+        loaded = await run_in_daemon_thread(partial(self.load, start_watching), "hive_boot load")
         began = time.monotonic()
         deadline = began + self._declaration.startup_timeout
         while await self.ask_sources(began, deadline=deadline):
@@ -182,12 +176,15 @@ class LoadPipeline:
             start_watching(self._declared._field_index, source_context)  # noqa: SLF001  (ours)
         return self.hide_values(self._read_with_wait(self._fifo_reader))
 
-    def load_once(self, store: Store[Any], publish: Callable[[LoadResult], object]) -> object:
+    def load_once(
+        self, store: Store[Any], publish: Callable[[LoadResult], object], *, read_fifos: bool
+    ) -> object:
         """Load, validate and build the config, without an event loop, and run no check. It blocks.
 
         Args:
             store: accepts valid secrets.
             publish: called then, before the config is built, which may need them.
+            read_fifos: as for :meth:`load`.
 
         Returns:
             The config; None without one.
@@ -195,7 +192,7 @@ class LoadPipeline:
         Raises:
             InvalidSecretsError: there are problems; all of them are in the report.
         """
-        result = self.load()
+        result = self.load(read_fifos=read_fifos)
         self.log_warnings(result)
         if not result.problems:
             store.accept(result)
@@ -295,13 +292,12 @@ class LoadPipeline:
         return min((source.due for source in self.custom), default=math.inf)
 
     async def ask_sources(
-        self, moment: float, *, again: bool = False, deadline: float = math.inf
+        self, at: float, *, again: bool = False, deadline: float = math.inf
     ) -> bool:
         """Ask the first source that was due at a moment, or that was not asked for a field yet.
 
         Args:
-            moment: when this load began, on the monotonic clock. A source whose interval is
-                shorter than a load is due again when the load ends; that is the next load.
+            at: when this load began, on the monotonic clock, or it might never end.
             again: whether every source is due. Default False.
             deadline: the end of a start, on the monotonic clock. Default: this is a reload.
 
@@ -312,7 +308,7 @@ class LoadPipeline:
         for source in self.custom:
             if again and source.fields:
                 source.due = 0.0
-        due = [source for source in self.custom if source.is_due(moment)]
+        due = [source for source in self.custom if source.is_due(at)]
         if not due:
             return False
         if time.monotonic() >= deadline:
@@ -529,7 +525,7 @@ class DryRunResult(Record):
 
 
 def dry_run(
-    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool = True
+    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool | None
 ) -> DryRunResult:
     """Load and check everything once, as a start would, and start nothing.
 
@@ -539,8 +535,8 @@ def dry_run(
         declaration: the declared application.
         injectables: what its functions may ask for.
         boot: the Bootstrap, for functions that ask for it.
-        ask: whether the sources of the application are asked. Default True. Without them the
-            checks that need a whole set are left out.
+        ask: whether the sources of the application are asked. False: the checks that need a
+            whole set are left out. None: as load() does, which does not ask.
 
     Raises:
         DeclarationError: a parameter of a declared function cannot be filled, or resources
@@ -557,7 +553,7 @@ def dry_run(
     async def check() -> CheckedLoad:
         began, result = time.monotonic(), loaded
         deadline = began + declaration.startup_timeout
-        if not ask:
+        if ask is False:
             others = [each for each in loaded.problems if each.kind != "source"]
             result = loaded.replace(problems=tuple(others))
         while ask and await pipeline.ask_sources(began, deadline=deadline):
@@ -575,9 +571,8 @@ def dry_run(
         else:
             checked = _run_without_loop(check())
         result = checked.result
-        error = None
-        if result.problems:
-            error = pipeline.build_error(result.problems, result.report_notes)
+        refused = result.problems
+        error = pipeline.build_error(refused, result.report_notes) if refused else None
     finally:
         redaction.stop(keep_redacting=True)
     return DryRunResult(result, checked.config, error)

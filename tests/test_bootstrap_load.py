@@ -831,3 +831,18 @@ def test_a_tool_leaves_a_fifo_to_the_service(tmp_path: Path) -> None:
         assert os.read(reading, 100).startswith(b"API_KEY=")
     finally:
         os.close(reading)
+
+
+def test_a_signal_ends_a_load_that_waits_at_import(tmp_path: Path) -> None:
+    """The handlers of hive-boot run only record it, and a container would be killed."""
+    (tmp_path / "waiting.py").write_text(
+        "import os, signal, threading\n"
+        "from hive_boot import Bootstrap, Secret, SecretSet\n"
+        "class S(SecretSet):\n    api_key: Secret\n"
+        f"boot = Bootstrap(S, secrets_dirs={str(tmp_path)!r}, wait_for_files=600)\n"
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "boot.load()\n",
+        "utf-8",
+    )
+    status, _, stderr = run_tool(tmp_path, "hive_boot", "run", "waiting:boot")
+    assert (status, stderr.count("API_KEY is missing")) == (78, 1), stderr

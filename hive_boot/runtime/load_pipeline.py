@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import InvalidSecretsError, Problem
+from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext, bind
@@ -383,11 +384,10 @@ class LoadPipeline:
             return result
         until = time.monotonic() + seconds
         interval = self._declaration.timings.missing_file_interval
-        missing = _missing(result)
-        if missing:
+        if missing := _missing(result):
             log_messages.log_waiting_for_files(missing, seconds)
         while missing and (left := until - time.monotonic()) > 0:
-            if self._given_up.wait(min(interval, left)):
+            if self._given_up.wait(min(interval, left)) or stop_requested():
                 break
             result = self.read(fifo_reader=fifo_reader)
             missing = _missing(result)
@@ -554,8 +554,8 @@ def dry_run(
         began, result = time.monotonic(), loaded
         deadline = began + declaration.startup_timeout
         if ask is False:
-            others = [each for each in loaded.problems if each.kind != "source"]
-            result = loaded.replace(problems=tuple(others))
+            others = tuple(each for each in loaded.problems if each.kind != "source")
+            result = loaded.replace(problems=others)
         while ask and await pipeline.ask_sources(began, deadline=deadline):
             result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)

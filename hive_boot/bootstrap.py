@@ -630,10 +630,11 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: ``config=`` calls this method.
         """
         with global_access._load_lock:  # noqa: SLF001  (same library)
+            if self._loaded is None and self._loading_process == os.getpid():
+                message = f"config= of {self!r} must not call boot.load(), which calls it."
+                raise LifecycleError(message)
+            self._load_holders += 1
             if self._loaded is None:
-                if self._loading_process == os.getpid():
-                    message = f"config= of {self!r} must not call boot.load(), which calls it."
-                    raise LifecycleError(message)
                 self._loading_process = os.getpid()
                 try:
                     self._load_once()
@@ -647,7 +648,6 @@ class Bootstrap(Generic[S, C]):
                     raise
                 finally:
                     self._loading_process = None
-            self._load_holders += 1
             return self._store().view
 
     @contextmanager

@@ -731,6 +731,25 @@ def test_blocks_of_two_threads_end_when_the_last_one_ends(caplog: pytest.LogCapt
 
 
 @pytest.mark.usefixtures("injected")
+def test_a_block_in_config_does_not_undo_the_load_around_it() -> None:
+    """The factory of the settings may be code that works without load(), too."""
+
+    def make() -> str:
+        with boot.loaded() as secrets:
+            return secrets.jwt_secret.reveal()
+
+    boot: Bootstrap[Hive, str] = Bootstrap(Hive, config=make)
+    with unloading(boot):
+        held = boot.load()
+        assert boot.secrets is held
+        assert boot.config == FAKE
+    with boot.loaded():
+        assert boot.config == FAKE
+    with pytest.raises(LifecycleError):
+        _ = boot.secrets
+
+
+@pytest.mark.usefixtures("injected")
 def test_a_block_does_not_undo_a_load_in_it() -> None:
     """A module that is imported in the block may call load() for the rest of the process."""
     boot = Bootstrap(Hive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import (
@@ -176,15 +177,14 @@ class Bootstrap(Generic[S, C]):
 
     _inspection_only = False
     """Whether a tool imports the declaration only to inspect it; then run() and serve() raise."""
-
     _failed_load: Bootstrap[Any, Any] | None = None
     """The Bootstrap whose load() has failed while a tool imports it to inspect it."""
-
     _run: Run[S, C] | None = None
-
     _loaded: Store[S] | None = None
-
     _loaded_redaction: RedactionScope | None = None
+    _has_failed_at_import = False  # load() has ended the import by a tool
+    _load_holders = 0  # the blocks of loaded() that have not ended, and the calls of load()
+    _loading_process: int | None = None  # a forked child does not continue a load of its parent
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
@@ -563,10 +563,12 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: ``config=`` calls this method.
         """
         with global_access._load_lock:  # noqa: SLF001  (same library)
+            if self._loaded is None and self._loading_process == os.getpid():
+                message = f"config= of {self!r} must not call boot.load(), which calls it."
+                raise LifecycleError(message)
+            self._load_holders += 1
             if self._loaded is None:
-                if self._loaded_redaction is not None:
-                    message = f"config= of {self!r} must not call boot.load(), which calls it."
-                    raise LifecycleError(message)
+                self._loading_process = os.getpid()
                 try:
                     self._load_once()
                 except BaseException:
@@ -577,6 +579,8 @@ class Bootstrap(Generic[S, C]):
                     if self._inspection_only:
                         Bootstrap._failed_load = self
                     raise
+                finally:
+                    self._loading_process = None
             return self._store().view
 
     @contextmanager
@@ -592,7 +596,6 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (not needed to declare)
 
-        is_outermost = self._loaded is None
         try:
             self.load()
         except BootError as exc:
@@ -604,8 +607,10 @@ class Bootstrap(Generic[S, C]):
             yield self._store().view
             has_failed = False
         finally:
-            if is_outermost:
-                self._unload(keep_redacting=has_failed)
+            with global_access._load_lock:  # noqa: SLF001  (same library)
+                self._load_holders -= 1
+                if not self._load_holders:
+                    self._unload(keep_redacting=has_failed)
 
     def as_property(self, attribute: str) -> property:
         """Return a property that reveals the current value of a secret, or None if it is absent.
@@ -749,8 +754,9 @@ class Bootstrap(Generic[S, C]):
         finally:
             if self._run is run:
                 self._run = None
-            if self._loaded_redaction is not None and run.store.is_filled:
-                self._loaded_redaction.register_values(run.store.generation.load_result)
+            if self._loaded is not None and run.store.is_filled:
+                global_access.unregister(self._loaded)
+                self._continue_after(run)
 
     def _load_once(self) -> None:
         """Load everything for :meth:`load`, or take over what the run has loaded."""
@@ -770,7 +776,16 @@ class Bootstrap(Generic[S, C]):
             redaction.register_values(run.store.generation.load_result)
             publish()
         else:
-            LoadPipeline(self._declaration, (), Timeline(), redaction).load_once(store, publish)
+            pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
+            pipeline.load_once(store, publish, read_fifos=not self._inspection_only)
+
+    def _continue_after(self, run: Run[S, C]) -> None:
+        """Continue with the values and the config of a run that has ended."""
+        self._loaded = run.store
+        global_access.register(run.store, loaded=True)
+        result = run.store.generation.load_result
+        accepted = (*result.unused_values, *run.store.all_accepted_values())
+        self._loaded_redaction.register_values(result.replace(unused_values=accepted))  # type: ignore[union-attr]
 
     def _unload(self, *, keep_redacting: bool) -> None:
         """Undo :meth:`load`."""
@@ -779,6 +794,7 @@ class Bootstrap(Generic[S, C]):
         if self._loaded_redaction is not None:
             self._loaded_redaction.stop(keep_redacting=keep_redacting)
         self._loaded = self._loaded_redaction = None
+        self._load_holders = 0
 
     def _dry_run(self, *, ask: bool = True) -> DryRunResult:
         """Load and validate once, as a start would, for commands that inspect an application.
@@ -788,7 +804,8 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
 
-        return dry_run(self._declaration, self._injectables(), self, ask=ask)
+        may_ask = None if self._has_failed_at_import else ask
+        return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
         """Raise if a tool imports the declaration only to inspect it.

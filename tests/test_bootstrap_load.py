@@ -1,6 +1,7 @@
 """The synchronous way in: load(), loaded() and as_property()."""
 
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -311,7 +312,7 @@ async def test_a_run_takes_the_object_over(mounted: MountedVolume) -> None:
                 assert held.jwt_secret.reveal() == get_secret("JWT_SECRET") == second
                 assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second, first]
             assert held.jwt_secret.reveal() == get_secret("JWT_SECRET") == second
-            assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second]
+            assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second, first]
 
 
 @pytest.mark.anyio
@@ -697,3 +698,170 @@ def test_other_failures_at_import_are_78_too(broken: Path) -> None:
             status, _, stderr = run_tool(broken, "hive_boot", "check", "broken:boot")
             assert (status, stderr.count(told)) == (78, 1), stderr
             assert "Traceback" not in stderr
+
+
+@pytest.mark.usefixtures("injected")
+def test_blocks_of_two_threads_end_when_the_last_one_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """Values stay readable, and hidden in logs, for the thread whose block ends last."""
+    boot = Bootstrap(Hive)
+    both, ended = threading.Barrier(2, timeout=10), threading.Event()
+    found: list[str] = []
+
+    def first() -> None:
+        with boot.loaded():
+            both.wait()
+        ended.set()
+
+    def last() -> None:
+        with boot.loaded() as secrets:
+            both.wait()
+            assert ended.wait(10)
+            logging.getLogger("script").warning("still with %s", FAKE)
+            assert boot.secrets is secrets
+            found.append(secrets.jwt_secret.reveal())
+
+    threads = [threading.Thread(target=each) for each in (first, last)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (found, caplog.messages) == ([FAKE], ["still with ***"])
+    with pytest.raises(LifecycleError):
+        _ = boot.secrets
+
+
+@pytest.mark.usefixtures("injected")
+def test_a_block_in_config_does_not_undo_the_load_around_it() -> None:
+    """The factory of the settings may be code that works without load(), too."""
+
+    def make() -> str:
+        with boot.loaded() as secrets:
+            return secrets.jwt_secret.reveal()
+
+    boot: Bootstrap[Hive, str] = Bootstrap(Hive, config=make)
+    with unloading(boot):
+        held = boot.load()
+        assert boot.secrets is held
+        assert boot.config == FAKE
+    with boot.loaded():
+        assert boot.config == FAKE
+    with pytest.raises(LifecycleError):
+        _ = boot.secrets
+
+
+@pytest.mark.usefixtures("injected")
+def test_a_block_does_not_undo_a_load_in_it() -> None:
+    """A module that is imported in the block may call load() for the rest of the process."""
+    boot = Bootstrap(Hive)
+    with unloading(boot):
+        with boot.loaded():
+            held = boot.load()
+        assert boot.secrets is held
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_values_of_a_run_stay_when_it_has_ended(backend: str, mounted: MountedVolume) -> None:
+    """Secrets, config and accepted values are those of one generation."""
+    boot = Bootstrap(Hive, config=lambda secrets: secrets.jwt_secret.reveal())
+
+    async def run() -> None:
+        async with boot.running():
+            mounted.publish({"jwt_secret": OTHER})
+            await boot.reload()
+
+    with unloading(boot):
+        secrets = boot.load()
+        for _ in range(2):
+            anyio.run(run, backend=backend)
+            assert boot.secrets is secrets
+            assert (secrets.jwt_secret.reveal(), boot.config) == (OTHER, OTHER)
+            assert get_secret("JWT_SECRET") == OTHER
+        mounted.publish({"jwt_secret": FAKE})
+        anyio.run(run, backend=backend)
+        assert [value.reveal() for value in boot.accepted("jwt_secret")] == [OTHER, FAKE]
+
+
+def test_a_child_that_is_forked_during_a_load_loads_anew(tmp_path: Path) -> None:
+    """The thread that loads does not exist in the child."""
+    program = f"""
+import os, threading, time
+from pathlib import Path
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class S(SecretSet):
+    jwt_secret: Secret
+
+boot = Bootstrap(S, secrets_dirs={str(tmp_path)!r}, wait_for_files=30)
+thread = threading.Thread(target=boot.load)
+thread.start()
+while boot._loaded_redaction is None:
+    time.sleep(0.01)
+pid = os.fork()
+if pid == 0:
+    Path({str(tmp_path / "jwt_secret")!r}).write_text({FAKE!r})
+    os._exit(0 if boot.load().jwt_secret.reveal() == {FAKE!r} else 1)
+status = os.waitpid(pid, 0)[1]
+thread.join()
+raise SystemExit(os.waitstatus_to_exitcode(status))
+"""
+    done = run_child(program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_check_asks_no_source_for_a_load_at_import(tmp_path: Path) -> None:
+    """A start of the module would fail, because load() cannot ask one."""
+    (tmp_path / "asking.py").write_text(
+        "from hive_boot import Bootstrap, Secret, SecretSet\n"
+        "class S(SecretSet):\n    api_key: Secret\n"
+        "class Vault:\n    name = 'vault'\n"
+        "    async def load(self, names): return dict.fromkeys(names, 'fake-value-0123456789')\n"
+        "boot = Bootstrap(S, sources=[Vault()])\n"
+        "if __name__ != 'later': boot.load()\n",
+        "utf-8",
+    )
+    (tmp_path / "later.py").write_text((tmp_path / "asking.py").read_text("utf-8"), "utf-8")
+    for command, expected in (
+        (("asking",), 78),
+        (("hive_boot", "check", "asking:boot"), 78),
+        (("hive_boot", "check", "later:boot"), 0),
+    ):
+        with case(command):
+            status, _, stderr = run_tool(tmp_path, *command)
+            assert status == expected, stderr
+            assert ("vault did not provide API_KEY" in stderr) == (expected == 78)
+
+
+def test_a_tool_leaves_a_fifo_to_the_service(tmp_path: Path) -> None:
+    """An import by a tool that calls load() does not take its content away."""
+    (tmp_path / "piped.py").write_text(
+        "from hive_boot import Bootstrap, Secret, SecretSet\n"
+        "class S(SecretSet):\n    api_key: Secret\n"
+        "boot = Bootstrap(S, mode='development', profile='production')\n"
+        "boot.load()\n",
+        "utf-8",
+    )
+    fifo = tmp_path / ".env"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDWR)
+    try:
+        os.write(reading, b"API_KEY=fake-value-0123456789\n")
+        status, _, stderr = run_tool(tmp_path, "hive_boot", "check", "piped:boot")
+        assert (status, "FIFO" in stderr) == (78, True), stderr
+        assert os.read(reading, 100).startswith(b"API_KEY=")
+    finally:
+        os.close(reading)
+
+
+def test_a_signal_ends_a_load_that_waits_at_import(tmp_path: Path) -> None:
+    """The handlers of hive-boot run only record it, and a container would be killed."""
+    (tmp_path / "waiting.py").write_text(
+        "import os, signal, threading\n"
+        "from hive_boot import Bootstrap, Secret, SecretSet\n"
+        "class S(SecretSet):\n    api_key: Secret\n"
+        f"boot = Bootstrap(S, secrets_dirs={str(tmp_path)!r}, wait_for_files=600)\n"
+        "threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "boot.load()\n",
+        "utf-8",
+    )
+    status, _, stderr = run_tool(tmp_path, "hive_boot", "run", "waiting:boot")
+    assert (status, stderr.count("API_KEY is missing")) == (78, 1), stderr

@@ -124,6 +124,7 @@ def _load_without_running(app: str) -> object:
     except InvalidSecretsError:
         if Bootstrap._failed_load is None:  # noqa: SLF001  (same package)
             raise
+        Bootstrap._failed_load._has_failed_at_import = True  # noqa: SLF001  (same package)
         return Bootstrap._failed_load  # noqa: SLF001  (same package)
     except SystemExit:
         module = app.partition(":")[0]

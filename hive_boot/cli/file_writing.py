@@ -10,9 +10,10 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.arguments import CommandError, os_error_text
+from hive_boot.cli.arguments import CommandError, os_error_text, raise_terminated
+from hive_boot.secrets.sources.files import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +31,42 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
+_FATAL = (
+    *(signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1),
+    *(signal.SIGUSR2, signal.SIGXCPU, signal.SIGVTALRM, signal.SIGPROF),
+)
+
+
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """Raise at a signal that would end the process, so that its changes are undone.
+
+    Ctrl-Z is ignored: at a prompt, a stopped process would leave the terminal to the shell
+    without echo.
+    """
+    handlers: dict[signal.Signals, Any] = dict.fromkeys(_FATAL, raise_terminated)
+    handlers[signal.SIGTSTP] = signal.SIG_IGN
+    numbers = [each for each in handlers if signal.getsignal(each) == signal.SIG_DFL]
+    for number in numbers:
+        signal.signal(number, handlers[number])
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block the signals of a user, which could end the process between write and truncate."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class UndoError(CommandError):
     """A command failed, and some of its changes could not be undone."""
 
@@ -37,28 +74,37 @@ class UndoError(CommandError):
 class FileTransaction:
     """File changes that are undone in reverse order if the ``with`` block raises.
 
+    A signal that would end the process raises between two changes.
+
     Raises:
         UndoError: a change could not be undone.
     """
 
     def __init__(self) -> None:
         self._undo: list[tuple[Path, Callable[[], object]]] = []
+        self._signals = signals_raised()
 
     def __enter__(self) -> Self:
+        self._signals.__enter__()
         return self
 
     def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         failed = []
-        for path, undo in reversed(self._undo) if exc is not None else ():
-            try:
-                undo()
-            except OSError:
-                failed.append(str(path))
+        try:
+            with _signals_blocked():
+                for path, undo in reversed(self._undo) if exc is not None else ():
+                    try:
+                        undo()
+                    except OSError:
+                        failed.append(str(path))
+        finally:
+            self._signals.__exit__(None, None, None)
         if failed:
             cause = os_error_text(exc).lower() if isinstance(exc, OSError) else str(exc)
             message = f"{cause}. These changes could not be undone: {', '.join(failed)}"
             raise UndoError(message)
 
+    @_signals_blocked()
     def create_directory(self, path: Path) -> None:
         """Create a directory with mode 0700; missing parents get the mode of the umask."""
         for directory in (*reversed(path.parents), path):
@@ -66,6 +112,7 @@ class FileTransaction:
                 directory.mkdir(DIRECTORY_MODE if directory == path else 0o777)
                 self._undo.append((directory, directory.rmdir))
 
+    @_signals_blocked()
     def create(self, path: Path, content: bytes, mode: int | None = FILE_MODE) -> None:
         """Create a file. Missing directories above it get mode 0700.
 
@@ -91,6 +138,7 @@ class FileTransaction:
         self._undo.append((path, path.unlink))
         _flush(path.parent)
 
+    @_signals_blocked()
     def replace(self, path: Path, content: bytes, before: bytes) -> None:
         """Replace a file by a new one with the same mode and owner.
 
@@ -110,6 +158,7 @@ class FileTransaction:
         self._undo.append((path, lambda: _replace(path, before, status)))
         _flush(path.parent)
 
+    @_signals_blocked()
     def restrict(self, directory: Path) -> None:
         """Remove the permissions of other users from a directory."""
         mode = stat.S_IMODE(directory.stat().st_mode)
@@ -197,8 +246,9 @@ def write_in_place(
     Raises:
         OSError: the file cannot be opened or read, or the backup cannot be written.
         CommandError: the write failed or was not accepted, another process has the lock, or
-            the file was replaced or changed since ``expected``. The message states whether the
-            file contains the old content, and begins with a verb: the caller adds the path.
+            the file is too large, or was replaced or changed since ``expected``. The message
+            states whether the file contains the old content, and begins with a verb: the caller
+            adds the path.
     """
     with _signals_blocked():
         fd = _open(path)
@@ -207,7 +257,11 @@ def write_in_place(
             if expected is not None and _identity(os.fstat(fd)) != _identity(expected):
                 message = "was changed by another process. Run the command again."
                 raise CommandError(message)
-            before = os.pread(fd, os.fstat(fd).st_size, 0)
+            size = os.fstat(fd).st_size
+            if size > LIMIT:
+                message = f"is larger than {LIMIT} bytes. Remove it and use --create."
+                raise CommandError(message)
+            before = os.pread(fd, size, 0)
             if backup is not None:
                 write_new_file(backup, before, 0o400)
             _overwrite(fd, before, content, accept, backup)
@@ -217,17 +271,6 @@ def write_in_place(
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block SIGINT, SIGTERM and SIGHUP, which could end the process between write and truncate."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _overwrite(

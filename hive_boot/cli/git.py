@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.arguments import CommandError
+from hive_boot.cli.arguments import CommandError, os_error_text
+from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,8 +125,8 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         working directory.
 
     Raises:
-        CommandError: ``.gitignore`` is a symbolic link, which git does not follow, or is not
-            a file.
+        CommandError: ``.gitignore`` is a symbolic link, which git does not follow, is not a
+            file, or cannot be read.
     """
     repository = find_repository(directory)
     root = repository or Path.cwd()
@@ -142,7 +143,11 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         if not stat.S_ISREG(path.lstat().st_mode):
             message = f"{path} is a link or not a file, so git does not read it. Replace it."
             raise CommandError(message)
-        before = path.read_bytes()
+        try:
+            before = read_regular_file(path)
+        except OSError as exc:
+            message = f"{path} cannot be read: {os_error_text(exc).lower()}"
+            raise CommandError(message) from None
     raw, content = os.fsencode(line), before or b""
     if ignored is None and raw in content.splitlines():
         return None

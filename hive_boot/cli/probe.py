@@ -22,6 +22,11 @@ _MAX_BYTES = 1 << 16
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
 """The first line of a response: https://www.rfc-editor.org/rfc/rfc9112#section-4"""
 
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+"""A value of Content-Length; int() refuses thousands of digits."""
+
+_PORT = re.compile("[0-9]{1,5}")
+
 _DEFAULT_PATH = "/readyz"
 
 _MAX_TIMEOUT = 86400.0
@@ -138,7 +143,7 @@ def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
     if not colon or authority.endswith("]"):
         host, port = authority, str(default_port)
     host = host.removeprefix("[").removesuffix("]")
-    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
+    is_port = _PORT.fullmatch(port) and 0 < int(port) < 1 << 16
     if not host or "@" in host or not is_port:
         message = "Invalid URL or --port: expected a host without user, and a port from 1 to 65535"
         raise UsageError(message)
@@ -193,8 +198,8 @@ def _is_complete(received: bytes) -> bool:
         return False
     for line in head.split(b"\r\n")[1:]:
         name, _, length = line.partition(b":")
-        if name.lower() == b"content-length" and length.strip().isdigit():
-            return len(body) >= int(length)
+        if name.lower() == b"content-length" and (number := _LENGTH.fullmatch(length.strip())):
+            return len(body) >= int(number[0])
     return False
 
 

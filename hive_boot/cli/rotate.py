@@ -6,11 +6,9 @@ import argparse
 import inspect
 import re
 import shlex
-import signal
 import stat
 import sys
 import warnings
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from getpass import GetPassWarning, getpass
 from pathlib import Path
@@ -22,9 +20,8 @@ from hive_boot.cli.arguments import (
     Parser,
     UsageError,
     os_error_text,
-    raise_terminated,
 )
-from hive_boot.cli.file_writing import FileTransaction, write_in_place
+from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
 from hive_boot.cli.git import find_repository, git_failure, plan_gitignore_change
 from hive_boot.cli.output import print_json, print_line
 from hive_boot.cli.secret_files import (
@@ -46,7 +43,6 @@ from hive_boot.secrets.validation import call_checks
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator
 
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
@@ -86,7 +82,7 @@ def _prompt(field: Field) -> Value | None:
     failure = ""
     entries: list[Value | None] = []
     try:
-        with warnings.catch_warnings(), _signals_raised():
+        with warnings.catch_warnings(), signals_raised():
             warnings.simplefilter("error", GetPassWarning)
             # The plain text is not assigned to a variable, which a traceback with locals shows.
             entries = [
@@ -106,21 +102,6 @@ def _prompt(field: Field) -> Value | None:
         raise CommandError(message)
     return entries[0]
 
-
-@contextmanager
-def _signals_raised() -> Iterator[None]:
-    """Raise at a signal that would end the process, so that getpass turns the echo on again."""
-    numbers = [each for each in _FATAL if signal.getsignal(each) == signal.SIG_DFL]
-    for number in numbers:
-        signal.signal(number, raise_terminated)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-
-_FATAL = (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM)
 
 _USAGE = "Expected one secret name and options. The value is read from stdin or from a prompt."
 

@@ -142,6 +142,11 @@ def acquire() -> SignalHandler:
     return _early.pop() if _early else SignalHandler()
 
 
+def stop_requested() -> bool:
+    """Return whether a signal to stop has arrived during the import of an application."""
+    return any(handler.first_signal is not None for handler in _early)
+
+
 def terminate_self() -> None:
     """Send SIGTERM to this process, if the server around the application handles it.
 

@@ -91,9 +91,15 @@ class ConfigFactory:
             hidden: the values that no message may show.
         """
         try:
-            return self._factory(**dict.fromkeys(self._parameters, secrets)), []
+            config = self._factory(**dict.fromkeys(self._parameters, secrets))
         except BaseException as exc:  # noqa: BLE001  (a factory may raise anything)
             return None, self._problems(exc, hidden)
+        if not inspect.iscoroutine(config):
+            return config, []
+        config.close()
+        return None, self._problems(
+            TypeError("it returned a coroutine, and is not awaited"), hidden
+        )
 
     def _problems(self, exc: BaseException, hidden: Sequence[Value]) -> list[Problem]:
         model = self._failed_model(exc)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot.exceptions import InvalidSecretsError, Problem
+from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext, bind
@@ -131,8 +132,9 @@ class LoadPipeline:
         from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
 
         result = await run_in_daemon_thread(partial(self.load, start_watching), "hive_boot load")
-        deadline = time.monotonic() + self._declaration.startup_timeout
-        while await self.ask_sources(deadline=deadline):
+        began = time.monotonic()
+        deadline = began + self._declaration.startup_timeout
+        while await self.ask_sources(began, deadline=deadline):
             result = await run_in_daemon_thread(self.load, "hive_boot load")
         self.log_warnings(result)
         result = await self.check(
@@ -167,17 +169,20 @@ class LoadPipeline:
             start_watching(self._declaration.field_index, source_context)
         return self.hide_values(self._read_with_wait())
 
-    def load_once(self, store: Store[Any], publish: Callable[[], object]) -> None:
+    def load_once(
+        self, store: Store[Any], publish: Callable[[], object], *, read_fifos: bool
+    ) -> None:
         """Load, validate and build the config, without an event loop, and run no check. It blocks.
 
         Args:
             store: accepts valid secrets, and later their config.
             publish: called in between: the factory of the config may need the secrets.
+            read_fifos: as for :meth:`load`.
 
         Raises:
             InvalidSecretsError: there are problems; all of them are in the report.
         """
-        result = self.load()
+        result = self.load(read_fifos=read_fifos)
         self.log_warnings(result)
         if not result.problems:
             store.accept(result)
@@ -271,10 +276,13 @@ class LoadPipeline:
         """When a source has to be asked next, on the monotonic clock; infinite for never."""
         return min((source.due for source in self.custom), default=math.inf)
 
-    async def ask_sources(self, *, again: bool = False, deadline: float = math.inf) -> bool:
-        """Ask the first source that is due, or that was not asked for a field yet.
+    async def ask_sources(
+        self, at: float, *, again: bool = False, deadline: float = math.inf
+    ) -> bool:
+        """Ask the first source that was due at a moment, or that was not asked for a field yet.
 
         Args:
+            at: when this load began, on the monotonic clock, or it might never end.
             again: whether every source is due. Default False.
             deadline: the end of a start, on the monotonic clock. Default: this is a reload.
 
@@ -285,7 +293,7 @@ class LoadPipeline:
         for source in self.custom:
             if again and source.fields:
                 source.due = 0.0
-        due = [source for source in self.custom if source.is_due]
+        due = [source for source in self.custom if source.is_due(at)]
         if not due:
             return False
         if time.monotonic() >= deadline:
@@ -359,11 +367,10 @@ class LoadPipeline:
             return result
         until = time.monotonic() + seconds
         interval = self._declaration.timings.missing_file_interval
-        missing = _missing(result)
-        if missing:
+        if missing := _missing(result):
             log_messages.log_waiting_for_files(missing, seconds)
         while missing and (left := until - time.monotonic()) > 0:
-            if self._given_up.wait(min(interval, left)):
+            if self._given_up.wait(min(interval, left)) or stop_requested():
                 break
             result = self.read(fifo_reader=self._fifo_reader)
             missing = _missing(result)
@@ -498,7 +505,7 @@ class DryRunResult(Record):
 
 
 def dry_run(
-    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool = True
+    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool | None
 ) -> DryRunResult:
     """Load and check everything once, as a start would, and start nothing.
 
@@ -508,8 +515,8 @@ def dry_run(
         declaration: the declared application.
         injectables: what its functions may ask for.
         boot: the Bootstrap, for functions that ask for it.
-        ask: whether the sources of the application are asked. Default True. Without them the
-            checks that need a whole set are left out.
+        ask: whether the sources of the application are asked. False: the checks that need a
+            whole set are left out. None: as load() does, which does not ask.
 
     Raises:
         DeclarationError: a parameter of a declared function cannot be filled, or resources
@@ -526,11 +533,12 @@ def dry_run(
         return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
 
     async def check(result: LoadResult) -> LoadResult:
-        deadline = time.monotonic() + declaration.startup_timeout
-        if not ask:
+        began = time.monotonic()
+        deadline = began + declaration.startup_timeout
+        if ask is False:
             others = [each for each in result.problems if each.kind != "source"]
             result = result.replace(problems=tuple(others))
-        while ask and await pipeline.ask_sources(deadline=deadline):
+        while ask and await pipeline.ask_sources(began, deadline=deadline):
             result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)
 

@@ -244,9 +244,10 @@ class ReloadReader:
             ask_sources: whether every source is asked. Default: those that are due.
             read_fifos: whether to read FIFOs again. Default False: use what the start has read.
         """
+        began = time.monotonic()
         reader = FifoReader(self._fifo_timeout) if read_fifos else None
         read = await self._read_once(reader)
-        while await self._pipeline.ask_sources(again=ask_sources):
+        while await self._pipeline.ask_sources(began, again=ask_sources):
             ask_sources = False
             read = await self._read_once(reader)
         return read

@@ -27,6 +27,13 @@ class Variables(dict[str, str]):
         return f"Variables({len(self)})"
 
 
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return os.curdir  # it was removed: nothing exists in it
+
+
 class HostEnvironment:
     """Facts of the host that detection depends on.
 
@@ -62,7 +69,7 @@ class HostEnvironment:
             Variables(os.environ if environ is None else environ)
         )
         self.root: str = root
-        self.cwd: str = os.getcwd() if cwd is None else cwd
+        self.cwd: str = _working_directory() if cwd is None else cwd
         self.pid: int = os.getpid() if pid is None else pid
         self.system: str = system
         self._terminal = terminal

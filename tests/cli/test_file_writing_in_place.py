@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import signal
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Thread
@@ -191,3 +192,26 @@ def test_a_file_system_without_locks_is_enough(path: Path, monkeypatch: pytest.M
     write_in_place(path, b"fake-new", accept, backup=None)
 
     assert path.read_bytes() == b"fake-new"
+
+
+def test_a_file_that_is_too_large_to_restore_is_not_written(path: Path) -> None:
+    """A sparse file of 32 GiB does not fit into memory, and is no secret."""
+    path.chmod(0o600)
+    os.truncate(path, 1 << 35)
+    with pytest.raises(CommandError, match="larger than"):
+        write_in_place(path, b"fake-new", accept, backup=path.with_name("key.bak"))
+    assert path.stat().st_size == 1 << 35
+    assert not path.with_name("key.bak").exists()
+
+
+def test_the_signals_of_a_terminal_wait_for_the_end_of_the_write(path: Path) -> None:
+    """One of them between write and truncate would leave a part of each value."""
+    blocked: set[int] = set()
+
+    def look() -> bool:
+        blocked.update(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        return True
+
+    write_in_place(path, b"fake-new", look, backup=None)
+    assert blocked >= {signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTERM}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()

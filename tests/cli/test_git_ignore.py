@@ -1,10 +1,12 @@
 """Git ignore rules, as a real git sees them."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.git import find_repository, plan_gitignore_change, tracked_files
 
 
@@ -123,3 +125,12 @@ def test_tracked_files_are_found(repository: Path) -> None:
 
     assert tracked_files(directory) == ["secrets/key"]
     assert tracked_files(repository.parent) == []
+
+
+def test_a_file_that_cannot_be_read_is_refused(repository: Path) -> None:
+    """It is larger than any .gitignore of a person, such as a sparse file."""
+    ignore = repository / ".gitignore"
+    ignore.touch()
+    os.truncate(ignore, 1 << 35)
+    with pytest.raises(CommandError, match=str(ignore)):
+        add_line(repository / "secrets")

@@ -533,6 +533,19 @@ def test_a_killed_migration_can_be_repeated(here: Path) -> None:
     assert git("ls-files") == ".env\n.gitignore\n"
 
 
+def test_a_terminated_migration_changes_nothing(here: Path) -> None:
+    """A signal that can be caught undoes the files before it."""
+    before = contents(here)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+        program = KILLED.replace("SIGKILL", number.name).replace(
+            "main(sys", "exit_status = main(sys"
+        )
+        done = run_child(f"{program}sys.exit(exit_status)", "migrate", APP, cwd=here)
+        assert (done.returncode, done.stdout) == (128 + number, ""), done.stderr
+        assert contents(here) == before
+        assert not (here / "secrets").exists()
+
+
 def test_files_that_a_start_would_read_otherwise_are_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

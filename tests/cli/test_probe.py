@@ -90,6 +90,13 @@ def test_a_long_response_is_not_read_to_its_end() -> None:
         assert main(["probe", "--port", str(port)]) == 0
 
 
+def test_a_length_that_is_no_possible_number_is_ignored() -> None:
+    """The body then ends with the connection."""
+    for length in (b"9" * 5000, b"9" * 19, b"+5", b"0x5", b""):
+        with answering(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\nready") as port:
+            assert main(["probe", "--port", str(port)]) == 0, length
+
+
 def test_a_refused_connection_fails(capsys: pytest.CaptureFixture[str]) -> None:
     """With the message of the system, and no status in JSON."""
     with socket.socket() as taken:
@@ -144,6 +151,7 @@ def test_a_wrong_url_or_option_is_64(capsys: pytest.CaptureFixture[str]) -> None
         ["http://user@127.0.0.1/"],
         ["http://127.0.0.1/a b"],
         ["http://127.0.0.1/a\r\nHost: b"],
+        [f"http://127.0.0.1:{'9' * 5000}/"],
         ["--port", "0"],
         ["--port", "-1"],
         ["--port", "8000", "--timeout", "0"],

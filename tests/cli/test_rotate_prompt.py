@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -195,22 +196,24 @@ def test_the_end_of_input_changes_nothing(terminal: Terminal) -> None:
 def test_a_signal_at_the_prompt_restores_the_terminal(start: Start) -> None:
     """Without the echo the next commands of the user would be invisible."""
     for controlling in (False, True):
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
-            for prompts in (1, 2):
-                terminal = start(controlling=controlling)
-                terminal.expect("New value of API_KEY: ")
-                if prompts == 2:
-                    terminal.type(b"fake-new\n")
-                    terminal.expect("Repeat the value: ")
-                assert not terminal.is_restored()
-                terminal.type(b"begun")  # echoed if it arrives after the signal
-                terminal.child.send_signal(number)
+        for number, prompts in (
+            *product((signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT), (1, 2)),
+            *((signal.SIGALRM, 1), (signal.SIGUSR1, 1), (signal.SIGUSR2, 1), (signal.SIGXCPU, 1)),
+        ):
+            terminal = start(controlling=controlling)
+            terminal.expect("New value of API_KEY: ")
+            if prompts == 2:
+                terminal.type(b"fake-new\n")
+                terminal.expect("Repeat the value: ")
+            assert not terminal.is_restored()
+            terminal.type(b"fake-beg")
+            terminal.child.send_signal(number)
 
-                assert terminal.child.wait(60) == 128 + number
-                assert terminal.is_restored(), (controlling, number)
-                assert terminal.end() == 128 + number
-                assert "fake" not in terminal.shown
-                assert "Traceback" not in terminal.shown
+            assert terminal.child.wait(60) == 128 + number
+            assert terminal.is_restored(), (controlling, number)
+            assert terminal.end() == 128 + number
+            assert "fake" not in terminal.shown
+            assert "Traceback" not in terminal.shown
     assert contents(Path("secrets")) == {"api_key": b"fake-old"}
 
 
@@ -221,6 +224,7 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
     def entered(_: str) -> str:
         prompts.append(signal.getsignal(signal.SIGHUP))
         prompts.append(signal.getsignal(signal.SIGTERM))
+        prompts.append(signal.getsignal(signal.SIGTSTP))
         return "fake-new"
 
     monkeypatch.setattr("hive_boot.cli.rotate.getpass", entered)
@@ -231,6 +235,9 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
         assert read_new_value(FIELD).reveal() == "fake-new"
         assert prompts[0] is signal.SIG_IGN
         assert prompts[1] is not signal.SIG_DFL
+        # Stopped by Ctrl-Z, the command would leave the terminal to the shell without echo.
+        assert prompts[2] is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTSTP) is signal.SIG_DFL
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:

@@ -517,3 +517,19 @@ def test_a_load_without_a_loop_gives_the_secrets_to_the_factory() -> None:
         anyio.run(main)
         assert boot.config == f"https://{VALUE}@host"
     assert calls == [VALUE, VALUE]
+
+
+@pytest.mark.anyio
+async def test_a_coroutine_is_no_config() -> None:
+    """A function that is not async may return one; nothing would await it."""
+
+    async def make_later(*_: object) -> Settings:
+        return Settings()
+
+    class Late:
+        async def __call__(self) -> Settings:
+            return Settings()
+
+    for config in (lambda: make_later(), lambda secrets: make_later(secrets), Late()):  # noqa: PLW0108
+        (problem,) = await problems_of(config)
+        assert (problem.kind, "coroutine" in problem.message) == ("config", True)

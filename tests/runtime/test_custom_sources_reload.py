@@ -53,6 +53,17 @@ async def test_an_interval_is_the_time_between_two_reloads(
     assert len(source.asked) == number, "it was asked after the stop"
 
 
+async def test_an_interval_may_be_shorter_than_a_load() -> None:
+    """A start and a reload ask once, although the source is due again when they have read."""
+    source = Fake(answer=values(1), interval=1e-6)
+    boot = declared(source, startup_timeout=5)
+    with anyio.fail_after(60):
+        async with boot.running() as secrets:
+            source.answer = values(2)
+            await boot.reload()
+            assert secrets.api_key.reveal() == values(2)["API_KEY"]
+
+
 async def test_without_an_interval_a_reload_on_demand_asks_again() -> None:
     """`boot.reload()` and SIGHUP do; nothing else runs in an application without a watcher."""
     source = Fake(answer=values(1))

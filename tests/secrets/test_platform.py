@@ -568,3 +568,28 @@ def test_the_environment_is_shown_to_nobody(tmp_path: Path) -> None:
     assert source_context.variables()["OPENAI_API_KEY"] == "fake-key"
     shown = repr([source_context, source_context.variables, surroundings])
     assert "fake-key" not in shown
+
+
+def test_a_working_directory_that_was_removed_is_empty(tmp_path: Path) -> None:
+    """A service whose secrets are elsewhere starts, such as after a deployment."""
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/api_key").write_text("fake-value-0123456789")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = (
+        "import os, sys\n"
+        "from hive_boot import Bootstrap, Secret, SecretSet, get_secret\n"
+        f"os.rmdir({str(gone)!r})\n"
+        "class S(SecretSet):\n    api_key: Secret | None\n"
+        "boot = Bootstrap(S)\n"
+        "@boot.main\n"
+        "async def main(secrets: S) -> None:\n"
+        "    print(secrets.api_key is not None)\n"
+        "print(get_secret('API_KEY') is not None)\n"
+        "boot.run()\n"
+    )
+    for mode, expected in (("docker", "True\nTrue\n"), ("development", "False\nFalse\n")):
+        gone.mkdir(exist_ok=True)
+        variables = {"HIVE_BOOT_MODE": mode, "HIVE_BOOT_SECRETS_DIR": str(tmp_path / "secrets")}
+        done = run_child(program, cwd=gone, **variables)
+        assert (done.returncode, done.stdout) == (0, expected), done.stderr

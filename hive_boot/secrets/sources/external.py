@@ -107,11 +107,10 @@ class CustomSource:
         if not fields:
             self.due, self.answered = math.inf, frozenset()
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it has to be asked now."""
+    def is_due(self, moment: float) -> bool:
+        """Return whether it has to be asked at a moment of the monotonic clock."""
         is_new = not self.answered.issuperset(field.name for field in self.fields)
-        return self.due <= time.monotonic() or (is_new and self.problem is None)
+        return self.due <= moment or (is_new and self.problem is None)
 
     async def load(self) -> None:
         """Ask the source, and replace its last good answer.

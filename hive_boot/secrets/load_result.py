@@ -253,27 +253,33 @@ class LoadResultBuilder:
                 that has no value, is added.
         """
         for attribute, aliases in self.field_index.aliases.items():
-            for alias in aliases:
-                hits = self.unresolved.pop(alias.attribute, [])
-                if alias.attribute in self.values:
-                    origin = self.origin(alias.attribute)
-                    hits = [SourceHit(self.values.pop(alias.attribute), *origin)]
-                    self.origins.pop(alias.attribute, None)
-                hits = [hit for hit in hits if hit.result is not EMPTY]
-                copy = self.env_duplicates.pop(alias.attribute, None)
-                copies = [] if copy is None else [SourceHit(copy, "environment", alias.name)]
+            found = [(alias, *self._take_hits(alias)) for alias in aliases]
+            # A file under any older name precedes a variable, which is a copy where files count.
+            found.sort(key=lambda each: bool(each[2] and not each[1]))
+            for alias, hits, copies in found:
                 if self._is_provided(attribute, reported, in_file=bool(hits)):
                     self._ignore_alias(attribute, alias, hits + copies)
                 elif alias.attribute in reported:
                     reported.add(attribute)
-                elif found := hits + copies:
+                elif hits or copies:
                     self.unresolved.pop(attribute, None)
                     for hit in hits:
                         self.add(attribute, hit)
                     for hit in copies:
                         self.env_duplicates.setdefault(attribute, hit.result)
                     self.used_aliases[attribute] = alias
-                    self._warn_of_alias("alias", attribute, alias, found[0])
+                    self._warn_of_alias("alias", attribute, alias, (hits + copies)[0])
+
+    def _take_hits(self, alias: Field) -> tuple[list[SourceHit], list[SourceHit]]:
+        """Remove what was found under an older name; return it, and its copy in the environment."""
+        hits = self.unresolved.pop(alias.attribute, [])
+        if alias.attribute in self.values:
+            origin = self.origin(alias.attribute)
+            hits = [SourceHit(self.values.pop(alias.attribute), *origin)]
+            self.origins.pop(alias.attribute, None)
+        copy = self.env_duplicates.pop(alias.attribute, None)
+        copies = [] if copy is None else [SourceHit(copy, "environment", alias.name)]
+        return [hit for hit in hits if hit.result is not EMPTY], copies
 
     def _is_provided(self, attribute: str, reported: set[str], *, in_file: bool) -> bool:
         """Return whether an older name of a field is not needed.

@@ -260,8 +260,13 @@ class LoadResultBuilder:
         A field whose alias has a problem, and that has no value, counts as reported.
         """
         for attribute, aliases in self.field_index.aliases.items():
-            for alias in aliases:
+            # A file under any older name precedes a variable, which is a copy where files count.
+            for alias in sorted(aliases, key=self._is_only_copied):
                 self._resolve_alias(attribute, alias)
+
+    def _is_only_copied(self, alias: Field) -> bool:
+        has_file = any(hit.result is not EMPTY for hit in self.hits(alias.attribute))
+        return not has_file and alias.attribute in self.env_duplicates
 
     def _resolve_alias(self, attribute: str, alias: Field) -> None:
         files = [hit for hit in self.hits(alias.attribute) if hit.result is not EMPTY]

@@ -105,6 +105,7 @@ def test_the_name_precedes_an_older_one_in_every_source(tmp_path: Path) -> None:
             {oldest: TWO},
             [("alias", oldest), ("environment-copy", oldest)],
         ),
+        ({"named/pgpassword": ONE}, {old: TWO}, [("alias", oldest), ("alias-differs", old)]),
         # What cannot be read under an older name does not matter when there is a value.
         ({"named/orders_db_password": ONE}, {f"{old}_FILE": "ROOT/nowhere/x"}, []),
         (

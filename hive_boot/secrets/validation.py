@@ -170,12 +170,13 @@ BLANK = ValueProblem("empty", "contains only white space")
 
 
 _STAND_IN = ValueProblem(
-    "placeholder", "is a placeholder; if it is meant, set secret(allow_placeholder=True)"
+    "placeholder", "is a placeholder; if it is the real value, declare secret(allow_placeholder=True)"
 )
 
 
 _UNRESOLVED = ValueProblem(
-    "reference", "is an unresolved reference; if it is meant, set secret(allow_placeholder=True)"
+    "reference",
+    "is an unresolved reference; if it is the real value, declare secret(allow_placeholder=True)",
 )
 
 

@@ -170,7 +170,8 @@ BLANK = ValueProblem("empty", "contains only white space")
 
 
 _STAND_IN = ValueProblem(
-    "placeholder", "is a placeholder; if it is the real value, declare secret(allow_placeholder=True)"
+    "placeholder",
+    "is a placeholder; if it is the real value, declare secret(allow_placeholder=True)",
 )
 
 

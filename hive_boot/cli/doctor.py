@@ -163,7 +163,7 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
 def _print_findings(findings: Sequence[Finding]) -> None:
     print_line()
     if not findings:
-        print_line(Cell("No findings.", "green"))
+        print_line(Cell("No further findings.", "green"))
         return
     width = _WIDTH
     if is_terminal():

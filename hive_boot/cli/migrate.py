@@ -224,7 +224,7 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     print_line(f"    HIVE_BOOT_SECRETS_DIR={directory} hive-boot check {app}")
     print_line("  A secrets directory selects the profile production. On a development machine,")
     print_line("  put HIVE_BOOT_PROFILE=development before the command.")
-    print_line("- run the application with Compose:")
+    print_line("- render the files for Compose, with hive_boot[deploy] installed:")
     print_line(f"    hive-boot manifests {app} --target compose --write")
     print_line("- change a secret later, in place:")
     print_line(f"    hive-boot rotate NAME --to {directory}")

@@ -91,7 +91,7 @@ _WARNINGS: dict[WarningKind, str] = {
     "overridden": "A stronger source overrides a different value: {location}",
     "placeholder": "Placeholders, which the profile production rejects: {names}",
     "reference": "Unresolved references, which the profile production rejects: {names}",
-    "example-value": "{names} has the value of the example in {location}",
+    "example-value": "Values of the example in {location} are in use: {names}",
     "dotenv-setting": "{names} in {location} has no effect: set it in the environment",
     "dotenv-line": "{location} cannot be parsed, and concerns no declared secret",
     "dotenv-repeated": "{location} sets {names} again, and the last line counts",
@@ -118,7 +118,7 @@ _NOTES: dict[NoteKind, str] = {
     "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
     "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
     "are more than 1,000: {locations}.",
-    "trailing-newline": "{names} ends with a newline: only one is removed from a file.",
+    "trailing-newline": "These values end with a newline, of which a file loses only one: {names}.",
     "kubectl-stdin": "Each kubectl command below reads its value from stdin: paste it and press "
     "Ctrl-D. Replace {names} with the name of your Secret.",
 }

@@ -52,7 +52,7 @@ def how_to_provide(field: Field, source_context: SourceContext, declaration: str
         return Fix(f"set the environment variable {field.name}")
     add = f"add {field.name}=... to {source_context.env_files[-1]}"
     if source_context.maybe_missing_mount and source_context.profile != "development":
-        add = f"set the environment variable {field.name}, or {add}"
+        add = f"mount /run/secrets/{file}, set the environment variable {field.name}, or {add}"
     return Fix(add)
 
 

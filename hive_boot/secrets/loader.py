@@ -103,7 +103,7 @@ _EXAMPLES = (".example", ".sample", ".template", ".dist")
 
 _DIRECTORY_FIXES = {
     "bundle": "write a JSON object, or lines of NAME='value' with quotes around values",
-    "unreadable": "permit the user of this process to list and to enter the directory",
+    "unreadable": "permit the user of this process to enter the directory or to read the file",
     "unstable": "let the program that writes there write each file once, or replace it by a rename",
 }
 """The fixes of a directory or a bundle that exists, by the kind of its problem."""

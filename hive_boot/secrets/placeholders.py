@@ -44,7 +44,7 @@ PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered mani
 BLANK = ValueProblem("empty", "contains only white space")
 
 
-_MEANT = "; if it is meant, set secret(allow_placeholder=True)"
+_MEANT = "; if it is the real value, declare secret(allow_placeholder=True)"
 _STAND_IN = ValueProblem("placeholder", f"is a placeholder{_MEANT}")
 _UNRESOLVED = ValueProblem("reference", f"is an unresolved reference{_MEANT}")
 STAND_INS = {_STAND_IN, _UNRESOLVED}

@@ -415,7 +415,7 @@ class _Detection:
             # Such as that of sops-nix: https://github.com/Mic92/sops-nix
             if not any(_is_there(os.path.join(directory, name)) for name in names):
                 return "development", "/run/secrets cannot be listed, and has no declared secret"
-            return "docker", "/run/secrets cannot be listed, and has a declared secret"
+            return "docker", "/run/secrets cannot be listed, and may contain a declared secret"
         except OSError as exc:
             return "docker", f"/run/secrets cannot be listed: {exc.strerror}"
         if has_files:

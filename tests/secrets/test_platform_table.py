@@ -1,4 +1,4 @@
-"""The table of platforms in docs/sources.md: each row, on a simulated machine."""
+"""The table of platforms in docs/platforms.md: each row, on a simulated machine."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from tests.fixtures.cases import case, empty_machines
 from tests.support import TERMINAL, situate
 
 (TABLE,) = re.findall(
-    r"^\| process \| .*\n\|---.*\n((?:\|.*\n)+)", read_page("docs/sources.md"), re.MULTILINE
+    r"^\| process \| .*\n\|---.*\n((?:\|.*\n)+)", read_page("docs/platforms.md"), re.MULTILINE
 )
 ROWS = [
     [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in TABLE.splitlines()

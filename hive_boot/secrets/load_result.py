@@ -317,9 +317,7 @@ class LoadResultBuilder:
             more: the locations, the fix and further sentences, as in :class:`Problem`.
         """
         self.reported.add(field.attribute)
-        problem = Problem(
-            name=field.name, kind=kind, message=message, used_by=field.used_by, **more
-        )
+        problem = Problem(field.name, kind, message, used_by=field.used_by, **more)
         self.problems.append(problem)
 
     def add_value_problem(self, field: Field, problem: ValueProblem, *origins: Origin) -> None:

@@ -293,31 +293,25 @@ def _amount(quantity: str) -> float:
 
 
 def _check_command(arguments: Namespace, facts: dict[str, Any]) -> None:
+    """Raise if the probes of the platform would not reach the application."""
+    asked = DEFAULT_PORT if arguments.port is None else arguments.port
+    words = _command(arguments)
+    # Of another command than that of hive_boot it is not known where it serves.
+    known = words[2:] if words[:2] == ("hive-boot", "run") else ()
+    options, _ = run_command.parser().parse_known_args(known)
     if facts["served"] and arguments.command is None:
         message = (
             f"{arguments.app} has no main, so a server must run it: use --command "
             f"'hive-boot run {arguments.app} --serve package.module:web --host 0.0.0.0'"
         )
-        raise UsageError(message)
-    if not facts["served"] and facts["probe_port"] is None and arguments.port is None:
+    elif not facts["served"] and facts["probe_port"] is None and arguments.port is None:
         message = (
             f"{arguments.app} answers no probe: declare Bootstrap(probe_port=…), or use --port "
             "for the port at which it serves HTTP"
         )
-        raise UsageError(message)
-    _check_listen_address(arguments)
-
-
-def _check_listen_address(arguments: Namespace) -> None:
-    """Raise for a command that serves at another address than the probes ask."""
-    words = _command(arguments)
-    if words[:2] != ("hive-boot", "run"):
+    elif options.serve is None:
         return
-    options, _ = run_command.parser().parse_known_args(words[2:])
-    asked = DEFAULT_PORT if arguments.port is None else arguments.port
-    if options.serve is None:
-        return
-    if (DEFAULT_PORT if options.port is None else options.port) != asked:
+    elif (DEFAULT_PORT if options.port is None else options.port) != asked:
         message = f"--command does not serve at the port {asked}: add --port {asked} to it"
     elif options.host in {None, "127.0.0.1", "::1", "localhost"}:
         message = (

@@ -90,6 +90,7 @@ def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Probl
     """
     directories = [_lost_directory(known, load_result) for known in before.snapshots]
     lost = [*filter(None, directories), *_lost_files(load_result, before)]
+    lost = lost or _replaced_files(load_result, before)
     reported = {problem.name for problem in load_result.problems}
     return [problem for problem in lost if problem.name not in reported]
 
@@ -122,6 +123,27 @@ def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
         _lost(path, "missing", "cannot be read any more" if path in unread else "no longer exists")
         for path in load_result.source_context.env_files
         if path in lost and (path in unread or not os.path.exists(path))  # noqa: PTH110  (a start of many files has no time for Path)
+    ]
+
+
+def _replaced_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
+    """Return a problem for each secret whose file is gone, so that its variable would count.
+
+    A variable is as old as this process: it would bring back a value that was rotated out.
+    """
+    files = [
+        field for field in load_result.field_index.all_fields if field.attribute in before.values
+    ]
+    return [
+        Problem(
+            name=field.name,
+            kind="missing",
+            message="has no value in a file any more, and its variable is older than this process",
+            fix="write the file again, or restart the application to use the variable",
+        )
+        for field in files
+        if load_result.origins.get(field.attribute, ("",))[0] == "environment"
+        and before.origin(field.attribute)[0] == "file"
     ]
 
 

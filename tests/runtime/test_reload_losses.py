@@ -287,6 +287,18 @@ def usual_made(path: Path) -> Path:
     return path
 
 
+def test_a_variable_does_not_replace_a_file(tmp_path: Path) -> None:
+    """With `env_fallback` a file that is truncated or removed does not bring back its variable."""
+    directory = directory_at(tmp_path / "named")
+    place = Place(tmp_path, directory.path, mode="docker", variables={"API_KEY": "fake-stale"})
+    directory.replace("api_key", "")
+    assert place.lost() == [("API_KEY", "missing")]
+    directory.remove("api_key")
+    assert place.lost() == [("API_KEY", "missing")]
+    directory.replace("api_key", "fake-new")
+    assert place.lost() == []
+
+
 def test_a_dotenv_file_that_is_gone(tmp_path: Path) -> None:
     """On a laptop a ``.env`` that an editor moved away for a moment is a loss too."""
     home = tmp_path / "cwd"

@@ -264,35 +264,28 @@ def write_in_place(
             before = os.pread(fd, size, 0)
             if backup is not None:
                 write_new_file(backup, before, 0o400)
-            _overwrite(fd, before, content, accept, backup)
+            failure = _write(fd, content)
+            if not failure and accept():
+                return
+            restore_failure = _write(fd, before)
         finally:
             os.close(fd)
+        failure = failure or "a start would not read the new value from it"
+        if restore_failure:
+            copy = f". {backup} contains the old value" if backup is not None else ""
+            message = (
+                f"could not be written ({failure}), and the old value could not be restored "
+                f"({restore_failure}){copy}"
+            )
+            raise CommandError(message)
+        if backup is not None:
+            backup.unlink()
+        message = f"could not be written and contains the old value: {failure}"
+        raise CommandError(message)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _overwrite(
-    fd: int, before: bytes, content: bytes, accept: Callable[[], bool], backup: Path | None
-) -> None:
-    failure = _write(fd, content)
-    if not failure and not accept():
-        failure = "a start would not read the new value from it"
-    if not failure:
-        return
-    restore_failure = _write(fd, before)
-    if restore_failure:
-        copy = f". {backup} contains the old value" if backup is not None else ""
-        message = (
-            f"could not be written ({failure}), and the old value could not be restored "
-            f"({restore_failure}){copy}"
-        )
-        raise CommandError(message)
-    if backup is not None:
-        backup.unlink()
-    message = f"could not be written and contains the old value: {failure}"
-    raise CommandError(message)
 
 
 def _write(fd: int, content: bytes) -> str:

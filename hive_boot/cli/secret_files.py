@@ -94,7 +94,13 @@ def locate_secret(
             "it prints the command that changes the Secret."
         )
         raise CommandError(message)
-    existing = [name for name in field.candidates if _exists(directory, name, names)]
+    # Names in the directory itself are looked up in its listing: a file system that ignores case
+    # would report ``api_key`` and ``API_KEY`` as two files.
+    existing = [
+        name
+        for name in field.candidates
+        if name in names or ("/" in name and os.path.lexists(directory / name))
+    ]
     if len(existing) > 1:
         message = (
             f"{field.name} has {len(existing)} files: "
@@ -179,15 +185,6 @@ def refuse_links(directory: Path, file: str, shown: Path) -> None:
         if (directory / part).is_symlink():
             message = f"{shown / part} is a symbolic link, which is not followed to write."
             raise CommandError(message)
-
-
-def _exists(directory: Path, name: str, names: list[str]) -> bool:
-    """Return whether a file exists.
-
-    A name is searched in the listing of the directory: a file system that ignores case would
-    report ``api_key`` and ``API_KEY`` as two files.
-    """
-    return os.path.lexists(directory / name) if "/" in name else name in names
 
 
 def encode_value(value: Value) -> bytes:

@@ -21,7 +21,10 @@ WORDS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
     ]
 )
 PARTS = st.text(
-    st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20
+    # After # follows the name of a member, and members of one file share it.
+    st.characters(codec="utf-8", exclude_characters="/\0#"),
+    min_size=1,
+    max_size=20,
 ).filter(lambda part: part not in {".", ".."})
 FILES = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
 

@@ -214,10 +214,9 @@ def printable_path(path: str) -> str | None:
     working directory do not count, because everything is below them.
     """
     parent = os.path.dirname(path)
-    safe = (
-        parent.strip("./") and path.isprintable() and len(path) <= os.pathconf("/", "PC_PATH_MAX")
-    )
-    return path if safe and os.path.isdir(parent) else None
+    is_usual = parent.strip("./") and path.isprintable()
+    fits = len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    return path if is_usual and fits and os.path.isdir(parent) else None
 
 
 def _words(name: str) -> list[str]:

@@ -317,8 +317,7 @@ class LoadResultBuilder:
             more: the locations, the fix and further sentences, as in :class:`Problem`.
         """
         self.reported.add(field.attribute)
-        problem = Problem(field.name, kind, message, used_by=field.used_by, **more)
-        self.problems.append(problem)
+        self.problems.append(Problem(field.name, kind, message, used_by=field.used_by, **more))
 
     def add_value_problem(self, field: Field, problem: ValueProblem, *origins: Origin) -> None:
         """Add a problem of a value that was found.

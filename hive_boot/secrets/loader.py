@@ -399,10 +399,9 @@ class _Loader:
             fix = _DIRECTORY_FIXES.get(snapshot.problem.kind, "mount the secrets there")
             if setting == "CREDENTIALS_DIRECTORY":
                 fix = "add LoadCredential= to the unit, and start the unit again"
-            named = f"; it is named by {setting}" if setting else ""
-            message = f"{snapshot.problem.message}{named}"
-            problem = Problem(snapshot.path, snapshot.problem.kind, message, fix=fix)
-            builder.problems.append(problem)
+            kind, message = snapshot.problem.kind, snapshot.problem.message
+            message += f"; it is named by {setting}" if setting else ""
+            builder.problems.append(Problem(snapshot.path, kind, message, fix=fix))
         if snapshot.skipped_line:
             builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):

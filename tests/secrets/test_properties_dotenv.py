@@ -147,7 +147,7 @@ def assignments(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> Line:
 def other_lines(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> Line:
     """Draw a comment, a line that cannot be parsed, or one that may hide others."""
     text = "".join(each for each in draw(pool) if each.isalnum() and each.isascii())
-    name = draw(st.sampled_from([*NAMES, *HOSTS, "orders_key"]))
+    name = draw(st.sampled_from([*NAMES, "API_TOKEN", "HOST"]))
     block = PEM.format(text)
     forms = {
         "comment": Line(f"# {name}={text} isn't used"),
@@ -193,9 +193,11 @@ def machines(draw: st.DrawFn) -> Machine:
     pointed = st.one_of(pool.map(str.encode), contents)
     variables = draw(st.dictionaries(names, clean, max_size=3))
     clean = PATHS.map(lambda text: text.replace("\0", ""))
-    variables |= draw(st.dictionaries(st.sampled_from(POINTERS), clean, max_size=1))
+    variables |= draw(
+        st.dictionaries(st.sampled_from(["ORDERS_PASSWORD_FILE", "ORDERS_KEY_FILE"]), clean)
+    )
     # Without these most reports are about a missing secret.
-    needed = draw(st.sampled_from([[], [], ["ORDERS_KEY"], ["ORDERS_PASSWORD", "ORDERS_KEY"]]))
+    needed = draw(st.sampled_from([[], ["ORDERS_KEY"], *[["ORDERS_PASSWORD", "ORDERS_KEY"]] * 2]))
     variables |= dict.fromkeys(needed, draw(texts).replace("\0", ""))
     return Machine(
         profile=draw(st.sampled_from(["development", "test", "staging", "production"])),

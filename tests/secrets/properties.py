@@ -253,8 +253,9 @@ def write(directory: Path, files: Mapping[str, bytes], *, is_volume: bool) -> No
         (directory / name).write_bytes(content)
 
 
+# A search for faults takes more: PROPERTY_EXAMPLES=3000 needs about five minutes for each test.
 everything = settings(
-    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "200")),
+    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "120")),
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

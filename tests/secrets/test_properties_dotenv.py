@@ -37,8 +37,9 @@ from tests.secrets.properties import (
 )
 from tests.support import look
 
-OTHERS = ["HOST", "PORT", "orders_key", "ORDERS_PASSWORDS"]
+HOSTS = ["HOST", "PORT"]
 POINTERS = [f"{name}_FILE" for name in NAMES]
+OTHERS = [*POINTERS, "orders_key", "ORDERS_PASSWORDS", "HIVE_BOOT_MODE"]
 PATHS = st.one_of(st.sampled_from(["../pointed/one", "../pointed/two", "../pointed/none"]), texts)
 """What stands in ``NAME_FILE``: a path below the working directory, or a value by mistake."""
 
@@ -102,7 +103,7 @@ def escaped(text: str, style: str) -> str:
 @st.composite
 def references(draw: st.DrawFn, literals: st.SearchStrategy[str]) -> Reference:
     """Draw a reference, also of a form that is not supported."""
-    name = draw(st.sampled_from(["HOST", "HOST", "PORT", *NAMES, "NOWHERE"]))
+    name = draw(st.sampled_from([*HOSTS * 4, *NAMES, "NOWHERE"]))
     form = draw(st.sampled_from(["plain", "plain", "default", "default", "other"]))
     if form == "plain":
         return Reference(f"${{{name}}}", name)
@@ -117,7 +118,7 @@ def references(draw: st.DrawFn, literals: st.SearchStrategy[str]) -> Reference:
 @st.composite
 def assignments(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> Line:
     """Draw a line that sets a variable."""
-    name = draw(st.sampled_from([*NAMES, *NAMES, *NAMES, *POINTERS, *OTHERS, "HIVE_BOOT_MODE"]))
+    name = draw(st.sampled_from(draw(st.sampled_from([NAMES, NAMES, NAMES, HOSTS, HOSTS, OTHERS]))))
     before = draw(st.sampled_from(["", "", "export ", "  "]))
     equals = draw(st.sampled_from(["=", "=", " = "]))
     after = draw(st.sampled_from(["", "", " ", " # it's ${fake}"]))
@@ -133,12 +134,11 @@ def assignments(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> Line:
         style = draw(st.sampled_from(styles))
         parts = [one_line_end(text)]
         value = escaped(text, style)
-        if style != "'" and draw(st.booleans()):
+        # A backslash before a reference would escape it, and a dollar would change its form.
+        if draw(st.booleans()) and not text.endswith(("\\", "$")):
             reference = draw(references(pool))
-            # A backslash before a reference would escape it, and a dollar would change its form.
-            if not text.endswith(("\\", "$")):
-                parts.append(reference)
-                value += reference.written
+            parts.append(reference.written if style == "'" else reference)
+            value += reference.written
         value = value if style == "bare" else style + value + style
     return Line(f"{before}{name}{equals}{value}{after}", name, parts)
 
@@ -147,7 +147,7 @@ def assignments(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> Line:
 def other_lines(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> Line:
     """Draw a comment, a line that cannot be parsed, or one that may hide others."""
     text = "".join(each for each in draw(pool) if each.isalnum() and each.isascii())
-    name = draw(st.sampled_from([*NAMES, *OTHERS]))
+    name = draw(st.sampled_from([*NAMES, "API_TOKEN", "HOST"]))
     block = PEM.format(text)
     forms = {
         "comment": Line(f"# {name}={text} isn't used"),
@@ -161,17 +161,17 @@ def other_lines(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> Line:
         "inner": Line(f'{name}="{text}"{text}"', name, [f'{text}"{text}'], hides=True),
         "pem": Line(f"{name}={block}", name, [block], hides=True),
     }
-    return forms[draw(st.sampled_from([*forms, "comment", "words"]))]
+    return forms[draw(st.sampled_from([*forms, *["comment", "words"] * 4]))]
 
 
 @st.composite
 def env_files(draw: st.DrawFn, pool: st.SearchStrategy[str]) -> EnvFile:
     """Draw a file."""
-    states = ["absent", "lines", "lines", "lines", "lines", "directory", "dangling", "not text"]
+    states = ["absent", *["lines"] * 14, "directory", "dangling", "not text"]
     file = EnvFile(draw(st.sampled_from(states)))
     line = st.one_of(assignments(pool), assignments(pool), assignments(pool), other_lines(pool))
     if file.state == "lines":
-        file.lines = draw(st.lists(line, min_size=1, max_size=7))
+        file.lines = draw(st.lists(line, min_size=1, max_size=9))
         text = "\n".join(each.written for each in file.lines)
         text += draw(st.sampled_from(["", "\n", "\n\n"]))
         if draw(st.booleans()):
@@ -189,13 +189,15 @@ def machines(draw: st.DrawFn) -> Machine:
     """Draw the sources; their values are a few, so that two sources often agree."""
     pool = st.sampled_from(draw(st.lists(texts, min_size=1, max_size=3)))
     clean = st.one_of(pool.map(lambda text: text.replace("\0", "")), st.just(""))
-    names = st.sampled_from([*NAMES, *OTHERS])
+    names = st.sampled_from([*NAMES, *HOSTS * 3])
     pointed = st.one_of(pool.map(str.encode), contents)
     variables = draw(st.dictionaries(names, clean, max_size=3))
     clean = PATHS.map(lambda text: text.replace("\0", ""))
-    variables |= draw(st.dictionaries(st.sampled_from(POINTERS), clean, max_size=1))
+    variables |= draw(
+        st.dictionaries(st.sampled_from(["ORDERS_PASSWORD_FILE", "ORDERS_KEY_FILE"]), clean)
+    )
     # Without these most reports are about a missing secret.
-    needed = draw(st.sampled_from([[], [], ["ORDERS_KEY"], ["ORDERS_PASSWORD", "ORDERS_KEY"]]))
+    needed = draw(st.sampled_from([[], ["ORDERS_KEY"], *[["ORDERS_PASSWORD", "ORDERS_KEY"]] * 2]))
     variables |= dict.fromkeys(needed, draw(texts).replace("\0", ""))
     return Machine(
         profile=draw(st.sampled_from(["development", "test", "staging", "production"])),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.secrets.properties import (
@@ -306,8 +306,19 @@ def expect(machine: Machine) -> Expected:
     return expected
 
 
+BESIDE_A_POINTER = Machine(
+    profile="test",
+    variables={"ORDERS_PASSWORD": "fake", "ORDERS_KEY_FILE": "../pointed/one"},
+    files={"one": b"fake-one"},
+    local=EnvFile(),
+    main=EnvFile("lines", [Line("", "ORDERS_KEY", ["fake-two"])], b"ORDERS_KEY=fake-two"),
+)
+"""``NAME_FILE`` of the environment, and another value in `.env`; few drawn machines have both."""
+
+
 @everything
 @given(machine=machines())
+@example(machine=BESIDE_A_POINTER)
 def test_dotenv_files(machine: Machine) -> None:
     """Files and variables give exactly their values, or a report that shows none of them."""
     root = Path(tempfile.mkdtemp())

@@ -255,10 +255,7 @@ class LoadResultBuilder:
             self.add_value_problem(field, problem, origin)
 
     def resolve_aliases(self) -> None:
-        """Use what was found under an older name for each field without a value under its name.
-
-        A field whose alias has a problem, and that has no value, counts as reported.
-        """
+        """Use what was found under an older name for each field without a value under its name."""
         for attribute, aliases in self.field_index.aliases.items():
             # A file under any older name precedes a variable, which is a copy where files count.
             for alias in sorted(aliases, key=self._is_only_copied):
@@ -289,9 +286,6 @@ class LoadResultBuilder:
             kind = "alias-differs"
             found = [hit for hit in found if hit.result != used]
             found = [hit for hit in found if not isinstance(hit.result, ValueProblem)]
-        elif alias.attribute in self.reported:
-            self.reported.add(attribute)
-            found = []
         elif found:
             self.used_aliases[attribute] = alias
             self.unresolved.pop(attribute, None)

@@ -686,9 +686,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application is neither running nor loaded.
         """
         if attribute not in self._declaration.field_index.fields:
-            message = f"{self._declaration.name} has no field {attribute!r}."
-            del attribute
-            raise DeclarationError(message)
+            (attribute,) = self._declaration.resolve_field_names([attribute])
         return self._store().accepted(attribute)
 
     async def reload(self, *, now: bool = False) -> Change | None:

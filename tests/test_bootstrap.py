@@ -118,7 +118,8 @@ async def test_accepted_knows_only_declared_fields(
     with pytest.raises(DeclarationError, match=r"HiveSecrets.*jwt_secrt"):
         boot.accepted("jwt_secrt")
     async with boot.running():
-        for name in ("jwt_secrt", "JWT_SECRET", "jwt_secret.previous"):
+        assert boot.accepted("JWT_SECRET") == boot.accepted("jwt_secret")
+        for name in ("jwt_secrt", "jwt_secret.previous"):
             with pytest.raises(DeclarationError, match=f"HiveSecrets.*{name}"):
                 boot.accepted(name)
 

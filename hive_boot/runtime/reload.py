@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import math
-import os
 import time
 from copy import copy
 from functools import partial
@@ -24,7 +23,7 @@ from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, thre
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.runtime.rotation_hooks import HookRunner
-from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.load_result import find_lost_sources
 from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
-    from hive_boot.secrets.sources.directories import DirectorySnapshot
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Change
 
@@ -80,77 +78,6 @@ def reject(problems: Iterable[Problem], generation: int) -> Rejection:
     listed = list(problems)
     names = tuple(problem.name for problem in listed)
     return Rejection(generation, names, tuple(problem.kind for problem in listed), time.time())
-
-
-def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Return a problem for each source of the accepted set that no longer exists or is empty.
-
-    A directory that disappears or becomes empty is a failure of the mount, not the removal of
-    all secrets: secrets are removed one by one.
-    """
-    directories = [_lost_directory(known, load_result) for known in before.snapshots]
-    lost = [*filter(None, directories), *_lost_files(load_result, before)]
-    lost = lost or _replaced_files(load_result, before)
-    reported = {problem.name for problem in load_result.problems}
-    return [problem for problem in lost if problem.name not in reported]
-
-
-def _lost_directory(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
-    """Return the problem of a directory that contained secrets; None when it still does."""
-    if all(_is_a_file(load_result, attribute) for attribute in known.batch.files):
-        return None
-    now = next((each for each in load_result.snapshots if each.path == known.path), None)
-    if now is None:
-        return _lost(known.path, "directory", "no longer exists")
-    if now.problem is not None:
-        return _lost(known.path, now.problem.kind, now.problem.message)
-    if any(name not in PLATFORM_ENTRIES and not name.startswith("..") for name in now.names):
-        return None
-    return _lost(known.path, "empty", "is empty")
-
-
-def _is_a_file(load_result: LoadResult, attribute: str) -> bool:
-    """Return whether a secret was read from a file, in this or in another directory."""
-    attribute = attribute.partition(".alias.")[0]
-    return attribute in load_result.values and load_result.origin(attribute)[0] == "file"
-
-
-def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Return a problem for each ``.env`` file that contained values and cannot be read any more."""
-    unread = {each.location for each in load_result.warnings if each.kind == "dotenv-unread"}
-    lost = before.env_files - load_result.env_files
-    return [
-        _lost(path, "missing", "cannot be read any more" if path in unread else "no longer exists")
-        for path in load_result.source_context.env_files
-        if path in lost and (path in unread or not os.path.exists(path))  # noqa: PTH110  (a start of many files has no time for Path)
-    ]
-
-
-def _replaced_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Return a problem for each secret whose file is gone, so that its variable would count.
-
-    A variable is as old as this process: it would bring back a value that was rotated out.
-    """
-    files = [
-        field for field in load_result.field_index.all_fields if field.attribute in before.values
-    ]
-    return [
-        Problem(
-            name=field.name,
-            kind="missing",
-            message="has no value in a file any more, and its variable is older than this process",
-            fix="write the file again, or restart the application to use the variable",
-        )
-        for field in files
-        if load_result.origins.get(field.attribute, ("",))[0] == "environment"
-        and before.origin(field.attribute)[0] == "file"
-    ]
-
-
-def _lost(name: str, kind: ProblemKind, message: str) -> Problem:
-    return Problem(
-        name=name, kind=kind, message=f"{message}, but contained secrets that are in use"
-    )
 
 
 class WatchSupervisor:

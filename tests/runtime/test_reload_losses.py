@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hive_boot import Problem, Secret, SecretSet, secret
 from hive_boot.exceptions import ProblemKind
-from hive_boot.runtime.reload import RETRYABLE_KINDS, Rejection, find_lost_sources, reject
-from hive_boot.secrets.load_result import LoadResult
+from hive_boot.runtime.reload import RETRYABLE_KINDS, Rejection, reject
+from hive_boot.secrets.load_result import LoadResult, find_lost_sources
 from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.fixtures.writers import PlainDirectory

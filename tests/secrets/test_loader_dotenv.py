@@ -8,9 +8,8 @@ import pytest
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.runtime.log_messages import warning_text
-from hive_boot.runtime.reload import find_lost_sources
 from hive_boot.secrets.fields import FieldIndex, undeclared_field
-from hive_boot.secrets.load_result import LoadResult
+from hive_boot.secrets.load_result import LoadResult, find_lost_sources
 from hive_boot.secrets.loader import load
 from tests.fixtures.cases import case, empty_machines
 from tests.support import SETTLED, as_ordinary_user, look, report_of, situate, values_of

@@ -103,7 +103,7 @@ _EXAMPLES = (".example", ".sample", ".template", ".dist")
 
 _DIRECTORY_FIXES = {
     "bundle": "write a JSON object, or lines of NAME='value' with quotes around values",
-    "unreadable": "permit the user of this process to enter the directory or to read the file",
+    "unreadable": "permit the user of this process to enter the directory",
     "unstable": "let the program that writes there write each file once, or replace it by a rename",
 }
 """The fixes of a directory or a bundle that exists, by the kind of its problem."""
@@ -397,7 +397,11 @@ class _Loader:
         is_reported = bool(setting) or not (snapshot.is_absent or snapshot.is_skipped)
         if snapshot.problem is not None and is_reported:
             fix = _DIRECTORY_FIXES.get(snapshot.problem.kind, "mount the secrets there")
-            if setting == "CREDENTIALS_DIRECTORY":
+            if snapshot.is_bundle and snapshot.problem.kind == "unreadable":
+                fix = f"make {snapshot.path} readable by the user of this process"
+            elif snapshot.problem.fix:
+                fix = snapshot.problem.fix.format(location=snapshot.path)
+            elif setting == "CREDENTIALS_DIRECTORY":
                 fix = "add LoadCredential= to the unit, and start the unit again"
             kind, message = snapshot.problem.kind, snapshot.problem.message
             message += f"; it is named by {setting}" if setting else ""

@@ -125,13 +125,13 @@ class PendingCheck:
     """
 
     def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
-        self.field = field
-        self.value = value
-        self.key = (field.attribute, value)
+        self.field: Field = field
+        self.value: Value = value
+        self.key: tuple[str, Value] = (field.attribute, value)
         self._running = running
         self.verdict: Any = None
         self.failure: BaseException | None = None
-        self.done = threading.Event()
+        self.done: threading.Event = threading.Event()
 
     def start(self) -> None:
         """Start the call."""

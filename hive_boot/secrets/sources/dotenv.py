@@ -41,7 +41,7 @@ _OPEN_QUOTE = re.compile(r"""(?:'(?:\\.|[^'\\\n])*|"(?:\\.|[^"\\\n])*)\\?(?:\n|\
 """A value with a quote that is not closed in its line."""
 
 _FIRST_WORDS = re.compile(
-    r"""(?m)^[ \t]*[{,]?[ \t]*(?:(?:export|set|setenv|declare|typeset|ENV|-x|-)[ \t]+)*['"]?"""
+    r"""(?m)^[ \t]*(?:[{,][ \t]*)?(?:(?:export|set|setenv|declare|typeset|ENV|-x|-)[ \t]+)*['"]?"""
     r"([A-Za-z_][A-Za-z0-9_.-]*)"
 )
 """The name that a line begins with, also in a shell script, a Dockerfile, YAML or JSON."""

@@ -19,6 +19,7 @@ from hive_boot.cli import rotate
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import main
 from hive_boot.cli.secret_files import encode_value
+from hive_boot.secrets.placeholders import content_problem
 from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import Keys
@@ -201,7 +202,8 @@ def test_a_start_reads_what_was_piped(text: str) -> None:
     read = look(Keys, Path.cwd(), mode="docker", secrets_dirs=place.resolve(), profile="test")
 
     expected = text.removesuffix("\r")
-    is_value = bool(expected.strip())
+    # A text such as 000 looks like a placeholder.
+    is_value = bool(expected.strip()) and content_problem(Secret("API_KEY", expected)) is None
     assert status == (0 if is_value else 1)
     assert values_of(read) == {"api_key": expected if is_value else "fake-old"}
 

@@ -52,7 +52,7 @@ def meant(made: Deployment, files: dict[str, str]) -> None:
     }
     for item in (one, two):
         assert mounted & {item.file, f"/run/secrets/{item.file}"}
-        source = compose["secrets"][item.key]["file"]
+        source = compose["secrets"][made.compose_name(item)]["file"]
         assert source.replace("$$", "$") == f"./secrets/{item.file}"
         assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", source)
     held = yaml.safe_load(files["deploy/k8s/secret.yaml"])

@@ -197,7 +197,8 @@ async def main(sources: str) -> None:
         await checkpoint()
 
     samples.begin()
-    read_without_a_run(boot, provide)
+    if sources == "files":  # the readers of each source are those of a run
+        read_without_a_run(boot, provide)
     async with boot.running():
         logging.getLogger("app").warning("It runs")
         provide(following(2))

@@ -76,8 +76,14 @@ def load(  # noqa: PLR0913  (all that it depends on)
         builder = LoadResultBuilder(field_index, source_context, declaration)
         loading = _Loader(builder, policy, fifo_reader)
         loading.run(overrides or {})
-        if parents == _real_parents(field_index, source_context):
+        now = _real_parents(field_index, source_context)
+        if now == parents:
             break
+    else:
+        restless = next(path for path, before in zip(now, parents, strict=True) if path != before)
+        message = "is another directory at each attempt to read it, because of a link that changes"
+        fix = _DIRECTORY_FIXES["unstable"]
+        builder.problems.append(Problem(restless, "unstable", message, fix=fix))
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)

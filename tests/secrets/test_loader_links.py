@@ -1,6 +1,7 @@
 """Files that are named one by one, below a link that is replaced while they are read."""
 
 import time
+from itertools import cycle
 from pathlib import Path
 
 from hive_boot import Secret, SecretSet
@@ -56,3 +57,26 @@ def test_two_old_sets_are_never_mixed(tmp_path: Path) -> None:
             context = detect(host, SourceOptions(secrets_dirs=directories), index)
             loaded = load(index, context, policy=ReadPolicy(wall=replace_once))
             assert values_of(loaded) == {"user": "fake-user-2", "password": "fake-pass-2"}
+
+
+def test_a_link_that_changes_at_each_attempt_is_a_problem(tmp_path: Path) -> None:
+    """What was read may be of two sets, so no set is accepted."""
+    for number in (1, 2):
+        (tmp_path / f"set-{number}").mkdir()
+        for name in ("user", "password"):
+            (tmp_path / f"set-{number}/{name}.env").write_text(f"{name.upper()}=fake-{number}")
+    link, targets = tmp_path / "link", cycle(["set-2", "set-1"])
+    point_to(link, "set-1")
+
+    def replace() -> float:
+        point_to(link, next(targets))
+        return time.time() + 60
+
+    directories = [str(link / f"{name}.env") for name in ("user", "password", "user")]
+    host = HostEnvironment({}, str(tmp_path), str(tmp_path), 4242, terminal="")
+    index = Pair._field_index  # noqa: SLF001  (internal to the package)
+    context = detect(host, SourceOptions(secrets_dirs=directories), index)
+    loaded = load(index, context, policy=ReadPolicy(wall=replace))
+    assert ("unstable", True) in [
+        (each.kind, each.name.startswith(str(tmp_path))) for each in loaded.problems
+    ]

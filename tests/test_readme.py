@@ -125,13 +125,14 @@ def test_the_commands_exist(block: Block) -> None:
 def test_make_run_selects_the_profile() -> None:
     """Without a terminal too; a profile of the caller has precedence."""
     planned = subprocess.run(
-        ["make", "--dry-run", "run"],  # noqa: S607  (whichever make a reader has)
+        ["make", "--no-print-directory", "--dry-run", "run"],  # noqa: S607  (whichever make a reader has)
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    start = planned.stdout.splitlines()[-1].replace(".venv/bin/python -m examples.hive", "env")
+    (start,) = [line for line in planned.stdout.splitlines() if "examples.hive" in line]
+    start = start.replace(".venv/bin/python -m examples.hive", "env")
     for environ in ({}, {"HIVE_BOOT_PROFILE": "test"}):
         shown = subprocess.run(
             ["sh", "-c", start],  # noqa: S607  (the shell of the PATH)

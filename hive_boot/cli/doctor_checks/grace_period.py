@@ -10,7 +10,7 @@ import math
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import os_error_text
@@ -65,10 +65,10 @@ _TIMEOUT = r"(?m)^[ \t]*Timeout(?:Stop)?Sec[ \t]*=([^\n]*)"
 _USES_HIVE_BOOT = re.compile(r"hive[-_]boot", re.IGNORECASE)
 _INHERITS = re.compile(r"^[ \t]*(?:<<|extends)[ \t]*:", re.MULTILINE)
 _IS_BUILT = re.compile(r"^[ \t]*build[ \t]*:", re.MULTILINE)
-_PRE_STOP = re.compile(r"""["']?preStop["']?\s*:""")
+_PRE_STOP = re.compile(r"""^(.*?)["']?preStop["']?\s*:""", re.MULTILINE)
 _SLEEP = re.compile(
-    r"""\bsleep["']?\s*:\s*\{?\s*["']?seconds["']?\s*:\s*(\d+)"""
-    r"""|\bsleep[\s"',(-]+(\d+(?:\.\d+)?)"""
+    r"""\bsleep["']?\s*:\s*(?:\{\s*)?["']?seconds["']?\s*:\s*(\d{1,9})"""
+    r"""|\bsleep[\s"',(-]+(\d{1,9}(?:\.\d+)?)"""
 )
 
 _UNITS = {"us": 1e-6, "ms": 1e-3}
@@ -252,19 +252,16 @@ def _grace_period(
 
 def _pre_stop_seconds(text: str) -> float:
     """Return the longest sleep of a ``preStop`` hook; the grace period includes the hook."""
+    hooks = list(_PRE_STOP.finditer(text))
     longest = 0.0
-    for match in _PRE_STOP.finditer(text):
-        sleep = _SLEEP.search(_indented_below(text, match.start()))
+    for hook, next_hook in zip_longest(hooks, hooks[1:]):
+        # The hook ends before a line that is not indented more. No text is searched twice.
+        limit = next_hook.start() if next_hook else len(text)
+        less = re.compile(rf"\n[ \t]{{0,{len(hook[1])}}}[^\s]").search(text, hook.end(), limit)
+        sleep = _SLEEP.search(text, hook.end(), less.start() if less else limit)
         if sleep is not None:
             longest = max(longest, float(sleep[1] or sleep[2]))
     return longest
-
-
-def _indented_below(text: str, offset: int) -> str:
-    """Return the line at ``offset`` and the lines below it that are indented more."""
-    begin = text.rfind("\n", 0, offset) + 1
-    less = re.compile(rf"\n[ \t]{{0,{offset - begin}}}[^\s]").search(text, offset)
-    return text[begin : less.start() if less else len(text)]
 
 
 def _workload_documents(text: str) -> list[_Block]:

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hive_boot.cli import run as run_command
 from hive_boot.cli.app_loader import load_application
@@ -19,7 +19,7 @@ from hive_boot.cli.arguments import (
 )
 from hive_boot.cli.output import Cell, print_json, print_line, print_text
 from hive_boot.cli.secret_files import named_directory, os_errors_reported, refuse_links
-from hive_boot.manifests.deployment import Deployment, declared_facts, name_of
+from hive_boot.manifests.deployment import Deployment, items_of, name_of
 from hive_boot.manifests.output_files import compare, write
 from hive_boot.manifests.quoting import WORDS
 from hive_boot.manifests.rendering import PROBED, TARGETS, TemplateError, render
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hive_boot.manifests.output_files import File
+    from hive_boot.runtime.declarations import AppDeclaration
 
 DEFAULT_PORT = 8000
 """The port of a service without ``--port``."""
@@ -42,11 +43,8 @@ _REPLICAS = 2
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 
-_RENDER_OPTIONS = (
-    *("name", "image", "port", "command", "base", "install", "templates", "replicas", "cpu"),
-    *("memory", "env", "use", "writable", "egress", "context", "copy"),
-)
-"""Options on which the text of the files depends, in the order of the header."""
+_NOT_RENDERED = frozenset({"app", "target", "write", "check", "json"})
+"""Arguments that are no options on which the text of the files depends."""
 
 _UNITS = {"": 1.0, "m": 1e-3, "Ki": 1.0, "Mi": 1024.0, "Gi": 1024.0**2}
 """Units of quantities; the memory is compared in KiB."""
@@ -92,6 +90,10 @@ def parser() -> Parser:
     )
     parser.add_argument("--command", help="the command that starts it (hive-boot run APP)")
     parser.add_argument("--base", default=DEFAULT_BASE, help="the base image (%(default)s)")
+    parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
+    parser.add_argument(
+        "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
+    )
     parser.add_argument(
         "--replicas", type=int, default=_REPLICAS, help="the number of pods (%(default)s)"
     )
@@ -120,10 +122,6 @@ def parser() -> Parser:
         parser.add_argument(
             flag, action="append", default=[], metavar=metavar, help=f"{about}. Repeatable"
         )
-    parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
-    parser.add_argument(
-        "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
-    )
     return parser
 
 
@@ -219,9 +217,9 @@ def build_deployment(arguments: Namespace) -> Deployment:
         UsageError: an argument is invalid or missing.
     """
     boot = load_application(arguments.app)
-    plan = boot._declaration  # noqa: SLF001  (same package)
-    facts = declared_facts(plan)
-    name = arguments.name or name_of(plan.declared)
+    declaration = boot._declaration  # noqa: SLF001  (same package)
+    items = items_of(declaration.field_index.all_fields)
+    name = arguments.name or name_of(declaration.declared)
     if not _NAME.fullmatch(name):
         message = f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"
         raise UsageError(message)
@@ -230,16 +228,17 @@ def build_deployment(arguments: Namespace) -> Deployment:
         raise UsageError(message)
     port = arguments.port
     _check_options(arguments)
-    if port is not None and port == facts["probe_port"]:
+    if port is not None and port == declaration.probe_port:
         message = f"{port} is the probe_port of {arguments.app}: choose another --port"
         raise UsageError(message)
     if PROBED.intersection(arguments.target):
-        _check_command(arguments, facts)
-    if port is None and facts["served"]:
+        _check_command(arguments, declaration)
+    if port is None and declaration.main is None:
         port = DEFAULT_PORT
-    names = {item.name for item in facts["items"]}
+    names = {item.name for item in items}
     return Deployment(
-        **facts,
+        declaration=declaration,
+        items=items,
         name=name,
         port=port,
         image=arguments.image or f"{name}:1",
@@ -292,19 +291,19 @@ def _amount(quantity: str) -> float:
     return float(number) * _UNITS[quantity.removeprefix(number)]
 
 
-def _check_command(arguments: Namespace, facts: dict[str, Any]) -> None:
+def _check_command(arguments: Namespace, declaration: AppDeclaration) -> None:
     """Raise if the probes of the platform would not reach the application."""
     asked = DEFAULT_PORT if arguments.port is None else arguments.port
     words = _command(arguments)
     # Of another command than that of hive_boot it is not known where it serves.
     known = words[2:] if words[:2] == ("hive-boot", "run") else ()
     options, _ = run_command.parser().parse_known_args(known)
-    if facts["served"] and arguments.command is None:
+    if declaration.main is None and arguments.command is None:
         message = (
             f"{arguments.app} has no main, so a server must run it: use --command "
             f"'hive-boot run {arguments.app} --serve package.module:web --host 0.0.0.0'"
         )
-    elif not facts["served"] and facts["probe_port"] is None and arguments.port is None:
+    elif declaration.main and not declaration.probe_port and arguments.port is None:
         message = (
             f"{arguments.app} answers no probe: declare Bootstrap(probe_port=…), or use --port "
             "for the port at which it serves HTTP"
@@ -326,9 +325,8 @@ def _check_command(arguments: Namespace, facts: dict[str, Any]) -> None:
 def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
     """Return the arguments that render the same files again."""
     defaults, words = parser(), [arguments.app]
-    for option in _RENDER_OPTIONS:
-        value = getattr(arguments, option)
-        if value not in (None, defaults.get_default(option)):
+    for option, value in vars(arguments).items():
+        if option not in _NOT_RENDERED and value not in (None, defaults.get_default(option)):
             for each in value if isinstance(value, list) else [value]:
                 words += [f"--{option}", str(each)]
     return tuple(words)

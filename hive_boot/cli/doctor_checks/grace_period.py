@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import os_error_text
 from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.manifests.deployment import shutdown_steps
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
 
     from hive_boot.cli.doctor_checks.context import DoctorContext
     from hive_boot.runtime.declarations import AppDeclaration
-
-_SERVE_DELAY = 5.0
-"""Seconds of ``shutdown_delay=None`` under ``boot.serve()`` in kubernetes mode."""
-
-_MARGIN = 1.0
-"""Seconds between the shutdown deadline and the forced exit."""
 
 _ROUNDED_TO = 5
 """Seconds. A suggested grace period is a multiple of it."""
@@ -129,20 +124,11 @@ def short_grace_period(context: DoctorContext) -> Iterator[Finding]:
 
 
 def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding | None:
-    delay = declared.shutdown_delay
-    if delay is None:
-        # boot.run(), which an application with a main uses, has no default delay.
-        is_served = grace.platform == "kubernetes" and declared.main is None
-        delay = _SERVE_DELAY if is_served else 0.0
-    needed = grace.pre_stop + delay + declared.shutdown_timeout + _MARGIN
+    terms = {"preStop": grace.pre_stop}
+    terms |= shutdown_steps(declared, kubernetes=grace.platform == "kubernetes")
+    needed = sum(terms.values())
     if grace.seconds >= needed:
         return None
-    terms = {
-        "preStop": grace.pre_stop,
-        "shutdown_delay": delay,
-        "shutdown_timeout": declared.shutdown_timeout,
-        "forced exit": _MARGIN,
-    }
     total = " + ".join(f"{name} {seconds:g}" for name, seconds in terms.items() if seconds)
     suggested = math.ceil(needed / _ROUNDED_TO) * _ROUNDED_TO
     default = "" if grace.explicit else f", the default of {grace.platform}"

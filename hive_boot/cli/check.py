@@ -117,11 +117,16 @@ def problem_facts(error: InvalidSecretsError | None) -> dict[str, Any]:
 def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
     value = load_result.values.get(field.attribute)
     source, location = load_result.origin(field.attribute) if value is not None else ("", "")
+    required = field.required_for(load_result.source_context.profile)
     kinds = [problem.kind for problem in load_result.problems if problem.name == field.name]
+    warnings = [each for each in load_result.warnings if field.name in each.names]
+    if required and value is None and not any(each.kind == "not-asked" for each in warnings):
+        # The reason may be the problem of a source or a file instead of this secret.
+        kinds = kinds or ["missing"]
     return {
         "name": field.name,
         "attribute": field.attribute,
-        "required": field.required_for(load_result.source_context.profile),
+        "required": required,
         "present": value is not None,
         "source": source,
         "place": location,

@@ -69,11 +69,13 @@ class File:
         Existing lines are shown up to ``:`` or ``=`` only, because they may contain values.
         """
         there, text = (self.there or "").splitlines(), self.text.splitlines()
-        lines = list(difflib.unified_diff(there, text, "there", "rendered", n=0, lineterm=""))
+        # The time of difflib grows with the product of the lengths.
+        end = len(text) + 1000
+        lines = list(difflib.unified_diff(there[:end], text, "there", "rendered", n=0, lineterm=""))
         if not lines and self.there != self.text:
             return ["the same lines, but other line ends: \\n is rendered, also after the last"]
         lines = lines[:3] + [_masked(line) if line[:1] == "-" else line for line in lines[3:]]
-        more = len(lines) - _SHOWN
+        more = len(lines) - _SHOWN + len(there[end:])
         return [*lines[:_SHOWN], *([f"… and {more} lines more"] if more > 0 else [])]
 
 

@@ -144,3 +144,12 @@ def test_a_difference_is_short() -> None:
     assert " 31 " in lines[-1]
     assert file("a", "1\na b: 2\n", "1\na b: 3\n").difference[-2:] == ["-***", "+a b: 3"]
     assert placeholder("A") in "\n".join(file(SECRET, "", f"a: {placeholder('A')}\n").difference)
+
+
+def test_a_file_of_the_maximum_size_is_compared() -> None:
+    """A comparison of each empty line with each other one would take hours."""
+    text = "".join(f"{number}\n\n" for number in range(95))
+    lines = file("a", "\n" * (1 << 20), text).difference
+    assert lines[:2] == ["--- there", "+++ rendered"]
+    (more,) = [int(word) for word in lines[-1].split() if word.isdigit()]
+    assert more > (1 << 20) - len(text)

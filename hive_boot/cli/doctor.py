@@ -149,14 +149,16 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
     """Return the manifests at the given paths, or those in the default locations.
 
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist, or is not accessible.
     """
     if paths is None:
         return find_manifests(Path())
     for path in paths:
-        if not Path(path).exists():
-            message = f"--manifests: {path} does not exist"
-            raise UsageError(message)
+        try:
+            Path(path).stat()
+        except OSError as exc:
+            message = f"--manifests: {path}: {os_error_text(exc).lower()}"
+            raise UsageError(message) from None
     return expand_manifests(map(Path, paths))
 
 

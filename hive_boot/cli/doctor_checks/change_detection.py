@@ -251,7 +251,7 @@ def file_systems_without_events(context: DoctorContext) -> Iterator[Finding]:
     directories += [path.parent for path in context.names_by_path]
     found: dict[str, set[str]] = {}
     for directory in directories:
-        file_system = mount_of(directory.resolve(), table).file_system
+        file_system = mount_of(Path(os.path.realpath(directory)), table).file_system
         if _REMOTE.fullmatch(file_system):
             found.setdefault(file_system, set()).add(str(directory))
     for file_system, paths in sorted(found.items()):

@@ -7,10 +7,12 @@ that is not a time span, such as a template or an anchor, is skipped.
 from __future__ import annotations
 
 import math
+import os
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import os_error_text
@@ -20,7 +22,6 @@ from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from hive_boot.cli.doctor_checks.context import DoctorContext
     from hive_boot.runtime.declarations import AppDeclaration
@@ -152,7 +153,11 @@ def find_manifests(directory: Path) -> list[Path]:
 
 def expand_manifests(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the manifests below the given directories."""
-    return [file for path in paths for file in (_files_below(path) if path.is_dir() else [path])]
+    return [
+        file
+        for path in paths
+        for file in (_files_below(path) if os.path.isdir(path) else [path])  # noqa: PTH112  (Path.is_dir() can raise)
+    ]
 
 
 def grace_periods(path: Path) -> list[GracePeriod]:
@@ -274,6 +279,7 @@ def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
     return [block for block in blocks if pattern.search(block[1])] or blocks
 
 
-def _files_below(directory: Path) -> Iterator[Path]:
-    files = sorted(directory.rglob("*")) if directory.is_dir() else []
-    return (file for file in files if file.suffix in _ENDINGS and file.is_file())
+def _files_below(directory: Path) -> list[Path]:
+    # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
+    found = [Path(parent, name) for parent, _, names in os.walk(directory) for name in names]
+    return sorted(file for file in found if file.suffix in _ENDINGS)

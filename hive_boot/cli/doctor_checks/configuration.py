@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
-    """Yield a finding if PID 1 of the container has declared secrets as environment variables.
+    """Yield a finding if PID 1 has declared secrets as variables although files are read.
 
     ``docker inspect`` shows these variables, and ``docker exec`` passes them to every process
     that it starts. Variables of this process itself are left out, because the load reports
@@ -43,11 +43,11 @@ def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             kind="environment-copy",
-            message=f"{join_sorted(copies)}: mounted, and also in the environment of PID 1, where "
-            "`docker inspect` and every child process can see it",
+            message=f"{join_sorted(copies)}: in the environment of PID 1, where `docker inspect` "
+            "and every child process can see it",
             names=tuple(copies),
             locations=("/proc/1/environ",),
-            fix="remove the variables from the manifest, and rotate their values",
+            fix="mount each as a file only, and rotate the values that the manifest contained",
         )
 
 

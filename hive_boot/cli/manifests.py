@@ -279,9 +279,10 @@ def _quantities(option: str, text: str, pattern: str) -> tuple[str, str]:
     """Return the request and the limit of a resource, as Kubernetes quantities."""
     request, _, limit = text.partition(":")
     both = (request, limit or request)
-    if not all(re.fullmatch(pattern, each) for each in both) or _amount(both[0]) > _amount(both[1]):
-        message = f"{option} must be REQUEST or REQUEST:LIMIT, such as "
-        message += f"{_CPU if option == '--cpu' else _MEMORY}; {text!r} is not"
+    valid = all(re.fullmatch(pattern, each, re.ASCII) for each in both)
+    if not valid or not 0 < _amount(both[0]) <= _amount(both[1]):
+        example = _CPU if option == "--cpu" else _MEMORY
+        message = f"{option} must be REQUEST or REQUEST:LIMIT, such as {example}; {text!r} is not"
         raise UsageError(message)
     return both
 

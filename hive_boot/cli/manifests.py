@@ -26,7 +26,7 @@ from hive_boot.manifests.rendering import PROBED, TARGETS, TemplateError, render
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hive_boot.manifests.output_files import File
     from hive_boot.runtime.declarations import AppDeclaration
@@ -216,111 +216,145 @@ def build_deployment(arguments: Namespace) -> Deployment:
     Raises:
         UsageError: an argument is invalid or missing.
     """
-    boot = load_application(arguments.app)
-    declaration = boot._declaration  # noqa: SLF001  (same package)
-    items = items_of(declaration.field_index.all_fields)
+    declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
     name = arguments.name or name_of(declaration.declared)
-    if not _NAME.fullmatch(name):
-        message = f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"
-        raise UsageError(message)
-    if name in WORDS:
-        message = f"YAML reads {name} as a value of another type: choose another --name"
-        raise UsageError(message)
-    port = arguments.port
-    _check_options(arguments)
-    if port is not None and port == declaration.probe_port:
-        message = f"{port} is the probe_port of {arguments.app}: choose another --port"
-        raise UsageError(message)
-    if PROBED.intersection(arguments.target):
-        _check_command(arguments, declaration)
-    if port is None and declaration.main is None:
-        port = DEFAULT_PORT
-    names = {item.name for item in items}
+    for problem in _problems(arguments, declaration, name):
+        raise UsageError(problem)
     return Deployment(
         declaration=declaration,
-        items=items,
+        items=items_of(declaration.field_index.all_fields),
         name=name,
-        port=port,
+        port=arguments.port or (DEFAULT_PORT if declaration.main is None else None),
         image=arguments.image or f"{name}:1",
         base=arguments.base,
-        command=_command(arguments),
-        env=_env(arguments.env, names),
-        used=_used(arguments.use, names),
+        command=tuple(shlex.split(_command(arguments))),
+        env={key: value for key, _, value in (text.partition("=") for text in arguments.env)},
+        used=frozenset(arguments.use),
         install=arguments.install,
-        context=(_source(arguments.app), *map(_inside, arguments.context)),
-        copies=tuple(map(_inside, arguments.copy)),
-        writable=tuple(dict.fromkeys(map(_absolute, arguments.writable))),
+        context=(_source(arguments.app), *(path.rstrip("/") for path in arguments.context)),
+        copies=tuple(path.rstrip("/") for path in arguments.copy),
+        writable=tuple(dict.fromkeys(path.rstrip("/") for path in arguments.writable)),
         replicas=arguments.replicas,
-        cpu=_quantities("--cpu", arguments.cpu, r"\d+m|\d+(?:\.\d{1,3})?"),
-        memory=_quantities("--memory", arguments.memory, r"\d+[KMG]i"),
+        cpu=_quantities(arguments.cpu),
+        memory=_quantities(arguments.memory),
         egress=tuple(sorted(set(arguments.egress) - {443})),
         rerun_arguments=rerun_arguments(arguments),
     )
 
 
-def _check_options(arguments: Namespace) -> None:
-    """Raise for a text that is not one line, and for a number out of its range."""
+def _problems(arguments: Namespace, declaration: AppDeclaration, name: str) -> Iterator[str]:
+    """Yield what is wrong with the arguments; a later problem may follow from the first one."""
+    if not _NAME.fullmatch(name):
+        yield f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"
+    if name in WORDS:
+        yield f"YAML reads {name} as a value of another type: choose another --name"
     for option in ("image", "base", "command", "install"):
         value = getattr(arguments, option)
         if value is not None and not (value.strip() and value.isprintable()):
-            message = f"--{option} must be one line, without control characters"
-            raise UsageError(message)
+            yield f"--{option} must be one line, without control characters"
+    yield from _number_problems(arguments, declaration)
+    try:
+        words = shlex.split(_command(arguments))
+    except ValueError as exc:
+        yield f"--command must be words as in a shell: {exc}"
+    if PROBED.intersection(arguments.target):
+        yield from _probe_problems(arguments, declaration, words)
+    yield from _name_problems(arguments, declaration)
+    yield from _path_problems(arguments)
+
+
+def _number_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterator[str]:
+    """Yield what is wrong with the ports, the replicas and the resources."""
     ports = [("--port", arguments.port), *(("--egress", port) for port in arguments.egress)]
     for option, port in ports:
         if port is not None and not 0 < port < 1 << 16:
-            message = f"{option} must be a number from 1 to 65535"
-            raise UsageError(message)
+            yield f"{option} must be a number from 1 to 65535"
+    if arguments.port is not None and arguments.port == declaration.probe_port:
+        yield f"{arguments.port} is the probe_port of {arguments.app}: choose another --port"
     if arguments.replicas < 1:
-        message = "--replicas must be 1 or more"
-        raise UsageError(message)
+        yield "--replicas must be 1 or more"
+    for option, text, pattern, example in (
+        ("--cpu", arguments.cpu, r"[0-9]+m|[0-9]+(?:\.[0-9]{1,3})?", _CPU),
+        ("--memory", arguments.memory, r"[0-9]+[KMG]i", _MEMORY),
+    ):
+        both = _quantities(text)
+        valid = all(re.fullmatch(pattern, each) for each in both)
+        if not valid or not 0 < _amount(both[0]) <= _amount(both[1]):
+            yield f"{option} must be REQUEST or REQUEST:LIMIT, such as {example}; {text!r} is not"
 
 
-def _quantities(option: str, text: str, pattern: str) -> tuple[str, str]:
-    """Return the request and the limit of a resource, as Kubernetes quantities."""
+def _probe_problems(
+    arguments: Namespace, declaration: AppDeclaration, words: list[str]
+) -> Iterator[str]:
+    """Yield why the probes of the platform would not reach the application."""
+    app, asked = arguments.app, arguments.port or DEFAULT_PORT
+    # Of another command than that of hive_boot it is not known where it serves.
+    known = words[2:] if words[:2] == ["hive-boot", "run"] else []
+    options, _ = run_command.parser().parse_known_args(known)
+    if declaration.main is None and arguments.command is None:
+        yield (
+            f"{app} has no main, so a server must run it: use --command "
+            f"'hive-boot run {app} --serve package.module:web --host 0.0.0.0'"
+        )
+    if declaration.main and not declaration.probe_port and arguments.port is None:
+        yield (
+            f"{app} answers no probe: declare Bootstrap(probe_port=…), or use --port for the port "
+            "at which it serves HTTP"
+        )
+    if options.serve and (DEFAULT_PORT if options.port is None else options.port) != asked:
+        yield f"--command does not serve at the port {asked}: add --port {asked} to it"
+    if options.serve and options.host in {None, "127.0.0.1", "::1", "localhost"}:
+        yield (
+            "--command serves at the loopback address of its container, which no probe reaches: "
+            "add --host 0.0.0.0 to it"
+        )
+
+
+def _name_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterator[str]:
+    """Yield what is wrong with ``--env`` and ``--use``."""
+    index = declaration.field_index
+    for text in arguments.env:
+        name, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield "--env must be NAME=VALUE, where NAME is a valid variable name"
+        if {name, name.removesuffix("_FILE")} & index.by_variable.keys():
+            yield f"{name} is a secret: it is mounted as a file, and is in no manifest"
+        if name.startswith("HIVE_BOOT_"):
+            yield f"{name} is set by the manifests themselves"
+        if not value.isprintable():
+            yield f"--env {name}: the value must be one line, without control characters"
+    for name in sorted({*arguments.use} - {field.name for field in index.all_fields}):
+        yield f"--use takes the name of a declared secret; {name!r} is not declared"
+
+
+def _path_problems(arguments: Namespace) -> Iterator[str]:
+    """Yield what is wrong with ``--context``, ``--copy`` and ``--writable``."""
+    for path in (*arguments.context, *arguments.copy):
+        parts = path.strip("/").split("/")
+        if path.startswith("/") or {"", ".", ".."}.intersection(parts) or not path.isprintable():
+            yield f"a path of the build must be relative and below the repository; {path!r} is not"
+        if parts[0] == "secrets" or parts[:2] == ["deploy", "secrets"]:
+            yield f"{path} holds the secrets, which do not belong in an image"
+    for path in (each.rstrip("/") for each in arguments.writable):
+        if not re.fullmatch(r"(/(?!\.\.?(/|$))[\w.-]+)+", path, re.ASCII):
+            yield f"--writable must be an absolute path of letters, digits and ._-; {path!r} is not"
+        if path in {"/tmp", "/run"} or f"{path}/".startswith("/run/secrets/"):  # noqa: S108  (in a container)
+            yield f"--writable {path} is mounted already: /tmp is writable, the secrets are not"
+
+
+def _command(arguments: Namespace) -> str:
+    return arguments.command or f"hive-boot run {arguments.app}"
+
+
+def _quantities(text: str) -> tuple[str, str]:
+    """Return the request and the limit of a resource."""
     request, _, limit = text.partition(":")
-    both = (request, limit or request)
-    valid = all(re.fullmatch(pattern, each, re.ASCII) for each in both)
-    if not valid or not 0 < _amount(both[0]) <= _amount(both[1]):
-        example = _CPU if option == "--cpu" else _MEMORY
-        message = f"{option} must be REQUEST or REQUEST:LIMIT, such as {example}; {text!r} is not"
-        raise UsageError(message)
-    return both
+    return request, limit or request
 
 
 def _amount(quantity: str) -> float:
     number = quantity.rstrip("mKMGi")
     return float(number) * _UNITS[quantity.removeprefix(number)]
-
-
-def _check_command(arguments: Namespace, declaration: AppDeclaration) -> None:
-    """Raise if the probes of the platform would not reach the application."""
-    asked = DEFAULT_PORT if arguments.port is None else arguments.port
-    words = _command(arguments)
-    # Of another command than that of hive_boot it is not known where it serves.
-    known = words[2:] if words[:2] == ("hive-boot", "run") else ()
-    options, _ = run_command.parser().parse_known_args(known)
-    if declaration.main is None and arguments.command is None:
-        message = (
-            f"{arguments.app} has no main, so a server must run it: use --command "
-            f"'hive-boot run {arguments.app} --serve package.module:web --host 0.0.0.0'"
-        )
-    elif declaration.main and not declaration.probe_port and arguments.port is None:
-        message = (
-            f"{arguments.app} answers no probe: declare Bootstrap(probe_port=…), or use --port "
-            "for the port at which it serves HTTP"
-        )
-    elif options.serve is None:
-        return
-    elif (DEFAULT_PORT if options.port is None else options.port) != asked:
-        message = f"--command does not serve at the port {asked}: add --port {asked} to it"
-    elif options.host in {None, "127.0.0.1", "::1", "localhost"}:
-        message = (
-            "--command serves at the loopback address of its container, which no probe reaches: "
-            "add --host 0.0.0.0 to it"
-        )
-    else:
-        return
-    raise UsageError(message)
 
 
 def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
@@ -333,70 +367,7 @@ def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _command(arguments: Namespace) -> tuple[str, ...]:
-    line = arguments.command or f"hive-boot run {arguments.app}"
-    try:
-        return tuple(shlex.split(line))
-    except ValueError as exc:
-        message = f"--command must be words as in a shell: {exc}"
-    raise UsageError(message)
-
-
 def _source(app: str) -> str:
     """Return what the application is imported from: a directory, or a file."""
     top = app.partition(":")[0].partition(".")[0]
     return top if hasattr(sys.modules.get(top), "__path__") else f"{top}.py"
-
-
-def _env(given: list[str], secrets: set[str]) -> dict[str, str]:
-    env: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            message = "--env must be NAME=VALUE, where NAME is a valid variable name"
-        elif name in secrets or name.removesuffix("_FILE") in secrets:
-            message = f"{name} is a secret: it is mounted as a file, and is in no manifest"
-        elif name.startswith("HIVE_BOOT_"):
-            message = f"{name} is set by the manifests themselves"
-        elif not value.isprintable():
-            message = f"--env {name}: the value must be one line, without control characters"
-        else:
-            env[name] = value
-            continue
-        raise UsageError(message)
-    return env
-
-
-def _used(given: list[str], secrets: set[str]) -> frozenset[str]:
-    unknown = sorted(set(given) - secrets)
-    if unknown:
-        message = f"--use takes the name of a declared secret; {unknown[0]!r} is not declared"
-        raise UsageError(message)
-    return frozenset(given)
-
-
-def _inside(path: str) -> str:
-    parts = path.strip("/").split("/")
-    if path.startswith("/") or {"", ".", ".."}.intersection(parts) or not path.isprintable():
-        message = f"a path of the build must be relative and below the repository; {path!r} is not"
-        raise UsageError(message)
-    path = path.rstrip("/")
-    if any(f"{path}/".startswith(f"{place}/") for place in ("secrets", "deploy/secrets")):
-        message = f"{path} holds the secrets, which do not belong in an image"
-        raise UsageError(message)
-    return path
-
-
-def _absolute(path: str) -> str:
-    path = path.rstrip("/")
-    if not re.fullmatch(r"(/[\w.-]+)+", path, re.ASCII) or {".", ".."}.intersection(
-        path.split("/")
-    ):
-        message = (
-            f"--writable must be an absolute path of letters, digits and . _ -; {path!r} is not"
-        )
-        raise UsageError(message)
-    if path in {"/tmp", "/run"} or f"{path}/".startswith("/run/secrets/"):  # noqa: S108  (in a container)
-        message = f"--writable {path} is mounted already: /tmp is writable, the secrets are not"
-        raise UsageError(message)
-    return path

@@ -174,6 +174,8 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
                 ("--env", "1=2", "NAME=VALUE"),
                 ("--env", "TOKEN=fake-x", "TOKEN"),
                 ("--env", "TOKEN_FILE=x", "TOKEN_FILE"),
+                ("--env", "QUEUE_TOKEN=fake-x", "QUEUE_TOKEN"),
+                ("--env", "QUEUE_TOKEN_FILE=x", "QUEUE_TOKEN_FILE"),
                 ("--env", "HIVE_BOOT_MODE=x", "HIVE_BOOT_MODE"),
                 ("--env", "A=a\nb", "--env A"),
                 ("--use", "TOKE", "'TOKE'"),

@@ -16,7 +16,7 @@ from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from hive_boot.cli.doctor_checks.context import DoctorContext, Severity
     from hive_boot.secrets.load_result import WarningKind
@@ -113,16 +113,16 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or result.origin(field.attribute)[0] == "dev_default":
             continue
-        for matches, kind, problem, fix in _STRAY_CHARACTERS:
-            if matches(value.reveal()):
-                yield Finding(
-                    severity="warning",
-                    kind=kind,
-                    message=f"{field.name} {problem}",
-                    names=(field.name,),
-                    locations=(location_text(result.origin(field.attribute)),),
-                    fix=fix,
-                )
+        for kind in _stray_kinds(value.reveal()):
+            problem, fix = _STRAY_CHARACTERS[kind]
+            yield Finding(
+                severity="warning",
+                kind=kind,
+                message=f"{field.name} {problem}",
+                names=(field.name,),
+                locations=(location_text(result.origin(field.attribute)),),
+                fix=fix,
+            )
 
 
 def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:
@@ -134,55 +134,39 @@ def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set
     return {name for name in names if not name.startswith("..")}
 
 
-def _has_space_around(plain: str) -> bool:
-    bare = plain.strip()
-    # Parsers of PEM and JSON ignore the white space around the content.
-    return plain != bare and not _is_pem(bare) and bare[:1] + bare[-1:] not in {"{}", "[]"}
-
-
-def _is_quoted(plain: str) -> bool:
-    bare = plain.strip()
-    return len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`"
-
-
-def _has_carriage_return(plain: str) -> bool:
-    return "\r" in plain.strip() and not _is_pem(plain.strip())
-
-
-def _is_pem(bare: str) -> bool:
-    return bare.startswith("-----BEGIN ")
-
-
-def _is_mount_path(plain: str) -> bool:
-    return plain.strip().startswith("/run/secrets/")
-
-
-_STRAY_CHARACTERS: tuple[tuple[Callable[[str], bool], str, str, str], ...] = (
-    (
-        _has_space_around,
-        "space-around",
+_STRAY_CHARACTERS = {
+    "space-around": (
         "begins or ends with white space; a load removes only one final line end",
         "write it without (printf '%s' instead of echo; one final newline is harmless)",
     ),
-    (
-        _is_quoted,
-        "quoted",
+    "quoted": (
         "is in quotes, which are part of the value: only a shell or a .env file removes them",
         "write it without quotes",
     ),
-    (
-        _has_carriage_return,
-        "carriage-return",
+    "carriage-return": (
         "contains a carriage return: the file has the line ends of Windows",
         "write it without (`tr -d '\\r'`)",
     ),
-    (
-        _is_mount_path,
-        "path",
+    "path": (
         "is a path below /run/secrets, not the content of that file",
         "set the variable that ends in _FILE to the path, or write the value itself",
     ),
-)
+}
+"""The message and the fix of each kind of finding about the characters of a value."""
+
+
+def _stray_kinds(plain: str) -> Iterator[str]:
+    bare = plain.strip()
+    is_pem = bare.startswith("-----BEGIN ")
+    # Parsers of PEM and JSON ignore the white space around the content.
+    if plain != bare and not is_pem and bare[:1] + bare[-1:] not in {"{}", "[]"}:
+        yield "space-around"
+    if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`":
+        yield "quoted"
+    if "\r" in bare and not is_pem:
+        yield "carriage-return"
+    if bare.startswith("/run/secrets/"):
+        yield "path"
 
 
 _LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {

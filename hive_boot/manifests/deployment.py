@@ -59,11 +59,6 @@ class SecretItem:
         return self.key != self.file
 
     @property
-    def has_file_variable(self) -> bool:
-        """Return whether a variable can name the file."""
-        return self.field.file_variable and not self.field.bundle
-
-    @property
     def about(self) -> str:
         """Return what the secret is for, as one line."""
         previous = "the value before the last rotation" if self._is_previous else ""
@@ -231,11 +226,6 @@ class Deployment:
     def pre_stop(self) -> int:
         """Return the seconds before SIGTERM in a pod; 0 for a worker, which gets no requests."""
         return _PRE_STOP if self.port is not None else 0
-
-    @property
-    def compose_memory(self) -> str:
-        """Return the limit of the memory as Compose writes it: ``512m`` for ``512Mi``."""
-        return self.memory[1].removesuffix("i").lower()
 
     @property
     def start_limit_seconds(self) -> int:

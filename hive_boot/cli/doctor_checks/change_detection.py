@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,42 +68,32 @@ def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> Iterato
         instances are available.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    with _instances(libc) as available:
-        first = next(available, None)
-        if first is None:
+    created: list[int] = []
+    try:
+        while (
+            len(created) <= _SPARE_INSTANCES
+            and (instance := libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)) >= 0
+        ):
+            created.append(instance)
+        if not created:
             yield _no_instance(limits)
             return
         for target in sorted(targets):
-            if libc.inotify_add_watch(first, os.fsencode(target), _ALL_EVENTS) < 0:
+            if libc.inotify_add_watch(created[0], os.fsencode(target), _ALL_EVENTS) < 0:
                 yield _no_watch(target, ctypes.get_errno(), limits)
                 return
-        left = 1 + sum(1 for _ in zip(range(_SPARE_INSTANCES), available, strict=False))
-    if left <= _SPARE_INSTANCES:
+    finally:
+        for instance in created:
+            os.close(instance)
+    if len(created) <= _SPARE_INSTANCES:
         yield _limit_finding(
-            f"only {left} inotify instances are left for this user, so processes that start later "
-            "may have to poll",
+            f"only {len(created)} inotify instances are left for this user, so processes that "
+            "start later may have to poll",
             "max_user_instances",
             limits,
             severity="note",
             kind="watch-nearly-impossible",
         )
-
-
-@contextmanager
-def _instances(libc: ctypes.CDLL) -> Iterator[Iterator[int]]:
-    """Yield an iterator that creates inotify instances; close the instances at the end."""
-    created: list[int] = []
-
-    def create() -> Iterator[int]:
-        while (instance := libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)) >= 0:
-            created.append(instance)
-            yield instance
-
-    try:
-        yield create()
-    finally:
-        for instance in created:
-            os.close(instance)
 
 
 def _no_instance(limits: Mapping[str, str]) -> Finding:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted
+from hive_boot.cli.doctor_checks.context import Finding, is_file
 from hive_boot.cli.output import pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
@@ -43,7 +43,7 @@ def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             kind="environment-copy",
-            message=f"{join_sorted(copies)}: in the environment of PID 1, where `docker inspect` "
+            message=f"{', '.join(copies)}: in the environment of PID 1, where `docker inspect` "
             "and every child process can see it",
             names=tuple(copies),
             locations=("/proc/1/environ",),
@@ -61,7 +61,7 @@ def used_env_fallback(context: DoctorContext) -> Iterator[Finding]:
         for attribute in result.values
         if result.origin(attribute)[0] == "environment"
     )
-    in_use = f"{join_sorted(names)}: from the environment, where every child process can see it"
+    in_use = f"{', '.join(names)}: from the environment, where every child process can see it"
     fix = "remove env_fallback=True (HIVE_BOOT_ENV_FALLBACK)"
     yield Finding(
         severity="warning" if names else "note",
@@ -246,7 +246,7 @@ def ineffective_declaration(context: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             severity="note",
             kind="no-previous",
-            message=f"{join_sorted(names)}: the old value is accepted for some time after a "
+            message=f"{', '.join(names)}: the old value is accepted for some time after a "
             "rotation, but a process that starts in that time does not know it",
             names=tuple(names),
             fix='secret(previous="…_PREVIOUS"), and store the old value there in a rotation',
@@ -279,14 +279,14 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
     if sources.mounted:
         return
     directory = Path(context.host.path("/run/secrets"))
-    unread = {index.by_file[name][1] for name in index.by_file if is_file(directory / name)}
+    unread = sorted({index.by_file[name][1] for name in index.by_file if is_file(directory / name)})
     if unread:
         yield Finding(
             severity="warning",
             kind="mount-not-read",
-            message=f"{join_sorted(unread)}: mounted, and not read in the mode {sources.mode} "
+            message=f"{', '.join(unread)}: mounted, and not read in the mode {sources.mode} "
             f"({sources.mode_reason})",
-            names=tuple(sorted(unread)),
+            names=tuple(unread),
             locations=(str(directory),),
             fix="unset HIVE_BOOT_MODE, so that the mount is found; or remove the mount",
         )

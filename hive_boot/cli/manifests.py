@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli import run as run_command
 from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.arguments import (
-    EXIT_FAILURE,
-    CommandError,
-    Parser,
-    UsageError,
-    os_error_text,
-)
+from hive_boot.cli.arguments import EXIT_FAILURE, CommandError, Parser, UsageError, os_error_text
 from hive_boot.cli.output import Cell, print_json, print_line, print_text
 from hive_boot.cli.secret_files import named_directory, os_errors_reported, refuse_links
 from hive_boot.manifests.deployment import Deployment, items_of, name_of
@@ -39,7 +33,6 @@ DEFAULT_BASE = "python:3.13-slim"
 
 _CPU = "100m:1"
 _MEMORY = "128Mi:512Mi"
-_REPLICAS = 2
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 
@@ -94,9 +87,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
     )
-    parser.add_argument(
-        "--replicas", type=int, default=_REPLICAS, help="the number of pods (%(default)s)"
-    )
+    parser.add_argument("--replicas", type=int, default=2, help="the number of pods (%(default)s)")
     for flag, default in (("--cpu", _CPU), ("--memory", _MEMORY)):
         parser.add_argument(
             flag,
@@ -104,15 +95,8 @@ def parser() -> Parser:
             metavar="REQUEST[:LIMIT]",
             help="Kubernetes quantities, LIMIT the same without one (%(default)s)",
         )
-    parser.add_argument(
-        "--egress",
-        action="append",
-        default=[],
-        type=int,
-        metavar="PORT",
-        help="a TCP port that it connects to, such as that of a database. Repeatable",
-    )
     for flag, metavar, about in (
+        ("--egress", "PORT", "a TCP port that it connects to, such as that of a database"),
         ("--env", "NAME=VALUE", "a setting that is not secret"),
         ("--use", "NAME", "an optional secret that is provided"),
         ("--writable", "PATH", "a directory that it writes to, besides /tmp"),
@@ -120,7 +104,12 @@ def parser() -> Parser:
         ("--copy", "PATH", "a part of that to copy into the image"),
     ):
         parser.add_argument(
-            flag, action="append", default=[], metavar=metavar, help=f"{about}. Repeatable"
+            flag,
+            action="append",
+            default=[],
+            type=int if metavar == "PORT" else str,
+            metavar=metavar,
+            help=f"{about}. Repeatable",
         )
     return parser
 
@@ -179,7 +168,7 @@ def _print(rendered: dict[str, str], *, json: bool) -> None:
 
 def _refuse_losses(root: Path, files: Sequence[File]) -> None:
     lost = [
-        f"  {root / file.path} {file.overwrite_blocker}" for file in files if file.overwrite_blocker
+        f"  {root / each.path} {each.overwrite_blocker}" for each in files if each.overwrite_blocker
     ]
     if lost:
         message = "nothing was written; move these files away first:"

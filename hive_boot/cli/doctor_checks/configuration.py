@@ -18,7 +18,7 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext, Severity
+    from hive_boot.cli.doctor_checks.context import DoctorContext
     from hive_boot.secrets.load_result import WarningKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
@@ -169,52 +169,38 @@ def _stray_kinds(plain: str) -> Iterator[str]:
         yield "path"
 
 
-_LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
-    "short-value": (
-        "warning",
-        f"rotate to values of {MIN_LENGTH} characters or more; inside a URL, the password counts",
-    ),
-    "environment-copy": (
-        "warning",
-        "remove the variable from the manifest, the unit or the shell that starts the service",
-    ),
-    "overridden": ("warning", "remove one of the two; a variable may be left from another shell"),
-    "placeholder": ("warning", "set the real value, or secret(allow_placeholder=True)"),
-    "reference": ("warning", "set the value itself, or secret(allow_placeholder=True)"),
-    "example-value": ("warning", "generate a value: that of the example is public"),
-    "dotenv-setting": (
-        "warning",
-        "remove the line from the file, and export the variable where the service is started",
-    ),
-    "dotenv-line": ("warning", "write NAME=value, or # before a comment"),
-    "dotenv-repeated": ("warning", "delete the lines that do not count"),
-    "dotenv-unread": ("warning", "remove it, or put a readable text file there"),
-    "development-default": (
-        "note",
-        "none needed on a development machine: other profiles reject these values",
-    ),
-    "empty": (
-        "warning",
-        "write the value into it, or remove it; a file that is half written is empty too",
-    ),
-    "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
-    "alias": ("warning", "rename it where it is set"),
-    "alias-differs": ("warning", "remove the older name where it is set"),
+_FIXES: Mapping[WarningKind, str] = {
+    "short-value": f"rotate to {MIN_LENGTH} characters or more; inside a URL, the password counts",
+    "environment-copy": "remove the variable where the service is started: manifest, unit or shell",
+    "overridden": "remove one of the two; a variable may be left from another shell",
+    "placeholder": "set the real value, or secret(allow_placeholder=True)",
+    "reference": "set the value itself, or secret(allow_placeholder=True)",
+    "example-value": "generate a value: that of the example is public",
+    "dotenv-setting": "remove the line, and export the variable where the service is started",
+    "dotenv-line": "write NAME=value, or # before a comment",
+    "dotenv-repeated": "delete the lines that do not count",
+    "dotenv-unread": "remove it, or put a readable text file there",
+    "development-default": "none needed for development: other profiles reject these values",
+    "empty": "write the value into it, or remove it; a file that is half written is empty too",
+    "not-asked": "none needed if `hive-boot check`, which asks them, succeeds",
+    "alias": "rename it where it is set",
+    "alias-differs": "remove the older name where it is set",
 }
-"""Severity and fix of each warning of a load."""
+"""The fix of each warning of a load."""
+
+_NOTES = frozenset({"development-default", "not-asked"})
 
 
 def load_warnings(context: DoctorContext) -> Iterator[Finding]:
     """Yield the warnings of the load, each with its fix."""
     for warning in context.load_result.warnings:
-        severity, fix = _LOAD_WARNINGS[warning.kind]
         yield Finding(
-            severity=severity,
+            severity="note" if warning.kind in _NOTES else "warning",
             kind=warning.kind,
             message=warning_text(warning),
             names=warning.names,
             locations=(warning.location,) if warning.location else (),
-            fix=fix,
+            fix=_FIXES[warning.kind],
         )
 
 

@@ -137,7 +137,7 @@ def run_checks(context: DoctorContext) -> list[Finding]:
                 Finding(
                     severity="note",
                     kind="check-failed",
-                    message=f"the check {name} failed: {os_error_text(exc).lower()}",
+                    message=f"the check {name} failed: {os_error_text(exc)}",
                     names=(name,),
                     locations=(str(exc.filename),) if exc.filename else (),
                 )
@@ -157,7 +157,7 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
         try:
             Path(path).stat()
         except OSError as exc:
-            message = f"--manifests: {path}: {os_error_text(exc).lower()}"
+            message = f"--manifests: {path}: {os_error_text(exc)}"
             raise UsageError(message) from None
     return expand_manifests(map(Path, paths))
 

@@ -213,7 +213,7 @@ def test_what_cannot_be_entered_is_no_crash(
         ("manifest-unreadable", ["deploy/closed/pod.yaml"])
     ]
     assert (named[0], looped[0], in_loop) == (64, 64, 78)
-    assert "permission denied" in named[2]
+    assert "Permission denied" in named[2]
 
 
 def test_a_manifest_that_cannot_be_read_is_a_note(machine: Path, doctor: Doctor) -> None:
@@ -235,6 +235,7 @@ def test_a_manifest_that_cannot_be_read_is_a_note(machine: Path, doctor: Doctor)
         *[("note", "manifest-unreadable")] * 3,
     ]
     assert [each["locations"] for each in load_result[2:]] == [[path] for path in unreadable]
+    assert "is a FIFO" in load_result[2]["message"]
 
 
 def test_a_check_that_fails_is_a_note(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,17 +111,13 @@ def short_grace_period(context: DoctorContext) -> Iterator[Finding]:
             yield Finding(
                 severity="note",
                 kind="manifest-unreadable",
-                message="a manifest was not compared with the shutdown: "
-                f"{os_error_text(exc).lower()}",
+                message=f"a manifest was not compared with the shutdown: {os_error_text(exc)}",
                 locations=(str(path),),
             )
     mode = context.sources.mode
     if not context.manifests and mode in _PLATFORMS:
         found = [GracePeriod(platform=mode, seconds=_PLATFORMS[mode][2])]
-    for grace in found:
-        finding = _short_grace_period(grace, context.declarations)
-        if finding is not None:
-            yield finding
+    yield from filter(None, (_short_grace_period(each, context.declarations) for each in found))
 
 
 def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding | None:
@@ -181,10 +177,8 @@ def grace_periods(path: Path) -> list[GracePeriod]:
     else:
         platform, blocks = "kubernetes", _workload_documents(text)
     line_ends = [match.start() for match in re.finditer("\n", text)]
-    found = [
-        _grace_period(platform, block, path, line_ends)
-        for block in _preferred(blocks, _USES_HIVE_BOOT)
-    ]
+    blocks = _preferred(blocks, _USES_HIVE_BOOT)
+    found = [_grace_period(platform, block, path, line_ends) for block in blocks]
     return [grace for grace in found if grace is not None]
 
 

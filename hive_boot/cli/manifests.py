@@ -178,25 +178,25 @@ def _refuse_losses(root: Path, files: Sequence[File]) -> None:
 def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bool) -> int:
     states = _CHECKED if is_check else _WRITTEN
     differing = [file for file in files if file.state != "unchanged"]
-    ok = not (is_check and differing)
+    status = EXIT_FAILURE if is_check and differing else 0
     if json:
         facts = [
             {"path": file.path, "state": states[file.state][0], "difference": file.difference}
             for file in files
         ]
-        print_json({"ok": ok, "directory": str(root), "files": facts})
-        return 0 if ok else EXIT_FAILURE
+        print_json({"ok": status == 0, "directory": str(root), "files": facts})
+        return status
     for file in differing if is_check else files:
         state, style = states[file.state]
         separator = ": " if is_check else f"{'':{11 - len(state)}}"
         print_line(Cell(state, style), f"{separator}{root / file.path}")
         for line in file.difference if is_check and file.there is not None else ():
             print_line(f"  {line}")
-    if is_check and ok:
-        print_line(f"All {len(files)} files match the declaration.")
-    elif is_check:
+    if status:
         print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
-    return 0 if ok else EXIT_FAILURE
+    elif is_check:
+        print_line(f"All {len(files)} files match the declaration.")
+    return status
 
 
 def build_deployment(arguments: Namespace) -> Deployment:

@@ -180,6 +180,8 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
     Returns:
         None if the application does not watch, and the file is neither stale nor a subPath.
     """
+    if not (file.stale or file.is_subpath or watch):
+        return None
     severity: Severity = "note"
     kind = "mounted-file"
     fix = "write into the file in place: `hive-boot rotate`"
@@ -197,13 +199,11 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
             "rotation needs a new pod"
         )
         fix = "mount the whole volume as a directory, and set HIVE_BOOT_SECRETS_DIR to its path"
-    elif watch:
+    else:
         message = (
             "a file is mounted individually: a write into the file on the host is visible, but a "
             "file that is renamed to its name (as editors do) is not"
         )
-    else:
-        return None
     return Finding(
         severity=severity,
         kind=kind,

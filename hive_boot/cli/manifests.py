@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 from hive_boot.cli import run as run_command
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, CommandError, Parser, UsageError, os_error_text
+from hive_boot.cli.file_writing import FileTransaction
 from hive_boot.cli.output import Cell, print_json, print_line, print_text
 from hive_boot.cli.secret_files import named_directory, os_errors_reported, refuse_links
 from hive_boot.manifests.deployment import Deployment, items_of, name_of
-from hive_boot.manifests.output_files import compare, write
+from hive_boot.manifests.output_files import compare
 from hive_boot.manifests.quoting import WORDS
 from hive_boot.manifests.rendering import PROBED, TARGETS, TemplateError, render
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hive_boot.manifests.output_files import File
     from hive_boot.runtime.declarations import AppDeclaration
@@ -173,6 +174,24 @@ def _refuse_losses(root: Path, files: Sequence[File]) -> None:
     if lost:
         message = "nothing was written; move these files away first:"
         raise CommandError(message, *lost)
+
+
+def write(directory: Path, files: Iterable[File]) -> None:
+    """Write the new and the changed files; if one of them fails, the others stay as they were.
+
+    Raises:
+        OSError: a file cannot be written.
+        CommandError: a file was changed meanwhile.
+    """
+    with FileTransaction() as transaction:
+        for file in files:
+            path = directory / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if file.there is None:
+                transaction.create(path, file.text.encode(), mode=None)
+            elif file.state == "changed":
+                before = file.there.encode("utf-8", "surrogateescape")
+                transaction.replace(path, file.text.encode(), before)
 
 
 def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bool) -> int:

@@ -247,6 +247,40 @@ def test_a_service_has_a_port_and_a_command(capsys: pytest.CaptureFixture[str]) 
     assert "containerPort: 9999" in capsys.readouterr().out
 
 
+def test_each_option_is_in_the_files() -> None:
+    """Of Kubernetes, Compose and the image; HTTPS is allowed without an option."""
+    options = (
+        *("--target", "kubernetes", "--target", "compose", "--port", "8080", "--name", "shop"),
+        *("--egress", "6379", "--egress", "5432", "--egress", "5432", "--egress", "443"),
+        *("--replicas", "3", "--cpu", "250m", "--memory", "1Gi:2Gi", "--image", "x:1"),
+        *("--base", "python:3.12-slim", "--install", ".[a] hive_boot", "--env", "A=b=c"),
+        *("--command", "serve 'a b'", "--writable", "/data/", "--context", "a/", "--copy", "b/"),
+    )
+    assert manifests("worker", *options, "--write") == 0
+    spec = yaml.safe_load(Path("deploy/k8s/deployment.yaml").read_text())["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    assert (spec["replicas"], container["name"], container["image"]) == (3, "shop", "x:1")
+    resources = container["resources"]
+    assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == ("250m", "250m")
+    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == ("1Gi", "2Gi")
+    assert {"name": "A", "value": "b=c"} in container["env"]
+    policy = yaml.safe_load(Path("deploy/k8s/networkpolicy.yaml").read_text())["spec"]
+    ports = [each["port"] for rule in policy["egress"] for each in rule["ports"]]
+    assert ports == [53, 53, 443, 5432, 6379]
+    compose = yaml.safe_load(Path("deploy/docker-compose.yml").read_text())["services"]["shop"]
+    assert (compose["image"], compose["mem_limit"]) == ("x:1", "2g")
+    assert [each["target"] for each in compose["volumes"]] == ["/data"]
+    image = Path("deploy/Dockerfile").read_text()
+    for line in (
+        "FROM python:3.12-slim\n",
+        "--no-cache-dir .[a] hive_boot ",
+        'ENTRYPOINT ["serve", "a b"]\n',
+        '["/source/b", "./b"]\n',
+    ):
+        assert line in image
+    assert {"!a", "!b", "!tests"} <= {*Path(".dockerignore").read_text().splitlines()}
+
+
 def test_a_directory_that_is_said_twice_is_mounted_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -250,6 +250,7 @@ def test_a_check_that_fails_is_a_note(machine: Path, monkeypatch: pytest.MonkeyP
     assert (first.severity, first.kind, first.names) == (
         ("note", "check-failed", ("no_such_process",))
     )
+    assert first.locations == (f"{machine}/proc/0",)
 
 
 def test_lines_fit_the_terminal_except_commands(

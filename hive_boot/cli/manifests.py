@@ -21,16 +21,13 @@ from hive_boot.manifests.rendering import PROBED, TARGETS, TemplateError, render
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from hive_boot.manifests.output_files import File
     from hive_boot.runtime.declarations import AppDeclaration
 
 DEFAULT_PORT = 8000
 """The port of a service without ``--port``."""
-
-DEFAULT_BASE = "python:3.13-slim"
-"""The base image without ``--base``."""
 
 _CPU = "100m:1"
 _MEMORY = "128Mi:512Mi"
@@ -83,7 +80,7 @@ def parser() -> Parser:
         "--port", type=int, help=f"the port of HTTP ({DEFAULT_PORT}; none with a main)"
     )
     parser.add_argument("--command", help="the command that starts it (hive-boot run APP)")
-    parser.add_argument("--base", default=DEFAULT_BASE, help="the base image (%(default)s)")
+    parser.add_argument("--base", default="python:3.13-slim", help="the base image (%(default)s)")
     parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
     parser.add_argument(
         "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
@@ -136,7 +133,6 @@ def run(arguments: Namespace) -> int:
             refuse_links(named_directory(root), path, root)
         files = compare(root, rendered)
         if not is_check:
-            _refuse_losses(root, files)
             write(root, files)
     return _print_result(root, files, is_check=is_check, json=arguments.json)
 
@@ -167,22 +163,18 @@ def _print(rendered: dict[str, str], *, json: bool) -> None:
         print_text(text.rstrip("\n"))
 
 
-def _refuse_losses(root: Path, files: Sequence[File]) -> None:
-    lost = [
-        f"  {root / each.path} {each.overwrite_blocker}" for each in files if each.overwrite_blocker
-    ]
-    if lost:
-        message = "nothing was written; move these files away first:"
-        raise CommandError(message, *lost)
-
-
-def write(directory: Path, files: Iterable[File]) -> None:
+def write(directory: Path, files: Sequence[File]) -> None:
     """Write the new and the changed files; if one of them fails, the others stay as they were.
 
     Raises:
         OSError: a file cannot be written.
-        CommandError: a file was changed meanwhile.
+        CommandError: a file would be lost, or was changed meanwhile.
     """
+    blocked = [each for each in files if each.overwrite_blocker]
+    if blocked:
+        lost = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
+        message = "nothing was written; move these files away first:"
+        raise CommandError(message, *lost)
     with FileTransaction() as transaction:
         for file in files:
             path = directory / file.path

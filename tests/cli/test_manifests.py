@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from hive_boot.cli.main import main
+from tests.fixtures.trees import contents
 from tests.support import ROOT, as_ordinary_user
 
 SERVE = "hive-boot run tests.cli.deployed:served --serve x:web"
@@ -17,14 +18,8 @@ SERVED = ("--command", f"{SERVE} --host 0.0.0.0")
 
 
 def manifests(app: str, *more: str) -> int:
-    """Ask for manifests of one of the declared applications."""
+    """Run the command on one of the declared applications."""
     return main(["manifests", f"tests.cli.deployed:{app}", *more])
-
-
-def all_of(place: Path) -> dict[str, bytes]:
-    """Give what is below a directory."""
-    files = [path for path in place.rglob("*") if path.is_file()]
-    return {str(path.relative_to(place)): path.read_bytes() for path in files}
 
 
 def test_a_single_file_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,10 +75,10 @@ def test_writing_tells_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["new", path] for path in COMPOSE
     ]
-    before = all_of(Path.cwd())
+    before = contents(Path.cwd())
     assert manifests("worker", *target, "--write", ".") == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["unchanged"] * 4
-    assert all_of(Path.cwd()) == before
+    assert contents(Path.cwd()) == before
     assert manifests("worker", *target, "--image", "registry.example/worker:2", "--write") == 0
     assert "changed    docker-compose.yml\n" in capsys.readouterr().out
     assert manifests("worker", *target, "--write", "--json") == 0
@@ -110,7 +105,7 @@ def test_a_check_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     compose = Path("deploy/docker-compose.yml")
     compose.write_text(compose.read_text().replace("read_only: true", "read_only: false"))
     Path("deploy/Dockerfile").unlink()
-    before = all_of(Path.cwd())
+    before = contents(Path.cwd())
     assert manifests("worker", "--target", "compose", "--check") == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "differs: deploy/docker-compose.yml"
@@ -123,7 +118,7 @@ def test_a_check_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     assert manifests("worker", "--target", "compose", "--check", "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert [file["state"] for file in told["files"]] == ["same", "differs", "missing", "same"]
-    assert all_of(Path.cwd()) == before
+    assert contents(Path.cwd()) == before
 
 
 def test_a_file_that_is_not_ours_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +126,7 @@ def test_a_file_that_is_not_ours_is_not_lost(capsys: pytest.CaptureFixture[str])
     Path("docker-compose.yml").write_text("services: {}\n")
     assert manifests("worker", "--target", "compose", "--write") == 1
     assert "docker-compose.yml" in capsys.readouterr().err
-    assert list(all_of(Path.cwd())) == ["docker-compose.yml"]
+    assert list(contents(Path.cwd())) == ["docker-compose.yml"]
 
 
 def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +143,7 @@ def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[s
 def test_the_directory_is_created() -> None:
     """Also those above it."""
     assert manifests("worker", "--target", "markdown", "--write", "new/place") == 0
-    assert list(all_of(Path.cwd())) == ["new/place/SECRETS.md"]
+    assert list(contents(Path.cwd())) == ["new/place/SECRETS.md"]
 
 
 def test_a_file_that_is_not_a_file_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:

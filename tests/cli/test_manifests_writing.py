@@ -11,6 +11,8 @@ from hive_boot.manifests.output_files import File, compare
 from tests.fixtures.trees import contents
 from tests.support import as_ordinary_user
 
+OLD = "# Rendered by hive-boot\nold\n"
+
 
 @pytest.fixture
 def place() -> Path:
@@ -52,10 +54,13 @@ def test_a_file_keeps_its_mode(place: Path) -> None:
 def test_no_file_that_appears_or_changes_meanwhile_is_lost(place: Path) -> None:
     """Nor is a link followed that appears; the files before it are as they were."""
     rendered = {"a": "1\n", "b": "2\n", "c": "3\n"}
-    (place / "a").write_text("0\n")
-    (place / "b").write_text("0\n")
+    (place / "a").write_text(OLD)
+    (place / "b").write_text("foreign\n")
+    with pytest.raises(CommandError, match="nothing was written"):
+        write(place, compare(place, rendered))
+    (place / "b").write_text(OLD)
     files = compare(place, rendered)
-    (place / "b").write_text("other\n")
+    (place / "b").write_text(f"{OLD}other\n")
     with pytest.raises(CommandError, match="another process"):
         write(place, files)
     files = compare(place, rendered)
@@ -68,14 +73,14 @@ def test_no_file_that_appears_or_changes_meanwhile_is_lost(place: Path) -> None:
     with pytest.raises(CommandError, match="another process"):
         write(place, files)
     found = {path.name: path.read_text() for path in place.iterdir() if not path.is_symlink()}
-    assert found == {"a": "0\n", "target": "target\n"}
+    assert found == {"a": OLD, "target": "target\n"}
 
 
 def test_nothing_half_written_stays() -> None:
     """A directory that cannot be written to has what it had, and so has every other one."""
     with as_ordinary_user() as place:
         (place / "a").mkdir()
-        (place / "a" / "b").write_text("old\n")
+        (place / "a" / "b").write_text(OLD)
         (place / "a").chmod(0o500)
         files = compare(place, {"new": "new\n", "a/b": "new\n"})
         with pytest.raises(PermissionError):

@@ -167,7 +167,8 @@ def named_directory(shown: Path) -> Path:
     if shown.is_symlink():
         message = f"{shown} is a symbolic link. Specify its target instead."
         raise UsageError(message)
-    return shown.resolve()
+    # Path.resolve() raises RuntimeError for a loop of links.
+    return Path(os.path.realpath(shown))
 
 
 def refuse_links(directory: Path, file: str, shown: Path) -> None:

@@ -6,12 +6,9 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from dotenv.parser import parse_stream
 
 from hive_boot._output import escape_controls
 from hive_boot.cli.arguments import CommandError
@@ -24,7 +21,6 @@ from hive_boot.cli.git import (
     tracked_files,
 )
 from hive_boot.cli.secret_files import (
-    differing_fields,
     named_directory,
     read_directory,
     read_env_files,
@@ -35,6 +31,7 @@ from hive_boot.cli.secret_files import (
 )
 from hive_boot.exceptions import SecretsError
 from hive_boot.runtime.log_messages import warning_text
+from hive_boot.secrets.sources.dotenv import bindings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -54,14 +51,12 @@ class MigratedSecret:
     """A secret that the ``.env`` files hold.
 
     Attributes:
-        attribute: the attribute of its field.
         name: its name.
         value: its value.
         file: its file, as a path relative to the directory.
         is_new: whether the file must be written; if not, it already contains the value.
     """
 
-    attribute: str
     name: str
     value: Value
     file: str
@@ -137,9 +132,12 @@ class MigrationPlan:
             if (field.required or field.required_in)
             and field.attribute not in self.found.values.keys() | target.values.keys()
         ]
-        migrated = {each.name for each in self.secrets}
-        migrated |= {old for each in self._fields if each.name in migrated for old in each.aliases}
-        names = {name for each in migrated for name in (each, f"{each}_FILE")}
+        variables = {**self.field_index.by_variable, **self.field_index.by_file_variable}
+        names = {
+            name
+            for name, field in variables.items()
+            if field.attribute.partition(".alias.")[0] in self.found.values
+        }
         self.lines: list[DotenvLines] = [
             line for file in files for line in _lines_to_delete(file, names)
         ]
@@ -154,6 +152,15 @@ class MigrationPlan:
         self.restricts_permissions: bool = self._check_permissions()
         self.warnings += self._replaceable_directories()
         self._check_git()
+
+    def migrated_otherwise(self, target: LoadResult) -> list[Field]:
+        """Return the fields of the ``.env`` files whose value is another one in ``target``."""
+        return [field for field in self._differing(target) if self._value(field) is not None]
+
+    def _differing(self, other: LoadResult) -> list[Field]:
+        return [
+            each for each in self._fields if self._value(each) != other.values.get(each.attribute)
+        ]
 
     @property
     def paths(self) -> list[Path]:
@@ -225,8 +232,7 @@ class MigrationPlan:
             raise CommandError(message)
         lines = [
             line
-            for field in differing_fields(self.field_index, self.found, target)
-            if field.attribute in self.found.values
+            for field in self.migrated_otherwise(target)
             for line in self._conflicts(field, target)
         ]
         if lines:
@@ -268,9 +274,7 @@ class MigrationPlan:
         else:
             path = Path(target.origin(field.attribute)[1])
             file = field.bundle or str(path.relative_to(self.directory))
-        return MigratedSecret(
-            attribute=field.attribute, name=field.name, value=value, file=file, is_new=is_new
-        )
+        return MigratedSecret(name=field.name, value=value, file=file, is_new=is_new)
 
     def _broken_constraints(self) -> list[str]:
         """Return a warning for each value that a start rejects; it is migrated without a change."""
@@ -307,7 +311,7 @@ class MigrationPlan:
         with_problem = {problem.name for problem in source.problems}
         names = [
             field.name
-            for field in differing_fields(self.field_index, self.found, source)
+            for field in self._differing(source)
             if field.attribute in source.values or field.name in with_problem
         ]
         names += sorted(with_problem.difference(field.name for field in self._fields))
@@ -400,20 +404,16 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
             reference would have no value.
     """
     found, references = [], []
-    # With \n for every line end: python-dotenv counts the \r\n of an unreadable line as two.
-    stream = StringIO(file.read_bytes().decode("utf-8-sig"), newline=None)
-    for binding in parse_stream(stream):
-        if binding.key is None or binding.value is None:
+    for first, read in bindings(lambda: file.read_bytes().decode("utf-8-sig")):
+        key, value = read().key, read().value
+        if key is None or value is None:
             continue
-        # python-dotenv includes the blank lines before a binding in its text.
-        text = binding.original.string
-        body = text.lstrip()
-        first = binding.original.line + text.count("\n") - body.count("\n")
-        last = first + body.rstrip("\n").count("\n")
-        if binding.key in names:
-            found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
-        elif used := {*chain(*_REFERENCE.findall(binding.value))} & {*names}:
-            references.append(f"  line {first} ({binding.key}) refers to {', '.join(sorted(used))}")
+        if key in names:
+            last = first + read().original.string.strip().count("\n")
+            found.append(DotenvLines(file=str(file), name=key, first=first, last=last))
+        elif used := {*chain(*_REFERENCE.findall(value))} & {*names}:
+            # Without the key, which may be a part of a value.
+            references.append(f"  line {first} refers to {', '.join(sorted(used))}")
     if references:
         message = f"Nothing was written, because other lines of {file} refer to secrets:"
         raise CommandError(message, *references, "  Fix: declare these variables as secrets too")

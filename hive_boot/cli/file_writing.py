@@ -330,12 +330,11 @@ def _lock(fd: int, path: Path) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            is_late = time.monotonic() >= deadline
+            if time.monotonic() >= deadline:
+                message = f"{path} is locked by another process. Run the command again."
+                raise CommandError(message) from None
+            time.sleep(0.01)
+            continue
         except OSError:
-            return
-        else:
-            return
-        if is_late:
-            message = f"{path} is locked by another process. Run the command again."
-            raise CommandError(message)
-        time.sleep(0.01)
+            pass
+        return

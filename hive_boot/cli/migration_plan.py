@@ -118,13 +118,13 @@ class MigrationPlan:
         self.shown = shown
         self.directory: Path = named_directory(shown)
         self.found: LoadResult = read_env_files(self.field_index, files)
+        self._file_names = " and ".join(map(str, files))
         self._refuse_unreadable()
+        self._migrating = [each for each in self._fields if each.attribute in self.found.values]
         target = self._inspect_target()
         self._refuse_members(target)
         self.secrets: list[MigratedSecret] = [
-            self._migrated(field, target)
-            for field in self._fields
-            if self._value(field) is not None
+            self._migrated(field, target) for field in self._migrating
         ]
         self.missing: list[Field] = [
             field
@@ -155,23 +155,15 @@ class MigrationPlan:
 
     def migrated_otherwise(self, target: LoadResult) -> list[Field]:
         """Return the fields of the ``.env`` files whose value is another one in ``target``."""
-        return [field for field in self._differing(target) if self._value(field) is not None]
+        return [each for each in self._migrating if self._differs(each, target)]
 
-    def _differing(self, other: LoadResult) -> list[Field]:
-        return [
-            each for each in self._fields if self._value(each) != other.values.get(each.attribute)
-        ]
+    def _differs(self, field: Field, other: LoadResult) -> bool:
+        return self.found.values.get(field.attribute) != other.values.get(field.attribute)
 
     @property
     def paths(self) -> list[Path]:
         """The files of the secrets, absolute."""
         return [self.directory / each.file for each in self.secrets]
-
-    def _value(self, field: Field) -> Value | None:
-        return self.found.values.get(field.attribute)
-
-    def _file_names(self) -> str:
-        return " and ".join(map(str, self.files))
 
     def _refuse_unreadable(self) -> None:
         """Raise if a start would report a problem with the ``.env`` files, or reads no secret.
@@ -181,7 +173,7 @@ class MigrationPlan:
             CommandError: the files set no declared secret.
         """
         if self.found.problems:
-            lines = [f"Nothing was written, because {self._file_names()} cannot be read:"]
+            lines = [f"Nothing was written, because {self._file_names} cannot be read:"]
             for problem in self.found.problems:
                 location = f" ({problem.places[0]})" if problem.places else ""
                 lines.append(f"  {problem.name} {problem.message}{location}")
@@ -189,7 +181,7 @@ class MigrationPlan:
             raise SecretsError("\n".join(map(escape_controls, lines)))
         if not self.found.values:
             message = (
-                f"{self._file_names()} sets none of the {len(self._fields)} secrets that "
+                f"{self._file_names} sets none of the {len(self._fields)} secrets that "
                 f"{self.declaration} declares"
             )
             raise CommandError(message)
@@ -202,8 +194,8 @@ class MigrationPlan:
         """
         members = [
             f"{field.name} is a member of {self.shown / field.bundle}"
-            for field in self._fields
-            if field.bundle and self._value(field) and field.attribute not in target.values
+            for field in self._migrating
+            if field.bundle and field.attribute not in target.values
         ]
         if members:
             message = (
@@ -244,7 +236,7 @@ class MigrationPlan:
         """Return a line for each existing file that conflicts with the value of a field."""
         if field.attribute in target.values:
             path = self._shown_path(target.origin(field.attribute)[1])
-            other = f"contains a different value of {field.name} than {self._file_names()}"
+            other = f"contains a different value of {field.name} than {self._file_names}"
             return [f"  {path} {other}. Remove the wrong one."]
         several = f"is one of several files of {field.name}"
         conflicts = [
@@ -280,9 +272,8 @@ class MigrationPlan:
         """Return a warning for each value that a start rejects; it is migrated without a change."""
         return [
             f"{field.name} {each}: a start rejects this value"
-            for field in self._fields
-            if (value := self._value(field)) is not None
-            for each in rejections(field, value)
+            for field in self._migrating
+            for each in rejections(field, self.found.values[field.attribute])
         ]
 
     def _overriding_sources(self) -> Iterator[str]:
@@ -297,13 +288,13 @@ class MigrationPlan:
             if names := self._conflicting_names(read_env_files(self.field_index, [path])):
                 yield (
                     f"{path} contains different values of {names}, which override "
-                    f"{self._file_names()} in development. To migrate these values, add "
+                    f"{self._file_names} in development. To migrate these values, add "
                     f"--env-file {path} as the last option."
                 )
         if names := self._conflicting_names(read_environment(self.field_index)):
             yield (
                 f"the environment of this shell contains different values of {names}, which "
-                f"override {self._file_names()} in development. Unset the variables."
+                f"override {self._file_names} in development. Unset the variables."
             )
 
     def _conflicting_names(self, source: LoadResult) -> str:
@@ -311,8 +302,9 @@ class MigrationPlan:
         with_problem = {problem.name for problem in source.problems}
         names = [
             field.name
-            for field in self._differing(source)
-            if field.attribute in source.values or field.name in with_problem
+            for field in self._fields
+            if self._differs(field, source)
+            and (field.attribute in source.values or field.name in with_problem)
         ]
         names += sorted(with_problem.difference(field.name for field in self._fields))
         return ", ".join(names)
@@ -343,9 +335,7 @@ class MigrationPlan:
         with which the migration ends is not mentioned, nor a sticky one, such as that of ``/tmp``.
         """
         warnings: dict[str, str] = {}
-        for path in (self.directory, *self.directory.parents):
-            if not path.exists():
-                continue
+        for path in filter(Path.exists, (self.directory, *self.directory.parents)):
             status = path.stat()
             replaces = f"can replace the files in {self.shown}"
             if status.st_uid not in {0, os.geteuid()}:

@@ -259,9 +259,10 @@ def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:
     new = location.path if location.status is None else backup
     if new is None:
         return []
-    directories = [location.directory / each for each in Path(location.file).parents]
     if backup is None and all(
-        each.is_dir() and each.stat().st_mode & stat.S_IXOTH for each in directories
+        each.is_dir() and each.stat().st_mode & stat.S_IXOTH
+        for each in new.parents
+        if each.is_relative_to(location.directory)
     ):
         message = (
             f"{location.shown} was not created: every user of this machine can enter its "
@@ -292,15 +293,15 @@ def _write(field: Field, location: SecretLocation, value: Value, backup: Path | 
     def accept() -> bool:
         return _current_value(field, location.directory) == value
 
-    if location.status is None:
-        with FileTransaction() as transaction:
-            transaction.create(location.path, encode_value(value))
-            if not accept():
-                message = f"{location.shown} was not created: a start would read another value"
-                raise CommandError(message)
+    path, content, expected = location.path, encode_value(value), location.status
+    if expected is not None:
+        write_in_place(path, content, accept, backup=backup, expected=expected)
         return
-    content, expected = encode_value(value), location.status
-    write_in_place(location.path, content, accept, backup=backup, expected=expected)
+    with FileTransaction() as transaction:
+        transaction.create(path, content)
+        if not accept():
+            message = f"{path} was not created: a start would read another value"
+            raise CommandError(message)
 
 
 def _print_report(facts: dict[str, Any]) -> None:

@@ -53,14 +53,12 @@ class SecretLocation:
 
     Attributes:
         directory: the directory, absolute and without links.
-        file: the file in it, as a relative path.
         shown: the file, as the user named the directory.
         path: the file, absolute and without links.
         status: the status of the file; None if it does not exist.
     """
 
     directory: Path
-    file: str
     shown: Path
     path: Path
     status: os.stat_result | None
@@ -123,9 +121,7 @@ def locate_secret(
         message = f"{shown / file} is not a regular file. Remove it and use --create."
         raise CommandError(message)
     status = path.lstat() if existing else None
-    return SecretLocation(
-        directory=directory, file=file, shown=shown / file, path=path, status=status
-    )
+    return SecretLocation(directory=directory, shown=shown / file, path=path, status=status)
 
 
 def _list(directory: Path, field: Field) -> list[str]:

@@ -1,10 +1,8 @@
 """``hive-boot migrate``: a start reads the same values from files as from ``.env``."""
 
 import json
-import os
 import re
 import signal
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +22,7 @@ from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import APP, Keys
+from tests.fixtures.git import git
 from tests.fixtures.golden import assert_golden
 from tests.fixtures.trees import contents, mode
 from tests.support import as_ordinary_user, everything_told, look, run_child, values_of
@@ -79,12 +78,6 @@ def facts(capsys: pytest.CaptureFixture[str]) -> Facts:
         return answer
 
     return facts
-
-
-def git(*arguments: str) -> str:
-    """Run git in the working directory and return its output."""
-    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)  # noqa: S607
-    return done.stdout
 
 
 # What it does.
@@ -326,16 +319,6 @@ def test_an_open_directory_is_closed_unless_it_holds_more(here: Path, facts: Fac
     assert "chmod 700 shared" in warning
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a directory of another user is needed")
-def test_a_directory_of_another_user_is_named(here: Path, facts: Facts) -> None:
-    """That user can replace the files."""
-    (here / "secrets").mkdir(0o700)
-    os.chown(here / "secrets", 1234, -1)
-
-    (warning,) = facts()["warnings"]
-    assert "1234" in warning
-
-
 def test_files_that_git_tracks_are_named(here: Path, facts: Facts) -> None:
     """A line in ``.gitignore`` does not untrack them."""
     (here / "secrets").mkdir(0o700)
@@ -395,14 +378,6 @@ def test_a_file_without_secrets_is_refused(here: Path, refused: Refused) -> None
     assert ".env" in refused(status=1)
 
 
-def test_a_line_that_refers_to_a_secret_is_refused(here: Path, refused: Refused) -> None:
-    """Compose would find nothing in its place when the secret has left the file."""
-    (here / ".env").write_text("API_KEY=x\nTOKEN=y\n\nA=$API_KEY_ID\nURL=http://${TOKEN}@host\n")
-    said = refused(status=1)
-    assert "line 5 refers to TOKEN" in said
-    assert "line 4" not in said
-
-
 def test_a_path_that_does_not_fit_is_a_usage_error(here: Path, refused: Refused) -> None:
     """A missing file, the project, a package, a file, a link, a name of two lines."""
     (here / "src/.git").mkdir(parents=True)
@@ -427,17 +402,6 @@ def test_a_directory_of_the_project_is_refused(here: Path, refused: Refused) -> 
     git("add", "deploy")
 
     assert "deploy/Dockerfile" in refused("--to", "deploy", status=1)
-
-
-def test_a_directory_that_git_would_not_ignore_is_refused(here: Path, refused: Refused) -> None:
-    """Another ``.gitignore`` can override ours; one that is a link is not read by git."""
-    git("init", "-q")
-    (here / "deploy").mkdir()
-    (here / "deploy/.gitignore").write_text("!secrets/\n")
-    assert "/deploy/secrets/" in refused("--to", "deploy/secrets", status=1)
-    (here / "rules").touch()
-    (here / ".gitignore").symlink_to("rules")
-    assert str(here / ".gitignore") in refused(status=1)
 
 
 def test_another_value_is_not_overwritten(here: Path, refused: Refused) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,13 @@ import pytest
 
 from hive_boot.cli.main import main
 from tests.cli.keys import APP
+from tests.fixtures.git import git
 from tests.fixtures.trees import contents, mode
 from tests.support import as_ordinary_user
 
 ENV = "API_KEY=fake-key\nTLS_CERT='fake cert'\n"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user are needed")
-
-
-@pytest.fixture(autouse=True)
-def isolated_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the git settings of the user who runs the tests."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
 
 
 @pytest.fixture
@@ -37,12 +28,6 @@ def here() -> Path:
     git("init", "-q")
     (place / ".git/info/exclude").write_text(".env\n")
     return place
-
-
-def git(*arguments: str) -> str:
-    """Run git in the working directory and return its output."""
-    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)  # noqa: S607
-    return done.stdout
 
 
 def staged() -> list[str]:
@@ -155,7 +140,7 @@ def test_after_a_success_git_stages_no_value(here: Path, migrated: Migrated) -> 
         assert migrated("--to", to)[0] == 0, to
         assert contents(here / to) == {"api_key": b"fake-key", "tls/cert.pem": b"fake cert"}
         assert not [path for path in staged() if path.startswith(to)]
-    subprocess.run(["git", "init", "-q", "inner"], check=True)  # noqa: S607
+    git("init", "-q", "inner")
     assert migrated("--to", "inner/secrets")[0] == 0
     assert (here / "inner/.gitignore").read_text() == "/secrets/\n"
 
@@ -206,7 +191,8 @@ def test_a_git_that_cannot_answer_is_named(
 def test_a_directory_of_another_user_is_named(here: Path, migrated: Migrated) -> None:
     """Its owner can replace the files, also that of a directory above; the nearest is named."""
     (here / "a/b").mkdir(parents=True, mode=0o755)
-    for path, owner in (("a", 1111), ("a/b", 2222)):
+    (here / "a/b/secrets").mkdir()
+    for path, owner in (("a", 1111), ("a/b", 2222), ("a/b/secrets", 3333)):
         os.chown(here / path, owner, owner)
         (warning,) = migrated("--to", "a/b/secrets", "--dry-run")[1]["warnings"]
         assert f"{here / path} belongs to user {owner}" in warning

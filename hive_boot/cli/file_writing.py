@@ -26,6 +26,9 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o444
 """Mode of a secret file: a bind mount keeps it, and the user of a container must read the file."""
 
+TEMPORARY = ".hive-boot-{}.tmp"
+"""Name of a file that is being written, with a random text; it remains after SIGKILL."""
+
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -187,7 +190,7 @@ def write_new_file(path: Path, content: bytes, mode: int | None) -> None:
 
 
 def _write_beside(path: Path, content: bytes, mode: int | None) -> Path:
-    temporary = path.with_name(f".hive-boot-{token_hex(8)}.tmp")
+    temporary = path.with_name(TEMPORARY.format(token_hex(8)))
     write_new_file(temporary, content, mode)
     return temporary
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot._output import escape_controls
 from hive_boot.cli.arguments import CommandError
-from hive_boot.cli.file_writing import DIRECTORY_MODE
+from hive_boot.cli.file_writing import DIRECTORY_MODE, TEMPORARY
 from hive_boot.cli.git import (
     GitignoreChange,
     find_repository,
@@ -162,8 +162,8 @@ class MigrationPlan:
 
     @property
     def paths(self) -> list[Path]:
-        """The files of the secrets, absolute."""
-        return [self.directory / each.file for each in self.secrets]
+        """The files that git must ignore, absolute: those of secrets, and a temporary one."""
+        return [self.directory / each for each in (*[s.file for s in self.secrets], TEMPORARY)]
 
     def _refuse_unreadable(self) -> None:
         """Raise if a start would report a problem with the ``.env`` files, or reads no secret.

@@ -129,6 +129,14 @@ def test_a_nested_gitignore_that_wins_is_refused(here: Path, migrated: Migrated)
     assert staged() == [".gitignore", "deploy/.gitignore"]
 
 
+def test_the_directory_is_ignored_and_not_only_the_files(here: Path, migrated: Migrated) -> None:
+    """A temporary file that a killed migration leaves, and a backup, have other names."""
+    for number, rules in enumerate(("api_key\n*.pem\n", "secrets/api_key\nsecrets/tls\n")):
+        (here / ".gitignore").write_text(rules.replace("secrets", f"s{number}"))
+        assert migrated("--to", f"s{number}")[0] == 0
+        assert (here / ".gitignore").read_text().endswith(f"/s{number}/\n")
+
+
 def test_after_a_success_git_stages_no_value(here: Path, migrated: Migrated) -> None:
     """With rules around it, with a nested repository, and from a subdirectory."""
     for to, rules in (

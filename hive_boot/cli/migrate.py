@@ -74,9 +74,8 @@ def run(arguments: Namespace) -> int:
     """
     boot = load_application(arguments.app)
     declaration = boot._declaration  # noqa: SLF001  (same package)
-    files = [
-        Path(file) for file in arguments.env_file or [declaration.source_options.env_file or ".env"]
-    ]
+    names = arguments.env_file or [declaration.source_options.env_file or ".env"]
+    files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for "~nobody")
     with errors_reported(Path(arguments.to)):
         _check_paths(arguments.to, files)
         plan = MigrationPlan(declaration.declared, files, Path(arguments.to))

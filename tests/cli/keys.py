@@ -54,6 +54,8 @@ class Strict(SecretSet):
 
 boot = Bootstrap(Keys, env_file="other.env")
 
+at_home = Bootstrap(Keys, env_file="~/home.env")
+
 
 class Renamed(SecretSet):
     """A field that had another name."""

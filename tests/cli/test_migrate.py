@@ -198,12 +198,15 @@ def test_the_last_file_is_the_strongest(here: Path, facts: Facts) -> None:
     ]
 
 
-def test_the_file_of_the_declaration_is_the_default(here: Path) -> None:
-    """``Bootstrap(env_file=…)`` names the file that a start reads."""
+def test_the_file_of_the_declaration_is_the_default(here: Path, tmp_path: Path) -> None:
+    """``Bootstrap(env_file=…)`` names the file that a start reads, also by ``~``."""
     (here / "other.env").write_text("API_KEY=fake-other\n")
+    (tmp_path / "home.env").write_text("API_KEY=fake-home\n")
 
-    assert run(app="tests.cli.keys:boot") == 0
-    assert contents(here / "secrets") == {"api_key": b"fake-other"}
+    for app in ("boot", "at_home"):
+        assert run("--to", app, app=f"tests.cli.keys:{app}") == 0
+    assert contents(here / "boot") == {"api_key": b"fake-other"}
+    assert contents(here / "at_home") == {"api_key": b"fake-home"}
 
 
 def test_a_file_variable_is_followed(here: Path, facts: Facts) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
 from itertools import chain
@@ -119,10 +120,10 @@ class MigrationPlan:
         self.directory: Path = named_directory(shown)
         self.found: LoadResult = read_env_files(self.field_index, files)
         self._file_names = " and ".join(map(str, files))
+        self._quoted = shlex.quote(str(shown))
         self._refuse_unreadable()
         self._migrating = [each for each in self._fields if each.attribute in self.found.values]
         target = self._inspect_target()
-        self._refuse_members(target)
         self.secrets: list[MigratedSecret] = [
             self._migrated(field, target) for field in self._migrating
         ]
@@ -186,32 +187,14 @@ class MigrationPlan:
             )
             raise CommandError(message)
 
-    def _refuse_members(self, target: LoadResult) -> None:
-        """Raise if a secret that must be written is a member of a file.
-
-        Raises:
-            CommandError: there is one.
-        """
-        members = [
-            f"{field.name} is a member of {self.shown / field.bundle}"
-            for field in self._migrating
-            if field.bundle and field.attribute not in target.values
-        ]
-        if members:
-            message = (
-                f"Nothing was written, because migrate does not write members: {'; '.join(members)}"
-            )
-            raise CommandError(message)
-
     def _inspect_target(self) -> LoadResult:
         """Load the directory, which need not exist, and return the result.
 
         Raises:
-            CommandError: the directory cannot be read or written, or has other values.
+            CommandError: the directory cannot be read or written, or has other values, or lacks
+                a file with members.
         """
         target = read_directory(self.field_index, self.directory)
-        if not self.directory.exists():
-            return target
         snapshot = target.snapshots[0]
         if snapshot.volume:
             message = (
@@ -219,7 +202,7 @@ class MigrationPlan:
                 "hive-boot rotate NAME --kubernetes: it prints the command that changes the Secret."
             )
             raise CommandError(message)
-        if snapshot.problem is not None:
+        if snapshot.problem is not None and self.directory.exists():
             message = f"{self.shown} {snapshot.problem.message}"
             raise CommandError(message)
         lines = [
@@ -228,16 +211,19 @@ class MigrationPlan:
             for line in self._conflicts(field, target)
         ]
         if lines:
-            message = "Nothing was written, because other files exist:"
+            message = "Nothing was written, because of other files:"
             raise CommandError(message, *lines)
         return target
 
     def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
-        """Return a line for each existing file that conflicts with the value of a field."""
+        """Return a line for each file that conflicts with the value of a field."""
         if field.attribute in target.values:
             path = self._shown_path(target.origin(field.attribute)[1])
             other = f"contains a different value of {field.name} than {self._file_names}"
             return [f"  {path} {other}. Remove the wrong one."]
+        if field.bundle:
+            file = self.shown / field.bundle
+            return [f"  {field.name} is a member of {file}, and migrate does not write members."]
         several = f"is one of several files of {field.name}"
         conflicts = [
             (hit.place, getattr(hit.result, "message", several))
@@ -324,7 +310,7 @@ class MigrationPlan:
             return True
         self.warnings.append(
             f"other users of this machine can read the files in {self.shown}. Fix: chmod 700 "
-            f"{self.shown}"
+            f"{self._quoted}"
         )
         return False
 
@@ -343,7 +329,8 @@ class MigrationPlan:
                 warnings.setdefault("owner", text)
             is_changed = path == self.directory and self.restricts_permissions
             if status.st_mode & stat.S_IWOTH and not (status.st_mode & stat.S_ISVTX or is_changed):
-                text = f"every user can write to {path}, and {replaces}. Fix: chmod o-w {path}"
+                fix = f"chmod o-w {shlex.quote(str(path))}"
+                text = f"every user can write to {path}, and {replaces}. Fix: {fix}"
                 warnings.setdefault("mode", text)
         return [*warnings.values()]
 
@@ -382,7 +369,7 @@ class MigrationPlan:
             raise CommandError(message)
         if names:
             self.warnings.append(
-                f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self.shown}"
+                f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self._quoted}"
             )
 
 

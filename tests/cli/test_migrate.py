@@ -309,29 +309,29 @@ def test_an_open_directory_is_closed_unless_it_holds_more(here: Path, facts: Fac
     (here / "secrets").mkdir(0o755)
     (here / "secrets/.gitkeep").touch()
     (here / "secrets/token.20260101T000000Z.bak").touch()
-    (here / "shared").mkdir(0o755)
-    (here / "shared/page.html").touch()
+    (here / "our pages").mkdir(0o755)
+    (here / "our pages/page.html").touch()
 
     told = facts()
     assert (told["tightened"], told["warnings"]) == (True, [])
     assert mode(here / "secrets") == 0o700
-    told = facts("--to", "shared")
+    told = facts("--to", "our pages")
     assert told["tightened"] is False
-    assert mode(here / "shared") == 0o755
+    assert mode(here / "our pages") == 0o755
     (warning,) = told["warnings"]
-    assert "chmod 700 shared" in warning
+    assert "chmod 700 'our pages'" in warning
 
 
 def test_files_that_git_tracks_are_named(here: Path, facts: Facts) -> None:
     """A line in ``.gitignore`` does not untrack them."""
-    (here / "secrets").mkdir(0o700)
-    (here / "secrets/token").write_bytes(FILES["token"])
+    (here / "our secrets").mkdir(0o700)
+    (here / "our secrets/token").write_bytes(FILES["token"])
     git("init", "-q")
-    git("add", "secrets/token")
+    git("add", "our secrets/token")
 
-    (warning,) = facts()["warnings"]
-    assert "secrets/token" in warning
-    assert "git rm -r --cached secrets" in warning
+    (warning,) = facts("--to", "our secrets")["warnings"]
+    assert "our secrets/token" in warning
+    assert "git rm -r --cached 'our secrets'" in warning
 
 
 # What it refuses; then nothing has changed.

@@ -209,19 +209,19 @@ def test_a_directory_of_another_user_is_named(here: Path, migrated: Migrated) ->
 
 def test_a_directory_that_others_can_write_is_named(here: Path, migrated: Migrated) -> None:
     """Not one that the migration closes, nor a sticky one above, such as ``/tmp``."""
-    (here / "a/secrets").mkdir(parents=True)
-    (here / "a/secrets").chmod(0o777)
+    (here / "a b/secrets").mkdir(parents=True)
+    (here / "a b/secrets").chmod(0o777)
     for open_mode, warned in ((0o755, False), (0o777, True), (0o1777, False), (0o702, True)):
-        (here / "a").chmod(open_mode)
-        _, facts, _ = migrated("--to", "a/secrets", "--dry-run")
+        (here / "a b").chmod(open_mode)
+        _, facts, _ = migrated("--to", "a b/secrets", "--dry-run")
         assert facts["tightened"]
-        assert [f"chmod o-w {here}/a" in each for each in facts["warnings"]] == [True] * warned
-    (here / "a").chmod(0o755)
-    (here / "a/secrets/README").touch()
-    closed, replaced = migrated("--to", "a/secrets")[1]["warnings"]
-    assert "chmod 700 a/secrets" in closed
-    assert f"chmod o-w {here}/a/secrets" in replaced
-    assert mode(here / "a/secrets") == 0o777
+        assert [f"chmod o-w '{here}/a b'" in each for each in facts["warnings"]] == [True] * warned
+    (here / "a b").chmod(0o755)
+    (here / "a b/secrets/README").touch()
+    closed, replaced = migrated("--to", "a b/secrets")[1]["warnings"]
+    assert "chmod 700 'a b/secrets'" in closed
+    assert f"chmod o-w '{here}/a b/secrets'" in replaced
+    assert mode(here / "a b/secrets") == 0o777
 
 
 @needs_root

@@ -203,27 +203,29 @@ def test_the_end_of_input_changes_nothing(terminal: Terminal) -> None:
 
 def test_a_signal_at_the_prompt_restores_the_terminal(start: Start) -> None:
     """Without the echo the next commands of the user would be invisible."""
-    for controlling in (False, True):
-        for number, prompts in (
-            *product((signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT), (1, 2)),
-            *((signal.SIGALRM, 1), (signal.SIGUSR1, 1), (signal.SIGUSR2, 1), (signal.SIGXCPU, 1)),
-        ):
-            terminal = start(controlling=controlling)
-            terminal.expect("New value of API_KEY: ")
-            if prompts == 2:
-                terminal.type(b"fake-new\n")
-                terminal.expect("Repeat the value: ")
-            assert not terminal.is_restored()
-            # CPython handles a signal that arrives just before the read only after the read.
-            wait_until(terminal.is_waiting)
-            terminal.type(b"begun")  # it is echoed if it arrives after the signal
-            terminal.child.send_signal(number)
+    usual = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
+    for controlling, number, prompts in (
+        *product((False, True), usual, (1,)),
+        *((each, signal.SIGTERM, 2) for each in (False, True)),
+        *((False, each, 1) for each in (signal.SIGALRM, signal.SIGUSR1)),
+        *((True, each, 1) for each in (signal.SIGUSR2, signal.SIGXCPU)),
+    ):
+        terminal = start(controlling=controlling)
+        terminal.expect("New value of API_KEY: ")
+        if prompts == 2:
+            terminal.type(b"fake-new\n")
+            terminal.expect("Repeat the value: ")
+        assert not terminal.is_restored()
+        # CPython handles a signal that arrives just before the read only after the read.
+        wait_until(terminal.is_waiting)
+        terminal.type(b"begun")  # it is echoed if it arrives after the signal
+        terminal.child.send_signal(number)
 
-            assert terminal.child.wait(60) == 128 + number
-            assert terminal.is_restored(), (controlling, number)
-            assert terminal.end() == 128 + number
-            assert "fake" not in terminal.shown
-            assert "Traceback" not in terminal.shown
+        assert terminal.child.wait(60) == 128 + number
+        assert terminal.is_restored(), (controlling, number)
+        assert terminal.end() == 128 + number
+        assert "fake" not in terminal.shown
+        assert "Traceback" not in terminal.shown
     assert contents(Path("secrets")) == {"api_key": b"fake-old"}
 
 
@@ -256,16 +258,18 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_entry_that_is_not_utf_8_is_refused(start: Start) -> None:
     """With one line, which shows no part of the entry; the terminal is restored."""
-    for controlling in (False, True):
-        for raw in (b"fake-\xff\n", b"fake-\xc3\n", b"\xe9\n", b"fake-\xed\xa0\x80\n"):
-            terminal = start(controlling=controlling)
-            terminal.expect("New value of API_KEY: ")
-            terminal.type(raw)
-            assert terminal.end() == 1
-            assert terminal.is_restored()
-            assert "UTF-8" in terminal.shown
-            assert "fake" not in terminal.shown
-            assert "Traceback" not in terminal.shown
+    for controlling, raw in (
+        *((False, each) for each in (b"fake-\xff\n", b"\xe9\n")),
+        *((True, each) for each in (b"fake-\xc3\n", b"fake-\xed\xa0\x80\n")),
+    ):
+        terminal = start(controlling=controlling)
+        terminal.expect("New value of API_KEY: ")
+        terminal.type(raw)
+        assert terminal.end() == 1
+        assert terminal.is_restored()
+        assert "UTF-8" in terminal.shown
+        assert "fake" not in terminal.shown
+        assert "Traceback" not in terminal.shown
     assert contents(Path("secrets")) == {"api_key": b"fake-old"}
 
 

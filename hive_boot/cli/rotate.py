@@ -246,8 +246,7 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
 
 def _current_value(field: Field, directory: Path) -> Value | None:
     """Return the value that a start reads from a directory now."""
-    field_index = without_constraints([field])
-    return read_directory(field_index, directory).values.get(field.attribute)
+    return read_directory(without_constraints([field]), directory).values.get(field.attribute)
 
 
 def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:

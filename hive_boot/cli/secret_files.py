@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.arguments import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import FieldIndex, ValueProblem, constraint_violations
+from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.placeholders import STAND_INS, content_problem
 from hive_boot.secrets.platform import Mode, SourceContext
@@ -24,7 +24,6 @@ from hive_boot.secrets.value import Secret, SecretBytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
@@ -226,15 +225,14 @@ def rejections(field: Field, value: Value) -> list[str]:
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:
     """Return the fields as optional fields that accept every value."""
     return FieldIndex(
-        field.replace(
-            required=False,
-            required_in=frozenset(),
-            dev_default=None,
-            min_length=None,
-            max_length=None,
-            pattern=None,
-            check=None,
-            previous=None,
+        Field(
+            attribute=field.attribute,
+            name=field.name,
+            kind=field.kind,
+            file=field.file,
+            aliases=field.aliases,
+            file_variable=field.file_variable,
+            candidates=field.candidates,
             allow_placeholder=True,
         )
         for field in fields

@@ -480,6 +480,7 @@ import os, signal, sys
 from pathlib import Path
 from hive_boot.cli.main import main
 
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell ignores it in background jobs
 original = Path.hardlink_to
 
 def kill(self, target):

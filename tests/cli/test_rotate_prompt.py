@@ -79,8 +79,10 @@ def _no_terminal(original: Callable[..., int]) -> Callable[..., int]:
 
 
 PROGRAM = """
-import sys
+import signal, sys
 from hive_boot.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores both in background jobs
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 sys.exit(main(sys.argv[1:]))
 """
 

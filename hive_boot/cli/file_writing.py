@@ -116,13 +116,16 @@ class FileTransaction:
         """Create a file. Missing directories above it get mode 0700.
 
         Args:
-            path: the file.
+            path: the file, absolute and without links.
             content: its content.
             mode: its mode; None for the mode of the umask.
 
         Raises:
             FileExistsError: the path exists.
+            CommandError: a directory above it is a symbolic link.
         """
+        if path.parent.resolve() != path.parent:
+            raise CommandError(_changed(path))
         for directory in reversed(path.parents):
             self.create_directory(directory)
         temporary = _write_beside(path, content, mode)

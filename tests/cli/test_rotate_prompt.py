@@ -355,6 +355,24 @@ def test_a_file_that_appears_at_the_prompt_is_not_overwritten(start: Start) -> N
     assert contents(Path("secrets")) == {"api_key": b"fake-old", "token": b"fake-other"}
 
 
+def test_a_directory_that_becomes_a_link_at_the_prompt_is_not_followed(start: Start) -> None:
+    """The directory itself, or one above it."""
+    for to, swapped in (("secrets", "secrets"), ("a/secrets", "a")):
+        Path(to).mkdir(0o700, parents=True, exist_ok=True)
+        Path("elsewhere/secrets").mkdir(0o700, parents=True, exist_ok=True)
+        terminal = start("TOKEN", "--create", "--to", to)
+        terminal.expect("New value of TOKEN: ")
+        Path(swapped).rename(f"{swapped}.old")
+        Path(swapped).symlink_to("elsewhere")
+        terminal.type(b"fake-new\n")
+        terminal.expect("Repeat the value: ")
+        terminal.type(b"fake-new\n")
+
+        assert terminal.end() == 1
+        assert "was changed by another process" in terminal.shown
+        assert contents(Path("elsewhere")) == {}
+
+
 def test_a_directory_that_is_removed_at_the_prompt_is_an_error(start: Start) -> None:
     """The working directory, or that of the file; one line, no traceback."""
     home = Path.cwd()

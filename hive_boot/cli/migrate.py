@@ -74,7 +74,7 @@ def run(arguments: Namespace) -> int:
     """
     declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
     names = arguments.env_file or [declaration.source_options.env_file or ".env"]
-    files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for "~nobody")
+    files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for an unknown user)
     with errors_reported(Path(arguments.to)):
         _check_paths(arguments.to, files)
         plan = MigrationPlan(declaration.declared, files, Path(arguments.to))

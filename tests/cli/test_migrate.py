@@ -392,7 +392,8 @@ def test_a_path_that_does_not_fit_is_a_usage_error(here: Path, refused: Refused)
     for to in (".", "..", "/", "src", "a\nb", "shop", "shop/secrets", "shop/data/secrets", "file"):
         assert "--to" in refused("--to", to, status=64), to
     assert "link" in refused("--to", "link", status=64)
-    assert "gone.env" in refused("--env-file", "gone.env", status=64)
+    for gone in ("gone.env", "~no-such-user/gone.env"):
+        assert gone in refused("--env-file", gone, status=64)
     (here / ".env").unlink()
     assert "--env-file" in refused(status=64)
 

@@ -908,8 +908,7 @@ class Bootstrap(Generic[S, C]):
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            message = f"The resource {resource!r} is not running: {self!r} has not started."
-            raise LifecycleError(message)
+            raise LifecycleError(_not_running(f"The resource {resource!r} of {self!r}"))
         return self._run.resource_value(resource)
 
     def _store(self) -> Store[S]:
@@ -928,11 +927,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application has not loaded its secrets, or has ended.
         """
         if self._run is None or not self._run.store.is_filled:
-            message = (
-                f"{self!r} is not running. In FastAPI pass lifespan=boot.lifespan; in tests "
-                "enter `with TestClient(app)`; secrets do not exist at import time."
-            )
-            raise LifecycleError(message)
+            raise LifecycleError(_not_running(repr(self)))
         return self._run
 
     def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
@@ -961,3 +956,10 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
+
+
+def _not_running(what: str) -> str:
+    return (
+        f"{what} is not running. In FastAPI pass lifespan=boot.lifespan; in tests enter "
+        "`with TestClient(app)`; secrets and resources do not exist at import time."
+    )

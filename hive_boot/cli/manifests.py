@@ -13,7 +13,7 @@ from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, CommandError, Parser, UsageError, os_error_text
 from hive_boot.cli.file_writing import FileTransaction
 from hive_boot.cli.output import Cell, print_json, print_line, print_text
-from hive_boot.cli.secret_files import named_directory, os_errors_reported, refuse_links
+from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
 from hive_boot.manifests.deployment import Deployment, items_of, name_of
 from hive_boot.manifests.output_files import compare
 from hive_boot.manifests.quoting import WORDS
@@ -125,7 +125,7 @@ def run(arguments: Namespace) -> int:
         _print(rendered, json=arguments.json)
         return 0
     root, is_check = Path(directory), arguments.check is not None
-    with os_errors_reported(root):
+    with errors_reported(root):
         if not root.is_dir() and (root.exists() or is_check):
             message = f"{root} is not a directory"
             raise UsageError(message)

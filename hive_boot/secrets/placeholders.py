@@ -127,7 +127,9 @@ _HEADS = _heads(_WORDS.union(_OTHER_HEADS.split()))
 """The first four characters of the usual placeholders and references, in lower case."""
 
 
-_FIRST = frozenset("$<[{(%@#!`_'\"*….\xa0 \t\n\r\v\f")
+_FIRST = frozenset(
+    "$<[{(%@#!`_'\"*…. \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000"
+).union(map(chr, range(0x2000, 0x200B)))
 """The other characters with which a placeholder or a reference begins."""
 
 

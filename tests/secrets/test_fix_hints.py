@@ -343,6 +343,7 @@ def test_a_near_miss_in_another_form_is_named(tmp_path: Path) -> None:
     """Other images write NAME_FILE in another way, and other applications add a prefix."""
     variables = {
         "FILE__DB_PASSWORD": "DB_PASSWORD_FILE",
+        "FILE__DBPASSWORD": "DB_PASSWORD_FILE",
         "DB_PASSWORD__FILE": "DB_PASSWORD_FILE",
         "DBPASSWORD_FILE": "DB_PASSWORD_FILE",
         "db_password_file": "DB_PASSWORD_FILE",

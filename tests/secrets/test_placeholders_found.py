@@ -260,7 +260,8 @@ async def test_an_override_may_be_anything() -> None:
 
 def test_white_space_is_no_value(tmp_path: Path) -> None:
     """A value of white space only is a problem in every profile, and for an optional secret."""
-    for text in (" ", " \n", "\t\r\n", "\n", "\u00a0", "  \n \n"):
+    blanks = ("\u00a0", "\u3000", "\u2028", "\u2003 ", "\x1f", "\x85\n", "\u1680", "\u205f\u202f")
+    for text in (" ", " \n", "\t\r\n", "\n", "  \n \n", *blanks):
         for profile in ("production", "development"):
             for name in ("TOKEN", "MEANT"):
                 with case(text, profile, name):

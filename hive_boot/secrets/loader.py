@@ -104,6 +104,9 @@ def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> lis
     return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
 
 
+_NOTHING = {A_DIRECTORY, EMPTY}
+"""The problems of a file that may be in a subdirectory instead."""
+
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
 """The endings of files beside ``.env`` that show which variables to set."""
 
@@ -349,10 +352,9 @@ class _Loader:
         by_file, batch = self.field_index.by_file, above.batch
         if len(batch.files) == len(above.names):
             return []  # each name is the file of a secret
-        found = set(batch.values)
-        for attribute, hits in batch.unresolved.items():
-            if {hit.result for hit in hits} - {A_DIRECTORY, EMPTY}:
-                found.add(attribute)
+        unresolved = batch.unresolved.items()
+        found = {name for name, hits in unresolved if {hit.result for hit in hits} - _NOTHING}
+        found |= batch.values.keys()
         # A field is found under each of its names, also an older one.
         found = {attribute.partition(".alias.")[0] for attribute in found}
         lacking = {
@@ -368,7 +370,7 @@ class _Loader:
             foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}
             below = [each for each in below if each.path not in foreign or each.has_results]
             searched |= foreign
-        for attribute, hits in batch.unresolved.items():
+        for attribute, hits in unresolved:
             batch.unresolved[attribute] = [
                 hit
                 for hit in hits

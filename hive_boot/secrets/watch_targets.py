@@ -260,10 +260,9 @@ class WatchTargets:
 
     def _contents(self, directory: str) -> object:
         """Return a signature that differs when a declared file may have changed."""
-        try:
+        link = None
+        with suppress(OSError):
             link = os.readlink(os.path.join(directory, _DATA))
-        except OSError:
-            link = None
         base = directory if link is None else os.path.join(directory, link)
         names = sorted(self._declared_entries(base))
         files = [(name, _signature(os.path.join(base, name))) for name in names]

@@ -158,9 +158,8 @@ class DirectorySnapshot:
     @property
     def is_skipped(self) -> bool:
         """Whether it is a subdirectory that cannot be read, reported only with a missing secret."""
-        if not self.parent or self.problem is None or self.problem is NO_DATA:
-            return False
-        return self.problem.kind in {"unreadable", "directory"}
+        closed = self.problem and self.problem.kind in {"unreadable", "directory"}
+        return bool(self.parent and closed and self.problem is not NO_DATA)
 
 
 def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
@@ -369,10 +368,8 @@ def _read_plain(
 ) -> None:
     _read_names(snapshot, root, file_index, names)
     # A volume whose ..data is missing is recognised by its other links, which lead through it.
-    for name in {
-        *snapshot.batch.dangling_links,
-        *(path.partition("/")[0] for path in file_index.nested_paths),
-    }:
+    paths = [*file_index.nested_paths, *file_index.members]
+    for name in {*snapshot.batch.dangling_links, *(path.partition("/")[0] for path in paths)}:
         with suppress(OSError):
             if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
                 snapshot.volume = snapshot.pending = True
@@ -412,17 +409,13 @@ def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> No
             for member, target in targets.items():
                 batch.add(f"{file}#{member}", target[0], problem)
         batch.touched = max(batch.touched, read.touched)
-        batch.permission_denied |= read.permission_denied
-        batch.dangling_links += read.dangling_links
 
 
 def _has_data_link(root: int) -> bool:
     """Return whether ``..data`` exists: a kubelet volume, which is recognised without a listing."""
-    try:
-        os.readlink(_DATA, dir_fd=root)
-    except OSError:
-        return False
-    return True
+    with suppress(OSError):
+        return bool(os.readlink(_DATA, dir_fd=root))
+    return False
 
 
 def _has_dotdot(names: Collection[str]) -> bool:

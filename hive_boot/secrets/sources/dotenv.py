@@ -261,10 +261,8 @@ class _Parser:
                 message, fix = _UNREADABLE_LINES[kind]
                 result.concerned |= names
                 name = f"{result.path}:{line}"
-                details = f"It may concern {', '.join(sorted(names))}."
-                result.problems.append(
-                    Problem(name=name, kind="dotenv", message=message, fix=fix, details=(details,))
-                )
+                details = (f"It may concern {', '.join(sorted(names))}.",)
+                result.problems.append(Problem(name, "dotenv", message, fix=fix, details=details))
             elif kind != "inside":
                 result.unreadable_lines.append(line)
 

@@ -360,33 +360,17 @@ def test_a_member_that_is_missing_or_unusable(tmp_path: Path) -> None:
             assert str(path) in problems[0].fix
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.one_of(
-        st.dictionaries(
-            st.sampled_from(["DB_PASSWORD", "PORT", "OTHER", "TLS_KEY"]),
-            st.one_of(
-                st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1),
-                st.integers(),
-                st.booleans(),
-            ),
-        ).map(json.dumps),
         st.text(st.sampled_from("DB_PASSWORD=\"'{}:#\\ \n\rfakePORT")),
         st.binary(max_size=40).map(lambda raw: raw.decode("latin-1")),
     )
 )
 def test_whatever_a_bundle_holds(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    """The result has exactly the values of the file, or problems; it never raises."""
-    root = tmp_path_factory.mktemp("machine")
-    loaded = bundle(root, text)
-    assert not (loaded.values and loaded.snapshots[0].problem)
-    if text.startswith('{"') and loaded.snapshots[0].problem is None:
-        plain = json.loads(text)
-        names = {"db_password": "DB_PASSWORD", "port": "PORT", "key": "TLS_KEY"}
-        for attribute, value in values_of(loaded).items():
-            expected = plain[names[attribute]]
-            expected = expected if isinstance(expected, str) else json.dumps(expected)
-            assert value in {expected, expected.encode()}
+    """Any text is read, or is a problem of the whole file; it never raises."""
+    loaded = bundle(tmp_path_factory.getbasetemp(), text)
+    assert not loaded.values or not loaded.snapshots[0].problem
 
 
 def test_a_path_with_a_tilde_is_in_the_home_directory(
@@ -427,6 +411,6 @@ def test_the_fix_of_a_bundle_is_not_that_of_a_directory() -> None:
         os.mkfifo(root / "fifo")
         for name, fix in (("closed", "make {} readable"), ("fifo", "replace the FIFO {} by")):
             with case(name):
-                loaded = look(Rds, root, {"HIVE_BOOT_SECRETS_DIR": str(root / name)})
-                (problem,) = loaded.problems
+                policy = FakeClock().policy()
+                (problem,) = look(Rds, root, secrets_dirs=root / name, policy=policy).problems
                 assert problem.fix.startswith(fix.format(root / name))

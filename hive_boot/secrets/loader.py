@@ -223,13 +223,17 @@ class _Loader:
         """Warn about values that are those of an example beside ``.env``, which git contains."""
         from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
 
-        values, by_variable = self.builder.values, self.field_index.by_variable
-        used = {name: values.get(field.attribute) for name, field in by_variable.items()}
         for ending in _EXAMPLES:
             path = self.source_context.env_files[-1] + ending
             example = read_dotenv(path).values
-            if names := sorted(name for name in example if used.get(name) == example[name]):
-                self.builder.warn("example-value", *names, location=path)
+            names = [
+                name
+                for name, value in example.items()
+                if (field := self.field_index.by_variable.get(name))
+                and self.builder.values.get(field.attribute) == as_value(field, value.reveal)
+            ]
+            if names:
+                self.builder.warn("example-value", *sorted(names), location=path)
 
     def _read_variables(
         self, source: str, place: str, values: Mapping[str, str | Secret | ValueProblem]

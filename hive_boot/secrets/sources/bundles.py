@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.sources.files import EMPTY, NOT_UTF_8, NUL, complete_pem
-from hive_boot.secrets.value import Secret, SecretBytes, value_of
+from hive_boot.secrets.sources.files import EMPTY, NOT_UTF_8, NUL
+from hive_boot.secrets.value import Secret, SecretBytes, complete_pem, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.value import Secret, SecretBytes, value_of
+from hive_boot.secrets.value import Secret, SecretBytes, complete_pem, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -274,20 +274,6 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
     return value_of(Secret, label, complete_pem(text))
 
 
-def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
-    """Return a function that returns the text, with exactly one newline after a PEM block.
-
-    OpenSSH rejects a private key without the newline after its last line.
-
-    Args:
-        read: returns the text, which no local variable holds.
-    """
-    block = _OpaqueIterator(read().rstrip("\r\n")).__next__
-    if block().endswith("-----") and block().splitlines()[-1].startswith("-----END "):
-        return _OpaqueIterator(block() + "\n").__next__
-    return read
-
-
 def _is_utf_16(read: Callable[[], bytes]) -> bool:
     """Return whether a content begins with a UTF-16 byte order mark, or every other byte is NUL."""
     if read().startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -365,10 +351,10 @@ class FifoReader:
     """Reads each FIFO once, for one start or one ``boot.reload()``.
 
     Args:
-        timeout: the seconds for all FIFOs together, from the first read. Default 10.
+        timeout: the seconds for all FIFOs together, from the first read.
     """
 
-    def __init__(self, timeout: float = 10.0) -> None:
+    def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._deadline: float | None = None
         self._answers: dict[str, Callable[[], bytes] | ValueProblem] = {}

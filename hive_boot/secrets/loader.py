@@ -341,7 +341,7 @@ class _Loader:
         for directory in source_context.directories:
             snapshot = read_directory(directory, self.field_index, self.policy)
             snapshots.append(snapshot)
-            if not (snapshot.volume or snapshot.is_bundle or snapshot.problem):
+            if not snapshot.volume:
                 snapshots += self._read_subdirectories(snapshot)
         for snapshot in snapshots:
             self._take(snapshot)
@@ -354,8 +354,6 @@ class _Loader:
     def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the names that a directory lacks from its subdirectories."""
         by_file, batch = self.field_index.by_file, above.batch
-        if len(batch.files) == len(above.names):
-            return []  # each name is the file of a secret
         unresolved = batch.unresolved.items()
         found = {name for name, hits in unresolved if {hit.result for hit in hits} - _NOTHING}
         found |= batch.values.keys()

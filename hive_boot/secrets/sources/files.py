@@ -104,7 +104,7 @@ _REGULAR = stat.S_IFREG
 
 
 def fix_of_file(problem: ValueProblem, path: str) -> str:
-    """Return how to fix a file that contains several secrets."""
+    """Return how to fix a file that contains several secrets, or a directory of secrets."""
     fix = "make {location} readable by the user of this process"
     if problem.kind != "unreadable":
         fix = _FIX_TEXT

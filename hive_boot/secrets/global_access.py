@@ -122,7 +122,7 @@ class StandaloneStore:
         self._known: dict[str, _Known] = {}
         self._source_context: SourceContext | None = None
         self.renew_locks()
-        self._fifo_reader = FifoReader()
+        self._fifo_reader = FifoReader(timings.fifo_timeout)
 
     def get(self, name: str) -> Secret | None:
         """Return a secret as it is known; None when it is absent.

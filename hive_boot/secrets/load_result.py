@@ -180,7 +180,7 @@ class LoadResultBuilder:
         snapshots: the content of each directory.
         custom_sources: the names of the sources of the application.
         unused_values: values that were read and are not used.
-        unread_files: the problems of the ``.env`` files that cannot be read.
+        unread_files: the problems of the ``.env`` files and bundles that cannot be read.
         problems: the problems.
         reported: the attributes that have a problem already.
         warnings: the warnings.

@@ -327,3 +327,16 @@ def test_the_value_of_an_example_is_a_warning(tmp_path: Path) -> None:
     (root / "cwd/.env").write_text("TOKEN=fake-example\n")
     (root / "cwd/.env.example").mkdir()
     assert look(OneText, root).warnings == ()
+
+    class OtherKinds(SecretSet):
+        """Values that are not the text in the file."""
+
+        key: Secret
+        raw: SecretBytes
+
+    (root / "cwd/.env.example").rmdir()
+    for name in (".env", ".env.example"):
+        text = 'KEY="-----BEGIN FAKE-----\nZmFrZQ==\n-----END FAKE-----"\nRAW=fake-bytes\n'
+        (root / "cwd" / name).write_text(text)
+    (warning,) = look(OtherKinds, root).warnings
+    assert (warning.kind, warning.names) == ("example-value", ("KEY", "RAW"))

@@ -111,18 +111,11 @@ Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
-PLATFORM_ENTRIES = frozenset(
-    {
-        "kubernetes.io",
-        "eks.amazonaws.com",
-        "pods.eks.amazonaws.com",
-        "azure",
-        "tokens",
-        "rhsm",
-        "etc-pki-entitlement",
-        "redhat.repo",
-    }
+_ENTRIES = (
+    "kubernetes.io eks.amazonaws.com pods.eks.amazonaws.com azure tokens rhsm etc-pki-entitlement "
+    "redhat.repo"
 )
+PLATFORM_ENTRIES = frozenset(_ENTRIES.split())
 """Entries that platforms create in /run/secrets, such as tokens of service accounts.
 
 Without ``secrets_dirs=`` and ``HIVE_BOOT_SECRETS_DIR``, they are not read as secrets.
@@ -229,7 +222,7 @@ class SourceContext(Record):
     @property
     def mounted(self) -> bool:
         """Whether the mode reads secrets from mounted directories."""
-        return self.mode in {"kubernetes", "systemd", "docker"}
+        return bool(self.directories)
 
 
 class SourceOptions:
@@ -250,11 +243,9 @@ class SourceOptions:
         env_fallback: bool = False,
     ) -> None:
         if mode is not None and mode not in MODES:
-            message = f"Invalid mode {mode!r}: expected {_alternatives(MODES)}"
-            raise DeclarationError(message)
+            raise _invalid(mode, MODES, "mode")
         if profile is not None and parse_profile(profile) is None:
-            message = f"Invalid profile {profile!r}: expected {_alternatives(PROFILES)}"
-            raise DeclarationError(message)
+            raise _invalid(profile, PROFILES, "profile")
         self.mode = mode
         self.profile: str | None = profile
         self.secrets_dirs: tuple[str, ...] = _paths(secrets_dirs)
@@ -270,16 +261,14 @@ def _paths(given: StrPaths | None) -> tuple[str, ...]:
         os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in as_list(given)
     ]
     if not paths or not all(isinstance(path, str) and path for path in paths):
-        message = (
-            "Invalid secrets_dirs: expected one or more paths, or None for the default directories"
-        )
+        message = "Invalid secrets_dirs: expected one or more paths, or None for the default"
         raise DeclarationError(message)
     return tuple(map(str, paths))
 
 
-def _alternatives(values: Iterable[str]) -> str:
-    *others, last = map(repr, values)
-    return f"{', '.join(others)} or {last}"
+def _invalid(given: str, known: Iterable[str], option: str) -> DeclarationError:
+    *others, last = map(repr, known)
+    return DeclarationError(f"Invalid {option} {given!r}: expected {', '.join(others)} or {last}")
 
 
 def detect(
@@ -329,11 +318,10 @@ class _Detection:
         host, options = self._host, self._options
         named, setting = self._named_directories()
         mode, mode_reason = self._mode(setting)
-        shown, reason = False, f"the default in {mode} mode"
         env_file = self._absolute(options.env_file or ".env")
-        env_files: tuple[str, ...] = ()
-        if mode == "development":
-            env_files = (f"{env_file}.local", env_file)
+        env_files = (f"{env_file}.local", env_file) if mode == "development" else ()
+        shown, reason = False, f"the default in {mode} mode"
+        if env_files:
             shown, reason = _development_shown(host, env_files)
         default: Profile = "development" if shown else "production"
         configured = self._configured_profile(env_files)
@@ -344,7 +332,7 @@ class _Detection:
         credentials = host.variable("CREDENTIALS_DIRECTORY")
         if mode == "systemd" and credentials and not named:
             named, setting = (host.path(credentials),), "CREDENTIALS_DIRECTORY"
-        is_mounted = mode in {"kubernetes", "systemd", "docker"}
+        is_mounted = mode not in {"environment", "development"}
         # Not normalised: `..` after a link is the parent of the link's target.
         directories = tuple(map(self._absolute, named)) or (host.path("/run/secrets"),)
         return SourceContext(
@@ -356,7 +344,7 @@ class _Detection:
             directories_setting=setting if is_mounted else "",
             env_files=env_files,
             env_fallback=fallback,
-            maybe_missing_mount=mode == "development" and not shown,
+            maybe_missing_mount=bool(env_files) and not shown,
             variables=host.variables,
             cwd=host.cwd,
             unknown_app_env=unknown_app_env,
@@ -399,16 +387,12 @@ class _Detection:
         directory = self._host.path("/run/secrets")
         first = self._declared.first_file
         names = [*self._declared.by_file, *self._declared.members]
+        has_files = first not in {"", *PLATFORM_ENTRIES} and os.path.exists(f"{directory}/{first}")
         try:
-            has_files = first not in {"", *PLATFORM_ENTRIES} and os.path.exists(
-                os.path.join(directory, first)
+            has_files = has_files or any(
+                name not in PLATFORM_ENTRIES or _holds_declared(directory, name, names)
+                for name in os.listdir(directory)
             )
-            if not has_files:
-                with os.scandir(directory) as entries:
-                    has_files = any(
-                        entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names)
-                        for entry in entries
-                    )
         except FileNotFoundError:
             return "development", "no /run/secrets"
         except PermissionError:
@@ -474,9 +458,9 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def _holds_declared(path: str, names: Collection[str]) -> bool:
+def _holds_declared(directory: str, entry: str, names: Collection[str]) -> bool:
     """Return whether an entry with the name of one of the platform is or contains a secret."""
-    directory, entry = os.path.split(path)
+    path = os.path.join(directory, entry)
     paths = [os.path.join(directory, name) for name in names if name.split("/")[0] == entry]
     with suppress(OSError):
         below = os.listdir(path)

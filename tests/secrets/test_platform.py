@@ -279,7 +279,7 @@ def test_a_directory_with_the_first_file_is_not_listed(
     directory.mkdir(parents=True)
     assert situate(tmp_path, declared=declared("api_key")).mode == "development"
     (directory / "api_key").write_text("fake-content")
-    monkeypatch.delattr(os, "scandir")
+    monkeypatch.delattr(os, "listdir")
     assert situate(tmp_path, declared=declared("api_key", "other")).mode == "docker"
 
 
@@ -353,6 +353,7 @@ def test_directories_of_a_mode(tmp_path: Path) -> None:
             "CREDENTIALS_DIRECTORY",
         ),
         ({"mode": "docker"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("{root}/run/secrets",), ""),
+        ({"secrets_dirs": "/a"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": "/a"}, {}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": Path("/a")}, {}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": ["/a", Path("/b")]}, {}, ("/a", "/b"), "secrets_dirs="),
@@ -500,6 +501,7 @@ def test_what_the_code_says_wrong_is_a_bug_of_the_code() -> None:
         ({"mode": ""}, "''"),
         ({"profile": "live"}, "'live'"),
         ({"profile": ""}, "''"),
+        *(({"secrets_dirs": each}, "secrets_dirs") for each in ([], "", ["/a", ""], [b"/a"], [5])),
     ]
     for source_options, said in cases:
         with case(source_options, said):

@@ -154,10 +154,10 @@ def _key(file: str) -> str:
 
 def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, ...]:
     """Return the sentence about ``items:``, for a file whose name cannot be a key."""
-    key = _key(field.file or "")
-    if source_context.mode != "kubernetes" or key == (field.file or ""):
+    file = field.bundle or field.file_name
+    if source_context.mode != "kubernetes" or _key(file) == file:
         return ()
-    return (f"The volume needs items: [{{key: {key}, path: {field.file}}}].",)
+    return (f"The volume needs items: [{{key: {_key(file)}, path: {file}}}].",)
 
 
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:

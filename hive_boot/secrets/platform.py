@@ -389,9 +389,12 @@ class _Detection:
         names = [*self._declared.by_file, *self._declared.members]
         has_files = first not in {"", *PLATFORM_ENTRIES} and os.path.exists(f"{directory}/{first}")
         try:
+            entries = set() if has_files else set(os.listdir(directory))
+            has_files = has_files or bool(entries - PLATFORM_ENTRIES)
+            # An entry of a platform that is or contains the file of a secret is not one of those.
+            paths = [directory, *(os.path.join(directory, entry) for entry in entries)]
             has_files = has_files or any(
-                name not in PLATFORM_ENTRIES or _holds_declared(directory, name, names)
-                for name in os.listdir(directory)
+                os.path.isfile(os.path.join(path, name)) for path in paths for name in names
             )
         except FileNotFoundError:
             return "development", "no /run/secrets"
@@ -456,16 +459,6 @@ def _is_there(path: str) -> bool:
     except OSError as exc:
         return isinstance(exc, PermissionError)
     return True
-
-
-def _holds_declared(directory: str, entry: str, names: Collection[str]) -> bool:
-    """Return whether an entry with the name of one of the platform is or contains a secret."""
-    path = os.path.join(directory, entry)
-    paths = [os.path.join(directory, name) for name in names if name.split("/")[0] == entry]
-    with suppress(OSError):
-        below = os.listdir(path)
-        paths += [os.path.join(path, name) for name in names if name.split("/")[0] in below]
-    return any(map(os.path.isfile, paths))
 
 
 def _development_shown(host: HostEnvironment, env_files: Sequence[str]) -> tuple[bool, str]:

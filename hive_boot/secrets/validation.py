@@ -33,7 +33,7 @@ def call_checks(
     *,
     left: float,
     seconds: float,
-    running: set[tuple[str, Value]] | None = None,
+    running: set[tuple[str, Value]],
 ) -> tuple[list[Problem], list[PendingCheck]]:
     """Call the checks of fields that have one.
 
@@ -49,7 +49,6 @@ def call_checks(
     """
     from inspect import isawaitable  # noqa: PLC0415  (many have no check)
 
-    running = set() if running is None else running
     calls = [PendingCheck(field, value, running) for field, value in values]
     problems = [check_timeout_problem(call.field, seconds) for call in calls if call.key in running]
     calls = [call for call in calls if call.key not in running]
@@ -135,12 +134,6 @@ class PendingCheck:
 
     def start(self) -> None:
         """Start the call."""
-        from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
-
-        if iscoroutinefunction(self.field.check):
-            # The call only creates a coroutine, which cannot hang.
-            self._run()
-            return
         self._running.add(self.key)
         name = f"hive_boot check of {self.field.name}"
         threading.Thread(target=self._run, name=name, daemon=True).start()

@@ -82,10 +82,10 @@ def how_to_fix(
         return Fix(f"change {field.name}=... in {where}")
     if by_pointer:
         location = location.partition("=")[2] or f"the file named by {pointer}"
-    replacing = f"replace the content of {location}"
+    action = f"replace the content of {location}"
     bundle, _, member = location.rpartition("#")
     if is_member := os.path.isfile(bundle):
-        location, replacing = bundle, f"change {member} in {bundle}"
+        location, action = bundle, f"change {member} in {bundle}"
     in_kubernetes = source_context.mode == "kubernetes" and not by_pointer
     if problem.fix:
         action = problem.fix.format(location=location)
@@ -97,8 +97,6 @@ def how_to_fix(
     elif in_kubernetes and not is_member:
         file = field.file or os.path.basename(location)
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
-    else:
-        action = replacing
     if by_pointer and problem.kind != "missing":
         action += f", or change {pointer}"
     return Fix(action + foreign_variable_hint(field, origins))

@@ -282,8 +282,7 @@ def detect(
     Args:
         host: the host.
         source_options: choices of the application, which take precedence.
-        declared: the fields whose files may be in /run/secrets. If the file of the first field
-            exists, the directory is not listed, which is slow with many files.
+        declared: the fields whose files may be in /run/secrets.
         fifo_reader: reads a ``.env`` that is a FIFO; None to use only what this process has read.
 
     Raises:
@@ -385,17 +384,13 @@ class _Detection:
 
     def _mode_by_usual_directory(self) -> tuple[Mode, str]:
         directory = self._host.path("/run/secrets")
-        first = self._declared.first_file
         names = [*self._declared.by_file, *self._declared.members]
-        has_files = first not in {"", *PLATFORM_ENTRIES} and os.path.exists(f"{directory}/{first}")
         try:
-            entries = set() if has_files else set(os.listdir(directory))
-            has_files = has_files or bool(entries - PLATFORM_ENTRIES)
-            # An entry of a platform that is or contains the file of a secret is not one of those.
-            paths = [directory, *(os.path.join(directory, entry) for entry in entries)]
-            has_files = has_files or any(
-                os.path.isfile(os.path.join(path, name)) for path in paths for name in names
-            )
+            with os.scandir(directory) as entries:
+                has_files = any(
+                    entry.name not in PLATFORM_ENTRIES or _has_file((directory, entry.path), names)
+                    for entry in entries
+                )
         except FileNotFoundError:
             return "development", "no /run/secrets"
         except PermissionError:
@@ -450,6 +445,10 @@ class _Detection:
 
     def _add_problem(self, variable: str, message: str, fix: str) -> None:
         self._problems.append(Problem(name=variable, kind="setting", message=message, fix=fix))
+
+
+def _has_file(directories: Iterable[str], names: Iterable[str]) -> bool:
+    return any(os.path.isfile(os.path.join(each, name)) for each in directories for name in names)
 
 
 def _is_there(path: str) -> bool:

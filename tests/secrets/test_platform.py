@@ -1,7 +1,6 @@
 """Which sources a deployment has, and how strict it is: the whole table."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,18 +268,6 @@ def declared(*files: str) -> FieldIndex:
     return FieldIndex(
         [Field(attribute=name, name=name.upper(), file=name, candidates=(name,)) for name in files]
     )
-
-
-def test_a_directory_with_the_first_file_is_not_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file of the first field is looked up before the directory is listed."""
-    directory = tmp_path / "run" / "secrets"
-    directory.mkdir(parents=True)
-    assert situate(tmp_path, declared=declared("api_key")).mode == "development"
-    (directory / "api_key").write_text("fake-content")
-    monkeypatch.delattr(os, "listdir")
-    assert situate(tmp_path, declared=declared("api_key", "other")).mode == "docker"
 
 
 def test_an_entry_that_holds_a_declared_secret_is_not_of_the_platform(tmp_path: Path) -> None:

@@ -429,10 +429,10 @@ class _Detection:
         return "", ""
 
     def _fallback(self) -> bool:
-        text = self._host.variable("HIVE_BOOT_ENV_FALLBACK")
-        if text.lower() not in _YES | _NO:
+        text = self._host.variable("HIVE_BOOT_ENV_FALLBACK").strip().lower()
+        if text not in _YES | _NO:
             self._reject("HIVE_BOOT_ENV_FALLBACK", text, ("1", "0"))
-        return self._options.env_fallback or text.lower() in _YES
+        return self._options.env_fallback or text in _YES
 
     def _reject(self, variable: str, text: str, known: Sequence[str]) -> None:
         """Add the problem of a variable; its text is not shown, because it may be a secret."""

@@ -54,10 +54,12 @@ def call_checks(
     calls = [call for call in calls if call.key not in running]
     pending = []
     deadline = time.monotonic() + left
+    running.update(call.key for call in calls)
     for call in calls:
         call.start()
     for call in calls:
-        if not call.done.wait(max(0.0, deadline - time.monotonic())):
+        call.join(max(0.0, deadline - time.monotonic()))
+        if call.is_alive():
             problems.append(check_timeout_problem(call.field, seconds))
         elif isawaitable(call.verdict):
             pending.append(call)
@@ -114,38 +116,34 @@ def describe(failure: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-class PendingCheck:
+class PendingCheck(threading.Thread):
     """One call of a check, in a daemon thread: a check that hangs ends with the process.
 
     Attributes:
         field: the checked field.
         value: the checked value.
+        key: the attribute of the field, and the value.
         verdict: what the check returned, such as an awaitable.
+        failure: what the check raised; None without an exception.
     """
 
     def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
+        super().__init__(name=f"hive_boot check of {field.name}", daemon=True)
         self.field: Field = field
         self.value: Value = value
         self.key: tuple[str, Value] = (field.attribute, value)
-        self._running = running
+        self._running_checks = running
         self.verdict: Any = None
         self.failure: BaseException | None = None
-        self.done: threading.Event = threading.Event()
 
-    def start(self) -> None:
-        """Start the call."""
-        self._running.add(self.key)
-        name = f"hive_boot check of {self.field.name}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Call the check."""
         try:
             self.verdict = self.field.check(self.value.reveal())  # type: ignore[misc]
         except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
             self.failure = exc.with_traceback(None)
         finally:
-            self._running.discard(self.key)
-            self.done.set()
+            self._running_checks.discard(self.key)
 
 
 _SHOWN = 3

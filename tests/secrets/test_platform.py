@@ -417,6 +417,7 @@ def test_env_fallback_is_said_by_code_or_variable(tmp_path: Path) -> None:
         ("true", False, True),
         ("YES", False, True),
         ("on", False, True),
+        (" 1 ", False, True),
         ("0", False, False),
         ("False", False, False),
         ("no", False, False),

@@ -23,7 +23,9 @@ from hive_boot import (
     SecretSet,
     secret,
 )
+from hive_boot.secrets.fields import Field
 from hive_boot.secrets.placeholders import placeholder
+from hive_boot.secrets.validation import PendingCheck, call_checks
 from tests.fixtures.cases import case, empty_machines
 from tests.support import failed_start, look, values_of
 
@@ -501,6 +503,34 @@ async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.Monke
     ]
     assert "0.2 s" in failure.problems[0].message
     assert not release.is_set()
+
+
+def test_a_check_that_still_runs_is_not_called_again(release: threading.Event) -> None:
+    """Each call that hangs occupies a thread. Another value is checked, and this one later."""
+    seen: list[str] = []
+
+    def check(value: str) -> None:
+        seen.append(value)
+        release.wait()
+
+    field = Field(attribute="jwt_secret", name="JWT_SECRET", check=check)
+    running: set[tuple[str, Any]] = set()
+
+    def call(text: str) -> list[str]:
+        values = [(field, Secret("JWT_SECRET", text))]
+        problems, _ = call_checks(values, left=0.01, seconds=5, running=running)
+        return [problem.kind for problem in problems]
+
+    assert [call("fake-1"), call("fake-1"), call("fake-2")] == [["check"]] * 3
+    assert seen == ["fake-1", "fake-2"]
+    release.set()
+    for thread in threading.enumerate():
+        if isinstance(thread, PendingCheck):
+            thread.join()
+    assert running == set()
+    field = field.replace(check=seen.append)
+    assert call("fake-1") == []
+    assert seen == ["fake-1", "fake-2", "fake-1"]
 
 
 @pytest.mark.anyio

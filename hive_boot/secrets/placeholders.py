@@ -135,7 +135,7 @@ _TAILS = ("...", "…", "***", "xxxx", "_xxx", "here", "\n")
 
 
 _LONGEST = 300
-"""The maximum length of a value that is compared with the patterns."""
+"""The maximum length of a placeholder; the ciphertext of a reference may be longer."""
 
 
 def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
@@ -178,19 +178,21 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
     if isinstance(value, Secret) and read().isspace():
         return BLANK
     parts = [read]
-    for password in (r"(?s)://[^:@]*:(.*)@", "password=([^&]*)"):
-        if "://" in read():
-            parts += filter(_is_unusual, map(conceal, re.findall(password, read())))
+    if "://" in read():
+        user = conceal(read().partition("://")[2].rpartition("@")[0])
+        query = conceal(read().partition("password=")[2])
+        passwords = conceal(user().partition(":")[2]), conceal(query().partition("&")[0])
+        parts += filter(_is_unusual, passwords)
     return next(filter(None, map(_stand_in, parts)), None)
 
 
 def _stand_in(read: Callable[[], str]) -> ValueProblem | None:
     """Return the problem of a text that is a placeholder or a reference as a whole."""
     bare = conceal(read().strip(" \t\r\n'\""))
-    if len(bare()) > _LONGEST:
-        return None
     if re.compile(_REFERENCE, re.VERBOSE).fullmatch(bare()):
         return _UNRESOLVED
+    if len(bare()) > _LONGEST:
+        return None
     is_phrase = re.compile(_PHRASE).fullmatch(bare()) is not None
     words = conceal({*map(str.lower, re.compile(_PARTS).findall(bare()))} if is_phrase else set())
     is_known = words() <= _WORDS and not _MARKED.isdisjoint(words())

@@ -154,6 +154,11 @@ postgres://app:${DB_PASSWORD}@db:5432/app
 postgres://app:op://vault/db/password@db:5432/app
 mysql://app:None@db/app
 """.strip().splitlines()
+REFERENCES += [
+    f"$ANSIBLE_VAULT;1.1;AES256\n{'6338' * 200}\n6338",
+    f"encrypted:{'BDqD' * 200}",
+    f"ENC[AES256_GCM,data:{'Zm9v' * 200},type:str]",
+]
 
 VALUES = """
 apikey

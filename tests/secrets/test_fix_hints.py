@@ -26,7 +26,7 @@ class KeyAndCertificate(SecretSet):
 
 
 def problems_at(root: Path, **environ: str) -> list[Problem]:
-    """Give what is wrong when neither secret is there."""
+    """Return the problems when both secrets are missing."""
     return [*look(KeyAndCertificate, root, environ).problems]
 
 
@@ -220,7 +220,7 @@ def test_a_path_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_value_is_not_shown() -> None:
-    """What has no directory of its own is a value that somebody put into NAME_FILE."""
+    """A text without an existing directory is a value that was put into NAME_FILE by mistake."""
     cases: list[str] = [
         "fake-value-0123456789",
         "/fake-value-0123456789",
@@ -247,7 +247,7 @@ def test_a_link_to_a_directory_has_files(tmp_path: Path) -> None:
     assert printable_path(f"{tmp_path}/link/key") == f"{tmp_path}/link/key"
 
 
-# A value that was found and refused is mended where it was found
+# A value that was found and refused is fixed where it was found
 
 
 REFUSED = "fake-short"
@@ -260,14 +260,14 @@ class Ruled(SecretSet):
 
 
 def only_hint(root: Path, environ: Mapping[str, str]) -> str:
-    """Give the mend of the one problem of a load."""
+    """Return the fix of the only problem of a load."""
     (problem,) = look(Ruled, root, environ).problems
     assert problem.kind == "length"
     return problem.fix
 
 
 def test_a_refused_file_is_replaced_under_its_own_name(tmp_path: Path) -> None:
-    """Another spelling beside the refused file would be a conflict, so the mend names the file."""
+    """Another spelling beside the refused file would be a conflict, so the fix names the file."""
     (tmp_path / "JWT_SECRET.txt").write_text(REFUSED)
     hint = only_hint(tmp_path, {"HIVE_BOOT_SECRETS_DIR": str(tmp_path)})
     assert f"{tmp_path}/JWT_SECRET.txt" in hint
@@ -288,7 +288,7 @@ def test_a_refused_variable_is_changed(tmp_path: Path) -> None:
 
 
 def test_a_refused_line_is_changed_in_its_file(tmp_path: Path) -> None:
-    """The mend names the .env file that the value is from."""
+    """The fix names the .env file that contains the value."""
     machines = empty_machines(tmp_path)
     for name in (".env", ".env.local"):
         with case(name):
@@ -342,7 +342,7 @@ def test_the_file_of_a_member_is_a_key(tmp_path: Path) -> None:
 
 
 def test_both_faults_of_one_value_are_told(tmp_path: Path) -> None:
-    """A value that is too short and of a wrong form is mended once, not twice."""
+    """A value that is too short and of a wrong form has both problems in one report."""
 
     class Both(SecretSet):
         """One secret with two rules."""

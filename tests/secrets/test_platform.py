@@ -1,4 +1,4 @@
-"""Which sources a deployment has, and how strict it is: the whole table."""
+"""Detection of mode, profile and directories: the whole table."""
 
 import json
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ NO_MOUNT = "/run/secrets"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One machine, and what it means.
+    """One machine, and its expected mode and profile.
 
     Attributes:
         environ: its variables.
-        files: what lies on it; a path that ends in a slash is a directory.
-        pid: our number on it.
-        source_options: what the code says.
-        mode: what has to come out, and what its reason has to name.
-        profile: the same.
+        files: its files; a path that ends in a slash is a directory.
+        pid: the process ID.
+        source_options: the arguments of the code.
+        mode: the expected mode, and a part of its reason.
+        profile: the same for the profile.
     """
 
     mode: tuple[str, str]
@@ -227,7 +227,7 @@ TABLE |= {
 
 
 def test_mode_and_profile_and_their_reasons(tmp_path: Path) -> None:
-    """Each machine gets the mode and the profile that it means, and is told why."""
+    """Each machine gets the expected mode and profile, each with its reason."""
     machines = empty_machines(tmp_path)
     for label, machine in TABLE.items():
         with case(label):
@@ -328,7 +328,7 @@ def test_a_directory_that_cannot_be_listed_is_ours_if_it_has_a_declared_secret()
 
 
 def test_directories_of_a_mode(tmp_path: Path) -> None:
-    """Secrets are looked for where it was said, else where the mode has them."""
+    """A configured directory takes precedence over the directory of the mode."""
     cases: list[tuple[Mapping[str, Any], Mapping[str, str], tuple[str, ...], str]] = [
         ({"mode": "kubernetes"}, {}, ("{root}/run/secrets",), ""),
         ({"mode": "docker"}, {}, ("{root}/run/secrets",), ""),
@@ -407,8 +407,8 @@ def test_no_other_mode_reads_dotenv(tmp_path: Path) -> None:
             assert situate(root, mode=mode, env_file=".env").env_files == ()
 
 
-def test_env_fallback_is_said_by_code_or_variable(tmp_path: Path) -> None:
-    """A fallback to the environment is allowed only where somebody said so."""
+def test_env_fallback_is_allowed_by_code_or_variable(tmp_path: Path) -> None:
+    """A fallback to the environment is allowed only by the argument or the variable."""
     cases: list[tuple[str | None, bool, bool]] = [
         (None, False, False),
         (None, True, True),
@@ -460,7 +460,7 @@ def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_what_is_no_near_miss_is_not_repeated(tmp_path: Path) -> None:
-    """A value that was put into the wrong variable does not end up in a report."""
+    """A value that was put into the wrong variable is not in the report."""
     cases: list[str] = ["HIVE_BOOT_MODE", "HIVE_BOOT_PROFILE", "HIVE_BOOT_ENV_FALLBACK"]
     machines = empty_machines(tmp_path)
     for variable in cases:
@@ -551,7 +551,7 @@ def test_a_container_in_development_mode_may_have_forgotten_its_mount(tmp_path: 
             assert situate(root, pid=pid, mode=mode).maybe_missing_mount is forgotten
 
 
-def test_the_environment_is_shown_to_nobody(tmp_path: Path) -> None:
+def test_the_environment_is_not_shown(tmp_path: Path) -> None:
     """What prints a decision, or what it was made of, prints no variable's text."""
     surroundings = HostEnvironment({"OPENAI_API_KEY": "fake-key"}, str(tmp_path), str(tmp_path), 2)
     source_context = detect(surroundings, SourceOptions())

@@ -20,15 +20,15 @@ _MIN_SIMILARITY = 0.85
 
 
 class Fix(Record):
-    """A fix of a problem.
+    """A fix of a problem, with the names of the attributes in :class:`Problem`.
 
     Attributes:
-        text: the instruction or the command.
-        kind: the kind of the fix.
+        fix: the instruction or the command.
+        fix_kind: the kind of the fix.
     """
 
-    text: str
-    kind: FixKind = "instruction"
+    fix: str
+    fix_kind: FixKind = "instruction"
 
 
 def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> Fix:

@@ -374,9 +374,8 @@ def _located(
         message=problem.message,
         used_by=field.used_by,
         places=tuple(map(location_text, origins)),
-        fix=fix.text,
-        fix_kind=fix.kind,
         details=("A binary value must be declared as SecretBytes.",) * is_binary,
+        **fix.as_dict(),
     )
 
 

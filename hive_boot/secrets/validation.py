@@ -314,16 +314,8 @@ def _report_missing(builder: LoadResultBuilder, fields: Sequence[Field]) -> None
         details += fix_hints.volume_item_hint(field, context)
         if field.aliases:
             details += (f"No value was found under {', '.join(field.aliases)} either.",)
-        places = _places(builder, field, searched)
-        builder.add_problem(
-            field,
-            "missing",
-            message,
-            places=places,
-            fix=fix.text,
-            fix_kind=fix.kind,
-            details=details,
-        )
+        found = {"places": _places(builder, field, searched), "details": details, **fix.as_dict()}
+        builder.add_problem(field, "missing", message, **found)
     if may_lack_mount and context.maybe_missing_mount:
         builder.hints.append(LoadNote("no-mount"))
     below = [each for each in builder.snapshots if each.parent and not each.is_absent]

@@ -27,10 +27,10 @@ def placeholder(name: str) -> str:
 
 
 def _text(value: Secret | SecretBytes) -> Callable[[], str]:
-    """Return a function that returns the value as text: of bytes, each is a character."""
+    """Return a function that returns the value as text: an invalid byte is one character."""
     if isinstance(value, Secret):
         return value._open  # noqa: SLF001  (reveal() calls it)
-    return conceal(value.reveal().decode("latin-1"))
+    return conceal(value.reveal().decode("utf-8", "surrogateescape"))
 
 
 PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered manifest, not a value")
@@ -107,8 +107,8 @@ _WORDS = _MARKED.union(_FILLERS.split())
 
 
 _OTHER_HEADS = (
-    "none null nil nan n/a undefined vault bao: env: keyv process encrypted enc[ enc( arn: "
-    "projects ssm: a-se a_se a-st a_st a-ve a-lo akia wjal"
+    "none null nil nan n/a undefined vault bao: env: keyv process enc[ enc( arn: projects ssm: "
+    "akia wjal"
 )
 _REPEATED = [character * 4 for character in "0123456789abcdefghijklmnopqrstuvwxyz"]
 _HEADS = frozenset(
@@ -122,15 +122,15 @@ A shorter word also stands with its separator.
 """
 
 
-_FIRST = frozenset("$<[{(%@#!`_'\"*….-?")
+_FIRST = frozenset("$<[{(%@#!`_'\"*?")
 """The other characters with which a placeholder or a reference begins, apart from white space."""
 
 
 _SEPARATORS = frozenset("-_. ")
-"""The characters after a first word of two letters, which any other word may follow."""
+"""The characters after a first word of one or two letters, which any other word may follow."""
 
 
-_TAILS = ("...", "…", "***", "xxxx", "_xxx", "here", "\n")
+_TAILS = ("...", "…", "***", "xxxx", "_xxx", "\n")
 """The ends of placeholders that begin in any way, in lower case, and of values with a newline."""
 
 
@@ -149,7 +149,7 @@ def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
         not any(part in text() for part in ("://", *_TAILS))
         and _FIRST.isdisjoint(map(itemgetter(0), filter(None, opened())))
         and not any(map(str.isspace, map(itemgetter(slice(1)), opened())))
-        and _SEPARATORS.isdisjoint(map(itemgetter(slice(2, 3)), opened()))
+        and _SEPARATORS.isdisjoint("".join(map(itemgetter(slice(1, 3)), opened())))
         and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), opened())))
     )
 
@@ -159,7 +159,7 @@ def _is_unusual(read: Callable[[], str]) -> bool:
         read()[:1] in _FIRST
         or read()[:1].isspace()
         or read()[:4].lower() in _HEADS
-        or read()[2:3] in _SEPARATORS
+        or not _SEPARATORS.isdisjoint(read()[1:3])
         or read()[-4:].lower().endswith(_TAILS)
         or "://" in read()
     )

@@ -85,12 +85,33 @@ your-acme-auth-token-here
 your acme key
 sk-your-acme-key
 whsec_xxx
+ghp_xxxxxxxx
+ghp_****
+ghp_…
+a_secret_key
+--------
+........
 AKIAIOSFODNN7EXAMPLE
+wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY
+secret access account actual add admin and any api apikey app application at auth aws azure base
+secret bearer bit bits byte bytes char character characters chars client cookie csrf database
+secret default development django email encryption even flask for from github goes google host id
+secret jwt keys least live local mail me min must mysql new not now of on openai or own please
+secret postgres private prod public put rand random real redis root secure server service session
+secret set should signing sk slack smtp some staging string stripe testing text that the to token
+secret tokens top unique us use user username value very webhook with
 postgres://app:changeme@db:5432/app
 postgresql+asyncpg://app:<your-password>@db/app
 redis://:your_password@redis:6379/0
 jdbc:postgresql://db/app?user=app&password=changeme&ssl=true
 """.strip().splitlines()
+
+WORDS = """
+changeit replaced replaceme fixme my-placeholder sample dummy insert enter fill unsafe generated
+supersecret secretkey mysecret mysecretpassword jwtsecret passwd mypassword yourkey yourapikey
+yoursecret yourpassword dbpassword notasecret masked hidden 12345 123456 1234567 12345678
+123456789
+""".strip().split()
 
 REFERENCES = """
 op://Private/db/password
@@ -98,6 +119,8 @@ op://Private/db/password
 encrypted:BDqDBibm4wsYqMpCjTQ6BsDHmMadg9K3dAt
 ENC[AES256_GCM,data:Zm9v,iv:YmFy,tag:cXV4,type:str]
 vault:secret/data/shop#DB_PASSWORD
+bao:secret/data/shop#DB_PASSWORD
+keyvaultref:db-password
 arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop/db-AbCdEf
 arn:aws-cn:ssm:cn-north-1:123456789012:parameter/db
 projects/123/secrets/db/versions/latest
@@ -221,7 +244,7 @@ def kinds(loaded: LoadResult) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "texts"), [("placeholder", PLACEHOLDERS), ("reference", REFERENCES)]
+    ("kind", "texts"), [("placeholder", PLACEHOLDERS + WORDS), ("reference", REFERENCES)]
 )
 def test_what_stands_for_a_value_is_rejected_where_it_matters(
     tmp_path: Path, kind: str, texts: list[str]
@@ -252,7 +275,7 @@ def test_a_value_of_a_person_is_accepted(tmp_path: Path) -> None:
 
 
 def test_a_random_password_is_accepted() -> None:
-    """Of 200,000 values of the usual generators none looks like a placeholder or a reference."""
+    """Of 50,000 values of the usual generators none looks like a placeholder or a reference."""
     rng = random.Random(20261129)  # noqa: S311  (the same values in each run)
     printable = string.ascii_letters + string.digits + string.punctuation
     words = "apple river mountain cloud table window green orange tiger puzzle stone silver".split()  # noqa: SIM905  (a list of words)
@@ -269,7 +292,7 @@ def test_a_random_password_is_accepted() -> None:
         lambda n: "-".join(rng.choices(words, k=max(3, n // 8))),
     ]
     for generate in generators:
-        for _ in range(20_000):
+        for _ in range(5_000):
             value = generate(rng.choice((8, rng.randint(8, 64))))
             with case(value):
                 assert content_problem(Secret("TOKEN", value)) is None

@@ -56,10 +56,10 @@ def call_checks(
     deadline = time.monotonic() + left
     running.update(call.key for call in calls)
     for call in calls:
-        call.start()
+        call.thread.start()
     for call in calls:
-        call.join(max(0.0, deadline - time.monotonic()))
-        if call.is_alive():
+        call.thread.join(max(0.0, deadline - time.monotonic()))
+        if call.thread.is_alive():
             problems.append(check_timeout_problem(call.field, seconds))
         elif isawaitable(call.verdict):
             pending.append(call)
@@ -116,7 +116,7 @@ def describe(failure: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-class PendingCheck(threading.Thread):
+class PendingCheck:
     """One call of a check, in a daemon thread: a check that hangs ends with the process.
 
     Attributes:
@@ -125,25 +125,26 @@ class PendingCheck(threading.Thread):
         key: the attribute of the field, and the value.
         verdict: what the check returned, such as an awaitable.
         failure: what the check raised; None without an exception.
+        thread: the thread of the call.
     """
 
     def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
-        super().__init__(name=f"hive_boot check of {field.name}", daemon=True)
         self.field: Field = field
         self.value: Value = value
         self.key: tuple[str, Value] = (field.attribute, value)
-        self._running_checks = running
+        self._running = running
         self.verdict: Any = None
         self.failure: BaseException | None = None
+        name = f"hive_boot check of {field.name}"
+        self.thread: threading.Thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def run(self) -> None:
-        """Call the check."""
+    def _run(self) -> None:
         try:
             self.verdict = self.field.check(self.value.reveal())  # type: ignore[misc]
         except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
             self.failure = exc.with_traceback(None)
         finally:
-            self._running_checks.discard(self.key)
+            self._running.discard(self.key)
 
 
 _SHOWN = 3

@@ -61,7 +61,7 @@ TOLD = {
         "watcher='poll'",
         "Watcher._watch: {",
     ],
-    "threads": ["PendingCheck.run: {", "its check took more than 1 s"],
+    "threads": ["PendingCheck._run: {", "its check took more than 1 s"],
     "broken": ["OddError"],
     "debugged": ["hive_boot rotation", "HookRunner.run"],
     "stopped": ["come to its end"],

@@ -230,7 +230,7 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
     notes = []
     if field.check is not None and not violations:
         problems, pending = call_checks(
-            [(field, value)], left=_CHECK_TIMEOUT, seconds=_CHECK_TIMEOUT
+            [(field, value)], left=_CHECK_TIMEOUT, seconds=_CHECK_TIMEOUT, running=set()
         )
         violations = [problem.message for problem in problems]
         for check in pending:

@@ -381,7 +381,7 @@ def _hint(name: str) -> str:
         load_result = _view.__dict__["_generation"].load_result
         source_context, declaration = load_result.source_context, type(_view).__name__
         field = load_result.field_index.by_variable[name]
-    fix = fix_hints.how_to_provide(field, source_context, declaration).text
+    fix = fix_hints.how_to_provide(field, source_context, declaration).fix
     file = fix_hints.first_file(field, source_context)
     return fix if not file or file in fix else f"looked for {file}; {fix}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Self, Union, get_args
 
 from hive_boot.exceptions import DeclarationError, Problem
 from hive_boot.redaction.registry import scrub
@@ -80,7 +80,6 @@ class ConfigFactory:
             return type(returned, (), {})
         if returned is Self:
             returned = getattr(self._function, "__self__", None)
-        returned = get_origin(returned) or returned
         return returned if isinstance(returned, type) and returned not in _NO_TYPES else None
 
     def build(self, secrets: object, hidden: Sequence[Value]) -> tuple[object, list[Problem]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
@@ -198,12 +199,14 @@ def namespace(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def evaluate_annotation(function: Callable[..., Any], annotation: object) -> object:
-    """Return what an annotation of a function means.
+    """Return what an annotation of a function means, without its type arguments and metadata.
 
     If it cannot be evaluated, this is the last name in it.
     """
     # Under `from __future__ import annotations`, a quoted annotation is a string in a string.
-    for _ in range(2):
+    for _ in range(3):
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
         annotation = getattr(annotation, "__forward_arg__", annotation)
         if not isinstance(annotation, str):
             break
@@ -211,7 +214,7 @@ def evaluate_annotation(function: Callable[..., Any], annotation: object) -> obj
             annotation = eval(annotation, namespace(function))  # noqa: S307  (get_type_hints reads all or none)
         except Exception:  # noqa: BLE001  (an annotation can raise anything)
             return str(annotation).partition("[")[0].rpartition(".")[2].strip()
-    return annotation
+    return get_origin(annotation) or annotation
 
 
 def match_type(
@@ -224,17 +227,11 @@ def match_type(
         annotation: the annotation, evaluated or as a text.
         injectables: the key of each object, by its type.
     """
-    annotation = evaluate_annotation(function, annotation)
-    if isinstance(annotation, str):
-        last = annotation
-        return next((key for kind, key in injectables.items() if kind.__name__ == last), None)
-    annotation = get_origin(annotation) or annotation
-    if not isinstance(annotation, type) or annotation in {object, type}:
-        return None
-    try:
-        return next(
-            (key for kind, key in injectables.items() if issubclass(kind, annotation)), None
-        )
-    except TypeError:
-        # issubclass() raises TypeError for a Protocol with attributes.
-        return None
+    meant = evaluate_annotation(function, annotation)
+    with suppress(TypeError):  # issubclass() raises it for a Protocol with attributes
+        for kind, key in injectables.items():
+            if kind.__name__ == meant or (
+                isinstance(meant, type) and meant not in {object, type} and issubclass(kind, meant)
+            ):
+                return key
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import anyio
@@ -347,6 +347,11 @@ def make() -> Settings:
     return Settings("made")
 
 
+def make_annotated() -> Annotated[Settings, "settings"]:
+    """Create settings."""
+    return Settings("made")
+
+
 def make_quoted() -> "Settings":  # noqa: UP037  (the quotes are the case)
     """Create settings."""
     return Settings("made")
@@ -377,6 +382,8 @@ async def test_functions_ask_for_the_config_by_the_type_that_the_factory_returns
     factories = (
         Settings,
         make,
+        make_annotated,
+        lru_cache(make),
         make_quoted,
         Settings.load,
         Maker(),
@@ -393,7 +400,7 @@ async def test_functions_ask_for_the_config_by_the_type_that_the_factory_returns
                 seen.append(config)
 
             @boot.resource
-            async def pool(what: Settings, seen: list[object] = seen) -> int:
+            async def pool(what: Annotated[Settings, 1], seen: list[object] = seen) -> int:
                 seen.append(what)
                 return 1
 

@@ -845,12 +845,17 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.load_pipeline import LoadPipeline  # noqa: PLC0415  (rarely called)
         from hive_boot.runtime.redaction_scope import RedactionScope  # noqa: PLC0415  (rarely called)
 
-        run = self._run
-        store = Store(self._declaration.declared, view=None if run is None else run.store.view)
-        self._loaded_redaction = redaction = RedactionScope()
-        redaction.start()
+        run, before = self._run, self._loaded
+        known = before or (None if run is None else run.store)
+        store = Store(self._declaration.declared, view=None if known is None else known.view)
+        redaction = self._loaded_redaction
+        if redaction is None:
+            self._loaded_redaction = redaction = RedactionScope()
+            redaction.start()
 
         def publish() -> None:
+            if before is not None:
+                global_access.unregister(before)
             global_access.register(store, loaded=True)
             self._loaded = store
 
@@ -860,6 +865,12 @@ class Bootstrap(Generic[S, C]):
         else:
             pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
             pipeline.load_once(store, publish, read_fifos=not self._inspection_only)
+
+    def _load_again(self) -> None:
+        """Load again what :meth:`load` has loaded, because the values of a test have changed."""
+        with global_access._load_lock:  # noqa: SLF001  (same library)
+            if self._loaded is not None:
+                self._load_once()
 
     def _continue_after(self, run: Run[S, C]) -> None:
         """Continue with the values and the config of a run that has ended."""
@@ -930,7 +941,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is None or not self._run.store.is_filled:
             message = (
                 f"{self!r} is not running. In FastAPI pass lifespan=boot.lifespan; in tests "
-                "enter `with TestClient(app)`; secrets do not exist at import time."
+                "enter `with TestClient(app)`; at import secrets do not exist without boot.load()."
             )
             raise LifecycleError(message)
         return self._run

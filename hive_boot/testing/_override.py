@@ -19,8 +19,9 @@ class override:  # noqa: N801  (used like a function)
     """Replace secrets of an application in a ``with`` or an ``async with`` block.
 
     The given values take precedence over every source, and are validated. ``with`` is for an
-    application that is started in the block; ``async with`` also replaces the values of a
-    running application, by a rotation, and loads those of the sources again at the end.
+    application that is started in the block, or that ``boot.load()`` has loaded; ``async with``
+    also replaces the values of a running application, by a rotation. The end of the block loads
+    the values of the sources again.
 
     Args:
         boot: the application.
@@ -30,8 +31,8 @@ class override:  # noqa: N801  (used like a function)
     Raises:
         DeclarationError: a field is not declared, or its value has another type.
         LifecycleError: ``with`` was used while the application runs.
-        InvalidSecretsError: the running application refuses the values, and uses the previous
-            ones.
+        InvalidSecretsError: the running or loaded application refuses the values, and uses the
+            previous ones.
     """
 
     def __init__(
@@ -67,20 +68,26 @@ class override:  # noqa: N801  (used like a function)
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
         self._install_overrides()
+        try:
+            self._boot._load_again()  # noqa: SLF001  (same library)
+        except BaseException:
+            with suppress(InvalidSecretsError):
+                self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._declaration.overrides = self._before
+        self._boot._load_again()  # noqa: SLF001  (same library)
 
     async def __aenter__(self) -> Self:
         self._install_overrides()
         try:
             await self._reload()
         except BaseException:
-            self._declaration.overrides = self._before
             # Otherwise the application would stay degraded by values that no longer apply.
             with suppress(InvalidSecretsError):
-                await self._reload()
+                await self.__aexit__()
             raise
         return self
 
@@ -95,6 +102,8 @@ class override:  # noqa: N801  (used like a function)
     async def _reload(self) -> None:
         if self._boot.status().ready:
             await self._boot.reload(now=True)
+        else:
+            self._boot._load_again()  # noqa: SLF001  (same library)
 
 
 def _typed(field: Field, value: object) -> Secret | SecretBytes | None:

@@ -14,6 +14,7 @@ from hive_boot import (
     Secret,
     SecretBytes,
     SecretSet,
+    get_secret,
     secret,
 )
 from hive_boot.testing import override
@@ -140,6 +141,31 @@ async def test_with_is_for_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
     async with boot.running():
         with pytest.raises(LifecycleError, match="async with override"):
             override(boot, api_key="fake-given").__enter__()
+
+
+def test_a_loaded_application_has_the_values_in_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its live object has them at once, in a run, and no longer after the block."""
+    monkeypatch.setenv("API_KEY", "fake-own")
+    boot = Bootstrap(
+        AppSecrets, config=lambda secrets: secrets.api_key.reveal(), mode="environment"
+    )
+
+    async def run() -> None:
+        async with boot.running():
+            assert boot.config == "fake-given"
+
+    with boot.loaded() as secrets:
+        with override(boot, api_key="fake-given"):
+            assert secrets.api_key.reveal() == boot.config == get_secret("API_KEY") == "fake-given"
+            anyio.run(run)
+            assert boot.secrets is secrets
+            assert boot.config == "fake-given"
+        assert secrets.api_key.reveal() == boot.config == get_secret("API_KEY") == "fake-own"
+        with pytest.raises(InvalidSecretsError):
+            override(boot, api_key="short").__enter__()
+        assert secrets.api_key.reveal() == boot.config == "fake-own"
+    with pytest.raises(LifecycleError):
+        _ = boot.secrets
 
 
 def test_a_field_that_is_not_declared_is_refused() -> None:

@@ -178,6 +178,11 @@ class Response:
         self.status_code = status
 
 
+def of_aws(status: int) -> dict[str, Any]:
+    """Return a response as botocore has it."""
+    return {"Error": {"Message": VALUE}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
 class HostileError(Exception):
     """An error whose attributes raise."""
 
@@ -194,6 +199,8 @@ async def test_a_refusal_is_told_at_once_without_its_text() -> None:
         (StatusError(response=Response(403)), "StatusError, HTTP 403"),
         (StatusError(status=404), "StatusError, HTTP 404"),
         (StatusError(code=401), "StatusError, HTTP 401"),
+        (StatusError(response=of_aws(400)), "StatusError, HTTP 400"),
+        (StatusError(response={VALUE: VALUE}), "StatusError"),
         (StatusError(response=Response(VALUE), code=VALUE), "StatusError"),
         (StatusError(response=Response([VALUE]), errno=[VALUE]), "StatusError"),
         (StatusError(response=Response(4711), errno=471147), "StatusError"),
@@ -225,6 +232,7 @@ async def test_a_start_asks_again_what_is_not_available(caplog: pytest.LogCaptur
         caused(StatusError(), ConnectionResetError(104, VALUE)),
         StatusError(response=Response(503)),
         StatusError(status=429),
+        StatusError(response=of_aws(503)),
     ]
     log = Log(caplog)
     for failure in passing:

@@ -5,16 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    Never,
-    NoReturn,
-    Protocol,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeVar, overload
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline

@@ -13,16 +13,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
-from hive_boot.exceptions import InvalidSecretsError, Problem
+from hive_boot.exceptions import InvalidSecretsError, Problem, ProblemKind
 from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.injection import InjectionContext, bind
+from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.platform import HostEnvironment, detect
-from hive_boot.secrets.sources.files import FifoReader
-from hive_boot.secrets.store import make_set
+from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
+from hive_boot.secrets.sources.files import FifoReader, Value
+from hive_boot.secrets.store import Store, make_set
 from hive_boot.secrets.validation import call_checks
 
 if TYPE_CHECKING:
@@ -36,16 +36,10 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from hive_boot.exceptions import ProblemKind
     from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
-    from hive_boot.runtime.injection import BoundCall, Injectables
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
-    from hive_boot.secrets.sources.files import Value
-    from hive_boot.secrets.store import Store
-    from hive_boot.secrets.validation import PendingCheck
 
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
@@ -385,14 +379,11 @@ class LoadPipeline:
         from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (many have none)
         from hive_boot.runtime.checks import await_field_checks, close_unawaited  # noqa: PLC0415  (many have none)
 
-        seconds = self._declaration.startup_timeout
-
-        def call() -> tuple[list[Problem], list[PendingCheck]]:
-            left = deadline - time.monotonic()
-            return call_checks(to_check, left=left, seconds=seconds, running=self._checking)
-
+        seconds, left = self._declaration.startup_timeout, deadline - time.monotonic()
         problems, pending = await run_in_daemon_thread(
-            call, "hive_boot checks", discard=lambda late: close_unawaited(late[1])
+            partial(call_checks, to_check, left=left, seconds=seconds, running=self._checking),
+            "hive_boot checks",
+            discard=lambda late: close_unawaited(late[1]),
         )
         problems += await await_field_checks(pending, deadline - time.monotonic(), seconds)
         return result.with_check_problems(problems)

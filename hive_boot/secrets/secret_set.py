@@ -12,7 +12,6 @@ from typing import (
     Any,
     ClassVar,
     Never,
-    NoReturn,
     Union,
     dataclass_transform,
     get_args,
@@ -36,7 +35,7 @@ from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Self
+    from typing import Never, Self
 
 RESERVED = frozenset({"current", "check"})
 """Attributes of a SecretSet that cannot be fields."""
@@ -131,7 +130,8 @@ def collect_fields(cls: type, prefix: str) -> dict[str, Field]:
         DeclarationError: the declaration is invalid.
     """
     fields = {}
-    annotations = _annotations(cls)
+    # As inspect.get_annotations() for a class, without the import time of inspect.
+    annotations = cls.__annotations__
     for attribute, default in list(vars(cls).items()):
         if isinstance(default, _FieldSpec) and attribute not in annotations:
             _declaration_error(
@@ -173,7 +173,7 @@ def reject_secrets_in_mixin(mixin: type) -> None:
     Raises:
         DeclarationError: the base declares a secret.
     """
-    hinted = _annotations(mixin)
+    hinted = getattr(mixin, "__annotations__", {})  # a type implemented in C has none
     for attribute in {**vars(mixin), **hinted}:
         is_secret = isinstance(vars(mixin).get(attribute), _FieldSpec)
         with suppress(_InvalidFieldError):
@@ -182,15 +182,6 @@ def reject_secrets_in_mixin(mixin: type) -> None:
             fix = f"derive {mixin.__name__} from SecretSet"
             problem = f"is a secret in a class that is not a SecretSet: {fix}"
             _declaration_error(mixin, attribute, problem)
-
-
-def _annotations(cls: type) -> Mapping[str, Any]:
-    """Return the annotations of the class itself; a type implemented in C has none.
-
-    This is :func:`inspect.get_annotations` for a class, without the import time of inspect.
-    """
-    annotations: Mapping[str, Any] = getattr(cls, "__annotations__", {})
-    return annotations
 
 
 def _read_annotation(
@@ -318,11 +309,26 @@ def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
                 _declaration_error(cls, field.attribute, problem)
 
 
-def _reject(problem: str) -> NoReturn:
+def _mismatch(name: str, fields: Mapping[str, Field], values: Mapping[str, object]) -> str:
+    """Return why values are not those of the fields of a declaration; empty if they are."""
+    if missing := fields.keys() - values.keys():
+        return f"{name}() requires every field; missing: {', '.join(sorted(missing))}"
+    if unknown := values.keys() - fields.keys():
+        return f"{name}() got fields that are not declared: {', '.join(sorted(unknown))}"
+    for key, field in fields.items():
+        value, kind = values[key], field.kind.__name__
+        if not isinstance(value, field.kind) and (value is not None or field.required):
+            wanted, given = kind if field.required else f"{kind} or None", type(value).__name__
+            write = f"write {kind}({field.name!r}, …)"
+            return f"{name}.{key} must be {wanted}, not {given}: {write}"
+    return ""
+
+
+def _reject(problem: str) -> Never:
     raise _InvalidFieldError(problem)
 
 
-def _declaration_error(cls: type, attribute: str, problem: str) -> NoReturn:
+def _declaration_error(cls: type, attribute: str, problem: str) -> Never:
     message = f"{cls.__name__}.{attribute} {problem}"
     raise DeclarationError(message) from None
 
@@ -378,27 +384,11 @@ class SecretSet:
                 raise DeclarationError(message)
 
     def __init__(self, **values: Secret | SecretBytes | None) -> None:
-        name = type(self).__name__
         fields = self._field_index.fields
         values = dict.fromkeys(key for key in fields if fields[key].may_be_omitted) | values
-        if missing := fields.keys() - values.keys():
-            message = f"{name}() requires every field; missing: {', '.join(sorted(missing))}"
+        if message := _mismatch(type(self).__name__, fields, values):
             del values
             raise TypeError(message)
-        if unknown := values.keys() - fields.keys():
-            message = f"{name}() got fields that are not declared: {', '.join(sorted(unknown))}"
-            del values
-            raise TypeError(message)
-        for key, field in fields.items():
-            value = values[key]
-            if not isinstance(value, field.kind) and (value is not None or field.required):
-                wanted = field.kind.__name__ + ("" if field.required else " or None")
-                message = (
-                    f"{name}.{key} must be {wanted}, not {type(value).__name__}: "
-                    f"write {field.kind.__name__}({field.name!r}, …)"
-                )
-                del value, values
-                raise TypeError(message)
         object.__setattr__(self, "__dict__", values)
 
     if not TYPE_CHECKING:  # a type checker would accept every attribute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot._records import Record
@@ -184,16 +185,9 @@ class Store(Generic[S]):
     @property
     def next_due(self) -> float:
         """The monotonic time of the next activation or expiry; infinite without one."""
-        return min(
-            (
-                due
-                for periods in self._periods.values()
-                for period in periods
-                for due in (period.since, period.until)
-                if due > self._last_activation
-            ),
-            default=math.inf,
-        )
+        periods = chain.from_iterable(self._periods.values())
+        times = [each for period in periods for each in (period.since, period.until)]
+        return min((each for each in times if each > self._last_activation), default=math.inf)
 
     def current_period(self, attribute: str) -> ValuePeriod:
         """Return the period of the current value of a field."""
@@ -264,11 +258,8 @@ class Store(Generic[S]):
             now = periods[at]
             later = {period.value for period in periods[at:]}
             # A value that is current or pending again has a later period, which replaces this one.
-            old = [
-                period
-                for period in periods[:at]
-                if period.until > moment and period.value not in later
-            ]
+            ended = periods[:at]
+            old = [each for each in ended if each.until > moment and each.value not in later]
             all_periods[attribute] = (*old, *periods[at:])
             numbers[attribute] = now.number
             if now.value is None:
@@ -304,7 +295,7 @@ class Store(Generic[S]):
         }
         pinned = make_set(self.declared, current)
         values |= {"_generation": generation, "_by_name": by_name, "_pinned": pinned}
-        values["_config"] = config
+        values |= {"_config": config}
         self._current = current
         object.__setattr__(self.view, "__dict__", values)
 

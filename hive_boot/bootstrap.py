@@ -932,7 +932,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is None or not self._run.store.is_filled:
             message = (
                 f"{self!r} is not running. In FastAPI pass lifespan=boot.lifespan; in tests "
-                "enter `with TestClient(app)`; at import secrets do not exist without boot.load()."
+                "enter `with TestClient(app)`; at import time only boot.load() provides secrets."
             )
             raise LifecycleError(message)
         return self._run

@@ -14,15 +14,6 @@ from hive_boot.exceptions import DeclarationError
 if TYPE_CHECKING:
     from inspect import Parameter
 
-_POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
-
-
-_NAMED = ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
-
-
-_VARIADIC = ("VAR_POSITIONAL", "VAR_KEYWORD")
-
-
 Work = Callable[..., Any]
 """An async function of the application, with any parameters."""
 
@@ -149,20 +140,20 @@ def resolve_parameters(
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
     leading = parameters[:first]
-    if len(leading) < first or any(each.kind.name not in _POSITIONAL for each in leading):
+    if len(leading) < first or not all(each.kind.name.startswith("POSITIONAL") for each in leading):
         message = (
             f"{display_name(function)}() has no positional parameter for the change. "
             "Fix: add one as the first parameter."
         )
         raise DeclarationError(message)
     for parameter in parameters[first:]:
-        if parameter.default is not parameter.empty or parameter.kind.name in _VARIADIC:
+        if parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_"):
             continue
         if parameter.name in injectables.resources:
             key: str | None = parameter.name
         else:
             key = match_type(function, parameter.annotation, injectables.types)
-        if key is None or parameter.kind.name not in _NAMED:
+        if key is None or parameter.kind.name == "POSITIONAL_ONLY":
             raise DeclarationError(_unresolved_message(function, parameter, injectables))
         keys[parameter.name] = key
     return keys
@@ -172,17 +163,14 @@ def _unresolved_message(
     function: Callable[..., Any], parameter: Parameter, injectables: Injectables
 ) -> str:
     subject = f"{display_name(function)}() has"
-    if parameter.kind.name not in _NAMED:
+    if parameter.kind.name == "POSITIONAL_ONLY":
         return (
             f"{subject} a positional-only parameter {parameter.name!r}, and hive_boot passes "
             "arguments by keyword. Fix: remove the '/' from the signature."
         )
     types = ", ".join(each.__name__ for each in injectables.types)
-    resources = (
-        f"rename it to one of the resources {', '.join(injectables.resources)}, "
-        if injectables.resources
-        else ""
-    )
+    names = ", ".join(injectables.resources)
+    resources = f"rename it to one of the resources {names}, " if names else ""
     return (
         f"{subject} a parameter {parameter.name!r} that hive_boot cannot fill. "
         f"Fix: {resources}annotate it with one of {types}, or give it a default value."

@@ -26,15 +26,7 @@ from hive_boot.secrets.store import Store, make_set
 from hive_boot.secrets.validation import call_checks
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Awaitable,
-        Callable,
-        Collection,
-        Coroutine,
-        Iterable,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
     from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
     from hive_boot.secrets.fields import Field, FieldIndex
@@ -303,7 +295,7 @@ class LoadPipeline:
         await ask_source(due[0], seconds=seconds, deadline=deadline)
         return True
 
-    def hide_values(self, result: LoadResult, accepted: Iterable[Value] = ()) -> LoadResult:
+    def hide_values(self, result: LoadResult, accepted: Sequence[Value] = ()) -> LoadResult:
         """Hide all values in logs, and return the result with a warning for short ones.
 
         Args:
@@ -330,7 +322,7 @@ class LoadPipeline:
     def build_error(
         self,
         problems: Sequence[Problem],
-        notes: Iterable[LoadNote] = (),
+        notes: Sequence[LoadNote] = (),
         *,
         set_in_use: bool = False,
     ) -> InvalidSecretsError:

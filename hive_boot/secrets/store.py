@@ -201,9 +201,8 @@ class Store(Generic[S]):
     def due(self, attribute: str) -> float | None:
         """Return the seconds until the newest value is activated; None if it is current."""
         moment = self._clock()
-        later = [
-            period.since for period in self._periods.get(attribute, ()) if period.since > moment
-        ]
+        periods = self._periods.get(attribute, ())
+        later = [period.since for period in periods if period.since > moment]
         return max(later) - moment if later else None
 
     def accepted(self, attribute: str) -> tuple[Value, ...]:
@@ -275,12 +274,8 @@ class Store(Generic[S]):
             self._publish(generation, current, config)
         if not names:
             return None
-        return Change(
-            names,
-            {name: before.get(name) for name in names},
-            {name: current.get(name) for name in names},
-            max(numbers[name] for name in names),
-        )
+        replaced, new = ({name: each.get(name) for name in names} for each in (before, current))
+        return Change(names, replaced, new, max(numbers[name] for name in names))
 
     def _publish(
         self, generation: Generation, current: Mapping[str, Value], config: object
@@ -288,11 +283,8 @@ class Store(Generic[S]):
         """Publish values and config in one assignment, so that no reader sees a part of them."""
         values = _complete(self.declared, current)
         # For get_secret(): text secrets by name; None for an absent optional one.
-        by_name = {
-            each.name: values[attribute]
-            for attribute, each in self._fields.items()
-            if each.kind is Secret
-        }
+        fields = self._fields.items()
+        by_name = {each.name: values[key] for key, each in fields if each.kind is Secret}
         pinned = make_set(self.declared, current)
         values |= {"_generation": generation, "_by_name": by_name, "_pinned": pinned}
         values |= {"_config": config}

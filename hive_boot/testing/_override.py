@@ -48,19 +48,18 @@ class override:  # noqa: N801  (used like a function)
         self._boot = boot
         self._declaration = declaration
         self._values: dict[str, Secret | SecretBytes | None] = {}
-        for attribute, field in fields.items():
-            if attribute not in values:
-                continue
-            value = values[attribute]
-            typed = _typed(field, value)
-            if typed is None and value is not None:
-                expected = "str" if field.kind is Secret else "bytes"
-                message = (
-                    f"override({attribute}=…): expected {expected}, not {type(value).__name__}."
-                )
+        for attribute, value in values.items():
+            kind: Any = fields[attribute].kind
+            plain = str if kind is Secret else bytes
+            if type(value) is plain:
+                self._values[attribute] = kind(fields[attribute].name, value)
+            elif value is None or isinstance(value, kind):
+                self._values[attribute] = value
+            else:
+                wrong = f"expected {plain.__name__}, not {type(value).__name__}"
+                message = f"override({attribute}=…): {wrong}."
                 del value, values
                 raise DeclarationError(message)
-            self._values[attribute] = typed
         self._before = declaration.overrides
 
     def __enter__(self) -> Self:
@@ -104,14 +103,3 @@ class override:  # noqa: N801  (used like a function)
             await self._boot.reload(now=True)
         else:
             self._boot._load_again()  # noqa: SLF001  (same library)
-
-
-def _typed(field: Field, value: object) -> Secret | SecretBytes | None:
-    """Return the value as the field's type, or None if it has another type."""
-    if isinstance(value, field.kind):
-        return value
-    if field.kind is Secret and type(value) is str:
-        return Secret(field.name, value)
-    if field.kind is SecretBytes and type(value) is bytes:
-        return SecretBytes(field.name, value)
-    return None

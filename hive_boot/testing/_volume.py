@@ -255,9 +255,8 @@ class MountedVolume:
 
     def _link(self, content: Mapping[str, bytes]) -> bool:
         """Create missing links, and return whether any were missing."""
-        missing = [
-            name for name in top_level_names(content) if not os.path.lexists(self.path / name)
-        ]
+        names = top_level_names(content)
+        missing = [name for name in names if not os.path.lexists(self.path / name)]
         for name in missing:
             (self.path / name).symlink_to(f"..data/{name}")
         return missing != []

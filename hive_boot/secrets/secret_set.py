@@ -37,17 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Never, Self
 
-RESERVED = frozenset({"current", "check"})
-"""Attributes of a SecretSet that cannot be fields."""
 
-
-class _FieldSpec:
+class _FieldSpec(dict[str, Any]):
     """The arguments of :func:`secret`, validated when the class is created."""
-
-    __slots__ = ("arguments",)
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
 
 
 def secret(  # noqa: PLR0913  (public keywords, all with a default)
@@ -109,7 +101,7 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
             False is for a name such as ``ssl_cert``, because other software sets
             ``SSL_CERT_FILE``. Default True.
     """
-    return _FieldSpec(dict(locals()))
+    return _FieldSpec(locals())
 
 
 class _InvalidFieldError(Exception):
@@ -141,7 +133,7 @@ def collect_fields(cls: type, prefix: str) -> dict[str, Field]:
         try:
             kind, required = _read_annotation(cls, annotation)
             if kind is not None:
-                default = vars(cls).get(attribute, _FieldSpec({}))
+                default = vars(cls).get(attribute, _FieldSpec())
                 arguments = _read_default(attribute, default, kind, required=required)
                 arguments["name"] = arguments.get("name", f"{prefix}{attribute.upper()}")
                 fields[attribute] = _read_field(attribute, kind, arguments, required=required)
@@ -156,10 +148,10 @@ def _read_default(
     attribute: str, default: object, kind: type[Secret | SecretBytes], *, required: bool
 ) -> dict[str, Any]:
     """Return the arguments of a field from what the class statement assigns to it."""
-    if attribute in RESERVED or attribute.startswith("_"):
+    if attribute in {"current", "check"} or attribute.startswith("_"):
         _reject("is a reserved attribute name: rename the attribute and set name=")
     if isinstance(default, _FieldSpec):
-        return {key: value for key, value in default.arguments.items() if value is not None}
+        return {key: value for key, value in default.items() if value is not None}
     if default is not None:
         _reject("must not have a value in the code: use secret(dev_default=…)")
     if required:
@@ -229,6 +221,9 @@ def _read_field(
     file = given.get("file")
     if file is not None and not _is_relative(file):
         _reject("has an invalid file=: expected a relative path without '.', '..', '//' or NUL")
+    for flag in ("allow_placeholder", "file_variable"):
+        if type(given.get(flag, True)) is not bool:
+            _reject(f"has an invalid {flag}=: expected True or False")
     if "check" in given and not callable(given["check"]):
         _reject("has an invalid check=: expected a function")
     given["required_in"] = frozenset(map(_read_profile, as_list(given.get("required_in", ()))))

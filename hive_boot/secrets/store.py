@@ -286,8 +286,8 @@ class Store(Generic[S]):
         fields = self._fields.items()
         by_name = {each.name: values[key] for key, each in fields if each.kind is Secret}
         pinned = make_set(self.declared, current)
-        values |= {"_generation": generation, "_by_name": by_name, "_pinned": pinned}
-        values |= {"_config": config}
+        kept = {"_generation": generation, "_config": config}
+        values |= {**kept, "_by_name": by_name, "_pinned": pinned}
         self._current = current
         object.__setattr__(self.view, "__dict__", values)
 

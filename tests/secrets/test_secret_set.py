@@ -424,6 +424,14 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "a file that is no text": ("a: Secret = secret(file=b'a')", ("Keys.a", "file=")),
     "a negative length": ("a: Secret = secret(min_length=-1)", ("Keys.a", "min_length=")),
     "a length that is no number": ("a: Secret = secret(max_length='8')", ("Keys.a", "max_length=")),
+    "a placeholder that is no truth": (
+        "a: Secret = secret(allow_placeholder='no')",
+        ("Keys.a", "allow_placeholder="),
+    ),
+    "a file variable that is no truth": (
+        "a: Secret = secret(file_variable=0)",
+        ("Keys.a", "file_variable="),
+    ),
     "a length that is a truth": ("a: Secret = secret(min_length=True)", ("Keys.a", "min_length=")),
     "lengths that exclude all": (
         "a: Secret = secret(min_length=9, max_length=8)",

@@ -25,9 +25,6 @@ _UNAVAILABLE = (ConnectionError, TimeoutError, socket.gaierror)
 """Failures to reach something, which may end without a change of code or configuration."""
 
 
-_HTTP_STATUS = range(100, 600)
-
-
 _UNAVAILABLE_STATUS = {408, 429, *range(500, 600)}
 """The HTTP status of such a failure."""
 
@@ -188,7 +185,7 @@ def _describe(failure: BaseException) -> tuple[str, bool]:
             codes = [getattr(o, n, 0) for o in owners for n in ("status_code", "status", "code")]
             if isinstance(response, Mapping):  # of botocore
                 codes.append(response["ResponseMetadata"]["HTTPStatusCode"])
-            status = next((code for code in codes if code in _HTTP_STATUS), None)
+            status = next((code for code in codes if code in range(100, 600)), None)
             # The numbers of OpenSSL are not those of the system.
             number: Any = None if hasattr(each, "library") else getattr(each, "errno", None)
             may_pass = may_pass or status in _UNAVAILABLE_STATUS

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 _ERROR = itemgetter("type", "loc", "msg", "input")
-"""What an error of pydantic is about."""
+"""Kind, location, message and input of an error of pydantic."""
 
 
 _NO_TYPES: frozenset[object] = frozenset({inspect.Signature.empty, Union, UnionType})

@@ -229,8 +229,8 @@ async def test_a_directory_of_json_files_provides_and_rotates(tmp_path: Path) ->
         await until(lambda: not boot.status().degraded)
 
 
-async def test_a_directory_of_json_files_that_is_wrong_is_told_by_type(tmp_path: Path) -> None:
-    """A missing directory, what is no object, a name in two files, a value that is no text."""
+async def test_an_invalid_directory_of_json_files_is_named_by_the_type(tmp_path: Path) -> None:
+    """A missing directory, a JSON list, a name in two files, a value that is not text."""
     directory = tmp_path / "json"
     boot = declared(JsonDirectory(directory))
 

@@ -372,7 +372,7 @@ def make_unannotated():  # type: ignore[no-untyped-def]  # noqa: ANN201  (the ca
 
 
 def make_secrets(secrets: AppSecrets) -> AppSecrets:
-    """Return what is no config."""
+    """Return the secrets, which are not a config."""
     return secrets
 
 
@@ -506,7 +506,7 @@ async def test_a_config_that_takes_the_secrets_is_not_built_without_them(
 
 
 def test_a_load_without_a_loop_gives_the_secrets_to_the_factory() -> None:
-    """A run that takes the load over builds the config anew."""
+    """A run that takes the load over builds the config again."""
     calls: list[str] = []
 
     def make_dsn(secrets: AppSecrets) -> str:
@@ -527,7 +527,7 @@ def test_a_load_without_a_loop_gives_the_secrets_to_the_factory() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_coroutine_is_no_config() -> None:
+async def test_a_coroutine_is_refused() -> None:
     """A function that is not async may return one; nothing would await it."""
 
     async def make_later(*_: object) -> Settings:

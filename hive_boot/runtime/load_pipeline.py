@@ -84,8 +84,7 @@ class LoadPipeline:
         self._redaction = redaction
         self._declared: type[Any] = declaration.declared
         self._logged_warnings: set[LoadWarning] = set()
-        factory = declaration.config_factory
-        self._takes_secrets = factory is not None and factory.takes_secrets
+        self._takes_secrets = getattr(declaration.config_factory, "takes_secrets", False)
         self._config: object = None
         self._config_set: Any = make_set(self._declared, {})
         self._checking: set[tuple[str, Value]] = set()
@@ -276,9 +275,8 @@ class LoadPipeline:
             Whether a source was asked. Then everything has to be loaded again, because its answer
             determines what the next source is asked for.
         """
-        for source in self.custom:
-            if again and source.fields:
-                source.due = 0.0
+        for source in self.custom if again else ():
+            source.due = 0.0 if source.fields else math.inf
         due = [source for source in self.custom if source.is_due(at)]
         if not due:
             return False
@@ -519,8 +517,8 @@ def dry_run(
         began = time.monotonic()
         deadline = began + declaration.startup_timeout
         if ask is False:
-            others = [each for each in result.problems if each.kind != "source"]
-            result = result.replace(problems=tuple(others))
+            others = tuple(each for each in result.problems if each.kind != "source")
+            result = result.replace(problems=others)
         while ask and await pipeline.ask_sources(began, deadline=deadline):
             result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)
@@ -535,11 +533,9 @@ def dry_run(
             result = anyio.run(check, result)
         else:
             result = _run_without_loop(check(result))
-        error = None
-        if result.problems:
-            error = pipeline.build_error(result.problems, result.report_notes)
     finally:
         redaction.stop(keep_redacting=True)
+    error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
     return DryRunResult(result, error)
 
 

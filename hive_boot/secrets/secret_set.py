@@ -243,8 +243,7 @@ def _is_relative(file: object) -> bool:
 def _read_profile(text: object) -> Profile:
     profile = parse_profile(text) if isinstance(text, str) else None
     if profile is None:
-        known = ", ".join(PROFILES)
-        _reject(f"has an invalid profile {text!r} in required_in=: expected {known}")
+        _reject(f"has an invalid profile {text!r} in required_in=: expected {', '.join(PROFILES)}")
     return profile
 
 
@@ -272,8 +271,7 @@ def _validate_bounds(field: Field) -> None:
     for label in ("activate_after", "accept_old_for"):
         seconds = getattr(field, label)
         if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            expected = "0 or a positive, finite number of seconds"
-            _reject(f"has an invalid {label}=: expected {expected}")
+            _reject(f"has an invalid {label}=: expected 0 or a positive, finite number of seconds")
 
 
 def _validate_dev_default(field: Field) -> None:

@@ -857,11 +857,24 @@ class Bootstrap(Generic[S, C]):
             pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
             pipeline.load_once(store, publish, read_fifos=not self._inspection_only)
 
-    def _load_again(self) -> None:
-        """Load again what :meth:`load` has loaded, because the values of a test have changed."""
-        with global_access._load_lock:  # noqa: SLF001  (same library)
-            if self._loaded is not None:
+    @contextmanager
+    def _loaded_again(self) -> Iterator[None]:
+        """Replace for a block what :meth:`load` has loaded, because a test overrides secrets."""
+        before = self._loaded
+        if before is None:
+            yield
+            return
+        values = vars(before.view)
+        try:
+            with global_access._load_lock:  # noqa: SLF001  (same library)
                 self._load_once()
+            yield
+        finally:
+            if self._loaded is not None and self._run is None:
+                global_access.unregister(self._loaded)
+                global_access.register(before, loaded=True)
+                self._loaded = before
+                object.__setattr__(before.view, "__dict__", values)
 
     def _continue_after(self, run: Run[S, C]) -> None:
         """Continue with the values and the config of a run that has ended."""

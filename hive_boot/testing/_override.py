@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, LifecycleError
@@ -20,8 +20,8 @@ class override:  # noqa: N801  (used like a function)
 
     The given values take precedence over every source, and are validated. ``with`` is for an
     application that is started in the block, or that ``boot.load()`` has loaded; ``async with``
-    also replaces the values of a running application, by a rotation. The end of the block loads
-    the values of the sources again.
+    also replaces the values of a running application, by a rotation. The end of the block restores
+    the values before it: those of a running application are loaded from the sources again.
 
     Args:
         boot: the application.
@@ -60,29 +60,25 @@ class override:  # noqa: N801  (used like a function)
                 message = f"override({attribute}=…): {wrong}."
                 del value, values
                 raise DeclarationError(message)
-        self._before = declaration.overrides
 
     def __enter__(self) -> Self:
         if self._boot.status().ready:
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
-        self._install_overrides()
-        try:
-            self._boot._load_again()  # noqa: SLF001  (same library)
-        except BaseException:
-            with suppress(InvalidSecretsError):
-                self.__exit__()
-            raise
+        with self._install_overrides() as stack:
+            stack.enter_context(self._boot._loaded_again())  # noqa: SLF001  (same library)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._declaration.overrides = self._before
-        self._boot._load_again()  # noqa: SLF001  (same library)
+        self._stack.close()
 
     async def __aenter__(self) -> Self:
-        self._install_overrides()
+        if not self._boot.status().ready:
+            return self.__enter__()
+        self._stack = self._install_overrides()
         try:
-            await self._reload()
+            await self._boot.reload(now=True)
         except BaseException:
             # Otherwise the application would stay degraded by values that no longer apply.
             with suppress(InvalidSecretsError):
@@ -91,15 +87,13 @@ class override:  # noqa: N801  (used like a function)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._declaration.overrides = self._before
-        await self._reload()
-
-    def _install_overrides(self) -> None:
-        self._before = self._declaration.overrides
-        self._declaration.overrides = {**self._before, **self._values}
-
-    async def _reload(self) -> None:
+        self._stack.close()
         if self._boot.status().ready:
             await self._boot.reload(now=True)
-        else:
-            self._boot._load_again()  # noqa: SLF001  (same library)
+
+    def _install_overrides(self) -> ExitStack:
+        """Add the values to the overrides, and return how to remove them."""
+        before, stack = self._declaration.overrides, ExitStack()
+        stack.callback(setattr, self._declaration, "overrides", before)
+        self._declaration.overrides = {**before, **self._values}
+        return stack

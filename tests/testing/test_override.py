@@ -1,5 +1,6 @@
 """Temporary secrets in a start, in a running or loaded application, and after the block."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -160,12 +161,22 @@ def test_a_loaded_application_has_the_values_in_the_block(monkeypatch: pytest.Mo
             anyio.run(run)
             assert boot.secrets is secrets
             assert boot.config == "fake-given"
+            monkeypatch.delenv("API_KEY")
         assert secrets.api_key.reveal() == boot.config == get_secret("API_KEY") == "fake-own"
         with pytest.raises(InvalidSecretsError):
             override(boot, api_key="short").__enter__()
         assert secrets.api_key.reveal() == boot.config == "fake-own"
     with pytest.raises(LifecycleError):
         _ = boot.secrets
+
+
+def test_an_application_that_is_loaded_in_the_block_keeps_the_values() -> None:
+    """A module that loads at import needs no source, also when its tests import it in a block."""
+    boot = application()
+    with ExitStack() as stack:
+        with override(boot, api_key="fake-given"):
+            secrets = stack.enter_context(boot.loaded())
+        assert secrets.api_key.reveal() == "fake-given"
 
 
 def test_a_field_that_is_not_declared_is_refused() -> None:

@@ -156,6 +156,7 @@ def test_a_refresh_does_not_wait_for_a_writer(
     def sleep(seconds: float) -> None:
         pytest.fail(f"a refresh waited for {seconds} s")
 
+    monkeypatch.setattr(global_access, "load", load)
     monkeypatch.setitem(ReadPolicy.field_defaults, "sleep", sleep)
     changes: list[Callable[[], object]] = [
         lambda: (named / "jwt_secret").write_text(OTHER),

@@ -190,6 +190,20 @@ def test_the_change_of_a_hook_may_be_called_like_a_part() -> None:
     assert resolve_parameters(hook, PARTS, first=1) == {"agents": "agents"}
 
 
+def test_a_hook_has_a_positional_parameter_for_the_change() -> None:
+    """Without a first parameter that is passed by position it is refused."""
+
+    async def nothing() -> None: ...
+
+    async def by_keyword(*, change: object) -> None: ...
+
+    async def variadic(*change: object) -> None: ...
+
+    for hook in (nothing, by_keyword, variadic):
+        with pytest.raises(DeclarationError, match=hook.__name__):
+            resolve_parameters(hook, PARTS, first=1)
+
+
 def test_the_context_shows_no_value() -> None:
     """A part may hold what is secret: neither a debugger's line nor a log shows any of it."""
     given = InjectionContext({"config": "fake-value-0123456789"}, lambda name: f"fake-part-{name}")

@@ -1,6 +1,6 @@
 """Temporary secrets in a start, in a running or loaded application, and after the block."""
 
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import anyio
@@ -168,6 +168,23 @@ def test_a_loaded_application_has_the_values_in_the_block(monkeypatch: pytest.Mo
         assert secrets.api_key.reveal() == boot.config == "fake-own"
     with pytest.raises(LifecycleError):
         _ = boot.secrets
+
+
+@pytest.mark.anyio
+async def test_a_run_that_outlives_the_block_keeps_the_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its next reload returns to the sources, also of an application that was loaded before."""
+    monkeypatch.setenv("API_KEY", "fake-own")
+    boot = application()
+    with boot.loaded() as secrets:
+        async with AsyncExitStack() as stack:
+            with override(boot, api_key="fake-given"):
+                await stack.enter_async_context(boot.running())
+            assert secrets.api_key.reveal() == "fake-given"
+            assert await boot.reload() is not None
+            assert secrets.api_key.reveal() == "fake-own"
+        assert secrets.api_key.reveal() == "fake-own"
 
 
 def test_an_application_that_is_loaded_in_the_block_keeps_the_values() -> None:

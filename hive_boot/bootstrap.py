@@ -5,16 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    Never,
-    NoReturn,
-    Protocol,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeVar, overload
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
@@ -845,12 +836,17 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.load_pipeline import LoadPipeline  # noqa: PLC0415  (rarely called)
         from hive_boot.runtime.redaction_scope import RedactionScope  # noqa: PLC0415  (rarely called)
 
-        run = self._run
-        store = Store(self._declaration.declared, view=None if run is None else run.store.view)
-        self._loaded_redaction = redaction = RedactionScope()
-        redaction.start()
+        run, before = self._run, self._loaded
+        known = before or (None if run is None else run.store)
+        store = Store(self._declaration.declared, view=None if known is None else known.view)
+        redaction = self._loaded_redaction
+        if redaction is None:
+            self._loaded_redaction = redaction = RedactionScope()
+            redaction.start()
 
         def publish() -> None:
+            if before is not None:
+                global_access.unregister(before)
             global_access.register(store, loaded=True)
             self._loaded = store
 
@@ -860,6 +856,25 @@ class Bootstrap(Generic[S, C]):
         else:
             pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
             pipeline.load_once(store, publish, read_fifos=not self._inspection_only)
+
+    @contextmanager
+    def _loaded_again(self) -> Iterator[None]:
+        """Replace for a block what :meth:`load` has loaded, because a test overrides secrets."""
+        before = self._loaded
+        if before is None:
+            yield
+            return
+        values = vars(before.view)
+        try:
+            with global_access._load_lock:  # noqa: SLF001  (same library)
+                self._load_once()
+            yield
+        finally:
+            if self._loaded is not None and self._run is None:
+                global_access.unregister(self._loaded)
+                global_access.register(before, loaded=True)
+                self._loaded = before
+                object.__setattr__(before.view, "__dict__", values)
 
     def _continue_after(self, run: Run[S, C]) -> None:
         """Continue with the values and the config of a run that has ended."""
@@ -961,5 +976,5 @@ class Bootstrap(Generic[S, C]):
 def _not_running(what: str) -> str:
     return (
         f"{what} is not running. In FastAPI pass lifespan=boot.lifespan; in tests enter "
-        "`with TestClient(app)`; secrets and resources do not exist at import time."
+        "`with TestClient(app)`; at import time only boot.load() provides secrets."
     )

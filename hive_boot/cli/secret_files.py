@@ -18,7 +18,7 @@ from hive_boot.secrets.placeholders import STAND_INS, content_problem
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
-from hive_boot.secrets.sources.files import BOM, _outcome
+from hive_boot.secrets.sources.files import BOM, value_of_content
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def decode_value(raw: bytes, field: Field) -> ValueOrProblem:
 
     Placeholders and references that ``allow_placeholder=True`` permits are not a problem here.
     """
-    value = _outcome(lambda: raw, field.name, is_text=field.kind is Secret)
+    value = value_of_content(lambda: raw, field.name, is_text=field.kind is Secret)
     problem = None if isinstance(value, ValueProblem) else content_problem(value)
     return value if problem is None or problem in STAND_INS else problem
 

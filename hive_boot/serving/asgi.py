@@ -269,9 +269,8 @@ class ReadinessMiddleware:
             return
         phase = self._phase()
         if not self._accepts_requests(phase):
-            await _reject(
-                scope, receive, send, "stopping" if phase in _ENDED_OR_ENDING else "starting"
-            )
+            text = "stopping" if phase in _ENDED_OR_ENDING else "starting"
+            await _reject(scope, receive, send, text)
             return
         if scope["type"] == "http" and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
@@ -308,26 +307,39 @@ def _is_connection(header: tuple[bytes, bytes]) -> bool:
     return header[0].lower() == b"connection"
 
 
-async def _reject(scope: Scope, receive: Receive, send: Send, text: str) -> None:
-    """Reject a request with 503 and ``Retry-After``, or a websocket with a close code."""
+_INTERNAL_ERROR = 1011
+"""WebSocket close code "internal error", registered with the IANA."""
+
+
+async def _reject(
+    scope: Scope, receive: Receive, send: Send, text: str, *, is_temporary: bool = True
+) -> None:
+    """Reject a request with 503 and ``Retry-After``, or 500; a websocket with a close code."""
     kind = "http.response"
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": text})
+            code = _TRY_AGAIN_LATER if is_temporary else _INTERNAL_ERROR
+            await send({"type": "websocket.close", "code": code, "reason": text})
             return
         kind = "websocket.http.response"
-    answer = make_response(503, f"{text}\n", _RETRY_AFTER, head=scope.get("method") == "HEAD")
+    status, more = (503, [_RETRY_AFTER]) if is_temporary else (500, [])
+    answer = make_response(status, f"{text}\n", *more, head=scope.get("method") == "HEAD")
     start = {"type": f"{kind}.start", "status": answer.status, "headers": list(answer.headers)}
     await send(start)
     await send({"type": f"{kind}.body", "body": answer.body})
+
+
+_NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"
 
 
 class LifespanMiddleware:
     """ASGI middleware that runs a hive_boot application in the lifespan of a foreign server.
 
     The server's startup completes when the application is ready. A failure is sent to the
-    server as ``lifespan.startup.failed`` or ``lifespan.shutdown.failed``, with its reason.
+    server as ``lifespan.startup.failed`` or ``lifespan.shutdown.failed``, with its reason, and
+    then raised: a test client waits for the exception. Without a lifespan requests get 500, and
+    the reason is logged once.
 
     Args:
         app: the application.
@@ -346,15 +358,35 @@ class LifespanMiddleware:
     ) -> None:
         self._app = app
         self._lifespan = lifespan
+        self._status = status
         self._values: dict[str, Any] = {}
+        self._phase = phase or (lambda: status().state)
         self._middleware = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._has_lifespan = False
+        self._has_logged = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan, or pass a request to the application."""
         if scope["type"] == "lifespan":
+            self._has_lifespan = True
             await self._run_lifespan(scope, receive, send)
-        else:
+        elif self._has_lifespan or self._phase() is not State.ARMED:
             await self._middleware(scope, receive, send)
+        else:
+            self._log_missing_lifespan()
+            if not await answer_probe(scope, send, self._status):
+                await _reject(scope, receive, send, f"{_NO_LIFESPAN}.", is_temporary=False)
+
+    def _log_missing_lifespan(self) -> None:
+        """Log once how an application without a lifespan is started."""
+        if not self._has_logged:
+            self._has_logged = True
+            text = (
+                "%s. Fix: run it on a server with lifespan support that is not switched off "
+                "(uvicorn --lifespan on, hypercorn, granian --interface asgi), or with "
+                "boot.serve(app); in tests enter `with TestClient(app)`"
+            )
+            _log.error(text, _NO_LIFESPAN)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -379,8 +411,15 @@ class LifespanMiddleware:
         # may contain values, as its context.
         if failure is None:
             await send({"type": f"lifespan.{step}.complete"})
-        else:
-            await send({"type": f"lifespan.{step}.failed", "message": _failure_message(failure)})
+            return
+        message = _failure_message(failure)
+        await send({"type": f"lifespan.{step}.failed", "message": message})
+        # Starlette's TestClient waits for an exception after the message. A SystemExit in a task
+        # would end the loop.
+        if not isinstance(failure, Exception):
+            failure = LifecycleError(message)
+        # The report of a BootError names the location; a server may print the traceback.
+        raise failure.with_traceback(None) if isinstance(failure, BootError) else failure
 
 
 def _failure_message(exc: BaseException) -> str:

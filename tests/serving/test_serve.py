@@ -301,7 +301,7 @@ async def test_the_outermost_layer_starts_everything(
     """Under any server the parts run while the application does, and requests find them."""
     app = make(boot)
     async with AsyncClient(transport=ASGITransport(app=app), base_url="http://here") as client:
-        assert (await client.get("/")).status_code == 503
+        assert (await client.get("/")).status_code == 500
         assert (await client.get("/livez")).text == "armed\n"
         state: dict[str, Any] = {}
         async with app_lifespan(app, state):

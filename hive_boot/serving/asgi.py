@@ -1,14 +1,15 @@
-"""ASGI middleware: lifespan, readiness and requests in flight."""
+"""ASGI middleware: lifespan, readiness, proxy headers and requests in flight."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hive_boot.exceptions import BootError, LifecycleError
+from hive_boot.exceptions import BootError, DeclarationError, LifecycleError
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.lifecycle.tasks import combine, is_cancellation, unwrap_single
 from hive_boot.redaction.opaque import conceal
@@ -301,6 +302,86 @@ class ReadinessMiddleware:
             await send(message)
 
         return send_with_close
+
+
+class ProxyHeadersMiddleware:
+    """ASGI middleware that takes the client and the scheme from the headers of a trusted proxy.
+
+    It reads ``X-Forwarded-For`` from the right, up to the first address that is not a trusted
+    proxy, and ``X-Forwarded-Proto``. Every server gets the same rules.
+
+    Args:
+        app: the application.
+        trusted: the addresses and networks of proxies, separated by commas; ``*`` trusts every
+            client, which a Unix socket needs, because its clients have no address.
+
+    Raises:
+        DeclarationError: something in ``trusted`` is neither an address nor a network.
+    """
+
+    def __init__(self, app: App, trusted: str) -> None:
+        self._app = app
+        names = [name for each in trusted.split(",") if (name := each.strip())]
+        self._trusts_all = "*" in names
+        try:
+            self._networks = [ip_network(name, strict=False) for name in names if name != "*"]
+        except ValueError as exc:
+            message = f"Invalid address of a proxy in forwarded_allow_ips: {exc}."
+            raise DeclarationError(message) from None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Change the scope if a trusted proxy sent the request, and pass it on."""
+        forwarded = [each for each in scope.get("headers", ()) if each[0] in _FORWARDED]
+        if forwarded:
+            # Changed in place, because the server logs the client of its own scope.
+            self._apply(scope, forwarded)
+        await self._app(scope, receive, send)
+
+    def _apply(self, scope: Scope, forwarded: list[tuple[bytes, bytes]]) -> None:
+        client = scope.get("client")
+        if not self._is_trusted(client[0] if client else ""):
+            return
+        texts = [(name, value.decode("latin-1")) for name, value in forwarded]
+        schemes = [text.strip() for name, text in texts if name == _FORWARDED_PROTO]
+        if schemes and schemes[-1] in _SCHEMES:
+            scheme = schemes[-1]
+            scope["scheme"] = (
+                scheme.replace("http", "ws") if scope["type"] == "websocket" else scheme
+            )
+        hops = ",".join(text for name, text in texts if name != _FORWARDED_PROTO).split(",")
+        addresses = [_split_port(hop.strip()) for hop in reversed(hops) if hop.strip()]
+        if addresses:
+            untrusted = (each for each in addresses if not self._is_trusted(each[0]))
+            scope["client"] = next(untrusted, addresses[-1])
+
+    def _is_trusted(self, host: str) -> bool:
+        if self._trusts_all:
+            return True
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        # The client of an IPv6 socket that also accepts IPv4 is ::ffff:a.b.c.d.
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
+
+
+_FORWARDED_PROTO = b"x-forwarded-proto"
+
+
+_FORWARDED = frozenset({_FORWARDED_PROTO, b"x-forwarded-for"})
+
+
+_SCHEMES = frozenset({"http", "https", "ws", "wss"})
+
+
+def _split_port(hop: str) -> tuple[str, int]:
+    """Return host and port of ``host``, ``host:port``, an IPv6 address or ``[address]:port``."""
+    host, _, port = hop.rpartition(":")
+    if hop.startswith("[") and hop.endswith("]"):
+        return hop[1:-1], 0
+    is_pair = (hop.startswith("[") and host.endswith("]")) or hop.count(":") == 1
+    return (host.strip("[]"), int(port)) if is_pair and port.isdecimal() else (hop, 0)
 
 
 def _is_connection(header: tuple[bytes, bytes]) -> bool:

@@ -6,7 +6,9 @@ are slow, silent or do not speak HTTP cannot block probes.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 from collections import deque
 from contextlib import suppress
@@ -46,12 +48,13 @@ MAX_DISCARDED = 64 * 1024
 _CHUNK = 4 * 1024
 
 
-async def serve_probes(
+async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
     status: Callable[[], Status],
     name: str,
     port: int,
     timings: Timings = DEFAULTS,
     *,
+    of_worker: bool = False,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve all endpoints on all interfaces, until cancelled.
@@ -61,11 +64,14 @@ async def serve_probes(
         name: the name of the application.
         port: the port; 0 for any free port.
         timings: how long a connection may last.
+        of_worker: whether another server owns the process, which may be one of several workers:
+            then only the first of them gets the port. Default False.
         task_status: receives the port when connections are accepted.
 
     Raises:
         DeclarationError: h11 is not installed.
-        LifecycleError: the port is in use or not allowed.
+        LifecycleError: the port is in use, and this process is not a worker; or it is not
+            allowed.
     """
     try:
         import h11  # noqa: F401, PLC0415  (optional)
@@ -77,6 +83,14 @@ async def serve_probes(
     try:
         multi_listener = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
     except OSError as exc:
+        if of_worker and exc.errno == errno.EADDRINUSE:
+            text = (
+                "probe_port %d is in use, most likely by another worker: this process (%d) starts "
+                "without a probe server"
+            )
+            log.warning(text, port, os.getpid())
+            task_status.started(port)
+            return
         message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
         # The message contains the reason: a chained traceback adds nothing.
         raise LifecycleError(message) from None

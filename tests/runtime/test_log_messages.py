@@ -140,7 +140,7 @@ def without_seconds(line: str) -> str:
 
 def test_the_lent_handler_is_taken_back() -> None:
     """After the last run the logger is as it was: no handler, no level."""
-    with nobody_listens(), fallback_handler(), fallback_handler():
+    with nobody_listens(), fallback_handler("hive_boot"), fallback_handler("hive_boot"):
         assert len(log.handlers) == 1
         assert log.level == logging.INFO
     assert log.handlers == []

@@ -205,7 +205,7 @@ class Served:
     @property
     def port(self) -> int:
         """Where it serves, as soon as it does."""
-        return int(self.wait_logged(r"(?<=http://127\.0\.0\.1:)\d+"))
+        return int(self.wait_logged(r"(?<=://127\.0\.0\.1:)\d+"))
 
     @property
     def probe_port(self) -> int:

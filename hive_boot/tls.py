@@ -121,7 +121,7 @@ def _pem(name: str, value: Value | None, what: bytes) -> bytes:
 
 @contextmanager
 def _readable_file(data: bytes) -> Iterator[str]:
-    """Yield the path of a file in memory; where there is none, of a temporary file of mode 0600."""
+    """Yield the path of a file in memory, or otherwise of a temporary file of mode 0600."""
     descriptor, path = _memory_file() or mkstemp()
     try:
         with open(descriptor, "wb", closefd=False) as file:

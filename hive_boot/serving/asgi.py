@@ -333,7 +333,7 @@ class ProxyHeadersMiddleware:
         """Change the scope if a trusted proxy sent the request, and pass it on."""
         forwarded = [each for each in scope.get("headers", ()) if each[0] in _FORWARDED]
         if forwarded:
-            # Changed in place, because the server logs the client of its own scope.
+            # Changed in place: the server logs the client of this scope.
             self._apply(scope, forwarded)
         await self._app(scope, receive, send)
 

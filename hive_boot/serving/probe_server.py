@@ -65,13 +65,13 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
         port: the port; 0 for any free port.
         timings: how long a connection may last.
         of_worker: whether another server owns the process, which may be one of several workers:
-            then only the first of them gets the port. Default False.
+            one of them has the port, and another one takes it over when that has ended. Default
+            False: a port that is in use is an error.
         task_status: receives the port when connections are accepted.
 
     Raises:
         DeclarationError: h11 is not installed.
-        LifecycleError: the port is in use, and this process is not a worker; or it is not
-            allowed.
+        LifecycleError: the port is in use or not allowed.
     """
     try:
         import h11  # noqa: F401, PLC0415  (optional)
@@ -80,20 +80,25 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
             "probe_port requires h11, which is not installed. Fix: pip install 'hive_boot[probes]'"
         )
         raise DeclarationError(message) from None
-    try:
-        multi_listener = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
-    except OSError as exc:
-        if of_worker and exc.errno == errno.EADDRINUSE:
+    is_waiting = False
+    while True:
+        try:
+            multi_listener = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
+            break
+        except OSError as exc:
+            if not is_waiting and not (of_worker and exc.errno == errno.EADDRINUSE):
+                message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
+                # The message contains the reason: a chained traceback adds nothing.
+                raise LifecycleError(message) from None
+        if not is_waiting:
+            is_waiting = True
             text = (
-                "probe_port %d is in use, most likely by another worker: this process (%d) starts "
-                "without a probe server"
+                "probe_port %d is in use, most likely by another worker: this process (%d) "
+                "answers no probes there until the port is free"
             )
             log.warning(text, port, os.getpid())
             task_status.started(port)
-            return
-        message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
-        # The message contains the reason: a chained traceback adds nothing.
-        raise LifecycleError(message) from None
+        await anyio.sleep(timings.probe_port_retry_delay)
     try:
         async with anyio.create_task_group() as group:
             clients = _Connections(status, name, timings)
@@ -102,7 +107,8 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
                 group.start_soon(clients.accept, raw, group)
             port = raw.getsockname()[1]
             log.info("Probe server listens on port %d", port)
-            task_status.started(port)
+            if not is_waiting:
+                task_status.started(port)
     finally:
         with anyio.CancelScope(shield=True):
             await multi_listener.aclose()

@@ -173,7 +173,7 @@ _DECIDED = re.compile(
     "|(use_)?reload.*|(shutdown|startup)_timeout|ssl_(certfile|context|enabled|keyfile|version).*"
     "|timeout_graceful_shutdown|uds|umask|user|work.*"
 )
-"""Options of uvicorn and hypercorn that hive_boot decides, or that a process of its own needs."""
+"""Options of uvicorn and hypercorn that hive_boot decides, or that need their own process."""
 
 
 def _validate_options(name: str, options: Mapping[str, Any], known: Collection[str]) -> None:

@@ -295,11 +295,11 @@ def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterat
 
 
 @contextmanager
-def under(*line: str, cwd: Path) -> Iterator[Served]:
+def under(*line: str, cwd: Path, **variables: str) -> Iterator[Served]:
     """Run the command line of a server, with the processes that it starts; end all of them."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", *line],
-        env=child_environment(**KNOWN),
+        env=child_environment(**KNOWN | variables),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -92,25 +92,39 @@ class ProcessRunner:
         """
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
-        from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
+        from hive_boot.lifecycle.tasks import (  # noqa: PLC0415
+            CancellableBlock,
+            enable_signal_wakeup,
+            threadsafe_scheduler,
+        )
 
+        code = None
         with anyio.CancelScope() as scope:
             enable_signal_wakeup()
             self._soon = threadsafe_scheduler()
+            # Before main is called, the start is cancelled.
+            block: CancellableBlock | None = None
+
+            def cancel(seconds: float) -> None:
+                if block is None:
+                    scope.cancel()
+                else:
+                    block.cancel(seconds)
 
             try:
                 async with start(
-                    self._attach, cancel=scope.cancel, describe_pending=self._describe_pending
+                    self._attach, cancel=cancel, describe_pending=self._describe_pending
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
-                    self._main = main(run)
-                    code = await self._main
-                    self.has_finished = True
-                    return code
+                    block = CancellableBlock()
+                    with block:
+                        self._main = main(run)
+                        code = await self._main
+                        self.has_finished = True
             finally:
                 self._soon = None
-        return None
+        return code
 
     def stop(self) -> None:
         """Request a stop; called in a signal handler."""
@@ -137,13 +151,13 @@ class ProcessRunner:
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run
-        run.shutdown.watch_signals()
+        run.shutdown.watch()
         self._signal_handler.attach(self)
 
     def _request_stop(self, run: Run[Any, Any]) -> None:
         """Request the stop after the first signal, in the event loop, and log the signal."""
         name = signal.Signals(self._signal_handler.first_signal or signal.SIGTERM).name
-        seconds = run.shutdown.delay if run.ready else 0
+        seconds = run.shutdown.cancel_delay if run.ready else 0
         # A reader of the log line may send a second signal: its message has the new state.
         run.shutdown.request()
         log_messages.log_signal(name, seconds)

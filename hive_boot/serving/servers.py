@@ -17,7 +17,6 @@ import anyio
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.lifecycle.resources import STOP_BUDGET_SHARE
 from hive_boot.runtime.log_messages import fallback_handler
 from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.serving.asgi import ProxyHeadersMiddleware, ReadinessMiddleware, app_lifespan
@@ -327,12 +326,13 @@ class HttpService:
         try:
             await self._done.wait()
         finally:
-            # Time must remain to stop the resources. A request that runs in a thread cannot be
+            # Half of the time is for requests, a quarter for the clean-up of those that are
+            # cancelled, and the rest for the resources. A request that runs in a thread cannot be
             # cancelled, so the wait is limited.
             run.shutdown.start_deadline()
             left = max(0.0, run.shutdown.deadline - time.monotonic())
-            self._server.stop(left * STOP_BUDGET_SHARE)
-            with anyio.move_on_after(left * (1 + STOP_BUDGET_SHARE) / 2, shield=True):
+            self._server.stop(left / 2, left / 4)
+            with anyio.move_on_after(left * 7 / 8, shield=True):
                 await self._done.wait()
         if run.runner.failure is None:
             message = "The HTTP server ended before hive_boot stopped it."

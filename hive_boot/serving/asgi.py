@@ -20,10 +20,10 @@ from hive_boot.lifecycle.tasks import (
 )
 from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
-from hive_boot.serving.endpoints import answer_probe, make_response
+from hive_boot.serving.endpoints import PROBES, answer_probe, make_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -301,14 +301,17 @@ class ReadinessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, reject a request, or pass it to the application."""
-        if await answer_probe(scope, send, self._status):
+        is_http = scope["type"] == "http"
+        # The first comparison is fast, and true for few requests that are not probes.
+        may_be_probe = is_http and scope["path"].endswith(PROBES)
+        if may_be_probe and await answer_probe(scope, send, self._status):
             return
         phase = self._phase()
         if not self._accepts_requests(phase):
             text = "stopping" if phase in _ENDED_OR_ENDING else "starting"
             await _reject(scope, receive, send, text)
             return
-        if scope["type"] == "http" and scope["http_version"].startswith("1"):
+        if is_http and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
         self.in_flight += 1
         try:
@@ -330,11 +333,11 @@ class ReadinessMiddleware:
         HTTP/2 does not allow this header: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
         """
 
-        async def send_with_close(message: Message) -> None:
+        def send_with_close(message: Message) -> Awaitable[None]:  # a coroutine would be slower
             if message["type"] == "http.response.start" and self._phase() in _DRAINING_OR_STOPPING:
                 headers = [each for each in message.get("headers", ()) if not _is_connection(each)]
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
-            await send(message)
+            return send(message)
 
         return send_with_close
 
@@ -449,7 +452,7 @@ async def _reject(
 _NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"
 
 
-class LifespanMiddleware:
+class LifespanMiddleware(ReadinessMiddleware):
     """ASGI middleware that runs a hive_boot application in the lifespan of a foreign server.
 
     The server's startup completes when the application is ready. A failure is sent to the
@@ -472,12 +475,9 @@ class LifespanMiddleware:
         *,
         phase: Callable[[], State] | None = None,
     ) -> None:
-        self._app = app
+        super().__init__(app, status, lambda: self._lifespan_state, phase=phase)
         self._lifespan = lifespan
-        self._status = status
-        self._values: dict[str, Any] = {}
-        self._phase = phase or (lambda: status().state)
-        self._middleware = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._lifespan_state: dict[str, Any] = {}
         self._has_lifespan = False
         self._has_logged = False
 
@@ -487,7 +487,7 @@ class LifespanMiddleware:
             self._has_lifespan = True
             await self._run_lifespan(scope, receive, send)
         elif self._has_lifespan or self._phase() is not State.ARMED:
-            await self._middleware(scope, receive, send)
+            await super().__call__(scope, receive, send)
         else:
             self._log_missing_lifespan()
             if not await answer_probe(scope, send, self._status):
@@ -511,9 +511,9 @@ class LifespanMiddleware:
         try:
             async with self._lifespan(self._app) as lifespan_state:
                 # A server that supports lifespan state copies this dictionary to each request.
-                self._values = scope.get("state", {})
-                self._values.update(lifespan_state)
-                async with app_lifespan(self._app, self._values):
+                self._lifespan_state = scope.get("state", {})
+                self._lifespan_state.update(lifespan_state)
+                async with app_lifespan(self._app, self._lifespan_state):
                     await send({"type": "lifespan.startup.complete"})
                     step = "shutdown"
                     await receive()
@@ -522,7 +522,7 @@ class LifespanMiddleware:
         except BaseException as exc:  # noqa: BLE001  (a SystemExit in a task would end the loop)
             failure = exc
         finally:
-            self._values = {}
+            self._lifespan_state = {}
         # Sent outside of the `except`: an exception in the server would get this failure, which
         # may contain values, as its context.
         if failure is None:

@@ -205,7 +205,7 @@ class Served:
     @property
     def port(self) -> int:
         """Where it serves, as soon as it does."""
-        return int(self.wait_logged(r"(?<=http://127\.0\.0\.1:)\d+"))
+        return int(self.wait_logged(r"(?<=://127\.0\.0\.1:)\d+"))
 
     @property
     def probe_port(self) -> int:
@@ -295,11 +295,11 @@ def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterat
 
 
 @contextmanager
-def under(*line: str, cwd: Path) -> Iterator[Served]:
+def under(*line: str, cwd: Path, **variables: str) -> Iterator[Served]:
     """Run the command line of a server, with the processes that it starts; end all of them."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", *line],
-        env=child_environment(**KNOWN),
+        env=child_environment(**KNOWN | variables),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -67,6 +67,9 @@ def log_safely(
 ) -> None:
     """Log a message; an exception of a filter or a handler is ignored.
 
+    A logger that is disabled is enabled again: ``disable_existing_loggers``, a default of
+    ``dictConfig``, is not meant for the loggers of libraries. A level can silence them.
+
     The record contains the location of the caller, not of this function.
 
     Args:
@@ -77,4 +80,15 @@ def log_safely(
         **more: further arguments of ``Logger.log``, such as ``exc_info`` and ``extra``.
     """
     with suppress(Exception):
+        logger.disabled = False
         logger.log(level, text, *args, stacklevel=2, **more)
+
+
+def describe(failure: BaseException) -> str:
+    """Return type and text of an exception."""
+    name = type(failure).__name__
+    try:
+        text = str(failure)
+    except BaseException:  # noqa: BLE001  (str() of an exception of the application may raise)
+        return name
+    return f"{name}: {text}" if text else name

@@ -64,6 +64,22 @@ log_event: partial[None] = partial(log_safely, logger=logging.getLogger("hive_bo
 """Log a message; never raises."""
 
 
+def log_failure(text: str, *args: object, failure: BaseException) -> None:
+    """Log the failure that ends a run, and mark it, so that it is not reported once more."""
+    log_event(logging.CRITICAL, text, *args, exc_info=failure)
+    if logging.getLogger("hive_boot").isEnabledFor(logging.CRITICAL):
+        # Not setattr(): the class of an exception may refuse it.
+        vars(failure)[_LOGGED] = True
+
+
+def was_logged(failure: BaseException) -> bool:
+    """Return whether :func:`log_failure` has logged a failure."""
+    return _LOGGED in vars(failure)
+
+
+_LOGGED = "_hive_boot_logged"
+
+
 T = TypeVar("T")
 
 

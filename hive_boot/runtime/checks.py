@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._timings import Backoff
+from hive_boot.exceptions import Problem
 from hive_boot.lifecycle.tasks import is_cancellation
 from hive_boot.runtime import log_messages
+from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.validation import (
     PendingCheck,
     check_failed_problem,
     check_timeout_problem,
+    failure_text,
     rejection_reason,
 )
 
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from hive_boot._timings import Timings
-    from hive_boot.exceptions import Problem
     from hive_boot.lifecycle.states import StepOutcome, Timeline
     from hive_boot.runtime.declarations import CheckSpec
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.secrets.fields import Field
+    from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
 
@@ -112,7 +115,7 @@ async def await_check(
 async def call_application_checks(  # noqa: PLR0913  (what a check needs)
     checks: Sequence[tuple[BoundCall, CheckSpec]],
     injection_context: Callable[[], InjectionContext],
-    values: Sequence[Value],
+    result: LoadResult,
     *,
     deadline: float,
     seconds: float,
@@ -125,7 +128,7 @@ async def call_application_checks(  # noqa: PLR0913  (what a check needs)
     Args:
         checks: the checks, each with its call.
         injection_context: returns the arguments for their parameters.
-        values: the values that no message may show.
+        result: the values, which no message may show, and their locations.
         deadline: the deadline on the monotonic clock.
         seconds: the whole timeout in seconds, for the message.
         timeline: records each check.
@@ -154,12 +157,12 @@ async def call_application_checks(  # noqa: PLR0913  (what a check needs)
                     return
                 outcome = "failed"
                 if fault is not _TIMED_OUT:
-                    problem = check_failed_problem(work.display_name, fault, values)
+                    text = f"has failed: {failure_text(fault, result.values.values())}"
+                    problem = _application_problem(work.display_name, check, text, result)
                 elif problem is None or time.monotonic() < deadline:
                     # A timeout at the deadline explains less than the failure before it.
-                    problem = check_timeout_problem(
-                        work.display_name, min(seconds, check.timeout or seconds)
-                    )
+                    text = f"took more than {min(seconds, check.timeout or seconds):g} s"
+                    problem = _application_problem(work.display_name, check, text, result)
                 wait = backoff.next_delay()
                 may_pass = isinstance(fault, Exception) and not isinstance(fault, _PERMANENT_ERRORS)
                 is_final = not (may_pass and retry)
@@ -175,6 +178,17 @@ async def call_application_checks(  # noqa: PLR0913  (what a check needs)
         for index, (work, check) in enumerate(checks):
             group.start_soon(call, index, work, check)
     return [problem for problem in problems if problem is not None]
+
+
+def _application_problem(name: str, check: CheckSpec, text: str, result: LoadResult) -> Problem:
+    """Return the problem of a check of the application, with the fields that it is declared for."""
+    fields = [each for each in result.field_index.all_fields if each.attribute in check.names]
+    subject = ", ".join(field.name for field in fields) or "the application"
+    found = (field.attribute for field in fields if field.attribute in result.values)
+    places = dict.fromkeys(location_text(result.origin(attribute)) for attribute in found)
+    users = dict.fromkeys(user for each in fields for user in each.used_by.split(", ") if user)
+    message = f"(a check of {subject}) {text}"
+    return Problem(name, "check", message, places=tuple(places), used_by=", ".join(users))
 
 
 async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -> None:

@@ -440,7 +440,7 @@ class LoadPipeline:
         problems = await call_application_checks(
             checks,
             partial(injection_context, make_set(self._declared, result.values)),
-            list(result.values.values()),
+            result,
             deadline=deadline,
             seconds=self._declaration.startup_timeout,
             timeline=self._timeline,

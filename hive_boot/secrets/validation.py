@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from hive_boot._output import describe
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
@@ -89,10 +90,14 @@ def check_failed_problem(
         failure: the exception, or why the result is a rejection.
         values: the values that must not be shown.
     """
-    text = failure if isinstance(failure, str) else describe(failure)
-    # The values at hand are removed even when they are too short for redaction.
-    shown = redact(scrub(text, [value.reveal() for value in values]))
+    shown = failure_text(failure, values)
     return _check_problem(field, f"was refused by its check: {shown}")
+
+
+def failure_text(failure: BaseException | str, values: Iterable[Value]) -> str:
+    """Return why a check failed, without the values at hand, even those too short to redact."""
+    text = failure if isinstance(failure, str) else describe(failure)
+    return redact(scrub(text, [value.reveal() for value in values]))
 
 
 def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
@@ -104,16 +109,6 @@ def _check_problem(field: Field | str, message: str) -> Problem:
     """Return the problem of a check, with the ``used_by`` of a declared field."""
     name, used_by = (field, "") if isinstance(field, str) else (field.name, field.used_by)
     return Problem(name, "check", message, used_by=used_by)
-
-
-def describe(failure: BaseException) -> str:
-    """Return type and text of an exception."""
-    name = type(failure).__name__
-    try:
-        text = str(failure)
-    except BaseException:  # noqa: BLE001  (str() of an exception of the application may raise)
-        return name
-    return f"{name}: {text}" if text else name
 
 
 class PendingCheck:

@@ -42,7 +42,7 @@ class ShutdownController:
         describe_pending: describes what has not stopped, before a forced exit; called in
             another thread. None if the process has another owner: a failure then cancels
             without a delay, and there is no forced exit.
-        waits_for: returns the lines of a log message that says what the shutdown waits for.
+        waits_for: returns a line for each component that the shutdown waits for now, for the log.
         grace_period: seconds between the request and the cancellation of main, if that is longer
             than ``delay``.
         on_stop: called when a stop is requested, before main has ended; None without.

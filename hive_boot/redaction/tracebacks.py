@@ -1,4 +1,4 @@
-"""Tracebacks of failures, without the frames of those who call the application."""
+"""Tracebacks of failures, without the frames of libraries that call the application."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def report_boot_error(exc: BootError) -> int:
         The exit status.
     """
     cause = exc.__cause__
-    # The report of a failed start has no line of the application: the deployment is at fault.
+    # The report of a failed start has no line of the application: the deployment is invalid.
     where = format_location(exc) if getattr(exc, "kept", True) else ""
     _say_escaped(("" if cause is None else format_failure(cause)) + where)
     if isinstance(exc, InvalidSecretsError):

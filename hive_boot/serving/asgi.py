@@ -150,7 +150,8 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         state: the lifespan state of its scope; the application can add to it.
 
     Raises:
-        LifecycleError: the application reported that its startup or shutdown failed.
+        LifecycleError: the application reported that its startup or shutdown failed, and raised
+            nothing.
         Exception: the application raised it; a group only when the block failed too.
     """
     # Resources in the state may be secret: no local variable may show them in a traceback.

@@ -9,7 +9,7 @@ import yaml
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
 from hive_boot.manifests.deployment import Deployment, declared_facts
-from hive_boot.manifests.rendering import render
+from hive_boot.manifests.rendering import TARGETS, render
 
 
 class ShopSecrets(SecretSet):
@@ -72,13 +72,20 @@ def deployment(
 
 def text_of(made: Deployment, path: str) -> str:
     """Give a rendered file."""
-    targets = ("compose", "kubernetes", "systemd", "env-example", "markdown")
-    return render(made, targets)[path]
+    for target, files in TARGETS.items():
+        if path in {file.format(name=made.name) for file, *_ in files}:
+            return render(made, [target])[path]
+    raise AssertionError(path)
 
 
 def read(made: Deployment, path: str) -> Any:  # noqa: ANN401  (what is in the file)
     """Give what a rendered file of YAML says."""
-    return yaml.safe_load(text_of(made, path))
+    return parsed(text_of(made, path))
+
+
+def parsed(text: str) -> Any:  # noqa: ANN401  (what is in the text)
+    """Give what a text of YAML says."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  (both are)
 
 
 def uncommented(text: str, indent: str) -> str:

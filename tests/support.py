@@ -29,7 +29,7 @@ from hive_boot.secrets.sources.directories import ReadPolicy
 
 ROOT = Path(__file__).parent.parent
 
-SETTLED = ReadPolicy(wall=lambda: time.time() + 3600)
+SETTLED = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.2)
 """Read policy whose wall clock is one hour ahead, so that new files count as settled."""
 
 

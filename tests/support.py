@@ -82,6 +82,16 @@ def run_child(
     )
 
 
+FEW_PLUGINS = [
+    argument
+    for name in ("benchmark", "cacheprovider", "faker", "hypothesispytest", "xdist")
+    for argument in ("-p", f"no:{name}")
+]
+"""Arguments of a pytest in a child process: plugins of this environment that its tests do not use.
+
+Their imports take longer than its tests.
+"""
+
 TERMINAL = "stdin is a terminal"
 """Evidence of a developer on a simulated machine."""
 

@@ -546,6 +546,8 @@ class Bootstrap(Generic[S, C]):
             timings=self._declaration.timings,
         )
 
+        more_checks: list[Any] = []
+
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
             forbid_main_with_serve(self._declaration.main)
@@ -558,7 +560,6 @@ class Bootstrap(Generic[S, C]):
             return serving.wait_until_stopped
 
         self._forbid_start_in_inspection("serve")
-        more_checks: list[Any] = []
         start = partial(
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],

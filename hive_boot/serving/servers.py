@@ -93,16 +93,14 @@ def _bind_path(sock: socket.socket, path: str) -> None:
 
     Every user may connect, as to a port: the directory of the path decides who can reach it.
     """
-    with suppress(FileNotFoundError):
+    # BlockingIOError: a process listens, and its queue is full.
+    with suppress(FileNotFoundError, BlockingIOError), socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)  # noqa: FBT003  (its only argument)
         if stat.S_ISSOCK(os.lstat(path).st_mode):
-            with socket.socket(socket.AF_UNIX) as client:
-                client.setblocking(False)  # noqa: FBT003  (its only argument)
-                try:
-                    client.connect(path)
-                except ConnectionRefusedError:
-                    os.unlink(path)  # noqa: PTH108  (as it was passed)
-                except BlockingIOError:
-                    pass  # the queue of the process that listens is full
+            try:
+                client.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)  # noqa: PTH108  (as it was passed)
     sock.bind(path)
     os.chmod(path, 0o666)  # noqa: PTH101, S103  (as uvicorn does)
 
@@ -226,7 +224,7 @@ class HttpService:
     ) -> None:
         self._app = app
         self._address = host, port
-        self._uds = uds
+        self._uds = None if fd is not None else uds
         self._fd = fd
         self._timings = timings
         self._values: dict[str, Any] = {}

@@ -99,7 +99,7 @@ def test_an_unusable_pair_is_one_problem_of_the_secrets(tmp_path: Path) -> None:
 LOCAL = f"""{SCOPE}
 boot = Bootstrap(Needs)
 serve(boot, uds="app.sock")
-serve(boot, fd=socket.create_server(("127.0.0.1", 0)).detach())
+serve(boot, fd=socket.create_server(("127.0.0.1", 0)).detach(), uds="unused.sock")
 """
 
 

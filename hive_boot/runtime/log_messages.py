@@ -41,8 +41,29 @@ def _escape_arguments(record: logging.LogRecord) -> bool:
     return True
 
 
+class _Logger(logging.Logger):
+    """Logger that a configuration of logging does not disable because it does not name it.
+
+    dictConfig() and fileConfig() disable all existing loggers that they do not name, unless
+    ``disable_existing_loggers`` is False. Any other code can disable it.
+    """
+
+    _is_disabled = False
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the logger drops all records."""
+        return self._is_disabled
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        if sys._getframe(1).f_globals.get("__name__") != "logging.config":  # noqa: SLF001  (documented)
+            self._is_disabled = value
+
+
 for _logger in (log, rotation, logging.getLogger("hive_boot.watching")):
     _logger.addFilter(_escape_arguments)
+    _logger.__class__ = _Logger
 
 
 class _Formatter(logging.Formatter):

@@ -5,16 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    Never,
-    NoReturn,
-    Protocol,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeVar, overload
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
@@ -870,12 +861,17 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.load_pipeline import LoadPipeline  # noqa: PLC0415  (rarely called)
         from hive_boot.runtime.redaction_scope import RedactionScope  # noqa: PLC0415  (rarely called)
 
-        run = self._run
-        store = Store(self._declaration.declared, view=None if run is None else run.store.view)
-        self._loaded_redaction = redaction = RedactionScope()
-        redaction.start()
+        run, before = self._run, self._loaded
+        known = before or (None if run is None else run.store)
+        store = Store(self._declaration.declared, view=None if known is None else known.view)
+        redaction = self._loaded_redaction
+        if redaction is None:
+            self._loaded_redaction = redaction = RedactionScope()
+            redaction.start()
 
         def publish() -> None:
+            if before is not None:
+                global_access.unregister(before)
             global_access.register(store, loaded=True)
             self._loaded = store
 
@@ -885,6 +881,25 @@ class Bootstrap(Generic[S, C]):
         else:
             pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
             pipeline.load_once(store, publish, read_fifos=not self._inspection_only)
+
+    @contextmanager
+    def _loaded_again(self) -> Iterator[None]:
+        """Replace for a block what :meth:`load` has loaded, because a test overrides secrets."""
+        before = self._loaded
+        if before is None:
+            yield
+            return
+        values = vars(before.view)
+        try:
+            with global_access._load_lock:  # noqa: SLF001  (same library)
+                self._load_once()
+            yield
+        finally:
+            if self._loaded is not None and self._run is None:
+                global_access.unregister(self._loaded)
+                global_access.register(before, loaded=True)
+                self._loaded = before
+                object.__setattr__(before.view, "__dict__", values)
 
     def _continue_after(self, run: Run[S, C]) -> None:
         """Continue with the values and the config of a run that has ended."""
@@ -933,8 +948,7 @@ class Bootstrap(Generic[S, C]):
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            message = f"The resource {resource!r} is not running: {self!r} has not started."
-            raise LifecycleError(message)
+            raise LifecycleError(_not_running(f"The resource {resource!r} of {self!r}"))
         return self._run.resource_value(resource)
 
     def _store(self) -> Store[S]:
@@ -953,11 +967,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application has not loaded its secrets, or has ended.
         """
         if self._run is None or not self._run.store.is_filled:
-            message = (
-                f"{self!r} is not running. In FastAPI pass lifespan=boot.lifespan; in tests "
-                "enter `with TestClient(app)`; secrets do not exist at import time."
-            )
-            raise LifecycleError(message)
+            raise LifecycleError(_not_running(repr(self)))
         return self._run
 
     def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
@@ -987,3 +997,10 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
+
+
+def _not_running(what: str) -> str:
+    return (
+        f"{what} is not running. In FastAPI pass lifespan=boot.lifespan; in tests enter "
+        "`with TestClient(app)`; at import time only boot.load() provides secrets."
+    )

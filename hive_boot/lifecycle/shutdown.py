@@ -236,6 +236,7 @@ class ExitWatchdog:
         self._timings = timings
         # SimpleQueue.put() is reentrant: https://docs.python.org/3/library/queue.html
         self._deadlines: SimpleQueue[float | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
         self._decided = threading.Event()
         self._must_exit = False
         self._only_at_exit = False
@@ -249,8 +250,8 @@ class ExitWatchdog:
         # While Python joins threads at its exit, no thread can be started (since Python 3.12).
         # The first thread then writes the message itself. If it hangs in that, the second thread,
         # which was started in time, ends the process.
-        start_daemon_thread(self._wait, "hive_boot: deadline")
-        start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
+        self._threads.append(start_daemon_thread(self._wait, "hive_boot: deadline"))
+        self._threads.append(start_daemon_thread(self._hard_exit, "hive_boot: last deadline"))
 
     def set_deadline(self, deadline: float) -> None:
         """Set the deadline on the monotonic clock; may be called in a signal handler."""
@@ -261,8 +262,14 @@ class ExitWatchdog:
         self._deadlines.put(math.inf)
 
     def cancel(self) -> None:
-        """Cancel the exit; no effect after the deadline."""
+        """Cancel the exit, and wait a moment for the threads; no effect after the deadline.
+
+        Python kills daemon threads when it exits, and aborts if that needs a file that cannot be
+        opened: https://github.com/python/cpython/issues/89253
+        """
         self._deadlines.put(None)
+        for thread in self._threads:
+            thread.join(0.1)
 
     def only_while_exiting(self) -> None:
         """Restrict the forced exit to the phase in which Python joins threads at its exit."""

@@ -297,10 +297,12 @@ class AppDeclaration:
         if not (isinstance(cls, type) and issubclass(cls, SecretSet)):
             message = "The first argument of Bootstrap must be a subclass of SecretSet."
             raise DeclarationError(message)
-        flag: object = watch
-        if not isinstance(flag, bool):
-            message = "watch= must be True or False."
-            raise DeclarationError(message)
+        flags: dict[str, object] = {"watch": watch, "unset_env": unset_env}
+        flags["env_fallback"] = source_options.env_fallback
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                message = f"{name}= must be True or False."
+                raise DeclarationError(message)
         validate_seconds("startup_timeout=", startup_timeout)
         validate_seconds("wait_for_files=", wait_for_files, allow_zero=True)
         validate_seconds("shutdown_timeout=", shutdown_timeout)

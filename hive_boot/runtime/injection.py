@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
 
 if TYPE_CHECKING:
     from inspect import Parameter
-
-_POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
-
-
-_NAMED = ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
-
-
-_VARIADIC = ("VAR_POSITIONAL", "VAR_KEYWORD")
-
 
 Work = Callable[..., Any]
 """An async function of the application, with any parameters."""
@@ -148,20 +140,20 @@ def resolve_parameters(
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
     leading = parameters[:first]
-    if len(leading) < first or any(each.kind.name not in _POSITIONAL for each in leading):
+    if len(leading) < first or not all(each.kind.name.startswith("POSITIONAL") for each in leading):
         message = (
             f"{display_name(function)}() has no positional parameter for the change. "
             "Fix: add one as the first parameter."
         )
         raise DeclarationError(message)
     for parameter in parameters[first:]:
-        if parameter.default is not parameter.empty or parameter.kind.name in _VARIADIC:
+        if parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_"):
             continue
         if parameter.name in injectables.resources:
             key: str | None = parameter.name
         else:
             key = match_type(function, parameter.annotation, injectables.types)
-        if key is None or parameter.kind.name not in _NAMED:
+        if key is None or parameter.kind.name == "POSITIONAL_ONLY":
             raise DeclarationError(_unresolved_message(function, parameter, injectables))
         keys[parameter.name] = key
     return keys
@@ -171,17 +163,14 @@ def _unresolved_message(
     function: Callable[..., Any], parameter: Parameter, injectables: Injectables
 ) -> str:
     subject = f"{display_name(function)}() has"
-    if parameter.kind.name not in _NAMED:
+    if parameter.kind.name == "POSITIONAL_ONLY":
         return (
             f"{subject} a positional-only parameter {parameter.name!r}, and hive_boot passes "
             "arguments by keyword. Fix: remove the '/' from the signature."
         )
     types = ", ".join(each.__name__ for each in injectables.types)
-    resources = (
-        f"rename it to one of the resources {', '.join(injectables.resources)}, "
-        if injectables.resources
-        else ""
-    )
+    names = ", ".join(injectables.resources)
+    resources = f"rename it to one of the resources {names}, " if names else ""
     return (
         f"{subject} a parameter {parameter.name!r} that hive_boot cannot fill. "
         f"Fix: {resources}annotate it with one of {types}, or give it a default value."
@@ -198,12 +187,14 @@ def namespace(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def evaluate_annotation(function: Callable[..., Any], annotation: object) -> object:
-    """Return what an annotation of a function means.
+    """Return what an annotation of a function means, without its type arguments and metadata.
 
     If it cannot be evaluated, this is the last name in it.
     """
     # Under `from __future__ import annotations`, a quoted annotation is a string in a string.
-    for _ in range(2):
+    for _ in range(3):
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
         annotation = getattr(annotation, "__forward_arg__", annotation)
         if not isinstance(annotation, str):
             break
@@ -211,7 +202,7 @@ def evaluate_annotation(function: Callable[..., Any], annotation: object) -> obj
             annotation = eval(annotation, namespace(function))  # noqa: S307  (get_type_hints reads all or none)
         except Exception:  # noqa: BLE001  (an annotation can raise anything)
             return str(annotation).partition("[")[0].rpartition(".")[2].strip()
-    return annotation
+    return get_origin(annotation) or annotation
 
 
 def match_type(
@@ -224,17 +215,11 @@ def match_type(
         annotation: the annotation, evaluated or as a text.
         injectables: the key of each object, by its type.
     """
-    annotation = evaluate_annotation(function, annotation)
-    if isinstance(annotation, str):
-        last = annotation
-        return next((key for kind, key in injectables.items() if kind.__name__ == last), None)
-    annotation = get_origin(annotation) or annotation
-    if not isinstance(annotation, type) or annotation in {object, type}:
-        return None
-    try:
-        return next(
-            (key for kind, key in injectables.items() if issubclass(kind, annotation)), None
-        )
-    except TypeError:
-        # issubclass() raises TypeError for a Protocol with attributes.
-        return None
+    meant = evaluate_annotation(function, annotation)
+    with suppress(TypeError):  # issubclass() raises it for a Protocol with attributes
+        for kind, key in injectables.items():
+            if kind.__name__ == meant or (
+                isinstance(meant, type) and meant not in {object, type} and issubclass(kind, meant)
+            ):
+                return key
+    return None

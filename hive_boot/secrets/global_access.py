@@ -21,7 +21,7 @@ from hive_boot.exceptions import (
     SourceError,
 )
 from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import FieldIndex, undeclared_field
+from hive_boot.secrets.fields import Field, FieldIndex, undeclared_field
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
 from hive_boot.secrets.sources.directories import ReadPolicy
@@ -31,7 +31,6 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.store import Store
 
 
@@ -122,7 +121,7 @@ class StandaloneStore:
         self._known: dict[str, _Known] = {}
         self._source_context: SourceContext | None = None
         self.renew_locks()
-        self._fifo_reader = FifoReader()
+        self._fifo_reader = FifoReader(timings.fifo_timeout)
 
     def get(self, name: str) -> Secret | None:
         """Return a secret as it is known; None when it is absent.
@@ -381,7 +380,7 @@ def _hint(name: str) -> str:
         load_result = _view.__dict__["_generation"].load_result
         source_context, declaration = load_result.source_context, type(_view).__name__
         field = load_result.field_index.by_variable[name]
-    fix = fix_hints.how_to_provide(field, source_context, declaration).text
+    fix = fix_hints.how_to_provide(field, source_context, declaration).fix
     file = fix_hints.first_file(field, source_context)
     return fix if not file or file in fix else f"looked for {file}; {fix}"
 

@@ -33,7 +33,7 @@ def call_checks(
     *,
     left: float,
     seconds: float,
-    running: set[tuple[str, Value]] | None = None,
+    running: set[tuple[str, Value]],
 ) -> tuple[list[Problem], list[PendingCheck]]:
     """Call the checks of fields that have one.
 
@@ -49,16 +49,17 @@ def call_checks(
     """
     from inspect import isawaitable  # noqa: PLC0415  (many have no check)
 
-    running = set() if running is None else running
     calls = [PendingCheck(field, value, running) for field, value in values]
     problems = [check_timeout_problem(call.field, seconds) for call in calls if call.key in running]
     calls = [call for call in calls if call.key not in running]
     pending = []
     deadline = time.monotonic() + left
+    running.update(call.key for call in calls)
     for call in calls:
-        call.start()
+        call.thread.start()
     for call in calls:
-        if not call.done.wait(max(0.0, deadline - time.monotonic())):
+        call.thread.join(max(0.0, deadline - time.monotonic()))
+        if call.thread.is_alive():
             problems.append(check_timeout_problem(call.field, seconds))
         elif isawaitable(call.verdict):
             pending.append(call)
@@ -121,7 +122,10 @@ class PendingCheck:
     Attributes:
         field: the checked field.
         value: the checked value.
+        key: the attribute of the field, and the value.
         verdict: what the check returned, such as an awaitable.
+        failure: what the check raised; None without an exception.
+        thread: the thread of the call.
     """
 
     def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
@@ -131,19 +135,8 @@ class PendingCheck:
         self._running = running
         self.verdict: Any = None
         self.failure: BaseException | None = None
-        self.done: threading.Event = threading.Event()
-
-    def start(self) -> None:
-        """Start the call."""
-        from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
-
-        if iscoroutinefunction(self.field.check):
-            # The call only creates a coroutine, which cannot hang.
-            self._run()
-            return
-        self._running.add(self.key)
-        name = f"hive_boot check of {self.field.name}"
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        name = f"hive_boot check of {field.name}"
+        self.thread: threading.Thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
         try:
@@ -152,7 +145,6 @@ class PendingCheck:
             self.failure = exc.with_traceback(None)
         finally:
             self._running.discard(self.key)
-            self.done.set()
 
 
 _SHOWN = 3
@@ -176,12 +168,12 @@ def validate(builder: LoadResultBuilder) -> None:
     _reject_stand_ins(builder)
     _reject_invalid(builder)
     unread = _resolve_absent(builder)
-    details = (f"Nothing else provides {', '.join(unread)}.",)
+    details = (f"Nothing else provides {', '.join(unread)}.",) * bool(unread)
     for problem in builder.unread_files:
-        if unread:
-            builder.problems.append(problem.replace(details=details))
-        else:
+        if not unread and problem.name in builder.source_context.env_files:
             builder.warn("dotenv-unread", location=problem.name)
+        else:
+            builder.problems.append(problem.replace(details=details))
 
 
 def _resolve_conflicts(builder: LoadResultBuilder) -> None:
@@ -273,7 +265,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
     """Resolve each field without a value: a default, a problem, or absent.
 
     Returns:
-        The names that a ``.env`` file may contain which cannot be read: the required ones.
+        The names that an unreadable ``.env`` file or bundle may contain: the required ones.
         For a call without a declaration, which asks for single names, this is every name,
         unless there is only a directory or a dangling link, which contains none.
     """
@@ -323,16 +315,8 @@ def _report_missing(builder: LoadResultBuilder, fields: Sequence[Field]) -> None
         details += fix_hints.volume_item_hint(field, context)
         if field.aliases:
             details += (f"No value was found under {', '.join(field.aliases)} either.",)
-        places = _places(builder, field, searched)
-        builder.add_problem(
-            field,
-            "missing",
-            message,
-            places=places,
-            fix=fix.text,
-            fix_kind=fix.kind,
-            details=details,
-        )
+        found = {"places": _places(builder, field, searched), "details": details, **fix.as_dict()}
+        builder.add_problem(field, "missing", message, **found)
     if may_lack_mount and context.maybe_missing_mount:
         builder.hints.append(LoadNote("no-mount"))
     below = [each for each in builder.snapshots if each.parent and not each.is_absent]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hive_boot import Bootstrap, Change, InvalidSecretsError, Secret, SecretSet, secret
-from hive_boot.testing import override
+from hive_boot.testing import MountedVolume, override
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
 from tests.support import until
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
+pytestmark = pytest.mark.anyio
 
 URL = "postgresql://app:{}@db/orders"
 
@@ -45,10 +45,9 @@ class Config:
 
 
 def write(place: Path, **values: str) -> None:
-    """Write the files of secrets, each by a rename."""
-    for name, value in values.items():
-        (place / f".{name}.new").write_text(value)
-        (place / f".{name}.new").rename(place / name)
+    """Publish files of secrets as a kubelet does: no read waits for a volume to be quiet."""
+    volume = MountedVolume(place)
+    volume.publish({**volume.content, **values})
 
 
 class Factory:

@@ -151,11 +151,11 @@ async def consumer():
     try:
         await anyio.sleep_forever()
     finally:
-        print("after", round(time.monotonic() - began, 1))
+        print("after the grace period", time.monotonic() - began >= 0.2)
 
 @boot.main
 async def main():
-    terminate()
+    await terminate_later()
     await anyio.sleep_forever()
 """
 
@@ -196,7 +196,7 @@ async def consumer():
 async def main():
     global library
     library = Library()
-    terminate()
+    await terminate_later()
     await library.poll()
 """
 
@@ -241,6 +241,53 @@ async def endless():
 async def main(pool: str):
     tasks = [asyncio.create_task(job()), *(asyncio.create_task(endless()) for _ in range(2))]
     terminate()
+    await anyio.sleep_forever()
+"""
+
+EXHAUSTED = """
+import resource
+
+boot = Bootstrap(Needs, shutdown_timeout=1)
+limit = sys.argv[2]
+
+@boot.resource
+async def pool():
+    yield "pool"
+    print("pool stops")
+
+@boot.resource
+async def session(pool: str):
+    yield "session"
+    print("session stops")
+    if limit == "memory":
+        raise MemoryError
+
+@boot.service
+async def consumer():
+    try:
+        await anyio.sleep_forever()
+    finally:
+        print("consumer stops")
+
+@boot.main
+async def main(session: str):
+    await anyio.wait_all_tasks_blocked()
+    if limit == "files":
+        # The descriptors that are open stay open.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    else:
+        if backend != "trio":
+            await asyncio.get_running_loop().run_in_executor(None, print, "thread starts")
+        if os.getuid() == 0:
+            os.setuid(65533)  # the limit does not apply to root
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        try:
+            threading.Thread(target=print).start()
+        except RuntimeError:
+            print("no thread starts")
+    terminate()
+    while limit == "hang":
+        pass
     await anyio.sleep_forever()
 """
 
@@ -303,7 +350,7 @@ def test_work_in_hand_is_completed(tmp_path: Path) -> None:
         [
             *((JOBS, backend, jobs) for backend in BOTH),
             (IDLE, "asyncio", idle),
-            *((CUT, backend, ["after 0.2"]) for backend in BOTH),
+            *((CUT, backend, ["after the grace period True"]) for backend in BOTH),
         ],
     )
 
@@ -347,5 +394,35 @@ def test_tasks_of_other_code_are_named_and_can_be_waited_for(tmp_path: Path) -> 
         [
             ("0.6", ["job is complete", "pool stops"], "2 tasks were cut off: endless (2)"),
             ("0", ["pool stops"], "3 tasks were cut off: endless (2), job"),
+        ],
+    )
+
+
+def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
+    """At the limit of threads or descriptors everything stops; what hangs is ended and named."""
+    stops = ["consumer stops", "session stops", "pool stops"]
+
+    def scenario(limit: str, backend: str, code: int, expected: list[str], _: Path) -> None:
+        result = run(EXHAUSTED, backend, limit)
+        out = [line for line in result.out if "start" not in line]
+        assert (result.code, out) == (code, expected), result.err
+        assert ("no thread starts" in result.out) is (limit != "files")
+        if code == 70:
+            assert "MemoryError" in result.err or "running   main" in result.err
+        else:
+            assert "Traceback" not in result.err
+
+    side_by_side(
+        tmp_path,
+        scenario,
+        [
+            (limit, backend, code, expected)
+            for limit, code, expected in (
+                ("threads", 0, stops),
+                ("files", 0, stops),
+                ("memory", 70, stops),
+                ("hang", 70, []),
+            )
+            for backend in (*BOTH, "uvloop")
         ],
     )

@@ -1,8 +1,8 @@
 """Scenarios of the signal benchmark, each with its question.
 
-The questions were written before the first measurement of each scenario. Only the definition of an error exit
-(``measurements.is_error``) was decided later. An answer begins with yes or no; the rest is the
-observation.
+The questions were written before the first measurement of each scenario. Only the definition of an
+error exit (``measurements.is_error``) was decided later. An answer begins with yes or no; the rest
+is the observation.
 """
 
 from __future__ import annotations

@@ -497,35 +497,31 @@ class Bootstrap(Generic[S, C]):
     ) -> NoReturn:
         """Serve an ASGI application as the owner of the process.
 
-        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz``
-        are answered from then on, and everything else with 503 until the application is
-        ready. The lifespan of the ASGI application runs as the last resource. At the first
-        SIGTERM ``/readyz`` becomes 503; connections are accepted for ``shutdown_delay`` seconds
-        more; then the requests in flight complete, and the resources stop.
+        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz`` are
+        answered from then on (with ``tls`` when the certificate is valid), and everything else with
+        503 until the application is ready. The lifespan of the ASGI application runs last. At the
+        first SIGTERM ``/readyz`` becomes 503; connections are accepted for ``shutdown_delay``
+        seconds more; then requests in flight complete, and resources stop.
 
         Args:
             app: the ASGI application; ``lifespan=boot.lifespan`` in it joins this run.
             host: the address to listen on. Default 127.0.0.1.
             port: the port; 0 selects a free one. Default 8000.
             uds: the path of a Unix socket to listen on, instead of host and port. Default None.
-            fd: the descriptor of a bound stream socket, which is taken over, instead of host,
-                port and ``uds``: 3 for the first socket of systemd. Default None.
-            tls: the fields of the certificate chain and of its key, by their attributes or
-                declared names, both in PEM form; probes are answered when the pair is valid.
-                A rotated pair is validated, and used after a restart. Default None: plain HTTP.
+            fd: the descriptor of a bound stream socket to take over instead. Default None.
+            tls: the fields of the certificate chain and of its key. Default None: plain HTTP.
             server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
             backend: as for :meth:`run`. Default ``asyncio``.
-            server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``, by their names.
-                ``proxy_headers`` and ``forwarded_allow_ips`` mean for both what they mean for
-                uvicorn. Default: none.
+            server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``; for both also
+                ``proxy_headers`` and ``forwarded_allow_ips`` of uvicorn. Default: none.
 
         Raises:
-            SystemExit: always, as :meth:`run` does. A certificate that does not fit its key, or
-                an encrypted key, is a problem of the secrets (78).
+            SystemExit: always, as :meth:`run` does; 78 when ``tls`` names an unusable pair.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
+        more_checks: list[Any] = []
         serving = HttpService(
             app,
             host,
@@ -536,8 +532,6 @@ class Bootstrap(Generic[S, C]):
             phase=lambda: self._state,
             timings=self._declaration.timings,
         )
-
-        more_checks: list[Any] = []
 
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)

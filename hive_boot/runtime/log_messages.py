@@ -41,7 +41,7 @@ def _escape_arguments(record: logging.LogRecord) -> bool:
     return True
 
 
-class _Logger(logging.Logger):
+class _StaysEnabled:
     """Logger that a configuration of logging does not disable because it does not name it.
 
     dictConfig() and fileConfig() disable all existing loggers that they do not name, unless
@@ -63,7 +63,9 @@ class _Logger(logging.Logger):
 
 for _logger in (log, rotation, logging.getLogger("hive_boot.watching")):
     _logger.addFilter(_escape_arguments)
-    _logger.__class__ = _Logger
+    # A subclass, because an application may have called logging.setLoggerClass().
+    _kind: Any = type("Logger", (_StaysEnabled, type(_logger)), {})
+    _logger.__class__ = _kind
 
 
 class _Formatter(logging.Formatter):

@@ -13,6 +13,7 @@ from typing import (
     Never,
     NoReturn,
     Protocol,
+    TypeAlias,
     TypeVar,
     overload,
 )
@@ -95,6 +96,12 @@ class ResourceDecorator(Protocol):
     @overload
     def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
+
+
+RetryOn: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
+
+
+After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
 
 S = TypeVar("S", bound=SecretSet)
@@ -281,13 +288,33 @@ class Bootstrap(Generic[S, C]):
     @overload
     def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     @overload
-    def resource(self, /, *, timeout: float) -> ResourceDecorator: ...
-    def resource(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
+    def resource(
+        self,
+        /,
+        *,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        after: After = (),
+    ) -> ResourceDecorator: ...
+    def resource(
+        self,
+        function: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        after: After = (),
+    ) -> Any:
         """Register a resource, which is started before main and stopped after it.
 
         A resource starts as soon as the resources that its parameters name have started,
         concurrently with independent ones, and stops in reverse order. Its other parameters
         are filled like those of :meth:`main`.
+
+        A start that cannot reach something outside (a timeout, an unknown host, a refused or
+        broken connection, also as the cause or context of the exception) is retried, after a
+        jittered back-off of at most 5 s, until ``startup_timeout`` expires. Any other exception
+        fails the start at once, and so does a start that exceeds ``timeout``.
 
         Args:
             function: an ``async def`` with one ``yield``: the code above it starts the
@@ -296,19 +323,27 @@ class Bootstrap(Generic[S, C]):
                 nothing to stop.
             timeout: seconds for its start, and seconds for its stop, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
+            retry_on: a type of exceptions, or a tuple of types, which also mean that something
+                outside could not be reached, such as ``psycopg.OperationalError``. Default:
+                none.
+            after: a resource, or a list of them, by handle or name, that starts before this
+                one and stops after it, although this one does not take its value. Default:
+                none.
 
         Returns:
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
 
         Raises:
             DeclarationError: the function is not async, a resource of this name is already
-                registered, or ``timeout`` is invalid.
+                registered, or an argument is invalid.
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
+        several: Sequence[Any] = after if isinstance(after, list | tuple) else [after]
+        names = tuple(each.name if isinstance(each, ResourceHandle) else each for each in several)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
-            self._declaration.add_resource(function, timeout)
+            self._declaration.add_resource(function, timeout, retry_on, names)
             return ResourceHandle(function, self)
 
         return register if function is None else register(function)
@@ -359,36 +394,55 @@ class Bootstrap(Generic[S, C]):
     def check(self, function: CheckFunction, /) -> CheckFunction: ...
     @overload
     def check(
-        self, /, *names: str, timeout: float | None = None
+        self,
+        /,
+        *names: str,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        at: Literal["always", "start", "rotation"] = "always",
     ) -> Callable[[CheckFunction], CheckFunction]: ...
-    def check(self, /, *names: Any, timeout: float | None = None) -> Any:
+    def check(
+        self,
+        /,
+        *names: Any,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        at: str = "always",
+    ) -> Any:
         """Register a check, which validates a set before it is used: at start and rotation.
 
         A parameter annotated with the SecretSet receives the candidate; the other parameters
         are filled like those of :meth:`main`, but no resources exist yet. Checks run
         concurrently, after the checks of the fields and of the set.
 
-        A check passes by returning True or None, and rejects by returning False or by raising
-        an error that indicates a wrong value: ValueError, TypeError, LookupError,
-        AssertionError and similar. Any other exception, and an expired timeout, may be
-        temporary: at a start the check is retried, after a jittered back-off of at most 5 s, until
-        ``startup_timeout`` expires.
+        A check passes by returning True or None, and rejects by returning False or by raising.
+        If it cannot reach something outside (a timeout, an unknown host, a refused or broken
+        connection, also as the cause or context of the exception), it has no result: at a
+        start it is retried, after a jittered back-off of at most 5 s, until
+        ``startup_timeout`` expires, and the start fails with :class:`UnavailableError`; in a
+        rotation the last good set stays in use, and it is retried after 1, 2, 4, then every
+        5 s. A check that exceeds ``timeout`` has no result either.
 
         Args:
             names: the fields that the check is about, by their attributes or declared names;
                 a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
+            retry_on: a type of exceptions, or a tuple of types, which also mean that something
+                outside could not be reached, such as ``psycopg.OperationalError``. Default:
+                none.
+            at: ``start`` or ``rotation`` for a check that only a start, or only a rotation,
+                calls. Default ``always``: both.
 
         Returns:
-            The function, unchanged; with names or a timeout, a decorator.
+            The function, unchanged; with arguments, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, a field is not declared, or ``timeout``
+            DeclarationError: the function is not async, a field is not declared, or an argument
                 is invalid.
         """
         if len(names) == 1 and not isinstance(names[0], str):
-            return self._declaration.check_decorator((), timeout)(names[0])
-        return self._declaration.check_decorator(names, timeout)
+            return self._declaration.check_decorator((), timeout, retry_on, at)(names[0])
+        return self._declaration.check_decorator(names, timeout, retry_on, at)
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.
@@ -429,9 +483,10 @@ class Bootstrap(Generic[S, C]):
         Raises:
             SystemExit: always. The code is 0, or the return value of main; 70 when main, a
                 resource or a service has failed, something has not stopped in time, or the
-                declaration is invalid; 78 when secrets or settings are invalid, after a report
-                on stderr; 128 + n after a second signal n, and after the first one when main
-                ``must_complete`` and has not returned.
+                declaration is invalid; 75 when something outside could not be reached, and 78
+                when secrets or settings are invalid, both after a report on stderr; 128 + n
+                after a second signal n, and after the first one when main ``must_complete`` and
+                has not returned.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
@@ -507,6 +562,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid; ``str()`` is the report.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: the application is already running.
@@ -534,6 +590,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid: the server does not serve.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start: the server does not serve.
             IllegalTransitionError: the application is starting or stopping.
         """
@@ -704,6 +761,8 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            UnavailableError: a check or a source could not reach something outside; the last
+                good set stays in use.
             LifecycleError: the application is stopping, or not running in this process and
                 event loop; or the caller is a check or a source in a rotation.
         """

@@ -8,6 +8,7 @@ import re
 import shlex
 import stat
 import sys
+import threading
 import warnings
 from datetime import UTC, datetime
 from getpass import GetPassWarning, getpass
@@ -35,11 +36,12 @@ from hive_boot.cli.secret_files import (
     value_problem,
     without_constraints,
 )
+from hive_boot.exceptions import is_unavailable
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import NAME, Field, file_name_candidates
 from hive_boot.secrets.sources.files import BOM, LIMIT, NOT_UTF_8
-from hive_boot.secrets.validation import call_checks
+from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -251,14 +253,24 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
     violations = rejections(field, value)
     notes = []
     if field.check is not None and not violations:
-        problems, pending = call_checks(
-            [(field, value)], left=_CHECK_TIMEOUT, seconds=_CHECK_TIMEOUT
-        )
-        violations = [problem.message for problem in problems]
-        for check in pending:
+        check = FieldCheck(field, value)
+        thread = threading.Thread(target=check.call, daemon=True)
+        thread.start()
+        thread.join(_CHECK_TIMEOUT)
+        failure: BaseException | str | None = check.failure
+        if thread.is_alive():
+            failure = TimeoutError(f"no answer within {_CHECK_TIMEOUT:g} s")
+        elif inspect.isawaitable(check.verdict):
             notes.append("the check of the value is async and was not run. Run hive-boot check.")
-            if inspect.iscoroutine(check.verdict):
-                check.verdict.close()
+            check.close()
+        elif failure is None:
+            failure = rejection_reason(check.verdict)
+        if failure is not None:
+            unreached = isinstance(failure, BaseException) and is_unavailable(failure)
+            reason = check_problem(
+                field, failure, [value], unavailable=UNREACHED if unreached else ""
+            )
+            violations = [reason.message]
     if violations:
         message = f"{field.name} was not changed, because the new value:"
         hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]

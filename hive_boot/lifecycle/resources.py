@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
+from hive_boot._output import describe
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import (
     LifecycleError,
+    Problem,
     ShutdownTimeoutError,
     StartupError,
+    UnavailableError,
+    is_unavailable,
 )
 from hive_boot.lifecycle.tasks import combine, is_cancellation, log_event, unwrap_single
+from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,12 +48,15 @@ class Resource(Record):
         dependencies: the names of the resources that must have started before it.
         timeout: the limit of its start, and the limit of its stop, in seconds. With None only
             the limits of the whole startup and the whole shutdown apply.
+        retry_on: further exceptions which mean that something outside could not be reached, so
+            that its start is retried. With None it is never retried.
     """
 
     name: str
     context_manager: Callable[[], AbstractAsyncContextManager[object]]
     dependencies: tuple[str, ...] = ()
     timeout: float | None = None
+    retry_on: tuple[type[Exception], ...] | None = None
 
 
 class _ResourceState:
@@ -59,20 +67,26 @@ class _ResourceState:
         stop_step: the step of its stop in the timeline; negative before.
         due: when its start exceeds its timeout, on the monotonic clock; infinite without a
             timeout, and before and after the start.
+        unavailable: the failure of the last attempt to start, if something outside could not be
+            reached; None otherwise, and after the start.
         is_overdue: whether its stop exceeded its limit.
         is_reported: whether ``start`` or ``on_crash`` has reported its failure.
         dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
     """
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, timings: Timings) -> None:
         self.resource = resource
         self.step = self.stop_step = -1
         self.started_at = self.due = math.inf
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
+        self.unavailable: BaseException | None = None
         self.is_overdue = self.is_reported = False
         self.startup_error: StartupError | None = None
+        self.backoff = Backoff(
+            timings.check_retry_delay, timings.max_check_retry_delay, jitter=True
+        )
         self.scope = anyio.CancelScope(shield=True)
         self.started = anyio.Event()
         self.stop = anyio.Event()
@@ -92,7 +106,7 @@ class ResourceManager:
         timeline: records every start and stop.
         on_crash: called with the name and the failure of a resource that ends while the
             application runs.
-        timings: contains the timeout for the end of a cancelled resource.
+        timings: the timeout for the end of a cancelled resource, and the delays of retries.
 
     Attributes:
         pending_count: the number of resources that have not started yet.
@@ -105,14 +119,15 @@ class ResourceManager:
         on_crash: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._all = {resource.name: _ResourceState(resource) for resource in resources}
+        self._all = {each.name: _ResourceState(each, timings) for each in resources}
         self._dependents: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
         for state in self._all.values():
             for need in state.resource.dependencies:
                 self._dependents[need].append(state)
         self._timeline = timeline
         self._on_crash = on_crash
-        self._cancel_timeout = timings.resource_cancel_timeout
+        self._timings = timings
+        self._deadline = math.inf
         self._wakeup = anyio.Event()
         self.pending_count: int = len(resources)
         self._failed: list[_ResourceState] = []
@@ -146,7 +161,9 @@ class ResourceManager:
         Raises:
             StartupError: a resource failed, or did not start in time; several failures are
                 raised as a group. The caller must still stop the resources that have started.
+            UnavailableError: resources could not reach something outside in time.
         """
+        self._deadline = deadline
         for state in self._all.values():
             state.step = self._timeline.begin(
                 state.resource.name,
@@ -159,6 +176,9 @@ class ResourceManager:
             self._wakeup = anyio.Event()
             late = self._find_overdue(deadline)
             if late is not None:
+                if late.unavailable is not None and time.monotonic() >= deadline:
+                    # A hang at the deadline explains less than the failure before it.
+                    raise self._unavailable_error()
                 raise self._timeout_error(late, deadline, seconds)
             due = min(deadline, *(state.due for state in self._all.values()))
             with anyio.move_on_after(max(0.0, due - time.monotonic())):
@@ -167,7 +187,12 @@ class ResourceManager:
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
         if self._failed:
-            raise combine([_failed_start(state) for state in self._failed])
+            failures: list[BaseException] = [
+                _failed_start(state) for state in self._failed if state.unavailable is None
+            ]
+            if len(failures) < len(self._failed):
+                failures.append(self._unavailable_error())
+            raise combine(failures)
 
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop the started resources in reverse order, and cancel those that are starting.
@@ -238,11 +263,20 @@ class ResourceManager:
             with state.scope:
                 for need in resource.dependencies:
                     await self._all[need].started.wait()
-                self._mark_starting(state)
-                state.context = resource.context_manager()
-                async with state.context as state.value:
-                    self._mark_started(state)
-                    await state.stop.wait()
+                while True:
+                    self._mark_starting(state)
+                    try:
+                        state.context = resource.context_manager()
+                        async with state.context as state.value:
+                            self._mark_started(state)
+                            await state.stop.wait()
+                        break
+                    except Exception as exc:
+                        state.due = math.inf
+                        delay = self._retry_delay(state, unwrap_single(exc))
+                        if delay is None:
+                            raise
+                    await anyio.sleep(delay)
                 if not state.stop.is_set():
                     message = f"The resource {resource.name} ended before hive_boot stopped it."
                     state.failure = LifecycleError(message)
@@ -255,16 +289,31 @@ class ResourceManager:
         finally:
             self._mark_ended(state)
 
+    def _retry_delay(self, state: _ResourceState, failure: BaseException) -> float | None:
+        """Return the seconds before a start is retried; None if its failure is final."""
+        state.unavailable, retry_on = None, state.resource.retry_on
+        if state.started.is_set() or not self._is_starting:
+            return None
+        if retry_on is None or not is_unavailable(failure, retry_on):
+            return None
+        state.unavailable = failure
+        delay = state.backoff.next_delay()
+        if time.monotonic() + delay >= self._deadline:
+            return None
+        text = "The resource %s could not be reached: %s; retry in %.1f s"
+        log_event(logging.WARNING, text, state.resource.name, describe(failure), delay)
+        return delay
+
     def _mark_starting(self, state: _ResourceState) -> None:
         self._timeline.resume(state.step)
-        state.started_at = time.monotonic()
+        state.started_at = min(state.started_at, time.monotonic())
         if state.resource.timeout is not None:
-            state.due = state.started_at + state.resource.timeout
+            state.due = time.monotonic() + state.resource.timeout
             self._wakeup.set()
 
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
-        state.due = math.inf
+        state.due, state.unavailable = math.inf, None
         state.started.set()
         self.pending_count -= 1
         if not self.pending_count:
@@ -313,7 +362,7 @@ class ResourceManager:
         if not state.done.is_set():
             state.is_overdue = True
             state.scope.cancel()
-            with anyio.move_on_after(self._cancel_timeout):
+            with anyio.move_on_after(self._timings.resource_cancel_timeout):
                 await state.done.wait()
         # Without this the dependencies would wait for a resource that ignores its cancellation.
         state.dependencies_may_stop.set()
@@ -324,14 +373,40 @@ class ResourceManager:
             await state.done.wait()
 
     def _find_overdue(self, deadline: float) -> _ResourceState | None:
-        """Return the resource whose start is overdue; of several, the one that began first."""
+        """Return the resource whose start is overdue.
+
+        Of several it is the one that began first, and one that hangs before one that could not
+        reach something outside.
+        """
         now = time.monotonic()
         late = [
             state
             for state in self._all.values()
             if not state.started.is_set() and (now >= deadline or now >= state.due)
         ]
-        return min(late, key=lambda state: state.started_at, default=None)
+        return min(
+            late,
+            key=lambda state: (
+                state.started_at == math.inf,
+                state.unavailable is not None,
+                state.started_at,
+            ),
+            default=None,
+        )
+
+    def _unavailable_error(self) -> UnavailableError:
+        """Return the error that names all resources that could not reach something outside."""
+        problems, failures = [], []
+        for name, state in self._all.items():
+            if state.unavailable is not None:
+                message = f"could not be reached: {redact(describe(state.unavailable))}"
+                problems.append(Problem(name, "unavailable", message))
+                failures.append(state.unavailable)
+                state.is_reported = True
+                self._timeline.end(state.step, "failed")
+        error = UnavailableError(problems)
+        error.__cause__ = combine(failures)
+        return error
 
     def _timeout_error(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
         lines = self.describe()

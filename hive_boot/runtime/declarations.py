@@ -48,6 +48,19 @@ def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> N
         raise DeclarationError(message)
 
 
+def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
+    """Return the value of ``retry_on=``, a type of exceptions or several, as a tuple.
+
+    Raises:
+        DeclarationError: it contains something else.
+    """
+    types = tuple(retry_on) if isinstance(retry_on, list | tuple) else (retry_on,)
+    if not all(isinstance(each, type) and issubclass(each, Exception) for each in types):
+        message = "retry_on= must be a subclass of Exception, or a tuple of them."
+        raise DeclarationError(message)
+    return types
+
+
 def validate_sources(sources: object) -> None:
     """Raise if ``sources=`` contains something other than sources with unique names.
 
@@ -177,11 +190,15 @@ class CheckSpec(Record):
         names: the fields whose change causes a call in a reload; empty for all fields. A start
             calls every check.
         timeout: seconds for one call; None for the rest of ``startup_timeout``.
+        retry_on: further exceptions which mean that something outside could not be reached.
+        at: ``start`` or ``rotation`` for a check that only one of them calls; ``always``.
     """
 
     work: Work
     names: frozenset[str]
     timeout: float | None
+    retry_on: tuple[type[Exception], ...]
+    at: str
 
 
 class ResourceSpec(Record):
@@ -191,10 +208,14 @@ class ResourceSpec(Record):
         work: the function.
         timeout: the limit of its start, and the limit of its stop, in seconds. With None only the
             limits of the whole startup and the whole shutdown apply.
+        retry_on: further exceptions which mean that something outside could not be reached.
+        after: the names of resources that start before it and stop after it.
     """
 
     work: Work
     timeout: float | None
+    retry_on: tuple[type[Exception], ...]
+    after: tuple[str, ...]
 
 
 class TaskSpec(Record):
@@ -363,12 +384,14 @@ class AppDeclaration:
 
         return _decorator("@boot.main", add)
 
-    def add_resource(self, function: Work, timeout: float | None) -> None:
+    def add_resource(
+        self, function: Work, timeout: float | None, retry_on: object, after: tuple[str, ...]
+    ) -> None:
         """Add a resource.
 
         Raises:
             DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
-                or its name is reserved or in use.
+                its name is reserved or in use, or an argument is invalid.
         """
         from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
 
@@ -384,7 +407,7 @@ class AppDeclaration:
             )
             raise DeclarationError(message)
         _require_unique_name("resource", name, self.resources)
-        self.resources[name] = ResourceSpec(function, timeout)
+        self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
 
     def service_decorator(
         self, restart: object, max_restarts: int, restart_window: float
@@ -412,20 +435,24 @@ class AppDeclaration:
         return _decorator("@boot.service", add)
 
     def check_decorator(
-        self, names: Iterable[str], timeout: float | None
+        self, names: Iterable[str], timeout: float | None, retry_on: object, at: str
     ) -> Callable[[WorkT], WorkT]:
         """Return a decorator that adds a check.
 
         Raises:
-            DeclarationError: a field is not declared, or the timeout is invalid. The decorator
+            DeclarationError: a field is not declared, or an argument is invalid. The decorator
                 raises it if the function is not async.
         """
         fields = self.resolve_field_names(names)
         if timeout is not None:
             validate_seconds("timeout=", timeout)
+        types = _exception_types(retry_on)
+        if at not in {"always", "start", "rotation"}:
+            message = f"Invalid at={at!r}: expected 'always', 'start' or 'rotation'."
+            raise DeclarationError(message)
 
         def add(function: Work) -> None:
-            self.checks.append(CheckSpec(function, fields, timeout))
+            self.checks.append(CheckSpec(function, fields, timeout, types, at))
 
         return _decorator("@boot.check", add)
 
@@ -467,9 +494,19 @@ class AppDeclaration:
         if not self.resources:
             return {}
         bound = {name: bind(each.work, injectables) for name, each in self.resources.items()}
-        order = start_order({name: work.dependencies for name, work in bound.items()})
+        known = list(self.resources)
+        for name, each in self.resources.items():
+            if unknown := [str(other) for other in each.after if other not in known]:
+                from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+
+                message = f"The resource {name} has after={unknown[0]!r}, which is not a resource."
+                raise DeclarationError(message + did_you_mean(unknown[0], self.resources))
+        needs = {
+            name: (*bound[name].dependencies, *each.after) for name, each in self.resources.items()
+        }
         # The secrets, the settings and the Bootstrap are dependencies too.
-        return {name: (bound[name], self.resources[name]) for name in order if name in bound}
+        order = [name for name in start_order(needs) if name in bound]
+        return {name: (bound[name], self.resources[name]) for name in order}
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
@@ -514,8 +551,9 @@ def build_components(
 
         for name, (work, spec) in bound.resources.items():
             manager = _context_manager(work, spec.work, injection_context)
-            dependencies = tuple(key for key in work.dependencies if key in bound.resources)
-            resources.append(Resource(name, manager, dependencies, spec.timeout))
+            needs = dict.fromkeys((*work.dependencies, *spec.after))
+            dependencies = tuple(key for key in needs if key in bound.resources)
+            resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
     return resources, [_build_service(*each, injection_context) for each in bound.services]

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Secret, SecretSet, UnavailableError, secret
 from hive_boot.lifecycle.tasks import threadsafe_scheduler
 from hive_boot.testing import MountedVolume
 from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
@@ -189,7 +189,7 @@ async def test_a_check_that_hangs_ends_with_the_start_timeout() -> None:
     for name, declaration in declared.items():
         error = await failed_start(boot_of(declaration, startup_timeout=0.2))
         (problem,) = error.problems
-        assert (problem.name, problem.kind) == (name, "check")
+        assert (problem.name, problem.kind) == (name, "unavailable")
         assert "0.2 s" in problem.message
 
 
@@ -199,7 +199,7 @@ async def test_no_time_at_all_is_a_problem_of_the_check_and_nothing_else() -> No
     error = await failed_start(boot_of(one_check(passes), startup_timeout=1e-9))
     gc.collect()
     (problem,) = error.problems
-    assert (problem.kind, "1e-09 s" in problem.message) == ("check", True)
+    assert (problem.kind, "1e-09 s" in problem.message) == ("unavailable", True)
 
 
 @pytest.mark.both_backends
@@ -662,8 +662,9 @@ async def test_a_rotation_asks_once(volume: MountedVolume) -> None:
         counted.asked.clear()
         counted.answer = ConnectionError("no route")
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecretsError) as caught:
+        with pytest.raises(UnavailableError) as caught:
             await counted.boot.reload()
+        assert caught.value.kept
         assert sorted(problem.name for problem in caught.value.problems) == [
             "all_is_well",
             "signatures_hold",

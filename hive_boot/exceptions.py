@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from hive_boot._output import escape_controls
+from hive_boot._output import describe, escape_controls
 from hive_boot._records import Record
 
 ProblemKind = Literal[
@@ -221,8 +221,7 @@ class UnavailableError(ProblemsError):
     exit_code = 75
 
     def _headline(self) -> str:
-        names = ", ".join(dict.fromkeys(problem.name for problem in self.problems))
-        return f"{escape_controls(names)} could not be reached"
+        return "something outside could not be reached"
 
 
 _NETWORK_ERRNOS = frozenset(
@@ -236,31 +235,44 @@ _NETWORK_ERRNOS = frozenset(
 )
 
 
-def is_unavailable(failure: BaseException, retry_on: tuple[type[Exception], ...] = ()) -> bool:
-    """Return whether a failure means that something outside could not be reached.
+def unavailable_reason(
+    failure: BaseException | None, retry_on: tuple[type[Exception], ...] = ()
+) -> str | None:
+    """Return why something outside could not be reached; None if a failure has another meaning.
 
-    It does if the exception, or one in the chain of its causes and contexts, is a timeout, an
-    unknown host, an OSError with the errno of a network failure, or of a type in ``retry_on``.
-    Client libraries wrap these errors, some of them with ``from None``. A group counts if each
-    of its members does: beside a refused login, nothing is gained by a retry.
+    The exception, or one in the chain of its causes and contexts, is a timeout, an unknown
+    host, an OSError with the errno of a network failure, or of a type in ``retry_on``. Client
+    libraries wrap these errors, some of them with ``from None``. A group counts if each of its
+    members does: beside a refused login, nothing is gained by a retry.
 
     Args:
         failure: the exception. One that is not an ``Exception``, such as a cancellation, is
             never a failure to reach something, whatever was handled when it was raised.
         retry_on: further types of such failures.
+
+    Returns:
+        The text of the exception, and that of the one in its chain. It may contain a secret.
     """
-    if not isinstance(failure, Exception):
-        return False
-    each: BaseException | None = failure
+    found = _find_unavailable(failure, retry_on) if isinstance(failure, Exception) else None
+    if failure is None or found is None:
+        return None
+    text, detail = describe(failure), describe(found)
+    return text if detail in text else f"{text} ({detail})"
+
+
+def _find_unavailable(
+    failure: BaseException | None, retry_on: tuple[type[Exception], ...]
+) -> BaseException | None:
     seen: set[int] = set()  # a chain can be a circle
-    while each is not None and id(each) not in seen:
-        seen.add(id(each))
-        if isinstance(each, retry_on) or _is_network_failure(each):
-            return True
-        if isinstance(each, BaseExceptionGroup):
-            return all(is_unavailable(member, retry_on) for member in each.exceptions)
-        each = each.__context__ if each.__cause__ is None else each.__cause__
-    return False
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        if isinstance(failure, retry_on) or _is_network_failure(failure):
+            return failure
+        if isinstance(failure, BaseExceptionGroup):
+            found = [_find_unavailable(each, retry_on) for each in failure.exceptions]
+            return None if None in found else found[0]
+        failure = failure.__context__ if failure.__cause__ is None else failure.__cause__
+    return None
 
 
 def _is_network_failure(failure: BaseException) -> bool:

@@ -36,7 +36,7 @@ from hive_boot.cli.secret_files import (
     value_problem,
     without_constraints,
 )
-from hive_boot.exceptions import is_unavailable
+from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import NAME, Field, file_name_candidates
@@ -258,19 +258,18 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
         thread.start()
         thread.join(_CHECK_TIMEOUT)
         failure: BaseException | str | None = check.failure
+        reason = unavailable_reason(check.failure)
         if thread.is_alive():
-            failure = TimeoutError(f"no answer within {_CHECK_TIMEOUT:g} s")
+            reason = f"no answer within {_CHECK_TIMEOUT:g} s"
         elif inspect.isawaitable(check.verdict):
             notes.append("the check of the value is async and was not run. Run hive-boot check.")
             check.close()
         elif failure is None:
             failure = rejection_reason(check.verdict)
-        if failure is not None:
-            unreached = isinstance(failure, BaseException) and is_unavailable(failure)
-            reason = check_problem(
-                field, failure, [value], unavailable=UNREACHED if unreached else ""
-            )
-            violations = [reason.message]
+        if reason is not None:
+            violations = [check_problem(field, reason, [value], unavailable=UNREACHED).message]
+        elif failure is not None:
+            violations = [check_problem(field, failure, [value]).message]
     if violations:
         message = f"{field.name} was not changed, because the new value:"
         hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.lowlevel
 
-from hive_boot._output import describe
 from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import (
@@ -19,7 +18,7 @@ from hive_boot.exceptions import (
     ShutdownTimeoutError,
     StartupError,
     UnavailableError,
-    is_unavailable,
+    unavailable_reason,
 )
 from hive_boot.lifecycle.tasks import combine, is_cancellation, log_event, unwrap_single
 from hive_boot.redaction.registry import redact
@@ -67,8 +66,6 @@ class _ResourceState:
         stop_step: the step of its stop in the timeline; negative before.
         due: when its start exceeds its timeout, on the monotonic clock; infinite without a
             timeout, and before and after the start.
-        unavailable: the failure of the last attempt to start, if something outside could not be
-            reached; None otherwise, and after the start.
         is_overdue: whether its stop exceeded its limit.
         is_reported: whether ``start`` or ``on_crash`` has reported its failure.
         dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
@@ -81,7 +78,6 @@ class _ResourceState:
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
-        self.unavailable: BaseException | None = None
         self.is_overdue = self.is_reported = False
         self.startup_error: StartupError | None = None
         self.backoff = Backoff(
@@ -128,6 +124,7 @@ class ResourceManager:
         self._on_crash = on_crash
         self._timings = timings
         self._deadline = math.inf
+        self._unavailable: dict[str, tuple[BaseException, str]] = {}
         self._wakeup = anyio.Event()
         self.pending_count: int = len(resources)
         self._failed: list[_ResourceState] = []
@@ -176,8 +173,8 @@ class ResourceManager:
             self._wakeup = anyio.Event()
             late = self._find_overdue(deadline)
             if late is not None:
-                if late.unavailable is not None and time.monotonic() >= deadline:
-                    # A hang at the deadline explains less than the failure before it.
+                if self._unavailable and time.monotonic() >= deadline:
+                    # A hang explains less than a failure to reach something outside.
                     raise self._unavailable_error()
                 raise self._timeout_error(late, deadline, seconds)
             due = min(deadline, *(state.due for state in self._all.values()))
@@ -188,7 +185,9 @@ class ResourceManager:
         self._is_starting = False
         if self._failed:
             failures: list[BaseException] = [
-                _failed_start(state) for state in self._failed if state.unavailable is None
+                _failed_start(state)
+                for state in self._failed
+                if state.resource.name not in self._unavailable
             ]
             if len(failures) < len(self._failed):
                 failures.append(self._unavailable_error())
@@ -291,17 +290,18 @@ class ResourceManager:
 
     def _retry_delay(self, state: _ResourceState, failure: BaseException) -> float | None:
         """Return the seconds before a start is retried; None if its failure is final."""
-        state.unavailable, retry_on = None, state.resource.retry_on
-        if state.started.is_set() or not self._is_starting:
+        name, retry_on = state.resource.name, state.resource.retry_on
+        self._unavailable.pop(name, None)
+        if state.started.is_set() or not self._is_starting or retry_on is None:
             return None
-        if retry_on is None or not is_unavailable(failure, retry_on):
+        if (reason := unavailable_reason(failure, retry_on)) is None:
             return None
-        state.unavailable = failure
+        self._unavailable[name] = failure, reason
         delay = state.backoff.next_delay()
         if time.monotonic() + delay >= self._deadline:
             return None
         text = "The resource %s could not be reached: %s; retry in %.1f s"
-        log_event(logging.WARNING, text, state.resource.name, describe(failure), delay)
+        log_event(logging.WARNING, text, name, reason, delay)
         return delay
 
     def _mark_starting(self, state: _ResourceState) -> None:
@@ -313,7 +313,8 @@ class ResourceManager:
 
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
-        state.due, state.unavailable = math.inf, None
+        state.due = math.inf
+        self._unavailable.pop(state.resource.name, None)
         state.started.set()
         self.pending_count -= 1
         if not self.pending_count:
@@ -373,37 +374,24 @@ class ResourceManager:
             await state.done.wait()
 
     def _find_overdue(self, deadline: float) -> _ResourceState | None:
-        """Return the resource whose start is overdue.
-
-        Of several it is the one that began first, and one that hangs before one that could not
-        reach something outside.
-        """
+        """Return the resource whose start is overdue; of several, the one that began first."""
         now = time.monotonic()
         late = [
             state
             for state in self._all.values()
             if not state.started.is_set() and (now >= deadline or now >= state.due)
         ]
-        return min(
-            late,
-            key=lambda state: (
-                state.started_at == math.inf,
-                state.unavailable is not None,
-                state.started_at,
-            ),
-            default=None,
-        )
+        return min(late, key=lambda state: state.started_at, default=None)
 
     def _unavailable_error(self) -> UnavailableError:
         """Return the error that names all resources that could not reach something outside."""
         problems, failures = [], []
-        for name, state in self._all.items():
-            if state.unavailable is not None:
-                message = f"could not be reached: {redact(describe(state.unavailable))}"
-                problems.append(Problem(name, "unavailable", message))
-                failures.append(state.unavailable)
-                state.is_reported = True
-                self._timeline.end(state.step, "failed")
+        for name in filter(self._unavailable.__contains__, self._all):
+            failure, reason = self._unavailable[name]
+            failures.append(failure)
+            problems.append(Problem(name, "unavailable", f"could not be reached: {redact(reason)}"))
+            self._all[name].is_reported = True
+            self._timeline.end(self._all[name].step, "failed")
         error = UnavailableError(problems)
         error.__cause__ = combine(failures)
         return error

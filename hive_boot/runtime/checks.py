@@ -11,7 +11,7 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot._timings import Backoff
-from hive_boot.exceptions import is_unavailable
+from hive_boot.exceptions import unavailable_reason
 from hive_boot.lifecycle.tasks import is_cancellation, run_in_daemon_thread
 from hive_boot.runtime import log_messages
 from hive_boot.secrets.sources.external import AnswerError
@@ -109,7 +109,6 @@ async def run_checks(
         timeline = check.timeline
         step = -1 if timeline is None else timeline.begin(str(check.whose), "check")
         outcome: StepOutcome = "cancelled"
-        unreached = UNREACHED if timeline is None else "could not be reached"
         # Many replicas call the same service, so the delays have jitter.
         backoff = Backoff(timings.check_retry_delay, timings.max_check_retry_delay, jitter=True)
         try:
@@ -120,19 +119,14 @@ async def run_checks(
                     outcome, problems[index] = "done", None
                     return
                 outcome = "failed"
-                may_pass = not isinstance(failure, str) and is_unavailable(failure, check.retry_on)
-                known, late = problems[index], time.monotonic() >= deadline
-                if failure is _TIMED_OUT:
-                    failure = f"no answer within {min(seconds, check.timeout or seconds):g} s"
+                is_late = failure is _TIMED_OUT and time.monotonic() >= deadline
+                if problems[index] is not None and is_late:
                     # A timeout at the deadline explains less than the failure before it.
-                    if known is not None and late:
-                        return
-                problem = problems[index] = check_problem(
-                    check.whose, failure, check.values, unavailable=unreached if may_pass else ""
-                )
-                wait = backoff.next_delay()
-                if not may_pass:
+                    return
+                problem = problems[index] = _problem(check, failure, seconds)
+                if problem.kind == "check":
                     refused.set()
+                wait = backoff.next_delay()
                 if not retry or refused.is_set() or time.monotonic() + wait >= deadline:
                     return
                 log_messages.log_check_failed(problem, wait)
@@ -148,6 +142,19 @@ async def run_checks(
         for index, check in enumerate(calls):
             group.start_soon(run, index, check)
     return [problem for problem in problems if problem is not None]
+
+
+def _problem(check: CheckCall, failure: BaseException | str, seconds: float) -> Problem:
+    """Return the problem of a check that failed, of the kind ``check`` or ``unavailable``."""
+    reason = None
+    if failure is _TIMED_OUT:
+        reason = f"no answer within {min(seconds, check.timeout or seconds):g} s"
+    elif isinstance(failure, BaseException):
+        reason = unavailable_reason(failure, check.retry_on)
+    if reason is None:
+        return check_problem(check.whose, failure, check.values)
+    unreached = UNREACHED if check.timeline is None else "could not be reached"
+    return check_problem(check.whose, reason, check.values, unavailable=unreached)
 
 
 async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -> None:

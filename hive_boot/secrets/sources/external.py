@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hive_boot._timings import Backoff
-from hive_boot.exceptions import Problem, is_unavailable
+from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, _outcome
@@ -183,7 +183,7 @@ def _describe(failure: BaseException) -> tuple[str, bool]:
         return str(failure), False
     while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
         failure = failure.exceptions[0]
-    detail, may_pass = "", is_unavailable(failure)
+    detail, may_pass = "", unavailable_reason(failure) is not None
     each: BaseException | None = failure
     for _ in range(_MAX_CAUSES):
         # An attribute of the exception of a library may be a property that raises.

@@ -23,7 +23,7 @@ from hive_boot.testing import MountedVolume
 from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
 from tests.fixtures.sources import caused
 from tests.fixtures.timings import NEVER, set_timings
-from tests.runtime.rotations import Service, mounted, numbered
+from tests.runtime.rotations import Log, Service, mounted, numbered
 from tests.support import failed_start, until
 
 pytestmark = pytest.mark.anyio
@@ -730,9 +730,9 @@ async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
 class Counted:
     """An application with three checks, about one field each and about all."""
 
-    def __init__(self, volume: MountedVolume) -> None:
+    def __init__(self, volume: MountedVolume, *, watch: bool = False) -> None:
         volume.publish(numbered(1))
-        self.boot = boot = mounted(volume.path, Service, watch=False)
+        self.boot = boot = mounted(volume.path, Service, watch=watch)
         self.asked: list[str] = []
         self.answer: object = None
 
@@ -780,6 +780,28 @@ async def test_a_rotation_asks_those_whose_secrets_have_changed(volume: MountedV
             assert len(counted.asked) == len(asked)
             names = [name for name, _ in outcomes(counted.boot, "check")]
             assert sorted(names[3:]) == [each.split()[0] for each in asked]
+
+
+@pytest.mark.both_backends
+async def test_a_rotation_that_reaches_nothing_is_retried(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last good set stays in use, degraded, until the check has an answer; one line says so."""
+    counted = Counted(volume, watch=True)
+    log = Log(caplog)
+    async with counted.boot.running() as secrets:
+        counted.asked.clear()
+        counted.answer = ConnectionError("no route")
+        volume.publish(numbered(2))
+        await until(lambda: len(counted.asked) >= 6)
+        status = counted.boot.status()
+        assert (status.degraded, status.ready, status.generation) == (True, True, 1)
+        assert "all_is_well unavailable" in status.reasons[0]
+        assert secrets.api_key.reveal() == "fake-api-key-000001"
+        assert log.about("no route") == ["ERROR"]
+        counted.answer = None
+        await until(lambda: not counted.boot.status().degraded)
+        assert secrets.api_key.reveal() == "fake-api-key-000002"
 
 
 @pytest.mark.both_backends

@@ -26,8 +26,8 @@ def parser() -> Parser:
     parser = Parser(
         "check",
         "Load and check the secrets and settings as a start would; start nothing.\n"
-        "The exit status is 0 if a start would accept them, 78 if not, and 75 if only something\n"
-        "outside could not be reached in time.",
+        "The exit status is 0 if a start would accept them, 78 if not, and 75 if\n"
+        "something outside could not be reached and nothing else is wrong.",
         example="hive-boot check app:boot\nHIVE_BOOT_MODE=docker hive-boot check app:AppSecrets",
     )
     parser.add_app()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 
-UNREACHED = "could not be checked, because something outside could not be reached"
-"""The message about a field or a set whose check is unavailable."""
+UNREACHED = "could not be checked"
+"""The message about a field or a set whose check could not reach something outside."""
 
 
 def rejection_reason(verdict: object) -> str | None:

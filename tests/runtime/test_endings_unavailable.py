@@ -9,6 +9,8 @@ from tests.fixtures.owned_processes import BACKENDS, STATUS_OF, ended, errors_of
 from tests.fixtures.ports import closed_port
 
 HELPERS = """
+from hive_boot._timings import Timings
+
 async def connect():
     import anyio
 
@@ -75,7 +77,9 @@ CASES = {
         ("pool", "cache"),
         RESOURCE.format("connect", "pool") + RESOURCE.format("connect", "cache"),
     ),
-    "a check that hangs": Case(75, ("database_answers",), CHECK.format("hang")),
+    "a check that hangs": Case(
+        75, ("database_answers",), CHECK.format("hang"), more="startup_timeout=0.3"
+    ),
     "a check of a field": Case(
         75, ("JWT_SECRET",), "", "jwt_secret: Secret = secret(check=lambda _: connect())"
     ),
@@ -101,7 +105,9 @@ CASES = {
     "a resource, and one that hangs": Case(
         75, ("pool",), RESOURCE.format("connect", "pool") + RESOURCE.format("hang", "slow")
     ),
-    "a resource that hangs": Case(70, ("slow",), RESOURCE.format("hang", "slow")),
+    "a resource that hangs": Case(
+        70, ("slow",), RESOURCE.format("hang", "slow"), more="startup_timeout=0.3"
+    ),
     "a resource, and a stop that raises": Case(
         70,
         ("pool", "PermissionError"),
@@ -121,7 +127,9 @@ def source_of(case: Case) -> str:
 class Service(SecretSet):
     {case.secrets}
 
-boot = Bootstrap(Service, startup_timeout=0.3, {case.more})
+boot = Bootstrap(Service, {case.more})
+# The first retry would come after the deadline, so the first failure is final.
+boot._declaration.timings = Timings(check_retry_delay=100.0, max_check_retry_delay=100.0)
 {case.body}
 statuses.append(status_of(boot, end))
 """

@@ -9,6 +9,7 @@ formats its own message. No exception holds the value of a secret.
 import errno
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar, Literal
 
 from hive_boot._output import describe, escape_controls
@@ -253,7 +254,11 @@ def unavailable_reason(
     Returns:
         The text of the exception, and that of the one in its chain. It may contain a secret.
     """
-    found = _find_unavailable(failure, retry_on) if isinstance(failure, Exception) else None
+    found = None
+    if isinstance(failure, Exception):
+        # An attribute of the exception of a library may be a property that raises.
+        with suppress(Exception):
+            found = _find_unavailable(failure, retry_on)
     if failure is None or found is None:
         return None
     text, detail = describe(failure), describe(found)

@@ -29,6 +29,23 @@ class EmptyError(Exception):
         return 0
 
 
+class HostileError(OSError):
+    """An error whose attributes raise."""
+
+    @property
+    def errno(self) -> int:  # type: ignore[override]
+        """Raise."""
+        raise LookupError
+
+
+def nested(depth: int) -> BaseException:
+    """Return a group in a group, and so on."""
+    failure: BaseException = OSError(errno.ECONNREFUSED, "refused")
+    for _ in range(depth):
+        failure = group(failure)
+    return failure
+
+
 def raised(act: Callable[[], object]) -> BaseException:
     """Return what a function raises."""
     try:
@@ -104,6 +121,8 @@ OTHERS = [
     caused(asyncio.CancelledError(), REFUSED, context=True),
     caused(SystemExit(1), REFUSED, context=True),
     group(REFUSED, KeyboardInterrupt()),
+    HostileError("no"),
+    nested(5000),
     None,
 ]
 

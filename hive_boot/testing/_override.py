@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.exceptions import DeclarationError, InvalidSecretsError, LifecycleError
+from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class override:  # noqa: N801  (used like a function)
         LifecycleError: ``with`` was used while the application runs.
         InvalidSecretsError: the running application refuses the values, and uses the previous
             ones.
+        UnavailableError: its checks could not reach something outside; it uses the previous ones.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class override:  # noqa: N801  (used like a function)
         except BaseException:
             self._declaration.overrides = self._before
             # Otherwise the application would stay degraded by values that no longer apply.
-            with suppress(InvalidSecretsError):
+            with suppress(ProblemsError):
                 await self._reload()
             raise
         return self

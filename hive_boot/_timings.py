@@ -79,6 +79,8 @@ class Timings(Record):
         service_restart_delay: before a failed service is restarted. Shortened at random, down to
             half of it.
         max_service_restart_delay: the longest of these delays.
+        service_stable_interval: a restarted service that runs for longer has recovered.
+        cancel_retry_interval: between two attempts to cancel a task in a shielded scope.
         resource_cancel_timeout: for the end of a cancelled resource.
         task_cancel_timeout: for the end of a cancelled task of hive_boot.
         kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
@@ -122,6 +124,8 @@ class Timings(Record):
     hook_cancel_timeout: float = 1.0
     service_restart_delay: float = 0.2
     max_service_restart_delay: float = 30.0
+    service_stable_interval: float = 5.0
+    cancel_retry_interval: float = 0.02
     resource_cancel_timeout: float = 0.5
     task_cancel_timeout: float = 5.0
     kubernetes_shutdown_delay: float = 5.0
@@ -131,6 +135,11 @@ class Timings(Record):
     probe_timeout: float = 10.0
     accept_retry_delay: float = 0.1
     page_refresh_interval: float = 2.0
+
+
+STOP_BUDGET_SHARE = 0.75
+"""Share of the remaining shutdown time that tasks, services or resources may use if others stop
+later."""
 
 
 DEFAULTS = Timings()

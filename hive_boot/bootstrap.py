@@ -9,7 +9,6 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
-    Literal,
     Never,
     NoReturn,
     Protocol,
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
+    from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.runtime.declarations import CheckMoment
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.redaction_scope import RedactionScope
     from hive_boot.runtime.run import Listener, Run
@@ -86,6 +87,16 @@ class ResourceHandle(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<resource {self.name}>"
+
+
+class StopEvent(Protocol):
+    """Event that is set once, when a stop is requested."""
+
+    def is_set(self) -> bool:
+        """Return whether a stop was requested."""
+
+    async def wait(self) -> None:
+        """Wait until a stop is requested."""
 
 
 class ResourceDecorator(Protocol):
@@ -173,8 +184,11 @@ class Bootstrap(Generic[S, C]):
         shutdown_delay: seconds between the first signal and the stop, in which the
             application continues to serve and is not ready. Default: 5 under ``serve`` in
             kubernetes mode, otherwise 0.
-        shutdown_timeout: seconds for the whole stop, after the shutdown delay. Default 8,
-            because Docker kills after 10.
+        shutdown_timeout: seconds for the whole stop, after the shutdown delay and the grace
+            periods. Default 8, because Docker kills after 10.
+        finish_tasks: seconds in which asyncio tasks that main, services and requests have started
+            may end, after main and before resources stop; under :meth:`run` and :meth:`serve`.
+            Default 0: they are cancelled when the event loop ends.
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
@@ -187,6 +201,7 @@ class Bootstrap(Generic[S, C]):
     _failed_load: Bootstrap[Any, Any] | None = None
     """The Bootstrap whose load() has failed while a tool imports it to inspect it."""
     _run: Run[S, C] | None = None
+    _stopping: StopEvent | None = None
     _loaded: Store[S] | None = None
     _loaded_redaction: RedactionScope | None = None
     _has_failed_at_import = False  # load() has ended the import by a tool
@@ -211,6 +226,7 @@ class Bootstrap(Generic[S, C]):
         startup_timeout: float = 30,
         shutdown_delay: float | None = None,
         shutdown_timeout: float = 8,
+        finish_tasks: float = 0,
         **unknown: Never,
     ) -> None:
         forbid_unknown_options(unknown, Bootstrap.__init__)
@@ -233,6 +249,7 @@ class Bootstrap(Generic[S, C]):
             probe_port=probe_port,
             shutdown_delay=shutdown_delay,
             shutdown_timeout=shutdown_timeout,
+            finish_tasks=finish_tasks,
         )
         global_access.declare(self._declaration)
 
@@ -262,8 +279,23 @@ class Bootstrap(Generic[S, C]):
     @overload
     def main(self, function: MainFunction, /) -> MainFunction: ...
     @overload
-    def main(self, /, *, must_complete: bool) -> Callable[[MainFunction], MainFunction]: ...
-    def main(self, function: Any = None, /, *, must_complete: bool = False) -> Any:
+    def main(
+        self,
+        /,
+        *,
+        must_complete: bool = False,
+        grace_period: float = 0,
+        on_stop: Callable[[], object] | None = None,
+    ) -> Callable[[MainFunction], MainFunction]: ...
+    def main(
+        self,
+        function: Any = None,
+        /,
+        *,
+        must_complete: bool = False,
+        grace_period: float = 0,
+        on_stop: Callable[[], object] | None = None,
+    ) -> Any:
         """Register the main function, which is called when everything is ready.
 
         A parameter receives the resource that has its name, or, by its type, the secrets, the
@@ -273,14 +305,21 @@ class Bootstrap(Generic[S, C]):
             function: an ``async def``. Its return value is the exit status; None is 0.
             must_complete: whether a stop by signal n before main has returned is a failure
                 with the exit status 128 + n, as a Kubernetes Job needs it. Default False.
+            grace_period: seconds that main may continue after a stop was requested, before it is
+                cancelled: a main that watches :attr:`stopping` completes its work. Default 0.
+            on_stop: called without arguments when a stop is requested, for a library that is
+                asked to stop (``on_stop=dispatcher.stop_polling``). It may be async. Default: none.
 
         Returns:
             The function, unchanged; without a function, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, or a main is already registered.
+            DeclarationError: the function is not async, a main is already registered, or an
+                argument is invalid.
         """
-        register = self._declaration.main_decorator(must_complete=must_complete)
+        register = self._declaration.main_decorator(
+            must_complete=must_complete, grace_period=grace_period, on_stop=on_stop
+        )
         return register if function is None else register(function)
 
     @overload
@@ -355,30 +394,39 @@ class Bootstrap(Generic[S, C]):
         self,
         /,
         *,
-        restart: Literal["never", "on-failure"] = "on-failure",
+        restart: RestartPolicy = "on-failure",
         max_restarts: int = 5,
         restart_window: float = 60,
+        grace_period: float = 0,
+        on_stop: Callable[[], object] | None = None,
     ) -> Callable[[TaskFunction], TaskFunction]: ...
-    def service(
+    def service(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
         function: Any = None,
         /,
         *,
-        restart: Literal["never", "on-failure"] = "on-failure",
+        restart: RestartPolicy = "on-failure",
         max_restarts: int = 5,
         restart_window: float = 60,
+        grace_period: float = 0,
+        on_stop: Callable[[], object] | None = None,
     ) -> Any:
         """Register a service: background work that runs from READY to the stop.
 
         A service that raises is restarted after a jittered back-off that grows from 0.1 to
         30 s. A service that has used up its restarts ends the application. A service that
-        returns has completed. Its parameters are filled like those of :meth:`main`.
+        returns has completed, and is not restarted unless ``restart`` is ``always``. Its
+        parameters are filled like those of :meth:`main`.
 
         Args:
             function: an ``async def``; it is cancelled when the application stops.
-            restart: ``on-failure`` or ``never``. Default ``on-failure``.
+            restart: ``on-failure``, ``always`` (also after it has returned) or ``never``.
+                Default ``on-failure``.
             max_restarts: the number of restarts allowed within ``restart_window``. Default 5.
             restart_window: seconds over which restarts are counted. Default 60.
+            grace_period: seconds that the service may continue after a stop was requested,
+                before it is cancelled. Default 0.
+            on_stop: as for :meth:`main`.
 
         Returns:
             The function, unchanged; without a function, a decorator.
@@ -387,7 +435,9 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a service of this name is already
                 registered, or an argument is invalid.
         """
-        register = self._declaration.service_decorator(restart, max_restarts, restart_window)
+        register = self._declaration.service_decorator(
+            restart, max_restarts, restart_window, grace_period=grace_period, on_stop=on_stop
+        )
         return register if function is None else register(function)
 
     @overload
@@ -399,7 +449,7 @@ class Bootstrap(Generic[S, C]):
         *names: str,
         timeout: float | None = None,
         retry_on: RetryOn = (),
-        at: Literal["always", "start", "rotation"] = "always",
+        at: CheckMoment = "always",
     ) -> Callable[[CheckFunction], CheckFunction]: ...
     def check(
         self,
@@ -407,7 +457,7 @@ class Bootstrap(Generic[S, C]):
         *names: Any,
         timeout: float | None = None,
         retry_on: RetryOn = (),
-        at: str = "always",
+        at: CheckMoment = "always",
     ) -> Any:
         """Register a check, which validates a set before it is used: at start and rotation.
 
@@ -599,7 +649,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
         else:
-            async with self._running(cancel=terminate_self) as run:
+            async with self._running(cancel=lambda _: terminate_self()) as run:
                 yield run.request_state
 
     def load(self) -> S:
@@ -746,6 +796,40 @@ class Bootstrap(Generic[S, C]):
             (attribute,) = self._declaration.resolve_field_names([attribute])
         return self._store().accepted(attribute)
 
+    @property
+    def stopping(self) -> StopEvent:
+        """Event that is set when a stop is requested: ``is_set()``, and ``await wait()``.
+
+        Under :meth:`run` and :meth:`serve` it is set at the first signal, inside another server
+        when the lifespan ends, and in :meth:`running` at the end of the block. It stays set until
+        the next start. ``is_set()`` may be called in any thread.
+
+        Raises:
+            LifecycleError: the application has never been started.
+        """
+        if self._stopping is None:
+            message = f"{self!r} has not been started, so nothing can be stopping."
+            raise LifecycleError(message)
+        return self._stopping
+
+    def stop(self, reason: str) -> None:
+        """Request a stop, as the first signal does. A second request does nothing.
+
+        Under :meth:`run` and :meth:`serve` the process then exits with 0. Inside another server
+        the process sends SIGTERM to itself, and the block of :meth:`running` is cancelled. May be
+        called in any thread.
+
+        Args:
+            reason: the reason, for the log.
+
+        Raises:
+            LifecycleError: the application is not running.
+        """
+        if self._run is None:
+            message = f"{self!r} is not running, so it cannot be stopped."
+            raise LifecycleError(message)
+        self._run.request_stop(reason)
+
     async def reload(self, *, now: bool = False) -> Change | None:
         """Load all sources again, and use the values that have changed.
 
@@ -768,7 +852,7 @@ class Bootstrap(Generic[S, C]):
         """
         run = self._current()
         if not run.ready:
-            message = f"{self!r} is stopping."
+            message = f"{self!r} is starting or stopping."
             raise LifecycleError(message)
         return await run.reload(now=now)
 
@@ -804,6 +888,7 @@ class Bootstrap(Generic[S, C]):
         more.setdefault("listeners", self._listeners())
         more["view"] = None if self._loaded is None else self._loaded.view
         run = self._run = Run(self._declaration, self._injectables(), self, **more)
+        self._stopping = run.shutdown.stopping
         on_run_created(run)
         try:
             async with run.active():
@@ -883,8 +968,7 @@ class Bootstrap(Generic[S, C]):
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            message = f"The resource {resource!r} is not running: {self!r} has not started."
-            raise LifecycleError(message)
+            raise LifecycleError(_not_running(f"The resource {resource!r} of {self!r}"))
         return self._run.resource_value(resource)
 
     def _store(self) -> Store[S]:
@@ -893,21 +977,17 @@ class Bootstrap(Generic[S, C]):
         Raises:
             LifecycleError: the application is neither running nor loaded.
         """
-        is_running = self._run is not None and self._run.states.started
+        is_running = self._run is not None and self._run.store.is_filled
         return self._loaded if self._loaded and not is_running else self._current().store
 
     def _current(self) -> Run[S, C]:
-        """Return the run, from READY to its end: requests are served while draining.
+        """Return the run, from STARTING to its end: requests are served while draining.
 
         Raises:
-            LifecycleError: the application has not become ready, or has ended.
+            LifecycleError: the application has not loaded its secrets, or has ended.
         """
-        if self._run is None or not self._run.states.started:
-            message = (
-                f"{self!r} is not running. In FastAPI pass lifespan=boot.lifespan; in tests "
-                "enter `with TestClient(app)`; secrets do not exist at import time."
-            )
-            raise LifecycleError(message)
+        if self._run is None or not self._run.store.is_filled:
+            raise LifecycleError(_not_running(repr(self)))
         return self._run
 
     def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
@@ -936,3 +1016,10 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
+
+
+def _not_running(what: str) -> str:
+    return (
+        f"{what} is not running. In FastAPI pass lifespan=boot.lifespan; in tests enter "
+        "`with TestClient(app)`; secrets and resources do not exist at import time."
+    )

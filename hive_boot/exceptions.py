@@ -123,11 +123,9 @@ class SourceError(SecretsError):
         super().__init__(problem)
 
     def __str__(self) -> str:
-        """Return the problem, its locations and the fix."""
-        problem = self.problem
-        places = f" Looked in: {', '.join(problem.places)}." if problem.places else ""
-        fix = f" Fix: {problem.fix}" if problem.fix else ""
-        return escape_controls(f"{_sentences(problem)}{places}{fix}")
+        """Return the problem, its locations, what uses the secret, and the fix."""
+        labelled = ". ".join(f"{label}: {text}" for label, text in _labelled(self.problem))
+        return escape_controls(f"{_sentences(self.problem)} {labelled}".rstrip())
 
 
 class ProblemsError(BootError):

@@ -36,16 +36,19 @@ def parser() -> Parser:
 
 
 def run(arguments: Namespace) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit status.
+
+    Raises:
+        InvalidSecretsError: no source was read, because HIVE_BOOT_MODE or another setting is
+            invalid.
+    """
     boot = load_application(arguments.app)
     try:
         result = boot._dry_run()  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
-        # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
-        if arguments.json:
-            print_json({"ok": False, **problem_facts(exc)})
-        else:
-            print_problems(exc)
+        if not arguments.json:
+            raise
+        print_json({"ok": False, **problem_facts(exc)})
         return exc.exit_code
     if arguments.json:
         print_json(report_facts(result))
@@ -78,14 +81,9 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
     if result.error is None:
         print_line(Cell("Secrets and settings are valid.", "green"))
     else:
-        print_problems(result.error)
+        from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (only for a failure)
 
-
-def print_problems(error: ProblemsError) -> None:
-    """Write the report of a failed start to stderr."""
-    from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (only for a failure)
-
-    report_boot_error(error)
+        report_boot_error(result.error)
 
 
 def report_facts(result: DryRunResult) -> dict[str, Any]:
@@ -118,11 +116,16 @@ def problem_facts(error: ProblemsError | None) -> dict[str, Any]:
 def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:
     value = load_result.values.get(field.attribute)
     source, location = load_result.origin(field.attribute) if value is not None else ("", "")
+    required = field.required_for(load_result.source_context.profile)
     kinds = [problem.kind for problem in load_result.problems if problem.name == field.name]
+    warnings = [each for each in load_result.warnings if field.name in each.names]
+    if required and value is None and not any(each.kind == "not-asked" for each in warnings):
+        # The reason may be the problem of a source or a file instead of this secret.
+        kinds = kinds or ["missing"]
     return {
         "name": field.name,
         "attribute": field.attribute,
-        "required": field.required_for(load_result.source_context.profile),
+        "required": required,
         "present": value is not None,
         "source": source,
         "place": location,

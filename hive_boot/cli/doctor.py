@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
-from hive_boot.cli.check import print_problems, print_report, problem_facts, report_facts
+from hive_boot.cli.check import print_report, problem_facts, report_facts
 from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
@@ -87,18 +87,18 @@ def run(arguments: Namespace) -> int:
     """Run the command and return its exit status.
 
     Raises:
-        UsageError: a manifest does not exist.
+        UsageError: a manifest does not exist, or is not accessible.
+        InvalidSecretsError: no source was read, because HIVE_BOOT_MODE or another setting is
+            invalid.
     """
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
         result = boot._dry_run(ask=False)  # noqa: SLF001  (same package)
     except InvalidSecretsError as exc:
-        # A setting such as HIVE_BOOT_MODE is invalid, so no source was read.
-        if arguments.json:
-            print_json({"ok": False, "check": {"ok": False, **problem_facts(exc)}, **_as_json([])})
-        else:
-            print_problems(exc)
+        if not arguments.json:
+            raise
+        print_json({"ok": False, "check": {"ok": False, **problem_facts(exc)}, **_as_json([])})
         return exc.exit_code
     findings = run_checks(
         DoctorContext(
@@ -137,7 +137,7 @@ def run_checks(context: DoctorContext) -> list[Finding]:
                 Finding(
                     severity="note",
                     kind="check-failed",
-                    message=f"the check {name} failed: {os_error_text(exc).lower()}",
+                    message=f"the check {name} failed: {os_error_text(exc)}",
                     names=(name,),
                     locations=(str(exc.filename),) if exc.filename else (),
                 )
@@ -149,14 +149,16 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
     """Return the manifests at the given paths, or those in the default locations.
 
     Raises:
-        UsageError: a path does not exist.
+        UsageError: a path does not exist, or is not accessible.
     """
     if paths is None:
         return find_manifests(Path())
     for path in paths:
-        if not Path(path).exists():
-            message = f"--manifests: {path} does not exist"
-            raise UsageError(message)
+        try:
+            Path(path).stat()
+        except OSError as exc:
+            message = f"--manifests: {path}: {os_error_text(exc)}"
+            raise UsageError(message) from None
     return expand_manifests(map(Path, paths))
 
 

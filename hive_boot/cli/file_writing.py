@@ -26,6 +26,9 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o444
 """Mode of a secret file: a bind mount keeps it, and the user of a container must read the file."""
 
+TEMPORARY = ".hive-boot-{}.tmp"
+"""Name of a file that is being written, with a random text; it remains after SIGKILL."""
+
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -67,17 +70,13 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class UndoError(CommandError):
-    """A command failed, and some of its changes could not be undone."""
-
-
 class FileTransaction:
     """File changes that are undone in reverse order if the ``with`` block raises.
 
     A signal that would end the process raises between two changes.
 
     Raises:
-        UndoError: a change could not be undone.
+        CommandError: a change could not be undone.
     """
 
     def __init__(self) -> None:
@@ -102,7 +101,7 @@ class FileTransaction:
         if failed:
             cause = os_error_text(exc).lower() if isinstance(exc, OSError) else str(exc)
             message = f"{cause}. These changes could not be undone: {', '.join(failed)}"
-            raise UndoError(message)
+            raise CommandError(message)
 
     @_signals_blocked()
     def create_directory(self, path: Path) -> None:
@@ -117,13 +116,16 @@ class FileTransaction:
         """Create a file. Missing directories above it get mode 0700.
 
         Args:
-            path: the file.
+            path: the file, absolute and without links.
             content: its content.
             mode: its mode; None for the mode of the umask.
 
         Raises:
             FileExistsError: the path exists.
+            CommandError: a directory above it is a symbolic link.
         """
+        if path.parent.resolve() != path.parent:
+            raise CommandError(_changed(path))
         for directory in reversed(path.parents):
             self.create_directory(directory)
         temporary = _write_beside(path, content, mode)
@@ -152,8 +154,7 @@ class FileTransaction:
         """
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or path.read_bytes() != before:
-            message = f"{path} was changed by another process. Run the command again."
-            raise CommandError(message)
+            raise CommandError(_changed(path))
         _replace(path, content, status)
         self._undo.append((path, lambda: _replace(path, before, status)))
         _flush(path.parent)
@@ -192,7 +193,7 @@ def write_new_file(path: Path, content: bytes, mode: int | None) -> None:
 
 
 def _write_beside(path: Path, content: bytes, mode: int | None) -> Path:
-    temporary = path.with_name(f".hive-boot-{token_hex(8)}.tmp")
+    temporary = path.with_name(TEMPORARY.format(token_hex(8)))
     write_new_file(temporary, content, mode)
     return temporary
 
@@ -247,19 +248,17 @@ def write_in_place(
         OSError: the file cannot be opened or read, or the backup cannot be written.
         CommandError: the write failed or was not accepted, another process has the lock, or
             the file is too large, or was replaced or changed since ``expected``. The message
-            states whether the file contains the old content, and begins with a verb: the caller
-            adds the path.
+            states whether the file contains the old content.
     """
     with _signals_blocked():
         fd = _open(path)
         try:
-            _lock(fd)
+            _lock(fd, path)
             if expected is not None and _identity(os.fstat(fd)) != _identity(expected):
-                message = "was changed by another process. Run the command again."
-                raise CommandError(message)
+                raise CommandError(_changed(path))
             size = os.fstat(fd).st_size
             if size > LIMIT:
-                message = f"is larger than {LIMIT} bytes. Remove it and use --create."
+                message = f"{path} is larger than {LIMIT} bytes. Remove it and use --create."
                 raise CommandError(message)
             before = os.pread(fd, size, 0)
             if backup is not None:
@@ -274,14 +273,18 @@ def write_in_place(
         if restore_failure:
             copy = f". {backup} contains the old value" if backup is not None else ""
             message = (
-                f"could not be written ({failure}), and the old value could not be restored "
-                f"({restore_failure}){copy}"
+                f"{path} could not be written ({failure}), and the old value could not be "
+                f"restored ({restore_failure}){copy}"
             )
             raise CommandError(message)
         if backup is not None:
             backup.unlink()
-        message = f"could not be written and contains the old value: {failure}"
+        message = f"{path} could not be written and contains the old value: {failure}"
         raise CommandError(message)
+
+
+def _changed(path: Path) -> str:
+    return f"{path} was changed by another process. Run the command again."
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
@@ -310,7 +313,7 @@ def _open(path: Path) -> int:
         read_only = os.open(path, os.O_RDONLY | _FLAGS)
     try:
         # Under the lock, because another process may have added the write bit temporarily.
-        _lock(read_only)
+        _lock(read_only, path)
         mode = stat.S_IMODE(os.fstat(read_only).st_mode)
         # The permission is checked only by open(), so the old mode can be restored after it.
         os.fchmod(read_only, mode | stat.S_IWUSR)
@@ -322,7 +325,7 @@ def _open(path: Path) -> int:
         os.close(read_only)
 
 
-def _lock(fd: int) -> None:
+def _lock(fd: int, path: Path) -> None:
     """Take the exclusive lock of a file. On a file system without locks, do nothing.
 
     Raises:
@@ -333,12 +336,11 @@ def _lock(fd: int) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            is_late = time.monotonic() >= deadline
+            if time.monotonic() >= deadline:
+                message = f"{path} is locked by another process. Run the command again."
+                raise CommandError(message) from None
+            time.sleep(0.01)
+            continue
         except OSError:
-            return
-        else:
-            return
-        if is_late:
-            message = "is locked by another process. Run the command again."
-            raise CommandError(message)
-        time.sleep(0.01)
+            pass
+        return

@@ -25,11 +25,7 @@ TIMEOUT = 10.0
 # called sudo.
 _PASSED_VARIABLES = ("HOME", "PATH", "SUDO_UID", "XDG_CONFIG_HOME")
 
-_SETTINGS = {
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "LC_ALL": "C",
-}
+_SETTINGS = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 
 _OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false")
 """``core.fsmonitor`` in the config of a repository can name a program that git would run."""

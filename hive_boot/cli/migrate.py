@@ -14,16 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.arguments import CommandError, Parser, UsageError, os_error_text
-from hive_boot.cli.file_writing import FileTransaction, UndoError
+from hive_boot.cli.arguments import CommandError, Parser, UsageError
+from hive_boot.cli.file_writing import FileTransaction
 from hive_boot.cli.git import are_ignored, find_repository
 from hive_boot.cli.migration_plan import MigrationPlan
 from hive_boot.cli.output import Cell, print_json, print_line, print_table
 from hive_boot.cli.secret_files import (
-    differing_fields,
     encode_value,
+    errors_reported,
     named_directory,
-    os_errors_reported,
     read_directory,
 )
 from hive_boot.secrets.fix_hints import near_misses
@@ -73,12 +72,10 @@ def run(arguments: Namespace) -> int:
         SecretsError: a start could not read the ``.env`` files.
         CommandError: the migration was refused or failed, and its changes were undone.
     """
-    boot = load_application(arguments.app)
-    declaration = boot._declaration  # noqa: SLF001  (same package)
-    files = [
-        Path(file) for file in arguments.env_file or [declaration.source_options.env_file or ".env"]
-    ]
-    with os_errors_reported(Path(arguments.to)):
+    declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
+    names = arguments.env_file or [declaration.source_options.env_file or ".env"]
+    files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for an unknown user)
+    with errors_reported(Path(arguments.to)):
         _check_paths(arguments.to, files)
         plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
     if not arguments.dry_run:
@@ -127,18 +124,8 @@ def apply(plan: MigrationPlan) -> None:
     Raises:
         CommandError: a change failed; the message lists changes that could not be undone.
     """
-    failure = ""
-    try:
-        with FileTransaction() as transaction:
-            _make_changes(plan, transaction)
-    except OSError as exc:
-        path = exc.filename2 or exc.filename or plan.shown
-        failure = f"Nothing was changed: {path}: {os_error_text(exc).lower()}"
-    except CommandError as exc:
-        failure = f"{'' if isinstance(exc, UndoError) else 'Nothing was changed: '}{exc}"
-    if failure:
-        # Raised outside the except block: the frames of the first exception contain values.
-        raise CommandError(failure)
+    with errors_reported(plan.shown, "Nothing was changed: "), FileTransaction() as transaction:
+        _make_changes(plan, transaction)
 
 
 def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
@@ -156,8 +143,8 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
     root = find_repository(plan.directory)
     if change is not None and root is not None and are_ignored(root, plan.paths) is False:
         message = (
-            f"git does not ignore {plan.shown} with the line {change.line} in {change.path}, "
-            "because another .gitignore overrides it"
+            f"No secret was written: git does not ignore {plan.shown} with the line {change.line} "
+            f"in {change.path}, because another .gitignore overrides it"
         )
         raise CommandError(message)
     if plan.restricts_permissions:
@@ -166,12 +153,9 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
         if each.is_new:
             transaction.create_directory(plan.directory)
             transaction.create(plan.directory / each.file, encode_value(each.value))
-    target = read_directory(plan.field_index, plan.directory)
-    migrated = {each.attribute for each in plan.secrets}
-    differing = differing_fields(plan.field_index, plan.found, target)
-    names = [field.name for field in differing if field.attribute in migrated]
-    if names:
-        message = f"a start would read different values of {', '.join(names)} from the new files"
+    if differing := plan.migrated_otherwise(read_directory(plan.field_index, plan.directory)):
+        names = ", ".join(field.name for field in differing)
+        message = f"The new files are refused: a start would read different values of {names}"
         raise CommandError(message)
 
 

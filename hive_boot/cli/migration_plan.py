@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass
-from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dotenv.parser import parse_stream
-
 from hive_boot._output import escape_controls
 from hive_boot.cli.arguments import CommandError
-from hive_boot.cli.file_writing import DIRECTORY_MODE
+from hive_boot.cli.file_writing import DIRECTORY_MODE, TEMPORARY
 from hive_boot.cli.git import (
     GitignoreChange,
     find_repository,
@@ -24,7 +22,6 @@ from hive_boot.cli.git import (
     tracked_files,
 )
 from hive_boot.cli.secret_files import (
-    differing_fields,
     named_directory,
     read_directory,
     read_env_files,
@@ -35,6 +32,7 @@ from hive_boot.cli.secret_files import (
 )
 from hive_boot.exceptions import SecretsError
 from hive_boot.runtime.log_messages import warning_text
+from hive_boot.secrets.sources.dotenv import bindings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -54,14 +52,12 @@ class MigratedSecret:
     """A secret that the ``.env`` files hold.
 
     Attributes:
-        attribute: the attribute of its field.
         name: its name.
         value: its value.
         file: its file, as a path relative to the directory.
         is_new: whether the file must be written; if not, it already contains the value.
     """
 
-    attribute: str
     name: str
     value: Value
     file: str
@@ -123,13 +119,13 @@ class MigrationPlan:
         self.shown = shown
         self.directory: Path = named_directory(shown)
         self.found: LoadResult = read_env_files(self.field_index, files)
+        self._file_names = " and ".join(map(str, files))
+        self._quoted = shlex.quote(str(shown))
         self._refuse_unreadable()
+        self._migrating = [each for each in self._fields if each.attribute in self.found.values]
         target = self._inspect_target()
-        self._refuse_members(target)
         self.secrets: list[MigratedSecret] = [
-            self._migrated(field, target)
-            for field in self._fields
-            if self._value(field) is not None
+            self._migrated(field, target) for field in self._migrating
         ]
         self.missing: list[Field] = [
             field
@@ -137,9 +133,12 @@ class MigrationPlan:
             if (field.required or field.required_in)
             and field.attribute not in self.found.values.keys() | target.values.keys()
         ]
-        migrated = {each.name for each in self.secrets}
-        migrated |= {old for each in self._fields if each.name in migrated for old in each.aliases}
-        names = {name for each in migrated for name in (each, f"{each}_FILE")}
+        variables = {**self.field_index.by_variable, **self.field_index.by_file_variable}
+        names = {
+            name
+            for name, field in variables.items()
+            if field.attribute.partition(".alias.")[0] in self.found.values
+        }
         self.lines: list[DotenvLines] = [
             line for file in files for line in _lines_to_delete(file, names)
         ]
@@ -155,16 +154,17 @@ class MigrationPlan:
         self.warnings += self._replaceable_directories()
         self._check_git()
 
+    def migrated_otherwise(self, target: LoadResult) -> list[Field]:
+        """Return the fields of the ``.env`` files whose value is another one in ``target``."""
+        return [each for each in self._migrating if self._differs(each, target)]
+
+    def _differs(self, field: Field, other: LoadResult) -> bool:
+        return self.found.values.get(field.attribute) != other.values.get(field.attribute)
+
     @property
     def paths(self) -> list[Path]:
-        """The files of the secrets, absolute."""
-        return [self.directory / each.file for each in self.secrets]
-
-    def _value(self, field: Field) -> Value | None:
-        return self.found.values.get(field.attribute)
-
-    def _file_names(self) -> str:
-        return " and ".join(map(str, self.files))
+        """The files that git must ignore, absolute: those of secrets, and a temporary one."""
+        return [self.directory / each for each in (*[s.file for s in self.secrets], TEMPORARY)]
 
     def _refuse_unreadable(self) -> None:
         """Raise if a start would report a problem with the ``.env`` files, or reads no secret.
@@ -174,7 +174,7 @@ class MigrationPlan:
             CommandError: the files set no declared secret.
         """
         if self.found.problems:
-            lines = [f"Nothing was written, because {self._file_names()} cannot be read:"]
+            lines = [f"Nothing was written, because {self._file_names} cannot be read:"]
             for problem in self.found.problems:
                 location = f" ({problem.places[0]})" if problem.places else ""
                 lines.append(f"  {problem.name} {problem.message}{location}")
@@ -182,25 +182,8 @@ class MigrationPlan:
             raise SecretsError("\n".join(map(escape_controls, lines)))
         if not self.found.values:
             message = (
-                f"{self._file_names()} sets none of the {len(self._fields)} secrets that "
+                f"{self._file_names} sets none of the {len(self._fields)} secrets that "
                 f"{self.declaration} declares"
-            )
-            raise CommandError(message)
-
-    def _refuse_members(self, target: LoadResult) -> None:
-        """Raise if a secret that must be written is a member of a file.
-
-        Raises:
-            CommandError: there is one.
-        """
-        members = [
-            f"{field.name} is a member of {self.shown / field.bundle}"
-            for field in self._fields
-            if field.bundle and self._value(field) and field.attribute not in target.values
-        ]
-        if members:
-            message = (
-                f"Nothing was written, because migrate does not write members: {'; '.join(members)}"
             )
             raise CommandError(message)
 
@@ -208,11 +191,10 @@ class MigrationPlan:
         """Load the directory, which need not exist, and return the result.
 
         Raises:
-            CommandError: the directory cannot be read or written, or has other values.
+            CommandError: the directory cannot be read or written, or has other values, or lacks
+                a file with members.
         """
         target = read_directory(self.field_index, self.directory)
-        if not self.directory.exists():
-            return target
         snapshot = target.snapshots[0]
         if snapshot.volume:
             message = (
@@ -220,26 +202,28 @@ class MigrationPlan:
                 "hive-boot rotate NAME --kubernetes: it prints the command that changes the Secret."
             )
             raise CommandError(message)
-        if snapshot.problem is not None:
+        if snapshot.problem is not None and self.directory.exists():
             message = f"{self.shown} {snapshot.problem.message}"
             raise CommandError(message)
         lines = [
             line
-            for field in differing_fields(self.field_index, self.found, target)
-            if field.attribute in self.found.values
+            for field in self.migrated_otherwise(target)
             for line in self._conflicts(field, target)
         ]
         if lines:
-            message = "Nothing was written, because other files exist:"
+            message = "Nothing was written, because of other files:"
             raise CommandError(message, *lines)
         return target
 
     def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
-        """Return a line for each existing file that conflicts with the value of a field."""
+        """Return a line for each file that conflicts with the value of a field."""
         if field.attribute in target.values:
             path = self._shown_path(target.origin(field.attribute)[1])
-            other = f"contains a different value of {field.name} than {self._file_names()}"
+            other = f"contains a different value of {field.name} than {self._file_names}"
             return [f"  {path} {other}. Remove the wrong one."]
+        if field.bundle:
+            file = self.shown / field.bundle
+            return [f"  {field.name} is a member of {file}, and migrate does not write members."]
         several = f"is one of several files of {field.name}"
         conflicts = [
             (hit.place, getattr(hit.result, "message", several))
@@ -268,17 +252,14 @@ class MigrationPlan:
         else:
             path = Path(target.origin(field.attribute)[1])
             file = field.bundle or str(path.relative_to(self.directory))
-        return MigratedSecret(
-            attribute=field.attribute, name=field.name, value=value, file=file, is_new=is_new
-        )
+        return MigratedSecret(name=field.name, value=value, file=file, is_new=is_new)
 
     def _broken_constraints(self) -> list[str]:
         """Return a warning for each value that a start rejects; it is migrated without a change."""
         return [
             f"{field.name} {each}: a start rejects this value"
-            for field in self._fields
-            if (value := self._value(field)) is not None
-            for each in rejections(field, value)
+            for field in self._migrating
+            for each in rejections(field, self.found.values[field.attribute])
         ]
 
     def _overriding_sources(self) -> Iterator[str]:
@@ -293,13 +274,13 @@ class MigrationPlan:
             if names := self._conflicting_names(read_env_files(self.field_index, [path])):
                 yield (
                     f"{path} contains different values of {names}, which override "
-                    f"{self._file_names()} in development. To migrate these values, add "
+                    f"{self._file_names} in development. To migrate these values, add "
                     f"--env-file {path} as the last option."
                 )
         if names := self._conflicting_names(read_environment(self.field_index)):
             yield (
                 f"the environment of this shell contains different values of {names}, which "
-                f"override {self._file_names()} in development. Unset the variables."
+                f"override {self._file_names} in development. Unset the variables."
             )
 
     def _conflicting_names(self, source: LoadResult) -> str:
@@ -307,8 +288,9 @@ class MigrationPlan:
         with_problem = {problem.name for problem in source.problems}
         names = [
             field.name
-            for field in differing_fields(self.field_index, self.found, source)
-            if field.attribute in source.values or field.name in with_problem
+            for field in self._fields
+            if self._differs(field, source)
+            and (field.attribute in source.values or field.name in with_problem)
         ]
         names += sorted(with_problem.difference(field.name for field in self._fields))
         return ", ".join(names)
@@ -328,7 +310,7 @@ class MigrationPlan:
             return True
         self.warnings.append(
             f"other users of this machine can read the files in {self.shown}. Fix: chmod 700 "
-            f"{self.shown}"
+            f"{self._quoted}"
         )
         return False
 
@@ -339,9 +321,7 @@ class MigrationPlan:
         with which the migration ends is not mentioned, nor a sticky one, such as that of ``/tmp``.
         """
         warnings: dict[str, str] = {}
-        for path in (self.directory, *self.directory.parents):
-            if not path.exists():
-                continue
+        for path in filter(Path.exists, (self.directory, *self.directory.parents)):
             status = path.stat()
             replaces = f"can replace the files in {self.shown}"
             if status.st_uid not in {0, os.geteuid()}:
@@ -349,7 +329,8 @@ class MigrationPlan:
                 warnings.setdefault("owner", text)
             is_changed = path == self.directory and self.restricts_permissions
             if status.st_mode & stat.S_IWOTH and not (status.st_mode & stat.S_ISVTX or is_changed):
-                text = f"every user can write to {path}, and {replaces}. Fix: chmod o-w {path}"
+                fix = f"chmod o-w {shlex.quote(str(path))}"
+                text = f"every user can write to {path}, and {replaces}. Fix: {fix}"
                 warnings.setdefault("mode", text)
         return [*warnings.values()]
 
@@ -388,7 +369,7 @@ class MigrationPlan:
             raise CommandError(message)
         if names:
             self.warnings.append(
-                f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self.shown}"
+                f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self._quoted}"
             )
 
 
@@ -400,20 +381,16 @@ def _lines_to_delete(file: Path, names: Collection[str]) -> list[DotenvLines]:
             reference would have no value.
     """
     found, references = [], []
-    # With \n for every line end: python-dotenv counts the \r\n of an unreadable line as two.
-    stream = StringIO(file.read_bytes().decode("utf-8-sig"), newline=None)
-    for binding in parse_stream(stream):
-        if binding.key is None or binding.value is None:
+    for first, read in bindings(lambda: file.read_bytes().decode("utf-8-sig")):
+        key, value = read().key, read().value
+        if key is None or value is None:
             continue
-        # python-dotenv includes the blank lines before a binding in its text.
-        text = binding.original.string
-        body = text.lstrip()
-        first = binding.original.line + text.count("\n") - body.count("\n")
-        last = first + body.rstrip("\n").count("\n")
-        if binding.key in names:
-            found.append(DotenvLines(file=str(file), name=binding.key, first=first, last=last))
-        elif used := {*chain(*_REFERENCE.findall(binding.value))} & {*names}:
-            references.append(f"  line {first} ({binding.key}) refers to {', '.join(sorted(used))}")
+        if key in names:
+            last = first + read().original.string.strip().count("\n")
+            found.append(DotenvLines(file=str(file), name=key, first=first, last=last))
+        elif used := {*chain(*_REFERENCE.findall(value))} & {*names}:
+            # Without the key, which may be a part of a value.
+            references.append(f"  line {first} refers to {', '.join(sorted(used))}")
     if references:
         message = f"Nothing was written, because other lines of {file} refer to secrets:"
         raise CommandError(message, *references, "  Fix: declare these variables as secrets too")

@@ -94,7 +94,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     if is_terminal() and _draw_with_rich(headers, rows):
         return
     widths = [
-        max(len(header), *(len(row[column].text) for row in rows)) if rows else len(header)
+        max([len(header), *(len(row[column].text) for row in rows)])
         for column, header in enumerate(headers)
     ]
     head = "  ".join(f"{header:<{width}}" for header, width in zip(headers, widths, strict=True))

@@ -36,35 +36,6 @@ _MAX_PRINTED = 200
 """Limit of the characters that are printed from a response."""
 
 
-class _Target:
-    """The endpoint to request.
-
-    Attributes:
-        secure: whether the scheme is https.
-        host: a host name or an address; an IPv6 address without brackets.
-        port: the port.
-        path: the path and the query.
-    """
-
-    __slots__ = ("host", "path", "port", "secure")
-
-    def __init__(self, host: str, port: int, path: str, *, secure: bool) -> None:
-        self.host = host
-        self.port = port
-        self.path = path
-        self.secure = secure
-
-    @property
-    def authority(self) -> str:
-        """The host and the port, as in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The whole URL."""
-        return f"http{'s' if self.secure else ''}://{self.authority}{self.path}"
-
-
 def parser() -> Parser:
     """Return the parser of the command's arguments."""
     parser = Parser(
@@ -89,10 +60,10 @@ def parser() -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Run the command."""
-    target = _target(arguments)
+    url, host, port = _endpoint(arguments)
     status, text = 0, ""
     try:
-        status, text = _request(target, arguments.timeout)
+        status, text = _request(url, host, port, arguments.timeout)
     except UnicodeError:
         # Python encodes a host name with IDNA, which rejects an empty or a long label.
         text = "invalid host name"
@@ -101,14 +72,14 @@ def run(arguments: Namespace) -> int:
     ok = 200 <= status < 400  # noqa: PLR2004  (success for the kubelet)
     shown = text.strip().partition("\n")[0].rstrip()[:_MAX_PRINTED]
     if arguments.json:
-        print_json({"ok": ok, "url": target.url, "status": status or None, "text": shown})
+        print_json({"ok": ok, "url": url, "status": status or None, "text": shown})
     else:
-        print_line(f"{target.url}: {f'{status} {shown}'.strip() if status else shown}")
+        print_line(f"{url}: {f'{status} {shown}'.strip() if status else shown}")
     return 0 if ok else EXIT_FAILURE
 
 
-def _target(arguments: Namespace) -> _Target:
-    """Return the endpoint that the arguments specify.
+def _endpoint(arguments: Namespace) -> tuple[str, str, int]:
+    """Return the URL that the arguments specify, its host (IPv6 without brackets) and its port.
 
     Raises:
         UsageError: an argument is missing, invalid, or conflicts with another one.
@@ -127,15 +98,17 @@ def _target(arguments: Namespace) -> _Target:
         raise UsageError(message)
     else:
         scheme, _, rest = arguments.url.partition("://")
-    if scheme.lower() not in {"http", "https"} or not rest.isprintable() or " " in rest:
+    scheme = scheme.lower()
+    if scheme not in {"http", "https"} or not rest.isprintable() or " " in rest:
         message = (
             "Invalid URL or --path: expected http://host:port/path or https://host:port/path, "
             "without spaces and control characters"
         )
         raise UsageError(message)
-    authority, slash, path = rest.partition("/")
-    host, port = _host_and_port(authority, 443 if scheme.lower() == "https" else 80)
-    return _Target(host, port, slash + path or "/", secure=scheme.lower() == "https")
+    authority, _, path = rest.partition("/")
+    host, port = _host_and_port(authority, 443 if scheme == "https" else 80)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}:{port}/{path}", host, port
 
 
 def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
@@ -150,13 +123,15 @@ def _host_and_port(authority: str, default_port: int) -> tuple[str, int]:
     return host, int(port)
 
 
-def _request(target: _Target, timeout: float) -> tuple[int, str]:
+def _request(url: str, host: str, port: int, timeout: float) -> tuple[int, str]:
     """Send a GET request and return the status and the body of the response.
 
     The request is HTTP/1.0, whose responses are never chunked.
 
     Args:
-        target: the endpoint.
+        url: the URL.
+        host: the host of the URL; an IPv6 address without brackets.
+        port: the port of the URL.
         timeout: seconds for each of connecting, the TLS handshake and sending. The response
             must be received within this time after the call.
 
@@ -164,25 +139,29 @@ def _request(target: _Target, timeout: float) -> tuple[int, str]:
         OSError: the connection fails, the timeout expires, or the response is not HTTP.
     """
     deadline = monotonic() + timeout
+    scheme, _, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
     request = (
-        f"GET {target.path} HTTP/1.0\r\nHost: {target.authority}\r\n"
+        f"GET /{path} HTTP/1.0\r\nHost: {authority}\r\n"
         "User-Agent: hive-boot-probe\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     )
     with (
-        socket.create_connection((target.host, target.port), timeout) as plain,
-        _wrap_tls(plain, target) as connection,
+        socket.create_connection((host, port), timeout) as plain,
+        _wrap_tls(plain, host) if scheme == "https" else plain as connection,
     ):
         connection.sendall(request.encode())
         received = b""
-        while len(received) < _MAX_BYTES:
-            connection.settimeout(max(0.001, deadline - monotonic()))
+        # Some servers ignore `Connection: close` and keep the connection open.
+        while len(received) < _MAX_BYTES and not _is_complete(received):
+            left = deadline - monotonic()
+            if left <= 0:
+                message = "timed out"
+                raise TimeoutError(message)
+            connection.settimeout(left)
             chunk = connection.recv(_MAX_BYTES)
             if not chunk:
                 break
             received += chunk
-            if _is_complete(received):
-                # Some servers ignore `Connection: close` and keep the connection open.
-                break
     status_line = _STATUS_LINE.match(received)
     if status_line is None:
         message = "the response is not HTTP/1.0 or HTTP/1.1"
@@ -203,9 +182,7 @@ def _is_complete(received: bytes) -> bool:
     return False
 
 
-def _wrap_tls(plain: socket.socket, target: _Target) -> socket.socket:
-    if not target.secure:
-        return plain
+def _wrap_tls(plain: socket.socket, host: str) -> socket.socket:
     from ssl import create_default_context  # noqa: PLC0415  (only for https; slow to import)
 
-    return create_default_context().wrap_socket(plain, server_hostname=target.host)
+    return create_default_context().wrap_socket(plain, server_hostname=host)

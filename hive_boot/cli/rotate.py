@@ -16,12 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hive_boot.cli.app_loader import load_application, working_directory
-from hive_boot.cli.arguments import (
-    CommandError,
-    Parser,
-    UsageError,
-    os_error_text,
-)
+from hive_boot.cli.arguments import CommandError, Parser, UsageError
 from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
 from hive_boot.cli.git import find_repository, git_failure, plan_gitignore_change
 from hive_boot.cli.output import print_json, print_line
@@ -29,29 +24,24 @@ from hive_boot.cli.secret_files import (
     SecretLocation,
     decode_value,
     encode_value,
+    errors_reported,
     locate_secret,
-    os_errors_reported,
     read_directory,
     rejections,
-    value_problem,
     without_constraints,
 )
 from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import NAME, Field, file_name_candidates
-from hive_boot.secrets.sources.files import BOM, LIMIT, NOT_UTF_8
+from hive_boot.secrets.fields import NAME, Field, ValueProblem, file_name_candidates
+from hive_boot.secrets.sources.files import LIMIT
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from hive_boot.secrets.secret_set import SecretSet
-    from hive_boot.secrets.sources.files import Value
-
-_MAX_BYTES = LIMIT + len(BOM) + len(b"\r\n") + 1
-"""Limit of the bytes that are read from stdin: a byte order mark and a final ``\\r\\n`` are
-removed, and one byte more shows that the value is too large."""
+    from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
 
 def read_new_value(field: Field) -> Value:
@@ -67,22 +57,18 @@ def read_new_value(field: Field) -> Value:
     if sys.stdin is None:
         message = "The new value cannot be read, because stdin is closed. Pipe the value to stdin."
         raise UsageError(message)
-    value = (
-        _prompt(field)
-        if sys.stdin.isatty()
-        else decode_value(sys.stdin.buffer.read(_MAX_BYTES), field)
-    )
-    problem = NOT_UTF_8 if value is None else value_problem(value)
-    if problem is not None or value is None:
-        message = f"The new value of {field.name} {problem.message if problem else ''}"
+    is_prompt = sys.stdin.isatty()
+    value = _prompt(field) if is_prompt else decode_value(sys.stdin.buffer.read(LIMIT + 1), field)
+    if isinstance(value, ValueProblem):
+        message = f"The new value of {field.name} {value.message}"
         raise CommandError(message)
     return value
 
 
-def _prompt(field: Field) -> Value | None:
+def _prompt(field: Field) -> ValueOrProblem:
     """Read the value twice, without echo."""
     failure = ""
-    entries: list[Value | None] = []
+    entries: list[ValueOrProblem] = []
     try:
         with warnings.catch_warnings(), signals_raised():
             warnings.simplefilter("error", GetPassWarning)
@@ -174,7 +160,7 @@ def run(arguments: Namespace) -> int:
         return _print_kubectl(field, arguments.kubernetes, declared, json=arguments.json)
     working_directory()  # raises if it was removed
     directory = Path(arguments.to)
-    with os_errors_reported(directory):
+    with errors_reported(directory):
         location = locate_secret(
             field, directory, create=arguments.create, declared=declared is not None
         )
@@ -185,18 +171,10 @@ def run(arguments: Namespace) -> int:
         notes = _exposure_notes(location, backup)
     value = read_new_value(field)
     notes += _check_value(field, value, declared=declared is not None)
-    failure, is_unchanged = "", False
-    try:
+    with errors_reported(location.shown, "Nothing was changed: "):
         is_unchanged = _current_value(field, location.directory) == value
         if not (is_unchanged or arguments.dry_run):
             _write(field, location, value, backup)
-    except OSError as exc:
-        failure = f"{location.shown} was not changed: {os_error_text(exc).lower()}"
-    except CommandError as exc:
-        failure = f"{location.shown} {exc}"
-    if failure:
-        # Raised outside the except block: the frames of the first exception contain values.
-        raise CommandError(failure)
     state = "created" if location.status is None else "rotated"
     if is_unchanged:
         state, backup = "unchanged", None
@@ -279,8 +257,7 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
 
 def _current_value(field: Field, directory: Path) -> Value | None:
     """Return the value that a start reads from a directory now."""
-    field_index = without_constraints([field])
-    return read_directory(field_index, directory).values.get(field.attribute)
+    return read_directory(without_constraints([field]), directory).values.get(field.attribute)
 
 
 def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:
@@ -292,9 +269,10 @@ def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:
     new = location.path if location.status is None else backup
     if new is None:
         return []
-    directories = [location.directory / each for each in Path(location.file).parents]
     if backup is None and all(
-        each.is_dir() and each.stat().st_mode & stat.S_IXOTH for each in directories
+        each.is_dir() and each.stat().st_mode & stat.S_IXOTH
+        for each in new.parents
+        if each.is_relative_to(location.directory)
     ):
         message = (
             f"{location.shown} was not created: every user of this machine can enter its "
@@ -325,15 +303,15 @@ def _write(field: Field, location: SecretLocation, value: Value, backup: Path | 
     def accept() -> bool:
         return _current_value(field, location.directory) == value
 
-    if location.status is None:
-        with FileTransaction() as transaction:
-            transaction.create(location.path, encode_value(value))
-            if not accept():
-                message = "was not created: a start would read another value"
-                raise CommandError(message)
+    path, content, expected = location.path, encode_value(value), location.status
+    if expected is not None:
+        write_in_place(path, content, accept, backup=backup, expected=expected)
         return
-    content, expected = encode_value(value), location.status
-    write_in_place(location.path, content, accept, backup=backup, expected=expected)
+    with FileTransaction() as transaction:
+        transaction.create(path, content)
+        if not accept():
+            message = f"{path} was not created: a start would read another value"
+            raise CommandError(message)
 
 
 def _print_report(facts: dict[str, Any]) -> None:

@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.arguments import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import FieldIndex, ValueProblem, constraint_violations
+from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.placeholders import BLANK, PLACEHOLDER, content_problem
+from hive_boot.secrets.placeholders import STAND_INS, content_problem
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
-from hive_boot.secrets.sources.files import BOM, EMPTY, LIMIT, NUL, decode_file
+from hive_boot.secrets.sources.files import BOM, value_of_content
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.sources.files import Value
+    from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
 _NO_WAITING = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
 """Disables waiting: the clock is one hour ahead, so that a new file is old enough to be read."""
@@ -53,14 +52,12 @@ class SecretLocation:
 
     Attributes:
         directory: the directory, absolute and without links.
-        file: the file in it, as a relative path.
         shown: the file, as the user named the directory.
         path: the file, absolute and without links.
         status: the status of the file; None if it does not exist.
     """
 
     directory: Path
-    file: str
     shown: Path
     path: Path
     status: os.stat_result | None
@@ -123,9 +120,7 @@ def locate_secret(
         message = f"{shown / file} is not a regular file. Remove it and use --create."
         raise CommandError(message)
     status = path.lstat() if existing else None
-    return SecretLocation(
-        directory=directory, file=file, shown=shown / file, path=path, status=status
-    )
+    return SecretLocation(directory=directory, shown=shown / file, path=path, status=status)
 
 
 def _list(directory: Path, field: Field) -> list[str]:
@@ -139,23 +134,30 @@ def _list(directory: Path, field: Field) -> list[str]:
 
 
 @contextmanager
-def os_errors_reported(shown: Path) -> Iterator[None]:
-    """Raise CommandError for an error of the operating system in the ``with`` block.
+def errors_reported(shown: Path, prefix: str = "") -> Iterator[None]:
+    """Raise CommandError for an error in the ``with`` block, whose frames may contain values.
 
     Args:
-        shown: the path to name, if the error has none.
+        shown: the path to name, if an error of the operating system has none.
+        prefix: the beginning of the message of such an error. Default none.
 
     Raises:
-        CommandError: the block raises OSError.
+        CommandError: the block raises OSError or CommandError.
     """
-    failure = ""
+    lines: tuple[object, ...] = ()
     try:
         yield
+    except CommandError as exc:
+        lines = exc.args
     except OSError as exc:
-        failure = f"{exc.filename2 or exc.filename or shown}: {os_error_text(exc)}"
-    if failure:
-        # Raised outside the except block: the frames of the first exception can contain values.
-        raise CommandError(failure)
+        path = exc.filename2 or exc.filename or shown
+        lines = (f"{prefix}{path}: {os_error_text(exc)}",)
+    if lines:
+        error = CommandError(*lines)
+        try:
+            raise error
+        finally:
+            error.__context__ = None  # the first exception, with its frames
 
 
 def named_directory(shown: Path) -> Path:
@@ -167,7 +169,8 @@ def named_directory(shown: Path) -> Path:
     if shown.is_symlink():
         message = f"{shown} is a symbolic link. Specify its target instead."
         raise UsageError(message)
-    return shown.resolve()
+    # Path.resolve() raises RuntimeError for a loop of links.
+    return Path(os.path.realpath(shown))
 
 
 def refuse_links(directory: Path, file: str, shown: Path) -> None:
@@ -200,26 +203,14 @@ def encode_value(value: Value) -> bytes:
     return (BOM if raw.startswith(BOM) else b"") + raw + (b"\n" if raw.endswith(b"\n") else b"")
 
 
-def decode_value(raw: bytes, field: Field) -> Value | None:
-    """Return the value that a start reads from a file with this content.
+def decode_value(raw: bytes, field: Field) -> ValueOrProblem:
+    """Return the value that a start reads from a file with this content, or its problem.
 
-    Returns:
-        None if the field is text and the content is not UTF-8.
+    Placeholders and references that ``allow_placeholder=True`` permits are not a problem here.
     """
-    return decode_file(lambda: raw, field.name, is_text=field.kind is Secret)
-
-
-def value_problem(value: Value) -> ValueProblem | None:
-    """Return the problem that a start would report for ``value`` in a file, or None."""
-    plain = value.reveal()
-    if not plain:
-        return EMPTY
-    if isinstance(plain, str) and "\0" in plain:
-        return NUL
-    if len(encode_value(value)) > LIMIT:
-        return ValueProblem("too-large", f"is larger than the {LIMIT} bytes that a start reads")
-    problem = content_problem(value)
-    return problem if problem in {BLANK, PLACEHOLDER} else None
+    value = value_of_content(lambda: raw, field.name, is_text=field.kind is Secret)
+    problem = None if isinstance(value, ValueProblem) else content_problem(value)
+    return value if problem is None or problem in STAND_INS else problem
 
 
 def rejections(field: Field, value: Value) -> list[str]:
@@ -235,15 +226,14 @@ def rejections(field: Field, value: Value) -> list[str]:
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:
     """Return the fields as optional fields that accept every value."""
     return FieldIndex(
-        field.replace(
-            required=False,
-            required_in=frozenset(),
-            dev_default=None,
-            min_length=None,
-            max_length=None,
-            pattern=None,
-            check=None,
-            previous=None,
+        Field(
+            attribute=field.attribute,
+            name=field.name,
+            kind=field.kind,
+            file=field.file,
+            aliases=field.aliases,
+            file_variable=field.file_variable,
+            candidates=field.candidates,
             allow_placeholder=True,
         )
         for field in fields
@@ -276,15 +266,6 @@ def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
 def read_environment(field_index: FieldIndex) -> LoadResult:
     """Load the environment variables of this process as a start does."""
     return _read(field_index, "environment", variables=os.environ.copy)
-
-
-def differing_fields(field_index: FieldIndex, one: LoadResult, other: LoadResult) -> list[Field]:
-    """Return the fields whose values differ between two results, or exist in only one."""
-    return [
-        field
-        for field in field_index.all_fields
-        if one.values.get(field.attribute) != other.values.get(field.attribute)
-    ]
 
 
 def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:  # noqa: ANN401  (fields of SourceContext)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 # Imported here and not where they are used: a process that exits may be unable to open a file.
 from hive_boot._output import escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS
+from hive_boot.lifecycle.tasks import start_daemon_thread
 from hive_boot.redaction.registry import redact_safely
 
 if TYPE_CHECKING:
@@ -151,81 +152,21 @@ _NO_DESCRIPTION = (
 """Message of a forced exit if the description fails or hangs."""
 
 
-class ExitWatchdog:
-    """Watchdog thread that ends the process after a time, even if the main thread is blocked.
-
-    Code that holds the GIL, such as a C extension or a slow regular expression, delays the exit
-    until it releases the GIL.
+def force_exit(status: int, pending: Callable[[], str], timings: Timings = DEFAULTS) -> NoReturn:
+    """End the process as :func:`exit_now`, with a description of what has not stopped.
 
     Args:
-        seconds: the time between ``start`` and the exit.
-        pending: returns the text for stderr, which lists what has not stopped. Called in a
-            separate thread; it may fail or hang.
-        status: the exit status of the process.
-        timings: contains the limit of each step of the exit.
+        status: the exit status.
+        pending: returns the text for stderr. It may fail or hang.
+        timings: contains the limit of each step.
     """
+    message = [_NO_DESCRIPTION]
 
-    def __init__(
-        self,
-        seconds: float,
-        pending: Callable[[], str],
-        status: int,
-        timings: Timings = DEFAULTS,
-    ) -> None:
-        self._seconds = seconds
-        self._pending = pending
-        self._status = status
-        self._timings = timings
-        self._cancelled = threading.Event()
-        self._decided = threading.Event()
-        self._must_exit = False
-        self._only_at_exit = False
+    def describe() -> None:
+        message[0] = pending()
 
-    def start(self) -> None:
-        """Start the time, in two threads; called once.
-
-        Raises:
-            RuntimeError: no thread can be started.
-        """
-        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
-        # The first thread then writes the message itself. If it hangs in that, the second thread,
-        # which was started in time, ends the process.
-        _start_daemon_thread(self._wait, "hive_boot: deadline")
-        _start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
-
-    def cancel(self) -> None:
-        """Cancel the exit; no effect after the time is over."""
-        self._cancelled.set()
-        self._decided.set()
-
-    def only_while_exiting(self) -> None:
-        """Restrict the forced exit to the phase in which Python joins threads at its exit."""
-        self._only_at_exit = True
-
-    def _wait(self) -> None:
-        if self._cancelled.wait(min(self._seconds, threading.TIMEOUT_MAX)):
-            return
-        self._must_exit = _is_exiting() or not self._only_at_exit
-        self._decided.set()
-        if self._must_exit:
-            self._end()
-
-    def _hard_exit(self) -> None:
-        self._decided.wait()
-        if self._must_exit:
-            # Longer than the three steps of _end(). The time starts here and not with the other
-            # thread, because code that holds the GIL may have delayed both.
-            time.sleep(4 * self._timings.last_output_timeout)
-            os._exit(self._status)
-
-    def _end(self) -> None:
-        message = [_NO_DESCRIPTION]
-
-        def describe() -> None:
-            message[0] = self._pending()
-
-        _run_with_timeout(self._timings, describe)
-        exit_now(self._status, message[0], self._timings)
+    _run_with_timeout(timings, describe)
+    exit_now(status, message[0], timings)
 
 
 def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
@@ -241,13 +182,6 @@ def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     _run_with_timeout(timings, lambda: _write_line(text))
     _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
     os._exit(status)
-
-
-def _is_exiting() -> bool:
-    """Return whether Python joins threads now, because the main thread has ended."""
-    # Python joins the threads of executors first, while is_alive() of the main thread is True.
-    is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
-    return is_shutting_down or not threading.main_thread().is_alive()
 
 
 def threads_started_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
@@ -319,7 +253,7 @@ def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:
     threads = []
     for call in calls:
         try:
-            threads.append(_start_daemon_thread(call, "hive_boot: last output"))
+            threads.append(start_daemon_thread(call, "hive_boot: last output"))
         except RuntimeError:
             # No thread can be started: the thread limit is reached, or Python is exiting.
             with suppress(BaseException):
@@ -327,15 +261,3 @@ def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:
     end = time.monotonic() + timings.last_output_timeout
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-
-
-def _start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
-    """Start a daemon thread that calls a function and ignores its exceptions."""
-
-    def work() -> None:
-        with suppress(BaseException):
-            call()
-
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    thread.start()
-    return thread

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Backoff
 from hive_boot.exceptions import (
     LifecycleError,
     Problem,
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import StepOutcome, Timeline
-
-
-STOP_BUDGET_SHARE = 0.75
-"""Share of the remaining shutdown time that resources or services may use if others stop later."""
 
 
 class Resource(Record):

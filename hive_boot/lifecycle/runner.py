@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
 from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError
 from hive_boot.lifecycle.states import TRANSITIONS, State
 from hive_boot.lifecycle.tasks import BackgroundTask, log_event, unwrap_single
@@ -32,7 +31,7 @@ class Runner:
     Args:
         states: the states of the run.
         shutdown: the shutdown of the run.
-        context: the context variables of the task that holds the task group.
+        context: the context variables of the tasks.
         timings: the waits of resources, services and tasks.
 
     Attributes:
@@ -57,6 +56,7 @@ class Runner:
         self._states = states
         self._shutdown = shutdown
         self._timings = timings
+        self._context = context
         self._background = BackgroundTask(self._run_task_group, "hive_boot tasks", context, timings)
         self._group: TaskGroup | None = None
         self._opened = anyio.Event()
@@ -150,16 +150,20 @@ class Runner:
             await self.resources.start(await self.task_group(), deadline, seconds)
 
     async def start_services(self) -> None:
-        """Start the services, and open the task group if a shutdown delay needs it."""
-        if self._shutdown.delay:
-            await self.task_group()
+        """Start the services."""
         if self._services:
             from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
 
-            self.services = TaskSupervisor(
-                self._services, self._states.timeline, self.fail, self._timings
+            # Its end, when a foreign owner closes the loop, ends the restarts of services too.
+            await self.task_group()
+            self.services = self._shutdown.services = TaskSupervisor(
+                self._services,
+                self._states.timeline,
+                self.fail,
+                self._shutdown.stopping,
+                self._timings,
             )
-            self.services.start(await self.task_group())
+            self.services.start(self._context)
 
     def fail(self, name: str, failure: BaseException) -> None:
         """Log the failure of a resource, a service or a listener; the first one ends the run."""
@@ -183,10 +187,9 @@ class Runner:
         """
         if self.services is None:
             return []
-        from hive_boot.lifecycle.resources import STOP_BUDGET_SHARE  # noqa: PLC0415  (many have no resources)
-
         share = STOP_BUDGET_SHARE if self.resources is not None else 1
-        late = await self.services.stop((self._shutdown.deadline - time.monotonic()) * share)
+        late = await self.services.stop(self._shutdown.requested_at, self._shutdown.deadline, share)
+        self._shutdown.start_deadline()
         return [*self.services.failures, *([ShutdownTimeoutError(late)] if late else [])]
 
     async def stop_resources(self) -> list[BaseException]:
@@ -201,12 +204,15 @@ class Runner:
         """Close the task group, when all services have ended, and enter STOPPED."""
         if self.services is not None:
             await self.services.join()
+        await self._shutdown.end()
         await self._background.stop()
         self._states.transition(State.STOPPED)
 
     def abandon(self) -> None:
         """Enter STOPPED in a forked child: the tasks belong to the parent process."""
         self._background.abandon()
+        if self.services is not None:
+            self.services.abandon()
         for state in (State.DRAINING, State.STOPPING, State.STOPPED):
             if state in TRANSITIONS[self._states.state]:
                 self._states.transition_silently(state)
@@ -214,26 +220,22 @@ class Runner:
     def pending(self) -> list[str]:
         """Return a line for each service and resource that has not ended."""
         lines = [] if self.resources is None else self.resources.describe()
-        services = [] if self.services is None else self.services.running
-        return [*(f"{'running':<9} the service {name}" for name in services), *lines]
+        return lines if self.services is None else [*self.services.describe(), *lines]
 
     async def _run_task_group(self) -> None:
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
-                self._shutdown.set_task_group(group)
                 self._opened.set()
                 await anyio.sleep_forever()
         finally:
             self._group = None
-            self._shutdown.set_task_group(None)
             self._opened.set()
             # asyncio ends a task that is cancelled before its first step without running any
             # of its code, so the task cannot report its own end.
             if self.resources is not None:
                 self.resources.mark_cancelled()
-            if self.services is not None:
-                self.services.mark_cancelled()
+            self._shutdown.stopping.set()
 
     async def _ping_watchdog(self, seconds: float) -> None:
         while True:

@@ -5,23 +5,36 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import anyio
-import anyio.lowlevel
 
 from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.tasks import is_cancellation, log_event, unwrap_single
+from hive_boot.lifecycle.tasks import (
+    BackgroundTask,
+    CancellableBlock,
+    call_on_stop,
+    is_cancellation,
+    log_event,
+    uncancel_current_task,
+    unwrap_single,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    import contextvars
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any
 
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
-    from hive_boot.lifecycle.states import Timeline
+    from hive_boot.lifecycle.states import StepOutcome, Timeline
+
+RestartPolicy = Literal["never", "on-failure", "always"]
+"""When a service is started again: after a failure, or also after it has returned."""
 
 
 class SupervisedTask(Record):
@@ -30,29 +43,54 @@ class SupervisedTask(Record):
     Attributes:
         label: the name of the service in messages.
         call: runs the service once.
-        restart: whether the service is restarted after a failure.
+        restart: when the service is started again.
         max_restarts: how many restarts are allowed within ``restart_window``.
         restart_window: seconds in which restarts are counted.
+        grace_period: seconds between the request to stop and the cancellation of the service.
+        on_stop: called when a stop is requested; None without.
     """
 
     label: str
-    call: Callable[[], Awaitable[object]]
-    restart: bool
+    call: Callable[[], Coroutine[Any, Any, object]]
+    restart: RestartPolicy
     max_restarts: int
     restart_window: float
+    grace_period: float = 0.0
+    on_stop: Callable[[], object] | None = None
+
+
+class _ServiceState:
+    """State of one service in one run.
+
+    Attributes:
+        task: runs the service, and restarts it.
+        block: the current run of the service, which can be cancelled; None between two runs.
+        work: the coroutine of the current run.
+        is_failing: whether it has failed, and has not recovered yet.
+    """
+
+    task: BackgroundTask
+    block: CancellableBlock | None = None
+    work: Coroutine[Any, Any, object] | None = None
+    is_failing = False
+
+    def __init__(self, service: SupervisedTask) -> None:
+        self.service = service
 
 
 class TaskSupervisor:
-    """Services of one run.
+    """Services of one run, each in its own task.
 
     Args:
         services: the services to run.
         timeline: records each run of a service.
         on_give_up: called with the label and the failure of a service that is not restarted.
+        stopping: set when a stop is requested: no service is restarted after that.
         timings: the delays before a restart.
 
     Attributes:
         failures: the exceptions that services raised after they were cancelled.
+        completed: the services that have returned and are not started again.
     """
 
     def __init__(
@@ -60,165 +98,221 @@ class TaskSupervisor:
         services: Sequence[SupervisedTask],
         timeline: Timeline,
         on_give_up: Callable[[str, BaseException], None],
+        stopping: anyio.Event,
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._services = services
+        self._all = [_ServiceState(service) for service in services]
         self._timeline = timeline
         self._on_give_up = on_give_up
         self._timings = timings
+        self._stopping = stopping
         self.failures: list[BaseException] = []
-        self._scopes: dict[str, anyio.CancelScope] = {}
-        self._waiting: dict[str, None] = {}
-        self._all_ended = anyio.Event()
+        self.completed: list[str] = []
 
     @property
-    def waiting(self) -> tuple[str, ...]:
-        """The services that have failed and wait for their restart."""
-        return tuple(self._waiting)
+    def failing(self) -> tuple[str, ...]:
+        """The services that have failed and have not recovered yet."""
+        return tuple(state.service.label for state in self._all if state.is_failing)
+
+    @property
+    def grace_period(self) -> float:
+        """The longest grace period of a service that has not ended, in seconds."""
+        return max((state.service.grace_period for state in self._running()), default=0.0)
 
     @property
     def running(self) -> list[str]:
         """The services that have not ended."""
-        return list(self._scopes)
+        return [state.service.label for state in self._running()]
 
-    def start(self, group: TaskGroup) -> None:
+    @property
+    def has_on_stop(self) -> bool:
+        """Whether a service is asked to stop before it is cancelled."""
+        return any(state.service.on_stop is not None for state in self._all)
+
+    def call_on_stop(self, group: TaskGroup) -> None:
+        """Ask each running service to stop that declares how."""
+        for state in self._running():
+            if state.service.on_stop is not None:
+                label = f"the service {state.service.label}"
+                group.start_soon(call_on_stop, state.service.on_stop, label)
+
+    def start(self, context: contextvars.Context) -> None:
         """Start all services.
 
         Args:
-            group: the task group that runs them.
+            context: the context variables of the services; each gets a copy.
         """
-        for service in self._services:
-            self._scopes[service.label] = anyio.CancelScope()
-            group.start_soon(self._supervise, service)
+        for state in self._all:
+            state.task = BackgroundTask(
+                partial(self._supervise, state),
+                f"the service {state.service.label}",
+                context.copy(),
+                self._timings,
+            )
+            state.task.start()
 
-    async def stop(self, seconds: float) -> list[str]:
-        """Cancel all services, and wait until they have ended.
+    async def stop(self, requested_at: float, deadline: float, share: float) -> list[str]:
+        """Cancel each service after its grace period, and wait until they have ended.
 
         Args:
-            seconds: the longest wait.
+            requested_at: when the stop was requested, on the monotonic clock.
+            deadline: the deadline of the whole shutdown, on the monotonic clock.
+            share: share of the time between a cancellation and the deadline that a service may use.
 
         Returns:
             The services that have not ended.
         """
-        for scope in list(self._scopes.values()):
-            scope.cancel()
-        if self._scopes:
-            with anyio.move_on_after(max(0.0, seconds)):
-                await self._all_ended.wait()
+        async with anyio.create_task_group() as group:
+            for state in self._running():
+                group.start_soon(self._stop, state, requested_at, deadline, share)
         return self.running
 
     async def join(self) -> None:
         """Wait without a limit for services that have not ended after they were cancelled."""
-        if self._scopes:
+        if late := self._running():
             log_event(
                 logging.ERROR,
                 "Services were cancelled and have not ended; shutdown waits for them: %s",
                 ", ".join(self.running),
             )
-            await self._all_ended.wait()
+            for state in late:
+                await state.task.wait()
 
-    def mark_cancelled(self) -> None:
-        """Mark services as ended whose tasks were cancelled before their first step."""
-        self._scopes.clear()
-        self._waiting.clear()
-        self._all_ended.set()
+    def describe(self) -> list[str]:
+        """Return a line for each service that has not ended, with the line at which it waits."""
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
-    async def _supervise(self, service: SupervisedTask) -> None:
+        return [
+            f"running   the service {state.service.label}  {locate_coroutine(state.work)}".rstrip()
+            for state in self._running()
+        ]
+
+    def abandon(self) -> None:
+        """Suppress log lines in a forked child, in which the tasks belong to the parent."""
+        for state in self._all:
+            state.task.abandon()
+
+    def _running(self) -> list[_ServiceState]:
+        return [state for state in self._all if not state.task.has_ended]
+
+    async def _stop(
+        self, state: _ServiceState, requested_at: float, deadline: float, share: float
+    ) -> None:
+        cancel_at = requested_at + state.service.grace_period
+        with anyio.move_on_after(max(0.0, cancel_at - time.monotonic())):
+            await state.task.wait()
+        left = max(0.0, (deadline - time.monotonic()) * share)
+        if state.block is not None:
+            state.block.cancel(left)
+        with anyio.move_on_after(left):
+            await state.task.wait()
+
+    async def _supervise(self, state: _ServiceState) -> None:
         try:
-            with self._scopes[service.label]:
-                await self._restart_loop(service)
+            await self._restart_loop(state)
         finally:
-            self._scopes.pop(service.label, None)
-            self._waiting.pop(service.label, None)
-            if not self._scopes:
-                self._all_ended.set()
+            state.is_failing = False
 
-    async def _restart_loop(self, service: SupervisedTask) -> None:
-        timings = self._timings
+    async def _restart_loop(self, state: _ServiceState) -> None:
+        """Run a service, and start it again as often as its declaration allows."""
+        service, timings = state.service, self._timings
         # Jitter: replicas that fail together must not restart together.
         backoff = Backoff(
             timings.service_restart_delay, timings.max_service_restart_delay, jitter=True
         )
-        failures: deque[float] = deque()
-        while True:
-            started_at = time.monotonic()
-            failure = await self._run_once(service)
-            if failure is None:
+        ends: deque[float] = deque()
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            failure = await self._run_once(state)
+            if self._stopping.is_set():
                 return
             now = time.monotonic()
-            if now - started_at > service.restart_window:
+            if now - began > service.restart_window:
                 backoff.reset()
-            failures.append(now)
-            while failures[0] < now - service.restart_window:
-                failures.popleft()
-            is_fatal = not (service.restart and isinstance(failure, Exception))
-            if is_fatal or len(failures) > service.max_restarts:
+            ends.append(now)
+            while ends[0] < now - service.restart_window:
+                ends.popleft()
+            if failure is None and service.restart != "always":
+                self.completed.append(service.label)
+                log_event(logging.INFO, "The service %s has returned", service.label)
+                return
+            is_restarted = service.restart != "never" and isinstance(failure, Exception | None)
+            if not is_restarted or len(ends) > service.max_restarts:
+                failure = failure or LifecycleError(
+                    f"The service {service.label} has returned {len(ends)} times within "
+                    f"{service.restart_window:g} s."
+                )
                 failure.add_note(f"(raised by the service {service.label})")
                 self._on_give_up(service.label, failure)
                 return
-            await self._wait_for_restart(service, failure, backoff.next_delay())
+            await self._wait_for_restart(state, failure, backoff.next_delay())
 
-    async def _run_once(self, service: SupervisedTask) -> BaseException | None:
-        step = self._timeline.begin(service.label, "service")
-        scope = self._scopes[service.label]
+    async def _run_once(self, state: _ServiceState) -> BaseException | None:
+        """Run a service once, and return its failure."""
+        label = state.service.label
+        step = self._timeline.begin(label, "service")
         failure: BaseException | None = None
-        has_returned = stop_requested = False
-
-        async def work() -> None:
-            nonlocal failure, has_returned, stop_requested
-            try:
-                await service.call()
-                has_returned = True
-            except BaseException as exc:  # handled in _restart_loop, also a SystemExit
-                if is_cancellation(exc):
-                    raise
-                failure = unwrap_single(exc)
-                stop_requested = scope.cancel_called
-
+        outcome: StepOutcome = "cancelled"
+        block = state.block = CancellableBlock(self._timings)
+        recovery: BackgroundTask | None = None
+        if state.is_failing:
+            recovery = BackgroundTask(partial(self._recover, state), f"recovery of {label}")
+            recovery.start()
         try:
-            # A separate group contains a cancellation that hive_boot did not request.
-            async with anyio.create_task_group() as group:
-                group.start_soon(work)
-            # The group can swallow the cancellation of this task: raise it again.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-        except BaseException:
-            self._timeline.end(step, "cancelled" if failure is None else "failed")
-            if failure is not None:
-                self._report_final(service, failure, stop_requested=stop_requested)
-            raise
-        if failure is None and not has_returned:
-            # The service cancelled itself, or something that it awaits was cancelled.
-            failure = LifecycleError(
-                f"The service {service.label} was cancelled, but not by hive_boot."
-            )
-        self._timeline.end(step, "done" if failure is None else "failed")
+            with block:
+                state.work = state.service.call()
+                await state.work
+                outcome = "done"
+        except BaseException as exc:
+            if not is_cancellation(exc):
+                outcome, failure = "failed", unwrap_single(exc)
+            elif not uncancel_current_task():
+                raise
+            elif not block.cancel_requested:
+                # The service cancelled itself, or something that it awaits was cancelled.
+                outcome = "failed"
+                message = f"The service {label} was cancelled, but not by hive_boot."
+                failure = LifecycleError(message)
+        finally:
+            state.block = state.work = None
+            self._timeline.end(step, outcome)
+            if recovery is not None:
+                await recovery.stop()
+        if failure is not None and self._stopping.is_set():
+            self._report_final(state.service, failure, was_cancelled=block.cancel_requested)
         return failure
 
     def _report_final(
-        self, service: SupervisedTask, failure: BaseException, *, stop_requested: bool
+        self, service: SupervisedTask, failure: BaseException, *, was_cancelled: bool
     ) -> None:
-        """Report a failure that is not followed by a restart."""
-        if not stop_requested and service.restart and isinstance(failure, Exception):
-            # The service failed before the stop was requested, which prevents the restart.
+        """Report a failure that is not followed by a restart, because the application stops."""
+        is_restarted = service.restart != "never" and isinstance(failure, Exception)
+        if not was_cancelled and is_restarted:
             text = "The service %s has failed; no restart, because the application stops"
             log_event(logging.ERROR, text, service.label, exc_info=failure)
             return
         failure.add_note(f"(raised by the service {service.label})")
-        if stop_requested:
+        if was_cancelled:
             self.failures.append(failure)
         else:
             self._on_give_up(service.label, failure)
 
     async def _wait_for_restart(
-        self, service: SupervisedTask, failure: BaseException, seconds: float
+        self, state: _ServiceState, failure: BaseException | None, seconds: float
     ) -> None:
-        self._waiting[service.label] = None
-        log_event(
-            logging.ERROR,
-            "The service %s has failed and is restarted in %.1f s",
-            service.label,
-            seconds,
-            exc_info=failure,
-        )
-        await anyio.sleep(seconds)
-        del self._waiting[service.label]
+        label = state.service.label
+        if failure is None:
+            text = "The service %s has returned and is started again in %.1f s"
+            log_event(logging.INFO, text, label, seconds)
+        else:
+            state.is_failing = True
+            text = "The service %s has failed and is restarted in %.1f s"
+            log_event(logging.ERROR, text, label, seconds, exc_info=failure)
+        with anyio.move_on_after(seconds):
+            await self._stopping.wait()
+
+    async def _recover(self, state: _ServiceState) -> None:
+        """Mark a restarted service as recovered, if it keeps running."""
+        await anyio.sleep(self._timings.service_stable_interval)
+        state.is_failing = False
+        log_event(logging.INFO, "The service %s runs again", state.service.label)

@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import anyio
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, start_daemon_thread
 
 if TYPE_CHECKING:
+    import contextvars
     from collections.abc import Callable
 
-    from anyio.abc import TaskGroup
-
     from hive_boot._timings import Timings
-    from hive_boot.lifecycle.forced_exit import ExitWatchdog
+    from hive_boot.lifecycle.services import TaskSupervisor
     from hive_boot.lifecycle.states import StateMachine
 
 
 class ShutdownController:
     """Shutdown of one run.
 
-    A request begins it: the shutdown delay passes, then main is cancelled, and the deadline
-    begins. In an owned process a forced exit follows the deadline. Methods are called in the
-    event loop, except those that a signal handler calls.
+    A request begins it: the shutdown delay and the grace period of main pass, then main is
+    cancelled, and the deadline begins. In an owned process a forced exit follows the deadline.
+    Methods are called in the event loop, except :meth:`note_signal` and :meth:`force`.
 
     Args:
         states: the states of the run.
         delay: seconds between the request and the end of main, for a run that is ready.
-        timeout: seconds between the end of main and the deadline.
-        cancel: cancels main, the block, or the server that uses the run.
+        timeout: seconds between the cancellation and the deadline.
+        cancel: cancels main, the block, or the server that uses the run. Its argument is the
+            time in which this should end, in seconds.
         describe_pending: describes what has not stopped, before a forced exit; called in
             another thread. None if the process has another owner: a failure then cancels
             without a delay, and there is no forced exit.
+        grace_period: seconds between the request and the cancellation of main, if that is longer
+            than ``delay``.
+        on_stop: called when a stop is requested, before main has ended; None without.
         timings: the delay of the forced exit after the deadline.
 
     Attributes:
         delay: as given; under ``serve`` in Kubernetes it is set during the start.
         deadline: the deadline on the monotonic clock; infinite until it has been started.
+        requested_at: when the stop was requested, on the monotonic clock; infinite before.
+        stopping: set when the stop is requested.
+        services: the services, whose grace periods delay the deadline; None without.
     """
 
     def __init__(  # noqa: PLR0913  (the run, its times, and its owner)
@@ -52,81 +60,106 @@ class ShutdownController:
         *,
         delay: float,
         timeout: float,
-        cancel: Callable[[], object],
+        cancel: Callable[[float], object],
         describe_pending: Callable[[], str] | None = None,
+        grace_period: float = 0.0,
+        on_stop: Callable[[], object] | None = None,
         timings: Timings = DEFAULTS,
     ) -> None:
         self.delay: float = delay
         self.deadline: float = math.inf
+        self.requested_at: float = math.inf
+        self.stopping: anyio.Event = anyio.Event()
+        self.services: TaskSupervisor | None = None
+        self.timeout: float = timeout
         self._states = states
-        self._timeout = timeout
         self._cancel = cancel
-        self._describe_pending = describe_pending
+        self._is_owned = describe_pending is not None
+        self._grace_period = grace_period
+        self._on_stop = on_stop
         self._timings = timings
-        self._is_requested = False
-        self._group: TaskGroup | None = None
+        self._task: BackgroundTask | None = None
+        self._has_ended_delay = False
         self._watchdog: ExitWatchdog | None = None
-        self._signals: SimpleQueue[None] = SimpleQueue()
+        if describe_pending is not None:
+            self._watchdog = ExitWatchdog(describe_pending, 70, timings)
 
-    def set_task_group(self, group: TaskGroup | None) -> None:
-        """Set the task group in which the delay passes; without one there is no delay."""
-        self._group = group
+    @property
+    def cancel_delay(self) -> float:
+        """Seconds between the request and the cancellation of main, for a run that is ready."""
+        return max(self.delay, self._grace_period)
+
+    def prepare(self, context: contextvars.Context) -> None:
+        """Start the task in which the delay passes, and load what a forced exit needs.
+
+        Called when the run is ready: a stop must not depend on a new thread or an open file.
+
+        Args:
+            context: the context variables of functions that are called when a stop is requested.
+        """
+        on_stop = self._on_stop or (self.services and self.services.has_on_stop)
+        if self.cancel_delay or on_stop:
+            work = self._pass_delay
+            self._task = BackgroundTask(work, "hive_boot shutdown", context.copy(), self._timings)
+            self._task.start()
+        if self._watchdog is not None:
+            self._watchdog.prepare()
 
     def request(self) -> None:
         """Begin the shutdown; a second request does nothing."""
-        if self._is_requested:
+        if self.requested_at < math.inf:
             return
-        self._is_requested = True
-        if self._states.state in SERVING:
-            self._states.transition(State.DRAINING)
-        if self._states.state is State.DRAINING and self.delay and self._group is not None:
-            self._group.start_soon(self._pass_delay)
-        else:
+        self._mark_requested()
+        if not self._is_owned:
+            self._cancel(self.timeout)
+        elif self._task is None or self._task.has_ended or self._states.state is not State.DRAINING:
             self._end_delay()
 
     def request_after_failure(self) -> None:
         """Begin the shutdown, because a resource, a service or a listener has failed."""
-        if self._is_requested:
-            return
-        is_serving = self._states.state in SERVING
-        if is_serving:
-            self._states.transition(State.DRAINING)
-        if self._describe_pending is not None:
+        # Before READY the start raises the failure itself.
+        if self._is_owned or self._states.state in SERVING:
             self.request()
-        elif is_serving:
-            # Before READY the start raises the failure itself.
-            self._cancel()
 
     def begin_stop(self) -> None:
         """Start the deadline and enter STOPPING, in whichever state the run is."""
-        self._is_requested = True
+        # Main has ended: nothing asks it to.
+        self._has_ended_delay, self._on_stop = True, None
+        self._mark_requested()
         self.start_deadline()
-        if self._states.state in SERVING:
-            self._states.transition(State.DRAINING)
         if self._states.state in {State.STARTING, State.DRAINING}:
             self._states.transition(State.STOPPING)
 
     def start_deadline(self) -> None:
-        """Start the deadline; a second call does nothing."""
-        if self.deadline == math.inf:
-            self.deadline = time.monotonic() + self._timeout
-            self._start_watchdog(self._timeout + self._timings.forced_exit_delay)
+        """Start the deadline, when the grace periods of services are over.
 
-    def watch_signals(self) -> None:
-        """Start the thread that forces an exit if the event loop ignores the first signal.
-
-        A signal handler cannot start a thread: it could wait for a lock that the interrupted
-        code holds. When no thread can be started, there is no such forced exit.
+        A later call starts it earlier, if the services have ended before.
         """
-        with suppress(RuntimeError):
-            threading.Thread(
-                target=self._enforce, name="hive_boot: first signal", daemon=True
-            ).start()
+        now = time.monotonic()
+        grace = 0.0 if self.services is None else self.services.grace_period
+        end = max(now, self.requested_at + grace) if self.requested_at < math.inf else now
+        self.deadline = min(self.deadline, end + self.timeout)
+        if self._watchdog is not None:
+            self._watchdog.set_deadline(self.deadline + self._timings.forced_exit_delay)
+
+    def watch(self) -> None:
+        """Start the threads that force an exit after the deadline.
+
+        They also do so if the event loop ignores the first signal. They are started with the run:
+        a signal handler cannot start a thread, and a process at its limit of threads cannot either.
+        If that limit is reached now, there is no forced exit.
+        """
+        if self._watchdog is not None:
+            with suppress(RuntimeError):
+                self._watchdog.start()
 
     def note_signal(self) -> None:
-        """Note the first signal; called in its handler."""
-        # SimpleQueue.put() is reentrant: https://docs.python.org/3/library/queue.html
-        self._signals.put(None)
+        """Note the first signal; called in its handler, so that a blocked loop cannot miss it."""
+        if self._watchdog is not None:
+            grace = 0.0 if self.services is None else self.services.grace_period
+            seconds = max(self.cancel_delay, grace) + self.timeout
+            due = time.monotonic() + seconds + self._timings.forced_exit_delay
+            self._watchdog.set_deadline(due)
 
     def force(self) -> State:
         """Enter FORCED, before the second signal ends the process; called in its handler.
@@ -138,6 +171,11 @@ class ShutdownController:
         self._states.transition_silently(State.FORCED)
         return before
 
+    async def end(self) -> None:
+        """End the task in which the delay passes."""
+        if self._task is not None:
+            await self._task.stop()
+
     def release(self, *, exit_may_hang: bool) -> None:
         """Cancel the forced exit, because the event loop has ended.
 
@@ -145,7 +183,6 @@ class ShutdownController:
             exit_may_hang: whether threads of the application are left, for which Python
                 waits. Then only this wait ends with a forced exit.
         """
-        self._signals.put(None)
         if self._watchdog is None:
             return
         if exit_may_hang:
@@ -153,27 +190,122 @@ class ShutdownController:
         else:
             self._watchdog.cancel()
 
+    def _mark_requested(self) -> None:
+        if self.requested_at < math.inf:
+            return
+        self.requested_at = time.monotonic()
+        self.note_signal()
+        if self._states.state in SERVING:
+            self._states.transition(State.DRAINING)
+        self.stopping.set()
+
     async def _pass_delay(self) -> None:
-        await anyio.sleep(self.delay)
-        self._end_delay()
+        await self.stopping.wait()
+        async with anyio.create_task_group() as group:
+            if self._on_stop is not None:
+                group.start_soon(call_on_stop, self._on_stop, "main")
+            if self.services is not None:
+                self.services.call_on_stop(group)
+            await anyio.sleep(self.cancel_delay)
+            self._end_delay()
 
     def _end_delay(self) -> None:
-        self.begin_stop()
-        self._cancel()
+        if not self._has_ended_delay:
+            self.begin_stop()
+            self._cancel(self.timeout)
 
-    def _enforce(self) -> None:
-        self._signals.get()
-        if self._watchdog is None:
-            time.sleep(min(self.delay + self._timeout, threading.TIMEOUT_MAX))
-        if self._watchdog is None:
-            self._start_watchdog(self._timings.forced_exit_delay)
 
-    def _start_watchdog(self, seconds: float) -> None:
-        if self._describe_pending is None:
-            return
-        from hive_boot.lifecycle.forced_exit import ExitWatchdog  # noqa: PLC0415  (no start needs it)
+class ExitWatchdog:
+    """Watchdog thread that ends the process at a deadline, even if the main thread is blocked.
 
-        self._watchdog = ExitWatchdog(seconds, self._describe_pending, 70, self._timings)
-        # When no thread can be started, the stop continues without a forced exit.
-        with suppress(RuntimeError):
-            self._watchdog.start()
+    Code that holds the GIL, such as a C extension or a slow regular expression, delays the exit
+    until it releases the GIL.
+
+    Args:
+        pending: returns the text for stderr, which lists what has not stopped. Called in a
+            separate thread; it may fail or hang.
+        status: the exit status of the process.
+        timings: contains the limit of each step of the exit.
+    """
+
+    def __init__(
+        self, pending: Callable[[], str], status: int, timings: Timings = DEFAULTS
+    ) -> None:
+        self._pending = pending
+        self._status = status
+        self._timings = timings
+        # SimpleQueue.put() is reentrant: https://docs.python.org/3/library/queue.html
+        self._deadlines: SimpleQueue[float | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._decided = threading.Event()
+        self._must_exit = False
+        self._only_at_exit = False
+
+    def start(self) -> None:
+        """Start the two threads; called once.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
+        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
+        # The first thread then writes the message itself. If it hangs in that, the second thread,
+        # which was started in time, ends the process.
+        self._threads.append(start_daemon_thread(self._wait, "hive_boot: deadline"))
+        self._threads.append(start_daemon_thread(self._hard_exit, "hive_boot: last deadline"))
+
+    def set_deadline(self, deadline: float) -> None:
+        """Set the deadline on the monotonic clock; may be called in a signal handler."""
+        self._deadlines.put(deadline)
+
+    def prepare(self) -> None:
+        """Import what the exit needs: at the deadline it may be impossible to open a file."""
+        self._deadlines.put(math.inf)
+
+    def cancel(self) -> None:
+        """Cancel the exit, and wait a moment for the threads; no effect after the deadline.
+
+        Python kills daemon threads when it exits, and aborts if that needs a file that cannot be
+        opened: https://github.com/python/cpython/issues/89253
+        """
+        self._deadlines.put(None)
+        for thread in self._threads:
+            thread.join(0.1)
+
+    def only_while_exiting(self) -> None:
+        """Restrict the forced exit to the phase in which Python joins threads at its exit."""
+        self._only_at_exit = True
+
+    def _wait(self) -> None:
+        deadline = math.inf
+        with suppress(Empty):
+            while True:
+                left = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+                message = self._deadlines.get(timeout=left)
+                if message is None:
+                    self._decided.set()
+                    return
+                if message < math.inf:
+                    deadline = message
+                else:
+                    from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
+        self._must_exit = not self._only_at_exit or _is_exiting()
+        self._decided.set()
+        if self._must_exit:
+            from hive_boot.lifecycle.forced_exit import force_exit  # noqa: PLC0415  (no start needs it)
+
+            force_exit(self._status, self._pending, self._timings)
+
+    def _hard_exit(self) -> None:
+        self._decided.wait()
+        if self._must_exit:
+            # Longer than the three steps of force_exit(). The time starts here and not with the
+            # other thread, because code that holds the GIL may have delayed both.
+            time.sleep(4 * self._timings.last_output_timeout)
+            os._exit(self._status)
+
+
+def _is_exiting() -> bool:
+    """Return whether Python joins threads now, because the main thread has ended."""
+    # Python joins the threads of executors first, while is_alive() of the main thread is True.
+    is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
+    return is_shutting_down or not threading.main_thread().is_alive()

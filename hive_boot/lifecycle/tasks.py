@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
+import os
 import signal
+import sys
 import threading
 from contextlib import suppress
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -17,7 +21,8 @@ from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    import asyncio
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -88,6 +93,18 @@ def enable_signal_wakeup() -> None:
     handle = getattr(native, "add_signal_handler", None)
     if handle is not None and threading.current_thread() is threading.main_thread():
         handle(signal.SIGURG, lambda: None)
+
+
+def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread that calls a function and ignores its exceptions."""
+
+    def work() -> None:
+        with suppress(BaseException):
+            call()
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 async def run_in_daemon_thread(
@@ -173,6 +190,68 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
     return cancelled
 
 
+async def call_on_stop(call: Callable[[], object], label: str) -> None:
+    """Call a function that asks other code to stop, and log its failure.
+
+    Args:
+        call: the function; if it returns an awaitable, that is awaited.
+        label: what it stops, for the message.
+    """
+    try:
+        result = call()
+        if hasattr(result, "__await__"):
+            await result
+    except Exception:  # noqa: BLE001  (it is logged)
+        log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=True)
+
+
+def open_tasks() -> set[asyncio.Task[Any]]:
+    """Return the tasks of the running asyncio loop that other code has started and that are open.
+
+    They are the tasks besides the current one, those of hive_boot, and those in task groups of
+    anyio, which do not outlive their group. Always empty on trio.
+    """
+    native: Any = anyio.lowlevel.current_token().native_token
+    if hasattr(native, "run_sync_soon"):
+        return set()
+    import asyncio  # noqa: PLC0415  (not loaded on trio)
+
+    everything = asyncio.all_tasks() - {asyncio.current_task()}
+    return {task for task in everything if not _is_structured(task)}
+
+
+async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait until asyncio tasks have ended, up to a number of seconds."""
+    import asyncio  # noqa: PLC0415  (not loaded on trio)
+
+    if tasks:
+        await asyncio.wait(tasks, timeout=seconds)
+
+
+def _is_structured(task: asyncio.Task[Any]) -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return (code is not None and f"{os.sep}anyio{os.sep}" in code.co_filename) or (
+        code is BackgroundTask._run.__code__  # noqa: SLF001
+    )
+
+
+def uncancel_current_task() -> bool:
+    """Remove all requests to cancel the current task, so that it can continue.
+
+    Returns:
+        Whether that is possible: on trio a task is cancelled only together with its scope.
+    """
+    native: Any = anyio.lowlevel.current_token().native_token
+    if hasattr(native, "run_sync_soon"):
+        return False
+    import asyncio  # noqa: PLC0415  (not loaded on trio)
+
+    task: Any = asyncio.current_task()
+    while task.cancelling():
+        task.uncancel()
+    return True
+
+
 class BackgroundTask:
     """Background task, from ``start`` to ``stop``.
 
@@ -221,6 +300,10 @@ class BackgroundTask:
         """Whether the task has ended, for any reason."""
         return self._done.is_set()
 
+    async def wait(self) -> None:
+        """Wait until the task has ended."""
+        await self._done.wait()
+
     def abandon(self) -> None:
         """Suppress the log line at its end: in a forked child the task belongs to the parent."""
         self._stop_requested = True
@@ -261,15 +344,28 @@ class BackgroundTask:
 
 
 class CancellableBlock:
-    """Block that other code can cancel; the cancellation does not leave the block."""
+    """Block that other code can cancel; the cancellation does not leave the block.
 
-    def __init__(self) -> None:
-        native: Any = anyio.lowlevel.current_token().native_token
-        self._is_trio = hasattr(native, "run_sync_soon")
+    On asyncio the task gets one ``Task.cancel()``, so that ``finally`` and ``__aexit__`` in the
+    block may await: a cancelled scope of anyio would interrupt them at each ``await``. On trio a
+    cancelled scope stays cancelled, and clean-up needs a shield.
+
+    The cancellation is delayed while the task is inside a shielded scope of anyio, such as that of
+    ``to_thread.run_sync``, because ``Task.cancel()`` would interrupt the shielded code.
+
+    Args:
+        timings: how often a delayed cancellation is tried again.
+    """
+
+    def __init__(self, timings: Timings = DEFAULTS) -> None:
+        self._native: Any = anyio.lowlevel.current_token().native_token
+        self._is_trio = hasattr(self._native, "run_sync_soon")
+        self._interval = timings.cancel_retry_interval
         self._scope = anyio.CancelScope()
         self._task: Any = None
-        self._is_cancelled = False
-        self._cancelling_before = 0
+        self._outer_scope: object = None
+        self._cancelling_before = self._cancel_count = 0
+        self.cancel_requested: bool = False
 
     def __enter__(self) -> Self:
         if self._is_trio:
@@ -279,6 +375,9 @@ class CancellableBlock:
 
             task: Any = asyncio.current_task()
             self._task, self._cancelling_before = task, task.cancelling()
+            self._outer_scope = next(_anyio_scopes(task), None)
+            if self.cancel_requested:
+                self._cancel_when_possible()
         return self
 
     def __exit__(
@@ -290,18 +389,60 @@ class CancellableBlock:
         if self._is_trio:
             return bool(self._scope.__exit__(kind, exc, trace))
         task, self._task = self._task, None
-        if not self._is_cancelled:
-            return False
+        for _ in range(self._cancel_count):
+            task.uncancel()
         # A cancellation that other code requested as well must not be suppressed.
-        is_only_ours = task.uncancel() <= self._cancelling_before
+        is_only_ours = self._cancel_count > 0 and task.cancelling() <= self._cancelling_before
         return (
             is_only_ours and kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
         )
 
-    def cancel(self) -> None:
-        """Cancel the block, in the thread of its loop. A second call does nothing."""
+    def cancel(self, seconds: float = math.inf) -> None:
+        """Cancel the block, in the thread of its loop, also before it is entered.
+
+        A second call does nothing.
+
+        Args:
+            seconds: the time in which the block should end. On asyncio it is cancelled once more
+                after three quarters of it: code can swallow a cancellation by mistake.
+        """
+        if self.cancel_requested:
+            return
+        self.cancel_requested = True
         if self._is_trio:
             self._scope.cancel()
-        elif self._task is not None and not self._is_cancelled:
-            # False when the task has ended; then another task will leave the block.
-            self._is_cancelled = self._task.cancel("the application has failed")
+            return
+        self._cancel_when_possible()
+        if seconds < math.inf:
+            self._native.call_later(seconds * 0.75, self._cancel_when_possible)
+
+    def _cancel_when_possible(self) -> None:
+        import asyncio  # noqa: PLC0415  (not loaded on trio)
+
+        task = self._task
+        if task is None:
+            return
+        inner = takewhile(lambda scope: scope is not self._outer_scope, _anyio_scopes(task))
+        waiter = getattr(task, "_fut_waiter", None)
+        if any(scope.shield for scope in inner):
+            self._native.call_later(self._interval, self._cancel_when_possible)
+        elif task is asyncio.current_task() or (waiter is not None and waiter.done()):
+            # The block could end before the next `await`, and the code after it would be cancelled;
+            # or the result that the task is about to receive would be lost.
+            self._native.call_soon(self._cancel_when_possible)
+        else:
+            self._cancel_count += 1
+            task.cancel("hive_boot stops this task")
+
+
+def _anyio_scopes(task: object) -> Iterator[Any]:
+    """Yield the cancel scopes of anyio that an asyncio task is in, innermost first.
+
+    anyio does not publish them. With a version that stores them in another way there are none, and
+    a cancellation is not delayed.
+    """
+    states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
+    scope = getattr(states.get(task), "cancel_scope", None)
+    while scope is not None:
+        yield scope
+        scope = getattr(scope, "_parent_scope", None)

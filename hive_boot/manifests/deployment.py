@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.manifests.quoting import one_line
@@ -24,12 +24,6 @@ USER = 10001
 
 _PRE_STOP = 5
 """Seconds between the request to stop a pod and SIGTERM, for load balancers to remove it."""
-
-_DRAIN = 5.0
-"""Seconds of ``shutdown_delay=None`` under ``serve`` in kubernetes mode."""
-
-_SPARE = 1
-"""Seconds in which the process names what hangs and exits without it."""
 
 _BUILD_PATHS = ("pyproject.toml", "README.md", "LICENSE", "src")
 """Files that the build of a Python project needs, if they exist."""
@@ -63,11 +57,6 @@ class SecretItem:
     def renamed(self) -> bool:
         """Return whether the platform needs the name of the file beside the key."""
         return self.key != self.file
-
-    @property
-    def has_file_variable(self) -> bool:
-        """Return whether a variable can name the file."""
-        return self.field.file_variable and not self.field.bundle
 
     @property
     def about(self) -> str:
@@ -140,12 +129,10 @@ class Deployment:
     """Everything that a rendered file can depend on.
 
     Attributes:
-        name: the name of the application.
-        declared: the name of the :class:`SecretSet`.
+        declaration: the declaration of the application.
         items: every secret, including those of ``previous=``.
-        served: whether the process serves HTTP; otherwise it runs a main.
+        name: the name of the application.
         port: the port of HTTP; None without one.
-        probe_port: the port of the probes; None if HTTP answers them.
         image: the image, with its tag.
         base: the base image.
         command: the command that starts the application.
@@ -159,18 +146,13 @@ class Deployment:
         cpu: the processors that a pod requests, and their limit, as Kubernetes quantities.
         memory: the same of the memory.
         egress: the TCP ports that the process connects to, besides 443.
-        start: seconds that a start may take.
-        drain: seconds between the request to stop and the stop; None if the mode decides.
-        stop: seconds that the stop may take after that.
         rerun_arguments: the arguments that render the same again, without the target.
     """
 
-    name: str
-    declared: str
+    declaration: AppDeclaration
     items: tuple[SecretItem, ...]
-    served: bool
+    name: str
     port: int | None
-    probe_port: int | None
     image: str
     base: str
     command: tuple[str, ...]
@@ -184,15 +166,12 @@ class Deployment:
     cpu: tuple[str, str]
     memory: tuple[str, str]
     egress: tuple[int, ...]
-    start: float
-    drain: float | None
-    stop: float
-    rerun_arguments: tuple[str, ...] = field(default=())
+    rerun_arguments: tuple[str, ...]
 
     @property
     def object_name(self) -> str:
         """Return the name of the Kubernetes Secret, the same as in fix hints."""
-        return object_name(self.declared)
+        return object_name(self.declaration.declared.__name__)
 
     @property
     def directory(self) -> str:
@@ -208,6 +187,11 @@ class Deployment:
         """Return the ports of the process."""
         ports = (self.port, self.probe_port)
         return list(dict.fromkeys(port for port in ports if port is not None))
+
+    @property
+    def probe_port(self) -> int | None:
+        """Return the port of the probes; None if HTTP answers them."""
+        return self.declaration.probe_port or None
 
     @property
     def probed_port(self) -> int | None:
@@ -236,17 +220,12 @@ class Deployment:
     @property
     def start_seconds(self) -> int:
         """Return how long a start may take, in whole seconds."""
-        return math.ceil(self.start)
+        return math.ceil(self.declaration.wait_for_files + self.declaration.startup_timeout)
 
     @property
     def pre_stop(self) -> int:
         """Return the seconds before SIGTERM in a pod; 0 for a worker, which gets no requests."""
         return _PRE_STOP if self.port is not None else 0
-
-    @property
-    def compose_memory(self) -> str:
-        """Return the limit of the memory as Compose writes it: ``512m`` for ``512Mi``."""
-        return self.memory[1].removesuffix("i").lower()
 
     @property
     def start_limit_seconds(self) -> int:
@@ -255,10 +234,8 @@ class Deployment:
 
     def grace(self, *, kubernetes: bool = False) -> int:
         """Return the whole seconds that the platform must wait before it kills."""
-        drain = self.drain
-        if drain is None:
-            drain = _DRAIN if kubernetes and self.served else 0.0
-        return math.ceil((self.pre_stop if kubernetes else 0) + drain + self.stop + _SPARE)
+        steps = shutdown_steps(self.declaration, kubernetes=kubernetes).values()
+        return math.ceil(sum(steps, self.pre_stop if kubernetes else 0))
 
     def compose_name(self, item: SecretItem) -> str:
         """Return the name of a secret in Compose, which ignores keys that begin with ``x-``."""
@@ -324,15 +301,15 @@ def name_of(declared: type[Any]) -> str:
     return "app"
 
 
-def declared_facts(plan: AppDeclaration) -> dict[str, Any]:
-    """Return the arguments of :class:`Deployment` that the declaration decides."""
-    declared = plan.declared
+def shutdown_steps(declaration: AppDeclaration, *, kubernetes: bool) -> dict[str, float]:
+    """Return the seconds of each step of the longest shutdown, after SIGTERM."""
+    delay = declaration.shutdown_delay
+    if delay is None:
+        # boot.run(), which an application with a main uses, has no default delay.
+        is_served = kubernetes and declaration.main is None
+        delay = declaration.timings.kubernetes_shutdown_delay if is_served else 0.0
     return {
-        "declared": declared.__name__,
-        "items": items_of(declared._field_index.all_fields),  # noqa: SLF001  (as a start does)
-        "served": plan.main is None,
-        "probe_port": plan.probe_port or None,
-        "start": plan.wait_for_files + plan.startup_timeout,
-        "drain": plan.shutdown_delay,
-        "stop": plan.shutdown_timeout,
+        "shutdown_delay": delay,
+        "shutdown_timeout": declaration.shutdown_timeout,
+        "forced exit": declaration.timings.forced_exit_delay,
     }

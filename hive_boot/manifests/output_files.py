@@ -1,4 +1,4 @@
-"""Output files: comparison of rendered files with existing ones, and writing."""
+"""Output files: comparison of rendered files with existing ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import base64
 import difflib
 import re
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot.manifests.rendering import RENDERED
@@ -14,7 +13,7 @@ from hive_boot.secrets.placeholders import MARK
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
@@ -69,11 +68,13 @@ class File:
         Existing lines are shown up to ``:`` or ``=`` only, because they may contain values.
         """
         there, text = (self.there or "").splitlines(), self.text.splitlines()
-        lines = list(difflib.unified_diff(there, text, "there", "rendered", n=0, lineterm=""))
+        # The time of difflib grows with the product of the lengths.
+        end = len(text) + 1000
+        lines = list(difflib.unified_diff(there[:end], text, "there", "rendered", n=0, lineterm=""))
         if not lines and self.there != self.text:
             return ["the same lines, but other line ends: \\n is rendered, also after the last"]
         lines = lines[:3] + [_masked(line) if line[:1] == "-" else line for line in lines[3:]]
-        more = len(lines) - _SHOWN
+        more = len(lines) - _SHOWN + len(there[end:])
         return [*lines[:_SHOWN], *([f"… and {more} lines more"] if more > 0 else [])]
 
 
@@ -88,36 +89,11 @@ def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
     ]
 
 
-def write(directory: Path, files: Iterable[File]) -> None:
-    """Write the new and the changed files, each one atomically.
-
-    A symbolic link in place of a file is replaced by the file.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    for file in files:
-        if file.state != "unchanged":
-            _replace(directory / file.path, file.text)
-
-
 def _read(path: Path) -> str | None:
     try:
-        return read_regular_file(path).decode("utf-8", "replace")
+        return read_regular_file(path).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{token_hex(8)}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        if path.exists():
-            temporary.chmod(path.stat().st_mode & 0o777)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _holds_values(there: str, text: str) -> bool:

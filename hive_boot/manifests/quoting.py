@@ -29,12 +29,8 @@ def yaml_scalar(text: str) -> str:
 def _escaped(character: str) -> str:
     if character in '"\\':
         return f"\\{character}"
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if code < 1 << 8:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+    # YAML has every escape that Python has.
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def yaml_dollar(text: str) -> str:

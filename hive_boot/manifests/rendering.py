@@ -148,7 +148,6 @@ def _header(deployment: Deployment, target: str) -> str:
     """Return the first lines of a file: what has rendered it, and the command to repeat."""
     app, *options = deployment.rerun_arguments
     words = ["hive-boot", "manifests", app, "--target", target, *options, "--write"]
-    return (
-        f"# {RENDERED} from {one_line(deployment.declared)}; do not edit, render it again:\n"
-        f"{comment_command(words)}"
-    )
+    declared = one_line(deployment.declaration.declared.__name__)
+    first = f"# {RENDERED} from {declared}; do not edit, render it again:"
+    return f"{first}\n{comment_command(words)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.resources import Resource
-    from hive_boot.lifecycle.services import SupervisedTask
+    from hive_boot.lifecycle.services import RestartPolicy, SupervisedTask
     from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import InjectionContext, Work
     from hive_boot.secrets.fields import FieldIndex
@@ -81,6 +81,14 @@ def validate_sources(sources: object) -> None:
         names.append(name)
         if interval is not None:
             validate_seconds(f"interval of the source {name}", interval)
+
+
+def _validate_stop(decorator: str, grace_period: object, on_stop: object) -> None:
+    """Raise if the arguments about the end of main or a service are invalid."""
+    validate_seconds(f"grace_period= of {decorator}", grace_period, allow_zero=True)
+    if on_stop is not None and not callable(on_stop):
+        message = f"on_stop= of {decorator} must be a function without arguments."
+        raise DeclarationError(message)
 
 
 def _require_async(decorator: str, function: object) -> None:
@@ -182,6 +190,10 @@ class RotationHook(Record):
     timeout: float
 
 
+CheckMoment = Literal["always", "start", "rotation"]
+"""When a check of the application is called: at a start, at a rotation, or at both."""
+
+
 class CheckSpec(Record):
     """Check of the application: accepts or refuses a candidate.
 
@@ -198,7 +210,7 @@ class CheckSpec(Record):
     names: frozenset[str]
     timeout: float | None
     retry_on: tuple[type[Exception], ...]
-    at: str
+    at: CheckMoment
 
 
 class ResourceSpec(Record):
@@ -223,15 +235,19 @@ class TaskSpec(Record):
 
     Attributes:
         work: the function.
-        restart: whether the service is restarted after a failure.
+        restart: when the service is started again.
         max_restarts: the maximum number of restarts within ``restart_window``.
         restart_window: the period in which restarts are counted, in seconds.
+        grace_period: seconds between the request to stop and the cancellation.
+        on_stop: called when a stop is requested; None without.
     """
 
     work: Work
-    restart: bool
+    restart: RestartPolicy
     max_restarts: int
     restart_window: float
+    grace_period: float
+    on_stop: Callable[[], object] | None
 
 
 class BoundFunctions(Record):
@@ -267,11 +283,14 @@ class AppDeclaration:
         shutdown_delay: seconds between the request to stop and the end of main. None selects a
             delay for ``serve`` in Kubernetes mode, and no delay otherwise.
         shutdown_timeout: seconds for everything that stops after that delay.
+        finish_tasks: seconds in which tasks that the application has started may end, after main.
 
     Attributes:
         field_index: the declared fields.
         main: the function of ``@boot.main``; None without one.
         must_complete: whether a stop before main has returned is a failure.
+        main_grace_period: seconds between the request to stop and the cancellation of main.
+        main_on_stop: called when a stop is requested; None without.
         checks: the checks, in the order of the declaration.
         hooks: the rotation hooks, in the order of the declaration.
         resources: the resources, by name.
@@ -297,6 +316,7 @@ class AppDeclaration:
         probe_port: int | None,
         shutdown_delay: float | None,
         shutdown_timeout: float,
+        finish_tasks: float,
     ) -> None:
         cls: object = declared
         if not (isinstance(cls, type) and issubclass(cls, SecretSet)):
@@ -309,6 +329,7 @@ class AppDeclaration:
         validate_seconds("startup_timeout=", startup_timeout)
         validate_seconds("wait_for_files=", wait_for_files, allow_zero=True)
         validate_seconds("shutdown_timeout=", shutdown_timeout)
+        validate_seconds("finish_tasks=", finish_tasks, allow_zero=True)
         if shutdown_delay is not None:
             validate_seconds("shutdown_delay=", shutdown_delay, allow_zero=True)
         validate_sources(sources)
@@ -332,8 +353,11 @@ class AppDeclaration:
         self.probe_port = probe_port
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout
+        self.finish_tasks = finish_tasks
         self.main: Work | None = None
         self.must_complete: bool = False
+        self.main_grace_period: float = 0.0
+        self.main_on_stop: Callable[[], object] | None = None
         self.checks: list[CheckSpec] = []
         self.hooks: list[RotationHook] = []
         self.resources: dict[str, ResourceSpec] = {}
@@ -368,12 +392,16 @@ class AppDeclaration:
             raise DeclarationError(message + did_you_mean(unknown[0], fields))
         return frozenset(known[name] for name in names)
 
-    def main_decorator(self, *, must_complete: bool) -> Callable[[WorkT], WorkT]:
+    def main_decorator(
+        self, *, must_complete: bool, grace_period: float, on_stop: Callable[[], object] | None
+    ) -> Callable[[WorkT], WorkT]:
         """Return a decorator that sets the main function.
 
-        The decorator raises DeclarationError if the function is not async, or a main is already
-        declared.
+        Raises:
+            DeclarationError: an argument is invalid. The decorator raises it if the function is
+                not async, or a main is already declared.
         """
+        _validate_stop("@boot.main", grace_period, on_stop)
 
         def add(function: Work) -> None:
             if self.main is not None:
@@ -381,6 +409,7 @@ class AppDeclaration:
                 message = f"A main is already declared: {first}(). Fix: remove one @boot.main."
                 raise DeclarationError(message)
             self.main, self.must_complete = function, must_complete
+            self.main_grace_period, self.main_on_stop = grace_period, on_stop
 
         return _decorator("@boot.main", add)
 
@@ -410,7 +439,13 @@ class AppDeclaration:
         self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
 
     def service_decorator(
-        self, restart: object, max_restarts: int, restart_window: float
+        self,
+        restart: RestartPolicy,
+        max_restarts: int,
+        restart_window: float,
+        *,
+        grace_period: float,
+        on_stop: Callable[[], object] | None,
     ) -> Callable[[WorkT], WorkT]:
         """Return a decorator that adds a service.
 
@@ -418,24 +453,26 @@ class AppDeclaration:
             DeclarationError: an argument is invalid. The decorator raises it if the function is
                 not async, or another service, which log lines name too, has the same name.
         """
-        if restart not in {"never", "on-failure"}:
-            message = f"Invalid restart={restart!r}: expected 'never' or 'on-failure'."
+        if restart not in ("never", "on-failure", "always"):
+            message = f"Invalid restart={restart!r}: expected 'never', 'on-failure' or 'always'."
             raise DeclarationError(message)
         if type(max_restarts) is not int or max_restarts < 0:
             message = "max_restarts= must be 0 or a positive integer."
             raise DeclarationError(message)
         validate_seconds("restart_window=", restart_window)
+        _validate_stop("@boot.service", grace_period, on_stop)
 
         def add(function: Work) -> None:
             taken = [display_name(service.work) for service in self.services]
             _require_unique_name("service", display_name(function), taken)
-            restarts = restart == "on-failure"
-            self.services.append(TaskSpec(function, restarts, max_restarts, restart_window))
+            self.services.append(
+                TaskSpec(function, restart, max_restarts, restart_window, grace_period, on_stop)
+            )
 
         return _decorator("@boot.service", add)
 
     def check_decorator(
-        self, names: Iterable[str], timeout: float | None, retry_on: object, at: str
+        self, names: Iterable[str], timeout: float | None, retry_on: object, at: CheckMoment
     ) -> Callable[[WorkT], WorkT]:
         """Return a decorator that adds a check.
 
@@ -447,7 +484,7 @@ class AppDeclaration:
         if timeout is not None:
             validate_seconds("timeout=", timeout)
         types = _exception_types(retry_on)
-        if at not in {"always", "start", "rotation"}:
+        if at not in ("always", "start", "rotation"):
             message = f"Invalid at={at!r}: expected 'always', 'start' or 'rotation'."
             raise DeclarationError(message)
 
@@ -585,4 +622,6 @@ def _build_service(
         spec.restart,
         spec.max_restarts,
         spec.restart_window,
+        spec.grace_period,
+        spec.on_stop,
     )

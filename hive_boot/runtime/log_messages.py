@@ -163,6 +163,21 @@ def log_ready(seconds: float) -> None:
     log.info("Ready after %.2f s", seconds)
 
 
+def log_stop_requested(reason: str) -> None:
+    """Log that the application itself requests a stop."""
+    log.info("Stop requested: %s", reason)
+
+
+def log_cut_off(tasks: Iterable[Any]) -> None:
+    """Log the asyncio tasks that other code has started and that the end of the loop cancels."""
+    names = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
+    if names:
+        counts = {name: names.count(name) for name in sorted(names)}
+        shown = (name if count == 1 else f"{name} ({count})" for name, count in counts.items())
+        subject = "1 task was" if len(names) == 1 else f"{len(names)} tasks were"
+        log_safely(logging.WARNING, "%s cut off: %s", subject, ", ".join(shown), logger=log)
+
+
 def log_signal(name: str, shutdown_delay: float) -> None:
     """Log the signal that stops the application."""
     action = "stopping"

@@ -36,6 +36,8 @@ class ProcessRunner:
 
     Attributes:
         has_finished: whether main has returned.
+        has_stopped: whether the run has stopped, so that only the loop has to be closed.
+        code: the return value of main; None if it was cancelled.
         exit: a ``sys.exit`` in a task beside main, with which asyncio would end the loop.
     """
 
@@ -47,6 +49,8 @@ class ProcessRunner:
         self._soon: Callable[[Callable[[], object]], object] | None = None
         self._main: Coroutine[Any, Any, object] | None = None
         self.has_finished: bool = False
+        self.has_stopped: bool = False
+        self.code: object = None
         self.exit: SystemExit | None = None
 
     def make_loop(self, backend: str) -> AbstractEventLoop:
@@ -84,33 +88,55 @@ class ProcessRunner:
         self,
         main: Main,
         start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
-    ) -> object:
-        """Start a run, call main, and stop the run.
-
-        Returns:
-            The return value of main; None if main was cancelled.
-        """
+    ) -> None:
+        """Start a run, call main, and stop the run."""
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
-        from hive_boot.lifecycle.tasks import enable_signal_wakeup, threadsafe_scheduler  # noqa: PLC0415
+        from hive_boot.lifecycle.tasks import (  # noqa: PLC0415
+            CancellableBlock,
+            enable_signal_wakeup,
+            threadsafe_scheduler,
+        )
 
         with anyio.CancelScope() as scope:
             enable_signal_wakeup()
             self._soon = threadsafe_scheduler()
+            # Before main is called, the start is cancelled.
+            block: CancellableBlock | None = None
+
+            def cancel(seconds: float) -> None:
+                if block is None:
+                    scope.cancel()
+                else:
+                    block.cancel(seconds)
 
             try:
                 async with start(
-                    self._attach, cancel=scope.cancel, describe_pending=self._describe_pending
+                    self._attach, cancel=cancel, describe_pending=self._describe_pending
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
-                    self._main = main(run)
-                    code = await self._main
-                    self.has_finished = True
-                    return code
+                    block = CancellableBlock()
+                    with block:
+                        self._main = main(run)
+                        self.code = await self._main
+                        self.has_finished = True
             finally:
                 self._soon = None
-        return None
+        self.has_stopped = True
+
+    def status(self, *, must_complete: bool) -> int:
+        """Return the exit status of a run that has stopped.
+
+        Args:
+            must_complete: whether a stop by a signal before main has returned is a failure.
+        """
+        if self.exit is not None:
+            return _system_exit_status(self.exit)
+        first_signal = self._signal_handler.first_signal
+        if must_complete and first_signal is not None and not self.has_finished:
+            return 128 + first_signal
+        return _status(self.code) if isinstance(self.code, int) else 0
 
     def stop(self) -> None:
         """Request a stop; called in a signal handler."""
@@ -137,13 +163,13 @@ class ProcessRunner:
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run
-        run.shutdown.watch_signals()
+        run.shutdown.watch()
         self._signal_handler.attach(self)
 
     def _request_stop(self, run: Run[Any, Any]) -> None:
         """Request the stop after the first signal, in the event loop, and log the signal."""
         name = signal.Signals(self._signal_handler.first_signal or signal.SIGTERM).name
-        seconds = run.shutdown.delay if run.ready else 0
+        seconds = run.shutdown.cancel_delay if run.ready else 0
         # A reader of the log line may send a second signal: its message has the new state.
         run.shutdown.request()
         log_messages.log_signal(name, seconds)
@@ -199,14 +225,17 @@ def run_process(
         if backend != "trio":
             library, options = "asyncio", {"loop_factory": lambda: owner.make_loop(backend)}
         try:
-            code = anyio.run(owner.main, arm(), start, backend=library, backend_options=options)
-            status = _status(code) if isinstance(code, int) else 0
-            if must_complete and signal_handler.first_signal is not None and not owner.has_finished:
-                status = 128 + signal_handler.first_signal
-            if owner.exit is not None:
-                status = _system_exit_status(owner.exit)
+            anyio.run(owner.main, arm(), start, backend=library, backend_options=options)
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
-            status = report_failure(exc)
+            if owner.has_stopped:
+                # That may need a thread or a descriptor, of which there may be none.
+                reason = f"{type(exc).__name__}: {exc}"
+                _say_escaped(f"hive_boot: The event loop could not be closed: {reason}\n")
+                status = owner.status(must_complete=must_complete)
+            else:
+                status = report_failure(exc)
+        else:
+            status = owner.status(must_complete=must_complete)
         owner.release()
     return status
 

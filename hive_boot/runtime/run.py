@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import math
 import os
+import threading
 import time
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,11 +14,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
+from hive_boot._timings import STOP_BUDGET_SHARE
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.shutdown import ShutdownController
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
-from hive_boot.lifecycle.tasks import combine, is_cancellation, run_shielded
+from hive_boot.lifecycle.tasks import (
+    combine,
+    is_cancellation,
+    open_tasks,
+    run_shielded,
+    threadsafe_scheduler,
+    wait_for_tasks,
+)
 from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.declarations import build_components
@@ -59,7 +68,8 @@ class Run(Generic[S, C]):
         listeners: the HTTP listeners by name, open from before the first load until the end.
         asgi_component: the last resource, started after all others: the ASGI application that
             the run serves; None if it serves none.
-        cancel: cancels main, the block, or the server that uses the run.
+        cancel: cancels main, the block, or the server that uses the run, which should then end
+            within so many seconds.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
@@ -85,7 +95,7 @@ class Run(Generic[S, C]):
         *,
         listeners: Sequence[tuple[str, Listener]] = (),
         asgi_component: AsgiComponent | None = None,
-        cancel: Callable[[], object] = lambda: None,
+        cancel: Callable[[float], object] = lambda _: None,
         describe_pending: Callable[[], str] | None = None,
         view: S | None = None,
     ) -> None:
@@ -102,6 +112,8 @@ class Run(Generic[S, C]):
             timeout=declaration.shutdown_timeout,
             cancel=cancel,
             describe_pending=describe_pending,
+            grace_period=declaration.main_grace_period,
+            on_stop=declaration.main_on_stop,
             timings=declaration.timings,
         )
         self.runner: Runner = Runner(
@@ -121,6 +133,9 @@ class Run(Generic[S, C]):
         self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
         self._log: AbstractContextManager[None] = log_messages.fallback_handler()
         self._pid = os.getpid()
+        self._thread_id = threading.get_ident()
+        self._soon = threadsafe_scheduler()
+        self._tasks_before: set[Any] = set()
         self._loop: Any = anyio.lowlevel.current_token().native_token
 
     async def start(self) -> None:
@@ -145,10 +160,6 @@ class Run(Generic[S, C]):
             start_watching=start_watching,
             before_application_checks=self._begin_starting,
         )
-        self.store.accept(load_result)
-        if self._declaration.unset_env:
-            self._redaction.unset_environ(load_result.field_index.by_variable)
-        global_access.register(self.store)
         if (
             self._declaration.shutdown_delay is None
             and self._has_asgi_component
@@ -161,6 +172,9 @@ class Run(Generic[S, C]):
         if runner.failure is not None:
             raise runner.failure
         self.states.transition(State.READY)
+        self.shutdown.prepare(self._context)
+        if self._declaration.finish_tasks:
+            self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
         if self.reloader is not None or self._pipeline.sources_due < math.inf:
             self._get_reloader().start()
@@ -170,6 +184,10 @@ class Run(Generic[S, C]):
         log_messages.log_notes(load_result.notes)
         # A stop that was requested meanwhile cancels here, before STARTING.
         await anyio.lowlevel.checkpoint_if_cancelled()
+        self.store.accept(load_result)
+        if self._declaration.unset_env:
+            self._redaction.unset_environ(load_result.field_index.by_variable)
+        global_access.register(self.store)
         self.states.transition(State.STARTING)
         await self.runner.start_watchdog()
 
@@ -235,11 +253,17 @@ class Run(Generic[S, C]):
         """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
         self.shutdown.begin_stop()
+        if self._declaration.finish_tasks and self._owns_process:
+            left = (self.shutdown.deadline - time.monotonic()) * STOP_BUDGET_SHARE
+            tasks = open_tasks() - self._tasks_before
+            await wait_for_tasks(tasks, min(self._declaration.finish_tasks, left))
         failures += await runner.stop_services()
         if self.reloader is not None:
             await self.reloader.stop()
         failures += await runner.stop_resources()
         await runner.end()
+        if self._owns_process:
+            log_messages.log_cut_off(open_tasks())
 
     @property
     def ready(self) -> bool:
@@ -279,6 +303,16 @@ class Run(Generic[S, C]):
         """Whether nothing will stop the run: its process or its event loop is another one."""
         is_closed = getattr(self._loop, "is_closed", None)
         return self.forked or (is_closed is not None and is_closed())
+
+    def request_stop(self, reason: str) -> None:
+        """Log the reason, and request a stop; may be called in any thread."""
+        if self.shutdown.stopping.is_set():
+            return
+        log_messages.log_stop_requested(reason)
+        if threading.get_ident() == self._thread_id:
+            self.shutdown.request()
+        else:
+            self._soon(self.shutdown.request)
 
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""
@@ -384,7 +418,8 @@ def build_status(run: Run[Any, Any]) -> Status:
         "uptime": run.states.timeline.elapsed,
         "degraded": bool(reasons),
         "reasons": reasons,
-        "failing_services": () if runner.services is None else runner.services.waiting,
+        "failing_services": () if runner.services is None else runner.services.failing,
+        "completed_services": () if runner.services is None else tuple(runner.services.completed),
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
@@ -427,8 +462,8 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
 def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     """Return the reasons why the application is degraded."""
     reloader, services = run.reloader, run.runner.services
-    waiting = () if services is None else services.waiting
-    reasons = [f"the service {label} has failed, and will be started again" for label in waiting]
+    failing = () if services is None else services.failing
+    reasons = [f"the service {label} has failed, and is started again" for label in failing]
     if reloader is not None:
         reasons += reloader.reasons
         if reloader.watch_supervisor.is_down and not run.forked:

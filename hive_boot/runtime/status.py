@@ -102,7 +102,8 @@ class Status:
         hook_failures: the number of failures of each hook, by its name.
         rotations: the latest rotations, the newest first.
         rotations_total: the number of rotations that were ``accepted`` and ``refused``.
-        failing_services: the services that wait for a restart.
+        failing_services: the services that have failed and have not recovered yet.
+        completed_services: the services that have returned and are not started again.
         failed: the resource or service whose failure ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process was forked from the process that started the
@@ -134,6 +135,7 @@ class Status:
     rotations: tuple[RotationStatus, ...] = ()
     rotations_total: Mapping[str, int] = field(default_factory=dict)
     failing_services: tuple[str, ...] = ()
+    completed_services: tuple[str, ...] = ()
     failed: str = ""
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False

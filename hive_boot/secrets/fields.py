@@ -206,7 +206,6 @@ class FieldIndex(FileIndex):
             attribute ends in ``.alias.`` and this name.
         by_attribute: ``all_fields``, by attribute.
         constrained: the fields of ``all_fields`` whose ``has_rules`` is true.
-        first_file: the main file name of the first field; empty without fields.
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
@@ -236,7 +235,6 @@ class FieldIndex(FileIndex):
                 for name in field.candidates
             }
         )
-        self.first_file: str = self.all_fields[0].file_name if self.all_fields else ""
         self.by_variable: dict[str, Field] = {field.name: field for field in named}
         self.by_file_variable: dict[str, Field] = {
             f"{field.name}_FILE": field for field in named if field.file_variable

@@ -20,15 +20,15 @@ _MIN_SIMILARITY = 0.85
 
 
 class Fix(Record):
-    """A fix of a problem.
+    """A fix of a problem, with the names of the attributes in :class:`Problem`.
 
     Attributes:
-        text: the instruction or the command.
-        kind: the kind of the fix.
+        fix: the instruction or the command.
+        fix_kind: the kind of the fix.
     """
 
-    text: str
-    kind: FixKind = "instruction"
+    fix: str
+    fix_kind: FixKind = "instruction"
 
 
 def how_to_provide(field: Field, source_context: SourceContext, declaration: str) -> Fix:
@@ -82,10 +82,10 @@ def how_to_fix(
         return Fix(f"change {field.name}=... in {where}")
     if by_pointer:
         location = location.partition("=")[2] or f"the file named by {pointer}"
-    replacing = f"replace the content of {location}"
+    action = f"replace the content of {location}"
     bundle, _, member = location.rpartition("#")
     if is_member := os.path.isfile(bundle):
-        location, replacing = bundle, f"change {member} in {bundle}"
+        location, action = bundle, f"change {member} in {bundle}"
     in_kubernetes = source_context.mode == "kubernetes" and not by_pointer
     if problem.fix:
         action = problem.fix.format(location=location)
@@ -97,8 +97,6 @@ def how_to_fix(
     elif in_kubernetes and not is_member:
         file = field.file or os.path.basename(location)
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
-    else:
-        action = replacing
     if by_pointer and problem.kind != "missing":
         action += f", or change {pointer}"
     return Fix(action + foreign_variable_hint(field, origins))
@@ -154,10 +152,10 @@ def _key(file: str) -> str:
 
 def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, ...]:
     """Return the sentence about ``items:``, for a file whose name cannot be a key."""
-    key = _key(field.file or "")
-    if source_context.mode != "kubernetes" or key == (field.file or ""):
+    file = field.bundle or field.file_name
+    if source_context.mode != "kubernetes" or _key(file) == file:
         return ()
-    return (f"The volume needs items: [{{key: {key}, path: {field.file}}}].",)
+    return (f"The volume needs items: [{{key: {_key(file)}, path: {file}}}].",)
 
 
 def near_misses(field: Field, names: Iterable[str]) -> list[str]:

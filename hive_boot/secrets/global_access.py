@@ -122,7 +122,7 @@ class StandaloneStore:
         self._known: dict[str, _Known] = {}
         self._source_context: SourceContext | None = None
         self.renew_locks()
-        self._fifo_reader = FifoReader()
+        self._fifo_reader = FifoReader(timings.fifo_timeout)
 
     def get(self, name: str) -> Secret | None:
         """Return a secret as it is known; None when it is absent.
@@ -381,7 +381,7 @@ def _hint(name: str) -> str:
         load_result = _view.__dict__["_generation"].load_result
         source_context, declaration = load_result.source_context, type(_view).__name__
         field = load_result.field_index.by_variable[name]
-    fix = fix_hints.how_to_provide(field, source_context, declaration).text
+    fix = fix_hints.how_to_provide(field, source_context, declaration).fix
     file = fix_hints.first_file(field, source_context)
     return fix if not file or file in fix else f"looked for {file}; {fix}"
 

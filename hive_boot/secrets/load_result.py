@@ -182,7 +182,7 @@ class LoadResultBuilder:
         snapshots: the content of each directory.
         custom_sources: the names of the sources of the application.
         unused_values: values that were read and are not used.
-        unread_files: the problems of the ``.env`` files that cannot be read.
+        unread_files: the problems of the ``.env`` files and bundles that cannot be read.
         problems: the problems.
         reported: the attributes that have a problem already.
         warnings: the warnings.
@@ -217,10 +217,12 @@ class LoadResultBuilder:
         """Return the frozen result."""
         self.problems = list(_in_order(self.problems, self.field_index))
         found = {name: getattr(self, name) for name in LoadResult.field_names}
-        for name, value in found.items():
-            if type(value) in _FROZEN:
-                found[name] = _FROZEN[type(value)](value)
-        return LoadResult(**found)
+        return LoadResult(
+            **{
+                name: _FROZEN.get(type(value), lambda same: same)(value)
+                for name, value in found.items()
+            }
+        )
 
     def origin(self, attribute: str) -> Origin:
         """Return source and location of a value that was found."""
@@ -345,8 +347,6 @@ def _origin(found: LoadResult | LoadResultBuilder, attribute: str) -> Origin:
 
 def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Problem, ...]:
     """Return problems in the order of the declaration, those of other subjects first."""
-    if not problems:
-        return ()
     order = {name: number for number, name in enumerate(field_index.by_variable)}
     return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
 
@@ -376,9 +376,8 @@ def _located(
         message=problem.message,
         used_by=field.used_by,
         places=tuple(map(location_text, origins)),
-        fix=fix.text,
-        fix_kind=fix.kind,
         details=("A binary value must be declared as SecretBytes.",) * is_binary,
+        **fix.as_dict(),
     )
 
 
@@ -431,9 +430,6 @@ def _replaced_files(load_result: LoadResult, before: LoadResult) -> list[Problem
 
     A variable is as old as this process: it would bring back a value that was rotated out.
     """
-    files = [
-        field for field in load_result.field_index.all_fields if field.attribute in before.values
-    ]
     return [
         Problem(
             name=field.name,
@@ -441,8 +437,9 @@ def _replaced_files(load_result: LoadResult, before: LoadResult) -> list[Problem
             message="has no value in a file any more, and its variable is older than this process",
             fix="write the file again, or restart the application to use the variable",
         )
-        for field in files
+        for field in load_result.field_index.all_fields
         if load_result.origins.get(field.attribute, ("",))[0] == "environment"
+        and field.attribute in before.values
         and before.origin(field.attribute)[0] == "file"
     ]
 

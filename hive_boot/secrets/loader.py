@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from operator import itemgetter
+import sys
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
@@ -12,6 +12,7 @@ from hive_boot.secrets.fields import FileIndex, ValueProblem
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
+    MOVING,
     DirectorySnapshot,
     ReadPolicy,
     read_directory,
@@ -24,6 +25,8 @@ from hive_boot.secrets.sources.files import (
     NOT_UTF_8,
     SourceHit,
     as_value,
+    content_of,
+    fix_of_file,
     read_fifo,
 )
 from hive_boot.secrets.validation import validate
@@ -81,9 +84,7 @@ def load(  # noqa: PLR0913  (all that it depends on)
             break
     else:
         restless = next(path for path, before in zip(now, parents, strict=True) if path != before)
-        message = "is another directory at each attempt to read it, because of a link that changes"
-        fix = _DIRECTORY_FIXES["unstable"]
-        builder.problems.append(Problem(restless, "unstable", message, fix=fix))
+        builder.problems.append(Problem(restless, MOVING.kind, MOVING.message, fix=MOVING.fix))
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
@@ -103,16 +104,11 @@ def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> lis
     return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
 
 
+_NOTHING = {A_DIRECTORY, EMPTY}
+"""The problems of a file that may be in a subdirectory instead."""
+
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
 """The endings of files beside ``.env`` that show which variables to set."""
-
-
-_DIRECTORY_FIXES = {
-    "bundle": "write a JSON object, or lines of NAME='value' with quotes around values",
-    "unreadable": "permit the user of this process to enter the directory",
-    "unstable": "let the program that writes there write each file once, or replace it by a rename",
-}
-"""The fixes of a directory or a bundle that exists, by the kind of its problem."""
 
 
 class _Loader:
@@ -153,7 +149,7 @@ class _Loader:
         if os.path.exists(ignored := self.source_context.ignored_env_file):
             self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
         if self.overridden:
-            names, texts = zip(*sorted(self.overridden, key=itemgetter(0)), strict=True)
+            names, texts = zip(*sorted(self.overridden), strict=True)
             self.builder.warn("overridden", *dict.fromkeys(names), location="; ".join(texts))
         if self.source_context.mounted:
             self._read_directories()
@@ -227,13 +223,17 @@ class _Loader:
         """Warn about values that are those of an example beside ``.env``, which git contains."""
         from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
 
-        values, by_variable = self.builder.values, self.field_index.by_variable
-        used = {name: values.get(field.attribute) for name, field in by_variable.items()}
         for ending in _EXAMPLES:
             path = self.source_context.env_files[-1] + ending
-            example = read_dotenv(path).values if os.path.isfile(path) else {}
-            if names := sorted(name for name in example if used.get(name) == example[name]):
-                self.builder.warn("example-value", *names, location=path)
+            example = read_dotenv(path).values
+            names = [
+                name
+                for name, value in example.items()
+                if (field := self.field_index.by_variable.get(name))
+                and self.builder.values.get(field.attribute) == as_value(field, value.reveal)
+            ]
+            if names:
+                self.builder.warn("example-value", *sorted(names), location=path)
 
     def _read_variables(
         self, source: str, place: str, values: Mapping[str, str | Secret | ValueProblem]
@@ -255,9 +255,11 @@ class _Loader:
         stronger = self.answered - self.pointed
         paths = self._named_files(source, place, texts)
         answered = {field.attribute for _, field in paths}
+        # The bytes of a file are UTF-8 in every locale.
+        encoding = "utf-8" if source == ".env" else sys.getfilesystemencoding()
         for name in texts.keys() & by_variable.keys():
             field = by_variable[name]
-            value = as_value(field, texts[name])
+            value = as_value(field, texts[name], encoding)
             hit = SourceHit(value, source, name if source == "environment" else place)
             if value is NOT_UTF_8:
                 builder.discard(value_of(Secret, name, texts[name]))
@@ -274,7 +276,8 @@ class _Loader:
         if answered and source == ".env":
             self.pointed -= answered
             builder.env_files.add(place)
-        self._read_files([(read(), field) for read, field in paths if isinstance(read(), str)])
+        if pointers := [(read(), field) for read, field in paths if isinstance(read(), str)]:
+            self._read_pointers(pointers)
 
     def _named_files(
         self, source: str, place: str, texts: Mapping[str, Callable[[], Any]]
@@ -293,41 +296,23 @@ class _Loader:
                 self.pointed.add(field.attribute)
         return paths
 
-    def _read_files(self, paths: list[tuple[str, Field]]) -> None:
-        """Read the files of fields, of which two may have the same file."""
-        while paths:
-            # Each round reads a file once.
-            pointers = {
-                os.path.join(self.source_context.cwd, path): (path, field) for path, field in paths
-            }
-            self._read_pointers(pointers)
-            done = {field.attribute for _, field in pointers.values()}
-            paths = [each for each in paths if each[1].attribute not in done]
-
-    def _read_pointers(self, pointers: Mapping[str, tuple[str, Field]]) -> None:
-        """Read the files that ``NAME_FILE`` variables name.
+    def _read_pointers(self, pointers: list[tuple[str, Field]]) -> None:
+        """Read the files that ``NAME_FILE`` variables name, of which two may be the same.
 
         Args:
-            pointers: the text of the variable, which may be a value by mistake, and the
-                field, by the absolute path.
+            pointers: the text of each variable, which may be a value by mistake, and its field.
         """
         from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
 
-        fifos, files = {}, {}
-        for path, (_, field) in pointers.items():
-            is_text = field.kind is Secret
-            fifos[path] = read_fifo(path, field.name, self.fifo_reader, is_text=is_text)
-            if fifos[path] is None:
-                files[path] = field.attribute, field.name, is_text
-        snapshot = read_paths(files, self.policy)
-        batch = snapshot.batch
-        for absolute, (path, field) in pointers.items():
+        absolute = [os.path.join(self.source_context.cwd, path) for path, _ in pointers]
+        fifos = {path: read_fifo(path, self.fifo_reader) for path in absolute}
+        snapshot = read_paths([path for path in fifos if not fifos[path]], self.policy)
+        for real, (path, field) in zip(absolute, pointers, strict=True):
             pointer = f"{field.name}_FILE"
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
-            found = fifos[absolute] or snapshot.problem or batch.values.get(field.attribute)
-            for hit in batch.unresolved.get(field.attribute, ())[:1]:
-                found = found or hit.result
+            found = fifos[real] or snapshot.problem or snapshot.batch.result(real)
+            found = content_of(found, field.name, is_text=field.kind is Secret)
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
@@ -356,7 +341,7 @@ class _Loader:
         for directory in source_context.directories:
             snapshot = read_directory(directory, self.field_index, self.policy)
             snapshots.append(snapshot)
-            if not (snapshot.volume or snapshot.is_bundle or snapshot.problem):
+            if not snapshot.volume:
                 snapshots += self._read_subdirectories(snapshot)
         for snapshot in snapshots:
             self._take(snapshot)
@@ -369,12 +354,9 @@ class _Loader:
     def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the names that a directory lacks from its subdirectories."""
         by_file, batch = self.field_index.by_file, above.batch
-        if len(batch.files) == len(above.names):
-            return []  # each name is the file of a secret
-        found = set(batch.values)
-        for attribute, hits in batch.unresolved.items():
-            if {hit.result for hit in hits} - {A_DIRECTORY, EMPTY}:
-                found.add(attribute)
+        unresolved = batch.unresolved.items()
+        found = {name for name, hits in unresolved if {hit.result for hit in hits} - _NOTHING}
+        found |= batch.values.keys()
         # A field is found under each of its names, also an older one.
         found = {attribute.partition(".alias.")[0] for attribute in found}
         lacking = {
@@ -390,9 +372,12 @@ class _Loader:
             foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}
             below = [each for each in below if each.path not in foreign or each.has_results]
             searched |= foreign
-        for attribute, hits in batch.unresolved.items():
+        for attribute, hits in unresolved:
             batch.unresolved[attribute] = [
-                hit for hit in hits if hit.result is not A_DIRECTORY or hit.place not in searched
+                hit
+                for hit in hits
+                if hit.result is not A_DIRECTORY
+                or searched.isdisjoint({hit.place, hit.place.rpartition("#")[0]})
             ]
         return below
 
@@ -402,16 +387,13 @@ class _Loader:
         batch, builder = snapshot.batch, self.builder
         is_reported = bool(setting) or not (snapshot.is_absent or snapshot.is_skipped)
         if snapshot.problem is not None and is_reported:
-            fix = _DIRECTORY_FIXES.get(snapshot.problem.kind, "mount the secrets there")
-            if snapshot.is_bundle and snapshot.problem.kind == "unreadable":
-                fix = f"make {snapshot.path} readable by the user of this process"
-            elif snapshot.problem.fix:
-                fix = snapshot.problem.fix.format(location=snapshot.path)
-            elif setting == "CREDENTIALS_DIRECTORY":
+            fix = fix_of_file(snapshot.problem, snapshot.path)
+            if setting == "CREDENTIALS_DIRECTORY":
                 fix = "add LoadCredential= to the unit, and start the unit again"
             kind, message = snapshot.problem.kind, snapshot.problem.message
             message += f"; it is named by {setting}" if setting else ""
-            builder.problems.append(Problem(snapshot.path, kind, message, fix=fix))
+            problems = builder.unread_files if snapshot.is_bundle else builder.problems
+            problems.append(Problem(snapshot.path, kind, message, fix=fix))
         if snapshot.skipped_line:
             builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):

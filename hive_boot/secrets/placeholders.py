@@ -26,16 +26,11 @@ def placeholder(name: str) -> str:
     return f"{MARK}: put the value of {name} here>"
 
 
-def is_placeholder(value: Secret | SecretBytes) -> bool:
-    """Return whether a value begins with the prefix of a placeholder."""
-    return _text(value)().startswith(MARK)
-
-
 def _text(value: Secret | SecretBytes) -> Callable[[], str]:
-    """Return a function that returns the value as text: of bytes, each is a character."""
+    """Return a function that returns the value as text: an invalid byte is one character."""
     if isinstance(value, Secret):
         return value._open  # noqa: SLF001  (reveal() calls it)
-    return conceal(value.reveal().decode("latin-1"))
+    return conceal(value.reveal().decode("utf-8", "surrogateescape"))
 
 
 PLACEHOLDER = ValueProblem("placeholder", "is the placeholder of a rendered manifest, not a value")
@@ -52,9 +47,9 @@ STAND_INS = {_STAND_IN, _UNRESOLVED}
 
 
 _REFERENCE = r"""
-    (?:op|sm|ref\+[\w+-]+|doppler|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass|keeper
-        |azurekeyvault|gcpsecretmanager
-        |(?:aws-)?secrets?(?:manager)?)://\S+ | (?:ssm|secretsmanager):\S+
+    (?:op|ref\+[\w+-]+|doppler|(?:hashi)?vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass
+        |keeper|azurekeyvault|(?:aws-?|gcp-?)?secrets?-?(?:manager)?)://\S+
+    | (?:ssm|secretsmanager):\S+
     | env:(?://)?[A-Z_]+ | (?:secret|keyvault)ref:\S+
     | @Microsoft\.\w+\(.+\) | (?:vault|bao):(?!v\d+:)[^\s#]+\#\S+
     | arn:aws[\w-]*:(?:secretsmanager|ssm):\S+ | encrypted:\S+ | ENC\[.+\] | ENC\(.+\)
@@ -64,7 +59,7 @@ _REFERENCE = r"""
     | \$\([A-Za-z][\w./-]*(?:\ .*)?\) | \$(?:[A-Z]{2,}(?:_[A-Z]+\d*)+(?:_\d+)?)
     | \$(?:PASSWORD|SECRET|TOKEN)
     | %[A-Z]{2,}(?:_[A-Z]+)+% | __[A-Z]+(?:_[A-Z]+)*__ | @@[A-Z_]+@@ | %\{[A-Z_]+\} | \{\$[A-Z_]+\}
-    | %env\(\w+\)% | \$env:\w+ | process\.env\.\w+
+    | %env\(\w+\)% | %\(\w+\)s | \$env:\w+ | process\.env\.\w+
     | !(?:secret|vault|env|ENV|Ref|Sub|GetAtt)\b.* | `[a-z]+\ .+`
     | (?i:none|null|nil|undefined|nan|n/a|<no\ value>|<nil>|\(null\)|\[object\ \w+\])
 """
@@ -74,13 +69,15 @@ _REFERENCE = r"""
 _PLACEHOLDER = r"""
     <+(?:[A-Z]?[a-z]+|[A-Z]+)(?:[-_\ ]+(?:[A-Z]?[a-z]+|[A-Z]+|\d+))*\ *>+
     | (?:[A-Za-z]{1,10}[-_.])*(?:[xX]{4,}|\.{3,}|…|\*{3,})(?:[-_.](?:[xX]+|\*+))*
-    | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z0-9]{0,16}(?:\.{3,}|…) | Secret[A-Za-z]*\(.*\*{3,}'\)
-    | (.)\1{2,}(?:[-_.\ ]\1+)* | django-insecure-.+
+    | (?:[A-Za-z]{1,10}_)+xxx | [A-Za-z]{0,12}[xX]{6,} | [A-Za-z0-9]{0,16}(?:\.{3,}|…)
+    | Secret[A-Za-z]*\(.*\*{3,}'\) | (.)\1{2,}(?:[-_.\ ]\1+)* | django-insecure-.+
+    | [A-Za-z0-9/]+EXAMPLE(?:KEY)?
+    | (?:sk[-_])?(?i:your[-_.\ ](?:[-\w.\ ]+[-_.\ ])?(?:here|key|token|secret|password))
 """
 """Pattern of the placeholders that are not words."""
 
 
-_PHRASE = r"[<\[{(]?[A-Za-z0-9][-A-Za-z0-9_. ]*[!.?]*[>\]})]?"
+_PHRASE = r"[<\[{(*]*[A-Za-z0-9][-A-Za-z0-9_. ]*[!.?;]*[>\]})*]*"
 _PARTS = r"[A-Z]?[a-z]+|[A-Z]+|\d{5,}"
 
 
@@ -109,36 +106,36 @@ _WORDS = _MARKED.union(_FILLERS.split())
 """The words of placeholders."""
 
 
-def _heads(words: Iterable[str]) -> frozenset[str]:
-    """Return the first four characters of each word, and of its separator after a shorter one."""
-    return frozenset({(word + end)[:4] for word in words for end in ("-", "_", "")})
-
-
-_SHORT = frozenset({word for word in _WORDS if len(word) == 2})  # noqa: PLR2004  (two letters)
-"""The words of two letters, of which any other word of a placeholder may follow."""
-
-
 _OTHER_HEADS = (
-    "none null nil nan n/a undefined op:/ sm:/ ref+ doppler vault gcp gsm: akv: bws: bao: env: "
-    "awss keyv infisical berglas keeper process encrypted enc[ enc( arn: projects ssm: 0000 1111 "
-    "aaaa ---- my-s my_s my-p my_p my-a my_a my-j my_j my-k my_k a-se a_se a-st a_st a-ve a-lo sk-y"
+    "none null nil nan n/a undefined vault bao: env: keyv process enc[ enc( arn: projects ssm: "
+    "akia wjal"
 )
-_HEADS = _heads(_WORDS.union(_OTHER_HEADS.split()))
-"""The first four characters of the usual placeholders and references, in lower case."""
+_REPEATED = [character * 4 for character in "0123456789abcdefghijklmnopqrstuvwxyz"]
+_HEADS = frozenset(
+    (word + end)[:4]
+    for word in _WORDS.union(_OTHER_HEADS.split(), _REPEATED)
+    for end in ("-", "_", "")
+)
+"""The first four characters of the usual placeholders and references, in lower case.
+
+A shorter word also stands with its separator.
+"""
 
 
-_FIRST = frozenset("$<[{(%@#!`_'\"*….\xa0 \t\n\r\v\f")
-"""The other characters with which a placeholder or a reference begins."""
+_FIRST = frozenset("$<[{(%@#!`_'\"*?")
+"""The other characters with which a placeholder or a reference begins, apart from white space."""
 
 
 _SEPARATORS = frozenset("-_. ")
+"""The characters after a first word of one or two letters, which any other word may follow."""
 
 
-_TAILS = ("...", "…", "***", "xxxx", "XXXX", "\n")
+_TAILS = ("...", "…", "***", "xxxx", "_xxx", "\n")
+"""The ends of placeholders that begin in any way, in lower case, and of values with a newline."""
 
 
 _LONGEST = 300
-"""The maximum length of a value that is compared with the patterns."""
+"""The maximum length of a placeholder; the ciphertext of a reference may be longer."""
 
 
 def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
@@ -149,9 +146,10 @@ def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
     except TypeError:
         return False  # some values are bytes
     return (
-        not any(part in text() for part in (":", ".", "\n", "…", "*", "xxxx"))
+        not any(part in text() for part in ("://", *_TAILS))
         and _FIRST.isdisjoint(map(itemgetter(0), filter(None, opened())))
-        and _SEPARATORS.isdisjoint(map(itemgetter(slice(2, 3)), opened()))
+        and not any(map(str.isspace, map(itemgetter(slice(1)), opened())))
+        and _SEPARATORS.isdisjoint("".join(map(itemgetter(slice(1, 3)), opened())))
         and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), opened())))
     )
 
@@ -159,49 +157,48 @@ def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
 def _is_unusual(read: Callable[[], str]) -> bool:
     return (
         read()[:1] in _FIRST
+        or read()[:1].isspace()
         or read()[:4].lower() in _HEADS
-        or (read()[2:3] in _SEPARATORS and read()[:2].lower() in _SHORT)
-        or read().endswith(_TAILS)
+        or not _SEPARATORS.isdisjoint(read()[1:3])
+        or read()[-4:].lower().endswith(_TAILS)
+        or "://" in read()
     )
 
 
-def find_stand_in(read: Callable[[], str]) -> ValueProblem | None:
-    """Return the problem of a placeholder or an unresolved reference; None for another value.
+def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
+    """Return the problem of a value that is blank, a placeholder or an unresolved reference.
 
     The whole value counts, or the whole password in a URL: a random password may contain any part.
-
-    Args:
-        read: returns the value, which no local variable holds.
     """
-    parts = [read]
-    if "://" in read():
-        parts.append(conceal(read().partition("://")[2].rpartition("@")[0].partition(":")[2]))
-        parts.append(conceal(read().partition("password=")[2].partition("&")[0]))
-    for part in filter(_is_unusual, parts):
-        bare = conceal(part().strip(" \t\r\n'\""))
-        if len(bare()) > _LONGEST:
-            continue
-        if re.compile(_REFERENCE, re.VERBOSE).fullmatch(bare()):
-            return _UNRESOLVED
-        if re.compile(_PHRASE).fullmatch(bare()):
-            words = conceal({*map(str.lower, re.compile(_PARTS).findall(bare()))})
-            if words() <= _WORDS and words() & _MARKED:
-                return _STAND_IN
-        if re.compile(_PLACEHOLDER, re.VERBOSE).fullmatch(bare()):
-            return _STAND_IN
-    return None
-
-
-def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
-    """Return the problem of a value that is blank, a placeholder or a reference."""
     read = _text(value)
-    if not (_is_unusual(read) or "://" in read()):
+    if not _is_unusual(read):
         return None
-    if is_placeholder(value):
+    if read().startswith(MARK):
         return PLACEHOLDER
     if isinstance(value, Secret) and read().isspace():
         return BLANK
-    return find_stand_in(read)
+    parts = [read]
+    if "://" in read():
+        user = conceal(read().partition("://")[2].rpartition("@")[0])
+        query = conceal(read().partition("password=")[2])
+        passwords = conceal(user().partition(":")[2]), conceal(query().partition("&")[0])
+        parts += filter(_is_unusual, passwords)
+    return next(filter(None, map(_stand_in, parts)), None)
+
+
+def _stand_in(read: Callable[[], str]) -> ValueProblem | None:
+    """Return the problem of a text that is a placeholder or a reference as a whole."""
+    bare = conceal(read().strip(" \t\r\n'\""))
+    if re.compile(_REFERENCE, re.VERBOSE).fullmatch(bare()):
+        return _UNRESOLVED
+    if len(bare()) > _LONGEST:
+        return None
+    is_phrase = re.compile(_PHRASE).fullmatch(bare()) is not None
+    words = conceal({*map(str.lower, re.compile(_PARTS).findall(bare()))} if is_phrase else set())
+    is_known = words() <= _WORDS and not _MARKED.isdisjoint(words())
+    if is_known or re.compile(_PLACEHOLDER, re.VERBOSE).fullmatch(bare()):
+        return _STAND_IN
+    return None
 
 
 def has_trailing_newline(value: Secret | SecretBytes) -> bool:

@@ -111,18 +111,11 @@ Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 
-PLATFORM_ENTRIES = frozenset(
-    {
-        "kubernetes.io",
-        "eks.amazonaws.com",
-        "pods.eks.amazonaws.com",
-        "azure",
-        "tokens",
-        "rhsm",
-        "etc-pki-entitlement",
-        "redhat.repo",
-    }
+_ENTRIES = (
+    "kubernetes.io eks.amazonaws.com pods.eks.amazonaws.com azure tokens rhsm etc-pki-entitlement "
+    "redhat.repo"
 )
+PLATFORM_ENTRIES = frozenset(_ENTRIES.split())
 """Entries that platforms create in /run/secrets, such as tokens of service accounts.
 
 Without ``secrets_dirs=`` and ``HIVE_BOOT_SECRETS_DIR``, they are not read as secrets.
@@ -229,7 +222,7 @@ class SourceContext(Record):
     @property
     def mounted(self) -> bool:
         """Whether the mode reads secrets from mounted directories."""
-        return self.mode in {"kubernetes", "systemd", "docker"}
+        return bool(self.directories)
 
 
 class SourceOptions:
@@ -250,11 +243,9 @@ class SourceOptions:
         env_fallback: bool = False,
     ) -> None:
         if mode is not None and mode not in MODES:
-            message = f"Invalid mode {mode!r}: expected {_alternatives(MODES)}"
-            raise DeclarationError(message)
+            raise _invalid(mode, MODES, "mode")
         if profile is not None and parse_profile(profile) is None:
-            message = f"Invalid profile {profile!r}: expected {_alternatives(PROFILES)}"
-            raise DeclarationError(message)
+            raise _invalid(profile, PROFILES, "profile")
         self.mode = mode
         self.profile: str | None = profile
         self.secrets_dirs: tuple[str, ...] = _paths(secrets_dirs)
@@ -270,16 +261,14 @@ def _paths(given: StrPaths | None) -> tuple[str, ...]:
         os.fspath(path) if isinstance(path, str | os.PathLike) else None for path in as_list(given)
     ]
     if not paths or not all(isinstance(path, str) and path for path in paths):
-        message = (
-            "Invalid secrets_dirs: expected one or more paths, or None for the default directories"
-        )
+        message = "Invalid secrets_dirs: expected one or more paths, or None for the default"
         raise DeclarationError(message)
     return tuple(map(str, paths))
 
 
-def _alternatives(values: Iterable[str]) -> str:
-    *others, last = map(repr, values)
-    return f"{', '.join(others)} or {last}"
+def _invalid(given: str, known: Iterable[str], option: str) -> DeclarationError:
+    *others, last = map(repr, known)
+    return DeclarationError(f"Invalid {option} {given!r}: expected {', '.join(others)} or {last}")
 
 
 def detect(
@@ -293,8 +282,7 @@ def detect(
     Args:
         host: the host.
         source_options: choices of the application, which take precedence.
-        declared: the fields whose files may be in /run/secrets. If the file of the first field
-            exists, the directory is not listed, which is slow with many files.
+        declared: the fields whose files may be in /run/secrets.
         fifo_reader: reads a ``.env`` that is a FIFO; None to use only what this process has read.
 
     Raises:
@@ -329,11 +317,10 @@ class _Detection:
         host, options = self._host, self._options
         named, setting = self._named_directories()
         mode, mode_reason = self._mode(setting)
-        shown, reason = False, f"the default in {mode} mode"
         env_file = self._absolute(options.env_file or ".env")
-        env_files: tuple[str, ...] = ()
-        if mode == "development":
-            env_files = (f"{env_file}.local", env_file)
+        env_files = (f"{env_file}.local", env_file) if mode == "development" else ()
+        shown, reason = False, f"the default in {mode} mode"
+        if env_files:
             shown, reason = _development_shown(host, env_files)
         default: Profile = "development" if shown else "production"
         configured = self._configured_profile(env_files)
@@ -344,7 +331,7 @@ class _Detection:
         credentials = host.variable("CREDENTIALS_DIRECTORY")
         if mode == "systemd" and credentials and not named:
             named, setting = (host.path(credentials),), "CREDENTIALS_DIRECTORY"
-        is_mounted = mode in {"kubernetes", "systemd", "docker"}
+        is_mounted = mode not in {"environment", "development"}
         # Not normalised: `..` after a link is the parent of the link's target.
         directories = tuple(map(self._absolute, named)) or (host.path("/run/secrets"),)
         return SourceContext(
@@ -356,7 +343,7 @@ class _Detection:
             directories_setting=setting if is_mounted else "",
             env_files=env_files,
             env_fallback=fallback,
-            maybe_missing_mount=mode == "development" and not shown,
+            maybe_missing_mount=bool(env_files) and not shown,
             variables=host.variables,
             cwd=host.cwd,
             unknown_app_env=unknown_app_env,
@@ -397,18 +384,13 @@ class _Detection:
 
     def _mode_by_usual_directory(self) -> tuple[Mode, str]:
         directory = self._host.path("/run/secrets")
-        first = self._declared.first_file
         names = [*self._declared.by_file, *self._declared.members]
         try:
-            has_files = first not in {"", *PLATFORM_ENTRIES} and os.path.exists(
-                os.path.join(directory, first)
-            )
-            if not has_files:
-                with os.scandir(directory) as entries:
-                    has_files = any(
-                        entry.name not in PLATFORM_ENTRIES or _holds_declared(entry.path, names)
-                        for entry in entries
-                    )
+            with os.scandir(directory) as entries:
+                has_files = any(
+                    entry.name not in PLATFORM_ENTRIES or _has_file((directory, entry.path), names)
+                    for entry in entries
+                )
         except FileNotFoundError:
             return "development", "no /run/secrets"
         except PermissionError:
@@ -447,10 +429,10 @@ class _Detection:
         return "", ""
 
     def _fallback(self) -> bool:
-        text = self._host.variable("HIVE_BOOT_ENV_FALLBACK")
-        if text.lower() not in _YES | _NO:
+        text = self._host.variable("HIVE_BOOT_ENV_FALLBACK").strip().lower()
+        if text not in _YES | _NO:
             self._reject("HIVE_BOOT_ENV_FALLBACK", text, ("1", "0"))
-        return self._options.env_fallback or text.lower() in _YES
+        return self._options.env_fallback or text in _YES
 
     def _reject(self, variable: str, text: str, known: Sequence[str]) -> None:
         """Add the problem of a variable; its text is not shown, because it may be a secret."""
@@ -465,6 +447,10 @@ class _Detection:
         self._problems.append(Problem(name=variable, kind="setting", message=message, fix=fix))
 
 
+def _has_file(directories: Iterable[str], names: Iterable[str]) -> bool:
+    return any(os.path.isfile(os.path.join(each, name)) for each in directories for name in names)
+
+
 def _is_there(path: str) -> bool:
     """Return whether a file opens, or exists and may not be read."""
     try:
@@ -472,16 +458,6 @@ def _is_there(path: str) -> bool:
     except OSError as exc:
         return isinstance(exc, PermissionError)
     return True
-
-
-def _holds_declared(path: str, names: Collection[str]) -> bool:
-    """Return whether an entry with the name of one of the platform is or contains a secret."""
-    directory, entry = os.path.split(path)
-    paths = [os.path.join(directory, name) for name in names if name.split("/")[0] == entry]
-    with suppress(OSError):
-        below = os.listdir(path)
-        paths += [os.path.join(path, name) for name in names if name.split("/")[0] in below]
-    return any(map(os.path.isfile, paths))
 
 
 def _development_shown(host: HostEnvironment, env_files: Sequence[str]) -> tuple[bool, str]:

@@ -32,7 +32,7 @@ from hive_boot.secrets.fields import (
     file_name_candidates,
     parse_profile,
 )
-from hive_boot.secrets.value import Secret, SecretBytes
+from hive_boot.secrets.value import Secret, SecretBytes, complete_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -243,6 +243,9 @@ def _read_field(
     given["required_in"] = frozenset(map(_read_profile, as_list(given.get("required_in", ()))))
     if "pattern" in given:
         given["pattern"] = _read_pattern(given["pattern"], kind)
+    if kind is Secret and isinstance(default := given.get("dev_default"), str):
+        # A source that provides the same text is found by comparison.
+        given["dev_default"] = complete_pem(lambda: default)()
     candidates = file_name_candidates(given["name"], file)
     field = Field(attribute=attribute, kind=kind, required=required, candidates=candidates, **given)
     _validate_bounds(field)

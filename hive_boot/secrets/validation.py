@@ -121,12 +121,12 @@ def validate(builder: LoadResultBuilder) -> None:
     _reject_stand_ins(builder)
     _reject_invalid(builder)
     unread = _resolve_absent(builder)
-    details = (f"Nothing else provides {', '.join(unread)}.",)
+    details = (f"Nothing else provides {', '.join(unread)}.",) * bool(unread)
     for problem in builder.unread_files:
-        if unread:
-            builder.problems.append(problem.replace(details=details))
-        else:
+        if not unread and problem.name in builder.source_context.env_files:
             builder.warn("dotenv-unread", location=problem.name)
+        else:
+            builder.problems.append(problem.replace(details=details))
 
 
 def _resolve_conflicts(builder: LoadResultBuilder) -> None:
@@ -218,7 +218,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
     """Resolve each field without a value: a default, a problem, or absent.
 
     Returns:
-        The names that a ``.env`` file may contain which cannot be read: the required ones.
+        The names that an unreadable ``.env`` file or bundle may contain: the required ones.
         For a call without a declaration, which asks for single names, this is every name,
         unless there is only a directory or a dangling link, which contains none.
     """
@@ -268,16 +268,8 @@ def _report_missing(builder: LoadResultBuilder, fields: Sequence[Field]) -> None
         details += fix_hints.volume_item_hint(field, context)
         if field.aliases:
             details += (f"No value was found under {', '.join(field.aliases)} either.",)
-        places = _places(builder, field, searched)
-        builder.add_problem(
-            field,
-            "missing",
-            message,
-            places=places,
-            fix=fix.text,
-            fix_kind=fix.kind,
-            details=details,
-        )
+        found = {"places": _places(builder, field, searched), "details": details, **fix.as_dict()}
+        builder.add_problem(field, "missing", message, **found)
     if may_lack_mount and context.maybe_missing_mount:
         builder.hints.append(LoadNote("no-mount"))
     below = [each for each in builder.snapshots if each.parent and not each.is_absent]

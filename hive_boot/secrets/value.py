@@ -164,6 +164,20 @@ def value_of(kind: type[V], name: str, reveal: Callable[[], str | bytes]) -> V:
     return value
 
 
+def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
+    """Return a function that returns the text, with exactly one newline after a PEM block.
+
+    OpenSSH rejects a private key without the newline after its last line.
+
+    Args:
+        read: returns the text, which no local variable holds.
+    """
+    block = _OpaqueIterator(read().rstrip("\r\n")).__next__
+    if block().endswith("-----") and block().splitlines()[-1].startswith("-----END "):
+        return _OpaqueIterator(block() + "\n").__next__
+    return read
+
+
 _MIN_MASKABLE_LENGTH = 16
 
 

@@ -195,19 +195,26 @@ class WatchTargets:
         found = {}
         for directory in directories:
             real = os.path.realpath(directory)
-            for name in [*self._declared_names(directory), *self._nested]:
+            for name in [*self._declared_entries(directory), *self._nested]:
                 found[os.path.join(directory, name)] = os.path.join(real, name)
         return found
 
-    def _declared_names(self, directory: str) -> list[str]:
-        """Return the declared names in a directory, also if it can be entered but not listed."""
+    def _declared_entries(self, directory: str) -> dict[str, bool | None]:
+        """Return the declared names in a directory, each with whether it is a link.
+
+        This is None in a directory that can be entered but not listed.
+        """
         try:
-            return [name for name in os.listdir(directory) if name in self._by_file]
+            # scandir() knows which entries are links, without a stat() of each file.
+            with os.scandir(directory) as entries:
+                return {
+                    each.name: each.is_symlink() for each in entries if each.name in self._by_file
+                }
         except PermissionError:
             paths = {name: os.path.join(directory, name) for name in self._by_file}
-            return [name for name, path in paths.items() if os.path.lexists(path)]
+            return {name: None for name, path in paths.items() if os.path.lexists(path)}
         except OSError:
-            return []
+            return {}
 
     def _watched_paths(
         self,
@@ -243,30 +250,21 @@ class WatchTargets:
 
         The files of a directory that cannot be listed are watched themselves.
         """
-        try:
-            # scandir() knows which entries are links, without a stat() of each file.
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if entry.name in self._by_file and entry.is_symlink():
-                        yield from _path_dependencies(entry.path)
-        except PermissionError:
-            for name in self._declared_names(directory):
-                path = os.path.join(directory, name)
+        entries = self._declared_entries(directory) | dict.fromkeys(self._nested, True)
+        for name, is_link in entries.items():
+            path = os.path.join(directory, name)
+            if is_link is None:
                 yield path, None
+            if is_link is not False:
                 yield from _path_dependencies(path)
-        except OSError:
-            pass
-        for name in self._nested:
-            yield from _path_dependencies(os.path.join(directory, name))
 
     def _contents(self, directory: str) -> object:
         """Return a signature that differs when a declared file may have changed."""
-        try:
+        link = None
+        with suppress(OSError):
             link = os.readlink(os.path.join(directory, _DATA))
-        except OSError:
-            link = None
         base = directory if link is None else os.path.join(directory, link)
-        names = sorted(self._declared_names(base))
+        names = sorted(self._declared_entries(base))
         files = [(name, _signature(os.path.join(base, name))) for name in names]
         below = [_signature(os.path.join(base, name)) for name in self._nested]
         return link, _signature(base)[:3], tuple(files), tuple(below)

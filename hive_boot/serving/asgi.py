@@ -10,13 +10,19 @@ import anyio
 
 from hive_boot.exceptions import BootError, LifecycleError
 from hive_boot.lifecycle.states import SERVING, State
-from hive_boot.lifecycle.tasks import combine, is_cancellation, unwrap_single
+from hive_boot.lifecycle.tasks import (
+    CancellableBlock,
+    combine,
+    is_cancellation,
+    log_event,
+    unwrap_single,
+)
 from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
 from hive_boot.serving.endpoints import answer_probe, make_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -47,22 +53,39 @@ class InFlightRequests:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._scopes: set[anyio.CancelScope] = set()
-        self._has_ended = False
+        self._blocks: dict[CancellableBlock, tuple[str, Any]] = {}
+        self._seconds: float | None = None
 
-    def end(self) -> None:
-        """Cancel the requests in flight, and all later requests."""
-        if self._scopes:
-            count = len(self._scopes)
-            _log.warning(
-                "%d request%s did not end in time and %s cancelled",
-                count,
-                "" if count == 1 else "s",
-                "is" if count == 1 else "are",
+    def end(self, seconds: float) -> None:
+        """Cancel the requests in flight, and all later requests.
+
+        Args:
+            seconds: the time in which they should end.
+        """
+        if self._seconds is not None:
+            return
+        self._seconds = seconds
+        if lines := self.describe():
+            subject = "1 request" if len(lines) == 1 else f"{len(lines)} requests"
+            _log_lines("%s did not end in time, and the clean-up begins:", subject, lines)
+        for block in list(self._blocks):
+            block.cancel(seconds)
+
+    def report_unfinished(self) -> None:
+        """Log the requests that have not ended although they were cancelled."""
+        if lines := self.describe():
+            subject = "1 request" if len(lines) == 1 else f"{len(lines)} requests"
+            _log_lines(
+                "%s did not end, although cancelled, and the connection is aborted:", subject, lines
             )
-        self._has_ended = True
-        for request_scope in self._scopes:
-            request_scope.cancel()
+
+    def describe(self) -> list[str]:
+        """Return a line for each request in flight: method, path, and where it waits."""
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a late request needs it)
+
+        return [
+            f"{name}  {locate_coroutine(work)}".rstrip() for name, work in self._blocks.values()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the application."""
@@ -78,16 +101,28 @@ class InFlightRequests:
             is_answered = message["type"] not in _WEBSOCKET_OPEN
             await send(message)
 
-        with anyio.CancelScope() as request_scope:
-            self._scopes.add(request_scope)
-            if self._has_ended:
-                request_scope.cancel()
+        block = CancellableBlock()
+        if self._seconds is not None:
+            block.cancel(self._seconds)
+        with block:
+            work = self._app(scope, receive, send_and_track)
+            self._blocks[block] = f"{scope.get('method', 'websocket')} {scope['path']}", work
             try:
-                await self._app(scope, receive, send_and_track)
+                await work
             finally:
-                self._scopes.discard(request_scope)
-        if request_scope.cancelled_caught and not is_answered:
+                del self._blocks[block]
+        if block.cancel_requested and not is_answered:
             await _send_unavailable(scope, send)
+
+
+def _log_lines(text: str, subject: str, lines: Sequence[str]) -> None:
+    shown = lines[:_MAX_LINES]
+    more = [f"and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else []
+    log_event(logging.WARNING, text + "\n  %s" * len([*shown, *more]), subject, *shown, *more)
+
+
+_MAX_LINES = 10
+"""Number of requests that a log record lists."""
 
 
 async def _send_unavailable(scope: Scope, send: Send) -> None:

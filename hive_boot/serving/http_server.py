@@ -39,8 +39,8 @@ class HttpServer(ABC):
     def __init__(self, timings: Timings = DEFAULTS) -> None:
         self._stop_timeout = timings.server_stop_timeout
         self._stopping = anyio.Event()
-        self._deadline = inf
-        self._limits: list[tuple[anyio.CancelScope, float]] = []
+        self._deadlines = inf, inf
+        self._scopes: tuple[anyio.CancelScope, anyio.CancelScope] | None = None
 
     async def serve(
         self,
@@ -64,7 +64,7 @@ class HttpServer(ABC):
         accepting = anyio.Event()
         grace_scope = anyio.CancelScope()
         server_scope = anyio.CancelScope(shield=True)
-        self._limits = [(grace_scope, 0.0), (server_scope, 2 * self._stop_timeout)]
+        self._scopes = grace_scope, server_scope
         self._set_limits()
         async with anyio.create_task_group() as group:
 
@@ -77,6 +77,8 @@ class HttpServer(ABC):
                     if not server_scope.cancel_called:
                         failures.append(exc)
                 finally:
+                    if server_scope.cancel_called:
+                        requests.report_unfinished()
                     sock.close()
                     accepting.set()
                     group.cancel_scope.cancel()
@@ -86,7 +88,7 @@ class HttpServer(ABC):
                     with grace_scope:
                         await anyio.sleep_forever()
                 finally:
-                    requests.end()
+                    requests.end(self._deadlines[1] - anyio.current_time())
 
             group.start_soon(serve_until_stopped)
             group.start_soon(end_requests_after_grace)
@@ -100,21 +102,26 @@ class HttpServer(ABC):
         for failure in failures:
             raise unwrap_single(failure)
 
-    def stop(self, grace: float) -> None:
+    def stop(self, grace: float, cleanup: float = 0.0) -> None:
         """Stop accepting connections and begin the shutdown; to be called in the loop.
 
         Args:
             grace: seconds until requests in flight are cancelled. A second call can only
                 shorten the time.
+            cleanup: seconds after that, in which cancelled requests can clean up. Default 0.
         """
-        self._deadline = min(self._deadline, anyio.current_time() + grace)
+        now = anyio.current_time()
+        cancel, end = self._deadlines
+        self._deadlines = min(cancel, now + grace), min(end, now + grace + cleanup)
         self._set_limits()
         self._stopping.set()
-        self._begin_shutdown(grace + self._stop_timeout)
+        self._begin_shutdown(self._deadlines[1] - now + self._stop_timeout)
 
     def _set_limits(self) -> None:
-        for scope, extra in self._limits:
-            scope.deadline = self._deadline + extra
+        if self._scopes is not None:
+            grace_scope, server_scope = self._scopes
+            grace_scope.deadline = self._deadlines[0]
+            server_scope.deadline = self._deadlines[1] + 2 * self._stop_timeout
 
     @abstractmethod
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:

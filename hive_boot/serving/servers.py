@@ -13,7 +13,6 @@ import anyio
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.lifecycle.resources import STOP_BUDGET_SHARE
 from hive_boot.serving.asgi import ReadinessMiddleware, app_lifespan
 from hive_boot.serving.http_server import BACKLOG
 
@@ -178,12 +177,13 @@ class HttpService:
         try:
             await self._done.wait()
         finally:
-            # Time must remain to stop the resources. A request that runs in a thread cannot be
+            # Half of the time is for requests, a quarter for the clean-up of those that are
+            # cancelled, and the rest for the resources. A request that runs in a thread cannot be
             # cancelled, so the wait is limited.
             run.shutdown.start_deadline()
             left = max(0.0, run.shutdown.deadline - time.monotonic())
-            self._server.stop(left * STOP_BUDGET_SHARE)
-            with anyio.move_on_after(left * (1 + STOP_BUDGET_SHARE) / 2, shield=True):
+            self._server.stop(left / 2, left / 4)
+            with anyio.move_on_after(left * 7 / 8, shield=True):
                 await self._done.wait()
         if run.runner.failure is None:
             message = "The HTTP server ended before hive_boot stopped it."

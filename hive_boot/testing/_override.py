@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
+from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class override:  # noqa: N801  (used like a function)
         if unknown := values.keys() - fields.keys():
             message = f"{name} has no field {', '.join(map(repr, sorted(unknown)))}."
             del values
-            raise DeclarationError(message)
+            raise DeclarationError(message + did_you_mean(min(unknown), fields))
         self._boot = boot
         self._declaration = declaration
         self._values: dict[str, Secret | SecretBytes | None] = {}

@@ -65,7 +65,7 @@ async def test_a_failure_inside_is_told_without_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Something fails that never should: the source has failed, and no text holds its answer."""
-    for name in ("_outcome", "_result", "dict"):
+    for name in ("value_of_content", "_result", "dict"):
         boot = Bootstrap(
             Both,
             mode="environment",

@@ -6,7 +6,7 @@ from hive_boot import Bootstrap, Secret, SecretSet, secret
 class WorkerSecrets(SecretSet):
     """What the worker needs."""
 
-    token: Secret = secret(used_by="the queue")
+    token: Secret = secret(used_by="the queue", aliases=("QUEUE_TOKEN",))
 
 
 worker = Bootstrap(WorkerSecrets, probe_port=9000)

@@ -54,8 +54,16 @@ class Strict(SecretSet):
 
 boot = Bootstrap(Keys, env_file="other.env")
 
+at_home = Bootstrap(Keys, env_file="~/home.env")
+
 
 class Renamed(SecretSet):
     """A field that had another name."""
 
     api_key: Secret = secret(aliases=("OLD_KEY",))
+
+
+class Foreign(SecretSet):
+    """A field of whose name other software has a ``NAME_FILE``."""
+
+    ssl_cert: Secret | None = secret(file_variable=False, aliases=("OLD_CERT",))

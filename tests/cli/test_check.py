@@ -1,6 +1,7 @@
 """``hive-boot check``: the problems of a start, without a start."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,15 @@ def test_the_files_of_a_mount_are_read(
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path))
     first = facts("boot")["secrets"][0]
     assert (first["source"], first["place"]) == ("file", str(tmp_path / "jwt_secret"))
+
+
+def test_a_required_secret_behind_another_problem_is_missing(
+    facts: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report names the ``.env`` that only a start reads; the table names the secret."""
+    os.mkfifo(".env")
+    monkeypatch.delenv("JWT_SECRET")
+    monkeypatch.setenv("HIVE_BOOT_MODE", "development")
+    found = facts("boot", status=78)
+    assert [each["problems"] for each in found["secrets"]] == [["missing"], [], [], []]
+    assert [each["kind"] for each in found["problems"]] == ["unreadable"]

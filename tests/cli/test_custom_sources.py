@@ -53,6 +53,8 @@ def test_check_reports_a_source_that_refuses(
     out, err = capsys.readouterr()
     assert "fake-credential" not in out + err
     assert_golden("check_source_failed", f"{out}\n--- stderr ---\n{err}")
+    kinds = [each["problems"] for each in facts(capsys, "check", status=78)["secrets"]]
+    assert kinds == [[], ["missing"], []]
 
 
 def test_doctor_asks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +65,7 @@ def test_doctor_asks_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     (note,) = [each for each in found["findings"] if each["kind"] == "not-asked"]
     assert (note["severity"], note["names"]) == ("note", ["JWT_SECRET", "SENTRY_DSN"])
     assert found["check"]["problems"] == []
+    assert [each["problems"] for each in found["check"]["secrets"]] == [[], [], []]
 
 
 def test_doctor_checks_what_is_complete_without_a_source(

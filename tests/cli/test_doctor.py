@@ -18,7 +18,7 @@ from hive_boot.cli.main import main
 from hive_boot.secrets.platform import HostEnvironment
 from tests.cli.doctor_checks.contexts import context_of, write
 from tests.fixtures.golden import assert_golden
-from tests.support import move_to, run_child
+from tests.support import as_ordinary_user, move_to, run_child
 
 APP = "tests.cli.doctor_checks.declared:boot"
 
@@ -192,6 +192,30 @@ def test_a_manifest_that_does_not_exist_exits_with_64(doctor: Doctor) -> None:
     assert "--manifests: gone.yaml" in err
 
 
+def test_what_cannot_be_entered_is_no_crash(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest in a closed directory is a note, or 64 if it was named; so are loops of links."""
+    with as_ordinary_user() as place:
+        monkeypatch.chdir(place)
+        api_key = write(place / "secrets/api_key", "fake-value-of-the-key")
+        monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(api_key.parent))
+        closed = write(place / "deploy/closed/pod.yaml").parent
+        closed.chmod(0o400)
+        found = findings_of(doctor)
+        named = doctor("--manifests", "deploy/closed/pod.yaml")
+        closed.chmod(0o700)
+        (place / "loop").symlink_to("loop")
+        looped = doctor("--manifests", "loop")
+        monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", "loop")
+        in_loop = main(["doctor", "tests.cli.doctor_checks.declared:watched"])
+    assert [(each["kind"], each["locations"]) for each in found] == [
+        ("manifest-unreadable", ["deploy/closed/pod.yaml"])
+    ]
+    assert (named[0], looped[0], in_loop) == (64, 64, 78)
+    assert "Permission denied" in named[2]
+
+
 def test_a_manifest_that_cannot_be_read_is_a_note(machine: Path, doctor: Doctor) -> None:
     """The other checks run, and the other manifests are compared."""
     write(machine / "run/secrets/api_key", "fake-value-of-the-key ")
@@ -211,6 +235,7 @@ def test_a_manifest_that_cannot_be_read_is_a_note(machine: Path, doctor: Doctor)
         *[("note", "manifest-unreadable")] * 3,
     ]
     assert [each["locations"] for each in load_result[2:]] == [[path] for path in unreadable]
+    assert "is a FIFO" in load_result[2]["message"]
 
 
 def test_a_check_that_fails_is_a_note(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +250,7 @@ def test_a_check_that_fails_is_a_note(machine: Path, monkeypatch: pytest.MonkeyP
     assert (first.severity, first.kind, first.names) == (
         ("note", "check-failed", ("no_such_process",))
     )
+    assert first.locations == (f"{machine}/proc/0",)
 
 
 def test_lines_fit_the_terminal_except_commands(

@@ -100,22 +100,34 @@ def test_each_command_escapes_a_hostile_project(
     (here / ".env").write_text("API_KEY=fake-other\n")
     subprocess.run(["git", "init", "-q", str(here)], check=True)  # noqa: S607
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(here / "secrets"))
-    source = "import sys; from hive_boot.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    for arguments, status in (
+    source = """
+import json, sys
+from hive_boot.cli.main import main
+print(json.dumps([main(arguments) for arguments in json.loads(sys.argv[1])]))
+"""
+    markdown = ["manifests", "app:boot", "--target", "markdown"]
+    expected: list[tuple[list[str], int]] = [
         (["check", "app:boot"], 78),
         (["doctor", "app:boot"], 78),
+        (["doctor", "app:boot", "--manifests", f"{here}/none"], 64),
         (["check", "nowhere:boot"], 64),
         (["migrate", "app:boot", "--to", "secrets"], 1),
         (["migrate", "app:boot", "--to", f"{here}/other"], 64),
         (["migrate", "app:boot", "--to", "new"], 0),
         (["rotate", "API_KEY", "--to", f"{here}/none"], 64),
-    ):
-        ended = run_child(source, *arguments, cwd=here, HOSTILE=HOSTILE.replace("\0", ""))
-        assert ended.returncode == status, (arguments, ended)
-        assert_clean(ended.stdout + ended.stderr)
-        assert "fake-api-key" not in ended.stdout + ended.stderr
-        if arguments[0] == "check":
-            assert PATH.partition("\n")[0].replace("\x1b", "\\u001b") in ended.stderr
+        (markdown, 0),
+        ([*markdown, "--write", f"{here}/written"], 0),
+        ([*markdown, "--check", f"{here}/secrets"], 1),
+        ([*markdown, "--check", f"{here}/none"], 64),
+        ([*markdown, "--templates", f"{here}/secrets"], 1),
+        (["probe", f"http://{HOSTILE}/"], 64),
+    ]
+    commands = json.dumps([arguments for arguments, _ in expected])
+    ended = run_child(source, commands, cwd=here, HOSTILE=HOSTILE.replace("\0", ""))
+    assert json.loads(ended.stdout.splitlines()[-1]) == [status for _, status in expected], ended
+    assert_clean(ended.stdout + ended.stderr)
+    assert "fake-api-key" not in ended.stdout + ended.stderr
+    assert PATH.partition("\n")[0].replace("\x1b", "\\u001b") in ended.stderr
 
 
 def test_a_failure_that_is_not_ours_is_escaped(

@@ -138,6 +138,19 @@ def test_an_existing_file_is_not_overwritten(place: Path) -> None:
     assert contents(place) == before
 
 
+def test_a_directory_that_is_a_link_is_not_followed(place: Path) -> None:
+    """It was replaced since its path was resolved; the new directories are removed again."""
+    (place / "real").mkdir()
+    (place / "link").symlink_to("real")
+    before = contents(place)
+    for name in ("link/key", "link/below/key"):
+        with pytest.raises(CommandError, match=name), FileTransaction() as transaction:
+            transaction.create(place / name, b"fake")
+
+    assert contents(place) == before
+    assert not [*(place / "real").iterdir()]
+
+
 def test_a_file_that_changed_or_is_a_link_is_not_replaced(place: Path) -> None:
     """An editor that saves at this moment wins."""
     (place / "link").symlink_to(".gitignore")

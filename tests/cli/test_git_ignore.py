@@ -1,21 +1,13 @@
 """Git ignore rules, as a real git sees them."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.git import find_repository, plan_gitignore_change, tracked_files
-
-
-def git(root: Path, *arguments: str) -> str:
-    """Run git and return its output."""
-    command = ["git", "-C", str(root), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode in {0, 1}, done.stderr
-    return done.stdout
+from tests.fixtures.git import git
 
 
 @pytest.fixture
@@ -23,7 +15,7 @@ def repository(tmp_path: Path) -> Path:
     """Return an empty repository."""
     root = tmp_path / "project"
     root.mkdir()
-    git(root, "init", "-q")
+    git("init", "-q", root=root)
     return root
 
 
@@ -39,7 +31,7 @@ def add_line(directory: Path) -> str | None:
 
 def is_ignored(root: Path, path: str) -> bool:
     """Return whether git ignores a path."""
-    return git(root, "check-ignore", path) != ""
+    return git("check-ignore", path, root=root) != ""
 
 
 def test_the_line_is_anchored_at_the_root(repository: Path) -> None:
@@ -59,7 +51,7 @@ def test_a_name_with_characters_of_patterns_is_taken_literally(repository: Path)
         directory.mkdir()
         (directory / "key").touch()
 
-        assert git(repository, "status", "--porcelain") == "?? .gitignore\n", name
+        assert git("status", "--porcelain", root=repository) == "?? .gitignore\n", name
         assert add_line(directory) is None, name
 
 
@@ -121,7 +113,7 @@ def test_tracked_files_are_found(repository: Path) -> None:
     directory.mkdir()
     (directory / "key").write_text("fake")
     assert tracked_files(directory) == []
-    git(repository, "add", "secrets/key")
+    git("add", "secrets/key", root=repository)
 
     assert tracked_files(directory) == ["secrets/key"]
     assert tracked_files(repository.parent) == []

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from hive_boot.cli.main import main
+from tests.fixtures.trees import contents
 from tests.support import ROOT, as_ordinary_user
 
 SERVE = "hive-boot run tests.cli.deployed:served --serve x:web"
@@ -17,14 +18,8 @@ SERVED = ("--command", f"{SERVE} --host 0.0.0.0")
 
 
 def manifests(app: str, *more: str) -> int:
-    """Ask for manifests of one of the declared applications."""
+    """Run the command on one of the declared applications."""
     return main(["manifests", f"tests.cli.deployed:{app}", *more])
-
-
-def all_of(place: Path) -> dict[str, bytes]:
-    """Give what is below a directory."""
-    files = [path for path in place.rglob("*") if path.is_file()]
-    return {str(path.relative_to(place)): path.read_bytes() for path in files}
 
 
 def test_a_single_file_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,10 +75,10 @@ def test_writing_tells_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["new", path] for path in COMPOSE
     ]
-    before = all_of(Path.cwd())
+    before = contents(Path.cwd())
     assert manifests("worker", *target, "--write", ".") == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["unchanged"] * 4
-    assert all_of(Path.cwd()) == before
+    assert contents(Path.cwd()) == before
     assert manifests("worker", *target, "--image", "registry.example/worker:2", "--write") == 0
     assert "changed    docker-compose.yml\n" in capsys.readouterr().out
     assert manifests("worker", *target, "--write", "--json") == 0
@@ -110,7 +105,7 @@ def test_a_check_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     compose = Path("deploy/docker-compose.yml")
     compose.write_text(compose.read_text().replace("read_only: true", "read_only: false"))
     Path("deploy/Dockerfile").unlink()
-    before = all_of(Path.cwd())
+    before = contents(Path.cwd())
     assert manifests("worker", "--target", "compose", "--check") == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "differs: deploy/docker-compose.yml"
@@ -123,7 +118,7 @@ def test_a_check_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     assert manifests("worker", "--target", "compose", "--check", "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert [file["state"] for file in told["files"]] == ["same", "differs", "missing", "same"]
-    assert all_of(Path.cwd()) == before
+    assert contents(Path.cwd()) == before
 
 
 def test_a_file_that_is_not_ours_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +126,7 @@ def test_a_file_that_is_not_ours_is_not_lost(capsys: pytest.CaptureFixture[str])
     Path("docker-compose.yml").write_text("services: {}\n")
     assert manifests("worker", "--target", "compose", "--write") == 1
     assert "docker-compose.yml" in capsys.readouterr().err
-    assert list(all_of(Path.cwd())) == ["docker-compose.yml"]
+    assert list(contents(Path.cwd())) == ["docker-compose.yml"]
 
 
 def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +143,7 @@ def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[s
 def test_the_directory_is_created() -> None:
     """Also those above it."""
     assert manifests("worker", "--target", "markdown", "--write", "new/place") == 0
-    assert list(all_of(Path.cwd())) == ["new/place/SECRETS.md"]
+    assert list(contents(Path.cwd())) == ["new/place/SECRETS.md"]
 
 
 def test_a_file_that_is_not_a_file_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +169,8 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
                 ("--env", "1=2", "NAME=VALUE"),
                 ("--env", "TOKEN=fake-x", "TOKEN"),
                 ("--env", "TOKEN_FILE=x", "TOKEN_FILE"),
+                ("--env", "QUEUE_TOKEN=fake-x", "QUEUE_TOKEN"),
+                ("--env", "QUEUE_TOKEN_FILE=x", "QUEUE_TOKEN_FILE"),
                 ("--env", "HIVE_BOOT_MODE=x", "HIVE_BOOT_MODE"),
                 ("--env", "A=a\nb", "--env A"),
                 ("--use", "TOKE", "'TOKE'"),
@@ -190,6 +187,10 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
                 ("--replicas", "0", "--replicas"),
                 ("--cpu", "1:500m", "--cpu"),
                 ("--cpu", "2 cores", "--cpu"),
+                ("--cpu", "\uff11", "--cpu"),
+                ("--cpu", "0", "--cpu"),
+                ("--memory", "0Mi:1Gi", "--memory"),
+                ("--memory", "1Gi:2Gi:3Gi", "--memory"),
                 ("--memory", "1Gi:512Mi", "--memory"),
                 ("--memory", "512", "--memory"),
                 ("--memory", ":1Gi", "--memory"),
@@ -239,6 +240,40 @@ def test_a_service_has_a_port_and_a_command(capsys: pytest.CaptureFixture[str]) 
     assert "containerPort: 80\n" in capsys.readouterr().out
     assert manifests("quiet", "--target", "kubernetes", "--port", "9999") == 0
     assert "containerPort: 9999" in capsys.readouterr().out
+
+
+def test_each_option_is_in_the_files() -> None:
+    """Of Kubernetes, Compose and the image; HTTPS is allowed without an option."""
+    options = (
+        *("--target", "kubernetes", "--target", "compose", "--port", "8080", "--name", "shop"),
+        *("--egress", "6379", "--egress", "5432", "--egress", "5432", "--egress", "443"),
+        *("--replicas", "3", "--cpu", "250m", "--memory", "1Gi:2Gi", "--image", "x:1"),
+        *("--base", "python:3.12-slim", "--install", ".[a] hive_boot", "--env", "A=b=c"),
+        *("--command", "serve 'a b'", "--writable", "/data/", "--context", "a/", "--copy", "b/"),
+    )
+    assert manifests("worker", *options, "--write") == 0
+    spec = yaml.safe_load(Path("deploy/k8s/deployment.yaml").read_text())["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    assert (spec["replicas"], container["name"], container["image"]) == (3, "shop", "x:1")
+    resources = container["resources"]
+    assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == ("250m", "250m")
+    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == ("1Gi", "2Gi")
+    assert {"name": "A", "value": "b=c"} in container["env"]
+    policy = yaml.safe_load(Path("deploy/k8s/networkpolicy.yaml").read_text())["spec"]
+    ports = [each["port"] for rule in policy["egress"] for each in rule["ports"]]
+    assert ports == [53, 53, 443, 5432, 6379]
+    compose = yaml.safe_load(Path("deploy/docker-compose.yml").read_text())["services"]["shop"]
+    assert (compose["image"], compose["mem_limit"]) == ("x:1", "2g")
+    assert [each["target"] for each in compose["volumes"]] == ["/data"]
+    image = Path("deploy/Dockerfile").read_text()
+    for line in (
+        "FROM python:3.12-slim\n",
+        "--no-cache-dir .[a] hive_boot ",
+        'ENTRYPOINT ["serve", "a b"]\n',
+        '["/source/b", "./b"]\n',
+    ):
+        assert line in image
+    assert {"!a", "!b", "!tests"} <= {*Path(".dockerignore").read_text().splitlines()}
 
 
 def test_a_directory_that_is_said_twice_is_mounted_once(

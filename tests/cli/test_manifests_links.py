@@ -41,3 +41,6 @@ def test_no_link_is_followed_to_write(capsys: pytest.CaptureFixture[str]) -> Non
     assert main([*WORKER, "--image", "other:2", "--write", "linked"]) == 64
     assert "linked" in capsys.readouterr().err
     assert contents(outside) == before
+    Path("loop").symlink_to("loop")
+    assert main([*WORKER, "--write", "loop/below"]) == 1
+    assert "loop" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,13 @@ import pytest
 
 from hive_boot.cli.main import main
 from tests.cli.keys import APP
+from tests.fixtures.git import git
 from tests.fixtures.trees import contents, mode
 from tests.support import as_ordinary_user
 
 ENV = "API_KEY=fake-key\nTLS_CERT='fake cert'\n"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of another user are needed")
-
-
-@pytest.fixture(autouse=True)
-def isolated_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the git settings of the user who runs the tests."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
 
 
 @pytest.fixture
@@ -37,12 +28,6 @@ def here() -> Path:
     git("init", "-q")
     (place / ".git/info/exclude").write_text(".env\n")
     return place
-
-
-def git(*arguments: str) -> str:
-    """Run git in the working directory and return its output."""
-    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)  # noqa: S607
-    return done.stdout
 
 
 def staged() -> list[str]:
@@ -144,6 +129,14 @@ def test_a_nested_gitignore_that_wins_is_refused(here: Path, migrated: Migrated)
     assert staged() == [".gitignore", "deploy/.gitignore"]
 
 
+def test_the_directory_is_ignored_and_not_only_the_files(here: Path, migrated: Migrated) -> None:
+    """A temporary file that a killed migration leaves, and a backup, have other names."""
+    for number, rules in enumerate(("api_key\n*.pem\n", "secrets/api_key\nsecrets/tls\n")):
+        (here / ".gitignore").write_text(rules.replace("secrets", f"s{number}"))
+        assert migrated("--to", f"s{number}")[0] == 0
+        assert (here / ".gitignore").read_text().endswith(f"/s{number}/\n")
+
+
 def test_after_a_success_git_stages_no_value(here: Path, migrated: Migrated) -> None:
     """With rules around it, with a nested repository, and from a subdirectory."""
     for to, rules in (
@@ -155,7 +148,7 @@ def test_after_a_success_git_stages_no_value(here: Path, migrated: Migrated) -> 
         assert migrated("--to", to)[0] == 0, to
         assert contents(here / to) == {"api_key": b"fake-key", "tls/cert.pem": b"fake cert"}
         assert not [path for path in staged() if path.startswith(to)]
-    subprocess.run(["git", "init", "-q", "inner"], check=True)  # noqa: S607
+    git("init", "-q", "inner")
     assert migrated("--to", "inner/secrets")[0] == 0
     assert (here / "inner/.gitignore").read_text() == "/secrets/\n"
 
@@ -206,7 +199,8 @@ def test_a_git_that_cannot_answer_is_named(
 def test_a_directory_of_another_user_is_named(here: Path, migrated: Migrated) -> None:
     """Its owner can replace the files, also that of a directory above; the nearest is named."""
     (here / "a/b").mkdir(parents=True, mode=0o755)
-    for path, owner in (("a", 1111), ("a/b", 2222)):
+    (here / "a/b/secrets").mkdir()
+    for path, owner in (("a", 1111), ("a/b", 2222), ("a/b/secrets", 3333)):
         os.chown(here / path, owner, owner)
         (warning,) = migrated("--to", "a/b/secrets", "--dry-run")[1]["warnings"]
         assert f"{here / path} belongs to user {owner}" in warning
@@ -215,19 +209,19 @@ def test_a_directory_of_another_user_is_named(here: Path, migrated: Migrated) ->
 
 def test_a_directory_that_others_can_write_is_named(here: Path, migrated: Migrated) -> None:
     """Not one that the migration closes, nor a sticky one above, such as ``/tmp``."""
-    (here / "a/secrets").mkdir(parents=True)
-    (here / "a/secrets").chmod(0o777)
+    (here / "a b/secrets").mkdir(parents=True)
+    (here / "a b/secrets").chmod(0o777)
     for open_mode, warned in ((0o755, False), (0o777, True), (0o1777, False), (0o702, True)):
-        (here / "a").chmod(open_mode)
-        _, facts, _ = migrated("--to", "a/secrets", "--dry-run")
+        (here / "a b").chmod(open_mode)
+        _, facts, _ = migrated("--to", "a b/secrets", "--dry-run")
         assert facts["tightened"]
-        assert [f"chmod o-w {here}/a" in each for each in facts["warnings"]] == [True] * warned
-    (here / "a").chmod(0o755)
-    (here / "a/secrets/README").touch()
-    closed, replaced = migrated("--to", "a/secrets")[1]["warnings"]
-    assert "chmod 700 a/secrets" in closed
-    assert f"chmod o-w {here}/a/secrets" in replaced
-    assert mode(here / "a/secrets") == 0o777
+        assert [f"chmod o-w '{here}/a b'" in each for each in facts["warnings"]] == [True] * warned
+    (here / "a b").chmod(0o755)
+    (here / "a b/secrets/README").touch()
+    closed, replaced = migrated("--to", "a b/secrets")[1]["warnings"]
+    assert "chmod 700 'a b/secrets'" in closed
+    assert f"chmod o-w '{here}/a b/secrets'" in replaced
+    assert mode(here / "a b/secrets") == 0o777
 
 
 @needs_root
@@ -263,12 +257,12 @@ def test_a_reference_of_another_line_is_refused(here: Path, migrated: Migrated) 
         "URL=${API_KEY_FILE}",
         'URL="first\nsecond ${API_KEY}"',
         "API_KEY_COPY=${API_KEY}",
+        "postgres://fake-user:fake-password@db?key=${API_KEY}",
     ):
         for text, number in ((f"{ENV}\n{line}\n", 4), (f"{line}\n{ENV}", 1)):
             (here / ".env").write_text(text)
             status, _, err = migrated()
-            name = "API_KEY_COPY" if "COPY" in line else "URL"
-            assert (status, f"line {number} ({name})" in err) == (1, True), text
+            assert (status, f"line {number} refers to API_KEY" in err) == (1, True), text
             assert not (here / "secrets").exists()
 
 

@@ -116,6 +116,36 @@ def test_the_timeout_covers_the_whole_request(capsys: pytest.CaptureFixture[str]
     assert "timed out" in capsys.readouterr().out
 
 
+def test_a_response_after_the_timeout_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bytes that arrive in time for each read do not prolong it."""
+    sent = threading.Event()
+    times = iter([0.0])
+
+    def monotonic() -> float:
+        now = next(times, None)
+        if now is None:
+            sent.wait(60)
+        return 100.0 if now is None else now
+
+    monkeypatch.setattr("hive_boot.cli.probe.monotonic", monotonic)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(WELL)
+                sent.set()
+                connection.recv(1 << 16)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert main(["probe", "--port", str(server.getsockname()[1]), "--timeout", "50"]) == 1
+        thread.join()
+    assert "timed out" in capsys.readouterr().out
+
+
 def test_a_response_that_is_not_http_fails(capsys: pytest.CaptureFixture[str]) -> None:
     """It may be the port of another service, or a response that was cut off."""
     lines = [

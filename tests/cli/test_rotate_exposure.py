@@ -11,19 +11,11 @@ from pathlib import Path
 import pytest
 
 from hive_boot.cli.main import main
+from tests.fixtures.git import git
 from tests.fixtures.trees import contents, mode
 from tests.support import child_environment
 
 KEYS = ("--app", "tests.cli.keys:Keys")
-
-
-@pytest.fixture(autouse=True)
-def isolated_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the git settings of the user who runs the tests."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
 
 
 @pytest.fixture
@@ -47,12 +39,6 @@ def rotate(monkeypatch: pytest.MonkeyPatch) -> Rotate:
         return main(["rotate", *arguments])
 
     return rotate
-
-
-def git(*arguments: str) -> str:
-    """Run git in the working directory and return its output."""
-    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)  # noqa: S607
-    return done.stdout
 
 
 def test_no_file_is_created_where_every_user_can_enter(

@@ -48,6 +48,10 @@ def test_input_that_is_not_a_value_is_refused(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(CommandError, match="API_KEY") as caught:
             read_new_value(FIELD)
         assert "fake" not in everything_told(caught.value)
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):  # what PowerShell pipes
+        set_stdin(monkeypatch, "fake-new\r\n".encode(encoding))
+        with pytest.raises(CommandError, match="is UTF-16 text"):
+            read_new_value(FIELD)
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(UsageError, match="stdin"):
         read_new_value(FIELD)
@@ -75,8 +79,10 @@ def _no_terminal(original: Callable[..., int]) -> Callable[..., int]:
 
 
 PROGRAM = """
-import sys
+import signal, sys
 from hive_boot.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores both in background jobs
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -199,27 +205,29 @@ def test_the_end_of_input_changes_nothing(terminal: Terminal) -> None:
 
 def test_a_signal_at_the_prompt_restores_the_terminal(start: Start) -> None:
     """Without the echo the next commands of the user would be invisible."""
-    for controlling in (False, True):
-        for number, prompts in (
-            *product((signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT), (1, 2)),
-            *((signal.SIGALRM, 1), (signal.SIGUSR1, 1), (signal.SIGUSR2, 1), (signal.SIGXCPU, 1)),
-        ):
-            terminal = start(controlling=controlling)
-            terminal.expect("New value of API_KEY: ")
-            if prompts == 2:
-                terminal.type(b"fake-new\n")
-                terminal.expect("Repeat the value: ")
-            assert not terminal.is_restored()
-            # CPython handles a signal that arrives just before the read only after the read.
-            wait_until(terminal.is_waiting)
-            terminal.type(b"begun")  # it is echoed if it arrives after the signal
-            terminal.child.send_signal(number)
+    usual = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT)
+    for controlling, number, prompts in (
+        *product((False, True), usual, (1,)),
+        *((each, signal.SIGTERM, 2) for each in (False, True)),
+        *((False, each, 1) for each in (signal.SIGALRM, signal.SIGUSR1)),
+        *((True, each, 1) for each in (signal.SIGUSR2, signal.SIGXCPU)),
+    ):
+        terminal = start(controlling=controlling)
+        terminal.expect("New value of API_KEY: ")
+        if prompts == 2:
+            terminal.type(b"fake-new\n")
+            terminal.expect("Repeat the value: ")
+        assert not terminal.is_restored()
+        # CPython handles a signal that arrives just before the read only after the read.
+        wait_until(terminal.is_waiting)
+        terminal.type(b"begun")  # it is echoed if it arrives after the signal
+        terminal.child.send_signal(number)
 
-            assert terminal.child.wait(60) == 128 + number
-            assert terminal.is_restored(), (controlling, number)
-            assert terminal.end() == 128 + number
-            assert "fake" not in terminal.shown
-            assert "Traceback" not in terminal.shown
+        assert terminal.child.wait(60) == 128 + number
+        assert terminal.is_restored(), (controlling, number)
+        assert terminal.end() == 128 + number
+        assert "fake" not in terminal.shown
+        assert "Traceback" not in terminal.shown
     assert contents(Path("secrets")) == {"api_key": b"fake-old"}
 
 
@@ -252,16 +260,18 @@ def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_entry_that_is_not_utf_8_is_refused(start: Start) -> None:
     """With one line, which shows no part of the entry; the terminal is restored."""
-    for controlling in (False, True):
-        for raw in (b"fake-\xff\n", b"fake-\xc3\n", b"\xe9\n", b"fake-\xed\xa0\x80\n"):
-            terminal = start(controlling=controlling)
-            terminal.expect("New value of API_KEY: ")
-            terminal.type(raw)
-            assert terminal.end() == 1
-            assert terminal.is_restored()
-            assert "UTF-8" in terminal.shown
-            assert "fake" not in terminal.shown
-            assert "Traceback" not in terminal.shown
+    for controlling, raw in (
+        *((False, each) for each in (b"fake-\xff\n", b"\xe9\n")),
+        *((True, each) for each in (b"fake-\xc3\n", b"fake-\xed\xa0\x80\n")),
+    ):
+        terminal = start(controlling=controlling)
+        terminal.expect("New value of API_KEY: ")
+        terminal.type(raw)
+        assert terminal.end() == 1
+        assert terminal.is_restored()
+        assert "UTF-8" in terminal.shown
+        assert "fake" not in terminal.shown
+        assert "Traceback" not in terminal.shown
     assert contents(Path("secrets")) == {"api_key": b"fake-old"}
 
 
@@ -345,6 +355,24 @@ def test_a_file_that_appears_at_the_prompt_is_not_overwritten(start: Start) -> N
     assert contents(Path("secrets")) == {"api_key": b"fake-old", "token": b"fake-other"}
 
 
+def test_a_directory_that_becomes_a_link_at_the_prompt_is_not_followed(start: Start) -> None:
+    """The directory itself, or one above it."""
+    for to, swapped in (("secrets", "secrets"), ("a/secrets", "a")):
+        Path(to).mkdir(0o700, parents=True, exist_ok=True)
+        Path("elsewhere/secrets").mkdir(0o700, parents=True, exist_ok=True)
+        terminal = start("TOKEN", "--create", "--to", to)
+        terminal.expect("New value of TOKEN: ")
+        Path(swapped).rename(f"{swapped}.old")
+        Path(swapped).symlink_to("elsewhere")
+        terminal.type(b"fake-new\n")
+        terminal.expect("Repeat the value: ")
+        terminal.type(b"fake-new\n")
+
+        assert terminal.end() == 1
+        assert "was changed by another process" in terminal.shown
+        assert contents(Path("elsewhere")) == {}
+
+
 def test_a_directory_that_is_removed_at_the_prompt_is_an_error(start: Start) -> None:
     """The working directory, or that of the file; one line, no traceback."""
     home = Path.cwd()
@@ -361,5 +389,5 @@ def test_a_directory_that_is_removed_at_the_prompt_is_an_error(start: Start) -> 
         terminal.type(b"fake-new\n")
 
         assert terminal.end() == 1, terminal.shown
-        assert "secrets/api_key was not changed" in terminal.shown
+        assert "Nothing was changed: " in terminal.shown
         assert "Traceback" not in terminal.shown

@@ -1,10 +1,10 @@
 """Parts that tell what they do, and a life for them."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import anyio.abc
@@ -13,7 +13,7 @@ from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.resources import Resource, ResourceManager
 from hive_boot.lifecycle.states import Timeline
 
-Act = Callable[[], Awaitable[object]]
+Act = Callable[[], Coroutine[Any, Any, object]]
 
 LONG = 20.0
 """Seconds that nothing takes here."""

@@ -61,8 +61,8 @@ class OwnedRun:
             describe_pending=(lambda: "") if owns_process else None,
             timings=timings,
         )
-        context = contextvars.copy_context()
-        self.runner = Runner(self.states, self.shutdown, context=context, timings=timings)
+        self.context = contextvars.copy_context()
+        self.runner = Runner(self.states, self.shutdown, context=self.context, timings=timings)
         self.runner.set_components(parts, services)
         for state in WAYS[at]:
             self.states.transition(state)
@@ -84,5 +84,5 @@ class OwnedRun:
         self.shutdown.release(exit_may_hang=False)
         return failures
 
-    def _cancel(self) -> None:
+    def _cancel(self, _: float) -> None:
         self.cancelled += 1

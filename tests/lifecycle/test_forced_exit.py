@@ -2,17 +2,14 @@
 
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.forced_exit import (
-    ExitWatchdog,
-    join_threads,
-    locate_thread,
-    threads_started_since,
-)
+from hive_boot.lifecycle.forced_exit import join_threads, locate_thread, threads_started_since
+from hive_boot.lifecycle.shutdown import ExitWatchdog
 from tests.support import run_child, started_child, until
 
 LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
@@ -38,10 +35,12 @@ asyncio.run(swallow())
 HELD = """
 import asyncio, atexit, ctypes, logging, os, sys, threading, time
 from hive_boot._timings import Timings
-from hive_boot.lifecycle import forced_exit
+from hive_boot.lifecycle import forced_exit, shutdown
 
 {before}
-forced_exit.ExitWatchdog({seconds}, {pending}, 70, Timings(last_output_timeout={moment})).start()
+watchdog = shutdown.ExitWatchdog({pending}, 70, Timings(last_output_timeout={moment}))
+watchdog.start()
+watchdog.set_deadline(time.monotonic() + {seconds})
 {hold}
 """
 
@@ -83,12 +82,15 @@ def test_code_that_lets_no_thread_run_delays_the_end_alone() -> None:
 
 CANCELLED = """
 import time
-from hive_boot.lifecycle.forced_exit import ExitWatchdog
+from hive_boot.lifecycle.shutdown import ExitWatchdog
 
-deadline = ExitWatchdog(1, lambda: "the time is over", 70)
+deadline = ExitWatchdog(lambda: "the time is over", 70)
 deadline.start()
+deadline.set_deadline(time.monotonic() + 1)
 deadline.cancel()
-ExitWatchdog(1.1, lambda: "the time of the other is over", 71).start()
+other = ExitWatchdog(lambda: "the time of the other is over", 71)
+other.start()
+other.set_deadline(time.monotonic() + 1.1)
 time.sleep(60)
 """
 
@@ -103,8 +105,9 @@ def test_a_deadline_that_is_cancelled_does_nothing() -> None:
 async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
     """A process that starts and stops applications again and again collects nothing."""
     before = threading.enumerate()
-    deadline = ExitWatchdog(3600, lambda: "", 70)
+    deadline = ExitWatchdog(lambda: "", 70)
     deadline.start()
+    deadline.set_deadline(time.monotonic() + 3600)
     started = [
         thread
         for thread in threading.enumerate()
@@ -384,10 +387,11 @@ def test_an_idle_pool_of_processes_holds_nobody() -> None:
 
 SPARED = """
 import sys, threading, time
-from hive_boot.lifecycle.forced_exit import ExitWatchdog
+from hive_boot.lifecycle.shutdown import ExitWatchdog
 
-deadline = ExitWatchdog(0.05, lambda: "what holds it", 70)
+deadline = ExitWatchdog(lambda: "what holds it", 70)
 deadline.start()
+deadline.set_deadline(time.monotonic() + 0.05)
 deadline.only_while_exiting()
 if sys.argv[1] == "held":
     threading.Thread(target=threading.Event().wait).start()

@@ -1,8 +1,9 @@
 """Services: what is started again and when, what is not, and what is left at the stop."""
 
 import asyncio
+import contextvars
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 
 from hive_boot import LifecycleError
 from hive_boot._timings import DEFAULTS, Timings
-from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
+from hive_boot.lifecycle.services import RestartPolicy, SupervisedTask, TaskSupervisor
 from hive_boot.lifecycle.states import Timeline
-from tests.lifecycle.components import LONG, Act, enduring, raising
+from tests.lifecycle.components import LONG, enduring, raising
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -28,8 +29,13 @@ class Work:
     def __init__(self, *services: SupervisedTask) -> None:
         self.timeline = Timeline()
         self.spent: list[tuple[str, BaseException]] = []
+        self.stopping = anyio.Event()
         self.services = TaskSupervisor(
-            services, self.timeline, lambda *one: self.spent.append(one), self.timings
+            services,
+            self.timeline,
+            lambda *one: self.spent.append(one),
+            self.stopping,
+            self.timings,
         )
 
     @property
@@ -40,24 +46,30 @@ class Work:
     async def stop(self, seconds: float = LONG) -> list[str]:
         """End them, and give those that go on."""
         with anyio.fail_after(2 * LONG):
-            return await self.services.stop(seconds)
+            self.stopping.set()
+            now = time.monotonic()
+            return await self.services.stop(now, now + seconds, 1)
 
 
 @asynccontextmanager
 async def at_work(*services: SupervisedTask) -> AsyncIterator[Work]:
     """Run services; those of a test that has failed are cancelled."""
     work = Work(*services)
-    async with anyio.create_task_group() as group:
-        work.services.start(group)
-        try:
-            yield work
-        except BaseException:
-            group.cancel_scope.cancel()
-            raise
+    work.services.start(contextvars.copy_context())
+    try:
+        yield work
+    finally:
+        with anyio.CancelScope(shield=True):
+            await work.stop(0.5)
 
 
 def service(
-    call: Act, label: str = "mailer", *, restart: bool = True, budget: int = 5, within: float = 60
+    call: Callable[[], Coroutine[Any, Any, object]],
+    label: str = "mailer",
+    *,
+    restart: RestartPolicy = "on-failure",
+    budget: int = 5,
+    within: float = 60,
 ) -> SupervisedTask:
     """Make a service."""
     return SupervisedTask(label, call, restart, budget, within)
@@ -66,7 +78,9 @@ def service(
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have pauses that are short, and grow to 16 times the first."""
-    timings = Timings(service_restart_delay=0.002, max_service_restart_delay=0.016)
+    timings = Timings(
+        service_restart_delay=0.002, max_service_restart_delay=0.016, service_stable_interval=0.05
+    )
     monkeypatch.setattr(Work, "timings", timings)
 
 
@@ -89,7 +103,8 @@ def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
 
 @pytest.mark.usefixtures("quick")
 async def test_a_service_that_fails_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure is logged with its traceback, and after a pause the service is there again."""
+    """A failure is logged with its traceback, and so is the recovery after the restart."""
+    caplog.set_level("INFO", logger="hive_boot")
     failures = [ValueError("one"), ExceptionGroup("group", [KeyError("two")])]
     is_back = anyio.Event()
 
@@ -103,14 +118,14 @@ async def test_a_service_that_fails_is_started_again(caplog: pytest.LogCaptureFi
         with anyio.fail_after(LONG):
             await is_back.wait()
         assert life.services.running == ["mailer"]
-        assert life.services.waiting == ()
+        await until(lambda: life.services.failing == ())
         assert await life.stop() == []
     assert life.outcomes == ["failed", "failed", "cancelled"]
     assert life.spent == []
-    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR", "INFO"]
     assert all("mailer" in record.getMessage() for record in caplog.records)
     # What a task group has put around a single failure is gone.
-    kinds = [record.exc_info and record.exc_info[0] for record in caplog.records]
+    kinds = [record.exc_info[0] for record in caplog.records if record.exc_info]
     assert kinds == [ValueError, KeyError]
 
 
@@ -131,7 +146,7 @@ async def test_many_that_fail_at_one_moment_come_back_one_by_one(
     """The pauses differ, so that what they all need is not run down again."""
     some = [service(raising(ValueError()), f"s{number}") for number in range(20)]
     async with at_work(*some) as life:
-        await until(lambda: len(life.services.waiting) == 20)
+        await until(lambda: len(life.services.failing) == 20)
         assert await life.stop() == []
     assert len(set(pauses(caplog))) > 1
 
@@ -194,15 +209,16 @@ async def test_an_exit_is_obeyed_at_once() -> None:
 async def test_one_that_is_never_to_be_started_again_is_not() -> None:
     """With ``restart="never"`` the first failure is for good."""
     failure = ValueError("once")
-    async with at_work(service(raising(failure), restart=False)) as life:
+    async with at_work(service(raising(failure), restart="never")) as life:
         await until(lambda: life.spent)
     assert life.spent == [("mailer", failure)]
     assert life.outcomes == ["failed"]
 
 
 async def test_one_that_returns_has_done_its_work() -> None:
-    """It is not started again, and nothing is said; a stop afterwards finds nothing."""
-    for restart in (True, False):
+    """It is not started again, which is logged; a stop afterwards finds nothing."""
+    policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
+    for restart in policies:
         async with at_work(service(anyio.lowlevel.checkpoint, restart=restart)) as life:
             await until(lambda: not life.services.running)
             assert await life.stop() == []
@@ -253,11 +269,11 @@ async def test_one_that_cancels_itself_has_failed(caplog: pytest.LogCaptureFixtu
 async def test_a_stop_does_not_wait_for_a_pause(caplog: pytest.LogCaptureFixture) -> None:
     """One that waits to be started again is named while it does, and ends at once."""
     async with at_work(service(raising(ValueError())), service(anyio.sleep_forever, "o")) as life:
-        await until(lambda: life.services.waiting)
-        assert list(life.services.waiting) == ["mailer"]
+        await until(lambda: life.services.failing)
+        assert list(life.services.failing) == ["mailer"]
         assert life.services.running == ["mailer", "o"]
         assert await life.stop() == []
-        assert list(life.services.waiting) == life.services.running == []
+        assert list(life.services.failing) == life.services.running == []
     assert len(caplog.records) == 1
     assert sorted(life.outcomes) == ["cancelled", "failed"]
 

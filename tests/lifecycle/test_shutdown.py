@@ -7,7 +7,8 @@ from itertools import product
 
 import pytest
 
-from hive_boot.lifecycle import forced_exit
+from hive_boot._timings import Timings
+from hive_boot.lifecycle import forced_exit, shutdown
 from hive_boot.lifecycle.states import State
 from tests.lifecycle.components import LONG
 from tests.lifecycle.owned_runs import WAYS, OwnedRun
@@ -26,8 +27,7 @@ async def test_a_request_counts_once_in_every_state() -> None:
     for at, delay in product(states, (0.0, 0.01, LONG)):
         if at in serving and delay:
             continue
-        owner = OwnedRun(at, delay=delay)
-        await owner.runner.task_group()
+        owner = OwnedRun(at, delay=delay, owns_process=True)
         owner.shutdown.request()
         owner.shutdown.request()
         stopping = State.STOPPING if at in {State.STARTING, *serving} else at
@@ -40,9 +40,10 @@ async def test_a_request_counts_once_in_every_state() -> None:
 @pytest.mark.parametrize("at", [State.READY, State.RELOADING])
 async def test_a_ready_run_drains_before_main_is_cancelled(at: State) -> None:
     """A second request does not shorten the delay; the end of main does."""
-    owner, early = OwnedRun(at, delay=0.01), OwnedRun(at, delay=LONG)
+    owner = OwnedRun(at, delay=0.01, owns_process=True)
+    early = OwnedRun(at, delay=LONG, owns_process=True)
     for each in (owner, early):
-        await each.runner.task_group()
+        each.shutdown.prepare(each.context)
         each.shutdown.request()
         each.shutdown.request()
         assert (each.states.state, each.cancelled) == (State.DRAINING, 0)
@@ -57,29 +58,27 @@ async def test_a_ready_run_drains_before_main_is_cancelled(at: State) -> None:
 async def test_a_request_during_the_stop_does_not_lead_back() -> None:
     """The stop continues."""
     for at in (State.DRAINING, State.STOPPING):
-        owner = OwnedRun(at)
+        owner = OwnedRun(at, owns_process=True)
         owner.shutdown.request()
         assert (owner.states.state, owner.cancelled) == (State.STOPPING, 1)
         assert await owner.stop() == []
 
 
-async def test_there_is_no_delay_without_a_task_group() -> None:
-    """A run whose task group was never opened, or is closed, stops at once."""
-    owner = OwnedRun(State.READY, delay=LONG)
+async def test_there_is_no_delay_without_the_task_in_which_it_passes() -> None:
+    """A run that was not prepared, or whose task was cancelled by other code, stops at once."""
+    owner = OwnedRun(State.READY, delay=LONG, owns_process=True)
     owner.shutdown.request()
     assert owner.states.state is State.STOPPING
     assert await owner.stop() == []
 
 
-async def test_a_run_without_services_can_drain() -> None:
-    """A start opens the task group for the delay, also when there are no services."""
-    owner = OwnedRun(State.STARTING, delay=0.01)
-    await owner.runner.start_services()
-    owner.states.transition(State.READY)
+async def test_without_its_own_process_a_request_cancels_at_once() -> None:
+    """A delay would hold up the server around the run."""
+    owner = OwnedRun(State.READY, delay=LONG)
+    owner.shutdown.prepare(owner.context)
     owner.shutdown.request()
-    assert owner.phases[-1] == "draining running"
-    await until(lambda: owner.cancelled)
-    assert owner.phases[-1] == "stopping running"
+    assert owner.shutdown.stopping.is_set()
+    assert (owner.states.state, owner.cancelled) == (State.DRAINING, 1)
     assert await owner.stop() == []
 
 
@@ -111,7 +110,7 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
 async def test_a_failure_in_an_owned_process_is_a_request() -> None:
     """The delay passes also after a failure, and a start is cancelled."""
     owner = OwnedRun(State.READY, delay=0.01, owns_process=True)
-    await owner.runner.task_group()
+    owner.shutdown.prepare(owner.context)
     owner.runner.fail("pool", ValueError())
     assert (owner.phases[-1], owner.cancelled) == ("draining running", 0)
     await until(lambda: owner.cancelled)
@@ -129,7 +128,7 @@ async def test_a_failure_during_the_stop_is_only_kept() -> None:
     for delay, owns_process in product((0.0, LONG), (False, True)):
         owner = OwnedRun(State.READY, delay=delay, owns_process=owns_process)
         failure = ValueError("lost")
-        await owner.runner.task_group()
+        owner.shutdown.prepare(owner.context)
         owner.shutdown.request()
         before = owner.states.state, owner.cancelled
         owner.runner.fail("pool", failure)
@@ -160,12 +159,12 @@ async def test_only_an_owned_process_has_a_forced_exit(monkeypatch: pytest.Monke
     class Watchdog:
         """Notes what is asked of it."""
 
-        def __init__(self, seconds: float, _pending: object, status: int, _timings: object) -> None:
-            told.append(f"{seconds > LONG} {status}")
+        def __init__(self, _pending: object, status: int, _timings: object) -> None:
+            told.append(f"{status}")
 
-        def start(self) -> None:
+        def set_deadline(self, deadline: float) -> None:
             """Note it."""
-            told.append("start")
+            told.append(f"{deadline > owner.shutdown.deadline > time.monotonic()}")
 
         def cancel(self) -> None:
             """Note it."""
@@ -175,11 +174,11 @@ async def test_only_an_owned_process_has_a_forced_exit(monkeypatch: pytest.Monke
             """Note it."""
             told.append("only while exiting")
 
-    monkeypatch.setattr(forced_exit, "ExitWatchdog", Watchdog)
+    monkeypatch.setattr(shutdown, "ExitWatchdog", Watchdog)
     for owns_process, exit_may_hang, expected in (
         (False, True, []),
-        (True, False, ["True 70", "start", "cancel"]),
-        (True, True, ["True 70", "start", "only while exiting"]),
+        (True, False, ["70", "True", "cancel"]),
+        (True, True, ["70", "True", "only while exiting"]),
     ):
         told.clear()
         owner = OwnedRun(State.READY, owns_process=owns_process)
@@ -191,25 +190,27 @@ async def test_only_an_owned_process_has_a_forced_exit(monkeypatch: pytest.Monke
 async def test_a_loop_that_ignores_the_first_signal_is_forced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The thread that forces the exit ends when the loop reacts, or has ended."""
+    """The thread that forces the exit was started with the run, and ends with it."""
     forced: list[str] = []
-    monkeypatch.setattr(forced_exit.ExitWatchdog, "start", lambda _: forced.append("forced"))
-    for ends_by_itself, is_signalled in ((False, True), (True, False), (True, True)):
+    monkeypatch.setattr(forced_exit, "force_exit", lambda *_: forced.append("forced"))
+    monkeypatch.setattr(shutdown.ExitWatchdog, "_hard_exit", lambda _: None)
+    timings = Timings(forced_exit_delay=0.01)
+    for is_signalled in (True, False):
         forced.clear()
-        owner = OwnedRun(State.READY, timeout=0.01, owns_process=True)
-        if ends_by_itself:
-            owner.shutdown.start_deadline()
+        owner = OwnedRun(State.READY, timeout=0.01, owns_process=True, timings=timings)
         before = set(threading.enumerate())
-        owner.shutdown.watch_signals()
-        (thread,) = set(threading.enumerate()) - before
+        owner.shutdown.watch()
+        started = {each for each in threading.enumerate() if "deadline" in each.name} - before
+        assert started
         if is_signalled:
             owner.shutdown.note_signal()
+            await until(lambda: forced)
         else:
             owner.shutdown.release(exit_may_hang=False)
-        thread.join(LONG)
-        assert not thread.is_alive()
-        # Either the deadline of the stop, or the one of the thread, and never both.
-        assert forced == ["forced"]
+        for thread in started:
+            thread.join(LONG)
+            assert not thread.is_alive()
+        assert forced == (["forced"] if is_signalled else [])
 
 
 async def test_a_second_signal_gets_the_state_until_then() -> None:

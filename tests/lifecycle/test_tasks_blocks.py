@@ -1,6 +1,7 @@
 """A block that is ended from beside it, and what is left of that afterwards."""
 
 import asyncio
+import threading
 
 import anyio
 import anyio.lowlevel
@@ -144,3 +145,132 @@ async def test_somebody_elses_cancellation_at_the_same_moment_is_not_lost() -> N
     task = asyncio.create_task(work())
     await until(task.done)
     assert task.cancelled()
+
+
+# The clean-up of a block on asyncio
+
+
+@ASYNCIO
+async def test_the_clean_up_of_a_block_may_await() -> None:
+    """One cancellation arrives, in the task itself and in the children of a TaskGroup."""
+    done: list[str] = []
+
+    async def commit(name: str) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.01)
+            await anyio.sleep(0.01)
+            done.append(name)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as outside:
+            with CancellableBlock() as body:
+                outside.start_soon(cancelling, body)
+                async with asyncio.TaskGroup() as group:
+                    child = group.create_task(commit("child"))
+                    await commit("block")
+                assert child
+            await assert_nothing_is_left("asyncio")
+    assert sorted(done) == ["block", "child"]
+
+
+@ASYNCIO
+async def test_shielded_code_in_a_block_is_not_cancelled() -> None:
+    """A thread and a shielded commit complete; the cancellation arrives after them."""
+    done: list[str] = []
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(20)
+        done.append("thread")
+
+    async def cancel_meanwhile(body: CancellableBlock) -> None:
+        await until(begun.is_set)
+        body.cancel()
+        await anyio.sleep(0.05)
+        may_end.set()
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as outside:
+            with CancellableBlock() as body:
+                outside.start_soon(cancel_meanwhile, body)
+                await anyio.to_thread.run_sync(work)
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(0.05)
+                    done.append("commit")
+                await anyio.sleep_forever()
+            await assert_nothing_is_left("asyncio")
+    assert done == ["thread", "commit"]
+
+
+@ASYNCIO
+async def test_a_shield_around_a_block_does_not_protect_it() -> None:
+    """Only scopes inside the block delay its cancellation."""
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as outside:
+            with anyio.CancelScope(shield=True), CancellableBlock() as body:
+                outside.start_soon(cancelling, body)
+                await anyio.sleep_forever()
+
+
+@ASYNCIO
+async def test_a_block_that_swallows_its_cancellation_gets_a_second_one() -> None:
+    """It arrives after three quarters of the time."""
+    seen: list[float] = []
+    with anyio.fail_after(20), CancellableBlock() as body:
+        began = asyncio.get_running_loop().time()
+        body.cancel(0.2)
+        for _each in range(2):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                seen.append(asyncio.get_running_loop().time() - began)
+    assert len(seen) == 2
+    assert seen[1] >= 0.15
+    await assert_nothing_is_left("asyncio")
+
+
+@ASYNCIO
+async def test_a_block_that_cancels_itself_and_ends_leaves_nothing_behind() -> None:
+    """The cancellation does not arrive in the code after the block."""
+    with CancellableBlock() as body:
+        body.cancel()
+    await assert_nothing_is_left("asyncio")
+
+
+async def test_a_block_that_was_cancelled_before_it_begins_ends_at_once() -> None:
+    """Its first wait is interrupted."""
+    body = CancellableBlock()
+    body.cancel()
+    with anyio.fail_after(20), body:
+        await anyio.sleep_forever()
+
+
+@ASYNCIO
+async def test_a_result_that_has_arrived_is_not_lost() -> None:
+    """The cancellation waits until the task has received what it waited for."""
+    received: list[str] = []
+    with anyio.fail_after(20), CancellableBlock() as body:
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def answer() -> None:
+            future.set_result("answer")
+            body.cancel()
+
+        asyncio.get_running_loop().call_soon(answer)
+        received.append(await future)
+        await anyio.sleep_forever()
+    assert received == ["answer"]
+
+
+@ASYNCIO
+async def test_with_an_unknown_anyio_a_block_is_cancelled_without_delay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What anyio does not publish may change: then shields do not delay a cancellation."""
+    monkeypatch.delattr("anyio._backends._asyncio._task_states", raising=True)
+    with CancellableBlock() as body:
+        body.cancel()
+        await asyncio.sleep(60)

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
-from hive_boot.manifests.deployment import Deployment, declared_facts
-from hive_boot.manifests.rendering import render
+from hive_boot.manifests.deployment import Deployment, items_of
+from hive_boot.manifests.rendering import TARGETS, render
 
 
 class ShopSecrets(SecretSet):
@@ -47,9 +47,10 @@ def deployment(
     **changes: Any,  # noqa: ANN401  (what a Deployment has)
 ) -> Deployment:
     """Give a deployment of a declaration, with what is said about it."""
-    facts = declared_facts((boot or Bootstrap(declared))._declaration)  # noqa: SLF001  (as the command does)
+    declaration = (boot or Bootstrap(declared))._declaration  # noqa: SLF001  (as the command does)
     made = Deployment(
-        **facts,
+        declaration=declaration,
+        items=items_of(declaration.field_index.all_fields),
         name="shop",
         port=8000,
         image="shop:1",
@@ -72,8 +73,12 @@ def deployment(
 
 def text_of(made: Deployment, path: str) -> str:
     """Give a rendered file."""
-    targets = ("compose", "kubernetes", "systemd", "env-example", "markdown")
-    return render(made, targets)[path]
+    (target,) = [
+        target
+        for target, files in TARGETS.items()
+        if path in {each.format(name=made.name) for each, *_ in files}
+    ]
+    return render(made, [target])[path]
 
 
 def read(made: Deployment, path: str) -> Any:  # noqa: ANN401  (what is in the file)

@@ -50,7 +50,8 @@ def test_the_tools_of_the_build_stay_behind() -> None:
     assert built[1] == (
         "/pip/bin/pip --python /venv/bin/python install --no-cache-dir --group=web .[redis]"
     )
-    # A build fails if the application does not bring hive_boot.
+    # A build fails if the application does not bring hive_boot; the file names two ways.
+    assert re.search(r"(?m)^# hive_boot .*dependencies.*\n#.* --install '. hive_boot'", text)
     assert built[2] == '["/venv/bin/hive-boot", "--version"]'
     assert [words for name, words in runtime(text) if name == "COPY"] == [
         "--from=build /venv /venv"

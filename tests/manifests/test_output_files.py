@@ -1,16 +1,11 @@
-"""What is there, and what writing makes of it."""
+"""What is there, compared with what was rendered."""
 
-import os
 import re
-from pathlib import Path
 
-import pytest
-
-from hive_boot.manifests.output_files import File, compare, write
+from hive_boot.manifests.output_files import File
 from hive_boot.secrets.placeholders import placeholder
 from tests.manifests.deployments import deployment as deploy
 from tests.manifests.deployments import text_of
-from tests.support import as_ordinary_user
 
 SECRET = "deploy/k8s/secret.yaml"
 EXAMPLE = ".env.example"
@@ -31,71 +26,6 @@ def filled(path: str, name: str, value: str) -> File:
     there, count = re.subn(pattern, rf"\g<1>{value}", text)
     assert count == 1
     return file(path, there, text)
-
-
-def test_files_are_written_where_they_belong() -> None:
-    """Directories are made; the same again changes nothing."""
-    place = Path.cwd()
-    rendered = {"a": "# Rendered by hive-boot\n", "b/c/d": "# Rendered by hive-boot\nü\n"}
-    files = compare(place, rendered)
-    assert [each.state for each in files] == ["new", "new"]
-    write(place, files)
-    assert (place / "b/c/d").read_bytes() == rendered["b/c/d"].encode()
-    assert sorted(path.name for path in place.rglob("*")) == ["a", "b", "c", "d"]
-    before = (place / "a").stat()
-    files = compare(place, rendered)
-    assert [each.state for each in files] == ["unchanged", "unchanged"]
-    write(place, files)
-    assert (place / "a").stat().st_mtime_ns == before.st_mtime_ns
-
-
-def test_a_file_keeps_its_mode_and_no_link_is_followed(tmp_path: Path) -> None:
-    """A link that appears in place of a file is replaced, and its target stays."""
-    path = tmp_path / "a"
-    path.write_text("# Rendered by hive-boot\n")
-    path.chmod(0o640)
-    rendered = {"a": "# Rendered by hive-boot\nmore\n"}
-    write(tmp_path, compare(tmp_path, rendered))
-    assert path.read_text() == rendered["a"]
-    assert path.stat().st_mode & 0o777 == 0o640
-    target = tmp_path / "target"
-    target.write_text("# Rendered by hive-boot\n")
-    path.unlink()
-    path.symlink_to(target)
-    write(tmp_path, compare(tmp_path, rendered))
-    assert not path.is_symlink()
-    assert target.read_text() == "# Rendered by hive-boot\n"
-
-
-def test_a_new_file_is_as_open_as_others(tmp_path: Path) -> None:
-    """The mask of the process decides, as for any editor."""
-    mask = os.umask(0o027)
-    try:
-        write(tmp_path, compare(tmp_path, {"a": "text\n"}))
-    finally:
-        os.umask(mask)
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
-
-
-def test_nothing_half_written_stays() -> None:
-    """A directory that cannot be written to has what it had."""
-    with as_ordinary_user() as place:
-        (place / "a").mkdir()
-        (place / "a" / "b").write_text("# Rendered by hive-boot\n")
-        (place / "a").chmod(0o500)
-        with pytest.raises(PermissionError):
-            write(place, compare(place, {"a/b": "new\n"}))
-        (place / "a").chmod(0o700)
-        assert [path.name for path in (place / "a").iterdir()] == ["b"]
-
-
-def test_what_cannot_be_put_in_place_is_removed() -> None:
-    """Where a directory has the name, no temporary file is left behind."""
-    place = Path.cwd()
-    (place / "a").mkdir()
-    with pytest.raises(IsADirectoryError):
-        write(place, [file("a", None, "text\n")])
-    assert [path.name for path in place.iterdir()] == ["a"]
 
 
 def test_a_file_of_somebody_else_is_no_file_of_ours() -> None:
@@ -144,3 +74,12 @@ def test_a_difference_is_short() -> None:
     assert " 31 " in lines[-1]
     assert file("a", "1\na b: 2\n", "1\na b: 3\n").difference[-2:] == ["-***", "+a b: 3"]
     assert placeholder("A") in "\n".join(file(SECRET, "", f"a: {placeholder('A')}\n").difference)
+
+
+def test_a_file_of_the_maximum_size_is_compared() -> None:
+    """A comparison of each empty line with each other one would take hours."""
+    text = "".join(f"{number}\n\n" for number in range(95))
+    lines = file("a", "\n" * (1 << 20), text).difference
+    assert lines[:2] == ["--- there", "+++ rendered"]
+    (more,) = [int(word) for word in lines[-1].split() if word.isdigit()]
+    assert more > (1 << 20) - len(text)

@@ -1,13 +1,17 @@
 """Words of an author stay words in every format."""
 
 import re
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
+from hive_boot.manifests import rendering
 from hive_boot.manifests.deployment import Deployment
 from hive_boot.manifests.quoting import comment, one_line, yaml_scalar
 from hive_boot.manifests.rendering import render
@@ -27,6 +31,14 @@ PARTS = st.text(
     max_size=20,
 ).filter(lambda part: part not in {".", ".."})
 FILES = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_templates() -> Iterator[None]:
+    """Compile each template once for all examples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "_environment", cache(rendering._environment))  # noqa: SLF001  (replaced)
+        yield
 
 
 def declared(used_by: str, description: str, file: str) -> type[SecretSet]:

@@ -131,7 +131,7 @@ def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:
     assert_each_refused(
         lambda value: boot.service(restart_window=value), POSITIVE, "restart_window="
     )
-    words = ["always", "", None, True, "on_failure", "ON-FAILURE"]
+    words = ["sometimes", "", None, True, "on_failure", "ON-FAILURE"]
     assert_each_refused(lambda value: boot.service(restart=value), words, "restart=")
     budgets = [-1, 1.0, True, None, "5", math.inf]
     assert_each_refused(lambda value: boot.service(max_restarts=value), budgets, "max_restarts=")

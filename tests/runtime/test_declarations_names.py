@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from hive_boot import Bootstrap, Change, DeclarationError, LifecycleError, Secret, SecretSet, secret
@@ -13,6 +14,7 @@ from tests.fixtures.cases import case
 from tests.support import child_environment
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -134,7 +136,18 @@ def test_an_unknown_argument_of_bootstrap_has_a_suggestion() -> None:
 def test_secrets_outside_a_run_say_how_a_run_begins() -> None:
     """At import time, without the lifespan and without a block of the test client."""
     boot = Bootstrap(Keys)
-    reads: list[Any] = [lambda: boot.secrets, lambda: boot.config, lambda: boot.accepted("api_key")]
+
+    @boot.resource
+    async def pool() -> AsyncIterator[int]:
+        yield 1
+
+    reads: list[Any] = [
+        lambda: boot.secrets,
+        lambda: boot.config,
+        lambda: boot.accepted("api_key"),
+        lambda: pool.value,
+        lambda: anyio.run(boot.reload),
+    ]
     for read in reads:
         with pytest.raises(LifecycleError) as caught:
             read()

@@ -113,7 +113,12 @@ async def test_a_service_that_fails_is_started_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """While it waits the application is ready and degraded; when it works again all is well."""
-    set_timings(boot, service_restart_delay=0.3, max_service_restart_delay=0.3)
+    set_timings(
+        boot,
+        service_restart_delay=0.3,
+        max_service_restart_delay=0.3,
+        service_stable_interval=0.05,
+    )
     calls: list[None] = []
 
     @boot.service
@@ -131,7 +136,7 @@ async def test_a_service_that_fails_is_started_again(
         (reason,) = status.reasons
         assert "poll" in reason
         assert (status.ready, status.degraded, status.failed) == (True, True, "")
-        await until(lambda: len(calls) == 2)
+        await until(lambda: len(calls) == 2 and not boot.status().failing_services)
         status = boot.status()
         assert (status.failing_services, status.degraded) == ((), False)
         assert outcomes(boot, "service") == [("poll", "failed"), ("poll", "running")]

@@ -327,7 +327,7 @@ async def test_the_state_goes_there_and_back(
         volume.publish(numbered(2))
         await boot.reload()
         assert boot.status().state == "ready"
-    assert states == [("starting", False, 0), ("reloading", True, 1)]
+    assert states == [("starting", False, 1), ("reloading", True, 1)]
 
 
 async def test_while_it_stops_it_is_not_ready(
@@ -463,7 +463,7 @@ async def test_what_failed_at_the_start_is_on_the_timeline(
     @boot.resource
     async def agents(pool: None) -> None:
         await checkpoint()
-        raise ConnectionError(pool)
+        raise RuntimeError(pool)
 
     @boot.resource
     async def api(agents: None) -> None: ...

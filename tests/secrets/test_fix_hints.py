@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hive_boot import Problem, Secret, SecretSet, secret
 from hive_boot.secrets.fix_hints import near_misses, printable_path
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
-from tests.support import as_ordinary_user, look, report_of
+from tests.support import SETTLED, as_ordinary_user, look, report_of
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
@@ -25,7 +26,7 @@ class KeyAndCertificate(SecretSet):
 
 
 def problems_at(root: Path, **environ: str) -> list[Problem]:
-    """Give what is wrong when neither secret is there."""
+    """Return the problems when both secrets are missing."""
     return [*look(KeyAndCertificate, root, environ).problems]
 
 
@@ -219,7 +220,7 @@ def test_a_path_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_value_is_not_shown() -> None:
-    """What has no directory of its own is a value that somebody put into NAME_FILE."""
+    """A text without an existing directory is a value that was put into NAME_FILE by mistake."""
     cases: list[str] = [
         "fake-value-0123456789",
         "/fake-value-0123456789",
@@ -246,7 +247,7 @@ def test_a_link_to_a_directory_has_files(tmp_path: Path) -> None:
     assert printable_path(f"{tmp_path}/link/key") == f"{tmp_path}/link/key"
 
 
-# A value that was found and refused is mended where it was found
+# A value that was found and refused is fixed where it was found
 
 
 REFUSED = "fake-short"
@@ -259,14 +260,14 @@ class Ruled(SecretSet):
 
 
 def only_hint(root: Path, environ: Mapping[str, str]) -> str:
-    """Give the mend of the one problem of a load."""
+    """Return the fix of the only problem of a load."""
     (problem,) = look(Ruled, root, environ).problems
     assert problem.kind == "length"
     return problem.fix
 
 
 def test_a_refused_file_is_replaced_under_its_own_name(tmp_path: Path) -> None:
-    """Another spelling beside the refused file would be a conflict, so the mend names the file."""
+    """Another spelling beside the refused file would be a conflict, so the fix names the file."""
     (tmp_path / "JWT_SECRET.txt").write_text(REFUSED)
     hint = only_hint(tmp_path, {"HIVE_BOOT_SECRETS_DIR": str(tmp_path)})
     assert f"{tmp_path}/JWT_SECRET.txt" in hint
@@ -287,7 +288,7 @@ def test_a_refused_variable_is_changed(tmp_path: Path) -> None:
 
 
 def test_a_refused_line_is_changed_in_its_file(tmp_path: Path) -> None:
-    """The mend names the .env file that the value is from."""
+    """The fix names the .env file that contains the value."""
     machines = empty_machines(tmp_path)
     for name in (".env", ".env.local"):
         with case(name):
@@ -320,8 +321,28 @@ def test_a_key_that_cannot_have_the_name_of_its_file(tmp_path: Path) -> None:
     assert [note.kind for note in loaded.report_notes] == ["no-volume", "kubectl-stdin"]
 
 
+def test_the_file_of_a_member_is_a_key(tmp_path: Path) -> None:
+    """The volume needs the whole file, and the fix names the member."""
+    for file, details in (
+        ("rds.json#password", ()),
+        (
+            "db/rds.json#password",
+            ("The volume needs items: [{key: db-rds.json, path: db/rds.json}].",),
+        ),
+    ):
+        with case(file):
+            declared = type(
+                "Member",
+                (SecretSet,),
+                {"__annotations__": {"password": Secret}, "password": secret(file=file)},
+            )
+            (problem,) = look(declared, tmp_path, IN_CLUSTER).problems
+            assert problem.details == details
+            assert f"add password to {tmp_path}/run/secrets/{file.partition('#')[0]}" in problem.fix
+
+
 def test_both_faults_of_one_value_are_told(tmp_path: Path) -> None:
-    """A value that is too short and of a wrong form is mended once, not twice."""
+    """A value that is too short and of a wrong form has both problems in one report."""
 
     class Both(SecretSet):
         """One secret with two rules."""
@@ -343,6 +364,7 @@ def test_a_near_miss_in_another_form_is_named(tmp_path: Path) -> None:
     """Other images write NAME_FILE in another way, and other applications add a prefix."""
     variables = {
         "FILE__DB_PASSWORD": "DB_PASSWORD_FILE",
+        "FILE__DBPASSWORD": "DB_PASSWORD_FILE",
         "DB_PASSWORD__FILE": "DB_PASSWORD_FILE",
         "DBPASSWORD_FILE": "DB_PASSWORD_FILE",
         "db_password_file": "DB_PASSWORD_FILE",
@@ -412,6 +434,7 @@ def test_each_fix_fits_its_cause() -> None:
         "latin": "replace the content",
         "forbidden": "readable by the user of this process",
     }
+    impatient = partial(look, Database, policy=SETTLED.replace(missing_timeout=0.0))
     with as_ordinary_user() as root:
         (root / "cwd").mkdir()
         paths = {name: root / name for name in words}
@@ -426,14 +449,14 @@ def test_each_fix_fits_its_cause() -> None:
         for name, word in words.items():
             with case(name):
                 environ = {"HIVE_BOOT_MODE": "environment", "DB_PASSWORD_FILE": str(paths[name])}
-                (problem,) = look(Database, root, environ).problems
+                (problem,) = impatient(root, environ).problems
                 assert word in problem.fix
                 assert str(paths[name]) in problem.fix
                 assert "or change DB_PASSWORD_FILE" in problem.fix
                 (root / "run/secrets").mkdir(parents=True, exist_ok=True)
                 (root / "run/secrets/db_password").symlink_to(paths[name])
                 for variables in (IN_CLUSTER, {"HIVE_BOOT_MODE": "docker"}):
-                    (problem,) = look(Database, root, variables).problems
+                    (problem,) = impatient(root, variables).problems
                     is_kubectl = name == "latin" and variables is IN_CLUSTER
                     assert (problem.fix_kind == "kubectl") is is_kubectl
                     assert is_kubectl or word in problem.fix

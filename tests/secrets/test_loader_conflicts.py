@@ -52,7 +52,7 @@ def outcome(loaded: LoadResult) -> tuple[list[str], dict[str, str | bytes], list
 
 
 def test_a_variable_of_other_software_does_not_replace_a_mounted_file(tmp_path: Path) -> None:
-    """Whatever SSL_CERT_FILE names, a different file beside a mounted one is a problem."""
+    """Whatever SSL_CERT_FILE names, a different value in any other source is a problem."""
     bundle, same, empty = (tmp_path / name for name in ("bundle.crt", "same.crt", "empty.crt"))
     bundle.write_text(TWO)
     same.write_text(ONE)
@@ -78,6 +78,22 @@ def test_a_variable_of_other_software_does_not_replace_a_mounted_file(tmp_path: 
     for file in (same, empty):
         with case(file):
             loaded = look(Certificate, tmp_path, environ | {"SSL_CERT_FILE": str(file)})
+            assert outcome(loaded) == ([], {"ssl_cert": ONE}, [])
+    (tmp_path / "volumes/tls").mkdir(parents=True)
+    (tmp_path / "volumes/tls/ssl_cert").write_text(ONE)
+    (tmp_path / "bundle.json").write_text(f'{{"ssl_cert": "{ONE}"}}')
+    for variables, place in (
+        ({"HIVE_BOOT_SECRETS_DIR": f"{tmp_path}/volumes"}, f"{tmp_path}/volumes/tls/ssl_cert"),
+        ({"HIVE_BOOT_SECRETS_DIR": f"{tmp_path}/bundle.json"}, f"{tmp_path}/bundle.json#ssl_cert"),
+        ({"HIVE_BOOT_MODE": "environment", "SSL_CERT": ONE}, "environment variable SSL_CERT"),
+        ({"SSL_CERT": ONE}, "environment variable SSL_CERT"),
+    ):
+        with case(variables):
+            loaded = look(Certificate, tmp_path, variables | {"SSL_CERT_FILE": str(bundle)})
+            (problem,) = loaded.problems
+            assert problem.kind == "conflict"
+            assert set(problem.places) == {f"SSL_CERT_FILE={bundle}", place}
+            loaded = look(Certificate, tmp_path, variables | {"SSL_CERT_FILE": str(same)})
             assert outcome(loaded) == ([], {"ssl_cert": ONE}, [])
 
 
@@ -193,7 +209,7 @@ def test_the_fallback_is_among_the_places(tmp_path: Path) -> None:
     assert "env_fallback=True" in problem.fix
 
 
-def test_a_name_file_that_does_not_count_belongs_to_nobody() -> None:
+def test_a_name_file_that_does_not_count_is_free() -> None:
     """Another secret may have its name; without `file_variable=False` the two collide."""
 
     class Both(SecretSet):

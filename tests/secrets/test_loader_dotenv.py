@@ -67,6 +67,13 @@ def test_the_stronger_file_does_not_see_the_weaker_one(tmp_path: Path) -> None:
     assert loaded.problems[0].places == (f"{tmp_path}/cwd/.env.local",)
 
 
+def test_a_problem_of_the_stronger_file_is_not_replaced_by_the_weaker_one(tmp_path: Path) -> None:
+    """A value of `.env` does not stand in for one of `.env.local` that cannot be read."""
+    write(tmp_path, "HOST=${fake}", ".env.local")
+    write(tmp_path, "HOST=db\nJWT_SECRET=${HOST}")
+    assert problems(look(Two, tmp_path)) == [("JWT_SECRET", "dotenv")]
+
+
 def test_a_reference_to_nothing_is_a_problem_of_a_declared_name_only(tmp_path: Path) -> None:
     """A variable of another program is not judged; a secret of a stronger source is not read."""
     machines = empty_machines(tmp_path)
@@ -98,11 +105,12 @@ def test_a_file_variable_may_contain_a_reference(tmp_path: Path) -> None:
 
 
 def test_bytes_of_the_environment(tmp_path: Path) -> None:
-    """A reference to a variable that is not UTF-8 keeps its bytes."""
+    """A reference to a variable that is not UTF-8 keeps its bytes; a refused one is hidden."""
     write(tmp_path, "RAW_KEY=<${RAW}>\nJWT_SECRET=<${RAW}>")
     loaded = look(Two, tmp_path, {"RAW": "fake-\udcff"})
     assert values_of(loaded) == {"raw_key": b"<fake-\xff>"}
     assert problems(loaded) == [("JWT_SECRET", "not-utf-8")]
+    assert [value.reveal() for value in loaded.unused_values] == ["<fake-\udcff>"]
 
 
 def test_lines(tmp_path: Path) -> None:

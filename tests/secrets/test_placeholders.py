@@ -1,13 +1,13 @@
-"""What stands where a value has to be put."""
+"""The placeholder of rendered files."""
 
 import yaml
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.secrets.placeholders import is_placeholder, placeholder
+from hive_boot.secrets.placeholders import PLACEHOLDER, content_problem, placeholder
 
 
 def test_a_placeholder_says_whose_value_is_wanted() -> None:
-    """Whoever opens the file reads what to do, and every tool reads the same."""
+    """The text names the secret, and YAML reads it unchanged."""
     text = placeholder("JWT_SECRET")
     assert "JWT_SECRET" in text
     assert text.isascii()
@@ -15,9 +15,8 @@ def test_a_placeholder_says_whose_value_is_wanted() -> None:
 
 
 def test_it_is_known_again_as_text_and_as_bytes() -> None:
-    """A value is not."""
-    assert is_placeholder(Secret("A", placeholder("A")))
-    assert is_placeholder(SecretBytes("A", placeholder("A").encode()))
-    assert not is_placeholder(Secret("A", "fake-value"))
-    assert not is_placeholder(SecretBytes("A", b"fake-value"))
-    assert not is_placeholder(Secret("A", ""))
+    """Both types recognise it, and other values are not placeholders."""
+    assert content_problem(Secret("A", placeholder("A"))) is PLACEHOLDER
+    assert content_problem(SecretBytes("A", placeholder("A").encode())) is PLACEHOLDER
+    for value in (Secret("A", "fake-value"), SecretBytes("A", b"fake-value"), Secret("A", "")):
+        assert content_problem(value) is None

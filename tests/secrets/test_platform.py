@@ -1,7 +1,6 @@
-"""Which sources a deployment has, and how strict it is: the whole table."""
+"""Detection of mode, profile and directories: the whole table."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +27,15 @@ NO_MOUNT = "/run/secrets"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One machine, and what it means.
+    """One machine, and its expected mode and profile.
 
     Attributes:
         environ: its variables.
-        files: what lies on it; a path that ends in a slash is a directory.
-        pid: our number on it.
-        source_options: what the code says.
-        mode: what has to come out, and what its reason has to name.
-        profile: the same.
+        files: its files; a path that ends in a slash is a directory.
+        pid: the process ID.
+        source_options: the arguments of the code.
+        mode: the expected mode, and a part of its reason.
+        profile: the same for the profile.
     """
 
     mode: tuple[str, str]
@@ -228,7 +227,7 @@ TABLE |= {
 
 
 def test_mode_and_profile_and_their_reasons(tmp_path: Path) -> None:
-    """Each machine gets the mode and the profile that it means, and is told why."""
+    """Each machine gets the expected mode and profile, each with its reason."""
     machines = empty_machines(tmp_path)
     for label, machine in TABLE.items():
         with case(label):
@@ -269,18 +268,6 @@ def declared(*files: str) -> FieldIndex:
     return FieldIndex(
         [Field(attribute=name, name=name.upper(), file=name, candidates=(name,)) for name in files]
     )
-
-
-def test_a_directory_with_the_first_file_is_not_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file of the first field is looked up before the directory is listed."""
-    directory = tmp_path / "run" / "secrets"
-    directory.mkdir(parents=True)
-    assert situate(tmp_path, declared=declared("api_key")).mode == "development"
-    (directory / "api_key").write_text("fake-content")
-    monkeypatch.delattr(os, "scandir")
-    assert situate(tmp_path, declared=declared("api_key", "other")).mode == "docker"
 
 
 def test_an_entry_that_holds_a_declared_secret_is_not_of_the_platform(tmp_path: Path) -> None:
@@ -341,7 +328,7 @@ def test_a_directory_that_cannot_be_listed_is_ours_if_it_has_a_declared_secret()
 
 
 def test_directories_of_a_mode(tmp_path: Path) -> None:
-    """Secrets are looked for where it was said, else where the mode has them."""
+    """A configured directory takes precedence over the directory of the mode."""
     cases: list[tuple[Mapping[str, Any], Mapping[str, str], tuple[str, ...], str]] = [
         ({"mode": "kubernetes"}, {}, ("{root}/run/secrets",), ""),
         ({"mode": "docker"}, {}, ("{root}/run/secrets",), ""),
@@ -353,6 +340,7 @@ def test_directories_of_a_mode(tmp_path: Path) -> None:
             "CREDENTIALS_DIRECTORY",
         ),
         ({"mode": "docker"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("{root}/run/secrets",), ""),
+        ({"secrets_dirs": "/a"}, {"CREDENTIALS_DIRECTORY": "/creds"}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": "/a"}, {}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": Path("/a")}, {}, ("/a",), "secrets_dirs="),
         ({"secrets_dirs": ["/a", Path("/b")]}, {}, ("/a", "/b"), "secrets_dirs="),
@@ -419,8 +407,8 @@ def test_no_other_mode_reads_dotenv(tmp_path: Path) -> None:
             assert situate(root, mode=mode, env_file=".env").env_files == ()
 
 
-def test_env_fallback_is_said_by_code_or_variable(tmp_path: Path) -> None:
-    """A fallback to the environment is allowed only where somebody said so."""
+def test_env_fallback_is_allowed_by_code_or_variable(tmp_path: Path) -> None:
+    """A fallback to the environment is allowed only by the argument or the variable."""
     cases: list[tuple[str | None, bool, bool]] = [
         (None, False, False),
         (None, True, True),
@@ -429,6 +417,7 @@ def test_env_fallback_is_said_by_code_or_variable(tmp_path: Path) -> None:
         ("true", False, True),
         ("YES", False, True),
         ("on", False, True),
+        (" 1 ", False, True),
         ("0", False, False),
         ("False", False, False),
         ("no", False, False),
@@ -471,7 +460,7 @@ def test_every_variable_that_means_nothing_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_what_is_no_near_miss_is_not_repeated(tmp_path: Path) -> None:
-    """A value that was put into the wrong variable does not end up in a report."""
+    """A value that was put into the wrong variable is not in the report."""
     cases: list[str] = ["HIVE_BOOT_MODE", "HIVE_BOOT_PROFILE", "HIVE_BOOT_ENV_FALLBACK"]
     machines = empty_machines(tmp_path)
     for variable in cases:
@@ -500,6 +489,7 @@ def test_what_the_code_says_wrong_is_a_bug_of_the_code() -> None:
         ({"mode": ""}, "''"),
         ({"profile": "live"}, "'live'"),
         ({"profile": ""}, "''"),
+        *(({"secrets_dirs": each}, "secrets_dirs") for each in ([], "", ["/a", ""], [b"/a"], [5])),
     ]
     for source_options, said in cases:
         with case(source_options, said):
@@ -561,7 +551,7 @@ def test_a_container_in_development_mode_may_have_forgotten_its_mount(tmp_path: 
             assert situate(root, pid=pid, mode=mode).maybe_missing_mount is forgotten
 
 
-def test_the_environment_is_shown_to_nobody(tmp_path: Path) -> None:
+def test_the_environment_is_not_shown(tmp_path: Path) -> None:
     """What prints a decision, or what it was made of, prints no variable's text."""
     surroundings = HostEnvironment({"OPENAI_API_KEY": "fake-key"}, str(tmp_path), str(tmp_path), 2)
     source_context = detect(surroundings, SourceOptions())

@@ -27,7 +27,7 @@ VALUE = "fake-value-0123456789"
 
 
 def let_time_fly(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
-    """Let starts wait by a clock, for files that are as fresh as they really are."""
+    """Make starts wait by a clock, for files that have just been written."""
     policy = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=clock.sleep)
     monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", partial(load, policy=policy))
 

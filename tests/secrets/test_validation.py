@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,9 @@ from hive_boot import (
     SecretSet,
     secret,
 )
+from hive_boot._timings import DEFAULTS
+from hive_boot.runtime.checks import field_check, run_checks
+from hive_boot.secrets.fields import Field
 from hive_boot.secrets.placeholders import placeholder
 from tests.fixtures.cases import case, empty_machines
 from tests.support import failed_start, look, values_of
@@ -33,16 +37,16 @@ INJECTED = {"HIVE_BOOT_MODE": "environment"}
 
 @pytest.fixture(autouse=True)
 def injected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every start here read variables, of which one is set."""
+    """Make every start here read variables, of which one is set."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", FAKE)
 
 
 def checked(check: Callable[[str], Any]) -> Bootstrap[Any, None]:
-    """Give an application whose one secret is judged by ``check``."""
+    """Return an application with one secret, which ``check`` validates."""
 
     class Checked(SecretSet):
-        """One secret that somebody judges."""
+        """One secret with a check."""
 
         jwt_secret: Secret = secret(used_by="user-auth", check=check)
 
@@ -131,7 +135,7 @@ def test_a_pattern_for_bytes(tmp_path: Path) -> None:
 
 
 def test_a_refused_value_is_not_handed_out(tmp_path: Path) -> None:
-    """What breaks a rule is not among the values, and has its place and a mend beside it."""
+    """A value that breaks a rule is not among the values; its problem has a location and a fix."""
     loaded = look(Ruled, tmp_path, INJECTED | GOOD | {"KEY": "fake"})
     assert "key" not in values_of(loaded)
     assert loaded.problems[0].places == ("environment variable KEY",)
@@ -246,7 +250,7 @@ async def test_a_check_raises_what_cannot_be_shown() -> None:
 
 
 def forms_of_the_value() -> Iterator[tuple[str, str]]:
-    """Give the forms in which a careless message may hold the value."""
+    """Return the forms in which a careless message may contain the value."""
     raw = FAKE.encode()
     yield "plain", FAKE
     yield "repr", repr(FAKE)
@@ -261,7 +265,7 @@ def forms_of_the_value() -> Iterator[tuple[str, str]]:
 
 
 def is_told(text: str) -> bool:
-    """Tell whether a text holds a recognisable piece of the value in one of its forms."""
+    """Return whether a text contains a recognisable piece of the value in one of its forms."""
     raw = FAKE.encode()
     pieces = [FAKE[:12], FAKE[12:24], raw.hex()[:24], raw.hex().upper()[:24], quote(FAKE, safe="")]
     pieces += [
@@ -313,7 +317,7 @@ async def test_a_check_of_bytes_tells_them(monkeypatch: pytest.MonkeyPatch) -> N
         raise ValueError(message)
 
     class Blob(SecretSet):
-        """Bytes that somebody judges."""
+        """Bytes with a check."""
 
         blob: SecretBytes = secret(check=check)
 
@@ -385,7 +389,7 @@ async def test_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
         together.wait(timeout=10)
 
     class Three(SecretSet):
-        """Three secrets that are judged at the same time."""
+        """Three secrets that are checked at the same time."""
 
         jwt_secret: Secret = secret(check=check)
         second: Secret = secret(check=check)
@@ -412,7 +416,7 @@ async def test_async_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) ->
         await one.wait()
 
     class Two(SecretSet):
-        """Two secrets that are judged at the same time."""
+        """Two secrets that are checked at the same time."""
 
         jwt_secret: Secret = secret(check=check_one)
         second: Secret = secret(check=check_two)
@@ -470,7 +474,7 @@ async def test_what_is_absent_or_wrong_is_not_checked(monkeypatch: pytest.Monkey
 
 @pytest.mark.anyio
 async def test_the_previous_value_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A previous value is judged by the same check, and reported by its own name."""
+    """A previous value is validated by the same check, and reported by its own name."""
     monkeypatch.setenv("OLD", "fake-old-0123456789")
 
     class Rotated(SecretSet):
@@ -496,11 +500,44 @@ async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.Monke
     monkeypatch.setenv("SECOND", "fake-second")
     failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.2))
     assert [(each.name, each.kind) for each in failure.problems] == [
-        ("JWT_SECRET", "check"),
+        ("JWT_SECRET", "unavailable"),
         ("SECOND", "check"),
     ]
     assert "0.2 s" in failure.problems[0].message
     assert not release.is_set()
+
+
+@pytest.mark.anyio
+async def test_a_check_that_still_runs_is_not_called_again(release: threading.Event) -> None:
+    """Each call that hangs occupies a thread. Another value is checked, and this one later."""
+    seen: list[str] = []
+
+    def check(value: str) -> None:
+        seen.append(value)
+        release.wait()
+
+    field = Field(attribute="jwt_secret", name="JWT_SECRET", check=check)
+    running: set[tuple[str, Any]] = set()
+
+    async def call(text: str) -> list[str]:
+        asked = field_check(field, Secret("JWT_SECRET", text), running)
+        deadline = time.monotonic() + 0.01
+        problems = await run_checks(
+            [asked], deadline=deadline, seconds=5, retry=False, timings=DEFAULTS
+        )
+        return [problem.kind for problem in problems]
+
+    texts = ("fake-1", "fake-1", "fake-2")
+    assert [await call(text) for text in texts] == [["unavailable"]] * 3
+    assert seen == ["fake-1", "fake-2"]
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "hive_boot check of JWT_SECRET":
+            thread.join()
+    assert running == set()
+    field = field.replace(check=seen.append)
+    assert await call("fake-1") == []
+    assert seen == ["fake-1", "fake-2", "fake-1"]
 
 
 @pytest.mark.anyio
@@ -522,7 +559,7 @@ async def test_an_async_check_hangs() -> None:
 
     failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.1))
     (problem,) = failure.problems
-    assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "unavailable")
     assert "0.1 s" in problem.message
     assert cancelled == [True]
 
@@ -568,7 +605,7 @@ class Pair(SecretSet):
 
 @pytest.mark.anyio
 async def test_a_set_passes_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole set is judged with its values, also when one of them is absent."""
+    """The whole set is checked with its values, also when one of them is absent."""
     async with Bootstrap(Pair).running() as secrets:
         assert secrets.certificate is None
     monkeypatch.setenv("CERTIFICATE", FAKE)
@@ -609,7 +646,7 @@ async def test_a_set_check_hangs() -> None:
     """The check of a set shares the time of the start."""
 
     class Hanging(SecretSet):
-        """A set that is never judged."""
+        """A set whose check never ends."""
 
         jwt_secret: Secret
 
@@ -619,13 +656,13 @@ async def test_a_set_check_hangs() -> None:
 
     failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.1))
     (problem,) = failure.problems
-    assert (problem.name, problem.kind) == ("Hanging", "check")
+    assert (problem.name, problem.kind) == ("Hanging", "unavailable")
     assert "0.1 s" in problem.message
 
 
 @pytest.mark.anyio
-async def test_a_broken_set_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set with other problems is not judged as a whole: its fields may be absent."""
+async def test_a_broken_set_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set with other problems is not checked as a whole: its fields may be absent."""
     monkeypatch.delenv("JWT_SECRET")
     monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
     failure = await failed_start(Bootstrap(Pair))
@@ -656,7 +693,7 @@ class Planned(SecretSet):
 
 
 def test_a_placeholder_is_no_value(tmp_path: Path) -> None:
-    """Who applies a rendered manifest as it is hears so, once for each secret, in every profile."""
+    """A rendered manifest that is applied as it is has one problem per secret, in every profile."""
     machines = empty_machines(tmp_path)
     for profile in ("development", "test", "production"):
         for around in ("{}", "{}\n\n", "{} fake-and-more"):

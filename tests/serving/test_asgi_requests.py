@@ -27,7 +27,7 @@ async def answer_late(scope: Scope) -> list[Message]:
         sent.append(message)
 
     requests = InFlightRequests(slow)
-    requests.end()
+    requests.end(0.1)
     await requests(scope, receive, send)
     return sent
 
@@ -35,7 +35,9 @@ async def answer_late(scope: Scope) -> list[Message]:
 async def test_a_request_that_comes_too_late_is_refused() -> None:
     """It is told that nobody answers; only HTTP/1 has a header for the connection's end."""
     for version, closing in (("1.0", True), ("1.1", True), ("2", False), ("3", False)):
-        start, body = await answer_late({"type": "http", "http_version": version})
+        start, body = await answer_late(
+            {"type": "http", "http_version": version, "method": "GET", "path": "/"}
+        )
         assert start["status"] == 503
         assert ((b"connection", b"close") in start["headers"]) is closing, version
         assert body == {"type": "http.response.body"}
@@ -43,7 +45,9 @@ async def test_a_request_that_comes_too_late_is_refused() -> None:
 
 async def test_a_websocket_that_comes_too_late_is_closed() -> None:
     """It is told that the service restarts."""
-    assert await answer_late({"type": "websocket"}) == [{"type": "websocket.close", "code": 1012}]
+    assert await answer_late({"type": "websocket", "path": "/"}) == [
+        {"type": "websocket.close", "code": 1012}
+    ]
 
 
 async def test_the_lifespan_of_a_server_is_answered() -> None:

@@ -126,9 +126,9 @@ async def serving(server: HttpServer, app: App) -> AsyncIterator[tuple[int, anyi
 
 
 def cancelled(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the numbers of requests that warnings name."""
+    """Return the numbers of requests at the beginning of warnings."""
     warnings = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    return [number for warning in warnings for number in re.findall(r"\b\d+\b", warning)]
+    return [number for warning in warnings for number in re.findall(r"^\d+\b", warning)]
 
 
 async def test_requests_are_answered_on_one_connection(server: HttpServer) -> None:

@@ -110,7 +110,7 @@ async def running(
     start = boot._running(  # noqa: SLF001
         listeners=[("the HTTP server", serving.start_listening)],
         asgi_component=serving.lifespan,
-        cancel=cancel,
+        cancel=lambda _: cancel(),
     )
     with anyio.fail_after(30):
         async with start as run:

@@ -143,8 +143,8 @@ async def test_with_is_for_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_field_that_is_not_declared_is_refused() -> None:
-    """A misspelt field is named; no value is."""
-    with pytest.raises(DeclarationError, match="api_kee") as caught:
+    """A misspelt field is named, and the similar one; no value is."""
+    with pytest.raises(DeclarationError, match=r"'api_kee'\. Did you mean 'api_key'") as caught:
         override(application(), api_kee="fake-value")
     assert "fake-value" not in str(caught.value)
 

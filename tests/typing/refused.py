@@ -242,7 +242,7 @@ def declare_life() -> None:
     boot.check(retry_on=OSError())  # type: ignore[call-overload]
     boot.resource(restart="never")  # type: ignore[call-overload]
     boot.resource("pool")  # type: ignore[call-overload]
-    boot.service(restart="always")  # type: ignore[call-overload]
+    boot.service(restart="sometimes")  # type: ignore[call-overload]
     boot.service(restart_window="60")  # type: ignore[call-overload]
     boot.service(max_restarts=1.5)  # type: ignore[call-overload]
     boot.service("poll")  # type: ignore[call-overload]

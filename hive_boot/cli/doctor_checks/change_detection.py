@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,42 +68,32 @@ def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> Iterato
         instances are available.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    with _instances(libc) as available:
-        first = next(available, None)
-        if first is None:
+    created: list[int] = []
+    try:
+        while (
+            len(created) <= _SPARE_INSTANCES
+            and (instance := libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)) >= 0
+        ):
+            created.append(instance)
+        if not created:
             yield _no_instance(limits)
             return
         for target in sorted(targets):
-            if libc.inotify_add_watch(first, os.fsencode(target), _ALL_EVENTS) < 0:
+            if libc.inotify_add_watch(created[0], os.fsencode(target), _ALL_EVENTS) < 0:
                 yield _no_watch(target, ctypes.get_errno(), limits)
                 return
-        left = 1 + sum(1 for _ in zip(range(_SPARE_INSTANCES), available, strict=False))
-    if left <= _SPARE_INSTANCES:
+    finally:
+        for instance in created:
+            os.close(instance)
+    if len(created) <= _SPARE_INSTANCES:
         yield _limit_finding(
-            f"only {left} inotify instances are left for this user, so processes that start later "
-            "may have to poll",
+            f"only {len(created)} inotify instances are left for this user, so processes that "
+            "start later may have to poll",
             "max_user_instances",
             limits,
             severity="note",
             kind="watch-nearly-impossible",
         )
-
-
-@contextmanager
-def _instances(libc: ctypes.CDLL) -> Iterator[Iterator[int]]:
-    """Yield an iterator that creates inotify instances; close the instances at the end."""
-    created: list[int] = []
-
-    def create() -> Iterator[int]:
-        while (instance := libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)) >= 0:
-            created.append(instance)
-            yield instance
-
-    try:
-        yield create()
-    finally:
-        for instance in created:
-            os.close(instance)
 
 
 def _no_instance(limits: Mapping[str, str]) -> Finding:
@@ -190,6 +180,8 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
     Returns:
         None if the application does not watch, and the file is neither stale nor a subPath.
     """
+    if not (file.stale or file.is_subpath or watch):
+        return None
     severity: Severity = "note"
     kind = "mounted-file"
     fix = "write into the file in place: `hive-boot rotate`"
@@ -207,13 +199,11 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
             "rotation needs a new pod"
         )
         fix = "mount the whole volume as a directory, and set HIVE_BOOT_SECRETS_DIR to its path"
-    elif watch:
+    else:
         message = (
             "a file is mounted individually: a write into the file on the host is visible, but a "
             "file that is renamed to its name (as editors do) is not"
         )
-    else:
-        return None
     return Finding(
         severity=severity,
         kind=kind,
@@ -251,7 +241,7 @@ def file_systems_without_events(context: DoctorContext) -> Iterator[Finding]:
     directories += [path.parent for path in context.names_by_path]
     found: dict[str, set[str]] = {}
     for directory in directories:
-        file_system = mount_of(directory.resolve(), table).file_system
+        file_system = mount_of(Path(os.path.realpath(directory)), table).file_system
         if _REMOTE.fullmatch(file_system):
             found.setdefault(file_system, set()).add(str(directory))
     for file_system, paths in sorted(found.items()):

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, is_file, join_sorted
+from hive_boot.cli.doctor_checks.context import Finding, is_file
 from hive_boot.cli.output import pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
@@ -16,15 +16,15 @@ from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext, Severity
+    from hive_boot.cli.doctor_checks.context import DoctorContext
     from hive_boot.secrets.load_result import WarningKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 
 def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
-    """Yield a finding if PID 1 of the container has declared secrets as environment variables.
+    """Yield a finding if PID 1 has declared secrets as variables although files are read.
 
     ``docker inspect`` shows these variables, and ``docker exec`` passes them to every process
     that it starts. Variables of this process itself are left out, because the load reports
@@ -43,11 +43,11 @@ def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             kind="environment-copy",
-            message=f"{join_sorted(copies)}: mounted, and also in the environment of PID 1, where "
-            "`docker inspect` and every child process can see it",
+            message=f"{', '.join(copies)}: in the environment of PID 1, where `docker inspect` "
+            "and every child process can see it",
             names=tuple(copies),
             locations=("/proc/1/environ",),
-            fix="remove the variables from the manifest, and rotate their values",
+            fix="mount each as a file only, and rotate the values that the manifest contained",
         )
 
 
@@ -61,7 +61,7 @@ def used_env_fallback(context: DoctorContext) -> Iterator[Finding]:
         for attribute in result.values
         if result.origin(attribute)[0] == "environment"
     )
-    in_use = f"{join_sorted(names)}: from the environment, where every child process can see it"
+    in_use = f"{', '.join(names)}: from the environment, where every child process can see it"
     fix = "remove env_fallback=True (HIVE_BOOT_ENV_FALLBACK)"
     yield Finding(
         severity="warning" if names else "note",
@@ -113,16 +113,16 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or result.origin(field.attribute)[0] == "dev_default":
             continue
-        for matches, kind, problem, fix in _STRAY_CHARACTERS:
-            if matches(value.reveal()):
-                yield Finding(
-                    severity="warning",
-                    kind=kind,
-                    message=f"{field.name} {problem}",
-                    names=(field.name,),
-                    locations=(location_text(result.origin(field.attribute)),),
-                    fix=fix,
-                )
+        for kind in _stray_kinds(value.reveal()):
+            problem, fix = _STRAY_CHARACTERS[kind]
+            yield Finding(
+                severity="warning",
+                kind=kind,
+                message=f"{field.name} {problem}",
+                names=(field.name,),
+                locations=(location_text(result.origin(field.attribute)),),
+                fix=fix,
+            )
 
 
 def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:
@@ -134,103 +134,73 @@ def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set
     return {name for name in names if not name.startswith("..")}
 
 
-def _has_space_around(plain: str) -> bool:
-    bare = plain.strip()
-    # Parsers of PEM and JSON ignore the white space around the content.
-    return plain != bare and not _is_pem(bare) and bare[:1] + bare[-1:] not in {"{}", "[]"}
-
-
-def _is_quoted(plain: str) -> bool:
-    bare = plain.strip()
-    return len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`"
-
-
-def _has_carriage_return(plain: str) -> bool:
-    return "\r" in plain.strip() and not _is_pem(plain.strip())
-
-
-def _is_pem(bare: str) -> bool:
-    return bare.startswith("-----BEGIN ")
-
-
-def _is_mount_path(plain: str) -> bool:
-    return plain.strip().startswith("/run/secrets/")
-
-
-_STRAY_CHARACTERS: tuple[tuple[Callable[[str], bool], str, str, str], ...] = (
-    (
-        _has_space_around,
-        "space-around",
+_STRAY_CHARACTERS = {
+    "space-around": (
         "begins or ends with white space; a load removes only one final line end",
         "write it without (printf '%s' instead of echo; one final newline is harmless)",
     ),
-    (
-        _is_quoted,
-        "quoted",
+    "quoted": (
         "is in quotes, which are part of the value: only a shell or a .env file removes them",
         "write it without quotes",
     ),
-    (
-        _has_carriage_return,
-        "carriage-return",
+    "carriage-return": (
         "contains a carriage return: the file has the line ends of Windows",
         "write it without (`tr -d '\\r'`)",
     ),
-    (
-        _is_mount_path,
-        "path",
+    "path": (
         "is a path below /run/secrets, not the content of that file",
         "set the variable that ends in _FILE to the path, or write the value itself",
     ),
-)
-
-
-_LOAD_WARNINGS: Mapping[WarningKind, tuple[Severity, str]] = {
-    "short-value": (
-        "warning",
-        f"rotate to values of {MIN_LENGTH} characters or more; inside a URL, the password counts",
-    ),
-    "environment-copy": (
-        "warning",
-        "remove the variable from the manifest, the unit or the shell that starts the service",
-    ),
-    "overridden": ("warning", "remove one of the two; a variable may be left from another shell"),
-    "placeholder": ("warning", "set the real value, or secret(allow_placeholder=True)"),
-    "reference": ("warning", "set the value itself, or secret(allow_placeholder=True)"),
-    "example-value": ("warning", "generate a value: that of the example is public"),
-    "dotenv-setting": (
-        "warning",
-        "remove the line from the file, and export the variable where the service is started",
-    ),
-    "dotenv-line": ("warning", "write NAME=value, or # before a comment"),
-    "dotenv-repeated": ("warning", "delete the lines that do not count"),
-    "dotenv-unread": ("warning", "remove it, or put a readable text file there"),
-    "development-default": (
-        "note",
-        "none needed on a development machine: other profiles reject these values",
-    ),
-    "empty": (
-        "warning",
-        "write the value into it, or remove it; a file that is half written is empty too",
-    ),
-    "not-asked": ("note", "none needed if `hive-boot check`, which asks them, succeeds"),
-    "alias": ("warning", "rename it where it is set"),
-    "alias-differs": ("warning", "remove the older name where it is set"),
 }
-"""Severity and fix of each warning of a load."""
+"""The message and the fix of each kind of finding about the characters of a value."""
+
+
+def _stray_kinds(plain: str) -> Iterator[str]:
+    bare = plain.strip()
+    is_pem = bare.startswith("-----BEGIN ")
+    # Parsers of PEM and JSON ignore the white space around the content.
+    if plain != bare and not is_pem and bare[:1] + bare[-1:] not in {"{}", "[]"}:
+        yield "space-around"
+    if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`":
+        yield "quoted"
+    if "\r" in bare and not is_pem:
+        yield "carriage-return"
+    if bare.startswith("/run/secrets/"):
+        yield "path"
+
+
+_FIXES: Mapping[WarningKind, str] = {
+    "short-value": f"rotate to {MIN_LENGTH} characters or more; inside a URL, the password counts",
+    "environment-copy": "remove the variable where the service is started: manifest, unit or shell",
+    "overridden": "remove one of the two; a variable may be left from another shell",
+    "placeholder": "set the real value, or secret(allow_placeholder=True)",
+    "reference": "set the value itself, or secret(allow_placeholder=True)",
+    "example-value": "generate a value: that of the example is public",
+    "dotenv-setting": "remove the line, and export the variable where the service is started",
+    "dotenv-line": "write NAME=value, or # before a comment",
+    "dotenv-repeated": "delete the lines that do not count",
+    "dotenv-unread": "remove it, or put a readable text file there",
+    "development-default": "none needed for development: other profiles reject these values",
+    "empty": "write the value into it, or remove it; a file that is half written is empty too",
+    "not-asked": "none needed if `hive-boot check`, which asks them, succeeds",
+    "alias": "rename it where it is set",
+    "alias-differs": "remove the older name where it is set",
+}
+"""The fix of each warning of a load."""
+
+_NOTES = frozenset({"development-default", "not-asked"})
 
 
 def load_warnings(context: DoctorContext) -> Iterator[Finding]:
     """Yield the warnings of the load, each with its fix."""
     for warning in context.load_result.warnings:
-        severity, fix = _LOAD_WARNINGS[warning.kind]
         yield Finding(
-            severity=severity,
+            severity="note" if warning.kind in _NOTES else "warning",
             kind=warning.kind,
             message=warning_text(warning),
             names=warning.names,
             locations=(warning.location,) if warning.location else (),
-            fix=fix,
+            fix=_FIXES[warning.kind],
         )
 
 
@@ -262,7 +232,7 @@ def ineffective_declaration(context: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             severity="note",
             kind="no-previous",
-            message=f"{join_sorted(names)}: the old value is accepted for some time after a "
+            message=f"{', '.join(names)}: the old value is accepted for some time after a "
             "rotation, but a process that starts in that time does not know it",
             names=tuple(names),
             fix='secret(previous="…_PREVIOUS"), and store the old value there in a rotation',
@@ -295,14 +265,14 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
     if sources.mounted:
         return
     directory = Path(context.host.path("/run/secrets"))
-    unread = {index.by_file[name][1] for name in index.by_file if is_file(directory / name)}
+    unread = sorted({index.by_file[name][1] for name in index.by_file if is_file(directory / name)})
     if unread:
         yield Finding(
             severity="warning",
             kind="mount-not-read",
-            message=f"{join_sorted(unread)}: mounted, and not read in the mode {sources.mode} "
+            message=f"{', '.join(unread)}: mounted, and not read in the mode {sources.mode} "
             f"({sources.mode_reason})",
-            names=tuple(sorted(unread)),
+            names=tuple(unread),
             locations=(str(directory),),
             fix="unset HIVE_BOOT_MODE, so that the mount is found; or remove the mount",
         )

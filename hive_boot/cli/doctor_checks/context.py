@@ -11,7 +11,7 @@ from hive_boot.secrets.platform import container_sign
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.secrets.load_result import LoadResult
@@ -123,8 +123,3 @@ def file_status(path: Path) -> os.stat_result | None:
 def is_file(path: Path) -> bool:
     """Return whether ``path`` is an accessible regular file."""
     return os.path.isfile(path)  # noqa: PTH113  (Path.is_file() can raise)
-
-
-def join_sorted(names: Iterable[str]) -> str:
-    """Return names as text, sorted and without duplicates."""
-    return ", ".join(sorted(set(names)))

@@ -7,28 +7,24 @@ that is not a time span, such as a template or an anchor, is skipped.
 from __future__ import annotations
 
 import math
+import os
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.arguments import os_error_text
 from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.manifests.deployment import shutdown_steps
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from hive_boot.cli.doctor_checks.context import DoctorContext
     from hive_boot.runtime.declarations import AppDeclaration
-
-_SERVE_DELAY = 5.0
-"""Seconds of ``shutdown_delay=None`` under ``boot.serve()`` in kubernetes mode."""
-
-_MARGIN = 1.0
-"""Seconds between the shutdown deadline and the forced exit."""
 
 _ROUNDED_TO = 5
 """Seconds. A suggested grace period is a multiple of it."""
@@ -65,10 +61,10 @@ _TIMEOUT = r"(?m)^[ \t]*Timeout(?:Stop)?Sec[ \t]*=([^\n]*)"
 _USES_HIVE_BOOT = re.compile(r"hive[-_]boot", re.IGNORECASE)
 _INHERITS = re.compile(r"^[ \t]*(?:<<|extends)[ \t]*:", re.MULTILINE)
 _IS_BUILT = re.compile(r"^[ \t]*build[ \t]*:", re.MULTILINE)
-_PRE_STOP = re.compile(r"""["']?preStop["']?\s*:""")
+_PRE_STOP = re.compile(r"""^(.*?)["']?preStop["']?\s*:""", re.MULTILINE)
 _SLEEP = re.compile(
-    r"""\bsleep["']?\s*:\s*\{?\s*["']?seconds["']?\s*:\s*(\d+)"""
-    r"""|\bsleep[\s"',(-]+(\d+(?:\.\d+)?)"""
+    r"""\bsleep["']?\s*:\s*(?:\{\s*)?["']?seconds["']?\s*:\s*(\d{1,9})"""
+    r"""|\bsleep[\s"',(-]+(\d{1,9}(?:\.\d+)?)"""
 )
 
 _UNITS = {"us": 1e-6, "ms": 1e-3}
@@ -115,34 +111,21 @@ def short_grace_period(context: DoctorContext) -> Iterator[Finding]:
             yield Finding(
                 severity="note",
                 kind="manifest-unreadable",
-                message="a manifest was not compared with the shutdown: "
-                f"{os_error_text(exc).lower()}",
+                message=f"a manifest was not compared with the shutdown: {os_error_text(exc)}",
                 locations=(str(path),),
             )
     mode = context.sources.mode
     if not context.manifests and mode in _PLATFORMS:
         found = [GracePeriod(platform=mode, seconds=_PLATFORMS[mode][2])]
-    for grace in found:
-        finding = _short_grace_period(grace, context.declarations)
-        if finding is not None:
-            yield finding
+    yield from filter(None, (_short_grace_period(each, context.declarations) for each in found))
 
 
 def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding | None:
-    delay = declared.shutdown_delay
-    if delay is None:
-        # boot.run(), which an application with a main uses, has no default delay.
-        is_served = grace.platform == "kubernetes" and declared.main is None
-        delay = _SERVE_DELAY if is_served else 0.0
-    needed = grace.pre_stop + delay + declared.shutdown_timeout + _MARGIN
+    terms = {"preStop": grace.pre_stop}
+    terms |= shutdown_steps(declared, kubernetes=grace.platform == "kubernetes")
+    needed = sum(terms.values())
     if grace.seconds >= needed:
         return None
-    terms = {
-        "preStop": grace.pre_stop,
-        "shutdown_delay": delay,
-        "shutdown_timeout": declared.shutdown_timeout,
-        "forced exit": _MARGIN,
-    }
     total = " + ".join(f"{name} {seconds:g}" for name, seconds in terms.items() if seconds)
     suggested = math.ceil(needed / _ROUNDED_TO) * _ROUNDED_TO
     default = "" if grace.explicit else f", the default of {grace.platform}"
@@ -166,7 +149,11 @@ def find_manifests(directory: Path) -> list[Path]:
 
 def expand_manifests(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the manifests below the given directories."""
-    return [file for path in paths for file in (_files_below(path) if path.is_dir() else [path])]
+    return [
+        file
+        for path in paths
+        for file in (_files_below(path) if os.path.isdir(path) else [path])  # noqa: PTH112  (Path.is_dir() can raise)
+    ]
 
 
 def grace_periods(path: Path) -> list[GracePeriod]:
@@ -190,10 +177,8 @@ def grace_periods(path: Path) -> list[GracePeriod]:
     else:
         platform, blocks = "kubernetes", _workload_documents(text)
     line_ends = [match.start() for match in re.finditer("\n", text)]
-    found = [
-        _grace_period(platform, block, path, line_ends)
-        for block in _preferred(blocks, _USES_HIVE_BOOT)
-    ]
+    blocks = _preferred(blocks, _USES_HIVE_BOOT)
+    found = [_grace_period(platform, block, path, line_ends) for block in blocks]
     return [grace for grace in found if grace is not None]
 
 
@@ -252,19 +237,16 @@ def _grace_period(
 
 def _pre_stop_seconds(text: str) -> float:
     """Return the longest sleep of a ``preStop`` hook; the grace period includes the hook."""
+    hooks = list(_PRE_STOP.finditer(text))
     longest = 0.0
-    for match in _PRE_STOP.finditer(text):
-        sleep = _SLEEP.search(_indented_below(text, match.start()))
+    for hook, next_hook in zip_longest(hooks, hooks[1:]):
+        # The hook ends before a line that is not indented more. No text is searched twice.
+        limit = next_hook.start() if next_hook else len(text)
+        less = re.compile(rf"\n[ \t]{{0,{len(hook[1])}}}[^\s]").search(text, hook.end(), limit)
+        sleep = _SLEEP.search(text, hook.end(), less.start() if less else limit)
         if sleep is not None:
             longest = max(longest, float(sleep[1] or sleep[2]))
     return longest
-
-
-def _indented_below(text: str, offset: int) -> str:
-    """Return the line at ``offset`` and the lines below it that are indented more."""
-    begin = text.rfind("\n", 0, offset) + 1
-    less = re.compile(rf"\n[ \t]{{0,{offset - begin}}}[^\s]").search(text, offset)
-    return text[begin : less.start() if less else len(text)]
 
 
 def _workload_documents(text: str) -> list[_Block]:
@@ -291,6 +273,7 @@ def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
     return [block for block in blocks if pattern.search(block[1])] or blocks
 
 
-def _files_below(directory: Path) -> Iterator[Path]:
-    files = sorted(directory.rglob("*")) if directory.is_dir() else []
-    return (file for file in files if file.suffix in _ENDINGS and file.is_file())
+def _files_below(directory: Path) -> list[Path]:
+    # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
+    found = [Path(parent, name) for parent, _, names in os.walk(directory) for name in names]
+    return sorted(file for file in found if file.suffix in _ENDINGS)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.sources.files import EMPTY, NOT_UTF_8, NUL, complete_pem
-from hive_boot.secrets.value import Secret, SecretBytes, value_of
+from hive_boot.secrets.sources.files import EMPTY, NOT_UTF_8, NUL
+from hive_boot.secrets.value import Secret, SecretBytes, complete_pem, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,10 @@ _WORD = re.compile(r"""["']|-----BEGIN|[^\s"':=]+""")
 _MARKS = frozenset({'"', "'", "-----BEGIN"})
 
 
-_NOT_JSON = ValueProblem("bundle", "begins with { but is not a valid JSON object")
+_FIX = "write a JSON object into {location}, or lines of NAME='value' with quotes around values"
+
+
+_NOT_JSON = ValueProblem("bundle", "begins with { but is not a valid JSON object", _FIX)
 
 
 _NOT_A_VALUE = ValueProblem("bundle", "is null or a nested value, not text, a number or a boolean")
@@ -118,7 +121,7 @@ def _line_members(
             # An open quote or a PEM block may contain the lines of other secrets.
             is_open = read().error and not _MARKS.isdisjoint(words())
             if is_open or not targets.keys().isdisjoint(words()):
-                content.problem = ValueProblem("bundle", f"cannot be parsed in line {line}")
+                content.problem = ValueProblem("bundle", f"cannot be parsed in line {line}", _FIX)
                 return
             content.skipped_line = content.skipped_line or line
         elif read().key is not None and read().value is not None:

@@ -15,13 +15,15 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     UNREADABLE,
     FileBatch,
+    content_of,
     read_files,
+    reading_fault,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Generator, Sequence
 
-    from hive_boot.secrets.fields import FieldIndex, FieldTarget, FileIndex
+    from hive_boot.secrets.fields import FieldIndex, FileIndex
 
 
 class ReadPolicy(Record):
@@ -78,19 +80,35 @@ MAX_SUBDIRECTORIES = 1000
 """Maximum number of subdirectories that are searched in one directory, in the order of names."""
 
 
-_REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it")
+_MOUNT = "mount the secrets there"
 
 
-_CHANGING = ValueProblem("unstable", "did not stop changing while it was read")
+_WRITE_ONCE = "let the program that writes there write each file once, or replace it by a rename"
 
 
-_ABSENT = ValueProblem("directory", "does not exist")
+REPLACED = ValueProblem("unstable", "was replaced during each attempt to read it", _WRITE_ONCE)
 
 
-_NOT_A_DIRECTORY = ValueProblem("directory", "is not a directory")
+CHANGING = ValueProblem("unstable", "did not stop changing while it was read", _WRITE_ONCE)
 
 
-_NO_DATA = ValueProblem("directory", "is a volume whose link ..data is dangling")
+MOVING = ValueProblem(
+    "unstable",
+    "is another directory at each attempt to read it, because of a link that changes",
+    _WRITE_ONCE,
+)
+
+
+CLOSED = UNREADABLE.replace(fix="permit the user of this process to enter the directory")
+
+
+ABSENT = ValueProblem("directory", "does not exist", _MOUNT)
+
+
+_NOT_A_DIRECTORY = ValueProblem("directory", "is not a directory", _MOUNT)
+
+
+NO_DATA = ValueProblem("directory", "is a volume whose link ..data is dangling", _MOUNT)
 
 
 class DirectorySnapshot:
@@ -106,7 +124,6 @@ class DirectorySnapshot:
         names: all names in the directory, for near names; only those of declared files if the
             directory cannot be listed.
         volume: whether the directory is a kubelet volume.
-        identity: device, inode and name of the directory that ``..data`` links to.
         problem: why the directory could not be read; None if it could.
         replaced_during_read: whether the directory was replaced during the read, which is then
             repeated.
@@ -122,7 +139,6 @@ class DirectorySnapshot:
         self.batch: FileBatch = FileBatch()
         self.names: Collection[str] = ()
         self.volume: bool = False
-        self.identity: tuple[int, int, str] | None = None
         self.problem: ValueProblem | None = problem
         self.replaced_during_read: bool = False
         self.pending: bool = False
@@ -131,7 +147,7 @@ class DirectorySnapshot:
     @property
     def is_absent(self) -> bool:
         """Whether the directory does not exist."""
-        return self.problem is _ABSENT
+        return self.problem is ABSENT
 
     @property
     def has_results(self) -> bool:
@@ -142,13 +158,8 @@ class DirectorySnapshot:
     @property
     def is_skipped(self) -> bool:
         """Whether it is a subdirectory that cannot be read, reported only with a missing secret."""
-        if not self.parent or self.problem is None or self.problem is _NO_DATA:
-            return False
-        return self.problem.kind in {"unreadable", "directory"}
-
-    def is_like(self, other: DirectorySnapshot | None) -> bool:
-        """Return whether ``other`` has the same values, the same problems and the same ctime."""
-        return other is not None and self.batch.content == other.batch.content
+        closed = self.problem and self.problem.kind in {"unreadable", "directory"}
+        return bool(self.parent and closed and self.problem is not NO_DATA)
 
 
 def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
@@ -183,13 +194,13 @@ def read_subdirectories(
 def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
     from hive_boot.secrets.sources.bundles import add_members  # noqa: PLC0415  (few have a bundle)
 
-    file = read_paths({path: ("", path, True)}, policy)
-    snapshot = DirectorySnapshot(path, problem=file.problem)
+    file = read_paths([path], policy)
+    snapshot = DirectorySnapshot(path)
     snapshot.is_bundle = True
     snapshot.batch.directory = f"{path}#"
-    found = file.batch.result("")
+    found = content_of(file.batch.result(path), path, is_text=True)
     if found is None:
-        snapshot.problem = file.problem or _ABSENT
+        snapshot.problem = file.problem or ABSENT
     elif isinstance(found, ValueProblem):
         snapshot.problem = None if found is EMPTY else found
     else:
@@ -201,17 +212,18 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
     return snapshot
 
 
-def read_paths(paths: Mapping[str, FieldTarget], policy: ReadPolicy) -> DirectorySnapshot:
-    """Return a consistent snapshot of files that were named one by one.
+def read_paths(paths: Collection[str], policy: ReadPolicy) -> DirectorySnapshot:
+    """Return a consistent snapshot of files that were named one by one: their bytes, by path.
 
     Args:
-        paths: the field of each file, by its path.
+        paths: the paths of the files.
         policy: how long to wait for a program that writes.
     """
+    targets = {path: (path, path, False) for path in paths}
 
     def read_once() -> DirectorySnapshot:
         snapshot = DirectorySnapshot("")
-        snapshot.batch = read_files(paths, paths)
+        snapshot.batch = read_files(paths, targets)
         snapshot.pending = snapshot.batch.permission_denied
         return snapshot
 
@@ -261,14 +273,14 @@ def _attempts(
         if snapshot.replaced_during_read:
             replaced += 1
             if replaced >= policy.tries:
-                return DirectorySnapshot(snapshot.path, snapshot.parent, problem=_REPLACED)
+                return DirectorySnapshot(snapshot.path, snapshot.parent, problem=REPLACED)
             yield policy.pause(attempt)
         elif snapshot.pending and waited < policy.missing_timeout:
             yield policy.pause(attempt)
         elif snapshot.volume or snapshot.problem or _is_quiet(snapshot, previous, policy):
             return snapshot
         elif waited >= policy.unstable_timeout:
-            return DirectorySnapshot(snapshot.path, snapshot.parent, problem=_CHANGING)
+            return DirectorySnapshot(snapshot.path, snapshot.parent, problem=CHANGING)
         else:
             previous = snapshot
             yield policy.quiet_interval
@@ -278,9 +290,11 @@ def _attempts(
 def _is_quiet(
     snapshot: DirectorySnapshot, previous: DirectorySnapshot | None, policy: ReadPolicy
 ) -> bool:
+    """Return whether no file has just changed, or the previous read had the same result."""
     changed = snapshot.changed if policy.recheck_recent_directories else 0.0
-    touched = max(snapshot.batch.touched, changed)
-    return policy.is_settled(touched) or snapshot.is_like(previous)
+    if policy.is_settled(max(snapshot.batch.touched, changed)):
+        return True
+    return previous is not None and snapshot.batch.content == previous.batch.content
 
 
 def _open_directory(path: str, parent: int | None = None, flags: int = 0) -> tuple[int, bool]:
@@ -334,14 +348,12 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) 
         link = os.readlink(_DATA, dir_fd=root)
         data, can_list = _open_directory(link, root, os.O_NOFOLLOW)
     except OSError as exc:
-        snapshot.problem = UNREADABLE if isinstance(exc, PermissionError) else _NO_DATA
+        snapshot.problem = CLOSED if isinstance(exc, PermissionError) else NO_DATA
         snapshot.pending = True
         with suppress(PermissionError):
             snapshot.names = os.listdir(root)
         return
     try:
-        status = os.fstat(data)
-        snapshot.identity = (status.st_dev, status.st_ino, link)
         _read_names(snapshot, data, file_index, os.listdir(data) if can_list else None)
         snapshot.replaced_during_read = os.readlink(_DATA, dir_fd=root) != link
     finally:
@@ -356,14 +368,12 @@ def _read_plain(
 ) -> None:
     _read_names(snapshot, root, file_index, names)
     # A volume whose ..data is missing is recognised by its other links, which lead through it.
-    for name in {
-        *snapshot.batch.dangling_links,
-        *(path.partition("/")[0] for path in file_index.nested_paths),
-    }:
+    paths = [*file_index.nested_paths, *file_index.members]
+    for name in {*snapshot.batch.dangling_links, *(path.partition("/")[0] for path in paths)}:
         with suppress(OSError):
             if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
                 snapshot.volume = snapshot.pending = True
-                snapshot.problem = _NO_DATA
+                snapshot.problem = NO_DATA
 
 
 def _read_names(
@@ -373,9 +383,7 @@ def _read_names(
     names: Collection[str] | None,
 ) -> None:
     """Read the declared files among ``names``; None tries to open each declared file."""
-    tried = file_index.by_file.keys() if names is None else names
-    if names is not None and file_index.nested_paths:
-        tried = [*names, *file_index.nested_paths]
+    tried = file_index.by_file if names is None else [*names, *file_index.nested_paths]
     prefix = os.path.join(snapshot.path, "")
     batch = read_files(tried, file_index.by_file, directory=prefix, dir_fd=directory)
     snapshot.batch = batch
@@ -401,17 +409,13 @@ def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> No
             for member, target in targets.items():
                 batch.add(f"{file}#{member}", target[0], problem)
         batch.touched = max(batch.touched, read.touched)
-        batch.permission_denied |= read.permission_denied
-        batch.dangling_links += read.dangling_links
 
 
 def _has_data_link(root: int) -> bool:
     """Return whether ``..data`` exists: a kubelet volume, which is recognised without a listing."""
-    try:
-        os.readlink(_DATA, dir_fd=root)
-    except OSError:
-        return False
-    return True
+    with suppress(OSError):
+        return bool(os.readlink(_DATA, dir_fd=root))
+    return False
 
 
 def _has_dotdot(names: Collection[str]) -> bool:
@@ -421,15 +425,14 @@ def _has_dotdot(names: Collection[str]) -> bool:
 
 def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
     if isinstance(exc, PermissionError):
-        snapshot.problem = UNREADABLE
+        snapshot.problem = CLOSED
         # A subdirectory may be closed permanently, such as lost+found.
         snapshot.pending = not snapshot.parent
     elif isinstance(exc, FileNotFoundError):
         # A link without a target may be about to get a new one.
-        snapshot.problem = _ABSENT
+        snapshot.problem = ABSENT
         snapshot.pending = os.path.islink(snapshot.path)
     elif isinstance(exc, NotADirectoryError):
         snapshot.problem = _NOT_A_DIRECTORY
     else:
-        reason = os.strerror(exc.errno or 0).lower()
-        snapshot.problem = ValueProblem("directory", f"cannot be opened as a directory: {reason}")
+        snapshot.problem = reading_fault(exc)

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import NAME, ValueProblem
-from hive_boot.secrets.sources.files import EMPTY, LIMIT, read_fifo, read_files
+from hive_boot.secrets.sources.files import (
+    EMPTY,
+    LIMIT,
+    content_of,
+    fix_of_file,
+    read_fifo,
+    read_files,
+)
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
     from dotenv.parser import Binding
 
-    from hive_boot.secrets.sources.files import FifoReader, ValueOrProblem
+    from hive_boot.secrets.sources.files import FifoReader
 
     Scope = Mapping[str, str | Secret | ValueProblem]
 
@@ -64,12 +71,9 @@ _UNREADABLE_LINES = {
     "line": ("cannot be parsed", _FIX_LINE),
 }
 
-_FIX_TEXT = "save it as UTF-8 text of at most 1 MiB"
-
 _FIXES: dict[str, str] = {
     "broken-link": "correct the link, or remove it",
     "not-a-file": "put a file there, or name another one with env_file=",
-    "unreadable": "make it readable by the user of this process",
 }
 
 
@@ -120,17 +124,14 @@ def read_dotenv(
         fifo_reader: reads FIFOs; None to use only what this process has read before.
     """
     result = DotenvFile(path)
-    found = _read_text(path, fifo_reader)
+    found = read_fifo(path, fifo_reader) or read_files([path], {path: ("", path, True)}).result("")
+    found = content_of(found, path, is_text=True)
     result.exists = found is not None
     if isinstance(found, Secret):
         parse_dotenv(result, found.reveal, wanted=wanted, scopes=scopes)
     elif isinstance(found, ValueProblem) and found is not EMPTY:
-        fix = _FIXES.get(found.kind, _FIX_TEXT)
-        if found.kind == "unreadable" and found.fix:
-            fix = found.fix.format(location=path)
-        result.problem = Problem(
-            name=path, kind=found.kind, message=found.message, places=(path,), fix=fix
-        )
+        fix = _FIXES.get(found.kind) or fix_of_file(found, path)
+        result.problem = Problem(path, found.kind, found.message, places=(path,), fix=fix)
     return result
 
 
@@ -140,22 +141,11 @@ def read_setting(
     """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
 
     A line that sets it and cannot be read, or refers to nothing, gives the text ``unreadable``.
-
-    The file is parsed only if it contains the name, because a start parses it once more.
     """
-    text = _read_text(path, fifo_reader)
-    if not isinstance(text, Secret) or name not in text.reveal():
-        return ""
-    file = DotenvFile(path)
-    parse_dotenv(file, text.reveal, wanted=(name,), scopes=scopes)
+    file = read_dotenv(path, wanted=(name,), scopes=scopes, fifo_reader=fifo_reader)
     if name in file.value_problems or name in file.concerned:
         return "unreadable"
     return file.values[name].reveal() if name in file.values else ""
-
-
-def _read_text(path: str, fifo_reader: FifoReader | None) -> ValueOrProblem | None:
-    fifo = read_fifo(path, path, fifo_reader, is_text=True)
-    return fifo or read_files([path], {path: ("", path, True)}).result("")
 
 
 def parse_dotenv(
@@ -271,10 +261,8 @@ class _Parser:
                 message, fix = _UNREADABLE_LINES[kind]
                 result.concerned |= names
                 name = f"{result.path}:{line}"
-                details = f"It may concern {', '.join(sorted(names))}."
-                result.problems.append(
-                    Problem(name=name, kind="dotenv", message=message, fix=fix, details=(details,))
-                )
+                details = (f"It may concern {', '.join(sorted(names))}.",)
+                result.problems.append(Problem(name, "dotenv", message, fix=fix, details=details))
             elif kind != "inside":
                 result.unreadable_lines.append(line)
 

@@ -13,7 +13,7 @@ from hive_boot._timings import Backoff
 from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, _outcome
+from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, value_of_content
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _result(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
             return NOT_UTF_8
     elif not isinstance(read(), bytes):
         return ValueProblem("source", f"is {type(read()).__name__}, not str or bytes")
-    return _outcome(conceal(bytes(read())), field.name, is_text=field.kind is Secret)
+    return value_of_content(conceal(bytes(read())), field.name, is_text=field.kind is Secret)
 
 
 def _describe(failure: BaseException) -> tuple[str, bool]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.value import Secret, SecretBytes, value_of
+from hive_boot.secrets.value import Secret, SecretBytes, complete_pem, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +46,25 @@ A_DIRECTORY = ValueProblem(
 )
 
 
+_DANGLING = ValueProblem(
+    "broken-link",
+    "is a link to a file that does not exist",
+    "create the file that the link {location} leads to, or correct the link",
+)
+
+
+_LOOP = ValueProblem(
+    "broken-link", "is part of a loop of links", "make the link {location} lead to a file"
+)
+
+
+_DEVICE = ValueProblem(
+    "not-a-file",
+    "is a socket or a device, not a file",
+    "replace the socket or device {location} by a regular file",
+)
+
+
 NOT_UTF_8 = ValueProblem("not-utf-8", "is not UTF-8 text")
 
 
@@ -56,6 +75,9 @@ _LARGE = ValueProblem("too-large", f"is larger than {LIMIT} bytes")
 
 
 NUL = ValueProblem("nul", "contains a NUL character")
+
+
+_FIX_TEXT = "save {location} as UTF-8 text of at most 1 MiB"
 
 
 NOT_ASKED = ValueProblem(
@@ -79,6 +101,14 @@ BOM = b"\xef\xbb\xbf"
 
 
 _REGULAR = stat.S_IFREG
+
+
+def fix_of_file(problem: ValueProblem, path: str) -> str:
+    """Return how to fix a file that contains several secrets, or a directory of secrets."""
+    fix = "make {location} readable by the user of this process"
+    if problem.kind != "unreadable":
+        fix = _FIX_TEXT
+    return (problem.fix or fix).format(location=path)
 
 
 class SourceHit(Record):
@@ -129,17 +159,26 @@ class FileBatch:
         hits = self.unresolved.get(attribute)
         return hits[0].result if hits else self.values.get(attribute)
 
-    def add(self, name: str, attribute: str, outcome: ValueOrProblem) -> None:
-        """Add the result of one name; a field with several results is unresolved."""
-        is_first = attribute not in self.files and attribute not in self.unresolved
-        if is_first and not isinstance(outcome, ValueProblem):
+    def add(self, name: str, attribute: str, outcome: ValueOrProblem | None) -> None:
+        """Add the result of one name, if any; a field with several results is unresolved."""
+        if isinstance(outcome, ValueProblem):
+            self.permission_denied |= outcome is UNREADABLE
+            if outcome.kind == "broken-link":
+                self.dangling_links.append(name)
+        elif outcome is None:
+            return
+        elif attribute not in self.files and attribute not in self.unresolved:
             self.values[attribute] = outcome
             self.files[attribute] = name
-        else:
-            _record(self, name, attribute, outcome)
+            return
+        hits = self.unresolved.setdefault(attribute, [])
+        if attribute in self.files:
+            known = self.directory + self.files.pop(attribute)
+            hits.append(SourceHit(self.values.pop(attribute), "file", known))
+        hits.append(SourceHit(outcome, "file", self.directory + name))
 
 
-def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file is slow)
+def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
     names: Iterable[str],
     answers: Mapping[str, FieldTarget],
     *,
@@ -168,7 +207,7 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
         try:
             fd = open_file(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
-            _record(batch, name, attribute, _opening_fault(exc, name, dir_fd))
+            batch.add(name, attribute, _opening_fault(exc, name, dir_fd))
             continue
         try:
             status = fstat(fd)
@@ -176,7 +215,7 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             if status.st_ctime > touched:  # noqa: PLR1730  (max() is a call)
                 touched = status.st_ctime
             if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
-                _record(batch, name, attribute, _refused(status))
+                batch.add(name, attribute, _refused(status))
                 continue
             # The content is wrapped at once, so that no local variable of this frame holds it. Two
             # bytes more than the size are requested, to notice a file that grows.
@@ -192,9 +231,9 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
                 except UnicodeDecodeError:
                     usual = False
             if not usual:
-                outcome = _outcome(_read_all(fd), label, is_text=is_text)
+                outcome = value_of_content(_read_all(fd), label, is_text=is_text)
         except OSError as exc:
-            _record(batch, name, attribute, _reading_fault(exc))
+            batch.add(name, attribute, reading_fault(exc))
             continue
         finally:
             # A network file system may report an error here; the content is already read.
@@ -207,31 +246,13 @@ def read_files(  # noqa: C901, PLR0912, PLR0915  (one loop: a call for each file
             outcome = object.__new__(Secret)
             outcome._name = label
             outcome._open = read
-        elif isinstance(outcome, ValueProblem):
-            _record(batch, name, attribute, outcome)
-            continue
-        if attribute in files or attribute in unresolved:
-            _record(batch, name, attribute, outcome)
-        else:
-            values[attribute] = outcome
-            files[attribute] = name
+            if attribute not in files and attribute not in unresolved:
+                values[attribute] = outcome
+                files[attribute] = name
+                continue
+        batch.add(name, attribute, outcome)
     batch.touched = touched
     return batch
-
-
-def _record(batch: FileBatch, name: str, attribute: str, outcome: ValueOrProblem | None) -> None:
-    """Add a result to ``unresolved``, together with an earlier value of the field."""
-    if outcome is None:
-        return
-    hits = batch.unresolved.setdefault(attribute, [])
-    if attribute in batch.files:
-        known = batch.directory + batch.files.pop(attribute)
-        hits.append(SourceHit(batch.values.pop(attribute), "file", known))
-    hits.append(SourceHit(outcome, "file", batch.directory + name))
-    if isinstance(outcome, ValueProblem):
-        batch.permission_denied |= outcome is UNREADABLE
-        if outcome.kind == "broken-link":
-            batch.dangling_links.append(name)
 
 
 def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
@@ -253,20 +274,6 @@ def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Valu
     return value_of(Secret, label, complete_pem(text))
 
 
-def complete_pem(read: Callable[[], str]) -> Callable[[], str]:
-    """Return a function that returns the text, with exactly one newline after a PEM block.
-
-    OpenSSH rejects a private key without the newline after its last line.
-
-    Args:
-        read: returns the text, which no local variable holds.
-    """
-    block = _OpaqueIterator(read().rstrip("\r\n")).__next__
-    if block().endswith("-----") and block().splitlines()[-1].startswith("-----END "):
-        return _OpaqueIterator(block() + "\n").__next__
-    return read
-
-
 def _is_utf_16(read: Callable[[], bytes]) -> bool:
     """Return whether a content begins with a UTF-16 byte order mark, or every other byte is NUL."""
     if read().startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -275,8 +282,14 @@ def _is_utf_16(read: Callable[[], bytes]) -> bool:
     return bool(read()[3:]) and even != odd  # two characters or more
 
 
-def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:
-    """Return the content of a file as a value of the declared type, or its problem."""
+def value_of_content(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOrProblem:
+    """Return the content of a file as a value of the declared type, or its problem.
+
+    Args:
+        read: returns the content, which no local variable holds.
+        label: the name of the value.
+        is_text: whether the value is text.
+    """
     if len(read()) > LIMIT:
         return _LARGE
     if is_text and _is_utf_16(read):
@@ -287,6 +300,13 @@ def _outcome(read: Callable[[], bytes], label: str, *, is_text: bool) -> ValueOr
     if not value.reveal():
         return EMPTY
     return NUL if is_text and "\0" in str(value.reveal()) else value
+
+
+def content_of(found: ValueOrProblem | None, label: str, *, is_text: bool) -> ValueOrProblem | None:
+    """Return what was found in a file that was read as bytes, as a value of the declared type."""
+    if isinstance(found, SecretBytes):
+        return value_of_content(found.reveal, label, is_text=is_text)
+    return found
 
 
 def _read_all(fd: int) -> Callable[[], bytes]:
@@ -331,10 +351,10 @@ class FifoReader:
     """Reads each FIFO once, for one start or one ``boot.reload()``.
 
     Args:
-        timeout: the seconds for all FIFOs together, from the first read. Default 10.
+        timeout: the seconds for all FIFOs together, from the first read.
     """
 
-    def __init__(self, timeout: float = 10.0) -> None:
+    def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._deadline: float | None = None
         self._answers: dict[str, Callable[[], bytes] | ValueProblem] = {}
@@ -355,7 +375,7 @@ class FifoReader:
             with os.fdopen(os.open(path, _FLAGS), "rb", 0) as fifo:
                 answer = self._read_until_end(fifo, path)
         except OSError as exc:
-            return _reading_fault(exc)
+            return reading_fault(exc)
         if isinstance(answer, ValueProblem):
             return answer
         known = _fifo_contents.get(path)
@@ -389,18 +409,14 @@ class FifoReader:
         return _OpaqueIterator(b"".join([part() for part in parts])).__next__
 
 
-def read_fifo(
-    path: str, label: str, reader: FifoReader | None, *, is_text: bool
-) -> ValueOrProblem | None:
-    """Return the value that a FIFO contains, or its problem; None if ``path`` is not a FIFO.
+def read_fifo(path: str, reader: FifoReader | None) -> SecretBytes | ValueProblem | None:
+    """Return the content of a FIFO, or its problem; None if ``path`` is not a FIFO.
 
     A FIFO that may not be read is not opened either: its writer would lose what it writes.
 
     Args:
         path: the path, which may be a link or lead through ``/dev/fd``.
-        label: the name of the value.
         reader: reads FIFOs; None to use only what this process has read before.
-        is_text: whether the value is text.
     """
     if reader is not None:
         answer = reader.read(path)
@@ -410,7 +426,7 @@ def read_fifo(
         answer = NOT_ASKED if _fifo_inode(path) else None
     if answer is None or isinstance(answer, ValueProblem):
         return answer
-    return _outcome(answer, label, is_text=is_text)
+    return value_of(SecretBytes, path, answer)
 
 
 def _fifo_inode(path: str) -> tuple[int, int] | None:
@@ -438,30 +454,24 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
             os.readlink(path, dir_fd=dir_fd)
         except OSError:
             return None
-        fix = "create the file that the link {location} leads to, or correct the link"
-        return ValueProblem("broken-link", "is a link to a file that does not exist", fix)
-    if exc.errno == ELOOP:
-        fix = "make the link {location} lead to a file"
-        return ValueProblem("broken-link", "is part of a loop of links", fix)
-    if exc.errno == ENXIO:
-        fix = "replace the socket or device {location} by a regular file"
-        return ValueProblem("not-a-file", "is a socket or a device, not a file", fix)
+        return _DANGLING
     if exc.errno == EACCES:
         # A directory need not be readable to be searched.
         with suppress(OSError):
             if stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode):
                 return A_DIRECTORY
-    return _reading_fault(exc)
+    return {ELOOP: _LOOP, ENXIO: _DEVICE}.get(exc.errno or 0) or reading_fault(exc)
 
 
-def _reading_fault(exc: OSError) -> ValueProblem:
+def reading_fault(exc: OSError) -> ValueProblem:
+    """Return why a file or a directory that exists cannot be read."""
     if isinstance(exc, PermissionError):
         return UNREADABLE
     fix = "resolve this error of the operating system for {location}"
     return ValueProblem("unreadable", f"cannot be read: {os.strerror(exc.errno or 0).lower()}", fix)
 
 
-def as_value(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
+def as_value(field: Field, read: Callable[[], Any], encoding: str = "utf-8") -> ValueOrProblem:
     """Return a text as the value of ``field``, or its problem.
 
     Python decodes bytes that are not UTF-8 as lone surrogates (PEP 383). SecretBytes contains the
@@ -470,15 +480,13 @@ def as_value(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
     Args:
         field: the field.
         read: returns the text, which no local variable holds, or the problem of a variable.
+        encoding: the encoding of the original bytes. Default UTF-8.
     """
     if isinstance(read(), ValueProblem):
         return read()  # type: ignore[no-any-return]
     if field.kind is SecretBytes:
-        try:
-            return value_of(SecretBytes, field.name, _OpaqueIterator(os.fsencode(read())).__next__)
-        except UnicodeEncodeError:
-            # An ASCII locale, and text of a .env file, which is UTF-8.
-            return value_of(SecretBytes, field.name, _OpaqueIterator(read().encode()).__next__)
+        raw = _OpaqueIterator(read().encode(encoding, "surrogateescape")).__next__
+        return value_of(SecretBytes, field.name, raw)
     try:
         read().encode()
     except UnicodeEncodeError:

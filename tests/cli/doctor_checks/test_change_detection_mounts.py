@@ -100,6 +100,11 @@ def test_a_network_file_system_has_no_events(machine: Path) -> None:
         assert kinds([finding]) == [("warning", "remote-file-system")]
         assert finding.locations == (str(directory),)
         assert f" {name}," in finding.message
+    link = machine / "link"
+    link.symlink_to(directory)
+    linked = context_of(machine, secrets_dirs=link, mode="docker", watch=True)
+    (finding,) = file_systems_without_events(linked)
+    assert str(link) in finding.locations
     assert not list(file_systems_without_events(mounted(machine)))
 
 

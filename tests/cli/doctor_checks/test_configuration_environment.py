@@ -7,7 +7,7 @@ from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 
 
 def test_a_copy_in_the_environment_of_pid_1_is_reported(machine: Path) -> None:
-    """Only in a container, only for a mounted secret, and not what the load has reported."""
+    """Only in a container, only where files are read, and not what the load has reported."""
     marker = write(machine / ".dockerenv")
     write(machine / "secrets/api_key")
     write(machine / "proc/1/environ", "PATH=/bin\0API_KEY=fake-value\0SENTRY_DSN=\0")

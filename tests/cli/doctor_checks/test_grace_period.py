@@ -71,6 +71,12 @@ def test_a_short_grace_period_is_reported_with_the_sum(tmp_path: Path) -> None:
     assert findings_for(tmp_path, "pod.yaml", POD.format(19)) == []
 
 
+def test_a_hook_of_any_length_is_compared(tmp_path: Path) -> None:
+    """A number of 400 digits is cut off."""
+    text = POD.format(18).replace("seconds: 5", f"seconds: {'9' * 400}")
+    assert kinds(findings_for(tmp_path, "pod.yaml", text)) == [("warning", "grace-period")]
+
+
 def test_an_application_with_a_main_has_no_default_delay(tmp_path: Path) -> None:
     """A worker has no clients."""
     boot = Bootstrap(Needs)
@@ -145,6 +151,7 @@ def test_a_pre_stop_hook_counts_towards_the_grace_period(tmp_path: Path) -> None
         SLEEP_AS_LIST: 5,
         '              exec: {command: [python, -c, "import time; time.sleep(5)"]}': 5,
         "              httpGet: {path: /stop, port: 80}": 0,
+        f"              exec: {{command: [sleep, {'9' * 400}]}}": 999_999_999,
     }
     for pre_stop, seconds in hooks.items():
         file = write(tmp_path / "deployment.yaml", DEPLOYMENT.format(pre_stop=pre_stop))
@@ -184,6 +191,10 @@ def test_json_manifests_are_read(tmp_path: Path) -> None:
     )
 
     assert [grace.seconds for grace in grace_periods(write(tmp_path / "pod.json", text))] == [12]
+    probe, hook = '"exec": {"command": ["sleep", "99"]}', '"preStop": {"sleep": {"seconds": 5}}'
+    containers = f'"containers": [{{{probe}, "lifecycle": {{{hook}}}, {probe}}}]'
+    (grace,) = grace_periods(write(tmp_path / "x.json", f'{{\n"kind": "Pod",\n{containers}}}'))
+    assert (grace.seconds, grace.pre_stop) == (30, 5)
 
 
 def test_a_compose_file_has_one_for_each_service(tmp_path: Path) -> None:
@@ -271,6 +282,9 @@ def test_manifests_are_given_as_files_or_directories(tmp_path: Path) -> None:
         "  a:\n",
         "sleep\n",
         "[Service]\n",
+        "preStop: ",
+        f"preStop: sleep:{' ' * 10_000}\n",
+        f"preStop: sleep: #{'x' * 10_000}\n",
     ],
 )
 def test_a_manifest_of_the_maximum_size_is_searched(tmp_path: Path, name: str, line: str) -> None:
@@ -279,6 +293,14 @@ def test_a_manifest_of_the_maximum_size_is_searched(tmp_path: Path, name: str, l
     file = write(tmp_path / name, head + line * (((1 << 20) - len(head)) // len(line)))
 
     assert {each.explicit for each in grace_periods(file)} == {False}
+
+
+def test_hooks_below_hooks_are_searched_once(tmp_path: Path) -> None:
+    """Each line belongs to one hook; the time does not grow with the depth."""
+    hooks = "".join(f"{' ' * depth}preStop:\n" for depth in range(1400))
+    file = write(tmp_path / "a.yaml", f"kind: Pod\ncontainers:\n{hooks}{' ' * 1400}sleep 5\n")
+
+    assert [each.pre_stop for each in grace_periods(file)] == [5]
 
 
 def test_a_larger_manifest_is_not_read(tmp_path: Path) -> None:

@@ -208,6 +208,13 @@ def test_many_subdirectories_wait_together(tmp_path: Path) -> None:
     assert values_of(loaded) == {"api_key": "fake-1", "db_password": "fake-2"}
     assert clock.slept == [0.3, 0.3]
 
+    later = MountedVolume(tmp_path / "named/later")
+    (later.path / "..2026_01_01_00_00_00.1").mkdir()
+    clock = FakeClock()
+    clock.steps = [lambda: later.publish({"tls/key.pem": "fake-tls"})]
+    assert values_of(load_named(tmp_path, policy=clock.policy()))["tls_key"] == "fake-tls"
+    assert clock.slept == [0.3]
+
 
 def test_a_thousand_subdirectories_are_searched(tmp_path: Path) -> None:
     """The next one is not, and the report says so in few words."""

@@ -136,6 +136,12 @@ def test_a_reference_that_cannot_be_replaced(env: Path) -> None:
                 assert result.problems == []
 
 
+def test_an_earlier_value_does_not_count_beside_a_problem(env: Path) -> None:
+    """The last line of a name counts, also if its reference cannot be replaced."""
+    result = parse(env, "A=x\nA=${fake}\nB=${A}")
+    assert (result.values, set(result.value_problems)) == ({}, {"A", "B"})
+
+
 def test_the_strongest_source_with_a_value_counts(env: Path) -> None:
     """The environment comes before `.env.local`, and both before earlier lines."""
     local = {"A": Secret("A", "local"), "B": Secret("B", "local"), "D": Secret("D", "")}

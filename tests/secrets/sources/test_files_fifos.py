@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hive_boot.secrets.sources import files
 from hive_boot.secrets.sources.dotenv import read_dotenv
-from hive_boot.secrets.sources.files import LIMIT, NOT_ASKED, FifoReader, read_fifo, read_files
+from hive_boot.secrets.sources.files import (
+    LIMIT,
+    NOT_ASKED,
+    FifoReader,
+    content_of,
+    read_fifo,
+    read_files,
+)
 from hive_boot.secrets.value import Secret, SecretBytes
 from tests.fixtures.cases import case
 from tests.support import as_ordinary_user, descriptors
@@ -53,7 +61,7 @@ def writer(*steps: Callable[[], object]) -> Iterator[None]:
 
 def plain(path: Path | str, reader: FifoReader | None, *, is_text: bool = True) -> str | bytes:
     """Return the plain value in a FIFO, or the kind of its problem."""
-    found = read_fifo(str(path), "API_KEY", reader, is_text=is_text)
+    found = content_of(read_fifo(str(path), reader), "API_KEY", is_text=is_text)
     if isinstance(found, Secret | SecretBytes):
         return found.reveal()
     return found.kind if found else "no FIFO"
@@ -128,10 +136,15 @@ def test_a_writer_that_does_not_close(fifo: Path) -> None:
         os.close(end)
 
 
-def test_the_time_limit_is_for_all_fifos_together(fifo: Path) -> None:
-    """A second FIFO is still read if its content is there, without another wait."""
-    reader = FifoReader(NO_TIME)
-    assert plain(fifo, reader) == "unreadable"
+def test_the_time_limit_is_for_all_fifos_together(
+    fifo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins with the first read; later a FIFO is read if its content is there, and no other."""
+    moments = iter([0.0, PATIENT + 1, PATIENT + 1])
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=moments.__next__))
+    reader = FifoReader(PATIENT)
+    os.mkfifo(fifo.with_name("second"))
+    assert plain(fifo, reader) == plain(fifo.with_name("second"), reader) == "unreadable"
     with pipe(b"fake-key") as path:
         assert plain(path, reader) == "fake-key"
 
@@ -233,7 +246,7 @@ def test_a_file_in_the_place_of_a_fifo(fifo: Path) -> None:
 def test_a_fifo_that_may_not_be_read(fifo: Path) -> None:
     """It is not even opened: its writer goes on waiting for a reader."""
     for _ in range(2):
-        assert read_fifo(str(fifo), "API_KEY", None, is_text=True) is NOT_ASKED
+        assert read_fifo(str(fifo), None) is NOT_ASKED
         problem = read_dotenv(str(fifo)).problem
         assert problem is not None
         assert problem.kind == "unreadable"

@@ -1,0 +1,428 @@
+"""A stop that leaves time: clean-up, work in hand, requests to stop, and tasks of other code."""
+
+import re
+from pathlib import Path
+
+from tests.fixtures.owned_processes import RUN, Ended, ended, side_by_side
+
+HEAD = """
+import asyncio
+import anyio
+
+def terminate():
+    '''Send SIGTERM to this process.'''
+    os.kill(os.getpid(), signal.SIGTERM)
+
+async def terminate_later():
+    '''Send SIGTERM when main, the services and their tasks wait.'''
+    await anyio.wait_all_tasks_blocked()
+    terminate()
+
+async def commit(name):
+    '''Wait for the end, and clean up with three kinds of await.'''
+    try:
+        await anyio.sleep_forever()
+    finally:
+        await asyncio.sleep(0.05)
+        await anyio.sleep(0.05)
+        async with asyncio.timeout(60):
+            await anyio.to_thread.run_sync(time.sleep, 0.05)
+        print(name, "committed")
+"""
+
+CLEAN_UP = """
+boot = Bootstrap(Needs)
+
+@boot.resource
+async def pool():
+    yield "pool"
+    print("pool stops")
+
+@boot.service
+async def consumer(pool: str):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(commit("child"))
+        await commit("consumer")
+
+@boot.main
+async def main(pool: str):
+    async with anyio.create_task_group() as group:
+        group.start_soon(terminate_later)
+        await commit("main")
+"""
+
+NESTED = """
+boot = Bootstrap(Needs)
+
+@boot.main
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(terminate_later)
+        try:
+            async with asyncio.timeout(60):
+                await commit("inner")
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+                print("outer committed")
+"""
+
+SHIELDED = """
+boot = Bootstrap(Needs)
+
+@boot.main
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(terminate_later)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(0.05)
+                print("committed")
+"""
+
+SWALLOWING = """
+boot = Bootstrap(Needs, shutdown_timeout=0.4)
+
+@boot.service
+async def consumer():
+    try:
+        await anyio.sleep_forever()
+    except asyncio.CancelledError:
+        await anyio.sleep_forever()
+
+@boot.main
+async def main():
+    await terminate_later()
+    try:
+        await anyio.sleep_forever()
+    except asyncio.CancelledError:
+        await anyio.sleep_forever()
+"""
+
+JOBS = """
+boot = Bootstrap(Needs)
+
+@boot.main(grace_period=30)
+async def main():
+    for job in range(3):
+        if boot.stopping.is_set():
+            return
+        print("job", job, "begins")
+        terminate()
+        await anyio.sleep(0.1)
+        print("job", job, "is complete")
+"""
+
+IDLE = """
+boot = Bootstrap(Needs)
+queue = None
+
+@boot.service(grace_period=30)
+async def consumer():
+    '''Take jobs; idle in get(), it stops at once.'''
+    queue = asyncio.Queue()
+    queue.put_nowait("job")
+    while not boot.stopping.is_set():
+        get = asyncio.ensure_future(queue.get())
+        stop = asyncio.ensure_future(boot.stopping.wait())
+        await asyncio.wait([get, stop], return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not get.done():
+            get.cancel()
+            break
+        print(get.result(), "begins")
+        await asyncio.sleep(0.1)
+        print(get.result(), "is complete")
+
+@boot.main
+async def main():
+    await terminate_later()
+    await anyio.sleep_forever()
+"""
+
+CUT = """
+boot = Bootstrap(Needs)
+
+@boot.service(grace_period=0.2)
+async def consumer():
+    began = time.monotonic()
+    try:
+        await anyio.sleep_forever()
+    finally:
+        print("after the grace period", time.monotonic() - began >= 0.2)
+
+@boot.main
+async def main():
+    await terminate_later()
+    await anyio.sleep_forever()
+"""
+
+ON_STOP = """
+boot = Bootstrap(Needs)
+stopped = None
+
+class Library:
+    '''A loop of another library.'''
+
+    def __init__(self):
+        self.event = anyio.Event()
+
+    async def poll(self):
+        await self.event.wait()
+        await anyio.sleep(0.05)
+        print("polling has ended")
+
+    async def stop_polling(self):
+        await anyio.sleep(0)
+        print("asked")
+        self.event.set()
+
+def fail():
+    raise RuntimeError("not polling")
+
+library = None
+
+async def stop_library():
+    await library.stop_polling()
+
+@boot.service(grace_period=30, on_stop=fail)
+async def consumer():
+    await boot.stopping.wait()
+    await anyio.sleep(0.1)
+
+@boot.main(grace_period=30, on_stop=stop_library)
+async def main():
+    global library
+    library = Library()
+    await terminate_later()
+    await library.poll()
+"""
+
+STOPS = """
+boot = Bootstrap(Needs)
+
+@boot.service(grace_period=30)
+async def watcher():
+    await boot.stopping.wait()
+    print("watcher ends")
+
+@boot.main
+async def main():
+    await anyio.wait_all_tasks_blocked()
+    if sys.argv[2] == "main":
+        boot.stop("the work is done")
+    elif sys.argv[2] == "thread":
+        threading.Thread(target=boot.stop, args=["the work is done"]).start()
+    await boot.stopping.wait()
+    boot.stop("again")
+    await anyio.sleep_forever()
+"""
+
+FINISH = """
+boot = Bootstrap(Needs, finish_tasks=float(sys.argv[2]))
+
+@boot.resource
+async def pool():
+    poller = asyncio.create_task(anyio.sleep_forever())
+    yield "pool"
+    print("pool stops")
+    poller.cancel()
+
+async def job():
+    await asyncio.sleep(0.2)
+    print("job is complete")
+
+async def endless():
+    await anyio.sleep_forever()
+
+@boot.main
+async def main(pool: str):
+    tasks = [asyncio.create_task(job()), *(asyncio.create_task(endless()) for _ in range(2))]
+    terminate()
+    await anyio.sleep_forever()
+"""
+
+EXHAUSTED = """
+import resource
+
+boot = Bootstrap(Needs, shutdown_timeout=1)
+limit = sys.argv[2]
+
+@boot.resource
+async def pool():
+    yield "pool"
+    print("pool stops")
+
+@boot.resource
+async def session(pool: str):
+    yield "session"
+    print("session stops")
+    if limit == "memory":
+        raise MemoryError
+
+@boot.service
+async def consumer():
+    try:
+        await anyio.sleep_forever()
+    finally:
+        print("consumer stops")
+
+@boot.main
+async def main(session: str):
+    await anyio.wait_all_tasks_blocked()
+    if limit == "files":
+        # The descriptors that are open stay open.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    else:
+        if backend != "trio":
+            await asyncio.get_running_loop().run_in_executor(None, print, "thread starts")
+        if os.getuid() == 0:
+            os.setuid(65533)  # the limit does not apply to root
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        try:
+            threading.Thread(target=print).start()
+        except RuntimeError:
+            print("no thread starts")
+    terminate()
+    while limit == "hang":
+        pass
+    await anyio.sleep_forever()
+"""
+
+BOTH = ("asyncio", "trio")
+
+
+def run(source: str, backend: str, *arguments: str) -> Ended:
+    """Run an application to its end; its lines in the log are part of stderr."""
+    return ended(HEAD + source + RUN, backend, *arguments)
+
+
+def test_main_and_services_complete_their_clean_up(tmp_path: Path) -> None:
+    """On asyncio `finally` may await, also in child tasks; resources stop after that."""
+
+    def scenario(source: str, backend: str, expected: list[str], _: Path) -> None:
+        result = run(source, backend)
+        assert result.code == 0, result.err
+        assert result.out == expected
+        assert "Traceback" not in result.err
+
+    committed = ["main committed", "consumer committed", "child committed", "pool stops"]
+    side_by_side(
+        tmp_path,
+        scenario,
+        [
+            (CLEAN_UP, "asyncio", committed),
+            (CLEAN_UP, "uvloop", committed),
+            (NESTED, "asyncio", ["inner committed", "outer committed"]),
+            (SHIELDED, "asyncio", ["committed"]),
+            # On trio a cancelled scope stays cancelled: clean-up that awaits needs a shield.
+            (SHIELDED, "trio", ["committed"]),
+        ],
+    )
+
+
+def test_what_swallows_its_cancellation_is_cancelled_again(tmp_path: Path) -> None:
+    """A main and a service that swallow one cancellation end by the second one, with exit 0."""
+
+    def scenario(backend: str, _: Path) -> None:
+        result = run(SWALLOWING, backend)
+        assert result.code == 0, result.err
+
+    side_by_side(tmp_path, scenario, [("asyncio",), ("uvloop",)])
+
+
+def test_work_in_hand_is_completed(tmp_path: Path) -> None:
+    """Within a grace period a job ends and no other begins; an idle consumer stops at once."""
+    jobs = ["job 0 begins", "job 0 is complete"]
+    idle = ["job begins", "job is complete"]
+
+    def scenario(source: str, backend: str, expected: list[str], _: Path) -> None:
+        result = run(source, backend)
+        assert (result.code, result.out) == (0, expected), result.err
+        (seconds,) = re.findall(r"Stopped in (\d+\.\d+) s", result.err)
+        assert float(seconds) < 15
+
+    side_by_side(
+        tmp_path,
+        scenario,
+        [
+            *((JOBS, backend, jobs) for backend in BOTH),
+            (IDLE, "asyncio", idle),
+            *((CUT, backend, ["after the grace period True"]) for backend in BOTH),
+        ],
+    )
+
+
+def test_a_library_is_asked_to_stop(tmp_path: Path) -> None:
+    """`on_stop` is called once when the stop is requested; its failure is logged."""
+
+    def scenario(backend: str, _: Path) -> None:
+        result = run(ON_STOP, backend)
+        assert (result.code, result.out) == (0, ["asked", "polling has ended"]), result.err
+        assert result.err.count("on_stop of the service consumer has failed") == 1
+        assert result.err.count("RuntimeError: not polling") == 1
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BOTH])
+
+
+def test_an_application_can_stop_itself(tmp_path: Path) -> None:
+    """`boot.stop()` in the loop or in a thread stops in order, once, and logs its reason."""
+
+    def scenario(where: str, backend: str, _: Path) -> None:
+        result = run(STOPS, backend, where)
+        assert (result.code, result.out) == (0, ["watcher ends"]), result.err
+        assert result.err.count("Stop requested") == 1
+        assert "Stop requested: the work is done" in result.err
+
+    cells = [(where, backend) for where in ("main", "thread") for backend in BOTH]
+    side_by_side(tmp_path, scenario, cells)
+
+
+def test_tasks_of_other_code_are_named_and_can_be_waited_for(tmp_path: Path) -> None:
+    """`finish_tasks` waits for what main has started, before resources stop."""
+
+    def scenario(seconds: str, expected: list[str], cut: str, _: Path) -> None:
+        result = run(FINISH, "asyncio", seconds)
+        assert (result.code, result.out) == (0, expected), result.err
+        assert cut in result.err
+
+    side_by_side(
+        tmp_path,
+        scenario,
+        [
+            ("0.6", ["job is complete", "pool stops"], "2 tasks were cut off: endless (2)"),
+            ("0", ["pool stops"], "3 tasks were cut off: endless (2), job"),
+        ],
+    )
+
+
+def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
+    """At the limit of threads or descriptors everything stops; what hangs is ended and named."""
+    stops = ["consumer stops", "session stops", "pool stops"]
+
+    def scenario(limit: str, backend: str, code: int, expected: list[str], _: Path) -> None:
+        result = run(EXHAUSTED, backend, limit)
+        out = [line for line in result.out if "start" not in line]
+        assert (result.code, out) == (code, expected), result.err
+        assert ("no thread starts" in result.out) is (limit != "files")
+        if code == 70:
+            assert "MemoryError" in result.err or "running   main" in result.err
+        else:
+            assert "Traceback" not in result.err
+
+    side_by_side(
+        tmp_path,
+        scenario,
+        [
+            (limit, backend, code, expected)
+            for limit, code, expected in (
+                ("threads", 0, stops),
+                ("files", 0, stops),
+                ("memory", 70, stops),
+                ("hang", 70, []),
+            )
+            for backend in (*BOTH, "uvloop")
+        ],
+    )

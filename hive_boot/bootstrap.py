@@ -12,7 +12,6 @@ from typing import (
     Never,
     NoReturn,
     Protocol,
-    TypeAlias,
     TypeVar,
     overload,
 )
@@ -34,7 +33,7 @@ from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-    from typing import Concatenate, Self
+    from typing import Concatenate, Self, TypeAlias
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
@@ -47,6 +46,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
+
+    RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+    After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
 T = TypeVar("T")
 
@@ -107,12 +109,6 @@ class ResourceDecorator(Protocol):
     @overload
     def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
-
-
-RetryOn: TypeAlias = "type[Exception] | tuple[type[Exception], ...]"
-
-
-After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
 
 S = TypeVar("S", bound=SecretSet)
@@ -328,21 +324,10 @@ class Bootstrap(Generic[S, C]):
     def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     @overload
     def resource(
-        self,
-        /,
-        *,
-        timeout: float | None = None,
-        retry_on: RetryOn = (),
-        after: After = (),
+        self, /, *, timeout: float | None = None, retry_on: RetryOn = (), after: After = ()
     ) -> ResourceDecorator: ...
     def resource(
-        self,
-        function: Any = None,
-        /,
-        *,
-        timeout: float | None = None,
-        retry_on: RetryOn = (),
-        after: After = (),
+        self, function: Any = None, /, *, timeout: Any = None, retry_on: Any = (), after: Any = ()
     ) -> Any:
         """Register a resource, which is started before main and stopped after it.
 
@@ -353,7 +338,7 @@ class Bootstrap(Generic[S, C]):
         A start that cannot reach something outside (a timeout, an unknown host, a refused or
         broken connection, also as the cause or context of the exception) is retried, after a
         jittered back-off of at most 5 s, until ``startup_timeout`` expires. Any other exception
-        fails the start at once, and so does a start that exceeds ``timeout``.
+        is final, and so is a start that exceeds ``timeout``.
 
         Args:
             function: an ``async def`` with one ``yield``: the code above it starts the
@@ -363,11 +348,9 @@ class Bootstrap(Generic[S, C]):
             timeout: seconds for its start, and seconds for its stop, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
             retry_on: a type of exceptions, or a tuple of types, which also mean that something
-                outside could not be reached, such as ``psycopg.OperationalError``. Default:
-                none.
-            after: a resource, or a list of them, by handle or name, that starts before this
-                one and stops after it, although this one does not take its value. Default:
-                none.
+                outside could not be reached, such as ``psycopg.OperationalError``. Default: none.
+            after: a resource, or a list of them, by handle or name, that starts before this one
+                and stops after it, although this one does not take its value. Default: none.
 
         Returns:
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
@@ -378,7 +361,7 @@ class Bootstrap(Generic[S, C]):
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
-        several: Sequence[Any] = after if isinstance(after, list | tuple) else [after]
+        several = after if isinstance(after, list | tuple) else [after]
         names = tuple(each.name if isinstance(each, ResourceHandle) else each for each in several)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
@@ -452,12 +435,7 @@ class Bootstrap(Generic[S, C]):
         at: CheckMoment = "always",
     ) -> Callable[[CheckFunction], CheckFunction]: ...
     def check(
-        self,
-        /,
-        *names: Any,
-        timeout: float | None = None,
-        retry_on: RetryOn = (),
-        at: CheckMoment = "always",
+        self, /, *names: Any, timeout: Any = None, retry_on: Any = (), at: Any = "always"
     ) -> Any:
         """Register a check, which validates a set before it is used: at start and rotation.
 
@@ -466,22 +444,18 @@ class Bootstrap(Generic[S, C]):
         concurrently, after the checks of the fields and of the set.
 
         A check passes by returning True or None, and rejects by returning False or by raising.
-        If it cannot reach something outside (a timeout, an unknown host, a refused or broken
-        connection, also as the cause or context of the exception), it has no result: at a
-        start it is retried, after a jittered back-off of at most 5 s, until
-        ``startup_timeout`` expires, and the start fails with :class:`UnavailableError`; in a
-        rotation the last good set stays in use, and it is retried after 1, 2, 4, then every
-        5 s. A check that exceeds ``timeout`` has no result either.
+        If it exceeds ``timeout``, or cannot reach something outside, as :meth:`resource` defines
+        it, there is no result: a start retries it in the same way, and fails with
+        :class:`UnavailableError`; in a rotation the last good set stays in use, and it is
+        retried after 1, 2, 4, then every 5 s.
 
         Args:
             names: the fields that the check is about, by their attributes or declared names;
                 a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
-            retry_on: a type of exceptions, or a tuple of types, which also mean that something
-                outside could not be reached, such as ``psycopg.OperationalError``. Default:
-                none.
-            at: ``start`` or ``rotation`` for a check that only a start, or only a rotation,
-                calls. Default ``always``: both.
+            retry_on: as for :meth:`resource`. Default: none.
+            at: ``start`` or ``rotation`` for a check that only one of them calls. Default
+                ``always``.
 
         Returns:
             The function, unchanged; with arguments, a decorator.

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
-from hive_boot.runtime.injection import BoundCall, Injectables, bind, display_name, is_async
+from hive_boot.runtime.injection import (
+    BoundCall,
+    Injectables,
+    bind,
+    display_name,
+    is_async,
+    start_order,
+)
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
@@ -49,11 +56,7 @@ def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> N
 
 
 def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
-    """Return the value of ``retry_on=``, a type of exceptions or several, as a tuple.
-
-    Raises:
-        DeclarationError: it contains something else.
-    """
+    """Return the value of ``retry_on=``, a type of exceptions or several, as a tuple."""
     types = tuple(retry_on) if isinstance(retry_on, list | tuple) else (retry_on,)
     if not all(isinstance(each, type) and issubclass(each, Exception) for each in types):
         message = "retry_on= must be a subclass of Exception, or a tuple of them."
@@ -203,7 +206,7 @@ class CheckSpec(Record):
             calls every check.
         timeout: seconds for one call; None for the rest of ``startup_timeout``.
         retry_on: further exceptions which mean that something outside could not be reached.
-        at: ``start`` or ``rotation`` for a check that only one of them calls; ``always``.
+        at: when it is called.
     """
 
     work: Work
@@ -431,9 +434,7 @@ class AppDeclaration:
             message = f"@boot.resource requires a function with a name, but {function!r} has none."
             raise DeclarationError(message)
         if name in {"secrets", "config", "boot"}:
-            message = (
-                f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
-            )
+            message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
             raise DeclarationError(message)
         _require_unique_name("resource", name, self.resources)
         self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
@@ -483,13 +484,13 @@ class AppDeclaration:
         fields = self.resolve_field_names(names)
         if timeout is not None:
             validate_seconds("timeout=", timeout)
-        types = _exception_types(retry_on)
+        retried = _exception_types(retry_on)
         if at not in ("always", "start", "rotation"):
             message = f"Invalid at={at!r}: expected 'always', 'start' or 'rotation'."
             raise DeclarationError(message)
 
         def add(function: Work) -> None:
-            self.checks.append(CheckSpec(function, fields, timeout, types, at))
+            self.checks.append(CheckSpec(function, fields, timeout, retried, at))
 
         return _decorator("@boot.check", add)
 
@@ -530,39 +531,11 @@ class AppDeclaration:
         """Resolve the parameters of all resources, and return them in start order."""
         if not self.resources:
             return {}
-        bound = {name: bind(each.work, injectables) for name, each in self.resources.items()}
-        known = list(self.resources)
-        for name, each in self.resources.items():
-            if unknown := [str(other) for other in each.after if other not in known]:
-                from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
-
-                message = f"The resource {name} has after={unknown[0]!r}, which is not a resource."
-                raise DeclarationError(message + did_you_mean(unknown[0], self.resources))
-        needs = {
-            name: (*bound[name].dependencies, *each.after) for name, each in self.resources.items()
-        }
+        specs = self.resources.items()
+        bound = {name: bind(spec.work, injectables, after=spec.after) for name, spec in specs}
+        order = start_order({name: work.dependencies for name, work in bound.items()})
         # The secrets, the settings and the Bootstrap are dependencies too.
-        order = [name for name in start_order(needs) if name in bound]
-        return {name: (bound[name], self.resources[name]) for name in order}
-
-
-def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of resources, each after its dependencies.
-
-    Args:
-        resources: the dependencies of each resource.
-
-    Raises:
-        DeclarationError: resources depend on each other in a cycle.
-    """
-    from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
-
-    try:
-        return list(TopologicalSorter(resources).static_order())
-    except CycleError as exc:
-        cycle = " → ".join(reversed(exc.args[1]))
-    message = f"Resources form a cycle: {cycle}. Fix: remove one of these dependencies."
-    raise DeclarationError(message)
+        return {name: (bound[name], self.resources[name]) for name in order if name in bound}
 
 
 ASGI_COMPONENT = "the ASGI application"
@@ -588,8 +561,7 @@ def build_components(
 
         for name, (work, spec) in bound.resources.items():
             manager = _context_manager(work, spec.work, injection_context)
-            needs = dict.fromkeys((*work.dependencies, *spec.after))
-            dependencies = tuple(key for key in needs if key in bound.resources)
+            dependencies = tuple(key for key in work.dependencies if key in bound.resources)
             resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))

@@ -5,16 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Generic,
-    Never,
-    NoReturn,
-    Protocol,
-    TypeVar,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeVar, overload
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
@@ -121,14 +112,8 @@ else:
 
 
 MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
-
-
 TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
-
-
 CheckFunction = TypeVar("CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
-
-
 HookFunction = TypeVar(
     "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
 )
@@ -335,10 +320,8 @@ class Bootstrap(Generic[S, C]):
         concurrently with independent ones, and stops in reverse order. Its other parameters
         are filled like those of :meth:`main`.
 
-        A start that cannot reach something outside (a timeout, an unknown host, a refused or
-        broken connection, also as the cause or context of the exception) is retried, after a
-        jittered back-off of at most 5 s, until ``startup_timeout`` expires. Any other exception
-        is final, and so is a start that exceeds ``timeout``.
+        A start that raises because of a timeout, an unknown host or a refused connection, also as
+        a cause, is retried until ``startup_timeout`` expires. Any other failure is final.
 
         Args:
             function: an ``async def`` with one ``yield``: the code above it starts the
@@ -347,10 +330,10 @@ class Bootstrap(Generic[S, C]):
                 nothing to stop.
             timeout: seconds for its start, and seconds for its stop, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
-            retry_on: a type of exceptions, or a tuple of types, which also mean that something
-                outside could not be reached, such as ``psycopg.OperationalError``. Default: none.
-            after: a resource, or a list of them, by handle or name, that starts before this one
-                and stops after it, although this one does not take its value. Default: none.
+            retry_on: further types of exceptions that are retried, one or a tuple, such as
+                ``psycopg.OperationalError``. Default: none.
+            after: resources whose values it does not take, and that start before it and stop
+                after it: a handle, a name, or a list of them. Default: none.
 
         Returns:
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
@@ -361,11 +344,9 @@ class Bootstrap(Generic[S, C]):
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
-        several = after if isinstance(after, list | tuple) else [after]
-        names = tuple(each.name if isinstance(each, ResourceHandle) else each for each in several)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
-            self._declaration.add_resource(function, timeout, retry_on, names)
+            self._declaration.add_resource(function, timeout, retry_on, after)
             return ResourceHandle(function, self)
 
         return register if function is None else register(function)
@@ -444,25 +425,22 @@ class Bootstrap(Generic[S, C]):
         concurrently, after the checks of the fields and of the set.
 
         A check passes by returning True or None, and rejects by returning False or by raising.
-        If it exceeds ``timeout``, or cannot reach something outside, as :meth:`resource` defines
-        it, there is no result: a start retries it in the same way, and fails with
-        :class:`UnavailableError`; in a rotation the last good set stays in use, and it is
-        retried after 1, 2, 4, then every 5 s.
+        If it exceeds ``timeout`` or cannot reach something outside, as for :meth:`resource`, it
+        has no result: a start retries it and fails with :class:`UnavailableError`; a rotation
+        keeps the last good set, and retries it after 1, 2, 4, then every 5 s.
 
         Args:
             names: the fields that the check is about, by their attributes or declared names;
                 a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
             retry_on: as for :meth:`resource`. Default: none.
-            at: ``start`` or ``rotation`` for a check that only one of them calls. Default
-                ``always``.
+            at: ``start`` or ``rotation`` limits it to one of them. Default ``always``.
 
         Returns:
             The function, unchanged; with arguments, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, a field is not declared, or an argument
-                is invalid.
+            DeclarationError: the function is not async, or an argument is invalid.
         """
         if len(names) == 1 and not isinstance(names[0], str):
             return self._declaration.check_decorator((), timeout, retry_on, at)(names[0])
@@ -507,10 +485,9 @@ class Bootstrap(Generic[S, C]):
         Raises:
             SystemExit: always. The code is 0, or the return value of main; 70 when main, a
                 resource or a service has failed, something has not stopped in time, or the
-                declaration is invalid; 75 when something outside could not be reached, and 78
-                when secrets or settings are invalid, both after a report on stderr; 128 + n
-                after a second signal n, and after the first one when main ``must_complete`` and
-                has not returned.
+                declaration is invalid; 75 when something outside could not be reached; 78 when
+                secrets or settings are invalid; 128 + n after a second signal n, and after the
+                first one when main ``must_complete`` and has not returned.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
@@ -819,8 +796,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: the new set is rejected; the last good set stays in use.
-            UnavailableError: a check or a source could not reach something outside; the last
-                good set stays in use.
+            UnavailableError: something outside could not be reached; the last set stays in use.
             LifecycleError: the application is stopping, or not running in this process and
                 event loop; or the caller is a check or a source in a rotation.
         """
@@ -879,12 +855,17 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.load_pipeline import LoadPipeline  # noqa: PLC0415  (rarely called)
         from hive_boot.runtime.redaction_scope import RedactionScope  # noqa: PLC0415  (rarely called)
 
-        run = self._run
-        store = Store(self._declaration.declared, view=None if run is None else run.store.view)
-        self._loaded_redaction = redaction = RedactionScope()
-        redaction.start()
+        run, before = self._run, self._loaded
+        known = before or (None if run is None else run.store)
+        store = Store(self._declaration.declared, view=None if known is None else known.view)
+        redaction = self._loaded_redaction
+        if redaction is None:
+            self._loaded_redaction = redaction = RedactionScope()
+            redaction.start()
 
         def publish() -> None:
+            if before is not None:
+                global_access.unregister(before)
             global_access.register(store, loaded=True)
             self._loaded = store
 
@@ -894,6 +875,25 @@ class Bootstrap(Generic[S, C]):
         else:
             pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
             pipeline.load_once(store, publish, read_fifos=not self._inspection_only)
+
+    @contextmanager
+    def _loaded_again(self) -> Iterator[None]:
+        """Replace for a block what :meth:`load` has loaded, because a test overrides secrets."""
+        before = self._loaded
+        if before is None:
+            yield
+            return
+        values = vars(before.view)
+        try:
+            with global_access._load_lock:  # noqa: SLF001  (same library)
+                self._load_once()
+            yield
+        finally:
+            if self._loaded is not None and self._run is None:
+                global_access.unregister(self._loaded)
+                global_access.register(before, loaded=True)
+                self._loaded = before
+                object.__setattr__(before.view, "__dict__", values)
 
     def _continue_after(self, run: Run[S, C]) -> None:
         """Continue with the values and the config of a run that has ended."""
@@ -995,5 +995,5 @@ class Bootstrap(Generic[S, C]):
 def _not_running(what: str) -> str:
     return (
         f"{what} is not running. In FastAPI pass lifespan=boot.lifespan; in tests enter "
-        "`with TestClient(app)`; secrets and resources do not exist at import time."
+        "`with TestClient(app)`; at import time only boot.load() provides secrets."
     )

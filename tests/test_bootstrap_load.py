@@ -286,7 +286,7 @@ def test_the_settings_may_read_the_secrets() -> None:
         assert again.config == len(FAKE)
 
 
-def test_settings_that_load_do_not_load_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_call_load_do_not_recurse(monkeypatch: pytest.MonkeyPatch) -> None:
     """With invalid secrets a config= that calls load() is a problem of its own, in one report."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     boot: Bootstrap[Hive, int]
@@ -786,7 +786,7 @@ def test_the_values_of_a_run_stay_when_it_has_ended(backend: str, mounted: Mount
         assert [value.reveal() for value in boot.accepted("jwt_secret")] == [OTHER, FAKE]
 
 
-def test_a_child_that_is_forked_during_a_load_loads_anew(tmp_path: Path) -> None:
+def test_a_child_that_is_forked_during_a_load_loads_again(tmp_path: Path) -> None:
     """The thread that loads does not exist in the child."""
     program = f"""
 import os, threading, time

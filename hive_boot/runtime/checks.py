@@ -66,6 +66,7 @@ def field_check(field: Field, value: Value, running: set[tuple[str, Value]]) -> 
         check = FieldCheck(field, value)
 
         def call() -> None:
+            running.add(key)
             try:
                 check.call()
             finally:
@@ -77,7 +78,6 @@ def field_check(field: Field, value: Value, running: set[tuple[str, Value]]) -> 
             message = "an earlier call has not ended"
             raise TimeoutError(message)
         else:
-            running.add(key)
             name = f"hive_boot check of {field.name}"
             await run_in_daemon_thread(call, name, discard=lambda _: check.close())
         if check.failure is not None:

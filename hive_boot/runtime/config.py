@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from operator import itemgetter
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Self, Union, get_args
 
 from hive_boot.exceptions import DeclarationError, Problem
 from hive_boot.redaction.registry import scrub
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hive_boot.secrets.sources.files import Value
+
+_ERROR = itemgetter("type", "loc", "msg", "input")
+"""Kind, location, message and input of an error of pydantic."""
+
 
 _NO_TYPES: frozenset[object] = frozenset({inspect.Signature.empty, Union, UnionType})
 
@@ -41,9 +46,7 @@ class ConfigFactory:
             message = "config= must be a class or a function that returns the settings."
             raise DeclarationError(message)
         if injection.is_async(factory):
-            message = (
-                "config= must not be an async def: the settings are created without an event loop."
-            )
+            message = "config= must not be async: the settings are created without an event loop."
             raise DeclarationError(message)
         self._factory = factory
         self._function: Any = injection.without_partial(factory)
@@ -80,7 +83,6 @@ class ConfigFactory:
             return type(returned, (), {})
         if returned is Self:
             returned = getattr(self._function, "__self__", None)
-        returned = get_origin(returned) or returned
         return returned if isinstance(returned, type) and returned not in _NO_TYPES else None
 
     def build(self, secrets: object, hidden: Sequence[Value]) -> tuple[object, list[Problem]]:
@@ -97,9 +99,8 @@ class ConfigFactory:
         if not inspect.iscoroutine(config):
             return config, []
         config.close()
-        return None, self._problems(
-            TypeError("it returned a coroutine, and is not awaited"), hidden
-        )
+        failure = TypeError("it returned a coroutine, and is not awaited")
+        return None, self._problems(failure, hidden)
 
     def _problems(self, exc: BaseException, hidden: Sequence[Value]) -> list[Problem]:
         model = self._failed_model(exc)
@@ -115,7 +116,7 @@ class ConfigFactory:
             fields, fix = _locate(model, location)
             if fields and not kind:
                 fix += ", or the one that begins with it, to valid JSON"
-            text = scrub(message, [value.reveal() for value in hidden])
+            text = scrub(message, [each.reveal() for each in hidden])
             problems.append(_problem([name, *fields], text, fix))
         if undeclared:
             fix = 'set extra="ignore" in its model_config, or remove these names, such as from .env'
@@ -151,14 +152,10 @@ def _errors(exc: BaseException) -> list[tuple[str, Sequence[object], str, bool]]
         errors: Any = getattr(exc, "errors", None)
         if callable(errors):
             # str() of an error of pydantic contains the input. Some of its messages do, too.
+            listed = errors(include_context=False, include_url=False)
             return [
-                (
-                    e["type"],
-                    e["loc"],
-                    _without(e["msg"], e["input"]),
-                    bool(f"{e['input']}".strip("=")),
-                )
-                for e in errors(include_context=False, include_url=False)
+                (kind, location, _without(text, given), bool(str(given).strip("=")))
+                for kind, location, text, given in map(_ERROR, listed)
             ]
         text = str(exc)
         field = re.search(r'field "(\w+)"', text) if name == "SettingsError" else None

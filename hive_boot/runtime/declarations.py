@@ -202,8 +202,7 @@ class CheckSpec(Record):
 
     Attributes:
         work: the function.
-        names: the fields whose change causes a call in a reload; empty for all fields. A start
-            calls every check.
+        names: the fields whose change causes a call in a rotation; empty for all fields.
         timeout: seconds for one call; None for the rest of ``startup_timeout``.
         retry_on: further exceptions which mean that something outside could not be reached.
         at: when it is called.
@@ -224,13 +223,13 @@ class ResourceSpec(Record):
         timeout: the limit of its start, and the limit of its stop, in seconds. With None only the
             limits of the whole startup and the whole shutdown apply.
         retry_on: further exceptions which mean that something outside could not be reached.
-        after: the names of resources that start before it and stop after it.
+        after: resources that start before it and stop after it, by handle or name.
     """
 
     work: Work
     timeout: float | None
     retry_on: tuple[type[Exception], ...]
-    after: tuple[str, ...]
+    after: object
 
 
 class TaskSpec(Record):
@@ -325,10 +324,12 @@ class AppDeclaration:
         if not (isinstance(cls, type) and issubclass(cls, SecretSet)):
             message = "The first argument of Bootstrap must be a subclass of SecretSet."
             raise DeclarationError(message)
-        flag: object = watch
-        if not isinstance(flag, bool):
-            message = "watch= must be True or False."
-            raise DeclarationError(message)
+        flags: dict[str, object] = {"watch": watch, "unset_env": unset_env}
+        flags["env_fallback"] = source_options.env_fallback
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                message = f"{name}= must be True or False."
+                raise DeclarationError(message)
         validate_seconds("startup_timeout=", startup_timeout)
         validate_seconds("wait_for_files=", wait_for_files, allow_zero=True)
         validate_seconds("shutdown_timeout=", shutdown_timeout)
@@ -417,7 +418,7 @@ class AppDeclaration:
         return _decorator("@boot.main", add)
 
     def add_resource(
-        self, function: Work, timeout: float | None, retry_on: object, after: tuple[str, ...]
+        self, function: Work, timeout: float | None, retry_on: object, after: object
     ) -> None:
         """Add a resource.
 

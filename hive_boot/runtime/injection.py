@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
 
 if TYPE_CHECKING:
     from inspect import Parameter
-
-_POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
-
-
-_NAMED = ("POSITIONAL_OR_KEYWORD", "KEYWORD_ONLY")
-
-
-_VARIADIC = ("VAR_POSITIONAL", "VAR_KEYWORD")
-
 
 Work = Callable[..., Any]
 """An async function of the application, with any parameters."""
@@ -107,7 +99,7 @@ class BoundCall:
 
 
 def bind(
-    function: Work, injectables: Injectables, *, first: int = 0, after: Sequence[str] = ()
+    function: Work, injectables: Injectables, *, first: int = 0, after: object = ()
 ) -> BoundCall:
     """Resolve the parameters of a function, before anything runs.
 
@@ -115,18 +107,21 @@ def bind(
         function: the function.
         injectables: the objects that it can receive.
         first: the number of leading parameters that the caller passes by position.
-        after: the names of resources that it comes after, although it takes no value of them.
+        after: resources that it comes after, although it takes no value of them: a handle, a
+            name, or a list of them.
 
     Raises:
         DeclarationError: a parameter cannot be filled, leading parameters are absent, or a name
             in ``after`` is not that of a resource.
     """
-    if unknown := [str(name) for name in after if name not in list(injectables.resources)]:
+    several = after if isinstance(after, list | tuple) else [after]
+    names: list[Any] = [getattr(each, "name", each) for each in several]
+    if unknown := [str(name) for name in names if name not in list(injectables.resources)]:
         from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
 
         message = f"{display_name(function)}() has after={unknown[0]!r}, which is not a resource."
         raise DeclarationError(message + did_you_mean(unknown[0], injectables.resources))
-    return BoundCall(function, resolve_parameters(function, injectables, first=first), after)
+    return BoundCall(function, resolve_parameters(function, injectables, first=first), names)
 
 
 def resolve_parameters(
@@ -155,20 +150,20 @@ def resolve_parameters(
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
     leading = parameters[:first]
-    if len(leading) < first or any(each.kind.name not in _POSITIONAL for each in leading):
+    if len(leading) < first or not all(each.kind.name.startswith("POSITIONAL") for each in leading):
         message = (
             f"{display_name(function)}() has no positional parameter for the change. "
             "Fix: add one as the first parameter."
         )
         raise DeclarationError(message)
     for parameter in parameters[first:]:
-        if parameter.default is not parameter.empty or parameter.kind.name in _VARIADIC:
+        if parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_"):
             continue
         if parameter.name in injectables.resources:
             key: str | None = parameter.name
         else:
             key = match_type(function, parameter.annotation, injectables.types)
-        if key is None or parameter.kind.name not in _NAMED:
+        if key is None or parameter.kind.name == "POSITIONAL_ONLY":
             raise DeclarationError(_unresolved_message(function, parameter, injectables))
         keys[parameter.name] = key
     return keys
@@ -178,17 +173,14 @@ def _unresolved_message(
     function: Callable[..., Any], parameter: Parameter, injectables: Injectables
 ) -> str:
     subject = f"{display_name(function)}() has"
-    if parameter.kind.name not in _NAMED:
+    if parameter.kind.name == "POSITIONAL_ONLY":
         return (
             f"{subject} a positional-only parameter {parameter.name!r}, and hive_boot passes "
             "arguments by keyword. Fix: remove the '/' from the signature."
         )
     types = ", ".join(each.__name__ for each in injectables.types)
-    resources = (
-        f"rename it to one of the resources {', '.join(injectables.resources)}, "
-        if injectables.resources
-        else ""
-    )
+    names = ", ".join(injectables.resources)
+    resources = f"rename it to one of the resources {names}, " if names else ""
     return (
         f"{subject} a parameter {parameter.name!r} that hive_boot cannot fill. "
         f"Fix: {resources}annotate it with one of {types}, or give it a default value."
@@ -205,12 +197,14 @@ def namespace(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def evaluate_annotation(function: Callable[..., Any], annotation: object) -> object:
-    """Return what an annotation of a function means.
+    """Return what an annotation of a function means, without its type arguments and metadata.
 
     If it cannot be evaluated, this is the last name in it.
     """
     # Under `from __future__ import annotations`, a quoted annotation is a string in a string.
-    for _ in range(2):
+    for _ in range(3):
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
         annotation = getattr(annotation, "__forward_arg__", annotation)
         if not isinstance(annotation, str):
             break
@@ -218,7 +212,7 @@ def evaluate_annotation(function: Callable[..., Any], annotation: object) -> obj
             annotation = eval(annotation, namespace(function))  # noqa: S307  (get_type_hints reads all or none)
         except Exception:  # noqa: BLE001  (an annotation can raise anything)
             return str(annotation).partition("[")[0].rpartition(".")[2].strip()
-    return annotation
+    return get_origin(annotation) or annotation
 
 
 def match_type(
@@ -231,20 +225,14 @@ def match_type(
         annotation: the annotation, evaluated or as a text.
         injectables: the key of each object, by its type.
     """
-    annotation = evaluate_annotation(function, annotation)
-    if isinstance(annotation, str):
-        last = annotation
-        return next((key for kind, key in injectables.items() if kind.__name__ == last), None)
-    annotation = get_origin(annotation) or annotation
-    if not isinstance(annotation, type) or annotation in {object, type}:
-        return None
-    try:
-        return next(
-            (key for kind, key in injectables.items() if issubclass(kind, annotation)), None
-        )
-    except TypeError:
-        # issubclass() raises TypeError for a Protocol with attributes.
-        return None
+    meant = evaluate_annotation(function, annotation)
+    with suppress(TypeError):  # issubclass() raises it for a Protocol with attributes
+        for kind, key in injectables.items():
+            if kind.__name__ == meant or (
+                isinstance(meant, type) and meant not in {object, type} and issubclass(kind, meant)
+            ):
+                return key
+    return None
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:

@@ -13,38 +13,31 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
-from hive_boot.exceptions import InvalidSecretsError, Problem, ProblemsError, UnavailableError
+from hive_boot.exceptions import (
+    InvalidSecretsError,
+    Problem,
+    ProblemKind,
+    ProblemsError,
+    UnavailableError,
+)
 from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.injection import InjectionContext, bind
+from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.platform import HostEnvironment, detect
-from hive_boot.secrets.sources.files import FifoReader
-from hive_boot.secrets.store import make_set
+from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
+from hive_boot.secrets.sources.files import FifoReader, Value
+from hive_boot.secrets.store import Store, make_set
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Awaitable,
-        Callable,
-        Collection,
-        Coroutine,
-        Iterable,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
-    from hive_boot.exceptions import ProblemKind
     from hive_boot.runtime.checks import CheckCall
     from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
-    from hive_boot.runtime.injection import BoundCall, Injectables
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
-    from hive_boot.secrets.sources.files import Value
-    from hive_boot.secrets.store import Store
 
     RunChecks = Callable[[Sequence[CheckCall]], Awaitable[list[Problem]]]
 
@@ -98,8 +91,7 @@ class LoadPipeline:
         self._redaction = redaction
         self._declared: type[Any] = declaration.declared
         self._logged_warnings: set[LoadWarning] = set()
-        factory = declaration.config_factory
-        self._takes_secrets = factory is not None and factory.takes_secrets
+        self._takes_secrets = getattr(declaration.config_factory, "takes_secrets", False)
         self._config: object = None
         self._config_set: Any = make_set(self._declared, {})
         self._checking: set[tuple[str, Value]] = set()
@@ -292,9 +284,8 @@ class LoadPipeline:
             Whether a source was asked. Then everything has to be loaded again, because its answer
             determines what the next source is asked for.
         """
-        for source in self.custom:
-            if again and source.fields:
-                source.due = 0.0
+        for source in self.custom if again else ():
+            source.due = 0.0 if source.fields else math.inf
         due = [source for source in self.custom if source.is_due(at)]
         if not due:
             return False
@@ -311,7 +302,7 @@ class LoadPipeline:
         await ask_source(due[0], seconds=seconds, deadline=deadline)
         return True
 
-    def hide_values(self, result: LoadResult, accepted: Iterable[Value] = ()) -> LoadResult:
+    def hide_values(self, result: LoadResult, accepted: Sequence[Value] = ()) -> LoadResult:
         """Hide all values in logs, and return the result with a warning for short ones.
 
         Args:
@@ -338,7 +329,7 @@ class LoadPipeline:
     def build_error(
         self,
         problems: Sequence[Problem],
-        notes: Iterable[LoadNote] = (),
+        notes: Sequence[LoadNote] = (),
         *,
         set_in_use: bool = False,
     ) -> ProblemsError:
@@ -548,8 +539,8 @@ def dry_run(
         began = time.monotonic()
         deadline = began + declaration.startup_timeout
         if ask is False:
-            others = [each for each in result.problems if each.kind != "source"]
-            result = result.replace(problems=tuple(others))
+            others = tuple(each for each in result.problems if each.kind != "source")
+            result = result.replace(problems=others)
         while ask and await pipeline.ask_sources(began, deadline=deadline):
             result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)
@@ -564,11 +555,9 @@ def dry_run(
             result = anyio.run(check, result)
         else:
             result = _run_without_loop(check(result))
-        error = None
-        if result.problems:
-            error = pipeline.build_error(result.problems, result.report_notes)
     finally:
         redaction.stop(keep_redacting=True)
+    error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
     return DryRunResult(result, error)
 
 

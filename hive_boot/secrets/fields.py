@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, ProblemKind
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from hive_boot.exceptions import ProblemKind
 
 Profile = Literal["development", "test", "staging", "production"]
 
@@ -120,23 +119,15 @@ class Field(Record):
     @property
     def bundle(self) -> str:
         """The file of which ``file`` names a member; empty if it names a whole file."""
-        is_member = "#" in self.file_name.strip("#")
-        return self.file_name.partition("#")[0] if is_member else ""
-
-    @property
-    def has_rules(self) -> bool:
-        """Whether validation compares a value with a length, a pattern or a development default."""
-        rules = (self.dev_default, self.min_length, self.max_length, self.pattern)
-        return rules != (None, None, None, None)
+        return split_member(self.file_name)[0]
 
     def required_for(self, profile: Profile) -> bool:
         """Return whether the secret is required in ``profile``.
 
         A secret that is required in production is also required in staging.
         """
-        if self.required or profile in self.required_in:
-            return True
-        return profile == "staging" and "production" in self.required_in
+        profiles = {profile, "production"} if profile == "staging" else {profile}
+        return self.required or bool(self.required_in & profiles)
 
 
 def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> list[ValueProblem]:
@@ -161,12 +152,18 @@ def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> li
     return violations
 
 
+def split_member(file: str) -> tuple[str, str]:
+    """Return the file and its member that ``rds.json#password`` names; empty for a whole file."""
+    path, _, member = file.partition("#")
+    return (path, member) if path and member else ("", "")
+
+
 def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
     """Return the file names under which a secret is looked up."""
-    lower = name.lower()
-    stems = [file] if file is not None else [name, lower, lower.replace("_", "-")]
-    if file is not None and "#" in file.strip("#"):
+    if file is not None and split_member(file)[0]:
         return (file,)
+    lower = name.lower()
+    stems = [name, lower, lower.replace("_", "-")] if file is None else [file]
     return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
@@ -187,9 +184,10 @@ class FileIndex:
         self.by_file: dict[str, FieldTarget] = by_file
         self.nested_paths: list[str] = [name for name in by_file if "/" in name]
         self.members: dict[str, dict[str, FieldTarget]] = {}
-        for name in filter(re.compile("[^#]+#.").match, by_file):
-            file, _, member = name.partition("#")
-            self.members.setdefault(file, {})[member] = by_file[name]
+        for name, target in by_file.items():
+            file, member = split_member(name)
+            if file:
+                self.members.setdefault(file, {})[member] = target
 
 
 class FieldIndex(FileIndex):
@@ -205,7 +203,8 @@ class FieldIndex(FileIndex):
         aliases: for each field with ``aliases=``, by attribute, a field for each older name, whose
             attribute ends in ``.alias.`` and this name.
         by_attribute: ``all_fields``, by attribute.
-        constrained: the fields of ``all_fields`` whose ``has_rules`` is true.
+        constrained: the fields of ``all_fields`` whose values validation compares with a length, a
+            pattern or a development default.
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
@@ -213,28 +212,23 @@ class FieldIndex(FileIndex):
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields: dict[str, Field] = {field.attribute: field for field in fields}
-        self.all_fields: list[Field] = [
-            each for field in self.fields.values() for each in _with_previous(field)
-        ]
+        self.all_fields: list[Field] = list(chain(*map(_with_previous, self.fields.values())))
         self.aliases: dict[str, list[Field]] = {
             field.attribute: [_renamed(field, f"alias.{name}", name) for name in field.aliases]
             for field in self.all_fields
             if field.aliases
         }
-        named = [
-            each
-            for field in self.all_fields
-            for each in (field, *self.aliases.get(field.attribute, ()))
-        ]
+        aliases = self.aliases.get
+        named = [each for one in self.all_fields for each in (one, *aliases(one.attribute, ()))]
         self.by_attribute: dict[str, Field] = {field.attribute: field for field in self.all_fields}
-        self.constrained: list[Field] = [field for field in self.all_fields if field.has_rules]
-        super().__init__(
-            {
-                name: field.target
-                for field in reversed(named)  # a file of both is the file of the name
-                for name in field.candidates
-            }
-        )
+        self.constrained: list[Field] = [
+            each
+            for each in self.all_fields
+            if (each.dev_default, each.min_length, each.max_length, each.pattern) != (None,) * 4
+        ]
+        # A file of a name and of an alias is the file of the name.
+        by_file = {name: each.target for each in reversed(named) for name in each.candidates}
+        super().__init__(by_file)
         self.by_variable: dict[str, Field] = {field.name: field for field in named}
         self.by_file_variable: dict[str, Field] = {
             f"{field.name}_FILE": field for field in named if field.file_variable

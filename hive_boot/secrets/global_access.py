@@ -21,7 +21,7 @@ from hive_boot.exceptions import (
     SourceError,
 )
 from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import FieldIndex, undeclared_field
+from hive_boot.secrets.fields import Field, FieldIndex, undeclared_field
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
 from hive_boot.secrets.sources.directories import ReadPolicy
@@ -31,7 +31,6 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.store import Store
 
 

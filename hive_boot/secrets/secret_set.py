@@ -12,7 +12,6 @@ from typing import (
     Any,
     ClassVar,
     Never,
-    NoReturn,
     Union,
     dataclass_transform,
     get_args,
@@ -36,19 +35,11 @@ from hive_boot.secrets.value import Secret, SecretBytes, complete_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Self
-
-RESERVED = frozenset({"current", "check"})
-"""Attributes of a SecretSet that cannot be fields."""
+    from typing import Never, Self
 
 
-class _FieldSpec:
+class _FieldSpec(dict[str, Any]):
     """The arguments of :func:`secret`, validated when the class is created."""
-
-    __slots__ = ("arguments",)
-
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        self.arguments = arguments
 
 
 def secret(  # noqa: PLR0913  (public keywords, all with a default)
@@ -110,7 +101,7 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
             False is for a name such as ``ssl_cert``, because other software sets
             ``SSL_CERT_FILE``. Default True.
     """
-    return _FieldSpec(dict(locals()))
+    return _FieldSpec(locals())
 
 
 class _InvalidFieldError(Exception):
@@ -131,7 +122,8 @@ def collect_fields(cls: type, prefix: str) -> dict[str, Field]:
         DeclarationError: the declaration is invalid.
     """
     fields = {}
-    annotations = _annotations(cls)
+    # As inspect.get_annotations() for a class, without the import time of inspect.
+    annotations = cls.__annotations__
     for attribute, default in list(vars(cls).items()):
         if isinstance(default, _FieldSpec) and attribute not in annotations:
             _declaration_error(
@@ -141,7 +133,7 @@ def collect_fields(cls: type, prefix: str) -> dict[str, Field]:
         try:
             kind, required = _read_annotation(cls, annotation)
             if kind is not None:
-                default = vars(cls).get(attribute, _FieldSpec({}))
+                default = vars(cls).get(attribute, _FieldSpec())
                 arguments = _read_default(attribute, default, kind, required=required)
                 arguments["name"] = arguments.get("name", f"{prefix}{attribute.upper()}")
                 fields[attribute] = _read_field(attribute, kind, arguments, required=required)
@@ -156,10 +148,10 @@ def _read_default(
     attribute: str, default: object, kind: type[Secret | SecretBytes], *, required: bool
 ) -> dict[str, Any]:
     """Return the arguments of a field from what the class statement assigns to it."""
-    if attribute in RESERVED or attribute.startswith("_"):
+    if attribute in {"current", "check"} or attribute.startswith("_"):
         _reject("is a reserved attribute name: rename the attribute and set name=")
     if isinstance(default, _FieldSpec):
-        return {key: value for key, value in default.arguments.items() if value is not None}
+        return {key: value for key, value in default.items() if value is not None}
     if default is not None:
         _reject("must not have a value in the code: use secret(dev_default=…)")
     if required:
@@ -173,7 +165,7 @@ def reject_secrets_in_mixin(mixin: type) -> None:
     Raises:
         DeclarationError: the base declares a secret.
     """
-    hinted = _annotations(mixin)
+    hinted = getattr(mixin, "__annotations__", {})  # a type implemented in C has none
     for attribute in {**vars(mixin), **hinted}:
         is_secret = isinstance(vars(mixin).get(attribute), _FieldSpec)
         with suppress(_InvalidFieldError):
@@ -182,15 +174,6 @@ def reject_secrets_in_mixin(mixin: type) -> None:
             fix = f"derive {mixin.__name__} from SecretSet"
             problem = f"is a secret in a class that is not a SecretSet: {fix}"
             _declaration_error(mixin, attribute, problem)
-
-
-def _annotations(cls: type) -> Mapping[str, Any]:
-    """Return the annotations of the class itself; a type implemented in C has none.
-
-    This is :func:`inspect.get_annotations` for a class, without the import time of inspect.
-    """
-    annotations: Mapping[str, Any] = getattr(cls, "__annotations__", {})
-    return annotations
 
 
 def _read_annotation(
@@ -238,6 +221,9 @@ def _read_field(
     file = given.get("file")
     if file is not None and not _is_relative(file):
         _reject("has an invalid file=: expected a relative path without '.', '..', '//' or NUL")
+    for flag in ("allow_placeholder", "file_variable"):
+        if type(given.get(flag, True)) is not bool:
+            _reject(f"has an invalid {flag}=: expected True or False")
     if "check" in given and not callable(given["check"]):
         _reject("has an invalid check=: expected a function")
     given["required_in"] = frozenset(map(_read_profile, as_list(given.get("required_in", ()))))
@@ -260,8 +246,7 @@ def _is_relative(file: object) -> bool:
 def _read_profile(text: object) -> Profile:
     profile = parse_profile(text) if isinstance(text, str) else None
     if profile is None:
-        known = ", ".join(PROFILES)
-        _reject(f"has an invalid profile {text!r} in required_in=: expected {known}")
+        _reject(f"has an invalid profile {text!r} in required_in=: expected {', '.join(PROFILES)}")
     return profile
 
 
@@ -289,8 +274,7 @@ def _validate_bounds(field: Field) -> None:
     for label in ("activate_after", "accept_old_for"):
         seconds = getattr(field, label)
         if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
-            expected = "0 or a positive, finite number of seconds"
-            _reject(f"has an invalid {label}=: expected {expected}")
+            _reject(f"has an invalid {label}=: expected 0 or a positive, finite number of seconds")
 
 
 def _validate_dev_default(field: Field) -> None:
@@ -321,11 +305,26 @@ def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
                 _declaration_error(cls, field.attribute, problem)
 
 
-def _reject(problem: str) -> NoReturn:
+def _mismatch(name: str, fields: Mapping[str, Field], values: Mapping[str, object]) -> str:
+    """Return why values are not those of the fields of a declaration; empty if they are."""
+    if missing := fields.keys() - values.keys():
+        return f"{name}() requires every field; missing: {', '.join(sorted(missing))}"
+    if unknown := values.keys() - fields.keys():
+        return f"{name}() got fields that are not declared: {', '.join(sorted(unknown))}"
+    for key, field in fields.items():
+        value, kind = values[key], field.kind.__name__
+        if not isinstance(value, field.kind) and (value is not None or field.required):
+            wanted, given = kind if field.required else f"{kind} or None", type(value).__name__
+            write = f"write {kind}({field.name!r}, …)"
+            return f"{name}.{key} must be {wanted}, not {given}: {write}"
+    return ""
+
+
+def _reject(problem: str) -> Never:
     raise _InvalidFieldError(problem)
 
 
-def _declaration_error(cls: type, attribute: str, problem: str) -> NoReturn:
+def _declaration_error(cls: type, attribute: str, problem: str) -> Never:
     message = f"{cls.__name__}.{attribute} {problem}"
     raise DeclarationError(message) from None
 
@@ -381,27 +380,11 @@ class SecretSet:
                 raise DeclarationError(message)
 
     def __init__(self, **values: Secret | SecretBytes | None) -> None:
-        name = type(self).__name__
         fields = self._field_index.fields
         values = dict.fromkeys(key for key in fields if fields[key].may_be_omitted) | values
-        if missing := fields.keys() - values.keys():
-            message = f"{name}() requires every field; missing: {', '.join(sorted(missing))}"
+        if message := _mismatch(type(self).__name__, fields, values):
             del values
             raise TypeError(message)
-        if unknown := values.keys() - fields.keys():
-            message = f"{name}() got fields that are not declared: {', '.join(sorted(unknown))}"
-            del values
-            raise TypeError(message)
-        for key, field in fields.items():
-            value = values[key]
-            if not isinstance(value, field.kind) and (value is not None or field.required):
-                wanted = field.kind.__name__ + ("" if field.required else " or None")
-                message = (
-                    f"{name}.{key} must be {wanted}, not {type(value).__name__}: "
-                    f"write {field.kind.__name__}({field.name!r}, …)"
-                )
-                del value, values
-                raise TypeError(message)
         object.__setattr__(self, "__dict__", values)
 
     if not TYPE_CHECKING:  # a type checker would accept every attribute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot._records import Record
@@ -184,16 +185,9 @@ class Store(Generic[S]):
     @property
     def next_due(self) -> float:
         """The monotonic time of the next activation or expiry; infinite without one."""
-        return min(
-            (
-                due
-                for periods in self._periods.values()
-                for period in periods
-                for due in (period.since, period.until)
-                if due > self._last_activation
-            ),
-            default=math.inf,
-        )
+        periods = chain.from_iterable(self._periods.values())
+        times = [each for period in periods for each in (period.since, period.until)]
+        return min((each for each in times if each > self._last_activation), default=math.inf)
 
     def current_period(self, attribute: str) -> ValuePeriod:
         """Return the period of the current value of a field."""
@@ -207,9 +201,8 @@ class Store(Generic[S]):
     def due(self, attribute: str) -> float | None:
         """Return the seconds until the newest value is activated; None if it is current."""
         moment = self._clock()
-        later = [
-            period.since for period in self._periods.get(attribute, ()) if period.since > moment
-        ]
+        periods = self._periods.get(attribute, ())
+        later = [period.since for period in periods if period.since > moment]
         return max(later) - moment if later else None
 
     def accepted(self, attribute: str) -> tuple[Value, ...]:
@@ -264,11 +257,8 @@ class Store(Generic[S]):
             now = periods[at]
             later = {period.value for period in periods[at:]}
             # A value that is current or pending again has a later period, which replaces this one.
-            old = [
-                period
-                for period in periods[:at]
-                if period.until > moment and period.value not in later
-            ]
+            ended = periods[:at]
+            old = [each for each in ended if each.until > moment and each.value not in later]
             all_periods[attribute] = (*old, *periods[at:])
             numbers[attribute] = now.number
             if now.value is None:
@@ -284,12 +274,8 @@ class Store(Generic[S]):
             self._publish(generation, current, config)
         if not names:
             return None
-        return Change(
-            names,
-            {name: before.get(name) for name in names},
-            {name: current.get(name) for name in names},
-            max(numbers[name] for name in names),
-        )
+        replaced, new = ({name: each.get(name) for name in names} for each in (before, current))
+        return Change(names, replaced, new, max(numbers[name] for name in names))
 
     def _publish(
         self, generation: Generation, current: Mapping[str, Value], config: object
@@ -297,14 +283,11 @@ class Store(Generic[S]):
         """Publish values and config in one assignment, so that no reader sees a part of them."""
         values = _complete(self.declared, current)
         # For get_secret(): text secrets by name; None for an absent optional one.
-        by_name = {
-            each.name: values[attribute]
-            for attribute, each in self._fields.items()
-            if each.kind is Secret
-        }
+        fields = self._fields.items()
+        by_name = {each.name: values[key] for key, each in fields if each.kind is Secret}
         pinned = make_set(self.declared, current)
-        values |= {"_generation": generation, "_by_name": by_name, "_pinned": pinned}
-        values["_config"] = config
+        kept = {"_generation": generation, "_config": config}
+        values |= {**kept, "_by_name": by_name, "_pinned": pinned}
         self._current = current
         object.__setattr__(self.view, "__dict__", values)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
@@ -20,8 +20,9 @@ class override:  # noqa: N801  (used like a function)
     """Replace secrets of an application in a ``with`` or an ``async with`` block.
 
     The given values take precedence over every source, and are validated. ``with`` is for an
-    application that is started in the block; ``async with`` also replaces the values of a
-    running application, by a rotation, and loads those of the sources again at the end.
+    application that is started in the block, or that ``boot.load()`` has loaded; ``async with``
+    also replaces the values of a running application, by a rotation. The end of the block restores
+    the values before it: those of a running application are loaded from the sources again.
 
     Args:
         boot: the application.
@@ -31,8 +32,8 @@ class override:  # noqa: N801  (used like a function)
     Raises:
         DeclarationError: a field is not declared, or its value has another type.
         LifecycleError: ``with`` was used while the application runs.
-        InvalidSecretsError: the running application refuses the values, and uses the previous
-            ones.
+        InvalidSecretsError: the running or loaded application refuses the values, and uses the
+            previous ones.
         UnavailableError: its checks could not reach something outside; it uses the previous ones.
     """
 
@@ -49,62 +50,52 @@ class override:  # noqa: N801  (used like a function)
         self._boot = boot
         self._declaration = declaration
         self._values: dict[str, Secret | SecretBytes | None] = {}
-        for attribute, field in fields.items():
-            if attribute not in values:
-                continue
-            value = values[attribute]
-            typed = _typed(field, value)
-            if typed is None and value is not None:
-                expected = "str" if field.kind is Secret else "bytes"
-                message = (
-                    f"override({attribute}=…): expected {expected}, not {type(value).__name__}."
-                )
+        for attribute, value in values.items():
+            kind: Any = fields[attribute].kind
+            plain = str if kind is Secret else bytes
+            if type(value) is plain:
+                self._values[attribute] = kind(fields[attribute].name, value)
+            elif value is None or isinstance(value, kind):
+                self._values[attribute] = value
+            else:
+                wrong = f"expected {plain.__name__}, not {type(value).__name__}"
+                message = f"override({attribute}=…): {wrong}."
                 del value, values
                 raise DeclarationError(message)
-            self._values[attribute] = typed
-        self._before = declaration.overrides
 
     def __enter__(self) -> Self:
         if self._boot.status().ready:
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
-        self._install_overrides()
+        with self._install_overrides() as stack:
+            stack.enter_context(self._boot._loaded_again())  # noqa: SLF001  (same library)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._declaration.overrides = self._before
+        self._stack.close()
 
     async def __aenter__(self) -> Self:
-        self._install_overrides()
+        if not self._boot.status().ready:
+            return self.__enter__()
+        self._stack = self._install_overrides()
         try:
-            await self._reload()
+            await self._boot.reload(now=True)
         except BaseException:
-            self._declaration.overrides = self._before
             # Otherwise the application would stay degraded by values that no longer apply.
             with suppress(ProblemsError):
-                await self._reload()
+                await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._declaration.overrides = self._before
-        await self._reload()
-
-    def _install_overrides(self) -> None:
-        self._before = self._declaration.overrides
-        self._declaration.overrides = {**self._before, **self._values}
-
-    async def _reload(self) -> None:
+        self._stack.close()
         if self._boot.status().ready:
             await self._boot.reload(now=True)
 
-
-def _typed(field: Field, value: object) -> Secret | SecretBytes | None:
-    """Return the value as the field's type, or None if it has another type."""
-    if isinstance(value, field.kind):
-        return value
-    if field.kind is Secret and type(value) is str:
-        return Secret(field.name, value)
-    if field.kind is SecretBytes and type(value) is bytes:
-        return SecretBytes(field.name, value)
-    return None
+    def _install_overrides(self) -> ExitStack:
+        """Add the values to the overrides, and return how to remove them."""
+        before, stack = self._declaration.overrides, ExitStack()
+        stack.callback(setattr, self._declaration, "overrides", before)
+        self._declaration.overrides = {**before, **self._values}
+        return stack

@@ -54,17 +54,15 @@ class MountedVolume:
     @property
     def generation(self) -> Path | None:
         """The target of ``..data``, even if it does not exist; None without the link."""
-        try:
+        with suppress(FileNotFoundError):
             return self.path / self.data.readlink()
-        except FileNotFoundError:
-            return None
+        return None
 
     @property
     def content(self) -> dict[str, bytes]:
         """The published files, by relative path; empty without a generation."""
         with self._lock:
-            generation = self.generation
-            if generation is None:
+            if (generation := self.generation) is None:
                 return {}
             files = (path for path in generation.rglob("*") if path.is_file())
             return {path.relative_to(generation).as_posix(): path.read_bytes() for path in files}
@@ -211,11 +209,10 @@ class MountedVolume:
 
     def _has_content(self, content: Mapping[str, bytes]) -> bool:
         generation = self.generation
-        try:
+        # The kubelet runs as root. For another user, unreadable content counts as changed.
+        with suppress(PermissionError):
             return generation is not None and generation.is_dir() and self.content == content
-        except PermissionError:
-            # The kubelet runs as root. For another user, unreadable content counts as changed.
-            return False
+        return False
 
     def _write(self, content: Mapping[str, bytes], mode: int, pause: float = 0.0) -> Path:
         """Create the directory of a generation, to which no link points yet."""
@@ -255,9 +252,8 @@ class MountedVolume:
 
     def _link(self, content: Mapping[str, bytes]) -> bool:
         """Create missing links, and return whether any were missing."""
-        missing = [
-            name for name in top_level_names(content) if not os.path.lexists(self.path / name)
-        ]
+        names = top_level_names(content)
+        missing = [name for name in names if not os.path.lexists(self.path / name)]
         for name in missing:
             (self.path / name).symlink_to(f"..data/{name}")
         return missing != []

@@ -48,7 +48,7 @@ class Awaited(SecretSet):
 boot = Bootstrap(Needs)
 configured = Bootstrap(Needs, config=Settings)
 judged = Bootstrap(Needs)
-alone = Bootstrap(Needs, startup_timeout=0.2)
+unreached = Bootstrap(Needs, startup_timeout=0.2)
 unwired = Bootstrap(Needs)
 tangled = Bootstrap(Needs)
 something_else = "neither"
@@ -82,7 +82,7 @@ async def second(first: object) -> None:
     """Ask for the first."""
 
 
-@alone.check
+@unreached.check
 async def database_answers() -> None:
     """Find no server."""
     raise ConnectionRefusedError

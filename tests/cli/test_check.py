@@ -117,9 +117,9 @@ def test_what_cannot_be_reached_is_another_status(
     facts: Facts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """75 as for a start, after its timeout: nothing is known to be wrong."""
-    (problem,) = facts("alone", status=75)["problems"]
+    (problem,) = facts("unreached", status=75)["problems"]
     assert (problem["name"], problem["kind"]) == ("database_answers", "unavailable")
-    assert check("alone") == 75
+    assert check("unreached") == 75
     assert "could not be reached" in capsys.readouterr().err
 
 

@@ -38,7 +38,7 @@ def content(number: int) -> dict[str, object]:
 def declared(source: Source, **more: Any) -> Bootstrap[Orders, None]:  # noqa: ANN401  (what Bootstrap takes)
     """Declare an application that is tried again soon."""
     boot = Bootstrap(Orders, mode="environment", sources=[source], **more)
-    set_timings(boot, check_retry_delay=0.02, max_check_retry_delay=0.1)
+    set_timings(boot, check_retry_delay=0.02, max_check_retry_delay=0.1, source_timeout=1)
     return boot
 
 
@@ -127,11 +127,12 @@ async def test_vault_that_refuses_stops_a_start_at_once(
         other_token.touch()
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_vault_that_is_sealed_is_waited_for(server: KvServer, token_file: Path) -> None:
     """A start asks again until the server is unsealed, or until its timeout."""
     server.status = 503
     source = VaultSource(server.address, PATH, token_file=token_file)
-    error = await failed_start(declared(source, startup_timeout=2))
+    error = await failed_start(declared(source, startup_timeout=1))
     assert error.problems[0].message.endswith(": HTTPStatusError, HTTP 503")
     assert len(server.requests) > 1
     assert TOKEN not in everything_told(error)
@@ -148,6 +149,7 @@ async def test_vault_that_is_sealed_is_waited_for(server: KvServer, token_file: 
             assert secrets.database_password.reveal() == "fake-password-000001"
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_vault_that_is_not_reachable_is_named(
     token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,23 +162,21 @@ async def test_vault_that_is_not_reachable_is_named(
             ("http://vault.invalid", "ConnectError"),
         ):
             source = VaultSource(address, PATH, token_file=token_file)
-            error = await failed_start(declared(source, startup_timeout=1.5))
+            error = await failed_start(declared(source, startup_timeout=1))
             assert [each.name for each in error.problems] == ["vault"]
             assert error.problems[0].message.endswith(f": {text}")
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_vault_that_is_slow_is_waited_for_within_the_timeout(
     server: KvServer, token_file: Path
 ) -> None:
     """An answer that is slow, and in time, is an answer; afterwards an outage like any other."""
     server.delay = 0.2
-    boot = declared(
-        VaultSource(server.address, PATH, token_file=token_file, interval=0.02),
-        startup_timeout=3,
-    )
+    boot = declared(VaultSource(server.address, PATH, token_file=token_file, interval=0.02))
     async with boot.running() as secrets:
         server.delay = 10.0
-        await until(lambda: "3 s" in str(boot.status().reasons))
+        await until(lambda: "within 1 s" in str(boot.status().reasons))
         assert secrets.database_password.reveal() == "fake-password-000001"
         server.delay = 0.0
         await until(lambda: not boot.status().degraded)
@@ -232,8 +232,8 @@ async def test_a_directory_of_json_files_provides_and_rotates(tmp_path: Path) ->
         await until(lambda: not boot.status().degraded)
 
 
-async def test_a_directory_of_json_files_that_is_wrong_is_told_by_type(tmp_path: Path) -> None:
-    """A missing directory, what is no object, a name in two files, a value that is no text."""
+async def test_an_invalid_directory_of_json_files_is_named_by_the_type(tmp_path: Path) -> None:
+    """A missing directory, a JSON list, a name in two files, a value that is not text."""
     directory = tmp_path / "json"
     boot = declared(JsonDirectory(directory))
 

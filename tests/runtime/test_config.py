@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 import anyio
@@ -347,6 +347,11 @@ def make() -> Settings:
     return Settings("made")
 
 
+def make_annotated() -> Annotated[Settings, "settings"]:
+    """Create settings."""
+    return Settings("made")
+
+
 def make_quoted() -> "Settings":  # noqa: UP037  (the quotes are the case)
     """Create settings."""
     return Settings("made")
@@ -367,7 +372,7 @@ def make_unannotated():  # type: ignore[no-untyped-def]  # noqa: ANN201  (the ca
 
 
 def make_secrets(secrets: AppSecrets) -> AppSecrets:
-    """Return what is no config."""
+    """Return the secrets, which are not a config."""
     return secrets
 
 
@@ -377,6 +382,8 @@ async def test_functions_ask_for_the_config_by_the_type_that_the_factory_returns
     factories = (
         Settings,
         make,
+        make_annotated,
+        lru_cache(make),
         make_quoted,
         Settings.load,
         Maker(),
@@ -393,7 +400,7 @@ async def test_functions_ask_for_the_config_by_the_type_that_the_factory_returns
                 seen.append(config)
 
             @boot.resource
-            async def pool(what: Settings, seen: list[object] = seen) -> int:
+            async def pool(what: Annotated[Settings, 1], seen: list[object] = seen) -> int:
                 seen.append(what)
                 return 1
 
@@ -499,7 +506,7 @@ async def test_a_config_that_takes_the_secrets_is_not_built_without_them(
 
 
 def test_a_load_without_a_loop_gives_the_secrets_to_the_factory() -> None:
-    """A run that takes the load over builds the config anew."""
+    """A run that takes the load over builds the config again."""
     calls: list[str] = []
 
     def make_dsn(secrets: AppSecrets) -> str:
@@ -520,7 +527,7 @@ def test_a_load_without_a_loop_gives_the_secrets_to_the_factory() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_coroutine_is_no_config() -> None:
+async def test_a_coroutine_is_refused() -> None:
     """A function that is not async may return one; nothing would await it."""
 
     async def make_later(*_: object) -> Settings:

@@ -103,8 +103,8 @@ async def test_a_value_is_read_by_the_rules_of_a_file() -> None:
             assert (type(secrets.text.reveal()), type(secrets.raw.reveal())) == (str, bytes)
 
 
-async def test_what_is_no_value_is_one_problem_with_the_place() -> None:
-    """Whatever the type: nothing of it is shown, and an optional secret is no exception."""
+async def test_an_invalid_value_is_one_problem_with_its_location() -> None:
+    """Nothing of it is shown, whatever its type; the same holds for an optional secret."""
     wrong: list[tuple[object, str]] = [
         (None, "source"),
         (4711471147114711, "source"),
@@ -127,8 +127,8 @@ async def test_what_is_no_value_is_one_problem_with_the_place() -> None:
                 assert text not in everything_told(error)
 
 
-async def test_what_is_no_answer_is_one_problem_of_the_source() -> None:
-    """A wrong mapping is told once, not once for each secret, and without its content."""
+async def test_an_invalid_answer_is_one_problem_of_the_source() -> None:
+    """It is reported once, not once for each secret, and without its content."""
 
     class Broken(Mapping[str, str]):
         """A mapping that raises."""
@@ -159,8 +159,8 @@ async def test_what_is_no_answer_is_one_problem_of_the_source() -> None:
         assert "fake" not in everything_told(error)
 
 
-async def test_what_no_source_has_is_missing_and_they_are_named() -> None:
-    """The report lists the sources among the locations, after everything else."""
+async def test_the_report_of_a_missing_secret_names_the_sources() -> None:
+    """They are listed among the locations, after everything else."""
     error = await failed_start(declared(Fake("first"), Fake("second", {"JWT_SECRET": "\n"})))
     assert [(each.name, each.kind) for each in error.problems] == [
         ("API_KEY", "missing"),
@@ -178,6 +178,11 @@ class Response:
         self.status_code = status
 
 
+def of_aws(status: int) -> dict[str, Any]:
+    """Return a response as botocore has it."""
+    return {"Error": {"Message": VALUE}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
 class HostileError(Exception):
     """An error whose attributes raise."""
 
@@ -187,13 +192,15 @@ class HostileError(Exception):
         raise LookupError(VALUE)
 
 
-async def test_a_refusal_is_told_at_once_without_its_text() -> None:
-    """The type of the exception, and an HTTP status or errno, wherever it stands."""
+async def test_a_refusal_is_reported_at_once_without_its_text() -> None:
+    """The report shows the type of the exception, and its HTTP status or errno."""
     cases = [
         (RuntimeError(VALUE), "RuntimeError"),
         (StatusError(response=Response(403)), "StatusError, HTTP 403"),
         (StatusError(status=404), "StatusError, HTTP 404"),
         (StatusError(code=401), "StatusError, HTTP 401"),
+        (StatusError(response=of_aws(400)), "StatusError, HTTP 400"),
+        (StatusError(response={VALUE: VALUE}), "StatusError"),
         (StatusError(response=Response(VALUE), code=VALUE), "StatusError"),
         (StatusError(response=Response([VALUE]), errno=[VALUE]), "StatusError"),
         (StatusError(response=Response(4711), errno=471147), "StatusError"),
@@ -217,7 +224,7 @@ async def test_a_refusal_is_told_at_once_without_its_text() -> None:
         assert len(source.asked) == 1, "it was not available"
 
 
-async def test_a_start_asks_again_what_is_not_available(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_start_asks_an_unavailable_source_again(caplog: pytest.LogCaptureFixture) -> None:
     """A refused connection, an unknown host, a timeout, a sealed or busy server may pass."""
     passing = [
         ConnectionRefusedError(111, VALUE),
@@ -225,6 +232,7 @@ async def test_a_start_asks_again_what_is_not_available(caplog: pytest.LogCaptur
         caused(StatusError(), ConnectionResetError(104, VALUE)),
         StatusError(response=Response(503)),
         StatusError(status=429),
+        StatusError(response=of_aws(503)),
     ]
     log = Log(caplog)
     for failure in passing:
@@ -267,7 +275,7 @@ async def test_a_start_gives_up_at_its_timeout(caplog: pytest.LogCaptureFixture)
 
 
 async def test_a_source_that_never_answers_leaves_no_time_for_the_next_one() -> None:
-    """It uses up the time of the start, so the one after it is not asked, and that is told."""
+    """It uses up the time of the start, so the next one is not asked, and the report says so."""
     second = Fake("second", values(1))
     boot = declared(Fake("first", anyio.sleep_forever), second, startup_timeout=0.2)
     error = await failed_start(boot)
@@ -336,7 +344,7 @@ async def test_two_sources_that_refuse_are_reported_together() -> None:
 
 
 async def test_a_source_that_blocks_the_loop_is_waited_for() -> None:
-    """Nothing else can be done; its answer counts, and a refusal is told."""
+    """Its answer counts, and its refusal is reported."""
 
     async def block() -> object:
         time.sleep(0.2)  # noqa: ASYNC251
@@ -349,7 +357,7 @@ async def test_a_source_that_blocks_the_loop_is_waited_for() -> None:
 async def test_a_missing_file_is_waited_for_and_a_value_of_a_source_is_not(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`wait_for_files` concerns what no source has; a source is not asked at each look."""
+    """`wait_for_files` concerns what no source has; a source is not asked at each read."""
     source = Fake(answer=values(1, "JWT_SECRET"))
     boot = mounted(volume.path, Service, watch=False, wait_for_files=20, sources=[source])
     log = Log(caplog)
@@ -445,7 +453,7 @@ async def test_an_override_asks_for_nothing() -> None:
     assert source.asked == []
 
 
-async def test_whatever_has_a_name_and_a_coroutine_is_a_source() -> None:
+async def test_any_object_with_a_name_and_an_async_load_is_a_source() -> None:
     """A mock, a partial, a method of another object; any mapping is an answer."""
 
     async def function(table: Mapping[str, str], names: Sequence[str]) -> Mapping[str, str]:
@@ -481,8 +489,8 @@ async def test_a_name_with_an_older_name_is_not_asked_for(monkeypatch: pytest.Mo
     assert source.asked == [("SECOND",)]
 
 
-async def test_what_is_no_source_is_refused() -> None:
-    """A wrong argument is a mistake in the code, told where the Bootstrap is made."""
+async def test_an_invalid_source_is_refused() -> None:
+    """The error is raised where the Bootstrap is created."""
 
     class Blocking:
         """A source that is not async."""

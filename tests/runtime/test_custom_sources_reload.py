@@ -229,6 +229,7 @@ async def test_a_name_that_a_file_provides_is_not_asked_for_any_more(
         await until(lambda: secrets.jwt_secret.reveal() == VALUE)
         number = len(source.asked)
         await anyio.sleep(0.1)
+        assert await boot.reload() is None
         assert len(source.asked) == number
         source.answer = values(2, "JWT_SECRET")
         del everything["jwt_secret"]

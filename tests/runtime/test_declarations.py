@@ -81,12 +81,15 @@ NOT_ASYNC = [
 ]
 
 
+NO_TRUTH = [None, 1, 0, "yes", "no", "", [], object()]
+
+
 def test_arguments_of_an_application() -> None:
     """Each wrong argument is named where the application is declared."""
     drain = [*NO_NUMBERS[1:], -1, -0.001]
     directories = [[], (), "", b"/x", [""], [b"/x"], [1], 1, ["/x", None]]
     table: dict[str, list[Any]] = {
-        "watch": [None, 1, 0, "yes", "", [], object()],
+        **dict.fromkeys(["watch", "env_fallback", "unset_env"], NO_TRUTH),
         "wait_for_files": [*NO_NUMBERS, -1, -0.001],
         "startup_timeout": [*POSITIVE, [30]],
         "shutdown_timeout": POSITIVE,

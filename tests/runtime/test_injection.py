@@ -57,12 +57,12 @@ PARTS = Injectables(OFFERED.types, {"pool": 1, "agents": 2, "secrets_of_pool": 3
 
 
 def filled(function: Callable[..., Any]) -> dict[str, str]:
-    """Plan ``function`` with a set, a Bootstrap and a settings class on offer."""
+    """Resolve the parameters of ``function`` to a set, a Bootstrap and settings."""
     return resolve_parameters(function, OFFERED)
 
 
 def refused(function: Callable[..., Any]) -> str:
-    """Give what is said of a function that cannot be filled."""
+    """Return the error about a function that cannot be filled."""
     with pytest.raises(DeclarationError) as caught:
         filled(function)
     return str(caught.value)
@@ -120,7 +120,7 @@ def test_parameters_that_need_nothing_are_left_alone() -> None:
     assert resolve_parameters(like_parts, PARTS) == {}
 
 
-def test_what_nothing_on_offer_fills_is_refused() -> None:
+def test_a_parameter_that_cannot_be_filled_is_refused() -> None:
     """What is on offer is given for its own type, and not for everything or by resemblance."""
 
     async def main(wanted: object) -> None: ...
@@ -190,7 +190,21 @@ def test_the_change_of_a_hook_may_be_called_like_a_part() -> None:
     assert resolve_parameters(hook, PARTS, first=1) == {"agents": "agents"}
 
 
-def test_what_there_is_to_give_shows_nothing() -> None:
+def test_a_hook_has_a_positional_parameter_for_the_change() -> None:
+    """Without a first parameter that is passed by position it is refused."""
+
+    async def nothing() -> None: ...
+
+    async def by_keyword(*, change: object) -> None: ...
+
+    async def variadic(*change: object) -> None: ...
+
+    for hook in (nothing, by_keyword, variadic):
+        with pytest.raises(DeclarationError, match=hook.__name__):
+            resolve_parameters(hook, PARTS, first=1)
+
+
+def test_the_context_shows_no_value() -> None:
     """A part may hold what is secret: neither a debugger's line nor a log shows any of it."""
     given = InjectionContext({"config": "fake-value-0123456789"}, lambda name: f"fake-part-{name}")
     assert given["config"] == "fake-value-0123456789"
@@ -200,7 +214,7 @@ def test_what_there_is_to_give_shows_nothing() -> None:
     assert not hasattr(given, "__dict__")
 
 
-def test_a_function_is_called_what_its_author_calls_it() -> None:
+def test_a_function_has_the_name_of_its_definition() -> None:
     """A method with its class, a partial by its function, an object without a name by itself."""
 
     class Callable_:  # noqa: N801  (its name is what is looked at)

@@ -44,7 +44,7 @@ def threads_of_ours() -> list[str]:
 async def test_a_start_waits_for_a_late_volume(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
-    """A sidecar writes the files while the start waits, and says for what it waits."""
+    """A sidecar writes the files while the start waits, and logs what it waits for."""
     boot = mounted(volume.path, Service, watch=watch, wait_for_files=20)
     log = Log(caplog)
     states: list[str] = []
@@ -146,7 +146,7 @@ async def test_what_never_comes_is_reported_at_the_end(
 async def test_what_is_wrong_is_not_waited_for(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A value that its rules refuse will not become better: that is told at once."""
+    """A value that violates a constraint is reported at once."""
     volume.publish(numbered(1, api_key="fake"))
     log = Log(caplog)
     error = await failed_start(mounted(volume.path, Service, wait_for_files=600))
@@ -232,7 +232,7 @@ class Tls(SecretSet):
 
 
 def tls(certificate: int, key: int) -> dict[str, str]:
-    """Give the files of a certificate and a key."""
+    """Return the files of a certificate and a key."""
     return {
         "certificate": f"fake-certificate-{certificate:06}",
         "private_key": f"fake-private-key-{key:06}",
@@ -240,7 +240,7 @@ def tls(certificate: int, key: int) -> dict[str, str]:
 
 
 async def test_a_key_of_another_certificate_does_not_start(volume: MountedVolume) -> None:
-    """The check of the set judges the first set too, and its report tells no value."""
+    """The check of the set is called at a start too, and its report shows no value."""
     volume.publish(tls(1, 2))
     error = await failed_start(mounted(volume.path, Tls))
     assert [(problem.name, problem.kind) for problem in error.problems] == [("Tls", "check")]
@@ -306,7 +306,7 @@ async def says_no(_: Secret) -> object:
 
 
 async def says_rubbish(value: Secret) -> object:
-    """Answer with what is no verdict, and the value at that."""
+    """Return the value instead of a verdict."""
     await checkpoint()
     return value.reveal()
 
@@ -372,7 +372,7 @@ WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, 
 
 
 async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
-    """The report names the check, or the field, and says how it refused."""
+    """The report names the check, or the field, and the kind of refusal."""
     for number, ((declare, name), (judge, kind, text)) in enumerate(product(WHOSE, VERDICTS)):
         volume = MountedVolume(memory / str(number))
         volume.publish(numbered(2))
@@ -593,7 +593,7 @@ async def test_a_check_of_the_application_is_given_what_it_judges(volume: Mounte
 
 
 async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
-    """A refusal of one keeps nobody from asking the others, and the one is named."""
+    """The other checks are called after a refusal, and the report names the refused one."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False)
     asked: list[str] = []

@@ -68,7 +68,7 @@ async def test_a_settings_class_is_made_once_at_a_start(monkeypatch: pytest.Monk
 
 @pytest.mark.anyio
 async def test_any_callable_makes_settings() -> None:
-    """A function, a lambda or a plain class will do; what it gives is handed out as it is."""
+    """A function, a lambda or a plain class is accepted; its result is used unchanged."""
 
     @dataclass
     class Plain:
@@ -126,7 +126,7 @@ async def test_settings_and_secrets_fail_in_one_report(monkeypatch: pytest.Monke
 async def test_a_secret_in_a_settings_message_is_taken_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A validator that tells what it was given does not tell a secret."""
+    """A validator that shows its input does not show a secret."""
     monkeypatch.setenv("HIVE_NAME", VALUE)
     error = await failed_start(boot_of(Settings))
     (problem,) = error.problems
@@ -163,7 +163,7 @@ async def test_a_factory_that_raises_is_reported_without_the_secret() -> None:
 async def test_a_value_that_was_itself_refused_is_taken_out_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A secret that is too short is a secret: what a factory says about it is scrubbed too."""
+    """A secret that is too short is a secret: it is removed from the error of a factory too."""
     monkeypatch.setenv("JWT_SECRET", "fake-and-too-short")
 
     def make_settings() -> object:

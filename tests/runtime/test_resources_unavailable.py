@@ -237,6 +237,32 @@ async def test_a_failure_after_the_start_is_a_crash() -> None:
     assert len(attempts) == 1
 
 
+async def test_a_crash_while_others_start_is_no_reason_for_a_retry() -> None:
+    """What has started and breaks fails the start, whatever the exception."""
+    boot = declared()
+    attempts: list[None] = []
+
+    @boot.resource
+    async def pool() -> AsyncIterator[None]:
+        attempts.append(None)
+
+        async def fail() -> None:
+            await until(lambda: boot.status().timeline[-1].outcome == "running")
+            raise ConnectionResetError
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail)
+            yield
+
+    @boot.resource
+    async def cache(pool: None) -> None:
+        await anyio.sleep_forever()
+
+    with pytest.raises(StartupError) as caught:
+        await run_once(boot, checkpoint)
+    assert (caught.value.resource, len(attempts)) == ("pool", 1)
+
+
 # Order without a value
 
 

@@ -31,12 +31,12 @@ IN_PRODUCTION = ("OPENAI_API_KEY", "HIVE_API_KEY", "JWT_SECRET")
 
 
 def by_attribute(values: Mapping[str, str]) -> dict[str, str]:
-    """Give the values under the attributes of the declaration."""
+    """Return the values by the attributes of the declaration."""
     return {name.lower(): value for name, value in values.items()}
 
 
 def fake(*names: str) -> dict[str, str]:
-    """Give the fake values of some of the secrets."""
+    """Return the fake values of some of the secrets."""
     return {name: FAKES[name] for name in names}
 
 
@@ -233,7 +233,7 @@ def test_development_on_a_workplace_needs_little(tmp_path: Path) -> None:
 
 
 def test_a_container_without_its_mount_fails_closed(tmp_path: Path) -> None:
-    """A container whose mount was forgotten is held to production, and says what is missing."""
+    """A container without its mount is held to production, and the report names what is missing."""
     loaded = look(Inventory, tmp_path, fake("OPENAI_API_KEY"), pid=1)
     assert [each.name for each in loaded.problems] == ["HIVE_API_KEY", "JWT_SECRET"]
     assert "/run/secrets" in note_text(loaded.report_notes[0])
@@ -274,7 +274,7 @@ def test_an_empty_variable_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_not_written_to(tmp_path: Path) -> None:
-    """What .env says does not become a variable of the process or of its children."""
+    """A value of .env does not become a variable of the process or of its children."""
     (tmp_path / "cwd/.env").write_text("OPENAI_API_KEY=from-env-file\n")
     before = dict(os.environ)
     loaded = look(Inventory, tmp_path, os.environ)
@@ -283,7 +283,7 @@ def test_the_environment_is_not_written_to(tmp_path: Path) -> None:
 
 
 def test_no_dotenv_is_said_in_one_line(tmp_path: Path) -> None:
-    """Without a .env development mode says so, with both paths."""
+    """Without a .env the report of development mode names both paths."""
     loaded = look(Inventory, tmp_path)
     (remark,) = loaded.notes
     assert remark.kind == "no-dotenv"
@@ -305,7 +305,7 @@ async def test_no_dotenv_is_logged(
 
 
 def test_dotenv_cannot_choose_the_mode(tmp_path: Path) -> None:
-    """HIVE_BOOT_PROFILE in .env means nothing, and a warning says so."""
+    """HIVE_BOOT_PROFILE in .env has no effect, and a warning says so."""
     (tmp_path / "cwd/.env").write_text("HIVE_BOOT_PROFILE=production\nOPENAI_API_KEY=fake-key\n")
     loaded = look(Inventory, tmp_path)
     assert loaded.problems == ()
@@ -313,7 +313,7 @@ def test_dotenv_cannot_choose_the_mode(tmp_path: Path) -> None:
     assert warning == LoadWarning("dotenv-setting", ("HIVE_BOOT_PROFILE",), f"{tmp_path}/cwd/.env")
 
 
-def test_foreign_entries_are_no_mount(tmp_path: Path) -> None:
+def test_foreign_entries_are_not_a_mount(tmp_path: Path) -> None:
     """What a platform puts below /run/secrets by itself does not make a mounted mode."""
     cases: list[str] = ["kubernetes.io", "rhsm", "eks.amazonaws.com", "redhat.repo"]
     machines = empty_machines(tmp_path)
@@ -325,7 +325,7 @@ def test_foreign_entries_are_no_mount(tmp_path: Path) -> None:
             assert values_of(look(Inventory, root)) == {"openai_api_key": "from-env-file"}
 
 
-def test_a_pod_without_a_volume_is_told_two_ways_out(tmp_path: Path) -> None:
+def test_a_pod_without_a_volume_gets_two_fixes(tmp_path: Path) -> None:
     """A CI pod reads first how to say that it wants .env, or variables."""
     machines = empty_machines(tmp_path)
     for entries in ((), ("kubernetes.io",), ("kubernetes.io", "rhsm")):
@@ -340,7 +340,7 @@ def test_a_pod_without_a_volume_is_told_two_ways_out(tmp_path: Path) -> None:
             assert "HIVE_BOOT_MODE=environment" in hint
 
 
-def test_a_pod_with_a_volume_is_told_nothing_of_the_kind(tmp_path: Path) -> None:
+def test_a_pod_with_a_volume_gets_no_such_fix(tmp_path: Path) -> None:
     """A volume that lacks a key is a key that is missing, and no question of mode."""
     environ = by_kubelet(tmp_path, fake("OPENAI_API_KEY"))
     assert "HIVE_BOOT_MODE" not in report_of(look(Inventory, tmp_path, environ))

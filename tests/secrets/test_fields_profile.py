@@ -26,7 +26,7 @@ def test_the_usual_spellings_mean_a_profile() -> None:
 
 
 def test_nothing_else_means_one() -> None:
-    """A spelling that nobody agreed on is not guessed at."""
+    """An unknown spelling is not guessed."""
     for text in ("", "produktion", "prod uction", "live", "p"):
         with case(text):
             assert parse_profile(text) is None

@@ -146,8 +146,8 @@ async def test_other_names_are_refused() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
-async def test_bytes_are_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name declared as SecretBytes is refused with the attribute that gives it."""
+async def test_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name declared as SecretBytes is refused with the attribute to read."""
     monkeypatch.setenv("TLS_KEY", "fake-key-0123456789")
     async with Bootstrap(Hive).running():
         for function in (get_secret, require_secret, has_secret):
@@ -242,13 +242,13 @@ def test_missing_in_a_named_directory(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("injected")
 def test_a_variable_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that a script sets after a first look is found."""
+    """A variable that a script sets after a first read is found."""
     assert get_secret("SENTRY_DSN") is None
     monkeypatch.setenv("SENTRY_DSN", OTHER)
     assert get_secret("SENTRY_DSN") == OTHER
 
 
-def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+def test_an_unusable_file_is_an_error(tmp_path: Path) -> None:
     """None and False mean absent only: a file that cannot be used raises SourceError."""
     cases: list[tuple[bytes, str]] = [
         (b"fake-\xff-0123456789", "not-utf-8"),
@@ -272,7 +272,7 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 def test_a_source_that_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A directory that is not there, or none, is no absence of the secret."""
+    """A missing directory does not count as an absent secret."""
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "gone"))
     with pytest.raises(SourceError) as caught:
         get_secret("JWT_SECRET")
@@ -282,7 +282,7 @@ def test_a_source_that_cannot_be_read_is_an_error(
 
 
 def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """A .env that cannot be understood is no absence of the secret, and is not quoted."""
+    """An unreadable .env does not count as an absent secret, and is not quoted."""
     cases: list[bytes] = [b"JWT_SECRET=fake-\xff-0123456789\n", b"JWT_SECRET='fake\n", b"A=1\0\n"]
     machines = empty_machines(tmp_path)
     for content in cases:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def fields_of(declared: type[SecretSet]) -> dict[str, Field]:
-    """Give the fields of a declaration, by attribute."""
+    """Return the fields of a declaration, by attribute."""
     return declared._field_index.fields  # noqa: SLF001  (what a load reads)
 
 
@@ -69,7 +69,7 @@ def test_an_annotation_alone_is_a_required_field() -> None:
     assert (field.activate_after, field.accept_old_for, field.previous) == (0.0, 0.0, None)
 
 
-def test_everything_that_a_field_can_say_is_kept() -> None:
+def test_all_arguments_of_a_field_are_kept() -> None:
     """What is written into secret() is what the loading goes by."""
 
     def judge(value: str) -> bool:
@@ -139,7 +139,7 @@ def test_a_declared_file_is_the_only_one_tried() -> None:
     assert fields_of(Keys)["api_key"].candidates == ("keys/api.v2", "keys/api.v2.txt")
 
 
-def test_annotations_say_type_and_need() -> None:
+def test_an_annotation_determines_type_and_requirement() -> None:
     """Secret and SecretBytes are required, `| None` is optional, however it is written."""
     cases: list[tuple[str, type, bool]] = [
         ("Secret", Secret, True),
@@ -161,7 +161,7 @@ def test_annotations_say_type_and_need() -> None:
                     assert (field.kind, field.required) == (kind, required)
 
 
-def test_a_class_variable_is_no_field() -> None:
+def test_a_class_variable_is_not_a_field() -> None:
     """A constant of the class, annotated as one, is left alone."""
     for future in (False, True):
         with case(future):
@@ -218,7 +218,7 @@ def test_imports_under_type_checking_are_understood() -> None:
     assert child.stdout == "[('A', 'Secret', True), ('B_KEY', 'SecretBytes', False)]\n"
 
 
-def test_what_is_no_annotation_is_no_field() -> None:
+def test_a_name_without_an_annotation_is_not_a_field() -> None:
     """Class variables, constants and methods of a declaration are left alone."""
 
     class Keys(SecretSet):
@@ -252,7 +252,7 @@ def test_a_class_without_annotations_of_its_own_is_fine() -> None:
     assert fields_of(Same) == fields_of(Keys)
 
 
-def test_a_field_is_no_attribute_of_its_class() -> None:
+def test_a_field_is_not_an_attribute_of_its_class() -> None:
     """The class does not pretend to hold a value."""
 
     class Keys(SecretSet):
@@ -316,7 +316,7 @@ def test_staging_is_held_to_production() -> None:
             assert not field.required_for("development")
 
 
-def test_required_in_one_profile_says_nothing_about_another() -> None:
+def test_required_in_one_profile_is_optional_in_another() -> None:
     """What the tests need production may do without."""
     field = fields_of(declare("key: Secret | None = secret(required_in=['test', 'dev'])"))["key"]
 
@@ -350,7 +350,7 @@ def test_a_rule_holds_for_the_whole_value(tmp_path: Path) -> None:
 
 
 def test_a_previous_name_is_an_optional_field_behind_the_scenes(tmp_path: Path) -> None:
-    """The value before a rotation is read where it is, and nobody has to give it."""
+    """The value before a rotation is read like any other, and is optional."""
     keys = declare("jwt: Secret = secret(previous='JWT_OLD', min_length=4)")
     (tmp_path / "jwt").write_text("fake-new")
 
@@ -424,6 +424,14 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
     "a file that is no text": ("a: Secret = secret(file=b'a')", ("Keys.a", "file=")),
     "a negative length": ("a: Secret = secret(min_length=-1)", ("Keys.a", "min_length=")),
     "a length that is no number": ("a: Secret = secret(max_length='8')", ("Keys.a", "max_length=")),
+    "a placeholder that is no truth": (
+        "a: Secret = secret(allow_placeholder='no')",
+        ("Keys.a", "allow_placeholder="),
+    ),
+    "a file variable that is no truth": (
+        "a: Secret = secret(file_variable=0)",
+        ("Keys.a", "file_variable="),
+    ),
     "a length that is a truth": ("a: Secret = secret(min_length=True)", ("Keys.a", "min_length=")),
     "lengths that exclude all": (
         "a: Secret = secret(min_length=9, max_length=8)",
@@ -513,7 +521,7 @@ def test_a_wrong_declaration_is_refused_by_class_and_field() -> None:
             assert caught.value.exit_code == 70
 
 
-def test_an_annotation_that_is_no_secret_is_refused() -> None:
+def test_an_annotation_of_another_type_is_refused() -> None:
     """A setting in a declaration of secrets is sent to where settings belong."""
     cases: list[str] = [
         "int",

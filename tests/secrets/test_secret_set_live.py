@@ -29,7 +29,7 @@ def make() -> Keys:
 
 
 def test_a_set_is_made_of_keywords() -> None:
-    """A test gives every field, and reads it back."""
+    """A test passes every field, and reads it back."""
     keys = make()
 
     assert keys.api_key.reveal() == TEXT
@@ -39,7 +39,7 @@ def test_a_set_is_made_of_keywords() -> None:
 
 
 def test_fields_that_are_not_given_are_named() -> None:
-    """A test that forgets fields is told which; optional ones count too."""
+    """The error names the fields that are missing; optional ones count too."""
     with pytest.raises(TypeError, match=r"dsn, keystore"):
         Keys(api_key=Secret("API_KEY", TEXT))  # type: ignore[call-arg]
 
@@ -91,7 +91,7 @@ def test_no_field_can_be_assigned_or_deleted() -> None:
 
 
 def test_a_set_shows_names_only() -> None:
-    """A printed set tells what is there and what is not, and no value."""
+    """A printed set shows which fields are present, and no value."""
     keys = make()
     shown = (
         "Keys(api_key=Secret('API_KEY', '***'), keystore=SecretBytes('KEYSTORE', '***'), dsn=None)"

@@ -31,7 +31,7 @@ def names_of(declared: type[SecretSet]) -> dict[str, str]:
 
 
 def test_a_prefix_precedes_derived_names_only(tmp_path: Path) -> None:
-    """The variable, its ``_FILE`` and the file get it; what ``secret()`` says does not."""
+    """The variable, its ``_FILE`` and the file get it; arguments of ``secret()`` do not."""
     assert names_of(Orders) == {
         "db_password": "ORDERS_DB_PASSWORD",
         "api_key": "STRIPE_KEY",
@@ -94,7 +94,7 @@ def test_an_invalid_prefix_is_refused() -> None:
 
 
 def test_an_optional_field_may_be_none_in_the_code(tmp_path: Path) -> None:
-    """``= None`` says what ``| None`` says, and it is no attribute of the class."""
+    """``= None`` means the same as ``| None``, and is not an attribute of the class."""
 
     class Keys(SecretSet, prefix="APP_"):
         token: Secret | None = None
@@ -116,7 +116,7 @@ def test_an_optional_field_may_be_none_in_the_code(tmp_path: Path) -> None:
 
 
 def test_a_required_field_cannot_be_none_in_the_code() -> None:
-    """The message says how the field becomes optional, and other values are refused as before."""
+    """The message shows how the field becomes optional, and other values are refused as before."""
     with pytest.raises(DeclarationError, match=r"token: SecretBytes \| None"):
 
         class Keys(SecretSet):

@@ -1,13 +1,9 @@
 """The live object: always the current value, one generation at a time."""
 
 import math
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from hive_boot import Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.runtime.status import describe
@@ -15,6 +11,7 @@ from hive_boot.secrets.fields import Profile
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.store import Store
 from tests.fixtures.cases import case, empty_machines
+from tests.fixtures.threads import readers
 from tests.support import look
 
 PROFILES: tuple[Profile, ...] = ("development", "test", "staging", "production")
@@ -111,7 +108,7 @@ def test_a_generation_shows_no_value(tmp_path: Path) -> None:
 
 
 def test_status_of_an_optional_one_that_is_required(tmp_path: Path) -> None:
-    """Whether a secret is required is told for the profile that is asked for."""
+    """The status shows whether a secret is required in the current profile."""
 
     class Strict(SecretSet):
         """A secret that only production needs."""
@@ -124,26 +121,15 @@ def test_status_of_an_optional_one_that_is_required(tmp_path: Path) -> None:
     assert required == {"development": False, "test": False, "staging": True, "production": True}
 
 
-@pytest.fixture
-def eager_threads() -> Iterator[None]:
-    """Let threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("eager_threads")
 def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
     """While sets are accepted, a reader sees one set or the next, never parts of two."""
     sets = [loaded_pair(tmp_path, number) for number in range(2)]
     store = Store(Pair)
     store.accept(sets[0])
-    stop = threading.Event()
     mixtures: list[tuple[object, object]] = []
     reads: list[int] = []
 
-    def read() -> None:
+    def read(stop: threading.Event) -> None:
         count = 0
         while not stop.is_set():
             pinned = store.view.current
@@ -157,26 +143,21 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
             count += 1
         reads.append(count)
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for number in range(3000):
-        store.accept(sets[number % 2])
-    stop.set()
-    for reader in readers:
-        reader.join()
+    with readers(read):
+        for number in range(3000):
+            store.accept(sets[number % 2])
     assert min(reads) > 0
     assert mixtures == []
 
 
 class Clock:
-    """A monotonic clock that moves when a test says so."""
+    """A monotonic clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
 
     def __call__(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return self.now
 
 
@@ -220,12 +201,12 @@ class Process:
         return self.store.advance()
 
     def used(self, attribute: str = "key") -> str:
-        """Give the value in use; a dash when there is none."""
+        """Return the value in use; a dash without one."""
         value = getattr(self.store.view, attribute)
         return "-" if value is None else str(value.reveal()[-1])
 
     def accepted(self, attribute: str = "key") -> str:
-        """Give the values that are accepted, in order."""
+        """Return the values that are accepted, in order."""
         return "".join(str(value.reveal())[-1] for value in self.store.accepted(attribute))
 
     @property
@@ -235,7 +216,7 @@ class Process:
 
 
 def told(change: Change | None) -> dict[str, str]:
-    """Give what a change says of each field, as ``old>new``."""
+    """Return each field of a change, as ``old>new``."""
     assert change is not None
     assert tuple(change.old) == tuple(change.new) == change.names
 
@@ -289,7 +270,7 @@ def test_a_grace_ends_also_when_nobody_looks(tmp_path: Path) -> None:
     assert process.accepted() == "b"
 
 
-def test_what_is_due_says_so_until_it_is_used(tmp_path: Path) -> None:
+def test_a_value_is_due_until_it_is_used(tmp_path: Path) -> None:
     """A value whose lead ended a moment ago is not slept over: it is still to be put into use."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
@@ -301,7 +282,7 @@ def test_what_is_due_says_so_until_it_is_used(tmp_path: Path) -> None:
     assert process.due == 110
 
 
-def test_what_is_used_is_accepted_although_it_is_overdue(tmp_path: Path) -> None:
+def test_the_value_in_use_is_accepted_although_it_is_overdue(tmp_path: Path) -> None:
     """A loop that is late goes on signing with the old value, and accepts its own tokens."""
     process = Process(tmp_path, key="a", slow="a")
     process.rotate(key="a", slow="b")
@@ -332,7 +313,7 @@ def test_rotations_within_one_lead_follow_one_another(tmp_path: Path) -> None:
     assert ends == [("dcb", 114), ("dc", 118), ("d", ENDS)]
 
 
-def test_a_process_that_slept_skips_what_is_over(tmp_path: Path) -> None:
+def test_a_process_that_slept_skips_expired_values(tmp_path: Path) -> None:
     """After a long pause the newest value that is due comes into use, in one change."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
@@ -395,7 +376,7 @@ def test_now_skips_the_lead_of_the_new_value(tmp_path: Path) -> None:
     assert (process.accepted(), process.due) == ("b", ENDS)
 
 
-def test_now_skips_the_lead_of_what_was_accepted_before(tmp_path: Path) -> None:
+def test_now_activates_pending_values(tmp_path: Path) -> None:
     """What waits for its turn comes into use at once, with nothing new to read."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
@@ -476,7 +457,7 @@ def test_a_removed_secret_that_returns(tmp_path: Path) -> None:
 
 
 def test_fields_come_into_use_each_by_its_own_lead(tmp_path: Path) -> None:
-    """One rotation of three fields is used at three moments; each is told with its own names."""
+    """One rotation of three fields is used at three moments; each change has its own names."""
     process = Process(tmp_path, key="a", api_key="a", slow="a")
     assert told(process.rotate(key="b", api_key="b", slow="b")) == {"api_key": "a>b"}
     assert told(process.at(10)) == {"key": "a>b"}
@@ -486,7 +467,7 @@ def test_fields_come_into_use_each_by_its_own_lead(tmp_path: Path) -> None:
 
 
 def test_a_change_names_the_set_that_brought_it(tmp_path: Path) -> None:
-    """A value that comes into use late is told with its own set's number, not a later one's."""
+    """A value that comes into use late has the number of its own set, not of a later one."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     other = process.rotate(key="b", api_key="b")
@@ -496,8 +477,8 @@ def test_a_change_names_the_set_that_brought_it(tmp_path: Path) -> None:
     assert (other.generation, late.generation) == (3, 2)
 
 
-def test_the_time_to_come_is_told(tmp_path: Path) -> None:
-    """The status says of each secret in how many seconds its newest value is used, and no more."""
+def test_the_status_shows_when_a_value_is_due(tmp_path: Path) -> None:
+    """The status has the seconds until the newest value of each secret is used."""
     process = Process(tmp_path, key="a", slow="a")
     process.rotate(key="b", slow="b")
     process.at(4)
@@ -536,7 +517,7 @@ def test_the_previous_value_comes_last_and_once(tmp_path: Path) -> None:
 
 
 def test_a_set_with_nothing_new_changes_nothing(tmp_path: Path) -> None:
-    """A set of the same values is no news for anybody, and moves no deadline."""
+    """A set of the same values is not a change, and moves no deadline."""
     process = Process(tmp_path, key="a", slow="a")
     process.rotate(key="b", slow="a")
     process.at(4)
@@ -567,8 +548,7 @@ def misbehaviour(store: Store[Numbered], name: str) -> str:
     return ""
 
 
-@pytest.mark.usefixtures("eager_threads")
-def test_what_is_used_is_accepted_in_every_thread(tmp_path: Path) -> None:
+def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
     """While sets come and go, a reader's own value is among the accepted, which hold no double."""
     clock = Clock()
     store = Store(Numbered, clock)
@@ -579,23 +559,17 @@ def test_what_is_used_is_accepted_in_every_thread(tmp_path: Path) -> None:
         return look(Numbered, tmp_path, {"HIVE_BOOT_MODE": "environment", **environ})
 
     store.accept(loaded(0))
-    stop = threading.Event()
     seen: list[set[str]] = []
 
-    def read() -> None:
+    def read(stop: threading.Event) -> None:
         found: set[str] = set()
         while not stop.is_set():
             found.update(misbehaviour(store, name) for name in fields)
         seen.append(found)
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for number in range(1, 400):
-        store.accept(loaded(number), now=number % 7 == 0)
-        clock.now += 1
-        store.advance(now=number % 11 == 0)
-    stop.set()
-    for reader in readers:
-        reader.join()
+    with readers(read):
+        for number in range(1, 400):
+            store.accept(loaded(number), now=number % 7 == 0)
+            clock.now += 1
+            store.advance(now=number % 11 == 0)
     assert seen == [{""}, {""}]

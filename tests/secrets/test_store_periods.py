@@ -29,7 +29,7 @@ class Rotate(NamedTuple):
 
 
 class Wait(NamedTuple):
-    """Time passes, and nobody looks."""
+    """Time passes without a call."""
 
     seconds: int
 
@@ -74,7 +74,7 @@ def loaded(lead: int, grace: int, values: Values) -> LoadResult:
 
 
 class Model:
-    """What the promise says of one field.
+    """Expected values of one field.
 
     Attributes:
         turns: every value that was accepted, with the moment from which it is the current one.
@@ -111,7 +111,7 @@ class Model:
         self.merged |= {number for number in range(at) if values[number] in values[at:]}
 
     def accepted(self, now: float) -> list[str]:
-        """Give what is valid: what is used, then what is to come and what was, the newest first."""
+        """Return the accepted values: current, then pending, then old ones, the newest first."""
         ends = [since + self.grace for _, since in self.turns[1:]]
         valid = [
             value
@@ -122,14 +122,14 @@ class Model:
         return list(dict.fromkeys(value for value in found if value is not None))
 
     def next_due(self, now: float) -> float:
-        """Give the next moment at which a value comes into use, or its predecessor ends."""
+        """Return the next moment at which a value comes into use, or its predecessor ends."""
         moments = [since for _, since in self.turns[1:]]
         ends = [since + self.grace for since in moments]
         moments += [end for number, end in enumerate(ends) if number not in self.merged]
         return min((moment for moment in moments if moment > now), default=math.inf)
 
     def is_overdue(self, now: float) -> bool:
-        """Tell whether another value should be in use."""
+        """Return whether another value should be in use."""
         return [value for value, since in self.turns if since <= now][-1] != self.used
 
 
@@ -178,7 +178,7 @@ class Both:
         assert used is None or accepted[0] == used
 
     def compare_change(self) -> None:
-        """The store has said what is another one in use now, and nothing otherwise."""
+        """The change names the fields whose value in use is another one now."""
         if self.change is None:
             assert self.before == self.model.used
         else:
@@ -188,7 +188,7 @@ class Both:
 
 
 def letter(value: object) -> str | None:
-    """Give the letter of a fake value."""
+    """Return the letter of a fake value."""
     assert isinstance(value, Secret | None)
     return None if value is None else value.reveal()[-1]
 

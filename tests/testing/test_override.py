@@ -1,5 +1,6 @@
-"""Other secrets for a while: in a start, in an application that runs, and afterwards."""
+"""Temporary secrets in a start, in a running or loaded application, and after the block."""
 
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import anyio
@@ -14,13 +15,14 @@ from hive_boot import (
     Secret,
     SecretBytes,
     SecretSet,
+    get_secret,
     secret,
 )
 from hive_boot.testing import override
 
 
 class AppSecrets(SecretSet):
-    """What the application needs."""
+    """The secrets of the application."""
 
     api_key: Secret = secret(min_length=6)
     keystore: SecretBytes | None
@@ -47,8 +49,8 @@ async def test_a_start_needs_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.anyio
-async def test_other_fields_are_loaded_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not named comes from where it always comes from."""
+async def test_other_fields_are_loaded_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields that are not named come from their sources."""
     monkeypatch.setenv("SENTRY_DSN", "fake-dsn")
     boot = application()
     with override(boot, api_key=Secret("API_KEY", "fake-given")):
@@ -58,7 +60,7 @@ async def test_other_fields_are_loaded_as_ever(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.anyio
-async def test_a_mount_is_passed_over(tmp_path: Path) -> None:
+async def test_a_mount_is_overridden(tmp_path: Path) -> None:
     """A value in a mounted file does not count beside a given one."""
     (tmp_path / "api_key").write_text("fake-mounted")
     boot = Bootstrap(AppSecrets, secrets_dirs=tmp_path, profile="test")
@@ -70,7 +72,7 @@ async def test_a_mount_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_given_value_is_judged() -> None:
+async def test_a_given_value_is_validated() -> None:
     """A rule refuses a given value as it would any other."""
     boot = application()
     with override(boot, api_key="short"), pytest.raises(InvalidSecretsError) as caught:
@@ -85,7 +87,7 @@ async def test_a_given_value_is_judged() -> None:
 
 @pytest.mark.anyio
 async def test_an_application_that_runs_rotates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A running application takes the values over, tells its hooks, and takes its own back."""
+    """A running application uses the values, calls its hooks, and returns to its own."""
     monkeypatch.setenv("API_KEY", "fake-own")
     boot = application()
     heard: list[Change] = []
@@ -119,8 +121,8 @@ async def test_a_block_in_another_adds_to_it() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_running_application_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it refuses is an error in the test, and leaves the application as it was."""
+async def test_a_running_application_keeps_its_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused value is an error in the test, and leaves the application as it was."""
     monkeypatch.setenv("API_KEY", "fake-own")
     boot = application()
     async with boot.running() as secrets:
@@ -134,12 +136,64 @@ async def test_a_running_application_keeps_what_it_has(monkeypatch: pytest.Monke
 
 @pytest.mark.anyio
 async def test_with_is_for_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain with cannot replace what is in use, and says what can."""
+    """A plain with cannot replace values in use, and the error names async with."""
     monkeypatch.setenv("API_KEY", "fake-own")
     boot = application()
     async with boot.running():
         with pytest.raises(LifecycleError, match="async with override"):
             override(boot, api_key="fake-given").__enter__()
+
+
+def test_a_loaded_application_has_the_values_in_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its live object has them at once, in a run, and no longer after the block."""
+    monkeypatch.setenv("API_KEY", "fake-own")
+    boot = Bootstrap(
+        AppSecrets, config=lambda secrets: secrets.api_key.reveal(), mode="environment"
+    )
+
+    async def run() -> None:
+        async with boot.running():
+            assert boot.config == "fake-given"
+
+    with boot.loaded() as secrets:
+        with override(boot, api_key="fake-given"):
+            assert secrets.api_key.reveal() == boot.config == get_secret("API_KEY") == "fake-given"
+            anyio.run(run)
+            assert boot.secrets is secrets
+            assert boot.config == "fake-given"
+            monkeypatch.delenv("API_KEY")
+        assert secrets.api_key.reveal() == boot.config == get_secret("API_KEY") == "fake-own"
+        with pytest.raises(InvalidSecretsError):
+            override(boot, api_key="short").__enter__()
+        assert secrets.api_key.reveal() == boot.config == "fake-own"
+    with pytest.raises(LifecycleError):
+        _ = boot.secrets
+
+
+@pytest.mark.anyio
+async def test_a_run_that_outlives_the_block_keeps_the_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its next reload returns to the sources, also of an application that was loaded before."""
+    monkeypatch.setenv("API_KEY", "fake-own")
+    boot = application()
+    with boot.loaded() as secrets:
+        async with AsyncExitStack() as stack:
+            with override(boot, api_key="fake-given"):
+                await stack.enter_async_context(boot.running())
+            assert secrets.api_key.reveal() == "fake-given"
+            assert await boot.reload() is not None
+            assert secrets.api_key.reveal() == "fake-own"
+        assert secrets.api_key.reveal() == "fake-own"
+
+
+def test_an_application_that_is_loaded_in_the_block_keeps_the_values() -> None:
+    """A module that loads at import needs no source, also when its tests import it in a block."""
+    boot = application()
+    with ExitStack() as stack:
+        with override(boot, api_key="fake-given"):
+            secrets = stack.enter_context(boot.loaded())
+        assert secrets.api_key.reveal() == "fake-given"
 
 
 def test_a_field_that_is_not_declared_is_refused() -> None:
@@ -150,7 +204,7 @@ def test_a_field_that_is_not_declared_is_refused() -> None:
 
 
 def test_a_value_of_another_type_is_refused() -> None:
-    """Text is no bytes, and a number is neither."""
+    """SecretBytes need bytes, and a Secret needs a str."""
     with pytest.raises(DeclarationError, match=r"keystore=.* bytes.* str"):
         override(application(), keystore="fake-value")
     with pytest.raises(DeclarationError, match=r"api_key=.* str.* bytes"):

@@ -21,20 +21,20 @@ NEW = {"api_key": "fake-2", "tls/server.key": "fake-key-2"}
 
 @pytest.fixture
 def volume(tmp_path: Path) -> MountedVolume:
-    """Give a volume with one generation in it."""
+    """Return a volume with one generation in it."""
     volume = MountedVolume(tmp_path / "volume")
     assert volume.publish(OLD)
     return volume
 
 
 def generation_of(volume: MountedVolume) -> Path:
-    """Give the directory that is published, which has to be there."""
+    """Return the published directory, which must exist."""
     assert volume.generation is not None
     return volume.generation
 
 
 def layout(volume: MountedVolume) -> dict[str, str | None]:
-    """Give what is in the volume: where links lead, and None for directories."""
+    """Return the entries of the volume: the targets of links, and None for directories."""
     return {
         entry.name: str(entry.readlink()) if entry.is_symlink() else None
         for entry in volume.path.iterdir()
@@ -42,7 +42,7 @@ def layout(volume: MountedVolume) -> dict[str, str | None]:
 
 
 def mode_of(path: Path) -> int:
-    """Give the permissions of a file."""
+    """Return the permissions of a file."""
     return stat.S_IMODE(path.stat().st_mode)
 
 
@@ -197,7 +197,7 @@ def test_two_dots_are_only_refused_in_front(volume: MountedVolume) -> None:
 def test_a_slow_writer_pauses_between_files(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is slow, nobody sees anything of what it writes."""
+    """A slow writer shows nothing until it has finished."""
     seen = []
 
     def look(seconds: float) -> None:
@@ -213,10 +213,10 @@ def test_a_slow_writer_pauses_between_files(
     assert set(volume.content) == {"a", "b", "c"}
 
 
-def test_a_writer_sleeps_only_when_it_is_told_to(
+def test_a_writer_sleeps_only_with_a_pause(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a pause nobody sleeps."""
+    """Without a pause it does not sleep."""
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it sleeps"))
 
     assert volume.publish(NEW)
@@ -238,7 +238,7 @@ def test_a_missing_link_is_made_again(volume: MountedVolume) -> None:
     assert not volume.publish(OLD)
 
 
-def test_a_missing_link_of_a_key_that_goes_is_no_matter(volume: MountedVolume) -> None:
+def test_a_missing_link_of_a_removed_key_is_ignored(volume: MountedVolume) -> None:
     """What should be removed may be gone already."""
     volume.remove_link("tls")
 
@@ -274,7 +274,7 @@ def test_links_first_come_before_the_rename(volume: MountedVolume) -> None:
 
 
 def test_data_can_be_away_for_a_while(volume: MountedVolume) -> None:
-    """Within the block there is no ``..data``; afterwards it is what it was."""
+    """Within the block ``..data`` is missing; afterwards it is as before."""
     before = layout(volume)
     with volume.without_data():
         assert "..data" not in layout(volume)
@@ -328,7 +328,7 @@ def test_what_was_never_published_cannot_be_away(tmp_path: Path) -> None:
 
 
 def test_permissions_of_files_can_come_late() -> None:
-    """Within the block nobody but root can read the new files; the old ones are gone."""
+    """Within the block only root can read the new files; the old ones are gone."""
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
         volume.publish(OLD)
@@ -342,7 +342,7 @@ def test_permissions_of_files_can_come_late() -> None:
 
 
 def test_the_permission_of_the_directory_can_come_late() -> None:
-    """Within the block nobody but root can look into the directory."""
+    """Within the block only root can list the directory."""
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
         volume.publish(OLD)
@@ -373,7 +373,7 @@ def test_late_permissions_may_be_too_late(*, directory: bool) -> None:
         assert not closed.exists()
 
 
-def test_an_ordinary_user_replaces_what_nobody_can_read() -> None:
+def test_an_ordinary_user_replaces_unreadable_files() -> None:
     """What cannot be compared counts as changed."""
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")

@@ -5,29 +5,19 @@ from __future__ import annotations
 import errno
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from hive_boot._timings import Backoff
-from hive_boot.exceptions import Problem, unavailable_reason
+from hive_boot._timings import Backoff, Timings
+from hive_boot.exceptions import Problem, ProblemKind, unavailable_reason
 from hive_boot.redaction.opaque import conceal
-from hive_boot.secrets.fields import ValueProblem
+from hive_boot.secrets.fields import Field, ValueProblem
 from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, value_of_content
 from hive_boot.secrets.value import Secret
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from hive_boot._timings import Timings
-    from hive_boot.exceptions import ProblemKind
-    from hive_boot.secrets.fields import Field
-
 _SHOWN = 3
 """The number of names in a message about a source, which may be asked for a thousand."""
-
-
-_HTTP_STATUS = range(100, 600)
 
 
 _UNAVAILABLE_STATUS = {408, 429, *range(500, 600)}
@@ -115,9 +105,7 @@ class CustomSource:
             AnswerError: what it returned cannot be used.
         """
         fields = {field.name: field for field in self.fields}
-        self._accept(fields, conceal(await self._load(tuple(fields))))
-
-    def _accept(self, fields: Mapping[str, Field], answer: Callable[[], Any]) -> None:
+        answer = conceal(await self._load(tuple(fields)))
         if not isinstance(answer(), Mapping):
             message = f"load() returned {type(answer()).__name__}, not a mapping"
             raise AnswerError(message)
@@ -188,9 +176,12 @@ def _describe(failure: BaseException) -> tuple[str, bool]:
     for _ in range(_MAX_CAUSES):
         # An attribute of the exception of a library may be a property that raises.
         with suppress(Exception):
-            owners = (getattr(each, "response", None), each)
+            response = getattr(each, "response", None)
+            owners = (response, each)
             codes = [getattr(o, n, 0) for o in owners for n in ("status_code", "status", "code")]
-            status = next((code for code in codes if code in _HTTP_STATUS), None)
+            if isinstance(response, Mapping):  # of botocore
+                codes.append(response["ResponseMetadata"]["HTTPStatusCode"])
+            status = next((code for code in codes if code in range(100, 600)), None)
             # The numbers of OpenSSL are not those of the system.
             number: Any = None if hasattr(each, "library") else getattr(each, "errno", None)
             may_pass = may_pass or status in _UNAVAILABLE_STATUS

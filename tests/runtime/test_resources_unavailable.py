@@ -254,8 +254,8 @@ async def test_a_crash_while_others_start_is_no_reason_for_a_retry() -> None:
             group.start_soon(fail)
             yield
 
-    @boot.resource
-    async def cache(pool: None) -> None:
+    @boot.resource(after=pool)
+    async def cache() -> None:
         await anyio.sleep_forever()
 
     with pytest.raises(StartupError) as caught:

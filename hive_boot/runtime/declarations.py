@@ -211,8 +211,8 @@ class CheckSpec(Record):
     work: Work
     names: frozenset[str]
     timeout: float | None
-    retry_on: tuple[type[Exception], ...]
-    at: CheckMoment
+    retry_on: tuple[type[Exception], ...] = ()
+    at: CheckMoment = "always"
 
 
 class ResourceSpec(Record):

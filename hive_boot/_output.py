@@ -67,9 +67,6 @@ def log_safely(
 ) -> None:
     """Log a message; an exception of a filter or a handler is ignored.
 
-    A logger that is disabled is enabled again: ``disable_existing_loggers``, a default of
-    ``dictConfig``, is not meant for the loggers of libraries. A level can silence them.
-
     The record contains the location of the caller, not of this function.
 
     Args:
@@ -80,7 +77,6 @@ def log_safely(
         **more: further arguments of ``Logger.log``, such as ``exc_info`` and ``extra``.
     """
     with suppress(Exception):
-        logger.disabled = False
         logger.log(level, text, *args, stacklevel=2, **more)
 
 

@@ -70,6 +70,46 @@ class ServerCertificate:
             self._is_valid.set()
 
 
+class _Connection(ssl.SSLObject):
+    """TLS of one connection, whose end is sent and not waited for once everything is written.
+
+    asyncio waits for the client to confirm the end, which a client with an idle connection does
+    not do, so the connection would hold the stop. TLS does not require to wait:
+    https://www.rfc-editor.org/rfc/rfc8446#section-6.1
+    """
+
+    outgoing: ssl.MemoryBIO
+
+    def unwrap(self) -> None:
+        """Send the end of the connection."""
+        is_written = not self.outgoing.pending
+        try:
+            super().unwrap()
+        except ssl.SSLWantReadError:
+            if not is_written:
+                raise
+
+
+class _ServerContext(ssl.SSLContext):
+    """Context whose connections know what they still have to write."""
+
+    sslobject_class = _Connection
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002  (the signature of SSLContext)
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Return the TLS of one connection."""
+        connection = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        if isinstance(connection, _Connection):
+            connection.outgoing = outgoing
+        return connection
+
+
 def make_context(
     certificate: tuple[str, Value | None], key: tuple[str, Value | None]
 ) -> ssl.SSLContext:
@@ -94,7 +134,7 @@ def make_context(
         )
         raise ValueError(message)
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = _ServerContext(ssl.PROTOCOL_TLS_SERVER)
     with _readable_file(chain) as chain_path, _readable_file(private) as key_path:
         try:
             context.load_cert_chain(chain_path, key_path, password=refuse_to_ask)

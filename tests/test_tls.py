@@ -3,6 +3,7 @@
 import os
 import ssl
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,34 @@ def test_without_files_in_memory_a_temporary_file_is_used_and_removed(
     assert modes == [0o600] * 4
     assert list(directory.iterdir()) == []
     assert descriptors() == before
+
+
+def connected(certificate: str, key: str) -> tuple[ssl.SSLObject, ssl.SSLObject, ssl.MemoryBIO]:
+    """Return both sides of a connection in memory, and what the server has written."""
+    requests, answers = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context_of(certificate, key).wrap_bio(requests, answers, server_side=True)
+    trusted = ssl.create_default_context(cadata=certificate)
+    client = trusted.wrap_bio(answers, requests, server_hostname="localhost")
+    for step in (client.do_handshake, server.do_handshake) * 2 + (client.do_handshake, client.read):
+        with suppress(ssl.SSLWantReadError):
+            step()
+    return server, client, answers
+
+
+def test_the_end_of_a_connection_is_not_waited_for_once_everything_is_written(
+    pairs: dict[str, tuple[str, str]],
+) -> None:
+    """A client that never confirms the end holds nothing, and a slow one gets all of the answer."""
+    server, client, answers = connected(*pairs["own"])
+    assert answers.pending == 0
+    server.unwrap()
+    assert client.read() == b""  # the end
+
+    server, client, _ = connected(*pairs["own"])
+    server.write(b"an answer")
+    with pytest.raises(ssl.SSLWantReadError):
+        server.unwrap()
+    assert client.read() == b"an answer"
 
 
 class Needs(SecretSet):

@@ -18,8 +18,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hive_boot._output import log_safely
-
 if TYPE_CHECKING:
     from types import FrameType
     from typing import Protocol, Self
@@ -157,11 +155,7 @@ def terminate_self() -> None:
     if callable(signal.getsignal(signal.SIGTERM)):
         os.kill(os.getpid(), signal.SIGTERM)
     else:
-        log_safely(
-            logging.ERROR,
-            "No handler for SIGTERM in this process: the server continues, and is not ready",
-            logger=_log,
-        )
+        _log.error("No handler for SIGTERM in this process: the server continues, and is not ready")
 
 
 def _has_terminal() -> bool:

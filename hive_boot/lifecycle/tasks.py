@@ -64,6 +64,11 @@ log_event: partial[None] = partial(log_safely, logger=logging.getLogger("hive_bo
 """Log a message; never raises."""
 
 
+def add_note(failure: BaseException, note: str) -> None:
+    """Add a note to an exception, also to one whose class does not allow assignments."""
+    vars(failure).setdefault("__notes__", []).append(note)
+
+
 def log_failure(text: str, *args: object, failure: BaseException) -> None:
     """Log the failure that ends a run, and mark it, so that it is not reported once more."""
     log_event(logging.CRITICAL, text, *args, exc_info=failure)

@@ -44,8 +44,31 @@ def _escape_arguments(record: logging.LogRecord) -> bool:
     return True
 
 
+class _StaysEnabled:
+    """Logger that a configuration of logging does not disable because it does not name it.
+
+    dictConfig() and fileConfig() disable all existing loggers that they do not name, unless
+    ``disable_existing_loggers`` is False. Any other code can disable it.
+    """
+
+    _is_disabled = False
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the logger drops all records."""
+        return self._is_disabled
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        if sys._getframe(1).f_globals.get("__name__") != "logging.config":  # noqa: SLF001  (documented)
+            self._is_disabled = value
+
+
 for _logger in _OWN_LOGGERS:
     _logger.addFilter(_escape_arguments)
+    # A subclass, because an application may have called logging.setLoggerClass().
+    _kind: Any = type("Logger", (_StaysEnabled, type(_logger)), {})
+    _logger.__class__ = _kind
 
 
 class _Formatter(logging.Formatter):
@@ -222,7 +245,7 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
-    """Log that a check failed during a start, or a source, and when it is retried."""
+    """Log that a check or a source could not be reached, and when it is retried."""
     text = "%s %s; retry in %.1f s"
     _log(logging.WARNING, text, problem.name, problem.message, seconds)
 

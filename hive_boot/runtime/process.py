@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import escape_controls, write_stderr
-from hive_boot.exceptions import BootError, InvalidSecretsError
+from hive_boot.exceptions import BootError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
 from hive_boot.redaction.registry import redact_safely
 from hive_boot.redaction.tracebacks import format_failure, format_location
@@ -225,7 +225,7 @@ def run_process(
         must_complete: whether a stop by a signal before main has returned is a failure.
 
     Returns:
-        The exit status: 0, what main returned, 70, 78, or 128 + the signal.
+        The exit status: 0, what main returned, 70, 75, 78, or 128 + the signal.
     """
     with acquire() as signal_handler:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
@@ -255,15 +255,24 @@ def report_failure(exc: BaseException) -> int:
     from hive_boot.lifecycle.tasks import unwrap_single, was_logged  # noqa: PLC0415  (only a failure needs it)
 
     only = unwrap_single(exc)
-    if isinstance(only, BaseExceptionGroup) and (rest := only.split(was_logged)[1]):
-        only = unwrap_single(rest)
     if isinstance(only, SystemExit):
         return _system_exit_status(only)
-    if isinstance(only, BootError):
-        return only.exit_code if was_logged(only) else report_boot_error(only)
-    if not was_logged(only):
-        _say_escaped(format_failure(only))
-    return 130 if isinstance(only, KeyboardInterrupt) else 70
+    rest = only.split(was_logged)[1] if isinstance(only, BaseExceptionGroup) else only
+    if rest is not None and not was_logged(rest):
+        rest = unwrap_single(rest)
+        if isinstance(rest, BootError):
+            report_boot_error(rest)
+        else:
+            _say_escaped(format_failure(rest))
+    return 130 if isinstance(only, KeyboardInterrupt) else _status_of_failure(only)
+
+
+def _status_of_failure(exc: BaseException) -> int:
+    """Return the exit status of a failure; of several kinds 78 comes before 70, and 75 last."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc.exit_code if isinstance(exc, BootError) else 70
+    statuses = set(map(_status_of_failure, exc.exceptions))
+    return next(status for status in (78, 70, 75) if status in statuses)
 
 
 def _status(code: int) -> int:
@@ -289,7 +298,7 @@ def report_boot_error(exc: BootError) -> int:
     # The report of a failed start has no line of the application: the deployment is invalid.
     where = format_location(exc) if getattr(exc, "kept", True) else ""
     _say_escaped(("" if cause is None else format_failure(cause)) + where)
-    if isinstance(exc, InvalidSecretsError):
+    if isinstance(exc, ProblemsError):
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code
     _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")

@@ -17,10 +17,8 @@ import logging
 import os
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS, Backoff
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
     from hive_boot.secrets.watch_targets import MountedFile, WatchSnapshot
 
-_log = partial(log_safely, logger=logging.getLogger("hive_boot.watching"))
+log: logging.Logger = logging.getLogger("hive_boot.watching")
 
 
 WatchMode = Literal["inotify", "poll", "down", "off"]
@@ -159,13 +157,9 @@ class Watcher:
                 self._watch()
             except _LoopClosed:
                 break
-            except Exception:  # noqa: BLE001  (it is logged)
+            except Exception:
                 if self._mode != "down":
-                    _log(
-                        logging.ERROR,
-                        "The secrets watcher has failed and will try again",
-                        exc_info=True,
-                    )
+                    log.exception("The secrets watcher has failed and will try again")
                 self._mode = "down"
                 self._mode_known.set()
                 self._stop.wait(self._backoff.next_delay())
@@ -201,7 +195,7 @@ class Watcher:
         events = self._events(list(snapshot.targets), self._timings)
         try:
             if self._mode in {"poll", "down"}:
-                _log(logging.INFO, "The secrets are watched by inotify again")
+                log.info("The secrets are watched by inotify again")
             self._mode = "inotify"
             if self._mode_known.is_set():
                 # A change between two watches causes no event.
@@ -255,12 +249,7 @@ class Watcher:
         """Poll until the delay before the next attempt to use events is over."""
         interval = self._timings.poll_interval
         if self._mode != "poll":
-            _log(
-                logging.WARNING,
-                "inotify is not available: %s. Polling every %g s",
-                reason,
-                interval,
-            )
+            log.warning("inotify is not available: %s. Polling every %g s", reason, interval)
         self._mode = "poll"
         self._remember(snapshot)
         until = time.monotonic() + self._backoff.next_delay()

@@ -21,7 +21,6 @@ from anyio.abc import SocketAttribute
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.lifecycle.tasks import log_event
 from hive_boot.serving.endpoints import Response, handle_request, make_response
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 
 with suppress(ModuleNotFoundError):  # serve_probes() reports that it is missing
     import h11
+
+log: logging.Logger = logging.getLogger("hive_boot")
 
 MOST = 100
 """Maximum number of open connections; one more closes the oldest."""
@@ -95,7 +96,7 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
                 "probe_port %d is in use, most likely by another worker: this process (%d) "
                 "answers no probes there until the port is free"
             )
-            log_event(logging.WARNING, text, port, os.getpid())
+            log.warning(text, port, os.getpid())
             task_status.started(port)
         await anyio.sleep(timings.probe_port_retry_delay)
     try:
@@ -105,7 +106,7 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
                 raw = listener.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
                 group.start_soon(clients.accept, raw, group)
             port = raw.getsockname()[1]
-            log_event(logging.INFO, "Probe server listens on port %d", port)
+            log.info("Probe server listens on port %d", port)
             if not is_waiting:
                 task_status.started(port)
     finally:
@@ -134,7 +135,7 @@ class _Connections:
                 # Most likely no file descriptor is left.
                 if not is_failing:
                     text = "The probe server cannot accept connections and keeps trying: %s"
-                    log_event(logging.WARNING, text, exc.strerror)
+                    log.warning(text, exc.strerror)
                 await anyio.sleep(self._timings.accept_retry_delay)
                 is_failing = True
             else:
@@ -155,13 +156,9 @@ class _Connections:
             # OSError: the client or the network ended the connection.
             with client, suppress(OSError), scope:
                 await self._handle(client)
-        except Exception:  # noqa: BLE001  (it is logged)
+        except Exception:
             # A bug of hive_boot must not end the application.
-            log_event(
-                logging.ERROR,
-                "Internal error of the probe server; one connection was closed",
-                exc_info=True,
-            )
+            log.exception("Internal error of the probe server; one connection was closed")
         finally:
             with suppress(ValueError):
                 self._open.remove(scope)
@@ -207,14 +204,9 @@ class _Connections:
                 accept=headers.get(b"accept", b"").decode("latin-1"),
                 timings=self._timings,
             )
-        except Exception:  # noqa: BLE001  (it is logged)
+        except Exception:
             # For example a collector of the application; the probe server must continue.
-            log_event(
-                logging.ERROR,
-                "Internal error while answering %s; the response is 500",
-                path,
-                exc_info=True,
-            )
+            log.exception("Internal error while answering %s; the response is 500", path)
             return make_response(500, "internal error: see the log of the application\n")
         has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
         if response.status < HTTPStatus.BAD_REQUEST and has_body:

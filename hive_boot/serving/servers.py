@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -94,16 +95,14 @@ def _bind_path(sock: socket.socket, path: str) -> None:
 
     Every user may connect, as to a port: the directory of the path decides who can reach it.
     """
-    with suppress(FileNotFoundError):
+    # BlockingIOError: a process listens, and its queue is full.
+    with suppress(FileNotFoundError, BlockingIOError), socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)  # noqa: FBT003  (its only argument)
         if stat.S_ISSOCK(os.lstat(path).st_mode):
-            with socket.socket(socket.AF_UNIX) as client:
-                client.setblocking(False)  # noqa: FBT003  (its only argument)
-                try:
-                    client.connect(path)
-                except ConnectionRefusedError:
-                    os.unlink(path)  # noqa: PTH108  (as it was passed)
-                except BlockingIOError:
-                    pass  # the queue of the process that listens is full
+            try:
+                client.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)  # noqa: PTH108  (as it was passed)
     sock.bind(path)
     os.chmod(path, 0o666)  # noqa: PTH101, S103  (as uvicorn does)
 
@@ -224,7 +223,7 @@ class HttpService:
     ) -> None:
         self._app = app
         self._address = host, port
-        self._uds = uds
+        self._uds = None if fd is not None else uds
         self._fd = fd
         self._timings = timings
         self._values: dict[str, Any] = {}
@@ -279,13 +278,14 @@ class HttpService:
         loggers = [f"{self._selected[0]}.access"] if is_logged else []
         try:
             with _removed_at_end(self._uds), fallback_handler(*loggers):
+                status: Any = task_status
                 context = None
                 if self.certificate is not None:
                     task_status.started()
-                    task_status = _Event(self._accepting)
+                    status = SimpleNamespace(started=self._accepting.set)
                     context = await self.certificate.wait()
                 self._server = http_server(*self._selected, self._timings, self._options, context)
-                await self._server.serve(self._middleware, sock, task_status=task_status)
+                await self._server.serve(self._middleware, sock, task_status=status)
         finally:
             sock.close()
             done.set()
@@ -336,14 +336,3 @@ class HttpService:
         if run.runner.failure is None:
             message = "The HTTP server ended before hive_boot stopped it."
             raise LifecycleError(message)
-
-
-class _Event:
-    """Task status that sets an event."""
-
-    def __init__(self, event: anyio.Event) -> None:
-        self._event = event
-
-    def started(self, value: None = None) -> None:  # noqa: ARG002  (nothing is passed)
-        """Set the event."""
-        self._event.set()

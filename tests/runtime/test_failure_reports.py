@@ -39,6 +39,14 @@ async def culprit():
     bang()
 """
 
+FROZEN = """
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class RuntimeError(Exception):
+    text: str
+"""
+
 TASK_GROUP = """
 async def culprit():
     await anyio.sleep(0)
@@ -72,6 +80,7 @@ async def culprit():
 
 FAILURES = {
     "main": ("", "bang()", "main", "<string>"),
+    "an exception without assignments": (FROZEN + SERVICE, FOREVER, "culprit", "service culprit"),
     "service": (SERVICE, FOREVER, "culprit", "the service culprit"),
     "task group": (TASK_GROUP, FOREVER, "culprit", "the resource breaking"),
     "start": (START, FOREVER, "culprit", "the resource culprit failed to start"),

@@ -203,6 +203,11 @@ class Served:
         return [match[0] for line in self.err if (match := re.search(pattern, line))]
 
     @property
+    def last_line(self) -> str:
+        """The last line of stderr that is not of the access log."""
+        return [line for line in self.err if ".access: " not in line][-1]
+
+    @property
     def port(self) -> int:
         """Where it serves, as soon as it does."""
         return int(self.wait_logged(r"(?<=://127\.0\.0\.1:)\d+"))
@@ -323,3 +328,4 @@ def under(*line: str, cwd: Path, **variables: str) -> Iterator[Served]:
             guard.cancel()
             kill()
             served.close()
+            guard.join()

@@ -49,6 +49,20 @@ async def app(scope, receive, send):
         70,
         "LifecycleError: the tables are missing",
     ),
+    "its wrapped lifespan raises": (
+        """
+from fastapi import FastAPI
+
+async def lifespan(app):
+    raise RuntimeError("the tables are missing")
+    yield
+
+app = boot.asgi(FastAPI(lifespan=__import__("contextlib").asynccontextmanager(lifespan)))
+""",
+        "",
+        70,
+        "RuntimeError: the tables are missing",
+    ),
     "its lifespan raises": (
         """
 from fastapi import FastAPI

@@ -103,7 +103,9 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
                 record.exc_info and record.exc_info[0],
             )
             for record in caplog.records
-        ] == [("CRITICAL", "pool", ValueError), ("ERROR", "queue", KeyError)]
+        ] == [("CRITICAL", "pool", None), ("ERROR", "queue", KeyError)]
+        # The owner, which gets the failure, reports its traceback.
+        assert caplog.records[0].getMessage().endswith("has failed: ValueError: lost")
         assert await owner.stop() == []
 
 

@@ -460,18 +460,21 @@ class Bootstrap(Generic[S, C]):
 
         The first SIGTERM or SIGINT stops in order, after ``shutdown_delay`` seconds; the second
         ends the process at once. A second after ``shutdown_timeout`` the process exits with 70,
-        and the log names what has not stopped.
+        and the log names what has not stopped. A handler that a library installs for one of
+        these signals is called too, and logged once.
 
         Args:
             backend: ``asyncio``, ``uvloop`` (asyncio on uvloop, which must be installed)
                 or ``trio``. Default ``asyncio``.
 
         Raises:
-            SystemExit: always. The code is 0, or the return value of main; 70 when main, a
-                resource or a service has failed, something has not stopped in time, or the
-                declaration is invalid; 78 when secrets or settings are invalid, after a report
-                on stderr; 128 + n after a second signal n, and after the first one when main
+            SystemExit: the code is 0, or the return value of main; 70 when main, a resource or
+                a service has failed, something has not stopped in time, or the declaration is
+                invalid; 78 when secrets or settings are invalid, after a report on stderr;
+                128 + n after a second signal n, and after the first one when main
                 ``must_complete`` and has not returned.
+            KeyboardInterrupt: instead of the code 0, after a SIGINT. It prints no traceback, and
+                CPython ends the process by SIGINT, so that a shell does not run the next command.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
@@ -507,7 +510,8 @@ class Bootstrap(Generic[S, C]):
             backend: as for :meth:`run`. Default ``asyncio``.
 
         Raises:
-            SystemExit: always, as :meth:`run` does.
+            SystemExit: as :meth:`run` does.
+            KeyboardInterrupt: as :meth:`run` does.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
@@ -612,10 +616,10 @@ class Bootstrap(Generic[S, C]):
                 try:
                     self._load_once()
                 except BaseException:
-                    from hive_boot.runtime.process import report_uncaught  # noqa: PLC0415  (only a failure needs it)
+                    from hive_boot.runtime.process import handle_uncaught  # noqa: PLC0415  (only a failure needs it)
 
                     self._unload(keep_redacting=True)
-                    report_uncaught()
+                    handle_uncaught()
                     if self._inspection_only:
                         Bootstrap._failed_load = self
                     raise

@@ -122,6 +122,10 @@ class SignalHandler:
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, text.encode())
+        if number == signal.SIGINT:
+            # A shell then stops its loop or its list of commands. For PID 1 it does nothing.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         os._exit(128 + number)
 
 

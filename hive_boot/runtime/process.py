@@ -216,6 +216,11 @@ def run_process(
 
     Returns:
         The exit status: 0, what main returned, 70, 78, or 128 + the signal.
+
+    Raises:
+        KeyboardInterrupt: instead of the status 0, when a SIGINT has arrived. CPython then ends
+            the process by that signal, so that a shell does not continue with the next command:
+            https://www.cons.org/cracauer/sigint.html
     """
     with acquire() as signal_handler:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
@@ -237,7 +242,14 @@ def run_process(
         else:
             status = owner.status(must_complete=must_complete)
         owner.release()
+    if signal_handler.first_signal == signal.SIGINT and status in {0, 128 + signal.SIGINT}:
+        handle_uncaught()
+        raise KeyboardInterrupt(_INTERRUPTED)
     return status
+
+
+_INTERRUPTED = "SIGINT has stopped the application"
+"""Argument of the KeyboardInterrupt for which no traceback is printed."""
 
 
 def report_failure(exc: BaseException) -> int:
@@ -282,15 +294,21 @@ def report_boot_error(exc: BootError) -> int:
     return exc.exit_code
 
 
-def report_uncaught() -> None:
-    """Report an uncaught InvalidSecretsError as a failed start, and exit with its status."""
-    if getattr(sys.excepthook, "func", None) is not _report_uncaught:
-        sys.excepthook = partial(_report_uncaught, sys.excepthook)
+def handle_uncaught() -> None:
+    """Install an excepthook for the exceptions with which hive_boot ends a process.
+
+    It reports an InvalidSecretsError as a failed start, and exits with its status. It prints
+    nothing for the KeyboardInterrupt of :func:`run_process`.
+    """
+    if getattr(sys.excepthook, "func", None) is not _handle_uncaught:
+        sys.excepthook = partial(_handle_uncaught, sys.excepthook)
 
 
-def _report_uncaught(
+def _handle_uncaught(
     before: Callable[..., object], kind: type[BaseException], exc: BaseException, trace: object
 ) -> None:
+    if isinstance(exc, KeyboardInterrupt) and exc.args == (_INTERRUPTED,):
+        return
     if not isinstance(exc, InvalidSecretsError):
         before(kind, exc, trace)
         return

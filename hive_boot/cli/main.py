@@ -91,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(exc))
         return exc.exit_code
     except Terminated as exc:
-        return 128 + exc.args[0]
+        number: int = exc.args[0]
+        return 128 + number
     except KeyboardInterrupt:
         if typed[:1] == ["run"]:
             raise

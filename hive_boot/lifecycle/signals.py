@@ -5,6 +5,7 @@ terminal is gone, and is a signal to stop like the others.
 
 The handlers are installed by ``signal.signal`` before the event loop exists. They only count
 and schedule, so no signal is lost while the loop is blocked, and the second one works then.
+A library that installs its own handlers gets the signals too, after hive_boot.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hive_boot._output import log_safely
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Protocol, Self
+
+    Handler = Callable[[int, FrameType | None], object]
 
     class SignalTarget(Protocol):
         """A run that reacts to signals.
@@ -66,18 +72,20 @@ class SignalHandler:
         self._is_forcing = False
         self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
+        self._own: dict[int, Handler] = {}
+        self._reported: set[str] = set()
 
     def __enter__(self) -> Self:
-        if self._before:
-            # install_early() has installed the handlers already.
-            return self
-        if threading.current_thread() is threading.main_thread():
-            for number in HANDLED:
-                self._before[number] = signal.signal(number, self._handle)
+        if self._own:
+            # install_early() has installed the handlers; the imports since may have replaced them.
+            self.reinstall_all()
+        elif threading.current_thread() is threading.main_thread():
+            self._own = dict.fromkeys(HANDLED, self._handle)
             # A process that was started to survive its terminal (nohup) ignores SIGHUP.
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-                handle = self._handle if _has_terminal() else self._handle_hangup
-                self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, handle)
+                self._own[signal.SIGHUP] = self._handle if _has_terminal() else self._handle_hangup
+            for number, handle in self._own.items():
+                self._before[number] = signal.signal(number, handle)
             # A forked child gets the former handlers.
             os.register_at_fork(after_in_child=self._restore)
         return self
@@ -85,7 +93,44 @@ class SignalHandler:
     def __exit__(self, *exc_info: object) -> None:
         self._restore()
 
+    def reinstall_all(self) -> None:
+        """Install each handler again that other code has replaced."""
+        for number in self._own:
+            self.reinstall(number)
+
+    def reinstall(self, number: int, *, callback: object = None, log: bool = True) -> None:
+        """Install a handler again if other code has replaced it; its handler is called too.
+
+        Called in the main thread. Each handler of other code is logged once.
+
+        Args:
+            number: the signal.
+            callback: the function that the event loop calls by itself at the signal, in whose
+                place it has installed a handler without effect. Default None.
+            log: whether the other handler is logged. Default True.
+        """
+        own, other = self._own.get(number), signal.getsignal(number)
+        if own is None or own in (other, getattr(other, "own", None)):
+            return
+        kept = other if callable(other) and other is not signal.default_int_handler else None
+        # Nothing else refers to a _Chained: it is gone when a library installs again what it has
+        # replaced, as open_signal_receiver() of trio does at its end.
+        signal.signal(number, _Chained(own, kept) if kept and callback is None else own)
+        name = _describe(other if callback is None else callback)
+        if log and name not in self._reported:
+            self._reported.add(name)
+            log_safely(
+                logging.WARNING,
+                "%s has replaced the handler of %s, which is installed again%s. Fix: turn off the "
+                "signal handling of that library, because hive_boot stops the application",
+                name,
+                signal.Signals(number).name,
+                "; now both are called" if kept else "",
+                logger=_log,
+            )
+
     def _restore(self) -> None:
+        self._own = {}
         while self._before:
             number, handler = self._before.popitem()
             # None is a handler that was not installed from Python; it cannot be restored.
@@ -127,6 +172,27 @@ class SignalHandler:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         os._exit(128 + number)
+
+
+class _Chained:
+    """Signal handler that calls that of hive_boot, and then another one."""
+
+    def __init__(self, own: Handler, other: Handler) -> None:
+        self.own = own
+        self._other = other
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.own(number, frame)
+        self._other(number, frame)
+
+
+def _describe(handler: object) -> str:
+    """Return the name of a signal handler, with its module."""
+    if isinstance(handler, signal.Handlers):
+        return handler.name
+    handler = getattr(handler, "func", handler)
+    name = getattr(handler, "__qualname__", type(handler).__qualname__)
+    return f"{handler.__module__}.{name}"
 
 
 _early: list[SignalHandler] = []

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import escape_controls, write_stderr
+from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import BootError, InvalidSecretsError
 from hive_boot.lifecycle.signals import acquire
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
@@ -54,10 +55,11 @@ class ProcessRunner:
         self.exit: SystemExit | None = None
 
     def make_loop(self, backend: str) -> AbstractEventLoop:
-        """Return an asyncio loop that continues after a ``sys.exit`` in a task beside main.
+        """Return an asyncio loop for an owned process.
 
-        asyncio would end the loop and cancel all tasks at the same time: nothing would stop in
-        order.
+        It continues after a ``sys.exit`` in a task beside main: asyncio would end the loop and
+        cancel all tasks at the same time, so nothing would stop in order. A signal handler that a
+        library adds to it does not replace that of hive_boot: both are called.
         """
         import asyncio  # noqa: PLC0415  (trio has none of it)
 
@@ -80,7 +82,20 @@ class ProcessRunner:
                     self.exit = exc
                     loop.call_soon(self._run.shutdown.request)
 
+        add, remove = loop.add_signal_handler, loop.remove_signal_handler
+
+        def add_signal_handler(sig: int, callback: Callable[..., object], *args: object) -> None:
+            add(sig, callback, *args)
+            self._signal_handler.reinstall(sig, callback=callback)
+
+        def remove_signal_handler(sig: int) -> bool:
+            removed: bool = remove(sig)
+            self._signal_handler.reinstall(sig, log=False)
+            return removed
+
         loop.run_forever = run_until_stopped
+        loop.add_signal_handler = add_signal_handler
+        loop.remove_signal_handler = remove_signal_handler
         made: AbstractEventLoop = loop
         return made
 
@@ -116,6 +131,7 @@ class ProcessRunner:
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
+                    (await run.runner.task_group()).start_soon(self._keep_handlers)
                     block = CancellableBlock()
                     with block:
                         self._main = main(run)
@@ -165,6 +181,15 @@ class ProcessRunner:
         self._run = run
         run.shutdown.watch()
         self._signal_handler.attach(self)
+
+    async def _keep_handlers(self) -> None:
+        """Compare the signal handlers: most libraries that replace them do so at their start."""
+        from anyio import sleep  # noqa: PLC0415  (no tool needs a loop)
+
+        backoff = Backoff(DEFAULTS.handler_check_delay, DEFAULTS.resync_interval)
+        while True:
+            self._signal_handler.reinstall_all()
+            await sleep(backoff.next_delay())
 
     def _request_stop(self, run: Run[Any, Any]) -> None:
         """Request the stop after the first signal, in the event loop, and log the signal."""

@@ -106,7 +106,8 @@ async def resync(boot: Bootstrap[Needs, None]) -> Rejection | None:
     run: Any = boot._run  # noqa: SLF001  (what the watcher uses)
     reloader = run._get_reloader()  # noqa: SLF001
     before = reloader.last_read
-    run.request_reload()
+    reloader.start()
+    reloader.request_reload()
     await until(lambda: reloader.last_read > before or reloader.rejection)
     rejection: Rejection | None = reloader.rejection
     return rejection

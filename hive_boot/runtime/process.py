@@ -108,6 +108,7 @@ class ProcessRunner:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
         from hive_boot.lifecycle.tasks import (  # noqa: PLC0415
+            BackgroundTask,
             CancellableBlock,
             enable_signal_wakeup,
             threadsafe_scheduler,
@@ -118,6 +119,7 @@ class ProcessRunner:
             self._soon = threadsafe_scheduler()
             # Before main is called, the start is cancelled.
             block: CancellableBlock | None = None
+            handlers = BackgroundTask(self._keep_handlers, "hive_boot signal handlers")
 
             def cancel(seconds: float) -> None:
                 if block is None:
@@ -131,7 +133,7 @@ class ProcessRunner:
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
-                    (await run.runner.task_group()).start_soon(self._keep_handlers)
+                    handlers.start()
                     block = CancellableBlock()
                     with block:
                         self._main = main(run)
@@ -139,6 +141,7 @@ class ProcessRunner:
                         self.has_finished = True
             finally:
                 self._soon = None
+                await handlers.stop()
         self.has_stopped = True
 
     def status(self, *, must_complete: bool) -> int:

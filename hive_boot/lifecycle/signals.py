@@ -72,20 +72,21 @@ class SignalHandler:
         self._is_forcing = False
         self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
-        self._own: dict[int, Handler] = {}
+        self._reloads = False
         self._reported: set[str] = set()
 
     def __enter__(self) -> Self:
-        if self._own:
+        if self._before:
             # install_early() has installed the handlers; the imports since may have replaced them.
             self.reinstall_all()
         elif threading.current_thread() is threading.main_thread():
-            self._own = dict.fromkeys(HANDLED, self._handle)
+            numbers: tuple[signal.Signals, ...] = HANDLED
             # A process that was started to survive its terminal (nohup) ignores SIGHUP.
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-                self._own[signal.SIGHUP] = self._handle if _has_terminal() else self._handle_hangup
-            for number, handle in self._own.items():
-                self._before[number] = signal.signal(number, handle)
+                numbers += (signal.SIGHUP,)
+                self._reloads = not _has_terminal()
+            for number in numbers:
+                self._before[number] = signal.signal(number, self._handle)
             # A forked child gets the former handlers.
             os.register_at_fork(after_in_child=self._restore)
         return self
@@ -95,7 +96,7 @@ class SignalHandler:
 
     def reinstall_all(self) -> None:
         """Install each handler again that other code has replaced."""
-        for number in self._own:
+        for number in self._before:
             self.reinstall(number)
 
     def reinstall(self, number: int, *, callback: object = None, log: bool = True) -> None:
@@ -109,13 +110,14 @@ class SignalHandler:
                 place it has installed a handler without effect. Default None.
             log: whether the other handler is logged. Default True.
         """
-        own, other = self._own.get(number), signal.getsignal(number)
-        if own is None or own in (other, getattr(other, "own", None)):
+        other = signal.getsignal(number)
+        is_ours = other == self._handle or getattr(other, "handler", None) is self
+        if is_ours or number not in self._before:
             return
         kept = other if callable(other) and other is not signal.default_int_handler else None
-        # Nothing else refers to a _Chained: it is gone when a library installs again what it has
-        # replaced, as open_signal_receiver() of trio does at its end.
-        signal.signal(number, _Chained(own, kept) if kept and callback is None else own)
+        # A library that installs again what it has replaced, as open_signal_receiver() of trio does
+        # at its end, replaces the _Chained, and its handler is not called any more.
+        signal.signal(number, _Chained(self, kept) if kept and not callback else self._handle)
         name = _describe(other if callback is None else callback)
         if log and name not in self._reported:
             self._reported.add(name)
@@ -130,7 +132,6 @@ class SignalHandler:
             )
 
     def _restore(self) -> None:
-        self._own = {}
         while self._before:
             number, handler = self._before.popitem()
             # None is a handler that was not installed from Python; it cannot be restored.
@@ -142,14 +143,21 @@ class SignalHandler:
         if self.first_signal is not None:
             target.stop()
 
-    def _handle_hangup(self, _number: int, _frame: FrameType | None) -> None:
-        self.reload_requested = True
-        if self._target is not None:
-            self._target.reload()
-
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.react(number, None)
+
+    def react(self, number: int, caller: _Chained | None) -> None:
+        """Request a stop or a reload, or end the process; called in a signal handler."""
+        installed = signal.getsignal(number)
+        if isinstance(installed, _Chained) and installed is not caller:
+            # The installed handler has reacted; that of a library calls what it has replaced.
+            return
         now = time.monotonic()
-        if self.first_signal is None:
+        if number == signal.SIGHUP and self._reloads:
+            self.reload_requested = True
+            if self._target is not None:
+                self._target.reload()
+        elif self.first_signal is None:
             self.first_signal, self._since = number, now
             if self._target is not None:
                 self._target.stop()
@@ -175,15 +183,21 @@ class SignalHandler:
 
 
 class _Chained:
-    """Signal handler that calls that of hive_boot, and then another one."""
+    """Signal handler that calls that of hive_boot, and then that of a library."""
 
-    def __init__(self, own: Handler, other: Handler) -> None:
-        self.own = own
+    def __init__(self, handler: SignalHandler, other: Handler) -> None:
+        self.handler = handler
         self._other = other
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.own(number, frame)
-        self._other(number, frame)
+        self.handler.react(number, self)
+        try:
+            # The stop is requested: these exceptions would end the event loop before it.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._other(number, frame)
+        finally:
+            # It may have ignored further signals, or restored the default action.
+            self.handler.reinstall(number, log=False)
 
 
 def _describe(handler: object) -> str:

@@ -1,6 +1,8 @@
 """Signal handlers that a library installs in an owned process: both are called."""
 
 import signal
+import subprocess
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -125,6 +127,57 @@ def test_the_second_signal_is_that_of_hive_boot(tmp_path: Path) -> None:
     side_by_side(tmp_path, scenario, cells)
 
 
+WAYS = {
+    "ends the process": "sys.exit(5)",
+    "ignores further signals": "signal.signal(number, signal.SIG_IGN)",
+    "restores the default": "signal.signal(number, signal.SIG_DFL)",
+    "calls what it has replaced, late": "time.sleep(0.2), before(number, frame)",
+    "installs itself again": "signal.signal(number, handle)",
+}
+"""What the handler of a library does."""
+
+HANDLING = """
+    def handle(number, frame):
+        print("library is called")
+        {way}
+
+    before = signal.signal(signal.SIGTERM, handle)
+    while signal.getsignal(signal.SIGTERM) is handle:
+        await anyio.sleep(0.005)
+"""
+
+
+def test_whatever_the_handler_of_a_library_does(tmp_path: Path) -> None:
+    """The first signal stops in order, and the second one ends the process at once."""
+
+    def first(backend: str, way: str, path: Path) -> None:
+        with started(program(HANDLING.format(way=WAYS[way])), backend, cwd=path) as process:
+            assert process.read_line() == "ready"
+            process.send(signal.SIGTERM)
+            code, out, err = process.wait()
+        assert (code, out) == (0, ["library is called", "main ends"]), err
+        assert_reported_once(err, "main.<locals>.handle")
+        assert "Traceback" not in err
+
+    def second(backend: str, way: str, path: Path) -> None:
+        blocks = "\n    block()\n"
+        source = program(HANDLING.format(way=WAYS[way]), blocks)
+        with started(source, backend, cwd=path) as process:
+            assert process.read_line() == "here"
+            process.send(signal.SIGTERM)
+            assert [process.read_line() for _ in range(2)] == ["library is called", "held"]
+            process.send(signal.SIGTERM)
+            while process.process.poll() is None:
+                process.send(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.process.wait(0.05)
+            assert process.wait().code == FORCED[signal.SIGTERM]
+
+    cells = [*product(("asyncio", "trio"), WAYS)]
+    side_by_side(tmp_path, first, cells)
+    side_by_side(tmp_path, second, [("asyncio", way) for way in WAYS])
+
+
 RESET = """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.{action})
@@ -169,7 +222,7 @@ def test_a_hang_up_reloads_and_reaches_the_library(tmp_path: Path) -> None:
 
 RECEIVING = """
     with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        while not hasattr(signal.getsignal(signal.SIGTERM), "own"):
+        while not hasattr(signal.getsignal(signal.SIGTERM), "handler"):
             await anyio.sleep(0.005)
         print("ready")
         with anyio.CancelScope(shield=True):
@@ -184,9 +237,9 @@ RECEIVING = """
 
 CLOSED = f"""
     with anyio.open_signal_receiver(signal.SIGTERM):
-        while not hasattr(signal.getsignal(signal.SIGTERM), "own"):
+        while not hasattr(signal.getsignal(signal.SIGTERM), "handler"):
             await anyio.sleep(0.005)
-    assert not hasattr(signal.getsignal(signal.SIGTERM), "own")
+    assert not hasattr(signal.getsignal(signal.SIGTERM), "handler")
 {WAIT}"""
 
 

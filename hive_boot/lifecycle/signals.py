@@ -106,8 +106,8 @@ class SignalHandler:
 
         Args:
             number: the signal.
-            callback: the function that the event loop calls by itself at the signal, in whose
-                place it has installed a handler without effect. Default None.
+            callback: the function that the event loop calls by itself at the signal; the handler
+                that it has installed has no effect. Default None.
             log: whether the other handler is logged. Default True.
         """
         other = signal.getsignal(number)

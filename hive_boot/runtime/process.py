@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from hive_boot._timings import Timings
     from hive_boot.lifecycle.signals import SignalHandler
     from hive_boot.runtime.run import Run
 
@@ -185,11 +186,11 @@ class ProcessRunner:
         run.shutdown.watch()
         self._signal_handler.attach(self)
 
-    async def _keep_handlers(self) -> None:
+    async def _keep_handlers(self, timings: Timings = DEFAULTS) -> None:
         """Compare the signal handlers: most libraries that replace them do so at their start."""
         from anyio import sleep  # noqa: PLC0415  (no tool needs a loop)
 
-        backoff = Backoff(DEFAULTS.handler_check_delay, DEFAULTS.resync_interval)
+        backoff = Backoff(timings.handler_check_delay, timings.resync_interval)
         while True:
             self._signal_handler.reinstall_all()
             await sleep(backoff.next_delay())

@@ -66,6 +66,7 @@ ON_LOOP = """
 
 REMOVED = f"""{ON_LOOP}
         loop.remove_signal_handler(number)
+        assert signal.getsignal(number).__self__.first_signal is None
 """
 
 BY_SIGNAL = """
@@ -196,6 +197,7 @@ def test_a_handler_that_is_reset_is_installed_again(tmp_path: Path) -> None:
             code, out, err = process.wait()
         assert (code, out) == (0, ["main ends"]), err
         assert_reported_once(err, name)
+        assert err.count("SIG_DFL") == (name == "SIG_DFL")
 
     actions = [(RESET.format(action=name), name) for name in ("SIG_DFL", "SIG_IGN")]
     cells = [(backend, *action) for backend in ("asyncio", "trio") for action in actions]
@@ -261,7 +263,13 @@ def test_a_receiver_of_trio_works_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_handler_that_an_import_installs_is_called_too(tmp_path: Path) -> None:
     """`hive-boot run` has installed its handlers before that import."""
     source = program("", WAIT).replace(RUN, "").replace("backend = sys.argv[1]", "backend = 0")
-    source += "\nsignal.signal(signal.SIGTERM, library.handle)\n"
+    source += """
+signal.signal(signal.SIGTERM, library.handle)
+
+@boot.resource
+async def early() -> None:
+    assert hasattr(signal.getsignal(signal.SIGTERM), "handler")
+"""
     (tmp_path / "program.py").write_text(HEAD + source, "utf-8")
     run = "import sys; sys.argv[1:] = ['run', 'program:boot']; from hive_boot.cli.main import *"
     with started_child(f"{run}; entry_point()", cwd=tmp_path, **ENVIRONMENT) as child:

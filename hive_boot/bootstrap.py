@@ -476,8 +476,7 @@ class Bootstrap(Generic[S, C]):
 
         The first SIGTERM or SIGINT stops in order, after ``shutdown_delay`` seconds; the second
         ends the process at once. A second after ``shutdown_timeout`` the process exits with 70,
-        and the log names what has not stopped. A handler that a library installs for one of
-        these signals is called too, and logged once.
+        and the log names what has not stopped.
 
         Args:
             backend: ``asyncio``, ``uvloop`` (asyncio on uvloop, which must be installed)
@@ -489,8 +488,8 @@ class Bootstrap(Generic[S, C]):
                 invalid; 75 when something outside could not be reached; 78 when secrets or
                 settings are invalid; 128 + n after a second signal n, and after the first one
                 when main ``must_complete`` and has not returned.
-            KeyboardInterrupt: instead of the code 0, after a SIGINT. It prints no traceback, and
-                CPython ends the process by SIGINT, so that a shell does not run the next command.
+            KeyboardInterrupt: instead of the code 0 after SIGINT; no traceback is printed, and
+                CPython ends the process by SIGINT, so that a shell stops too.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 

@@ -63,6 +63,7 @@ class SignalHandler:
     Attributes:
         first_signal: the first signal to stop; None until it arrives.
         reload_requested: whether a SIGHUP has requested a reload.
+        repeats: signals that a library has received, and may raise once more at its end.
     """
 
     def __init__(self) -> None:
@@ -70,6 +71,7 @@ class SignalHandler:
         self.reload_requested: bool = False
         self._since = 0.0
         self._is_forcing = False
+        self.repeats: set[int] = set()
         self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
         self._reloads = False
@@ -161,6 +163,9 @@ class SignalHandler:
             self.first_signal, self._since = number, now
             if self._target is not None:
                 self._target.stop()
+        elif caller is None and number in self.repeats:
+            # The library has installed again what it has replaced. uvicorn then raises the signal.
+            self.repeats.remove(number)
         elif number != self.first_signal or now - self._since > _DEBOUNCE:
             self._force(number)
 
@@ -196,6 +201,9 @@ class _Chained:
             with suppress(SystemExit, KeyboardInterrupt):
                 self._other(number, frame)
         finally:
+            is_left = signal.getsignal(number) is self
+            if is_left:
+                self.handler.repeats.add(number)
             # It may have ignored further signals, or restored the default action.
             self.handler.reinstall(number, log=False)
 

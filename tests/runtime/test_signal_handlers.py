@@ -179,6 +179,36 @@ def test_whatever_the_handler_of_a_library_does(tmp_path: Path) -> None:
     side_by_side(tmp_path, second, [("asyncio", way) for way in WAYS])
 
 
+UVICORN = """
+    import uvicorn
+
+    async def app(scope, receive, send):
+        pass
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_level="error"))
+    serving = asyncio.create_task(server.serve())
+    while not hasattr(signal.getsignal(signal.SIGTERM), "handler"):
+        await anyio.sleep(0.005)
+    print("ready")
+    try:
+        await serving
+        print("main ends")
+    finally:
+        await anyio.sleep(0.15)
+"""
+
+
+def test_a_server_that_raises_the_signal_again(tmp_path: Path) -> None:
+    """A uvicorn in main does so when it has stopped, which is not the second signal."""
+    source = program(UVICORN, "").replace("@boot.main", "@boot.main(grace_period=30)")
+    with started(source, "asyncio", cwd=tmp_path) as process:
+        assert process.read_line() == "ready"
+        process.send(signal.SIGTERM)
+        code, out, err = process.wait()
+    assert (code, out) == (0, ["main ends"]), err
+    assert_reported_once(err, "uvicorn.server.Server.handle_exit")
+
+
 RESET = """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.{action})

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import redis.asyncio as redis
@@ -43,7 +44,7 @@ async def queue(secrets: ShopSecrets) -> AsyncIterator[redis.Redis]:
 async def ship(pool: asyncpg.Pool, queue: redis.Redis) -> None:
     """Ship one order after another; a job in hand is completed before a stop."""
     while not boot.stopping.is_set():
-        job = await queue.blmove("jobs", "in-hand", 0.05)
+        job: Any = await queue.blmove("jobs", "in-hand", 0.05)  # type: ignore[arg-type]  # (Redis takes fractions)
         if job is None:
             continue
         await asyncio.sleep(0.005)

@@ -286,6 +286,6 @@ def test_a_long_shutdown_says_what_it_waits_for(tmp_path: Path) -> None:
         assert re.search(r" in \w+", line), line
         stopped = re.search(r"Stopped in (\d+\.\d\d) s", err)
         assert stopped is not None, err
-        assert float(stopped[1]) >= seconds
+        assert float(stopped[1]) >= seconds - 0.05  # it is rounded to one digit
 
     side_by_side(tmp_path, scenario, product(SHUTDOWNS, BACKENDS))

@@ -22,7 +22,7 @@ from hive_boot._timings import DEFAULTS
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -126,6 +126,19 @@ def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thre
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def threads_started_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads that Python joins at its exit, and that are not in ``before``.
+
+    Args:
+        before: an earlier result of ``threading.enumerate``.
+
+    Returns:
+        The living threads, except daemon threads, the current thread and the main thread.
+    """
+    excluded = {threading.current_thread(), threading.main_thread(), *before}
+    return [each for each in threading.enumerate() if not each.daemon and each not in excluded]
 
 
 async def run_in_daemon_thread(

@@ -180,7 +180,7 @@ class ProcessRunner:
 
     def release(self) -> None:
         """Cancel the forced exit, unless a thread of the application can hang the exit."""
-        from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (only the end needs it)
+        from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
         if self._run is not None:
             threads = threads_started_since(self._before)
@@ -220,8 +220,8 @@ class ProcessRunner:
         from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (only a hang needs it)
             join_threads,
             locate_thread,
-            threads_started_since,
         )
+        from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
         lines = [] if self._run is None else self._run.runner.pending()
         if self._main is None or inspect.getcoroutinestate(self._main) == inspect.CORO_CLOSED:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
+    from hive_boot.lifecycle.readiness import Contributor, ReadinessMonitor
     from hive_boot.lifecycle.resources import Resource, ResourceManager
     from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
     from hive_boot.lifecycle.shutdown import ShutdownController
@@ -39,6 +40,7 @@ class Runner:
         failed: the name of the resource, service or listener that has failed first.
         resources: the resources; None until they start.
         services: the services; None until they start.
+        readiness: the readiness contributors; None without one.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Runner:
         self.failed: str = ""
         self.resources: ResourceManager | None = None
         self.services: TaskSupervisor | None = None
+        self.readiness: ReadinessMonitor | None = None
         self._states = states
         self._shutdown = shutdown
         self._timings = timings
@@ -64,15 +67,23 @@ class Runner:
         self._services: Sequence[SupervisedTask] = ()
 
     def set_components(
-        self, resources: Sequence[Resource], services: Sequence[SupervisedTask]
+        self,
+        resources: Sequence[Resource],
+        services: Sequence[SupervisedTask],
+        contributors: Sequence[Contributor] = (),
     ) -> None:
-        """Set the resources and services to start.
+        """Set the resources and services to start, and the functions to call from then on.
 
         Args:
             resources: the resources, each after those that it needs.
             services: the services.
+            contributors: the readiness contributors. Default: none.
         """
         self._resources, self._services = resources, services
+        if contributors:
+            from hive_boot.lifecycle.readiness import ReadinessMonitor  # noqa: PLC0415  (many have none)
+
+            self.readiness = ReadinessMonitor(contributors, self._shutdown.stopping, self._timings)
 
     @property
     def only_asgi_component_pending(self) -> bool:
@@ -150,7 +161,11 @@ class Runner:
             await self.resources.start(await self.task_group(), deadline, seconds)
 
     async def start_services(self) -> None:
-        """Start the services."""
+        """Start the services, and the calls of readiness contributors."""
+        if self.readiness is not None:
+            # Its end, when a foreign owner closes the loop, ends these calls too.
+            await self.task_group()
+            self.readiness.start(self._context)
         if self._services:
             from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
 
@@ -193,11 +208,13 @@ class Runner:
         return [*self.services.failures, *([ShutdownTimeoutError(late)] if late else [])]
 
     async def stop_resources(self) -> list[BaseException]:
-        """Stop the resources.
+        """Stop the resources, after the readiness contributors, which may use them.
 
         Returns:
             The exceptions that they raised.
         """
+        if self.readiness is not None:
+            await self.readiness.stop()
         return [] if self.resources is None else await self.resources.stop(self._shutdown.deadline)
 
     async def end(self) -> None:
@@ -211,6 +228,8 @@ class Runner:
     def abandon(self) -> None:
         """Enter STOPPED in a forked child: the tasks belong to the parent process."""
         self._background.abandon()
+        if self.readiness is not None:
+            self.readiness.abandon()
         if self.services is not None:
             self.services.abandon()
         for state in (State.DRAINING, State.STOPPING, State.STOPPED):
@@ -218,9 +237,9 @@ class Runner:
                 self._states.transition_silently(state)
 
     def pending(self) -> list[str]:
-        """Return a line for each service and resource that has not ended."""
-        lines = [] if self.resources is None else self.resources.describe()
-        return lines if self.services is None else [*self.services.describe(), *lines]
+        """Return a line for each service, resource and readiness call that has not ended."""
+        owners = (self.services, self.readiness, self.resources)
+        return [line for each in owners if each is not None for line in each.describe()]
 
     async def _run_task_group(self) -> None:
         try:

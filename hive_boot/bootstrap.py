@@ -439,14 +439,11 @@ class Bootstrap(Generic[S, C]):
     def readiness(self, /, name: Any = None, *, interval: float = 5, timeout: float = 2) -> Any:
         """Register a readiness contributor, whose failures make ``/readyz`` answer 503.
 
-        It is called from the moment that the resources have started until a stop is requested.
-        ``/readyz`` is 503 until each contributor has passed once, and later after two failures of
-        one in a row, until it passes. Nothing else waits for it: not READY, main, services,
-        systemd or ``/livez``, and requests are still served. Its parameters are filled like
-        those of :meth:`main`.
-
-        A dependency that all replicas share makes all of them unready at once: then no replica
-        gets requests, also those that need no database.
+        The decorated ``async def`` fails by returning False or raising. It is called from when
+        the resources have started until a stop is requested. ``/readyz`` is 503 until it has
+        passed once, and later from two failures in a row until it passes. Nothing else waits
+        for it, and requests are still served. Its parameters are filled like those of
+        :meth:`main`. A dependency that all replicas share makes all of them unready at once.
 
         Args:
             name: the name, in ``/readyz/<name>`` too. Default: the name of the function.
@@ -454,16 +451,16 @@ class Bootstrap(Generic[S, C]):
             timeout: seconds for one call, which is then cancelled and has failed. Default 2.
 
         Returns:
-            The function, unchanged, an ``async def`` that passes unless it returns False or
-            raises; with arguments, a decorator.
+            The function, unchanged; with arguments, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, the name is in use or cannot be part of
-                a path, or a number is invalid.
+            DeclarationError: the function is not async, its name is in use or cannot be part of a
+                path, or a number is invalid.
         """
-        if callable(name):
-            return self._declaration.readiness_decorator(None, interval, timeout)(name)
-        return self._declaration.readiness_decorator(name, interval, timeout)
+        add = self._declaration.readiness_decorator
+        return (
+            add(None, interval, timeout)(name) if callable(name) else add(name, interval, timeout)
+        )
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     CancellableBlock,
@@ -110,7 +110,7 @@ class ReadinessMonitor:
     ) -> None:
         self._all = [_ContributorState(each) for each in contributors]
         self._stopping = stopping
-        self._timings = timings.replace(task_cancel_timeout=timings.hook_cancel_timeout)
+        self._timings = timings
         self._tasks: list[BackgroundTask] = []
 
     @property
@@ -140,17 +140,26 @@ class ReadinessMonitor:
                     group.start_soon(self._call_repeatedly, state, group)
                     await self._stopping.wait()
                     if state.block is not None:
-                        state.block.cancel(self._timings.task_cancel_timeout)
+                        state.block.cancel(self._timings.hook_cancel_timeout)
 
             task = BackgroundTask(watch, state.label, context.copy(), self._timings)
             task.start()
             self._tasks.append(task)
 
-    async def stop(self) -> None:
-        """Wait for the calls that were cancelled when the stop was requested."""
-        async with anyio.create_task_group() as group:
+    async def stop(self, deadline: float) -> None:
+        """Wait a moment for the calls that were cancelled when the stop was requested.
+
+        Args:
+            deadline: the deadline of the whole shutdown, on the monotonic clock.
+        """
+        left = (deadline - time.monotonic()) * (1 - STOP_BUDGET_SHARE)
+        with anyio.move_on_after(min(left, self._timings.hook_cancel_timeout)):
             for task in self._tasks:
-                group.start_soon(self._stop, task)
+                await task.wait()
+        self.abandon()
+        if lines := self.describe():
+            text = "Cancelled, and not waited for any longer:" + "\n  %s" * len(lines)
+            log_event(logging.ERROR, text, *lines)
 
     def describe(self) -> list[str]:
         """Return a line for each call that has not ended, with the line at which it waits."""
@@ -163,14 +172,9 @@ class ReadinessMonitor:
         ]
 
     def abandon(self) -> None:
-        """Suppress log lines in a forked child, in which the tasks belong to the parent."""
+        """Suppress log lines at the end of tasks: in a forked child they belong to the parent."""
         for task in self._tasks:
             task.abandon()
-
-    async def _stop(self, task: BackgroundTask) -> None:
-        with anyio.move_on_after(self._timings.task_cancel_timeout):
-            await task.wait()
-        await task.stop()
 
     async def _call_repeatedly(self, state: _ContributorState, group: TaskGroup) -> None:
         contributor = state.contributor

@@ -214,7 +214,7 @@ class Runner:
             The exceptions that they raised.
         """
         if self.readiness is not None:
-            await self.readiness.stop()
+            await self.readiness.stop(self._shutdown.deadline)
         return [] if self.resources is None else await self.resources.stop(self._shutdown.deadline)
 
     async def end(self) -> None:

@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from hive_boot import Bootstrap, DeclarationError
 from hive_boot.lifecycle.readiness import ContributorStatus
 from hive_boot.serving.endpoints import PROBES, handle_request
+from hive_boot.testing import override
 from tests.fixtures.applications import VALUE, Needs, Settings, application, run_once
 from tests.fixtures.owned_processes import started
 from tests.fixtures.systemd import listening, notify_path, received
@@ -365,6 +366,27 @@ async def test_the_details_name_contributors_and_services(
             assert get(boot, f"/readyz/{name}") == (code, [line])
         for path in ("/readyz/queue", "/health", "/boot.json"):
             assert VALUE not in "".join(get(boot, path, "verbose")[1])
+
+
+async def test_a_test_can_override_secrets_of_an_unready_application(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """It runs, whatever the probe answers; each run begins without a pass."""
+    found: list[str] = []
+
+    @boot.readiness(**SOON)
+    async def database(secrets: Needs) -> bool:
+        await checkpoint()
+        found.append(secrets.jwt_secret.reveal())
+        return len(found) == 1
+
+    other = "fake-jwt-secret-of-a-test-0123456789"
+    for _ in range(2):
+        async with boot.running():
+            await until(lambda: not only(boot).passing and only(boot).failure)
+            async with override(boot, jwt_secret=other):
+                await until(lambda: found[-1] == other)
+            await until(lambda: found[-1] == VALUE)
 
 
 async def test_before_the_first_call_a_contributor_is_known(

@@ -22,7 +22,10 @@ from hive_boot.serving.endpoints import (
     App,
     Endpoints,
     Message,
+    Receive,
     Response,
+    Scope,
+    Send,
     answer_probe,
     handle_request,
 )
@@ -276,6 +279,22 @@ class Conversation:
     async def send(self, message: Message) -> None:
         """Store an event."""
         self.found.append(message)
+
+
+async def test_the_details_are_answered_below_a_prefix() -> None:
+    """The query and the name reach the endpoint through every way to serve it."""
+
+    async def app(scope: Scope, _: Receive, send: Send) -> None:
+        assert await answer_probe(scope, send, unready)
+
+    for each in (Endpoints(unready, "hive"), app):
+        for root_path in ("", "/api"):
+            async with client(each, root_path) as asking:
+                response = await asking.get(f"{root_path}/readyz?verbose")
+                assert (response.status_code, len(response.text.splitlines())) == (503, 7)
+                response = await asking.get(f"{root_path}/readyz/%64atabase")
+                assert response.status_code == 200
+                assert (await asking.head(f"{root_path}/readyz/queue")).content == b""
 
 
 async def test_they_complete_a_lifespan() -> None:

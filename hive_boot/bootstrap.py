@@ -23,7 +23,7 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from typing import Concatenate, Self
 
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -514,14 +514,18 @@ class Bootstrap(Generic[S, C]):
             run_process(resolve_main, self._running, backend, must_complete=must_complete)
         )
 
-    def serve(
+    def serve(  # noqa: PLR0913  (public keyword arguments, all but one optional)
         self,
         app: App,
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
+        uds: StrPath | None = None,
+        fd: int | None = None,
+        tls: tuple[str, str] | None = None,
         server: str = "uvicorn",
         backend: str = "asyncio",
+        server_options: Mapping[str, Any] | None = None,
     ) -> NoReturn:
         """Serve an ASGI application as the owner of the process.
 
@@ -535,11 +539,21 @@ class Bootstrap(Generic[S, C]):
             app: the ASGI application; ``lifespan=boot.lifespan`` in it joins this run.
             host: the address to listen on. Default 127.0.0.1.
             port: the port; 0 selects a free one. Default 8000.
+            uds: the path of a Unix socket to listen on, instead of host and port. Default None.
+            fd: the descriptor of a bound stream socket, which is taken over, instead of host,
+                port and ``uds``: 3 for the first socket of systemd. Default None.
+            tls: the fields of the certificate chain and of its key, by their attributes or
+                declared names, both in PEM form; probes are answered when the pair is valid.
+                A rotated pair is validated, and used after a restart. Default None: plain HTTP.
             server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
             backend: as for :meth:`run`. Default ``asyncio``.
+            server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``, by their names.
+                ``proxy_headers`` and ``forwarded_allow_ips`` mean for both what they mean for
+                uvicorn. Default: none.
 
         Raises:
-            SystemExit: always, as :meth:`run` does.
+            SystemExit: always, as :meth:`run` does. A certificate that does not fit its key, or
+                an encrypted key, is a problem of the secrets (78).
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
@@ -548,15 +562,24 @@ class Bootstrap(Generic[S, C]):
             app,
             host,
             port,
+            uds=uds,
+            fd=fd,
             status=self.status,
             phase=lambda: self._state,
             timings=self._declaration.timings,
         )
 
+        more_checks: list[Any] = []
+
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
             forbid_main_with_serve(self._declaration.main)
-            serving.select_server(server, backend)
+            serving.select_server(server, backend, server_options)
+            if tls is not None:
+                from hive_boot.tls import ServerCertificate  # noqa: PLC0415  (few serve TLS)
+
+                serving.certificate = ServerCertificate(self._declaration, tls)
+                more_checks.append(serving.certificate.check)
             return serving.wait_until_stopped
 
         self._forbid_start_in_inspection("serve")
@@ -564,6 +587,7 @@ class Bootstrap(Generic[S, C]):
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
+            more_checks=more_checks,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
@@ -614,7 +638,8 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
         else:
-            async with self._running(cancel=lambda _: terminate_self()) as run:
+            listeners = self._listeners(of_worker=True)
+            async with self._running(cancel=lambda _: terminate_self(), listeners=listeners) as run:
                 yield run.request_state
 
     def load(self) -> S:
@@ -987,14 +1012,15 @@ class Bootstrap(Generic[S, C]):
         call_main = bind(main, self._injectables())
         return lambda run: call_main(run.injection_context())
 
-    def _listeners(self) -> Sequence[tuple[str, Listener]]:
+    def _listeners(self, *, of_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration
         if declaration.probe_port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
         where = declaration.name, declaration.probe_port, declaration.timings
-        return [("the probe server", partial(serve_probes, self.status, *where))]
+        probes = partial(serve_probes, self.status, *where, of_worker=of_worker)
+        return [("the probe server", probes)]
 
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""

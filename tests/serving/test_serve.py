@@ -93,6 +93,14 @@ REFUSED = {
     "serve(plain, server='gunicorn')": "DeclarationError gunicorn uvicorn hypercorn",
     "serve(plain, server='uvicorn', backend='trio')": "DeclarationError uvicorn trio hypercorn",
     "serve(plain, backend='curio')": "DeclarationError curio asyncio trio uvloop",
+    "serve(plain, server_options={{'workers': 2}})": "DeclarationError workers",
+    "serve(plain, server_options={{'acess_log': 0}})": "DeclarationError acess_log access_log",
+    "serve(plain, server='hypercorn', server_options={{'bind': 'x'}})": "DeclarationError bind",
+    "serve(plain, server_options={{'forwarded_allow_ips': ['nginx']}})": "DeclarationError nginx",
+    "serve(plain, server_options=[1])": "DeclarationError server_options",
+    "serve(plain, tls='jwt_secret')": "DeclarationError tls",
+    "serve(plain, uds='/nowhere/app.sock')": "LifecycleError /nowhere/app.sock",
+    "serve(plain, fd=99)": "LifecycleError 99",
     "serve(plain, port={port})": "LifecycleError 127.0.0.1:{port}",
     "serve(Bootstrap(Needs, probe_port={every}))": "LifecycleError probe_port {every}",
 }
@@ -301,7 +309,7 @@ async def test_the_outermost_layer_starts_everything(
     """Under any server the parts run while the application does, and requests find them."""
     app = make(boot)
     async with AsyncClient(transport=ASGITransport(app=app), base_url="http://here") as client:
-        assert (await client.get("/")).status_code == 503
+        assert (await client.get("/")).status_code == 500
         assert (await client.get("/livez")).text == "armed\n"
         state: dict[str, Any] = {}
         async with app_lifespan(app, state):

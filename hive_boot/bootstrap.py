@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
+from hive_boot.runtime.components import ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
@@ -38,44 +39,6 @@ if TYPE_CHECKING:
     from hive_boot.serving.endpoints import App
 
 T = TypeVar("T")
-
-
-class ResourceHandle(Generic[T]):
-    """The handle of a declared resource, through which code reads its running value.
-
-    ``await handle()`` returns the running value, and so does FastAPI's ``Depends(handle)``.
-
-    Attributes:
-        fn: the decorated function, for tests.
-        name: the name of the resource; a parameter of this name receives its value.
-    """
-
-    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap, which is defined below)
-        self.fn = fn
-        self.name: str = fn.__name__
-        self._boot = boot
-        self.__doc__ = fn.__doc__
-
-    @property
-    def value(self) -> T:
-        """The running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
-        return value
-
-    async def __call__(self) -> T:
-        """Return the running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        return self.value
-
-    def __repr__(self) -> str:
-        return f"<resource {self.name}>"
 
 
 class StopEvent(Protocol):
@@ -454,8 +417,7 @@ class Bootstrap(Generic[S, C]):
             The function, unchanged; with arguments, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, its name is in use or cannot be part of a
-                path, or a number is invalid.
+            DeclarationError: the function is not async, or its name or a number is invalid.
         """
         add = self._declaration.readiness_decorator
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -14,6 +14,47 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.services import SupervisedTask
     from hive_boot.runtime.declarations import BoundFunctions, ContributorSpec, TaskSpec
     from hive_boot.runtime.injection import BoundCall, InjectionContext, Work
+
+T = TypeVar("T")
+
+
+class ResourceHandle(Generic[T]):
+    """The handle of a declared resource, through which code reads its running value.
+
+    ``await handle()`` returns the running value, and so does FastAPI's ``Depends(handle)``.
+
+    Attributes:
+        fn: the decorated function, for tests.
+        name: the name of the resource; a parameter of this name receives its value.
+    """
+
+    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap)
+        self.fn = fn
+        self.name: str = fn.__name__
+        self._boot = boot
+        self.__doc__ = fn.__doc__
+
+    @property
+    def value(self) -> T:
+        """The running value of the resource.
+
+        Raises:
+            LifecycleError: the resource is not running.
+        """
+        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
+        return value
+
+    async def __call__(self) -> T:
+        """Return the running value of the resource.
+
+        Raises:
+            LifecycleError: the resource is not running.
+        """
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"<resource {self.name}>"
+
 
 ASGI_COMPONENT = "the ASGI application"
 """Name, in messages, of the ASGI application as a resource. It starts after all others."""

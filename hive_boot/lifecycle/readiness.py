@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
 
 _MAX_FAILURES = 2
-"""Number of failures in a row that end the readiness; a single one is most likely a hiccup."""
+"""Number of failures in a row that make the application unready; a single one may be chance."""
 
 
 class Contributor(Record):
@@ -134,15 +135,8 @@ class ReadinessMonitor:
             context: the context variables of the contributors; each gets a copy.
         """
         for state in self._all:
-
-            async def watch(state: _ContributorState = state) -> None:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._call_repeatedly, state, group)
-                    await self._stopping.wait()
-                    if state.block is not None:
-                        state.block.cancel(self._timings.hook_cancel_timeout)
-
-            task = BackgroundTask(watch, state.label, context.copy(), self._timings)
+            work = partial(self._call_until_stop, state)
+            task = BackgroundTask(work, state.label, context.copy(), self._timings)
             task.start()
             self._tasks.append(task)
 
@@ -158,7 +152,8 @@ class ReadinessMonitor:
                 await task.wait()
         self.abandon()
         if lines := self.describe():
-            text = "Cancelled, and not waited for any longer:" + "\n  %s" * len(lines)
+            text = "Readiness contributors have not ended, although cancelled; the stop continues:"
+            text += "\n  %s" * len(lines)
             log_event(logging.ERROR, text, *lines)
 
     def describe(self) -> list[str]:
@@ -175,6 +170,13 @@ class ReadinessMonitor:
         """Suppress log lines at the end of tasks: in a forked child they belong to the parent."""
         for task in self._tasks:
             task.abandon()
+
+    async def _call_until_stop(self, state: _ContributorState) -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._call_repeatedly, state, group)
+            await self._stopping.wait()
+            if state.block is not None:
+                state.block.cancel(self._timings.hook_cancel_timeout)
 
     async def _call_repeatedly(self, state: _ContributorState, group: TaskGroup) -> None:
         contributor = state.contributor
@@ -219,10 +221,11 @@ class ReadinessMonitor:
         if not failure:
             state.failures, state.passing = 0, True
             if was_failing:
-                log_event(logging.INFO, "%s passes again", state.label)
+                text = "The readiness contributor %s passes again"
+                log_event(logging.INFO, text, state.contributor.name)
             return
         state.failures += 1
         state.passing = state.passing and state.failures < _MAX_FAILURES
         if not (state.passing or was_failing):
-            text = "%s fails (%s): /readyz answers 503 until it passes"
-            log_event(logging.WARNING, text, state.label, failure, exc_info=raised)
+            text = "The readiness contributor %s fails (%s): /readyz answers 503 until it passes"
+            log_event(logging.WARNING, text, state.contributor.name, failure, exc_info=raised)

@@ -520,5 +520,5 @@ boot.run(backend=backend)
     assert result.code == 128 + signal.SIGTERM
     logged = err + result.err
     assert VALUE not in logged
-    assert logged.count("the readiness contributor database fails") == 2
-    assert logged.count("the readiness contributor database passes again") == 2
+    assert logged.count("The readiness contributor database fails") == 2
+    assert logged.count("The readiness contributor database passes again") == 2

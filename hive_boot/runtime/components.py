@@ -80,7 +80,7 @@ def build_components(
         for name, (work, spec) in bound.resources.items():
             manager = _context_manager(work, spec.work, injection_context)
             dependencies = tuple(key for key in work.dependencies if key in bound.resources)
-            resources.append(Resource(name, manager, dependencies, spec.timeout))
+            resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
     return (

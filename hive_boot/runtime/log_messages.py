@@ -11,9 +11,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hive_boot._output import escape_controls, log_safely
+from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
-from hive_boot.secrets.validation import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,7 +40,7 @@ def _escape_arguments(record: logging.LogRecord) -> bool:
     return True
 
 
-class _Logger(logging.Logger):
+class _StaysEnabled:
     """Logger that a configuration of logging does not disable because it does not name it.
 
     dictConfig() and fileConfig() disable all existing loggers that they do not name, unless
@@ -63,7 +62,9 @@ class _Logger(logging.Logger):
 
 for _logger in (log, rotation, logging.getLogger("hive_boot.watching")):
     _logger.addFilter(_escape_arguments)
-    _logger.__class__ = _Logger
+    # A subclass, because an application may have called logging.setLoggerClass().
+    _kind: Any = type("Logger", (_StaysEnabled, type(_logger)), {})
+    _logger.__class__ = _kind
 
 
 class _Formatter(logging.Formatter):
@@ -219,7 +220,7 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
-    """Log that a check failed during a start, or a source, and when it is retried."""
+    """Log that a check or a source could not be reached, and when it is retried."""
     text = "%s %s; retry in %.1f s"
     _log(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
 

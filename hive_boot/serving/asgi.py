@@ -242,14 +242,15 @@ class _LifespanProtocol:
 
     def _fail(self, exc: BaseException) -> None:
         """Record an exception of the application."""
-        if self.failure is not None:
-            # Most applications send lifespan.*.failed first, and then raise the cause.
-            self.failure.__cause__ = exc
-        elif not self._receive_count:
+        if self.failure is None and not self._receive_count:
             text = "The ASGI application has no lifespan (it raised %s) and is served without one"
             _log.info(text, type(exc).__name__)
-        else:
+        elif self.failure is None or isinstance(exc, BootError):
+            # boot.asgi() raises a BootError after a message with the same text.
             self.failure = exc
+        else:
+            # Most applications send lifespan.*.failed first, and then raise the cause.
+            self.failure.__cause__ = exc
 
 
 _DRAINING_OR_STOPPING = frozenset({State.DRAINING, State.STOPPING})

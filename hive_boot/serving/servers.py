@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -279,13 +280,14 @@ class HttpService:
         loggers = [f"{self._selected[0]}.access"] if is_logged else []
         try:
             with _removed_at_end(self._uds), fallback_handler(*loggers):
+                status: Any = task_status
                 context = None
                 if self.certificate is not None:
                     task_status.started()
-                    task_status = _Event(self._accepting)
+                    status = SimpleNamespace(started=self._accepting.set)
                     context = await self.certificate.wait()
                 self._server = http_server(*self._selected, self._timings, self._options, context)
-                await self._server.serve(self._middleware, sock, task_status=task_status)
+                await self._server.serve(self._middleware, sock, task_status=status)
         finally:
             sock.close()
             done.set()
@@ -335,14 +337,3 @@ class HttpService:
         if run.runner.failure is None:
             message = "The HTTP server ended before hive_boot stopped it."
             raise LifecycleError(message)
-
-
-class _Event:
-    """Task status that sets an event."""
-
-    def __init__(self, event: anyio.Event) -> None:
-        self._event = event
-
-    def started(self, value: None = None) -> None:  # noqa: ARG002  (nothing is passed)
-        """Set the event."""
-        self._event.set()

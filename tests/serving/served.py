@@ -328,3 +328,4 @@ def under(*line: str, cwd: Path, **variables: str) -> Iterator[Served]:
             guard.cancel()
             kill()
             served.close()
+            guard.join()

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from hive_boot import Bootstrap, LifecycleError, Secret, SecretSet
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet
 from hive_boot.lifecycle.states import State
 from hive_boot.serving.asgi import app_lifespan
 from hive_boot.serving.endpoints import App
@@ -48,6 +48,20 @@ async def app(scope, receive, send):
         "",
         70,
         "LifecycleError: the tables are missing",
+    ),
+    "its wrapped lifespan raises": (
+        """
+from fastapi import FastAPI
+
+async def lifespan(app):
+    raise RuntimeError("the tables are missing")
+    yield
+
+app = boot.asgi(FastAPI(lifespan=__import__("contextlib").asynccontextmanager(lifespan)))
+""",
+        "",
+        70,
+        "RuntimeError: the tables are missing",
     ),
     "its lifespan raises": (
         """
@@ -331,7 +345,7 @@ async def test_a_start_that_fails_is_told_to_the_server(
     """The server hears what is missing, and can be started again when it is there."""
     value = "fake-jwt-secret-0123456789"
     monkeypatch.delenv("JWT_SECRET")
-    with pytest.raises(LifecycleError, match=r"\bJWT_SECRET\b"):
+    with pytest.raises(InvalidSecretsError, match=r"\bJWT_SECRET\b"):
         async with app_lifespan(wrapped(boot), {}):
             pytest.fail("it was served")
     monkeypatch.setenv("JWT_SECRET", value)

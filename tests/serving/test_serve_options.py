@@ -83,13 +83,19 @@ def test_tls_uses_a_certificate_that_is_a_secret(server: str, backend: str, tmp_
 
 
 def test_an_unusable_pair_is_one_problem_of_the_secrets(tmp_path: Path) -> None:
-    """The start fails with the report and 78, without a prompt, and nothing is served."""
+    """The start fails with the report and 78, without a prompt; a server that cannot use it, 70."""
     certificate, key = make_certificate(tmp_path)
-    values = {"TLS_CRT": certificate, "TLS_KEY": encrypt_key(key)}
-    source = TLS.replace('"docker"', '"environment"')
+    values = {"TLS_CRT": certificate, "TLS_KEY": encrypt_key(key), "GOOD_KEY": key}
+    source = (
+        TLS.replace('"docker"', '"environment"')
+        + """
+os.environ["TLS_KEY"] = os.environ["GOOD_KEY"]
+serve(boot, port=0, tls=("tls_crt", "tls_key"), server_options={"ssl_ciphers": "nonsense"})
+"""
+    )
     with serving(source, "uvicorn", "asyncio", ".", cwd=tmp_path, **values) as it:
         assert it.end() == 0
-    assert it.out == ["exit 78"], it.err
+    assert it.out == ["exit 78", "exit 70"], it.err
     assert it.logged("1 problem")
     assert len(it.logged("TLS_KEY is encrypted")) == 1
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
-from hive_boot.runtime.components import ResourceHandle
+from hive_boot.runtime.components import ResourceDecorator, ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
@@ -55,18 +55,7 @@ class StopEvent(Protocol):
         """Wait until a stop is requested."""
 
 
-class ResourceDecorator(Protocol):
-    """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
-
-    @overload
-    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
-    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
-
-
 S = TypeVar("S", bound=SecretSet)
-
 
 if TYPE_CHECKING:
     C = TypeVarWithDefault("C", default=None)
@@ -418,11 +407,10 @@ class Bootstrap(Generic[S, C]):
     def readiness(self, /, name: Any = None, *, interval: float = 5, timeout: float = 2) -> Any:
         """Register a readiness contributor, whose failures make ``/readyz`` answer 503.
 
-        The decorated ``async def`` fails by returning False or raising. It is called from when
-        the resources have started until a stop is requested. ``/readyz`` is 503 until it has
-        passed once, and later from two failures in a row until it passes. Nothing else waits
-        for it, and requests are still served. Its parameters are filled like those of
-        :meth:`main`. A dependency that all replicas share makes all of them unready at once.
+        The ``async def`` fails by returning False or raising. ``/readyz`` is 503 until it has
+        passed once, and later from two failures in a row until it passes; nothing else waits for
+        it. Its parameters are filled like those of :meth:`main`. A dependency that all replicas
+        share makes all of them unready at once.
 
         Args:
             name: the name, in ``/readyz/<name>`` too. Default: the name of the function.
@@ -435,10 +423,9 @@ class Bootstrap(Generic[S, C]):
         Raises:
             DeclarationError: the function is not async, or its name or a number is invalid.
         """
-        add = self._declaration.readiness_decorator
-        return (
-            add(None, interval, timeout)(name) if callable(name) else add(name, interval, timeout)
-        )
+        given = None if callable(name) else name
+        register = self._declaration.readiness_decorator(given, interval, timeout)
+        return register(name) if callable(name) else register
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.

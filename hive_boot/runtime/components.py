@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from hive_boot.lifecycle.readiness import Contributor
@@ -54,6 +54,16 @@ class ResourceHandle(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<resource {self.name}>"
+
+
+class ResourceDecorator(Protocol):
+    """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
+
+    @overload
+    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
+    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
 
 
 ASGI_COMPONENT = "the ASGI application"

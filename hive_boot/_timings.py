@@ -75,7 +75,7 @@ class Timings(Record):
         max_check_retry_delay: the longest of these delays.
         hook_retry_delay: before a failed hook is retried.
         max_hook_retry_delay: the longest of these delays.
-        hook_cancel_timeout: for the end of a cancelled hook.
+        hook_cancel_timeout: for the end of a cancelled hook or readiness contributor.
         service_restart_delay: before a failed service is restarted. Shortened at random, down to
             half of it.
         max_service_restart_delay: the longest of these delays.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
 from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.runtime.components import ResourceDecorator, ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
@@ -45,44 +46,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ResourceHandle(Generic[T]):
-    """The handle of a declared resource, through which code reads its running value.
-
-    ``await handle()`` returns the running value, and so does FastAPI's ``Depends(handle)``.
-
-    Attributes:
-        fn: the decorated function, for tests.
-        name: the name of the resource; a parameter of this name receives its value.
-    """
-
-    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap, which is defined below)
-        self.fn = fn
-        self.name: str = fn.__name__
-        self._boot = boot
-        self.__doc__ = fn.__doc__
-
-    @property
-    def value(self) -> T:
-        """The running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
-        return value
-
-    async def __call__(self) -> T:
-        """Return the running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        return self.value
-
-    def __repr__(self) -> str:
-        return f"<resource {self.name}>"
-
-
 class StopEvent(Protocol):
     """Event that is set once, when a stop is requested."""
 
@@ -93,18 +56,7 @@ class StopEvent(Protocol):
         """Wait until a stop is requested."""
 
 
-class ResourceDecorator(Protocol):
-    """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
-
-    @overload
-    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
-    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
-
-
 S = TypeVar("S", bound=SecretSet)
-
 
 if TYPE_CHECKING:
     C = TypeVarWithDefault("C", default=None)
@@ -446,6 +398,35 @@ class Bootstrap(Generic[S, C]):
         if len(names) == 1 and not isinstance(names[0], str):
             return self._declaration.check_decorator((), timeout, retry_on, at)(names[0])
         return self._declaration.check_decorator(names, timeout, retry_on, at)
+
+    @overload
+    def readiness(self, function: CheckFunction, /) -> CheckFunction: ...
+    @overload
+    def readiness(
+        self, /, name: str | None = None, *, interval: float = 5, timeout: float = 2
+    ) -> Callable[[CheckFunction], CheckFunction]: ...
+    def readiness(self, /, name: Any = None, *, interval: float = 5, timeout: float = 2) -> Any:
+        """Register a readiness contributor, whose failures make ``/readyz`` answer 503.
+
+        The ``async def`` fails by returning False or raising. ``/readyz`` is 503 until it has
+        passed once, and later from two failures in a row until it passes; nothing else waits for
+        it. Its parameters are filled like those of :meth:`main`. A dependency that all replicas
+        share makes all of them unready at once.
+
+        Args:
+            name: the name, in ``/readyz/<name>`` too. Default: the name of the function.
+            interval: seconds between the end of a call and the next one. Default 5.
+            timeout: seconds for one call, which is then cancelled and has failed. Default 2.
+
+        Returns:
+            The function, unchanged; with arguments, a decorator.
+
+        Raises:
+            DeclarationError: the function is not async, or its name or a number is invalid.
+        """
+        given = None if callable(name) else name
+        register = self._declaration.readiness_decorator(given, interval, timeout)
+        return register(name) if callable(name) else register
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.

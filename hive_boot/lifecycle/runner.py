@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
+    from hive_boot.lifecycle.readiness import Contributor, ReadinessMonitor
     from hive_boot.lifecycle.resources import Resource, ResourceManager
     from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
     from hive_boot.lifecycle.shutdown import ShutdownController
@@ -42,6 +43,7 @@ class Runner:
         failed: the name of the resource, service or listener that has failed first.
         resources: the resources; None until they start.
         services: the services; None until they start.
+        readiness: the readiness contributors; None without one.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Runner:
         self.resources: ResourceManager | None = None
         self.services: TaskSupervisor | None = None
         self._descriptions: list[Callable[[], Sequence[str]]] = []
+        self.readiness: ReadinessMonitor | None = None
         self._states = states
         self._shutdown = shutdown
         self._timings = timings
@@ -68,15 +71,23 @@ class Runner:
         self._services: Sequence[SupervisedTask] = ()
 
     def set_components(
-        self, resources: Sequence[Resource], services: Sequence[SupervisedTask]
+        self,
+        resources: Sequence[Resource],
+        services: Sequence[SupervisedTask],
+        contributors: Sequence[Contributor] = (),
     ) -> None:
-        """Set the resources and services to start.
+        """Set the resources and services to start, and the functions to call from then on.
 
         Args:
             resources: the resources, each after those that it needs.
             services: the services.
+            contributors: the readiness contributors. Default: none.
         """
         self._resources, self._services = resources, services
+        if contributors:
+            from hive_boot.lifecycle.readiness import ReadinessMonitor  # noqa: PLC0415  (many have none)
+
+            self.readiness = ReadinessMonitor(contributors, self._shutdown.stopping, self._timings)
 
     @property
     def only_asgi_component_pending(self) -> bool:
@@ -157,7 +168,11 @@ class Runner:
             await self.resources.start(await self.task_group(), deadline, seconds)
 
     async def start_services(self) -> None:
-        """Start the services."""
+        """Start the services, and the calls of readiness contributors."""
+        if self.readiness is not None:
+            # Its end, when a foreign owner closes the loop, ends these calls too.
+            await self.task_group()
+            self.readiness.start(self._context)
         if self._services:
             from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
 
@@ -207,11 +222,13 @@ class Runner:
         )
 
     async def stop_resources(self) -> list[BaseException]:
-        """Stop the resources.
+        """Stop the resources, after the readiness contributors, which may use them.
 
         Returns:
             The exceptions that they raised.
         """
+        if self.readiness is not None:
+            await self.readiness.stop(self._shutdown.deadline)
         return [] if self.resources is None else await self.resources.stop(self._shutdown.deadline)
 
     async def end(self) -> None:
@@ -225,6 +242,8 @@ class Runner:
     def abandon(self) -> None:
         """Enter STOPPED in a forked child: the tasks belong to the parent process."""
         self._background.abandon()
+        if self.readiness is not None:
+            self.readiness.abandon()
         if self.services is not None:
             self.services.abandon()
         for state in (State.DRAINING, State.STOPPING, State.STOPPED):
@@ -236,7 +255,7 @@ class Runner:
         self._descriptions.append(describe)
 
     def pending(self) -> list[str]:
-        """Return a line for everything that has not ended: main, requests, services, resources."""
+        """Return a line for everything that has not ended, such as main and services."""
         return [line for lines in self._pending() for line in lines]
 
     def waits_for(self) -> list[str]:
@@ -246,8 +265,8 @@ class Runner:
     def _pending(self) -> Iterator[list[str]]:
         """Yield the lines of everything that has not ended, in the order of the stop."""
         yield [line for describe in self._descriptions for line in describe()]
-        yield [] if self.services is None else self.services.describe()
-        yield [] if self.resources is None else self.resources.describe()
+        for each in (self.services, self.readiness, self.resources):
+            yield [] if each is None else each.describe()
 
     async def _run_task_group(self) -> None:
         try:

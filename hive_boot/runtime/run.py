@@ -29,7 +29,7 @@ from hive_boot.lifecycle.tasks import (
 )
 from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.declarations import build_components
+from hive_boot.runtime.components import build_components
 from hive_boot.runtime.injection import InjectionContext
 from hive_boot.runtime.load_pipeline import LoadPipeline
 from hive_boot.runtime.redaction_scope import RedactionScope
@@ -126,10 +126,11 @@ class Run(Generic[S, C]):
         )
         self.runner.describe_with(describe_main)
         self.bound: BoundFunctions = declaration.bind(injectables)
-        if self.bound.resources or self.bound.services or asgi_component is not None:
+        bound = self.bound
+        if bound.resources or bound.services or bound.contributors or asgi_component is not None:
             starts_last = None if asgi_component is None else partial(asgi_component, self)
             self.runner.set_components(
-                *build_components(self.bound, self.injection_context, starts_last)
+                *build_components(bound, self.injection_context, starts_last)
             )
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
@@ -425,15 +426,18 @@ def build_status(run: Run[Any, Any]) -> Status:
     from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
 
     runner, store, reasons = run.runner, run.store, _reasons(run)
+    contributors = () if runner.readiness is None else runner.readiness.status
     known: dict[str, Any] = {
         "state": run.state,
-        "ready": run.ready,
+        "ready": run.ready and all(each.passing for each in contributors),
         "started": run.states.started,
         "uptime": run.states.timeline.elapsed,
         "degraded": bool(reasons),
         "reasons": reasons,
+        "services": tuple(work.display_name for work, _ in run.bound.services),
         "failing_services": () if runner.services is None else runner.services.failing,
         "completed_services": () if runner.services is None else tuple(runner.services.completed),
+        "contributors": contributors,
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
@@ -478,6 +482,12 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     reloader, services = run.reloader, run.runner.services
     failing = () if services is None else services.failing
     reasons = [f"the service {label} has failed, and is started again" for label in failing]
+    if run.runner.readiness is not None and run.ready:
+        reasons += [
+            f"the readiness contributor {each.name} fails: {each.failure}"
+            for each in run.runner.readiness.status
+            if each.failure and not each.passing
+        ]
     if reloader is not None:
         reasons += reloader.reasons
         if reloader.watch_supervisor.is_down and not run.forked:

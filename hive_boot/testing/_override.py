@@ -6,6 +6,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
+from hive_boot.lifecycle.states import SERVING
 from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -64,7 +65,7 @@ class override:  # noqa: N801  (used like a function)
                 raise DeclarationError(message)
 
     def __enter__(self) -> Self:
-        if self._boot.status().ready:
+        if self._is_ready:
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
         with self._install_overrides() as stack:
@@ -76,7 +77,7 @@ class override:  # noqa: N801  (used like a function)
         self._stack.close()
 
     async def __aenter__(self) -> Self:
-        if not self._boot.status().ready:
+        if not self._is_ready:
             return self.__enter__()
         self._stack = self._install_overrides()
         try:
@@ -90,8 +91,12 @@ class override:  # noqa: N801  (used like a function)
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._stack.close()
-        if self._boot.status().ready:
+        if self._is_ready:
             await self._boot.reload(now=True)
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._boot._state in SERVING  # noqa: SLF001  (same library)
 
     def _install_overrides(self) -> ExitStack:
         """Add the values to the overrides, and return how to remove them."""

@@ -93,6 +93,8 @@ class Timings(Record):
         kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
             kubernetes mode: load balancers route requests to a stopping pod for a while.
         forced_exit_delay: between the deadline of the shutdown and the forced exit.
+        child_exit_timeout: for the end of the child processes in a forced exit, after SIGTERM and
+            again after SIGKILL.
         last_output_timeout: for each step of a forced exit: describing what has not stopped,
             writing it, flushing.
         server_stop_timeout: for an HTTP server to finish after it has cancelled the requests at
@@ -137,6 +139,7 @@ class Timings(Record):
     task_cancel_timeout: float = 5.0
     kubernetes_shutdown_delay: float = 5.0
     forced_exit_delay: float = 1.0
+    child_exit_timeout: float = 0.5
     last_output_timeout: float = 0.5
     server_stop_timeout: float = 1.0
     probe_timeout: float = 10.0

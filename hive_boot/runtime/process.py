@@ -154,12 +154,12 @@ class ProcessRunner:
         return "armed" if self._run is None else self._run.shutdown.force()
 
     def release(self) -> None:
-        """Cancel the forced exit, unless a thread of the application can hang the exit."""
-        from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (only the end needs it)
+        """Cancel the forced exit, unless a thread or a child process can hang the exit."""
+        from hive_boot.lifecycle.forced_exit import own_children, threads_started_since  # noqa: PLC0415  (only the end needs it)
 
         if self._run is not None:
-            threads = threads_started_since(self._before)
-            self._run.shutdown.release(exit_may_hang=bool(threads))
+            joined = [*threads_started_since(self._before), *own_children()]
+            self._run.shutdown.release(exit_may_hang=bool(joined))
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run

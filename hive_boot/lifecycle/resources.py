@@ -17,7 +17,13 @@ from hive_boot.exceptions import (
     ShutdownTimeoutError,
     StartupError,
 )
-from hive_boot.lifecycle.tasks import combine, is_cancellation, log_event, unwrap_single
+from hive_boot.lifecycle.tasks import (
+    combine,
+    exclude_from_loop_end,
+    is_cancellation,
+    log_event,
+    unwrap_single,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +61,7 @@ class _ResourceState:
         stop_step: the step of its stop in the timeline; negative before.
         due: when its start exceeds its timeout, on the monotonic clock; infinite without a
             timeout, and before and after the start.
+        is_late: whether it has started after that moment, because it has blocked the loop.
         is_overdue: whether its stop exceeded its limit.
         is_reported: whether ``start`` or ``on_crash`` has reported its failure.
         dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
@@ -67,7 +74,7 @@ class _ResourceState:
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
-        self.is_overdue = self.is_reported = False
+        self.is_late = self.is_overdue = self.is_reported = False
         self.startup_error: StartupError | None = None
         self.scope = anyio.CancelScope(shield=True)
         self.started = anyio.Event()
@@ -113,6 +120,7 @@ class ResourceManager:
         self.pending_count: int = len(resources)
         self._failed: list[_ResourceState] = []
         self._is_starting = True
+        self._start_deadline = math.inf
 
     def value(self, name: str) -> object:
         """Return the value of a running resource.
@@ -143,6 +151,7 @@ class ResourceManager:
             StartupError: a resource failed, or did not start in time; several failures are
                 raised as a group. The caller must still stop the resources that have started.
         """
+        self._start_deadline = deadline
         for state in self._all.values():
             state.step = self._timeline.begin(
                 state.resource.name,
@@ -151,11 +160,13 @@ class ResourceManager:
                 outcome="waiting",
             )
             group.start_soon(self._run, state)
-        while self.pending_count and not self._failed:
+        while not self._failed:
             self._wakeup = anyio.Event()
             late = self._find_overdue(deadline)
             if late is not None:
                 raise self._timeout_error(late, deadline, seconds)
+            if not self.pending_count:
+                break
             due = min(deadline, *(state.due for state in self._all.values()))
             with anyio.move_on_after(max(0.0, due - time.monotonic())):
                 await self._wakeup.wait()
@@ -229,6 +240,7 @@ class ResourceManager:
 
     async def _run(self, state: _ResourceState) -> None:
         """Run one resource in one task, from its start to the end of its stop."""
+        exclude_from_loop_end()
         resource = state.resource
         try:
             with state.scope:
@@ -260,6 +272,7 @@ class ResourceManager:
 
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
+        state.is_late = time.monotonic() > min(state.due, self._start_deadline)
         state.due = math.inf
         state.started.set()
         self.pending_count -= 1
@@ -325,9 +338,13 @@ class ResourceManager:
         late = [
             state
             for state in self._all.values()
-            if not state.started.is_set() and (now >= deadline or now >= state.due)
+            if state.is_late or not (state.started.is_set() or now < min(deadline, state.due))
         ]
-        return min(late, key=lambda state: state.started_at, default=None)
+        return min(
+            late,
+            key=lambda state: (state.started_at == math.inf, state.is_late, state.started_at),
+            default=None,
+        )
 
     def _timeout_error(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
         lines = self.describe()

@@ -103,7 +103,7 @@ async def await_check(
         left: seconds that are left.
         seconds: the whole timeout in seconds, for the message.
     """
-    fault = await _await_verdict(verdict, left)
+    fault = await _await_in_time(verdict, left)
     if fault is _TIMED_OUT:
         return check_timeout_problem(whose, seconds)
     return None if fault is None else check_failed_problem(whose, fault, values)
@@ -146,7 +146,7 @@ async def call_application_checks(  # noqa: PLR0913  (what a check needs)
         try:
             while True:
                 left = deadline - time.monotonic()
-                fault = await _await_verdict(
+                fault = await _await_in_time(
                     work(injection_context()), min(left, check.timeout or left)
                 )
                 if fault is None:
@@ -206,6 +206,13 @@ async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -
         if not is_start:
             return
         await anyio.sleep(wait)
+
+
+async def _await_in_time(verdict: Awaitable[object], left: float) -> BaseException | str | None:
+    """Await a check as :func:`_await_verdict`; one that has blocked the loop may pass too late."""
+    began = time.monotonic()
+    fault = await _await_verdict(verdict, left)
+    return _TIMED_OUT if fault is None and time.monotonic() - began > left else fault
 
 
 async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseException | str | None:

@@ -118,12 +118,31 @@ class ProcessRunner:
                         self.reload()
                     block = CancellableBlock()
                     with block:
-                        self._main = main(run)
-                        self.code = await self._main
-                        self.has_finished = True
+                        await self._call(main, run)
             finally:
                 self._soon = None
         self.has_stopped = True
+
+    async def _call(self, main: Main, run: Run[Any, Any]) -> None:
+        """Call main. A process that it has forked, and in which it ends too, ends here.
+
+        Nothing else of the run may end in a forked child: it would close what the parent uses.
+        """
+        self._main = main(run)
+        failure: BaseException | None = None
+        try:
+            self.code = await self._main
+            self.has_finished = True
+        except BaseException as exc:
+            failure = exc
+            raise
+        finally:
+            if run.forked:
+                from hive_boot.lifecycle.forced_exit import exit_now  # noqa: PLC0415  (few fork)
+
+                exit_now(
+                    report_failure(failure) if failure else self.status(must_complete=False), ""
+                )
 
     def status(self, *, must_complete: bool) -> int:
         """Return the exit status of a run that has stopped.

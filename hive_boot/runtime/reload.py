@@ -19,7 +19,12 @@ from hive_boot._records import Record
 from hive_boot._timings import Backoff
 from hive_boot.exceptions import InvalidSecretsError, LifecycleError, Problem
 from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, threadsafe_scheduler
+from hive_boot.lifecycle.tasks import (
+    BackgroundTask,
+    exclude_from_loop_end,
+    run_in_daemon_thread,
+    threadsafe_scheduler,
+)
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.runtime.rotation_hooks import HookRunner
@@ -389,6 +394,7 @@ class Reloader:
 
     async def _activate_scheduled(self) -> None:
         """Activate pending values when they are due, also while a read or a check is running."""
+        exclude_from_loop_end()
         while True:
             self._accepted = anyio.Event()
             try:

@@ -66,6 +66,8 @@ class Timings(Record):
         watcher_stop_timeout: for the end of the watcher thread.
         watcher_silence_timeout: without a heartbeat, after which the watcher thread is
             considered hung, most likely in a file system.
+        watcher_answer_timeout: for a heartbeat after such a silence: a process that was stopped by
+            a signal was silent too.
         watcher_check_interval: between two checks of the watcher thread.
         watch_retry_delay: before a failed watch is retried.
         max_watch_retry_delay: the longest of these delays.
@@ -115,6 +117,7 @@ class Timings(Record):
     watcher_start_timeout: float = 5.0
     watcher_stop_timeout: float = 2.0
     watcher_silence_timeout: float = 20.0
+    watcher_answer_timeout: float = 0.2
     watcher_check_interval: float = 15.0
     watch_retry_delay: float = 0.1
     max_watch_retry_delay: float = 30.0

@@ -111,7 +111,7 @@ def exclude_from_loop_end(task: Any = None) -> None:  # noqa: ANN401  (asyncio's
         import asyncio  # noqa: PLC0415  (not loaded on trio)
 
         current: Any = asyncio.current_task()
-        asyncio._unregister_task(task or current)  # type: ignore[attr-defined]  # noqa: SLF001
+        asyncio._unregister_task(task or current)  # noqa: SLF001  (documented)
 
 
 def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:

@@ -303,6 +303,7 @@ class Reloader:
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
+        self._crash: tuple[object, ...] = ()
         self._ended = False
         self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
@@ -340,6 +341,7 @@ class Reloader:
     def abandon(self) -> None:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
+        self.watch_supervisor.watcher = None
 
     def request_reload(self, *, ask_sources: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
@@ -443,11 +445,7 @@ class Reloader:
         except InvalidSecretsError as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
-            log_messages.log_reload_crashed(exc)
-            failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
-            failure = self._reject(failed_read, started)
-            for source in self._pipeline.custom:
-                source.due = max(source.due, self._retry_at)
+            failure = self._reject_crash(exc, started)
         finally:
             self._check_token = None
         for request in requests:
@@ -455,6 +453,18 @@ class Reloader:
             # Each caller gets a copy, because raising adds to the traceback.
             request.change, request.failure = change, copy(failure)
             request.done.set()
+
+    def _reject_crash(self, exc: Exception, started: float) -> InvalidSecretsError:
+        """Keep the set in use, log the traceback once per reason, and schedule a retry."""
+        reason = (type(exc), getattr(exc, "errno", None))
+        if reason != self._crash:
+            log_messages.log_reload_crashed(exc)
+        self._crash = reason
+        read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
+        failure = self._reject(read, started)
+        for source in self._pipeline.custom:
+            source.due = max(source.due, self._retry_at)
+        return failure
 
     async def _replace(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         """Check the candidate, and accept it.
@@ -519,6 +529,7 @@ class Reloader:
         if not self.failing_sources:
             self.last_read = time.time()
         self.rejection = self._reader.rejected = None
+        self._crash = ()
         self._backoff.reset()
         self._retry_at = math.inf
 

@@ -418,7 +418,7 @@ def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
 
 
 def test_work_that_somebody_else_cancels_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Who cancels all tasks does not end the work; who finds its task does: the log says it, once."""
+    """Who cancels all tasks does not end the work; who finds its task does, and it is logged."""
 
     async def run(work: Work, *, started: bool) -> None:
         host = BackgroundTask(work, NAME)

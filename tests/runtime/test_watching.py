@@ -938,11 +938,11 @@ boot._declaration.timings = Timings(
 async def main():
     async with boot.running():
         print("ready", flush=True)
-        last, modes = time.monotonic(), set()
+        # This thread keeps the interpreter, so it looks before the watcher can run again.
+        last = time.monotonic()
         while (now := time.monotonic()) - last < 0.35:
             last = now
-            modes.add(boot.status().watcher)
-            await anyio.sleep(0.001)
+        modes = {boot.status().watcher}
         for _ in range(100):
             modes.add(boot.status().watcher)
             await anyio.sleep(0.001)

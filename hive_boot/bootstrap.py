@@ -23,12 +23,13 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-    from typing import Concatenate, Self
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from typing import Concatenate, Self, TypeAlias
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.runtime.declarations import CheckMoment
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.redaction_scope import RedactionScope
     from hive_boot.runtime.run import Listener, Run
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
+
+    RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+    After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
 T = TypeVar("T")
 
@@ -108,14 +112,8 @@ else:
 
 
 MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
-
-
 TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
-
-
 CheckFunction = TypeVar("CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
-
-
 HookFunction = TypeVar(
     "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
 )
@@ -310,13 +308,20 @@ class Bootstrap(Generic[S, C]):
     @overload
     def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     @overload
-    def resource(self, /, *, timeout: float) -> ResourceDecorator: ...
-    def resource(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
+    def resource(
+        self, /, *, timeout: float | None = None, retry_on: RetryOn = (), after: After = ()
+    ) -> ResourceDecorator: ...
+    def resource(
+        self, function: Any = None, /, *, timeout: Any = None, retry_on: Any = (), after: Any = ()
+    ) -> Any:
         """Register a resource, which is started before main and stopped after it.
 
         A resource starts as soon as the resources that its parameters name have started,
         concurrently with independent ones, and stops in reverse order. Its other parameters
         are filled like those of :meth:`main`.
+
+        A start that raises because of a timeout, an unknown host or a refused connection, also as
+        a cause, is retried until ``startup_timeout`` expires. Any other failure is final.
 
         Args:
             function: an ``async def`` with one ``yield``: the code above it starts the
@@ -325,19 +330,23 @@ class Bootstrap(Generic[S, C]):
                 nothing to stop.
             timeout: seconds for its start, and seconds for its stop, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
+            retry_on: further types of exceptions that are retried, one or a tuple, such as
+                ``psycopg.OperationalError``. Default: none.
+            after: resources whose values it does not take, and that start before it and stop
+                after it: a handle, a name, or a list of them. Default: none.
 
         Returns:
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
 
         Raises:
             DeclarationError: the function is not async, a resource of this name is already
-                registered, or ``timeout`` is invalid.
+                registered, or an argument is invalid.
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
-            self._declaration.add_resource(function, timeout)
+            self._declaration.add_resource(function, timeout, retry_on, after)
             return ResourceHandle(function, self)
 
         return register if function is None else register(function)
@@ -399,36 +408,43 @@ class Bootstrap(Generic[S, C]):
     def check(self, function: CheckFunction, /) -> CheckFunction: ...
     @overload
     def check(
-        self, /, *names: str, timeout: float | None = None
+        self,
+        /,
+        *names: str,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        at: CheckMoment = "always",
     ) -> Callable[[CheckFunction], CheckFunction]: ...
-    def check(self, /, *names: Any, timeout: float | None = None) -> Any:
+    def check(
+        self, /, *names: Any, timeout: Any = None, retry_on: Any = (), at: Any = "always"
+    ) -> Any:
         """Register a check, which validates a set before it is used: at start and rotation.
 
         A parameter annotated with the SecretSet receives the candidate; the other parameters
         are filled like those of :meth:`main`, but no resources exist yet. Checks run
         concurrently, after the checks of the fields and of the set.
 
-        A check passes by returning True or None, and rejects by returning False or by raising
-        an error that indicates a wrong value: ValueError, TypeError, LookupError,
-        AssertionError and similar. Any other exception, and an expired timeout, may be
-        temporary: at a start the check is retried, after a jittered back-off of at most 5 s, until
-        ``startup_timeout`` expires.
+        A check passes by returning True or None, and rejects by returning False or by raising.
+        If it exceeds ``timeout`` or cannot reach something outside, as for :meth:`resource`, it
+        has no result: a start retries it and fails with :class:`UnavailableError`; a rotation
+        keeps the last good set, and retries it after 1, 2, 4, then every 5 s.
 
         Args:
             names: the fields that the check is about, by their attributes or declared names;
                 a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
+            retry_on: as for :meth:`resource`. Default: none.
+            at: ``start`` or ``rotation`` limits it to one of them. Default ``always``.
 
         Returns:
-            The function, unchanged; with names or a timeout, a decorator.
+            The function, unchanged; with arguments, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, a field is not declared, or ``timeout``
-                is invalid.
+            DeclarationError: the function is not async, or an argument is invalid.
         """
         if len(names) == 1 and not isinstance(names[0], str):
-            return self._declaration.check_decorator((), timeout)(names[0])
-        return self._declaration.check_decorator(names, timeout)
+            return self._declaration.check_decorator((), timeout, retry_on, at)(names[0])
+        return self._declaration.check_decorator(names, timeout, retry_on, at)
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.
@@ -469,9 +485,9 @@ class Bootstrap(Generic[S, C]):
         Raises:
             SystemExit: always. The code is 0, or the return value of main; 70 when main, a
                 resource or a service has failed, something has not stopped in time, or the
-                declaration is invalid; 78 when secrets or settings are invalid, after a report
-                on stderr; 128 + n after a second signal n, and after the first one when main
-                ``must_complete`` and has not returned.
+                declaration is invalid; 75 when something outside could not be reached; 78 when
+                secrets or settings are invalid; 128 + n after a second signal n, and after the
+                first one when main ``must_complete`` and has not returned.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
@@ -482,40 +498,52 @@ class Bootstrap(Generic[S, C]):
             run_process(resolve_main, self._running, backend, must_complete=must_complete)
         )
 
-    def serve(
+    def serve(  # noqa: PLR0913  (public keyword arguments, all but one optional)
         self,
         app: App,
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
+        uds: StrPath | None = None,
+        fd: int | None = None,
+        tls: tuple[str, str] | None = None,
         server: str = "uvicorn",
         backend: str = "asyncio",
+        server_options: Mapping[str, Any] | None = None,
     ) -> NoReturn:
         """Serve an ASGI application as the owner of the process.
 
-        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz``
-        are answered from then on, and everything else with 503 until the application is
-        ready. The lifespan of the ASGI application runs as the last resource. At the first
-        SIGTERM ``/readyz`` becomes 503; connections are accepted for ``shutdown_delay`` seconds
-        more; then the requests in flight complete, and the resources stop.
+        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz`` are
+        answered from then on (with ``tls`` when the certificate is valid), and everything else with
+        503 until the application is ready. The lifespan of the ASGI application runs last. At the
+        first SIGTERM ``/readyz`` becomes 503; connections are accepted for ``shutdown_delay``
+        seconds more; then requests in flight complete, and resources stop.
 
         Args:
             app: the ASGI application; ``lifespan=boot.lifespan`` in it joins this run.
             host: the address to listen on. Default 127.0.0.1.
             port: the port; 0 selects a free one. Default 8000.
+            uds: the path of a Unix socket to listen on, instead of host and port. Default None.
+            fd: the descriptor of a bound stream socket to take over instead. Default None.
+            tls: the fields of the certificate chain and of its key. Default None: plain HTTP.
             server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
             backend: as for :meth:`run`. Default ``asyncio``.
+            server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``; for both also
+                ``proxy_headers`` and ``forwarded_allow_ips`` of uvicorn. Default: none.
 
         Raises:
-            SystemExit: always, as :meth:`run` does.
+            SystemExit: always, as :meth:`run` does; 78 when ``tls`` names an unusable pair.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
+        more_checks: list[Any] = []
         serving = HttpService(
             app,
             host,
             port,
+            uds=uds,
+            fd=fd,
             status=self.status,
             phase=lambda: self._state,
             timings=self._declaration.timings,
@@ -524,7 +552,12 @@ class Bootstrap(Generic[S, C]):
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
             forbid_main_with_serve(self._declaration.main)
-            serving.select_server(server, backend)
+            serving.select_server(server, backend, server_options)
+            if tls is not None:
+                from hive_boot.tls import ServerCertificate  # noqa: PLC0415  (few serve TLS)
+
+                serving.certificate = ServerCertificate(self._declaration, tls)
+                more_checks.append(serving.certificate.check)
             return serving.wait_until_stopped
 
         self._forbid_start_in_inspection("serve")
@@ -532,6 +565,7 @@ class Bootstrap(Generic[S, C]):
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
+            more_checks=more_checks,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
@@ -547,6 +581,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid; ``str()`` is the report.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: the application is already running.
@@ -574,6 +609,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid: the server does not serve.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start: the server does not serve.
             IllegalTransitionError: the application is starting or stopping.
         """
@@ -582,7 +618,8 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
         else:
-            async with self._running(cancel=lambda _: terminate_self()) as run:
+            listeners = self._listeners(of_worker=True)
+            async with self._running(cancel=lambda _: terminate_self(), listeners=listeners) as run:
                 yield run.request_state
 
     def load(self) -> S:
@@ -778,6 +815,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            UnavailableError: something outside could not be reached; the last set stays in use.
             LifecycleError: the application is stopping, or not running in this process and
                 event loop; or the caller is a check or a source in a rotation.
         """
@@ -955,14 +993,15 @@ class Bootstrap(Generic[S, C]):
         call_main = bind(main, self._injectables())
         return lambda run: call_main(run.injection_context())
 
-    def _listeners(self) -> Sequence[tuple[str, Listener]]:
+    def _listeners(self, *, of_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration
         if declaration.probe_port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
         where = declaration.name, declaration.probe_port, declaration.timings
-        return [("the probe server", partial(serve_probes, self.status, *where))]
+        probes = partial(serve_probes, self.status, *where, of_worker=of_worker)
+        return [("the probe server", probes)]
 
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""

@@ -19,7 +19,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot.exceptions import InvalidSecretsError, ProblemsError
 from hive_boot.runtime.log_messages import note_text
 from hive_boot.secrets.fields import FieldIndex
 from hive_boot.secrets.load_result import LoadResult
@@ -29,7 +30,7 @@ from hive_boot.secrets.sources.directories import ReadPolicy
 
 ROOT = Path(__file__).parent.parent
 
-SETTLED = ReadPolicy(wall=lambda: time.time() + 3600)
+SETTLED = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.2)
 """Read policy whose wall clock is one hour ahead, so that new files count as settled."""
 
 
@@ -81,6 +82,16 @@ def run_child(
         check=False,
     )
 
+
+FEW_PLUGINS = [
+    argument
+    for name in ("benchmark", "cacheprovider", "faker", "hypothesispytest", "xdist")
+    for argument in ("-p", f"no:{name}")
+]
+"""Arguments of a pytest in a child process: plugins of this environment that its tests do not use.
+
+Their imports take longer than its tests.
+"""
 
 TERMINAL = "stdin is a terminal"
 """Evidence of a developer on a simulated machine."""
@@ -154,9 +165,9 @@ def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.load", partial(load, policy=SETTLED))
 
 
-async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecretsError:
+async def failed_start(boot: Bootstrap[Any, Any]) -> ProblemsError:
     """Start an application that cannot start, and return the error."""
-    with pytest.raises(InvalidSecretsError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         async with boot.running():
             pass
     return caught.value

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import escape_controls, write_stderr
-from hive_boot.exceptions import BootError, InvalidSecretsError
+from hive_boot.exceptions import BootError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
 from hive_boot.runtime import log_messages
@@ -234,7 +234,7 @@ def run_process(
         must_complete: whether a stop by a signal before main has returned is a failure.
 
     Returns:
-        The exit status: 0, what main returned, 70, 78, or 128 + the signal.
+        The exit status: 0, what main returned, 70, 75, 78, or 128 + the signal.
     """
     with acquire() as signal_handler:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
@@ -269,7 +269,15 @@ def report_failure(exc: BaseException) -> int:
     if isinstance(only, SystemExit):
         return _system_exit_status(only)
     _say_escaped(format_redacted_traceback(exc))
-    return 130 if isinstance(only, KeyboardInterrupt) else 70
+    return 130 if isinstance(only, KeyboardInterrupt) else _status_of_failure(only)
+
+
+def _status_of_failure(exc: BaseException) -> int:
+    """Return the exit status of a failure; of several kinds 78 comes before 70, and 75 last."""
+    if not isinstance(exc, BaseExceptionGroup):
+        return exc.exit_code if isinstance(exc, BootError) else 70
+    statuses = set(map(_status_of_failure, exc.exceptions))
+    return next(status for status in (78, 70, 75) if status in statuses)
 
 
 def _status(code: int) -> int:
@@ -291,7 +299,7 @@ def report_boot_error(exc: BootError) -> int:
     Returns:
         The exit status.
     """
-    if isinstance(exc, InvalidSecretsError):
+    if isinstance(exc, ProblemsError):
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code
     if exc.__cause__ is not None:

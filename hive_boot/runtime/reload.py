@@ -17,7 +17,7 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot._timings import Backoff
-from hive_boot.exceptions import InvalidSecretsError, LifecycleError, Problem
+from hive_boot.exceptions import LifecycleError, Problem, ProblemsError
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
-        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unreadable"),
-        "unstable",
+        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unavailable"),
+        *("unreadable", "unstable"),
     }
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
@@ -359,7 +359,7 @@ class Reloader:
         """Read at once, and return the change of the values in use.
 
         Raises:
-            InvalidSecretsError: the candidate is rejected.
+            ProblemsError: the candidate is rejected.
             LifecycleError: the application stops, or a check or a source has called this.
         """
         if self._check_token is not None and _running_check.get() is self._check_token:
@@ -401,7 +401,7 @@ class Reloader:
             self._accepted = anyio.Event()
             try:
                 self._activate()
-            except InvalidSecretsError as exc:
+            except ProblemsError as exc:
                 self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
                 await self._accepted.wait()
@@ -442,7 +442,7 @@ class Reloader:
                 change = await self._replace(read, started, now=now)
             if self.failing_sources:
                 failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
-        except InvalidSecretsError as exc:
+        except ProblemsError as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
             failure = self._reject_crash(exc, started)
@@ -454,7 +454,7 @@ class Reloader:
             request.change, request.failure = change, copy(failure)
             request.done.set()
 
-    def _reject_crash(self, exc: Exception, started: float) -> InvalidSecretsError:
+    def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
         """Keep the set in use, log the traceback once per reason, and schedule a retry."""
         reason = (type(exc), getattr(exc, "errno", None))
         if reason != self._crash:
@@ -470,7 +470,7 @@ class Reloader:
         """Check the candidate, and accept it.
 
         Raises:
-            InvalidSecretsError: the candidate is rejected.
+            ProblemsError: the candidate is rejected.
         """
         self._set_reload_state(State.RELOADING)
         try:
@@ -490,7 +490,7 @@ class Reloader:
         store, load_result = self._store, read.result
         try:
             change = store.accept(load_result, now=now)
-        except InvalidSecretsError as exc:
+        except ProblemsError as exc:
             # Some of the values are pending, so the set in use is not the candidate.
             failed = read.replace(result=load_result.with_problems(exc.problems))
             raise self._reject(failed, started) from None
@@ -533,7 +533,7 @@ class Reloader:
         self._backoff.reset()
         self._retry_at = math.inf
 
-    def _reject(self, read: ReloadResult, started: float) -> InvalidSecretsError:
+    def _reject(self, read: ReloadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
         problems = read.result.problems
@@ -544,7 +544,7 @@ class Reloader:
             seconds = time.perf_counter() - started
             self.rotation_log.log_rejection(problems, number, seconds)
         kinds = {problem.kind for problem in problems}
-        judged = kinds <= {"check", "config"}
+        judged = kinds <= {"check", "config", "unavailable"}
         if is_new or (judged and not read.same_as_rejected):
             self._backoff.reset()
         # Only a check, or the factory of the config, can have another result for the same values.

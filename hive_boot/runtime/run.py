@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
-    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
-    from hive_boot.runtime.injection import Injectables
+    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
+    from hive_boot.runtime.injection import BoundCall, Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.load_result import LoadResult
@@ -73,6 +73,7 @@ class Run(Generic[S, C]):
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
+        more_checks: checks that an entry point adds to those of the application.
 
     Attributes:
         reloader: loads the secrets again; None until it is needed.
@@ -98,6 +99,7 @@ class Run(Generic[S, C]):
         cancel: Callable[[float], object] = lambda _: None,
         describe_pending: Callable[[], str] | None = None,
         view: S | None = None,
+        more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
     ) -> None:
         self._declaration = declaration
         self._boot = boot
@@ -127,11 +129,16 @@ class Run(Generic[S, C]):
             )
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
-            declaration, self.bound.checks, self.states.timeline, self._redaction
+            declaration,
+            [*self.bound.checks, *more_checks],
+            self.states.timeline,
+            self._redaction,
         )
         declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
-        self._log: AbstractContextManager[None] = log_messages.fallback_handler()
+        self._log: AbstractContextManager[None] = log_messages.fallback_handler(
+            "hive_boot", shows_warnings=self._owns_process
+        )
         self._pid = os.getpid()
         self._thread_id = threading.get_ident()
         self._soon = threadsafe_scheduler()
@@ -143,6 +150,7 @@ class Run(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid; the report has every problem.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start; several are raised as a group.
         """
         runner = self.runner
@@ -349,7 +357,7 @@ class Run(Generic[S, C]):
         """Load everything again now.
 
         Raises:
-            InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            ProblemsError: the new set is rejected; the last good set stays in use.
             LifecycleError: this process was forked from the one that started the run, or this
                 is not the event loop that started it.
         """

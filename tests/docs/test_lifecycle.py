@@ -1,16 +1,19 @@
 """Examples and numbers of docs/lifecycle.md, compared with a real run."""
 
 import re
+import runpy
 import signal
 import socket
 from pathlib import Path
 
+import anyio
 import httpx2
 import pytest
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import State
 from tests.docs.reading import python_files, write_files
+from tests.fixtures.ports import closed_port
 from tests.support import ROOT, run_child, started_child
 
 TEXT = (ROOT / "docs" / "lifecycle.md").read_text("utf-8")
@@ -32,7 +35,8 @@ def workplace(tmp_path: Path) -> Path:
 
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
-    assert PYTHON.keys() == {"app.py", "main.py", "web.py"}
+    names = {"app.py", "database.py", "main.py", "shielded.py", "web.py", "worker.py"}
+    assert PYTHON.keys() == names
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(CONSOLE) == 1
 
@@ -48,6 +52,37 @@ def test_the_application_prints_what_is_shown(workplace: Path) -> None:
         child.send_signal(signal.SIGINT)
         assert child.stdout.read().splitlines() == after
         assert child.wait() == 0
+
+
+def test_the_worker_completes_its_job(workplace: Path) -> None:
+    """A signal does not interrupt a job; idle, the worker stops at once."""
+    for text in ("letter begins", "letter is complete"):
+        with started_child(RUN.format("worker.py"), cwd=workplace, **ENVIRONMENT) as child:
+            assert child.stdout is not None
+            while child.stdout.readline().rstrip("\n") != text:
+                pass
+            child.send_signal(signal.SIGTERM)
+            rest = child.stdout.read().split("\n")
+            assert child.wait() == 0
+        assert ("letter is complete" in rest) is (text == "letter begins")
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+async def test_shielded_clean_up_completes(workplace: Path) -> None:
+    """A cancelled scope does not interrupt it, on either backend."""
+    work = runpy.run_path(str(workplace / "shielded.py"))["work"]
+    done: list[str] = []
+
+    async def commit() -> None:
+        await anyio.sleep(0.01)
+        done.append("committed")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(work, commit)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert done == ["committed"]
 
 
 def test_the_web_application_has_its_resources(workplace: Path) -> None:
@@ -103,6 +138,44 @@ boot.run()
     head, *lines = sorted(wanted, key=lambda line: not line.startswith("hive_boot"))
     assert head in printed
     assert {line.split(",")[0] for line in lines} <= {line.split(",")[0] for line in printed}
+
+
+def test_a_server_that_is_down_is_reported_as_shown(workplace: Path) -> None:
+    """The report of a start that could not connect; psycopg's exception is retried too: 75."""
+    source = """
+import sys
+import httpx
+from app import boot
+
+# The first retry would come after the deadline, so the first failure is final.
+timings = boot._declaration.timings
+boot._declaration.timings = timings.replace(check_retry_delay=100, max_check_retry_delay=100)
+if sys.argv[1] == "database":
+    import database
+else:
+    async def pool() -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get("http://127.0.0.1:5432")
+
+    resources = boot._declaration.resources
+    resources["pool"] = resources["pool"].replace(work=pool)
+
+import main
+boot.run()
+"""
+    shown = re.findall(r"^```text\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)[1]
+    with closed_port() as port:
+        database = workplace / "database.py"
+        database.write_text(database.read_text("utf-8").replace("5432", str(port)), "utf-8")
+        named = source.replace("5432", str(port))
+        down = run_child(named, "pool", cwd=workplace, **ENVIRONMENT)
+        assert down.returncode == 75
+        assert down.stderr.replace(str(port), "5432").endswith(shown)
+        child = run_child(named, "database", cwd=workplace, **ENVIRONMENT)
+    assert child.returncode == 75
+    assert "1. database could not be reached: OperationalError: " in child.stderr
+    assert "migrated" in child.stdout
+    assert DEFAULTS.max_check_retry_delay == 5
 
 
 def test_every_state_and_number_is_the_true_one() -> None:

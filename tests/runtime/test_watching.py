@@ -937,9 +937,10 @@ boot._declaration.timings = Timings(
 
 async def main():
     async with boot.running():
+        boot.status()   # what it imports is imported now
+        last = time.monotonic()
         print("ready", flush=True)
         # This thread keeps the interpreter, so it looks before the watcher can run again.
-        last = time.monotonic()
         while (now := time.monotonic()) - last < 0.35:
             last = now
         modes = {boot.status().watcher}

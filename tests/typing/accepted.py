@@ -10,6 +10,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, NoReturn, Self, assert_type
 
@@ -194,13 +195,13 @@ async def slow(size: int, boot: Bootstrap[HiveSecrets, Settings]) -> AsyncIterat
     yield f"{boot.config.port} {size}"
 
 
-@living.resource(timeout=0.5)
+@living.resource(timeout=0.5, retry_on=OSError, after=size)
 async def slow_generator() -> AsyncGenerator[bytes, None]:
     """Be a part with a time of its own, as a generator."""
     yield b""
 
 
-@living.resource(timeout=3)
+@living.resource(retry_on=(OSError, LookupError), after=["migrated", slow_generator])
 async def slow_size(slow: str) -> tuple[str, int]:
     """Be a part with a time of its own that has nothing to stop."""
     return slow, len(slow)
@@ -253,12 +254,12 @@ async def openai_answers(secrets: HiveSecrets) -> bool:
     return secrets.openai_api_key.matches("key")
 
 
-@living.check("openai_api_key", "jwt_secret")
+@living.check("openai_api_key", "jwt_secret", retry_on=OSError, at="rotation")
 async def both_hold(secrets: HiveSecrets, config: Settings) -> None:
     """Judge two fields."""
 
 
-@living.check(timeout=0.5)
+@living.check(timeout=0.5, retry_on=(OSError, ValueError), at="start")
 async def quick() -> bool | None:
     """Judge everything, in a time."""
     return None
@@ -316,6 +317,11 @@ def serve() -> NoReturn:
         living.serve(web, host="0.0.0.0", port=0, server="hypercorn", backend="trio")  # noqa: S104
     if living.status().ready:
         living.serve(bare_app)
+    if living.status().degraded:
+        options = {"timeout_keep_alive": 30, "root_path": "/api"}
+        living.serve(bare_app, uds=Path("web.sock"), server_options=options)
+    if living.status().forked:
+        living.serve(bare_app, fd=3, tls=("tls_crt", "tls_key"), server_options=None)
     assert_type(living.run(backend="uvloop"), NoReturn)
     living.serve(wrapped, port=8080)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import sys
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hive_boot._output import escape_controls, write_stderr
 from hive_boot.exceptions import BootError, InvalidSecretsError, ProblemsError
@@ -138,10 +139,8 @@ class ProcessRunner:
             raise
         finally:
             if run.forked:
-                from hive_boot.lifecycle.forced_exit import exit_now  # noqa: PLC0415  (few fork)
-
-                exit_now(
-                    report_failure(failure) if failure else self.status(must_complete=False), ""
+                _end_forked_child(
+                    report_failure(failure) if failure else self.status(must_complete=False)
                 )
 
     def status(self, *, must_complete: bool) -> int:
@@ -278,6 +277,14 @@ def _status_of_failure(exc: BaseException) -> int:
         return exc.exit_code if isinstance(exc, BootError) else 70
     statuses = set(map(_status_of_failure, exc.exceptions))
     return next(status for status in (78, 70, 75) if status in statuses)
+
+
+def _end_forked_child(status: int) -> NoReturn:
+    # No import and no thread: a thread of the parent may have held the lock of an import.
+    with suppress(Exception):
+        sys.stdout.flush()
+    logging.shutdown()
+    os._exit(status)
 
 
 def _status(code: int) -> int:

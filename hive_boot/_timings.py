@@ -59,6 +59,8 @@ class Timings(Record):
         watcher_stop_timeout: for the end of the watcher thread.
         watcher_silence_timeout: without a heartbeat, after which the watcher thread is
             considered hung, most likely in a file system.
+        watcher_answer_timeout: for a heartbeat after such a silence: a process that was stopped by
+            a signal was silent too.
         watcher_check_interval: between two checks of the watcher thread.
         watch_retry_delay: before a failed watch is retried.
         max_watch_retry_delay: the longest of these delays.
@@ -88,6 +90,8 @@ class Timings(Record):
         handler_check_delay: before the signal handlers are compared with those of hive_boot;
             doubled each time, up to ``resync_interval``.
         forced_exit_delay: between the deadline of the shutdown and the forced exit.
+        child_exit_timeout: for the end of the child processes in a forced exit, after SIGTERM and
+            again after SIGKILL.
         last_output_timeout: for each step of a forced exit: describing what has not stopped,
             writing it, flushing.
         shutdown_log_delay: before the log shows what a shutdown waits for; each further delay is
@@ -111,6 +115,7 @@ class Timings(Record):
     watcher_start_timeout: float = 5.0
     watcher_stop_timeout: float = 2.0
     watcher_silence_timeout: float = 20.0
+    watcher_answer_timeout: float = 0.2
     watcher_check_interval: float = 15.0
     watch_retry_delay: float = 0.1
     max_watch_retry_delay: float = 30.0
@@ -136,6 +141,7 @@ class Timings(Record):
     kubernetes_shutdown_delay: float = 5.0
     handler_check_delay: float = 0.1
     forced_exit_delay: float = 1.0
+    child_exit_timeout: float = 0.5
     last_output_timeout: float = 0.5
     shutdown_log_delay: float = 1.0
     server_stop_timeout: float = 1.0

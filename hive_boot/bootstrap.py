@@ -292,8 +292,8 @@ class Bootstrap(Generic[S, C]):
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
 
         Raises:
-            DeclarationError: the function is not async, a resource of this name is already
-                registered, or an argument is invalid.
+            DeclarationError: the function is not async, a resource or service of this name is
+                already registered, or an argument is invalid.
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
@@ -349,8 +349,8 @@ class Bootstrap(Generic[S, C]):
             The function, unchanged; without a function, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, a service of this name is already
-                registered, or an argument is invalid.
+            DeclarationError: the function is not async, a resource or service of this name is
+                already registered, or an argument is invalid.
         """
         register = self._declaration.service_decorator(
             restart, max_restarts, restart_window, grace_period=grace_period, on_stop=on_stop

@@ -6,7 +6,9 @@ import gc
 import linecache
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -19,8 +21,8 @@ from hive_boot.lifecycle.tasks import start_daemon_thread
 from hive_boot.redaction.registry import redact_safely
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from multiprocessing.process import BaseProcess
     from types import FrameType
     from typing import NoReturn
 
@@ -172,16 +174,70 @@ def force_exit(status: int, pending: Callable[[], str], timings: Timings = DEFAU
 def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     """End the process now: no ``finally`` runs, and no thread is joined.
 
-    Before that, write the text, and flush the streams and log handlers, each with a time limit.
+    Before that, end the child processes, write the text, and flush the streams and log handlers,
+    each with a time limit.
 
     Args:
         status: the exit status.
         text: the text for stderr; secrets in it are redacted.
         timings: contains the limit of each step.
     """
+    text += end_children(timings)
     _run_with_timeout(timings, lambda: _write_line(text))
     _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
     os._exit(status)
+
+
+def end_children(timings: Timings = DEFAULTS) -> str:
+    """End the child processes of :mod:`multiprocessing`: SIGTERM, then SIGKILL.
+
+    The workers of process pools are among them; children of :mod:`subprocess`, and children of
+    children, are not. May be called in a signal handler; never raises.
+
+    Args:
+        timings: contains the time for the end after each signal.
+
+    Returns:
+        A line for each child, such as ``  killed    the child process ForkProcess-1, PID 42``.
+        Empty without children.
+    """
+    if (module := sys.modules.get("multiprocessing.process")) is None:
+        return ""
+    # A Pool would start new workers in place of those that have ended.
+    module.BaseProcess.start = lambda _: threading.Event().wait()
+    found = own_children()
+    outcomes: dict[BaseProcess, str] = {}
+    for number, outcome in ((signal.SIGTERM, "ended"), (signal.SIGKILL, "killed")):
+        left = own_children()
+        for child in left:
+            with suppress(OSError):  # it may have ended, or belong to another user now
+                if child.pid:
+                    os.kill(child.pid, number)
+        end = time.monotonic() + timings.child_exit_timeout
+        while (left := own_children()) and time.monotonic() < end:
+            time.sleep(_JOIN_INTERVAL)
+        outcomes = {child: outcome for child in found if child not in left} | outcomes
+    return "".join(
+        f"  {outcomes.get(child, 'running'):<9} the child process "
+        f"{escape_controls(redact_safely(str(child.name)))}, PID {child.pid}\n"
+        for child in found
+    )
+
+
+def own_children() -> list[BaseProcess]:
+    """Return the living children that this process has started with :mod:`multiprocessing`."""
+    module = sys.modules.get("multiprocessing.process")
+    # Not active_children(): after os.fork() it also has the children of the parent process, and
+    # takes the exit statuses that a fork server reports to the parent.
+    started = list(getattr(module, "_children", ()))
+    mine = [child for child in started if child._parent_pid == os.getpid()]  # noqa: SLF001
+    return [child for child in mine if _is_alive(child)]
+
+
+def _is_alive(child: BaseProcess) -> bool:
+    with suppress(Exception):  # another thread may close it
+        return child.is_alive()
+    return False
 
 
 def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:

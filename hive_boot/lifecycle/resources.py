@@ -21,7 +21,14 @@ from hive_boot.exceptions import (
     describe_component,
     unavailable_reason,
 )
-from hive_boot.lifecycle.tasks import add_note, combine, is_cancellation, log_event, unwrap_single
+from hive_boot.lifecycle.tasks import (
+    add_note,
+    combine,
+    exclude_from_loop_end,
+    is_cancellation,
+    log_event,
+    unwrap_single,
+)
 from hive_boot.redaction.registry import redact
 from hive_boot.redaction.tracebacks import trim_traceback
 
@@ -64,6 +71,7 @@ class _ResourceState:
         stop_step: the step of its stop in the timeline; negative before.
         due: when its start exceeds its timeout, on the monotonic clock; infinite without a
             timeout, and before and after the start.
+        is_late: whether it has started after that moment, because it has blocked the loop.
         overdue: what it was doing when its stop exceeded its limit; empty before.
         is_reported: whether ``start`` or ``on_crash`` has reported its failure.
         dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
@@ -77,7 +85,7 @@ class _ResourceState:
         self.value: object = None
         self.failure: BaseException | None = None
         self.overdue = ""
-        self.is_reported = False
+        self.is_late = self.is_reported = False
         self.startup_error: StartupError | None = None
         self.backoff = Backoff(
             timings.check_retry_delay, timings.max_check_retry_delay, jitter=True
@@ -173,7 +181,7 @@ class ResourceManager:
                 outcome="waiting",
             )
             group.start_soon(self._run, state)
-        while self.pending_count and not self._failed:
+        while not self._failed:
             self._wakeup = anyio.Event()
             late = self._find_overdue(deadline)
             if late is not None:
@@ -181,6 +189,8 @@ class ResourceManager:
                     # A hang explains less than a failure to reach something outside.
                     raise self._unavailable_error()
                 raise self._timeout_error(late, deadline, seconds)
+            if not self.pending_count:
+                break
             due = min(deadline, *(state.due for state in self._all.values()))
             with anyio.move_on_after(max(0.0, due - time.monotonic())):
                 await self._wakeup.wait()
@@ -281,6 +291,7 @@ class ResourceManager:
 
     async def _run(self, state: _ResourceState) -> None:
         """Run one resource in one task, from its start to the end of its stop."""
+        exclude_from_loop_end()
         resource = state.resource
         try:
             with state.scope:
@@ -337,6 +348,7 @@ class ResourceManager:
 
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
+        state.is_late = time.monotonic() > min(state.due, self._deadline)
         state.due = math.inf
         self._unavailable.pop(state.resource.name, None)
         state.started.set()
@@ -402,9 +414,13 @@ class ResourceManager:
         late = [
             state
             for state in self._all.values()
-            if not state.started.is_set() and (now >= deadline or now >= state.due)
+            if state.is_late or not (state.started.is_set() or now < min(deadline, state.due))
         ]
-        return min(late, key=lambda state: state.started_at, default=None)
+        return min(
+            late,
+            key=lambda state: (state.started_at == math.inf, state.is_late, state.started_at),
+            default=None,
+        )
 
     def _unavailable_error(self) -> UnavailableError:
         """Return the error that names all resources that could not reach something outside."""

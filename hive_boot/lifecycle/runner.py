@@ -12,7 +12,13 @@ from hive_boot._output import describe
 from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
 from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError, describe_component
 from hive_boot.lifecycle.states import TRANSITIONS, State
-from hive_boot.lifecycle.tasks import BackgroundTask, log_event, log_failure, unwrap_single
+from hive_boot.lifecycle.tasks import (
+    BackgroundTask,
+    exclude_from_loop_end,
+    log_event,
+    log_failure,
+    unwrap_single,
+)
 from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
@@ -135,6 +141,7 @@ class Runner:
 
         async def run_listener(*, task_status: Any) -> None:  # noqa: ANN401  (as anyio passes it)
             nonlocal is_open
+            exclude_from_loop_end()
             try:
                 await listener(task_status=task_status)
             except Exception as exc:
@@ -284,6 +291,7 @@ class Runner:
             self._shutdown.stopping.set()
 
     async def _ping_watchdog(self, seconds: float) -> None:
+        exclude_from_loop_end()
         while True:
             self._states.notifier.watchdog()
             await anyio.sleep(seconds)

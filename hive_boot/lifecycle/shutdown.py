@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -190,8 +191,8 @@ class ShutdownController:
         """Cancel the forced exit, because the event loop has ended.
 
         Args:
-            exit_may_hang: whether threads of the application are left, for which Python
-                waits. Then only this wait ends with a forced exit.
+            exit_may_hang: whether threads or child processes of the application are left, for
+                which Python waits. Then only this wait ends with a forced exit.
         """
         if self._watchdog is None:
             return
@@ -289,7 +290,7 @@ class ExitWatchdog:
         self._deadlines.put(math.inf)
 
     def cancel(self) -> None:
-        """Cancel the exit, and wait a moment for the threads; no effect after the deadline.
+        """Cancel the exit, and wait for the threads; after the deadline, wait for the exit.
 
         Python kills daemon threads when it exits, and aborts if that needs a file that cannot be
         opened: https://github.com/python/cpython/issues/89253
@@ -297,10 +298,24 @@ class ExitWatchdog:
         self._deadlines.put(None)
         for thread in self._threads:
             thread.join(0.1)
+        self._hold()
 
     def only_while_exiting(self) -> None:
-        """Restrict the forced exit to the phase in which Python joins threads at its exit."""
+        """Restrict the forced exit to the phase in which Python joins threads and children."""
         self._only_at_exit = True
+        self._hold()
+        if (util := sys.modules.get("multiprocessing.util")) is not None:
+            # A negative priority is called after the children have been joined.
+            util.Finalize(None, self._hold, exitpriority=-1000)
+
+    def _hold(self) -> None:
+        """Wait for the forced exit if it has begun.
+
+        It ends child processes, and what waits for them then continues: without this, Python could
+        exit first, with another status.
+        """
+        if self._must_exit:
+            threading.Event().wait()
 
     def _wait(self) -> None:
         deadline = math.inf
@@ -325,14 +340,20 @@ class ExitWatchdog:
     def _hard_exit(self) -> None:
         self._decided.wait()
         if self._must_exit:
-            # Longer than the three steps of force_exit(). The time starts here and not with the
-            # other thread, because code that holds the GIL may have delayed both.
-            time.sleep(4 * self._timings.last_output_timeout)
+            # Longer than the steps of force_exit(). The time starts here and not with the other
+            # thread, because code that holds the GIL may have delayed both.
+            timings = self._timings
+            time.sleep(4 * timings.last_output_timeout + 2 * timings.child_exit_timeout)
+            with suppress(Exception):
+                # The other thread may hang before it comes to the children.
+                from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (no start needs it)
+
+                end_children(timings)
             os._exit(self._status)
 
 
 def _is_exiting() -> bool:
-    """Return whether Python joins threads now, because the main thread has ended."""
+    """Return whether Python joins threads and children now, because the main thread has ended."""
     # Python joins the threads of executors first, while is_alive() of the main thread is True.
     is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
     return is_shutting_down or not threading.main_thread().is_alive()

@@ -14,6 +14,7 @@ import logging
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -177,6 +178,7 @@ class SignalHandler:
         self._is_forcing = True
         state = "armed" if self._target is None else self._target.force()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
+        text += _end_children()
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, text.encode())
@@ -215,6 +217,16 @@ def _describe(handler: object) -> str:
     handler = getattr(handler, "func", handler)
     name = getattr(handler, "__qualname__", type(handler).__qualname__)
     return f"{handler.__module__}.{name}"
+
+
+def _end_children() -> str:
+    """End the child processes of multiprocessing, and return a line for each."""
+    if "multiprocessing.process" in sys.modules:
+        with suppress(Exception):
+            from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (few have any)
+
+            return end_children()
+    return ""
 
 
 _early: list[SignalHandler] = []

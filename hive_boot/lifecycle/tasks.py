@@ -116,6 +116,25 @@ def enable_signal_wakeup() -> None:
         handle(signal.SIGURG, lambda: None)
 
 
+def exclude_from_loop_end(task: Any = None) -> None:  # noqa: ANN401  (asyncio's or trio's)
+    """Exclude a task from ``asyncio.all_tasks``; no effect on trio.
+
+    When its main task ends, asyncio cancels all of these at the same moment, as some applications
+    do themselves: without this, the tasks of a run that another task has to stop would be cancelled
+    before that task can stop them in order.
+    https://docs.python.org/3/library/asyncio-extending.html
+
+    Args:
+        task: the task. Default: the current one.
+    """
+    native: Any = anyio.lowlevel.current_token().native_token
+    if not hasattr(native, "run_sync_soon"):
+        import asyncio  # noqa: PLC0415  (not loaded on trio)
+
+        current: Any = asyncio.current_task()
+        asyncio._unregister_task(task or current)  # noqa: SLF001  (documented)
+
+
 def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
     """Start a daemon thread that calls a function and ignores its exceptions."""
 
@@ -214,6 +233,7 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
         import asyncio  # noqa: PLC0415  (not loaded on trio)
 
         task = native.create_task(work())
+        exclude_from_loop_end(task)
         cancelled: BaseException | None = None
         while not task.done():
             try:
@@ -264,9 +284,7 @@ async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
 
 def _is_structured(task: asyncio.Task[Any]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
-    return (code is not None and f"{os.sep}anyio{os.sep}" in code.co_filename) or (
-        code is BackgroundTask._run.__code__  # noqa: SLF001
-    )
+    return code is not None and f"{os.sep}anyio{os.sep}" in code.co_filename
 
 
 def uncancel_current_task() -> bool:
@@ -310,7 +328,7 @@ class BackgroundTask:
         self._cancel_timeout = timings.task_cancel_timeout
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
-        self._stop_requested = False
+        self._stop_requested = self._is_abandoned = False
         self._task: object = None
 
     def start(self) -> None:
@@ -325,6 +343,7 @@ class BackgroundTask:
             self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:
             task = native.create_task(self._run(), name=self._name, context=context)
+            exclude_from_loop_end(task)
             # A task that is cancelled before its first step never reaches its `finally`.
             task.add_done_callback(lambda _: self._mark_ended())
             self._task = task
@@ -339,8 +358,8 @@ class BackgroundTask:
         await self._done.wait()
 
     def abandon(self) -> None:
-        """Suppress the log line at its end: in a forked child the task belongs to the parent."""
-        self._stop_requested = True
+        """Suppress log lines about its end: in a forked child the task belongs to the parent."""
+        self._stop_requested = self._is_abandoned = True
 
     async def stop(self) -> None:
         """Cancel the work and wait for its end, even when the caller is cancelled.
@@ -364,8 +383,9 @@ class BackgroundTask:
                 self._stop_requested = True
         except Exception:  # noqa: BLE001  (it is logged)
             # Unhandled, it would end the whole loop on trio, and go unnoticed on asyncio.
-            text = "Background task %r has failed and does not run any more"
-            log_event(logging.ERROR, text, self._name, exc_info=True)
+            if not self._is_abandoned:
+                text = "Background task %r has failed and does not run any more"
+                log_event(logging.ERROR, text, self._name, exc_info=True)
             self._stop_requested = True
         finally:
             self._mark_ended()

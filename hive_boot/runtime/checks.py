@@ -120,7 +120,11 @@ async def run_checks(
         try:
             while True:
                 left = deadline - time.monotonic()
-                failure = await _await_verdict(check.attempt, min(left, check.timeout or left))
+                limit = min(left, check.timeout or left)
+                failure = await _await_verdict(check.attempt, limit)
+                if failure is None and deadline - time.monotonic() < left - limit:
+                    # It has blocked the loop, so that it could not be cancelled in time.
+                    failure = _TIMED_OUT
                 if failure is None:
                     outcome, problems[index] = "done", None
                     return

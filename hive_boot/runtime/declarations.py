@@ -20,7 +20,7 @@ from hive_boot.runtime.injection import (
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.services import RestartPolicy
@@ -107,12 +107,6 @@ def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], Work
         return function
 
     return register
-
-
-def _require_unique_name(kind: str, name: str, taken: Collection[str]) -> None:
-    if name in taken:
-        message = f"A {kind} named {name!r} is already declared. Fix: rename one of the functions."
-        raise DeclarationError(message)
 
 
 _RENAMED = {
@@ -459,8 +453,15 @@ class AppDeclaration:
         if name in {"secrets", "config", "boot"}:
             message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
             raise DeclarationError(message)
-        _require_unique_name("resource", name, self.resources)
+        self._require_unique_name(name)
         self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
+
+    def _require_unique_name(self, name: str) -> None:
+        """Raise if a resource or a service has this name: messages and the status show only it."""
+        kinds = dict.fromkeys((display_name(service.work) for service in self.services), "service")
+        if kind := (kinds | dict.fromkeys(self.resources, "resource")).get(name):
+            message = f"A {kind} named {name!r} is already declared. Fix: rename one of them."
+            raise DeclarationError(message)
 
     def service_decorator(
         self,
@@ -475,7 +476,7 @@ class AppDeclaration:
 
         Raises:
             DeclarationError: an argument is invalid. The decorator raises it if the function is
-                not async, or another service, which log lines name too, has the same name.
+                not async, or a resource or another service has the same name.
         """
         if restart not in ("never", "on-failure", "always"):
             message = f"Invalid restart={restart!r}: expected 'never', 'on-failure' or 'always'."
@@ -487,8 +488,7 @@ class AppDeclaration:
         _validate_stop("@boot.service", grace_period, on_stop)
 
         def add(function: Work) -> None:
-            taken = [display_name(service.work) for service in self.services]
-            _require_unique_name("service", display_name(function), taken)
+            self._require_unique_name(display_name(function))
             self.services.append(
                 TaskSpec(function, restart, max_restarts, restart_window, grace_period, on_stop)
             )
@@ -552,8 +552,10 @@ class AppDeclaration:
                     "path. Fix: @boot.readiness(name=...) with letters, digits, '.', '_' and '-'."
                 )
                 raise DeclarationError(message)
-            taken = [contributor.name for contributor in self.contributors]
-            _require_unique_name("readiness contributor", label, taken)
+            if label in [contributor.name for contributor in self.contributors]:
+                kind = "readiness contributor"
+                message = f"A {kind} named {label!r} is already declared. Fix: rename one of them."
+                raise DeclarationError(message)
             self.contributors.append(ContributorSpec(function, label, interval, timeout))
 
         return _decorator("@boot.readiness", add)

@@ -398,12 +398,15 @@ class RotationLog:
 
     def __init__(self) -> None:
         self.totals: dict[str, int] = {"accepted": 0, "refused": 0}
-        self._last: deque[RotationStatus] = deque(maxlen=_MAX_ROTATIONS)
+        self._last: deque[dict[str, Any]] = deque(maxlen=_MAX_ROTATIONS)
 
     @property
     def latest(self) -> tuple[RotationStatus, ...]:
         """The latest rotations, the newest first."""
-        return tuple(reversed(self._last))
+        # Not when a rotation is recorded: a process without free descriptors cannot import.
+        from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)
+
+        return tuple(RotationStatus(**known) for known in reversed(self._last))
 
     def log_accepted(
         self, names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
@@ -445,12 +448,10 @@ class RotationLog:
         text: str,
         *args: object,
     ) -> None:
-        from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)
-
         # The extra attributes of the log record are for structured logging.
         known: dict[str, Any] = {"verdict": verdict, "generation": generation, "duration": seconds}
         level = logging.ERROR if verdict == "refused" else logging.INFO
         _log_rotation(level, text, *args, extra={**known, "names": list(names)})
-        self._last.append(RotationStatus(at=time.time(), names=tuple(names), **known))
+        self._last.append({"at": time.time(), "names": tuple(names), **known})
         if verdict in self.totals:
             self.totals[verdict] += 1

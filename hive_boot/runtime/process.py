@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import signal
 import sys
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hive_boot._output import escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS, Backoff
@@ -142,13 +143,30 @@ class ProcessRunner:
                     handlers.start()
                     block = CancellableBlock()
                     with block:
-                        self._main = main(run)
-                        self.code = await self._main
-                        self.has_finished = True
+                        await self._call(main, run)
             finally:
                 self._soon = None
                 await handlers.stop()
         self.has_stopped = True
+
+    async def _call(self, main: Main, run: Run[Any, Any]) -> None:
+        """Call main. A process that it has forked, and in which it ends too, ends here.
+
+        Nothing else of the run may end in a forked child: it would close what the parent uses.
+        """
+        self._main = main(run)
+        failure: BaseException | None = None
+        try:
+            self.code = await self._main
+            self.has_finished = True
+        except BaseException as exc:
+            failure = exc
+            raise
+        finally:
+            if run.forked:
+                _end_forked_child(
+                    report_failure(failure) if failure else self.status(must_complete=False)
+                )
 
     def status(self, *, must_complete: bool) -> int:
         """Return the exit status of a run that has stopped.
@@ -179,12 +197,17 @@ class ProcessRunner:
         return "armed" if self._run is None else self._run.shutdown.force()
 
     def release(self) -> None:
-        """Cancel the forced exit, unless a thread of the application can hang the exit."""
+        """Cancel the forced exit, unless a thread or a child process can hang the exit."""
         from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
-        if self._run is not None:
-            threads = threads_started_since(self._before)
-            self._run.shutdown.release(exit_may_hang=bool(threads))
+        if self._run is None:
+            return
+        joined: list[object] = [*threads_started_since(self._before)]
+        if "multiprocessing.process" in sys.modules:
+            from hive_boot.lifecycle.forced_exit import own_children  # noqa: PLC0415  (few have any)
+
+            joined += own_children()
+        self._run.shutdown.release(exit_may_hang=bool(joined))
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run
@@ -314,6 +337,14 @@ def _status_of_failure(exc: BaseException) -> int:
         return exc.exit_code if isinstance(exc, BootError) else 70
     statuses = set(map(_status_of_failure, exc.exceptions))
     return next(status for status in (78, 70, 75) if status in statuses)
+
+
+def _end_forked_child(status: int) -> NoReturn:
+    # No import and no thread: a thread of the parent may have held the lock of an import.
+    with suppress(Exception):
+        sys.stdout.flush()
+    logging.shutdown()
+    os._exit(status)
 
 
 def _status(code: int) -> int:

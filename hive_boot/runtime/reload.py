@@ -19,7 +19,12 @@ from hive_boot._records import Record
 from hive_boot._timings import Backoff
 from hive_boot.exceptions import LifecycleError, Problem, ProblemsError
 from hive_boot.lifecycle.states import State
-from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, threadsafe_scheduler
+from hive_boot.lifecycle.tasks import (
+    BackgroundTask,
+    exclude_from_loop_end,
+    run_in_daemon_thread,
+    threadsafe_scheduler,
+)
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.runtime.rotation_hooks import HookRunner
@@ -298,6 +303,7 @@ class Reloader:
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
+        self._crash: tuple[object, ...] = ()
         self._ended = False
         self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
@@ -335,6 +341,7 @@ class Reloader:
     def abandon(self) -> None:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
+        self.watch_supervisor.watcher = None
 
     def request_reload(self, *, on_demand: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
@@ -390,6 +397,7 @@ class Reloader:
 
     async def _activate_scheduled(self) -> None:
         """Activate pending values when they are due, also while a read or a check is running."""
+        exclude_from_loop_end()
         while True:
             self._accepted = anyio.Event()
             try:
@@ -455,8 +463,11 @@ class Reloader:
             request.done.set()
 
     def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
-        """Log an unexpected exception of a reload, and schedule a retry."""
-        log_messages.log_reload_crashed(exc)
+        """Keep the set in use, log the traceback once per reason, and schedule a retry."""
+        reason = (type(exc), getattr(exc, "errno", None))
+        if reason != self._crash:
+            log_messages.log_reload_crashed(exc)
+        self._crash = reason
         failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
         failure = self._reject(failed_read, started)
         for source in self._pipeline.custom:
@@ -523,6 +534,7 @@ class Reloader:
         if not self.failing_sources:
             self.last_read = time.time()
         self.rejection = self._reader.rejected = None
+        self._crash = ()
         self._backoff.reset()
         self._retry_at = math.inf
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._timings import Backoff
-from hive_boot.lifecycle.tasks import is_cancellation
+from hive_boot.lifecycle.tasks import exclude_from_loop_end, is_cancellation
 from hive_boot.runtime import log_messages
 from hive_boot.secrets.value import filter_change, merge_changes
 
@@ -95,6 +95,7 @@ class HookRunner:
 
     async def run(self) -> None:
         """Call hooks when they are due, one at a time, until cancelled."""
+        exclude_from_loop_end()
         async with anyio.create_task_group() as group:
             while True:
                 self._wakeup = anyio.Event()

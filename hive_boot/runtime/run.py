@@ -241,8 +241,8 @@ class Run(Generic[S, C]):
         failures: list[BaseException] = []
         self._pipeline.stop_waiting()
         try:
-            if self.forked:
-                # A forked child has neither the tasks nor the watcher thread.
+            if self.is_orphaned:
+                # A forked child, or another loop, has neither the tasks nor the watcher thread.
                 if self.reloader is not None:
                     self.reloader.abandon()
                 runner.abandon()

@@ -14,6 +14,7 @@ There is one thread per application. It uses three mechanisms:
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -122,6 +123,7 @@ class Watcher:
         self._backoff = Backoff(timings.watch_retry_delay, timings.max_watch_retry_delay)
         self._target_vanished = False
         self._heartbeat = 0.0
+        self._last_heartbeat = math.nan
         self._last_resync = self._next_resync = self._next_read = 0.0
         self._last_contents: tuple[object, ...] = ()
         self.missed_events: int = 0
@@ -132,8 +134,24 @@ class Watcher:
         """The current mode; ``down`` if the thread hangs or has failed."""
         if not self._thread.is_alive():
             return "off" if self._mode == "off" else "down"
-        silence = time.monotonic() - self._heartbeat
-        return "down" if silence > self._timings.watcher_silence_timeout else self._mode
+        return "down" if self._is_silent() else self._mode
+
+    def _is_silent(self) -> bool:
+        """Return whether there is no heartbeat.
+
+        After a silence this waits a moment for the next one, once: while the whole process was
+        stopped (SIGSTOP, a suspended machine), there was none either.
+        """
+        last, timings = self._heartbeat, self._timings
+        if time.monotonic() - last <= timings.watcher_silence_timeout:
+            return False
+        if self._last_heartbeat != last:
+            for _ in range(_ms(timings.watcher_answer_timeout)):
+                if self._heartbeat != last:
+                    return False
+                self._stop.wait(0.001)
+            self._last_heartbeat = last
+        return True
 
     def start(self) -> None:
         """Start the thread, and wait up to ``watcher_start_timeout`` until its mode is known."""

@@ -307,6 +307,21 @@ async def test_a_part_has_no_more_time_than_the_whole(diary: Diary) -> None:
         assert await life.stop() == []
 
 
+async def test_a_part_that_blocks_the_loop_is_late(diary: Diary) -> None:
+    """Its start is over when the limit is noticed; it has failed all the same, and is stopped."""
+
+    async def block() -> None:
+        time.sleep(2 * SHORT)  # noqa: ASYNC251  (the fault)
+
+    for timeout, seconds in ((None, SHORT), (SHORT, 60.0)):
+        async with Life(diary.part("pool", start=block, timeout=timeout)) as life:
+            with pytest.raises(StartupError) as caught:
+                await life.start(seconds)
+            assert "0.02 s" in caught.value.reason
+            assert await life.stop() == []
+        assert diary[-1] == "pool stopped"
+
+
 async def test_the_time_of_a_part_begins_with_its_start(diary: Diary) -> None:
     """What it waits for others is none of its own time."""
     began = time.monotonic()

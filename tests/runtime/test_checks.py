@@ -2,7 +2,9 @@
 
 import gc
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import anyio
@@ -200,6 +202,21 @@ async def test_a_check_that_hangs_ends_with_the_start_timeout() -> None:
         (problem,) = error.problems
         assert (problem.name, problem.kind) == (name, "unavailable")
         assert "0.2 s" in problem.message
+
+
+async def test_a_check_that_passes_after_the_start_timeout_is_late() -> None:
+    """A check that blocks the loop cannot be cancelled; the start does not become ready."""
+
+    async def block(_: object) -> None:
+        await checkpoint()
+        time.sleep(0.1)  # noqa: ASYNC251  (the fault)
+
+    for declaration in (one_check(block), set_check(block)):
+        (problem,) = (await failed_start(boot_of(declaration, startup_timeout=0.05))).problems
+        assert "0.05 s" in problem.message
+    boot = Bootstrap(Pair, mode="environment", startup_timeout=0.05)
+    boot.check()(partial(block, None))
+    assert len((await failed_start(boot)).problems) == 1
 
 
 @pytest.mark.both_backends

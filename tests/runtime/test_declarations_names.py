@@ -14,7 +14,7 @@ from tests.fixtures.cases import case
 from tests.support import child_environment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
 
@@ -153,3 +153,20 @@ def test_secrets_outside_a_run_say_how_a_run_begins() -> None:
             read()
         for text in ("lifespan=boot.lifespan", "with TestClient(app)", "import time"):
             assert text in str(caught.value)
+
+
+def test_a_name_means_one_resource_or_service() -> None:
+    """Messages and the status show only the name: another function of any kind is refused it."""
+
+    async def worker() -> None: ...
+
+    kinds: dict[str, Callable[..., Any]] = {
+        "resource": Bootstrap.resource,
+        "service": Bootstrap.service,
+    }
+    for first, declare in kinds.items():
+        for again in kinds.values():
+            boot = Bootstrap(Keys)
+            declare(boot, worker)
+            with pytest.raises(DeclarationError, match=rf"^A {first} named 'worker' "):
+                again(boot, worker)

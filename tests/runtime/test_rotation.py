@@ -5,6 +5,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -28,7 +29,7 @@ from tests.runtime.rotations import (
     number_of,
     numbered,
 )
-from tests.support import until
+from tests.support import run_child, until
 
 pytestmark = pytest.mark.anyio
 
@@ -676,7 +677,7 @@ async def test_a_failure_of_our_own_is_not_silent(
 async def test_a_rotation_that_somebody_else_cancels_is_told_of(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who cancels all tasks that there are has an application that says what it does no more."""
+    """Who finds the task and cancels it has an application that says what it does no more."""
     log = Log(caplog)
     for started in (False, True):
         volume.publish(numbered(1))
@@ -685,11 +686,7 @@ async def test_a_rotation_that_somebody_else_cancels_is_told_of(
         async with boot.running() as secrets:
             if started:
                 assert await boot.reload() is None
-            tasks = asyncio.all_tasks()
-            others = {each for each in tasks if "hive_boot rotation" in each.get_name()}
-            assert len(others) == 1
-            for task in others:
-                task.cancel()
+            boot._run.reloader._host._task.cancel()  # type: ignore[union-attr]  # noqa: SLF001
             await until(lambda boot=boot: boot.status().degraded)  # type: ignore[misc]
             assert len(boot.status().reasons) == 1
             with pytest.raises(LifecycleError):
@@ -697,3 +694,58 @@ async def test_a_rotation_that_somebody_else_cancels_is_told_of(
             assert number_of(secrets.api_key) == 1
         # It was ended from outside; and the stop has waited for nothing that had ended.
         assert log.about("hive_boot rotation") == ["ERROR"], started
+
+
+EXHAUSTED = """
+import os, resource, sys
+from pathlib import Path
+
+import anyio
+
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet
+from hive_boot._timings import Timings
+from hive_boot.testing import MountedVolume
+
+class Keys(SecretSet):
+    api_key: Secret
+
+volume = MountedVolume(Path("volume"))
+volume.publish({"api_key": "fake-key-1"})
+boot = Bootstrap(Keys, mode="kubernetes", secrets_dirs=volume.path)
+boot._declaration.timings = Timings(reload_retry_delay=0.01, max_reload_retry_delay=0.01)
+
+async def main() -> None:
+    async with boot.running():
+        await boot.reload()
+        read, reads = boot._run.reloader._reader._read, []
+        boot._run.reloader._reader._read = lambda *args: reads.append(1) or read(*args)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        try:
+            await boot.reload()
+        except InvalidSecretsError as exc:
+            print(exc.problems[0].kind)
+        while len(reads) < 5:
+            await anyio.sleep(0.01)
+        for each in held:
+            os.close(each)
+        while boot.status().degraded:
+            await anyio.sleep(0.01)
+        print(boot.status().rotations_total["refused"])
+
+anyio.run(main, backend=sys.argv[1])
+"""
+
+
+def test_retries_without_free_descriptors_are_logged_once(tmp_path: Path) -> None:
+    """Each retry fails for the same reason, in imports too; it goes on when there are some."""
+    for backend in ("asyncio", "trio"):
+        (tmp_path / backend).mkdir()
+        child = run_child(EXHAUSTED, backend, cwd=tmp_path / backend)
+        assert (child.returncode, child.stdout) == (0, "unreadable\n1\n"), child.stderr
+        assert child.stderr.count("Traceback") == 1

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -806,6 +807,7 @@ BORN_ANEW = (
     HEAD
     + """
 import threading
+import time
 from hive_boot import get_secret
 
 async def live():
@@ -913,3 +915,53 @@ async def test_a_relative_path_is_that_of_the_start(
         assert await boot.reload() is None
         assert secrets.api_key.reveal() == "fake-key-3"
         assert (boot.status().degraded, boot.status().missed_events) == (False, 0)
+
+
+STOPPED = """
+import sys, time
+from pathlib import Path
+
+import anyio
+
+from hive_boot import Bootstrap, Secret, SecretSet
+from hive_boot._timings import Timings
+
+class Keys(SecretSet):
+    api_key: Secret
+
+boot = Bootstrap(Keys, mode="kubernetes", secrets_dirs=sys.argv[1], watch=True)
+boot._declaration.timings = Timings(
+    watcher_heartbeat_interval=0.05, watcher_silence_timeout=0.3, watcher_check_interval=0.05,
+    watcher_answer_timeout=20,
+)
+
+async def main():
+    async with boot.running():
+        boot.status()   # what it imports is imported now
+        last = time.monotonic()
+        print("ready", flush=True)
+        # This thread keeps the interpreter, so it looks before the watcher can run again.
+        while (now := time.monotonic()) - last < 0.35:
+            last = now
+        modes = {boot.status().watcher}
+        for _ in range(100):
+            modes.add(boot.status().watcher)
+            await anyio.sleep(0.001)
+        print(modes)
+
+anyio.run(main)
+"""
+
+
+def test_a_process_that_was_stopped_has_a_watcher(key: MountedVolume) -> None:
+    """While all of it stood still, its watcher was silent too; nothing is logged of that."""
+    with started_child(STOPPED, str(key.path)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGCONT)
+        assert process.stdout.readline() == "{'inotify'}\n"
+        process.wait()
+        assert "watch" not in process.stderr.read()
